@@ -1,0 +1,1 @@
+//! The stored form of teacher distributions: prepared corpus, Parquet shards, memory-mapped reader.

@@ -1,0 +1,1 @@
+//! One decoder for teacher and student: configuration, weights, forward, tokenizer.

@@ -1,0 +1,1 @@
+//! Samples, sections, the lead span and supervised positions.

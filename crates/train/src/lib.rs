@@ -1,0 +1,1 @@
+//! Stage two: a student learns from the cache.
