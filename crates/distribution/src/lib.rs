@@ -1,1 +1,22 @@
-//! What the teacher says about one position: top-k, tail mass and their numeric form.
+//! What the teacher says about one position: its most probable next tokens, and how much it left to the rest.
+//!
+//! [`top_k`] reduces rows of logits to [`Distributions`]: for each position the k most probable tokens with their
+//! log-probabilities, the log of the probability outside them (the tail mass), and the log-probability of the token that
+//! really follows. Log-probabilities are natural logarithms of the softmax over the model's whole logits row, at
+//! temperature 1. Everything is a plain function of its arguments: no I/O, no tensor library.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod distributions;
+mod exponential;
+mod select;
+mod top_k;
+
+pub use distributions::{DistributionError, Distributions, Position};
+pub use exponential::exp_sum_below;
+pub use top_k::{NonFiniteLogit, top_k};
+
+/// The lowest tail log-mass that is stored where entries are left out, in nats.
+///
+/// exp(−30) is about 1e-13, far below what f32 logits resolve; the clamp keeps log-masses finite.
+pub const MIN_TAIL_LOGPROB: f32 = -30.0;

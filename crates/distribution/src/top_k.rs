@@ -1,0 +1,222 @@
+//! From rows of logits to stored distributions: top-k, exact tail mass, the target's log-probability.
+
+use rayon::prelude::*;
+
+use crate::{Distributions, MIN_TAIL_LOGPROB, exponential::exp_sum_below, select};
+
+/// A logit that is infinite or not a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("logits row {row} holds a value that is not finite (token {token})")]
+pub struct NonFiniteLogit {
+    /// Index of the row.
+    pub row: usize,
+    /// The first token whose logit is not finite.
+    pub token: u32,
+}
+
+/// Rows handled by one task: enough to amortise its buffers, few enough to balance.
+const ROWS_A_TASK: usize = 16;
+
+/// The `k` most probable tokens of every row of `logits`, with tail mass and the log-probability of `targets`.
+///
+/// Where `k` is not below `vocabulary`, all of the vocabulary is stored and the tail is −∞. The tail mass is summed over
+/// the tokens that are left out, never taken as one minus the rest, and clamped below at [`MIN_TAIL_LOGPROB`].
+///
+/// # Shapes
+///
+/// `logits` is [N, V] row-major with V = `vocabulary`; `targets` is [N].
+///
+/// # Errors
+///
+/// Where a logit is not finite: the first such row.
+///
+/// # Panics
+///
+/// Where the shapes do not fit each other, or a target is outside the vocabulary.
+///
+/// ```
+/// # use leadspan_distribution::top_k;
+/// let logits = [2f32.ln(), 0.0, 5f32.ln(), 0.0]; // probabilities 2/9, 1/9, 5/9, 1/9
+/// let stored = top_k(&logits, 4, &[1], 2)?;
+/// assert_eq!(stored.get(0).token_ids, [2, 0]);
+/// assert!((stored.get(0).tail_logprob - (2f32 / 9.0).ln()).abs() < 1e-6);
+/// assert!((stored.get(0).target_logprob - (1f32 / 9.0).ln()).abs() < 1e-6);
+/// # Ok::<(), leadspan_distribution::NonFiniteLogit>(())
+/// ```
+pub fn top_k(logits: &[f32], vocabulary: usize, targets: &[u32], k: usize) -> Result<Distributions, NonFiniteLogit> {
+    assert_eq!(
+        logits.len(),
+        targets.len() * vocabulary,
+        "one row of logits for each target"
+    );
+    let k = k.min(vocabulary);
+    let parts: Vec<Distributions> = logits
+        .par_chunks(ROWS_A_TASK * vocabulary.max(1))
+        .zip(targets.par_chunks(ROWS_A_TASK))
+        .enumerate()
+        .map(|(task, (logits, targets))| {
+            let mut part = Distributions::with_capacity(targets.len(), targets.len() * k);
+            let mut scratch = Scratch::default();
+            for (index, (row, &target)) in logits.chunks(vocabulary).zip(targets).enumerate() {
+                if let Some(token) = row.iter().position(|logit| !logit.is_finite()) {
+                    return Err(NonFiniteLogit {
+                        row: task * ROWS_A_TASK + index,
+                        token: token as u32,
+                    });
+                }
+                push_row(row, target, k, &mut scratch, &mut part);
+            }
+            Ok(part)
+        })
+        // Collecting every task's outcome first makes the reported row the first one, whatever task ended first.
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let mut all = Distributions::with_capacity(targets.len(), targets.len() * k);
+    parts.iter().for_each(|part| all.append(part));
+    Ok(all)
+}
+
+#[derive(Default)]
+struct Scratch {
+    candidates: Vec<select::Candidate>,
+    token_ids: Vec<u32>,
+    logprobs: Vec<f32>,
+}
+
+fn push_row(row: &[f32], target: u32, k: usize, scratch: &mut Scratch, into: &mut Distributions) {
+    // k = 0 still needs the maximum, for the log-sum-exp.
+    select::largest(row, k.max(1), &mut scratch.candidates);
+    let max = scratch.candidates[0].logit;
+    let kept = &scratch.candidates[..k];
+    let (tail_sum, kept_sum) = if let Some(last) = kept.last() {
+        let (below, equal) = exp_sum_below(row, max, last.logit);
+        let ties_kept = kept.iter().filter(|candidate| candidate.logit == last.logit).count();
+        let ties_left = (equal - ties_kept) as f64 * f64::from(last.logit - max).exp();
+        (
+            below + ties_left,
+            kept.iter()
+                .map(|candidate| f64::from(candidate.logit - max).exp())
+                .sum(),
+        )
+    } else {
+        (exp_sum_below(row, max, f32::INFINITY).0, 0.0)
+    };
+    let log_sum_exp = f64::from(max) + (tail_sum + kept_sum).ln();
+    let logprob = |logit: f32| (f64::from(logit) - log_sum_exp).min(0.0) as f32;
+    scratch.token_ids.clear();
+    scratch.token_ids.extend(kept.iter().map(|candidate| candidate.token));
+    scratch.logprobs.clear();
+    scratch
+        .logprobs
+        .extend(kept.iter().map(|candidate| logprob(candidate.logit)));
+    order_rounded_ties(&mut scratch.token_ids, &scratch.logprobs);
+    let tail_logprob = if k == row.len() {
+        f32::NEG_INFINITY
+    } else {
+        ((f64::from(max) + tail_sum.ln() - log_sum_exp).min(0.0) as f32).max(MIN_TAIL_LOGPROB)
+    };
+    into.push(
+        &scratch.token_ids,
+        &scratch.logprobs,
+        tail_logprob,
+        logprob(row[target as usize]),
+    );
+}
+
+/// Restores "ties to the lower id" where different logits round to the same log-probability.
+fn order_rounded_ties(token_ids: &mut [u32], logprobs: &[f32]) {
+    let mut start = 0;
+    for end in 1..=logprobs.len() {
+        if end == logprobs.len() || logprobs[end] != logprobs[start] {
+            token_ids[start..end].sort_unstable();
+            start = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hand_computed_rows_come_out_right() {
+        // Probabilities 1/2, 1/4, 1/8, 1/8: entries, tail and target by hand.
+        let row: Vec<f32> = [0.5f32, 0.125, 0.25, 0.125].iter().map(|p| p.ln() + 3.0).collect();
+        for (k, ids, tail) in [
+            (0usize, &[][..], 1f32),
+            (1, &[0], 0.5),
+            (2, &[0, 2], 0.25),
+            (3, &[0, 2, 1], 0.125),
+            (4, &[0, 2, 1, 3], 0.0),
+            (9, &[0, 2, 1, 3], 0.0),
+        ] {
+            let stored = top_k(&row, 4, &[3], k).unwrap();
+            let position = stored.get(0);
+            assert_eq!(position.token_ids, ids, "k = {k}");
+            assert!(
+                (position.tail_logprob.exp() - tail).abs() < 1e-6,
+                "k = {k}: {}",
+                position.tail_logprob
+            );
+            assert!((position.target_logprob - 0.125f32.ln()).abs() < 1e-6);
+            for (&id, &logprob) in position.token_ids.iter().zip(position.logprobs) {
+                assert!((logprob - (row[id as usize] - 3.0)).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tail_too_small_to_be_felt_is_clamped() {
+        let stored = top_k(&[1e4, -1e4, -1e4], 3, &[1], 1).unwrap();
+        assert_eq!(stored.get(0).tail_logprob, MIN_TAIL_LOGPROB);
+        assert_eq!(stored.get(0).logprobs, [0.0]);
+        assert_eq!(stored.get(0).target_logprob, -2e4);
+    }
+
+    #[test]
+    fn a_small_tail_beside_a_certain_token_keeps_its_precision() {
+        // Tail mass 2·exp(−20): one minus the head would lose it in single precision.
+        let stored = top_k(&[20.0, 0.0, 0.0], 3, &[0], 1).unwrap();
+        let exact = (2f64 * (-20f64).exp() / (1.0 + 2.0 * (-20f64).exp())).ln() as f32;
+        assert!((stored.get(0).tail_logprob - exact).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_logit_that_is_not_finite_is_reported_at_its_first_row() {
+        let mut logits = vec![0.5f32; 100 * 7];
+        logits[63 * 7 + 2] = f32::NAN;
+        logits[90 * 7] = f32::INFINITY;
+        assert_eq!(
+            top_k(&logits, 7, &[0; 100], 3),
+            Err(NonFiniteLogit { row: 63, token: 2 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn top_k_and_tail_sum_to_one_and_match_a_plain_softmax(
+            row in prop::collection::vec(-30f32..30.0, 2..300), k in 0usize..40, target in 0usize..300,
+        ) {
+            let target = target % row.len();
+            let stored = top_k(&row, row.len(), &[target as u32], k).unwrap();
+            let position = stored.get(0);
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let log_sum_exp = f64::from(max) + row.iter().map(|&z| f64::from(z - max).exp()).sum::<f64>().ln();
+            let mass: f64 = position.logprobs.iter().map(|&l| f64::from(l).exp()).sum();
+            let tail = f64::from(position.tail_logprob).exp();
+            prop_assert!((mass + tail - 1.0).abs() < 1e-5, "{} + {}", mass, tail);
+            for (&id, &logprob) in position.token_ids.iter().zip(position.logprobs) {
+                prop_assert!((f64::from(logprob) - (f64::from(row[id as usize]) - log_sum_exp)).abs() < 1e-5);
+            }
+            prop_assert!((f64::from(position.target_logprob) - (f64::from(row[target]) - log_sum_exp)).abs() < 1e-5);
+            // What was built is accepted when read back.
+            let parts = Distributions::from_parts(
+                stored.offsets().to_vec(), stored.token_ids().to_vec(), stored.logprobs().to_vec(),
+                stored.tail_logprobs().to_vec(), stored.target_logprobs().to_vec(),
+            );
+            prop_assert_eq!(parts.unwrap(), stored);
+        }
+    }
+}
