@@ -1,0 +1,79 @@
+//! Devices and the number formats in which weights are kept.
+
+use candle_core::{DType, Device};
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// The number format in which weights are held in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredDtype {
+    /// 32-bit floating point; quantised weights are dequantised.
+    #[default]
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// 16-bit floating point.
+    F16,
+    /// As the GGUF file has them: quantised products, nothing dequantised whole.
+    Native,
+}
+
+impl StoredDtype {
+    /// The name used in configuration and identities.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Native => "native",
+        }
+    }
+
+    /// The format of activations and of weights that are not quantised.
+    pub(crate) const fn dense(self) -> DType {
+        match self {
+            Self::F32 | Self::Native => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+/// Opens `cpu` or `cuda:N`.
+///
+/// # Errors
+///
+/// Where the name is neither, this build has no CUDA, or there is no such GPU.
+pub fn open_device(name: &str) -> Result<Device, ModelError> {
+    let failed = |reason: String| ModelError::Device {
+        device: name.to_owned(),
+        reason,
+    };
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let ordinal = name
+        .strip_prefix("cuda:")
+        .and_then(|ordinal| ordinal.parse::<usize>().ok())
+        .ok_or_else(|| failed("it is neither `cpu` nor `cuda:N`".to_owned()))?;
+    if !candle_core::utils::cuda_is_available() {
+        return Err(failed("this program was built without CUDA".to_owned()));
+    }
+    Device::new_cuda(ordinal).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_in_the_configuration() {
+        assert!(open_device("cpu").unwrap().is_cpu());
+        for name in ["gpu", "cuda", "cuda:x", ""] {
+            let error = open_device(name).unwrap_err().to_string();
+            assert!(error.contains("neither `cpu` nor `cuda:N`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The student's parameters: named variables, and where their first values come from.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, Var};
+
+use crate::{DecoderConfig, ModelError, ModelSource, StoredDtype, decoder::WeightSource, normal::normals};
+
+/// How a student starts.
+pub enum StudentStart {
+    /// From a model, all of it or only some of its layers (a depth-pruned start).
+    Model {
+        /// The model.
+        source: ModelSource,
+        /// The layers to keep, ascending; `None` keeps all.
+        layers: Option<Vec<usize>>,
+    },
+    /// From a configuration, with seeded random weights.
+    Config {
+        /// The architecture.
+        config: DecoderConfig,
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// The student's parameters by their Hugging Face names, in the order of the names.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    variables: BTreeMap<String, Var>,
+}
+
+impl Parameters {
+    /// Names and variables, ordered by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
+        self.variables.iter().map(|(name, variable)| (name.as_str(), variable))
+    }
+
+    /// The variable of that name.
+    pub fn get(&self, name: &str) -> Option<&Var> {
+        self.variables.get(name)
+    }
+
+    /// How many numbers there are to learn.
+    pub fn count(&self) -> usize {
+        self.variables.values().map(|variable| variable.elem_count()).sum()
+    }
+}
+
+/// A weight source that turns each weight into a variable and remembers it.
+pub(crate) struct Variables<'a> {
+    start: Start<'a>,
+    variables: BTreeMap<String, Var>,
+}
+
+enum Start<'a> {
+    Model {
+        weights: Box<dyn WeightSource + 'a>,
+        layers: Option<&'a [usize]>,
+    },
+    Seeded {
+        seed: u64,
+        device: Device,
+    },
+}
+
+/// Standard deviation of seeded weights, the usual `initializer_range`.
+const INITIAL_DEVIATION: f64 = 0.02;
+
+impl StudentStart {
+    /// The student's architecture.
+    pub(crate) fn open(&self, device: &Device) -> Result<(DecoderConfig, Variables<'_>), ModelError> {
+        let (config, start) = match self {
+            Self::Model { source, layers } => {
+                let mut config = source.config().clone();
+                if let Some(layers) = layers {
+                    let available = config.num_hidden_layers;
+                    let wrong = (0..layers.len())
+                        .find(|&index| layers[index] >= available || (index > 0 && layers[index - 1] >= layers[index]));
+                    if layers.is_empty() || wrong.is_some() {
+                        let layer = wrong.map_or(0, |index| layers[index]);
+                        return Err(ModelError::Layers {
+                            path: source.path().to_owned(),
+                            layer,
+                            available,
+                        });
+                    }
+                    config.num_hidden_layers = layers.len();
+                }
+                let weights = source.weights(StoredDtype::F32, device)?;
+                (
+                    config,
+                    Start::Model {
+                        weights,
+                        layers: layers.as_deref(),
+                    },
+                )
+            }
+            Self::Config { config, seed } => (
+                config.clone(),
+                Start::Seeded {
+                    seed: *seed,
+                    device: device.clone(),
+                },
+            ),
+        };
+        Ok((
+            config,
+            Variables {
+                start,
+                variables: BTreeMap::new(),
+            },
+        ))
+    }
+}
+
+impl Variables<'_> {
+    pub(crate) fn into_parameters(self) -> Parameters {
+        Parameters {
+            variables: self.variables,
+        }
+    }
+}
+
+impl WeightSource for Variables<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let initial = match &mut self.start {
+            Start::Model { weights, layers } => weights.tensor(&source_name(name, *layers), shape)?,
+            Start::Seeded { seed, device } => seeded(name, shape, *seed, device)?,
+        };
+        let variable = Var::from_tensor(&initial)?;
+        let tensor = variable.as_tensor().clone();
+        self.variables.insert(name.to_owned(), variable);
+        Ok(tensor)
+    }
+}
+
+/// Norms start at 1, biases at 0, everything else normal.
+fn seeded(name: &str, shape: &[usize], seed: u64, device: &Device) -> candle_core::Result<Tensor> {
+    if name.ends_with("norm.weight") {
+        Tensor::ones(shape, candle_core::DType::F32, device)
+    } else if name.ends_with(".bias") {
+        Tensor::zeros(shape, candle_core::DType::F32, device)
+    } else {
+        Tensor::from_vec(
+            normals(seed, name, INITIAL_DEVIATION, shape.iter().product()),
+            shape,
+            device,
+        )
+    }
+}
+
+/// The name in the full model of a weight of the depth-pruned one.
+fn source_name(name: &str, layers: Option<&[usize]>) -> String {
+    const PREFIX: &str = "model.layers.";
+    let (Some(layers), Some((index, rest))) = (layers, name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')))
+    else {
+        return name.to_owned();
+    };
+    let index: usize = index.parse().expect("layer weights are named by their number");
+    format!("{PREFIX}{}.{rest}", layers[index])
+}

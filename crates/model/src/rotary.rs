@@ -1,0 +1,97 @@
+//! Rotary position embedding (arXiv 2104.09864), with Llama 3.1's frequency scaling.
+
+use std::f64::consts::TAU;
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use crate::config::{DecoderConfig, RotaryScaling};
+
+/// Which elements of a head form a pair that is rotated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairing {
+    /// Element i with element i + `head_dim`/2, as in Hugging Face weights.
+    Halves,
+    /// Element 2i with element 2i + 1, as in GGUF files of the Llama architecture.
+    Neighbours,
+}
+
+/// Cosines and sines for every position the model knows.
+#[derive(Clone, Debug)]
+pub(crate) struct RotaryTable {
+    /// [positions, `head_dim`/2]
+    cosines: Tensor,
+    sines: Tensor,
+    pairing: Pairing,
+}
+
+/// The rotary frequencies θ^(−2i/d), scaled as the configuration says; `head_dim`/2 of them.
+pub(crate) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
+    let half = config.head_dim / 2;
+    (0..half)
+        .map(|index| {
+            let frequency = config.rope_theta.powf(-2.0 * index as f64 / config.head_dim as f64);
+            match &config.rope_scaling {
+                RotaryScaling::Default => frequency,
+                RotaryScaling::Divisors { divisors } => frequency / f64::from(divisors[index]),
+                RotaryScaling::Llama3 {
+                    factor,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_max_position_embeddings,
+                } => {
+                    let turns = *original_max_position_embeddings as f64 * frequency / TAU;
+                    let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                    kept * frequency + (1.0 - kept) * frequency / factor
+                }
+            }
+        })
+        .collect()
+}
+
+impl RotaryTable {
+    /// Angles are computed in double precision and rounded once.
+    pub(crate) fn new(config: &DecoderConfig, pairing: Pairing, dtype: DType, device: &Device) -> Result<Self> {
+        let frequencies = frequencies(config);
+        let shape = (config.max_position_embeddings, frequencies.len());
+        let table = |of: fn(f64) -> f64| {
+            let values: Vec<f32> = (0..config.max_position_embeddings)
+                .flat_map(|position| {
+                    frequencies
+                        .iter()
+                        .map(move |frequency| of(position as f64 * frequency) as f32)
+                })
+                .collect();
+            Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
+        };
+        Ok(Self {
+            cosines: table(f64::cos)?,
+            sines: table(f64::sin)?,
+            pairing,
+        })
+    }
+
+    /// Rotates `heads` [B, heads, T, `head_dim`], whose first token is at position 0.
+    ///
+    /// Differentiable where `heads` is part of a graph; otherwise one fused operation.
+    pub(crate) fn rotate(&self, heads: &Tensor) -> Result<Tensor> {
+        let tokens = heads.dim(2)?;
+        let (cosines, sines) = (self.cosines.narrow(0, 0, tokens)?, self.sines.narrow(0, 0, tokens)?);
+        if !heads.track_op() {
+            let heads = heads.contiguous()?;
+            return match self.pairing {
+                Pairing::Halves => candle_nn::rotary_emb::rope(&heads, &cosines, &sines),
+                Pairing::Neighbours => candle_nn::rotary_emb::rope_i(&heads, &cosines, &sines),
+            };
+        }
+        debug_assert_eq!(
+            self.pairing,
+            Pairing::Halves,
+            "trained weights are in the Hugging Face order"
+        );
+        let half = heads.dim(D::Minus1)? / 2;
+        let (first, second) = (heads.narrow(D::Minus1, 0, half)?, heads.narrow(D::Minus1, half, half)?);
+        let rotated_first = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
+        let rotated_second = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
+        Tensor::cat(&[rotated_first, rotated_second], D::Minus1)
+    }
+}

@@ -1,0 +1,225 @@
+//! The forward pass against independent implementations: transformers (committed numbers) and candle-transformers.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{D, DType, Device, IndexOp as _, Tensor};
+use leadspan_model::{Decoder, ModelSource, StoredDtype};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+fn expected(path: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(fixtures().join(path), &Device::Cpu).expect("a committed fixture")
+}
+
+fn load(path: &str, dtype: StoredDtype) -> Decoder {
+    let source = ModelSource::open(&fixtures().join(path)).expect("a committed model");
+    Decoder::load(&source, dtype, &Device::Cpu).expect("a committed model")
+}
+
+/// Log-softmax of the logits of every position, [B, T, V], with stock operations.
+fn logprobs(decoder: &Decoder, tokens: &Tensor) -> Tensor {
+    let hidden = decoder.hidden_states(tokens).expect("a forward pass");
+    let (batch, length, width) = hidden.dims3().expect("three dimensions");
+    let logits = decoder
+        .logits(&hidden.reshape((batch * length, width)).expect("a view"))
+        .expect("logits");
+    let logprobs = candle_nn::ops::log_softmax(&logits, D::Minus1).expect("a softmax");
+    logprobs.reshape((batch, length, ())).expect("a view")
+}
+
+fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    (a - b)
+        .and_then(|d| d.abs()?.flatten_all()?.max(0)?.to_scalar())
+        .expect("two tensors of one shape")
+}
+
+/// Both compute in single precision along different orders of summation; logits here spread over several nats and the
+/// values agree to about 1e-5.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn hidden_states_and_logprobs_agree_with_transformers() {
+    for model in ["llama", "qwen3", "llama_untied_sharded"] {
+        let expected = expected(&format!("parity/{model}/expected.safetensors"));
+        let decoder = load(&format!("parity/{model}"), StoredDtype::F32);
+        let hidden = decoder.hidden_states(&expected["tokens"]).unwrap();
+        let difference = max_difference(&hidden, &expected["hidden"]);
+        assert!(difference < TOLERANCE, "{model}: hidden states differ by {difference}");
+        let difference = max_difference(&logprobs(&decoder, &expected["tokens"]), &expected["logprobs"]);
+        assert!(
+            difference < TOLERANCE,
+            "{model}: log-probabilities differ by {difference}"
+        );
+    }
+}
+
+#[test]
+fn a_gguf_file_gives_what_transformers_reads_from_it() {
+    let expected = expected("tiny-teacher.expected.safetensors");
+    let dense = logprobs(&load("tiny-teacher", StoredDtype::F32), &expected["tokens"]);
+    assert!(max_difference(&dense, &expected["logprobs"]) < TOLERANCE);
+    let gguf = logprobs(&load("tiny-teacher.gguf", StoredDtype::F32), &expected["tokens"]);
+    assert!(max_difference(&gguf, &expected["gguf_logprobs"]) < TOLERANCE);
+    // Quantised products round their inputs to eight bits a block as well: close to, but not the same numbers.
+    let native = logprobs(&load("tiny-teacher.gguf", StoredDtype::Native), &expected["tokens"]);
+    let difference = max_difference(&native, &gguf);
+    assert!(difference > 0.0 && difference < 0.2, "{difference}");
+    // 16-bit weights have 8 or 11 significant bits.
+    for (dtype, tolerance) in [(StoredDtype::F16, 0.05), (StoredDtype::Bf16, 0.3)] {
+        let half = logprobs(&load("tiny-teacher", dtype), &expected["tokens"]);
+        let difference = max_difference(&half, &dense);
+        assert!(difference > 0.0 && difference < tolerance, "{dtype:?}: {difference}");
+    }
+}
+
+#[test]
+fn a_gguf_tokenizer_is_the_one_of_the_directory_it_was_made_from() {
+    let of = |path: &str| ModelSource::open(&fixtures().join(path)).unwrap().tokenizer().unwrap();
+    let (dir, gguf) = (of("tiny-teacher"), of("tiny-teacher.gguf"));
+    let text = "Béla has 12 apples.\n\n<think>\n12 + 30 = 42</think> <|im_end|>\n";
+    let tokens =
+        |bundle: &leadspan_model::TokenizerBundle| bundle.tokenizer.encode(text, false).unwrap().get_ids().to_vec();
+    assert_eq!(tokens(&dir), tokens(&gguf));
+    assert_eq!(dir.fingerprint, gguf.fingerprint);
+    assert_eq!(dir.chat_template, gguf.chat_template);
+    assert_eq!((dir.bos_token, dir.eos_token), (gguf.bos_token, gguf.eos_token));
+    let other = ModelSource::open(&fixtures().join("tiny-teacher"))
+        .unwrap()
+        .tokenizer()
+        .unwrap();
+    let mut changed = other.tokenizer;
+    changed
+        .add_tokens([tokenizers::AddedToken::from("<new>", false)])
+        .unwrap();
+    assert_ne!(
+        leadspan_model::tokenizer_fingerprint(&changed).unwrap(),
+        other.fingerprint
+    );
+}
+
+/// A longer sequence than one query tile, so that tiles are put together as well.
+fn long_tokens(vocabulary: u32, length: usize) -> Tensor {
+    let tokens: Vec<u32> = (0..length as u32)
+        .map(|i| (i * 7919 + i * i % 31) % vocabulary)
+        .collect();
+    Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap()
+}
+
+#[test]
+fn padding_and_neighbours_in_a_batch_change_nothing() {
+    let decoder = load("tiny-teacher", StoredDtype::F32);
+    let long = long_tokens(320, 700);
+    let alone = logprobs(&decoder, &long.narrow(1, 0, 300).unwrap());
+    let inside = logprobs(&decoder, &long);
+    let difference = max_difference(&alone, &inside.narrow(1, 0, 300).unwrap());
+    assert!(difference < 1e-5, "a prefix differs from the whole by {difference}");
+    let other = long.i((.., 100..400)).unwrap();
+    let padded = Tensor::cat(&[&long.narrow(1, 0, 300).unwrap(), &other], 0).unwrap();
+    let difference = max_difference(&alone, &logprobs(&decoder, &padded).narrow(0, 0, 1).unwrap());
+    assert!(
+        difference < 1e-5,
+        "a sample in a batch differs from itself alone by {difference}"
+    );
+}
+
+#[test]
+fn the_trainable_decoder_computes_the_same_forward() {
+    for model in ["parity/llama", "parity/qwen3"] {
+        let source = ModelSource::open(&fixtures().join(model)).unwrap();
+        let start = leadspan_model::StudentStart::Model { source, layers: None };
+        let (student, _) = Decoder::trainable(&start, &Device::Cpu).unwrap();
+        let tokens = long_tokens(90, 100);
+        let difference = max_difference(
+            &logprobs(&student, &tokens),
+            &logprobs(&load(model, StoredDtype::F32), &tokens),
+        );
+        assert!(difference < 1e-5, "{model}: {difference}");
+    }
+}
+
+#[test]
+fn candle_transformers_qwen3_agrees() {
+    use candle_transformers::models::qwen3;
+    let dir = fixtures().join("parity/qwen3");
+    let config: qwen3::Config = serde_json::from_value(oracle_config(&dir)).unwrap();
+    let mut oracle = qwen3::Model::new(&config, oracle_weights(&dir)).unwrap();
+    let tokens = long_tokens(96, 64);
+    let theirs = oracle.forward(&tokens, 0).unwrap();
+    let ours = load("parity/qwen3", StoredDtype::F32).hidden_states(&tokens).unwrap();
+    assert!(max_difference(&ours, &theirs) < TOLERANCE);
+}
+
+#[test]
+fn candle_transformers_llama_agrees_on_the_last_position() {
+    use candle_transformers::models::llama;
+    let dir = fixtures().join("tiny-teacher");
+    let config: llama::LlamaConfig = serde_json::from_value(oracle_config(&dir)).unwrap();
+    let config = config.into_config(false);
+    let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+    let oracle = llama::Llama::load(oracle_weights(&dir), &config).unwrap();
+    let tokens = long_tokens(320, 64);
+    let theirs = oracle.forward(&tokens, 0, &mut cache).unwrap();
+    let theirs = candle_nn::ops::log_softmax(&theirs, D::Minus1).unwrap();
+    let ours = logprobs(&load("tiny-teacher", StoredDtype::F32), &tokens)
+        .i((.., 63))
+        .unwrap();
+    assert!(max_difference(&ours, &theirs) < TOLERANCE);
+}
+
+#[test]
+fn candle_transformers_qwen2_agrees_with_the_biases() {
+    use candle_transformers::models::qwen2;
+    // A seeded Qwen2: our own student from a configuration, with the biases moved away from their start at zero.
+    let dir = tempfile::tempdir().unwrap();
+    let config_path = dir.path().join("config.json");
+    let config = serde_json::json!({
+        "model_type": "qwen2", "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-6,
+        "rope_theta": 1000.0, "tie_word_embeddings": true, "hidden_act": "silu", "sliding_window": 128,
+        "max_window_layers": 2, "use_sliding_window": false
+    });
+    std::fs::write(&config_path, config.to_string()).unwrap();
+    let start = leadspan_model::StudentStart::Config {
+        config: leadspan_model::DecoderConfig::from_json_file(&config_path).unwrap(),
+        seed: 3,
+    };
+    let (ours, parameters) = Decoder::trainable(&start, &Device::Cpu).unwrap();
+    let mut weights = HashMap::new();
+    for (index, (name, variable)) in parameters.iter().enumerate() {
+        let shape = variable.dims().to_vec();
+        let moved: Vec<f32> = (0..variable.elem_count())
+            .map(|i| ((i * 37 + index * 11) % 101) as f32 / 150.0 - 0.3)
+            .collect();
+        variable
+            .set(&Tensor::from_vec(moved, shape, &Device::Cpu).unwrap())
+            .unwrap();
+        weights.insert(name.to_owned(), variable.as_tensor().clone());
+    }
+    let config: qwen2::Config = serde_json::from_value(config).unwrap();
+    let vb = candle_nn::VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
+    let mut oracle = qwen2::Model::new(&config, vb).unwrap();
+    let tokens = long_tokens(96, 64);
+    let theirs = oracle.forward(&tokens, 0, None).unwrap();
+    let difference = max_difference(&ours.hidden_states(&tokens).unwrap(), &theirs);
+    assert!(difference < TOLERANCE, "{difference}");
+}
+
+/// transformers 5 nests the rotary base, which the oracle's configuration does not know.
+fn oracle_config(dir: &Path) -> serde_json::Value {
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
+    config["rope_theta"] = config["rope_parameters"]["rope_theta"].clone();
+    config["max_window_layers"] = serde_json::json!(2);
+    config
+}
+
+fn oracle_weights(dir: &Path) -> candle_nn::VarBuilder<'static> {
+    let weights = candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu).unwrap();
+    candle_nn::VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu)
+}
