@@ -7,35 +7,66 @@ const LANES: usize = 16;
 /// Terms summed in single precision in one lane before they are added up in double precision.
 const BLOCK: usize = 64 * LANES;
 
+/// Runs a function compiled for the widest vectors this processor has.
+macro_rules! on_widest_vectors {
+    ($body:ident($($argument:ident: $kind:ty),*) -> $result:ty) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f")]
+            fn avx512($($argument: $kind),*) -> $result {
+                $body($($argument),*)
+            }
+            #[target_feature(enable = "avx2")]
+            fn avx2($($argument: $kind),*) -> $result {
+                $body($($argument),*)
+            }
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the processor has AVX-512F, as just detected; the function has no other requirement.
+                return unsafe { avx512($($argument),*) };
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has AVX2, as just detected; the function has no other requirement.
+                return unsafe { avx2($($argument),*) };
+            }
+        }
+        $body($($argument),*)
+    }};
+}
+
 /// Σ exp(z − `max`) over the logits z of `row` below `threshold`, and how many equal `threshold`.
 ///
 /// `max` is the largest logit of the row, so every term is at most 1. Pass +∞ as `threshold` to sum the whole row.
 /// The relative error is below 1e-6.
 pub fn exp_sum_below(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has AVX-512F, as just detected; the function has no other requirement.
-            return unsafe { exp_sum_below_avx512(row, max, threshold) };
+    on_widest_vectors!(exp_sum_below_lanes(row: &[f32], max: f32, threshold: f32) -> (f64, usize))
+}
+
+/// Replaces every logit z of `row` by exp(z − `max`), and returns their sum.
+///
+/// `max` is at least the largest logit. The relative error is below 1e-6; −∞ becomes about 1e-38, not zero.
+pub fn exponentiate(row: &mut [f32], max: f32) -> f64 {
+    on_widest_vectors!(exponentiate_lanes(row: &mut [f32], max: f32) -> f64)
+}
+
+#[inline(always)]
+fn exponentiate_lanes(row: &mut [f32], max: f32) -> f64 {
+    let mut sum = 0f64;
+    for block in row.chunks_mut(BLOCK) {
+        let mut sums = [0f32; LANES];
+        let (lanes, rest) = block.as_chunks_mut::<LANES>();
+        for logits in lanes {
+            for lane in 0..LANES {
+                logits[lane] = exp_of_non_positive((logits[lane] - max).min(0.0));
+                sums[lane] += logits[lane];
+            }
         }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2, as just detected; the function has no other requirement.
-            return unsafe { exp_sum_below_avx2(row, max, threshold) };
+        for (logit, sum) in rest.iter_mut().zip(&mut sums) {
+            *logit = exp_of_non_positive((*logit - max).min(0.0));
+            *sum += *logit;
         }
+        sum += sums.iter().map(|&lane| f64::from(lane)).sum::<f64>();
     }
-    exp_sum_below_lanes(row, max, threshold)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn exp_sum_below_avx512(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
-    exp_sum_below_lanes(row, max, threshold)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn exp_sum_below_avx2(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
-    exp_sum_below_lanes(row, max, threshold)
+    sum
 }
 
 #[inline(always)]
@@ -134,6 +165,21 @@ mod tests {
             }
             let (sum, _) = exp_sum_below(&row, max, f32::INFINITY);
             let plain: f64 = row.iter().map(|&z| f64::from(z - max).exp()).sum();
+            assert!((sum - plain).abs() <= 1e-6 * plain);
+        }
+    }
+
+    #[test]
+    fn exponentials_written_in_place_are_the_terms_of_the_sum() {
+        for length in [1usize, 15, 16, 17, 1025, 3000] {
+            let row: Vec<f32> = (0..length).map(|i| ((i * 7919) % 97) as f32 / 8.0 - 6.0).collect();
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut written = row.clone();
+            let sum = exponentiate(&mut written, max);
+            for (&term, &logit) in written.iter().zip(&row) {
+                assert!((term - (logit - max).exp()).abs() <= 3e-7 * term);
+            }
+            let plain: f64 = written.iter().map(|&term| f64::from(term)).sum();
             assert!((sum - plain).abs() <= 1e-6 * plain);
         }
     }

@@ -13,7 +13,7 @@ mod select;
 mod top_k;
 
 pub use distributions::{DistributionError, Distributions, Position};
-pub use exponential::exp_sum_below;
+pub use exponential::{exp_sum_below, exponentiate};
 pub use top_k::{NonFiniteLogit, top_k};
 
 /// The lowest tail log-mass that is stored where entries are left out, in nats.

@@ -73,7 +73,9 @@ pub fn top_k(logits: &[f32], vocabulary: usize, targets: &[u32], k: usize) -> Re
         .into_iter()
         .collect::<Result<_, _>>()?;
     let mut all = Distributions::with_capacity(targets.len(), targets.len() * k);
-    parts.iter().for_each(|part| all.append(part));
+    for part in &parts {
+        all.append(part);
+    }
     Ok(all)
 }
 

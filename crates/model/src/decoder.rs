@@ -91,6 +91,16 @@ impl Decoder {
         Ok((decoder, variables.into_parameters()))
     }
 
+    /// A view of a student that shares its parameters but builds no graph, for validation and generation.
+    ///
+    /// # Errors
+    ///
+    /// Where the parameters do not fit the configuration.
+    pub fn frozen(config: &DecoderConfig, parameters: &Parameters, device: &Device) -> Result<Self, ModelError> {
+        let mut weights = parameters;
+        Self::build(config.clone(), &mut weights, StoredDtype::F32, device)
+    }
+
     fn build(
         config: DecoderConfig,
         weights: &mut dyn WeightSource,

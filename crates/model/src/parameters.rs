@@ -135,6 +135,17 @@ impl WeightSource for Variables<'_> {
     }
 }
 
+/// Weights that share the storage of the variables but are no part of any graph.
+impl WeightSource for &Parameters {
+    fn tensor(&mut self, name: &str, _shape: &[usize]) -> Result<Tensor, ModelError> {
+        let missing = || ModelError::MissingWeight {
+            path: "the student".into(),
+            name: name.to_owned(),
+        };
+        Ok(self.get(name).ok_or_else(missing)?.as_detached_tensor())
+    }
+}
+
 /// Norms start at 1, biases at 0, everything else normal.
 fn seeded(name: &str, shape: &[usize], seed: u64, device: &Device) -> candle_core::Result<Tensor> {
     if name.ends_with("norm.weight") {

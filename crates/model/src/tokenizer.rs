@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use candle_core::quantized::tokenizer::TokenizerFromGguf;
+use candle_core::quantized::{
+    gguf_file::{Content, Value as GgufValue},
+    tokenizer::TokenizerFromGguf,
+};
 use serde_json::{Value, json};
 use tokenizers::{
     PreTokenizerWrapper, Tokenizer,
@@ -135,7 +138,8 @@ impl TokenizerBundle {
             path: file.path().to_owned(),
             reason,
         };
-        let mut tokenizer = Tokenizer::from_gguf(file.content()).map_err(|error| invalid(error.to_string()))?;
+        let mut tokenizer =
+            Tokenizer::from_gguf(&without_padding(file.content())).map_err(|error| invalid(error.to_string()))?;
         // The reader of the tensor library knows few rules for splitting text before merging, and falls back to one
         // that puts a space in front; so the rule is chosen here, and an unknown one is refused.
         match file.text("tokenizer.ggml.pre").unwrap_or("gpt-2") {
@@ -196,6 +200,36 @@ impl TokenizerBundle {
             fingerprint,
             files,
         })
+    }
+}
+
+/// The metadata without the unused tokens at the end of the vocabulary, with which converters to GGUF fill it up to the
+/// rows of the embedding. They are no tokens of the tokenizer, and its other forms do not have them.
+fn without_padding(content: &Content) -> Content {
+    const UNUSED: u64 = 5;
+    let mut metadata = content.metadata.clone();
+    let is_unused = |value: &GgufValue| match value {
+        GgufValue::I32(kind) => u64::try_from(*kind).is_ok_and(|kind| kind == UNUSED),
+        value => value.to_u64().is_ok_and(|kind| kind == UNUSED),
+    };
+    let used = match metadata.get("tokenizer.ggml.token_type") {
+        Some(GgufValue::Array(kinds)) => kinds.len() - kinds.iter().rev().take_while(|kind| is_unused(kind)).count(),
+        _ => usize::MAX,
+    };
+    for key in [
+        "tokenizer.ggml.tokens",
+        "tokenizer.ggml.token_type",
+        "tokenizer.ggml.scores",
+    ] {
+        if let Some(GgufValue::Array(values)) = metadata.get_mut(key) {
+            values.truncate(used);
+        }
+    }
+    Content {
+        magic: content.magic,
+        metadata,
+        tensor_infos: std::collections::HashMap::new(),
+        tensor_data_offset: content.tensor_data_offset,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Damaged, truncated and foreign models give their named error, never a panic.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
