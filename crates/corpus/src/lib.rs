@@ -1,1 +1,42 @@
 //! From data sets to tokenized, sectioned and ordered samples.
+//!
+//! [`prepare`] reads rows of JSON lines, turns each into a conversation ([`Format`]), renders it through the model's
+//! own [`ChatTemplate`], finds where the chain of thought begins and ends in the rendered text, tokenizes it without
+//! adding anything, drops what cannot be used (every drop has a [`DropReason`] and is counted) and returns the samples
+//! in a seeded order.
+//!
+//! The same files, settings, template and tokenizer give the same [`Prepared`] whatever the number of threads, the
+//! clock, or the order in which a directory lists its files. Nothing is written here: storing the samples is the
+//! cache's business.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod files;
+mod json_lines;
+mod layout;
+mod message;
+mod order;
+mod prepare;
+mod report;
+mod row_problem;
+mod sample_maker;
+mod sections;
+mod settings;
+mod template;
+#[cfg(test)]
+mod test_tokenizers;
+mod tokenize;
+mod turn;
+mod validation_size;
+
+pub use error::CorpusError;
+pub use files::{FileFingerprint, files_fingerprint, input_files};
+pub use layout::Format;
+pub use message::{Message, Role};
+pub use prepare::{Prepared, prepare};
+pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
+pub use row_problem::RowProblem;
+pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, WithoutMarkers};
+pub use template::ChatTemplate;
+pub use validation_size::{InvalidValidationSize, ValidationSize};

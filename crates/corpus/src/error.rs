@@ -1,0 +1,207 @@
+//! What can go wrong between a data set and a prepared corpus.
+
+use std::{io, path::PathBuf};
+
+use crate::{DropReason, PrepareReport, RowProblem};
+
+/// Why a corpus could not be prepared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CorpusError {
+    /// A key of the configuration holds a value that cannot work.
+    #[error("`{key}` cannot be used: {problem}")]
+    InvalidSetting {
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A file pattern cannot be read.
+    #[error("`{pattern}` is not a file pattern")]
+    InvalidPattern {
+        /// The pattern as it was written.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: glob::PatternError,
+    },
+    /// A file pattern matches no file.
+    #[error("no file matches `{pattern}` in `{}`", base.display())]
+    NoMatch {
+        /// The pattern as it was written.
+        pattern: String,
+        /// The directory it is relative to.
+        base: PathBuf,
+    },
+    /// A file is not there.
+    #[error("there is no file `{}`", path.display())]
+    MissingFile {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// A path names something else than a file.
+    #[error("`{}` is not a file", path.display())]
+    NotAFile {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// A file cannot be opened.
+    #[error("could not open `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be read to its end; a damaged or cut compressed file is one of these.
+    #[error("could not read `{}` after line {line}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The last line that was read whole.
+        line: u64,
+        /// What the system or the decompressor says.
+        #[source]
+        source: io::Error,
+    },
+    /// A row is malformed.
+    #[error("bad row at `{file}:{line}`")]
+    BadRow {
+        /// The file, relative to the pipeline file.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with the row.
+        #[source]
+        problem: RowProblem,
+    },
+    /// Two rows have the same id.
+    #[error("the id `{id}` is at `{first}` and again at `{second}`")]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// The file and line that has it first.
+        first: String,
+        /// The file and line that repeats it.
+        second: String,
+    },
+    /// A sample has no closed chain of thought, and the configuration makes that an error.
+    #[error("`{file}:{line}` has no chain of thought closed by `{thinking_end}` in its last assistant turn")]
+    WithoutMarkers {
+        /// The file, relative to the pipeline file.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// The marker that was looked for.
+        thinking_end: String,
+    },
+    /// The tokenizer cannot encode a text.
+    #[error("the tokenizer cannot encode `{file}:{line}`")]
+    Tokenize {
+        /// The file, relative to the pipeline file.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// What the tokenizer says.
+        #[source]
+        source: tokenizers::Error,
+    },
+    /// The tokenizer cannot be prepared for encoding without truncation.
+    #[error("the tokenizer's settings cannot be changed")]
+    TokenizerSettings {
+        /// What the tokenizer says.
+        #[source]
+        source: tokenizers::Error,
+    },
+    /// The chat template is not one.
+    #[error("the chat template cannot be parsed")]
+    InvalidTemplate {
+        /// What the template engine says.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// The chat template cannot render a conversation.
+    #[error("the chat template refuses the conversation")]
+    Template {
+        /// What the template engine says.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// More samples are to be held out than leaves one to learn from.
+    #[error("`data.validation` holds out {asked} samples, but there are only {samples}")]
+    ValidationTooLarge {
+        /// The count that was asked for.
+        asked: usize,
+        /// The samples there are.
+        samples: usize,
+    },
+    /// No sample is left to learn from.
+    #[error("no training sample is left: {}", report.losses())]
+    NoTrainingSamples {
+        /// What became of the rows.
+        report: Box<PrepareReport>,
+    },
+}
+
+impl CorpusError {
+    /// Whether something else than the user's files and configuration is wrong.
+    pub fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Read { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::Other // what the zstd decoder reports of damaged frames
+            ),
+            Self::TokenizerSettings { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How to mend it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadRow { problem: RowProblem::Template { .. }, .. } => Some(
+                "change the conversation to what the model's chat template accepts, \
+                 or leave such rows out with `data.on_bad_row = \"skip\"`"
+                    .into(),
+            ),
+            Self::BadRow { .. } => {
+                Some("mend the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
+            }
+            Self::MissingFile { .. } | Self::NoMatch { .. } => {
+                Some("paths in `data.files` are relative to the pipeline file".into())
+            }
+            Self::NotAFile { path } => Some(format!("name the files inside it: `{}/*.jsonl`", path.display())),
+            Self::DuplicateId { .. } => Some("give every row its own `id`, or leave the field out".into()),
+            Self::WithoutMarkers { .. } => Some(
+                "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or \
+                 `sections.without_markers` to `skip` or `answer`"
+                    .into(),
+            ),
+            Self::ValidationTooLarge { samples, .. } => {
+                Some(format!("hold out fewer than {samples} samples, or a share such as `data.validation = 0.05`"))
+            }
+            Self::NoTrainingSamples { report } => match report.main_loss()? {
+                DropReason::TooLong => Some("raise `data.max_tokens`".into()),
+                DropReason::WithoutMarkers => Some(
+                    "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or keep such \
+                     samples with `sections.without_markers = \"answer\"`"
+                        .into(),
+                ),
+                DropReason::ThinkingRemoved => Some(
+                    "the model's chat template cuts the thinking out of the last assistant turn; give the model a \
+                     template that keeps it"
+                        .into(),
+                ),
+                DropReason::TooShort | DropReason::EmptyContent | DropReason::ContentNotFound => None,
+            },
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Which files a corpus is read from, what they are called, and whether they are still the same.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::CorpusError;
+
+/// The files that `patterns` name, sorted, each once.
+///
+/// A pattern is relative to `base`. One that names an existing file is that file even where it holds characters that
+/// mean something in patterns; `*` matches no hidden file.
+///
+/// # Errors
+///
+/// A pattern that cannot be read or matches no file, a file that is missing, a directory in a file's place.
+pub fn input_files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, CorpusError> {
+    let mut files: Vec<(String, PathBuf, PathBuf)> = Vec::new();
+    for pattern in patterns {
+        for path in matches(base, pattern)? {
+            let canonical = path.canonicalize().map_err(|source| open_error(&path, source))?;
+            files.push((name_of(base, &path), path, canonical));
+        }
+    }
+    files.sort();
+    let mut unique: Vec<(PathBuf, PathBuf)> = Vec::with_capacity(files.len());
+    for (_, path, canonical) in files {
+        if !unique.iter().any(|(_, known)| *known == canonical) {
+            unique.push((path, canonical));
+        }
+    }
+    Ok(unique.into_iter().map(|(path, _)| path).collect())
+}
+
+fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
+    let literal = base.join(pattern);
+    match fs::metadata(&literal) {
+        Ok(metadata) if metadata.is_file() => return Ok(vec![literal]),
+        Ok(_) => return Err(CorpusError::NotAFile { path: literal }),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(open_error(&literal, error)),
+        Err(_) if !pattern.contains(['*', '?', '[']) => return Err(CorpusError::MissingFile { path: literal }),
+        Err(_) => {}
+    }
+    let rooted = if Path::new(pattern).is_absolute() || base.as_os_str().is_empty() {
+        pattern.to_owned()
+    } else {
+        format!("{}/{pattern}", glob::Pattern::escape(&base.to_string_lossy()))
+    };
+    let options = glob::MatchOptions {
+        require_literal_leading_dot: true,
+        ..glob::MatchOptions::default()
+    };
+    let found = glob::glob_with(&rooted, options).map_err(|source| CorpusError::InvalidPattern {
+        pattern: pattern.to_owned(),
+        source,
+    })?;
+    let mut paths = Vec::new();
+    for path in found {
+        let path = path.map_err(|error| {
+            let at = error.path().to_owned();
+            open_error(&at, error.into())
+        })?;
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(CorpusError::NoMatch {
+            pattern: pattern.to_owned(),
+            base: base.to_owned(),
+        });
+    }
+    Ok(paths)
+}
+
+fn open_error(path: &Path, source: io::Error) -> CorpusError {
+    match source.kind() {
+        io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
+        _ => CorpusError::Open {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
+/// What a file is called in ids and messages: its path relative to `base`, with `/` between the parts; a file that is
+/// not reached through `base` keeps its own path.
+pub(crate) fn name_of(base: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(base).unwrap_or(path);
+    let parts: PathBuf = relative
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect();
+    let name = parts.to_string_lossy();
+    if cfg!(windows) {
+        name.replace('\\', "/")
+    } else {
+        name.into_owned()
+    }
+}
+
+/// A file's name, size and content, to tell later whether the data changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFingerprint {
+    /// The file's path relative to the base directory.
+    pub path: String,
+    /// Its size on disk.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes on disk, in hexadecimal.
+    pub blake3: String,
+}
+
+/// The fingerprints of `files`, in their order.
+///
+/// # Errors
+///
+/// A file that is missing or cannot be read.
+pub fn files_fingerprint(base: &Path, files: &[PathBuf]) -> Result<Vec<FileFingerprint>, CorpusError> {
+    files
+        .iter()
+        .map(|path| fingerprint(base, path).map_err(|source| open_error(path, source)))
+        .collect()
+}
+
+fn fingerprint(base: &Path, path: &Path) -> io::Result<FileFingerprint> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(FileFingerprint {
+        path: name_of(base, path),
+        bytes,
+        blake3: hasher.finalize().to_hex().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(files: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        directory
+    }
+
+    fn names(base: &Path, patterns: &[&str]) -> Result<Vec<String>, CorpusError> {
+        let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        Ok(input_files(base, &patterns)?
+            .iter()
+            .map(|path| name_of(base, path))
+            .collect())
+    }
+
+    #[test]
+    fn patterns_are_expanded_sorted_and_freed_of_repetitions() {
+        let directory = directory(&["b.jsonl", "a.jsonl", "data/c.jsonl", ".hidden.jsonl", "a.txt"]);
+        let base = directory.path();
+        assert_eq!(names(base, &["*.jsonl"]).unwrap(), ["a.jsonl", "b.jsonl"]);
+        let all = ["data/*.jsonl", "b.jsonl", "./b.jsonl", "*.jsonl", "data/../a.jsonl"];
+        assert_eq!(names(base, &all).unwrap(), ["a.jsonl", "b.jsonl", "data/c.jsonl"]);
+        assert_eq!(
+            names(base, &["**/*.jsonl"]).unwrap(),
+            ["a.jsonl", "b.jsonl", "data/c.jsonl"]
+        );
+        let absolute = base.join("a.jsonl").to_str().unwrap().to_owned();
+        assert_eq!(names(base, &[&absolute]).unwrap(), ["a.jsonl"]);
+    }
+
+    #[test]
+    fn brackets_in_a_file_or_directory_name_are_taken_literally_where_they_exist() {
+        let directory = directory(&["run [1]/part[2].jsonl"]);
+        let base = directory.path().join("run [1]");
+        assert_eq!(names(&base, &["part[2].jsonl"]).unwrap(), ["part[2].jsonl"]);
+        assert_eq!(names(&base, &["*.jsonl"]).unwrap(), ["part[2].jsonl"]);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_named() {
+        let directory = directory(&["data/a.jsonl"]);
+        let base = directory.path();
+        assert!(
+            matches!(names(base, &["b.jsonl"]), Err(CorpusError::MissingFile { path }) if path.ends_with("b.jsonl"))
+        );
+        assert!(matches!(names(base, &["*.zst"]), Err(CorpusError::NoMatch { pattern, .. }) if pattern == "*.zst"));
+        assert!(matches!(names(base, &["data"]), Err(CorpusError::NotAFile { path }) if path.ends_with("data")));
+        assert!(matches!(
+            names(base, &["a[.jsonl"]),
+            Err(CorpusError::InvalidPattern { .. })
+        ));
+    }
+
+    #[test]
+    fn a_fingerprint_changes_with_one_byte() {
+        let directory = directory(&["a.jsonl"]);
+        let base = directory.path();
+        let files = input_files(base, &["a.jsonl".into()]).unwrap();
+        let before = files_fingerprint(base, &files).unwrap();
+        assert_eq!((before[0].path.as_str(), before[0].bytes), ("a.jsonl", 7));
+        assert_eq!(before[0].blake3, blake3::hash(b"a.jsonl").to_hex().to_string());
+        fs::write(&files[0], "A.jsonl").unwrap();
+        assert_ne!(files_fingerprint(base, &files).unwrap(), before);
+        fs::remove_file(&files[0]).unwrap();
+        assert!(matches!(
+            files_fingerprint(base, &files),
+            Err(CorpusError::MissingFile { .. })
+        ));
+    }
+}

@@ -1,0 +1,74 @@
+//! One turn of a conversation, as chat templates see it.
+
+use serde::{Deserialize, Serialize};
+
+/// Who speaks, by the names of the `OpenAI` chat format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Instructions to the model.
+    System,
+    /// Instructions to the model, by their newer name.
+    Developer,
+    /// The one who asks.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool that the model called.
+    Tool,
+}
+
+impl Role {
+    /// The name that data sets and templates use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Developer => "developer",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+
+    /// The role of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::System, Self::Developer, Self::User, Self::Assistant, Self::Tool]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+    }
+}
+
+/// One turn of a conversation.
+///
+/// It serializes to what a chat template expects of an element of `messages`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+    /// Thinking that the data keeps apart from the content; absent rather than null for templates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// The message's other fields (`name`, `tool_calls`, …), handed to the template as they are.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Message {
+    /// A turn of plain text.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+            reasoning_content: None,
+            other: serde_json::Map::new(),
+        }
+    }
+
+    /// Whether the turn says nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        let reasoning = self.reasoning_content.as_deref().unwrap_or_default();
+        self.content.trim().is_empty() && reasoning.trim().is_empty()
+    }
+}

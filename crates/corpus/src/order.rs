@@ -1,0 +1,178 @@
+//! Which samples are held out and in what order all of them stand: keyed by seed and id, never by place.
+//!
+//! A sample's key for a purpose is BLAKE3 of the seed (8 bytes, little-endian), the purpose, a zero byte and the
+//! sample's id. Under purpose `validation`, a share s holds out the samples whose key, its first 8 bytes read as a
+//! big-endian integer, is below s · 2⁶⁴; a count holds out those with the smallest keys. Under purpose `order`,
+//! training samples and then held-out samples stand by ascending key.
+//!
+//! So neither depends on the order of files or rows, and rows that are added later move no sample from one side of a
+//! share to the other.
+
+use leadspan_sequence::{Sample, Split};
+
+use crate::{CorpusError, ValidationSize};
+
+type Key = [u8; 32];
+
+fn key(seed: u64, purpose: &str, id: &str) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&seed.to_le_bytes())
+        .update(purpose.as_bytes())
+        .update(&[0])
+        .update(id.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// Marks the samples that are held out and puts all in their final order.
+///
+/// # Errors
+///
+/// Where a count leaves nothing to learn from.
+pub(crate) fn split_and_order(
+    mut samples: Vec<Sample>,
+    size: ValidationSize,
+    seed: u64,
+) -> Result<Vec<Sample>, CorpusError> {
+    let validation_keys = || {
+        samples
+            .iter()
+            .map(|sample| key(seed, "validation", &sample.id))
+            .collect::<Vec<Key>>()
+    };
+    let held_out: Vec<bool> = match size {
+        ValidationSize::Count(0) => vec![false; samples.len()],
+        ValidationSize::Count(asked) if asked >= samples.len() => {
+            return Err(CorpusError::ValidationTooLarge {
+                asked,
+                samples: samples.len(),
+            });
+        }
+        ValidationSize::Count(count) => {
+            let keys = validation_keys();
+            let mut ascending: Vec<usize> = (0..keys.len()).collect();
+            ascending.sort_unstable_by_key(|&index| keys[index]);
+            let mut held_out = vec![false; keys.len()];
+            ascending[..count].iter().for_each(|&index| held_out[index] = true);
+            held_out
+        }
+        ValidationSize::Share(share) => {
+            // Exact: scaling by a power of two only moves the exponent.
+            let threshold = (share * 2f64.powi(64)) as u128;
+            let leading = |key: &Key| u64::from_be_bytes(key[..8].try_into().expect("a key has 32 bytes"));
+            validation_keys()
+                .iter()
+                .map(|key| u128::from(leading(key)) < threshold)
+                .collect()
+        }
+    };
+    for (sample, held_out) in samples.iter_mut().zip(held_out) {
+        sample.split = if held_out { Split::Validation } else { Split::Train };
+    }
+    let mut keyed: Vec<(Split, Key, Sample)> = samples
+        .into_iter()
+        .map(|sample| (sample.split, key(seed, "order", &sample.id), sample))
+        .collect();
+    keyed.sort_unstable_by_key(|&(split, key, _)| (split, key));
+    Ok(keyed.into_iter().map(|(_, _, sample)| sample).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use leadspan_sequence::SectionBounds;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn samples(numbers: impl IntoIterator<Item = usize>) -> Vec<Sample> {
+        let sample = |number| Sample {
+            id: format!("row {number}"),
+            split: Split::Train,
+            tokens: vec![1, 2],
+            bounds: SectionBounds::new(0, 1, 2).unwrap(),
+        };
+        numbers.into_iter().map(sample).collect()
+    }
+
+    fn ids(samples: &[Sample], split: Split) -> Vec<&str> {
+        samples
+            .iter()
+            .filter(|sample| sample.split == split)
+            .map(|sample| sample.id.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn the_keys_of_this_version_are_the_keys_of_every_version() {
+        // Worked out with Python's blake3 package. Changing the key would silently reshuffle every corpus.
+        let ordered = split_and_order(samples(0..6), ValidationSize::Count(2), 7).unwrap();
+        assert_eq!(ids(&ordered, Split::Train), ["row 1", "row 3", "row 4", "row 0"]);
+        assert_eq!(ids(&ordered, Split::Validation), ["row 5", "row 2"]);
+    }
+
+    #[test]
+    fn training_samples_stand_before_held_out_ones() {
+        let ordered = split_and_order(samples(0..100), ValidationSize::Count(30), 0).unwrap();
+        assert!(ordered.is_sorted_by_key(|sample| sample.split));
+        assert_eq!(ids(&ordered, Split::Validation).len(), 30);
+    }
+
+    #[test]
+    fn a_share_holds_out_about_that_share() {
+        // Binomial, n = 4000, p = 0.25: standard deviation 27; six of them are never seen by chance.
+        let ordered = split_and_order(samples(0..4000), ValidationSize::Share(0.25), 3).unwrap();
+        let held_out = ids(&ordered, Split::Validation).len();
+        assert!((1000 - 164..1000 + 164).contains(&held_out), "{held_out}");
+        let none = split_and_order(samples(0..100), ValidationSize::Share(0.0), 3).unwrap();
+        assert!(ids(&none, Split::Validation).is_empty());
+    }
+
+    #[test]
+    fn a_count_that_leaves_nothing_to_learn_from_is_refused() {
+        for asked in [5, 6] {
+            let error = split_and_order(samples(0..5), ValidationSize::Count(asked), 0).unwrap_err();
+            assert!(
+                matches!(error, CorpusError::ValidationTooLarge { samples: 5, .. }),
+                "{error}"
+            );
+        }
+        assert!(split_and_order(samples(0..5), ValidationSize::Count(4), 0).is_ok());
+    }
+
+    #[test]
+    fn another_seed_gives_another_order_and_another_split() {
+        let of = |seed| split_and_order(samples(0..50), ValidationSize::Count(10), seed).unwrap();
+        let (one, two) = (of(1), of(2));
+        assert_ne!(ids(&one, Split::Train), ids(&two, Split::Train));
+        let sorted = |samples: &[Sample]| {
+            let mut ids: Vec<String> = ids(samples, Split::Validation).into_iter().map(str::to_owned).collect();
+            ids.sort();
+            ids
+        };
+        assert_ne!(sorted(&one), sorted(&two));
+    }
+
+    proptest! {
+        #[test]
+        fn the_result_is_a_permutation_that_forgets_the_rows_order(
+            shuffled in Just((0..40usize).collect::<Vec<_>>()).prop_shuffle(), seed: u64, count in 0usize..40, share in 0.0..1.0f64,
+        ) {
+            for size in [ValidationSize::Count(count), ValidationSize::Share(share)] {
+                let ordered = split_and_order(samples(shuffled.clone()), size, seed).unwrap();
+                prop_assert_eq!(&ordered, &split_and_order(samples(0..40), size, seed).unwrap());
+                let mut all: Vec<&str> = ordered.iter().map(|sample| sample.id.as_str()).collect();
+                all.sort_unstable();
+                all.dedup();
+                prop_assert_eq!(all.len(), 40);
+            }
+        }
+
+        #[test]
+        fn added_rows_move_no_sample_across_a_share(seed: u64, share in 0.0..1.0f64) {
+            let few = split_and_order(samples(0..30), ValidationSize::Share(share), seed).unwrap();
+            let many = split_and_order(samples(0..60), ValidationSize::Share(share), seed).unwrap();
+            let still: Vec<&Sample> = many.iter().filter(|sample| few.iter().any(|old| old.id == sample.id)).collect();
+            prop_assert_eq!(still, few.iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The whole way from files to the prepared corpus.
+//!
+//! Rows are read one after the other, made into samples in parallel chunk by chunk, and taken in again in the order of
+//! the rows, so that neither the result nor the first error depends on the number of threads.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use leadspan_sequence::{Sample, Split};
+use rayon::prelude::*;
+use tokenizers::Tokenizer;
+
+use crate::{
+    BadRow, ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, SectionSettings,
+    files::{input_files, name_of},
+    json_lines::{JsonLines, Line},
+    order::split_and_order,
+    sample_maker::{MadeSample, RowError, SampleMaker},
+    tokenize::PlainTokenizer,
+};
+
+/// A corpus that is ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Training samples in seeded order, then held-out samples in seeded order.
+    pub samples: Vec<Sample>,
+    /// What identifies each sample's content, in the same order.
+    ///
+    /// BLAKE3 of the id's length (8 bytes), the id, the tokens and `prompt_end`, `chain_of_thought_end`, `tokens` of the
+    /// bounds (4 bytes each), all little-endian.
+    pub row_hashes: Vec<[u8; 32]>,
+    /// What became of the rows.
+    pub report: PrepareReport,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
+
+/// Rows made into samples at a time: enough to keep every core busy, few enough to hold.
+const CHUNK_ROWS: usize = 1024;
+
+/// Bytes of rows read before a chunk is closed early.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// Reads the files of `data`, relative to `base`, and makes samples of their rows.
+///
+/// `progress` is called on this thread after every chunk of rows.
+///
+/// # Errors
+///
+/// Settings that cannot work, files that cannot be found or read, the first malformed row unless those are skipped,
+/// an id that occurs twice (also among dropped rows), a held-out count that leaves nothing, or no training sample at
+/// all.
+pub fn prepare(
+    base: &Path,
+    data: &DataSettings,
+    sections: &SectionSettings,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    progress: &dyn Fn(PrepareProgress),
+) -> Result<Prepared, CorpusError> {
+    data.check()?;
+    sections.check()?;
+    let files = input_files(base, &data.files)?;
+    let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
+    let bytes_total = files
+        .iter()
+        .filter_map(|path| fs::metadata(path).ok())
+        .map(|metadata| metadata.len())
+        .sum();
+    let maker = SampleMaker {
+        data,
+        sections,
+        template,
+        tokenizer: PlainTokenizer::new(tokenizer)?,
+        names: &names,
+    };
+    let mut lines = JsonLines::new(files.clone());
+    let mut intake = Intake::new(data.on_bad_row, &names);
+    loop {
+        let (chunk, end) = next_chunk(&mut lines);
+        let outcomes: Vec<_> = chunk.par_iter().map(|line| maker.make(line)).collect();
+        for (line, outcome) in chunk.iter().zip(outcomes) {
+            intake.take(line, outcome)?;
+        }
+        progress(PrepareProgress {
+            rows: intake.report.rows,
+            kept: intake.samples.len() as u64,
+            bytes_read: lines.bytes_read(),
+            bytes_total,
+        });
+        match end {
+            ChunkEnd::Full => {}
+            ChunkEnd::Finished => break,
+            ChunkEnd::Failed(error) => return Err(error),
+        }
+    }
+    finish(intake, data, files)
+}
+
+fn finish(intake: Intake<'_>, data: &DataSettings, files: Vec<PathBuf>) -> Result<Prepared, CorpusError> {
+    let Intake {
+        samples, mut report, ..
+    } = intake;
+    if samples.is_empty() {
+        return Err(CorpusError::NoTrainingSamples {
+            report: Box::new(report),
+        });
+    }
+    let samples = split_and_order(samples, data.validation, data.seed)?;
+    report.kept_train = samples.iter().filter(|sample| sample.split == Split::Train).count() as u64;
+    report.kept_validation = samples.len() as u64 - report.kept_train;
+    if report.kept_train == 0 {
+        return Err(CorpusError::NoTrainingSamples {
+            report: Box::new(report),
+        });
+    }
+    let row_hashes = samples.par_iter().map(row_hash).collect();
+    Ok(Prepared {
+        samples,
+        row_hashes,
+        report,
+        files,
+    })
+}
+
+fn row_hash(sample: &Sample) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&(sample.id.len() as u64).to_le_bytes())
+        .update(sample.id.as_bytes());
+    let bounds = [
+        sample.bounds.prompt_end(),
+        sample.bounds.chain_of_thought_end(),
+        sample.bounds.tokens(),
+    ];
+    let numbers: Vec<u8> = sample
+        .tokens
+        .iter()
+        .chain(&bounds)
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    *hasher.update(&numbers).finalize().as_bytes()
+}
+
+enum ChunkEnd {
+    Full,
+    Finished,
+    Failed(CorpusError),
+}
+
+/// The next lines, and why there are no more of them; lines before a failure come first, as do their own errors.
+fn next_chunk(lines: &mut JsonLines) -> (Vec<Line>, ChunkEnd) {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while chunk.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+        match lines.next_line() {
+            Ok(Some(line)) => {
+                bytes += line.bytes.len();
+                chunk.push(line);
+            }
+            Ok(None) => return (chunk, ChunkEnd::Finished),
+            Err(error) => return (chunk, ChunkEnd::Failed(error)),
+        }
+    }
+    (chunk, ChunkEnd::Full)
+}
+
+/// Takes in what became of the rows, in the order of the rows.
+struct Intake<'a> {
+    on_bad_row: BadRow,
+    names: &'a [String],
+    /// The file and line of every id.
+    places: HashMap<String, (usize, u64)>,
+    samples: Vec<Sample>,
+    report: PrepareReport,
+}
+
+impl<'a> Intake<'a> {
+    fn new(on_bad_row: BadRow, names: &'a [String]) -> Self {
+        Self {
+            on_bad_row,
+            names,
+            places: HashMap::new(),
+            samples: Vec::new(),
+            report: PrepareReport::default(),
+        }
+    }
+
+    fn take(&mut self, line: &Line, made: Result<MadeSample, RowError>) -> Result<(), CorpusError> {
+        self.report.rows += 1;
+        let made = match made {
+            Ok(made) => made,
+            Err(RowError::Fatal(error)) => return Err(error),
+            Err(RowError::Bad(problem)) => {
+                return match self.on_bad_row {
+                    BadRow::Stop => {
+                        let file = self.names[line.file].clone();
+                        Err(CorpusError::BadRow {
+                            file,
+                            line: line.number,
+                            problem,
+                        })
+                    }
+                    BadRow::Skip => {
+                        self.report.add_bad_row(&self.place(line.file, line.number), &problem);
+                        Ok(())
+                    }
+                };
+            }
+        };
+        let MadeSample {
+            id,
+            without_markers,
+            outcome,
+        } = made;
+        match self.places.entry(id.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert((line.file, line.number));
+            }
+            Entry::Occupied(entry) => {
+                let &(file, number) = entry.get();
+                let (first, second) = (self.place(file, number), self.place(line.file, line.number));
+                return Err(CorpusError::DuplicateId { id, first, second });
+            }
+        }
+        self.report.without_markers += u64::from(without_markers);
+        match outcome {
+            Ok((tokens, bounds)) => {
+                self.report.tokens.add(bounds);
+                self.samples.push(Sample {
+                    id,
+                    split: Split::Train,
+                    tokens,
+                    bounds,
+                });
+            }
+            Err(reason) => *self.report.dropped.entry(reason).or_default() += 1,
+        }
+        Ok(())
+    }
+
+    fn place(&self, file: usize, line: u64) -> String {
+        format!("{}:{line}", self.names[file])
+    }
+}
+
+#[cfg(test)]
+mod tests;

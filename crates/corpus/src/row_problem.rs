@@ -1,0 +1,89 @@
+//! What can be wrong with one row, apart from where it stands.
+
+/// Why a row cannot become a conversation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowProblem {
+    /// The line is not text.
+    #[error("the line is not valid UTF-8 at byte {byte}")]
+    InvalidUtf8 {
+        /// The first byte of the line, counted from 0, that is not part of a character.
+        byte: usize,
+    },
+    /// The line is not JSON.
+    #[error("the line is not valid JSON")]
+    InvalidJson {
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The line is JSON, but not an object.
+    #[error("expected an object, found {found}")]
+    NotAnObject {
+        /// The kind of value that was found.
+        found: &'static str,
+    },
+    /// A field that the format needs is not there.
+    #[error("the field `{field}` is missing")]
+    MissingField {
+        /// The field's path inside the row.
+        field: String,
+    },
+    /// A field holds another kind of value.
+    #[error("the field `{field}` must be {expected}, found {found}")]
+    WrongType {
+        /// The field's path inside the row.
+        field: String,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A field holds nothing.
+    #[error("the field `{field}` is empty")]
+    EmptyField {
+        /// The field's path inside the row.
+        field: String,
+    },
+    /// A message has a role that the format does not know.
+    #[error("the field `{field}` is `{role}`: expected `system`, `developer`, `user`, `assistant` or `tool`")]
+    UnknownRole {
+        /// The field's path inside the row.
+        field: String,
+        /// The role.
+        role: String,
+    },
+    /// A part of a message's content is not text.
+    #[error("the field `{field}` has type `{kind}`: only text can be learnt from")]
+    NotText {
+        /// The field's path inside the row.
+        field: String,
+        /// The type it names.
+        kind: String,
+    },
+    /// The conversation does not end with the turn that would be learnt.
+    #[error("the last message is from `{role}`: it must be from `assistant`")]
+    LastMessageNotAssistant {
+        /// Whose message is the last.
+        role: &'static str,
+    },
+    /// The chat template cannot render the conversation.
+    #[error("the chat template refuses the conversation")]
+    Template {
+        /// What the template engine says.
+        #[source]
+        source: minijinja::Error,
+    },
+}
+
+/// The kind of a JSON value, with its article, for messages.
+pub(crate) fn kind_of(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a string",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
+}

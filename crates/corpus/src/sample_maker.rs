@@ -1,0 +1,136 @@
+//! One row to one sample: parse, lay out, render, find the sections, tokenize. A plain function of the row.
+
+use leadspan_sequence::SectionBounds;
+use serde_json::Value;
+
+use crate::{
+    ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, SectionSettings, WithoutMarkers,
+    json_lines::Line,
+    layout::Row,
+    row_problem::kind_of,
+    sections::{ChainOfThoughtBytes, find_chain_of_thought},
+    settings::MIN_TOKENS,
+    tokenize::PlainTokenizer,
+    turn,
+};
+
+/// What every row is made into a sample with.
+pub(crate) struct SampleMaker<'a> {
+    pub(crate) data: &'a DataSettings,
+    pub(crate) sections: &'a SectionSettings,
+    pub(crate) template: &'a ChatTemplate,
+    pub(crate) tokenizer: PlainTokenizer,
+    /// What the files are called, by index.
+    pub(crate) names: &'a [String],
+}
+
+/// What became of a well-formed row.
+#[derive(Debug)]
+pub(crate) struct MadeSample {
+    /// The row's own id, or `FILE:LINE`.
+    pub(crate) id: String,
+    /// Whether no chain of thought is closed in it.
+    pub(crate) without_markers: bool,
+    /// Its tokens and sections, or why it has none.
+    pub(crate) outcome: Result<(Vec<u32>, SectionBounds), DropReason>,
+}
+
+/// Why a row stops the run or, for bad rows, may be left out.
+#[derive(Debug)]
+pub(crate) enum RowError {
+    /// The row is malformed.
+    Bad(RowProblem),
+    /// Nothing can be made of the corpus.
+    Fatal(CorpusError),
+}
+
+impl From<RowProblem> for RowError {
+    fn from(problem: RowProblem) -> Self {
+        Self::Bad(problem)
+    }
+}
+
+impl SampleMaker<'_> {
+    pub(crate) fn make(&self, line: &Line) -> Result<MadeSample, RowError> {
+        let mut row = parse(&line.bytes)?;
+        let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[line.file], line.number));
+        let messages = self.data.format.conversation(row, &self.data.columns, self.sections)?;
+        let dropped = |id, reason| {
+            let without_markers = reason == DropReason::WithoutMarkers;
+            Ok(MadeSample {
+                id,
+                without_markers,
+                outcome: Err(reason),
+            })
+        };
+        if messages.last().is_none_or(crate::Message::is_empty) {
+            return dropped(id, DropReason::EmptyContent);
+        }
+        let rendered = turn::render(self.template, messages, self.sections)
+            .map_err(|source| RowError::Bad(RowProblem::Template { source }))?;
+        let Some(content_start) = rendered.content_start else {
+            return dropped(id, DropReason::ContentNotFound);
+        };
+        let found = find_chain_of_thought(&rendered.text, content_start, self.sections);
+        let chain_of_thought = match (found, self.sections.without_markers) {
+            (Some(bytes), _) => bytes,
+            (None, _) if rendered.has_thinking => return dropped(id, DropReason::ThinkingRemoved),
+            (None, WithoutMarkers::Skip) => return dropped(id, DropReason::WithoutMarkers),
+            (None, WithoutMarkers::Answer) => ChainOfThoughtBytes::none(content_start),
+            (None, WithoutMarkers::Error) => {
+                return Err(RowError::Fatal(CorpusError::WithoutMarkers {
+                    file: self.names[line.file].clone(),
+                    line: line.number,
+                    thinking_end: self.sections.thinking_end.clone(),
+                }));
+            }
+        };
+        let tokens = self.tokenizer.tokenize(&rendered.text).map_err(|source| {
+            let file = self.names[line.file].clone();
+            RowError::Fatal(CorpusError::Tokenize {
+                file,
+                line: line.number,
+                source,
+            })
+        })?;
+        let outcome = match tokens.ids.len() {
+            count if count < MIN_TOKENS => Err(DropReason::TooShort),
+            count if count > self.data.max_tokens => Err(DropReason::TooLong),
+            _ => {
+                let bounds = chain_of_thought.bounds(&tokens);
+                Ok((tokens.ids, bounds))
+            }
+        };
+        Ok(MadeSample {
+            id,
+            without_markers: found.is_none(),
+            outcome,
+        })
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Row, RowProblem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| RowProblem::InvalidUtf8 {
+        byte: error.valid_up_to(),
+    })?;
+    match serde_json::from_str(text).map_err(|source| RowProblem::InvalidJson { source })? {
+        Value::Object(row) => Ok(row),
+        other => Err(RowProblem::NotAnObject { found: kind_of(&other) }),
+    }
+}
+
+/// The row's own id; `None` where it has none.
+fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
+    let field = || "id".to_owned();
+    match row.remove("id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) if id.is_empty() => Err(RowProblem::EmptyField { field: field() }),
+        Some(Value::String(id)) => Ok(Some(id)),
+        Some(Value::Number(id)) => Ok(Some(id.to_string())),
+        Some(other) => Err(RowProblem::WrongType {
+            field: field(),
+            expected: "a string or a number",
+            found: kind_of(&other),
+        }),
+    }
+}

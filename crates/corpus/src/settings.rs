@@ -1,0 +1,228 @@
+//! What a user can ask of a corpus: the `[data]` and `[sections]` tables of a pipeline file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CorpusError, Format, ValidationSize};
+
+/// Which rows to read and how to turn them into samples: the `[data]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// Files of JSON lines, plain, `.gz` or `.zst`; glob patterns are expanded. Relative to the pipeline file.
+    pub files: Vec<String>,
+    /// How a row becomes a conversation.
+    #[serde(default)]
+    pub format: Format,
+    /// Samples with more tokens are dropped, never cut.
+    #[serde(default = "default_max_tokens")]
+    pub max_tokens: usize,
+    /// How many samples are held out: 0, a share below 1, or a count.
+    #[serde(default)]
+    pub validation: ValidationSize,
+    /// Decides which samples are held out and the order of all.
+    #[serde(default)]
+    pub seed: u64,
+    /// Whether a malformed row stops the run or is counted and left out.
+    #[serde(default)]
+    pub on_bad_row: BadRow,
+    /// The fields that `format = "columns"` reads.
+    #[serde(default)]
+    pub columns: ColumnNames,
+}
+
+/// What to do with a row that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadRow {
+    /// Stop with the file and line.
+    #[default]
+    Stop,
+    /// Leave the row out and count it.
+    Skip,
+}
+
+/// The names of the fields that `format = "columns"` reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColumnNames {
+    /// The user's turn.
+    pub question: String,
+    /// What goes between the thinking markers.
+    pub chain_of_thought: String,
+    /// What follows the thinking-end marker; rows may lack it.
+    pub answer: String,
+}
+
+impl Default for ColumnNames {
+    fn default() -> Self {
+        Self {
+            question: "question".into(),
+            chain_of_thought: "chain_of_thought".into(),
+            answer: "answer".into(),
+        }
+    }
+}
+
+/// How the chain of thought is recognised: the `[sections]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SectionSettings {
+    /// The text that opens the chain of thought; may be several tokens long.
+    pub thinking_start: String,
+    /// The text that closes the chain of thought; may be several tokens long.
+    pub thinking_end: String,
+    /// What to do with a sample in which no chain of thought is closed.
+    pub without_markers: WithoutMarkers,
+}
+
+impl Default for SectionSettings {
+    fn default() -> Self {
+        Self {
+            thinking_start: "<think>".into(),
+            thinking_end: "</think>".into(),
+            without_markers: WithoutMarkers::default(),
+        }
+    }
+}
+
+/// What to do with a sample in which no chain of thought is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutMarkers {
+    /// Drop the sample and count it.
+    #[default]
+    Skip,
+    /// Stop with the file and line.
+    Error,
+    /// Keep it: the whole of the turn's content is answer.
+    Answer,
+}
+
+fn default_max_tokens() -> usize {
+    4096
+}
+
+/// The fewest tokens of a usable sample: with one there is nothing to predict.
+pub(crate) const MIN_TOKENS: usize = 2;
+
+impl DataSettings {
+    pub(crate) fn check(&self) -> Result<(), CorpusError> {
+        let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
+        if self.files.is_empty() {
+            return invalid("data.files", "the list is empty: name at least one file");
+        }
+        if self.max_tokens < MIN_TOKENS {
+            return invalid("data.max_tokens", "a sample needs at least 2 tokens");
+        }
+        let ColumnNames {
+            question,
+            chain_of_thought,
+            answer,
+        } = &self.columns;
+        if question == chain_of_thought || question == answer || chain_of_thought == answer {
+            return invalid("data.columns", "two columns have the same name");
+        }
+        Ok(())
+    }
+}
+
+impl SectionSettings {
+    pub(crate) fn check(&self) -> Result<(), CorpusError> {
+        let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
+        if self.thinking_start.trim().is_empty() {
+            return invalid("sections.thinking_start", "the marker is empty");
+        }
+        if self.thinking_end.trim().is_empty() {
+            return invalid("sections.thinking_end", "the marker is empty");
+        }
+        if self.thinking_start == self.thinking_end {
+            return invalid("sections.thinking_end", "the two thinking markers are the same text");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_with_only_files_takes_the_documented_defaults() {
+        let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
+        assert_eq!(data.format, Format::Messages);
+        assert_eq!((data.max_tokens, data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
+        assert_eq!(data.validation, ValidationSize::Count(0));
+        assert_eq!(data.columns.chain_of_thought, "chain_of_thought");
+        let sections: SectionSettings = serde_json::from_str("{}").unwrap();
+        assert_eq!(
+            (sections.thinking_start.as_str(), sections.thinking_end.as_str()),
+            ("<think>", "</think>")
+        );
+        assert_eq!(sections.without_markers, WithoutMarkers::Skip);
+    }
+
+    #[test]
+    fn settings_survive_being_stored_and_read_back() {
+        let stored = r#"{"files":["a.jsonl"],"format":"columns","max_tokens":99,"validation":0.25,"seed":7,
+            "on_bad_row":"skip","columns":{"answer":"final"}}"#;
+        let data: DataSettings = serde_json::from_str(stored).unwrap();
+        let again: DataSettings = serde_json::from_str(&serde_json::to_string(&data).unwrap()).unwrap();
+        assert_eq!(again, data);
+        assert_eq!(data.columns.answer, "final");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_lists_the_known_ones() {
+        let problem = serde_json::from_str::<DataSettings>(r#"{"files": [], "max_token": 5}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            problem.contains("max_token") && problem.contains("max_tokens"),
+            "{problem}"
+        );
+        assert!(serde_json::from_str::<SectionSettings>(r#"{"thinking_begin": "<t>"}"#).is_err());
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_key() {
+        let data: DataSettings = serde_json::from_str(r#"{"files": ["a"]}"#).unwrap();
+        let sections = SectionSettings::default();
+        assert!(data.check().is_ok() && sections.check().is_ok());
+        let key = |result: Result<(), CorpusError>| match result.unwrap_err() {
+            CorpusError::InvalidSetting { key, .. } => key,
+            other => panic!("{other}"),
+        };
+        assert_eq!(
+            key(DataSettings {
+                files: vec![],
+                ..data.clone()
+            }
+            .check()),
+            "data.files"
+        );
+        assert_eq!(
+            key(DataSettings {
+                max_tokens: 1,
+                ..data.clone()
+            }
+            .check()),
+            "data.max_tokens"
+        );
+        let columns = ColumnNames {
+            answer: "question".into(),
+            ..ColumnNames::default()
+        };
+        assert_eq!(key(DataSettings { columns, ..data }.check()), "data.columns");
+        let same = SectionSettings {
+            thinking_start: "```".into(),
+            thinking_end: "```".into(),
+            ..sections.clone()
+        };
+        assert_eq!(key(same.check()), "sections.thinking_end");
+        let empty = SectionSettings {
+            thinking_start: String::new(),
+            ..sections
+        };
+        assert_eq!(key(empty.check()), "sections.thinking_start");
+    }
+}

@@ -1,0 +1,176 @@
+//! What chat templates expect of Python and of the transformers library around them.
+
+use minijinja::{Error, ErrorKind, Value, value::Kwargs};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+/// How a template refuses a conversation.
+pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
+}
+
+/// The date a template gets for today: always Friday 26 July 2024, midnight.
+///
+/// The real one would put the clock into every prompt, so that the same data prepared on two days would differ. This
+/// one is the date that Llama 3's own templates write where they are given none.
+pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
+    let mut text = String::new();
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            text.push(character);
+            continue;
+        }
+        let mut directive = characters.next();
+        let unpadded = directive == Some('-');
+        if unpadded {
+            directive = characters.next();
+        }
+        let value = match directive {
+            Some('a') => "Fri",
+            Some('A') => "Friday",
+            Some('w') => "5",
+            Some('d' | 'e') => "26",
+            Some('b' | 'h') => "Jul",
+            Some('B') => "July",
+            Some('m') => "07",
+            Some('y') => "24",
+            Some('Y') => "2024",
+            Some('j') => "208",
+            Some('H' | 'M' | 'S') => "00",
+            Some('I') => "12",
+            Some('p') => "AM",
+            Some('F') => "2024-07-26",
+            Some('T') => "00:00:00",
+            Some('D') => "07/26/24",
+            Some('Z') => "UTC",
+            Some('z') => "+0000",
+            Some('%') => "%",
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("`strftime_now` does not know a directive of `{format}`"),
+                ));
+            }
+        };
+        let shown = if unpadded && value.len() > 1 {
+            value.strip_prefix('0').unwrap_or(value)
+        } else {
+            value
+        };
+        text += shown;
+    }
+    Ok(text)
+}
+
+/// `json.dumps` as transformers calls it: nothing escaped for HTML, characters beyond ASCII as they are.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the engine hands its keyword arguments over by value"
+)]
+pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = arguments.get("indent")?;
+    let ensure_ascii: Option<bool> = arguments.get("ensure_ascii")?;
+    arguments.assert_all_used()?;
+    if ensure_ascii == Some(true) {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "`tojson` with `ensure_ascii=true` is not supported",
+        ));
+    }
+    let mut bytes = Vec::new();
+    let written = if let Some(indent) = indent {
+        let indent = " ".repeat(indent.min(64));
+        let formatter = PrettyFormatter::with_indent(indent.as_bytes());
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))
+    } else {
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SpacedFormatter))
+    };
+    let invalid = |error| Error::new(ErrorKind::BadSerialization, "cannot be written as JSON").with_source(error);
+    written.map_err(invalid)?;
+    let text = String::from_utf8(bytes).expect("the JSON writer writes UTF-8");
+    Ok(Value::from(text))
+}
+
+/// One line with a space after every comma and colon, which is Python's default.
+struct SpacedFormatter;
+
+impl Formatter for SpacedFormatter {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+/// The template with `{% generation %}` and its end, which transformers adds to the language to mark the assistant's
+/// tokens, replaced by blocks that do nothing.
+pub(super) fn without_generation_tags(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { break };
+        let (before, tag, after) = (
+            &rest[..start],
+            &rest[start..start + length + 2],
+            &rest[start + length + 2..],
+        );
+        text += before;
+        let inner = &tag[2..tag.len() - 2];
+        match inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
+            "generation" => text += &tag.replace("generation", "if true"),
+            "endgeneration" => text += &tag.replace("endgeneration", "endif"),
+            _ => text += tag,
+        }
+        rest = after;
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn today_is_always_the_same_day() {
+        assert_eq!(strftime_now("%d %b %Y").unwrap(), "26 Jul 2024");
+        assert_eq!(
+            strftime_now("%A, %B %-d, %Y at %-H:%M 100%% %-m").unwrap(),
+            "Friday, July 26, 2024 at 0:00 100% 7"
+        );
+        assert!(strftime_now("%Q").is_err());
+        assert!(strftime_now("%").is_err());
+    }
+
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let value = Value::from(minijinja::value::Serde(
+            serde_json::json!({"b": [1, "<é>"], "a": {"x": null}}),
+        ));
+        let none = || Kwargs::from_iter::<[(&str, Value); 0]>([]);
+        assert_eq!(
+            tojson(&value, none()).unwrap().as_str(),
+            Some(r#"{"b": [1, "<é>"], "a": {"x": null}}"#)
+        );
+        let indent = Kwargs::from_iter([("indent", Value::from(2))]);
+        assert_eq!(
+            tojson(&Value::from(vec![1, 2]), indent).unwrap().as_str(),
+            Some("[\n  1,\n  2\n]")
+        );
+        let unknown = Kwargs::from_iter([("colour", Value::from(2))]);
+        assert!(tojson(&value, unknown).is_err());
+    }
+
+    #[test]
+    fn generation_tags_become_blocks_that_do_nothing() {
+        let source = "{%- generation -%}{{ generation }}{% endgeneration %} {% if x %}generation{% endif %} {% open";
+        let expected = "{%- if true -%}{{ generation }}{% endif %} {% if x %}generation{% endif %} {% open";
+        assert_eq!(without_generation_tags(source), expected);
+    }
+}

@@ -1,0 +1,111 @@
+//! Tokenizing rendered text, with the byte every token begins at.
+//!
+//! The rendered text already holds every special token, so nothing is added; and nothing is cut or padded, whatever the
+//! tokenizer's file asks for. The post-processor goes too: without special tokens to add, all it would do is trim white
+//! space off the offsets.
+
+use tokenizers::{PostProcessorWrapper, Tokenizer};
+
+use crate::CorpusError;
+
+/// A tokenizer that encodes text as it is.
+pub(crate) struct PlainTokenizer(Tokenizer);
+
+/// The tokens of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TokenizedText {
+    /// Token ids.
+    pub(crate) ids: Vec<u32>,
+    /// The byte of the text that each token begins at; never descending. The tokens of one character that was split
+    /// all begin where it does.
+    pub(crate) starts: Vec<usize>,
+}
+
+impl PlainTokenizer {
+    pub(crate) fn new(tokenizer: &Tokenizer) -> Result<Self, CorpusError> {
+        let mut tokenizer = tokenizer.clone();
+        tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|source| CorpusError::TokenizerSettings { source })?;
+        Ok(Self(tokenizer))
+    }
+
+    pub(crate) fn tokenize(&self, text: &str) -> Result<TokenizedText, tokenizers::Error> {
+        let encoding = self.0.encode(text, false)?;
+        let mut begun = 0;
+        let starts = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, _)| {
+                // A token that a normalizer made up out of nothing may point back to the text's start.
+                begun = begun.max(start);
+                begun
+            })
+            .collect();
+        Ok(TokenizedText {
+            ids: encoding.get_ids().to_vec(),
+            starts,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::{PaddingParams, PaddingStrategy, TruncationParams};
+
+    use super::*;
+    use crate::test_tokenizers::{byte_level, llama_like};
+
+    #[test]
+    fn truncation_and_padding_of_the_tokenizer_file_do_nothing() {
+        let plain = byte_level(false);
+        let mut cutting = plain.clone();
+        cutting
+            .with_truncation(Some(TruncationParams {
+                max_length: 3,
+                ..TruncationParams::default()
+            }))
+            .unwrap();
+        cutting.with_padding(Some(PaddingParams {
+            strategy: PaddingStrategy::Fixed(64),
+            ..PaddingParams::default()
+        }));
+        let text = "a rather long text";
+        let tokenized = PlainTokenizer::new(&cutting).unwrap().tokenize(text).unwrap();
+        assert_eq!(tokenized, PlainTokenizer::new(&plain).unwrap().tokenize(text).unwrap());
+        assert_eq!(plain.decode(&tokenized.ids, false).unwrap(), text);
+    }
+
+    #[test]
+    fn leading_white_space_belongs_to_its_token() {
+        let tokenizer = byte_level(false);
+        let text = "a think";
+        let trimmed = tokenizer.encode(text, false).unwrap();
+        assert_eq!(
+            trimmed.get_offsets(),
+            [(0, 1), (2, 7)],
+            "the post-processor of this test no longer trims"
+        );
+        assert_eq!(
+            PlainTokenizer::new(&tokenizer).unwrap().tokenize(text).unwrap().starts,
+            [0, 1]
+        );
+    }
+
+    #[test]
+    fn pieces_of_one_character_begin_where_it_does() {
+        for tokenizer in [byte_level(false), llama_like()] {
+            let tokenized = PlainTokenizer::new(&tokenizer).unwrap().tokenize("x漢y").unwrap();
+            let inside: Vec<usize> = tokenized
+                .starts
+                .iter()
+                .copied()
+                .filter(|start| (1..4).contains(start))
+                .collect();
+            assert_eq!(inside, [1, 1, 1], "{tokenized:?}");
+            assert_eq!(tokenized.starts.last(), Some(&4));
+        }
+    }
+}

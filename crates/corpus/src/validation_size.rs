@@ -1,0 +1,100 @@
+//! How many samples are held out: a share or a count, told apart by how the number was written.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// How many samples are held out.
+///
+/// Written as one number: an integer is a count, a number with a fraction below 1 is a share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValidationSize {
+    /// This fraction of the samples, in 0..1; each sample is held out or not by its id alone.
+    Share(f64),
+    /// Exactly this many samples.
+    Count(usize),
+}
+
+impl Default for ValidationSize {
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
+
+/// A number that is neither a share nor a count.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("`{given}` is not a validation size: it must be a share below 1 such as `0.05`, a count such as `500`, or `0`")]
+pub struct InvalidValidationSize {
+    /// What was given.
+    pub given: f64,
+}
+
+impl ValidationSize {
+    /// A share of the samples.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not in 0..1.
+    pub fn share(share: f64) -> Result<Self, InvalidValidationSize> {
+        if (0.0..1.0).contains(&share) {
+            Ok(Self::Share(share))
+        } else {
+            Err(InvalidValidationSize { given: share })
+        }
+    }
+}
+
+impl Serialize for ValidationSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Share(share) => serializer.serialize_f64(share),
+            Self::Count(count) => serializer.serialize_u64(count as u64),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ValidationSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = ValidationSize;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a share below 1 such as 0.05, a count such as 500, or 0")
+            }
+
+            fn visit_f64<E: de::Error>(self, share: f64) -> Result<ValidationSize, E> {
+                ValidationSize::share(share).map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<ValidationSize, E> {
+                usize::try_from(count).map(ValidationSize::Count).map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, count: i64) -> Result<ValidationSize, E> {
+                let given = InvalidValidationSize { given: count as f64 };
+                usize::try_from(count)
+                    .map(ValidationSize::Count)
+                    .map_err(|_| E::custom(given))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_is_a_count_and_a_fraction_is_a_share() {
+        let read = |json: &str| serde_json::from_str::<ValidationSize>(json);
+        assert_eq!(read("500").unwrap(), ValidationSize::Count(500));
+        assert_eq!(read("0").unwrap(), ValidationSize::Count(0));
+        assert_eq!(read("1").unwrap(), ValidationSize::Count(1));
+        assert_eq!(read("0.05").unwrap(), ValidationSize::Share(0.05));
+        assert_eq!(read("0.0").unwrap(), ValidationSize::Share(0.0));
+        for wrong in ["1.0", "1.5", "-0.1", "-3", "\"0.5\"", "true"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(ValidationSize::share(f64::NAN).is_err());
+    }
+}
