@@ -1,1 +1,132 @@
-//! The stored form of teacher distributions: prepared corpus, Parquet shards, memory-mapped reader.
+//! The stored form of teacher distributions: what people keep, copy between clusters and train from.
+//!
+//! # On disk
+//!
+//! ```text
+//! CACHE/
+//!   identity.json               format version; what must agree for the distributions to mean the same
+//!   tokenizer/                  the tokenizer's files, byte for byte
+//!   corpus/samples.parquet      the prepared corpus, one row a sample
+//!   corpus/prepared.json        how it was prepared; size and blake3 of the table
+//!   layers/p0.5-prompt+chain_of_thought+answer/
+//!     layer.json                proportion and sections
+//!     train-000000.parquet …    one shard a work unit: the lead spans of its samples
+//!     validation-000000.parquet …   validation samples whole, whatever the layer's proportion
+//!   .lock                       held by whoever prepares the cache
+//! ```
+//!
+//! `samples.parquet`: `sample_id` string, `split` string, `tokens` list\<uint32\>, `prompt_end` and
+//! `chain_of_thought_end` uint32, `work_unit` uint32 (counted within the split), `row_hash` 32 bytes.
+//!
+//! A shard has one row per stored position, ordered by sample and position:
+//!
+//! | column | type | encoding |
+//! |---|---|---|
+//! | `sample` | uint32: index in `samples.parquet` | delta |
+//! | `position` | uint32: i, whose distribution predicts token i + 1 | delta |
+//! | `token_ids` | list\<uint32\>: most probable first, ties to the lower id | byte planes |
+//! | `logprobs` | list\<float32\>: natural logarithms over the whole vocabulary | byte planes |
+//! | `tail_logprob` | float32: log of the mass outside the entries; −∞ where there is none | byte planes |
+//! | `target_logprob` | float32: of token i + 1, stored or not | byte planes |
+//!
+//! all under zstd, with an offset index, without dictionaries and statistics. Between the magic and the first row group
+//! lies a 64-byte seal (version, sizes, blake3 of index and footer); the footer's `leadspan` entry is JSON that says
+//! which identity, layer, work unit and corpus rows the shard belongs to, what kind of device made it, and size and
+//! blake3 of each row group. So every byte of a shard is under a checksum, in pieces of at most one row group (4 MiB
+//! decoded). Shards are ordinary Parquet files to everybody else's readers.
+//!
+//! Bytes depend on the format version, the corpus and the distributions alone: no clock, no program version, no path.
+//!
+//! # What can be relied on
+//!
+//! Every file is written by one protocol: a temporary sibling (`.NAME.XXXXXX.tmp`, which no reader looks at) is
+//! written and synced, renamed to its name, and the folder is synced. A committed shard is never modified; a second
+//! writer of the same unit leaves it as it is.
+//!
+//! - **An error return** leaves what was visible before, and removes its temporary. One exception: when syncing the
+//!   folder fails after the rename, the new file is visible and whole, but not yet certain to outlive a power cut.
+//! - **A killed process** leaves what was visible before, and perhaps a temporary. The next writer of the same file
+//!   removes it, once it can take the lock that a living writer holds; nothing else ever does.
+//! - **A power cut** leaves each file either absent or whole: everything whose commit had returned is there, where the
+//!   device keeps what it acknowledges as synced.
+//! - **Not covered:** somebody who modifies or truncates a committed file in place. Before a file is read, such damage
+//!   is found by the checksums; while it is mapped, truncation ends the reading process with a bus error and changes
+//!   behind a compared checksum go unnoticed. On file systems where locks do not reach other machines, a writer may
+//!   clear up a living writer's temporary: that one then fails, or finds the unit committed, and nothing is lost.
+//!
+//! # Damage
+//!
+//! The Parquet library may panic on damaged bytes, so it only ever sees bytes whose checksum holds: the seal is compared
+//! with index and footer when a shard is opened, a row group's checksum when the first of its rows is read, and the
+//! corpus table's before it is parsed. Checksums are against accidents; a file that was forged with matching ones is
+//! outside what they promise.
+//!
+//! # Reading
+//!
+//! ```no_run
+//! use leadspan_cache::{Cache, Reader};
+//! use leadspan_sequence::SectionSet;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = Cache::open("cache".as_ref())?;
+//! let reader = Reader::open(&cache, "0.5".parse()?, SectionSet::ALL)?;
+//! for index in 0..reader.corpus().samples().len() as u32 {
+//!     let span = reader.span(index)?;
+//!     assert_eq!(span.positions.len(), span.distributions.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cache;
+mod commit;
+mod corpus;
+mod corpus_table;
+mod error;
+mod export;
+mod hashing;
+mod identity;
+mod inspect;
+mod json;
+mod layer;
+mod mapping;
+mod parquet_files;
+mod plain;
+mod reader;
+mod seal;
+mod shard;
+mod shard_writer;
+mod verify;
+
+#[cfg(test)]
+mod corruption;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod synthetic;
+
+pub use cache::{Cache, LockGuard};
+pub use commit::{PendingFile, commit_bytes, commit_file};
+pub use corpus::{PreparedCorpus, WorkUnit};
+pub use error::CacheError;
+pub use export::{ExportFacts, export};
+pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
+pub use inspect::{CorpusInspection, Inspection, LayerInspection};
+pub use layer::{Layer, LayerDir};
+pub use reader::{Reader, Span};
+pub use shard_writer::{ShardFacts, ShardWriter};
+pub use verify::{Verification, verify};
+
+/// The version of everything on disk that this program reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How far a long operation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps done.
+    pub done: u64,
+    /// Steps in all.
+    pub total: u64,
+}

@@ -1,0 +1,453 @@
+//! A cache's folder: making it, opening it, and finding what lies in it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use leadspan_sequence::Sample;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::num::NonZeroU32;
+
+use crate::{
+    CacheError, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus,
+    commit::{commit_bytes, create_folder},
+    corpus::plan_units,
+    corpus_table, json,
+};
+
+const IDENTITY: &str = "identity.json";
+const TOKENIZER: &str = "tokenizer";
+const CORPUS: &str = "corpus";
+const LAYERS: &str = "layers";
+const LOCK: &str = ".lock";
+
+/// An open cache. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    identity: Identity,
+    /// blake3 of each file in `tokenizer/`.
+    tokenizer_files: BTreeMap<String, String>,
+    corpus: OnceLock<PreparedCorpus>,
+}
+
+/// What `identity.json` holds.
+#[derive(Serialize, Deserialize)]
+struct IdentityFile {
+    format: u32,
+    identity: Identity,
+    tokenizer_files: BTreeMap<String, String>,
+}
+
+/// Keeps other processes from preparing the same cache until it is dropped (or its process ends).
+#[derive(Debug)]
+pub struct LockGuard {
+    _file: File,
+}
+
+impl Cache {
+    /// Opens a cache that exists.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotACache`] where there is none; [`CacheError::BadJson`] or [`CacheError::UnsupportedVersion`]
+    /// where its `identity.json` cannot be understood.
+    pub fn open(dir: &Path) -> Result<Self, CacheError> {
+        Self::open_if_there(dir)?.ok_or_else(|| CacheError::NotACache { path: dir.to_owned() })
+    }
+
+    /// Opens the cache in `dir`, or makes one of this identity there.
+    ///
+    /// Processes that do so at the same time wait for each other. The cache exists from the moment `identity.json` is
+    /// committed, after the tokenizer files.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::IdentityMismatch`] where a cache of another identity is there; [`CacheError::Io`] where the folder
+    /// cannot be written to.
+    pub fn create_or_open(
+        dir: &Path,
+        identity: &Identity,
+        tokenizer_files: &[(String, Vec<u8>)],
+    ) -> Result<Self, CacheError> {
+        let cache = match Self::open_if_there(dir)? {
+            Some(cache) => cache,
+            None => Self::create(dir, identity, tokenizer_files)?,
+        };
+        match cache.identity.first_difference(identity) {
+            None => Ok(cache),
+            Some(difference) => Err(CacheError::IdentityMismatch {
+                path: dir.to_owned(),
+                field: difference.field,
+                stored: difference.stored,
+                asked: difference.asked,
+            }),
+        }
+    }
+
+    fn open_if_there(dir: &Path) -> Result<Option<Self>, CacheError> {
+        let path = dir.join(IDENTITY);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(CacheError::io("read", path)(error)),
+        };
+        let IdentityFile {
+            identity,
+            tokenizer_files,
+            ..
+        } = json::from_bytes(&bytes, &path)?;
+        Ok(Some(Self {
+            dir: dir.to_owned(),
+            identity,
+            tokenizer_files,
+            corpus: OnceLock::new(),
+        }))
+    }
+
+    fn create(dir: &Path, identity: &Identity, tokenizer_files: &[(String, Vec<u8>)]) -> Result<Self, CacheError> {
+        if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_plain_file_name(name)) {
+            return Err(CacheError::NotAFileName { name: name.clone() });
+        }
+        create_folder(dir)?;
+        let _lock = lock(dir)?;
+        if let Some(cache) = Self::open_if_there(dir)? {
+            return Ok(cache);
+        }
+        let tokenizer_dir = dir.join(TOKENIZER);
+        create_folder(&tokenizer_dir)?;
+        let mut hashes = BTreeMap::new();
+        for (name, bytes) in tokenizer_files {
+            commit_bytes(&tokenizer_dir.join(name), bytes)?;
+            hashes.insert(name.clone(), blake3::hash(bytes).to_hex().to_string());
+        }
+        let file = IdentityFile {
+            format: FORMAT_VERSION,
+            identity: identity.clone(),
+            tokenizer_files: hashes,
+        };
+        commit_bytes(&dir.join(IDENTITY), &json::to_bytes(&file))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            identity: file.identity,
+            tokenizer_files: file.tokenizer_files,
+            corpus: OnceLock::new(),
+        })
+    }
+
+    /// Waits until no other process prepares this cache, and keeps others waiting until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be written to, or its file system has no locks.
+    pub fn lock_for_preparing(&self) -> Result<LockGuard, CacheError> {
+        lock(&self.dir)
+    }
+
+    /// The cache's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the stored distributions mean.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The folder with the tokenizer's files.
+    pub fn tokenizer_dir(&self) -> PathBuf {
+        self.dir.join(TOKENIZER)
+    }
+
+    /// The tokenizer's files, each with the blake3 of its bytes.
+    pub fn tokenizer_files(&self) -> &BTreeMap<String, String> {
+        &self.tokenizer_files
+    }
+
+    /// Stores the prepared corpus: `samples` in their final order, training samples first, one hash a row.
+    ///
+    /// `facts` is whatever the caller wants to find again beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::AlreadyPrepared`] where there is a corpus; [`CacheError::UnstorableCorpus`] where samples and
+    /// hashes do not fit each other or the order is wrong; [`CacheError::Io`] where the file system refuses.
+    pub fn write_corpus(
+        &self,
+        samples: &[Sample],
+        row_hashes: &[[u8; 32]],
+        samples_per_shard: NonZeroU32,
+        facts: Value,
+    ) -> Result<PreparedCorpus, CacheError> {
+        if self.corpus()?.is_some() {
+            return Err(CacheError::AlreadyPrepared { path: self.dir.clone() });
+        }
+        check_samples(samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let units = plan_units(samples.iter().map(|sample| sample.split), samples_per_shard)?;
+        let corpus = PreparedCorpus::new(samples.to_vec(), row_hashes.to_vec(), units, samples_per_shard, facts);
+        let folder = self.dir.join(CORPUS);
+        create_folder(&folder)?;
+        corpus_table::write(&folder, &corpus)?;
+        Ok(self.corpus.get_or_init(|| corpus).clone())
+    }
+
+    /// The prepared corpus, or `None` where none was stored yet. It is read once and then kept.
+    ///
+    /// # Errors
+    ///
+    /// Where the table is damaged or cannot be read.
+    pub fn corpus(&self) -> Result<Option<PreparedCorpus>, CacheError> {
+        if let Some(corpus) = self.corpus.get() {
+            return Ok(Some(corpus.clone()));
+        }
+        let read = corpus_table::read(&self.dir.join(CORPUS))?;
+        Ok(read.map(|corpus| self.corpus.get_or_init(|| corpus).clone()))
+    }
+
+    /// The prepared corpus, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] where it is not, beside the errors of [`corpus`](Self::corpus).
+    pub fn require_corpus(&self) -> Result<PreparedCorpus, CacheError> {
+        self.corpus()?
+            .ok_or_else(|| CacheError::NotPrepared { path: self.dir.clone() })
+    }
+
+    /// What was stored beside the corpus, or `None` where there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`corpus`](Self::corpus).
+    pub fn prepared_facts(&self) -> Result<Option<Value>, CacheError> {
+        Ok(self.corpus()?.map(|corpus| corpus.facts().clone()))
+    }
+
+    /// The folder of a layer, made where there is none yet, to write shards into.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] where there is no corpus; [`CacheError::Io`] where the file system refuses.
+    pub fn layer(&self, layer: &Layer) -> Result<LayerDir, CacheError> {
+        let corpus = self.require_corpus()?;
+        LayerDir::create_or_open(&self.dir.join(LAYERS), *layer, corpus, self.identity.fingerprint())
+    }
+
+    /// The layers that were begun, ordered by the names of their folders.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] where there is no corpus, and where a layer's description is damaged.
+    pub fn layers(&self) -> Result<Vec<LayerDir>, CacheError> {
+        let corpus = self.require_corpus()?;
+        let path = self.dir.join(LAYERS);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(CacheError::io("list", path)(error)),
+        };
+        let mut folders = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(CacheError::io("list", &path))?;
+        folders.retain(|folder| folder.is_dir());
+        folders.sort();
+        let fingerprint = self.identity.fingerprint();
+        folders
+            .iter()
+            .filter_map(|folder| LayerDir::open(folder, &corpus, &fingerprint).transpose())
+            .collect()
+    }
+}
+
+fn lock(dir: &Path) -> Result<LockGuard, CacheError> {
+    let path = dir.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(CacheError::io("open", &path))?;
+    file.lock().map_err(CacheError::io("lock", &path))?;
+    Ok(LockGuard { _file: file })
+}
+
+fn is_plain_file_name(name: &str) -> bool {
+    !name.starts_with('.') && Path::new(name).file_name().is_some_and(|file_name| file_name == name)
+}
+
+fn check_samples(samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
+    if samples.len() != row_hashes.len() {
+        return Err(format!(
+            "{} samples have {} row hashes",
+            samples.len(),
+            row_hashes.len()
+        ));
+    }
+    if u32::try_from(samples.len()).is_err() {
+        return Err(format!("{} samples are more than 2^32 − 1", samples.len()));
+    }
+    match samples
+        .iter()
+        .find(|sample| sample.tokens.len() != sample.bounds.tokens() as usize)
+    {
+        Some(sample) => Err(format!(
+            "sample `{}` has {} tokens, but its sections end at {}",
+            sample.id,
+            sample.tokens.len(),
+            sample.bounds.tokens()
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic;
+    use leadspan_sequence::SectionSet;
+
+    fn tokenizer() -> Vec<(String, Vec<u8>)> {
+        vec![("tokenizer.json".to_owned(), b"{}".to_vec())]
+    }
+
+    #[test]
+    fn a_cache_is_made_once_and_opened_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("deep").join("cache");
+        assert!(matches!(Cache::open(&dir), Err(CacheError::NotACache { .. })));
+        Cache::create_or_open(&dir, &synthetic::identity(), &tokenizer()).unwrap();
+        let before = fs::read(dir.join(IDENTITY)).unwrap();
+        let again = Cache::create_or_open(&dir, &synthetic::identity(), &[]).unwrap();
+        assert_eq!(fs::read(dir.join(IDENTITY)).unwrap(), before);
+        assert_eq!(fs::read(again.tokenizer_dir().join("tokenizer.json")).unwrap(), b"{}");
+        assert_eq!(Cache::open(&dir).unwrap().identity(), &synthetic::identity());
+        assert_eq!(
+            again.tokenizer_files()["tokenizer.json"],
+            blake3::hash(b"{}").to_hex().as_str()
+        );
+    }
+
+    #[test]
+    fn another_identity_is_refused_with_both_values_and_a_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
+        let mut other = synthetic::identity();
+        other.top_k = 128;
+        let error = Cache::create_or_open(folder.path(), &other, &[]).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("was made with top_k `64`, but `128` is asked for"),
+            "{text}"
+        );
+        assert!(error.hint().unwrap().contains("cache.top_k = 64") && !error.is_unexpected());
+    }
+
+    #[test]
+    fn tokenizer_files_cannot_leave_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("cache");
+        for name in ["../evil", "a/b", "..", "", "/etc/passwd", ".lock"] {
+            let files = [(name.to_owned(), Vec::new())];
+            let result = Cache::create_or_open(&dir, &synthetic::identity(), &files);
+            assert!(matches!(result, Err(CacheError::NotAFileName { .. })), "{name}");
+        }
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn tokenizer_files_without_an_identity_are_no_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        Cache::create_or_open(folder.path(), &synthetic::identity(), &tokenizer()).unwrap();
+        fs::remove_file(folder.path().join(IDENTITY)).unwrap();
+        assert!(matches!(Cache::open(folder.path()), Err(CacheError::NotACache { .. })));
+        Cache::create_or_open(folder.path(), &synthetic::identity(), &tokenizer()).unwrap();
+        Cache::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn damaged_and_newer_identities_give_their_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
+        let path = folder.path().join(IDENTITY);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() / 2]).unwrap();
+        assert!(matches!(Cache::open(folder.path()), Err(CacheError::BadJson { .. })));
+        fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        assert!(matches!(
+            Cache::open(folder.path()),
+            Err(CacheError::UnsupportedVersion { found: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn a_second_corpus_and_a_wrong_one_are_refused() {
+        let synthetic = synthetic::prepared(4, 2, 2);
+        let corpus = synthetic.cache.require_corpus().unwrap();
+        let write = |cache: &Cache, samples: &[Sample], hashes: &[[u8; 32]]| {
+            cache
+                .write_corpus(samples, hashes, NonZeroU32::MIN, Value::Null)
+                .unwrap_err()
+        };
+        let reopened = Cache::open(synthetic.cache.dir()).unwrap();
+        let error = write(&reopened, corpus.samples(), corpus.row_hashes());
+        assert!(matches!(error, CacheError::AlreadyPrepared { .. }));
+
+        let folder = tempfile::tempdir().unwrap();
+        let empty = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
+        let mut samples = corpus.samples().to_vec();
+        assert!(
+            write(&empty, &samples, &corpus.row_hashes()[1..])
+                .to_string()
+                .contains("row hashes")
+        );
+        samples[0].tokens.pop();
+        assert!(
+            write(&empty, &samples, corpus.row_hashes())
+                .to_string()
+                .contains("its sections end at")
+        );
+        samples.reverse();
+        assert!(matches!(
+            write(&empty, &samples[1..], &corpus.row_hashes()[1..]),
+            CacheError::UnstorableCorpus { .. }
+        ));
+        assert!(empty.corpus().unwrap().is_none());
+        assert!(matches!(
+            empty.layer(&synthetic::layer("1", SectionSet::ALL)),
+            Err(CacheError::NotPrepared { .. })
+        ));
+    }
+
+    #[test]
+    fn preparing_waits_for_whoever_prepares_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
+        let guard = cache.lock_for_preparing().unwrap();
+        let other = File::open(folder.path().join(LOCK)).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(guard);
+        assert!(other.try_lock().is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_made_is_the_users_to_fix() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = Cache::create_or_open(&file.join("cache"), &synthetic::identity(), &[]).unwrap_err();
+        assert!(!error.is_unexpected(), "{error}");
+    }
+}

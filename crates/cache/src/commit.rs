@@ -1,0 +1,274 @@
+//! The commit protocol: a file appears under its name whole and durable, or not at all.
+//!
+//! A temporary sibling `.NAME.XXXXXX.tmp` is written, its contents are synced, it is renamed to `NAME`, and the folder is
+//! synced. The temporary's name ends neither in `.parquet` nor in `.json`, so no reader ever looks at it. Its writer
+//! holds an advisory lock on it for as long as it lives; the next writer of the same `NAME` removes the temporaries
+//! whose lock it can take, that is those of dead processes. Nothing here knows what the files hold.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+
+use crate::CacheError;
+
+/// A file that is being written and not yet visible under its name.
+///
+/// Dropping it uncommitted removes what was written.
+#[derive(Debug)]
+pub struct PendingFile {
+    temporary: NamedTempFile,
+    target: PathBuf,
+}
+
+impl PendingFile {
+    /// Starts a file that will appear as `target`, whose folder must exist.
+    ///
+    /// Temporaries that dead writers of the same target left behind are removed on the way.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder does not exist or cannot be written to.
+    pub fn create(target: &Path) -> Result<Self, CacheError> {
+        remove_stale_temporaries(target);
+        let temporary = create_temporary(target).map_err(CacheError::io("create", target))?;
+        Ok(Self {
+            temporary,
+            target: target.to_owned(),
+        })
+    }
+
+    /// The file being written.
+    pub fn file_mut(&mut self) -> &mut File {
+        self.temporary.as_file_mut()
+    }
+
+    /// The name under which the file will appear.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes the file visible under its name, replacing a file of that name.
+    ///
+    /// # Errors
+    ///
+    /// Where syncing or renaming fails: the name then shows what it showed before. The last step, syncing the folder,
+    /// may fail after the rename: the file is then visible and whole, but a power cut may undo the rename.
+    pub fn commit(self) -> Result<(), CacheError> {
+        let Self { temporary, target } = self;
+        temporary
+            .as_file()
+            .sync_all()
+            .map_err(CacheError::io("sync", &target))?;
+        // The lock goes with the file handle, so it is held until the file has its final name.
+        let (_file, path) = temporary.into_parts();
+        path.persist(&target)
+            .map_err(|error| CacheError::io("commit", &target)(error.error))?;
+        sync_folder(&target).map_err(CacheError::io("sync the folder of", &target))
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file_mut().flush()
+    }
+}
+
+/// Writes a file by the commit protocol: `write` fills it, and it appears only once it is whole.
+///
+/// # Errors
+///
+/// Those of `write`, as [`CacheError::Io`] naming `path`, and those of [`PendingFile`].
+///
+/// # Example
+///
+/// ```
+/// use std::io::Write;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("state.json");
+/// leadspan_cache::commit_file(&path, |file| file.write_all(b"{}"))?;
+/// assert_eq!(std::fs::read(&path)?, b"{}");
+/// # Ok(())
+/// # }
+/// ```
+pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> Result<T, CacheError> {
+    let mut pending = PendingFile::create(path)?;
+    let result = write(pending.file_mut()).map_err(CacheError::io("write", path))?;
+    pending.commit()?;
+    Ok(result)
+}
+
+/// Writes `bytes` as a file by the commit protocol.
+///
+/// # Errors
+///
+/// Where the file system refuses; see [`PendingFile`].
+pub fn commit_bytes(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    commit_file(path, |file| file.write_all(bytes))
+}
+
+/// Creates a folder and what is missing above it, so that a power cut does not lose it.
+pub(crate) fn create_folder(path: &Path) -> Result<(), CacheError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        create_folder(above)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created
+            .and_then(|()| sync_folder(path))
+            .map_err(CacheError::io("create the folder", path)),
+    }
+}
+
+fn parent(target: &Path) -> &Path {
+    target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn temporary_prefix(target: &Path) -> String {
+    format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy())
+}
+
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+fn create_temporary(target: &Path) -> io::Result<NamedTempFile> {
+    let prefix = temporary_prefix(target);
+    loop {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(TEMPORARY_SUFFIX);
+        #[cfg(unix)]
+        {
+            // Less the umask, as for any other file: caches are shared between users of a cluster.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let temporary = builder.tempfile_in(parent(target))?;
+        // A file system without locks costs only the clearing up of temporaries.
+        let locked = temporary.as_file().lock().is_ok();
+        // Between creation and lock, another writer may have taken it for a dead one's and removed it.
+        if !locked || temporary.path().exists() {
+            return Ok(temporary);
+        }
+    }
+}
+
+/// Removes temporaries of `target` that no living process writes. Whatever cannot be removed is harmless and stays.
+fn remove_stale_temporaries(target: &Path) {
+    let prefix = temporary_prefix(target);
+    let Ok(entries) = fs::read_dir(parent(target)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_temporary = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX));
+        if is_temporary
+            && let Ok(file) = File::options().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes a change of names in the folder of `target` durable.
+#[cfg(unix)]
+fn sync_folder(target: &Path) -> io::Result<()> {
+    File::open(parent(target))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_target: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        commit_bytes(&path, b"old").unwrap();
+        let failed = commit_file(&path, |file| -> io::Result<()> {
+            file.write_all(b"half of the n")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(matches!(failed, Err(CacheError::Io { action: "write", .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["state.json"]);
+    }
+
+    #[test]
+    fn nothing_is_visible_under_the_name_or_a_readable_one_before_the_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pending = PendingFile::create(&folder.path().join("train-000000.parquet")).unwrap();
+        pending.write_all(b"rows").unwrap();
+        let during = names(folder.path());
+        assert_eq!(during.len(), 1);
+        assert_eq!(Path::new(&during[0]).extension().unwrap(), "tmp");
+        pending.commit().unwrap();
+        assert_eq!(names(folder.path()), ["train-000000.parquet"]);
+    }
+
+    #[test]
+    fn the_next_writer_removes_temporaries_of_dead_ones_but_not_of_living_ones_or_of_other_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.json");
+        fs::write(folder.path().join(".a.json.dead00.tmp"), b"x").unwrap();
+        fs::write(folder.path().join(".b.json.dead00.tmp"), b"x").unwrap();
+        let mut living = PendingFile::create(&target).unwrap();
+        living.write_all(b"first").unwrap();
+        commit_bytes(&target, b"second").unwrap();
+        living.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"first");
+        assert_eq!(names(folder.path()), [".b.json.dead00.tmp", "a.json"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_committed_file_has_ordinary_permissions() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        commit_bytes(&path, b"{}").unwrap();
+        fs::write(folder.path().join("ordinary"), b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&folder.path().join("ordinary")));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("a.json");
+        let error = commit_bytes(&path, b"{}").unwrap_err();
+        assert!(
+            error.to_string().contains("a.json") && !error.is_unexpected(),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! What happens to shards that were damaged, cut, swapped or made by others: a named error, never a panic.
+
+use std::{fs, path::PathBuf};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use leadspan_sequence::{LeadSpanProportion, SectionSet};
+use parquet::arrow::ArrowWriter;
+use std::sync::Arc;
+
+use crate::{Cache, CacheError, Reader, seal::DATA_START, synthetic};
+
+/// Opens the cache and reads every sample of it.
+fn read_all(cache: &Cache) -> Result<(), CacheError> {
+    let reader = Reader::open(cache, LeadSpanProportion::WHOLE, SectionSet::ALL)?;
+    (0..reader.corpus().samples().len() as u32).try_for_each(|index| reader.span(index).map(drop))
+}
+
+fn first_shard(cache: &Cache) -> PathBuf {
+    let layer = cache.layers().unwrap().remove(0);
+    layer.shard_path(&layer.corpus().units()[0])
+}
+
+/// A captured cache, the path of its first shard and that shard's bytes.
+fn captured() -> (synthetic::Prepared, PathBuf, Vec<u8>) {
+    let captured = synthetic::captured("1.0", SectionSet::ALL);
+    let shard = first_shard(&captured.cache);
+    let bytes = fs::read(&shard).unwrap();
+    (captured, shard, bytes)
+}
+
+#[test]
+fn every_flipped_bit_of_a_shard_is_found() {
+    let (captured, shard, sound) = captured();
+    read_all(&captured.cache).unwrap();
+    // One bit of every byte; which one changes from byte to byte.
+    for byte in 0..sound.len() {
+        let mut flipped = sound.clone();
+        flipped[byte] ^= 1 << (byte % 8);
+        fs::write(&shard, flipped).unwrap();
+        let error = read_all(&captured.cache).unwrap_err();
+        assert!(
+            !error.is_unexpected() && error.to_string().contains("train-000000.parquet"),
+            "byte {byte}: {error}"
+        );
+        if byte >= DATA_START {
+            assert!(matches!(error, CacheError::Damaged { .. }), "byte {byte}: {error}");
+            assert!(error.hint().unwrap().contains("redoes only that work unit"));
+        }
+    }
+}
+
+#[test]
+fn a_shard_cut_at_any_length_is_found() {
+    let (captured, shard, sound) = captured();
+    for length in (0..sound.len()).step_by(13).chain([sound.len() - 1]) {
+        fs::write(&shard, &sound[..length]).unwrap();
+        let error = read_all(&captured.cache).unwrap_err();
+        let named = if length < DATA_START {
+            matches!(error, CacheError::NotAShard { .. })
+        } else {
+            matches!(error, CacheError::WrongSize { found, .. } if found == length as u64)
+        };
+        assert!(named, "{length} bytes: {error}");
+    }
+    fs::write(&shard, [&sound[..], b"more"].concat()).unwrap();
+    assert!(matches!(read_all(&captured.cache), Err(CacheError::WrongSize { .. })));
+}
+
+#[test]
+fn a_shard_of_a_newer_version_is_refused_by_name() {
+    let (captured, shard, mut bytes) = captured();
+    bytes[12] = 9;
+    fs::write(&shard, bytes).unwrap();
+    let error = read_all(&captured.cache).unwrap_err();
+    assert!(
+        matches!(error, CacheError::UnsupportedVersion { found: 9, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_that_are_no_shards_are_refused() {
+    let (captured, shard, _) = captured();
+    let column: ArrayRef = Arc::new(UInt32Array::from(vec![1, 2, 3]));
+    let batch = RecordBatch::try_from_iter([("sample", column)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let somebody_elses_parquet = writer.into_inner().unwrap();
+    for foreign in [
+        &b"rows of text, called .parquet"[..],
+        b"",
+        &[0; 4096],
+        &somebody_elses_parquet,
+    ] {
+        fs::write(&shard, foreign).unwrap();
+        assert!(matches!(read_all(&captured.cache), Err(CacheError::NotAShard { .. })));
+    }
+}
+
+/// Replaces the first shard of a cache by that of another one and tells what gave it away.
+fn mark_of_a_shard_from(other: &Cache) -> &'static str {
+    let (captured, shard, _) = captured();
+    fs::copy(first_shard(other), &shard).unwrap();
+    match read_all(&captured.cache).unwrap_err() {
+        CacheError::ForeignShard { field, .. } => field,
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_shard_of_another_cache_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut identity = synthetic::identity();
+    identity.teacher.dtype = "bf16".into();
+    let other = Cache::create_or_open(folder.path(), &identity, &[]).unwrap();
+    let corpus = synthetic::corpus(11, 3, 4);
+    other
+        .write_corpus(
+            corpus.samples(),
+            corpus.row_hashes(),
+            corpus.samples_per_shard(),
+            corpus.facts().clone(),
+        )
+        .unwrap();
+    synthetic::capture(&other, &synthetic::layer("1.0", SectionSet::ALL));
+    assert_eq!(mark_of_a_shard_from(&other), "cache identity");
+}
+
+#[test]
+fn a_shard_of_another_layer_unit_or_corpus_is_refused() {
+    assert_eq!(
+        mark_of_a_shard_from(&synthetic::captured("0.5", SectionSet::ALL).cache),
+        "layer"
+    );
+    let smaller_units = synthetic::prepared(11, 3, 3);
+    synthetic::capture(&smaller_units.cache, &synthetic::layer("1.0", SectionSet::ALL));
+    assert_eq!(mark_of_a_shard_from(&smaller_units.cache), "work unit");
+
+    let folder = tempfile::tempdir().unwrap();
+    let other = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
+    let corpus = synthetic::corpus(11, 3, 4);
+    let mut hashes = corpus.row_hashes().to_vec();
+    hashes[2][0] ^= 1;
+    other
+        .write_corpus(
+            corpus.samples(),
+            &hashes,
+            corpus.samples_per_shard(),
+            corpus.facts().clone(),
+        )
+        .unwrap();
+    synthetic::capture(&other, &synthetic::layer("1.0", SectionSet::ALL));
+    assert_eq!(mark_of_a_shard_from(&other), "corpus fingerprint");
+}

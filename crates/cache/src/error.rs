@@ -1,0 +1,360 @@
+//! What can go wrong with a cache, said in the cache's own terms.
+
+use std::{io, path::PathBuf};
+
+use leadspan_distribution::DistributionError;
+use leadspan_sequence::{LeadSpanProportion, SectionSet};
+use parquet::errors::ParquetError;
+
+/// Why a cache could not be made, read, extended or exported.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The file system refused.
+    #[error("could not {action} `{path}`")]
+    Io {
+        /// What was attempted, such as `open`.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder holds no cache.
+    #[error("`{path}` is not a cache: it has no `identity.json`")]
+    NotACache {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The cache holds no prepared corpus yet.
+    #[error("the cache `{path}` has no prepared corpus")]
+    NotPrepared {
+        /// The cache.
+        path: PathBuf,
+    },
+    /// The cache holds a prepared corpus already, and its shards stand on it.
+    #[error("the cache `{path}` has a prepared corpus already")]
+    AlreadyPrepared {
+        /// The cache.
+        path: PathBuf,
+    },
+    /// A file was written by a newer (or unknown) version of the format.
+    #[error("`{path}` has format version {found}, but this program reads version {supported}")]
+    UnsupportedVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version it states.
+        found: u32,
+        /// The version this program knows.
+        supported: u32,
+    },
+    /// Stored and asked distributions would not mean the same.
+    #[error("the cache `{path}` was made with {field} `{stored}`, but `{asked}` is asked for")]
+    IdentityMismatch {
+        /// The cache.
+        path: PathBuf,
+        /// The first part of the identity that differs, such as `teacher.dtype`.
+        field: String,
+        /// Its value in the cache.
+        stored: String,
+        /// Its value now.
+        asked: String,
+    },
+    /// A text file of the cache does not hold what belongs there.
+    #[error("`{path}` is damaged: it does not hold the expected JSON")]
+    BadJson {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The file is not one of leadspan's shards at all.
+    #[error("`{path}` is not a leadspan shard")]
+    NotAShard {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is shorter or longer than it was when it was committed.
+    #[error("`{path}` has {found} bytes, but {expected} were committed")]
+    WrongSize {
+        /// The file.
+        path: PathBuf,
+        /// Its size now.
+        found: u64,
+        /// Its size when it was committed.
+        expected: u64,
+    },
+    /// The bytes are not those that were written.
+    #[error("`{path}` is damaged: the checksum of its {part} does not match")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it: `index and footer`, `row group 3`, `contents`.
+        part: String,
+    },
+    /// The shard is sound but belongs to another cache, corpus, layer or unit.
+    #[error("the shard `{path}` does not belong here: its {field} is `{found}`, not `{expected}`")]
+    ForeignShard {
+        /// The shard.
+        path: PathBuf,
+        /// What gives it away.
+        field: &'static str,
+        /// The shard's value.
+        found: String,
+        /// The value that belongs here.
+        expected: String,
+    },
+    /// Rows of a sound file contradict the corpus, the schema or themselves.
+    #[error("`{path}` contradicts itself: {problem}")]
+    Inconsistent {
+        /// The file.
+        path: PathBuf,
+        /// In what way.
+        problem: String,
+    },
+    /// Rows of a shard are no distributions.
+    #[error("`{path}` holds rows that are no distributions")]
+    NotDistributions {
+        /// The shard.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: DistributionError,
+    },
+    /// The Parquet library failed on a file whose bytes are as they were written.
+    #[error("could not {action} the Parquet file `{path}`")]
+    Parquet {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        #[source]
+        source: ParquetError,
+    },
+    /// No layer has been captured yet.
+    #[error("the cache `{path}` holds no distributions yet")]
+    NothingCaptured {
+        /// The cache.
+        path: PathBuf,
+    },
+    /// No layer reaches as far as is asked.
+    #[error(
+        "the cache `{path}` holds lead spans up to proportion {largest} of `{sections}`, but proportion {asked} is asked for"
+    )]
+    ProportionNotCaptured {
+        /// The cache.
+        path: PathBuf,
+        /// The proportion asked for.
+        asked: LeadSpanProportion,
+        /// The largest proportion captured for these sections.
+        largest: LeadSpanProportion,
+        /// The sections asked for.
+        sections: SectionSet,
+    },
+    /// No layer has all the sections asked for.
+    #[error("the cache `{path}` holds the sections {captured}, but `{asked}` is asked for")]
+    SectionsNotCaptured {
+        /// The cache.
+        path: PathBuf,
+        /// The sections asked for.
+        asked: SectionSet,
+        /// What each layer holds, such as `chain_of_thought` or `answer`.
+        captured: String,
+    },
+    /// Precomputing has not finished.
+    #[error("the cache `{path}` is incomplete: {missing} of {units} work units are missing, the first is `{first}`")]
+    IncompleteLayer {
+        /// The layer's folder.
+        path: PathBuf,
+        /// How many units have no shard.
+        missing: usize,
+        /// How many units there are.
+        units: usize,
+        /// The first unit without a shard.
+        first: String,
+    },
+    /// A sample that the corpus does not have was asked for.
+    #[error("there is no sample {index}: the corpus has {samples}")]
+    NoSuchSample {
+        /// The index asked for.
+        index: u32,
+        /// How many samples there are.
+        samples: usize,
+    },
+    /// A shard writer was handed something other than its unit's next sample and that sample's positions.
+    #[error("sample {index} cannot be written to `{path}`: {problem}")]
+    WrongSample {
+        /// The shard.
+        path: PathBuf,
+        /// The sample's index in the corpus.
+        index: u32,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A prepared corpus that cannot be stored.
+    #[error("the prepared corpus cannot be stored: {problem}")]
+    UnstorableCorpus {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tokenizer file whose name would leave the cache.
+    #[error("`{name}` is not a plain file name")]
+    NotAFileName {
+        /// The name.
+        name: String,
+    },
+}
+
+impl CacheError {
+    /// Turns an I/O error into one that names the file.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Turns an error of the Parquet library into one that names the file.
+    ///
+    /// What the file system refused beneath the library comes out as [`CacheError::Io`].
+    pub(crate) fn parquet(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(ParquetError) -> Self {
+        let path = path.into();
+        move |source| match source {
+            ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+                Ok(source) => Self::Io {
+                    action,
+                    path,
+                    source: *source,
+                },
+                Err(cause) => Self::Parquet {
+                    action,
+                    path,
+                    source: ParquetError::External(cause),
+                },
+            },
+            source => Self::Parquet { action, path, source },
+        }
+    }
+
+    /// Whether something failed that is neither the user's files nor the configuration.
+    pub fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::InvalidFilename
+            ),
+            Self::Parquet { .. }
+            | Self::WrongSample { .. }
+            | Self::NoSuchSample { .. }
+            | Self::UnstorableCorpus { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What would put it right, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+                    "give yourself write access to `{}` or choose another folder",
+                    path.display()
+                )),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("free some space and run the same command again: finished work units are kept".to_owned())
+                }
+                _ => None,
+            },
+            Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {
+                Some("make it with `leadspan precompute`".to_owned())
+            }
+            Self::AlreadyPrepared { .. } => Some("point `cache.dir` at a new folder".to_owned()),
+            Self::UnsupportedVersion { found, supported, .. } if found > supported => {
+                Some("use the version of leadspan that made it, or a newer one".to_owned())
+            }
+            Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),
+            Self::IdentityMismatch { field, stored, .. } => Some(identity_hint(field, stored)),
+            Self::NotAShard { path }
+            | Self::WrongSize { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::ForeignShard { path, .. }
+            | Self::Inconsistent { path, .. }
+            | Self::NotDistributions { path, .. } => Some(damage_hint(path)),
+            Self::BadJson { path, .. } => Some(format!(
+                "restore `{}` from a copy or make the cache again",
+                path.display()
+            )),
+            Self::ProportionNotCaptured { asked, .. } => Some(format!(
+                "ask for less, or set `cache.lead_span_proportion = {asked}` and run `leadspan precompute` to add the rest"
+            )),
+            Self::SectionsNotCaptured { asked, .. } => {
+                let names: Vec<String> = asked.iter().map(|section| format!("\"{section}\"")).collect();
+                Some(format!(
+                    "set `cache.supervised_sections = [{}]` and run `leadspan precompute` to add them",
+                    names.join(", ")
+                ))
+            }
+            Self::IncompleteLayer { .. } => {
+                Some("run `leadspan precompute` again: it does only what is missing".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn identity_hint(field: &str, stored: &str) -> String {
+    let elsewhere = "point `cache.dir` at a new folder";
+    match field {
+        "top_k" => format!("set `cache.top_k = {stored}` to use this cache, or {elsewhere}"),
+        "teacher.dtype" => format!("set `teacher.dtype = \"{stored}\"` to use this cache, or {elsewhere}"),
+        "codec" => elsewhere.to_owned(),
+        _ if field.starts_with("teacher.") => format!("use the teacher that made this cache, or {elsewhere}"),
+        _ if field.starts_with("sections.") => {
+            format!("set `{field}` back to `{stored}` to use this cache, or {elsewhere}")
+        }
+        _ => format!("use the model files that made this cache, or {elsewhere}"),
+    }
+}
+
+fn damage_hint(path: &std::path::Path) -> String {
+    let in_a_layer = path
+        .parent()
+        .and_then(std::path::Path::parent)
+        .is_some_and(|folder| folder.ends_with("layers"));
+    if in_a_layer {
+        format!(
+            "delete `{}` and run `leadspan precompute` again: it redoes only that work unit",
+            path.display()
+        )
+    } else {
+        format!("restore `{}` from a copy or make the cache again", path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_file_system_are_told_from_failures() {
+        let of = |kind: io::ErrorKind| CacheError::io("open", "shard")(kind.into());
+        assert!(!of(io::ErrorKind::PermissionDenied).is_unexpected());
+        assert!(!of(io::ErrorKind::StorageFull).is_unexpected());
+        assert!(of(io::ErrorKind::Other).is_unexpected());
+    }
+
+    #[test]
+    fn an_io_error_beneath_the_parquet_library_keeps_its_kind() {
+        let full = ParquetError::External(Box::new(io::Error::from(io::ErrorKind::StorageFull)));
+        let error = CacheError::parquet("write", "shard")(full);
+        assert!(matches!(&error, CacheError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        assert!(error.hint().unwrap().contains("free some space"));
+    }
+}

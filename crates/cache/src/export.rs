@@ -1,0 +1,285 @@
+//! The export: plain Parquet for everybody else's tools, one row per stored position.
+//!
+//! The columns are part of leadspan's interface, unlike those of the shards, which change with the codec.
+
+use std::{path::Path, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use leadspan_distribution::Distributions;
+use leadspan_sequence::{LeadSpanProportion, Sample};
+use parquet::{
+    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    schema::types::ColumnPath,
+};
+
+use crate::{
+    Cache, CacheError, Progress, Reader, Span, commit::PendingFile, hashing::HashingWriter, parquet_files,
+    plain::list_columns,
+};
+
+/// Decoded bytes that are gathered before they are handed to the Parquet writer.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// What was exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportFacts {
+    /// Samples, those without positions included.
+    pub samples: u64,
+    /// Rows of the file, one a position.
+    pub rows: u64,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
+/// Writes every stored position to the Parquet file `out`, training samples first, in the order of the corpus.
+///
+/// `proportion` restricts training samples; validation samples are exported whole. Without it, the complete layer that
+/// holds most is exported. The file appears once it is whole; memory is bounded by a row group (16 MiB encoded).
+/// `progress` counts samples.
+///
+/// # Errors
+///
+/// Those of [`Reader`], and [`CacheError::Io`] where `out` cannot be written.
+pub fn export(
+    cache: &Cache,
+    out: &Path,
+    proportion: Option<LeadSpanProportion>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ExportFacts, CacheError> {
+    let largest = Reader::open_largest(cache)?;
+    let reader = match proportion {
+        None => largest,
+        Some(proportion) => Reader::open(cache, proportion, largest.layer().sections)?,
+    };
+    let failed = || CacheError::parquet("write", out);
+    let options = ArrowWriterOptions::new()
+        .with_properties(writer_properties())
+        .with_skip_arrow_metadata(true);
+    let output = HashingWriter::new(PendingFile::create(out)?);
+    let mut writer = ArrowWriter::try_new_with_options(output, schema(), options).map_err(failed())?;
+    let samples = reader.corpus().samples();
+    let total = samples.len() as u64;
+    let mut rows = Rows::default();
+    let mut row_count = 0;
+    for (index, sample) in samples.iter().enumerate() {
+        let span = reader.span(index as u32)?;
+        row_count += span.positions.len() as u64;
+        rows.add(sample, &span);
+        if rows.bytes() >= BATCH_BYTES {
+            writer
+                .write(&std::mem::take(&mut rows).into_batch())
+                .map_err(failed())?;
+        }
+        if writer.in_progress_size() >= parquet_files::ROW_GROUP_BYTES {
+            writer.flush().map_err(failed())?;
+        }
+        progress(Progress {
+            done: index as u64 + 1,
+            total,
+        });
+    }
+    writer.write(&rows.into_batch()).map_err(failed())?;
+    let mut output = writer.into_inner().map_err(failed())?;
+    let (bytes, _) = output.end_region();
+    output.into_inner().commit()?;
+    Ok(ExportFacts {
+        samples: total,
+        rows: row_count,
+        bytes,
+    })
+}
+
+fn schema() -> SchemaRef {
+    let required = |name: &str, data_type| Field::new(name, data_type, false);
+    Arc::new(Schema::new(vec![
+        required("sample_id", DataType::Utf8),
+        required("split", DataType::Utf8),
+        required("position", DataType::UInt32),
+        required("section", DataType::Utf8),
+        required("token_id", DataType::UInt32),
+        required("token_ids", DataType::List(parquet_files::list_item(DataType::UInt32))),
+        required("logprobs", DataType::List(parquet_files::list_item(DataType::Float32))),
+        required("tail_logprob", DataType::Float32),
+        required("target_logprob", DataType::Float32),
+    ]))
+}
+
+/// Encodings that every reader knows, since the export is for other people's.
+fn writer_properties() -> parquet::file::properties::WriterProperties {
+    let mut properties = parquet_files::writer_properties();
+    for name in ["sample_id", "split", "section"] {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), true);
+    }
+    properties.build()
+}
+
+/// Rows of the export in memory.
+#[derive(Default)]
+struct Rows {
+    sample_ids: Vec<String>,
+    splits: Vec<&'static str>,
+    positions: Vec<u32>,
+    sections: Vec<&'static str>,
+    token_ids: Vec<u32>,
+    distributions: Distributions,
+}
+
+impl Rows {
+    fn add(&mut self, sample: &Sample, span: &Span) {
+        for &position in &span.positions {
+            let target = position + 1;
+            self.sample_ids.push(sample.id.clone());
+            self.splits.push(sample.split.as_str());
+            self.positions.push(position);
+            self.sections.push(sample.bounds.section_of(target).as_str());
+            self.token_ids.push(span.tokens[target as usize]);
+        }
+        self.distributions.append(&span.distributions);
+    }
+
+    /// About what the rows take in memory.
+    fn bytes(&self) -> usize {
+        100 * self.positions.len() + 8 * self.distributions.token_ids().len()
+    }
+
+    fn into_batch(self) -> RecordBatch {
+        let (token_ids, logprobs) = list_columns(&self.distributions);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(self.sample_ids)),
+            Arc::new(StringArray::from(self.splits)),
+            Arc::new(UInt32Array::from(self.positions)),
+            Arc::new(StringArray::from(self.sections)),
+            Arc::new(UInt32Array::from(self.token_ids)),
+            Arc::new(token_ids),
+            Arc::new(logprobs),
+            Arc::new(Float32Array::from(self.distributions.tail_logprobs().to_vec())),
+            Arc::new(Float32Array::from(self.distributions.target_logprobs().to_vec())),
+        ];
+        RecordBatch::try_new(schema(), columns).expect("the columns are built to the schema, one row a position")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic;
+    use arrow::{
+        array::AsArray,
+        datatypes::{Float32Type, UInt32Type},
+    };
+    use leadspan_sequence::{Section, SectionSet, Split};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use std::fs;
+
+    fn exported(cache: &Cache, proportion: Option<&str>) -> (ExportFacts, Vec<RecordBatch>) {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("export.parquet");
+        let facts = export(cache, &out, proportion.map(|text| text.parse().unwrap()), &mut |_| {}).unwrap();
+        assert_eq!(fs::metadata(&out).unwrap().len(), facts.bytes);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&out).unwrap()).unwrap();
+        assert_eq!(reader.schema().fields(), schema().fields());
+        (facts, reader.build().unwrap().map(Result::unwrap).collect())
+    }
+
+    #[test]
+    fn every_row_is_a_stored_position_with_its_target_and_section() {
+        let captured = synthetic::captured("1.0", SectionSet::ALL);
+        let corpus = captured.cache.require_corpus().unwrap();
+        for (asked, layer) in [(None, "1.0"), (Some("0.5"), "0.5")] {
+            let layer = synthetic::layer(layer, SectionSet::ALL);
+            let (facts, batches) = exported(&captured.cache, asked);
+            let mut expected = corpus
+                .samples()
+                .iter()
+                .flat_map(|sample| layer.positions(sample).map(move |position| (sample, position)));
+            let mut rows = 0;
+            for batch in &batches {
+                let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>();
+                let floats = |column: usize| batch.column(column).as_primitive::<Float32Type>();
+                let text = |column: usize, row| batch.column(column).as_string::<i32>().value(row);
+                for row in 0..batch.num_rows() {
+                    let (sample, position) = expected.next().unwrap();
+                    let distributions = synthetic::distributions(sample, &[position]);
+                    let stored = distributions.get(0);
+                    assert_eq!(
+                        (text(0, row), text(1, row)),
+                        (sample.id.as_str(), sample.split.as_str())
+                    );
+                    assert_eq!(numbers(2).value(row), position);
+                    assert_eq!(text(3, row), sample.bounds.section_of(position + 1).as_str());
+                    assert_eq!(numbers(4).value(row), sample.tokens[position as usize + 1]);
+                    let ids = batch.column(5).as_list::<i32>().value(row);
+                    assert_eq!(ids.as_primitive::<UInt32Type>().values(), stored.token_ids);
+                    let logprobs = batch.column(6).as_list::<i32>().value(row);
+                    assert_eq!(logprobs.as_primitive::<Float32Type>().values(), stored.logprobs);
+                    assert_eq!(floats(7).value(row).to_bits(), stored.tail_logprob.to_bits());
+                    assert_eq!(floats(8).value(row).to_bits(), stored.target_logprob.to_bits());
+                    rows += 1;
+                }
+            }
+            assert!(expected.next().is_none());
+            assert_eq!((facts.rows, facts.samples), (rows, 14));
+        }
+    }
+
+    #[test]
+    fn validation_rows_are_the_same_at_every_proportion() {
+        let captured = synthetic::captured("1.0", SectionSet::ALL);
+        let validation_rows = |proportion| -> usize {
+            let (_, batches) = exported(&captured.cache, Some(proportion));
+            let of = |batch: &RecordBatch| {
+                batch
+                    .column(1)
+                    .as_string::<i32>()
+                    .iter()
+                    .flatten()
+                    .filter(|&split| split == Split::Validation.as_str())
+                    .count()
+            };
+            batches.iter().map(of).sum()
+        };
+        assert!(validation_rows("0.1") > 0);
+        assert_eq!(validation_rows("0.1"), validation_rows("1.0"));
+    }
+
+    #[test]
+    fn a_section_layer_is_exported_with_its_sections() {
+        let captured = synthetic::captured("0.5", SectionSet::new([Section::ChainOfThought]).unwrap());
+        let (facts, batches) = exported(&captured.cache, Some("0.5"));
+        assert!(facts.rows > 0);
+        for batch in batches {
+            assert!(
+                batch
+                    .column(3)
+                    .as_string::<i32>()
+                    .iter()
+                    .all(|section| section == Some("chain_of_thought"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_export_leaves_nothing_behind() {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("export.parquet");
+        let whole = Some(LeadSpanProportion::WHOLE);
+        assert!(matches!(
+            export(&captured.cache, &out, whole, &mut |_| {}),
+            Err(CacheError::ProportionNotCaptured { .. })
+        ));
+        let layer = captured.cache.layers().unwrap().remove(0);
+        let shard = layer.shard_path(&layer.corpus().units()[3]);
+        let mut bytes = fs::read(&shard).unwrap();
+        bytes[crate::seal::DATA_START + 30] ^= 1;
+        fs::write(&shard, bytes).unwrap();
+        assert!(matches!(
+            export(&captured.cache, &out, None, &mut |_| {}),
+            Err(CacheError::Damaged { .. })
+        ));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,175 @@
+//! The identity of a cache: what must agree for stored distributions to mean the same.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of the shard encoding, part of the identity.
+pub const CODEC_VERSION: u32 = 1;
+
+/// What must agree for stored distributions to mean the same.
+///
+/// Paths, devices, worker counts and proportions are not part of it; the corpus is kept apart, as row hashes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The model that was run.
+    pub teacher: TeacherIdentity,
+    /// Fingerprint of the tokenizer.
+    pub tokenizer: String,
+    /// blake3 of the chat template's text.
+    pub chat_template: String,
+    /// The rule by which sections are found, as the corpus crate states it.
+    pub sections: Value,
+    /// How many entries are stored for a position.
+    pub top_k: u32,
+    /// The temperatures other than 1 for which a tail term is stored.
+    pub temperatures: Vec<f32>,
+    /// The version of the encoding: [`CODEC_VERSION`].
+    pub codec: u32,
+}
+
+/// The teacher's part of the identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherIdentity {
+    /// blake3 of the model's configuration.
+    pub config_blake3: String,
+    /// blake3 of the weights as stored.
+    pub weights_blake3: String,
+    /// The dtype in which the weights are held while computing.
+    pub dtype: String,
+}
+
+/// One part of the identity that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which part, such as `teacher.dtype`.
+    pub field: String,
+    /// Its value in the cache.
+    pub stored: String,
+    /// Its value now.
+    pub asked: String,
+}
+
+impl Identity {
+    /// The first part in which `asked` differs from this, the stored identity.
+    pub fn first_difference(&self, asked: &Self) -> Option<Difference> {
+        let (stored, asked) = (self.leaves(), asked.leaves());
+        let value_of = |leaves: &[(String, String)], field: &str| {
+            leaves
+                .iter()
+                .find(|(name, _)| name == field)
+                .map_or("(absent)".to_owned(), |(_, value)| value.clone())
+        };
+        stored.iter().chain(&asked).find_map(|(field, _)| {
+            let (stored, asked) = (value_of(&stored, field), value_of(&asked, field));
+            (stored != asked).then(|| Difference {
+                field: field.clone(),
+                stored,
+                asked,
+            })
+        })
+    }
+
+    /// A hash of the identity, which every shard carries.
+    pub fn fingerprint(&self) -> String {
+        let mut leaves = self.leaves();
+        leaves.sort();
+        let mut hasher = blake3::Hasher::new();
+        for (field, value) in leaves {
+            for text in [field, value] {
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Every value of the identity with its dotted name, in the order of the fields.
+    fn leaves(&self) -> Vec<(String, String)> {
+        let value = serde_json::to_value(self).expect("strings, numbers and JSON values always serialize");
+        let mut leaves = Vec::new();
+        collect_leaves(&value, String::new(), &mut leaves);
+        leaves
+    }
+}
+
+fn collect_leaves(value: &Value, name: String, leaves: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
+                collect_leaves(value, name, leaves);
+            }
+        }
+        Value::String(text) => leaves.push((name, text.clone())),
+        other => leaves.push((name, other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::identity;
+    use serde_json::json;
+
+    #[test]
+    fn every_part_of_the_identity_is_compared_and_named() {
+        type Change = fn(&mut Identity);
+        let changes: [(&str, &str, Change); 10] = [
+            ("teacher.config_blake3", "other", |i| {
+                "other".clone_into(&mut i.teacher.config_blake3);
+            }),
+            ("teacher.weights_blake3", "other", |i| {
+                "other".clone_into(&mut i.teacher.weights_blake3);
+            }),
+            ("teacher.dtype", "bf16", |i| "bf16".clone_into(&mut i.teacher.dtype)),
+            ("tokenizer", "other", |i| "other".clone_into(&mut i.tokenizer)),
+            ("chat_template", "other", |i| "other".clone_into(&mut i.chat_template)),
+            ("sections.thinking_start", "<thought>", |i| {
+                i.sections["thinking_start"] = json!("<thought>");
+            }),
+            ("sections.new_rule", "true", |i| {
+                i.sections["new_rule"] = json!(true);
+            }),
+            ("top_k", "128", |i| i.top_k = 128),
+            ("temperatures", "[2.0]", |i| i.temperatures = vec![2.0]),
+            ("codec", "9", |i| i.codec = 9),
+        ];
+        let stored = identity();
+        assert_eq!(stored.first_difference(&stored.clone()), None);
+        for (field, asked_value, change) in changes {
+            let mut asked = identity();
+            change(&mut asked);
+            let difference = stored.first_difference(&asked).unwrap();
+            assert_eq!(
+                (difference.field.as_str(), difference.asked.as_str()),
+                (field, asked_value)
+            );
+            assert_ne!(difference.stored, difference.asked);
+            assert_ne!(stored.fingerprint(), asked.fingerprint(), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_keys_in_the_section_rule_does_not_matter() {
+        let (mut one, mut other) = (identity(), identity());
+        one.sections = json!({"a": 1, "b": 2});
+        other.sections = json!({"b": 2, "a": 1});
+        assert_eq!(one.first_difference(&other), None);
+        assert_eq!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn an_identity_survives_its_file_form() {
+        let mut stored = identity();
+        stored.temperatures = vec![0.7, 2.0, 1.1];
+        let read: Identity = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
+        assert_eq!(read, stored);
+        assert_eq!(read.fingerprint(), stored.fingerprint());
+    }
+}

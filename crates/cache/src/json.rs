@@ -1,0 +1,35 @@
+//! The JSON files of a cache: versioned, indented, ending in a line break.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{CacheError, FORMAT_VERSION};
+
+/// The text of a JSON file.
+pub(crate) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("plain structures with string keys always serialize");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Reads a JSON file whose `format` says which version it is; the version is judged before anything else.
+pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CacheError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let bad = |source| CacheError::BadJson {
+        path: path.to_owned(),
+        source,
+    };
+    let Version { format: found } = serde_json::from_slice(bytes).map_err(bad)?;
+    if found != FORMAT_VERSION {
+        return Err(CacheError::UnsupportedVersion {
+            path: path.to_owned(),
+            found,
+            supported: FORMAT_VERSION,
+        });
+    }
+    serde_json::from_slice(bytes).map_err(bad)
+}

@@ -1,0 +1,62 @@
+//! The memory map: the only unsafe code of this crate.
+
+use std::{fs::File, path::Path};
+
+use bytes::Bytes;
+
+use crate::CacheError;
+
+/// Maps a committed file into memory, read-only.
+///
+/// # Errors
+///
+/// Where the file cannot be opened or mapped.
+#[expect(
+    unsafe_code,
+    reason = "a file-backed memory map is unsafe by nature; the argument is below"
+)]
+pub(crate) fn map(path: &Path) -> Result<Bytes, CacheError> {
+    let file = File::open(path).map_err(CacheError::io("open", path))?;
+    let length = file.metadata().map_err(CacheError::io("open", path))?.len();
+    if length == 0 {
+        // An empty mapping is an error on some systems.
+        return Ok(Bytes::new());
+    }
+    // SAFETY: the bytes behind a mapping must not change while it is borrowed. Only files of a cache are mapped, which
+    // are written under another name and renamed into place once complete; after that no code of this project opens
+    // them for writing, and replacing or deleting a name leaves the mapped inode as it was. A foreign process that
+    // modifies a committed file in place breaks the cache's contract (front page of the crate): then checksums that
+    // were already compared no longer hold, and truncation ends the process with a bus error.
+    let mapping = unsafe { memmap2::Mmap::map(&file) }.map_err(CacheError::io("map", path))?;
+    Ok(Bytes::from_owner(mapping))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_maps_to_no_bytes_and_a_missing_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty");
+        std::fs::write(&path, b"").unwrap();
+        assert!(map(&path).unwrap().is_empty());
+        assert!(
+            map(&folder.path().join("none"))
+                .unwrap_err()
+                .to_string()
+                .contains("none")
+        );
+    }
+
+    #[test]
+    fn a_map_outlives_the_name_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shard");
+        std::fs::write(&path, b"committed").unwrap();
+        let bytes = map(&path).unwrap();
+        crate::commit_bytes(&path, b"replaced!").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(&bytes[..], b"committed");
+    }
+}

@@ -1,0 +1,29 @@
+//! What all Parquet files of this crate share, whatever their columns.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use parquet::{
+    basic::{Compression, ZstdLevel},
+    file::properties::{WriterProperties, WriterPropertiesBuilder},
+};
+
+/// About how many bytes a row group may reach before it is written out: what a writer holds in memory.
+pub(crate) const ROW_GROUP_BYTES: usize = 16 << 20;
+
+/// Who wrote the file. Without a program version, so that the bytes depend on the format alone.
+const CREATED_BY: &str = "leadspan";
+
+/// Settings that make bytes small and the same everywhere; columns choose their encodings on top.
+pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
+        .set_dictionary_enabled(false)
+        .set_max_row_group_row_count(None)
+}
+
+/// The field of a list's values, named as the Parquet format names it.
+pub(crate) fn list_item(data_type: DataType) -> FieldRef {
+    Arc::new(Field::new("element", data_type, false))
+}

@@ -1,0 +1,144 @@
+//! Made-up corpora, distributions and caches for this crate's tests: plain functions of their arguments.
+
+use std::num::NonZeroU32;
+
+use leadspan_distribution::Distributions;
+use leadspan_sequence::{Sample, SectionBounds, SectionSet, Split};
+use serde_json::json;
+
+use crate::{Cache, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, TeacherIdentity, WorkUnit, corpus};
+
+/// A cache in a folder that goes when this is dropped.
+pub(crate) struct Prepared {
+    pub(crate) cache: Cache,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity {
+        teacher: TeacherIdentity {
+            config_blake3: "config".into(),
+            weights_blake3: "weights".into(),
+            dtype: "f32".into(),
+        },
+        tokenizer: "tokenizer".into(),
+        chat_template: "template".into(),
+        sections: json!({"thinking_start": "<think>", "thinking_end": "</think>", "without_markers": "skip"}),
+        top_k: 64,
+        temperatures: vec![],
+        codec: crate::CODEC_VERSION,
+    }
+}
+
+pub(crate) fn layer(proportion: &str, sections: SectionSet) -> Layer {
+    Layer {
+        proportion: proportion.parse().unwrap(),
+        sections,
+    }
+}
+
+pub(crate) fn sample(index: usize, split: Split, tokens: usize) -> Sample {
+    let (third, two_thirds) = (tokens as u32 / 3, tokens as u32 * 2 / 3);
+    Sample {
+        id: format!("sample {index}"),
+        split,
+        tokens: (0..tokens).map(|token| random(index, token, 0) % 50_000).collect(),
+        bounds: SectionBounds::new(third, two_thirds, tokens as u32).unwrap(),
+    }
+}
+
+/// `train` training and `validation` validation samples, of 1 to 41 tokens.
+pub(crate) fn corpus(train: usize, validation: usize, samples_per_shard: u32) -> PreparedCorpus {
+    let tokens: Vec<usize> = (0..train + validation)
+        .map(|index| 5 + index * 7 % 37 - 4 * usize::from(index == 3))
+        .collect();
+    corpus_of(&tokens, train, samples_per_shard)
+}
+
+fn corpus_of(tokens: &[usize], train: usize, samples_per_shard: u32) -> PreparedCorpus {
+    let split = |index| if index < train { Split::Train } else { Split::Validation };
+    let samples: Vec<Sample> = (0..tokens.len())
+        .map(|index| sample(index, split(index), tokens[index]))
+        .collect();
+    let row_hashes = samples
+        .iter()
+        .map(|sample| *blake3::hash(sample.id.as_bytes()).as_bytes())
+        .collect();
+    let samples_per_shard = NonZeroU32::new(samples_per_shard).unwrap();
+    let units = corpus::plan_units(samples.iter().map(|sample| sample.split), samples_per_shard).unwrap();
+    PreparedCorpus::new(samples, row_hashes, units, samples_per_shard, json!({"seed": 7}))
+}
+
+fn store(corpus: &PreparedCorpus) -> Prepared {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [("tokenizer.json".to_owned(), b"{}".to_vec())];
+    let cache = Cache::create_or_open(folder.path(), &identity(), &files).unwrap();
+    let facts = corpus.facts().clone();
+    cache
+        .write_corpus(corpus.samples(), corpus.row_hashes(), corpus.samples_per_shard(), facts)
+        .unwrap();
+    Prepared { cache, _folder: folder }
+}
+
+/// A cache with a corpus and no layer.
+pub(crate) fn prepared(train: usize, validation: usize, samples_per_shard: u32) -> Prepared {
+    store(&corpus(train, validation, samples_per_shard))
+}
+
+/// A cache whose training samples have these lengths.
+pub(crate) fn prepared_with_tokens(tokens: &[usize], samples_per_shard: u32) -> Prepared {
+    store(&corpus_of(tokens, tokens.len(), samples_per_shard))
+}
+
+/// A cache of three training units and one validation unit with one complete layer.
+pub(crate) fn captured(proportion: &str, sections: SectionSet) -> Prepared {
+    let prepared = prepared(11, 3, 4);
+    capture(&prepared.cache, &layer(proportion, sections));
+    prepared
+}
+
+/// Writes every missing shard of a layer.
+pub(crate) fn capture(cache: &Cache, layer: &Layer) -> LayerDir {
+    let layer = cache.layer(layer).unwrap();
+    for unit in layer.missing_units() {
+        write_shard(&layer, &unit);
+    }
+    layer
+}
+
+pub(crate) fn write_shard(layer: &LayerDir, unit: &WorkUnit) {
+    let mut writer = ShardWriter::create(layer, unit).unwrap();
+    for index in unit.samples.clone() {
+        let sample = &layer.corpus().samples()[index];
+        let positions: Vec<u32> = layer.layer().positions(sample).collect();
+        writer
+            .push_sample(index as u32, &positions, &distributions(sample, &positions))
+            .unwrap();
+    }
+    writer.commit().unwrap();
+}
+
+/// What a teacher might say at these positions: 0 to 8 entries, a function of sample and position alone.
+pub(crate) fn distributions(sample: &Sample, positions: &[u32]) -> Distributions {
+    let mut distributions = Distributions::new();
+    for &position in positions {
+        let seed = |salt: usize| random(sample.tokens[0] as usize, position as usize, salt + 1);
+        let entries = seed(0) as usize % 9;
+        let ids: Vec<u32> = (0..entries).map(|entry| seed(entry + 1) % 150_000).collect();
+        let step = 0.25 + (seed(99) % 100) as f32 / 100.0;
+        let logprobs: Vec<f32> = (0..entries).map(|entry| -0.7 - step * entry as f32).collect();
+        let tail = if seed(98) % 16 == 0 {
+            f32::NEG_INFINITY
+        } else {
+            -1.5 - step
+        };
+        distributions.push(&ids, &logprobs, tail, -step * 3.0);
+    }
+    distributions
+}
+
+/// A number that looks random.
+fn random(a: usize, b: usize, c: usize) -> u32 {
+    let bytes = [a, b, c].map(usize::to_le_bytes).concat();
+    u32::from_le_bytes(blake3::hash(&bytes).as_bytes()[..4].try_into().unwrap())
+}
