@@ -1,0 +1,197 @@
+//! From cached samples to the tensors of a step, decoded ahead by a thread of their own.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use candle_core::{Device, Tensor};
+use leadspan_cache::{CacheError, Reader, Span};
+use rayon::prelude::*;
+
+use crate::{objective::Rows, order::micro_batches, settings::Normalization};
+
+/// Samples that go through the student together.
+#[derive(Debug)]
+pub(crate) struct MicroBatch {
+    /// [B, T] row-major, padded with token 0, which causal attention keeps from mattering.
+    token_ids: Vec<u32>,
+    samples: usize,
+    length: usize,
+    /// The supervised positions as indices into the flattened [B·T].
+    pub(crate) places: Vec<u32>,
+    /// Targets, weights and entries at those places.
+    pub(crate) rows: Rows,
+    /// Tokens without padding.
+    pub(crate) token_count: usize,
+}
+
+impl MicroBatch {
+    #[cfg(test)]
+    pub(crate) fn for_test(token_ids: Vec<u32>, samples: usize, length: usize, places: Vec<u32>, rows: Rows) -> Self {
+        let token_count = token_ids.len();
+        Self {
+            token_ids,
+            samples,
+            length,
+            places,
+            rows,
+            token_count,
+        }
+    }
+
+    /// The tokens as a [B, T] tensor.
+    pub(crate) fn tokens(&self, device: &Device) -> candle_core::Result<Tensor> {
+        Tensor::from_slice(&self.token_ids, (self.samples, self.length), device)
+    }
+}
+
+/// The samples of one optimizer step.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Their indices in the prepared corpus.
+    pub(crate) samples: Vec<u32>,
+    /// Their forward passes.
+    pub(crate) micro_batches: Vec<MicroBatch>,
+}
+
+/// A step as it was read, or why it could not be.
+pub(crate) type ReadStep = Result<Step, CacheError>;
+
+/// How samples become batches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batching {
+    /// Tokens of one pass, padding included.
+    pub(crate) micro_batch_tokens: usize,
+    /// What the loss is the mean of; `None` weighs every position 1.
+    pub(crate) normalization: Option<Normalization>,
+    /// Rows of the student's head.
+    pub(crate) vocabulary: usize,
+}
+
+impl Batching {
+    /// Reads `samples` and lays them out.
+    pub(crate) fn step(&self, reader: &Reader, samples: &[u32]) -> Result<Step, CacheError> {
+        // Collected before failing, so that the error is that of the first sample whatever thread met it.
+        let spans: Vec<Span> = samples
+            .par_iter()
+            .map(|&sample| reader.span(sample))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
+        let learning = spans.iter().filter(|span| !span.positions.is_empty()).count();
+        let weight = |span: &Span| match self.normalization {
+            None => 1.0,
+            Some(Normalization::Token) => 1.0 / positions as f64,
+            Some(Normalization::Sequence) => 1.0 / (learning * span.positions.len()) as f64,
+        };
+        // Tokens behind the last supervised position change nothing before it, and stay out.
+        let spans: Vec<&Span> = spans.iter().filter(|span| !span.positions.is_empty()).collect();
+        let lengths: Vec<usize> = spans.iter().map(|span| fed_tokens(span)).collect();
+        let micro_batches = micro_batches(&lengths, self.micro_batch_tokens)
+            .into_iter()
+            .map(|items| {
+                let members: Vec<&Span> = items.into_iter().map(|item| spans[item]).collect();
+                self.micro_batch(&members, &weight)
+            })
+            .collect();
+        Ok(Step {
+            samples: samples.to_vec(),
+            micro_batches,
+        })
+    }
+
+    fn micro_batch(&self, spans: &[&Span], weight: &dyn Fn(&Span) -> f64) -> MicroBatch {
+        let length = spans.iter().map(|span| fed_tokens(span)).max().unwrap_or(0);
+        let mut token_ids = Vec::with_capacity(spans.len() * length);
+        let (mut places, mut rows, mut token_count) = (Vec::new(), Rows::new(), 0);
+        for (index, span) in spans.iter().enumerate() {
+            let fed = fed_tokens(span);
+            token_count += fed;
+            token_ids.extend_from_slice(&span.tokens[..fed]);
+            token_ids.resize((index + 1) * length, 0);
+            places.extend(
+                span.positions
+                    .iter()
+                    .map(|&position| (index * length) as u32 + position),
+            );
+            let targets: Vec<u32> = span
+                .positions
+                .iter()
+                .map(|&position| span.tokens[position as usize + 1])
+                .collect();
+            rows.push_sample(&targets, &span.distributions, weight(span) as f32, self.vocabulary);
+        }
+        MicroBatch {
+            token_ids,
+            samples: spans.len(),
+            length,
+            places,
+            rows,
+            token_count,
+        }
+    }
+
+    /// Reads the steps of `plan` one after the other into `steps`, until the other side hangs up or one fails.
+    pub(crate) fn read_ahead(
+        &self,
+        reader: &Reader,
+        plan: impl Iterator<Item = Vec<u32>>,
+        steps: &SyncSender<ReadStep>,
+    ) {
+        for samples in plan {
+            let step = self.step(reader, &samples);
+            let failed = step.is_err();
+            if steps.send(step).is_err() || failed {
+                return;
+            }
+        }
+    }
+}
+
+/// Steps that may wait between the reading thread and the loop.
+pub(crate) fn step_queue() -> (SyncSender<ReadStep>, Receiver<ReadStep>) {
+    sync_channel(2)
+}
+
+/// How many of a span's tokens go through the student: those up to its last supervised position.
+pub(crate) fn fed_tokens(span: &Span) -> usize {
+    span.positions.last().map_or(0, |&position| position as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leadspan_distribution::Distributions;
+
+    fn span(tokens: &[u32], positions: &[u32]) -> Span {
+        let mut distributions = Distributions::new();
+        for &position in positions {
+            distributions.push(
+                &[tokens[position as usize + 1]],
+                &[-0.5],
+                (1.0 - (-0.5f32).exp()).ln(),
+                -0.5,
+            );
+        }
+        Span {
+            tokens: tokens.to_vec(),
+            positions: positions.to_vec(),
+            distributions,
+        }
+    }
+
+    #[test]
+    fn places_targets_and_padding_line_up() {
+        let batching = Batching {
+            micro_batch_tokens: 100,
+            normalization: None,
+            vocabulary: 50,
+        };
+        let (a, b) = (span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0]));
+        let batch = batching.micro_batch(&[&a, &b], &|_| 1.0);
+        // The last token of a sample is only a target, and so is what follows the last supervised position.
+        assert_eq!(batch.token_ids, [10, 11, 12, 20, 0, 0]);
+        assert_eq!((batch.samples, batch.length, batch.token_count), (2, 3, 4));
+        assert_eq!(batch.places, [1, 2, 3]);
+        assert_eq!(batch.rows.targets, [12, 13, 21]);
+    }
+}

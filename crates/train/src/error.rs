@@ -1,0 +1,164 @@
+//! What can go wrong in stage two.
+
+use std::path::PathBuf;
+
+use leadspan_cache::CacheError;
+use leadspan_model::ModelError;
+
+/// A training run that could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting out of range.
+    #[error("`train.{key}` is `{found}`, but it must be {expected}")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// A temperature for which the cache has no tail terms.
+    #[error("`train.temperature` is `{temperature}`, but the cache holds the tail at temperature 1 only")]
+    UndeclaredTemperature {
+        /// The temperature.
+        temperature: f64,
+    },
+    /// Neither or both of `student.model` and `student.config`, or layers of a configuration.
+    #[error("`[student]` must have either `model` (with or without `layers`) or `config`")]
+    StudentStart,
+    /// The student's tokenizer is not the teacher's.
+    #[error(
+        "the student `{}` has another tokenizer than the cache: fingerprint {found}, but the cache was made with {expected}",
+        student.display()
+    )]
+    OtherTokenizer {
+        /// The student's start.
+        student: PathBuf,
+        /// Its tokenizer's fingerprint.
+        found: String,
+        /// The fingerprint in the cache's identity.
+        expected: String,
+    },
+    /// The student's vocabulary does not reach a token of the corpus.
+    #[error("the student knows {vocabulary} tokens, but sample `{sample}` has token {token}")]
+    TokenOutsideVocabulary {
+        /// Rows of the student's embedding.
+        vocabulary: usize,
+        /// The sample's id.
+        sample: String,
+        /// The token.
+        token: u32,
+    },
+    /// A sample longer than the student's context.
+    #[error("sample `{sample}` has {tokens} tokens, more than the student's context of {context}")]
+    Context {
+        /// The sample's id.
+        sample: String,
+        /// Tokens that would be fed.
+        tokens: usize,
+        /// Positions the student knows.
+        context: usize,
+    },
+    /// No training sample has a supervised position.
+    #[error(
+        "no training sample has a supervised position at lead-span proportion {proportion} with sections {sections}"
+    )]
+    NothingToLearn {
+        /// The proportion asked for.
+        proportion: String,
+        /// The sections asked for.
+        sections: String,
+    },
+    /// The run's folder holds a run with other settings.
+    #[error("`{}` holds a run that differs in `{key}`: it has `{stored}`, but now `{asked}` is asked for", dir.display())]
+    OtherRun {
+        /// The run's folder.
+        dir: PathBuf,
+        /// The first key that differs.
+        key: String,
+        /// Its stored value.
+        stored: String,
+        /// The value asked for.
+        asked: String,
+    },
+    /// Another process trains in the same folder.
+    #[error("another process is training in `{}`", dir.display())]
+    Busy {
+        /// The run's folder.
+        dir: PathBuf,
+    },
+    /// A file of the run could not be read or written.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A loss or gradient that is not finite.
+    #[error("the {what} of step {step} is not finite (samples {})", samples.join(", "))]
+    NotFinite {
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// The step, counted from 1.
+        step: usize,
+        /// The ids of its samples.
+        samples: Vec<String>,
+    },
+    /// A parameter received no gradient.
+    #[error("parameter `{name}` receives no gradient")]
+    NoGradient {
+        /// The parameter.
+        name: String,
+    },
+    /// The thread that reads ahead ended without a reason.
+    #[error("the thread that reads the cache ahead ended unexpectedly")]
+    ReaderGone,
+    /// The cache could not be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The student could not be read or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(ModelError::Tensor(error))
+    }
+}
+
+impl TrainError {
+    /// Whether this is a failure of the program or machine rather than of what was given to it.
+    pub fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Cache(error) => error.is_unexpected(),
+            Self::Model(error) => error.is_unexpected(),
+            Self::NoGradient { .. } | Self::ReaderGone => true,
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cache(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::UndeclaredTemperature { .. } => Some("set `train.temperature = 1.0`".into()),
+            Self::OtherTokenizer { .. } => {
+                Some("teacher and student must share a tokenizer: choose a student of the teacher's family".into())
+            }
+            Self::NothingToLearn { .. } => {
+                Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())
+            }
+            Self::OtherRun { .. } => Some("choose another `train.dir`, or remove this one".into()),
+            Self::NotFinite { .. } => Some("lower `train.learning_rate`, or look at the named samples".into()),
+            Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
+            _ => None,
+        }
+    }
+}

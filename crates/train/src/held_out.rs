@@ -1,0 +1,71 @@
+//! Losses on the validation samples, which are always whole.
+
+use leadspan_cache::Reader;
+use leadspan_model::Decoder;
+use leadspan_sequence::Split;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{
+    TrainError,
+    batches::Batching,
+    gradients::supervised_rows,
+    objective::{self, HeadPass, LossSums},
+};
+
+/// Mean losses over all supervised positions of the validation samples, in nats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// −log probability of the real next token.
+    pub cross_entropy: f64,
+    /// KL(teacher ‖ student) over the stored entries and the tail bucket.
+    pub forward_kl: f64,
+    /// That plus the teacher's entropy.
+    pub soft_cross_entropy: f64,
+    /// The share of positions where the student's most probable token is the teacher's.
+    pub top_1_agreement: f64,
+    /// How many positions these are means of.
+    pub positions: u64,
+}
+
+/// Samples read at once.
+const GROUP: usize = 32;
+
+/// Measures `student` on all validation samples; `None` where there are none, or `stop` was set before the end.
+///
+/// # Errors
+///
+/// Where the cache cannot be read or the device fails.
+pub(crate) fn measure(
+    student: &Decoder,
+    reader: &Reader,
+    batching: Batching,
+    pass: HeadPass,
+    stop: &AtomicBool,
+) -> Result<Option<HeldOut>, TrainError> {
+    let batching = Batching {
+        normalization: None,
+        ..batching
+    };
+    let head = student.head_weight().expect("a student's head is dense");
+    // Samples of similar length share a pass.
+    let mut samples: Vec<u32> = reader.corpus().of_split(Split::Validation).collect();
+    samples.sort_by_key(|&sample| reader.corpus().samples()[sample as usize].tokens.len());
+    let mut sums = LossSums::default();
+    for group in samples.chunks(GROUP) {
+        for batch in batching.step(reader, group)?.micro_batches {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let hidden = supervised_rows(student, &batch)?;
+            sums.add(&objective::forward(pass, &hidden, head, &batch.rows)?);
+        }
+    }
+    Ok((sums.weight > 0.0).then(|| HeldOut {
+        cross_entropy: sums.cross_entropy / sums.weight,
+        forward_kl: sums.forward_kl / sums.weight,
+        soft_cross_entropy: sums.soft_cross_entropy / sums.weight,
+        top_1_agreement: sums.top_1_agreement / sums.weight,
+        positions: sums.weight as u64,
+    }))
+}

@@ -1,0 +1,81 @@
+//! The run's metrics: one JSON object a line.
+
+use std::{fs::File, io::Write as _, path::PathBuf};
+
+use serde::Serialize;
+
+use crate::{HeldOut, TrainError};
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Record {
+    Step(StepMetrics),
+    Validation {
+        /// Optimizer steps done.
+        step: usize,
+        #[serde(flatten)]
+        held_out: HeldOut,
+    },
+}
+
+/// What is known of one optimizer step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepMetrics {
+    /// Counted from 1.
+    pub step: usize,
+    /// Steps of the run.
+    pub steps: usize,
+    /// Counted from 1.
+    pub epoch: usize,
+    /// (1 − α)·CE + α·D, in nats.
+    pub loss: f64,
+    /// Its cross-entropy part.
+    pub loss_cross_entropy: f64,
+    /// Its divergence part.
+    pub loss_forward_kl: f64,
+    /// The divergence plus the teacher's entropy.
+    pub loss_soft_cross_entropy: f64,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// The gradients' global norm before clipping.
+    pub gradient_norm: f64,
+    /// Supervised positions.
+    pub positions: usize,
+    /// Tokens through the student, without padding.
+    pub tokens: usize,
+    /// Tokens of this step over its seconds.
+    pub tokens_per_second: f64,
+    /// Seconds of this step spent waiting for its batch.
+    pub waited_seconds: f64,
+    /// The process's peak resident memory.
+    pub peak_memory_bytes: u64,
+}
+
+/// The open metrics file.
+pub(crate) struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    pub(crate) fn create(path: PathBuf) -> Result<Self, TrainError> {
+        let file = File::create(&path).map_err(|source| TrainError::Io {
+            action: "create",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self { path, file })
+    }
+
+    pub(crate) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
+        let mut line = serde_json::to_vec(record).expect("numbers serialize");
+        line.push(b'\n');
+        // One write a line, so that a reader of the growing file sees whole lines.
+        self.file.write_all(&line).map_err(|source| TrainError::Io {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Rows of hidden states through the head, in chunks of bounded bytes.
+
+use candle_core::{Result, Tensor};
+use std::{ops::Range, sync::Mutex};
+
+use super::{LossSums, Rows, composed, fused::Fused};
+
+/// How rows go through the head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadPass {
+    /// α: the weight of the divergence; cross-entropy has 1 − α.
+    pub distillation_weight: f32,
+    /// Bytes that the logits of one chunk may take.
+    pub chunk_bytes: usize,
+    /// Whether the fused path of the CPU may be taken.
+    pub fused: bool,
+}
+
+/// What the head's part of a backward pass gives.
+#[derive(Debug)]
+pub struct HeadGradients {
+    /// The losses.
+    pub sums: LossSums,
+    /// The gradient with respect to the rows, [N, H].
+    pub hidden: Tensor,
+    /// The gradient with respect to the head's weight, [V, H].
+    pub weight: Tensor,
+}
+
+impl HeadPass {
+    fn chunks(&self, rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let size = (self.chunk_bytes / (vocabulary * size_of::<f32>())).max(1);
+        (0..rows)
+            .step_by(size)
+            .map(move |start| start..(start + size).min(rows))
+    }
+
+    /// The gradient with respect to `logits`, which are used up, and the losses.
+    fn loss_and_gradient(&self, logits: Tensor, rows: &Rows, range: Range<usize>) -> Result<(Tensor, LossSums)> {
+        if !(self.fused && logits.device().is_cpu()) {
+            return composed::loss_and_gradient(&logits, rows, range, self.distillation_weight);
+        }
+        let sums = Mutex::new(LossSums::default());
+        let operation = Fused {
+            rows,
+            range,
+            distillation_weight: self.distillation_weight,
+            sums: &sums,
+        };
+        logits.inplace_op1(&operation)?;
+        Ok((logits, sums.into_inner().expect("no thread panicked while adding")))
+    }
+}
+
+/// The losses of `rows` with hidden states `hidden` [N, H] under a head of weight `weight` [V, H].
+///
+/// # Errors
+///
+/// Where the device fails.
+pub fn forward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) -> Result<LossSums> {
+    let (hidden, weight) = (hidden.detach(), weight.detach());
+    let mut sums = LossSums::default();
+    for range in pass.chunks(rows.len(), weight.dim(0)?) {
+        let logits = hidden.narrow(0, range.start, range.len())?.matmul(&weight.t()?)?;
+        sums.add(&pass.loss_and_gradient(logits, rows, range)?.1);
+    }
+    Ok(sums)
+}
+
+/// The losses of `rows`, and their gradients with respect to hidden states and head.
+///
+/// No graph is built: what is returned is constant.
+///
+/// # Errors
+///
+/// Where the device fails.
+pub fn backward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) -> Result<HeadGradients> {
+    let (hidden, weight) = (hidden.detach(), weight.detach());
+    let mut sums = LossSums::default();
+    let mut hidden_parts = Vec::new();
+    let mut weight_gradient: Option<Tensor> = None;
+    for range in pass.chunks(rows.len(), weight.dim(0)?) {
+        let chunk = hidden.narrow(0, range.start, range.len())?;
+        let logits = chunk.matmul(&weight.t()?)?;
+        let (gradient, losses) = pass.loss_and_gradient(logits, rows, range)?;
+        sums.add(&losses);
+        hidden_parts.push(gradient.matmul(&weight)?);
+        let part = gradient.t()?.matmul(&chunk)?;
+        weight_gradient = Some(match weight_gradient {
+            Some(sum) => (sum + part)?,
+            None => part,
+        });
+    }
+    Ok(HeadGradients {
+        sums,
+        hidden: if hidden_parts.is_empty() {
+            hidden.zeros_like()?
+        } else {
+            Tensor::cat(&hidden_parts, 0)?
+        },
+        weight: weight_gradient.map_or_else(|| weight.zeros_like(), Ok)?,
+    })
+}

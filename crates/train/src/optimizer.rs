@@ -1,0 +1,336 @@
+//! `AdamW` (arXiv 1711.05101), in place, with moments in single precision whatever the parameters are in.
+
+use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, Var, bail};
+use rayon::prelude::*;
+
+/// The constants of [`AdamW`].
+#[derive(Clone, Copy, Debug)]
+pub struct AdamWSettings {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled decay, for the parameters that have it.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWSettings {
+    /// β₁ = 0.9, β₂ = 0.999, ε = 1e-8, no decay: `PyTorch`'s, but for the decay.
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// The optimizer: one pair of moments for each parameter.
+pub struct AdamW {
+    settings: AdamWSettings,
+    step: i32,
+    parameters: Vec<Parameter>,
+}
+
+struct Parameter {
+    name: String,
+    variable: Var,
+    first_moment: Tensor,
+    second_moment: Tensor,
+    decays: bool,
+}
+
+/// Elements one task works on.
+const BLOCK: usize = 1 << 15;
+
+impl AdamW {
+    /// An optimizer of the named parameters. Norms and biases do not decay.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no memory for the moments.
+    pub fn new<'a>(parameters: impl Iterator<Item = (&'a str, &'a Var)>, settings: AdamWSettings) -> Result<Self> {
+        let parameters = parameters
+            .map(|(name, variable)| {
+                let zeros = || Tensor::zeros(variable.shape(), DType::F32, variable.device());
+                Ok(Parameter {
+                    name: name.to_owned(),
+                    variable: variable.clone(),
+                    first_moment: zeros()?,
+                    second_moment: zeros()?,
+                    decays: !(name.ends_with("norm.weight") || name.ends_with(".bias")),
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            settings,
+            step: 0,
+            parameters,
+        })
+    }
+
+    /// Updates every parameter: g ← scale · g; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
+    /// θ ← θ − η(λθ + m̂ / (√v̂ + ε)) with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ).
+    ///
+    /// `gradients` are named as the parameters are, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// Where a gradient is missing or the device fails.
+    pub fn update<'a>(
+        &mut self,
+        gradients: impl Iterator<Item = (&'a str, &'a Tensor)>,
+        scale: f64,
+        learning_rate: f64,
+    ) -> Result<()> {
+        self.step += 1;
+        let AdamWSettings {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = self.settings;
+        let bias1 = 1.0 - beta1.powi(self.step);
+        let bias2 = 1.0 - beta2.powi(self.step);
+        let mut gradients = gradients;
+        for parameter in &self.parameters {
+            let Some((_, gradient)) = gradients.next().filter(|(name, _)| *name == parameter.name) else {
+                bail!("no gradient for `{}` in the order of the parameters", parameter.name);
+            };
+            let decay = if parameter.decays { weight_decay } else { 0.0 };
+            let move_by = MoveBy {
+                rate: (learning_rate / bias1) as f32,
+                root_scale: (1.0 / bias2.sqrt()) as f32,
+                epsilon: epsilon as f32,
+                keep: (1.0 - learning_rate * decay) as f32,
+            };
+            let gradient = gradient.contiguous()?;
+            let (first, second) = (&parameter.first_moment, &parameter.second_moment);
+            if gradient.device().is_cpu() && parameter.variable.dtype() == DType::F32 {
+                first.inplace_op2(
+                    &gradient,
+                    &Blend {
+                        keep: beta1 as f32,
+                        add: ((1.0 - beta1) * scale) as f32,
+                        square: false,
+                    },
+                )?;
+                let add = ((1.0 - beta2) * scale * scale) as f32;
+                second.inplace_op2(
+                    &gradient,
+                    &Blend {
+                        keep: beta2 as f32,
+                        add,
+                        square: true,
+                    },
+                )?;
+                parameter.variable.as_tensor().inplace_op3(first, second, &move_by)?;
+            } else {
+                parameter.update_composed(&gradient, scale, (beta1, beta2), &move_by)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parameter {
+    /// The same in stock operations, which every device has.
+    fn update_composed(&self, gradient: &Tensor, scale: f64, betas: (f64, f64), move_by: &MoveBy) -> Result<()> {
+        let gradient = (gradient.to_dtype(DType::F32)? * scale)?;
+        let blend = |moment: &Tensor, beta: f64, term: Tensor| (moment * beta)? + (term * (1.0 - beta))?;
+        let first = blend(&self.first_moment, betas.0, gradient.clone())?;
+        let second = blend(&self.second_moment, betas.1, gradient.sqr()?)?;
+        self.first_moment.slice_set(&first, 0, 0)?;
+        self.second_moment.slice_set(&second, 0, 0)?;
+        let root = ((second.sqrt()? * f64::from(move_by.root_scale))? + f64::from(move_by.epsilon))?;
+        let moved = ((first * f64::from(move_by.rate))? / root)?;
+        let value = self.variable.as_tensor().to_dtype(DType::F32)?;
+        let value = ((value * f64::from(move_by.keep))? - moved)?;
+        self.variable.set(&value.to_dtype(self.variable.dtype())?)
+    }
+}
+
+/// x ← keep · x + add · y, or with y².
+struct Blend {
+    keep: f32,
+    add: f32,
+    square: bool,
+}
+
+/// θ ← keep · θ − rate · m / (√v · `root_scale` + ε).
+struct MoveBy {
+    rate: f32,
+    root_scale: f32,
+    epsilon: f32,
+    keep: f32,
+}
+
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => bail!("the optimizer works on contiguous single-precision tensors"),
+    }
+}
+
+fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("the optimizer works on contiguous single-precision tensors"),
+    }
+}
+
+impl InplaceOp2 for Blend {
+    fn name(&self) -> &'static str {
+        "leadspan-adamw-moment"
+    }
+
+    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<()> {
+        let (moments, gradients) = (slice_mut(s1, l1)?, slice(s2, l2)?);
+        moments
+            .par_chunks_mut(BLOCK)
+            .zip(gradients.par_chunks(BLOCK))
+            .for_each(|(moments, gradients)| {
+                for (moment, &gradient) in moments.iter_mut().zip(gradients) {
+                    let term = if self.square { gradient * gradient } else { gradient };
+                    *moment = self.keep * *moment + self.add * term;
+                }
+            });
+        Ok(())
+    }
+}
+
+impl InplaceOp3 for MoveBy {
+    fn name(&self) -> &'static str {
+        "leadspan-adamw-move"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &mut CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<()> {
+        let (values, first, second) = (slice_mut(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?);
+        values
+            .par_chunks_mut(BLOCK)
+            .zip(first.par_chunks(BLOCK))
+            .zip(second.par_chunks(BLOCK))
+            .for_each(|((values, first), second)| {
+                for ((value, &first), &second) in values.iter_mut().zip(first).zip(second) {
+                    *value = self.keep * *value - self.rate * first / (second.sqrt() * self.root_scale + self.epsilon);
+                }
+            });
+        Ok(())
+    }
+}
+
+/// Σ x², in double precision, added up in a fixed order.
+pub(crate) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let tensor = tensor.contiguous()?;
+    {
+        let (storage, layout) = tensor.storage_and_layout();
+        if let (Storage::Cpu(storage @ CpuStorage::F32(_)), layout) = (&*storage, layout) {
+            let partial: Vec<f64> = slice(storage, layout)?
+                .par_chunks(BLOCK)
+                .map(|block| block.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
+                .collect();
+            return Ok(partial.iter().sum());
+        }
+    }
+    Ok(f64::from(
+        tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn variable(values: &[f32]) -> Var {
+        Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    fn values(variable: &Var) -> Vec<f32> {
+        variable.as_tensor().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn two_steps_match_numbers_worked_out_by_hand() {
+        // θ = 1, g = 0.5 then 1, η = 0.1, λ = 0.1, β = (0.9, 0.999).
+        // Step 1: m̂ = 0.5, v̂ = 0.25, so θ = 1·0.99 − 0.1·0.5/0.5 = 0.89.
+        // Step 2: m = 0.9·0.05 + 0.1 = 0.145, m̂ = 0.145/0.19 = 0.763158; v = 0.999·0.00025 + 0.001 = 0.00124975,
+        // v̂ = 0.00124975/0.001999 = 0.625188, √ = 0.790688; θ = 0.89·0.99 − 0.1·0.763158/0.790688 = 0.784582.
+        let (weight, bias) = (variable(&[1.0]), variable(&[1.0]));
+        let settings = AdamWSettings {
+            weight_decay: 0.1,
+            ..AdamWSettings::default()
+        };
+        let named = [("a.weight", &weight), ("b.bias", &bias)];
+        let mut optimizer = AdamW::new(named.into_iter(), settings).unwrap();
+        for (gradient, decayed, plain) in [(0.5f32, 0.89f32, 0.9f32), (1.0, 0.784_582, 0.803_482)] {
+            let gradient = Tensor::new(&[gradient], &Device::Cpu).unwrap();
+            optimizer
+                .update([("a.weight", &gradient), ("b.bias", &gradient)].into_iter(), 1.0, 0.1)
+                .unwrap();
+            assert!((values(&weight)[0] - decayed).abs() < 1e-6, "{}", values(&weight)[0]);
+            assert!((values(&bias)[0] - plain).abs() < 1e-6, "{}", values(&bias)[0]);
+        }
+    }
+
+    #[test]
+    fn the_composed_update_agrees_with_the_one_in_place() {
+        let start: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin()).collect();
+        let (fast, stock) = (variable(&start), variable(&start));
+        let settings = AdamWSettings {
+            weight_decay: 0.05,
+            ..AdamWSettings::default()
+        };
+        let mut optimizer = AdamW::new([("w.weight", &fast)].into_iter(), settings).unwrap();
+        let other = AdamW::new([("w.weight", &stock)].into_iter(), settings).unwrap();
+        for step in 1..=5 {
+            let gradient: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.11 * step as f32).cos()).collect();
+            let gradient = Tensor::new(gradient, &Device::Cpu).unwrap();
+            optimizer
+                .update([("w.weight", &gradient)].into_iter(), 0.5, 1e-2)
+                .unwrap();
+            let move_by = MoveBy {
+                rate: (1e-2 / (1.0 - 0.9f64.powi(step))) as f32,
+                root_scale: (1.0 / (1.0 - 0.999f64.powi(step)).sqrt()) as f32,
+                epsilon: 1e-8,
+                keep: (1.0 - 1e-2 * 0.05) as f32,
+            };
+            other.parameters[0]
+                .update_composed(&gradient, 0.5, (0.9, 0.999), &move_by)
+                .unwrap();
+        }
+        let difference = values(&fast)
+            .iter()
+            .zip(values(&stock))
+            .map(|(a, b)| (a - b).abs())
+            .fold(0f32, f32::max);
+        assert!(difference < 1e-5, "{difference}");
+        assert_ne!(values(&fast), start);
+    }
+
+    #[test]
+    fn a_missing_gradient_is_an_error() {
+        let weight = variable(&[1.0]);
+        let mut optimizer = AdamW::new([("w", &weight)].into_iter(), AdamWSettings::default()).unwrap();
+        assert!(optimizer.update(std::iter::empty(), 1.0, 0.1).is_err());
+    }
+
+    #[test]
+    fn squares_are_summed_without_losing_small_ones() {
+        let mut many = vec![1e-3f32; 4_000_000];
+        many[0] = 100.0;
+        let sum = sum_of_squares(&Tensor::new(many, &Device::Cpu).unwrap()).unwrap();
+        assert!((sum - 10_004.0).abs() < 1e-2, "{sum}");
+    }
+}

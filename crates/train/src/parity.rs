@@ -1,0 +1,152 @@
+//! Loss and gradients of whole students against `PyTorch`, finite differences, and each other.
+
+use std::{collections::HashMap, path::Path};
+
+use candle_core::{Device, Tensor};
+use leadspan_distribution::Distributions;
+use leadspan_model::{Decoder, ModelSource, Parameters, StudentStart};
+
+use crate::{
+    batches::MicroBatch,
+    gradients::{Gradients, accumulate},
+    objective::{HeadPass, LossSums, Rows},
+};
+
+const PASS: HeadPass = HeadPass {
+    distillation_weight: 0.5,
+    chunk_bytes: 1 << 20,
+    fused: true,
+};
+
+struct Case {
+    student: Decoder,
+    parameters: Parameters,
+    batch: MicroBatch,
+    expected: HashMap<String, Tensor>,
+}
+
+fn case(model: &str) -> Case {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/parity")
+        .join(model);
+    let expected = candle_core::safetensors::load(dir.join("expected.safetensors"), &Device::Cpu).unwrap();
+    let start = StudentStart::Model {
+        source: ModelSource::open(&dir).unwrap(),
+        layers: None,
+    };
+    let (student, parameters) = Decoder::trainable(&start, &Device::Cpu).unwrap();
+
+    let ints = |name: &str| expected[name].flatten_all().unwrap().to_vec1::<u32>().unwrap();
+    let floats = |name: &str| expected[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (targets, places) = (ints("targets"), ints("supervised_rows"));
+    let (entry_ids, entry_logprobs, tails) = (ints("entry_ids"), floats("entry_logprobs"), floats("tail_logprob"));
+    let k = entry_ids.len() / targets.len();
+    let vocabulary = student.config().vocab_size;
+    let mut distributions = Distributions::new();
+    for (row, &tail) in tails.iter().enumerate() {
+        let entries = row * k..(row + 1) * k;
+        distributions.push(&entry_ids[entries.clone()], &entry_logprobs[entries], tail, 0.0);
+    }
+    let mut rows = Rows::new();
+    rows.push_sample(&targets, &distributions, 1.0 / targets.len() as f32, vocabulary);
+    let (samples, length) = expected["tokens"].dims2().unwrap();
+    let batch = MicroBatch::for_test(ints("tokens"), samples, length, places, rows);
+    Case {
+        student,
+        parameters,
+        batch,
+        expected,
+    }
+}
+
+fn gradients(case: &Case, pass: HeadPass) -> (Gradients, LossSums) {
+    let mut gradients = Gradients::default();
+    let sums = accumulate(&case.student, &case.parameters, &case.batch, pass, &mut gradients).unwrap();
+    (gradients, sums)
+}
+
+#[test]
+fn losses_and_every_gradient_agree_with_pytorch() {
+    for model in ["llama", "qwen3"] {
+        let case = case(model);
+        for fused in [true, false] {
+            let (gradients, sums) = gradients(&case, HeadPass { fused, ..PASS });
+            let scalar = |name: &str| f64::from(case.expected[name].to_vec1::<f32>().unwrap()[0]);
+            assert!(
+                (sums.cross_entropy - scalar("loss_cross_entropy")).abs() < 1e-4,
+                "{model}: {sums:?}"
+            );
+            assert!(
+                (sums.forward_kl - scalar("loss_forward_kl")).abs() < 1e-4,
+                "{model}: {sums:?}"
+            );
+            let loss = 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl;
+            assert!((loss - scalar("loss")).abs() < 1e-4);
+
+            let names: Vec<&str> = gradients.iter().map(|(name, _)| name).collect();
+            assert_eq!(
+                names.len(),
+                case.expected.keys().filter(|key| key.starts_with("grad.")).count()
+            );
+            for (name, gradient) in gradients.iter() {
+                let expected = &case.expected[&format!("grad.{name}")];
+                let norm = |tensor: &Tensor| crate::optimizer::sum_of_squares(tensor).unwrap().sqrt();
+                // Relative to the whole gradient of the parameter; both sides compute in single precision.
+                let relative = norm(&(gradient - expected).unwrap()) / norm(expected);
+                assert!(relative < 1e-3, "{model}: gradient of `{name}` is off by {relative}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
+    for model in ["llama", "qwen3"] {
+        let case = case(model);
+        let (gradients, _) = gradients(&case, PASS);
+        assert_eq!(gradients.iter().count(), case.parameters.iter().len());
+        for (name, gradient) in gradients.iter() {
+            assert_eq!(gradient.dims(), case.parameters.get(name).unwrap().dims());
+            let squares = crate::optimizer::sum_of_squares(gradient).unwrap();
+            assert!(squares.is_finite() && squares > 0.0, "{model}: {name}: {squares}");
+        }
+    }
+}
+
+#[test]
+fn gradients_are_the_slopes_of_the_loss() {
+    for model in ["llama", "qwen3"] {
+        let case = case(model);
+        let (gradients, _) = gradients(&case, PASS);
+        for (index, (name, gradient)) in gradients.iter().enumerate() {
+            let variable = case.parameters.get(name).unwrap();
+            let shape = variable.dims().to_vec();
+            let start: Vec<f32> = variable.flatten_all().unwrap().to_vec1().unwrap();
+            // Along the gradient itself the slope is its norm, well above the noise of single precision.
+            let direction: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+            let norm = crate::optimizer::sum_of_squares(gradient).unwrap().sqrt();
+            let loss_at = |by: f64| {
+                let moved: Vec<f32> = start
+                    .iter()
+                    .zip(&direction)
+                    .map(|(x, d)| (f64::from(*x) + by * f64::from(*d) / norm) as f32)
+                    .collect();
+                variable
+                    .set(&Tensor::from_vec(moved, shape.clone(), &Device::Cpu).unwrap())
+                    .unwrap();
+                let hidden = crate::gradients::supervised_rows(&case.student, &case.batch).unwrap();
+                let head = case.student.head_weight().unwrap();
+                let sums = crate::objective::forward(PASS, &hidden, head, &case.batch.rows).unwrap();
+                0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
+            };
+            let step = 1e-2;
+            let slope = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+            loss_at(0.0);
+            // Curvature along a step of 1e-2 and rounding leave less than two per cent.
+            assert!(
+                (slope - norm).abs() < 0.02 * norm + 1e-3,
+                "{model} {index} `{name}`: slope {slope}, norm {norm}"
+            );
+        }
+    }
+}

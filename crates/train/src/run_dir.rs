@@ -1,0 +1,180 @@
+//! The folder of a run: who may write it, what it was made with, whether it is done.
+//!
+//! ```text
+//! RUN/
+//!   run.json        the resolved configuration, and what the result depends on
+//!   metrics.jsonl   one line a step and validation
+//!   model/          the trained student, a Hugging Face directory; appears whole
+//!   summary.json    written last: a run with it is done
+//! ```
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use leadspan_cache::commit_bytes;
+use serde_json::{Value, json};
+
+use crate::{Summary, TrainError};
+
+/// The folder of a run, held by this process.
+pub(crate) struct RunDir {
+    path: PathBuf,
+    /// Held as long as the run goes on.
+    _lock: File,
+}
+
+impl RunDir {
+    /// Creates and locks the folder.
+    pub(crate) fn open(path: &Path) -> Result<Self, TrainError> {
+        let io = |action: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source| TrainError::Io { action, path, source }
+        };
+        fs::create_dir_all(path).map_err(io("create", path))?;
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(TrainError::Busy { dir: path.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(io("lock", &lock_path)(source)),
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    pub(crate) fn model_path(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
+    /// The summary of a finished run that was made of the same `ingredients`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::OtherRun`] where the finished run was made of others.
+    pub(crate) fn finished(&self, ingredients: &Value) -> Result<Option<Summary>, TrainError> {
+        let Some(summary) = self.read("summary.json")? else {
+            return Ok(None);
+        };
+        let stored = self
+            .read("run.json")?
+            .map_or(Value::Null, |mut run| run["ingredients"].take());
+        if let Some((key, stored, asked)) = first_difference(&stored, ingredients) {
+            return Err(TrainError::OtherRun {
+                dir: self.path.clone(),
+                key,
+                stored,
+                asked,
+            });
+        }
+        let damaged = |error| TrainError::Io {
+            action: "understand",
+            path: self.path.join("summary.json"),
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        };
+        serde_json::from_value(summary).map(Some).map_err(damaged)
+    }
+
+    /// Clears what an unfinished run left, and records what this one is made of.
+    pub(crate) fn start(&self, ingredients: &Value, resolved_config: &Value) -> Result<(), TrainError> {
+        let entries = fs::read_dir(&self.path).map_err(|source| TrainError::Io {
+            action: "list",
+            path: self.path.clone(),
+            source,
+        })?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name == "model" || name.to_string_lossy().starts_with(".model-") {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(|source| TrainError::Io {
+                    action: "remove",
+                    path,
+                    source,
+                })?;
+            }
+        }
+        self.write(
+            "run.json",
+            &json!({ "ingredients": ingredients, "config": resolved_config }),
+        )
+    }
+
+    /// Marks the run as done.
+    pub(crate) fn finish(&self, summary: &Summary) -> Result<(), TrainError> {
+        self.write(
+            "summary.json",
+            &serde_json::to_value(summary).expect("numbers serialize"),
+        )
+    }
+
+    fn write(&self, name: &str, value: &Value) -> Result<(), TrainError> {
+        let mut bytes = serde_json::to_vec_pretty(value).expect("a JSON value serializes");
+        bytes.push(b'\n');
+        Ok(commit_bytes(&self.path.join(name), &bytes)?)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Value>, TrainError> {
+        let path = self.path.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(TrainError::Io {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| TrainError::Io {
+                action: "understand",
+                path,
+                source: io::Error::new(io::ErrorKind::InvalidData, error),
+            })
+    }
+}
+
+/// The first leaf in which two JSON values differ: its key with dots, both values.
+fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(stored_map), Value::Object(asked_map)) = (stored, asked) else {
+        return (stored != asked).then(|| (String::new(), stored.to_string(), asked.to_string()));
+    };
+    let keys = asked_map
+        .keys()
+        .chain(stored_map.keys().filter(|key| !asked_map.contains_key(*key)));
+    keys.into_iter().find_map(|key| {
+        let (key_difference, stored, asked) = first_difference(
+            stored_map.get(key).unwrap_or(&Value::Null),
+            asked_map.get(key).unwrap_or(&Value::Null),
+        )?;
+        let separator = if key_difference.is_empty() { "" } else { "." };
+        Some((format!("{key}{separator}{key_difference}"), stored, asked))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_differing_key_is_named_with_its_table() {
+        let stored = json!({ "train": { "seed": 1, "epochs": 2 }, "cache": "a" });
+        assert_eq!(first_difference(&stored, &stored), None);
+        let asked = json!({ "train": { "seed": 1, "epochs": 3 }, "cache": "b" });
+        let difference = first_difference(&stored, &asked).unwrap();
+        assert_eq!(difference, ("train.epochs".into(), "2".into(), "3".into()));
+        let (key, stored, asked) = first_difference(&stored, &json!({ "cache": "a" })).unwrap();
+        assert_eq!((key.as_str(), asked.as_str()), ("train", "null"));
+        assert!(stored.contains("epochs"));
+    }
+}

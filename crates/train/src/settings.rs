@@ -1,0 +1,208 @@
+//! The `[student]` and `[train]` tables of a pipeline.
+
+use std::path::PathBuf;
+
+use leadspan_sequence::{LeadSpanProportion, SectionSet};
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// Where the student comes from: a model (all of it or chosen layers), or a configuration with seeded weights.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StudentSettings {
+    /// A model directory or GGUF file to start from.
+    pub model: Option<PathBuf>,
+    /// The layers of `model` to keep, ascending; all where it is not given.
+    pub layers: Option<Vec<usize>>,
+    /// A `config.json` to start from with random weights, instead of `model`.
+    pub config: Option<PathBuf>,
+    /// The seed of random weights.
+    pub seed: u64,
+}
+
+/// What the student is taught by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// KL(teacher ‖ student).
+    #[default]
+    ForwardKl,
+}
+
+/// What becomes of the probability outside the stored entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TailPolicy {
+    /// All the rest is one outcome on both sides.
+    #[default]
+    Bucket,
+}
+
+/// What a step's loss is the mean of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalization {
+    /// All supervised positions of the step alike.
+    #[default]
+    Token,
+    /// The means of its samples, so that short samples weigh as much as long ones.
+    Sequence,
+}
+
+/// How the student is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSettings {
+    /// Where metrics and the trained student go.
+    pub dir: PathBuf,
+    /// How much of every training sample is learnt from; at most what was cached.
+    pub lead_span_proportion: LeadSpanProportion,
+    /// The sections whose tokens are targets; at most those that were cached.
+    pub supervised_sections: SectionSet,
+    /// The distillation loss.
+    pub loss: Loss,
+    /// What becomes of the probability outside the stored entries.
+    pub tail_policy: TailPolicy,
+    /// α: the weight of the distillation loss; cross-entropy has 1 − α.
+    pub distillation_weight: f64,
+    /// τ: the temperature of the distillation loss.
+    pub temperature: f64,
+    /// The learning rate at the end of the warm-up.
+    pub learning_rate: f64,
+    /// Decoupled weight decay of everything but norms and biases.
+    pub weight_decay: f64,
+    /// The share of the steps in which the learning rate rises.
+    pub warmup_share: f64,
+    /// The global norm above which gradients are scaled down.
+    pub gradient_clipping: f64,
+    /// Passes over all training samples.
+    pub epochs: usize,
+    /// Samples of one optimizer step.
+    pub batch_samples: usize,
+    /// Tokens, padding included, of one forward and backward pass; a step takes as many passes as it needs.
+    pub micro_batch_tokens: usize,
+    /// What a step's loss is the mean of.
+    pub normalization: Normalization,
+    /// The seed of the order of samples.
+    pub seed: u64,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("run"),
+            lead_span_proportion: "0.5".parse().expect("0.5 is a proportion"),
+            supervised_sections: SectionSet::ALL,
+            loss: Loss::default(),
+            tail_policy: TailPolicy::default(),
+            distillation_weight: 0.5,
+            temperature: 1.0,
+            learning_rate: 4e-6,
+            weight_decay: 0.05,
+            warmup_share: 0.1,
+            gradient_clipping: 1.0,
+            epochs: 2,
+            batch_samples: 8,
+            micro_batch_tokens: 2048,
+            normalization: Normalization::default(),
+            seed: 0,
+            device: "cpu".to_owned(),
+        }
+    }
+}
+
+impl TrainSettings {
+    /// Refuses values no run could use.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Setting`] for the first value out of range, [`TrainError::UndeclaredTemperature`] for a
+    /// temperature the cache has no tail terms for.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let refuse = |key: &'static str, found: &dyn ToString, expected: &'static str| {
+            Err(TrainError::Setting {
+                key,
+                found: found.to_string(),
+                expected,
+            })
+        };
+        if !(0.0..=1.0).contains(&self.distillation_weight) {
+            return refuse("distillation_weight", &self.distillation_weight, "a number from 0 to 1");
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return refuse("learning_rate", &self.learning_rate, "a positive number");
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return refuse("weight_decay", &self.weight_decay, "a number that is not negative");
+        }
+        if !(0.0..=1.0).contains(&self.warmup_share) {
+            return refuse("warmup_share", &self.warmup_share, "a number from 0 to 1");
+        }
+        if self.gradient_clipping.is_nan() || self.gradient_clipping <= 0.0 {
+            return refuse(
+                "gradient_clipping",
+                &self.gradient_clipping,
+                "a positive number (`inf` for none)",
+            );
+        }
+        for (key, value) in [
+            ("epochs", self.epochs),
+            ("batch_samples", self.batch_samples),
+            ("micro_batch_tokens", self.micro_batch_tokens),
+        ] {
+            if value == 0 {
+                return refuse(key, &value, "a positive whole number");
+            }
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return refuse("temperature", &self.temperature, "a positive number");
+        }
+        if self.temperature.to_bits() != 1f64.to_bits() {
+            return Err(TrainError::UndeclaredTemperature {
+                temperature: self.temperature,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Change = dyn Fn(&mut TrainSettings);
+
+    #[test]
+    fn values_out_of_range_are_refused_by_key() {
+        let with = |change: &dyn Fn(&mut TrainSettings)| {
+            let mut settings = TrainSettings::default();
+            change(&mut settings);
+            settings.check()
+        };
+        assert!(with(&|_| {}).is_ok());
+        assert!(with(&|s| s.gradient_clipping = f64::INFINITY).is_ok());
+        let cases: [(&str, &Change); 9] = [
+            ("distillation_weight", &|s| s.distillation_weight = 1.5),
+            ("learning_rate", &|s| s.learning_rate = f64::NAN),
+            ("weight_decay", &|s| s.weight_decay = -0.1),
+            ("warmup_share", &|s| s.warmup_share = 2.0),
+            ("gradient_clipping", &|s| s.gradient_clipping = 0.0),
+            ("epochs", &|s| s.epochs = 0),
+            ("batch_samples", &|s| s.batch_samples = 0),
+            ("micro_batch_tokens", &|s| s.micro_batch_tokens = 0),
+            ("temperature", &|s| s.temperature = 0.0),
+        ];
+        for (expected, change) in cases {
+            let error = with(change).unwrap_err();
+            assert!(
+                matches!(error, TrainError::Setting { key, .. } if key == expected),
+                "{error}"
+            );
+        }
+        let error = with(&|s| s.temperature = 2.0).unwrap_err();
+        assert!(matches!(error, TrainError::UndeclaredTemperature { .. }));
+    }
+}

@@ -1,0 +1,85 @@
+//! Opening the student and making sure that it can learn from this cache.
+
+use candle_core::Device;
+use leadspan_cache::{Cache, Reader};
+use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentStart};
+use leadspan_sequence::Split;
+
+use crate::{StudentSettings, TrainError};
+
+/// The student with its parameters, and a view of it that builds no graph.
+pub(crate) struct Student {
+    pub(crate) decoder: Decoder,
+    pub(crate) parameters: Parameters,
+    /// Shares every parameter with `decoder`, and so is always up to date.
+    pub(crate) frozen: Decoder,
+}
+
+/// Opens the student that `settings` describe.
+///
+/// # Errors
+///
+/// Where the settings contradict themselves, the model cannot be read, or its tokenizer is not the cache's.
+pub(crate) fn open(settings: &StudentSettings, cache: &Cache, device: &Device) -> Result<Student, TrainError> {
+    let start = match (&settings.model, &settings.config, &settings.layers) {
+        (Some(model), None, layers) => {
+            let source = ModelSource::open(model)?;
+            let found = source.tokenizer()?.fingerprint;
+            let expected = &cache.identity().tokenizer;
+            if found != *expected {
+                return Err(TrainError::OtherTokenizer {
+                    student: model.clone(),
+                    found,
+                    expected: expected.clone(),
+                });
+            }
+            StudentStart::Model {
+                source,
+                layers: layers.clone(),
+            }
+        }
+        (None, Some(config), None) => StudentStart::Config {
+            config: DecoderConfig::from_json_file(config)?,
+            seed: settings.seed,
+        },
+        _ => return Err(TrainError::StudentStart),
+    };
+    let (decoder, parameters) = Decoder::trainable(&start, device)?;
+    let frozen = Decoder::frozen(decoder.config(), &parameters, device)?;
+    Ok(Student {
+        decoder,
+        parameters,
+        frozen,
+    })
+}
+
+/// Refuses samples that the student cannot be fed: tokens it does not know, or more than its context.
+///
+/// # Errors
+///
+/// The first such sample.
+pub(crate) fn check_samples(config: &DecoderConfig, reader: &Reader) -> Result<(), TrainError> {
+    for sample in reader.corpus().samples() {
+        if let Some(&token) = sample.tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
+            let (vocabulary, sample) = (config.vocab_size, sample.id.clone());
+            return Err(TrainError::TokenOutsideVocabulary {
+                vocabulary,
+                sample,
+                token,
+            });
+        }
+        let tokens = match sample.split {
+            Split::Train => reader.layer().proportion.kept(sample.tokens.len()),
+            Split::Validation => sample.tokens.len(),
+        };
+        if tokens > config.max_position_embeddings {
+            let (sample, context) = (sample.id.clone(), config.max_position_embeddings);
+            return Err(TrainError::Context {
+                sample,
+                tokens,
+                context,
+            });
+        }
+    }
+    Ok(())
+}
