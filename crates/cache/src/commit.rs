@@ -155,7 +155,10 @@ fn create_temporary(target: &Path) -> io::Result<NamedTempFile> {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let temporary = builder.tempfile_in(parent(target))?;
+        // The random name of a temporary would say nothing to whoever reads the message.
+        let temporary = builder
+            .tempfile_in(parent(target))
+            .map_err(|error| io::Error::from(error.kind()))?;
         // A file system without locks costs only the clearing up of temporaries.
         let locked = temporary.as_file().lock().is_ok();
         // Between creation and lock, another writer may have taken it for a dead one's and removed it.

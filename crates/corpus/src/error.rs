@@ -26,7 +26,7 @@ pub enum CorpusError {
         source: glob::PatternError,
     },
     /// A file pattern matches no file.
-    #[error("no file matches `{pattern}` in `{}`", base.display())]
+    #[error("no file matches `{pattern}` in `{}`", if base.as_os_str().is_empty() { std::path::Path::new(".") } else { base }.display())]
     NoMatch {
         /// The pattern as it was written.
         pattern: String,

@@ -11,11 +11,12 @@ pub enum RowProblem {
         byte: usize,
     },
     /// The line is not JSON.
-    #[error("the line is not valid JSON")]
+    #[error("the line is not valid JSON: {reason} at column {column}")]
     InvalidJson {
         /// What the parser says.
-        #[source]
-        source: serde_json::Error,
+        reason: String,
+        /// Where in the line, counted from 1.
+        column: usize,
     },
     /// The line is JSON, but not an object.
     #[error("expected an object, found {found}")]

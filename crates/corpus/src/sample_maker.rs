@@ -113,7 +113,7 @@ fn parse(bytes: &[u8]) -> Result<Row, RowProblem> {
     let text = std::str::from_utf8(bytes).map_err(|error| RowProblem::InvalidUtf8 {
         byte: error.valid_up_to(),
     })?;
-    match serde_json::from_str(text).map_err(|source| RowProblem::InvalidJson { source })? {
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error))? {
         Value::Object(row) => Ok(row),
         other => Err(RowProblem::NotAnObject { found: kind_of(&other) }),
     }
@@ -132,5 +132,14 @@ fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
             expected: "a string or a number",
             found: kind_of(&other),
         }),
+    }
+}
+
+/// The parser's words without the line it counts: a row is one line, whose number in the file is told apart.
+fn invalid_json(error: &serde_json::Error) -> RowProblem {
+    let text = error.to_string();
+    RowProblem::InvalidJson {
+        reason: text.split(" at line ").next().unwrap_or(&text).to_owned(),
+        column: error.column(),
     }
 }
