@@ -8,6 +8,13 @@ use crate::{config::DecoderConfig, norm::RmsNorm, projection::Projection, rotary
 /// follows it, and scores never take more than tile × tokens × heads.
 const QUERY_TILE: usize = 256;
 
+/// Keys of a sequence that fits one tile come in multiples of this, keys of a longer one in multiples of a tile: sums
+/// and products over them are cut into blocks, and where a cut falls must not depend on what follows a position.
+const KEY_BLOCK: usize = 32;
+
+/// Queries of a longer sequence's last tile, at least: the matrix product cuts long sums of 64 rows or fewer elsewhere.
+const LAST_TILE_QUERIES: usize = 72;
+
 /// One attention block.
 #[derive(Clone, Debug)]
 pub(crate) struct Attention {
@@ -41,11 +48,15 @@ impl Attention {
         let values = split(self.values.forward(x)?, self.num_key_value_heads, None)?;
         let queries = (rotary.rotate(&queries)? * (self.head_dim as f64).powf(-0.5))?;
         let keys = rotary.rotate(&keys)?;
+        let (query_count, key_count) = padded_counts(tokens);
+        let queries = queries.pad_with_zeros(2, 0, query_count - tokens)?;
+        let keys = keys.pad_with_zeros(2, 0, key_count - tokens)?;
+        let values = values.pad_with_zeros(2, 0, key_count - tokens)?;
 
         let mut tiles = Vec::with_capacity(tokens.div_ceil(QUERY_TILE));
         for start in (0..tokens).step_by(QUERY_TILE) {
-            let length = QUERY_TILE.min(tokens - start);
-            let seen = start + length;
+            let length = QUERY_TILE.min(query_count - start);
+            let seen = key_count.min(start + QUERY_TILE);
             // Query heads that share a key-value head are stacked along the rows of one product.
             let tile = queries.narrow(2, start, length)?.contiguous()?.reshape((
                 batch,
@@ -56,7 +67,7 @@ impl Attention {
             let scores = tile.matmul(&keys.narrow(2, 0, seen)?.transpose(2, 3)?)?;
             let scores = scores
                 .reshape((batch * self.num_attention_heads, length, seen))?
-                .broadcast_add(&masks.tile(start, length)?)?;
+                .broadcast_add(&masks.tile(start, length, seen)?)?;
             let weights = softmax(&scores)?.reshape((batch, self.num_key_value_heads, group * length, seen))?;
             let mixed = weights.matmul(&values.narrow(2, 0, seen)?.contiguous()?)?;
             tiles.push(mixed.reshape((batch, self.num_attention_heads, length, self.head_dim))?);
@@ -66,9 +77,11 @@ impl Attention {
         } else {
             Tensor::cat(&tiles, 2)?
         };
-        let joined = mixed
-            .transpose(1, 2)?
-            .reshape((batch, tokens, self.num_attention_heads * self.head_dim))?;
+        let joined = mixed.narrow(2, 0, tokens)?.transpose(1, 2)?.reshape((
+            batch,
+            tokens,
+            self.num_attention_heads * self.head_dim,
+        ))?;
         self.output.forward(&joined)
     }
 
@@ -78,6 +91,18 @@ impl Attention {
             config.num_key_value_heads * config.head_dim,
         )
     }
+}
+
+/// How many queries and keys a sequence is filled up to with zeros. No query of the sequence sees the added keys.
+fn padded_counts(tokens: usize) -> (usize, usize) {
+    if tokens <= QUERY_TILE {
+        return (tokens, tokens.next_multiple_of(KEY_BLOCK));
+    }
+    let last_tile = (tokens - 1) / QUERY_TILE * QUERY_TILE;
+    (
+        tokens.max(last_tile + LAST_TILE_QUERIES),
+        tokens.next_multiple_of(QUERY_TILE),
+    )
 }
 
 /// Softmax over the last dimension; differentiable where `scores` is part of a graph.
@@ -97,9 +122,8 @@ pub(crate) struct CausalMasks {
 }
 
 impl CausalMasks {
-    /// For sequences of up to `tokens` tokens.
-    pub(crate) fn new(tokens: usize, dtype: DType, device: &Device) -> Result<Self> {
-        let side = tokens.min(QUERY_TILE);
+    pub(crate) fn new(dtype: DType, device: &Device) -> Result<Self> {
+        let side = QUERY_TILE;
         let values: Vec<f32> = (0..side)
             .flat_map(|query| (0..side).map(move |key| if key > query { f32::NEG_INFINITY } else { 0.0 }))
             .collect();
@@ -108,9 +132,9 @@ impl CausalMasks {
         })
     }
 
-    /// The mask of queries `start..start + length` over keys `0..start + length`, [length, start + length].
-    fn tile(&self, start: usize, length: usize) -> Result<Tensor> {
-        let triangle = self.triangle.narrow(0, 0, length)?.narrow(1, 0, length)?;
+    /// The mask of queries `start..start + length` over keys `0..seen`, [length, seen].
+    fn tile(&self, start: usize, length: usize, seen: usize) -> Result<Tensor> {
+        let triangle = self.triangle.narrow(0, 0, length)?.narrow(1, 0, seen - start)?;
         if start == 0 {
             return Ok(triangle);
         }

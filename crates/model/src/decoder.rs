@@ -128,7 +128,7 @@ impl Decoder {
             (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
         };
         let rotary = RotaryTable::new(&config, weights.pairing(), dtype.dense(), device)?;
-        let masks = CausalMasks::new(config.max_position_embeddings, dtype.dense(), device)?;
+        let masks = CausalMasks::new(dtype.dense(), device)?;
         Ok(Self {
             config,
             embedding,
