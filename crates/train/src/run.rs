@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use leadspan_cache::{Cache, Reader};
+use leadspan_cache::{Cache, PreparedCorpus, Reader};
 use leadspan_model::{open_device, write_model_dir};
 use leadspan_sequence::Split;
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,7 @@ pub fn run(
     let plan = Plan::new(&reader, settings)?;
 
     let run_dir = RunDir::open(&settings.dir)?;
-    let ingredients = ingredients(cache, student_settings, settings);
+    let ingredients = ingredients(cache, reader.corpus(), &student.origin, settings);
     if let Some(summary) = run_dir.finished(&ingredients)? {
         return Ok(Outcome::AlreadyDone(summary));
     }
@@ -397,13 +397,22 @@ impl Training<'_> {
 }
 
 /// What the trained weights depend on; where it is written and on which device is left out.
-fn ingredients(cache: &Cache, student: &StudentSettings, settings: &TrainSettings) -> Value {
+fn ingredients(cache: &Cache, corpus: &PreparedCorpus, student: &Value, settings: &TrainSettings) -> Value {
     let mut train = serde_json::to_value(settings).expect("settings serialize");
     if let Some(table) = train.as_object_mut() {
         table.remove("dir");
         table.remove("device");
     }
-    json!({ "student": student, "train": train, "cache": { "identity": cache.identity().fingerprint() } })
+    let mut rows = blake3::Hasher::new();
+    for row in corpus.row_hashes() {
+        rows.update(row);
+    }
+    let rows = rows.finalize().to_hex().to_string();
+    json!({
+        "student": student,
+        "train": train,
+        "cache": { "identity": cache.identity().fingerprint(), "rows": rows },
+    })
 }
 
 /// The tokenizer files of the cache, for the exported model.

@@ -4,6 +4,7 @@ use candle_core::Device;
 use leadspan_cache::{Cache, Reader};
 use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentStart};
 use leadspan_sequence::Split;
+use serde_json::{Value, json};
 
 use crate::{StudentSettings, TrainError};
 
@@ -13,6 +14,8 @@ pub(crate) struct Student {
     pub(crate) parameters: Parameters,
     /// Shares every parameter with `decoder`, and so is always up to date.
     pub(crate) frozen: Decoder,
+    /// What its first weights depend on, wherever the files lie.
+    pub(crate) origin: Value,
 }
 
 /// Opens the student that `settings` describe.
@@ -21,7 +24,7 @@ pub(crate) struct Student {
 ///
 /// Where the settings contradict themselves, the model cannot be read, or its tokenizer is not the cache's.
 pub(crate) fn open(settings: &StudentSettings, cache: &Cache, device: &Device) -> Result<Student, TrainError> {
-    let start = match (&settings.model, &settings.config, &settings.layers) {
+    let (start, origin) = match (&settings.model, &settings.config, &settings.layers) {
         (Some(model), None, layers) => {
             let source = ModelSource::open(model)?;
             let found = source.tokenizer()?.fingerprint;
@@ -33,15 +36,20 @@ pub(crate) fn open(settings: &StudentSettings, cache: &Cache, device: &Device) -
                     expected: expected.clone(),
                 });
             }
-            StudentStart::Model {
-                source,
-                layers: layers.clone(),
-            }
+            let origin = json!({
+                "config": source.config_fingerprint(),
+                "weights": source.weights_fingerprint()?,
+                "layers": layers,
+            });
+            let layers = layers.clone();
+            (StudentStart::Model { source, layers }, origin)
         }
-        (None, Some(config), None) => StudentStart::Config {
-            config: DecoderConfig::from_json_file(config)?,
-            seed: settings.seed,
-        },
+        (None, Some(config), None) => {
+            let config = DecoderConfig::from_json_file(config)?;
+            let seed = settings.seed;
+            let origin = json!({ "config": config, "seed": seed });
+            (StudentStart::Config { config, seed }, origin)
+        }
         _ => return Err(TrainError::StudentStart),
     };
     let (decoder, parameters) = Decoder::trainable(&start, device)?;
@@ -50,6 +58,7 @@ pub(crate) fn open(settings: &StudentSettings, cache: &Cache, device: &Device) -
         decoder,
         parameters,
         frozen,
+        origin,
     })
 }
 
