@@ -1,1 +1,53 @@
 //! Stage one: the teacher's forward pass over the lead spans, written to shards.
+//!
+//! [`prepare`] makes the cache and puts the prepared corpus into it; [`run`] does that first if need be, then takes the
+//! work units of its [`Worker`] that have no shard yet, one after the other:
+//!
+//! ```text
+//!  work unit ─▶ batches ─▶ teacher ─▶ head, chunk by chunk ─▶ top-k ──channel──▶ writer thread ─▶ shard
+//!             (similar     (tokens up to    (supervised                (bounded)   (puts samples
+//!              lengths)     the last target)  positions)                            in order)
+//! ```
+//!
+//! # What can be relied on
+//!
+//! - A unit's batches depend on its samples and the settings alone. So a run that was stopped, killed or divided among
+//!   workers leaves the same bytes as one that went through at once, on the same class of device and with the same
+//!   number of threads.
+//! - A shard is there whole or not at all (see `leadspan-cache`); what a run was doing when it ended is done again.
+//! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, results for one window of a unit's samples (64
+//!   batches' worth of tokens) and what the channel holds. Memory does not grow with the number of samples beyond the
+//!   prepared corpus itself.
+//! - A cache that this crate creates and then cannot fill for want of good data is removed again.
+//!
+//! Nothing is printed and no clock is read here: the program gets [`Event`]s.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod batches;
+mod device_class;
+mod error;
+mod event;
+mod facts;
+mod pipeline;
+mod plan;
+mod prepare;
+mod run;
+mod settings;
+mod teacher;
+mod undo;
+mod worker;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::PrecomputeError;
+pub use event::{Event, Outcome, Summary};
+pub use facts::{DataChange, Facts};
+pub use pipeline::Pipeline;
+pub use plan::Plan;
+pub use prepare::{PreparedCache, prepare};
+pub use run::run;
+pub use settings::{CacheSettings, TeacherSettings};
+pub use worker::{InvalidWorker, Worker};

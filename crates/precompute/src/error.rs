@@ -1,0 +1,126 @@
+//! What can go wrong in stage one, beside what the crates beneath it report.
+
+use std::path::PathBuf;
+
+use leadspan_cache::CacheError;
+use leadspan_corpus::CorpusError;
+use leadspan_model::ModelError;
+
+use crate::DataChange;
+
+/// Why a cache could not be prepared or filled.
+#[derive(Debug, thiserror::Error)]
+pub enum PrecomputeError {
+    /// The teacher could not be read or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The data could not be prepared.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The cache could not be made, read or written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A count that must be at least 1 is 0.
+    #[error("`{key}` must be at least 1")]
+    ZeroSetting {
+        /// The key, with its table.
+        key: &'static str,
+    },
+    /// The teacher has no chat template, so conversations cannot be rendered for it.
+    #[error("the model `{}` has no chat template", model.display())]
+    NoChatTemplate {
+        /// The model.
+        model: PathBuf,
+    },
+    /// Samples may be longer than the teacher can read.
+    #[error(
+        "`data.max_tokens` is {max_tokens}, but the model `{}` has a context of {context} tokens",
+        model.display()
+    )]
+    BeyondContext {
+        /// The longest sample that is accepted.
+        max_tokens: usize,
+        /// The positions the model knows.
+        context: usize,
+        /// The model.
+        model: PathBuf,
+    },
+    /// The tokenizer makes tokens that the model does not know.
+    #[error(
+        "sample `{sample}` has the token {token}, but the model `{}` has a vocabulary of {vocabulary}",
+        model.display()
+    )]
+    BeyondVocabulary {
+        /// The sample's id.
+        sample: String,
+        /// The token.
+        token: u32,
+        /// Rows of the model's embedding.
+        vocabulary: usize,
+        /// The model.
+        model: PathBuf,
+    },
+    /// Data or settings are not those that the cache was prepared with.
+    #[error("the cache `{}` was prepared with other data: {change}", cache.display())]
+    DataChanged {
+        /// The cache.
+        cache: PathBuf,
+        /// The first difference.
+        change: DataChange,
+    },
+    /// What the cache says about its preparation cannot be understood.
+    #[error("the cache `{}` does not say how it was prepared", cache.display())]
+    UnreadableFacts {
+        /// The cache.
+        cache: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The teacher's output is infinite or not a number.
+    #[error("the teacher's logits at position {position} of sample `{sample}` are not finite (token {token})")]
+    NonFiniteLogits {
+        /// The sample's id.
+        sample: String,
+        /// The position.
+        position: u32,
+        /// The first token whose logit is not finite.
+        token: u32,
+    },
+}
+
+impl PrecomputeError {
+    /// Whether something else than the user's files and configuration is wrong.
+    pub fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Model(error) => error.is_unexpected(),
+            Self::Corpus(error) => error.is_unexpected(),
+            Self::Cache(error) => error.is_unexpected(),
+            _ => false,
+        }
+    }
+
+    /// What would put it right, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::Corpus(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::ZeroSetting { .. } => None,
+            Self::NoChatTemplate { .. } => {
+                Some("put a `chat_template.jinja` into the model's directory, or use a chat model".to_owned())
+            }
+            Self::BeyondContext { context, .. } => Some(format!("set `data.max_tokens = {context}` or less")),
+            Self::BeyondVocabulary { .. } => {
+                Some("model and tokenizer do not belong together: use the files they were published with".to_owned())
+            }
+            Self::DataChanged { change, .. } => Some(change.hint()),
+            Self::UnreadableFacts { .. } => {
+                Some("use the version of leadspan that made it, or point `cache.dir` at a new folder".to_owned())
+            }
+            Self::NonFiniteLogits { .. } => Some(
+                "the weights may be damaged, or overflow in half precision: try `teacher.dtype = \"f32\"`".to_owned(),
+            ),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a run tells the program while it goes on, and how it ended.
+
+use leadspan_cache::WorkUnit;
+use leadspan_corpus::{PrepareProgress, PrepareReport};
+
+use crate::Plan;
+
+/// Something that happened. Tokens are those that go through the model, without padding.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Some more rows were read.
+    Preparing(PrepareProgress),
+    /// The prepared corpus is in the cache.
+    Prepared {
+        /// What became of the rows.
+        report: PrepareReport,
+        /// Whether it was made now, rather than found.
+        new: bool,
+    },
+    /// It is known what is to be done.
+    Planned(Plan),
+    /// One batch went through the model.
+    Batch {
+        /// The work unit it belongs to.
+        unit: WorkUnit,
+        /// Tokens of this batch.
+        tokens: u64,
+        /// Positions of this batch.
+        positions: u64,
+    },
+    /// A work unit's shard is in the cache.
+    UnitCommitted {
+        /// The work unit.
+        unit: WorkUnit,
+        /// Its samples.
+        samples: u64,
+        /// Tokens that went through the model for it.
+        tokens: u64,
+        /// Stored positions.
+        positions: u64,
+        /// Size of the shard.
+        bytes: u64,
+    },
+    /// Another process committed a planned unit before this one came to it.
+    UnitFound {
+        /// The work unit.
+        unit: WorkUnit,
+        /// Tokens that need not go through the model.
+        tokens: u64,
+        /// Positions that need not be captured.
+        positions: u64,
+    },
+}
+
+/// How a run ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every work unit of this worker has its shard.
+    Done(Summary),
+    /// It was told to stop; running it again does the rest.
+    Stopped(Summary),
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Shards written.
+    pub units_written: usize,
+    /// Work units of this worker whose shards were there already.
+    pub units_skipped: usize,
+    /// Samples of the written shards.
+    pub samples: u64,
+    /// Tokens that went through the model for the written shards.
+    pub tokens: u64,
+    /// Positions stored.
+    pub positions: u64,
+    /// Bytes stored.
+    pub bytes: u64,
+}

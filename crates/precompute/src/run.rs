@@ -1,0 +1,200 @@
+//! The run itself: unit after unit, batch after batch, with the writer thread beside it.
+
+use std::{
+    panic::resume_unwind,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
+};
+
+use leadspan_cache::{Cache, CacheError, Layer, LayerDir};
+use leadspan_model::{Decoder, ModelSource, open_device};
+
+use crate::{
+    Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,
+    batches::{CapturedSpan, plan_batches, spans_of},
+    device_class::device_class,
+    plan::{UnitWork, plan},
+    prepare::Preparation,
+    teacher::Teacher,
+    writer::{Committed, Message, write_shards},
+};
+
+/// Batches that may wait for the writer: enough to bridge a row group that is being compressed.
+const WAITING_BATCHES: usize = 4;
+
+/// Captures the teacher's distributions for every work unit of `worker` that has no shard yet.
+///
+/// Prepares the corpus first where that has not been done. `stop` is looked at between batches: the unit at hand is then
+/// dropped without a trace, and the same call does the rest another time.
+///
+/// # Errors
+///
+/// Those of [`prepare`](crate::prepare()); a teacher that cannot be loaded or run, or whose logits are not finite; a
+/// shard that cannot be written. Shards that were committed before stay.
+pub fn run(
+    pipeline: &Pipeline,
+    worker: Worker,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome, PrecomputeError> {
+    let source = ModelSource::open(&pipeline.model_path())?;
+    let preparation = Preparation::new(pipeline, &source)?;
+    let device = open_device(&pipeline.teacher.device)?;
+    let load = || Decoder::load(&source, pipeline.teacher.dtype, &device);
+    // A model that cannot be loaded must not become a new cache's identity, so it is loaded before there is one.
+    let loaded = match Cache::open(&pipeline.cache_dir()) {
+        Err(CacheError::NotACache { .. }) => Some(load()?),
+        _ => None,
+    };
+    let cache = preparation.prepare(events)?.cache;
+    let settings = &pipeline.cache;
+    let layer = Layer {
+        proportion: settings.lead_span_proportion,
+        sections: settings.supervised_sections,
+    };
+    let (plan, units) = plan(&cache, layer, worker)?;
+    let summary = Summary {
+        units_skipped: plan.units_skipped,
+        ..Summary::default()
+    };
+    events(Event::Planned(plan));
+    if units.is_empty() {
+        return Ok(Outcome::Done(summary));
+    }
+    let decoder = loaded.map_or_else(load, Ok)?;
+    let teacher = Teacher::new(decoder, settings.top_k as usize, settings.head_chunk_mib);
+    let layer_dir = cache.layer(&layer)?;
+    let device_class = device_class(&device);
+
+    let (to_writer, messages) = mpsc::sync_channel(WAITING_BATCHES);
+    let (from_writer, committed) = mpsc::channel();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write_shards(&layer_dir, &device_class, messages, &{ from_writer }));
+        let mut capture = Capture {
+            teacher: &teacher,
+            layer: &layer_dir,
+            batch_tokens: settings.batch_tokens,
+            stop,
+            committed,
+            units: &units,
+            summary,
+            events,
+        };
+        let captured = capture.all(&to_writer);
+        // No more messages: the writer ends. (Should capturing panic, this closure drops it likewise.)
+        drop(to_writer);
+        let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
+        capture.report_committed();
+        // Where the writer failed, capturing ended only because nobody took the results.
+        written?;
+        let summary = capture.summary;
+        Ok(if captured? == Progress::Stopped {
+            Outcome::Stopped(summary)
+        } else {
+            Outcome::Done(summary)
+        })
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Finished,
+    Stopped,
+    /// The writer is gone and will say why.
+    WriterGone,
+}
+
+struct Capture<'a> {
+    teacher: &'a Teacher,
+    layer: &'a LayerDir,
+    batch_tokens: usize,
+    stop: &'a AtomicBool,
+    committed: Receiver<Committed>,
+    units: &'a [UnitWork],
+    summary: Summary,
+    events: &'a mut dyn FnMut(Event),
+}
+
+impl Capture<'_> {
+    /// Every unit in turn.
+    fn all(&mut self, to_writer: &SyncSender<Message>) -> Result<Progress, PrecomputeError> {
+        for work in self.units {
+            if self.layer.is_committed(&work.unit) {
+                self.summary.units_skipped += 1;
+                let UnitWork {
+                    unit,
+                    tokens,
+                    positions,
+                } = work.clone();
+                (self.events)(Event::UnitFound {
+                    unit,
+                    tokens,
+                    positions,
+                });
+                continue;
+            }
+            match self.unit(work, to_writer)? {
+                Progress::Finished => {}
+                ended => return Ok(ended),
+            }
+        }
+        Ok(Progress::Finished)
+    }
+
+    fn unit(&mut self, work: &UnitWork, to_writer: &SyncSender<Message>) -> Result<Progress, PrecomputeError> {
+        let corpus = self.layer.corpus();
+        let spans = spans_of(self.layer.layer(), corpus, &work.unit);
+        if to_writer.send(Message::Begin(work.unit.clone())).is_err() {
+            return Ok(Progress::WriterGone);
+        }
+        for spans in plan_batches(&spans, self.batch_tokens) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(Progress::Stopped);
+            }
+            let distributions = self.teacher.capture(&spans, self.layer.layer(), corpus)?;
+            let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
+            let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
+            if to_writer.send(Message::Batch { spans, distributions }).is_err() {
+                return Ok(Progress::WriterGone);
+            }
+            (self.events)(Event::Batch {
+                unit: work.unit.clone(),
+                tokens,
+                positions,
+            });
+            self.report_committed();
+        }
+        if to_writer.send(Message::Finish).is_err() {
+            return Ok(Progress::WriterGone);
+        }
+        Ok(Progress::Finished)
+    }
+
+    /// Tells of the shards that the writer has committed since the last time.
+    fn report_committed(&mut self) {
+        for Committed { unit, facts } in self.committed.try_iter() {
+            let tokens = self
+                .units
+                .iter()
+                .find(|work| work.unit == unit)
+                .map_or(0, |work| work.tokens);
+            let samples = unit.samples.len() as u64;
+            self.summary.units_written += 1;
+            self.summary.samples += samples;
+            self.summary.tokens += tokens;
+            self.summary.positions += facts.positions;
+            self.summary.bytes += facts.bytes;
+            let (positions, bytes) = (facts.positions, facts.bytes);
+            (self.events)(Event::UnitCommitted {
+                unit,
+                samples,
+                tokens,
+                positions,
+                bytes,
+            });
+        }
+    }
+}

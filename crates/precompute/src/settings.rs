@@ -1,0 +1,139 @@
+//! What a user can ask of stage one: the `[teacher]` and `[cache]` tables of a pipeline file.
+
+use std::path::PathBuf;
+
+use leadspan_model::StoredDtype;
+use leadspan_sequence::{LeadSpanProportion, SectionSet};
+use serde::{Deserialize, Serialize};
+
+use crate::PrecomputeError;
+
+/// Which model is run, and how: the `[teacher]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherSettings {
+    /// A directory in the Hugging Face layout, or a `.gguf` file. Relative to the pipeline file.
+    pub model: PathBuf,
+    /// The number format in which weights are held.
+    #[serde(default)]
+    pub dtype: StoredDtype,
+    /// `cpu` or `cuda:N`.
+    #[serde(default = "default_device")]
+    pub device: String,
+}
+
+/// What is stored, and where: the `[cache]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// The cache's folder. Relative to the pipeline file.
+    pub dir: PathBuf,
+    /// How much of each training sample is captured; validation samples are captured whole.
+    #[serde(default = "default_proportion")]
+    pub lead_span_proportion: LeadSpanProportion,
+    /// The sections whose tokens are targets.
+    #[serde(default = "default_sections")]
+    pub supervised_sections: SectionSet,
+    /// How many of the most probable tokens are stored for a position.
+    #[serde(default = "default_top_k")]
+    pub top_k: u32,
+    /// How many samples one shard holds, which is also what a worker takes at a time.
+    #[serde(default = "default_samples_per_shard")]
+    pub samples_per_shard: u32,
+    /// How many tokens go through the model at a time, padding included; a longer sample goes alone.
+    #[serde(default = "default_batch_tokens")]
+    pub batch_tokens: usize,
+    /// How much memory one chunk of logits may take, in MiB.
+    #[serde(default = "default_head_chunk_mib")]
+    pub head_chunk_mib: usize,
+}
+
+fn default_device() -> String {
+    "cpu".to_owned()
+}
+
+fn default_proportion() -> LeadSpanProportion {
+    LeadSpanProportion::WHOLE
+}
+
+fn default_sections() -> SectionSet {
+    SectionSet::ALL
+}
+
+fn default_top_k() -> u32 {
+    64
+}
+
+fn default_samples_per_shard() -> u32 {
+    1024
+}
+
+fn default_batch_tokens() -> usize {
+    2048
+}
+
+fn default_head_chunk_mib() -> usize {
+    64
+}
+
+impl CacheSettings {
+    pub(crate) fn check(&self) -> Result<(), PrecomputeError> {
+        let counts = [
+            ("cache.top_k", self.top_k as usize),
+            ("cache.samples_per_shard", self.samples_per_shard as usize),
+            ("cache.batch_tokens", self.batch_tokens),
+            ("cache.head_chunk_mib", self.head_chunk_mib),
+        ];
+        match counts.into_iter().find(|&(_, count)| count == 0) {
+            Some((key, _)) => Err(PrecomputeError::ZeroSetting { key }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_with_only_paths_take_the_documented_defaults() {
+        let teacher: TeacherSettings = serde_json::from_str(r#"{"model": "teacher"}"#).unwrap();
+        assert_eq!((teacher.dtype, teacher.device.as_str()), (StoredDtype::F32, "cpu"));
+        let cache: CacheSettings = serde_json::from_str(r#"{"dir": "cache"}"#).unwrap();
+        assert_eq!(cache.lead_span_proportion, LeadSpanProportion::WHOLE);
+        assert_eq!(cache.supervised_sections, SectionSet::ALL);
+        assert_eq!((cache.top_k, cache.samples_per_shard), (64, 1024));
+        assert_eq!((cache.batch_tokens, cache.head_chunk_mib), (2048, 64));
+        cache.check().unwrap();
+    }
+
+    #[test]
+    fn settings_survive_being_written_and_read_back() {
+        let given = r#"{"dir": "c", "lead_span_proportion": 0.29, "supervised_sections": ["answer"], "top_k": 8}"#;
+        let cache: CacheSettings = serde_json::from_str(given).unwrap();
+        assert_eq!(cache.lead_span_proportion.to_string(), "0.29");
+        let again: CacheSettings = serde_json::from_str(&serde_json::to_string(&cache).unwrap()).unwrap();
+        assert_eq!(again, cache);
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_refused() {
+        let of = |json: &str| serde_json::from_str::<CacheSettings>(json);
+        assert!(
+            of(r#"{"dir": "c", "topk": 8}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("topk")
+        );
+        assert!(of(r#"{"dir": "c", "lead_span_proportion": 0}"#).is_err());
+        assert!(of(r#"{"dir": "c", "lead_span_proportion": 1.5}"#).is_err());
+        for key in ["top_k", "samples_per_shard", "batch_tokens", "head_chunk_mib"] {
+            let settings = of(&format!(r#"{{"dir": "c", "{key}": 0}}"#)).unwrap();
+            let error = settings.check().unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("`cache.{key}`")) && !error.is_unexpected(),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One batch through the teacher: tokens to hidden states, supervised rows to logits, logits to distributions.
+
+use candle_core::{Storage, Tensor};
+use leadspan_cache::{Layer, PreparedCorpus};
+use leadspan_distribution::{Distributions, top_k};
+use leadspan_model::{Decoder, ModelError};
+use leadspan_sequence::Sample;
+
+use crate::{PrecomputeError, batches::CapturedSpan};
+
+/// Tokens that a sequence is filled up to at least: products of very few rows add up in another order, and a position's
+/// value should not depend on how little is kept after it.
+const MIN_LENGTH: usize = 32;
+
+/// Rows of logits that are made at a time at least, for the same reason. 2.3 MiB for a vocabulary of 150,000.
+const MIN_CHUNK_ROWS: usize = 4;
+
+/// A teacher that is ready to be asked.
+pub(crate) struct Teacher {
+    pub(crate) decoder: Decoder,
+    /// Entries a position.
+    pub(crate) top_k: usize,
+    /// Rows of logits that may exist at a time: at least [`MIN_CHUNK_ROWS`].
+    pub(crate) chunk_rows: usize,
+}
+
+/// The rows of a batch that go through the head, sample after sample.
+struct Rows<'a> {
+    /// Which sample and position each row is.
+    places: Vec<(&'a Sample, u32)>,
+    /// Where it is in the flattened hidden states.
+    indices: Vec<u32>,
+    /// The token that follows.
+    targets: Vec<u32>,
+}
+
+impl Teacher {
+    pub(crate) fn new(decoder: Decoder, top_k: usize, head_chunk_mib: usize) -> Self {
+        let row_bytes = decoder.config().vocab_size * size_of::<f32>();
+        let chunk_rows = (head_chunk_mib.saturating_mul(1 << 20) / row_bytes).max(MIN_CHUNK_ROWS);
+        Self {
+            decoder,
+            top_k,
+            chunk_rows,
+        }
+    }
+
+    /// The distributions at all positions that `layer` covers of a batch, sample after sample.
+    ///
+    /// Padding is on the right, where a causal model does not see it.
+    pub(crate) fn capture(
+        &self,
+        batch: &[CapturedSpan],
+        layer: &Layer,
+        corpus: &PreparedCorpus,
+    ) -> Result<Distributions, PrecomputeError> {
+        let longest = batch.iter().map(|span| span.tokens as usize).max().unwrap_or(0);
+        let length = longest.max(MIN_LENGTH.min(self.decoder.config().max_position_embeddings));
+        let tokens = padded_tokens(batch, corpus, length);
+        let rows = rows_of(batch, layer, corpus, length);
+        let hidden = self.hidden_states(tokens, batch.len(), length)?;
+        let mut captured = Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.top_k);
+        let chunks = rows
+            .indices
+            .chunks(self.chunk_rows)
+            .zip(rows.targets.chunks(self.chunk_rows));
+        for (chunk, (indices, targets)) in chunks.enumerate() {
+            let logits = self.logits(&hidden, indices)?;
+            let vocabulary = self.decoder.config().vocab_size;
+            let reduced = with_values(&logits, |logits| {
+                top_k(&logits[..targets.len() * vocabulary], vocabulary, targets, self.top_k)
+            })
+            .map_err(ModelError::from)?;
+            let part = reduced.map_err(|bad| {
+                let (sample, position) = rows.places[chunk * self.chunk_rows + bad.row];
+                PrecomputeError::NonFiniteLogits {
+                    sample: sample.id.clone(),
+                    position,
+                    token: bad.token,
+                }
+            })?;
+            captured.append(&part);
+        }
+        Ok(captured)
+    }
+
+    /// [B · T, H] of tokens [B · T].
+    fn hidden_states(&self, tokens: Vec<u32>, batch: usize, length: usize) -> Result<Tensor, ModelError> {
+        let tokens = Tensor::from_vec(tokens, (batch, length), self.decoder.device())?;
+        Ok(self.decoder.hidden_states(&tokens)?.flatten(0, 1)?)
+    }
+
+    /// [N, V] of the rows of `hidden` at N `indices`, of which there is at least one; behind them, the last row again as
+    /// often as it takes to make [`MIN_CHUNK_ROWS`].
+    fn logits(&self, hidden: &Tensor, indices: &[u32]) -> Result<Tensor, ModelError> {
+        let mut indices = indices.to_vec();
+        let last = indices.last().copied().unwrap_or(0);
+        indices.resize(indices.len().max(MIN_CHUNK_ROWS), last);
+        let rows = indices.len();
+        let indices = Tensor::from_vec(indices, rows, self.decoder.device())?;
+        self.decoder.logits(&hidden.index_select(&indices, 0)?)
+    }
+}
+
+/// The leading tokens of a batch's samples, each filled up to `length` with token 0.
+fn padded_tokens(batch: &[CapturedSpan], corpus: &PreparedCorpus, length: usize) -> Vec<u32> {
+    let mut padded = vec![0; batch.len() * length];
+    for (row, span) in padded.chunks_mut(length).zip(batch) {
+        let tokens = span.tokens as usize;
+        row[..tokens].copy_from_slice(&corpus.samples()[span.sample as usize].tokens[..tokens]);
+    }
+    padded
+}
+
+fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus, length: usize) -> Rows<'a> {
+    let mut rows = Rows {
+        places: Vec::new(),
+        indices: Vec::new(),
+        targets: Vec::new(),
+    };
+    for (row, span) in batch.iter().enumerate() {
+        let sample = &corpus.samples()[span.sample as usize];
+        for position in layer.positions(sample) {
+            rows.places.push((sample, position));
+            rows.indices.push(row as u32 * length as u32 + position);
+            rows.targets.push(sample.tokens[position as usize + 1]);
+        }
+    }
+    rows
+}
+
+/// Hands over the values of a tensor: as they lie in memory on the CPU, copied from elsewhere.
+fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> candle_core::Result<T> {
+    {
+        let (storage, layout) = tensor.storage_and_layout();
+        if let (Storage::Cpu(values), Some((start, end))) = (&*storage, layout.contiguous_offsets()) {
+            return Ok(read(&values.as_slice::<f32>()?[start..end]));
+        }
+    }
+    Ok(read(&tensor.flatten_all()?.to_vec1::<f32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn values_are_read_in_order_whatever_the_layout() -> candle_core::Result<()> {
+        let matrix = Tensor::arange(0f32, 6.0, &Device::Cpu)?.reshape((2, 3))?;
+        let read = |tensor: &Tensor| with_values(tensor, <[f32]>::to_vec);
+        assert_eq!(read(&matrix)?, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(read(&matrix.narrow(0, 1, 1)?)?, [3.0, 4.0, 5.0]);
+        assert_eq!(read(&matrix.t()?)?, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        Ok(())
+    }
+}

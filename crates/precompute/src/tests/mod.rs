@@ -1,0 +1,168 @@
+//! Stage one on a tiny seeded teacher: what comes out, what survives interruption, what is refused.
+
+mod captured_rows;
+mod proportions;
+mod refusals;
+mod resumption;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+use leadspan_cache::{Cache, Reader, Span};
+use leadspan_sequence::SectionSet;
+use tempfile::TempDir;
+
+use crate::{Event, Outcome, Pipeline, PrecomputeError, Summary, Worker, run};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures")
+        .join(name)
+}
+
+/// A folder of its own with some rows, and a pipeline over them.
+struct Project {
+    folder: TempDir,
+    pipeline: Pipeline,
+}
+
+impl Project {
+    /// Over the 40 rows of the fixture, eight of them held out.
+    fn new() -> Self {
+        Self::with_rows(&fs::read_to_string(fixture("tiny-teacher-text.jsonl")).unwrap())
+    }
+
+    fn with_rows(rows: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
+        let pipeline = Pipeline {
+            base: folder.path().to_owned(),
+            teacher: from_json(&format!(r#"{{"model": {:?}}}"#, fixture("tiny-teacher"))),
+            data: from_json(r#"{"files": ["*.jsonl"], "format": "columns", "validation": 8, "seed": 3}"#),
+            sections: from_json("{}"),
+            cache: from_json(r#"{"dir": "caches/one", "top_k": 16, "samples_per_shard": 10, "batch_tokens": 512}"#),
+        };
+        Self { folder, pipeline }
+    }
+
+    /// The same data, another cache.
+    fn another(&self, name: &str, change: impl FnOnce(&mut Pipeline)) -> Pipeline {
+        let mut pipeline = self.pipeline.clone();
+        pipeline.cache.dir = format!("caches/{name}").into();
+        change(&mut pipeline);
+        pipeline
+    }
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> T {
+    serde_json::from_str(json).unwrap()
+}
+
+/// Rows from a dozen to about 2,000 tokens long.
+fn long_rows() -> String {
+    let mut rows = String::new();
+    for index in 0..12 {
+        let steps = (0..=index * index * 4 / 3).fold(String::new(), |mut steps, step| {
+            write!(steps, "{step} + {} = {}.\\n", index + step % 7, step + index + step % 7).unwrap();
+            steps
+        });
+        writeln!(rows, r#"{{"id": "long-{index}", "question": "How many?", "chain_of_thought": "{steps}", "answer": "so {index}"}}"#)
+            .unwrap();
+    }
+    rows
+}
+
+fn run_to_end(pipeline: &Pipeline) -> Summary {
+    run_as(pipeline, Worker::ALONE)
+}
+
+fn run_as(pipeline: &Pipeline, worker: Worker) -> Summary {
+    match run(pipeline, worker, &AtomicBool::new(false), &mut |_| ()).unwrap() {
+        Outcome::Done(summary) => summary,
+        Outcome::Stopped(_) => panic!("nobody asked it to stop"),
+    }
+}
+
+fn refused(pipeline: &Pipeline) -> PrecomputeError {
+    run(pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |_| ()).unwrap_err()
+}
+
+fn events_of(pipeline: &Pipeline) -> Vec<Event> {
+    let mut events = Vec::new();
+    run(pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
+        events.push(event);
+    })
+    .unwrap();
+    events
+}
+
+/// Every file under a folder, by its path in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// The shards of all layers, by path.
+fn shards(pipeline: &Pipeline) -> BTreeMap<PathBuf, Vec<u8>> {
+    files(&pipeline.cache_dir().join("layers"))
+}
+
+/// Every sample of a cache as it reads at a proportion, with its id.
+fn read(pipeline: &Pipeline, proportion: &str) -> Vec<(String, Span)> {
+    let cache = Cache::open(&pipeline.cache_dir()).unwrap();
+    let reader = Reader::open(&cache, proportion.parse().unwrap(), SectionSet::ALL).unwrap();
+    let samples = reader.corpus().samples();
+    (0..samples.len())
+        .map(|index| (samples[index].id.clone(), reader.span(index as u32).unwrap()))
+        .collect()
+}
+
+/// Spans agree in tokens and positions exactly and in log-probabilities to 1e-5 nats; where two entries are closer to
+/// each other than that, they may change places.
+fn assert_close(one: &Span, other: &Span, what: &str) {
+    const TOLERANCE: f32 = 1e-5;
+    assert_eq!(one.tokens, other.tokens, "{what}");
+    assert_eq!(one.positions, other.positions, "{what}");
+    for ((a, b), position) in one
+        .distributions
+        .iter()
+        .zip(other.distributions.iter())
+        .zip(&one.positions)
+    {
+        let near = |a: f32, b: f32| (a - b).abs() <= TOLERANCE;
+        assert!(near(a.tail_logprob, b.tail_logprob), "{what}, tail of {position}");
+        assert!(near(a.target_logprob, b.target_logprob), "{what}, target of {position}");
+        assert_eq!(a.logprobs.len(), b.logprobs.len(), "{what}, entries of {position}");
+        assert!(
+            a.logprobs.iter().zip(b.logprobs).all(|(&a, &b)| near(a, b)),
+            "{what}, entries of {position}"
+        );
+        for (id, &logprob) in a.token_ids.iter().zip(a.logprobs) {
+            let there = b
+                .token_ids
+                .iter()
+                .position(|other| other == id)
+                .map(|rank| b.logprobs[rank]);
+            assert!(
+                near(there.unwrap_or(b.logprobs[b.logprobs.len() - 1]), logprob),
+                "{what}, token {id} of {position}"
+            );
+        }
+    }
+}

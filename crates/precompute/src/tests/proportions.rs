@@ -1,0 +1,135 @@
+//! One cache for every proportion up to its own; validation whole; samples of which nothing is kept.
+
+use leadspan_sequence::{LeadSpanProportion, Section, Split};
+
+use super::*;
+
+fn half(pipeline: &mut Pipeline) {
+    pipeline.cache.lead_span_proportion = "0.5".parse().unwrap();
+}
+
+#[test]
+fn a_whole_cache_read_at_a_half_is_a_cache_made_at_a_half() {
+    for project in [Project::new(), Project::with_rows(&long_rows())] {
+        let whole = project.another("whole", |pipeline| pipeline.data.validation = from_json("3"));
+        let made_half = project.another("half", |pipeline| {
+            pipeline.data.validation = from_json("3");
+            half(pipeline);
+        });
+        run_to_end(&whole);
+        run_to_end(&made_half);
+        let (read_half, made_half) = (read(&whole, "0.5"), read(&made_half, "0.5"));
+        assert_eq!(read_half.len(), made_half.len());
+        for ((id, one), (_, other)) in read_half.iter().zip(&made_half) {
+            assert_close(one, other, id);
+        }
+    }
+}
+
+#[test]
+fn the_long_rows_reach_two_thousand_tokens() {
+    // What the comparison above is worth depends on it.
+    let project = Project::with_rows(&long_rows());
+    run_to_end(&project.another("long", |pipeline| pipeline.data.validation = from_json("0")));
+    let longest = read(&project.another("long", |_| ()), "1")
+        .iter()
+        .map(|(_, span)| span.tokens.len())
+        .max()
+        .unwrap();
+    assert!((1900..=2400).contains(&longest), "{longest}");
+}
+
+#[test]
+fn validation_samples_are_whole_at_every_proportion() {
+    let project = Project::new();
+    let pipeline = project.another("half", half);
+    run_to_end(&pipeline);
+    let cache = Cache::open(&pipeline.cache_dir()).unwrap();
+    let reader = Reader::open(&cache, "0.5".parse().unwrap(), SectionSet::ALL).unwrap();
+    let half: LeadSpanProportion = "0.5".parse().unwrap();
+    let mut held_out = 0;
+    for (index, sample) in reader.corpus().samples().iter().enumerate() {
+        let span = reader.span(index as u32).unwrap();
+        let kept = match sample.split {
+            Split::Train => half.kept(sample.tokens.len()),
+            Split::Validation => sample.tokens.len(),
+        };
+        held_out += usize::from(sample.split == Split::Validation);
+        assert_eq!(span.tokens, sample.tokens[..kept], "{}", sample.id);
+        assert_eq!(
+            span.positions,
+            (0..kept as u32 - 1).collect::<Vec<_>>(),
+            "{}",
+            sample.id
+        );
+        assert_eq!(span.distributions.len(), kept - 1);
+    }
+    assert_eq!(held_out, 8);
+}
+
+#[test]
+fn samples_of_which_nothing_is_supervised_are_empty_members_of_their_shard() {
+    let project = Project::new();
+    let none = project.another("none", |pipeline| {
+        pipeline.cache.lead_span_proportion = "0.001".parse().unwrap();
+        pipeline.data.validation = from_json("0");
+    });
+    let summary = run_to_end(&none);
+    assert_eq!(
+        (
+            summary.units_written,
+            summary.samples,
+            summary.positions,
+            summary.tokens
+        ),
+        (4, 40, 0, 0)
+    );
+    for (id, span) in read(&none, "0.001") {
+        assert_eq!(
+            (span.tokens.len(), span.positions.len(), span.distributions.len()),
+            (1, 0, 0),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn where_only_some_samples_reach_a_supervised_section_the_others_are_empty() {
+    let project = Project::new();
+    let pipeline = project.another("some", |pipeline| {
+        pipeline.cache.supervised_sections = SectionSet::new([Section::ChainOfThought]).unwrap();
+        pipeline.cache.lead_span_proportion = "0.55".parse().unwrap();
+    });
+    run_to_end(&pipeline);
+    let cache = Cache::open(&pipeline.cache_dir()).unwrap();
+    let reader = Reader::open_largest(&cache).unwrap();
+    let spans: Vec<Span> = (0..reader.corpus().samples().len())
+        .map(|index| reader.span(index as u32).unwrap())
+        .collect();
+    let empty = spans.iter().filter(|span| span.positions.is_empty()).count();
+    assert!(empty > 0 && empty < spans.len(), "{empty} of {} are empty", spans.len());
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.positions.len() == span.distributions.len())
+    );
+}
+
+#[test]
+fn a_complete_longer_layer_leaves_nothing_to_do() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let before = files(&project.pipeline.cache_dir());
+    let mut shorter = project.pipeline.clone();
+    half(&mut shorter);
+    let events = events_of(&shorter);
+    let Some(Event::Planned(plan)) = events.iter().find(|event| matches!(event, Event::Planned(_))) else {
+        panic!("there is no plan")
+    };
+    assert_eq!(
+        plan.covered_by.map(|layer| layer.proportion),
+        Some(LeadSpanProportion::WHOLE)
+    );
+    assert_eq!((plan.units_skipped, plan.units_mine, plan.tokens), (5, 5, 0));
+    assert_eq!(files(&project.pipeline.cache_dir()), before);
+}

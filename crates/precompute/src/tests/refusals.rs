@@ -1,0 +1,276 @@
+//! What is refused: each with its own error, the user's to mend, and nothing left behind.
+
+use leadspan_cache::CacheError;
+use leadspan_corpus::CorpusError;
+use leadspan_model::ModelError;
+use serde_json::Value;
+
+use super::*;
+use crate::{DataChange, prepare};
+
+/// A copy of the tiny teacher's directory that can be damaged.
+fn copy_teacher(project: &Project) -> PathBuf {
+    let copy = project.folder.path().join("teacher");
+    fs::create_dir(&copy).unwrap();
+    for (name, bytes) in files(&fixture("tiny-teacher")) {
+        fs::write(copy.join(name), bytes).unwrap();
+    }
+    copy
+}
+
+/// Refused, the user's to mend, and the project's folder as it was.
+fn refused_without_trace(project: &Project, pipeline: &Pipeline) -> PrecomputeError {
+    let before = files(project.folder.path());
+    let error = refused(pipeline);
+    assert!(!error.is_unexpected(), "{error}");
+    assert_eq!(files(project.folder.path()), before, "{error}");
+    assert!(!project.folder.path().join("caches").exists(), "{error}");
+    error
+}
+
+#[test]
+fn a_model_without_a_chat_template_is_named() {
+    let project = Project::new();
+    let teacher = copy_teacher(&project);
+    fs::remove_file(teacher.join("chat_template.jinja")).unwrap();
+    let pipeline = project.another("one", |pipeline| pipeline.teacher.model = "teacher".into());
+    let error = refused_without_trace(&project, &pipeline);
+    assert!(matches!(&error, PrecomputeError::NoChatTemplate { model } if *model == teacher));
+    assert!(error.hint().unwrap().contains("chat_template.jinja"));
+}
+
+#[test]
+fn bad_rows_and_missing_files_leave_no_cache_behind() {
+    let project = Project::with_rows("{\"question\": 1}\n");
+    let error = refused_without_trace(&project, &project.pipeline);
+    assert!(
+        matches!(error, PrecomputeError::Corpus(CorpusError::BadRow { line: 1, .. })),
+        "{error}"
+    );
+    let missing = project.another("one", |pipeline| pipeline.data.files = vec!["nothing.jsonl".into()]);
+    let error = refused_without_trace(&project, &missing);
+    assert!(
+        matches!(error, PrecomputeError::Corpus(CorpusError::MissingFile { .. })),
+        "{error}"
+    );
+}
+
+#[test]
+fn taking_a_cache_back_spares_what_others_put_there() {
+    let project = Project::with_rows("{\"question\": 1}\n");
+    let dir = project.pipeline.cache_dir();
+    fs::create_dir_all(&dir).unwrap();
+    refused(&project.pipeline);
+    assert!(
+        dir.is_dir() && files(&dir).is_empty(),
+        "an empty folder that was there is there still"
+    );
+    fs::create_dir(dir.join("tokenizer")).unwrap();
+    fs::write(dir.join("tokenizer/notes.txt"), "mine").unwrap();
+    refused(&project.pipeline);
+    assert_eq!(fs::read(dir.join("tokenizer/notes.txt")).unwrap(), b"mine");
+    assert!(matches!(Cache::open(&dir), Err(CacheError::NotACache { .. })));
+    // With good rows the same call goes through.
+    fs::copy(
+        fixture("tiny-teacher-text.jsonl"),
+        project.folder.path().join("rows.jsonl"),
+    )
+    .unwrap();
+    assert_eq!(run_to_end(&project.pipeline).samples, 40);
+}
+
+#[test]
+fn truncated_weights_do_not_become_the_identity_of_a_new_cache() {
+    let project = Project::new();
+    let weights = copy_teacher(&project).join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    let pipeline = project.another("one", |pipeline| pipeline.teacher.model = "teacher".into());
+    let error = refused_without_trace(&project, &pipeline);
+    assert!(
+        matches!(error, PrecomputeError::Model(ModelError::Weights { .. })),
+        "{error}"
+    );
+    fs::write(&weights, whole).unwrap();
+    run_to_end(&pipeline);
+}
+
+#[test]
+fn samples_beyond_the_context_or_the_vocabulary_are_refused_before_the_run() {
+    let project = Project::new();
+    let longer = project.another("one", |pipeline| pipeline.data.max_tokens = 4097);
+    let error = refused_without_trace(&project, &longer);
+    assert!(
+        matches!(
+            error,
+            PrecomputeError::BeyondContext {
+                max_tokens: 4097,
+                context: 4096,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("data.max_tokens = 4096"));
+
+    let tokenizer = copy_teacher(&project).join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&tokenizer).unwrap()).unwrap();
+    let added = json["added_tokens"].as_array_mut().unwrap();
+    let mut new = added[added.len() - 1].clone();
+    // The next free ids are 302 to 319; the rest of the vocabulary of 320 is padding.
+    for id in 302..321 {
+        new["id"] = id.into();
+        new["content"] = format!("<extra-{id}>").into();
+        new["special"] = false.into();
+        added.push(new.clone());
+    }
+    fs::write(&tokenizer, serde_json::to_vec(&json).unwrap()).unwrap();
+    let rows = |id: u32| {
+        let row = format!(r#"{{"id": "a", "question": "<extra-{id}>", "chain_of_thought": "b", "answer": "c"}}"#);
+        fs::write(project.folder.path().join("rows.jsonl"), row + "\n").unwrap();
+    };
+    let pipeline = project.another("one", |pipeline| {
+        pipeline.teacher.model = "teacher".into();
+        pipeline.data.validation = from_json("0");
+    });
+    rows(320);
+    let error = refused_without_trace(&project, &pipeline);
+    let expected = matches!(&error, PrecomputeError::BeyondVocabulary { sample, token: 320, vocabulary: 320, .. } if sample == "a");
+    assert!(expected, "{error}");
+    rows(319);
+    run_to_end(&pipeline);
+}
+
+#[test]
+fn data_that_changed_since_they_were_prepared_are_refused_by_name() {
+    let project = Project::new();
+    prepare(&project.pipeline, &mut |_| ()).unwrap();
+    let before = files(&project.pipeline.cache_dir());
+    let refused = |pipeline: &Pipeline| {
+        let error = prepare(pipeline, &mut |_| ()).unwrap_err();
+        assert!(!error.is_unexpected() && error.hint().is_some(), "{error}");
+        assert_eq!(files(&project.pipeline.cache_dir()), before);
+        match error {
+            PrecomputeError::DataChanged { change, .. } => change,
+            other => panic!("{other}"),
+        }
+    };
+    let mut other = project.pipeline.clone();
+    other.data.seed = 4;
+    assert!(matches!(refused(&other), DataChange::Setting { key, .. } if key == "data.seed"));
+    let mut other = project.pipeline.clone();
+    other.cache.samples_per_shard = 11;
+    assert!(matches!(refused(&other), DataChange::Setting { key, .. } if key == "cache.samples_per_shard"));
+    let rows = project.folder.path().join("rows.jsonl");
+    let text = fs::read_to_string(&rows).unwrap();
+    fs::write(&rows, text.replacen("apples", "apricots", 1)).unwrap();
+    assert_eq!(
+        refused(&project.pipeline),
+        DataChange::Modified {
+            path: "rows.jsonl".to_owned()
+        }
+    );
+    fs::write(&rows, text).unwrap();
+    fs::write(project.folder.path().join("more.jsonl"), "{}\n").unwrap();
+    assert_eq!(
+        refused(&project.pipeline),
+        DataChange::Added {
+            path: "more.jsonl".to_owned()
+        }
+    );
+    fs::remove_file(project.folder.path().join("more.jsonl")).unwrap();
+    assert!(!prepare(&project.pipeline, &mut |_| ()).unwrap().new);
+}
+
+#[test]
+fn a_cache_of_another_identity_is_refused_with_both_values() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let before = files(&project.pipeline.cache_dir());
+    let differs = |change: &dyn Fn(&mut Pipeline)| {
+        let mut other = project.pipeline.clone();
+        change(&mut other);
+        let error = refused(&other);
+        assert_eq!(files(&project.pipeline.cache_dir()), before);
+        match error {
+            PrecomputeError::Cache(CacheError::IdentityMismatch {
+                field, stored, asked, ..
+            }) => (field, stored, asked),
+            other => panic!("{other}"),
+        }
+    };
+    let of = |field: &str, stored: &str, asked: &str| (field.to_owned(), stored.to_owned(), asked.to_owned());
+    assert_eq!(differs(&|other| other.cache.top_k = 32), of("top_k", "16", "32"));
+    let bf16 = |other: &mut Pipeline| other.teacher.dtype = leadspan_model::StoredDtype::Bf16;
+    assert_eq!(differs(&bf16), of("teacher.dtype", "f32", "bf16"));
+    assert_eq!(
+        differs(&|other| other.sections.thinking_end = "</t>".into()),
+        of("sections.thinking_end", "</think>", "</t>")
+    );
+
+    let teacher = copy_teacher(&project);
+    let template = teacher.join("chat_template.jinja");
+    fs::write(&template, fs::read_to_string(&template).unwrap() + "{# changed #}").unwrap();
+    assert_eq!(
+        differs(&|other| other.teacher.model = "teacher".into()).0,
+        "chat_template"
+    );
+    let tokenizer = teacher.join("tokenizer.json");
+    fs::write(
+        &tokenizer,
+        fs::read_to_string(&tokenizer).unwrap().replace("<think>", "<reason>"),
+    )
+    .unwrap();
+    let (field, stored, asked) = differs(&|other| other.teacher.model = "teacher".into());
+    assert!(field == "tokenizer" && stored.len() == 64 && asked.len() == 64 && stored != asked);
+    let weights = teacher.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    assert_eq!(
+        differs(&|other| other.teacher.model = "teacher".into()).0,
+        "teacher.weights_blake3"
+    );
+}
+
+#[test]
+fn logits_that_are_not_finite_name_sample_and_position() {
+    let project = Project::new();
+    let weights = copy_teacher(&project).join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let header_bytes = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + header_bytes]).unwrap();
+    let start = header["model.embed_tokens.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+    // Token 310 occurs in no sample, but has a logit at every position.
+    let row = 8 + header_bytes + start + 310 * 32 * size_of::<f32>();
+    bytes[row..row + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    let pipeline = project.another("one", |pipeline| {
+        pipeline.teacher.model = "teacher".into();
+        pipeline.cache.supervised_sections = from_json(r#"["answer"]"#);
+    });
+    let error = refused(&pipeline);
+    let PrecomputeError::NonFiniteLogits {
+        sample,
+        position,
+        token,
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    let corpus = Cache::open(&pipeline.cache_dir()).unwrap().require_corpus().unwrap();
+    let first_unit = &corpus.samples()[corpus.units()[0].samples.clone()];
+    let longest = first_unit
+        .iter()
+        .rev()
+        .max_by_key(|sample| sample.tokens.len())
+        .unwrap();
+    assert_eq!(
+        (sample, *position, *token),
+        (&longest.id, longest.bounds.chain_of_thought_end() - 1, 310)
+    );
+    assert!(
+        shards(&pipeline).keys().all(|path| path.ends_with("layer.json")),
+        "a shard was left behind"
+    );
+}

@@ -1,0 +1,225 @@
+//! Interruption, division among workers and failing writers: the same bytes, or none.
+
+use std::{fs, sync::atomic::Ordering, thread};
+
+use super::*;
+
+/// Runs until `batches` batches have gone through, then asks it to stop.
+fn run_for(pipeline: &Pipeline, batches: usize) -> (Outcome, usize) {
+    let (stop, mut seen) = (AtomicBool::new(false), 0);
+    let outcome = run(pipeline, Worker::ALONE, &stop, &mut |event| {
+        seen += usize::from(matches!(event, Event::Batch { .. }));
+        if seen >= batches {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    (outcome.unwrap(), seen)
+}
+
+#[test]
+fn a_run_that_is_stopped_after_every_number_of_batches_ends_in_the_same_bytes() {
+    let project = Project::new();
+    let whole = &project.pipeline;
+    run_to_end(whole);
+    let all_batches = events_of(&project.another("count", |_| ()))
+        .iter()
+        .filter(|event| matches!(event, Event::Batch { .. }))
+        .count();
+    assert!(all_batches > 8, "{all_batches} batches are too few to stop between");
+    for step in 1..all_batches {
+        let pieces = project.another(&format!("pieces-{step}"), |_| ());
+        let (mut runs, mut written) = (0, 0);
+        loop {
+            // One more batch each time, so that even the largest unit gets through in the end.
+            let (outcome, seen) = run_for(&pieces, step + runs);
+            runs += 1;
+            assert!(
+                shards(&pieces)
+                    .keys()
+                    .all(|name| name.extension().is_some_and(|kind| kind == "parquet" || kind == "json")),
+                "something partial was left behind"
+            );
+            match outcome {
+                Outcome::Stopped(summary) => {
+                    assert!(seen >= 1 && summary.units_skipped == written);
+                    written += summary.units_written;
+                }
+                Outcome::Done(summary) => {
+                    assert_eq!(summary.units_skipped, written);
+                    break;
+                }
+            }
+        }
+        assert!(runs > 1);
+        assert_eq!(shards(&pieces), shards(whole), "stopped every {step} batches");
+    }
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_to_do() {
+    let project = Project::new();
+    let first = run_to_end(&project.pipeline);
+    assert_eq!((first.units_written, first.units_skipped, first.samples), (5, 0, 40));
+    let before = files(&project.pipeline.cache_dir());
+    let second = run_to_end(&project.pipeline);
+    assert_eq!(
+        (second.units_written, second.units_skipped, second.positions),
+        (0, 5, 0)
+    );
+    assert_eq!(files(&project.pipeline.cache_dir()), before);
+}
+
+#[test]
+fn two_workers_at_the_same_time_write_the_bytes_of_one() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let shared = project.another("shared", |_| ());
+    let work = |worker: &str| {
+        let (worker, mut prepared) = (worker.parse().unwrap(), 0);
+        let outcome = run(&shared, worker, &AtomicBool::new(false), &mut |event| {
+            prepared += usize::from(matches!(event, Event::Prepared { new: true, .. }));
+        });
+        (outcome.unwrap(), prepared)
+    };
+    let (first, second) = thread::scope(|scope| {
+        let second = scope.spawn(|| work("1/2"));
+        (work("0/2"), second.join().unwrap())
+    });
+    assert_eq!(first.1 + second.1, 1, "the corpus is prepared once");
+    let (Outcome::Done(even), Outcome::Done(odd)) = (first.0, second.0) else {
+        panic!("nobody stopped them")
+    };
+    assert_eq!((even.units_written, odd.units_written), (3, 2));
+    assert_eq!(shards(&shared), shards(&project.pipeline));
+}
+
+#[test]
+fn what_another_process_commits_meanwhile_is_not_done_again() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let late = project.another("late", |_| ());
+    let copy = |name: &str| {
+        for (path, bytes) in shards(&project.pipeline) {
+            if path.ends_with(name) {
+                fs::write(late.cache_dir().join("layers").join(path), bytes).unwrap();
+            }
+        }
+    };
+    let mut found = Vec::new();
+    let outcome = run(
+        &late,
+        Worker::ALONE,
+        &AtomicBool::new(false),
+        &mut |event| match event {
+            Event::Planned(plan) => {
+                assert_eq!((plan.units_total, plan.units_mine, plan.units_skipped), (5, 5, 0));
+                copy("train-000002.parquet");
+            }
+            Event::UnitFound { unit, .. } => found.push(unit.to_string()),
+            _ => {}
+        },
+    );
+    let Outcome::Done(summary) = outcome.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    assert_eq!((summary.units_written, summary.units_skipped), (4, 1));
+    assert_eq!(found, ["train-000002"]);
+    assert_eq!(shards(&late), shards(&project.pipeline));
+}
+
+#[test]
+fn a_writer_that_fails_ends_the_run_with_its_error() {
+    // The layer's folder vanishes before the first shard is begun: many more batches than the channel holds follow.
+    let project = Project::new();
+    let pipeline = project.another("gone", |pipeline| {
+        pipeline.cache.batch_tokens = 1;
+        pipeline.cache.samples_per_shard = 1000;
+    });
+    let layers = pipeline.cache_dir().join("layers");
+    let failed = run(&pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
+        if let Event::Batch { .. } | Event::Planned(_) = event {
+            let _ = fs::remove_dir_all(&layers);
+            fs::write(&layers, b"in the way").unwrap();
+        }
+    });
+    let error = failed.unwrap_err();
+    assert!(
+        matches!(&error, PrecomputeError::Cache(_)) && !error.is_unexpected(),
+        "{error}"
+    );
+    assert!(error.to_string().contains("layers"), "{error}");
+    // It was not the capture that failed: with the folder back, the same call goes through.
+    fs::remove_file(&layers).unwrap();
+    assert_eq!(run_to_end(&pipeline).samples, 40);
+}
+
+#[test]
+fn a_commit_that_fails_leaves_earlier_shards_and_nothing_else() {
+    let project = Project::new();
+    let layers = project.pipeline.cache_dir().join("layers");
+    let mut units = 0;
+    let failed = run(
+        &project.pipeline,
+        Worker::ALONE,
+        &AtomicBool::new(false),
+        &mut |event| {
+            if let Event::UnitCommitted { .. } = event {
+                units += 1;
+            }
+            // A folder where the shard's file should be cannot be replaced by it.
+            if let Event::Planned(_) = event {
+                let folder = fs::read_dir(&layers).unwrap().next().unwrap().unwrap().path();
+                fs::create_dir(folder.join("train-000001.parquet")).unwrap();
+                fs::write(folder.join("train-000001.parquet/file"), b"").unwrap();
+            }
+        },
+    );
+    assert!(matches!(failed.unwrap_err(), PrecomputeError::Cache(_)));
+    assert_eq!(units, 1);
+    let names: Vec<_> = shards(&project.pipeline)
+        .into_keys()
+        .map(|path| path.file_name().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["layer.json", "train-000000.parquet", "file"]);
+}
+
+#[test]
+fn events_add_up_to_the_plan() {
+    let project = Project::new();
+    let events = events_of(&project.pipeline);
+    let Event::Planned(plan) = events.iter().find(|event| matches!(event, Event::Planned(_))).unwrap() else {
+        unreachable!()
+    };
+    let (mut batches, mut shard_totals, mut bytes) = ((0, 0), (0, 0), 0);
+    for event in &events {
+        match event {
+            Event::Batch { tokens, positions, .. } => {
+                batches = (batches.0 + tokens, batches.1 + positions);
+            }
+            Event::UnitCommitted {
+                tokens,
+                positions,
+                bytes: size,
+                unit,
+                ..
+            } => {
+                shard_totals = (shard_totals.0 + tokens, shard_totals.1 + positions);
+                bytes += size;
+                assert!(
+                    shards(&project.pipeline)
+                        .keys()
+                        .any(|path| path.ends_with(format!("{unit}.parquet")))
+                );
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(batches, (plan.tokens, plan.positions));
+    assert_eq!(shard_totals, batches);
+    assert!(
+        bytes > plan.positions * 16 * 2,
+        "{bytes} bytes cannot hold {} positions",
+        plan.positions
+    );
+    assert!(matches!(events[events.len() - 1], Event::UnitCommitted { .. }));
+}

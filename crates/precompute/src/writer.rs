@@ -1,0 +1,114 @@
+//! The writer thread: takes batches in the order in which they are computed, writes samples in the order of the corpus.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::mpsc::{Receiver, Sender},
+};
+
+use leadspan_cache::{CacheError, LayerDir, ShardFacts, ShardWriter, WorkUnit};
+use leadspan_distribution::Distributions;
+
+use crate::batches::{CapturedSpan, spans_of};
+
+/// What the writer is told. A unit is begun, gets its batches, and is finished before the next is begun.
+pub(crate) enum Message {
+    Begin(WorkUnit),
+    Batch {
+        /// Each sample of the batch, in the order of `distributions`.
+        spans: Vec<CapturedSpan>,
+        /// Their positions, back to back.
+        distributions: Distributions,
+    },
+    Finish,
+}
+
+/// A shard that is in the cache.
+pub(crate) struct Committed {
+    pub(crate) unit: WorkUnit,
+    pub(crate) facts: ShardFacts,
+}
+
+/// Writes shards until there are no more messages; a unit that is not finished by then leaves nothing behind.
+///
+/// # Errors
+///
+/// The first that the cache reports: messages that are still to come find nobody listening.
+pub(crate) fn write_shards(
+    layer: &LayerDir,
+    device_class: &str,
+    messages: Receiver<Message>,
+    committed: &Sender<Committed>,
+) -> Result<(), CacheError> {
+    let mut open: Option<OpenShard> = None;
+    for message in messages {
+        match message {
+            Message::Begin(unit) => open = Some(OpenShard::create(layer, unit, device_class)?),
+            Message::Batch { spans, distributions } => {
+                open.as_mut()
+                    .expect("a unit is begun before its batches come")
+                    .take(&spans, &distributions)?;
+            }
+            Message::Finish => {
+                let shard = open.take().expect("a unit is begun before it is finished");
+                let facts = shard.writer.commit()?;
+                // Nobody listens any more where the run failed meanwhile; the shard is good all the same.
+                let _ = committed.send(Committed {
+                    unit: shard.unit,
+                    facts,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+struct OpenShard<'a> {
+    layer: &'a LayerDir,
+    unit: WorkUnit,
+    writer: ShardWriter,
+    /// Samples that are still to be written, in order.
+    expected: VecDeque<u32>,
+    /// Samples that came before their turn.
+    early: BTreeMap<u32, Distributions>,
+}
+
+impl<'a> OpenShard<'a> {
+    fn create(layer: &'a LayerDir, unit: WorkUnit, device_class: &str) -> Result<Self, CacheError> {
+        let writer = ShardWriter::create(layer, &unit)?.with_device_class(device_class);
+        let spans = spans_of(layer.layer(), layer.corpus(), &unit);
+        let expected = spans.iter().map(|span| span.sample).collect();
+        Ok(Self {
+            layer,
+            unit,
+            writer,
+            expected,
+            early: BTreeMap::new(),
+        })
+    }
+
+    fn take(&mut self, spans: &[CapturedSpan], distributions: &Distributions) -> Result<(), CacheError> {
+        let mut rest = distributions.iter();
+        for span in spans {
+            let count = span.positions as usize;
+            let mut of_sample = Distributions::with_capacity(count, 0);
+            for position in rest.by_ref().take(count) {
+                of_sample.push(
+                    position.token_ids,
+                    position.logprobs,
+                    position.tail_logprob,
+                    position.target_logprob,
+                );
+            }
+            self.early.insert(span.sample, of_sample);
+        }
+        while let Some(&next) = self.expected.front()
+            && let Some(of_sample) = self.early.remove(&next)
+        {
+            let sample = &self.layer.corpus().samples()[next as usize];
+            let positions: Vec<u32> = self.layer.layer().positions(sample).collect();
+            self.writer.push_sample(next, &positions, &of_sample)?;
+            self.expected.pop_front();
+        }
+        Ok(())
+    }
+}
