@@ -1,1 +1,7 @@
-//! Integration tests.
+//! Integration tests: the real program on a tiny seeded teacher.
+
+#![allow(clippy::unwrap_used)]
+
+mod messages;
+mod program;
+mod stages;

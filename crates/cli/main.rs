@@ -1,1 +1,61 @@
-fn main() {}
+//! `leadspan`: offline reasoning distillation on the leading span of every sequence.
+//!
+//! The program parses arguments, reads the pipeline file, starts logging, wires the libraries together and chooses the
+//! exit code. It is the only crate that prints, reads the environment or the clock, or exits.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod amounts;
+mod arguments;
+mod commands;
+mod configuration;
+mod configuration_error;
+mod failure;
+mod keys;
+mod logs;
+mod memory;
+mod output;
+mod overrides;
+mod pipeline_file;
+mod progress;
+mod signals;
+
+use std::{
+    io::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+
+use crate::{arguments::Arguments, commands::Ending};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(shown) => {
+            // Help and version are results; a reader of them that has gone away is no error.
+            let _ = shown.print();
+            return ExitCode::from(if shown.use_stderr() { failure::WRONG_INPUT } else { 0 });
+        }
+    };
+    logs::start(arguments.log_level.into());
+    failure::report_panics();
+    ExitCode::from(match catch_unwind(AssertUnwindSafe(|| commands::run(arguments))) {
+        Ok(Ok(Ending::Done)) => 0,
+        Ok(Ok(Ending::Stopped)) => failure::STOPPED,
+        Ok(Err(error)) => {
+            show_error(&failure::describe(&error));
+            failure::exit_code(&error)
+        }
+        // The panic hook has said what happened.
+        Err(_) => failure::UNEXPECTED,
+    })
+}
+
+/// Writes to standard error, above the progress bar; where that is closed there is nobody to tell.
+fn show_error(text: &str) {
+    progress::standing_aside(|| {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    });
+}

@@ -1,0 +1,73 @@
+//! Counts, rates, sizes and times as people read them.
+
+use std::time::Duration;
+
+/// A rate with about three digits.
+pub(crate) fn rounded(rate: f64) -> String {
+    if rate < 10.0 {
+        format!("{rate:.2}")
+    } else if rate < 100.0 {
+        format!("{rate:.1}")
+    } else {
+        grouped(rate.round() as u64)
+    }
+}
+
+/// A count with its thousands set apart: `1,234,567`.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length of time in its two largest units: `3 h 05 min`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// A size in binary units: `1.5 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let mut amount = count as f64;
+    for unit in ["bytes", "KiB", "MiB", "GiB"] {
+        if amount < 1024.0 {
+            return if unit == "bytes" {
+                format!("{count} bytes")
+            } else {
+                format!("{amount:.1} {unit}")
+            };
+        }
+        amount /= 1024.0;
+    }
+    format!("{amount:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_shown_for_people() {
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!([5.0, 45.678, 1234.4].map(rounded), ["5.00", "45.7", "1,234"]);
+        assert_eq!(
+            [0, 59, 60, 3725, 90_000].map(|s| duration(Duration::from_secs(s))),
+            ["0 s", "59 s", "1 min 00 s", "1 h 02 min", "1 d 1 h"]
+        );
+        assert_eq!([512, 1536, 3 << 30].map(bytes), ["512 bytes", "1.5 KiB", "3.0 GiB"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! What can be written on the command line. The doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use leadspan_precompute::Worker;
+use leadspan_sequence::LeadSpanProportion;
+use tracing::level_filters::LevelFilter;
+
+use crate::{keys, overrides::Override};
+
+/// Distil the reasoning of a large language model into a small one, offline and on the leading span of every sequence.
+///
+/// Stage one (`precompute`) runs the teacher once and stores what it says about the kept tokens; stage two (`train`)
+/// teaches a student from that cache alone. One file, the pipeline file, describes both; `--help` of a command lists
+/// the keys it reads.
+///
+/// Exit codes: 0 done (also when nothing was left to do), 1 the input or the configuration is wrong, 2 unexpected
+/// failure, 75 stopped by a signal: run the same command again.
+#[derive(Debug, Parser)]
+#[command(name = "leadspan", version, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print the result as one JSON object
+    #[arg(long, global = true, display_order = 100)]
+    pub(crate) json: bool,
+
+    /// How much to say on standard error
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        default_value = "info",
+        display_order = 101
+    )]
+    pub(crate) log_level: LogLevel,
+
+    /// How to show progress on standard error
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        display_order = 102
+    )]
+    pub(crate) progress: ProgressStyle,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tokenize, find sections, split and order: the prepared corpus in the cache
+    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
+    Prepare(PipelineArguments),
+    /// Run the teacher once and store its distributions (prepares first if need be; does only what is missing)
+    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
+    Precompute(Precompute),
+    /// Train a student from the cache and export it
+    #[command(after_long_help = keys::help(&["cache", "student", "train"]))]
+    Train(PipelineArguments),
+    /// Look into a cache, check it, or export it
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+/// The pipeline file and what is set over it.
+#[derive(Args, Debug)]
+pub(crate) struct PipelineArguments {
+    /// The pipeline file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Set one key of the pipeline file for this run, such as `train.learning_rate=1e-5`; can be repeated
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE", value_parser = Override::parse)]
+    pub(crate) overrides: Vec<Override>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Precompute {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// Be the I-th of N workers, counted from 0: one task of an array job, which takes every N-th work unit
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    pub(crate) worker: Worker,
+
+    /// Capture lead spans of this proportion instead of `cache.lead_span_proportion`
+    #[arg(long, value_name = "P")]
+    pub(crate) proportion: Option<LeadSpanProportion>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Show what a cache holds
+    Inspect(CacheFolder),
+    /// Check every file of a cache against its checksums and against the corpus
+    Verify(CacheFolder),
+    /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars and others
+    Export(Export),
+}
+
+/// Which cache.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct CacheFolder {
+    /// The cache's folder
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// The pipeline file that names the cache
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) folder: CacheFolder,
+
+    /// The Parquet file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Export lead spans of this proportion; without it, of the largest there is
+    #[arg(long, value_name = "P")]
+    pub(crate) proportion: Option<LeadSpanProportion>,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// How to show progress.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar
+    Bar,
+    /// Log lines, as fit a scheduler's file
+    Lines,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,215 @@
+//! `leadspan precompute`: stage one.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use leadspan_precompute::{Event, Outcome, Plan, Summary};
+use serde_json::json;
+
+use super::{
+    Ending, Showing,
+    prepare::{self, Preparing},
+};
+use crate::{
+    amounts::{bytes, duration, grouped, rounded},
+    arguments::Precompute,
+    configuration::Configuration,
+    failure, memory, output,
+    progress::{Counted, Progress},
+    signals,
+};
+
+pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
+    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    let pipeline = configuration.stage_one(arguments.proportion)?;
+    let stop = signals::stop_on_signals("dropping the work unit at hand; finished ones are kept")?;
+    let cache_dir = pipeline.cache_dir();
+    tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
+    let mut shown = Shown::new(showing, &stop);
+    let outcome = leadspan_precompute::run(&pipeline, arguments.worker, &stop, &mut |event| shown.show(event))
+        .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
+    let elapsed = shown.elapsed();
+    drop(shown);
+    let (name, summary, ending) = match outcome {
+        Outcome::Done(summary) => ("done", summary, Ending::Done),
+        Outcome::Stopped(summary) => ("stopped", summary, Ending::Stopped),
+    };
+    let tokens_per_second = summary.tokens as f64 / elapsed.as_secs_f64().max(1e-9);
+    if showing.json {
+        let Summary {
+            units_written,
+            units_skipped,
+            samples,
+            tokens,
+            positions,
+            bytes,
+        } = summary;
+        output::json(&json!({
+            "outcome": name, "cache": cache_dir, "units_written": units_written, "units_skipped": units_skipped,
+            "samples": samples, "tokens": tokens, "positions": positions, "bytes": bytes,
+            "seconds": elapsed.as_secs_f64(), "tokens_per_second": tokens_per_second,
+            "peak_memory_bytes": memory::peak_memory_bytes(),
+        }))?;
+    } else if summary.units_written == 0 && ending == Ending::Done {
+        output::text(format_args!(
+            "`{}` has everything already: nothing was left to do",
+            cache_dir.display()
+        ))?;
+    } else {
+        output::text(format_args!(
+            "wrote {} work units to `{}` ({} were there): {} positions of {} samples, {}; {} tokens in {}, {} tokens/s",
+            grouped(summary.units_written as u64),
+            cache_dir.display(),
+            grouped(summary.units_skipped as u64),
+            grouped(summary.positions),
+            grouped(summary.samples),
+            bytes(summary.bytes),
+            grouped(summary.tokens),
+            duration(elapsed),
+            rounded(tokens_per_second)
+        ))?;
+    }
+    if ending == Ending::Stopped {
+        tracing::warn!("stopped by a signal: run the same command again to do the rest");
+    }
+    Ok(ending)
+}
+
+/// What is on the screen: first preparing, then the tokens that go through the teacher.
+struct Shown<'a> {
+    showing: Showing,
+    stop: &'a AtomicBool,
+    preparing: Option<Preparing>,
+    capturing: Option<Capturing>,
+}
+
+struct Capturing {
+    progress: Progress,
+    started: Instant,
+    tokens: u64,
+    units: usize,
+    units_planned: usize,
+}
+
+impl<'a> Shown<'a> {
+    fn new(showing: Showing, stop: &'a AtomicBool) -> Self {
+        Self {
+            showing,
+            stop,
+            preparing: Some(Preparing::new(showing)),
+            capturing: None,
+        }
+    }
+
+    /// Time since capturing began.
+    fn elapsed(&self) -> Duration {
+        self.capturing
+            .as_ref()
+            .map_or(Duration::ZERO, |capturing| capturing.started.elapsed())
+    }
+
+    fn show(&mut self, event: Event) {
+        match event {
+            Event::Preparing(progress) => {
+                if self.stop.load(Ordering::Relaxed) {
+                    self.preparing = None;
+                    leave_preparing();
+                }
+                if let Some(preparing) = &mut self.preparing {
+                    preparing.advance(progress);
+                }
+            }
+            Event::Prepared { report, new } => {
+                self.preparing = None;
+                let how = if new {
+                    "prepared the corpus"
+                } else {
+                    "the corpus was prepared before"
+                };
+                tracing::info!("{how}: {}", prepare::described(&report));
+                if new {
+                    for line in prepare::losses(&report) {
+                        tracing::warn!("{line}");
+                    }
+                }
+            }
+            Event::Planned(plan) => self.plan(&plan),
+            Event::Batch { unit, tokens, .. } => {
+                if let Some(capturing) = &mut self.capturing {
+                    capturing.tokens += tokens;
+                    capturing.advance(false, || unit.to_string());
+                }
+            }
+            Event::UnitCommitted { unit, bytes: size, .. } => {
+                if let Some(capturing) = &mut self.capturing {
+                    capturing.units += 1;
+                    capturing.advance(true, || format!("committed {unit} ({})", bytes(size)));
+                }
+            }
+            Event::UnitFound { tokens, .. } => {
+                if let Some(capturing) = &mut self.capturing {
+                    capturing.units_planned -= 1;
+                    capturing.progress.lower_total(tokens);
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, plan: &Plan) {
+        let units_planned = plan.units_mine - plan.units_skipped;
+        let layer = format!(
+            "lead spans of proportion {} of {}",
+            plan.layer.proportion, plan.layer.sections
+        );
+        match plan.covered_by {
+            Some(by) if by != plan.layer => {
+                tracing::info!("{layer} are all there, in the layer of proportion {}", by.proportion);
+            }
+            _ if units_planned == 0 => tracing::info!("{layer}: nothing is left for worker {}", plan.worker),
+            _ => {
+                tracing::info!(
+                    "{layer}: {units_planned} of {} work units to do (worker {}), {} tokens, {} positions",
+                    plan.units_mine,
+                    plan.worker,
+                    grouped(plan.tokens),
+                    grouped(plan.positions)
+                );
+                let progress = Progress::new(self.showing.progress, Counted::Tokens, plan.tokens);
+                self.capturing = Some(Capturing {
+                    progress,
+                    started: Instant::now(),
+                    tokens: 0,
+                    units: 0,
+                    units_planned,
+                });
+            }
+        }
+    }
+}
+
+impl Capturing {
+    fn advance(&mut self, milestone: bool, detail: impl FnOnce() -> String) {
+        let Self {
+            tokens,
+            units,
+            units_planned,
+            ..
+        } = *self;
+        self.progress.advance(tokens, milestone, || {
+            format!("{units}/{units_planned} work units, {}", detail())
+        });
+    }
+}
+
+/// Ends the program while it prepares: that is not divided into units, and leaves nothing half done at any moment.
+#[expect(
+    clippy::exit,
+    reason = "the libraries look at the flag only between batches of the teacher"
+)]
+fn leave_preparing() -> ! {
+    tracing::warn!("stopped by a signal while preparing: run the same command again");
+    std::process::exit(i32::from(failure::STOPPED))
+}

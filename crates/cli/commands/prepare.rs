@@ -1,0 +1,102 @@
+//! `leadspan prepare`: the prepared corpus in the cache.
+
+use anyhow::Context as _;
+use leadspan_corpus::{PrepareProgress, PrepareReport};
+use leadspan_precompute::{Event, PreparedCache};
+use serde_json::json;
+
+use super::{Ending, Showing};
+use crate::{
+    amounts::grouped,
+    arguments::PipelineArguments,
+    configuration::Configuration,
+    output,
+    progress::{Counted, Progress},
+    signals,
+};
+
+pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
+    let pipeline = Configuration::load(&arguments.config, &arguments.overrides)?.stage_one(None)?;
+    signals::exit_on_signals()?;
+    let mut shown = Preparing::new(showing);
+    let PreparedCache {
+        cache,
+        corpus,
+        report,
+        new,
+    } = leadspan_precompute::prepare(&pipeline, &mut |event| {
+        if let Event::Preparing(progress) = event {
+            shown.advance(progress);
+        }
+    })
+    .with_context(|| format!("could not prepare the cache `{}`", pipeline.cache_dir().display()))?;
+    drop(shown);
+    let units = corpus.units().len();
+    if showing.json {
+        output::json(&json!({ "cache": cache.dir(), "new": new, "work_units": units, "report": report }))?;
+    } else {
+        let what = if new { "prepared" } else { "was prepared already" };
+        output::text(format_args!(
+            "`{}` {what}: {}; {} work units",
+            cache.dir().display(),
+            described(&report),
+            grouped(units as u64)
+        ))?;
+        for line in losses(&report) {
+            output::text(format_args!("  {line}"))?;
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// The progress of preparing, which only shows once it is known how much there is to read.
+pub(super) struct Preparing {
+    showing: Showing,
+    progress: Option<Progress>,
+}
+
+impl Preparing {
+    pub(super) fn new(showing: Showing) -> Self {
+        Self {
+            showing,
+            progress: None,
+        }
+    }
+
+    pub(super) fn advance(&mut self, at: PrepareProgress) {
+        let begin = || Progress::new(self.showing.progress, Counted::Bytes, at.bytes_total);
+        self.progress
+            .get_or_insert_with(begin)
+            .advance(at.bytes_read, false, || {
+                format!("{} rows read, {} kept", grouped(at.rows), grouped(at.kept))
+            });
+    }
+}
+
+/// What there is, in a line.
+pub(super) fn described(report: &PrepareReport) -> String {
+    format!(
+        "{} training and {} validation samples of {} rows, {} tokens",
+        grouped(report.kept_train),
+        grouped(report.kept_validation),
+        grouped(report.rows),
+        grouped(report.tokens.total())
+    )
+}
+
+/// What became of the other rows, a line for each reason.
+pub(super) fn losses(report: &PrepareReport) -> Vec<String> {
+    let mut lines: Vec<String> = report
+        .dropped
+        .iter()
+        .map(|(reason, &count)| format!("dropped {}: {}", grouped(count), reason.as_str()))
+        .collect();
+    if report.bad_rows > 0 {
+        lines.push(format!(
+            "left out {} bad rows, the first of them:",
+            grouped(report.bad_rows)
+        ));
+        lines.extend(report.bad_row_examples.iter().map(|example| format!("  {example}")));
+    }
+    lines
+}

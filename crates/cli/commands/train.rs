@@ -1,0 +1,147 @@
+//! `leadspan train`: stage two.
+
+use std::{panic::resume_unwind, sync::atomic::AtomicBool, thread, time::Instant};
+
+use anyhow::Context as _;
+use leadspan_cache::Cache;
+use leadspan_train::{Event, HeldOut, Outcome, Summary, Surroundings};
+use serde_json::json;
+
+use super::{Ending, Showing};
+use crate::{
+    amounts::{bytes, duration, grouped, rounded},
+    arguments::PipelineArguments,
+    configuration::{Configuration, StageTwo},
+    memory, output,
+    progress::{Counted, Progress},
+    signals,
+};
+
+/// The tensor library's backward pass recurses through the whole graph.
+const STACK_BYTES: usize = 256 << 20;
+
+pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
+    let stage = Configuration::load(&arguments.config, &arguments.overrides)?.stage_two()?;
+    let stop = signals::stop_on_signals("dropping the step at hand")?;
+    let outcome = thread::scope(|scope| {
+        let training = thread::Builder::new()
+            .name("train".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || train(&stage, &stop, showing))
+            .context("could not start the training thread")?;
+        training.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+    .with_context(|| format!("could not train `{}`", stage.train.dir.display()))?;
+    let (name, summary) = match outcome {
+        Outcome::Done(summary) => ("done", summary),
+        Outcome::AlreadyDone(summary) => ("already_done", summary),
+        Outcome::Stopped => {
+            if showing.json {
+                output::json(&json!({ "outcome": "stopped", "dir": stage.train.dir }))?;
+            }
+            tracing::warn!("stopped by a signal: run the same command again");
+            return Ok(Ending::Stopped);
+        }
+    };
+    let model = stage.train.dir.join("model");
+    if showing.json {
+        output::json(&json!({ "outcome": name, "dir": stage.train.dir, "model": model, "summary": summary }))?;
+    } else {
+        let what = if name == "done" {
+            "trained"
+        } else {
+            "had been trained already"
+        };
+        output::text(format_args!("`{}` {what}: {}", model.display(), described(&summary)))?;
+        for (when, held_out) in [("before", &summary.held_out_before), ("after", &summary.held_out_after)] {
+            if let Some(held_out) = held_out {
+                output::text(format_args!("  held out {when:<6}  {}", losses(held_out)))?;
+            }
+        }
+    }
+    Ok(Ending::Done)
+}
+
+fn train(stage: &StageTwo, stop: &AtomicBool, showing: Showing) -> anyhow::Result<Outcome> {
+    let cache = Cache::open(&stage.cache_dir)?;
+    let started = Instant::now();
+    let around = Surroundings {
+        stop,
+        clock: &|| started.elapsed(),
+        peak_memory_bytes: &memory::peak_memory_bytes,
+        resolved_config: &stage.resolved,
+    };
+    let mut progress = None;
+    let outcome = leadspan_train::run(&cache, &stage.student, &stage.train, &around, &mut |event| {
+        show(event, &mut progress, showing);
+    })?;
+    Ok(outcome)
+}
+
+fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
+    match event {
+        Event::Started {
+            steps,
+            samples,
+            samples_left_out,
+            positions,
+            parameters,
+        } => {
+            tracing::info!(
+                "training {} parameters for {} steps on {} samples with {} positions",
+                grouped(parameters as u64),
+                grouped(steps as u64),
+                grouped(samples as u64),
+                grouped(positions)
+            );
+            if samples_left_out > 0 {
+                tracing::warn!(
+                    "left out {} samples without a supervised position",
+                    grouped(samples_left_out as u64)
+                );
+            }
+            *progress = Some(Progress::new(showing.progress, Counted::Steps, steps as u64));
+        }
+        Event::Step(step) => {
+            if let Some(progress) = progress {
+                progress.advance(step.step as u64, true, || {
+                    format!(
+                        "loss {:.4} (cross-entropy {:.4}, forward KL {:.4}), {} tokens/s, epoch {}",
+                        step.loss,
+                        step.loss_cross_entropy,
+                        step.loss_forward_kl,
+                        rounded(step.tokens_per_second),
+                        step.epoch
+                    )
+                });
+            }
+        }
+        Event::Validation { step, held_out } => {
+            tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
+        }
+        Event::Exported { path } => {
+            *progress = None;
+            tracing::info!("wrote the student to `{}`", path.display());
+        }
+    }
+}
+
+fn described(summary: &Summary) -> String {
+    format!(
+        "{} steps in {}, {} tokens at {} tokens/s, peak memory {}",
+        grouped(summary.steps as u64),
+        duration(std::time::Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
+        grouped(summary.tokens),
+        rounded(summary.tokens_per_second),
+        bytes(summary.peak_memory_bytes)
+    )
+}
+
+fn losses(held_out: &HeldOut) -> String {
+    format!(
+        "forward KL {:.4}, cross-entropy {:.4}, top-1 agreement {:.1} %",
+        held_out.forward_kl,
+        held_out.cross_entropy,
+        100.0 * held_out.top_1_agreement
+    )
+}

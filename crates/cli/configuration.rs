@@ -1,0 +1,374 @@
+//! The pipeline file as the settings of each stage: read, completed with defaults, checked against each other.
+//!
+//! Nothing is opened or made here beyond reading the file itself.
+
+use std::path::{Path, PathBuf};
+
+use leadspan_corpus::{DataSettings, SectionSettings};
+use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings};
+use leadspan_sequence::LeadSpanProportion;
+use leadspan_train::{StudentSettings, TrainSettings};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    configuration_error::ConfigurationError,
+    keys,
+    overrides::{Override, Texts},
+    pipeline_file::PipelineFile,
+};
+
+/// A pipeline file whose every table makes sense by itself.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    file: PathBuf,
+    teacher: Option<TeacherSettings>,
+    data: Option<DataSettings>,
+    sections: SectionSettings,
+    cache: Option<CacheSettings>,
+    student: Option<StudentSettings>,
+    train: Option<TrainSettings>,
+}
+
+/// What stage two needs: a cache, and the student to train from it.
+#[derive(Debug)]
+pub(crate) struct StageTwo {
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) student: StudentSettings,
+    pub(crate) train: TrainSettings,
+    /// The tables that decide the result, defaults filled in and paths as written.
+    pub(crate) resolved: Value,
+}
+
+impl Configuration {
+    /// Reads the file and checks every table that it has, whichever the command needs.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read or anything in it is wrong; the error says where.
+    pub(crate) fn load(file: &Path, overrides: &[Override]) -> Result<Self, ConfigurationError> {
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigurationError::Unreadable {
+            path: file.to_owned(),
+            source,
+        })?;
+        Self::parse(file, &text, overrides)
+    }
+
+    fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Self, ConfigurationError> {
+        let texts = Texts::new(file, text, overrides);
+        let tables = PipelineFile::parse(&texts)?;
+        Ok(Self {
+            file: file.to_owned(),
+            teacher: present(&tables, "teacher")?,
+            data: present(&tables, "data")?,
+            sections: tables.settings("sections")?,
+            cache: present(&tables, "cache")?,
+            student: present(&tables, "student")?,
+            train: present(&tables, "train")?,
+        })
+    }
+
+    /// The settings of stage one; `proportion` replaces `cache.lead_span_proportion`.
+    ///
+    /// # Errors
+    ///
+    /// Where a table is missing, or training would ask for more than is captured.
+    pub(crate) fn stage_one(mut self, proportion: Option<LeadSpanProportion>) -> Result<Pipeline, ConfigurationError> {
+        if let (Some(proportion), Some(cache)) = (proportion, &mut self.cache) {
+            cache.lead_span_proportion = proportion;
+        }
+        self.check_stages_agree()?;
+        let base = self.base();
+        let teacher = self.teacher.take().ok_or_else(|| self.missing("teacher"))?;
+        let data = self.data.take().ok_or_else(|| self.missing("data"))?;
+        let cache = self.cache.take().ok_or_else(|| self.missing("cache"))?;
+        Ok(Pipeline {
+            base,
+            teacher,
+            data,
+            sections: self.sections,
+            cache,
+        })
+    }
+
+    /// The settings of stage two.
+    ///
+    /// # Errors
+    ///
+    /// Where a table is missing, the student's start is not one, or more is asked for than the cache is made with.
+    pub(crate) fn stage_two(self) -> Result<StageTwo, ConfigurationError> {
+        self.check_stages_agree()?;
+        let resolved = self.resolved();
+        let base = self.base();
+        let cache = self.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
+        let mut student = self.student.clone().unwrap_or_default();
+        let mut train = self.train.clone().ok_or_else(|| self.missing("train"))?;
+        self.check_student(&student)?;
+        student.model = student.model.map(|path| base.join(path));
+        student.config = student.config.map(|path| base.join(path));
+        train.dir = base.join(&train.dir);
+        Ok(StageTwo {
+            cache_dir: base.join(&cache.dir),
+            student,
+            train,
+            resolved,
+        })
+    }
+
+    /// The folder of the cache.
+    ///
+    /// # Errors
+    ///
+    /// Where the file does not name one.
+    pub(crate) fn cache_dir(&self) -> Result<PathBuf, ConfigurationError> {
+        let cache = self.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
+        Ok(self.base().join(&cache.dir))
+    }
+
+    /// The folder of the pipeline file, to which its paths are relative.
+    fn base(&self) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).to_owned()
+    }
+
+    fn missing(&self, table: &str) -> ConfigurationError {
+        let key = keys::keys_of(table)
+            .find(|key| key.default == keys::Unset::Required)
+            .expect("tables that may not be absent have a required key");
+        ConfigurationError::MissingKey {
+            file: self.file.clone(),
+            key: format!("{table}.{}", key.name),
+            about: key.about,
+        }
+    }
+
+    fn check_stages_agree(&self) -> Result<(), ConfigurationError> {
+        let (Some(cache), Some(train)) = (&self.cache, &self.train) else {
+            return Ok(());
+        };
+        if train.lead_span_proportion > cache.lead_span_proportion {
+            return Err(ConfigurationError::ProportionBeyondCache {
+                train: train.lead_span_proportion,
+                cache: cache.lead_span_proportion,
+            });
+        }
+        if !cache.supervised_sections.is_superset(train.supervised_sections) {
+            return Err(ConfigurationError::SectionsBeyondCache {
+                train: train.supervised_sections,
+                cache: cache.supervised_sections,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_student(&self, student: &StudentSettings) -> Result<(), ConfigurationError> {
+        let contradiction = |first, second, because| {
+            Err(ConfigurationError::Contradiction {
+                file: self.file.clone(),
+                first,
+                second,
+                because,
+            })
+        };
+        match (&student.model, &student.config) {
+            (Some(_), Some(_)) => contradiction(
+                "student.model",
+                "student.config",
+                "a student starts from one of them, not both",
+            ),
+            (None, Some(_)) if student.layers.is_some() => contradiction(
+                "student.config",
+                "student.layers",
+                "layers are chosen from a model, and there is none",
+            ),
+            (None, None) => Err(ConfigurationError::NoStudent {
+                file: self.file.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn resolved(&self) -> Value {
+        let mut tables = Map::new();
+        let mut add = |name: &str, table: Option<Value>| {
+            if let Some(table) = table {
+                tables.insert(name.to_owned(), table);
+            }
+        };
+        add("teacher", self.teacher.as_ref().map(to_json));
+        add("data", self.data.as_ref().map(to_json));
+        add("sections", Some(to_json(&self.sections)));
+        add("cache", self.cache.as_ref().map(to_json));
+        add("student", self.student.as_ref().map(to_json));
+        add("train", self.train.as_ref().map(to_json));
+        Value::Object(tables)
+    }
+}
+
+fn to_json(settings: &impl serde::Serialize) -> Value {
+    serde_json::to_value(settings).expect("settings have text keys; a number that is not finite becomes null")
+}
+
+fn present<T: DeserializeOwned>(tables: &PipelineFile<'_>, name: &str) -> Result<Option<T>, ConfigurationError> {
+    tables.has(name).then(|| tables.settings(name)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::keys::{KEYS, Unset};
+
+    const WHOLE: &str = r#"
+        [teacher]
+        model = "models/teacher"
+        [data]
+        files = ["*.jsonl"]
+        [cache]
+        dir = "cache"
+        [student]
+        model = "/students/one"
+        layers = [0, 2]
+        [train]
+        dir = "runs/half"
+    "#;
+
+    fn parse(text: &str, overrides: &[&str]) -> Result<Configuration, ConfigurationError> {
+        let overrides: Vec<_> = overrides.iter().map(|given| Override::parse(given).unwrap()).collect();
+        Configuration::parse(Path::new("some/where/pipeline.toml"), text, &overrides)
+    }
+
+    fn stage_two_message(overrides: &[&str]) -> String {
+        parse(WHOLE, overrides)
+            .and_then(Configuration::stage_two)
+            .unwrap_err()
+            .to_string()
+    }
+
+    fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(entries) => {
+                for (name, value) in entries {
+                    let full = if prefix.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{prefix}.{name}")
+                    };
+                    leaves(&full, value, found);
+                }
+            }
+            value => drop(found.insert(prefix.to_owned(), value.clone())),
+        }
+    }
+
+    #[test]
+    fn the_table_of_keys_agrees_with_the_settings_in_names_and_defaults() {
+        let minimal = WHOLE
+            .replace("model = \"/students/one\"", "")
+            .replace("layers = [0, 2]", "");
+        let mut settings = BTreeMap::new();
+        leaves("", &parse(&minimal, &[]).unwrap().resolved(), &mut settings);
+        let mut documented = BTreeMap::new();
+        for key in KEYS {
+            let full = format!("{}.{}", key.table, key.name);
+            // A default goes through the setting's own type, so that `1.0` and `"1.0"` are the same proportion.
+            let value = match key.default {
+                Unset::Required => settings.get(&full).cloned().unwrap_or_default(),
+                Unset::Absent => Value::Null,
+                Unset::Is(default) => {
+                    let mut given = BTreeMap::new();
+                    leaves(
+                        "",
+                        &parse(&minimal, &[&format!("{full}={default}")]).unwrap().resolved(),
+                        &mut given,
+                    );
+                    given.get(&full).cloned().unwrap_or_default()
+                }
+            };
+            documented.insert(full, value);
+        }
+        assert_eq!(documented, settings);
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let one = parse(WHOLE, &[]).unwrap().stage_one(None).unwrap();
+        assert_eq!(one.base, Path::new("some/where"));
+        assert_eq!(one.model_path(), Path::new("some/where/models/teacher"));
+        assert_eq!(one.cache_dir(), Path::new("some/where/cache"));
+        let two = parse(WHOLE, &[]).unwrap().stage_two().unwrap();
+        assert_eq!(two.student.model.as_deref(), Some(Path::new("/students/one")));
+        assert_eq!(two.train.dir, Path::new("some/where/runs/half"));
+        assert_eq!(two.resolved["train"]["dir"], "runs/half");
+    }
+
+    #[test]
+    fn training_beyond_the_cache_is_refused_before_anything_runs() {
+        let shorter = ["cache.lead_span_proportion=0.25"];
+        assert_eq!(
+            stage_two_message(&shorter),
+            "`train.lead_span_proportion` is 0.5, but `cache.lead_span_proportion` is only 0.25"
+        );
+        let stage_one = |proportion: Option<&str>| {
+            parse(WHOLE, &shorter)
+                .unwrap()
+                .stage_one(proportion.map(|proportion| proportion.parse().unwrap()))
+        };
+        assert!(stage_one(None).is_err());
+        assert_eq!(
+            stage_one(Some("0.75")).unwrap().cache.lead_span_proportion.to_string(),
+            "0.75"
+        );
+        assert_eq!(
+            stage_two_message(&[
+                "cache.supervised_sections=[\"answer\"]",
+                "train.supervised_sections=[\"prompt\"]"
+            ]),
+            "`train.supervised_sections` is `prompt`, but `cache.supervised_sections` is only `answer`"
+        );
+    }
+
+    #[test]
+    fn a_proportion_outside_its_range_is_refused_at_its_line() {
+        for (given, shown) in [("0", "0"), ("1.5", "1.5"), ("-0.1", "-0.1")] {
+            let text = WHOLE.replace(
+                "dir = \"cache\"",
+                &format!("dir = \"cache\"\nlead_span_proportion = {given}"),
+            );
+            let message = parse(&text, &[]).unwrap_err().to_string();
+            let expected = format!(
+                "`some/where/pipeline.toml`, line 8: `cache.lead_span_proportion` cannot be used: `{shown}` is not a \
+                 lead-span proportion"
+            );
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_student_starts_from_exactly_one_thing() {
+        assert!(stage_two_message(&["student.config=c.json"]).contains("one of them, not both"));
+        let without = WHOLE.replace("model = \"/students/one\"", "");
+        let refused = |text: &str| {
+            parse(text, &[])
+                .and_then(Configuration::stage_two)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused(&without).contains("does not say what the student starts from"));
+        assert!(refused(&without.replace("layers", "config = 'c.json'\nlayers")).contains("layers are chosen from"));
+    }
+
+    #[test]
+    fn a_command_names_the_key_that_it_misses() {
+        let text = "[cache]\ndir = 'cache'\n";
+        let message = parse(text, &[])
+            .and_then(|read| read.stage_one(None))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(message, "`some/where/pipeline.toml` does not set `teacher.model`");
+        assert_eq!(
+            parse(text, &[]).unwrap().cache_dir().unwrap(),
+            Path::new("some/where/cache")
+        );
+    }
+}

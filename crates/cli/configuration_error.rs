@@ -1,0 +1,150 @@
+//! What can be wrong with a pipeline file or a `--set`, and where.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use leadspan_sequence::{LeadSpanProportion, SectionSet};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigurationError {
+    /// The pipeline file cannot be read.
+    #[error("could not read the pipeline file `{}`", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{place}: {problem}")]
+    Syntax { place: Place, problem: String },
+    /// A table nobody knows.
+    #[error("{place}: `[{table}]` is not a table of the pipeline file")]
+    UnknownTable {
+        place: Place,
+        table: String,
+        nearest: Option<String>,
+    },
+    /// A value where a table belongs.
+    #[error("{place}: `{table}` is a table, not a value")]
+    NotATable { place: Place, table: String },
+    /// A key nobody knows.
+    #[error("{place}: `{key}` is not a key of the pipeline file")]
+    UnknownKey {
+        place: Place,
+        key: String,
+        nearest: Option<String>,
+    },
+    /// A value its key cannot take.
+    #[error("{place}: `{key}` cannot be used: {problem}")]
+    Value { place: Place, key: String, problem: String },
+    /// A key that the command needs is not there.
+    #[error("`{}` does not set `{key}`", file.display())]
+    MissingKey {
+        file: PathBuf,
+        key: String,
+        about: &'static str,
+    },
+    /// A `--set` that is not of the form `table.key=value`.
+    #[error("`--set {given}` does not have the form `table.key=value`")]
+    NotAnOverride { given: String },
+    /// Two keys of which at most one may be set.
+    #[error("`{}` sets `{first}` and `{second}`, but {because}", file.display())]
+    Contradiction {
+        file: PathBuf,
+        first: &'static str,
+        second: &'static str,
+        because: &'static str,
+    },
+    /// Neither a model nor a config to make the student of.
+    #[error("`{}` does not say what the student starts from", file.display())]
+    NoStudent { file: PathBuf },
+    /// Training asks for longer lead spans than the cache is made with.
+    #[error("`train.lead_span_proportion` is {train}, but `cache.lead_span_proportion` is only {cache}")]
+    ProportionBeyondCache {
+        train: LeadSpanProportion,
+        cache: LeadSpanProportion,
+    },
+    /// Training asks for sections that the cache is made without.
+    #[error("`train.supervised_sections` is `{train}`, but `cache.supervised_sections` is only `{cache}`")]
+    SectionsBeyondCache { train: SectionSet, cache: SectionSet },
+}
+
+impl ConfigurationError {
+    /// How to mend it, where that is known.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("name the pipeline file with `-c FILE`".to_owned())
+            }
+            Self::Syntax {
+                place: Place::Line { .. },
+                ..
+            } => Some("text is written in quotes, lists as `[1, 2]`, one `key = value` a line".to_owned()),
+            Self::UnknownTable {
+                nearest: Some(nearest), ..
+            }
+            | Self::UnknownKey {
+                nearest: Some(nearest), ..
+            } => Some(format!("did you mean `{nearest}`?")),
+            Self::UnknownTable { .. } => Some(format!("the tables are `[{}]`", crate::keys::tables().join("]`, `["))),
+            Self::UnknownKey { key, .. } => {
+                let table = key.split('.').next().unwrap_or_default();
+                let keys: Vec<_> = crate::keys::keys_of(table).map(|key| key.name).collect();
+                Some(format!("the keys of `[{table}]` are `{}`", keys.join("`, `")))
+            }
+            Self::NotATable { table, .. } => {
+                Some(format!("begin it with a line `[{table}]`, or write `{table}.KEY = …`"))
+            }
+            Self::MissingKey { key, about, .. } => Some(format!("set `{key}`: {about}")),
+            Self::NotAnOverride { .. } => Some("for example `--set train.learning_rate=1e-5`".to_owned()),
+            Self::Contradiction { second, .. } => Some(format!("remove `{second}`")),
+            Self::NoStudent { .. } => Some(
+                "set `student.model` (with `student.layers` to keep only some of its layers) or `student.config`"
+                    .to_owned(),
+            ),
+            Self::ProportionBeyondCache { train, cache } => Some(format!(
+                "raise `cache.lead_span_proportion` to {train} (precomputing again adds what is missing), or lower \
+                 `train.lead_span_proportion` to {cache}"
+            )),
+            Self::SectionsBeyondCache { .. } => Some(
+                "add the missing sections to `cache.supervised_sections`, or take them out of \
+                 `train.supervised_sections`"
+                    .to_owned(),
+            ),
+            Self::Value { key, .. } if !key.ends_with("lead_span_proportion") => {
+                Some("`--help` of the command lists every key with its default and what it takes".to_owned())
+            }
+            Self::Unreadable { .. } | Self::Syntax { .. } | Self::Value { .. } => None,
+        }
+    }
+}
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the pipeline file.
+    Line { file: PathBuf, line: usize },
+    /// On the command line, as it was given.
+    Override(String),
+}
+
+impl Place {
+    pub(crate) fn line(file: &Path, line: usize) -> Self {
+        Self::Line {
+            file: file.to_owned(),
+            line,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { file, line } => write!(formatter, "`{}`, line {line}", file.display()),
+            Self::Override(given) => write!(formatter, "`--set {given}`"),
+        }
+    }
+}

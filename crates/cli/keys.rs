@@ -1,0 +1,194 @@
+//! Every key of the pipeline file, with its default and what it is for.
+//!
+//! The settings themselves are the libraries' types; this table is what `--help` shows and what an unknown key is
+//! compared with. A test keeps the two in agreement.
+
+use std::fmt::Write as _;
+
+/// One key of the pipeline file.
+pub(crate) struct Key {
+    /// The table it belongs to.
+    pub(crate) table: &'static str,
+    /// Its name inside the table, dotted where tables nest.
+    pub(crate) name: &'static str,
+    /// What holds where the file says nothing.
+    pub(crate) default: Unset,
+    /// What it is for, in a few words.
+    pub(crate) about: &'static str,
+}
+
+/// What holds where the file does not set a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unset {
+    /// The file must set it where its table is needed.
+    Required,
+    /// It stays unset.
+    Absent,
+    /// This TOML value.
+    Is(&'static str),
+}
+
+use Unset::{Absent, Is, Required};
+
+const fn key(table: &'static str, name: &'static str, default: Unset, about: &'static str) -> Key {
+    Key {
+        table,
+        name,
+        default,
+        about,
+    }
+}
+
+const ALL_SECTIONS: Unset = Is(r#"["prompt", "chain_of_thought", "answer"]"#);
+
+/// All keys, in the order in which `--help` shows them.
+#[rustfmt::skip] // One key a line: it is a table.
+pub(crate) const KEYS: &[Key] = &[
+    key("teacher", "model", Required, "directory in the Hugging Face layout, or FILE.gguf"),
+    key("teacher", "dtype", Is("\"f32\""), "f32 | bf16 | f16 | native (a GGUF's own quantised weights)"),
+    key("teacher", "device", Is("\"cpu\""), "cpu | cuda:N"),
+    key("data", "files", Required, "list of JSON-lines files or patterns (.gz, .zst)"),
+    key("data", "format", Is("\"messages\""), "messages (OpenAI roles) | columns"),
+    key("data", "max_tokens", Is("4096"), "longer samples are dropped, never cut"),
+    key("data", "validation", Is("0"), "held-out samples: a share (0.05), a count (500), or 0"),
+    key("data", "seed", Is("0"), "decides the order and what is held out"),
+    key("data", "on_bad_row", Is("\"stop\""), "stop | skip (left out and counted)"),
+    key("data", "columns.question", Is("\"question\""), "field read by format = \"columns\""),
+    key("data", "columns.chain_of_thought", Is("\"chain_of_thought\""), "likewise"),
+    key("data", "columns.answer", Is("\"answer\""), "likewise"),
+    key("sections", "thinking_start", Is("\"<think>\""), "text that opens the chain of thought"),
+    key("sections", "thinking_end", Is("\"</think>\""), "text that closes it"),
+    key("sections", "without_markers", Is("\"skip\""), "skip | error | answer (the whole turn is answer)"),
+    key("cache", "dir", Required, "folder of the cache"),
+    key("cache", "lead_span_proportion", Is("1.0"), "leading share of every sequence to capture, at most 1"),
+    key("cache", "supervised_sections", ALL_SECTIONS, "sections whose tokens are captured as targets"),
+    key("cache", "top_k", Is("64"), "entries stored for a position"),
+    key("cache", "samples_per_shard", Is("1024"), "samples of one work unit"),
+    key("cache", "batch_tokens", Is("2048"), "tokens of one forward pass of the teacher"),
+    key("cache", "head_chunk_mib", Is("64"), "MiB that one chunk of the teacher's logits may take"),
+    key("student", "model", Absent, "directory to start from"),
+    key("student", "layers", Absent, "layers of `model` to keep, such as [0, 5, 10]"),
+    key("student", "config", Absent, "config.json of a student that starts from random weights"),
+    key("student", "seed", Is("0"), "decides those weights"),
+    key("train", "dir", Required, "folder of the run: metrics, exported student"),
+    key("train", "lead_span_proportion", Is("0.5"), "leading share of every sequence to learn from"),
+    key("train", "supervised_sections", ALL_SECTIONS, "sections whose tokens are learnt"),
+    key("train", "loss", Is("\"forward_kl\""), "divergence from the teacher"),
+    key("train", "tail_policy", Is("\"bucket\""), "what the probability outside the stored entries becomes"),
+    key("train", "distillation_weight", Is("0.5"), "weight of the divergence; the rest is cross-entropy"),
+    key("train", "temperature", Is("1.0"), "of both distributions"),
+    key("train", "learning_rate", Is("4e-6"), "the schedule's peak"),
+    key("train", "weight_decay", Is("0.05"), "not applied to norms and biases"),
+    key("train", "warmup_share", Is("0.1"), "share of the steps that warm up; cosine decay follows"),
+    key("train", "gradient_clipping", Is("1.0"), "largest gradient norm"),
+    key("train", "epochs", Is("2"), "passes over all samples"),
+    key("train", "batch_samples", Is("8"), "samples of one optimizer step"),
+    key("train", "micro_batch_tokens", Is("2048"), "tokens of one forward and backward pass"),
+    key("train", "normalization", Is("\"token\""), "token | sequence: what the loss is a mean of"),
+    key("train", "seed", Is("0"), "decides the order of the samples"),
+    key("train", "device", Is("\"cpu\""), "cpu | cuda:N"),
+];
+
+/// The tables, in the order in which they first appear.
+pub(crate) fn tables() -> Vec<&'static str> {
+    let mut tables: Vec<_> = KEYS.iter().map(|key| key.table).collect();
+    tables.dedup();
+    tables
+}
+
+/// The keys of one table.
+pub(crate) fn keys_of(table: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.table == table)
+}
+
+/// Whether `name` is a key of `table`.
+pub(crate) fn is_key(table: &str, name: &str) -> bool {
+    keys_of(table).any(|key| key.name == name)
+}
+
+/// Whether `name` is a table nested in `table`.
+pub(crate) fn is_nested_table(table: &str, name: &str) -> bool {
+    keys_of(table).any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The table whose name is nearest to `given`, where one is near.
+pub(crate) fn nearest_table(given: &str) -> Option<String> {
+    nearest(given, tables().into_iter().map(|table| (table, format!("[{table}]"))))
+}
+
+/// The full name of the key that was most likely meant by `name` in `table`.
+///
+/// A key of the same table is preferred; a key of that very name in another table comes next.
+pub(crate) fn nearest_key(table: &str, name: &str) -> Option<String> {
+    let full = |key: &Key| format!("{}.{}", key.table, key.name);
+    nearest(name, keys_of(table).map(|key| (key.name, full(key))))
+        .or_else(|| KEYS.iter().find(|key| key.name == name).map(full))
+        .or_else(|| nearest(name, KEYS.iter().map(|key| (key.name, full(key)))))
+}
+
+/// How alike two names must be, from 0 to 1, for one to be suggested for the other.
+const ALIKE: f64 = 0.8;
+
+fn nearest(given: &str, known: impl Iterator<Item = (&'static str, String)>) -> Option<String> {
+    known
+        .map(|(name, shown)| (strsim::jaro_winkler(given, name), shown))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, shown)| shown)
+}
+
+/// The keys of some tables as `--help` shows them: a file that could be pasted, defaults filled in.
+pub(crate) fn help(shown: &[&str]) -> String {
+    const WIDTH: usize = 32;
+    let mut text = String::from("Keys of the pipeline file, with their defaults (paths are relative to the file):\n");
+    for table in shown {
+        let _ = write!(text, "\n  [{table}]\n");
+        for key in keys_of(table) {
+            let (setting, about) = match key.default {
+                Required => (format!("{} = …", key.name), format!("required: {}", key.about)),
+                Absent => (format!("# {} = …", key.name), key.about.to_owned()),
+                Is(value) => (format!("{} = {value}", key.name), key.about.to_owned()),
+            };
+            if setting.len() > WIDTH {
+                let _ = write!(text, "  {setting}\n  {:WIDTH$}  # {about}\n", "");
+            } else {
+                let _ = writeln!(text, "  {setting:WIDTH$}  # {about}");
+            }
+        }
+    }
+    text.push_str("\nAny of them can be set for one run: --set table.key=value\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_suggests_the_one_that_was_meant() {
+        assert_eq!(nearest_key("cache", "top_kk").as_deref(), Some("cache.top_k"));
+        assert_eq!(
+            nearest_key("train", "lead_span_proprotion").as_deref(),
+            Some("train.lead_span_proportion")
+        );
+        assert_eq!(
+            nearest_key("data", "columns.anser").as_deref(),
+            Some("data.columns.answer")
+        );
+        assert_eq!(nearest_key("data", "zzz"), None);
+        assert_eq!(nearest_table("trian").as_deref(), Some("[train]"));
+        assert_eq!(nearest_table("kitchen"), None);
+    }
+
+    #[test]
+    fn a_key_of_another_table_is_suggested_with_its_table() {
+        assert_eq!(nearest_key("teacher", "top_k").as_deref(), Some("cache.top_k"));
+    }
+
+    #[test]
+    fn help_lines_fit_a_terminal() {
+        for line in help(&tables()).lines() {
+            assert!(line.chars().count() <= 98, "{line}");
+        }
+    }
+}

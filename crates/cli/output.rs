@@ -1,0 +1,44 @@
+//! Results on standard output: text for people, one JSON object for scripts.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind, Write as _},
+    path::PathBuf,
+};
+
+use serde::Serialize;
+
+/// A result that could not be delivered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// Standard output could not be written.
+    #[error("could not write to standard output")]
+    Stdout(#[source] io::Error),
+    /// A folder where a file is to be written.
+    #[error("`{}` is a folder, not a file", path.display())]
+    IsAFolder { path: PathBuf },
+}
+
+/// Writes text and a line end.
+///
+/// A reader that has gone away (`leadspan … | head`) is no error: it has seen what it wanted.
+///
+/// # Errors
+///
+/// Where standard output cannot be written for any other reason, such as a full disk.
+pub(crate) fn text(shown: impl fmt::Display) -> Result<(), OutputError> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{shown}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OutputError::Stdout(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one JSON object on one line.
+///
+/// # Errors
+///
+/// As [`text`].
+pub(crate) fn json(value: &impl Serialize) -> Result<(), OutputError> {
+    text(serde_json::to_string(value).expect("results have text keys and finite numbers"))
+}

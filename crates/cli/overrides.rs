@@ -1,0 +1,157 @@
+//! `--set table.key=value`, and where in all the text that was given each piece of it stands.
+//!
+//! Overrides take part in the same spans as the file's own values, beyond the end of its text. So the parser's spans say
+//! of every value whether it comes from the file, and from which line, or from an override, and from which.
+
+use std::{borrow::Cow, ops::Range, path::Path};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::configuration_error::{ConfigurationError, Place};
+
+/// A `--set table.key=value`, split but not yet understood.
+#[derive(Clone, Debug)]
+pub(crate) struct Override {
+    given: String,
+    path: Vec<String>,
+    value: String,
+}
+
+impl Override {
+    /// Splits `table.key=value`.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no `=`, or no table in front of it.
+    pub(crate) fn parse(given: &str) -> Result<Self, ConfigurationError> {
+        let malformed = || ConfigurationError::NotAnOverride {
+            given: given.to_owned(),
+        };
+        let (path, value) = given.split_once('=').ok_or_else(malformed)?;
+        let path: Vec<String> = path.trim().split('.').map(str::to_owned).collect();
+        if path.len() < 2 || path.iter().any(String::is_empty) {
+            return Err(malformed());
+        }
+        Ok(Self {
+            given: given.to_owned(),
+            path,
+            value: value.trim().to_owned(),
+        })
+    }
+}
+
+/// The text of a pipeline file and of the overrides, from which the parsed tables borrow.
+pub(crate) struct Texts<'a> {
+    file: &'a Path,
+    text: &'a str,
+    overrides: Vec<PlacedOverride<'a>>,
+}
+
+struct PlacedOverride<'a> {
+    given: &'a Override,
+    /// Where its text counts as standing.
+    span: Range<usize>,
+    /// `value = …`, moved there by white space in front.
+    padded: String,
+}
+
+impl<'a> Texts<'a> {
+    /// Lays the overrides' values out beyond the end of the file's text.
+    pub(crate) fn new(file: &'a Path, text: &'a str, overrides: &'a [Override]) -> Self {
+        let mut offset = text.len() + 1;
+        let overrides = overrides
+            .iter()
+            .map(|given| {
+                let padded = format!("{:offset$}value = {}", "", given.value);
+                let span = offset..padded.len() + 1;
+                offset = span.end;
+                PlacedOverride { given, span, padded }
+            })
+            .collect();
+        Self { file, text, overrides }
+    }
+
+    /// The pipeline file.
+    pub(crate) fn file(&self) -> &Path {
+        self.file
+    }
+
+    /// What it says.
+    pub(crate) fn file_text(&self) -> &str {
+        self.text
+    }
+
+    /// Where the text at `offset` was written.
+    pub(crate) fn place(&self, offset: usize) -> Place {
+        if let Some(placed) = self.overrides.iter().find(|placed| placed.span.contains(&offset)) {
+            return Place::Override(placed.given.given.clone());
+        }
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        Place::line(self.file, before.matches('\n').count() + 1)
+    }
+
+    /// Sets what the overrides set, the last of several winning.
+    ///
+    /// # Errors
+    ///
+    /// Where an override needs a table in the place of a value.
+    pub(crate) fn lay_over<'t>(&'t self, tables: &mut DeTable<'t>) -> Result<(), ConfigurationError> {
+        for placed in &self.overrides {
+            let name = |name: &'t String| Spanned::new(placed.span.clone(), Cow::from(name.as_str()));
+            let names: Vec<_> = placed.given.path.iter().map(name).collect();
+            self.insert(tables, &names, placed.value())?;
+        }
+        Ok(())
+    }
+
+    fn insert<'t>(
+        &self,
+        tables: &mut DeTable<'t>,
+        names: &[Spanned<Cow<'t, str>>],
+        value: Spanned<DeValue<'t>>,
+    ) -> Result<(), ConfigurationError> {
+        let (name, deeper) = names.split_first().expect("an override names a table and a key");
+        if deeper.is_empty() {
+            // The old name goes too: a name that is wrong is reported where it was last written.
+            tables.remove(name.get_ref().as_ref());
+            tables.insert(name.clone(), value);
+            return Ok(());
+        }
+        let empty = || Spanned::new(name.span(), DeValue::Table(DeTable::new()));
+        let inner = tables.entry(name.clone()).or_insert_with(empty);
+        let span = inner.span();
+        match inner.get_mut() {
+            DeValue::Table(table) => self.insert(table, deeper, value),
+            _ => Err(ConfigurationError::NotATable {
+                place: self.place(span.start),
+                table: name.get_ref().clone().into_owned(),
+            }),
+        }
+    }
+}
+
+impl PlacedOverride<'_> {
+    /// TOML where it is, text where it is not (`train.dir=runs/half`).
+    fn value(&self) -> Spanned<DeValue<'_>> {
+        DeTable::parse(&self.padded)
+            .ok()
+            .filter(|parsed| parsed.get_ref().len() == 1)
+            .and_then(|parsed| parsed.into_inner().remove("value"))
+            .unwrap_or_else(|| Spanned::new(self.span.clone(), DeValue::String(self.given.value.as_str().into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_need_a_table_a_key_and_a_value() {
+        for given in ["dir=x", "cache.dir", ".dir=x", "cache.=x", ""] {
+            assert!(Override::parse(given).is_err(), "{given}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The tables of a pipeline file with the overrides laid over them: known keys only, and whatever is wrong with a value
+//! is reported at the place where somebody wrote it.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{configuration_error::ConfigurationError, keys, overrides::Texts};
+
+/// The tables of a pipeline file, overrides included, every key known.
+pub(crate) struct PipelineFile<'a> {
+    texts: &'a Texts<'a>,
+    tables: DeTable<'a>,
+}
+
+impl<'a> PipelineFile<'a> {
+    /// Parses the file and the overrides, and checks that every table and key is known.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is not TOML, or a table or key is unknown.
+    pub(crate) fn parse(texts: &'a Texts<'a>) -> Result<Self, ConfigurationError> {
+        let mut tables = DeTable::parse(texts.file_text())
+            .map_err(|error| ConfigurationError::Syntax {
+                place: texts.place(error.span().map_or(0, |span| span.start)),
+                problem: error.message().to_owned(),
+            })?
+            .into_inner();
+        texts.lay_over(&mut tables)?;
+        let file = Self { texts, tables };
+        file.check_names()?;
+        Ok(file)
+    }
+
+    /// Whether a table is there, in the file or through an override.
+    pub(crate) fn has(&self, table: &str) -> bool {
+        self.tables.contains_key(table)
+    }
+
+    /// Reads one table into its settings; an absent one reads like an empty one.
+    ///
+    /// # Errors
+    ///
+    /// Where a required key is absent or a value is not what its key takes.
+    pub(crate) fn settings<T: DeserializeOwned>(&self, table: &str) -> Result<T, ConfigurationError> {
+        let empty = Spanned::new(0..0, DeValue::Table(DeTable::new()));
+        let value = self.tables.get(table).unwrap_or(&empty);
+        let entries = value
+            .get_ref()
+            .as_table()
+            .expect("`check_names` refused tables that are values");
+        for key in keys::keys_of(table).filter(|key| key.default == keys::Unset::Required) {
+            if !entries.contains_key(key.name) {
+                return Err(ConfigurationError::MissingKey {
+                    file: self.texts.file().to_owned(),
+                    key: format!("{table}.{}", key.name),
+                    about: key.about,
+                });
+            }
+        }
+        T::deserialize(toml::de::ValueDeserializer::from(value.clone())).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            ConfigurationError::Value {
+                place: self.texts.place(offset),
+                key: key_at(table, entries, offset),
+                problem: in_plain_words(error.message()),
+            }
+        })
+    }
+
+    fn check_names(&self) -> Result<(), ConfigurationError> {
+        for (name, value) in in_written_order(&self.tables) {
+            let table = name.get_ref().as_ref();
+            let place = || self.texts.place(name.span().start);
+            if !keys::tables().contains(&table) {
+                let nearest = keys::nearest_table(table);
+                return Err(ConfigurationError::UnknownTable {
+                    place: place(),
+                    table: table.to_owned(),
+                    nearest,
+                });
+            }
+            match value.get_ref().as_table() {
+                Some(entries) => self.check_keys(table, "", entries)?,
+                None => {
+                    return Err(ConfigurationError::NotATable {
+                        place: place(),
+                        table: table.to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self, table: &str, prefix: &str, entries: &DeTable<'_>) -> Result<(), ConfigurationError> {
+        for (name, value) in in_written_order(entries) {
+            let key = format!("{prefix}{}", name.get_ref());
+            if keys::is_nested_table(table, &key) {
+                if let Some(entries) = value.get_ref().as_table() {
+                    self.check_keys(table, &format!("{key}."), entries)?;
+                }
+            } else if !keys::is_key(table, &key) {
+                return Err(ConfigurationError::UnknownKey {
+                    place: self.texts.place(name.span().start),
+                    nearest: keys::nearest_key(table, &key),
+                    key: format!("{table}.{key}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+type Entry<'t, 'i> = (&'t Spanned<Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
+
+/// The entries of a table as they were written, so that the first mistake is reported first.
+fn in_written_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+/// What a deserializer says, in the words of somebody who writes TOML.
+fn in_plain_words(problem: &str) -> String {
+    let text = problem.replace("unknown variant", "unknown value");
+    let Some((found, expected)) = text.rsplit_once(", expected ") else {
+        return text;
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "f32" | "f64" => "a number",
+        "a string" | "path string" => "text in quotes",
+        "a sequence" => "a list such as [1, 2]",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
+}
+
+/// The full name of the key whose value covers `offset`.
+fn key_at(prefix: &str, entries: &DeTable<'_>, offset: usize) -> String {
+    let found = entries.iter().find(|(name, value)| {
+        let span = value.span();
+        name.span() == span || span.start <= offset && offset < span.end.max(span.start + 1)
+    });
+    match found {
+        Some((name, value)) => {
+            let full = format!("{prefix}.{}", name.get_ref());
+            match value.get_ref().as_table() {
+                Some(inner) => key_at(&full, inner, offset),
+                None => full,
+            }
+        }
+        None => prefix.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::overrides::Override;
+
+    #[derive(serde::Deserialize, Debug)]
+    struct Settings {
+        dir: String,
+        top_k: Option<u32>,
+        #[serde(rename = "supervised_sections")]
+        _supervised_sections: Option<Vec<u8>>,
+    }
+
+    fn read(text: &str, overrides: &[&str]) -> Result<Settings, ConfigurationError> {
+        let overrides: Vec<_> = overrides.iter().map(|given| Override::parse(given).unwrap()).collect();
+        let texts = Texts::new(Path::new("pipeline.toml"), text, &overrides);
+        PipelineFile::parse(&texts)?.settings("cache")
+    }
+
+    fn message(text: &str, overrides: &[&str]) -> String {
+        read(text, overrides).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_override_replaces_adds_and_is_text_where_it_is_not_toml() {
+        let settings = read(
+            "[cache]\ndir = 'a'\ntop_k = 3\n",
+            &["cache.dir=runs/x", "cache.top_k=5"],
+        )
+        .unwrap();
+        assert_eq!((settings.dir.as_str(), settings.top_k), ("runs/x", Some(5)));
+        let settings = read("", &["cache.dir = \"quoted\""]).unwrap();
+        assert_eq!((settings.dir.as_str(), settings.top_k), ("quoted", None));
+        assert_eq!(read("", &["cache.dir=x", "cache.dir=y"]).unwrap().dir, "y");
+        assert_eq!(read("", &["cache.dir=1\nb=2"]).unwrap().dir, "1\nb=2");
+    }
+
+    #[test]
+    fn what_is_wrong_is_reported_at_its_line() {
+        let cases = [
+            (
+                "[cache]\n\ndir = 'a'\ntopk = 3\n",
+                "`pipeline.toml`, line 4: `cache.topk` is not a key of the pipeline file",
+            ),
+            (
+                "\n[cahce]\n",
+                "`pipeline.toml`, line 2: `[cahce]` is not a table of the pipeline file",
+            ),
+            (
+                "cache = 3\n",
+                "`pipeline.toml`, line 1: `cache` is a table, not a value",
+            ),
+            (
+                "[data]\n[data.columns]\nanser = 'a'",
+                "`pipeline.toml`, line 3: `data.columns.anser` is not a key of the pipeline file",
+            ),
+            ("[cache]\ntop_k = 3\n", "`pipeline.toml` does not set `cache.dir`"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(message(text, &[]), expected);
+        }
+        let wrong = message("[cache]\ndir = 'a'\ntop_k = 'many'\n", &[]);
+        assert!(
+            wrong.starts_with("`pipeline.toml`, line 3: `cache.top_k` cannot be used: invalid type"),
+            "{wrong}"
+        );
+        assert!(
+            wrong.ends_with("string \"many\", expected a whole number, 0 or more"),
+            "{wrong}"
+        );
+        let wrong = message("[cache]\ndir = 'a'\nsupervised_sections = [1,\n'b']\n", &[]);
+        assert!(
+            wrong.starts_with("`pipeline.toml`, line 4: `cache.supervised_sections` cannot be used"),
+            "{wrong}"
+        );
+        let wrong = message("[cache]\ndir = \n", &[]);
+        assert!(wrong.starts_with("`pipeline.toml`, line 2: "), "{wrong}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_override_is_reported_as_the_override() {
+        let file = "[cache]\ndir = 'a'\n";
+        assert_eq!(
+            message(file, &["cache.top_k=2", "cache.topk=3"]),
+            "`--set cache.topk=3`: `cache.topk` is not a key of the pipeline file"
+        );
+        assert_eq!(
+            message(file, &["cash.dir=3"]),
+            "`--set cash.dir=3`: `[cash]` is not a table of the pipeline file"
+        );
+        for wrong in ["many", "\"many\"", "-1", "[1]"] {
+            let given = format!("cache.top_k={wrong}");
+            let shown = message(file, &[&given]);
+            assert!(
+                shown.starts_with(&format!("`--set {given}`: `cache.top_k` cannot be used: invalid ")),
+                "{shown}"
+            );
+        }
+        let shown = message(file, &["cache.supervised_sections=[1, 'x']"]);
+        assert!(
+            shown.starts_with("`--set cache.supervised_sections=[1, 'x']`: `cache.supervised_sections`"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Progress of a long job: a bar on a terminal, now and then a log line elsewhere.
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
+
+use crate::{
+    amounts::{bytes, duration, grouped, rounded},
+    arguments::ProgressStyle,
+};
+
+/// The shortest time between two lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest time without a line while work goes on.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// Before this, a rate says nothing.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
+/// The bar on the terminal, which log lines must not break.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Runs `write` while the bar, if there is one, is off the screen.
+pub(crate) fn standing_aside<T>(write: impl FnOnce() -> T) -> T {
+    let bar = BAR.lock().ok().and_then(|bar| bar.clone());
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// What progress is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Bytes,
+    Samples,
+    Shards,
+    Steps,
+    Tokens,
+}
+
+impl Counted {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Samples => "samples",
+            Self::Shards => "shards",
+            Self::Steps => "steps",
+            Self::Tokens => "tokens",
+        }
+    }
+
+    fn rate(self, per_second: f64) -> String {
+        match self {
+            Self::Bytes => format!("{}/s", bytes(per_second.round() as u64)),
+            _ => format!("{} {}/s", rounded(per_second), self.noun()),
+        }
+    }
+}
+
+/// The progress of one job, as done by this process.
+pub(crate) struct Progress {
+    total: u64,
+    counted: Counted,
+    started: Instant,
+    last_line: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Begins a job of `total`, nothing of it done.
+    pub(crate) fn new(style: ProgressStyle, counted: Counted, total: u64) -> Self {
+        let as_bar = match style {
+            ProgressStyle::Auto => io::stderr().is_terminal(),
+            ProgressStyle::Bar => true,
+            ProgressStyle::Lines => false,
+        };
+        let bar = as_bar.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+            let template = "{bar:16} {percent:>3} %  {wide_msg}";
+            bar.set_style(BarStyle::with_template(template).expect("the template is well formed"));
+            bar.enable_steady_tick(Duration::from_millis(500));
+            bar
+        });
+        if let Ok(mut shared) = BAR.lock() {
+            shared.clone_from(&bar);
+        }
+        let started = Instant::now();
+        Self {
+            total,
+            counted,
+            started,
+            last_line: started,
+            bar,
+        }
+    }
+
+    /// Notes that part of the job need not be done after all.
+    pub(crate) fn lower_total(&mut self, by: u64) {
+        self.total = self.total.saturating_sub(by);
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.total);
+        }
+    }
+
+    /// Notes that `done` of the total is done. `milestone`: something was finished that deserves a line of its own.
+    pub(crate) fn advance(&mut self, done: u64, milestone: bool, detail: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(format!("{}  {}", self.pace(done), detail()));
+        } else if self.line_is_due(done, milestone) {
+            self.last_line = Instant::now();
+            let share = if self.total == 0 {
+                100.0
+            } else {
+                100.0 * done as f64 / self.total as f64
+            };
+            let (done_text, total, noun) = (grouped(done), grouped(self.total), self.counted.noun());
+            tracing::info!(
+                "{share:.1} % ({done_text} of {total} {noun}), {}; {}",
+                self.pace(done),
+                detail()
+            );
+        }
+    }
+
+    fn line_is_due(&self, done: u64, milestone: bool) -> bool {
+        let quiet = self.last_line.elapsed();
+        if milestone {
+            quiet >= LINE_INTERVAL || done >= self.total
+        } else {
+            quiet >= SILENCE
+        }
+    }
+
+    fn pace(&self, done: u64) -> String {
+        pace(
+            self.counted,
+            done,
+            self.total.saturating_sub(done),
+            self.started.elapsed(),
+        )
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Ok(mut shared) = BAR.lock() {
+            *shared = None;
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How fast it goes and how long it will take.
+fn pace(counted: Counted, done: u64, left: u64, elapsed: Duration) -> String {
+    if done == 0 || elapsed.is_zero() || (left > 0 && elapsed < TOO_SOON) {
+        return "just begun".to_owned();
+    }
+    let per_second = done as f64 / elapsed.as_secs_f64();
+    match left {
+        0 => format!("{} for {}", counted.rate(per_second), duration(elapsed)),
+        left => {
+            let left = Duration::try_from_secs_f64(left as f64 / per_second).unwrap_or(Duration::MAX);
+            format!("{}, {} left", counted.rate(per_second), duration(left))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_tells_the_rate_and_the_time_left() {
+        let after = |seconds| Duration::from_secs(seconds);
+        assert_eq!(pace(Counted::Tokens, 100, 300, after(10)), "10.0 tokens/s, 30 s left");
+        assert_eq!(pace(Counted::Bytes, 4096, 0, after(1)), "4.0 KiB/s for 1 s");
+        assert_eq!(pace(Counted::Steps, 0, 300, after(10)), "just begun");
+    }
+}

@@ -1,0 +1,393 @@
+//! What the program says when something is wrong with what it was given: the whole message, exit code 1, and nothing
+//! left behind.
+
+use std::fs;
+
+use crate::program::Workplace;
+
+/// Runs a command that must refuse its input without touching anything, and returns its message.
+#[track_caller]
+fn refusal(place: &Workplace, arguments: &[&str]) -> String {
+    let before = place.contents();
+    let output = place.run(arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(output.stdout.is_empty(), "a failure has no result");
+    let (before, after): (Vec<_>, Vec<_>) = (before.keys().collect(), place.contents().into_keys().collect());
+    assert_eq!(
+        before,
+        after.iter().collect::<Vec<_>>(),
+        "something was left behind:\n{message}"
+    );
+    // Log lines carry the time; the message itself does not.
+    message
+        .lines()
+        .skip_while(|line| !line.starts_with("error: "))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Digests differ with the fixtures.
+macro_rules! assert_message {
+    ($message:expr, @$expected:literal) => {
+        insta::with_settings!({ filters => vec![
+            ("[0-9a-f]{64}", "[digest]"),
+        ] }, {
+            insta::assert_snapshot!($message, @$expected);
+        });
+    };
+}
+
+/// Makes the teacher's tokenizer another one: as large, but two tokens have each other's number.
+fn swap_two_tokens(place: &Workplace) {
+    place.replace("teacher/tokenizer.json", "\"$\":6,\"%\":7", "\"$\":7,\"%\":6");
+}
+
+const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
+const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
+
+#[test]
+fn a_missing_pipeline_file_is_named() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["precompute", "-c", "pipelin.toml"]), @r"
+    error: could not read the pipeline file `pipelin.toml`
+      caused by: No such file or directory (os error 2)
+    hint: name the pipeline file with `-c FILE`
+    ");
+}
+
+#[test]
+fn a_missing_data_file_is_named() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "text.jsonl", "texts.jsonl");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: there is no file `texts.jsonl`
+    hint: paths in `data.files` are relative to the pipeline file
+    ");
+    place.replace("pipeline.toml", "texts.jsonl", "more/*.jsonl");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: no file matches `more/*.jsonl` in `.`
+    hint: paths in `data.files` are relative to the pipeline file
+    ");
+}
+
+#[test]
+fn a_missing_teacher_is_named() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "model = \"teacher\"", "model = \"professor\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: no model at `professor`
+    hint: give a directory in the Hugging Face layout (with `config.json`) or a `.gguf` file
+    ");
+}
+
+#[test]
+fn a_bad_row_is_shown_with_its_file_and_line() {
+    let place = Workplace::new();
+    place.replace("text.jsonl", "{\"id\": \"made-up-1\",", "{\"id\": \"made-up-1\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r#"
+    error: could not precompute into `cache`
+      caused by: bad row at `text.jsonl:2`
+      caused by: the line is not valid JSON: expected `,` or `}` at column 20
+    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    "#);
+}
+
+#[test]
+fn a_row_without_a_column_is_shown_with_its_file_and_line() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "seed = 7", "columns.question = \"problem\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r#"
+    error: could not precompute into `cache`
+      caused by: bad row at `text.jsonl:1`
+      caused by: the field `problem` is missing
+    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    "#);
+}
+
+#[test]
+fn a_duplicate_id_is_shown_at_both_places() {
+    let place = Workplace::new();
+    place.replace("text.jsonl", "made-up-2", "made-up-0");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: the id `made-up-0` is at `text.jsonl:1` and again at `text.jsonl:3`
+    hint: give every row its own `id`, or leave the field out
+    ");
+}
+
+#[test]
+fn an_unknown_key_is_shown_at_its_line_with_the_nearest_name() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "top_k = 8", "topk = 8");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: `pipeline.toml`, line 12: `cache.topk` is not a key of the pipeline file
+    hint: did you mean `cache.top_k`?
+    ");
+    place.replace("pipeline.toml", "topk = 8", "top_k = 8");
+    place.replace("pipeline.toml", "[student]", "[students]");
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: `pipeline.toml`, line 15: `[students]` is not a table of the pipeline file
+    hint: did you mean `[student]`?
+    ");
+}
+
+#[test]
+fn an_unknown_key_of_an_override_is_shown_with_the_nearest_name() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "train.learning_rat=1e-4"]), @r"
+    error: `--set train.learning_rat=1e-4`: `train.learning_rat` is not a key of the pipeline file
+    hint: did you mean `train.learning_rate`?
+    ");
+}
+
+#[test]
+fn a_value_of_another_kind_is_shown_at_its_line() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "format = \"columns\"", "format = \"column\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: `pipeline.toml`, line 6: `data.format` cannot be used: unknown value `column`, expected `messages` or `columns`
+    hint: `--help` of the command lists every key with its default and what it takes
+    ");
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.format=columns", "--set", "cache.top_k=many"]), @r#"
+    error: `--set cache.top_k=many`: `cache.top_k` cannot be used: invalid type: string "many", expected a whole number, 0 or more
+    hint: `--help` of the command lists every key with its default and what it takes
+    "#);
+}
+
+#[test]
+fn a_model_without_a_chat_template_is_refused() {
+    let place = Workplace::new();
+    fs::remove_file(place.path("teacher/chat_template.jinja")).unwrap();
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: the model `teacher` has no chat template
+    hint: put a `chat_template.jinja` into the model's directory, or use a chat model
+    ");
+}
+
+#[test]
+fn a_proportion_outside_its_range_is_refused_in_the_file_and_on_the_command_line() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "top_k = 8", "lead_span_proportion = 0");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: `pipeline.toml`, line 12: `cache.lead_span_proportion` cannot be used: `0` is not a lead-span proportion: it must be a decimal above 0 and at most 1, with at most 12 decimals, such as `0.5`
+    ");
+    place.replace("pipeline.toml", "proportion = 0", "proportion = 1.5");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: `pipeline.toml`, line 12: `cache.lead_span_proportion` cannot be used: `1.5` is not a lead-span proportion: it must be a decimal above 0 and at most 1, with at most 12 decimals, such as `0.5`
+    ");
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--proportion", "1.5"]), @r"
+    error: invalid value '1.5' for '--proportion <P>': `1.5` is not a lead-span proportion: it must be a decimal above 0 and at most 1, with at most 12 decimals, such as `0.5`
+
+    For more information, try '--help'.
+    ");
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "cache.lead_span_proportion=0.0"]), @r"
+    error: `--set cache.lead_span_proportion=0.0`: `cache.lead_span_proportion` cannot be used: `0` is not a lead-span proportion: it must be a decimal above 0 and at most 1, with at most 12 decimals, such as `0.5`
+    ");
+}
+
+#[test]
+fn training_on_more_than_the_cache_is_made_with_is_refused() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "top_k = 8", "lead_span_proportion = 0.25");
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: `train.lead_span_proportion` is 0.5, but `cache.lead_span_proportion` is only 0.25
+    hint: raise `cache.lead_span_proportion` to 0.5 (precomputing again adds what is missing), or lower `train.lead_span_proportion` to 0.25
+    ");
+}
+
+#[test]
+fn a_worker_outside_its_range_is_refused() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--worker", "3/2"]), @r"
+    error: invalid value '3/2' for '--worker <I/N>': `3/2` is not one of the workers: I counts from 0, so the last of 2 is `1/2`
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_cache_of_another_teacher_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    let mut weights = fs::read(place.path("teacher/model.safetensors")).unwrap();
+    *weights.last_mut().unwrap() ^= 1;
+    fs::write(place.path("teacher/model.safetensors"), weights).unwrap();
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: the cache `cache` was made with teacher.weights_blake3 `[digest]`, but `[digest]` is asked for
+    hint: use the teacher that made this cache, or point `cache.dir` at a new folder
+    ");
+}
+
+#[test]
+fn a_cache_of_another_tokenizer_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    swap_two_tokens(&place);
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: the cache `cache` was made with tokenizer `[digest]`, but `[digest]` is asked for
+    hint: use the model files that made this cache, or point `cache.dir` at a new folder
+    ");
+}
+
+#[test]
+fn a_student_of_another_tokenizer_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    swap_two_tokens(&place);
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: the student `teacher` has another tokenizer than the cache: fingerprint [digest], but the cache was made with [digest]
+    hint: teacher and student must share a tokenizer: choose a student of the teacher's family
+    ");
+}
+
+#[test]
+fn settings_and_data_that_changed_since_preparing_are_refused() {
+    let place = Workplace::new();
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.seed=8"]), @r"
+    error: could not precompute into `cache`
+      caused by: the cache `cache` was prepared with other data: `data.seed` was `7`, but `8` is asked for
+    hint: set `data.seed = 7` to use this cache, or point `cache.dir` at a new folder
+    ");
+    place.replace("text.jsonl", "10 apples", "11 apples");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: the cache `cache` was prepared with other data: `text.jsonl` had other contents
+    hint: restore `text.jsonl` to use this cache, or point `cache.dir` at a new folder
+    ");
+}
+
+#[test]
+fn truncated_weights_are_refused() {
+    let place = Workplace::new();
+    let weights = fs::read(place.path("teacher/model.safetensors")).unwrap();
+    fs::write(place.path("teacher/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    assert_message!(refusal(&place, &PRECOMPUTE), @r#"
+    error: could not precompute into `cache`
+      caused by: weights in `teacher/model.safetensors` cannot be read: path: "teacher/model.safetensors" incomplete metadata, file not fully covered
+    hint: the file may be truncated: compare its size with the original's
+    "#);
+}
+
+#[test]
+fn truncated_weights_of_a_student_are_refused() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let weights = fs::read(place.path("teacher/model.safetensors")).unwrap();
+    fs::write(place.path("teacher/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    assert_message!(refusal(&place, &TRAIN), @r#"
+    error: could not train `run`
+      caused by: weights in `teacher/model.safetensors` cannot be read: path: "teacher/model.safetensors" incomplete metadata, file not fully covered
+    hint: the file may be truncated: compare its size with the original's
+    "#);
+}
+
+#[test]
+fn a_cache_folder_that_cannot_be_made_is_named() {
+    let place = Workplace::new();
+    // Permission bits do not bind root, so the folder is put below a file instead.
+    place.replace("pipeline.toml", "dir = \"cache\"", "dir = \"text.jsonl/cache\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `text.jsonl/cache`
+      caused by: could not create the folder `text.jsonl`
+      caused by: File exists (os error 17)
+    ");
+}
+
+#[test]
+fn a_run_folder_that_cannot_be_made_is_named() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    place.replace("pipeline.toml", "dir = \"run\"", "dir = \"text.jsonl/run\"");
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `text.jsonl/run`
+      caused by: could not create `text.jsonl/run`
+      caused by: Not a directory (os error 20)
+    ");
+}
+
+#[test]
+fn an_export_that_cannot_be_written_is_named() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    assert_message!(refusal(&place, &["cache", "export", "cache", "--out", "text.jsonl/out.parquet"]), @r"
+    error: could not export `cache` to `text.jsonl/out.parquet`
+      caused by: could not create `text.jsonl/out.parquet`
+      caused by: not a directory
+    ");
+    assert_message!(refusal(&place, &["cache", "export", "cache", "--out", "teacher"]), @r"
+    error: `teacher` is a folder, not a file
+    ");
+}
+
+#[test]
+fn training_before_precomputing_is_refused() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: `cache` is not a cache: it has no `identity.json`
+    hint: make it with `leadspan precompute`
+    ");
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: the cache `cache` holds no distributions yet
+    hint: make it with `leadspan precompute`
+    ");
+}
+
+#[test]
+fn a_folder_that_is_no_cache_is_refused() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["cache", "inspect", "teacher"]), @r"
+    error: `teacher` is not a cache: it has no `identity.json`
+    hint: make it with `leadspan precompute`
+    ");
+}
+
+#[test]
+fn a_damaged_cache_is_told_shard_by_shard_and_exits_with_1() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let (shard, bytes) = place
+        .contents()
+        .into_iter()
+        .find_map(|(path, bytes)| path.ends_with("train-000001.parquet").then(|| (path, bytes.unwrap())))
+        .unwrap();
+    fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
+    let output = place.run(&["cache", "verify", "cache", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["problems"].as_array().unwrap().len(), 1);
+    assert!(found["problems"][0].as_str().unwrap().contains("train-000001.parquet"));
+}
+
+#[test]
+fn usage_errors_exit_with_1_and_help_with_0() {
+    let place = Workplace::new();
+    for wrong in [
+        &["precompute"][..],
+        &["fly"],
+        &[],
+        &["train", "-c", "pipeline.toml", "--set", "x"],
+        &["cache", "inspect"],
+    ] {
+        assert_eq!(place.run(wrong).status.code(), Some(1), "{wrong:?}");
+    }
+    for right in [
+        &["--help"][..],
+        &["--version"],
+        &["help", "train"],
+        &["train", "--help"],
+    ] {
+        assert_eq!(place.run(right).status.code(), Some(0), "{right:?}");
+    }
+}

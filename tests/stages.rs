@@ -1,0 +1,358 @@
+//! Both stages with the program's own commands: what they make, and that being killed changes nothing of it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use arrow::{
+    array::{Array as _, ArrayRef, Float32Array, ListArray, RecordBatch, StringArray, UInt32Array},
+    datatypes::DataType,
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::program::Workplace;
+
+const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
+const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
+
+/// A workplace with `rows` made-up problems, one of which is repeated to `words` words.
+fn workplace_with_rows(rows: usize, words: usize) -> Workplace {
+    let place = Workplace::new();
+    let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
+    let rows: Vec<String> = text
+        .lines()
+        .cycle()
+        .take(rows)
+        .enumerate()
+        .map(|(index, line)| {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            row["id"] = format!("row-{index}").into();
+            if index % 20 == 3 {
+                row["chain_of_thought"] = "12 + 30 = 42. ".repeat(words / 5).into();
+            }
+            row.to_string() + "\n"
+        })
+        .collect();
+    place.write("text.jsonl", &rows.concat());
+    place
+}
+
+/// The committed files below a folder of the workplace: everything that a reader would see.
+fn visible(place: &Workplace, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let root = place.path(folder);
+    place
+        .contents()
+        .into_iter()
+        .filter_map(|(path, bytes)| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            let inside = path.strip_prefix(&root).ok()?.to_owned();
+            (!name.starts_with('.')).then_some((inside, bytes?))
+        })
+        .collect()
+}
+
+fn start(place: &Workplace, arguments: &[&str]) -> Child {
+    place
+        .command(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// An export as maps by (sample, position): the section and target, and the values.
+type Exported = BTreeMap<(String, u32), (String, u32, BTreeMap<u32, f32>, f32, f32)>;
+
+fn exported(place: &Workplace, arguments: &[&str]) -> Exported {
+    let mut command = vec!["cache", "export", "--out", "export.parquet"];
+    command.extend(arguments);
+    place.succeed(&command);
+    let file = File::open(place.path("export.parquet")).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let mut rows = Exported::new();
+    for batch in reader {
+        let batch: RecordBatch = batch.unwrap();
+        let column = |name: &str| -> ArrayRef { batch.column_by_name(name).unwrap().clone() };
+        let numbers = |name: &str| {
+            column(name)
+                .as_any()
+                .downcast_ref::<UInt32Array>()
+                .unwrap()
+                .values()
+                .to_vec()
+        };
+        let floats = |name: &str| {
+            column(name)
+                .as_any()
+                .downcast_ref::<Float32Array>()
+                .unwrap()
+                .values()
+                .to_vec()
+        };
+        let text = |name: &str, row: usize| {
+            column(name)
+                .as_any()
+                .downcast_ref::<StringArray>()
+                .unwrap()
+                .value(row)
+                .to_owned()
+        };
+        let (positions, targets) = (numbers("position"), numbers("token_id"));
+        let (tails, target_logprobs) = (floats("tail_logprob"), floats("target_logprob"));
+        let (ids, logprobs) = (column("token_ids"), column("logprobs"));
+        let ids = ids.as_any().downcast_ref::<ListArray>().unwrap();
+        let logprobs = logprobs.as_any().downcast_ref::<ListArray>().unwrap();
+        assert_eq!(ids.value_type(), DataType::UInt32);
+        for row in 0..batch.num_rows() {
+            let (ids, logprobs) = (ids.value(row), logprobs.value(row));
+            let ids = ids.as_any().downcast_ref::<UInt32Array>().unwrap().values().to_vec();
+            let logprobs = logprobs
+                .as_any()
+                .downcast_ref::<Float32Array>()
+                .unwrap()
+                .values()
+                .to_vec();
+            let entries = ids.into_iter().zip(logprobs).collect();
+            let value = (
+                text("section", row),
+                targets[row],
+                entries,
+                tails[row],
+                target_logprobs[row],
+            );
+            assert!(rows.insert((text("sample_id", row), positions[row]), value).is_none());
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_student_learns_from_the_cache_and_becomes_a_model_again() {
+    let place = Workplace::new();
+    let outcome: Value =
+        serde_json::from_str(&place.succeed(&["--json", "precompute", "-c", "pipeline.toml"])).unwrap();
+    assert!(outcome.to_string().contains("done"), "{outcome}");
+
+    // The teacher is random, so what it says has nothing to do with the text: the student learns from it alone.
+    place.replace(
+        "pipeline.toml",
+        "epochs = 1\nlearning_rate = 1e-3",
+        "epochs = 6\nlearning_rate = 1e-2\ndistillation_weight = 1.0",
+    );
+    let train = ["--json", "train", "-c", "pipeline.toml"];
+    let outcome: Value = serde_json::from_str(&place.succeed(&train)).unwrap();
+    let summary = &outcome["summary"];
+    let forward_kl = |when: &str| summary[when]["forward_kl"].as_f64().unwrap();
+    let (before, after) = (forward_kl("held_out_before"), forward_kl("held_out_after"));
+    assert!(
+        after < 0.6 * before,
+        "held-out forward KL went from {before} to {after}"
+    );
+
+    let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    let steps = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let steps: Vec<Value> = steps.filter(|record| record["event"] == "step").collect();
+    assert_eq!(steps.len() as u64, summary["steps"].as_u64().unwrap());
+    for key in [
+        "loss",
+        "loss_cross_entropy",
+        "loss_forward_kl",
+        "learning_rate",
+        "gradient_norm",
+        "tokens_per_second",
+    ] {
+        assert!(
+            steps
+                .iter()
+                .all(|step| step[key].as_f64().is_some_and(|value| value > 0.0)),
+            "{key}"
+        );
+    }
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    ] {
+        assert!(place.path("run/model").join(file).is_file(), "{file}");
+    }
+
+    // The same command again has nothing to do; the exported student is a student to start from.
+    let model = fs::read(place.path("run/model/model.safetensors")).unwrap();
+    let again: Value = serde_json::from_str(&place.succeed(&train)).unwrap();
+    assert_eq!(
+        (again["outcome"].as_str(), &again["summary"]),
+        (Some("already_done"), summary)
+    );
+    assert_eq!(fs::read(place.path("run/model/model.safetensors")).unwrap(), model);
+    place.replace(
+        "pipeline.toml",
+        "model = \"teacher\"\nlayers = [0]",
+        "model = \"run/model\"",
+    );
+    let next = place.succeed(&[
+        "--json",
+        "train",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "train.dir=next",
+        "--set",
+        "train.epochs=1",
+    ]);
+    let next: Value = serde_json::from_str(&next).unwrap();
+    let started = next["summary"]["held_out_before"]["forward_kl"].as_f64().unwrap();
+    assert!(
+        (started - after).abs() < 1e-4,
+        "the exported student starts at {started}, not {after}"
+    );
+}
+
+#[test]
+fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
+    let whole = workplace_with_rows(120, 200);
+    let began = Instant::now();
+    whole.succeed(&PRECOMPUTE);
+    let takes = began.elapsed();
+    let expected = visible(&whole, "cache");
+    assert!(
+        expected
+            .keys()
+            .filter(|path| path.extension().is_some_and(|e| e == "parquet"))
+            .count()
+            > 12
+    );
+
+    let killed = workplace_with_rows(120, 200);
+    let (mut kills, mut committed) = (0, Vec::new());
+    for delay in (1..=14).map(|part| takes * part / 12) {
+        let mut child = start(&killed, &PRECOMPUTE);
+        sleep(delay);
+        if child.try_wait().unwrap().is_none() {
+            kills += 1;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Nothing that a reader sees is ever partial.
+        let so_far = visible(&killed, "cache");
+        for (path, bytes) in &so_far {
+            assert_eq!(
+                Some(bytes),
+                expected.get(path),
+                "`{}` differs after a kill",
+                path.display()
+            );
+        }
+        committed.push(so_far.len());
+    }
+    killed.succeed(&PRECOMPUTE);
+    assert_eq!(visible(&killed, "cache"), expected);
+    assert!(kills >= 3, "{kills} kills: {committed:?}");
+    assert!(
+        committed.windows(2).any(|pair| pair[0] < pair[1]),
+        "the kills found no work in between: {committed:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
+    fn terminate(child: &mut Child) -> Option<i32> {
+        let id = child.id().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        child.wait().unwrap().code()
+    }
+    let whole = workplace_with_rows(120, 200);
+    whole.succeed(&PRECOMPUTE);
+    whole.succeed(&TRAIN);
+
+    let stopped = workplace_with_rows(120, 200);
+    for (arguments, marker) in [(PRECOMPUTE, "cache/corpus/prepared.json"), (TRAIN, "run/metrics.jsonl")] {
+        let mut child = start(&stopped, &arguments);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !stopped.path(marker).exists() && Instant::now() < deadline {
+            sleep(Duration::from_millis(1));
+        }
+        assert_eq!(terminate(&mut child), Some(75), "{arguments:?}");
+        // Locks stay as empty files; nothing else that is hidden may be left.
+        for path in stopped.contents().into_keys() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(
+                !name.starts_with('.') || name == ".lock",
+                "`{}` was left",
+                path.display()
+            );
+        }
+        assert!(!stopped.path("run/model").exists());
+        stopped.succeed(&arguments);
+    }
+    assert_eq!(visible(&stopped, "cache"), visible(&whole, "cache"));
+    let weights = |place: &Workplace| fs::read(place.path("run/model/model.safetensors")).unwrap();
+    assert_eq!(weights(&stopped), weights(&whole));
+}
+
+#[test]
+fn two_workers_make_what_one_makes() {
+    let one = workplace_with_rows(60, 100);
+    one.succeed(&PRECOMPUTE);
+    let two = workplace_with_rows(60, 100);
+    let mut workers =
+        ["0/2", "1/2"].map(|worker| start(&two, &["precompute", "-c", "pipeline.toml", "--worker", worker]));
+    for worker in &mut workers {
+        assert_eq!(worker.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!(visible(&two, "cache"), visible(&one, "cache"));
+}
+
+#[test]
+fn a_whole_cache_read_at_one_half_is_the_cache_made_at_one_half() {
+    // The longest samples have some 2,000 tokens.
+    let place = workplace_with_rows(60, 900);
+    place.succeed(&PRECOMPUTE);
+    place.succeed(&[
+        "precompute",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "cache.dir=half",
+        "--set",
+        "cache.lead_span_proportion=0.5",
+    ]);
+    let (read, made) = (
+        exported(&place, &["cache", "--proportion", "0.5"]),
+        exported(&place, &["half"]),
+    );
+    assert!(made.keys().any(|(_, position)| *position > 900), "no sample is long");
+    assert_eq!(read.keys().collect::<Vec<_>>(), made.keys().collect::<Vec<_>>());
+    for (place, (section, target, entries, tail, target_logprob)) in &made {
+        let (read_section, read_target, read_entries, read_tail, read_target_logprob) = &read[place];
+        assert_eq!((section, target), (read_section, read_target));
+        assert!((tail - read_tail).abs() < 1e-5, "{place:?}: tail {tail} {read_tail}");
+        assert!((target_logprob - read_target_logprob).abs() < 1e-5, "{place:?}");
+        assert_eq!(entries.len(), read_entries.len());
+        // Tokens that tie at the edge of the top-k may stand for each other; the values may not differ.
+        let last = entries.values().copied().fold(f32::INFINITY, f32::min);
+        for (token, logprob) in entries {
+            match read_entries.get(token) {
+                Some(other) => assert!((logprob - other).abs() < 1e-5, "{place:?} {token}: {logprob} {other}"),
+                None => assert!(logprob - last < 1e-5, "{place:?}: token {token} is missing"),
+            }
+        }
+    }
+    let whole = exported(&place, &["cache"]);
+    assert!(whole.len() > made.len());
+    assert!(whole.values().any(|row| row.0 == "answer"));
+}
