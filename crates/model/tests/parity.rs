@@ -81,8 +81,9 @@ fn a_gguf_file_gives_what_transformers_reads_from_it() {
         .unwrap();
     // 0.06 nats on average here, where the wrong pairing of rotated elements would give 2.0.
     assert!(difference > 0.0 && mean < 0.1, "{difference} {mean}");
-    // 16-bit weights have 8 or 11 significant bits.
-    for (dtype, tolerance) in [(StoredDtype::F16, 0.05), (StoredDtype::Bf16, 0.3)] {
+    // Weights and activations have 11 or 8 significant bits, and logits spread over 13 nats here: at 2⁻¹¹ and 2⁻⁸ of such
+    // a logit, rounding once gives 0.006 and 0.05; two layers round some ten times.
+    for (dtype, tolerance) in [(StoredDtype::F16, 0.1), (StoredDtype::Bf16, 0.8)] {
         let half = logprobs(&load("tiny-teacher", dtype), &expected["tokens"]);
         let difference = max_difference(&half, &dense);
         assert!(difference > 0.0 && difference < tolerance, "{dtype:?}: {difference}");
