@@ -24,7 +24,7 @@ const ROWS_A_TASK: usize = 16;
 ///
 /// # Shapes
 ///
-/// `logits` is [N, V] row-major with V = `vocabulary`; `targets` is [N].
+/// `logits` is `[N, V]` row-major with V = `vocabulary`; `targets` is `[N]`.
 ///
 /// # Errors
 ///

@@ -30,7 +30,7 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// `x` [B, T, H] to [B, T, H]; token t attends to tokens 0..=t of its own sequence.
+    /// From `[B, T, H]` to `[B, T, H]`; token t attends to tokens 0..=t of its own sequence.
     pub(crate) fn forward(&self, x: &Tensor, rotary: &RotaryTable, masks: &CausalMasks) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
         let group = self.num_attention_heads / self.num_key_value_heads;

@@ -157,7 +157,7 @@ impl Decoder {
     ///
     /// # Shapes
     ///
-    /// `tokens` is [B, T] of u32; the result is [B, T, H].
+    /// `tokens` is `[B, T]` of u32; the result is `[B, T, H]`.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Decoder {
     ///
     /// # Shapes
     ///
-    /// `rows` is [N, H]; the result is [N, V].
+    /// `rows` is `[N, H]`; the result is `[N, V]`.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl Decoder {
         Ok(self.head.scores(rows)?)
     }
 
-    /// The head's weight [V, H] where it is dense: the embedding itself in models that tie them.
+    /// The head's weight `[V, H]` where it is dense: the embedding itself in models that tie them.
     pub fn head_weight(&self) -> Option<&Tensor> {
         match &self.head {
             Projection::Dense { weight, .. } => Some(weight),

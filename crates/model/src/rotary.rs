@@ -70,7 +70,7 @@ impl RotaryTable {
         })
     }
 
-    /// Rotates `heads` [B, heads, T, `head_dim`], whose first token is at position 0.
+    /// Rotates `heads`, of shape `[B, heads, T, head_dim]`, whose first token is at position 0.
     ///
     /// Differentiable where `heads` is part of a graph; otherwise one fused operation.
     pub(crate) fn rotate(&self, heads: &Tensor) -> Result<Tensor> {

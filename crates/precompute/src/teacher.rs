@@ -90,7 +90,7 @@ impl Teacher {
         Ok(self.decoder.hidden_states(&tokens)?.flatten(0, 1)?)
     }
 
-    /// [N, V] of the rows of `hidden` at N `indices`, of which there is at least one; behind them, the last row again as
+    /// `[N, V]` of the rows of `hidden` at N `indices`, of which there is at least one; behind them, the last row again as
     /// often as it takes to make [`MIN_CHUNK_ROWS`].
     fn logits(&self, hidden: &Tensor, indices: &[u32]) -> Result<Tensor, ModelError> {
         let mut indices = indices.to_vec();

@@ -11,11 +11,11 @@ use crate::{objective::Rows, order::micro_batches, settings::Normalization};
 /// Samples that go through the student together.
 #[derive(Debug)]
 pub(crate) struct MicroBatch {
-    /// [B, T] row-major, padded with token 0, which causal attention keeps from mattering.
+    /// `[B, T]` row-major, padded with token 0, which causal attention keeps from mattering.
     token_ids: Vec<u32>,
     samples: usize,
     length: usize,
-    /// The supervised positions as indices into the flattened [B·T].
+    /// The supervised positions as indices into the flattened `[B·T]`.
     pub(crate) places: Vec<u32>,
     /// Targets, weights and entries at those places.
     pub(crate) rows: Rows,
@@ -37,7 +37,7 @@ impl MicroBatch {
         }
     }
 
-    /// The tokens as a [B, T] tensor.
+    /// The tokens as a `[B, T]` tensor.
     pub(crate) fn tokens(&self, device: &Device) -> candle_core::Result<Tensor> {
         Tensor::from_slice(&self.token_ids, (self.samples, self.length), device)
     }

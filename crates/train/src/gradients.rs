@@ -51,7 +51,7 @@ fn head_name(parameters: &Parameters) -> &'static str {
     }
 }
 
-/// The hidden states of a micro-batch's supervised positions, [N, H], in the order of its rows.
+/// The hidden states of a micro-batch's supervised positions, `[N, H]`, in the order of its rows.
 pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch) -> Result<Tensor, TrainError> {
     let hidden = student.hidden_states(&batch.tokens(student.device())?)?;
     let (samples, length, width) = hidden.dims3()?;

@@ -8,7 +8,7 @@ use super::{LossSums, Rows};
 /// Added to the logits of entries to take them out of the tail; large enough that nothing of them is left.
 const OUT: f32 = -1e30;
 
-/// The gradient [C, V] of the weighted loss of the rows `range` with respect to `logits` [C, V], and the losses.
+/// The gradient `[C, V]` of the weighted loss of the rows `range` with respect to `logits` `[C, V]`, and the losses.
 pub(super) fn loss_and_gradient(
     logits: &Tensor,
     rows: &Rows,

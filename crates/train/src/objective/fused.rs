@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Mutex};
 
 use super::{LossSums, Rows};
 
-/// Turns logits [C, V] of the rows `range` into their gradients in place, and adds up the losses.
+/// Turns logits `[C, V]` of the rows `range` into their gradients in place, and adds up the losses.
 pub(super) struct Fused<'a> {
     pub(super) rows: &'a Rows,
     pub(super) range: Range<usize>,

@@ -21,9 +21,9 @@ pub struct HeadPass {
 pub struct HeadGradients {
     /// The losses.
     pub sums: LossSums,
-    /// The gradient with respect to the rows, [N, H].
+    /// The gradient with respect to the rows, `[N, H]`.
     pub hidden: Tensor,
-    /// The gradient with respect to the head's weight, [V, H].
+    /// The gradient with respect to the head's weight, `[V, H]`.
     pub weight: Tensor,
 }
 
@@ -52,7 +52,7 @@ impl HeadPass {
     }
 }
 
-/// The losses of `rows` with hidden states `hidden` [N, H] under a head of weight `weight` [V, H].
+/// The losses of `rows` with hidden states `hidden` `[N, H]` under a head of weight `weight` `[V, H]`.
 ///
 /// # Errors
 ///
