@@ -1,0 +1,32 @@
+//! Writes what a model says about a fixed text, for comparison with other implementations.
+//!
+//!     cargo run --release -p leadspan-model --example probe -- MODEL probe.safetensors
+//!
+//! `probe.safetensors` holds `tokens` u32 [1, T] and `logprobs` f32 [1, T, V].
+
+#![allow(clippy::print_stdout, reason = "an example is a program")]
+
+use std::{collections::HashMap, error::Error, path::Path};
+
+use candle_core::{D, Device, Tensor};
+use leadspan_model::{Decoder, ModelSource, StoredDtype};
+
+const TEXT: &str = "A farmer has 12 hens. Each hen lays 5 eggs a week. How many eggs are there after 3 weeks?\n\
+    <think>\nEvery week the hens lay 12 * 5 = 60 eggs.\nAfter 3 weeks there are 60 * 3 = 180 eggs.\n</think>\n\n#### 180";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, out] = arguments.as_slice() else {
+        return Err("usage: probe MODEL OUT.safetensors".into());
+    };
+    let source = ModelSource::open(Path::new(model))?;
+    let text = source.tokenizer()?.tokenizer.encode(TEXT, false)?;
+    let decoder = Decoder::load(&source, StoredDtype::F32, &Device::Cpu)?;
+    let tokens = Tensor::new(text.get_ids(), &Device::Cpu)?.unsqueeze(0)?;
+    let logits = decoder.logits(&decoder.hidden_states(&tokens)?.squeeze(0)?)?;
+    let logprobs = candle_nn::ops::log_softmax(&logits, D::Minus1)?.unsqueeze(0)?;
+    println!("{} tokens, vocabulary {}", text.get_ids().len(), logprobs.dim(D::Minus1)?);
+    let tensors = HashMap::from([("tokens", tokens), ("logprobs", logprobs)]);
+    candle_core::safetensors::save(&tensors, out)?;
+    Ok(())
+}
