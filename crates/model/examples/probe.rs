@@ -14,7 +14,7 @@ use leadspan_model::{Decoder, ModelSource, StoredDtype};
 const TEXT: &str = "A farmer has 12 hens. Each hen lays 5 eggs a week. How many eggs are there after 3 weeks?\n\
     <think>\nEvery week the hens lay 12 * 5 = 60 eggs.\nAfter 3 weeks there are 60 * 3 = 180 eggs.\n</think>\n\n#### 180";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, out] = arguments.as_slice() else {
         return Err("usage: probe MODEL OUT.safetensors".into());

@@ -228,16 +228,6 @@ impl DecoderConfig {
         }
         config
     }
-
-    /// Floating-point operations of one forward pass over one token at context length `context`, head left out.
-    ///
-    /// Two for each weight of a projection, and 4 · heads · `head_dim` for each earlier position that is attended to.
-    pub fn forward_flops(&self, context: usize) -> f64 {
-        let queries = self.num_attention_heads * self.head_dim;
-        let keys = self.num_key_value_heads * self.head_dim;
-        let projections = self.hidden_size * (2 * queries + 2 * keys) + 3 * self.hidden_size * self.intermediate_size;
-        self.num_hidden_layers as f64 * (2.0 * projections as f64 + 4.0 * queries as f64 * context as f64 / 2.0)
-    }
 }
 
 /// A `config.json` being read: every lookup knows the file it speaks of.
