@@ -356,3 +356,90 @@ fn a_whole_cache_read_at_one_half_is_the_cache_made_at_one_half() {
     assert!(whole.len() > made.len());
     assert!(whole.values().any(|row| row.0 == "answer"));
 }
+
+/// The metrics of the first optimizer step of a run with the given settings.
+fn first_step(place: &Workplace, dir: &str, settings: &[&str]) -> Value {
+    let dir_setting = format!("train.dir={dir}");
+    let mut command = vec!["train", "-c", "pipeline.toml", "--set", &dir_setting];
+    for setting in settings {
+        command.extend(["--set", setting]);
+    }
+    place.succeed(&command);
+    let metrics = fs::read_to_string(place.path(dir).join("metrics.jsonl")).unwrap();
+    let mut records = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.find(|record| record["event"] == "step").unwrap()
+}
+
+#[test]
+fn accumulating_small_passes_equals_one_large_one() {
+    let place = workplace_with_rows(24, 60);
+    place.succeed(&PRECOMPUTE);
+    for normalization in ["token", "sequence"] {
+        let kind = format!("train.normalization={normalization}");
+        let large = first_step(
+            &place,
+            &format!("{normalization}-large"),
+            &[&kind, "train.micro_batch_tokens=100000"],
+        );
+        let small = first_step(
+            &place,
+            &format!("{normalization}-small"),
+            &[&kind, "train.micro_batch_tokens=1"],
+        );
+        assert_eq!(
+            (&large["tokens"], &large["positions"]),
+            (&small["tokens"], &small["positions"])
+        );
+        for key in ["loss", "loss_cross_entropy", "loss_forward_kl", "gradient_norm"] {
+            let (large, small) = (large[key].as_f64().unwrap(), small[key].as_f64().unwrap());
+            assert!(
+                (large - small).abs() < 1e-4 * large,
+                "{normalization} {key}: {large} {small}"
+            );
+        }
+    }
+    // Samples differ in length, so the two means differ as well.
+    let loss = |dir: &str| {
+        let metrics = fs::read_to_string(place.path(dir).join("metrics.jsonl")).unwrap();
+        let step = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        step.filter(|record| record["event"] == "step")
+            .map(|record| record["loss"].as_f64().unwrap())
+            .next()
+            .unwrap()
+    };
+    assert!((loss("token-large") - loss("sequence-large")).abs() > 1e-4);
+}
+
+#[test]
+fn a_quantised_teacher_runs_as_it_is_and_its_format_is_part_of_the_cache() {
+    let place = Workplace::new();
+    fs::copy(
+        crate::program::fixtures().join("tiny-teacher.gguf"),
+        place.path("teacher.gguf"),
+    )
+    .unwrap();
+    place.replace(
+        "pipeline.toml",
+        "model = \"teacher\"",
+        "model = \"teacher.gguf\"\ndtype = \"native\"",
+    );
+    place.succeed(&PRECOMPUTE);
+    let dense = ["precompute", "-c", "pipeline.toml", "--set", "teacher.dtype=f32"];
+    let refused = place.run(&dense);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{message}");
+    assert!(message.contains("native") && message.contains("f32"), "{message}");
+
+    place.succeed(&[dense.as_slice(), &["--set", "cache.dir=dense"]].concat());
+    let (native, dense) = (exported(&place, &["cache"]), exported(&place, &["dense"]));
+    assert_eq!(native.keys().collect::<Vec<_>>(), dense.keys().collect::<Vec<_>>());
+    let mean = native
+        .iter()
+        .map(|(place, row)| f64::from((row.4 - dense[place].4).abs()))
+        .sum::<f64>();
+    // Quantised products round their inputs to eight bits a block.
+    let mean = mean / native.len() as f64;
+    assert!(mean > 0.0 && mean < 0.1, "{mean}");
+    // The student starts from the directory the file was made from: the same tokenizer, told from what it does.
+    place.succeed(&TRAIN);
+}

@@ -25,7 +25,11 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let tokens = Tensor::new(text.get_ids(), &Device::Cpu)?.unsqueeze(0)?;
     let logits = decoder.logits(&decoder.hidden_states(&tokens)?.squeeze(0)?)?;
     let logprobs = candle_nn::ops::log_softmax(&logits, D::Minus1)?.unsqueeze(0)?;
-    println!("{} tokens, vocabulary {}", text.get_ids().len(), logprobs.dim(D::Minus1)?);
+    println!(
+        "{} tokens, vocabulary {}",
+        text.get_ids().len(),
+        logprobs.dim(D::Minus1)?
+    );
     let tensors = HashMap::from([("tokens", tokens), ("logprobs", logprobs)]);
     candle_core::safetensors::save(&tensors, out)?;
     Ok(())
