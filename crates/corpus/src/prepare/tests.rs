@@ -265,7 +265,10 @@ fn an_id_that_occurs_twice_is_an_error_that_names_both_places() {
 fn a_bad_row_stops_the_run_with_its_file_and_line() {
     let good = thinking_rows(1500);
     for (bad, expected) in [
-        (b"{\"id\": 1".as_slice(), "the line is not valid JSON"),
+        (
+            b"{\"id\": 1".as_slice(),
+            "the line is not valid JSON: EOF while parsing an object at column 8",
+        ),
         (b"[1]", "expected an object, found a list"),
         (b"{\"id\": \"\xff\"}", "the line is not valid UTF-8 at byte 8"),
         (
