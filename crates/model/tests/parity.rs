@@ -41,6 +41,13 @@ fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
         .expect("two tensors of one shape")
 }
 
+fn mean_difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    (a - b)
+        .and_then(|d| d.abs()?.mean_all()?.to_scalar())
+        .expect("two tensors of one shape")
+}
+
 /// Both compute in single precision along different orders of summation; logits here spread over several nats and the
 /// values agree to about 1e-5.
 const TOLERANCE: f32 = 1e-4;
@@ -71,22 +78,19 @@ fn a_gguf_file_gives_what_transformers_reads_from_it() {
     // Quantised products round their inputs to eight bits a block as well: close to, but not the same numbers.
     let native = logprobs(&load("tiny-teacher.gguf", StoredDtype::Native), &expected["tokens"]);
     let difference = max_difference(&native, &gguf);
-    let mean = (&native - &gguf)
-        .unwrap()
-        .abs()
-        .unwrap()
-        .mean_all()
-        .unwrap()
-        .to_scalar::<f32>()
-        .unwrap();
+    let mean = mean_difference(&native, &gguf);
     // 0.06 nats on average here, where the wrong pairing of rotated elements would give 2.0.
     assert!(difference > 0.0 && mean < 0.1, "{difference} {mean}");
-    // Weights and activations have 11 or 8 significant bits, and logits spread over 13 nats here: at 2⁻¹¹ and 2⁻⁸ of such
-    // a logit, rounding once gives 0.006 and 0.05; two layers round some ten times.
-    for (dtype, tolerance) in [(StoredDtype::F16, 0.1), (StoredDtype::Bf16, 0.8)] {
+    // What transformers 5.23 loses on the same model and tokens when it computes in these formats itself, on average and
+    // at most. Where an implementation rounds is its own affair, so ours may lose half as much again, and must lose some.
+    for (dtype, their_mean, their_max) in [(StoredDtype::F16, 0.00757, 0.0516), (StoredDtype::Bf16, 0.0514, 0.4286)] {
         let half = logprobs(&load("tiny-teacher", dtype), &expected["tokens"]);
-        let difference = max_difference(&half, &dense);
-        assert!(difference > 0.0 && difference < tolerance, "{dtype:?}: {difference}");
+        let (mean, max) = (mean_difference(&half, &dense), max_difference(&half, &dense));
+        assert!(
+            mean > 0.5 * their_mean && mean < 1.5 * their_mean,
+            "{dtype:?}: {mean} on average"
+        );
+        assert!(max < 1.5 * their_max, "{dtype:?}: {max} at most");
     }
 }
 
