@@ -8,7 +8,7 @@
 
 use std::{collections::HashMap, error::Error, path::Path};
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use leadspan_model::{Decoder, ModelSource, StoredDtype};
 
 const TEXT: &str = "A farmer has 12 hens. Each hen lays 5 eggs a week. How many eggs are there after 3 weeks?\n\
@@ -24,7 +24,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let decoder = Decoder::load(&source, StoredDtype::F32, &Device::Cpu)?;
     let tokens = Tensor::new(text.get_ids(), &Device::Cpu)?.unsqueeze(0)?;
     let logits = decoder.logits(&decoder.hidden_states(&tokens)?.squeeze(0)?)?;
-    let logprobs = candle_nn::ops::log_softmax(&logits, D::Minus1)?.unsqueeze(0)?;
+    // The sum over the vocabulary in double precision, so that what is compared is the model.
+    let logprobs = candle_nn::ops::log_softmax(&logits.to_dtype(DType::F64)?, D::Minus1)?.unsqueeze(0)?;
+    let logprobs = logprobs.to_dtype(DType::F32)?;
     println!(
         "{} tokens, vocabulary {}",
         text.get_ids().len(),
