@@ -26,7 +26,8 @@ impl Gradients {
     fn add(&mut self, name: &str, gradient: Tensor) -> Result<(), TrainError> {
         let sum = match self.by_name.remove(name) {
             Some(sum) => (sum + gradient)?,
-            None => gradient,
+            // Products leave transposed views; norm and optimizer read memory in order.
+            None => gradient.contiguous()?,
         };
         self.by_name.insert(name.to_owned(), sum);
         Ok(())
