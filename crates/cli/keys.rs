@@ -66,7 +66,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("cache", "samples_per_shard", Is("1024"), "samples of one work unit"),
     key("cache", "batch_tokens", Is("2048"), "tokens of one forward pass of the teacher"),
     key("cache", "head_chunk_mib", Is("64"), "MiB that one chunk of the teacher's logits may take"),
-    key("student", "model", Absent, "directory to start from"),
+    key("student", "model", Absent, "directory or FILE.gguf to start from"),
     key("student", "layers", Absent, "layers of `model` to keep, such as [0, 5, 10]"),
     key("student", "config", Absent, "config.json of a student that starts from random weights"),
     key("student", "seed", Is("0"), "decides those weights"),

@@ -106,11 +106,11 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             if let Some(progress) = progress {
                 progress.advance(step.step as u64, true, || {
                     format!(
-                        "loss {:.4} (cross-entropy {:.4}, forward KL {:.4}), {} tokens/s, epoch {}",
+                        "{} tokens/s, loss {:.4} (CE {:.4}, KL {:.4}), epoch {}",
+                        rounded(step.tokens_per_second),
                         step.loss,
                         step.loss_cross_entropy,
                         step.loss_forward_kl,
-                        rounded(step.tokens_per_second),
                         step.epoch
                     )
                 });
