@@ -191,10 +191,10 @@ fn a_proportion_outside_its_range_is_refused_in_the_file_and_on_the_command_line
 }
 
 #[test]
-fn training_on_more_than_the_cache_is_made_with_is_refused() {
+fn capturing_less_than_the_file_trains_on_is_refused() {
     let place = Workplace::new();
     place.replace("pipeline.toml", "top_k = 8", "lead_span_proportion = 0.25");
-    assert_message!(refusal(&place, &TRAIN), @r"
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml"]), @r"
     error: `train.lead_span_proportion` is 0.5, but `cache.lead_span_proportion` is only 0.25
     hint: raise `cache.lead_span_proportion` to 0.5 (precomputing again adds what is missing), or lower `train.lead_span_proportion` to 0.25
     ");

@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Precompute(Precompute),
     /// Train a student from the cache and export it
     #[command(after_long_help = keys::help(&["cache", "student", "train"]))]
-    Train(PipelineArguments),
+    Train(Train),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -90,12 +90,25 @@ pub(crate) struct Precompute {
     pub(crate) proportion: Option<LeadSpanProportion>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// Train on what is there of a cache from which work units are missing, instead of refusing it
+    #[arg(long)]
+    pub(crate) allow_incomplete: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
-    /// Show what a cache holds
-    Inspect(CacheFolder),
+    /// Show what a cache holds, or with `--sample` what the teacher thought about one sample
+    Inspect(Inspect),
     /// Check every file of a cache against its checksums and against the corpus
-    Verify(CacheFolder),
+    Verify(Verify),
+    /// Run the teacher again at random positions and compare what the cache says with it
+    #[command(after_long_help = keys::help(&["teacher", "cache"]))]
+    Audit(Audit),
     /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars and others
     Export(Export),
 }
@@ -111,6 +124,44 @@ pub(crate) struct CacheFolder {
     /// The pipeline file that names the cache
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) folder: CacheFolder,
+
+    /// Print this sample as text: each position with its target and the teacher's most probable tokens
+    #[arg(long, value_name = "ID")]
+    pub(crate) sample: Option<String>,
+
+    /// How many tokens to print for each position
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "sample")]
+    pub(crate) top: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// How many positions to compare, up to 64 of a sample
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub(crate) positions: usize,
+
+    /// Decides which positions
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) folder: CacheFolder,
+
+    /// Drop the shards that are bad, so that `precompute` does those work units again
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[derive(Args, Debug)]

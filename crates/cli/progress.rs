@@ -37,6 +37,7 @@ pub(crate) fn standing_aside<T>(write: impl FnOnce() -> T) -> T {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
     Bytes,
+    Positions,
     Samples,
     Shards,
     Steps,
@@ -47,6 +48,7 @@ impl Counted {
     fn noun(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
+            Self::Positions => "positions",
             Self::Samples => "samples",
             Self::Shards => "shards",
             Self::Steps => "steps",

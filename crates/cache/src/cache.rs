@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use leadspan_sequence::Sample;
@@ -13,10 +13,12 @@ use serde_json::Value;
 use std::num::NonZeroU32;
 
 use crate::{
-    CacheError, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus,
+    CacheError, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus,
     commit::{commit_bytes, create_folder},
     corpus::plan_units,
     corpus_table, json,
+    layer::remainder,
+    reader::incomplete,
 };
 
 const IDENTITY: &str = "identity.json";
@@ -29,7 +31,7 @@ const LOCK: &str = ".lock";
 #[derive(Clone, Debug)]
 pub struct Cache {
     dir: PathBuf,
-    identity: Identity,
+    identity: Arc<Identity>,
     /// blake3 of each file in `tokenizer/`.
     tokenizer_files: BTreeMap<String, String>,
     corpus: OnceLock<PreparedCorpus>,
@@ -78,10 +80,20 @@ impl Cache {
             Some(cache) => cache,
             None => Self::create(dir, identity, tokenizer_files)?,
         };
-        match cache.identity.first_difference(identity) {
-            None => Ok(cache),
+        cache.require_identity(identity)?;
+        Ok(cache)
+    }
+
+    /// Makes sure that the cache's distributions mean what `identity` says.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::IdentityMismatch`] with the first part that differs.
+    pub fn require_identity(&self, identity: &Identity) -> Result<(), CacheError> {
+        match self.identity.first_difference(identity) {
+            None => Ok(()),
             Some(difference) => Err(CacheError::IdentityMismatch {
-                path: dir.to_owned(),
+                path: self.dir.clone(),
                 field: difference.field,
                 stored: difference.stored,
                 asked: difference.asked,
@@ -110,7 +122,7 @@ impl Cache {
         } = json::from_bytes(&bytes, &path)?;
         Ok(Some(Self {
             dir: dir.to_owned(),
-            identity,
+            identity: Arc::new(identity),
             tokenizer_files,
             corpus: OnceLock::new(),
         }))
@@ -140,7 +152,7 @@ impl Cache {
         commit_bytes(&dir.join(IDENTITY), &json::to_bytes(&file))?;
         Ok(Self {
             dir: dir.to_owned(),
-            identity: file.identity,
+            identity: Arc::new(file.identity),
             tokenizer_files: file.tokenizer_files,
             corpus: OnceLock::new(),
         })
@@ -225,6 +237,23 @@ impl Cache {
             .ok_or_else(|| CacheError::NotPrepared { path: self.dir.clone() })
     }
 
+    /// The index of the sample with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::UnknownSample`] where there is none, beside the errors of [`require_corpus`](Self::require_corpus).
+    pub fn find_sample(&self, id: &str) -> Result<u32, CacheError> {
+        let corpus = self.require_corpus()?;
+        let found = corpus.samples().iter().position(|sample| sample.id == id);
+        found
+            .map(|index| index as u32)
+            .ok_or_else(|| CacheError::UnknownSample {
+                path: self.dir.clone(),
+                id: id.to_owned(),
+                first: corpus.samples().first().map(|sample| sample.id.clone()),
+            })
+    }
+
     /// What was stored beside the corpus, or `None` where there is none yet.
     ///
     /// # Errors
@@ -241,7 +270,47 @@ impl Cache {
     /// [`CacheError::NotPrepared`] where there is no corpus; [`CacheError::Io`] where the file system refuses.
     pub fn layer(&self, layer: &Layer) -> Result<LayerDir, CacheError> {
         let corpus = self.require_corpus()?;
-        LayerDir::create_or_open(&self.dir.join(LAYERS), *layer, corpus, self.identity.fingerprint())
+        let identity = Arc::clone(&self.identity);
+        LayerDir::create_or_open(&self.dir.join(LAYERS), layer.clone(), corpus, identity)
+    }
+
+    /// The layer that has to be captured for the cache to hold `asked`, made where there is none yet; `None` where complete
+    /// layers cover it already.
+    ///
+    /// It holds only what complete layers do not. Processes that ask at the same time get the same answer.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::UnfinishedLayer`] where another layer that would hold part of it was begun and not finished, and those
+    /// of [`layer`](Self::layer).
+    pub fn layer_to_capture(&self, asked: &Coverage) -> Result<Option<LayerDir>, CacheError> {
+        let _lock = lock(&self.dir)?;
+        let (mut complete, mut begun) = (Vec::new(), Vec::new());
+        for dir in self.layers()? {
+            let missing = dir.missing_units()?;
+            if missing.is_empty() {
+                complete.push(dir);
+            } else {
+                begun.push((dir, missing));
+            }
+        }
+        let Some(layer) = remainder(asked, &complete.iter().map(LayerDir::layer).collect::<Vec<_>>()) else {
+            return Ok(None);
+        };
+        let overlaps = |other: &Layer| {
+            layer.bands().iter().any(|band| {
+                let other = other.band(band.section);
+                other.is_some_and(|other| other.above < Some(band.up_to) && band.above < Some(other.up_to))
+            })
+        };
+        let in_the_way = |(dir, _): &&(LayerDir, _)| *dir.layer() != layer && overlaps(dir.layer());
+        match begun.iter().find(in_the_way) {
+            Some((dir, missing)) => Err(CacheError::UnfinishedLayer {
+                asked: *asked,
+                unfinished: Box::new(incomplete(dir, missing)),
+            }),
+            None => self.layer(&layer).map(Some),
+        }
     }
 
     /// The layers that were begun, ordered by the names of their folders.
@@ -263,10 +332,9 @@ impl Cache {
             .map_err(CacheError::io("list", &path))?;
         folders.retain(|folder| folder.is_dir());
         folders.sort();
-        let fingerprint = self.identity.fingerprint();
         folders
             .iter()
-            .filter_map(|folder| LayerDir::open(folder, &corpus, &fingerprint).transpose())
+            .filter_map(|folder| LayerDir::open(folder, &corpus, &self.identity).transpose())
             .collect()
     }
 }
@@ -344,7 +412,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
         let mut other = synthetic::identity();
-        other.top_k = 128;
+        other.entries.top_k = 128;
         let error = Cache::create_or_open(folder.path(), &other, &[]).unwrap_err();
         let text = error.to_string();
         assert!(
@@ -384,10 +452,10 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert!(matches!(Cache::open(folder.path()), Err(CacheError::BadJson { .. })));
-        fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        fs::write(&path, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
         assert!(matches!(
             Cache::open(folder.path()),
-            Err(CacheError::UnsupportedVersion { found: 2, .. })
+            Err(CacheError::UnsupportedVersion { found: 3, .. })
         ));
     }
 
@@ -425,7 +493,7 @@ mod tests {
         ));
         assert!(empty.corpus().unwrap().is_none());
         assert!(matches!(
-            empty.layer(&synthetic::layer("1", SectionSet::ALL)),
+            empty.layer(&synthetic::coverage("1", SectionSet::ALL).into()),
             Err(CacheError::NotPrepared { .. })
         ));
     }

@@ -7,13 +7,13 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
 
-use crate::CacheError;
+use crate::{CacheError, faults};
 
 /// A file that is being written and not yet visible under its name.
 ///
@@ -34,6 +34,7 @@ impl PendingFile {
     /// Where the folder does not exist or cannot be written to.
     pub fn create(target: &Path) -> Result<Self, CacheError> {
         remove_stale_temporaries(target);
+        faults::step().map_err(CacheError::io("create", target))?;
         let temporary = create_temporary(target).map_err(CacheError::io("create", target))?;
         Ok(Self {
             temporary,
@@ -58,26 +59,60 @@ impl PendingFile {
     /// Where syncing or renaming fails: the name then shows what it showed before. The last step, syncing the folder,
     /// may fail after the rename: the file is then visible and whole, but a power cut may undo the rename.
     pub fn commit(self) -> Result<(), CacheError> {
+        self.sync()?;
         let Self { temporary, target } = self;
-        temporary
-            .as_file()
-            .sync_all()
-            .map_err(CacheError::io("sync", &target))?;
         // The lock goes with the file handle, so it is held until the file has its final name.
         let (_file, path) = temporary.into_parts();
-        path.persist(&target)
-            .map_err(|error| CacheError::io("commit", &target)(error.error))?;
+        let failed = || CacheError::io("commit", &target);
+        faults::step().map_err(failed())?;
+        path.persist(&target).map_err(|error| failed()(error.error))?;
         sync_folder(&target).map_err(CacheError::io("sync the folder of", &target))
+    }
+
+    /// Like [`commit`](Self::commit), but leaves a file of that name as it is and hands itself back then.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub(crate) fn commit_new(self) -> Result<Option<Self>, CacheError> {
+        self.sync()?;
+        let Self { temporary, target } = self;
+        let (file, path) = temporary.into_parts();
+        let failed = || CacheError::io("commit", &target);
+        faults::step().map_err(failed())?;
+        match path.persist_noclobber(&target) {
+            Ok(()) => {}
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                let temporary = NamedTempFile::from_parts(file, error.path);
+                return Ok(Some(Self { temporary, target }));
+            }
+            Err(error) => return Err(failed()(error.error)),
+        }
+        sync_folder(&target).map_err(CacheError::io("sync the folder of", &target))?;
+        Ok(None)
+    }
+
+    fn sync(&self) -> Result<(), CacheError> {
+        let failed = || CacheError::io("sync", &self.target);
+        faults::step().map_err(failed())?;
+        self.temporary.as_file().sync_all().map_err(failed())
     }
 }
 
 impl Write for PendingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        faults::step()?;
         self.file_mut().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file_mut().flush()
+    }
+}
+
+impl Seek for PendingFile {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.file_mut().seek(place)
     }
 }
 
@@ -99,9 +134,9 @@ impl Write for PendingFile {
 /// # Ok(())
 /// # }
 /// ```
-pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> Result<T, CacheError> {
+pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, CacheError> {
     let mut pending = PendingFile::create(path)?;
-    let result = write(pending.file_mut()).map_err(CacheError::io("write", path))?;
+    let result = write(&mut pending).map_err(CacheError::io("write", path))?;
     pending.commit()?;
     Ok(result)
 }
@@ -123,6 +158,7 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), CacheError> {
     if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
         create_folder(above)?;
     }
+    faults::step().map_err(CacheError::io("create the folder", path))?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         created => created
@@ -191,6 +227,7 @@ fn remove_stale_temporaries(target: &Path) {
 /// Makes a change of names in the folder of `target` durable.
 #[cfg(unix)]
 fn sync_folder(target: &Path) -> io::Result<()> {
+    faults::step()?;
     File::open(parent(target))?.sync_all()
 }
 

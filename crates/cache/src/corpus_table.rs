@@ -25,7 +25,8 @@ use crate::{
     commit::{PendingFile, commit_bytes},
     corpus::{PreparedCorpus, WorkUnit},
     hashing::{HashingWriter, Region},
-    json, mapping, parquet_files,
+    json, mapping,
+    parquet_files::{self, Finished},
 };
 
 const TABLE: &str = "samples.parquet";
@@ -82,9 +83,11 @@ pub(crate) fn write(folder: &Path, corpus: &PreparedCorpus) -> Result<(), CacheE
             }
         }
     }
-    let mut output = writer.into_inner().map_err(failed())?;
-    let (bytes, hash) = output.end_region();
-    output.into_inner().commit()?;
+    let Finished {
+        file,
+        last_region: (bytes, hash),
+    } = parquet_files::finish(writer).map_err(failed())?;
+    file.commit()?;
     let prepared = Prepared {
         format: FORMAT_VERSION,
         table: Region {

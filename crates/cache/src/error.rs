@@ -2,9 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use leadspan_distribution::DistributionError;
+use leadspan_distribution::codec::CodecError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use parquet::errors::ParquetError;
+
+use crate::Coverage;
 
 /// Why a cache could not be made, read, extended or exported.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +92,7 @@ pub enum CacheError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Which part of it: `index and footer`, `row group 3`, `contents`.
+        /// Which part of it: `index and footer`, `head of row group 3`, `block 17`, `contents`.
         part: String,
     },
     /// The shard is sound but belongs to another cache, corpus, layer or unit.
@@ -113,14 +115,14 @@ pub enum CacheError {
         /// In what way.
         problem: String,
     },
-    /// Rows of a shard are no distributions.
-    #[error("`{path}` holds rows that are no distributions")]
+    /// Blocks of a shard do not decode.
+    #[error("`{path}` holds blocks that are no distributions")]
     NotDistributions {
         /// The shard.
         path: PathBuf,
         /// Why not.
         #[source]
-        source: DistributionError,
+        source: CodecError,
     },
     /// The Parquet library failed on a file whose bytes are as they were written.
     #[error("could not {action} the Parquet file `{path}`")]
@@ -160,7 +162,7 @@ pub enum CacheError {
         path: PathBuf,
         /// The sections asked for.
         asked: SectionSet,
-        /// What each layer holds, such as `chain_of_thought` or `answer`.
+        /// What the layers hold, such as `chain_of_thought+answer`.
         captured: String,
     },
     /// Precomputing has not finished.
@@ -174,6 +176,25 @@ pub enum CacheError {
         units: usize,
         /// The first unit without a shard.
         first: String,
+    },
+    /// Part of what is to be captured was begun in a layer of its own and not finished.
+    #[error("{asked} cannot be added before a layer that was begun is finished")]
+    UnfinishedLayer {
+        /// What is to be captured.
+        asked: Coverage,
+        /// The layer that is in the way.
+        #[source]
+        unfinished: Box<CacheError>,
+    },
+    /// No sample of the corpus has this id.
+    #[error("the cache `{path}` has no sample `{id}`")]
+    UnknownSample {
+        /// The cache.
+        path: PathBuf,
+        /// The id asked for.
+        id: String,
+        /// The id of its first sample.
+        first: Option<String>,
     },
     /// A sample that the corpus does not have was asked for.
     #[error("there is no sample {index}: the corpus has {samples}")]
@@ -304,6 +325,18 @@ impl CacheError {
             Self::IncompleteLayer { .. } => {
                 Some("run `leadspan precompute` again: it does only what is missing".to_owned())
             }
+            Self::UnknownSample { first: Some(first), .. } => Some(format!(
+                "ids look like `{first}`: a row's `id`, or its file and line; `leadspan cache export` lists them all"
+            )),
+            Self::UnfinishedLayer { unfinished, .. } => {
+                let folder = match &**unfinished {
+                    Self::IncompleteLayer { path, .. } => path.display().to_string(),
+                    _ => "its folder".to_owned(),
+                };
+                Some(format!(
+                    "run `leadspan precompute` with the proportion and sections it was begun with, or delete `{folder}`"
+                ))
+            }
             _ => None,
         }
     }
@@ -312,7 +345,10 @@ impl CacheError {
 fn identity_hint(field: &str, stored: &str) -> String {
     let elsewhere = "point `cache.dir` at a new folder";
     match field {
-        "top_k" => format!("set `cache.top_k = {stored}` to use this cache, or {elsewhere}"),
+        "top_k" | "top_p" | "tail_samples" | "temperatures" => {
+            format!("set `cache.{field} = {stored}` to use this cache, or {elsewhere}")
+        }
+        "precision" => format!("set `cache.precision = \"{stored}\"` to use this cache, or {elsewhere}"),
         "teacher.dtype" => format!("set `teacher.dtype = \"{stored}\"` to use this cache, or {elsewhere}"),
         "codec" => elsewhere.to_owned(),
         _ if field.starts_with("teacher.") => format!("use the teacher that made this cache, or {elsewhere}"),
@@ -330,7 +366,7 @@ fn damage_hint(path: &std::path::Path) -> String {
         .is_some_and(|folder| folder.ends_with("layers"));
     if in_a_layer {
         format!(
-            "delete `{}` and run `leadspan precompute` again: it redoes only that work unit",
+            "run `leadspan cache verify --repair` to drop `{}`, then `leadspan precompute`: it redoes only that work unit",
             path.display()
         )
     } else {

@@ -5,7 +5,8 @@
 use std::{path::Path, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array},
+    array::{ArrayRef, Float32Array, ListArray, RecordBatch, StringArray, UInt32Array},
+    buffer::{OffsetBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use leadspan_distribution::Distributions;
@@ -16,8 +17,10 @@ use parquet::{
 };
 
 use crate::{
-    Cache, CacheError, Progress, Reader, Span, commit::PendingFile, hashing::HashingWriter, parquet_files,
-    plain::list_columns,
+    Cache, CacheError, Coverage, Missing, Progress, Reader, Span,
+    commit::PendingFile,
+    hashing::HashingWriter,
+    parquet_files::{self, Finished},
 };
 
 /// Decoded bytes that are gathered before they are handed to the Parquet writer.
@@ -52,7 +55,10 @@ pub fn export(
     let largest = Reader::open_largest(cache)?;
     let reader = match proportion {
         None => largest,
-        Some(proportion) => Reader::open(cache, proportion, largest.layer().sections)?,
+        Some(proportion) => {
+            let sections = largest.coverage().sections;
+            Reader::open(cache, Coverage { proportion, sections }, Missing::Refused)?
+        }
     };
     let failed = || CacheError::parquet("write", out);
     let options = ArrowWriterOptions::new()
@@ -82,9 +88,11 @@ pub fn export(
         });
     }
     writer.write(&rows.into_batch()).map_err(failed())?;
-    let mut output = writer.into_inner().map_err(failed())?;
-    let (bytes, _) = output.end_region();
-    output.into_inner().commit()?;
+    let Finished {
+        file,
+        last_region: (bytes, _),
+    } = parquet_files::finish(writer).map_err(failed())?;
+    file.commit()?;
     Ok(ExportFacts {
         samples: total,
         rows: row_count,
@@ -162,6 +170,25 @@ impl Rows {
     }
 }
 
+/// Token ids and log-probabilities as list columns, one list a position.
+fn list_columns(distributions: &Distributions) -> (ListArray, ListArray) {
+    let offsets: Vec<i32> = distributions.offsets().iter().map(|&offset| offset as i32).collect();
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    let list = |data_type, values: ArrayRef| {
+        ListArray::new(parquet_files::list_item(data_type), offsets.clone(), values, None)
+    };
+    (
+        list(
+            DataType::UInt32,
+            Arc::new(UInt32Array::from(distributions.token_ids().to_vec())),
+        ),
+        list(
+            DataType::Float32,
+            Arc::new(Float32Array::from(distributions.logprobs().to_vec())),
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +216,7 @@ mod tests {
         let captured = synthetic::captured("1.0", SectionSet::ALL);
         let corpus = captured.cache.require_corpus().unwrap();
         for (asked, layer) in [(None, "1.0"), (Some("0.5"), "0.5")] {
-            let layer = synthetic::layer(layer, SectionSet::ALL);
+            let layer = synthetic::coverage(layer, SectionSet::ALL);
             let (facts, batches) = exported(&captured.cache, asked);
             let mut expected = corpus
                 .samples()

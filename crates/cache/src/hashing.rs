@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Passes bytes on to `inner` and hashes them.
 pub(crate) struct HashingWriter<W> {
-    inner: W,
+    /// Absent once it was [taken](Self::take).
+    inner: Option<W>,
     hasher: blake3::Hasher,
     bytes: u64,
 }
@@ -19,16 +20,34 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    /// The region that holds `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.len() as u64,
+            blake3: hash(bytes).to_hex().to_string(),
+        }
+    }
+
     /// Whether `bytes` are those that were hashed.
     pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
-        bytes.len() as u64 == self.bytes && blake3::hash(bytes).to_hex().as_str() == self.blake3
+        bytes.len() as u64 == self.bytes && hash(bytes).to_hex().as_str() == self.blake3
+    }
+}
+
+/// The hash of `bytes`, by all processors where there is enough to share.
+fn hash(bytes: &[u8]) -> blake3::Hash {
+    const WORTH_SHARING: usize = 1 << 20;
+    if bytes.len() < WORTH_SHARING {
+        blake3::hash(bytes)
+    } else {
+        blake3::Hasher::new().update_rayon(bytes).finalize()
     }
 }
 
 impl<W> HashingWriter<W> {
     pub(crate) fn new(inner: W) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             hasher: blake3::Hasher::new(),
             bytes: 0,
         }
@@ -42,21 +61,35 @@ impl<W> HashingWriter<W> {
         region
     }
 
-    pub(crate) fn into_inner(self) -> W {
-        self.inner
+    /// What is written to. What is written past this goes unhashed.
+    ///
+    /// # Errors
+    ///
+    /// Where it was taken.
+    pub(crate) fn inner_mut(&mut self) -> io::Result<&mut W> {
+        self.inner.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// What was written to; nothing can be written afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Where it was taken before.
+    pub(crate) fn take(&mut self) -> io::Result<W> {
+        self.inner.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
+        let written = self.inner_mut()?.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.bytes += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        self.inner.as_mut().map_or(Ok(()), W::flush)
     }
 }
 
@@ -69,13 +102,12 @@ mod tests {
         let mut writer = HashingWriter::new(Vec::new());
         writer.write_all(b"first").unwrap();
         let (bytes, hash) = writer.end_region();
-        let region = Region {
-            bytes,
-            blake3: hash.to_hex().to_string(),
-        };
+        let region = Region::of(b"first");
+        assert_eq!((region.bytes, &region.blake3[..]), (bytes, hash.to_hex().as_str()));
         assert!(region.matches(b"first") && !region.matches(b"forst") && !region.matches(b"firstsecond"));
         writer.write_all(b"second").unwrap();
         assert_eq!(writer.end_region(), (6, blake3::hash(b"second")));
-        assert_eq!(writer.into_inner(), b"firstsecond");
+        assert_eq!(writer.take().unwrap(), b"firstsecond");
+        assert!(writer.write(b"third").is_err() && writer.take().is_err());
     }
 }

@@ -1,10 +1,11 @@
 //! The identity of a cache: what must agree for stored distributions to mean the same.
 
+use leadspan_distribution::{EntrySettings, codec::Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The version of the shard encoding, part of the identity.
-pub const CODEC_VERSION: u32 = 1;
+pub const CODEC_VERSION: u32 = 2;
 
 /// What must agree for stored distributions to mean the same.
 ///
@@ -20,10 +21,10 @@ pub struct Identity {
     pub chat_template: String,
     /// The rule by which sections are found, as the corpus crate states it.
     pub sections: Value,
-    /// How many entries are stored for a position.
-    pub top_k: u32,
-    /// The temperatures other than 1 for which a tail term is stored.
-    pub temperatures: Vec<f32>,
+    /// What is stored of a position.
+    pub entries: EntrySettings,
+    /// How exactly it is stored.
+    pub precision: Precision,
     /// The version of the encoding: [`CODEC_VERSION`].
     pub codec: u32,
 }
@@ -90,6 +91,12 @@ impl Identity {
         let value = serde_json::to_value(self).expect("strings, numbers and JSON values always serialize");
         let mut leaves = Vec::new();
         collect_leaves(&value, String::new(), &mut leaves);
+        // The user knows them as keys of the `[cache]` table.
+        for (name, _) in &mut leaves {
+            if let Some(key) = name.strip_prefix("entries.") {
+                *name = key.to_owned();
+            }
+        }
         leaves
     }
 }
@@ -120,7 +127,7 @@ mod tests {
     #[test]
     fn every_part_of_the_identity_is_compared_and_named() {
         type Change = fn(&mut Identity);
-        let changes: [(&str, &str, Change); 10] = [
+        let changes: [(&str, &str, Change); 13] = [
             ("teacher.config_blake3", "other", |i| {
                 "other".clone_into(&mut i.teacher.config_blake3);
             }),
@@ -136,8 +143,11 @@ mod tests {
             ("sections.new_rule", "true", |i| {
                 i.sections["new_rule"] = json!(true);
             }),
-            ("top_k", "128", |i| i.top_k = 128),
-            ("temperatures", "[2.0]", |i| i.temperatures = vec![2.0]),
+            ("top_k", "128", |i| i.entries.top_k = 128),
+            ("top_p", "0.5", |i| i.entries.top_p = Some(0.5)),
+            ("tail_samples", "50", |i| i.entries.tail_samples = 50),
+            ("temperatures", "[3.0]", |i| i.entries.temperatures = vec![3.0]),
+            ("precision", "fine", |i| i.precision = Precision::Fine),
             ("codec", "9", |i| i.codec = 9),
         ];
         let stored = identity();
@@ -167,7 +177,7 @@ mod tests {
     #[test]
     fn an_identity_survives_its_file_form() {
         let mut stored = identity();
-        stored.temperatures = vec![0.7, 2.0, 1.1];
+        stored.entries.temperatures = vec![0.7, 2.0, 1.1];
         let read: Identity = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
         assert_eq!(read, stored);
         assert_eq!(read.fingerprint(), stored.fingerprint());

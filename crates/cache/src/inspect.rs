@@ -1,11 +1,15 @@
 //! What a cache holds, in numbers.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 use serde::Serialize;
 
-use crate::{Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, shard::Shard};
+use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, Receipt, layer::reach};
 
 /// What a cache holds.
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +22,8 @@ pub struct Inspection {
     pub identity: Identity,
     /// The prepared corpus, if there is one.
     pub corpus: Option<CorpusInspection>,
+    /// For each section, the largest proportion of training samples that complete layers serve together.
+    pub serves: BTreeMap<&'static str, LeadSpanProportion>,
     /// Its layers, by the names of their folders.
     pub layers: Vec<LayerInspection>,
 }
@@ -40,39 +46,54 @@ pub struct CorpusInspection {
 /// One layer in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerInspection {
-    /// The largest proportion of training samples it serves.
-    pub proportion: LeadSpanProportion,
-    /// The sections it serves.
-    pub sections: SectionSet,
+    /// The name of its folder.
+    pub name: String,
+    /// Which part of which sections it holds.
+    pub bands: Vec<Band>,
     /// How many work units there are.
     pub units: u64,
-    /// How many of them have a sound shard.
+    /// How many of them are committed.
     pub units_committed: u64,
     /// Whether that is all of them.
     pub complete: bool,
-    /// The files' sizes, headers and footers included.
-    pub shard_bytes: u64,
+    /// Samples of the committed units that have positions here.
+    pub samples: u64,
     /// Stored positions.
     pub positions: u64,
     /// Stored entries of all positions.
     pub entries: u64,
-    /// Everything in the files, for each stored position; absent where there is none.
+    /// The shards' sizes, headers and footers included; receipts are not.
+    pub shard_bytes: u64,
+    /// Everything in the shards, for each stored position; absent where there is none.
     pub bytes_per_position: Option<f64>,
     /// Entries for each stored position; absent where there is none.
     pub entries_per_position: Option<f64>,
-    /// Shards that are there but cannot be used, and why.
+    /// Mean probability that a position's entries retain; absent where there is no position.
+    pub mean_retained_mass: Option<f64>,
+    /// The kinds of devices that computed the shards.
+    pub device_classes: BTreeSet<String>,
+    /// Units that look committed but cannot be used, and why.
     pub unusable: Vec<String>,
 }
 
 impl Cache {
-    /// Counts what the cache holds, reading seals and footers but no rows.
+    /// Counts what the cache holds, reading receipts but no shard.
     ///
     /// # Errors
     ///
-    /// Where the corpus or the description of a layer is damaged. Damaged shards are listed instead.
+    /// Where the corpus or the description of a layer is damaged. Damaged receipts are listed instead, as are shards of
+    /// another size than their receipts say; more than that is [`verify`](crate::verify)'s to find.
     pub fn inspect(&self) -> Result<Inspection, CacheError> {
         let corpus = self.corpus()?;
         let layers = if corpus.is_some() { self.layers()? } else { Vec::new() };
+        let inspections: Vec<LayerInspection> = layers.iter().map(inspect_layer).collect::<Result<_, _>>()?;
+        let complete = layers
+            .iter()
+            .zip(&inspections)
+            .filter(|(_, inspection)| inspection.complete)
+            .map(|(dir, _)| dir.layer());
+        let served = |section| Some((section, reach(complete.clone(), section)?));
+        let serves = SectionSet::ALL.iter().filter_map(served);
         Ok(Inspection {
             dir: self.dir().to_owned(),
             format: FORMAT_VERSION,
@@ -84,41 +105,66 @@ impl Cache {
                 units: corpus.units().len() as u64,
                 samples_per_shard: corpus.samples_per_shard().get(),
             }),
-            layers: layers.iter().map(inspect_layer).collect(),
+            serves: serves
+                .map(|(section, proportion)| (section.as_str(), proportion))
+                .collect(),
+            layers: inspections,
         })
     }
 }
 
-fn inspect_layer(layer: &LayerDir) -> LayerInspection {
+fn inspect_layer(dir: &LayerDir) -> Result<LayerInspection, CacheError> {
+    let corpus = dir.corpus();
     let mut inspection = LayerInspection {
-        proportion: layer.layer().proportion,
-        sections: layer.layer().sections,
-        units: layer.corpus().units().len() as u64,
+        name: dir.layer().folder_name(),
+        bands: dir.layer().bands().to_vec(),
+        units: corpus.units().len() as u64,
         units_committed: 0,
         complete: false,
-        shard_bytes: 0,
+        samples: 0,
         positions: 0,
         entries: 0,
+        shard_bytes: 0,
         bytes_per_position: None,
         entries_per_position: None,
+        mean_retained_mass: None,
+        device_classes: BTreeSet::new(),
         unusable: Vec::new(),
     };
-    for unit in layer.corpus().units().iter().filter(|unit| layer.is_committed(unit)) {
-        match Shard::open_in(layer, unit) {
-            Ok(shard) => {
+    let missing = dir.missing_units()?;
+    let mut retained_mass = 0.0;
+    for unit in corpus.units().iter().filter(|unit| !missing.contains(unit)) {
+        let receipt = Receipt::read(dir, unit).and_then(|receipt| {
+            let path = dir.shard_path(unit);
+            let found = fs::metadata(&path).map_err(CacheError::io("open", &path))?.len();
+            let expected = receipt.shard_bytes();
+            if found == expected {
+                Ok(receipt)
+            } else {
+                Err(CacheError::WrongSize { path, found, expected })
+            }
+        });
+        match receipt {
+            Ok(receipt) => {
+                let samples = &corpus.samples()[unit.samples.clone()];
+                let held = samples.iter().filter(|sample| dir.layer().position_count(sample) > 0);
                 inspection.units_committed += 1;
-                inspection.shard_bytes += shard.file_bytes();
-                inspection.positions += shard.footer().positions;
-                inspection.entries += shard.footer().entries;
+                inspection.samples += held.count() as u64;
+                inspection.shard_bytes += receipt.shard_bytes();
+                inspection.positions += receipt.positions;
+                inspection.entries += receipt.entries;
+                retained_mass += receipt.retained_mass;
+                inspection.device_classes.extend(receipt.device_class);
             }
             Err(error) => inspection.unusable.push(error.to_string()),
         }
     }
-    let per_position = |amount: u64| (inspection.positions > 0).then(|| amount as f64 / inspection.positions as f64);
-    inspection.bytes_per_position = per_position(inspection.shard_bytes);
-    inspection.entries_per_position = per_position(inspection.entries);
+    let per_position = |amount: f64| (inspection.positions > 0).then(|| amount / inspection.positions as f64);
+    inspection.bytes_per_position = per_position(inspection.shard_bytes as f64);
+    inspection.entries_per_position = per_position(inspection.entries as f64);
+    inspection.mean_retained_mass = per_position(retained_mass);
     inspection.complete = inspection.units_committed == inspection.units;
-    inspection
+    Ok(inspection)
 }
 
 #[cfg(test)]
@@ -167,7 +213,7 @@ mod tests {
         fs::write(layer.shard_path(&units[1]), b"not a shard").unwrap();
         let half = &captured.cache.inspect().unwrap().layers[0];
         assert_eq!((half.units_committed, half.units, half.complete), (2, 4, false));
-        assert_eq!(half.unusable.len(), 1);
+        assert_eq!(half.unusable.len(), 1, "{:?}", half.unusable);
         assert!(half.unusable[0].contains("train-000001.parquet"), "{:?}", half.unusable);
     }
 

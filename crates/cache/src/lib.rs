@@ -64,12 +64,13 @@
 //! # Reading
 //!
 //! ```no_run
-//! use leadspan_cache::{Cache, Reader};
+//! use leadspan_cache::{Cache, Coverage, Missing, Reader};
 //! use leadspan_sequence::SectionSet;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let cache = Cache::open("cache".as_ref())?;
-//! let reader = Reader::open(&cache, "0.5".parse()?, SectionSet::ALL)?;
+//! let asked = Coverage { proportion: "0.5".parse()?, sections: SectionSet::ALL };
+//! let reader = Reader::open(&cache, asked, Missing::Refused)?;
 //! for index in 0..reader.corpus().samples().len() as u32 {
 //!     let span = reader.span(index)?;
 //!     assert_eq!(span.positions.len(), span.distributions.len());
@@ -80,21 +81,25 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod blocks;
 mod cache;
 mod commit;
 mod corpus;
 mod corpus_table;
+mod coverage;
 mod error;
 mod export;
+mod faults;
 mod hashing;
 mod identity;
 mod inspect;
 mod json;
 mod layer;
+mod layer_dir;
 mod mapping;
 mod parquet_files;
-mod plain;
 mod reader;
+mod receipt;
 mod seal;
 mod shard;
 mod shard_writer;
@@ -103,6 +108,8 @@ mod verify;
 #[cfg(test)]
 mod corruption;
 #[cfg(test)]
+mod interruption;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod synthetic;
@@ -110,17 +117,20 @@ mod synthetic;
 pub use cache::{Cache, LockGuard};
 pub use commit::{PendingFile, commit_bytes, commit_file};
 pub use corpus::{PreparedCorpus, WorkUnit};
+pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
-pub use layer::{Layer, LayerDir};
-pub use reader::{Reader, Span};
-pub use shard_writer::{ShardFacts, ShardWriter};
-pub use verify::{Verification, verify};
+pub use layer::{Band, Layer, NotALayer};
+pub use layer_dir::LayerDir;
+pub use reader::{BytesRead, Missing, Reader, Span};
+pub use receipt::Receipt;
+pub use shard_writer::{ShardWriter, adopt};
+pub use verify::{Problem, Verification, repair, verify};
 
 /// The version of everything on disk that this program reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// How far a long operation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use parquet::{
+    arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
+    errors::ParquetError,
     file::properties::{WriterProperties, WriterPropertiesBuilder},
 };
+
+use crate::{commit::PendingFile, hashing::HashingWriter};
 
 /// About how many bytes a row group may reach before it is written out: what a writer holds in memory.
 pub(crate) const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -21,6 +25,26 @@ pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
         .set_dictionary_enabled(false)
         .set_max_row_group_row_count(None)
+}
+
+/// A Parquet file that is written to its last byte, but not committed.
+pub(crate) struct Finished {
+    pub(crate) file: PendingFile,
+    /// Size and hash of what came after the last region that was ended.
+    pub(crate) last_region: (u64, blake3::Hash),
+}
+
+/// Writes the footer. Unlike the library's `into_inner`, this keeps the kind of an error that the file system gives.
+///
+/// # Errors
+///
+/// Where the file system refuses.
+pub(crate) fn finish(mut writer: ArrowWriter<HashingWriter<PendingFile>>) -> Result<Finished, ParquetError> {
+    writer.finish()?;
+    let output = writer.inner_mut();
+    let last_region = output.end_region();
+    let file = output.take()?;
+    Ok(Finished { file, last_region })
 }
 
 /// The field of a list's values, named as the Parquet format names it.

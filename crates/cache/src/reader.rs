@@ -1,23 +1,53 @@
-//! Reading samples with their distributions, at any proportion and section set that a layer covers.
+//! Reading samples with their distributions, at any proportion and section set that the layers cover together.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use leadspan_distribution::Distributions;
-use leadspan_sequence::{LeadSpanProportion, Sample, SectionSet, supervised_position_count};
+use leadspan_sequence::{Sample, SectionSet};
 
-use crate::{Cache, CacheError, Layer, LayerDir, PreparedCorpus, shard::Shard};
+use crate::{
+    Cache, CacheError, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit,
+    blocks::{block_count, block_positions},
+    layer::{division, reach},
+    shard::{Head, Shard},
+};
 
-/// A cache opened for reading: every shard of one layer, mapped into memory once.
+/// Heads of row groups that are kept: at about a quarter of a megabyte each.
+const KEPT_HEADS: usize = 128;
+
+/// A cache opened for reading: the layers that hold what is asked for, whose shards are mapped as they are first needed.
 ///
 /// It is `Send + Sync`: several threads may read samples at the same time.
 #[derive(Debug)]
 pub struct Reader {
-    layer: LayerDir,
-    asked: Layer,
+    corpus: PreparedCorpus,
+    asked: Coverage,
+    parts: Vec<Part>,
+    /// By work unit: whether all parts have its shard.
+    present: Vec<bool>,
+    heads: Mutex<Vec<(HeadKey, Arc<Head>)>>,
+    head_bytes_read: AtomicU64,
+    block_bytes_read: AtomicU64,
+}
+
+/// Part, work unit and row group of a head.
+type HeadKey = (usize, usize, usize);
+
+/// What is read from one layer.
+#[derive(Debug)]
+struct Part {
+    dir: LayerDir,
+    wanted: Layer,
     /// One a work unit.
-    shards: Vec<Shard>,
-    /// The first row of each sample in its shard.
-    first_rows: Vec<u32>,
+    shards: Vec<OnceLock<Shard>>,
+    /// The number of each sample's first block in its shard.
+    first_blocks: Vec<u32>,
 }
 
 /// What is read of one sample.
@@ -31,84 +61,114 @@ pub struct Span {
     pub distributions: Distributions,
 }
 
+/// How much of the shards a [`Reader`] has read, footers aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BytesRead {
+    /// Heads of row groups, which all samples of one share; counted again where one had to be read again.
+    pub heads: u64,
+    /// The blocks themselves.
+    pub blocks: u64,
+}
+
+/// Whether work units may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A cache with missing units is refused.
+    Refused,
+    /// Samples of missing units are read as if they had no positions.
+    Allowed,
+}
+
 impl Reader {
-    /// Opens what the cache holds of training samples up to `proportion` (validation samples are whole), with the
-    /// tokens of `sections` as targets.
+    /// Opens what the cache holds of `asked`.
     ///
-    /// Any complete layer that covers this will do; the one with the fewest positions to skip is taken.
+    /// Lists the folders of the layers and opens no shard: those are checked as they are first read.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NothingCaptured`], [`CacheError::SectionsNotCaptured`], [`CacheError::ProportionNotCaptured`] or
-    /// [`CacheError::IncompleteLayer`] where no such layer is there, and the errors of damaged or foreign shards. Seals
-    /// and footers of all shards are checked here; row groups when they are first read.
-    pub fn open(cache: &Cache, proportion: LeadSpanProportion, sections: SectionSet) -> Result<Self, CacheError> {
-        let asked = Layer { proportion, sections };
-        let layer = choose_layer(cache, &asked)?;
-        Self::open_layer(layer, asked)
+    /// [`CacheError::NothingCaptured`], [`CacheError::SectionsNotCaptured`] or [`CacheError::ProportionNotCaptured`] where
+    /// the layers do not cover it; [`CacheError::IncompleteLayer`] where units are missing that must not be.
+    pub fn open(cache: &Cache, asked: Coverage, missing: Missing) -> Result<Self, CacheError> {
+        let corpus = cache.require_corpus()?;
+        let Choice { parts, missing_units } = choose(cache, &asked, missing)?;
+        let mut present = vec![true; corpus.units().len()];
+        for unit in missing_units {
+            if let Some(number) = corpus.unit_of(unit.samples.start as u32) {
+                present[number] = false;
+            }
+        }
+        let parts = parts.into_iter().map(|(dir, wanted)| Part::new(dir, wanted)).collect();
+        Ok(Self {
+            corpus,
+            asked,
+            parts,
+            present,
+            heads: Mutex::default(),
+            head_bytes_read: AtomicU64::new(0),
+            block_bytes_read: AtomicU64::new(0),
+        })
     }
 
-    /// Opens the complete layer that holds most: the largest proportion, then the most sections.
+    /// Opens the most that the cache's complete layers hold: the largest proportion, with all sections that reach it.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
     pub fn open_largest(cache: &Cache) -> Result<Self, CacheError> {
-        let layers = cache.layers()?;
-        let size = |dir: &LayerDir| (dir.layer().proportion, dir.layer().sections.iter().count());
-        let complete = layers.iter().filter(|dir| dir.missing_units().is_empty());
-        if let Some(dir) = complete.max_by_key(|dir| size(dir)) {
-            return Self::open_layer(dir.clone(), *dir.layer());
+        let mut complete = Vec::new();
+        for dir in cache.layers()? {
+            if dir.missing_units()?.is_empty() {
+                complete.push(dir);
+            }
         }
-        match layers.iter().min_by_key(|dir| dir.missing_units().len()) {
-            Some(dir) => Err(incomplete(dir)),
+        let reaches: Vec<_> = SectionSet::ALL
+            .iter()
+            .filter_map(|section| Some((section, reach(complete.iter().map(LayerDir::layer), section)?)))
+            .collect();
+        let largest = reaches.iter().map(|&(_, proportion)| proportion).max();
+        let asked = largest.and_then(|proportion| {
+            let reaching = reaches.iter().filter(|(_, reached)| *reached == proportion);
+            let sections = SectionSet::new(reaching.map(|&(section, _)| section))?;
+            Some(Coverage { proportion, sections })
+        });
+        if let Some(asked) = asked {
+            return Self::open(cache, asked, Missing::Refused);
+        }
+        match cache.layers()?.first() {
+            Some(dir) => Err(incomplete(dir, &dir.missing_units()?)),
             None => Err(CacheError::NothingCaptured {
                 path: cache.dir().to_owned(),
             }),
         }
     }
 
-    fn open_layer(layer: LayerDir, asked: Layer) -> Result<Self, CacheError> {
-        let corpus = layer.corpus();
-        let mut shards = Vec::with_capacity(corpus.units().len());
-        let mut first_rows = Vec::with_capacity(corpus.samples().len());
-        for unit in corpus.units() {
-            let shard = Shard::open_in(&layer, unit)?;
-            let mut rows = 0;
-            for sample in &corpus.samples()[unit.samples.clone()] {
-                first_rows.push(rows as u32);
-                rows += layer.layer().position_count(sample);
-            }
-            if shard.footer().positions != rows as u64 {
-                let problem = format!("it has {} positions where {rows} belong", shard.footer().positions);
-                return Err(CacheError::Inconsistent {
-                    path: shard.path().to_owned(),
-                    problem,
-                });
-            }
-            shards.push(shard);
-        }
-        Ok(Self {
-            layer,
-            asked,
-            shards,
-            first_rows,
-        })
-    }
-
     /// The prepared corpus.
     pub fn corpus(&self) -> &PreparedCorpus {
-        self.layer.corpus()
+        &self.corpus
     }
 
     /// What is read: the proportion and sections asked for.
-    pub fn layer(&self) -> &Layer {
+    pub fn coverage(&self) -> &Coverage {
         &self.asked
     }
 
-    /// What the layer that is read from covers.
-    pub fn stored_layer(&self) -> &Layer {
-        self.layer.layer()
+    /// The layers that are read from.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = &Layer> {
+        self.parts.iter().map(|part| part.dir.layer())
+    }
+
+    /// The work units whose samples are read as if they had no positions, because they have not been captured.
+    pub fn missing_units(&self) -> impl Iterator<Item = &WorkUnit> {
+        let units = self.corpus.units().iter().zip(&self.present);
+        units.filter(|(_, present)| !**present).map(|(unit, _)| unit)
+    }
+
+    /// How much of the shards has been read so far.
+    pub fn bytes_read(&self) -> BytesRead {
+        BytesRead {
+            heads: self.head_bytes_read.load(Ordering::Relaxed),
+            blocks: self.block_bytes_read.load(Ordering::Relaxed),
+        }
     }
 
     /// How many positions [`span`](Self::span) gives for a sample, without reading anything.
@@ -117,121 +177,280 @@ impl Reader {
     ///
     /// [`CacheError::NoSuchSample`].
     pub fn position_count(&self, sample_index: u32) -> Result<usize, CacheError> {
-        Ok(self.asked.position_count(self.sample(sample_index)?))
+        let (sample, unit) = self.sample(sample_index)?;
+        Ok(if self.present[unit] {
+            self.asked.position_count(sample)
+        } else {
+            0
+        })
     }
 
-    /// Reads one sample's kept tokens and the distributions at its supervised positions, and nothing else.
+    /// Reads one sample's kept tokens and the distributions at its supervised positions, and no other block.
     ///
     /// # Errors
     ///
     /// [`CacheError::NoSuchSample`], and [`CacheError::Damaged`] or another error of the shard where its bytes are not
     /// those that were written.
     pub fn span(&self, sample_index: u32) -> Result<Span, CacheError> {
-        let sample = self.sample(sample_index)?;
-        let unit = self
-            .corpus()
-            .unit_of(sample_index)
-            .ok_or_else(|| self.no_such_sample(sample_index))?;
-        let first_row = self.first_rows[sample_index as usize] as usize;
-        let shard = &self.shards[unit];
-        let rows = shard.read(&stored_rows(sample, first_row, self.stored_layer(), &self.asked))?;
-        let positions: Vec<u32> = self.asked.positions(sample).collect();
-        if rows.positions != positions || rows.samples.iter().any(|&stored| stored != sample_index) {
-            let problem = format!("its rows for sample {sample_index} are not that sample's positions");
-            return Err(CacheError::Inconsistent {
-                path: shard.path().to_owned(),
-                problem,
-            });
-        }
+        let (sample, unit) = self.sample(sample_index)?;
         let kept = self.asked.proportion_of(sample.split).kept(sample.tokens.len());
+        let tokens = sample.tokens[..kept].to_vec();
+        let mut pieces = Vec::new();
+        if self.present[unit] {
+            for part in 0..self.parts.len() {
+                let piece = self.read_part(part, unit, sample_index, sample)?;
+                if !piece.0.is_empty() {
+                    pieces.push(piece);
+                }
+            }
+        }
+        let (positions, distributions) = merge(pieces);
         Ok(Span {
-            tokens: sample.tokens[..kept].to_vec(),
+            tokens,
             positions,
-            distributions: rows.distributions,
+            distributions,
         })
     }
 
-    fn sample(&self, index: u32) -> Result<&Sample, CacheError> {
-        self.corpus()
-            .samples()
-            .get(index as usize)
-            .ok_or_else(|| self.no_such_sample(index))
+    /// What one layer holds of a sample.
+    fn read_part(
+        &self,
+        part_index: usize,
+        unit: usize,
+        sample_index: u32,
+        sample: &Sample,
+    ) -> Result<(Vec<u32>, Distributions), CacheError> {
+        let part = &self.parts[part_index];
+        let stored: Vec<u32> = part.dir.layer().positions(sample).collect();
+        let size = block_positions(sample.tokens.len());
+        let first_block = part.first_blocks[sample_index as usize] as usize;
+        let (mut positions, mut distributions) = (Vec::new(), Distributions::new());
+        let mut partial: Option<(usize, Distributions)> = None;
+        for wanted in wanted_ordinals(sample, part.dir.layer(), &part.wanted) {
+            positions.extend_from_slice(&stored[wanted.clone()]);
+            for block in wanted.start / size..wanted.end.div_ceil(size) {
+                let held = block * size..stored.len().min((block + 1) * size);
+                let needed = held.start.max(wanted.start)..held.end.min(wanted.end);
+                let read = |into: &mut Distributions| {
+                    let positions = &stored[held.clone()];
+                    self.read_block(part_index, unit, first_block + block, sample_index, positions, into)
+                };
+                if needed == held {
+                    read(&mut distributions)?;
+                    continue;
+                }
+                if partial.as_ref().is_none_or(|(number, _)| *number != block) {
+                    let mut decoded = Distributions::new();
+                    read(&mut decoded)?;
+                    partial = Some((block, decoded));
+                }
+                let (_, decoded) = partial.as_ref().expect("it was read just now");
+                for at in needed {
+                    distributions.push(decoded.get(at - held.start));
+                }
+            }
+        }
+        Ok((positions, distributions))
     }
 
-    fn no_such_sample(&self, index: u32) -> CacheError {
-        CacheError::NoSuchSample {
-            index,
-            samples: self.corpus().samples().len(),
+    fn read_block(
+        &self,
+        part_index: usize,
+        unit: usize,
+        block: usize,
+        sample: u32,
+        positions: &[u32],
+        into: &mut Distributions,
+    ) -> Result<(), CacheError> {
+        let shard = self.parts[part_index].shard(unit)?;
+        if block >= shard.block_count() {
+            return Err(shard.inconsistent(format!("it ends before the blocks of sample {sample}")));
         }
+        let group = shard.group_of(block);
+        let head = self.head((part_index, unit, group), shard)?;
+        let bytes = shard.read_block(&head, block, sample, positions, into)?;
+        self.block_bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The head of a row group, from memory where it was wanted not long ago.
+    fn head(&self, key: HeadKey, shard: &Shard) -> Result<Arc<Head>, CacheError> {
+        let kept = || self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut kept = kept();
+            if let Some(place) = kept.iter().rposition(|(held, _)| *held == key) {
+                let entry = kept.remove(place);
+                let head = Arc::clone(&entry.1);
+                kept.push(entry);
+                return Ok(head);
+            }
+        }
+        let head = Arc::new(shard.head(key.2)?);
+        self.head_bytes_read.fetch_add(head.bytes as u64, Ordering::Relaxed);
+        let mut kept = kept();
+        if kept.len() >= KEPT_HEADS {
+            kept.remove(0);
+        }
+        kept.push((key, Arc::clone(&head)));
+        Ok(head)
+    }
+
+    fn sample(&self, index: u32) -> Result<(&Sample, usize), CacheError> {
+        let sample = self.corpus.samples().get(index as usize);
+        sample
+            .zip(self.corpus.unit_of(index))
+            .ok_or_else(|| CacheError::NoSuchSample {
+                index,
+                samples: self.corpus.samples().len(),
+            })
     }
 }
 
-/// Which rows of a shard hold the positions of `asked`, given that `stored` covers it and the sample begins at a row.
-///
-/// Rows follow the positions, so a section's asked rows are the first of its stored ones.
-fn stored_rows(sample: &Sample, first_row: usize, stored: &Layer, asked: &Layer) -> Vec<Range<usize>> {
-    let mut row = first_row;
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for section in stored.sections.iter() {
-        let only = SectionSet::new([section]).expect("one section is a set");
-        let count = |layer: &Layer| supervised_position_count(sample.bounds, layer.proportion_of(sample.split), only);
-        let wanted = if asked.sections.contains(section) {
-            row..row + count(asked)
-        } else {
-            row..row
-        };
-        match ranges.last_mut() {
-            Some(last) if last.end == wanted.start => last.end = wanted.end,
-            _ => ranges.push(wanted),
+impl Part {
+    fn new(dir: LayerDir, wanted: Layer) -> Self {
+        let corpus = dir.corpus();
+        let mut first_blocks = Vec::with_capacity(corpus.samples().len());
+        for unit in corpus.units() {
+            let mut blocks = 0;
+            for sample in &corpus.samples()[unit.samples.clone()] {
+                first_blocks.push(blocks as u32);
+                blocks += block_count(sample.tokens.len(), dir.layer().position_count(sample));
+            }
         }
-        row += count(stored);
+        let shards = corpus.units().iter().map(|_| OnceLock::new()).collect();
+        Self {
+            dir,
+            wanted,
+            shards,
+            first_blocks,
+        }
+    }
+
+    /// The shard of a unit, mapped and checked once.
+    fn shard(&self, unit: usize) -> Result<&Shard, CacheError> {
+        let place = &self.shards[unit];
+        if let Some(shard) = place.get() {
+            return Ok(shard);
+        }
+        let shard = Shard::open_in(&self.dir, &self.dir.corpus().units()[unit])?;
+        Ok(place.get_or_init(|| shard))
+    }
+}
+
+/// Which of the positions that `stored` holds of a sample, by their places among them, `wanted` holds too; ascending.
+fn wanted_ordinals(sample: &Sample, stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut before = 0;
+    for band in stored.bands() {
+        let held = band.targets(sample);
+        if let Some(wanted) = wanted.band(band.section).map(|band| band.targets(sample))
+            && !wanted.is_empty()
+        {
+            let start = before + (wanted.start - held.start) as usize;
+            let range = start..start + wanted.len();
+            match ranges.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => ranges.push(range),
+            }
+        }
+        before += held.len();
     }
     ranges
 }
 
-fn choose_layer(cache: &Cache, asked: &Layer) -> Result<LayerDir, CacheError> {
-    let path = || cache.dir().to_owned();
-    let layers = cache.layers()?;
-    let smallest = |dir: &&LayerDir| (dir.layer().proportion, dir.layer().sections.iter().count());
-    let covering = || layers.iter().filter(|dir| dir.layer().covers(asked));
-    if let Some(dir) = covering()
-        .filter(|dir| dir.missing_units().is_empty())
-        .min_by_key(smallest)
+/// Pieces of a sample from several layers, in the order of the positions.
+fn merge(mut pieces: Vec<(Vec<u32>, Distributions)>) -> (Vec<u32>, Distributions) {
+    if pieces.len() < 2 {
+        return pieces.pop().unwrap_or_default();
+    }
+    let mut order: Vec<(u32, usize, usize)> = Vec::new();
+    for (piece, (positions, _)) in pieces.iter().enumerate() {
+        order.extend(
+            positions
+                .iter()
+                .enumerate()
+                .map(|(at, &position)| (position, piece, at)),
+        );
+    }
+    order.sort_unstable();
+    let entries = pieces.iter().map(|(_, piece)| piece.token_ids().len()).sum();
+    let mut distributions = Distributions::with_capacity(order.len(), entries);
+    for &(_, piece, at) in &order {
+        distributions.push(pieces[piece].1.get(at));
+    }
+    (
+        order.into_iter().map(|(position, ..)| position).collect(),
+        distributions,
+    )
+}
+
+/// Where to read from.
+struct Choice {
+    /// Layers, and what to read from each.
+    parts: Vec<(LayerDir, Layer)>,
+    /// The units that are missing from any of them.
+    missing_units: Vec<WorkUnit>,
+}
+
+fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Result<Choice, CacheError> {
+    let dirs = cache.layers()?;
+    let missing_units: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
+    let divided = |usable: Vec<usize>| {
+        let layers: Vec<&Layer> = usable.iter().map(|&index| dirs[index].layer()).collect();
+        let parts = division(asked, &layers)?;
+        let parts = parts.into_iter().map(|(place, wanted)| (usable[place], wanted));
+        Some(parts.collect::<Vec<_>>())
+    };
+    let complete = (0..dirs.len())
+        .filter(|&index| missing_units[index].is_empty())
+        .collect();
+    let begun = (0..dirs.len()).collect();
+    let Some(parts) = divided(complete).or_else(|| divided(begun)) else {
+        return Err(not_covered(cache, asked, &dirs));
+    };
+    let unfinished = || parts.iter().filter(|(index, _)| !missing_units[*index].is_empty());
+    if missing == Missing::Refused
+        && let Some(&(index, _)) = unfinished().next()
     {
-        return Ok(dir.clone());
+        return Err(incomplete(&dirs[index], &missing_units[index]));
     }
-    if let Some(dir) = covering().min_by_key(|dir| dir.missing_units().len()) {
-        return Err(incomplete(dir));
-    }
-    let with_sections = layers
-        .iter()
-        .filter(|dir| dir.layer().sections.is_superset(asked.sections));
-    if let Some(largest) = with_sections.map(|dir| dir.layer().proportion).max() {
-        let Layer {
-            proportion: asked,
-            sections,
-        } = *asked;
-        return Err(CacheError::ProportionNotCaptured {
-            path: path(),
-            asked,
-            largest,
-            sections,
-        });
-    }
-    if layers.is_empty() {
-        return Err(CacheError::NothingCaptured { path: path() });
-    }
-    let mut captured: Vec<String> = layers.iter().map(|dir| format!("`{}`", dir.layer().sections)).collect();
-    captured.dedup();
-    Err(CacheError::SectionsNotCaptured {
-        path: path(),
-        asked: asked.sections,
-        captured: captured.join(" and "),
+    let missing = unfinished().flat_map(|(index, _)| missing_units[*index].iter().cloned());
+    let missing = missing.collect();
+    let parts = parts.into_iter().map(|(index, wanted)| (dirs[index].clone(), wanted));
+    Ok(Choice {
+        parts: parts.collect(),
+        missing_units: missing,
     })
 }
 
-fn incomplete(dir: &LayerDir) -> CacheError {
-    let missing = dir.missing_units();
+/// Why `asked` cannot be read from these layers, even if all of them were complete.
+fn not_covered(cache: &Cache, asked: &Coverage, dirs: &[LayerDir]) -> CacheError {
+    let path = cache.dir().to_owned();
+    if dirs.is_empty() {
+        return CacheError::NothingCaptured { path };
+    }
+    let reached = |section| reach(dirs.iter().map(LayerDir::layer), section);
+    let reaches: Option<Vec<_>> = asked.sections.iter().map(reached).collect();
+    match reaches.and_then(|reaches| reaches.into_iter().min()) {
+        Some(largest) => CacheError::ProportionNotCaptured {
+            path,
+            asked: asked.proportion,
+            largest,
+            sections: asked.sections,
+        },
+        None => CacheError::SectionsNotCaptured {
+            path,
+            asked: asked.sections,
+            captured: SectionSet::new(SectionSet::ALL.iter().filter(|&section| reached(section).is_some()))
+                .map_or_else(
+                    || "nothing without a gap".to_owned(),
+                    |sections| format!("`{sections}`"),
+                ),
+        },
+    }
+}
+
+pub(crate) fn incomplete(dir: &LayerDir, missing: &[WorkUnit]) -> CacheError {
     CacheError::IncompleteLayer {
         path: dir.path().to_owned(),
         missing: missing.len(),
@@ -247,8 +466,8 @@ mod tests {
     use leadspan_sequence::{Section, Split};
     use std::fs;
 
-    fn proportion(text: &str) -> LeadSpanProportion {
-        text.parse().unwrap()
+    fn open(cache: &Cache, proportion: &str, sections: SectionSet) -> Result<Reader, CacheError> {
+        Reader::open(cache, synthetic::coverage(proportion, sections), Missing::Refused)
     }
 
     fn spans(reader: &Reader) -> Vec<Span> {
@@ -262,7 +481,7 @@ mod tests {
         fn shared<T: Send + Sync>() {}
         shared::<Reader>();
         let captured = synthetic::captured("1.0", SectionSet::ALL);
-        let reader = Reader::open(&captured.cache, proportion("0.5"), SectionSet::ALL).unwrap();
+        let reader = open(&captured.cache, "0.5", SectionSet::ALL).unwrap();
         let expected = spans(&reader);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -276,8 +495,8 @@ mod tests {
         let whole = synthetic::captured("1.0", SectionSet::ALL);
         for asked in ["0.5", "0.25", "0.01", "0.99", "1.0"] {
             let made = synthetic::captured(asked, SectionSet::ALL);
-            let read = Reader::open(&whole.cache, proportion(asked), SectionSet::ALL).unwrap();
-            let own = Reader::open(&made.cache, proportion(asked), SectionSet::ALL).unwrap();
+            let read = open(&whole.cache, asked, SectionSet::ALL).unwrap();
+            let own = open(&made.cache, asked, SectionSet::ALL).unwrap();
             assert_eq!(spans(&read), spans(&own), "{asked}");
         }
     }
@@ -291,8 +510,8 @@ mod tests {
                 .filter(|&section| bits & (1 << section as u8) != 0);
             let sections = SectionSet::new(chosen).unwrap();
             let made = synthetic::captured("0.6", sections);
-            let read = Reader::open(&whole.cache, proportion("0.6"), sections).unwrap();
-            let own = Reader::open(&made.cache, proportion("0.6"), sections).unwrap();
+            let read = open(&whole.cache, "0.6", sections).unwrap();
+            let own = open(&made.cache, "0.6", sections).unwrap();
             assert_eq!(spans(&read), spans(&own), "{sections}");
         }
     }
@@ -300,7 +519,7 @@ mod tests {
     #[test]
     fn spans_hold_what_was_pushed() {
         let captured = synthetic::captured("1.0", SectionSet::ALL);
-        let reader = Reader::open(&captured.cache, proportion("0.5"), SectionSet::ALL).unwrap();
+        let reader = open(&captured.cache, "0.5", SectionSet::ALL).unwrap();
         for (index, sample) in reader.corpus().samples().iter().enumerate() {
             let span = reader.span(index as u32).unwrap();
             let kept = if sample.split == Split::Train {
@@ -322,7 +541,7 @@ mod tests {
         let answer = SectionSet::new([Section::Answer]).unwrap();
         let captured = synthetic::captured("0.5", answer);
         let refused = |p: &str, sections| {
-            let error = Reader::open(&captured.cache, proportion(p), sections).unwrap_err();
+            let error = open(&captured.cache, p, sections).unwrap_err();
             assert!(!error.is_unexpected());
             (error.to_string(), error.hint().unwrap())
         };
@@ -347,7 +566,7 @@ mod tests {
         );
         assert!(hint.contains("leadspan precompute"), "{hint}");
         let empty = synthetic::prepared(2, 1, 1);
-        let error = Reader::open(&empty.cache, proportion("1"), answer).unwrap_err();
+        let error = open(&empty.cache, "1", answer).unwrap_err();
         assert!(matches!(error, CacheError::NothingCaptured { .. }));
         assert!(matches!(
             Reader::open_largest(&empty.cache),
@@ -358,14 +577,14 @@ mod tests {
     #[test]
     fn an_incomplete_larger_layer_does_not_hide_a_complete_smaller_one() {
         let captured = synthetic::captured("0.5", SectionSet::ALL);
-        captured.cache.layer(&synthetic::layer("1.0", SectionSet::ALL)).unwrap();
-        let reader = Reader::open(&captured.cache, proportion("0.25"), SectionSet::ALL).unwrap();
-        assert_eq!(reader.stored_layer().proportion, proportion("0.5"));
-        assert_eq!(
-            Reader::open_largest(&captured.cache).unwrap().layer().proportion,
-            proportion("0.5")
-        );
-        let error = Reader::open(&captured.cache, proportion("0.75"), SectionSet::ALL).unwrap_err();
+        let whole = synthetic::coverage("1.0", SectionSet::ALL);
+        captured.cache.layer(&whole.into()).unwrap();
+        let reader = open(&captured.cache, "0.25", SectionSet::ALL).unwrap();
+        let half = Layer::from(synthetic::coverage("0.5", SectionSet::ALL));
+        assert_eq!(reader.layers().collect::<Vec<_>>(), [&half]);
+        let largest = Reader::open_largest(&captured.cache).unwrap();
+        assert_eq!(*largest.coverage(), synthetic::coverage("0.5", SectionSet::ALL));
+        let error = open(&captured.cache, "0.75", SectionSet::ALL).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -377,5 +596,88 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_cache_extended_in_steps_reads_as_one_that_was_captured_at_once() {
+        let sections = |names: &[Section]| SectionSet::new(names.iter().copied()).unwrap();
+        let cot_only = sections(&[Section::ChainOfThought]);
+        let steps = [
+            ("0.25", cot_only),
+            ("0.5", SectionSet::ALL),
+            ("0.75", sections(&[Section::Prompt, Section::Answer])),
+            ("1.0", SectionSet::ALL),
+        ];
+        let extended = synthetic::prepared(11, 3, 4);
+        for (proportion, sections) in steps {
+            let asked = synthetic::coverage(proportion, sections);
+            let layer = extended.cache.layer_to_capture(&asked).unwrap().unwrap();
+            synthetic::capture(&extended.cache, layer.layer());
+            assert!(extended.cache.layer_to_capture(&asked).unwrap().is_none());
+        }
+        assert_eq!(extended.cache.layers().unwrap().len(), 4);
+        assert!(crate::verify(&extended.cache, &mut |_| {}).unwrap().problems.is_empty());
+        let whole = synthetic::captured("1.0", SectionSet::ALL);
+        for sections in [SectionSet::ALL, cot_only, sections(&[Section::Prompt, Section::Answer])] {
+            for asked in ["1.0", "0.9", "0.75", "0.6", "0.5", "0.3", "0.25", "0.01"] {
+                let merged = open(&extended.cache, asked, sections).unwrap();
+                let single = open(&whole.cache, asked, sections).unwrap();
+                assert_eq!(spans(&merged), spans(&single), "{asked} of {sections}");
+            }
+        }
+        assert_eq!(spans(&Reader::open_largest(&extended.cache).unwrap()).len(), 14);
+    }
+
+    #[test]
+    fn nothing_is_added_beside_a_layer_that_was_begun_with_part_of_it() {
+        let prepared = synthetic::prepared(6, 2, 4);
+        let half = synthetic::coverage("0.5", SectionSet::ALL);
+        let begun = prepared.cache.layer_to_capture(&half).unwrap().unwrap();
+        // Asking again gives the same layer; asking for more is refused until it is complete.
+        assert_eq!(
+            prepared.cache.layer_to_capture(&half).unwrap().unwrap().path(),
+            begun.path()
+        );
+        let whole = synthetic::coverage("1.0", SectionSet::ALL);
+        let error = prepared.cache.layer_to_capture(&whole).unwrap_err();
+        assert!(matches!(error, CacheError::UnfinishedLayer { .. }), "{error}");
+        assert!(error.hint().unwrap().contains("0-0.5-prompt"), "{error}");
+        synthetic::capture(&prepared.cache, begun.layer());
+        let rest = prepared.cache.layer_to_capture(&whole).unwrap().unwrap();
+        assert_eq!(rest.layer().folder_name(), "0.5-1.0-prompt+chain_of_thought+answer");
+        // A half-finished extension is invisible to readers of what was there before.
+        assert_eq!(open(&prepared.cache, "0.5", SectionSet::ALL).unwrap().layers().len(), 1);
+        assert!(matches!(
+            open(&prepared.cache, "1.0", SectionSet::ALL),
+            Err(CacheError::IncompleteLayer { .. })
+        ));
+    }
+
+    #[test]
+    fn missing_units_can_be_allowed_and_are_named() {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        let layer = captured.cache.layers().unwrap().remove(0);
+        let unit = layer.corpus().units()[1].clone();
+        fs::remove_file(layer.receipt_path(&unit)).unwrap();
+        assert!(matches!(
+            open(&captured.cache, "0.5", SectionSet::ALL),
+            Err(CacheError::IncompleteLayer { missing: 1, .. })
+        ));
+        let asked = synthetic::coverage("0.5", SectionSet::ALL);
+        let reader = Reader::open(&captured.cache, asked, Missing::Allowed).unwrap();
+        assert_eq!(reader.missing_units().collect::<Vec<_>>(), [&unit]);
+        let all = synthetic::captured("0.5", SectionSet::ALL);
+        let all = open(&all.cache, "0.5", SectionSet::ALL).unwrap();
+        for (index, (some, every)) in spans(&reader).into_iter().zip(spans(&all)).enumerate() {
+            assert_eq!(some.tokens, every.tokens);
+            if unit.samples.contains(&index) {
+                assert_eq!(
+                    (some.positions.len(), reader.position_count(index as u32).unwrap()),
+                    (0, 0)
+                );
+            } else {
+                assert_eq!(some, every);
+            }
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Whatever shape the distributions have, what is read is what was written.
 
-use leadspan_distribution::Distributions;
+use leadspan_distribution::{Distributions, Position};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use proptest::prelude::*;
 
-use crate::{Cache, Reader, ShardWriter, plain, shard::Shard, synthetic};
+use crate::{Cache, Coverage, Missing, Reader, ShardWriter, blocks, shard::Shard, synthetic};
 
 /// A position: how many entries, and a number to make the rest from.
 type Shape = (usize, u32);
@@ -13,17 +13,19 @@ fn distributions(shapes: &[Shape]) -> Distributions {
     let mut distributions = Distributions::new();
     for &(entries, seed) in shapes {
         let ids: Vec<u32> = (0..entries as u32)
-            .map(|entry| seed.wrapping_mul(2_654_435_761).wrapping_add(entry))
+            .map(|entry| seed.wrapping_mul(2_654_435_761) % 1_000_000 + entry)
             .collect();
         let logprobs: Vec<f32> = (0..entries)
-            .map(|entry| -((seed % 7) as f32) - entry as f32 / 16.0)
+            .map(|entry| 0.0 - (seed % 7) as f32 - entry as f32 / 16.0)
             .collect();
-        distributions.push(
-            &ids,
-            &logprobs,
-            -((seed % 30) as f32),
-            f32::from_bits(0xbf00_0000 | seed & 0xffff),
-        );
+        distributions.push(Position {
+            token_ids: &ids,
+            logprobs: &logprobs,
+            tail_logprob: 0.0 - (seed % 30) as f32,
+            target_logprob: f32::from_bits(0xbf00_0000 | seed & 0xffff),
+            temperature_tails: &[1.5],
+            ..Position::default()
+        });
     }
     distributions
 }
@@ -32,8 +34,11 @@ fn distributions(shapes: &[Shape]) -> Distributions {
 fn write(samples: &[Vec<Shape>], samples_per_shard: u32) -> synthetic::Prepared {
     let tokens: Vec<usize> = samples.iter().map(|shapes| shapes.len() + 1).collect();
     let prepared = synthetic::prepared_with_tokens(&tokens, samples_per_shard);
-    let layer = prepared.cache.layer(&synthetic::layer("1", SectionSet::ALL)).unwrap();
-    for unit in layer.missing_units() {
+    let layer = prepared
+        .cache
+        .layer(&synthetic::coverage("1", SectionSet::ALL).into())
+        .unwrap();
+    for unit in layer.missing_units().unwrap() {
         let mut writer = ShardWriter::create(&layer, &unit).unwrap();
         for index in unit.samples.clone() {
             let positions: Vec<u32> = (0..samples[index].len() as u32).collect();
@@ -47,7 +52,8 @@ fn write(samples: &[Vec<Shape>], samples_per_shard: u32) -> synthetic::Prepared 
 }
 
 fn expect(cache: &Cache, samples: &[Vec<Shape>], proportion: LeadSpanProportion) {
-    let reader = Reader::open(cache, proportion, SectionSet::ALL).unwrap();
+    let sections = SectionSet::ALL;
+    let reader = Reader::open(cache, Coverage { proportion, sections }, Missing::Refused).unwrap();
     for (index, shapes) in samples.iter().enumerate() {
         let kept = proportion.kept(shapes.len() + 1) - 1;
         assert_eq!(
@@ -76,16 +82,16 @@ proptest! {
 
 #[test]
 fn samples_that_straddle_pages_and_row_groups_read_back() {
-    // 4,000 positions of 0 to 509 entries: some 8 MB in one sample, with short samples around it.
+    // 12,000 positions of 0 to 509 entries: some 24 MB in one sample, with others around it.
     let shapes = |positions: u32, salt: u32| (0..positions).map(|i| ((i * 37 % 510) as usize, i ^ salt)).collect();
-    let samples: Vec<Vec<Shape>> = vec![shapes(5, 1), shapes(4_000, 2), shapes(0, 3), shapes(700, 4)];
+    let samples: Vec<Vec<Shape>> = vec![shapes(5, 1), shapes(12_000, 2), shapes(0, 3), shapes(9_000, 4)];
     let prepared = write(&samples, 8);
     let layer = prepared.cache.layers().unwrap().remove(0);
     let shard = Shard::open_in(&layer, &layer.corpus().units()[0]).unwrap();
-    let rows = shard.footer().row_groups.iter().map(|group| group.rows);
+    let rows = shard.footer().row_groups.iter().map(|group| group.positions);
     assert!(rows.len() >= 2, "the test means to cross row groups");
     assert!(
-        rows.max().unwrap() as usize * 8 * 255 < 2 * plain::ROW_GROUP_BYTES,
+        rows.max().unwrap() as usize * 8 * 255 < 2 * blocks::ROW_GROUP_BYTES,
         "row groups are bounded"
     );
     for proportion in ["1", "0.5", "0.03"] {

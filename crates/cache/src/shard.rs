@@ -3,22 +3,25 @@
 use std::{
     ops::Range,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
+use leadspan_distribution::{Distributions, EntrySettings, codec};
 use leadspan_sequence::Split;
 use parquet::{
-    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection},
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    },
     file::metadata::PageIndexPolicy,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CacheError, Layer, LayerDir, WorkUnit,
+    blocks::{self, BLOCK_COLUMN, HeadRows},
     hashing::Region,
     mapping,
-    plain::{self, Rows},
     seal::{DATA_START, Seal},
 };
 
@@ -26,13 +29,18 @@ use crate::{
 pub(crate) const FOOTER_KEY: &str = "leadspan";
 
 /// What a shard says about itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Footer {
     pub(crate) placement: Placement,
     /// What kind of device computed it, as the writer was told.
     pub(crate) device_class: Option<String>,
+    /// How the positions are coded, for readers that have nothing but the shard.
+    pub(crate) entries_stored: EntrySettings,
+    pub(crate) precision: codec::Precision,
     pub(crate) positions: u64,
     pub(crate) entries: u64,
+    /// Probability that the entries of all positions retain.
+    pub(crate) retained_mass: f64,
     pub(crate) row_groups: Vec<RowGroup>,
 }
 
@@ -49,10 +57,14 @@ pub(crate) struct Placement {
     pub(crate) rows_blake3: String,
 }
 
-/// One row group: how many rows, and its bytes in the file.
+/// One row group: how many blocks and positions, and its bytes in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowGroup {
-    pub(crate) rows: u64,
+    pub(crate) blocks: u64,
+    pub(crate) positions: u64,
+    /// Everything before the column of blocks, from the start of the row group.
+    pub(crate) head: Region,
+    /// All of it.
     pub(crate) data: Region,
 }
 
@@ -67,7 +79,7 @@ impl Placement {
     pub(crate) fn of(layer: &LayerDir, unit: &WorkUnit) -> Self {
         Self {
             identity: layer.identity_fingerprint().to_owned(),
-            layer: *layer.layer(),
+            layer: layer.layer().clone(),
             split: unit.split,
             unit: unit.number,
             first_sample: unit.samples.start as u64,
@@ -91,22 +103,50 @@ impl Placement {
     }
 }
 
-/// A shard whose seal and footer hold; its row groups are checked when they are first read.
+/// A shard whose seal and footer hold; heads and blocks are checked when they are read.
 #[derive(Debug)]
 pub(crate) struct Shard {
     path: PathBuf,
     bytes: Bytes,
-    metadata: ArrowReaderMetadata,
     footer: Footer,
     groups: Vec<Group>,
 }
 
-/// Where a row group lies, and whether its checksum was compared.
+/// Where a row group lies in the file and among the shard's blocks.
 #[derive(Debug)]
 struct Group {
+    blocks: Range<usize>,
+    head: Range<usize>,
+    data: Range<usize>,
+    pages: Vec<Page>,
+}
+
+/// A page of the column of blocks: its end in the file, and the row group's rows in it.
+#[derive(Debug)]
+struct Page {
+    end: usize,
     rows: Range<usize>,
+}
+
+/// What the blocks of a row group share, and where each of them lies.
+#[derive(Debug)]
+pub(crate) struct Head {
+    model: codec::Model,
+    /// Number of the group's first block in the shard.
+    first_block: usize,
+    blocks: Vec<Block>,
+    /// Bytes that were read for it.
+    pub(crate) bytes: usize,
+}
+
+/// One block, as the head of its row group describes it.
+#[derive(Clone, Debug)]
+struct Block {
+    sample: u32,
+    first_position: u32,
+    positions: u32,
+    crc32: u32,
     bytes: Range<usize>,
-    checked: AtomicBool,
 }
 
 impl Shard {
@@ -118,9 +158,8 @@ impl Shard {
             path: path.to_owned(),
             problem: problem.to_owned(),
         };
-        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(&bytes, options).map_err(CacheError::parquet("read", path))?;
-        if metadata.schema().fields() != plain::schema().fields() {
+        let metadata = metadata(&bytes, path)?;
+        if metadata.schema().fields() != blocks::schema().fields() {
             return Err(inconsistent("its columns are not those of a shard"));
         }
         let file = metadata.metadata().file_metadata();
@@ -136,7 +175,6 @@ impl Shard {
         Ok(Self {
             path: path.to_owned(),
             bytes,
-            metadata,
             footer,
             groups,
         })
@@ -167,120 +205,200 @@ impl Shard {
         &self.footer
     }
 
-    /// The size of the file.
-    pub(crate) fn file_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+    /// The whole file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many blocks the row groups have.
+    pub(crate) fn block_count(&self) -> usize {
+        self.groups.last().map_or(0, |group| group.blocks.end)
+    }
+
+    /// The row group that holds a block.
+    pub(crate) fn group_of(&self, block: usize) -> usize {
+        self.groups.partition_point(|group| group.blocks.end <= block)
     }
 
     /// Compares the checksums of all row groups.
     pub(crate) fn check_all(&self) -> Result<(), CacheError> {
-        (0..self.groups.len()).try_for_each(|group| self.check(group))
-    }
-
-    /// Compares the checksum of one row group, once: the Parquet library sees only bytes that were written by us.
-    fn check(&self, index: usize) -> Result<(), CacheError> {
-        let group = &self.groups[index];
-        // Two threads may both do the work; neither harms the other.
-        if group.checked.load(Ordering::Relaxed) {
-            return Ok(());
+        for (index, (group, stated)) in self.groups.iter().zip(&self.footer.row_groups).enumerate() {
+            if !stated.data.matches(&self.bytes[group.data.clone()]) {
+                return Err(self.damaged(format!("row group {index}")));
+            }
         }
-        if !self.footer.row_groups[index]
-            .data
-            .matches(&self.bytes[group.bytes.clone()])
-        {
-            return Err(CacheError::Damaged {
-                path: self.path.clone(),
-                part: format!("row group {index}"),
-            });
-        }
-        group.checked.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Reads ranges of rows, ascending and apart, without touching the pages of others.
-    ///
-    /// # Panics
-    ///
-    /// Where a range ends beyond the shard's rows, which [`Footer`] counts.
-    pub(crate) fn read(&self, ranges: &[Range<usize>]) -> Result<Rows, CacheError> {
-        let wanted = || ranges.iter().filter(|range| !range.is_empty());
-        let (Some(first), Some(last)) = (wanted().next(), wanted().next_back()) else {
-            return Ok(Rows::default());
-        };
-        let group_of = |row: usize| self.groups.partition_point(|group| group.rows.end <= row);
-        let groups = group_of(first.start)..group_of(last.end - 1) + 1;
-        for index in groups.clone() {
-            let rows = &self.groups[index].rows;
-            if wanted().any(|range| range.start < rows.end && rows.start < range.end) {
-                self.check(index)?;
-            }
+    /// Reads the head of a row group, compared with its checksum first: the Parquet library sees only bytes that were
+    /// written by us.
+    pub(crate) fn head(&self, group_index: usize) -> Result<Head, CacheError> {
+        let group = &self.groups[group_index];
+        let region = &self.footer.row_groups[group_index].head;
+        if !region.matches(&self.bytes[group.head.clone()]) {
+            return Err(self.damaged(format!("head of row group {group_index}")));
         }
-        let origin = self.groups[groups.start].rows.start;
-        let span = self.groups[groups.end - 1].rows.end - origin;
-        let count: usize = wanted().map(ExactSizeIterator::len).sum();
-        let relative = wanted().map(|range| range.start - origin..range.end - origin);
         let failed = || CacheError::parquet("read", &self.path);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
-            .with_row_groups(groups.collect())
-            .with_row_selection(RowSelection::from_consecutive_ranges(relative, span))
-            .with_batch_size(count)
+        let builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata(&self.bytes, &self.path)?);
+        let head_columns = ProjectionMask::roots(builder.parquet_schema(), 0..BLOCK_COLUMN);
+        let reader = builder
+            .with_row_groups(vec![group_index])
+            .with_projection(head_columns)
+            .with_batch_size(group.blocks.len())
             .build()
             .map_err(failed())?;
-        let mut rows = Rows::default();
+        let mut rows = HeadRows::default();
         for batch in reader {
-            let batch = batch.map_err(|error| failed()(error.into()))?;
-            let read = Rows::from_batch(&batch).map_err(|source| CacheError::NotDistributions {
-                path: self.path.clone(),
-                source,
-            })?;
-            if rows.len() == 0 {
-                rows = read;
-            } else {
-                rows.samples.extend(read.samples);
-                rows.positions.extend(read.positions);
-                rows.distributions.append(&read.distributions);
-            }
+            rows.add(&batch.map_err(|error| failed()(error.into()))?);
         }
-        if rows.len() == count {
-            Ok(rows)
-        } else {
-            let problem = format!("{} rows were read where {count} were selected", rows.len());
-            Err(CacheError::Inconsistent {
-                path: self.path.clone(),
-                problem,
-            })
+        let blocks = locate_blocks(&rows, group).ok_or_else(|| {
+            self.inconsistent(format!("the blocks of row group {group_index} do not lie in its pages"))
+        })?;
+        let layout = codec::Layout::new(&self.footer.entries_stored, self.footer.precision);
+        let model = codec::Model::from_parts(layout, rows.numbering, &rows.frequencies)
+            .map_err(|source| self.not_distributions(source))?;
+        Ok(Head {
+            model,
+            first_block: group.blocks.start,
+            blocks,
+            bytes: group.head.len(),
+        })
+    }
+
+    /// Decodes a block of the row group of `head`, which must hold these positions of this sample, to the end of `into`;
+    /// returns how many bytes were read.
+    pub(crate) fn read_block(
+        &self,
+        head: &Head,
+        block: usize,
+        sample: u32,
+        positions: &[u32],
+        into: &mut Distributions,
+    ) -> Result<usize, CacheError> {
+        let Some(stored) = block
+            .checked_sub(head.first_block)
+            .and_then(|index| head.blocks.get(index))
+        else {
+            return Err(self.inconsistent(format!("it has no block {block}")));
+        };
+        let place = (stored.sample, Some(&stored.first_position), stored.positions as usize);
+        if place != (sample, positions.first(), positions.len()) {
+            let problem = format!("block {block} does not hold the positions of sample {sample} that belong there");
+            return Err(self.inconsistent(problem));
         }
+        let bytes = &self.bytes[stored.bytes.clone()];
+        if crc32fast::hash(bytes) != stored.crc32 {
+            return Err(self.damaged(format!("block {block}")));
+        }
+        head.model
+            .decode(bytes, positions.len(), into)
+            .map_err(|source| self.not_distributions(source))?;
+        Ok(bytes.len())
+    }
+
+    fn damaged(&self, part: String) -> CacheError {
+        let path = self.path.clone();
+        CacheError::Damaged { path, part }
+    }
+
+    pub(crate) fn inconsistent(&self, problem: String) -> CacheError {
+        let path = self.path.clone();
+        CacheError::Inconsistent { path, problem }
+    }
+
+    fn not_distributions(&self, source: codec::CodecError) -> CacheError {
+        let path = self.path.clone();
+        CacheError::NotDistributions { path, source }
     }
 }
 
-/// Lays the footer's row groups end to end and compares them with what the Parquet footer says.
+/// The Parquet footer with its page index. Parsed anew for every head: kept, it would be most of what an open shard takes.
+fn metadata(bytes: &Bytes, path: &Path) -> Result<ArrowReaderMetadata, CacheError> {
+    let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
+    ArrowReaderMetadata::load(bytes, options).map_err(CacheError::parquet("read", path))
+}
+
+/// Lays the footer's row groups end to end and compares them with what the Parquet footer and its page index say.
 fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usize) -> Result<Vec<Group>, &'static str> {
+    const BEYOND: &str = "its row groups end beyond its data";
+    const DISAGREE: &str = "its footer and its row groups disagree";
     let stated = metadata.metadata().row_groups();
+    if stated.len() != footer.row_groups.len() {
+        return Err(DISAGREE);
+    }
     let mut groups: Vec<Group> = Vec::with_capacity(stated.len());
-    let (mut row, mut byte) = (0, DATA_START);
-    for group in &footer.row_groups {
-        let end = usize::try_from(group.data.bytes)
-            .ok()
-            .and_then(|bytes| byte.checked_add(bytes));
-        let end = end
-            .filter(|&end| end <= data_end)
-            .ok_or("its row groups end beyond its data")?;
-        let rows = row..row + group.rows as usize;
-        row = rows.end;
+    let (mut block, mut byte, mut positions) = (0, DATA_START, 0);
+    for (number, (group, stated)) in footer.row_groups.iter().zip(stated).enumerate() {
+        let end_of = |region: &Region| {
+            let end = usize::try_from(region.bytes)
+                .ok()
+                .and_then(|bytes| byte.checked_add(bytes));
+            end.filter(|&end| end <= data_end).ok_or(BEYOND)
+        };
+        let (head, data) = (byte..end_of(&group.head)?, byte..end_of(&group.data)?);
+        let rows = group.blocks as usize;
+        let index = metadata.metadata().page_index_for_row_group(number);
+        let starts = index
+            .offset_index(BLOCK_COLUMN)
+            .ok_or("it has no page index")?
+            .page_locations();
+        let mut pages = Vec::with_capacity(starts.len());
+        for (number, page) in starts.iter().enumerate() {
+            let next = starts.get(number + 1).map_or(rows as i64, |next| next.first_row_index);
+            let end = page
+                .offset
+                .checked_add(i64::from(page.compressed_page_size))
+                .ok_or(BEYOND)?;
+            let inside = page.offset >= head.end as i64 && end <= data.end as i64 && page.first_row_index <= next;
+            if !inside || page.first_row_index < 0 {
+                return Err(DISAGREE);
+            }
+            pages.push(Page {
+                end: end as usize,
+                rows: page.first_row_index as usize..next as usize,
+            });
+        }
+        if stated.num_rows() != rows as i64 || pages.first().is_none_or(|page| page.rows.start != 0) {
+            return Err(DISAGREE);
+        }
         groups.push(Group {
-            rows,
-            bytes: byte..end,
-            checked: AtomicBool::new(false),
+            blocks: block..block + rows,
+            head,
+            data: data.clone(),
+            pages,
         });
-        byte = end;
+        (block, byte, positions) = (block + rows, data.end, positions + group.positions);
     }
-    let agree = stated.len() == groups.len()
-        && stated
-            .iter()
-            .zip(&groups)
-            .all(|(stated, group)| stated.num_rows() == group.rows.len() as i64);
-    if byte != data_end || !agree || footer.positions != row as u64 {
-        return Err("its footer and its row groups disagree");
+    if byte == data_end && footer.positions == positions {
+        Ok(groups)
+    } else {
+        Err(DISAGREE)
     }
-    Ok(groups)
+}
+
+/// Where each block of a row group lies: values stand behind their lengths (four bytes), up to the end of their page.
+fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>> {
+    const LENGTH_BYTES: usize = 4;
+    if rows.samples.len() != group.blocks.len() {
+        return None;
+    }
+    let mut blocks = Vec::with_capacity(rows.samples.len());
+    for page in &group.pages {
+        let lengths = rows.block_bytes.get(page.rows.clone())?;
+        let values: usize = lengths.iter().map(|&bytes| LENGTH_BYTES + bytes as usize).sum();
+        let mut at = page.end.checked_sub(values).filter(|&start| start >= group.head.end)?;
+        for (row, &bytes) in page.rows.clone().zip(lengths) {
+            at += LENGTH_BYTES;
+            blocks.push(Block {
+                sample: rows.samples[row],
+                first_position: rows.first_positions[row],
+                positions: rows.positions[row],
+                crc32: rows.block_crc32s[row],
+                bytes: at..at + bytes as usize,
+            });
+            at += bytes as usize;
+        }
+    }
+    Some(blocks)
 }

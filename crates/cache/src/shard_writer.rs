@@ -1,48 +1,51 @@
-//! Writing one shard: sample after sample into bounded row groups, then the seal, then the commit.
+//! Writing one shard: sample after sample into bounded row groups, then the seal, then the commit and the receipt.
 
 use std::{
-    io::{self, Seek, SeekFrom, Write},
+    fs,
+    io::{self, Read as _, Seek, SeekFrom, Write},
     mem,
     ops::Range,
 };
 
-use leadspan_distribution::Distributions;
+use leadspan_distribution::{Distributions, codec::Model};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     file::metadata::KeyValue,
 };
 
 use crate::{
-    CacheError, LayerDir, WorkUnit,
-    commit::PendingFile,
+    CacheError, LayerDir, Receipt, WorkUnit,
+    blocks::{self, BLOCK_COLUMN, Rows, block_positions},
+    commit::{PendingFile, commit_bytes},
     hashing::{HashingWriter, Region},
-    plain::{self, Rows},
+    json,
+    parquet_files::{self, Finished},
     seal::{DATA_START, PARQUET_MAGIC, SEAL_BYTES, Seal},
-    shard::{FOOTER_KEY, Footer, Placement, RowGroup},
+    shard::{FOOTER_KEY, Footer, Placement, RowGroup, Shard},
 };
 
 /// Writes the shard of one work unit.
 ///
 /// Nothing is visible before [`commit`](Self::commit); dropping the writer removes what it wrote. It holds at most one
-/// row group (4 MiB decoded, or one position if that is larger) at a time.
+/// row group (32 MiB decoded, or one block if that is larger) and its encoded form at a time.
 pub struct ShardWriter {
     layer: LayerDir,
     unit: WorkUnit,
     writer: ArrowWriter<HashingWriter<PendingFile>>,
-    rows: Rows,
+    /// The row group at hand: its positions, and which blocks they form.
+    distributions: Distributions,
+    plan: Vec<PlannedBlock>,
     next_sample: usize,
+    /// Where the next row group starts in the file.
+    row_group_start: u64,
     footer: Footer,
 }
 
-/// What was committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardFacts {
-    /// Size of the file.
-    pub bytes: u64,
-    /// Stored positions.
-    pub positions: u64,
-    /// Stored entries of all positions.
-    pub entries: u64,
+/// A block of the row group at hand.
+struct PlannedBlock {
+    sample: u32,
+    first_position: u32,
+    positions: usize,
 }
 
 impl ShardWriter {
@@ -56,9 +59,9 @@ impl ShardWriter {
         let failed = || CacheError::parquet("write", &path);
         let output = HashingWriter::new(PendingFile::create(&path)?);
         let options = ArrowWriterOptions::new()
-            .with_properties(plain::writer_properties())
+            .with_properties(blocks::writer_properties())
             .with_skip_arrow_metadata(true);
-        let mut writer = ArrowWriter::try_new_with_options(output, plain::schema(), options).map_err(failed())?;
+        let mut writer = ArrowWriter::try_new_with_options(output, blocks::schema(), options).map_err(failed())?;
         // Room for the seal, which is known last.
         writer
             .write_all(&[0; SEAL_BYTES])
@@ -70,8 +73,11 @@ impl ShardWriter {
         let footer = Footer {
             placement,
             device_class: None,
+            entries_stored: layer.identity().entries.clone(),
+            precision: layer.identity().precision,
             positions: 0,
             entries: 0,
+            retained_mass: 0.0,
             row_groups: Vec::new(),
         };
         let next_sample = unit.samples.start;
@@ -79,8 +85,10 @@ impl ShardWriter {
             layer: layer.clone(),
             unit: unit.clone(),
             writer,
-            rows: Rows::default(),
+            distributions: Distributions::new(),
+            plan: Vec::new(),
             next_sample,
+            row_group_start: DATA_START as u64,
             footer,
         })
     }
@@ -119,9 +127,20 @@ impl ShardWriter {
         if !self.layer.layer().positions(sample).eq(positions.iter().copied()) {
             return wrong("its positions are not those that the layer covers");
         }
-        for (&position, distribution) in positions.iter().zip(distributions.iter()) {
-            self.rows.push(sample_index, position, distribution);
-            if self.rows.bytes() >= plain::ROW_GROUP_BYTES {
+        if !distributions.is_empty() && distributions.temperatures() != self.footer.entries_stored.temperatures.len() {
+            return wrong("it has tail terms for more or fewer temperatures than the cache");
+        }
+        let size = block_positions(sample.tokens.len());
+        for (number, block) in positions.chunks(size).enumerate() {
+            for at in number * size..number * size + block.len() {
+                self.distributions.push(distributions.get(at));
+            }
+            self.plan.push(PlannedBlock {
+                sample: sample_index,
+                first_position: block[0],
+                positions: block.len(),
+            });
+            if self.distributions.bytes() >= blocks::ROW_GROUP_BYTES {
                 self.write_row_group()?;
             }
         }
@@ -129,18 +148,18 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes the shard visible: durable and whole under its name.
+    /// Makes the shard visible, durable and whole under its name, and then its receipt.
     ///
     /// Where another process has committed the same unit meanwhile, its shard stays and this one is dropped.
     ///
     /// # Errors
     ///
     /// [`CacheError::WrongSample`] where samples with positions are still to come; [`CacheError::Io`] where the file
-    /// system refuses. Nothing is left behind in either case, save that an error while syncing the folder comes after
-    /// the shard has become visible.
-    pub fn commit(mut self) -> Result<ShardFacts, CacheError> {
+    /// system refuses. Nothing is left behind in either case, save that an error after the shard has become visible
+    /// leaves a shard without a receipt, which [`adopt`] takes up.
+    pub fn commit(mut self) -> Result<Receipt, CacheError> {
         self.require_no_positions(self.next_sample..self.unit.samples.end)?;
-        if self.rows.len() > 0 {
+        if !self.plan.is_empty() {
             self.write_row_group()?;
         }
         let Self {
@@ -152,54 +171,94 @@ impl ShardWriter {
         } = self;
         let path = layer.shard_path(&unit);
         writer.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), footer.to_json()));
-        let mut output = writer.into_inner().map_err(CacheError::parquet("write", &path))?;
-        let (tail_bytes, tail_blake3) = output.end_region();
+        let Finished {
+            file: mut pending,
+            last_region: (tail_bytes, tail_blake3),
+        } = parquet_files::finish(writer).map_err(CacheError::parquet("write", &path))?;
         let data_bytes: u64 = footer.row_groups.iter().map(|group| group.data.bytes).sum();
-        let file_bytes = DATA_START as u64 + data_bytes + tail_bytes;
         let seal = Seal {
-            file_bytes,
+            file_bytes: DATA_START as u64 + data_bytes + tail_bytes,
             tail_bytes,
             tail_blake3: *tail_blake3.as_bytes(),
         };
-        let mut pending = output.into_inner();
         write_seal(&mut pending, &seal).map_err(CacheError::io("write", &path))?;
-        let facts = ShardFacts {
-            bytes: file_bytes,
-            positions: footer.positions,
-            entries: footer.entries,
-        };
-        if layer.is_committed(&unit) {
-            return Ok(facts);
-        }
-        match pending.commit() {
-            // On a file system without locks, the process that committed the unit first may have cleared ours up.
-            Err(CacheError::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && layer.is_committed(&unit) =>
-            {
-                Ok(facts)
+        loop {
+            pending = match pending.commit_new() {
+                Ok(None) => return write_receipt(&layer, &unit),
+                Ok(Some(pending)) => pending,
+                // On a file system without locks, the process that committed the unit first may have cleared ours up.
+                Err(CacheError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && layer.is_committed(&unit) =>
+                {
+                    return Receipt::read(&layer, &unit);
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(receipt) = adopt(&layer, &unit)? {
+                return Ok(receipt);
             }
-            committed => committed.map(|()| facts),
+            // A shard that nobody vouches for and that is no good makes way.
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(CacheError::io("replace", &path)(error));
+                }
+                _ => {}
+            }
         }
     }
 
     fn write_row_group(&mut self) -> Result<(), CacheError> {
         let path = self.layer.shard_path(&self.unit);
         let failed = || CacheError::parquet("write", &path);
-        let rows = mem::take(&mut self.rows);
-        let row_count = rows.len() as u64;
-        self.footer.positions += row_count;
-        self.footer.entries += rows.distributions.token_ids().len() as u64;
+        let distributions = mem::take(&mut self.distributions);
+        let plan = mem::take(&mut self.plan);
+        let model = Model::fit(&distributions, self.layer.codec_layout());
+        let mut encoder = model.encoder();
+        let mut rows = Rows::default();
+        let mut first = 0;
+        for block in &plan {
+            rows.samples.push(block.sample);
+            rows.first_positions.push(block.first_position);
+            rows.positions.push(block.positions as u32);
+            rows.blocks
+                .push(encoder.encode(&distributions, first..first + block.positions));
+            first += block.positions;
+        }
+        self.footer.positions += distributions.len() as u64;
+        self.footer.entries += distributions.token_ids().len() as u64;
+        let retained = distributions
+            .tail_logprobs()
+            .iter()
+            .map(|&tail| -f64::from(tail).exp_m1());
+        self.footer.retained_mass += retained.sum::<f64>();
+        let batch = rows.into_batch(model.numbering().to_vec(), model.frequencies());
         self.writer
-            .write(&rows.into_batch())
+            .write(&batch)
             .and_then(|()| self.writer.flush())
             .map_err(failed())?;
         self.writer.sync().map_err(CacheError::io("write", &path))?;
+        let flushed = self
+            .writer
+            .flushed_row_groups()
+            .last()
+            .expect("a row group was flushed just now");
+        let (blocks_start, _) = flushed.column(BLOCK_COLUMN).byte_range();
+        let head_bytes = blocks_start - self.row_group_start;
         let (bytes, hash) = self.writer.inner_mut().end_region();
-        let data = Region {
-            bytes,
-            blake3: hash.to_hex().to_string(),
-        };
-        self.footer.row_groups.push(RowGroup { rows: row_count, data });
+        let file = self.writer.inner_mut().inner_mut();
+        let head = file
+            .and_then(|file| read_back(file, self.row_group_start, head_bytes))
+            .map_err(CacheError::io("read back", &path))?;
+        self.footer.row_groups.push(RowGroup {
+            blocks: plan.len() as u64,
+            positions: distributions.len() as u64,
+            head: Region::of(&head),
+            data: Region {
+                bytes,
+                blake3: hash.to_hex().to_string(),
+            },
+        });
+        self.row_group_start += bytes;
         Ok(())
     }
 
@@ -222,9 +281,40 @@ impl ShardWriter {
 }
 
 fn write_seal(pending: &mut PendingFile, seal: &Seal) -> io::Result<()> {
-    let file = pending.file_mut();
-    file.seek(SeekFrom::Start(PARQUET_MAGIC.len() as u64))?;
-    file.write_all(&seal.to_bytes())
+    pending.seek(SeekFrom::Start(PARQUET_MAGIC.len() as u64))?;
+    pending.write_all(&seal.to_bytes())
+}
+
+/// What was just written at `start`; afterwards writing goes on at the end.
+fn read_back(pending: &mut PendingFile, start: u64, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut read = vec![0; bytes as usize];
+    pending.seek(SeekFrom::Start(start))?;
+    pending.file_mut().read_exact(&mut read)?;
+    pending.seek(SeekFrom::End(0))?;
+    Ok(read)
+}
+
+/// Takes up the shard of a unit that has no receipt, as a process leaves it that dies between the two: where it is sound
+/// and belongs there, writes the receipt and returns it.
+///
+/// # Errors
+///
+/// Where the file system refuses. A shard that is not sound is no error: it will be written anew.
+pub fn adopt(layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Receipt>, CacheError> {
+    if layer.is_committed(unit) {
+        return Receipt::read(layer, unit).map(Some);
+    }
+    let sound = Shard::open_in(layer, unit).and_then(|shard| shard.check_all());
+    if sound.is_err() {
+        return Ok(None);
+    }
+    write_receipt(layer, unit).map(Some)
+}
+
+fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheError> {
+    let receipt = Receipt::of(&Shard::open_in(layer, unit)?);
+    commit_bytes(&layer.receipt_path(unit), &json::to_bytes(&receipt))?;
+    Ok(receipt)
 }
 
 #[cfg(test)]
@@ -237,7 +327,7 @@ mod tests {
     fn start(synthetic: &synthetic::Prepared) -> (LayerDir, WorkUnit, ShardWriter) {
         let layer = synthetic
             .cache
-            .layer(&synthetic::layer("0.5", SectionSet::ALL))
+            .layer(&synthetic::coverage("0.5", SectionSet::ALL).into())
             .unwrap();
         let unit = layer.corpus().units()[0].clone();
         let writer = ShardWriter::create(&layer, &unit).unwrap();
@@ -255,7 +345,7 @@ mod tests {
         let synthetic = synthetic::prepared(6, 2, 4);
         let (layer, unit, mut writer) = start(&synthetic);
         push(&mut writer, &layer, 0).unwrap();
-        assert!(!layer.is_committed(&unit) && layer.missing_units().len() == layer.corpus().units().len());
+        assert!(!layer.is_committed(&unit) && layer.missing_units().unwrap().len() == layer.corpus().units().len());
         drop(writer);
         let names: Vec<_> = fs::read_dir(layer.path())
             .unwrap()
@@ -271,7 +361,7 @@ mod tests {
         drop(writer);
         let stale = layer.path().join(".train-000000.parquet.kill00.tmp");
         fs::write(&stale, b"PAR1 and then the power went").unwrap();
-        assert!(layer.missing_units().contains(&unit));
+        assert!(layer.missing_units().unwrap().contains(&unit));
         synthetic::write_shard(&layer, &unit);
         assert!(layer.is_committed(&unit) && !stale.exists());
     }
@@ -314,7 +404,7 @@ mod tests {
         assert_eq!(writer.commit().unwrap().positions, 0);
         let shard = Shard::open_in(&layer, &unit).unwrap();
         shard.check_all().unwrap();
-        assert_eq!(shard.read(&[]).unwrap().len(), 0);
+        assert_eq!(shard.block_count(), 0);
     }
 
     #[test]
@@ -328,7 +418,7 @@ mod tests {
         };
         let first = bytes();
         assert_eq!(first, bytes());
-        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        let version = concat!("leadspan ", env!("CARGO_PKG_VERSION")).as_bytes();
         assert!(
             !first.windows(version.len()).any(|window| window == version),
             "the crate version is in the file"
@@ -343,13 +433,36 @@ mod tests {
             push(&mut slow, &layer, index).unwrap();
         }
         synthetic::write_shard(&layer, &unit);
-        let path = layer.shard_path(&unit);
-        let (before, modified) = (
-            fs::read(&path).unwrap(),
-            fs::metadata(&path).unwrap().modified().unwrap(),
-        );
-        slow.with_device_class("another").commit().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), before);
-        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
+        let state = || {
+            [layer.shard_path(&unit), layer.receipt_path(&unit)].map(|path| {
+                let modified = fs::metadata(&path).unwrap().modified().unwrap();
+                (fs::read(&path).unwrap(), modified)
+            })
+        };
+        let before = state();
+        let receipt = slow.with_device_class("another").commit().unwrap();
+        assert_eq!(receipt.device_class, None);
+        assert_eq!(state(), before);
+    }
+
+    #[test]
+    fn a_shard_whose_receipt_was_never_written_is_taken_up_where_it_is_sound() {
+        let synthetic = synthetic::prepared(6, 2, 4);
+        let (layer, unit, writer) = start(&synthetic);
+        drop(writer);
+        synthetic::write_shard(&layer, &unit);
+        let sound = fs::read(layer.shard_path(&unit)).unwrap();
+        let receipt = fs::read(layer.receipt_path(&unit)).unwrap();
+        fs::remove_file(layer.receipt_path(&unit)).unwrap();
+        assert!(!layer.is_committed(&unit));
+        assert!(adopt(&layer, &unit).unwrap().is_some());
+        assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
+        // One that is not sound makes way for what is written next.
+        fs::remove_file(layer.receipt_path(&unit)).unwrap();
+        fs::write(layer.shard_path(&unit), &sound[..sound.len() - 1]).unwrap();
+        assert!(adopt(&layer, &unit).unwrap().is_none() && !layer.is_committed(&unit));
+        synthetic::write_shard(&layer, &unit);
+        assert_eq!(fs::read(layer.shard_path(&unit)).unwrap(), sound);
+        assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
     }
 }

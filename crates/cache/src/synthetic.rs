@@ -2,11 +2,14 @@
 
 use std::num::NonZeroU32;
 
-use leadspan_distribution::Distributions;
+use leadspan_distribution::{Distributions, EntrySettings, Position, codec::Precision};
 use leadspan_sequence::{Sample, SectionBounds, SectionSet, Split};
 use serde_json::json;
 
-use crate::{Cache, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, TeacherIdentity, WorkUnit, corpus};
+use crate::{
+    Cache, CacheError, Coverage, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, TeacherIdentity, WorkUnit,
+    corpus,
+};
 
 /// A cache in a folder that goes when this is dropped.
 pub(crate) struct Prepared {
@@ -24,14 +27,18 @@ pub(crate) fn identity() -> Identity {
         tokenizer: "tokenizer".into(),
         chat_template: "template".into(),
         sections: json!({"thinking_start": "<think>", "thinking_end": "</think>", "without_markers": "skip"}),
-        top_k: 64,
-        temperatures: vec![],
+        entries: EntrySettings {
+            tail_samples: 5,
+            temperatures: vec![2.0],
+            ..EntrySettings::top_k(64)
+        },
+        precision: Precision::Exact,
         codec: crate::CODEC_VERSION,
     }
 }
 
-pub(crate) fn layer(proportion: &str, sections: SectionSet) -> Layer {
-    Layer {
+pub(crate) fn coverage(proportion: &str, sections: SectionSet) -> Coverage {
+    Coverage {
         proportion: proportion.parse().unwrap(),
         sections,
     }
@@ -93,29 +100,34 @@ pub(crate) fn prepared_with_tokens(tokens: &[usize], samples_per_shard: u32) -> 
 /// A cache of three training units and one validation unit with one complete layer.
 pub(crate) fn captured(proportion: &str, sections: SectionSet) -> Prepared {
     let prepared = prepared(11, 3, 4);
-    capture(&prepared.cache, &layer(proportion, sections));
+    capture(&prepared.cache, &coverage(proportion, sections).into());
     prepared
 }
 
 /// Writes every missing shard of a layer.
 pub(crate) fn capture(cache: &Cache, layer: &Layer) -> LayerDir {
     let layer = cache.layer(layer).unwrap();
-    for unit in layer.missing_units() {
+    for unit in layer.missing_units().unwrap() {
         write_shard(&layer, &unit);
     }
     layer
 }
 
 pub(crate) fn write_shard(layer: &LayerDir, unit: &WorkUnit) {
-    let mut writer = ShardWriter::create(layer, unit).unwrap();
+    try_write_shard(layer, unit, None).unwrap();
+}
+
+pub(crate) fn try_write_shard(layer: &LayerDir, unit: &WorkUnit, device_class: Option<&str>) -> Result<(), CacheError> {
+    let mut writer = ShardWriter::create(layer, unit)?;
+    if let Some(device_class) = device_class {
+        writer = writer.with_device_class(device_class);
+    }
     for index in unit.samples.clone() {
         let sample = &layer.corpus().samples()[index];
         let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        writer
-            .push_sample(index as u32, &positions, &distributions(sample, &positions))
-            .unwrap();
+        writer.push_sample(index as u32, &positions, &distributions(sample, &positions))?;
     }
-    writer.commit().unwrap();
+    writer.commit().map(drop)
 }
 
 /// What a teacher might say at these positions: 0 to 8 entries, a function of sample and position alone.
@@ -124,7 +136,9 @@ pub(crate) fn distributions(sample: &Sample, positions: &[u32]) -> Distributions
     for &position in positions {
         let seed = |salt: usize| random(sample.tokens[0] as usize, position as usize, salt + 1);
         let entries = seed(0) as usize % 9;
-        let ids: Vec<u32> = (0..entries).map(|entry| seed(entry + 1) % 150_000).collect();
+        let ids: Vec<u32> = (0..entries as u32)
+            .map(|entry| seed(1) % 10_000 + 10_000 * entry)
+            .collect();
         let step = 0.25 + (seed(99) % 100) as f32 / 100.0;
         let logprobs: Vec<f32> = (0..entries).map(|entry| -0.7 - step * entry as f32).collect();
         let tail = if seed(98) % 16 == 0 {
@@ -132,7 +146,18 @@ pub(crate) fn distributions(sample: &Sample, positions: &[u32]) -> Distributions
         } else {
             -1.5 - step
         };
-        distributions.push(&ids, &logprobs, tail, -step * 3.0);
+        let drawn: Vec<u32> = (0..entries as u32 / 3)
+            .map(|draw| draw * 1000 + seed(97) % 1000)
+            .collect();
+        distributions.push(Position {
+            token_ids: &ids,
+            logprobs: &logprobs,
+            tail_logprob: tail,
+            target_logprob: -step * 3.0,
+            temperature_tails: &[step],
+            sampled_token_ids: &drawn,
+            sampled_draws: &vec![seed(96) % 9 + 1; drawn.len()],
+        });
     }
     distributions
 }

@@ -1,8 +1,16 @@
-//! Checking every byte of a cache: checksums, structure, and that every row is the one that belongs there.
+//! Checking every byte of a cache: checksums, structure, and that every block is the one that belongs there.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs, io,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
-use crate::{Cache, CacheError, LayerDir, Progress, WorkUnit, shard::Shard};
+use leadspan_distribution::Distributions;
+use rayon::prelude::*;
+
+use crate::{Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, blocks::block_positions, shard::Shard};
 
 /// What [`verify`] found.
 #[derive(Debug, Default)]
@@ -11,37 +19,37 @@ pub struct Verification {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Positions whose rows were decoded and compared with the corpus.
+    /// Positions that were decoded and compared with the corpus.
     pub positions: u64,
-    /// What is wrong, in the order in which it was found. Each error names its file.
-    pub problems: Vec<CacheError>,
+    /// What is wrong, in the order of the files.
+    pub problems: Vec<Problem>,
 }
 
-/// Checks the tokenizer files, the corpus, and every committed shard of every layer.
+/// Something that is wrong.
+#[derive(Debug)]
+pub struct Problem {
+    /// What it is. It names its file.
+    pub error: CacheError,
+    /// Shard and receipt of a work unit that can be captured anew, where that is the cure.
+    shard: Option<[PathBuf; 2]>,
+}
+
+impl Problem {
+    fn without_cure(error: CacheError) -> Self {
+        Self { error, shard: None }
+    }
+}
+
+/// Checks the tokenizer files, the corpus, and every committed shard of every layer, several at a time.
 ///
 /// Missing work units are no problem: `inspect` counts them. `progress` is told after each shard.
 ///
 /// # Errors
 ///
 /// Where a folder cannot be listed. Damage is no error here but a [problem](Verification::problems).
-pub fn verify(cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Verification, CacheError> {
+pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Verification, CacheError> {
     let mut found = Verification::default();
-    for (name, blake3) in cache.tokenizer_files() {
-        let path = cache.tokenizer_dir().join(name);
-        found.files += 1;
-        match fs::read(&path) {
-            Ok(bytes) => {
-                found.bytes += bytes.len() as u64;
-                if blake3::hash(&bytes).to_hex().as_str() != blake3 {
-                    found.problems.push(CacheError::Damaged {
-                        path,
-                        part: "contents".to_owned(),
-                    });
-                }
-            }
-            Err(error) => found.problems.push(CacheError::io("read", path)(error)),
-        }
-    }
+    verify_tokenizer(cache, &mut found);
     // A fresh handle, so that the table is read and checked now even if the caller's has it in memory.
     let layers = match Cache::open(cache.dir()).and_then(|cache| {
         if cache.corpus()?.is_some() {
@@ -52,90 +60,143 @@ pub fn verify(cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Verif
     }) {
         Ok(layers) => layers,
         Err(error) => {
-            found.problems.push(error);
+            found.problems.push(Problem::without_cure(error));
             return Ok(found);
         }
     };
-    let shards: Vec<(&LayerDir, &WorkUnit)> = layers
-        .iter()
-        .flat_map(|layer| layer.corpus().units().iter().map(move |unit| (layer, unit)))
-        .filter(|(layer, unit)| layer.is_committed(unit))
+    let names: Vec<HashSet<String>> = layers.iter().map(LayerDir::names).collect::<Result<_, _>>()?;
+    let mut committed: Vec<(&LayerDir, &WorkUnit)> = Vec::new();
+    for (layer, names) in layers.iter().zip(&names) {
+        // A shard without a receipt is not committed; a receipt without a shard is a loss.
+        let units = layer.corpus().units().iter();
+        committed.extend(
+            units
+                .filter(|unit| names.contains(&format!("{unit}.json")))
+                .map(|unit| (layer, unit)),
+        );
+    }
+    let total = committed.len() as u64;
+    let told = Mutex::new((0, progress));
+    let checked: Vec<Result<(u64, u64), CacheError>> = committed
+        .par_iter()
+        .map(|(layer, unit)| {
+            let result = check_shard(layer, unit);
+            let (done, progress) = &mut *told.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            progress(Progress { done: *done, total });
+            result
+        })
         .collect();
-    let total = shards.len() as u64;
-    for (done, (layer, unit)) in shards.into_iter().enumerate() {
-        found.files += 1;
-        match check_shard(layer, unit) {
+    for ((layer, unit), result) in committed.into_iter().zip(checked) {
+        found.files += 2;
+        match result {
             Ok((bytes, positions)) => {
                 found.bytes += bytes;
                 found.positions += positions;
             }
-            Err(error) => found.problems.push(error),
+            Err(error) => found.problems.push(Problem {
+                error,
+                shard: Some([layer.shard_path(unit), layer.receipt_path(unit)]),
+            }),
         }
-        progress(Progress {
-            done: done as u64 + 1,
-            total,
-        });
     }
-    for layer in &layers {
-        found.problems.extend(shards_without_a_unit(layer)?);
+    for (layer, names) in layers.iter().zip(&names) {
+        found.problems.extend(strays(layer, names).map(Problem::without_cure));
     }
     Ok(found)
 }
 
-/// Compares all checksums of a shard, decodes every row and compares it with the corpus.
-fn check_shard(layer: &LayerDir, unit: &WorkUnit) -> Result<(u64, u64), CacheError> {
-    let shard = Shard::open_in(layer, unit)?;
-    shard.check_all()?;
-    let inconsistent = |problem| CacheError::Inconsistent {
-        path: shard.path().to_owned(),
-        problem,
-    };
-    let samples = &layer.corpus().samples()[unit.samples.clone()];
-    let expected: u64 = samples
-        .iter()
-        .map(|sample| layer.layer().position_count(sample) as u64)
-        .sum();
-    if shard.footer().positions != expected {
-        let problem = format!("it has {} positions where {expected} belong", shard.footer().positions);
-        return Err(inconsistent(problem));
+/// Drops the shards that [`verify`] found unusable, so that capturing does those units again; returns their paths.
+///
+/// What is wrong with other files stays wrong, as do shards that the file system would not let us read.
+///
+/// # Errors
+///
+/// Where a file cannot be removed.
+pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
+    let mut dropped = Vec::new();
+    for problem in &found.problems {
+        let refused =
+            matches!(&problem.error, CacheError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound);
+        let Some(files) = problem.shard.as_ref().filter(|_| !refused) else {
+            continue;
+        };
+        for path in files {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(CacheError::io("remove", path)(error));
+                }
+                _ => {}
+            }
+        }
+        dropped.push(files[0].clone());
     }
-    let mut row = 0;
-    for (index, sample) in unit.samples.clone().zip(samples) {
+    Ok(dropped)
+}
+
+fn verify_tokenizer(cache: &Cache, found: &mut Verification) {
+    for (name, blake3) in cache.tokenizer_files() {
+        let path = cache.tokenizer_dir().join(name);
+        found.files += 1;
+        let problem = match fs::read(&path) {
+            Ok(bytes) => {
+                found.bytes += bytes.len() as u64;
+                let part = "contents".to_owned();
+                (blake3::hash(&bytes).to_hex().as_str() != blake3).then_some(CacheError::Damaged { path, part })
+            }
+            Err(error) => Some(CacheError::io("read", path)(error)),
+        };
+        found.problems.extend(problem.map(Problem::without_cure));
+    }
+}
+
+/// Compares all checksums of a shard, decodes every block and compares its place with the corpus.
+fn check_shard(layer: &LayerDir, unit: &WorkUnit) -> Result<(u64, u64), CacheError> {
+    let receipt = Receipt::read(layer, unit)?;
+    let shard = Shard::open_in(layer, unit)?;
+    receipt.check(&shard, &layer.receipt_path(unit))?;
+    shard.check_all()?;
+    let (mut block, mut positions_read) = (0, 0);
+    let mut head = None;
+    for index in unit.samples.clone() {
+        let sample = &layer.corpus().samples()[index];
         let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        let rows = shard.read(std::slice::from_ref(&(row..row + positions.len())))?;
-        row += positions.len();
-        if rows.positions != positions || rows.samples.iter().any(|&stored| stored as usize != index) {
-            return Err(inconsistent(format!(
-                "its rows for sample {index} are not that sample's positions"
-            )));
+        for positions in positions.chunks(block_positions(sample.tokens.len())) {
+            if block >= shard.block_count() {
+                return Err(shard.inconsistent(format!("it ends before the blocks of sample {index}")));
+            }
+            let group = shard.group_of(block);
+            if head.as_ref().is_none_or(|(number, _)| *number != group) {
+                head = Some((group, shard.head(group)?));
+            }
+            let (_, head) = head.as_ref().expect("it was read just now");
+            shard.read_block(head, block, index as u32, positions, &mut Distributions::new())?;
+            block += 1;
+            positions_read += positions.len() as u64;
         }
     }
-    Ok((shard.file_bytes(), expected))
+    if block == shard.block_count() && positions_read == shard.footer().positions {
+        Ok((shard.bytes().len() as u64, positions_read))
+    } else {
+        Err(shard.inconsistent(format!(
+            "it has more than the {positions_read} positions that belong there"
+        )))
+    }
 }
 
 /// Files that look like shards but belong to no work unit.
-fn shards_without_a_unit(layer: &LayerDir) -> Result<Vec<CacheError>, CacheError> {
-    let expected: BTreeSet<PathBuf> = layer
-        .corpus()
-        .units()
+fn strays(layer: &LayerDir, names: &HashSet<String>) -> impl Iterator<Item = CacheError> {
+    let units = layer.corpus().units().iter();
+    let expected: HashSet<String> = units.map(|unit| format!("{unit}.parquet")).collect();
+    let shards = names
         .iter()
-        .map(|unit| layer.shard_path(unit))
-        .collect();
-    let mut strays = BTreeSet::new();
-    for entry in fs::read_dir(layer.path()).map_err(CacheError::io("list", layer.path()))? {
-        let path = entry.map_err(CacheError::io("list", layer.path()))?.path();
-        if path.extension().is_some_and(|extension| extension == "parquet") && !expected.contains(&path) {
-            strays.insert(path);
-        }
-    }
-    let problem = || "no work unit of the corpus has its name".to_owned();
-    Ok(strays
-        .into_iter()
-        .map(|path| CacheError::Inconsistent {
-            path,
-            problem: problem(),
-        })
-        .collect())
+        .filter(|name| name.ends_with(".parquet") && !name.starts_with('.'));
+    let strays: BTreeSet<&String> = shards.filter(|name| !expected.contains(*name)).collect();
+    let of = |name: &String| CacheError::Inconsistent {
+        path: layer.path().join(name),
+        problem: "no work unit of the corpus has its name".to_owned(),
+    };
+    strays.into_iter().map(of).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]
@@ -144,8 +205,8 @@ mod tests {
     use crate::synthetic;
     use leadspan_sequence::SectionSet;
 
-    fn problems(cache: &Cache) -> Vec<CacheError> {
-        verify(cache, &mut |_| {}).unwrap().problems
+    fn verified(cache: &Cache) -> Verification {
+        verify(cache, &mut |_| {}).unwrap()
     }
 
     #[test]
@@ -167,17 +228,52 @@ mod tests {
         let layer = captured.cache.layers().unwrap().remove(0);
         let units = layer.corpus().units();
         fs::copy(layer.shard_path(&units[0]), layer.shard_path(&units[1])).unwrap();
+        fs::copy(layer.receipt_path(&units[0]), layer.receipt_path(&units[1])).unwrap();
+        fs::remove_file(layer.shard_path(&units[2])).unwrap();
+        let receipt = fs::read_to_string(layer.receipt_path(&units[3])).unwrap();
+        fs::write(
+            layer.receipt_path(&units[3]),
+            receipt.replace("\"positions\": ", "\"positions\": 1"),
+        )
+        .unwrap();
         fs::copy(layer.shard_path(&units[0]), layer.path().join("train-000099.parquet")).unwrap();
         fs::write(captured.cache.tokenizer_dir().join("tokenizer.json"), b"[]").unwrap();
-        let found = problems(&captured.cache);
-        assert_eq!(found.len(), 3, "{found:?}");
-        assert!(matches!(&found[0], CacheError::Damaged { path, .. } if path.ends_with("tokenizer.json")));
+        let problems = verified(&captured.cache).problems;
+        let found: Vec<&CacheError> = problems.iter().map(|problem| &problem.error).collect();
+        let [tokenizer, copied, lost, miscounted, stray] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert!(matches!(tokenizer, CacheError::Damaged { path, .. } if path.ends_with("tokenizer.json")));
         assert!(
-            matches!(&found[1], CacheError::ForeignShard { field: "work unit", .. }),
-            "{:?}",
-            found[1]
+            matches!(copied, CacheError::ForeignShard { field: "work unit", .. }),
+            "{copied:?}"
         );
-        assert!(matches!(&found[2], CacheError::Inconsistent { path, .. } if path.ends_with("train-000099.parquet")));
+        assert!(matches!(lost, CacheError::Io { path, .. } if path.ends_with("train-000002.parquet")));
+        assert!(
+            matches!(miscounted, CacheError::Inconsistent { path, .. } if path.ends_with("validation-000000.json"))
+        );
+        assert!(matches!(stray, CacheError::Inconsistent { path, .. } if path.ends_with("train-000099.parquet")));
+    }
+
+    #[test]
+    fn repairing_drops_what_is_bad_and_writing_that_again_makes_the_cache_whole() {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        let layer = captured.cache.layers().unwrap().remove(0);
+        let units = layer.corpus().units();
+        let sound = fs::read(layer.shard_path(&units[1])).unwrap();
+        let mut damaged = sound.clone();
+        damaged[sound.len() / 2] ^= 4;
+        fs::write(layer.shard_path(&units[1]), damaged).unwrap();
+        fs::write(layer.receipt_path(&units[3]), b"{").unwrap();
+        let dropped = repair(&verified(&captured.cache)).unwrap();
+        assert_eq!(dropped, [layer.shard_path(&units[1]), layer.shard_path(&units[3])]);
+        assert_eq!(layer.missing_units().unwrap(), [units[1].clone(), units[3].clone()]);
+        assert!(verified(&captured.cache).problems.is_empty());
+        for unit in layer.missing_units().unwrap() {
+            synthetic::write_shard(&layer, &unit);
+        }
+        assert_eq!(fs::read(layer.shard_path(&units[1])).unwrap(), sound);
+        assert!(repair(&verified(&captured.cache)).unwrap().is_empty());
     }
 
     #[test]
@@ -187,6 +283,8 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[100] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert!(matches!(problems(&captured.cache)[..], [CacheError::Damaged { .. }]));
+        let found = verified(&captured.cache);
+        assert!(matches!(found.problems[0].error, CacheError::Damaged { .. }));
+        assert!(repair(&found).unwrap().is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use leadspan_cache::Layer;
 use leadspan_precompute::{Event, Outcome, Plan, Summary};
 use serde_json::json;
 
@@ -160,16 +161,14 @@ impl<'a> Shown<'a> {
 
     fn plan(&mut self, plan: &Plan) {
         let units_planned = plan.units_mine - plan.units_skipped;
-        let layer = format!(
-            "lead spans of proportion {} of {}",
-            plan.layer.proportion, plan.layer.sections
-        );
-        match plan.covered_by {
-            Some(by) if by != plan.layer => {
-                tracing::info!("{layer} are all there, in the layer of proportion {}", by.proportion);
-            }
+        let layer = format!("lead spans of {}", plan.asked);
+        match &plan.layer {
+            None => tracing::info!("{layer} are all there"),
             _ if units_planned == 0 => tracing::info!("{layer}: nothing is left for worker {}", plan.worker),
-            _ => {
+            Some(missing) => {
+                if *missing != Layer::from(plan.asked) {
+                    tracing::info!("{layer} are there in part: adding `{}`", missing.folder_name());
+                }
                 tracing::info!(
                     "{layer}: {units_planned} of {} work units to do (worker {}), {} tokens, {} positions",
                     plan.units_mine,

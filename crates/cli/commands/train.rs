@@ -3,14 +3,14 @@
 use std::{panic::resume_unwind, sync::atomic::AtomicBool, thread, time::Instant};
 
 use anyhow::Context as _;
-use leadspan_cache::Cache;
+use leadspan_cache::{Cache, Missing};
 use leadspan_train::{Event, HeldOut, Outcome, Summary, Surroundings};
 use serde_json::json;
 
 use super::{Ending, Showing};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
-    arguments::PipelineArguments,
+    arguments::Train,
     configuration::{Configuration, StageTwo},
     memory, output,
     progress::{Counted, Progress},
@@ -20,14 +20,19 @@ use crate::{
 /// The tensor library's backward pass recurses through the whole graph.
 const STACK_BYTES: usize = 256 << 20;
 
-pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
-    let stage = Configuration::load(&arguments.config, &arguments.overrides)?.stage_two()?;
+pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
+    let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
+    let missing = if arguments.allow_incomplete {
+        Missing::Allowed
+    } else {
+        Missing::Refused
+    };
     let stop = signals::stop_on_signals("dropping the step at hand")?;
     let outcome = thread::scope(|scope| {
         let training = thread::Builder::new()
             .name("train".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || train(&stage, &stop, showing))
+            .spawn_scoped(scope, || train(&stage, missing, &stop, showing))
             .context("could not start the training thread")?;
         training.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
@@ -62,7 +67,7 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
     Ok(Ending::Done)
 }
 
-fn train(stage: &StageTwo, stop: &AtomicBool, showing: Showing) -> anyhow::Result<Outcome> {
+fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing) -> anyhow::Result<Outcome> {
     let cache = Cache::open(&stage.cache_dir)?;
     let started = Instant::now();
     let around = Surroundings {
@@ -70,6 +75,7 @@ fn train(stage: &StageTwo, stop: &AtomicBool, showing: Showing) -> anyhow::Resul
         clock: &|| started.elapsed(),
         peak_memory_bytes: &memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
+        missing,
     };
     let mut progress = None;
     let outcome = leadspan_train::run(&cache, &stage.student, &stage.train, &around, &mut |event| {
@@ -84,6 +90,7 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             steps,
             samples,
             samples_left_out,
+            missing_units,
             positions,
             parameters,
         } => {
@@ -94,6 +101,13 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
                 grouped(samples as u64),
                 grouped(positions)
             );
+            if !missing_units.is_empty() {
+                tracing::warn!(
+                    "the cache is incomplete: {} work units are missing ({}), and their samples are left out",
+                    grouped(missing_units.len() as u64),
+                    listed(&missing_units)
+                );
+            }
             if samples_left_out > 0 {
                 tracing::warn!(
                     "left out {} samples without a supervised position",
@@ -123,6 +137,21 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             *progress = None;
             tracing::info!("wrote the student to `{}`", path.display());
         }
+    }
+}
+
+/// The first few names of a list.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -11,10 +11,15 @@ pub struct Distributions {
     logprobs: Vec<f32>,
     tail_logprobs: Vec<f32>,
     target_logprobs: Vec<f32>,
+    /// As many values a position as there are declared temperatures.
+    temperature_tails: Vec<f32>,
+    sampled_offsets: Vec<u32>,
+    sampled_token_ids: Vec<u32>,
+    sampled_draws: Vec<u32>,
 }
 
 /// The stored distribution of one position.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Position<'a> {
     /// Token ids, most probable first.
     pub token_ids: &'a [u32],
@@ -24,49 +29,14 @@ pub struct Position<'a> {
     pub tail_logprob: f32,
     /// Natural-log probability of the token that follows, whether or not it is among the entries.
     pub target_logprob: f32,
+    /// t_τ = log Σ exp(ℓ_u / τ) over the tokens u outside the entries, one value for each declared temperature τ; −∞ where
+    /// the entries are the whole vocabulary.
+    pub temperature_tails: &'a [f32],
+    /// Tokens that were drawn from the tail, ascending. Each stands for the share of its draws in the tail mass.
+    pub sampled_token_ids: &'a [u32],
+    /// How often each of them was drawn, at least once.
+    pub sampled_draws: &'a [u32],
 }
-
-/// Parts that do not form distributions.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum DistributionError {
-    /// The offsets do not start at 0, descend, or do not end at the number of entries.
-    #[error("entry offsets do not ascend from 0 to the {entries} entries (at position {position})")]
-    Offsets {
-        /// The first position whose offset is wrong.
-        position: usize,
-        /// The number of entries.
-        entries: usize,
-    },
-    /// Columns differ in length.
-    #[error("{column} has {found} values where {expected} belong")]
-    Length {
-        /// Which column.
-        column: &'static str,
-        /// How many values it has.
-        found: usize,
-        /// How many it should have.
-        expected: usize,
-    },
-    /// Entries are not ordered from the most probable to the least, ties to the lower id.
-    #[error("entries of position {position} are not ordered by probability and token id")]
-    Order {
-        /// The position.
-        position: usize,
-    },
-    /// A value is not a log-probability: above 0 (beyond rounding), or not a number.
-    #[error("{column} of position {position} holds `{value}`, which is not a log-probability")]
-    NotALogprob {
-        /// Which column.
-        column: &'static str,
-        /// The position.
-        position: usize,
-        /// The value.
-        value: f32,
-    },
-}
-
-/// How far above 0 rounding may lift the logarithm of a probability of nearly one.
-const ROUNDING: f32 = 1e-5;
 
 impl Default for Distributions {
     fn default() -> Self {
@@ -90,86 +60,10 @@ impl Distributions {
             logprobs: Vec::with_capacity(entries),
             tail_logprobs: Vec::with_capacity(positions),
             target_logprobs: Vec::with_capacity(positions),
-        }
-    }
-
-    /// Distributions from columns, as read back from storage.
-    ///
-    /// `offsets` has one value more than there are positions; entries of position i are `offsets[i]..offsets[i + 1]`.
-    ///
-    /// # Errors
-    ///
-    /// Where the columns do not fit each other, entries are out of order, or a value is no log-probability.
-    pub fn from_parts(
-        offsets: Vec<u32>,
-        token_ids: Vec<u32>,
-        logprobs: Vec<f32>,
-        tail_logprobs: Vec<f32>,
-        target_logprobs: Vec<f32>,
-    ) -> Result<Self, DistributionError> {
-        let entries = token_ids.len();
-        let positions = tail_logprobs.len();
-        let length = |column, found, expected| {
-            if found == expected {
-                Ok(())
-            } else {
-                Err(DistributionError::Length {
-                    column,
-                    found,
-                    expected,
-                })
-            }
-        };
-        length("offsets", offsets.len(), positions + 1)?;
-        length("logprobs", logprobs.len(), entries)?;
-        length("target_logprobs", target_logprobs.len(), positions)?;
-        if offsets[0] != 0 || offsets[positions] as usize != entries {
-            return Err(DistributionError::Offsets {
-                position: if offsets[0] == 0 { positions } else { 0 },
-                entries,
-            });
-        }
-        if let Some(position) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
-            return Err(DistributionError::Offsets { position, entries });
-        }
-        let distributions = Self {
-            offsets,
-            token_ids,
-            logprobs,
-            tail_logprobs,
-            target_logprobs,
-        };
-        (0..positions).try_for_each(|position| distributions.check(position))?;
-        Ok(distributions)
-    }
-
-    fn check(&self, index: usize) -> Result<(), DistributionError> {
-        let position = self.get(index);
-        let logprob = |column, value: f32| {
-            if value <= ROUNDING {
-                Ok(())
-            } else {
-                Err(DistributionError::NotALogprob {
-                    column,
-                    position: index,
-                    value,
-                })
-            }
-        };
-        logprob("tail_logprobs", position.tail_logprob)?;
-        logprob("target_logprobs", position.target_logprob)?;
-        position
-            .logprobs
-            .iter()
-            .try_for_each(|&value| logprob("logprobs", value))?;
-        let ordered = (1..position.logprobs.len()).all(|rank| {
-            let (before, here) = (position.logprobs[rank - 1], position.logprobs[rank]);
-            before > here || (before == here && position.token_ids[rank - 1] < position.token_ids[rank])
-        });
-        if ordered {
-            Ok(())
-        } else {
-            Err(DistributionError::Order { position: index })
+            temperature_tails: Vec::new(),
+            sampled_offsets: vec![0],
+            sampled_token_ids: Vec::new(),
+            sampled_draws: Vec::new(),
         }
     }
 
@@ -177,29 +71,67 @@ impl Distributions {
     ///
     /// # Panics
     ///
-    /// Where there are more ids than log-probabilities or the other way round.
-    pub fn push(&mut self, token_ids: &[u32], logprobs: &[f32], tail_logprob: f32, target_logprob: f32) {
+    /// Where there are more ids than log-probabilities or the other way round, and likewise of drawn tokens; where other
+    /// positions have more or fewer temperatures.
+    pub fn push(&mut self, position: Position<'_>) {
         assert_eq!(
-            token_ids.len(),
-            logprobs.len(),
+            position.token_ids.len(),
+            position.logprobs.len(),
             "every entry has an id and a log-probability"
         );
-        self.token_ids.extend_from_slice(token_ids);
-        self.logprobs.extend_from_slice(logprobs);
+        assert_eq!(
+            position.sampled_token_ids.len(),
+            position.sampled_draws.len(),
+            "every drawn token has a number of draws"
+        );
+        assert!(
+            self.is_empty() || self.temperatures() == position.temperature_tails.len(),
+            "all positions have the same temperatures"
+        );
+        self.token_ids.extend_from_slice(position.token_ids);
+        self.logprobs.extend_from_slice(position.logprobs);
         self.offsets.push(self.token_ids.len() as u32);
-        self.tail_logprobs.push(tail_logprob);
-        self.target_logprobs.push(target_logprob);
+        self.tail_logprobs.push(position.tail_logprob);
+        self.target_logprobs.push(position.target_logprob);
+        self.temperature_tails.extend_from_slice(position.temperature_tails);
+        self.sampled_token_ids.extend_from_slice(position.sampled_token_ids);
+        self.sampled_draws.extend_from_slice(position.sampled_draws);
+        self.sampled_offsets.push(self.sampled_token_ids.len() as u32);
     }
 
     /// Adds the positions of `other` behind those of `self`.
+    ///
+    /// # Panics
+    ///
+    /// Where both have positions and not the same temperatures.
     pub fn append(&mut self, other: &Self) {
-        let base = self.token_ids.len() as u32;
+        assert!(
+            self.is_empty() || other.is_empty() || self.temperatures() == other.temperatures(),
+            "all positions have the same temperatures"
+        );
+        let (base, sampled_base) = (self.token_ids.len() as u32, self.sampled_token_ids.len() as u32);
         self.offsets
             .extend(other.offsets[1..].iter().map(|offset| base + offset));
+        self.sampled_offsets
+            .extend(other.sampled_offsets[1..].iter().map(|offset| sampled_base + offset));
         self.token_ids.extend_from_slice(&other.token_ids);
         self.logprobs.extend_from_slice(&other.logprobs);
         self.tail_logprobs.extend_from_slice(&other.tail_logprobs);
         self.target_logprobs.extend_from_slice(&other.target_logprobs);
+        self.temperature_tails.extend_from_slice(&other.temperature_tails);
+        self.sampled_token_ids.extend_from_slice(&other.sampled_token_ids);
+        self.sampled_draws.extend_from_slice(&other.sampled_draws);
+    }
+
+    /// About what the positions take in memory.
+    pub fn bytes(&self) -> usize {
+        let entries = self.token_ids.len() + self.sampled_token_ids.len();
+        16 * self.len() + 8 * entries + 4 * self.temperature_tails.len()
+    }
+
+    /// How many temperatures every position has a tail term for.
+    pub fn temperatures(&self) -> usize {
+        self.temperature_tails.len() / self.len().max(1)
     }
 
     /// The number of positions.
@@ -219,11 +151,16 @@ impl Distributions {
     /// Where `index` is not below [`len`](Self::len).
     pub fn get(&self, index: usize) -> Position<'_> {
         let entries = self.offsets[index] as usize..self.offsets[index + 1] as usize;
+        let sampled = self.sampled_offsets[index] as usize..self.sampled_offsets[index + 1] as usize;
+        let temperatures = self.temperatures();
         Position {
             token_ids: &self.token_ids[entries.clone()],
             logprobs: &self.logprobs[entries],
             tail_logprob: self.tail_logprobs[index],
             target_logprob: self.target_logprobs[index],
+            temperature_tails: &self.temperature_tails[index * temperatures..(index + 1) * temperatures],
+            sampled_token_ids: &self.sampled_token_ids[sampled.clone()],
+            sampled_draws: &self.sampled_draws[sampled],
         }
     }
 
@@ -252,6 +189,11 @@ impl Distributions {
         &self.tail_logprobs
     }
 
+    /// How many tokens were drawn from the tails of all positions, each counted once a position.
+    pub fn sampled_entries(&self) -> usize {
+        self.sampled_token_ids.len()
+    }
+
     /// The log-probability of each position's target.
     pub fn target_logprobs(&self) -> &[f32] {
         &self.target_logprobs
@@ -264,8 +206,17 @@ mod tests {
 
     fn two() -> Distributions {
         let mut distributions = Distributions::new();
-        distributions.push(&[4, 2], &[-0.5, -2.0], -1.5, -2.0);
-        distributions.push(&[], &[], 0.0, -3.0);
+        distributions.push(Position {
+            token_ids: &[4, 2],
+            logprobs: &[-0.5, -2.0],
+            tail_logprob: -1.5,
+            target_logprob: -2.0,
+            ..Position::default()
+        });
+        distributions.push(Position {
+            target_logprob: -3.0,
+            ..Position::default()
+        });
         distributions
     }
 
@@ -279,50 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_fit_are_named() {
-        let from = Distributions::from_parts;
-        assert_eq!(
-            from(
-                vec![0, 2, 2],
-                vec![4, 2],
-                vec![-0.5, -2.0],
-                vec![-1.5, 0.0],
-                vec![-2.0, -3.0]
-            )
-            .unwrap(),
-            two()
-        );
-        let error = from(vec![0, 2], vec![4, 2], vec![-0.5], vec![-1.5], vec![-2.0]).unwrap_err();
-        assert!(matches!(
-            error,
-            DistributionError::Length {
-                column: "logprobs",
-                found: 1,
-                expected: 2
-            }
-        ));
-        let error = from(vec![0, 1], vec![4, 2], vec![-0.5, -2.0], vec![-1.5], vec![-2.0]).unwrap_err();
-        assert!(matches!(
-            error,
-            DistributionError::Offsets {
-                position: 1,
-                entries: 2
-            }
-        ));
-        let error = from(vec![0, 2], vec![4, 2], vec![-2.0, -0.5], vec![-1.5], vec![-2.0]).unwrap_err();
-        assert!(matches!(error, DistributionError::Order { position: 0 }));
-        let error = from(vec![0, 2], vec![4, 2], vec![-2.0, -2.0], vec![-1.5], vec![-2.0]).unwrap_err();
-        assert!(matches!(error, DistributionError::Order { position: 0 }));
-        for bad in [0.5, f32::NAN, f32::INFINITY] {
-            let error = from(vec![0, 1], vec![4], vec![bad], vec![-1.5], vec![-2.0]).unwrap_err();
-            assert!(matches!(
-                error,
-                DistributionError::NotALogprob {
-                    column: "logprobs",
-                    position: 0,
-                    ..
-                }
-            ));
-        }
+    #[should_panic(expected = "the same temperatures")]
+    fn positions_of_other_temperatures_do_not_mix() {
+        let mut other = Distributions::new();
+        other.push(Position {
+            temperature_tails: &[-1.0],
+            ..Position::default()
+        });
+        two().append(&other);
     }
 }

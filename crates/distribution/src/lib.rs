@@ -7,14 +7,18 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod codec;
 mod distributions;
 mod exponential;
 mod select;
+mod settings;
+mod tail;
 mod top_k;
 
-pub use distributions::{DistributionError, Distributions, Position};
+pub use distributions::{Distributions, Position};
 pub use exponential::{exp_sum_below, exponentiate};
-pub use top_k::{NonFiniteLogit, top_k};
+pub use settings::{EntrySettings, InvalidEntrySettings};
+pub use top_k::{NonFiniteLogit, Row, reduce, top_k};
 
 /// The lowest tail log-mass that is stored where entries are left out, in nats.
 ///

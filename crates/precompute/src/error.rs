@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_distribution::InvalidEntrySettings;
 use leadspan_model::ModelError;
 
 use crate::DataChange;
@@ -26,6 +27,9 @@ pub enum PrecomputeError {
         /// The key, with its table.
         key: &'static str,
     },
+    /// What is to be stored of a position cannot be.
+    #[error(transparent)]
+    Entries(#[from] InvalidEntrySettings),
     /// The teacher has no chat template, so conversations cannot be rendered for it.
     #[error("the model `{}` has no chat template", model.display())]
     NoChatTemplate {
@@ -106,7 +110,7 @@ impl PrecomputeError {
             Self::Model(error) => error.hint(),
             Self::Corpus(error) => error.hint(),
             Self::Cache(error) => error.hint(),
-            Self::ZeroSetting { .. } => None,
+            Self::ZeroSetting { .. } | Self::Entries(_) => None,
             Self::NoChatTemplate { .. } => {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".to_owned())
             }

@@ -24,6 +24,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod audit;
 mod batches;
 mod device_class;
 mod error;
@@ -42,6 +43,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
 pub use error::PrecomputeError;
 pub use event::{Event, Outcome, Summary};
 pub use facts::{DataChange, Facts};

@@ -1,18 +1,18 @@
 //! What is left to do: which work units this worker still has to capture, and how much they hold.
 
-use leadspan_cache::{Cache, Layer, PreparedCorpus, WorkUnit};
+use leadspan_cache::{Cache, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit};
 
 use crate::{PrecomputeError, Worker, batches::spans_of};
 
 /// What a run is about to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The layer whose shards are to be there in the end.
-    pub layer: Layer,
+    /// What the cache is to hold in the end.
+    pub asked: Coverage,
+    /// The layer that has to be captured for that; `None` where complete layers cover it already.
+    pub layer: Option<Layer>,
     /// Which units are this worker's.
     pub worker: Worker,
-    /// A complete layer that covers everything asked for, where there is one: nothing is left to do then.
-    pub covered_by: Option<Layer>,
     /// Work units of all workers.
     pub units_total: usize,
     /// Work units of this worker.
@@ -44,39 +44,34 @@ impl UnitWork {
     }
 }
 
-/// The plan, and the units that are to be done, in order.
-pub(crate) fn plan(cache: &Cache, layer: Layer, worker: Worker) -> Result<(Plan, Vec<UnitWork>), PrecomputeError> {
+/// The plan, the layer it fills where there is one to fill, and the units that are to be done, in order.
+pub(crate) fn plan(
+    cache: &Cache,
+    asked: Coverage,
+    worker: Worker,
+) -> Result<(Plan, Option<LayerDir>, Vec<UnitWork>), PrecomputeError> {
     let corpus = cache.require_corpus()?;
-    let covered_by = cache
-        .layers()?
-        .iter()
-        .find(|dir| dir.layer().covers(&layer) && dir.missing_units().is_empty())
-        .map(|dir| *dir.layer());
-    let mine: Vec<&WorkUnit> = corpus
-        .units()
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| worker.takes(*number))
-        .map(|(_, unit)| unit)
-        .collect();
-    let left: Vec<UnitWork> = if covered_by.is_some() {
-        Vec::new()
-    } else {
-        let dir = cache.layer(&layer)?;
-        mine.iter()
-            .filter(|unit| !dir.is_committed(unit))
-            .map(|unit| UnitWork::of(&layer, &corpus, unit))
-            .collect()
+    let dir = cache.layer_to_capture(&asked)?;
+    let takes = |unit: &WorkUnit| {
+        let number = corpus.unit_of(unit.samples.start as u32);
+        number.is_some_and(|number| worker.takes(number))
     };
+    let units_mine = (0..corpus.units().len()).filter(|&number| worker.takes(number)).count();
+    let mut left = Vec::new();
+    if let Some(dir) = &dir {
+        let missing = dir.missing_units()?;
+        let mine = missing.iter().filter(|unit| takes(unit));
+        left.extend(mine.map(|unit| UnitWork::of(dir.layer(), &corpus, unit)));
+    }
     let plan = Plan {
-        layer,
+        asked,
+        layer: dir.as_ref().map(|dir| dir.layer().clone()),
         worker,
-        covered_by,
         units_total: corpus.units().len(),
-        units_mine: mine.len(),
-        units_skipped: mine.len() - left.len(),
+        units_mine,
+        units_skipped: units_mine - left.len(),
         tokens: left.iter().map(|work| work.tokens).sum(),
         positions: left.iter().map(|work| work.positions).sum(),
     };
-    Ok((plan, left))
+    Ok((plan, dir, left))
 }

@@ -214,6 +214,11 @@ impl<'a> Preparation<'a> {
         }
     }
 
+    /// Makes sure that a cache was made with what the pipeline names.
+    pub(crate) fn require_identity(&self, cache: &Cache) -> Result<(), PrecomputeError> {
+        Ok(cache.require_identity(&self.identity()?)?)
+    }
+
     /// What must agree for stored distributions to mean the same. Reads all of the weights.
     fn identity(&self) -> Result<Identity, PrecomputeError> {
         Ok(Identity {
@@ -225,8 +230,8 @@ impl<'a> Preparation<'a> {
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
             sections: serde_json::to_value(&self.pipeline.sections).expect("markers and names serialize"),
-            top_k: self.pipeline.cache.top_k,
-            temperatures: Vec::new(),
+            entries: self.pipeline.cache.entries(),
+            precision: self.pipeline.cache.precision,
             codec: CODEC_VERSION,
         })
     }

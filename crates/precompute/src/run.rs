@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use leadspan_cache::{Cache, CacheError, Layer, LayerDir};
+use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
 use leadspan_model::{Decoder, ModelSource, open_device};
 
 use crate::{
@@ -51,22 +51,21 @@ pub fn run(
     };
     let cache = preparation.prepare(events)?.cache;
     let settings = &pipeline.cache;
-    let layer = Layer {
+    let asked = Coverage {
         proportion: settings.lead_span_proportion,
         sections: settings.supervised_sections,
     };
-    let (plan, units) = plan(&cache, layer, worker)?;
+    let (plan, layer_dir, units) = plan(&cache, asked, worker)?;
     let summary = Summary {
         units_skipped: plan.units_skipped,
         ..Summary::default()
     };
     events(Event::Planned(plan));
-    if units.is_empty() {
+    let Some(layer_dir) = layer_dir.filter(|_| !units.is_empty()) else {
         return Ok(Outcome::Done(summary));
-    }
+    };
     let decoder = loaded.map_or_else(load, Ok)?;
-    let teacher = Teacher::new(decoder, settings.top_k as usize, settings.head_chunk_mib);
-    let layer_dir = cache.layer(&layer)?;
+    let teacher = Teacher::new(decoder, settings.entries(), settings.head_chunk_mib);
     let device_class = device_class(&device);
 
     let (to_writer, messages) = mpsc::sync_channel(WAITING_BATCHES);
@@ -122,7 +121,8 @@ impl Capture<'_> {
     /// Every unit in turn.
     fn all(&mut self, to_writer: &SyncSender<Message>) -> Result<Progress, PrecomputeError> {
         for work in self.units {
-            if self.layer.is_committed(&work.unit) {
+            // Another process may have done it, or died between its shard and its receipt.
+            if adopt(self.layer, &work.unit)?.is_some() {
                 self.summary.units_skipped += 1;
                 let UnitWork {
                     unit,
@@ -154,7 +154,7 @@ impl Capture<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
-            let distributions = self.teacher.capture(&spans, self.layer.layer(), corpus)?;
+            let distributions = Box::new(self.teacher.capture(&spans, self.layer.layer(), corpus)?);
             let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
             let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
             if to_writer.send(Message::Batch { spans, distributions }).is_err() {
@@ -175,7 +175,7 @@ impl Capture<'_> {
 
     /// Tells of the shards that the writer has committed since the last time.
     fn report_committed(&mut self) {
-        for Committed { unit, facts } in self.committed.try_iter() {
+        for Committed { unit, receipt } in self.committed.try_iter() {
             let tokens = self
                 .units
                 .iter()
@@ -185,9 +185,9 @@ impl Capture<'_> {
             self.summary.units_written += 1;
             self.summary.samples += samples;
             self.summary.tokens += tokens;
-            self.summary.positions += facts.positions;
-            self.summary.bytes += facts.bytes;
-            let (positions, bytes) = (facts.positions, facts.bytes);
+            let (positions, bytes) = (receipt.positions, receipt.shard_bytes());
+            self.summary.positions += positions;
+            self.summary.bytes += bytes;
             (self.events)(Event::UnitCommitted {
                 unit,
                 samples,

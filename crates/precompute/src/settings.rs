@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_model::StoredDtype;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub struct TeacherSettings {
 }
 
 /// What is stored, and where: the `[cache]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
     /// The cache's folder. Relative to the pipeline file.
@@ -34,9 +35,21 @@ pub struct CacheSettings {
     /// The sections whose tokens are targets.
     #[serde(default = "default_sections")]
     pub supervised_sections: SectionSet,
-    /// How many of the most probable tokens are stored for a position.
+    /// How many of the most probable tokens are stored for a position, at most.
     #[serde(default = "default_top_k")]
     pub top_k: u32,
+    /// Where set, no more entries than it takes to cover this much probability.
+    #[serde(default)]
+    pub top_p: Option<f32>,
+    /// Draws from the tail beside the entries, with replacement, each token in proportion to its probability.
+    #[serde(default)]
+    pub tail_samples: u32,
+    /// The temperatures other than 1 at which students may be trained: each needs a number a position.
+    #[serde(default)]
+    pub temperatures: Vec<f32>,
+    /// How exactly log-probabilities are stored.
+    #[serde(default)]
+    pub precision: Precision,
     /// How many samples one shard holds, which is also what a worker takes at a time.
     #[serde(default = "default_samples_per_shard")]
     pub samples_per_shard: u32,
@@ -84,9 +97,19 @@ impl CacheSettings {
             ("cache.batch_tokens", self.batch_tokens),
             ("cache.head_chunk_mib", self.head_chunk_mib),
         ];
-        match counts.into_iter().find(|&(_, count)| count == 0) {
-            Some((key, _)) => Err(PrecomputeError::ZeroSetting { key }),
-            None => Ok(()),
+        if let Some((key, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+            return Err(PrecomputeError::ZeroSetting { key });
+        }
+        Ok(self.entries().check()?)
+    }
+
+    /// What is stored of a position.
+    pub(crate) fn entries(&self) -> EntrySettings {
+        EntrySettings {
+            top_k: self.top_k,
+            top_p: self.top_p,
+            tail_samples: self.tail_samples,
+            temperatures: self.temperatures.clone(),
         }
     }
 }
@@ -102,7 +125,8 @@ mod tests {
         let cache: CacheSettings = serde_json::from_str(r#"{"dir": "cache"}"#).unwrap();
         assert_eq!(cache.lead_span_proportion, LeadSpanProportion::WHOLE);
         assert_eq!(cache.supervised_sections, SectionSet::ALL);
-        assert_eq!((cache.top_k, cache.samples_per_shard), (64, 1024));
+        assert_eq!(cache.entries(), EntrySettings::top_k(64));
+        assert_eq!((cache.precision, cache.samples_per_shard), (Precision::Standard, 1024));
         assert_eq!((cache.batch_tokens, cache.head_chunk_mib), (2048, 64));
         cache.check().unwrap();
     }
@@ -124,6 +148,11 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("topk")
+        );
+        let error = of(r#"{"dir": "c", "top_p": 1.5}"#).unwrap().check().unwrap_err();
+        assert!(
+            error.to_string().contains("`cache.top_p` is 1.5") && !error.is_unexpected(),
+            "{error}"
         );
         assert!(of(r#"{"dir": "c", "lead_span_proportion": 0}"#).is_err());
         assert!(of(r#"{"dir": "c", "lead_span_proportion": 1.5}"#).is_err());

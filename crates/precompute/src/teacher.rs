@@ -2,7 +2,7 @@
 
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus};
-use leadspan_distribution::{Distributions, top_k};
+use leadspan_distribution::{Distributions, EntrySettings, Row, reduce};
 use leadspan_model::{Decoder, ModelError};
 use leadspan_sequence::Sample;
 
@@ -18,8 +18,8 @@ const MIN_CHUNK_ROWS: usize = 4;
 /// A teacher that is ready to be asked.
 pub(crate) struct Teacher {
     pub(crate) decoder: Decoder,
-    /// Entries a position.
-    pub(crate) top_k: usize,
+    /// What is kept of a position.
+    pub(crate) entries: EntrySettings,
     /// Rows of logits that may exist at a time: at least [`MIN_CHUNK_ROWS`].
     pub(crate) chunk_rows: usize,
 }
@@ -30,17 +30,17 @@ struct Rows<'a> {
     places: Vec<(&'a Sample, u32)>,
     /// Where it is in the flattened hidden states.
     indices: Vec<u32>,
-    /// The token that follows.
-    targets: Vec<u32>,
+    /// The token that follows, and what draws are made from.
+    wanted: Vec<Row>,
 }
 
 impl Teacher {
-    pub(crate) fn new(decoder: Decoder, top_k: usize, head_chunk_mib: usize) -> Self {
+    pub(crate) fn new(decoder: Decoder, entries: EntrySettings, head_chunk_mib: usize) -> Self {
         let row_bytes = decoder.config().vocab_size * size_of::<f32>();
         let chunk_rows = (head_chunk_mib.saturating_mul(1 << 20) / row_bytes).max(MIN_CHUNK_ROWS);
         Self {
             decoder,
-            top_k,
+            entries,
             chunk_rows,
         }
     }
@@ -59,16 +59,22 @@ impl Teacher {
         let tokens = padded_tokens(batch, corpus, length);
         let rows = rows_of(batch, layer, corpus, length);
         let hidden = self.hidden_states(tokens, batch.len(), length)?;
-        let mut captured = Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.top_k);
+        let mut captured =
+            Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.entries.top_k as usize);
         let chunks = rows
             .indices
             .chunks(self.chunk_rows)
-            .zip(rows.targets.chunks(self.chunk_rows));
+            .zip(rows.wanted.chunks(self.chunk_rows));
         for (chunk, (indices, targets)) in chunks.enumerate() {
             let logits = self.logits(&hidden, indices)?;
             let vocabulary = self.decoder.config().vocab_size;
             let reduced = with_values(&logits, |logits| {
-                top_k(&logits[..targets.len() * vocabulary], vocabulary, targets, self.top_k)
+                reduce(
+                    &logits[..targets.len() * vocabulary],
+                    vocabulary,
+                    targets,
+                    &self.entries,
+                )
             })
             .map_err(ModelError::from)?;
             let part = reduced.map_err(|bad| {
@@ -82,6 +88,31 @@ impl Teacher {
             captured.append(&part);
         }
         Ok(captured)
+    }
+
+    /// Hands over the logits at some positions of one sequence, ascending, each with its place among them.
+    pub(crate) fn visit_logits(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), PrecomputeError> {
+        let fed = positions.last().map_or(0, |&last| last as usize + 1);
+        let length = fed.max(MIN_LENGTH.min(self.decoder.config().max_position_embeddings));
+        let mut padded = tokens[..fed].to_vec();
+        padded.resize(length, 0);
+        let hidden = self.hidden_states(padded, 1, length)?;
+        let vocabulary = self.decoder.config().vocab_size;
+        for (chunk, indices) in positions.chunks(self.chunk_rows).enumerate() {
+            let logits = self.logits(&hidden, indices)?;
+            with_values(&logits, |logits| {
+                for (row, logits) in logits.chunks(vocabulary).take(indices.len()).enumerate() {
+                    visit(chunk * self.chunk_rows + row, logits);
+                }
+            })
+            .map_err(ModelError::from)?;
+        }
+        Ok(())
     }
 
     /// [B · T, H] of tokens [B · T].
@@ -116,17 +147,29 @@ fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus
     let mut rows = Rows {
         places: Vec::new(),
         indices: Vec::new(),
-        targets: Vec::new(),
+        wanted: Vec::new(),
     };
     for (row, span) in batch.iter().enumerate() {
         let sample = &corpus.samples()[span.sample as usize];
         for position in layer.positions(sample) {
             rows.places.push((sample, position));
             rows.indices.push(row as u32 * length as u32 + position);
-            rows.targets.push(sample.tokens[position as usize + 1]);
+            rows.wanted.push(Row {
+                target: sample.tokens[position as usize + 1],
+                seed: seed(&corpus.row_hashes()[span.sample as usize], position),
+            });
         }
     }
     rows
+}
+
+/// What the draws at a position are made from: its row and its place in it, whatever else is in the batch.
+fn seed(row_hash: &[u8; 32], position: u32) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(row_hash).update(&position.to_le_bytes());
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_le_bytes(first)
 }
 
 /// Hands over the values of a tensor: as they lie in memory on the CPU, copied from elsewhere.

@@ -5,7 +5,7 @@ use std::{
     sync::mpsc::{Receiver, Sender},
 };
 
-use leadspan_cache::{CacheError, LayerDir, ShardFacts, ShardWriter, WorkUnit};
+use leadspan_cache::{CacheError, LayerDir, Receipt, ShardWriter, WorkUnit};
 use leadspan_distribution::Distributions;
 
 use crate::batches::{CapturedSpan, spans_of};
@@ -17,7 +17,7 @@ pub(crate) enum Message {
         /// Each sample of the batch, in the order of `distributions`.
         spans: Vec<CapturedSpan>,
         /// Their positions, back to back.
-        distributions: Distributions,
+        distributions: Box<Distributions>,
     },
     Finish,
 }
@@ -25,7 +25,7 @@ pub(crate) enum Message {
 /// A shard that is in the cache.
 pub(crate) struct Committed {
     pub(crate) unit: WorkUnit,
-    pub(crate) facts: ShardFacts,
+    pub(crate) receipt: Receipt,
 }
 
 /// Writes shards until there are no more messages; a unit that is not finished by then leaves nothing behind.
@@ -50,11 +50,11 @@ pub(crate) fn write_shards(
             }
             Message::Finish => {
                 let shard = open.take().expect("a unit is begun before it is finished");
-                let facts = shard.writer.commit()?;
+                let receipt = shard.writer.commit()?;
                 // Nobody listens any more where the run failed meanwhile; the shard is good all the same.
                 let _ = committed.send(Committed {
                     unit: shard.unit,
-                    facts,
+                    receipt,
                 });
             }
         }
@@ -92,12 +92,7 @@ impl<'a> OpenShard<'a> {
             let count = span.positions as usize;
             let mut of_sample = Distributions::with_capacity(count, 0);
             for position in rest.by_ref().take(count) {
-                of_sample.push(
-                    position.token_ids,
-                    position.logprobs,
-                    position.tail_logprob,
-                    position.target_logprob,
-                );
+                of_sample.push(position);
             }
             self.early.insert(span.sample, of_sample);
         }

@@ -160,17 +160,18 @@ pub(crate) fn fed_tokens(span: &Span) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadspan_distribution::Distributions;
+    use leadspan_distribution::{Distributions, Position};
 
     fn span(tokens: &[u32], positions: &[u32]) -> Span {
         let mut distributions = Distributions::new();
         for &position in positions {
-            distributions.push(
-                &[tokens[position as usize + 1]],
-                &[-0.5],
-                (1.0 - (-0.5f32).exp()).ln(),
-                -0.5,
-            );
+            distributions.push(Position {
+                token_ids: &[tokens[position as usize + 1]],
+                logprobs: &[-0.5],
+                tail_logprob: (1.0 - (-0.5f32).exp()).ln(),
+                target_logprob: -0.5,
+                ..Position::default()
+            });
         }
         Span {
             tokens: tokens.to_vec(),

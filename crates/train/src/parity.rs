@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use candle_core::{Device, Tensor};
-use leadspan_distribution::Distributions;
+use leadspan_distribution::{Distributions, Position};
 use leadspan_model::{Decoder, ModelSource, Parameters, StudentStart};
 
 use crate::{
@@ -45,7 +45,12 @@ fn case(model: &str) -> Case {
     let mut distributions = Distributions::new();
     for (row, &tail) in tails.iter().enumerate() {
         let entries = row * k..(row + 1) * k;
-        distributions.push(&entry_ids[entries.clone()], &entry_logprobs[entries], tail, 0.0);
+        distributions.push(Position {
+            token_ids: &entry_ids[entries.clone()],
+            logprobs: &entry_logprobs[entries],
+            tail_logprob: tail,
+            ..Position::default()
+        });
     }
     let mut rows = Rows::new();
     rows.push_sample(&targets, &distributions, 1.0 / targets.len() as f32, vocabulary);

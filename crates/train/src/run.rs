@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use leadspan_cache::{Cache, PreparedCorpus, Reader};
+use leadspan_cache::{Cache, Missing, Reader};
 use leadspan_model::{open_device, write_model_dir};
 use leadspan_sequence::Split;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub struct Surroundings<'a> {
     pub peak_memory_bytes: &'a dyn Fn() -> u64,
     /// The whole configuration, stored beside the results.
     pub resolved_config: &'a Value,
+    /// Whether to train on a cache from which work units are missing.
+    pub missing: Missing,
 }
 
 /// What happens during a run, for whoever shows it.
@@ -48,6 +50,8 @@ pub enum Event {
         samples: usize,
         /// Training samples without one, which are left out.
         samples_left_out: usize,
+        /// Work units that the cache lacks, by name; their samples are among those left out.
+        missing_units: Vec<String>,
         /// Supervised positions of one epoch.
         positions: u64,
         /// Numbers to learn.
@@ -125,14 +129,14 @@ pub fn run(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, TrainError> {
     settings.check()?;
-    let reader = Reader::open(cache, settings.lead_span_proportion, settings.supervised_sections)?;
+    let reader = Reader::open(cache, settings.coverage(), around.missing)?;
     let device = open_device(&settings.device)?;
     let student = student::open(student_settings, cache, &device)?;
     student::check_samples(student.decoder.config(), &reader)?;
     let plan = Plan::new(&reader, settings)?;
 
     let run_dir = RunDir::open(&settings.dir)?;
-    let ingredients = ingredients(cache, reader.corpus(), &student.origin, settings);
+    let ingredients = ingredients(cache, &reader, &student.origin, settings);
     if let Some(summary) = run_dir.finished(&ingredients)? {
         return Ok(Outcome::AlreadyDone(summary));
     }
@@ -142,6 +146,7 @@ pub fn run(
         steps: plan.steps(),
         samples: plan.samples.len(),
         samples_left_out: plan.samples_left_out,
+        missing_units: reader.missing_units().map(ToString::to_string).collect(),
         positions: plan.positions,
         parameters: student.parameters.count(),
     });
@@ -397,21 +402,22 @@ impl Training<'_> {
 }
 
 /// What the trained weights depend on; where it is written and on which device is left out.
-fn ingredients(cache: &Cache, corpus: &PreparedCorpus, student: &Value, settings: &TrainSettings) -> Value {
+fn ingredients(cache: &Cache, reader: &Reader, student: &Value, settings: &TrainSettings) -> Value {
     let mut train = serde_json::to_value(settings).expect("settings serialize");
     if let Some(table) = train.as_object_mut() {
         table.remove("dir");
         table.remove("device");
     }
     let mut rows = blake3::Hasher::new();
-    for row in corpus.row_hashes() {
+    for row in reader.corpus().row_hashes() {
         rows.update(row);
     }
     let rows = rows.finalize().to_hex().to_string();
+    let missing: Vec<String> = reader.missing_units().map(ToString::to_string).collect();
     json!({
         "student": student,
         "train": train,
-        "cache": { "identity": cache.identity().fingerprint(), "rows": rows },
+        "cache": { "identity": cache.identity().fingerprint(), "rows": rows, "missing": missing },
     })
 }
 

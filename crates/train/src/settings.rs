@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use leadspan_cache::Coverage;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,14 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// What is read from the cache.
+    pub(crate) fn coverage(&self) -> Coverage {
+        Coverage {
+            proportion: self.lead_span_proportion,
+            sections: self.supervised_sections,
+        }
+    }
+
     /// Refuses values no run could use.
     ///
     /// # Errors

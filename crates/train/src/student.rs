@@ -78,7 +78,7 @@ pub(crate) fn check_samples(config: &DecoderConfig, reader: &Reader) -> Result<(
             });
         }
         let tokens = match sample.split {
-            Split::Train => reader.layer().proportion.kept(sample.tokens.len()),
+            Split::Train => reader.coverage().proportion.kept(sample.tokens.len()),
             Split::Validation => sample.tokens.len(),
         };
         if tokens > config.max_position_embeddings {

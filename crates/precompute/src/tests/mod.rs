@@ -13,7 +13,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use leadspan_cache::{Cache, Reader, Span};
+use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_sequence::SectionSet;
 use tempfile::TempDir;
 
@@ -45,7 +45,9 @@ impl Project {
             teacher: from_json(&format!(r#"{{"model": {:?}}}"#, fixture("tiny-teacher"))),
             data: from_json(r#"{"files": ["*.jsonl"], "format": "columns", "validation": 8, "seed": 3}"#),
             sections: from_json("{}"),
-            cache: from_json(r#"{"dir": "caches/one", "top_k": 16, "samples_per_shard": 10, "batch_tokens": 512}"#),
+            cache: from_json(
+                r#"{"dir": "caches/one", "top_k": 16, "precision": "exact", "samples_per_shard": 10, "batch_tokens": 512}"#,
+            ),
         };
         Self { folder, pipeline }
     }
@@ -123,10 +125,18 @@ fn shards(pipeline: &Pipeline) -> BTreeMap<PathBuf, Vec<u8>> {
     files(&pipeline.cache_dir().join("layers"))
 }
 
+fn open(cache: &Cache, proportion: &str) -> Reader {
+    let asked = Coverage {
+        proportion: proportion.parse().unwrap(),
+        sections: SectionSet::ALL,
+    };
+    Reader::open(cache, asked, Missing::Refused).unwrap()
+}
+
 /// Every sample of a cache as it reads at a proportion, with its id.
 fn read(pipeline: &Pipeline, proportion: &str) -> Vec<(String, Span)> {
     let cache = Cache::open(&pipeline.cache_dir()).unwrap();
-    let reader = Reader::open(&cache, proportion.parse().unwrap(), SectionSet::ALL).unwrap();
+    let reader = open(&cache, proportion);
     let samples = reader.corpus().samples();
     (0..samples.len())
         .map(|index| (samples[index].id.clone(), reader.span(index as u32).unwrap()))

@@ -180,7 +180,10 @@ fn a_commit_that_fails_leaves_earlier_shards_and_nothing_else() {
         .into_keys()
         .map(|path| path.file_name().unwrap().to_owned())
         .collect();
-    assert_eq!(names, ["layer.json", "train-000000.parquet", "file"]);
+    assert_eq!(
+        names,
+        ["layer.json", "train-000000.json", "train-000000.parquet", "file"]
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Both paths of the objective against hand-computed numbers, finite differences and each other.
 
 use candle_core::{Device, Tensor};
-use leadspan_distribution::{Distributions, top_k};
+use leadspan_distribution::{Distributions, Position, top_k};
 
 use super::{HeadPass, LossSums, Rows, backward, forward};
 
@@ -26,7 +26,12 @@ fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
     let mut distributions = Distributions::new();
     let ids: Vec<u32> = entries.iter().map(|&(id, _)| id).collect();
     let logprobs: Vec<f32> = entries.iter().map(|&(_, p)| p.ln()).collect();
-    distributions.push(&ids, &logprobs, tail.ln(), 0.0);
+    distributions.push(Position {
+        token_ids: &ids,
+        logprobs: &logprobs,
+        tail_logprob: tail.ln(),
+        ..Position::default()
+    });
     distributions
 }
 

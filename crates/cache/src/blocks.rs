@@ -1,0 +1,168 @@
+//! The rows of a shard: blocks of consecutive positions of one sample, and the columns they stand in.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, BinaryArray, ListArray, RecordBatch, UInt32Array},
+    buffer::OffsetBuffer,
+    datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type},
+};
+use parquet::{
+    basic::{Compression, Encoding},
+    file::properties::{EnabledStatistics, WriterProperties},
+    schema::types::ColumnPath,
+};
+
+use crate::parquet_files;
+
+/// Decoded bytes after which a row group is written out: what is held while writing, and what one model is fitted to.
+pub(crate) const ROW_GROUP_BYTES: usize = 32 << 20;
+
+/// Index of the column that holds the blocks themselves; all columns before it are the head of a row group.
+pub(crate) const BLOCK_COLUMN: usize = 7;
+
+/// How many positions of a sample with so many tokens form a block: about a sixteenth, so that a prefix of the sample can
+/// be read without much of the rest, but not so few that a block's own bytes weigh, nor more than are read at a time.
+pub(crate) fn block_positions(tokens: usize) -> usize {
+    (tokens / 64 * 4).clamp(8, 64)
+}
+
+/// How many blocks a sample with so many tokens has whose stored positions are so many.
+pub(crate) fn block_count(tokens: usize, positions: usize) -> usize {
+    positions.div_ceil(block_positions(tokens))
+}
+
+/// The columns of a shard.
+pub(crate) fn schema() -> SchemaRef {
+    let required = |name: &str, data_type| Field::new(name, data_type, false);
+    let list = || DataType::List(parquet_files::list_item(DataType::UInt32));
+    Arc::new(Schema::new(vec![
+        required("sample", DataType::UInt32),
+        required("first_position", DataType::UInt32),
+        required("positions", DataType::UInt32),
+        required("block_bytes", DataType::UInt32),
+        required("block_crc32", DataType::UInt32),
+        required("numbering", list()),
+        required("frequencies", list()),
+        required("block", DataType::Binary),
+    ]))
+}
+
+/// How those columns are encoded: runs become deltas under zstd; blocks, which no compressor can make smaller, stay as they
+/// are, so that each can be read where it lies.
+pub(crate) fn writer_properties() -> WriterProperties {
+    let block = ColumnPath::from("block");
+    parquet_files::writer_properties()
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_encoding(Encoding::DELTA_BINARY_PACKED)
+        .set_column_encoding(ColumnPath::from("block_crc32"), Encoding::PLAIN)
+        .set_column_encoding(block.clone(), Encoding::PLAIN)
+        .set_column_compression(block, Compression::UNCOMPRESSED)
+        .build()
+}
+
+/// The blocks of one row group, on their way into a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) samples: Vec<u32>,
+    pub(crate) first_positions: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) blocks: Vec<Vec<u8>>,
+}
+
+impl Rows {
+    /// The rows as a batch of [`schema`]; the first of them carries the model.
+    pub(crate) fn into_batch(self, numbering: Vec<u32>, frequencies: Vec<u32>) -> RecordBatch {
+        let rows = self.blocks.len();
+        let of_each = |of: fn(&[u8]) -> u32| UInt32Array::from_iter_values(self.blocks.iter().map(|block| of(block)));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from(self.samples)),
+            Arc::new(UInt32Array::from(self.first_positions)),
+            Arc::new(UInt32Array::from(self.positions)),
+            Arc::new(of_each(|block| block.len() as u32)),
+            Arc::new(of_each(crc32fast::hash)),
+            Arc::new(in_first_row(numbering, rows)),
+            Arc::new(in_first_row(frequencies, rows)),
+            Arc::new(BinaryArray::from_iter_values(&self.blocks)),
+        ];
+        RecordBatch::try_new(schema(), columns).expect("the columns are built to the schema, one row a block")
+    }
+}
+
+/// A list column whose first row has all the values.
+fn in_first_row(values: Vec<u32>, rows: usize) -> ListArray {
+    let lengths = (0..rows).map(|row| if row == 0 { values.len() } else { 0 });
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    let item = parquet_files::list_item(DataType::UInt32);
+    ListArray::new(item, offsets, Arc::new(UInt32Array::from(values)), None)
+}
+
+/// The head of a row group: where its blocks are, and the model they are coded with.
+#[derive(Debug, Default)]
+pub(crate) struct HeadRows {
+    pub(crate) samples: Vec<u32>,
+    pub(crate) first_positions: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) block_bytes: Vec<u32>,
+    pub(crate) block_crc32s: Vec<u32>,
+    pub(crate) numbering: Vec<u32>,
+    pub(crate) frequencies: Vec<u32>,
+}
+
+impl HeadRows {
+    /// Adds the rows of a batch of [`schema`] without its last column.
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
+        let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>().values();
+        let listed = |column: usize| {
+            let lists = batch.column(column).as_list::<i32>();
+            let (first, last) = (lists.value_offsets()[0], lists.value_offsets()[lists.len()]);
+            let values = lists.values().slice(first as usize, (last - first) as usize);
+            values.as_primitive::<UInt32Type>().values().to_vec()
+        };
+        self.samples.extend_from_slice(numbers(0));
+        self.first_positions.extend_from_slice(numbers(1));
+        self.positions.extend_from_slice(numbers(2));
+        self.block_bytes.extend_from_slice(numbers(3));
+        self.block_crc32s.extend_from_slice(numbers(4));
+        self.numbering.extend(listed(5));
+        self.frequencies.extend(listed(6));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_a_sixteenth_of_their_sample_within_bounds() {
+        for (tokens, positions) in [(1, 8), (191, 8), (210, 12), (300, 16), (1023, 60), (4096, 64)] {
+            assert_eq!(block_positions(tokens), positions, "{tokens}");
+        }
+        assert_eq!(block_count(210, 209), 18);
+        assert_eq!(block_count(210, 0), 0);
+    }
+
+    #[test]
+    fn the_head_of_a_batch_comes_back() {
+        let rows = Rows {
+            samples: vec![4, 4, 5],
+            first_positions: vec![0, 8, 0],
+            positions: vec![8, 3, 2],
+            blocks: vec![vec![1, 2, 3], vec![], vec![9]],
+        };
+        let batch = rows.into_batch(vec![7, 5, 6], vec![1, 4096]);
+        let mut head = HeadRows::default();
+        head.add(&batch.slice(0, 2));
+        head.add(&batch.slice(2, 1));
+        assert_eq!(
+            (&head.samples[..], &head.positions[..]),
+            (&[4, 4, 5][..], &[8, 3, 2][..])
+        );
+        assert_eq!(
+            (&head.numbering[..], &head.frequencies[..]),
+            (&[7, 5, 6][..], &[1, 4096][..])
+        );
+        assert_eq!(head.block_bytes, [3, 0, 1]);
+        assert_eq!(head.block_crc32s[1], 0);
+    }
+}

@@ -1,0 +1,64 @@
+//! `leadspan cache audit`: the cache against the teacher it was made with.
+
+use anyhow::Context as _;
+use leadspan_precompute::{Audit, AuditOutcome, AuditSettings};
+use serde_json::json;
+
+use crate::{
+    amounts::grouped,
+    arguments,
+    commands::{Ending, Showing},
+    configuration::Configuration,
+    output,
+    progress::{Counted, Progress},
+    signals,
+};
+
+pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> anyhow::Result<Ending> {
+    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    let pipeline = configuration.stage_one(None)?;
+    let stop = signals::stop_on_signals("dropping the audit")?;
+    let settings = AuditSettings {
+        positions: arguments.positions,
+        seed: arguments.seed,
+    };
+    let cache_dir = pipeline.cache_dir();
+    tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
+    let mut bar = None;
+    let outcome = leadspan_precompute::audit(&pipeline, &settings, &stop, &mut |done, total| {
+        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Positions, total as u64));
+        bar.advance(done as u64, false, || "comparing".to_owned());
+    })
+    .with_context(|| format!("could not audit `{}`", cache_dir.display()))?;
+    drop(bar);
+    let AuditOutcome::Done(audit) = outcome else {
+        return Ok(Ending::Stopped);
+    };
+    if showing.json {
+        output::json(&json!({ "dir": cache_dir, "seed": arguments.seed, "audit": audit }))?;
+    } else {
+        output::text(described(&audit))?;
+    }
+    Ok(Ending::Done)
+}
+
+fn described(audit: &Audit) -> String {
+    format!(
+        "{} positions of {} samples, {} entries\n\
+         KL(teacher ‖ cache)     mean {:.2e}, 99th percentile {:.2e} nats\n\
+         top-1 agreement         {:.2} %\n\
+         retained mass           {:.2} %\n\
+         log-probability error   95th percentile {:.3}, largest {:.3} nats\n\
+         target's error          largest {:.4} nats",
+        grouped(audit.positions as u64),
+        grouped(audit.samples as u64),
+        grouped(audit.entries),
+        audit.mean_kl,
+        audit.p99_kl,
+        100.0 * audit.top_1_agreement,
+        100.0 * audit.retained_mass,
+        audit.p95_logprob_error,
+        audit.largest_logprob_error,
+        audit.largest_target_error
+    )
+}

@@ -1,0 +1,41 @@
+//! `leadspan cache export`: the stored positions for everybody else's tools.
+
+use anyhow::{Context as _, bail};
+use leadspan_cache::Cache;
+use serde_json::json;
+
+use crate::{
+    amounts::{bytes, grouped},
+    arguments::Export,
+    commands::{Ending, Showing},
+    output,
+    progress::{Counted, Progress},
+};
+
+pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::Result<Ending> {
+    let out = &export.out;
+    if out.is_dir() {
+        bail!(output::OutputError::IsAFolder { path: out.clone() });
+    }
+    let mut bar = None;
+    let facts = leadspan_cache::export(cache, out, export.proportion, &mut |progress| {
+        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Samples, progress.total));
+        bar.advance(progress.done, true, || "exporting".to_owned());
+    })
+    .with_context(|| format!("could not export `{}` to `{}`", cache.dir().display(), out.display()))?;
+    drop(bar);
+    if showing.json {
+        output::json(&json!({
+            "out": out, "samples": facts.samples, "rows": facts.rows, "bytes": facts.bytes
+        }))?;
+    } else {
+        output::text(format_args!(
+            "wrote {} positions of {} samples to `{}`, {}",
+            grouped(facts.rows),
+            grouped(facts.samples),
+            out.display(),
+            bytes(facts.bytes)
+        ))?;
+    }
+    Ok(Ending::Done)
+}

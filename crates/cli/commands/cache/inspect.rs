@@ -1,0 +1,127 @@
+//! `leadspan cache inspect`: what a cache holds, in numbers.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+use leadspan_cache::{Cache, Identity, Inspection, LayerInspection};
+
+use crate::{
+    amounts::{bytes, grouped},
+    commands::{Ending, Showing},
+    output,
+};
+
+pub(super) fn run(cache: &Cache, showing: Showing) -> anyhow::Result<Ending> {
+    let inspection = cache
+        .inspect()
+        .with_context(|| format!("could not inspect `{}`", cache.dir().display()))?;
+    if showing.json {
+        output::json(&inspection)?;
+    } else {
+        output::text(described(&inspection).trim_end())?;
+    }
+    Ok(Ending::Done)
+}
+
+fn described(inspection: &Inspection) -> String {
+    let mut text = String::new();
+    let identity = &inspection.identity;
+    let _ = writeln!(
+        text,
+        "cache      {} (format {})",
+        inspection.dir.display(),
+        inspection.format
+    );
+    let _ = writeln!(
+        text,
+        "teacher    weights {}, configuration {}, {}",
+        short(&identity.teacher.weights_blake3),
+        short(&identity.teacher.config_blake3),
+        identity.teacher.dtype
+    );
+    let _ = writeln!(
+        text,
+        "text       tokenizer {}, chat template {}",
+        short(&identity.tokenizer),
+        short(&identity.chat_template)
+    );
+    let _ = writeln!(text, "entries    {}", entries(identity));
+    match &inspection.corpus {
+        None => text.push_str("corpus     not prepared yet\n"),
+        Some(corpus) => {
+            let _ = writeln!(
+                text,
+                "corpus     {} training and {} validation samples, {} tokens, {} work units of up to {} samples",
+                grouped(corpus.train_samples),
+                grouped(corpus.validation_samples),
+                grouped(corpus.tokens),
+                grouped(corpus.units),
+                grouped(u64::from(corpus.samples_per_shard))
+            );
+        }
+    }
+    if !inspection.serves.is_empty() {
+        let served: Vec<String> = inspection
+            .serves
+            .iter()
+            .map(|(section, proportion)| format!("{section} up to {proportion}"))
+            .collect();
+        let _ = writeln!(text, "serves     {}", served.join(", "));
+    }
+    for layer in &inspection.layers {
+        describe_layer(layer, &mut text);
+    }
+    text
+}
+
+fn describe_layer(layer: &LayerInspection, text: &mut String) {
+    let state = if layer.complete { "complete" } else { "incomplete" };
+    let _ = writeln!(
+        text,
+        "layer      {}: {} of {} work units, {state}",
+        layer.name, layer.units_committed, layer.units
+    );
+    let _ = write!(
+        text,
+        "           {} positions of {} samples in {}",
+        grouped(layer.positions),
+        grouped(layer.samples),
+        bytes(layer.shard_bytes)
+    );
+    if let (Some(size), Some(entries)) = (layer.bytes_per_position, layer.entries_per_position) {
+        let _ = write!(text, ", {size:.1} bytes and {entries:.1} entries each");
+    }
+    if let Some(mass) = layer.mean_retained_mass {
+        let _ = write!(text, ", which retain {:.2} % of the probability", 100.0 * mass);
+    }
+    text.push('\n');
+    if !layer.device_classes.is_empty() {
+        let classes: Vec<&str> = layer.device_classes.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "           computed by {}", classes.join(" and "));
+    }
+    for problem in &layer.unusable {
+        let _ = writeln!(text, "           unusable: {problem}");
+    }
+}
+
+/// What is stored of a position, in words.
+fn entries(identity: &Identity) -> String {
+    let entries = &identity.entries;
+    let mut text = format!("top {} of every position", entries.top_k);
+    if let Some(top_p) = entries.top_p {
+        let _ = write!(text, ", or what covers {top_p} of the probability");
+    }
+    if entries.tail_samples > 0 {
+        let _ = write!(text, ", and {} draws from the tail", entries.tail_samples);
+    }
+    if !entries.temperatures.is_empty() {
+        let _ = write!(text, ", tails for temperatures {:?}", entries.temperatures);
+    }
+    let _ = write!(text, ", precision {}", identity.precision.as_str());
+    text
+}
+
+/// Enough of a digest to compare by eye.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

@@ -1,0 +1,41 @@
+//! `leadspan cache`: look into a cache, check it, export it.
+
+mod audit;
+mod export;
+mod inspect;
+mod sample;
+mod verify;
+
+use leadspan_cache::Cache;
+
+use super::{Ending, Showing};
+use crate::{
+    arguments::{CacheCommand, CacheFolder},
+    configuration::Configuration,
+    signals,
+};
+
+pub(super) fn run(command: &CacheCommand, showing: Showing) -> anyhow::Result<Ending> {
+    if let CacheCommand::Audit(arguments) = command {
+        return audit::run(arguments, showing);
+    }
+    signals::exit_on_signals()?;
+    match command {
+        CacheCommand::Inspect(arguments) => match &arguments.sample {
+            Some(id) => sample::run(&open(&arguments.folder)?, id, arguments.top, showing),
+            None => inspect::run(&open(&arguments.folder)?, showing),
+        },
+        CacheCommand::Verify(arguments) => verify::run(&open(&arguments.folder)?, arguments.repair, showing),
+        CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
+        CacheCommand::Audit(_) => unreachable!("it was handled above"),
+    }
+}
+
+fn open(folder: &CacheFolder) -> anyhow::Result<Cache> {
+    let dir = match (&folder.dir, &folder.config) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(config)) => Configuration::load(config, &[])?.cache_dir()?,
+        (None, None) => unreachable!("the command line requires a folder or a pipeline file"),
+    };
+    Ok(Cache::open(&dir)?)
+}

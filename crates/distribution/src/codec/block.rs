@@ -1,0 +1,261 @@
+//! Positions as integers in their contexts, and back.
+
+use super::{
+    CodecError, Layout, Precision, context,
+    integers::{BitReader, join, width},
+    precision::Levels,
+    rans::{Decoder, Table},
+};
+use crate::{Distributions, Position};
+
+/// Numbers of token ids: what the encoder looks up.
+pub(super) trait Numbers {
+    fn number(&self, token_id: u32) -> u32;
+}
+
+/// Takes positions apart, in memory that is used again.
+#[derive(Default)]
+pub(super) struct Splitter {
+    /// Level and number of each entry, in the order in which they are coded.
+    entries: Vec<(u32, u32)>,
+    /// Number and draws of each drawn token.
+    drawn: Vec<(u32, u32)>,
+}
+
+impl Splitter {
+    /// Hands every integer of a position to `sink`, with its context, in the order in which it is decoded.
+    pub(super) fn split(
+        &mut self,
+        position: &Position<'_>,
+        layout: &Layout,
+        numbers: &impl Numbers,
+        sink: &mut impl FnMut(usize, u32),
+    ) {
+        let precision = layout.precision;
+        self.entries.clear();
+        let entries = position.token_ids.iter().zip(position.logprobs);
+        self.entries
+            .extend(entries.map(|(&token_id, &logprob)| (precision.level(logprob), numbers.number(token_id))));
+        self.entries.sort_unstable();
+        sink(context::ENTRIES, self.entries.len() as u32);
+        let mut before = 0;
+        for (rank, &(level, _)) in self.entries.iter().enumerate() {
+            sink(context::level(rank), level - before);
+            before = level;
+        }
+        for run in self.entries.chunk_by(|a, b| a.0 == b.0) {
+            let class = |index: usize| context::run_class(run.len() - index);
+            sink(context::FIRST_NUMBER + class(0), run[0].1);
+            for index in 1..run.len() {
+                let step = run[index].1 - run[index - 1].1 - 1;
+                sink(context::NEXT_NUMBER + class(index), step);
+            }
+        }
+        sink(
+            context::TAIL,
+            precision.tail_code(position.tail_logprob, position.logprobs),
+        );
+        sink(context::TARGET, precision.target_code(position.target_logprob));
+        for (index, &term) in position.temperature_tails.iter().enumerate() {
+            sink(context::TEMPERATURE + index, precision.term_code(term));
+        }
+        if layout.tail_samples {
+            self.split_drawn(position, numbers, sink);
+        }
+    }
+
+    fn split_drawn(&mut self, position: &Position<'_>, numbers: &impl Numbers, sink: &mut impl FnMut(usize, u32)) {
+        self.drawn.clear();
+        let drawn = position.sampled_token_ids.iter().zip(position.sampled_draws);
+        self.drawn
+            .extend(drawn.map(|(&token_id, &draws)| (numbers.number(token_id), draws)));
+        self.drawn.sort_unstable();
+        sink(context::DRAWN, self.drawn.len() as u32);
+        let mut next = 0;
+        for &(number, _) in &self.drawn {
+            sink(context::DRAWN_NUMBER, number - next);
+            next = number + 1;
+        }
+        for &(_, draws) in &self.drawn {
+            sink(context::DRAWS, draws - 1);
+        }
+    }
+}
+
+/// Puts positions together, in memory that is used again.
+#[derive(Default)]
+pub(super) struct Joiner {
+    levels: Vec<u32>,
+    token_ids: Vec<u32>,
+    logprobs: Vec<f32>,
+    temperature_tails: Vec<f32>,
+    drawn: Vec<(u32, u32)>,
+    drawn_ids: Vec<u32>,
+    draws: Vec<u32>,
+}
+
+/// One block that is being decoded.
+pub(super) struct BlockReader<'a> {
+    tables: &'a [Option<Table>],
+    symbols: Decoder<'a>,
+    bits: BitReader<'a>,
+    block: &'a [u8],
+}
+
+impl<'a> BlockReader<'a> {
+    pub(super) fn new(tables: &'a [Option<Table>], block: &'a [u8]) -> Result<Self, CodecError> {
+        Ok(Self {
+            tables,
+            symbols: Decoder::new(block).ok_or(CodecError::Damaged)?,
+            bits: BitReader::new(block),
+            block,
+        })
+    }
+
+    #[inline(always)]
+    fn integer(&mut self, context: usize) -> Result<u32, CodecError> {
+        let table = self.tables[context].as_ref().ok_or(CodecError::Damaged)?;
+        let token = self.symbols.symbol(table);
+        let width = width(token);
+        Ok(if width == 0 {
+            join(token, 0)
+        } else {
+            join(token, self.bits.take(width))
+        })
+    }
+
+    fn is_within_the_block(&self) -> bool {
+        self.symbols.bytes_used() + self.bits.bytes_used() <= self.block.len()
+    }
+
+    /// Makes sure that nothing of the block is left over.
+    pub(super) fn finish(&self) -> Result<(), CodecError> {
+        let used = self.symbols.bytes_used() + self.bits.bytes_used();
+        if self.symbols.is_at_its_end() && used == self.block.len() {
+            Ok(())
+        } else {
+            Err(CodecError::Damaged)
+        }
+    }
+}
+
+impl Joiner {
+    /// Decodes the next position of `reader` and adds it to `into`.
+    pub(super) fn join(
+        &mut self,
+        reader: &mut BlockReader<'_>,
+        layout: &Layout,
+        numbering: &[u32],
+        levels: &Levels,
+        into: &mut Distributions,
+    ) -> Result<(), CodecError> {
+        let precision = layout.precision;
+        let entries = reader.integer(context::ENTRIES)? as usize;
+        if entries > numbering.len() {
+            return Err(CodecError::Damaged);
+        }
+        self.levels.clear();
+        let mut level = 0u32;
+        for rank in 0..entries {
+            level = level.wrapping_add(reader.integer(context::level(rank))?);
+            self.levels.push(level);
+        }
+        if !self.levels.is_sorted() {
+            return Err(CodecError::Damaged);
+        }
+        self.token_ids.clear();
+        for run in self.levels.chunk_by(|a, b| a == b) {
+            let mut number = reader.integer(context::FIRST_NUMBER + context::run_class(run.len()))?;
+            let start = self.token_ids.len();
+            self.token_ids.push(token_id(numbering, number)?);
+            for left in (1..run.len()).rev() {
+                let step = reader.integer(context::NEXT_NUMBER + context::run_class(left))?;
+                number = number.wrapping_add(step).wrapping_add(1);
+                self.token_ids.push(token_id(numbering, number)?);
+            }
+            // Entries of one probability run from the lower id to the higher.
+            sort_short(&mut self.token_ids[start..]);
+        }
+        let (tail_logprob, log_mass) = precision.tail_of(reader.integer(context::TAIL)?);
+        let target_logprob = precision.target_of(reader.integer(context::TARGET)?);
+        self.temperature_tails.clear();
+        for index in 0..layout.temperatures {
+            let term = precision.term_of(reader.integer(context::TEMPERATURE + index)?);
+            self.temperature_tails.push(term);
+        }
+        self.drawn_ids.clear();
+        self.draws.clear();
+        if layout.tail_samples {
+            self.join_drawn(reader, numbering)?;
+        }
+        // Before any more memory is taken: a forged block must not decode zeros for ever.
+        if !reader.is_within_the_block() {
+            return Err(CodecError::Damaged);
+        }
+        self.logprobs.clear();
+        levels
+            .append(&self.levels, log_mass, &mut self.logprobs)
+            .ok_or(CodecError::Damaged)?;
+        into.push(Position {
+            token_ids: &self.token_ids,
+            logprobs: &self.logprobs,
+            tail_logprob,
+            target_logprob,
+            temperature_tails: &self.temperature_tails,
+            sampled_token_ids: &self.drawn_ids,
+            sampled_draws: &self.draws,
+        });
+        Ok(())
+    }
+
+    fn join_drawn(&mut self, reader: &mut BlockReader<'_>, numbering: &[u32]) -> Result<(), CodecError> {
+        let count = reader.integer(context::DRAWN)? as usize;
+        if count > numbering.len() {
+            return Err(CodecError::Damaged);
+        }
+        self.drawn.clear();
+        let mut next = 0u32;
+        for _ in 0..count {
+            let number = next.wrapping_add(reader.integer(context::DRAWN_NUMBER)?);
+            self.drawn.push((token_id(numbering, number)?, 0));
+            next = number.wrapping_add(1);
+        }
+        for (_, draws) in &mut self.drawn {
+            *draws = reader.integer(context::DRAWS)?.saturating_add(1);
+        }
+        self.drawn.sort_unstable();
+        self.drawn_ids.extend(self.drawn.iter().map(|&(token_id, _)| token_id));
+        self.draws.extend(self.drawn.iter().map(|&(_, draws)| draws));
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn token_id(numbering: &[u32], number: u32) -> Result<u32, CodecError> {
+    numbering.get(number as usize).copied().ok_or(CodecError::Damaged)
+}
+
+/// Sorts by insertion what is nearly always a handful.
+#[inline(always)]
+fn sort_short(ids: &mut [u32]) {
+    if ids.len() > 24 {
+        ids.sort_unstable();
+        return;
+    }
+    for end in 1..ids.len() {
+        let id = ids[end];
+        let mut at = end;
+        while at > 0 && ids[at - 1] > id {
+            ids[at] = ids[at - 1];
+            at -= 1;
+        }
+        ids[at] = id;
+    }
+}
+
+impl Precision {
+    /// Levels as the decoder wants them.
+    pub(super) fn levels(self) -> Levels {
+        Levels::new(self)
+    }
+}

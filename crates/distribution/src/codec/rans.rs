@@ -1,0 +1,178 @@
+//! The entropy coder: range asymmetric numeral systems with fixed frequencies.
+
+/// Frequencies of a context sum to this.
+pub(super) const TOTAL: u32 = 1 << TOTAL_BITS;
+const TOTAL_BITS: u32 = 12;
+/// The state never stays below this; a block starts and ends with it.
+pub(super) const LOWEST_STATE: u32 = 1 << 16;
+
+/// Frequencies in proportion to `counts`, at least 1 where a symbol occurs, summing to [`TOTAL`]; none where nothing
+/// occurs.
+pub(super) fn frequencies(counts: &[u64]) -> Vec<u32> {
+    let all: u64 = counts.iter().sum();
+    if all == 0 {
+        return Vec::new();
+    }
+    let symbols = counts.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+    let counts = &counts[..symbols];
+    let share = |&count: &u64| (u128::from(count) * u128::from(TOTAL) / u128::from(all)) as u32;
+    let mut frequencies: Vec<u32> = counts
+        .iter()
+        .map(|count| share(count).max(u32::from(*count > 0)))
+        .collect();
+    // What rounding took or added goes where it changes the cost least: per occurrence, log₂ of the frequency.
+    let ratio = |index: usize, frequency: u32| counts[index] as f64 / f64::from(frequency);
+    while frequencies.iter().sum::<u32>() != TOTAL {
+        let missing = frequencies.iter().sum::<u32>() < TOTAL;
+        let candidates = (0..symbols).filter(|&index| frequencies[index] > u32::from(!missing));
+        let chosen = if missing {
+            candidates.max_by(|&a, &b| ratio(a, frequencies[a]).total_cmp(&ratio(b, frequencies[b])))
+        } else {
+            candidates.min_by(|&a, &b| ratio(a, frequencies[a] - 1).total_cmp(&ratio(b, frequencies[b] - 1)))
+        };
+        let chosen = chosen.expect("of at most 128 symbols that share 4096, one can give or take");
+        frequencies[chosen] = frequencies[chosen] + u32::from(missing) - u32::from(!missing);
+    }
+    frequencies
+}
+
+/// The frequencies of one context, ready for use.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// Which symbol a slot belongs to.
+    symbols: Box<[u8; TOTAL as usize]>,
+    /// Frequency and cumulative frequency of each symbol.
+    ranges: Box<[(u16, u16); 256]>,
+}
+
+impl Table {
+    /// A table, or `None` where the frequencies do not sum to [`TOTAL`] or are too many.
+    pub(super) fn new(frequencies: &[u32]) -> Option<Self> {
+        if frequencies.len() > super::integers::TOKENS
+            || frequencies.iter().map(|&frequency| u64::from(frequency)).sum::<u64>() != u64::from(TOTAL)
+        {
+            return None;
+        }
+        let mut table = Self {
+            symbols: Box::new([0; TOTAL as usize]),
+            ranges: Box::new([(0, 0); 256]),
+        };
+        let mut start = 0;
+        for (symbol, &frequency) in frequencies.iter().enumerate() {
+            table.symbols[start as usize..(start + frequency) as usize].fill(symbol as u8);
+            table.ranges[symbol] = (frequency as u16, start as u16);
+            start += frequency;
+        }
+        Some(table)
+    }
+}
+
+/// Encodes symbols, last first: appends the state and the words to `block`.
+///
+/// Every symbol has a frequency in its table.
+pub(super) fn encode<'a>(symbols: impl Iterator<Item = (&'a Table, u8)>, words: &mut Vec<u16>, block: &mut Vec<u8>) {
+    words.clear();
+    let mut state = LOWEST_STATE;
+    for (table, symbol) in symbols {
+        let (frequency, start) = table.ranges[symbol as usize];
+        let (frequency, start) = (u32::from(frequency), u32::from(start));
+        debug_assert!(frequency > 0, "the model was fitted to these positions");
+        if u64::from(state) >= u64::from(frequency) << (32 - TOTAL_BITS) {
+            words.push(state as u16);
+            state >>= 16;
+        }
+        state = ((state / frequency) << TOTAL_BITS) + start + state % frequency;
+    }
+    block.extend_from_slice(&state.to_le_bytes());
+    block.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
+}
+
+/// The decoder's side: takes words from the front of a block.
+pub(super) struct Decoder<'a> {
+    state: u32,
+    block: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Decoder<'a> {
+    /// Starts at the head of a block, or `None` where it has none.
+    pub(super) fn new(block: &'a [u8]) -> Option<Self> {
+        let state = u32::from_le_bytes(block.get(..4)?.try_into().ok()?);
+        Some(Self { state, block, at: 4 })
+    }
+
+    /// The next symbol. Beyond the block there are zeros, which [`bytes_used`](Self::bytes_used) tells.
+    #[inline(always)]
+    pub(super) fn symbol(&mut self, table: &Table) -> u8 {
+        let slot = self.state & (TOTAL - 1);
+        let symbol = table.symbols[slot as usize];
+        let (frequency, start) = table.ranges[symbol as usize];
+        let mut state = u32::from(frequency) * (self.state >> TOTAL_BITS) + slot - u32::from(start);
+        if state < LOWEST_STATE {
+            let word = match self.block.get(self.at..self.at + 2) {
+                Some(word) => u16::from_le_bytes([word[0], word[1]]),
+                None => 0,
+            };
+            state = state << 16 | u32::from(word);
+            self.at += 2;
+        }
+        self.state = state;
+        symbol
+    }
+
+    pub(super) fn bytes_used(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn is_at_its_end(&self) -> bool {
+        self.state == LOWEST_STATE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frequencies_keep_every_symbol_and_sum_to_the_total() {
+        assert_eq!(frequencies(&[0, 0]), [0u32; 0]);
+        assert_eq!(frequencies(&[0, 9, 0]), [0, 4096]);
+        assert_eq!(frequencies(&[1, 1, 2]), [1024, 1024, 2048]);
+        // One in a million still gets its slot.
+        assert_eq!(frequencies(&[1_000_000, 1]), [4095, 1]);
+        let many: Vec<u64> = (0..128).map(|symbol| if symbol == 7 { 1 << 40 } else { 1 }).collect();
+        assert_eq!(frequencies(&many)[7], 4096 - 127);
+    }
+
+    #[test]
+    fn tables_that_do_not_sum_to_the_total_are_refused() {
+        assert!(Table::new(&[4096]).is_some());
+        for wrong in [&[][..], &[4095], &[4096, 1], &[u32::MAX, 1], &[32; 129]] {
+            assert!(Table::new(wrong).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn symbols_come_back_in_order(symbols in prop::collection::vec((0usize..2, 0u8..128), 0..400)) {
+            let table = |context: usize| {
+                let mut counts = [0; 128];
+                for (_, symbol) in symbols.iter().filter(|(of, _)| *of == context) {
+                    counts[*symbol as usize] += 1;
+                }
+                Table::new(&frequencies(&counts))
+            };
+            let tables = [table(0), table(1)];
+            let mut block = Vec::new();
+            let reversed = symbols.iter().rev().map(|&(context, symbol)| (tables[context].as_ref().unwrap(), symbol));
+            encode(reversed, &mut Vec::new(), &mut block);
+            let mut decoder = Decoder::new(&block).unwrap();
+            for (context, symbol) in symbols {
+                prop_assert_eq!(decoder.symbol(tables[context].as_ref().unwrap()), symbol);
+            }
+            prop_assert!(decoder.is_at_its_end());
+            prop_assert_eq!(decoder.bytes_used(), block.len());
+        }
+    }
+}

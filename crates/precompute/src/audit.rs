@@ -1,0 +1,224 @@
+//! The audit: the teacher runs again at random positions, and what the cache says about them is compared with it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use leadspan_cache::{Cache, Reader, Span};
+use leadspan_distribution::Position;
+use leadspan_model::{Decoder, ModelSource, open_device};
+use serde::Serialize;
+
+use crate::{Pipeline, PrecomputeError, prepare::Preparation, teacher::Teacher};
+
+/// What to audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// How many positions at least, where the cache holds so many.
+    pub positions: usize,
+    /// Decides which.
+    pub seed: u64,
+}
+
+/// Positions of one sample that are audited at most: the teacher runs once a sample, however many there are.
+const POSITIONS_A_SAMPLE: usize = 64;
+
+/// How well the cache says what the teacher says. Log-probabilities are natural, divergences in nats.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Audit {
+    /// Samples that were run.
+    pub samples: usize,
+    /// Positions that were compared.
+    pub positions: usize,
+    /// Entries that were compared.
+    pub entries: u64,
+    /// Mean of KL(teacher ‖ cache) over the stored tokens and the tail as one outcome.
+    pub mean_kl: f64,
+    /// Its 99th percentile.
+    pub p99_kl: f64,
+    /// The share of positions at which the most probable token is the same.
+    pub top_1_agreement: f64,
+    /// Mean probability, by the teacher, of the stored tokens.
+    pub retained_mass: f64,
+    /// 95th percentile of |stored − teacher's| over all entries' log-probabilities.
+    pub p95_logprob_error: f64,
+    /// The largest of them.
+    pub largest_logprob_error: f64,
+    /// The largest |stored − teacher's| of the log-probabilities of targets.
+    pub largest_target_error: f64,
+}
+
+/// How an audit ended that did not fail.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuditOutcome {
+    /// With its figures.
+    Done(Audit),
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Compares the cache of `pipeline`, at random positions of all that its complete layers hold, with the teacher.
+///
+/// `progress` is told how many positions of how many are done.
+///
+/// # Errors
+///
+/// Where there is no complete cache, where it was made with another teacher, tokenizer or template than the pipeline
+/// names, and where teacher or cache cannot be read.
+pub fn audit(
+    pipeline: &Pipeline,
+    settings: &AuditSettings,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<AuditOutcome, PrecomputeError> {
+    let cache = Cache::open(&pipeline.cache_dir())?;
+    let source = ModelSource::open(&pipeline.model_path())?;
+    Preparation::new(pipeline, &source)?.require_identity(&cache)?;
+    let reader = Reader::open_largest(&cache)?;
+    let chosen = choose(&reader, settings)?;
+    let total: usize = chosen.iter().map(|(_, places)| places.len()).sum();
+    let device = open_device(&pipeline.teacher.device)?;
+    let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
+    let teacher = Teacher::new(decoder, pipeline.cache.entries(), pipeline.cache.head_chunk_mib);
+    let mut found = Comparison::default();
+    for (sample_index, places) in &chosen {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(AuditOutcome::Stopped);
+        }
+        let Span {
+            positions,
+            distributions,
+            ..
+        } = reader.span(*sample_index)?;
+        let sample = &reader.corpus().samples()[*sample_index as usize];
+        let at: Vec<u32> = places.iter().map(|&place| positions[place]).collect();
+        teacher.visit_logits(&sample.tokens, &at, &mut |number, logits| {
+            let target = sample.tokens[at[number] as usize + 1];
+            found.add(logits, target, &distributions.get(places[number]));
+        })?;
+        progress(found.divergences.len(), total);
+    }
+    Ok(AuditOutcome::Done(found.figures(chosen.len())))
+}
+
+/// Samples in a random order, each with the places among its positions that are audited, ascending.
+fn choose(reader: &Reader, settings: &AuditSettings) -> Result<Vec<(u32, Vec<usize>)>, PrecomputeError> {
+    let mut samples: Vec<u32> = (0..reader.corpus().samples().len() as u32).collect();
+    samples.sort_by_key(|&sample| number(settings.seed, sample, u32::MAX));
+    let (mut chosen, mut positions) = (Vec::new(), 0);
+    for sample in samples {
+        if positions >= settings.positions {
+            break;
+        }
+        let mut places: Vec<usize> = (0..reader.position_count(sample)?).collect();
+        places.sort_by_key(|&place| number(settings.seed, sample, place as u32));
+        places.truncate(POSITIONS_A_SAMPLE.min(settings.positions - positions));
+        places.sort_unstable();
+        positions += places.len();
+        if !places.is_empty() {
+            chosen.push((sample, places));
+        }
+    }
+    Ok(chosen)
+}
+
+/// A number that looks random, the same whenever it is asked for.
+fn number(seed: u64, sample: u32, place: u32) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&seed.to_le_bytes())
+        .update(&sample.to_le_bytes())
+        .update(&place.to_le_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+#[derive(Default)]
+struct Comparison {
+    divergences: Vec<f64>,
+    errors: Vec<f64>,
+    agreed: usize,
+    retained: f64,
+    largest_target_error: f64,
+}
+
+impl Comparison {
+    fn add(&mut self, logits: &[f32], target: u32, stored: &Position<'_>) {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut masses: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
+        let sum: f64 = masses.iter().sum();
+        let logprob = |token: u32| f64::from(logits[token as usize] - max) - sum.ln();
+        let (mut divergence, mut retained) = (0.0, 0.0);
+        for (&token, &stored) in stored.token_ids.iter().zip(stored.logprobs) {
+            let exact = logprob(token);
+            divergence += exact.exp() * (exact - f64::from(stored));
+            retained += exact.exp();
+            self.errors.push((exact - f64::from(stored)).abs());
+            masses[token as usize] = 0.0;
+        }
+        // Summed over what is left, never as one less the rest.
+        let tail = masses.iter().sum::<f64>() / sum;
+        if tail > 0.0 {
+            divergence += tail * (tail.ln() - f64::from(stored.tail_logprob));
+        }
+        self.divergences.push(divergence);
+        self.retained += retained;
+        let best = logits.iter().position(|&logit| logit == max);
+        self.agreed += usize::from(stored.token_ids.first().map(|&token| token as usize) == best);
+        let target_error = (logprob(target) - f64::from(stored.target_logprob)).abs();
+        self.largest_target_error = self.largest_target_error.max(target_error);
+    }
+
+    fn figures(mut self, samples: usize) -> Audit {
+        let positions = self.divergences.len();
+        let share = |amount: f64| amount / positions.max(1) as f64;
+        self.divergences.sort_by(f64::total_cmp);
+        self.errors.sort_by(f64::total_cmp);
+        Audit {
+            samples,
+            positions,
+            entries: self.errors.len() as u64,
+            mean_kl: share(self.divergences.iter().sum()),
+            p99_kl: quantile(&self.divergences, 0.99),
+            top_1_agreement: share(self.agreed as f64),
+            retained_mass: share(self.retained),
+            p95_logprob_error: quantile(&self.errors, 0.95),
+            largest_logprob_error: self.errors.last().copied().unwrap_or(0.0),
+            largest_target_error: self.largest_target_error,
+        }
+    }
+}
+
+/// The value below which this share of `ascending` lies; 0 of none.
+fn quantile(ascending: &[f64], share: f64) -> f64 {
+    let place = (share * ascending.len() as f64) as usize;
+    ascending
+        .get(place.min(ascending.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_those_worked_out_by_hand() {
+        // The teacher: ½, ¼, ⅛, ⅛. The cache: ¼ and ½ for the first two, the tail right.
+        let logits = [4f32, 2.0, 1.0, 1.0].map(f32::ln);
+        let stored = Position {
+            token_ids: &[1, 0],
+            logprobs: &[0.5f32.ln(), 0.25f32.ln()],
+            tail_logprob: 0.25f32.ln(),
+            target_logprob: 0.25f32.ln(),
+            ..Position::default()
+        };
+        let mut found = Comparison::default();
+        found.add(&logits, 2, &stored);
+        let figures = found.figures(1);
+        // ½·log 2 + ¼·log ½ = ¼·log 2.
+        assert!((figures.mean_kl - 0.25 * 2f64.ln()).abs() < 1e-6, "{figures:?}");
+        assert!((figures.p99_kl - figures.mean_kl).abs() < 1e-12);
+        assert!((figures.retained_mass - 0.75).abs() < 1e-6);
+        assert!((figures.largest_logprob_error - 2f64.ln()).abs() < 1e-6);
+        assert!((figures.largest_target_error - 2f64.ln()).abs() < 1e-6);
+        assert_eq!((figures.top_1_agreement, figures.entries), (0.0, 2));
+    }
+}
