@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_precompute::{Event, Outcome, Plan, Summary};
+use leadspan_precompute::{Event, Origin, Outcome, Plan, Summary};
 use serde_json::json;
 
 use super::{
@@ -122,15 +122,15 @@ impl<'a> Shown<'a> {
                     preparing.advance(progress);
                 }
             }
-            Event::Prepared { report, new } => {
+            Event::Prepared { report, origin } => {
                 self.preparing = None;
-                let how = if new {
-                    "prepared the corpus"
-                } else {
-                    "the corpus was prepared before"
+                let how = match origin {
+                    Origin::Made => "prepared the corpus".to_owned(),
+                    Origin::Found => "the corpus was prepared before".to_owned(),
+                    Origin::Extended { samples, units } => format!("the corpus {}", prepare::extended(samples, units)),
                 };
                 tracing::info!("{how}: {}", prepare::described(&report));
-                if new {
+                if origin != Origin::Found {
                     for line in prepare::losses(&report) {
                         tracing::warn!("{line}");
                     }
