@@ -249,19 +249,30 @@ fn a_student_of_another_tokenizer_is_refused() {
 }
 
 #[test]
-fn settings_and_data_that_changed_since_preparing_are_refused() {
+fn settings_and_rows_that_changed_since_preparing_are_refused() {
     let place = Workplace::new();
     place.succeed(&["prepare", "-c", "pipeline.toml"]);
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.seed=8"]), @r"
     error: could not precompute into `cache`
-      caused by: the cache `cache` was prepared with other data: `data.seed` was `7`, but `8` is asked for
+      caused by: the cache `cache` was prepared with `data.seed` `7`, but `8` is asked for
     hint: set `data.seed = 7` to use this cache, or point `cache.dir` at a new folder
     ");
     place.replace("text.jsonl", "10 apples", "11 apples");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
     error: could not precompute into `cache`
-      caused by: the cache `cache` was prepared with other data: `text.jsonl` had other contents
-    hint: restore `text.jsonl` to use this cache, or point `cache.dir` at a new folder
+      caused by: sample `made-up-0` has changed in the data since the corpus was prepared
+    hint: restore the row and add new rows only at the end of a file or in a file of their own (a row without `id` is known by its file and line), or point `cache.dir` at a new folder
+    ");
+    place.write(
+        "text.jsonl",
+        &fs::read_to_string(place.path("text.jsonl"))
+            .unwrap()
+            .replace("made-up-", "new-"),
+    );
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: sample `made-up-8` (and 29 more) is gone from the data since the corpus was prepared
+    hint: restore the row and add new rows only at the end of a file or in a file of their own (a row without `id` is known by its file and line), or point `cache.dir` at a new folder
     ");
 }
 

@@ -216,6 +216,54 @@ fn a_student_learns_from_the_cache_and_becomes_a_model_again() {
 }
 
 #[test]
+fn rows_that_are_appended_later_are_captured_alone_and_learnt_from() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let before = visible(&place, "cache");
+    let row = r#"{"question": "How many?", "chain_of_thought": "1 + 2 = 3.", "answer": "3"}"#;
+    place.write("more.jsonl", &format!("{row}\n").repeat(12));
+    place.replace("pipeline.toml", "\"text.jsonl\"", "\"text.jsonl\", \"more.jsonl\"");
+    // 36 samples are for training: unit 3 has six of them and stays as it is.
+    let text = place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    assert_eq!(
+        text.split(", ").next().unwrap(),
+        "`cache` extended by 12 training samples in 2 work units: 48 training and 4 validation samples of 52 rows"
+    );
+    let outcome: Value =
+        serde_json::from_str(&place.succeed(&["--json", "precompute", "-c", "pipeline.toml"])).unwrap();
+    assert_eq!(
+        (
+            &outcome["units_written"],
+            &outcome["units_skipped"],
+            &outcome["samples"]
+        ),
+        (&2.into(), &5.into(), &12.into())
+    );
+    let after = visible(&place, "cache");
+    for (path, bytes) in &before {
+        assert_eq!(after.get(path), Some(bytes), "`{}` changed", path.display());
+    }
+    assert_eq!(
+        after.len(),
+        before.len() + 6,
+        "two files of the corpus, two shards and their receipts"
+    );
+    let inspection: Value = serde_json::from_str(&place.succeed(&["--json", "cache", "inspect", "cache"])).unwrap();
+    let corpus = &inspection["corpus"];
+    assert_eq!(
+        (
+            &corpus["train_samples"],
+            &corpus["validation_samples"],
+            &corpus["units"]
+        ),
+        (&48.into(), &4.into(), &7.into())
+    );
+    place.succeed(&["cache", "verify", "cache"]);
+    let outcome: Value = serde_json::from_str(&place.succeed(&["--json", "train", "-c", "pipeline.toml"])).unwrap();
+    assert_eq!(outcome["summary"]["steps"], 48 / 8, "{outcome}");
+}
+
+#[test]
 fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
     let whole = workplace_with_rows(120, 200);
     let began = Instant::now();

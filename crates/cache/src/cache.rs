@@ -13,11 +13,10 @@ use serde_json::Value;
 use std::num::NonZeroU32;
 
 use crate::{
-    CacheError, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus,
+    Band, CacheError, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus, WorkUnit,
     commit::{commit_bytes, create_folder},
-    corpus::plan_units,
     corpus_table, json,
-    layer::remainder,
+    layer::{division, remainder},
     reader::incomplete,
 };
 
@@ -205,13 +204,43 @@ impl Cache {
         if self.corpus()?.is_some() {
             return Err(CacheError::AlreadyPrepared { path: self.dir.clone() });
         }
-        check_samples(samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
-        let units = plan_units(samples.iter().map(|sample| sample.split), samples_per_shard)?;
-        let corpus = PreparedCorpus::new(samples.to_vec(), row_hashes.to_vec(), units, samples_per_shard, facts);
+        let corpus = PreparedCorpus::first(samples, row_hashes, samples_per_shard, facts)?;
         let folder = self.dir.join(CORPUS);
         create_folder(&folder)?;
-        corpus_table::write(&folder, &corpus)?;
+        corpus_table::write_newest_part(&folder, &corpus)?;
         Ok(self.corpus.get_or_init(|| corpus).clone())
+    }
+
+    /// Puts a part behind the prepared corpus: `samples` in their final order, training samples first, one hash a row.
+    ///
+    /// They form work units of their own, so every stored shard stays what it was. There may be no samples at all: the
+    /// part then only says that `facts` hold now. To be called while [preparing is locked](Self::lock_for_preparing), on
+    /// a handle that was opened since. Other handles go on seeing the corpus as it was when they read it.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] where there is no corpus; [`CacheError::UnstorableCorpus`] where samples and hashes do
+    /// not fit each other, the order is wrong, or another process put a part there meanwhile; [`CacheError::Io`] where
+    /// the file system refuses. The corpus is then what it was.
+    pub fn extend_corpus(
+        &mut self,
+        samples: &[Sample],
+        row_hashes: &[[u8; 32]],
+        facts: Value,
+    ) -> Result<PreparedCorpus, CacheError> {
+        let mut corpus = self.require_corpus()?;
+        // With the handle's own reference gone, the samples need not be copied. Should this fail, they are read again.
+        self.corpus = OnceLock::new();
+        let folder = self.dir.join(CORPUS);
+        let (known, there) = (corpus.parts().len(), corpus_table::count_parts(&folder)?);
+        if known != there {
+            let problem = format!("it has {there} parts by now where {known} were read");
+            return Err(CacheError::UnstorableCorpus { problem });
+        }
+        corpus.append(samples, row_hashes, facts)?;
+        corpus_table::write_newest_part(&folder, &corpus)?;
+        self.corpus = OnceLock::from(corpus.clone());
+        Ok(corpus)
     }
 
     /// The prepared corpus, or `None` where none was stored yet. It is read once and then kept.
@@ -254,7 +283,7 @@ impl Cache {
             })
     }
 
-    /// What was stored beside the corpus, or `None` where there is none yet.
+    /// What was stored beside the newest part of the corpus, or `None` where there is none yet.
     ///
     /// # Errors
     ///
@@ -274,42 +303,44 @@ impl Cache {
         LayerDir::create_or_open(&self.dir.join(LAYERS), layer.clone(), corpus, identity)
     }
 
-    /// The layer that has to be captured for the cache to hold `asked`, made where there is none yet; `None` where complete
-    /// layers cover it already.
+    /// The layers with missing units that have to be captured for the cache to hold `asked`; none where it does already.
     ///
-    /// It holds only what complete layers do not. Processes that ask at the same time get the same answer.
+    /// What no layer holds gets a new one, made here; layers that were begun are finished beside it. Processes that ask at
+    /// the same time get the same answer.
     ///
     /// # Errors
     ///
-    /// [`CacheError::UnfinishedLayer`] where another layer that would hold part of it was begun and not finished, and those
-    /// of [`layer`](Self::layer).
-    pub fn layer_to_capture(&self, asked: &Coverage) -> Result<Option<LayerDir>, CacheError> {
+    /// [`CacheError::UnfinishedLayer`] where part of it is in a layer that was begun and reaches beyond it, so that finishing
+    /// that one would capture more than is asked for; and those of [`layer`](Self::layer).
+    pub fn layers_to_capture(&self, asked: &Coverage) -> Result<Vec<LayerDir>, CacheError> {
         let _lock = lock(&self.dir)?;
-        let (mut complete, mut begun) = (Vec::new(), Vec::new());
-        for dir in self.layers()? {
-            let missing = dir.missing_units()?;
-            if missing.is_empty() {
-                complete.push(dir);
-            } else {
-                begun.push((dir, missing));
-            }
+        let mut dirs = self.layers()?;
+        let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
+        let complete = dirs.iter().zip(&missing).filter(|(_, missing)| missing.is_empty());
+        let complete: Vec<&Layer> = complete.map(|(dir, _)| dir.layer()).collect();
+        if division(asked, &complete).is_some() {
+            return Ok(Vec::new());
         }
-        let Some(layer) = remainder(asked, &complete.iter().map(LayerDir::layer).collect::<Vec<_>>()) else {
-            return Ok(None);
+        let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
+        if let Some(layer) = remainder(asked, &begun) {
+            let dir = self.layer(&layer)?;
+            missing.push(dir.missing_units()?);
+            dirs.push(dir);
+        }
+        let layers: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
+        let parts = division(asked, &layers).expect("the layers and what they lack cover it");
+        let parts = parts.into_iter().map(|(index, _)| index);
+        let unfinished: Vec<usize> = parts.filter(|&index| !missing[index].is_empty()).collect();
+        let is_within = |layer: &Layer| {
+            let within = |band: &Band| asked.sections.contains(band.section) && band.up_to <= asked.proportion;
+            layer.bands().iter().all(within)
         };
-        let overlaps = |other: &Layer| {
-            layer.bands().iter().any(|band| {
-                let other = other.band(band.section);
-                other.is_some_and(|other| other.above < Some(band.up_to) && band.above < Some(other.up_to))
-            })
-        };
-        let in_the_way = |(dir, _): &&(LayerDir, _)| *dir.layer() != layer && overlaps(dir.layer());
-        match begun.iter().find(in_the_way) {
-            Some((dir, missing)) => Err(CacheError::UnfinishedLayer {
+        match unfinished.iter().find(|&&index| !is_within(layers[index])) {
+            Some(&index) => Err(CacheError::UnfinishedLayer {
                 asked: *asked,
-                unfinished: Box::new(incomplete(dir, missing)),
+                unfinished: Box::new(incomplete(&dirs[index], &missing[index])),
             }),
-            None => self.layer(&layer).map(Some),
+            None => Ok(unfinished.into_iter().map(|index| dirs[index].clone()).collect()),
         }
     }
 
@@ -353,31 +384,6 @@ fn lock(dir: &Path) -> Result<LockGuard, CacheError> {
 
 fn is_plain_file_name(name: &str) -> bool {
     !name.starts_with('.') && Path::new(name).file_name().is_some_and(|file_name| file_name == name)
-}
-
-fn check_samples(samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
-    if samples.len() != row_hashes.len() {
-        return Err(format!(
-            "{} samples have {} row hashes",
-            samples.len(),
-            row_hashes.len()
-        ));
-    }
-    if u32::try_from(samples.len()).is_err() {
-        return Err(format!("{} samples are more than 2^32 − 1", samples.len()));
-    }
-    match samples
-        .iter()
-        .find(|sample| sample.tokens.len() != sample.bounds.tokens() as usize)
-    {
-        Some(sample) => Err(format!(
-            "sample `{}` has {} tokens, but its sections end at {}",
-            sample.id,
-            sample.tokens.len(),
-            sample.bounds.tokens()
-        )),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -496,6 +502,79 @@ mod tests {
             empty.layer(&synthetic::coverage("1", SectionSet::ALL).into()),
             Err(CacheError::NotPrepared { .. })
         ));
+    }
+
+    #[test]
+    fn an_extended_corpus_needs_only_its_new_units() {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        let mut cache = captured.cache.clone();
+        let before = cache.require_corpus().unwrap();
+        let samples = synthetic::appended(before.samples().len(), 6);
+        let hashes = synthetic::row_hashes(&samples);
+        let extended = cache.extend_corpus(&samples, &hashes, "later".into()).unwrap();
+        assert_eq!(cache.prepared_facts().unwrap(), Some("later".into()));
+        assert_eq!(
+            captured.cache.require_corpus().unwrap().samples().len(),
+            14,
+            "an older handle"
+        );
+
+        let reopened = Cache::open(cache.dir()).unwrap();
+        assert_eq!(reopened.require_corpus().unwrap().samples(), extended.samples());
+        let names = |cache: &Cache| {
+            let missing = cache.layers().unwrap()[0].missing_units().unwrap();
+            missing.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&reopened), ["train-000003", "train-000004"]);
+        synthetic::capture(&reopened, &synthetic::coverage("0.5", SectionSet::ALL).into());
+        assert!(names(&reopened).is_empty());
+        let verification = crate::verify(&reopened, &mut |_| {}).unwrap();
+        assert!(verification.problems.is_empty(), "{:?}", verification.problems);
+        let reader = crate::Reader::open_largest(&reopened).unwrap();
+        for index in 0..reader.corpus().samples().len() as u32 {
+            reader.span(index).unwrap();
+        }
+        let corpus = reopened.inspect().unwrap().corpus.unwrap();
+        assert_eq!(
+            (corpus.train_samples, corpus.validation_samples, corpus.units),
+            (17, 3, 6)
+        );
+    }
+
+    #[test]
+    fn an_extension_that_cannot_be_stored_leaves_the_corpus_as_it_was() {
+        let synthetic = synthetic::prepared(4, 2, 2);
+        let mut cache = synthetic.cache.clone();
+        let mut samples = synthetic::appended(6, 2);
+        let hashes = synthetic::row_hashes(&samples);
+        let mut refused = |samples: &[Sample], hashes: &[[u8; 32]]| {
+            let error = cache.extend_corpus(samples, hashes, Value::Null).unwrap_err();
+            assert_eq!(cache.require_corpus().unwrap().parts().len(), 1);
+            assert_eq!(fs::read_dir(cache.dir().join(CORPUS)).unwrap().count(), 2);
+            error.to_string()
+        };
+        assert!(refused(&samples, &hashes[1..]).contains("row hashes"));
+        samples[0].split = leadspan_sequence::Split::Validation;
+        assert!(refused(&samples, &hashes).contains("sample 7 is a training sample behind"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut empty = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
+        let error = empty.extend_corpus(&[], &[], Value::Null).unwrap_err();
+        assert!(matches!(error, CacheError::NotPrepared { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_part_that_another_process_appended_is_never_overwritten() {
+        let synthetic = synthetic::prepared(4, 2, 2);
+        let (mut one, mut other) = (synthetic.cache.clone(), synthetic.cache.clone());
+        one.extend_corpus(&[], &[], "first".into()).unwrap();
+        let error = other.extend_corpus(&[], &[], "second".into()).unwrap_err();
+        assert!(matches!(error, CacheError::UnstorableCorpus { .. }), "{error}");
+        assert_eq!(
+            other.prepared_facts().unwrap(),
+            Some("first".into()),
+            "it is read again"
+        );
     }
 
     #[test]

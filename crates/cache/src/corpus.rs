@@ -1,4 +1,4 @@
-//! The prepared corpus in memory: samples in their final order, and the work units they form.
+//! The prepared corpus in memory: samples in their final order, the work units they form, and the parts they came in.
 
 use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
 
@@ -25,38 +25,102 @@ impl fmt::Display for WorkUnit {
     }
 }
 
+/// What was prepared at one time: the corpus as it was first made, or what was appended to it later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CorpusPart {
+    /// Which samples of the corpus it holds, training samples before validation samples.
+    pub samples: Range<usize>,
+    /// Which of the corpus's work units it holds: none is shared between parts.
+    pub units: Range<usize>,
+    /// What the caller stored about how it was prepared.
+    pub facts: Value,
+}
+
 /// The prepared corpus of a cache. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub struct PreparedCorpus(Arc<Contents>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Contents {
     samples: Vec<Sample>,
     row_hashes: Vec<[u8; 32]>,
     units: Vec<WorkUnit>,
+    /// At least one; together they hold every sample and every unit once, in order.
+    parts: Vec<CorpusPart>,
     samples_per_shard: NonZeroU32,
-    facts: Value,
 }
 
 impl PreparedCorpus {
-    /// A corpus from its parts, whose units were checked to cover the samples in order.
+    /// A corpus of which everything is known, whose units and parts were checked to cover the samples in order.
     pub(crate) fn new(
         samples: Vec<Sample>,
         row_hashes: Vec<[u8; 32]>,
         units: Vec<WorkUnit>,
+        parts: Vec<CorpusPart>,
         samples_per_shard: NonZeroU32,
-        facts: Value,
     ) -> Self {
+        assert!(!parts.is_empty(), "a corpus has a first part");
         Self(Arc::new(Contents {
             samples,
             row_hashes,
             units,
+            parts,
             samples_per_shard,
-            facts,
         }))
     }
 
-    /// The samples, training samples first.
+    /// A corpus of one part, cut into work units.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append`](Self::append).
+    pub(crate) fn first(
+        samples: &[Sample],
+        row_hashes: &[[u8; 32]],
+        samples_per_shard: NonZeroU32,
+        facts: Value,
+    ) -> Result<Self, CacheError> {
+        let mut corpus = Self(Arc::new(Contents {
+            samples: Vec::new(),
+            row_hashes: Vec::new(),
+            units: Vec::new(),
+            parts: Vec::new(),
+            samples_per_shard,
+        }));
+        corpus.append(samples, row_hashes, facts)?;
+        Ok(corpus)
+    }
+
+    /// Puts a part behind those that are there, in work units of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::UnstorableCorpus`] where samples and hashes do not fit each other, or a training sample follows a
+    /// validation sample.
+    pub(crate) fn append(
+        &mut self,
+        samples: &[Sample],
+        row_hashes: &[[u8; 32]],
+        facts: Value,
+    ) -> Result<(), CacheError> {
+        check_samples(self.samples().len(), samples, row_hashes)
+            .map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let splits = samples.iter().map(|sample| sample.split);
+        let units = plan_units(self.units(), splits, self.samples_per_shard())?;
+        let contents = Arc::make_mut(&mut self.0);
+        contents.samples.extend_from_slice(samples);
+        contents.row_hashes.extend_from_slice(row_hashes);
+        contents.units.extend(units);
+        let before = contents.parts.last();
+        contents.parts.push(CorpusPart {
+            samples: before.map_or(0, |part| part.samples.end)..contents.samples.len(),
+            units: before.map_or(0, |part| part.units.end)..contents.units.len(),
+            facts,
+        });
+        Ok(())
+    }
+
+    /// The samples: those of one part after the other, in each part training samples before validation samples.
     pub fn samples(&self) -> &[Sample] {
         &self.0.samples
     }
@@ -76,9 +140,19 @@ impl PreparedCorpus {
         self.0.samples_per_shard
     }
 
-    /// What the caller stored about how the corpus was prepared.
+    /// What was prepared at one time each, in order; there is at least one.
+    pub fn parts(&self) -> &[CorpusPart] {
+        &self.0.parts
+    }
+
+    /// The part that was prepared last.
+    pub fn newest_part(&self) -> &CorpusPart {
+        self.0.parts.last().expect("a corpus has a first part")
+    }
+
+    /// What the caller stored about how the corpus was prepared when that was last done.
     pub fn facts(&self) -> &Value {
-        &self.0.facts
+        &self.newest_part().facts
     }
 
     /// Indices of the samples of one split.
@@ -108,17 +182,23 @@ impl PreparedCorpus {
     }
 }
 
-/// Cuts samples, given by their splits, into work units.
+/// Cuts the samples of a part, given by their splits, into work units behind those of earlier parts.
+///
+/// The units of a split go on counting. The last unit of an earlier part is never filled up, since its shards may be
+/// there already.
 ///
 /// # Errors
 ///
-/// Where a training sample follows a validation sample.
-pub(crate) fn plan_units(
+/// Where a training sample follows a validation sample of the same part.
+fn plan_units(
+    before: &[WorkUnit],
     splits: impl IntoIterator<Item = Split>,
     samples_per_shard: NonZeroU32,
 ) -> Result<Vec<WorkUnit>, CacheError> {
+    let first = before.last().map_or(0, |unit| unit.samples.end);
     let mut units: Vec<WorkUnit> = Vec::new();
     for (index, split) in splits.into_iter().enumerate() {
+        let index = first + index;
         match units.last_mut() {
             Some(unit) if unit.split == split && unit.samples.len() < samples_per_shard.get() as usize => {
                 unit.samples.end = index + 1;
@@ -127,10 +207,8 @@ pub(crate) fn plan_units(
                 let problem = format!("sample {index} is a training sample behind a validation sample");
                 return Err(CacheError::UnstorableCorpus { problem });
             }
-            before => {
-                let number = before
-                    .filter(|unit| unit.split == split)
-                    .map_or(0, |unit| unit.number + 1);
+            _ => {
+                let number = next_number(before.iter().chain(&units), split);
                 units.push(WorkUnit {
                     split,
                     number,
@@ -140,6 +218,39 @@ pub(crate) fn plan_units(
         }
     }
     Ok(units)
+}
+
+/// The number of the unit of a split that follows `units`.
+pub(crate) fn next_number<'a>(units: impl DoubleEndedIterator<Item = &'a WorkUnit>, split: Split) -> u32 {
+    units
+        .rev()
+        .find(|unit| unit.split == split)
+        .map_or(0, |unit| unit.number + 1)
+}
+
+fn check_samples(before: usize, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
+    if samples.len() != row_hashes.len() {
+        return Err(format!(
+            "{} samples have {} row hashes",
+            samples.len(),
+            row_hashes.len()
+        ));
+    }
+    if u32::try_from(before + samples.len()).is_err() {
+        return Err(format!("{} samples are more than 2^32 − 1", before + samples.len()));
+    }
+    match samples
+        .iter()
+        .find(|sample| sample.tokens.len() != sample.bounds.tokens() as usize)
+    {
+        Some(sample) => Err(format!(
+            "sample `{}` has {} tokens, but its sections end at {}",
+            sample.id,
+            sample.tokens.len(),
+            sample.bounds.tokens()
+        )),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +266,7 @@ mod tests {
     fn units_are_consecutive_samples_of_one_split() {
         let splits = [Train, Train, Train, Train, Train, Validation, Validation, Validation];
         assert_eq!(
-            plan_units(splits, NonZeroU32::new(2).unwrap()).unwrap(),
+            plan_units(&[], splits, NonZeroU32::new(2).unwrap()).unwrap(),
             [
                 unit(Train, 0, 0..2),
                 unit(Train, 1, 2..4),
@@ -164,16 +275,69 @@ mod tests {
                 unit(Validation, 1, 7..8),
             ]
         );
-        assert_eq!(plan_units([], NonZeroU32::MIN).unwrap(), []);
+        assert_eq!(plan_units(&[], [], NonZeroU32::MIN).unwrap(), []);
         assert_eq!(
-            plan_units([Validation], NonZeroU32::MAX).unwrap(),
+            plan_units(&[], [Validation], NonZeroU32::MAX).unwrap(),
             [unit(Validation, 0, 0..1)]
         );
     }
 
     #[test]
+    fn units_of_a_later_part_go_on_counting_and_fill_up_none_of_an_earlier_one() {
+        let before = [
+            unit(Train, 0, 0..4),
+            unit(Train, 1, 4..5),
+            unit(Validation, 0, 5..7),
+            unit(Train, 2, 7..8),
+        ];
+        let splits = [Train, Train, Train, Train, Train, Validation];
+        assert_eq!(
+            plan_units(&before, splits, NonZeroU32::new(4).unwrap()).unwrap(),
+            [
+                unit(Train, 3, 8..12),
+                unit(Train, 4, 12..13),
+                unit(Validation, 1, 13..14)
+            ]
+        );
+        assert_eq!(plan_units(&before, [], NonZeroU32::MIN).unwrap(), []);
+    }
+
+    #[test]
+    fn a_part_that_is_appended_leaves_what_was_there_in_its_place() {
+        let first = crate::synthetic::corpus(5, 2, 4);
+        let more = crate::synthetic::appended(7, 6);
+        let mut corpus = first.clone();
+        corpus
+            .append(&more, &crate::synthetic::row_hashes(&more), Value::from(1))
+            .unwrap();
+        assert_eq!(first.samples().len(), 7, "a clone does not change with it");
+        assert_eq!(&corpus.samples()[..7], first.samples());
+        assert_eq!(&corpus.row_hashes()[..7], first.row_hashes());
+        assert_eq!(&corpus.units()[..3], first.units());
+        assert_eq!(&corpus.samples()[7..], more);
+        assert_eq!(&corpus.units()[3..], [unit(Train, 2, 7..11), unit(Train, 3, 11..13)]);
+        assert_eq!(
+            corpus.of_split(Train).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 12]
+        );
+        assert_eq!(corpus.of_split(Validation).collect::<Vec<_>>(), [5, 6]);
+        let [one, two] = corpus.parts() else {
+            panic!("there are two parts")
+        };
+        assert_eq!(
+            (&one.samples, &one.units, &one.facts),
+            (&(0..7), &(0..3), first.facts())
+        );
+        assert_eq!(
+            (&two.samples, &two.units, &two.facts),
+            (&(7..13), &(3..5), corpus.facts())
+        );
+        assert_every_sample_is_found(&corpus);
+    }
+
+    #[test]
     fn training_samples_behind_validation_samples_are_refused() {
-        let error = plan_units([Train, Validation, Train], NonZeroU32::MIN).unwrap_err();
+        let error = plan_units(&[], [Train, Validation, Train], NonZeroU32::MIN).unwrap_err();
         assert!(error.to_string().contains("sample 2"), "{error}");
     }
 
@@ -185,7 +349,10 @@ mod tests {
 
     #[test]
     fn every_sample_is_found_in_the_unit_that_holds_it() {
-        let corpus = crate::synthetic::corpus(11, 4, 3);
+        assert_every_sample_is_found(&crate::synthetic::corpus(11, 4, 3));
+    }
+
+    fn assert_every_sample_is_found(corpus: &PreparedCorpus) {
         for (index, unit) in corpus.units().iter().enumerate() {
             for sample in unit.samples.clone() {
                 assert_eq!(corpus.unit_of(sample as u32), Some(index));

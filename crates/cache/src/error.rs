@@ -40,6 +40,23 @@ pub enum CacheError {
         /// The cache.
         path: PathBuf,
     },
+    /// A part of the prepared corpus is gone, though later ones are there.
+    #[error("`{path}` is missing, but later parts of the prepared corpus are there")]
+    MissingPart {
+        /// The part's description.
+        path: PathBuf,
+    },
+    /// A part of the prepared corpus was not appended to the parts before it.
+    #[error("`{path}` does not belong here: {}", match before {
+        Some(before) => format!("it was not appended to the `{}` that is there", before.display()),
+        None => "it was appended to another part, but it is the first".to_owned(),
+    })]
+    ForeignPart {
+        /// The part's description.
+        path: PathBuf,
+        /// The description before it; `None` where it is the first.
+        before: Option<PathBuf>,
+    },
     /// A file was written by a newer (or unknown) version of the format.
     #[error("`{path}` has format version {found}, but this program reads version {supported}")]
     UnsupportedVersion {
@@ -177,8 +194,8 @@ pub enum CacheError {
         /// The first unit without a shard.
         first: String,
     },
-    /// Part of what is to be captured was begun in a layer of its own and not finished.
-    #[error("{asked} cannot be added before a layer that was begun is finished")]
+    /// Part of what is to be captured is in a layer that reaches beyond it and was not finished.
+    #[error("{asked} cannot be captured apart from a larger layer that was begun")]
     UnfinishedLayer {
         /// What is to be captured.
         asked: Coverage,
@@ -302,16 +319,15 @@ impl CacheError {
             }
             Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),
             Self::IdentityMismatch { field, stored, .. } => Some(identity_hint(field, stored)),
+            Self::MissingPart { path } | Self::ForeignPart { path, .. } | Self::BadJson { path, .. } => {
+                Some(restore_hint(path))
+            }
             Self::NotAShard { path }
             | Self::WrongSize { path, .. }
             | Self::Damaged { path, .. }
             | Self::ForeignShard { path, .. }
             | Self::Inconsistent { path, .. }
             | Self::NotDistributions { path, .. } => Some(damage_hint(path)),
-            Self::BadJson { path, .. } => Some(format!(
-                "restore `{}` from a copy or make the cache again",
-                path.display()
-            )),
             Self::ProportionNotCaptured { asked, .. } => Some(format!(
                 "ask for less, or set `cache.lead_span_proportion = {asked}` and run `leadspan precompute` to add the rest"
             )),
@@ -370,8 +386,12 @@ fn damage_hint(path: &std::path::Path) -> String {
             path.display()
         )
     } else {
-        format!("restore `{}` from a copy or make the cache again", path.display())
+        restore_hint(path)
     }
+}
+
+fn restore_hint(path: &std::path::Path) -> String {
+    format!("restore `{}` from a copy or make the cache again", path.display())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub struct ExportFacts {
     pub bytes: u64,
 }
 
-/// Writes every stored position to the Parquet file `out`, training samples first, in the order of the corpus.
+/// Writes every stored position to the Parquet file `out`, in the order of the corpus.
 ///
 /// `proportion` restricts training samples; validation samples are exported whole. Without it, the complete layer that
 /// holds most is exported. The file appears once it is whole; memory is bounded by a row group (16 MiB encoded).

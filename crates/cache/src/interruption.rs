@@ -38,12 +38,11 @@ fn fill(dir: &Path) -> Result<(), CacheError> {
     }
     for proportion in ["0.5", "1"] {
         let asked: Coverage = synthetic::coverage(proportion, SectionSet::ALL);
-        let Some(layer) = cache.layer_to_capture(&asked)? else {
-            continue;
-        };
-        for unit in layer.missing_units()? {
-            if adopt(&layer, &unit)?.is_none() {
-                synthetic::try_write_shard(&layer, &unit, None)?;
+        for layer in cache.layers_to_capture(&asked)? {
+            for unit in layer.missing_units()? {
+                if adopt(&layer, &unit)?.is_none() {
+                    synthetic::try_write_shard(&layer, &unit, None)?;
+                }
             }
         }
     }
@@ -132,7 +131,7 @@ fn writers_that_race_for_a_unit_agree_on_one_shard_and_its_receipt() {
                 let (cache, barrier) = (&prepared.cache, &barrier);
                 scope.spawn(move || {
                     // They all ask for the layer at once, and are told the same.
-                    let layer: LayerDir = cache.layer_to_capture(&asked).unwrap().unwrap();
+                    let layer: LayerDir = cache.layers_to_capture(&asked).unwrap().remove(0);
                     let unit: WorkUnit = layer.corpus().units()[0].clone();
                     barrier.wait();
                     synthetic::try_write_shard(&layer, &unit, Some(&format!("device {writer}"))).unwrap();

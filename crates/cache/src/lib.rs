@@ -6,8 +6,10 @@
 //! CACHE/
 //!   identity.json               format version; what must agree for the distributions to mean the same
 //!   tokenizer/                  the tokenizer's files, byte for byte
-//!   corpus/samples.parquet      the prepared corpus, one row a sample
+//!   corpus/samples.parquet      the prepared corpus as it was first made, one row a sample
 //!   corpus/prepared.json        how it was prepared; size and blake3 of the table
+//!   corpus/samples-001.parquet …   a later part: samples of rows that were appended to the data
+//!   corpus/prepared-001.json …     the same of it, and blake3 of the description before
 //!   layers/p0.5-prompt+chain_of_thought+answer/
 //!     layer.json                proportion and sections
 //!     train-000000.parquet …    one shard a work unit: the lead spans of its samples
@@ -16,13 +18,15 @@
 //! ```
 //!
 //! `samples.parquet`: `sample_id` string, `split` string, `tokens` list\<uint32\>, `prompt_end` and
-//! `chain_of_thought_end` uint32, `work_unit` uint32 (counted within the split), `row_hash` 32 bytes.
+//! `chain_of_thought_end` uint32, `work_unit` uint32 (counted within the split), `row_hash` 32 bytes. The corpus is the
+//! rows of all parts in their order: a part that is appended moves no sample and touches no work unit, and its own units
+//! go on counting. It is there from the moment its description is committed, after its table.
 //!
 //! A shard has one row per stored position, ordered by sample and position:
 //!
 //! | column | type | encoding |
 //! |---|---|---|
-//! | `sample` | uint32: index in `samples.parquet` | delta |
+//! | `sample` | uint32: index in the prepared corpus | delta |
 //! | `position` | uint32: i, whose distribution predicts token i + 1 | delta |
 //! | `token_ids` | list\<uint32\>: most probable first, ties to the lower id | byte planes |
 //! | `logprobs` | list\<float32\>: natural logarithms over the whole vocabulary | byte planes |
@@ -116,7 +120,7 @@ mod synthetic;
 
 pub use cache::{Cache, LockGuard};
 pub use commit::{PendingFile, commit_bytes, commit_file};
-pub use corpus::{PreparedCorpus, WorkUnit};
+pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
 pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};

@@ -611,9 +611,11 @@ mod tests {
         let extended = synthetic::prepared(11, 3, 4);
         for (proportion, sections) in steps {
             let asked = synthetic::coverage(proportion, sections);
-            let layer = extended.cache.layer_to_capture(&asked).unwrap().unwrap();
+            let [layer] = &extended.cache.layers_to_capture(&asked).unwrap()[..] else {
+                panic!("each step adds one layer")
+            };
             synthetic::capture(&extended.cache, layer.layer());
-            assert!(extended.cache.layer_to_capture(&asked).unwrap().is_none());
+            assert!(extended.cache.layers_to_capture(&asked).unwrap().is_empty());
         }
         assert_eq!(extended.cache.layers().unwrap().len(), 4);
         assert!(crate::verify(&extended.cache, &mut |_| {}).unwrap().problems.is_empty());
@@ -629,28 +631,44 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_added_beside_a_layer_that_was_begun_with_part_of_it() {
+    fn what_was_begun_is_finished_beside_what_is_added() {
         let prepared = synthetic::prepared(6, 2, 4);
-        let half = synthetic::coverage("0.5", SectionSet::ALL);
-        let begun = prepared.cache.layer_to_capture(&half).unwrap().unwrap();
-        // Asking again gives the same layer; asking for more is refused until it is complete.
-        assert_eq!(
-            prepared.cache.layer_to_capture(&half).unwrap().unwrap().path(),
-            begun.path()
+        let names = |asked: &Coverage| -> Vec<String> {
+            let layers = prepared.cache.layers_to_capture(asked).unwrap();
+            layers.iter().map(|dir| dir.layer().folder_name()).collect()
+        };
+        let [half, whole] = ["0.5", "1.0"].map(|proportion| synthetic::coverage(proportion, SectionSet::ALL));
+        let (first, rest) = (
+            "0-0.5-prompt+chain_of_thought+answer",
+            "0.5-1.0-prompt+chain_of_thought+answer",
         );
-        let whole = synthetic::coverage("1.0", SectionSet::ALL);
-        let error = prepared.cache.layer_to_capture(&whole).unwrap_err();
-        assert!(matches!(error, CacheError::UnfinishedLayer { .. }), "{error}");
-        assert!(error.hint().unwrap().contains("0-0.5-prompt"), "{error}");
-        synthetic::capture(&prepared.cache, begun.layer());
-        let rest = prepared.cache.layer_to_capture(&whole).unwrap().unwrap();
-        assert_eq!(rest.layer().folder_name(), "0.5-1.0-prompt+chain_of_thought+answer");
+        // Asking again gives the same layers, whoever asks.
+        assert_eq!(
+            (names(&half), names(&half)),
+            (vec![first.to_owned()], vec![first.to_owned()])
+        );
+        assert_eq!(
+            (names(&whole), names(&whole)),
+            (
+                vec![first.to_owned(), rest.to_owned()],
+                vec![first.to_owned(), rest.to_owned()]
+            )
+        );
+        synthetic::capture(&prepared.cache, &half.into());
+        assert_eq!((names(&half), names(&whole)), (vec![], vec![rest.to_owned()]));
         // A half-finished extension is invisible to readers of what was there before.
         assert_eq!(open(&prepared.cache, "0.5", SectionSet::ALL).unwrap().layers().len(), 1);
         assert!(matches!(
             open(&prepared.cache, "1.0", SectionSet::ALL),
             Err(CacheError::IncompleteLayer { .. })
         ));
+        // Half of what was begun cannot be had without the rest of it.
+        let error = prepared
+            .cache
+            .layers_to_capture(&synthetic::coverage("0.75", SectionSet::ALL))
+            .unwrap_err();
+        assert!(matches!(error, CacheError::UnfinishedLayer { .. }), "{error}");
+        assert!(error.hint().unwrap().contains(rest), "{error}");
     }
 
     #[test]

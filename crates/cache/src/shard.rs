@@ -35,7 +35,7 @@ pub(crate) struct Footer {
     /// What kind of device computed it, as the writer was told.
     pub(crate) device_class: Option<String>,
     /// How the positions are coded, for readers that have nothing but the shard.
-    pub(crate) entries_stored: EntrySettings,
+    pub(crate) stored: EntrySettings,
     pub(crate) precision: codec::Precision,
     pub(crate) positions: u64,
     pub(crate) entries: u64,
@@ -255,7 +255,7 @@ impl Shard {
         let blocks = locate_blocks(&rows, group).ok_or_else(|| {
             self.inconsistent(format!("the blocks of row group {group_index} do not lie in its pages"))
         })?;
-        let layout = codec::Layout::new(&self.footer.entries_stored, self.footer.precision);
+        let layout = codec::Layout::new(&self.footer.stored, self.footer.precision);
         let model = codec::Model::from_parts(layout, rows.numbering, &rows.frequencies)
             .map_err(|source| self.not_distributions(source))?;
         Ok(Head {

@@ -73,7 +73,7 @@ impl ShardWriter {
         let footer = Footer {
             placement,
             device_class: None,
-            entries_stored: layer.identity().entries.clone(),
+            stored: layer.identity().entries.clone(),
             precision: layer.identity().precision,
             positions: 0,
             entries: 0,
@@ -127,7 +127,7 @@ impl ShardWriter {
         if !self.layer.layer().positions(sample).eq(positions.iter().copied()) {
             return wrong("its positions are not those that the layer covers");
         }
-        if !distributions.is_empty() && distributions.temperatures() != self.footer.entries_stored.temperatures.len() {
+        if !distributions.is_empty() && distributions.temperatures() != self.footer.stored.temperatures.len() {
             return wrong("it has tail terms for more or fewer temperatures than the cache");
         }
         let size = block_positions(sample.tokens.len());

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::{
     Cache, CacheError, Coverage, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, TeacherIdentity, WorkUnit,
-    corpus,
 };
 
 /// A cache in a folder that goes when this is dropped.
@@ -67,13 +66,22 @@ fn corpus_of(tokens: &[usize], train: usize, samples_per_shard: u32) -> Prepared
     let samples: Vec<Sample> = (0..tokens.len())
         .map(|index| sample(index, split(index), tokens[index]))
         .collect();
-    let row_hashes = samples
-        .iter()
-        .map(|sample| *blake3::hash(sample.id.as_bytes()).as_bytes())
-        .collect();
     let samples_per_shard = NonZeroU32::new(samples_per_shard).unwrap();
-    let units = corpus::plan_units(samples.iter().map(|sample| sample.split), samples_per_shard).unwrap();
-    PreparedCorpus::new(samples, row_hashes, units, samples_per_shard, json!({"seed": 7}))
+    PreparedCorpus::first(&samples, &row_hashes(&samples), samples_per_shard, json!({"seed": 7})).unwrap()
+}
+
+/// One hash a sample.
+pub(crate) fn row_hashes(samples: &[Sample]) -> Vec<[u8; 32]> {
+    let hash = |sample: &Sample| *blake3::hash(sample.id.as_bytes()).as_bytes();
+    samples.iter().map(hash).collect()
+}
+
+/// `count` training samples that follow the first `before` of a corpus.
+pub(crate) fn appended(before: usize, count: usize) -> Vec<Sample> {
+    let tokens = |index| 4 + index * 5 % 23;
+    (before..before + count)
+        .map(|index| sample(index, Split::Train, tokens(index)))
+        .collect()
 }
 
 fn store(corpus: &PreparedCorpus) -> Prepared {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Outcome, Plan, Summary};
+use leadspan_precompute::{Event, Origin, Outcome, Plan, Summary};
 use serde_json::json;
 
 use super::{
@@ -123,15 +123,15 @@ impl<'a> Shown<'a> {
                     preparing.advance(progress);
                 }
             }
-            Event::Prepared { report, new } => {
+            Event::Prepared { report, origin } => {
                 self.preparing = None;
-                let how = if new {
-                    "prepared the corpus"
-                } else {
-                    "the corpus was prepared before"
+                let how = match origin {
+                    Origin::Made => "prepared the corpus".to_owned(),
+                    Origin::Found => "the corpus was prepared before".to_owned(),
+                    Origin::Extended { samples, units } => format!("the corpus {}", prepare::extended(samples, units)),
                 };
                 tracing::info!("{how}: {}", prepare::described(&report));
-                if new {
+                if origin != Origin::Found {
                     for line in prepare::losses(&report) {
                         tracing::warn!("{line}");
                     }
@@ -162,12 +162,19 @@ impl<'a> Shown<'a> {
     fn plan(&mut self, plan: &Plan) {
         let units_planned = plan.units_mine - plan.units_skipped;
         let layer = format!("lead spans of {}", plan.asked);
-        match &plan.layer {
-            None => tracing::info!("{layer} are all there"),
+        match &plan.layers[..] {
+            [] => tracing::info!("{layer} are all there"),
             _ if units_planned == 0 => tracing::info!("{layer}: nothing is left for worker {}", plan.worker),
-            Some(missing) => {
-                if *missing != Layer::from(plan.asked) {
-                    tracing::info!("{layer} are there in part: adding `{}`", missing.folder_name());
+            missing => {
+                if missing != [Layer::from(plan.asked)] {
+                    let names: Vec<String> = missing
+                        .iter()
+                        .map(|layer| format!("`{}`", layer.folder_name()))
+                        .collect();
+                    tracing::info!(
+                        "{layer} are there in part: what is missing goes to {}",
+                        names.join(" and ")
+                    );
                 }
                 tracing::info!(
                     "{layer}: {units_planned} of {} work units to do (worker {}), {} tokens, {} positions",

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
-use leadspan_precompute::{Event, PreparedCache};
+use leadspan_precompute::{Event, Origin, PreparedCache};
 use serde_json::json;
 
 use super::{Ending, Showing};
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
         cache,
         corpus,
         report,
-        new,
+        origin,
     } = leadspan_precompute::prepare(&pipeline, &mut |event| {
         if let Event::Preparing(progress) = event {
             shown.advance(progress);
@@ -33,9 +33,21 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
     drop(shown);
     let units = corpus.units().len();
     if showing.json {
-        output::json(&json!({ "cache": cache.dir(), "new": new, "work_units": units, "report": report }))?;
+        let new = origin == Origin::Made;
+        let (added_samples, added_units) = match origin {
+            Origin::Extended { samples, units } => (samples, units),
+            Origin::Found | Origin::Made => (0, 0),
+        };
+        output::json(&json!({
+            "cache": cache.dir(), "new": new, "added_samples": added_samples, "added_work_units": added_units,
+            "work_units": units, "report": report,
+        }))?;
     } else {
-        let what = if new { "prepared" } else { "was prepared already" };
+        let what = match origin {
+            Origin::Made => "prepared".to_owned(),
+            Origin::Found => "was prepared already".to_owned(),
+            Origin::Extended { samples, units } => extended(samples, units),
+        };
         output::text(format_args!(
             "`{}` {what}: {}; {} work units",
             cache.dir().display(),
@@ -70,6 +82,18 @@ impl Preparing {
             .advance(at.bytes_read, false, || {
                 format!("{} rows read, {} kept", grouped(at.rows), grouped(at.kept))
             });
+    }
+}
+
+/// What was put behind a corpus that was there.
+pub(super) fn extended(samples: u64, units: u64) -> String {
+    match samples {
+        0 => "was prepared already, and the changed files add nothing".to_owned(),
+        _ => format!(
+            "extended by {} training samples in {} work units",
+            grouped(samples),
+            grouped(units)
+        ),
     }
 }
 

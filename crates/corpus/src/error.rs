@@ -136,12 +136,35 @@ pub enum CorpusError {
         /// The samples there are.
         samples: usize,
     },
+    /// Samples of a corpus that rows are to be appended to come out differently now.
+    #[error("sample `{id}`{} has changed in the data since the corpus was prepared", and_others(*others))]
+    ChangedSamples {
+        /// The id of the first of them in the order of the corpus.
+        id: String,
+        /// How many more there are.
+        others: u64,
+    },
+    /// Samples of a corpus that rows are to be appended to are no longer among those of the data.
+    #[error("sample `{id}`{} is gone from the data since the corpus was prepared", and_others(*others))]
+    RemovedSamples {
+        /// The id of the first of them in the order of the corpus.
+        id: String,
+        /// How many more there are.
+        others: u64,
+    },
     /// No sample is left to learn from.
     #[error("no training sample is left: {}", report.losses())]
     NoTrainingSamples {
         /// What became of the rows.
         report: Box<PrepareReport>,
     },
+}
+
+fn and_others(others: u64) -> String {
+    match others {
+        0 => String::new(),
+        _ => format!(" (and {others} more)"),
+    }
 }
 
 impl CorpusError {
@@ -187,6 +210,11 @@ impl CorpusError {
             Self::ValidationTooLarge { samples, .. } => {
                 Some(format!("hold out fewer than {samples} samples, or a share such as `data.validation = 0.05`"))
             }
+            Self::ChangedSamples { .. } | Self::RemovedSamples { .. } => Some(
+                "restore the row and add new rows only at the end of a file or in a file of their own (a row without \
+                 `id` is known by its file and line), or point `cache.dir` at a new folder"
+                    .into(),
+            ),
             Self::NoTrainingSamples { report } => match report.main_loss()? {
                 DropReason::TooLong => Some("raise `data.max_tokens`".into()),
                 DropReason::WithoutMarkers => Some(

@@ -3,7 +3,8 @@
 //! [`prepare`] reads rows of JSON lines, turns each into a conversation ([`Format`]), renders it through the model's
 //! own [`ChatTemplate`], finds where the chain of thought begins and ends in the rendered text, tokenizes it without
 //! adding anything, drops what cannot be used (every drop has a [`DropReason`] and is counted) and returns the samples
-//! in a seeded order.
+//! in a seeded order. [`append`] does the same for rows that came later, and makes sure that the earlier ones still give
+//! the samples they gave.
 //!
 //! The same files, settings, template and tokenizer give the same [`Prepared`] whatever the number of threads, the
 //! clock, or the order in which a directory lists its files. Nothing is written here: storing the samples is the
@@ -11,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod append;
 mod error;
 mod files;
 mod json_lines;
@@ -30,6 +32,7 @@ mod tokenize;
 mod turn;
 mod validation_size;
 
+pub use append::{Appended, KnownSample, append};
 pub use error::CorpusError;
 pub use files::{FileFingerprint, files_fingerprint, input_files};
 pub use layout::Format;

@@ -5,8 +5,8 @@
 //! big-endian integer, is below s · 2⁶⁴; a count holds out those with the smallest keys. Under purpose `order`,
 //! training samples and then held-out samples stand by ascending key.
 //!
-//! So neither depends on the order of files or rows, and rows that are added later move no sample from one side of a
-//! share to the other.
+//! So neither depends on the order of files or rows. Samples of rows that are appended later stand behind all others,
+//! whatever their keys: among themselves by ascending `order` key.
 
 use leadspan_sequence::{Sample, Split};
 
@@ -69,12 +69,17 @@ pub(crate) fn split_and_order(
     for (sample, held_out) in samples.iter_mut().zip(held_out) {
         sample.split = if held_out { Split::Validation } else { Split::Train };
     }
+    Ok(order(samples, seed))
+}
+
+/// Puts samples in their final order: training samples before held-out ones.
+pub(crate) fn order(samples: Vec<Sample>, seed: u64) -> Vec<Sample> {
     let mut keyed: Vec<(Split, Key, Sample)> = samples
         .into_iter()
         .map(|sample| (sample.split, key(seed, "order", &sample.id), sample))
         .collect();
     keyed.sort_unstable_by_key(|&(split, key, _)| (split, key));
-    Ok(keyed.into_iter().map(|(_, _, sample)| sample).collect())
+    keyed.into_iter().map(|(_, _, sample)| sample).collect()
 }
 
 #[cfg(test)]

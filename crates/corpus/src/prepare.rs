@@ -1,4 +1,4 @@
-//! The whole way from files to the prepared corpus.
+//! The whole way from files to the prepared corpus, and the reading of rows that it shares with appending.
 //!
 //! Rows are read one after the other, made into samples in parallel chunk by chunk, and taken in again in the order of
 //! the rows, so that neither the result nor the first error depends on the number of threads.
@@ -61,49 +61,10 @@ pub fn prepare(
     tokenizer: &Tokenizer,
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Prepared, CorpusError> {
-    data.check()?;
-    sections.check()?;
-    let files = input_files(base, &data.files)?;
-    let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
-    let bytes_total = files
-        .iter()
-        .filter_map(|path| fs::metadata(path).ok())
-        .map(|metadata| metadata.len())
-        .sum();
-    let maker = SampleMaker {
-        data,
-        sections,
-        template,
-        tokenizer: PlainTokenizer::new(tokenizer)?,
-        names: &names,
-    };
-    let mut lines = JsonLines::new(files.clone());
-    let mut intake = Intake::new(data.on_bad_row, &names);
-    loop {
-        let (chunk, end) = next_chunk(&mut lines);
-        let outcomes: Vec<_> = chunk.par_iter().map(|line| maker.make(line)).collect();
-        for (line, outcome) in chunk.iter().zip(outcomes) {
-            intake.take(line, outcome)?;
-        }
-        progress(PrepareProgress {
-            rows: intake.report.rows,
-            kept: intake.samples.len() as u64,
-            bytes_read: lines.bytes_read(),
-            bytes_total,
-        });
-        match end {
-            ChunkEnd::Full => {}
-            ChunkEnd::Finished => break,
-            ChunkEnd::Failed(error) => return Err(error),
-        }
-    }
-    finish(intake, data, files)
-}
-
-fn finish(intake: Intake<'_>, data: &DataSettings, files: Vec<PathBuf>) -> Result<Prepared, CorpusError> {
-    let Intake {
-        samples, mut report, ..
-    } = intake;
+    let mut samples = Vec::new();
+    let (mut report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut |sample| {
+        samples.push(sample);
+    })?;
     if samples.is_empty() {
         return Err(CorpusError::NoTrainingSamples {
             report: Box::new(report),
@@ -126,7 +87,63 @@ fn finish(intake: Intake<'_>, data: &DataSettings, files: Vec<PathBuf>) -> Resul
     })
 }
 
-fn row_hash(sample: &Sample) -> [u8; 32] {
+/// Reads all rows and hands their samples to `keep`, in the order of the rows and not split yet.
+///
+/// Returns what became of the rows, where the samples that are kept are not divided among the splits, and the files.
+///
+/// # Errors
+///
+/// Those of [`prepare`] that concern settings, files and single rows.
+pub(crate) fn read_samples(
+    base: &Path,
+    data: &DataSettings,
+    sections: &SectionSettings,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    progress: &dyn Fn(PrepareProgress),
+    keep: &mut dyn FnMut(Sample),
+) -> Result<(PrepareReport, Vec<PathBuf>), CorpusError> {
+    data.check()?;
+    sections.check()?;
+    let files = input_files(base, &data.files)?;
+    let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
+    let bytes_total = files
+        .iter()
+        .filter_map(|path| fs::metadata(path).ok())
+        .map(|metadata| metadata.len())
+        .sum();
+    let maker = SampleMaker {
+        data,
+        sections,
+        template,
+        tokenizer: PlainTokenizer::new(tokenizer)?,
+        names: &names,
+    };
+    let mut lines = JsonLines::new(files.clone());
+    let mut intake = Intake::new(data.on_bad_row, &names, keep);
+    loop {
+        let (chunk, end) = next_chunk(&mut lines);
+        let outcomes: Vec<_> = chunk.par_iter().map(|line| maker.make(line)).collect();
+        for (line, outcome) in chunk.iter().zip(outcomes) {
+            intake.take(line, outcome)?;
+        }
+        progress(PrepareProgress {
+            rows: intake.report.rows,
+            kept: intake.kept,
+            bytes_read: lines.bytes_read(),
+            bytes_total,
+        });
+        match end {
+            ChunkEnd::Full => {}
+            ChunkEnd::Finished => break,
+            ChunkEnd::Failed(error) => return Err(error),
+        }
+    }
+    Ok((intake.report, files))
+}
+
+/// What identifies a sample's content: see [`Prepared::row_hashes`].
+pub(crate) fn row_hash(sample: &Sample) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update(&(sample.id.len() as u64).to_le_bytes())
@@ -173,17 +190,21 @@ struct Intake<'a> {
     names: &'a [String],
     /// The file and line of every id.
     places: HashMap<String, (usize, u64)>,
-    samples: Vec<Sample>,
+    /// Takes the samples.
+    keep: &'a mut dyn FnMut(Sample),
+    /// How many it took.
+    kept: u64,
     report: PrepareReport,
 }
 
 impl<'a> Intake<'a> {
-    fn new(on_bad_row: BadRow, names: &'a [String]) -> Self {
+    fn new(on_bad_row: BadRow, names: &'a [String], keep: &'a mut dyn FnMut(Sample)) -> Self {
         Self {
             on_bad_row,
             names,
             places: HashMap::new(),
-            samples: Vec::new(),
+            keep,
+            kept: 0,
             report: PrepareReport::default(),
         }
     }
@@ -229,7 +250,8 @@ impl<'a> Intake<'a> {
         match outcome {
             Ok((tokens, bounds)) => {
                 self.report.tokens.add(bounds);
-                self.samples.push(Sample {
+                self.kept += 1;
+                (self.keep)(Sample {
                     id,
                     split: Split::Train,
                     tokens,

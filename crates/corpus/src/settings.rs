@@ -16,7 +16,7 @@ pub struct DataSettings {
     /// Samples with more tokens are dropped, never cut.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
-    /// How many samples are held out: 0, a share below 1, or a count.
+    /// How many samples are held out: 0, a share below 1, or a count. Rows that are appended later are never held out.
     #[serde(default)]
     pub validation: ValidationSize,
     /// Decides which samples are held out and the order of all.

@@ -7,8 +7,6 @@ use leadspan_corpus::CorpusError;
 use leadspan_distribution::InvalidEntrySettings;
 use leadspan_model::ModelError;
 
-use crate::DataChange;
-
 /// Why a cache could not be prepared or filled.
 #[derive(Debug, thiserror::Error)]
 pub enum PrecomputeError {
@@ -64,13 +62,17 @@ pub enum PrecomputeError {
         /// The model.
         model: PathBuf,
     },
-    /// Data or settings are not those that the cache was prepared with.
-    #[error("the cache `{}` was prepared with other data: {change}", cache.display())]
-    DataChanged {
+    /// A setting is not that which the cache was prepared with.
+    #[error("the cache `{}` was prepared with `{key}` `{stored}`, but `{asked}` is asked for", cache.display())]
+    SettingChanged {
         /// The cache.
         cache: PathBuf,
-        /// The first difference.
-        change: DataChange,
+        /// The key, with its table.
+        key: String,
+        /// Its value when the cache was prepared.
+        stored: String,
+        /// Its value now.
+        asked: String,
     },
     /// What the cache says about its preparation cannot be understood.
     #[error("the cache `{}` does not say how it was prepared", cache.display())]
@@ -118,7 +120,9 @@ impl PrecomputeError {
             Self::BeyondVocabulary { .. } => {
                 Some("model and tokenizer do not belong together: use the files they were published with".to_owned())
             }
-            Self::DataChanged { change, .. } => Some(change.hint()),
+            Self::SettingChanged { key, stored, .. } => Some(format!(
+                "set `{key} = {stored}` to use this cache, or point `cache.dir` at a new folder"
+            )),
             Self::UnreadableFacts { .. } => {
                 Some("use the version of leadspan that made it, or point `cache.dir` at a new folder".to_owned())
             }

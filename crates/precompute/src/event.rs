@@ -14,8 +14,8 @@ pub enum Event {
     Prepared {
         /// What became of the rows.
         report: PrepareReport,
-        /// Whether it was made now, rather than found.
-        new: bool,
+        /// How it came there.
+        origin: Origin,
     },
     /// It is known what is to be done.
     Planned(Plan),
@@ -49,6 +49,22 @@ pub enum Event {
         tokens: u64,
         /// Positions that need not be captured.
         positions: u64,
+    },
+}
+
+/// How the prepared corpus came into the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there already, of the same data.
+    Found,
+    /// It was made now.
+    Made,
+    /// It was there already, and a part was put behind it now because the files of the data had changed.
+    Extended {
+        /// Training samples of appended rows. None where the changed files give the samples they gave.
+        samples: u64,
+        /// The work units they form.
+        units: u64,
     },
 }
 

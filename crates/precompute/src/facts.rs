@@ -1,6 +1,6 @@
-//! What is stored beside the prepared corpus, and whether the data are still those it was made of.
+//! What is stored beside each part of the prepared corpus, and whether the settings are still those it was made with.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
 use leadspan_cache::PreparedCorpus;
 use leadspan_corpus::{DataSettings, FileFingerprint, PrepareReport};
@@ -9,74 +9,30 @@ use serde_json::Value;
 
 use crate::PrecomputeError;
 
-/// How a corpus was prepared.
+/// How a part of a corpus was prepared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The `[data]` table.
     pub data: DataSettings,
-    /// The files that were read, in order.
+    /// The files that were read, in order: all of the data, also for a part that only holds appended rows.
     pub files: Vec<FileFingerprint>,
-    /// What became of their rows.
+    /// What became of their rows. Samples of earlier parts are counted as they are in the corpus.
     pub report: PrepareReport,
 }
 
-/// The first way in which data differ from those a cache was prepared with.
+/// A setting that has another value than a cache was prepared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DataChange {
-    /// A setting has another value.
-    Setting {
-        /// The key, with its table.
-        key: String,
-        /// Its value when the cache was prepared.
-        stored: String,
-        /// Its value now.
-        asked: String,
-    },
-    /// A file has other contents.
-    Modified {
-        /// The file.
-        path: String,
-    },
-    /// A file is named that was not.
-    Added {
-        /// The file.
-        path: String,
-    },
-    /// A file is no longer named.
-    Removed {
-        /// The file.
-        path: String,
-    },
-}
-
-impl DataChange {
-    /// How to mend it.
-    pub(crate) fn hint(&self) -> String {
-        let elsewhere = "point `cache.dir` at a new folder";
-        match self {
-            Self::Setting { key, stored, .. } => format!("set `{key} = {stored}` to use this cache, or {elsewhere}"),
-            Self::Modified { path } => format!("restore `{path}` to use this cache, or {elsewhere}"),
-            Self::Added { path } => format!("take `{path}` out of `data.files` to use this cache, or {elsewhere}"),
-            Self::Removed { path } => format!("name `{path}` in `data.files` to use this cache, or {elsewhere}"),
-        }
-    }
-}
-
-impl fmt::Display for DataChange {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Setting { key, stored, asked } => {
-                write!(formatter, "`{key}` was `{stored}`, but `{asked}` is asked for")
-            }
-            Self::Modified { path } => write!(formatter, "`{path}` had other contents"),
-            Self::Added { path } => write!(formatter, "`{path}` was not among its files"),
-            Self::Removed { path } => write!(formatter, "`{path}` was among its files"),
-        }
-    }
+pub(crate) struct SettingChange {
+    /// The key, with its table.
+    pub(crate) key: String,
+    /// Its value when the cache was prepared.
+    pub(crate) stored: String,
+    /// Its value now.
+    pub(crate) asked: String,
 }
 
 impl Facts {
-    /// The facts stored with a corpus.
+    /// The facts stored with the newest part of a corpus.
     ///
     /// # Errors
     ///
@@ -93,40 +49,17 @@ impl Facts {
         serde_json::to_value(self).expect("settings, names and numbers serialize")
     }
 
-    /// The first difference from data asked for now. How patterns name the files does not matter, only which they are.
-    pub(crate) fn change(&self, data: &DataSettings, files: &[FileFingerprint]) -> Option<DataChange> {
+    /// The first setting that differs from what is asked for now. How patterns name the files does not matter.
+    pub(crate) fn changed_setting(&self, data: &DataSettings) -> Option<SettingChange> {
         let (stored, asked) = (settings(&self.data), settings(data));
-        let setting = asked
+        let ((key, asked), (_, stored)) = asked
             .iter()
             .zip(&stored)
-            .find(|((_, asked), (_, stored))| asked != stored);
-        if let Some(((key, asked), (_, stored))) = setting {
-            let key = format!("data.{key}");
-            return Some(DataChange::Setting {
-                key,
-                stored: stored.to_string(),
-                asked: asked.to_string(),
-            });
-        }
-        let find = |files: &[FileFingerprint], path: &str| files.iter().find(|file| file.path == path).cloned();
-        for file in files {
-            match find(&self.files, &file.path) {
-                None => {
-                    return Some(DataChange::Added {
-                        path: file.path.clone(),
-                    });
-                }
-                Some(stored) if stored != *file => {
-                    return Some(DataChange::Modified {
-                        path: file.path.clone(),
-                    });
-                }
-                Some(_) => {}
-            }
-        }
-        let removed = self.files.iter().find(|stored| find(files, &stored.path).is_none())?;
-        Some(DataChange::Removed {
-            path: removed.path.clone(),
+            .find(|((_, asked), (_, stored))| asked != stored)?;
+        Some(SettingChange {
+            key: format!("data.{key}"),
+            stored: stored.to_string(),
+            asked: asked.to_string(),
         })
     }
 }
@@ -146,56 +79,42 @@ fn settings(data: &DataSettings) -> Vec<(String, Value)> {
 mod tests {
     use super::*;
 
-    fn file(path: &str, contents: &str) -> FileFingerprint {
-        FileFingerprint {
-            path: path.to_owned(),
-            bytes: contents.len() as u64,
-            blake3: contents.to_owned(),
-        }
-    }
-
     fn data(json: &str) -> DataSettings {
         serde_json::from_str(json).unwrap()
     }
 
     #[test]
-    fn every_kind_of_change_is_named_with_its_remedy() {
-        let files = vec![file("a.jsonl", "a"), file("b.jsonl", "b")];
+    fn the_first_setting_that_changed_is_named_with_both_values() {
         let facts = Facts {
             data: data(r#"{"files": ["*.jsonl"], "max_tokens": 100}"#),
-            files: files.clone(),
+            files: Vec::new(),
             report: PrepareReport::default(),
         };
         let same = data(r#"{"files": ["a.jsonl", "b.jsonl"], "max_tokens": 100}"#);
-        assert_eq!(facts.change(&same, &files), None);
-        let says = |data: &DataSettings, files: &[FileFingerprint], what: &str, remedy: &str| {
-            let change = facts.change(data, files).unwrap();
-            assert!(change.to_string().contains(what), "{change}");
-            assert!(change.hint().contains(remedy), "{}", change.hint());
-        };
+        assert_eq!(facts.changed_setting(&same), None);
         let longer = data(r#"{"files": ["*.jsonl"], "max_tokens": 200}"#);
-        says(
-            &longer,
-            &files,
-            "`data.max_tokens` was `100`, but `200`",
-            "`data.max_tokens = 100`",
+        let of = |key: &str, stored: &str, asked: &str| SettingChange {
+            key: key.to_owned(),
+            stored: stored.to_owned(),
+            asked: asked.to_owned(),
+        };
+        assert_eq!(
+            facts.changed_setting(&longer),
+            Some(of("data.max_tokens", "100", "200"))
         );
-        says(
-            &same,
-            &[files[0].clone(), file("b.jsonl", "c")],
-            "`b.jsonl` had other contents",
-            "restore `b.jsonl`",
-        );
-        says(&same, &files[..1], "`b.jsonl` was among", "name `b.jsonl`");
-        let more = [files, vec![file("c.jsonl", "c")]].concat();
-        says(&same, &more, "`c.jsonl` was not among", "take `c.jsonl` out");
+        let split = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "validation": 0.5}"#);
+        assert_eq!(facts.changed_setting(&split), Some(of("data.validation", "0", "0.5")));
     }
 
     #[test]
     fn facts_survive_being_stored() {
         let facts = Facts {
             data: data(r#"{"files": ["a"], "validation": 0.25, "on_bad_row": "skip"}"#),
-            files: vec![file("a", "a")],
+            files: vec![FileFingerprint {
+                path: "a".to_owned(),
+                bytes: 1,
+                blake3: "a".to_owned(),
+            }],
             report: PrepareReport::default(),
         };
         assert_eq!(serde_json::from_value::<Facts>(facts.to_value()).unwrap(), facts);

@@ -18,6 +18,8 @@
 //! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, results for one window of a unit's samples (64
 //!   batches' worth of tokens) and what the channel holds. Memory does not grow with the number of samples beyond the
 //!   prepared corpus itself.
+//! - Rows that are appended to the data later become work units of their own, behind those that are there; nothing of
+//!   what was captured before is done again or changed. Rows that were changed or removed are refused by id.
 //! - A cache that this crate creates and then cannot fill for want of good data is removed again.
 //!
 //! Nothing is printed and no clock is read here: the program gets [`Event`]s.
@@ -45,8 +47,8 @@ mod tests;
 
 pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
 pub use error::PrecomputeError;
-pub use event::{Event, Outcome, Summary};
-pub use facts::{DataChange, Facts};
+pub use event::{Event, Origin, Outcome, Summary};
+pub use facts::Facts;
 pub use pipeline::Pipeline;
 pub use plan::Plan;
 pub use prepare::{PreparedCache, prepare};

@@ -9,13 +9,13 @@ use crate::{PrecomputeError, Worker, batches::spans_of};
 pub struct Plan {
     /// What the cache is to hold in the end.
     pub asked: Coverage,
-    /// The layer that has to be captured for that; `None` where complete layers cover it already.
-    pub layer: Option<Layer>,
+    /// The layers that have to be captured for that; none where complete ones cover it already.
+    pub layers: Vec<Layer>,
     /// Which units are this worker's.
     pub worker: Worker,
     /// Work units of all workers.
     pub units_total: usize,
-    /// Work units of this worker.
+    /// Work units of this worker, counted once for each layer.
     pub units_mine: usize,
     /// Those of them whose shards are there.
     pub units_skipped: usize,
@@ -44,34 +44,37 @@ impl UnitWork {
     }
 }
 
-/// The plan, the layer it fills where there is one to fill, and the units that are to be done, in order.
-pub(crate) fn plan(
-    cache: &Cache,
-    asked: Coverage,
-    worker: Worker,
-) -> Result<(Plan, Option<LayerDir>, Vec<UnitWork>), PrecomputeError> {
+/// A layer, and its units that are to be done, in order.
+pub(crate) struct LayerWork {
+    pub(crate) dir: LayerDir,
+    pub(crate) units: Vec<UnitWork>,
+}
+
+/// The plan, and the work layer by layer.
+pub(crate) fn plan(cache: &Cache, asked: Coverage, worker: Worker) -> Result<(Plan, Vec<LayerWork>), PrecomputeError> {
     let corpus = cache.require_corpus()?;
-    let dir = cache.layer_to_capture(&asked)?;
     let takes = |unit: &WorkUnit| {
         let number = corpus.unit_of(unit.samples.start as u32);
         number.is_some_and(|number| worker.takes(number))
     };
-    let units_mine = (0..corpus.units().len()).filter(|&number| worker.takes(number)).count();
-    let mut left = Vec::new();
-    if let Some(dir) = &dir {
+    let mut works = Vec::new();
+    for dir in cache.layers_to_capture(&asked)? {
         let missing = dir.missing_units()?;
         let mine = missing.iter().filter(|unit| takes(unit));
-        left.extend(mine.map(|unit| UnitWork::of(dir.layer(), &corpus, unit)));
+        let units = mine.map(|unit| UnitWork::of(dir.layer(), &corpus, unit)).collect();
+        works.push(LayerWork { dir, units });
     }
+    let left = || works.iter().flat_map(|work| &work.units);
+    let units_mine = corpus.units().iter().filter(|unit| takes(unit)).count() * works.len().max(1);
     let plan = Plan {
         asked,
-        layer: dir.as_ref().map(|dir| dir.layer().clone()),
+        layers: works.iter().map(|work| work.dir.layer().clone()).collect(),
         worker,
         units_total: corpus.units().len(),
         units_mine,
-        units_skipped: units_mine - left.len(),
-        tokens: left.iter().map(|work| work.tokens).sum(),
-        positions: left.iter().map(|work| work.positions).sum(),
+        units_skipped: units_mine - left().count(),
+        tokens: left().map(|work| work.tokens).sum(),
+        positions: left().map(|work| work.positions).sum(),
     };
-    Ok((plan, dir, left))
+    Ok((plan, works))
 }

@@ -1,13 +1,17 @@
-//! Making the cache and the prepared corpus in it, once; afterwards, making sure that both are still the same.
+//! Making the cache and the prepared corpus in it; afterwards, making sure that both are still what is asked for, and
+//! putting the samples of appended rows behind those that are there.
 
-use std::{cell::RefCell, num::NonZeroU32, path::PathBuf};
+use std::{cell::RefCell, num::NonZeroU32};
 
 use leadspan_cache::{CODEC_VERSION, Cache, CacheError, Identity, LockGuard, PreparedCorpus, TeacherIdentity};
-use leadspan_corpus::{ChatTemplate, FileFingerprint, PrepareReport, files_fingerprint, input_files};
+use leadspan_corpus::{
+    Appended, ChatTemplate, CorpusError, FileFingerprint, KnownSample, PrepareReport, files_fingerprint, input_files,
+};
 use leadspan_model::{ModelSource, TokenizerBundle};
 use leadspan_sequence::Sample;
+use serde_json::Value;
 
-use crate::{DataChange, Event, Facts, Pipeline, PrecomputeError, undo::Before};
+use crate::{Event, Facts, Origin, Pipeline, PrecomputeError, facts::SettingChange, undo::Before};
 
 /// A cache that holds its prepared corpus.
 #[derive(Clone, Debug)]
@@ -18,18 +22,21 @@ pub struct PreparedCache {
     pub corpus: PreparedCorpus,
     /// What became of the rows.
     pub report: PrepareReport,
-    /// Whether the corpus was made now, rather than found.
-    pub new: bool,
+    /// How the corpus came there.
+    pub origin: Origin,
 }
 
 /// Makes the cache and the prepared corpus in it, or finds them there and makes sure that they are what is asked for.
 ///
-/// Processes that do so at the same time wait for each other, and one of them does the work.
+/// Where the files of the data have changed since, every sample of the corpus must still come out of them as it is; the
+/// samples of appended rows are put behind them, all for training. Processes that do so at the same time wait for each
+/// other, and one of them does the work.
 ///
 /// # Errors
 ///
-/// Where the model, its chat template or the data cannot be used, where the cache was made with others, and where the
-/// cache cannot be written. A cache that this call made is then removed again.
+/// Where the model, its chat template or the data cannot be used, where the cache was made with others, where a row was
+/// changed or removed since, and where the cache cannot be written. A cache that this call made is then removed again;
+/// one that was there before is as it was.
 pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
     let source = ModelSource::open(&pipeline.model_path())?;
     Preparation::new(pipeline, &source)?.prepare(events)
@@ -42,8 +49,15 @@ pub(crate) struct Preparation<'a> {
     tokenizer: TokenizerBundle,
     template: ChatTemplate,
     template_blake3: String,
-    files: Vec<PathBuf>,
     samples_per_shard: NonZeroU32,
+}
+
+/// What looking for the prepared corpus comes to.
+enum FoundOrLocked {
+    /// It is there, and nothing is left to do.
+    Found(PreparedCache),
+    /// It must be made or extended, by whoever holds the lock.
+    Locked(Cache, LockGuard),
 }
 
 impl<'a> Preparation<'a> {
@@ -62,7 +76,7 @@ impl<'a> Preparation<'a> {
                 model,
             });
         }
-        let files = input_files(base, &data.files)?;
+        input_files(base, &data.files)?;
         let tokenizer = source.tokenizer()?;
         let text = tokenizer
             .chat_template
@@ -76,19 +90,18 @@ impl<'a> Preparation<'a> {
             tokenizer,
             template,
             template_blake3,
-            files,
             samples_per_shard,
         })
     }
 
-    /// Finds or makes the prepared corpus.
+    /// Finds, makes or extends the prepared corpus.
     pub(crate) fn prepare(&self, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
         let identity = self.identity()?;
-        let fingerprints = files_fingerprint(&self.pipeline.base, &self.files)?;
-        let prepared = self.find_or_make(&identity, &fingerprints, events)?;
+        let files = self.fingerprints()?;
+        let prepared = self.find_or_make(&identity, &files, events)?;
         events(Event::Prepared {
             report: prepared.report.clone(),
-            new: prepared.new,
+            origin: prepared.origin,
         });
         Ok(prepared)
     }
@@ -96,67 +109,90 @@ impl<'a> Preparation<'a> {
     fn find_or_make(
         &self,
         identity: &Identity,
-        fingerprints: &[FileFingerprint],
+        files: &[FileFingerprint],
         events: &mut dyn FnMut(Event),
     ) -> Result<PreparedCache, PrecomputeError> {
         let before = Before::look(&self.pipeline.cache_dir());
-        let (cache, _lock) = self.lock(identity).inspect_err(|_| before.restore(identity))?;
-        if let Some(found) = self.find(&cache, fingerprints)? {
-            return Ok(found);
-        }
+        let (cache, _lock) = match self
+            .find_or_lock(identity, files)
+            .inspect_err(|_| before.restore(identity))?
+        {
+            FoundOrLocked::Found(found) => return Ok(found),
+            FoundOrLocked::Locked(cache, lock) => (cache, lock),
+        };
         // The lock is still held here, so nobody else's cache is taken back.
-        self.make(cache, fingerprints, events)
+        self.make_or_extend(cache, events)
             .inspect_err(|_| before.restore(identity))
     }
 
-    /// Opens or creates the cache; `None` in place of the lock where its corpus is there, so nothing is left to do.
-    fn lock(&self, identity: &Identity) -> Result<(Cache, Option<LockGuard>), CacheError> {
+    /// Opens or creates the cache, and locks it unless its corpus is there and of the same data.
+    fn find_or_lock(&self, identity: &Identity, files: &[FileFingerprint]) -> Result<FoundOrLocked, PrecomputeError> {
         let dir = self.pipeline.cache_dir();
         loop {
             let cache = Cache::create_or_open(&dir, identity, &self.tokenizer.files)?;
-            if cache.corpus()?.is_some() {
-                return Ok((cache, None));
+            if let Some(found) = self.find(&cache, files)? {
+                return Ok(FoundOrLocked::Found(found));
             }
             let lock = cache.lock_for_preparing()?;
             // Whoever held the lock until now may have prepared the corpus, or failed and taken the cache back.
             match Cache::open(&dir) {
-                Ok(cache) => return Ok((cache, Some(lock))),
+                Ok(cache) => return Ok(FoundOrLocked::Locked(cache, lock)),
                 Err(CacheError::NotACache { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// The corpus that is there, made sure to be of the same data.
-    fn find(&self, cache: &Cache, fingerprints: &[FileFingerprint]) -> Result<Option<PreparedCache>, PrecomputeError> {
+    /// The corpus that is there, if it is of the very same data.
+    ///
+    /// # Errors
+    ///
+    /// [`PrecomputeError::SettingChanged`] where it is there, but not with these settings.
+    fn find(&self, cache: &Cache, files: &[FileFingerprint]) -> Result<Option<PreparedCache>, PrecomputeError> {
         let Some(corpus) = cache.corpus()? else { return Ok(None) };
         let facts = Facts::of(&corpus, cache.dir())?;
         let (stored, asked) = (corpus.samples_per_shard(), self.samples_per_shard);
-        let change = facts.change(&self.pipeline.data, fingerprints).or_else(|| {
-            (stored != asked).then(|| DataChange::Setting {
+        let changed = facts.changed_setting(&self.pipeline.data).or_else(|| {
+            (stored != asked).then(|| SettingChange {
                 key: "cache.samples_per_shard".to_owned(),
                 stored: stored.to_string(),
                 asked: asked.to_string(),
             })
         });
-        match change {
-            Some(change) => Err(PrecomputeError::DataChanged {
+        if let Some(SettingChange { key, stored, asked }) = changed {
+            return Err(PrecomputeError::SettingChanged {
                 cache: cache.dir().to_owned(),
-                change,
-            }),
-            None => Ok(Some(PreparedCache {
-                cache: cache.clone(),
-                corpus,
-                report: facts.report,
-                new: false,
-            })),
+                key,
+                stored,
+                asked,
+            });
+        }
+        Ok((facts.files == files).then(|| PreparedCache {
+            cache: cache.clone(),
+            corpus,
+            report: facts.report,
+            origin: Origin::Found,
+        }))
+    }
+
+    /// Does what is left to do now that nobody else can.
+    fn make_or_extend(&self, cache: Cache, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
+        // Not those of before the lock: whoever held it until now may have read other files since.
+        let files = self.fingerprints()?;
+        if let Some(found) = self.find(&cache, &files)? {
+            return Ok(found);
+        }
+        if cache.corpus()?.is_some() {
+            self.extend(cache, files, events)
+        } else {
+            self.make(cache, files, events)
         }
     }
 
     fn make(
         &self,
         cache: Cache,
-        fingerprints: &[FileFingerprint],
+        files: Vec<FileFingerprint>,
         events: &mut dyn FnMut(Event),
     ) -> Result<PreparedCache, PrecomputeError> {
         let Pipeline {
@@ -175,23 +211,89 @@ impl<'a> Preparation<'a> {
         )?;
         self.check_vocabulary(&prepared.samples)?;
         let report = prepared.report;
-        let facts = Facts {
-            data: data.clone(),
-            files: fingerprints.to_vec(),
-            report: report.clone(),
-        };
         let corpus = cache.write_corpus(
             &prepared.samples,
             &prepared.row_hashes,
             self.samples_per_shard,
-            facts.to_value(),
+            self.facts(files, &report),
         )?;
         Ok(PreparedCache {
             cache,
             corpus,
             report,
-            new: true,
+            origin: Origin::Made,
         })
+    }
+
+    /// Puts the samples of appended rows behind those of the cache, whose settings were found to be the same.
+    ///
+    /// Where there are none, as after a file was renamed, the new part only says which files hold the samples now: the
+    /// next process need not read them all again to find that out.
+    fn extend(
+        &self,
+        mut cache: Cache,
+        files: Vec<FileFingerprint>,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<PreparedCache, PrecomputeError> {
+        let appended = self.appended(&cache.require_corpus()?, events)?;
+        self.check_vocabulary(&appended.samples)?;
+        let report = appended.report;
+        let corpus = cache.extend_corpus(&appended.samples, &appended.row_hashes, self.facts(files, &report))?;
+        let part = corpus.newest_part();
+        let origin = Origin::Extended {
+            samples: part.samples.len() as u64,
+            units: part.units.len() as u64,
+        };
+        Ok(PreparedCache {
+            cache,
+            corpus,
+            report,
+            origin,
+        })
+    }
+
+    /// The samples of rows that were appended since `corpus` was prepared.
+    fn appended(&self, corpus: &PreparedCorpus, events: &mut dyn FnMut(Event)) -> Result<Appended, CorpusError> {
+        let Pipeline {
+            base, data, sections, ..
+        } = self.pipeline;
+        let known: Vec<KnownSample<'_>> = corpus
+            .samples()
+            .iter()
+            .zip(corpus.row_hashes())
+            .map(|(sample, row_hash)| KnownSample {
+                id: &sample.id,
+                split: sample.split,
+                row_hash,
+            })
+            .collect();
+        let events = RefCell::new(events);
+        leadspan_corpus::append(
+            base,
+            data,
+            sections,
+            &self.template,
+            &self.tokenizer.tokenizer,
+            &known,
+            &|progress| {
+                events.borrow_mut()(Event::Preparing(progress));
+            },
+        )
+    }
+
+    /// The files of the data as they are now.
+    fn fingerprints(&self) -> Result<Vec<FileFingerprint>, PrecomputeError> {
+        let Pipeline { base, data, .. } = self.pipeline;
+        Ok(files_fingerprint(base, &input_files(base, &data.files)?)?)
+    }
+
+    fn facts(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
+        let facts = Facts {
+            data: self.pipeline.data.clone(),
+            files,
+            report: report.clone(),
+        };
+        facts.to_value()
     }
 
     fn check_vocabulary(&self, samples: &[Sample]) -> Result<(), PrecomputeError> {

@@ -16,7 +16,7 @@ use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,
     batches::{CapturedSpan, plan_batches, spans_of},
     device_class::device_class,
-    plan::{UnitWork, plan},
+    plan::{LayerWork, UnitWork, plan},
     prepare::Preparation,
     teacher::Teacher,
     writer::{Committed, Message, write_shards},
@@ -55,47 +55,70 @@ pub fn run(
         proportion: settings.lead_span_proportion,
         sections: settings.supervised_sections,
     };
-    let (plan, layer_dir, units) = plan(&cache, asked, worker)?;
-    let summary = Summary {
+    let (plan, works) = plan(&cache, asked, worker)?;
+    let mut summary = Summary {
         units_skipped: plan.units_skipped,
         ..Summary::default()
     };
     events(Event::Planned(plan));
-    let Some(layer_dir) = layer_dir.filter(|_| !units.is_empty()) else {
+    if works.iter().all(|work| work.units.is_empty()) {
         return Ok(Outcome::Done(summary));
-    };
+    }
     let decoder = loaded.map_or_else(load, Ok)?;
-    let teacher = Teacher::new(decoder, settings.entries(), settings.head_chunk_mib);
-    let device_class = device_class(&device);
+    let capturing = Capturing {
+        teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib),
+        device_class: device_class(&device),
+        batch_tokens: settings.batch_tokens,
+        stop,
+    };
+    for work in &works {
+        if capturing.layer(work, &mut summary, events)? == Progress::Stopped {
+            return Ok(Outcome::Stopped(summary));
+        }
+    }
+    Ok(Outcome::Done(summary))
+}
 
-    let (to_writer, messages) = mpsc::sync_channel(WAITING_BATCHES);
-    let (from_writer, committed) = mpsc::channel();
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| write_shards(&layer_dir, &device_class, messages, &{ from_writer }));
-        let mut capture = Capture {
-            teacher: &teacher,
-            layer: &layer_dir,
-            batch_tokens: settings.batch_tokens,
-            stop,
-            committed,
-            units: &units,
-            summary,
-            events,
-        };
-        let captured = capture.all(&to_writer);
-        // No more messages: the writer ends. (Should capturing panic, this closure drops it likewise.)
-        drop(to_writer);
-        let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        capture.report_committed();
-        // Where the writer failed, capturing ended only because nobody took the results.
-        written?;
-        let summary = capture.summary;
-        Ok(if captured? == Progress::Stopped {
-            Outcome::Stopped(summary)
-        } else {
-            Outcome::Done(summary)
+/// What capturing needs, whatever the layer.
+struct Capturing<'a> {
+    teacher: Teacher,
+    device_class: String,
+    batch_tokens: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Capturing<'_> {
+    /// Captures the units of one layer, with the writer thread beside.
+    fn layer(
+        &self,
+        work: &LayerWork,
+        summary: &mut Summary,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<Progress, PrecomputeError> {
+        let (to_writer, messages) = mpsc::sync_channel(WAITING_BATCHES);
+        let (from_writer, committed) = mpsc::channel();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| write_shards(&work.dir, &self.device_class, messages, &{ from_writer }));
+            let mut capture = Capture {
+                teacher: &self.teacher,
+                layer: &work.dir,
+                batch_tokens: self.batch_tokens,
+                stop: self.stop,
+                committed,
+                units: &work.units,
+                summary,
+                events,
+            };
+            let captured = capture.all(&to_writer);
+            // No more messages: the writer ends. (Should capturing panic, this closure drops it likewise.)
+            drop(to_writer);
+            let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
+            capture.report_committed();
+            // Where the writer failed, capturing ended only because nobody took the results.
+            written?;
+            captured
         })
-    })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,7 +136,7 @@ struct Capture<'a> {
     stop: &'a AtomicBool,
     committed: Receiver<Committed>,
     units: &'a [UnitWork],
-    summary: Summary,
+    summary: &'a mut Summary,
     events: &'a mut dyn FnMut(Event),
 }
 

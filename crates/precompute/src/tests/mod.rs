@@ -1,5 +1,6 @@
 //! Stage one on a tiny seeded teacher: what comes out, what survives interruption, what is refused.
 
+mod appended_rows;
 mod captured_rows;
 mod proportions;
 mod refusals;
@@ -17,7 +18,7 @@ use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_sequence::SectionSet;
 use tempfile::TempDir;
 
-use crate::{Event, Outcome, Pipeline, PrecomputeError, Summary, Worker, run};
+use crate::{Event, Origin, Outcome, Pipeline, PrecomputeError, Summary, Worker, run};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -77,6 +78,12 @@ fn long_rows() -> String {
             .unwrap();
     }
     rows
+}
+
+/// A row that the fixture does not have.
+fn appended_row(id: &str) -> String {
+    let thought = "one and ".repeat(1 + id.len() % 5);
+    format!(r#"{{"id": "{id}", "question": "How many?", "chain_of_thought": "{thought}", "answer": "{id}"}}"#) + "\n"
 }
 
 fn run_to_end(pipeline: &Pipeline) -> Summary {

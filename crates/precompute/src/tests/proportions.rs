@@ -27,6 +27,60 @@ fn a_whole_cache_read_at_a_half_is_a_cache_made_at_a_half() {
 }
 
 #[test]
+fn a_cache_extended_in_steps_is_one_captured_at_once() {
+    for project in [Project::new(), Project::with_rows(&long_rows())] {
+        let three = |pipeline: &mut Pipeline| pipeline.data.validation = from_json("3");
+        let whole = project.another("whole", three);
+        run_to_end(&whole);
+        let mut extended = project.another("extended", three);
+        let mut positions = 0;
+        for (proportion, sections) in [
+            ("0.5", SectionSet::new([Section::ChainOfThought]).unwrap()),
+            ("0.5", SectionSet::ALL),
+            ("1.0", SectionSet::ALL),
+        ] {
+            extended.cache.lead_span_proportion = proportion.parse().unwrap();
+            extended.cache.supervised_sections = sections;
+            let summary = run_to_end(&extended);
+            // The teacher reads the prefix again, but only what is new goes through the head and into the cache.
+            positions += summary.positions;
+            assert!(summary.positions < summary.tokens, "{summary:?}");
+        }
+        let one = read(&whole, "1");
+        assert_eq!(
+            positions,
+            one.iter().map(|(_, span)| span.positions.len() as u64).sum::<u64>()
+        );
+        for ((id, one), (_, other)) in one.iter().zip(&read(&extended, "1")) {
+            assert_close(one, other, id);
+        }
+        assert_eq!(run_to_end(&extended).units_written, 0);
+    }
+}
+
+#[test]
+fn rows_appended_to_an_extended_cache_are_captured_in_all_of_its_layers() {
+    let project = Project::new();
+    let mut pipeline = project.another("grown", half);
+    run_to_end(&pipeline);
+    pipeline.cache.lead_span_proportion = LeadSpanProportion::WHOLE;
+    run_to_end(&pipeline);
+    let rows = pipeline.base.join("rows.jsonl");
+    let more = fs::read_to_string(&rows).unwrap()
+        + r#"{"id": "new", "question": "2 + 2?", "chain_of_thought": "I add.", "answer": "4"}"#;
+    fs::write(&rows, more).unwrap();
+    let summary = run_to_end(&pipeline);
+    assert_eq!(
+        (summary.units_written, summary.samples),
+        (2, 2),
+        "one unit in each of two layers"
+    );
+    let all = read(&pipeline, "1");
+    let (_, new) = all.iter().find(|(id, _)| id == "new").unwrap();
+    assert_eq!(new.positions.len(), new.tokens.len() - 1);
+}
+
+#[test]
 fn the_long_rows_reach_two_thousand_tokens() {
     // What the comparison above is worth depends on it.
     let project = Project::with_rows(&long_rows());
@@ -126,7 +180,7 @@ fn a_complete_longer_layer_leaves_nothing_to_do() {
     let Some(Event::Planned(plan)) = events.iter().find(|event| matches!(event, Event::Planned(_))) else {
         panic!("there is no plan")
     };
-    assert_eq!(plan.layer, None);
+    assert_eq!(plan.layers, []);
     assert_eq!((plan.units_skipped, plan.units_mine, plan.tokens), (5, 5, 0));
     assert_eq!(files(&project.pipeline.cache_dir()), before);
 }

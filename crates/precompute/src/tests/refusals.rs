@@ -6,7 +6,7 @@ use leadspan_model::ModelError;
 use serde_json::Value;
 
 use super::*;
-use crate::{DataChange, prepare};
+use crate::prepare;
 
 /// A copy of the tiny teacher's directory that can be damaged.
 fn copy_teacher(project: &Project) -> PathBuf {
@@ -142,44 +142,34 @@ fn samples_beyond_the_context_or_the_vocabulary_are_refused_before_the_run() {
 }
 
 #[test]
-fn data_that_changed_since_they_were_prepared_are_refused_by_name() {
+fn settings_that_changed_since_the_data_were_prepared_are_refused_by_key() {
     let project = Project::new();
     prepare(&project.pipeline, &mut |_| ()).unwrap();
     let before = files(&project.pipeline.cache_dir());
-    let refused = |pipeline: &Pipeline| {
-        let error = prepare(pipeline, &mut |_| ()).unwrap_err();
+    let refused = |change: &dyn Fn(&mut Pipeline)| {
+        let mut other = project.pipeline.clone();
+        change(&mut other);
+        let error = prepare(&other, &mut |_| ()).unwrap_err();
         assert!(!error.is_unexpected() && error.hint().is_some(), "{error}");
         assert_eq!(files(&project.pipeline.cache_dir()), before);
         match error {
-            PrecomputeError::DataChanged { change, .. } => change,
+            PrecomputeError::SettingChanged { key, stored, asked, .. } => (key, stored, asked),
             other => panic!("{other}"),
         }
     };
-    let mut other = project.pipeline.clone();
-    other.data.seed = 4;
-    assert!(matches!(refused(&other), DataChange::Setting { key, .. } if key == "data.seed"));
-    let mut other = project.pipeline.clone();
-    other.cache.samples_per_shard = 11;
-    assert!(matches!(refused(&other), DataChange::Setting { key, .. } if key == "cache.samples_per_shard"));
-    let rows = project.folder.path().join("rows.jsonl");
-    let text = fs::read_to_string(&rows).unwrap();
-    fs::write(&rows, text.replacen("apples", "apricots", 1)).unwrap();
+    let of = |key: &str, stored: &str, asked: &str| (key.to_owned(), stored.to_owned(), asked.to_owned());
+    assert_eq!(refused(&|other| other.data.seed = 4), of("data.seed", "3", "4"));
     assert_eq!(
-        refused(&project.pipeline),
-        DataChange::Modified {
-            path: "rows.jsonl".to_owned()
-        }
+        refused(&|other| other.data.validation = from_json("9")),
+        of("data.validation", "8", "9")
     );
-    fs::write(&rows, text).unwrap();
-    fs::write(project.folder.path().join("more.jsonl"), "{}\n").unwrap();
     assert_eq!(
-        refused(&project.pipeline),
-        DataChange::Added {
-            path: "more.jsonl".to_owned()
-        }
+        refused(&|other| other.cache.samples_per_shard = 11),
+        of("cache.samples_per_shard", "10", "11")
     );
-    fs::remove_file(project.folder.path().join("more.jsonl")).unwrap();
-    assert!(!prepare(&project.pipeline, &mut |_| ()).unwrap().new);
+    // Appended rows do not make up for it.
+    fs::write(project.folder.path().join("more.jsonl"), appended_row("more-0")).unwrap();
+    assert_eq!(refused(&|other| other.data.seed = 4), of("data.seed", "3", "4"));
 }
 
 #[test]

@@ -77,7 +77,13 @@ fn two_workers_at_the_same_time_write_the_bytes_of_one() {
     let work = |worker: &str| {
         let (worker, mut prepared) = (worker.parse().unwrap(), 0);
         let outcome = run(&shared, worker, &AtomicBool::new(false), &mut |event| {
-            prepared += usize::from(matches!(event, Event::Prepared { new: true, .. }));
+            prepared += usize::from(matches!(
+                event,
+                Event::Prepared {
+                    origin: Origin::Made,
+                    ..
+                }
+            ));
         });
         (outcome.unwrap(), prepared)
     };
