@@ -18,8 +18,11 @@ use crate::{
     shard::{Head, Shard},
 };
 
-/// Heads of row groups that are kept: at about a quarter of a megabyte each.
-const KEPT_HEADS: usize = 128;
+/// Heads of row groups that are kept, at about half a megabyte each.
+const KEPT_HEADS: usize = 64;
+
+/// Entries of a sample that room is made for before they are read: with `top_p` there may be far fewer than k a position.
+const MOST_RESERVED_ENTRIES: usize = 1 << 20;
 
 /// A cache opened for reading: the layers that hold what is asked for, whose shards are mapped as they are first needed.
 ///
@@ -224,9 +227,13 @@ impl Reader {
         let stored: Vec<u32> = part.dir.layer().positions(sample).collect();
         let size = block_positions(sample.tokens.len());
         let first_block = part.first_blocks[sample_index as usize] as usize;
-        let (mut positions, mut distributions) = (Vec::new(), Distributions::new());
+        let wanted = wanted_ordinals(sample, part.dir.layer(), &part.wanted);
+        let count = wanted.iter().map(ExactSizeIterator::len).sum();
+        let entries = count * part.dir.identity().entries.top_k as usize;
+        let mut positions = Vec::with_capacity(count);
+        let mut distributions = Distributions::with_capacity(count, entries.min(MOST_RESERVED_ENTRIES));
         let mut partial: Option<(usize, Distributions)> = None;
-        for wanted in wanted_ordinals(sample, part.dir.layer(), &part.wanted) {
+        for wanted in wanted {
             positions.extend_from_slice(&stored[wanted.clone()]);
             for block in wanted.start / size..wanted.end.div_ceil(size) {
                 let held = block * size..stored.len().min((block + 1) * size);

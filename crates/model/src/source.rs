@@ -84,18 +84,26 @@ impl ModelSource {
         blake3::hash(&canonical).to_hex().to_string()
     }
 
+    /// The files that hold the weights, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Where a directory has none, or its index names files that are missing.
+    pub fn weight_files(&self) -> Result<Vec<PathBuf>, ModelError> {
+        match &self.layout {
+            Layout::Directory => weight_files(&self.path),
+            Layout::Gguf(_) => Ok(vec![self.path.clone()]),
+        }
+    }
+
     /// A digest of the weight files' bytes, in the order of their names.
     ///
     /// # Errors
     ///
     /// Where a file cannot be read.
     pub fn weights_fingerprint(&self) -> Result<String, ModelError> {
-        let files = match &self.layout {
-            Layout::Directory => weight_files(&self.path)?,
-            Layout::Gguf(_) => vec![self.path.clone()],
-        };
         let mut hasher = blake3::Hasher::new();
-        for path in files {
+        for path in self.weight_files()? {
             hasher.update_mmap_rayon(&path).map_err(|source| ModelError::Io {
                 action: "read",
                 path: path.clone(),

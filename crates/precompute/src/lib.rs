@@ -39,6 +39,7 @@ mod run;
 mod settings;
 mod teacher;
 mod undo;
+mod weights;
 mod worker;
 mod writer;
 

@@ -11,7 +11,7 @@ use leadspan_model::{ModelSource, TokenizerBundle};
 use leadspan_sequence::Sample;
 use serde_json::Value;
 
-use crate::{Event, Facts, Origin, Pipeline, PrecomputeError, facts::SettingChange, undo::Before};
+use crate::{Event, Facts, Origin, Pipeline, PrecomputeError, facts::SettingChange, undo::Before, weights};
 
 /// A cache that holds its prepared corpus.
 #[derive(Clone, Debug)]
@@ -99,6 +99,7 @@ impl<'a> Preparation<'a> {
         let identity = self.identity()?;
         let files = self.fingerprints()?;
         let prepared = self.find_or_make(&identity, &files, events)?;
+        weights::remember(self.source, prepared.cache.dir(), &identity.teacher.weights_blake3);
         events(Event::Prepared {
             report: prepared.report.clone(),
             origin: prepared.origin,
@@ -321,12 +322,12 @@ impl<'a> Preparation<'a> {
         Ok(cache.require_identity(&self.identity()?)?)
     }
 
-    /// What must agree for stored distributions to mean the same. Reads all of the weights.
+    /// What must agree for stored distributions to mean the same. Reads all of the weights, unless their hash is remembered.
     fn identity(&self) -> Result<Identity, PrecomputeError> {
         Ok(Identity {
             teacher: TeacherIdentity {
                 config_blake3: self.source.config_fingerprint(),
-                weights_blake3: self.source.weights_fingerprint()?,
+                weights_blake3: weights::fingerprint(self.source, &self.pipeline.cache_dir())?,
                 dtype: self.pipeline.teacher.dtype.as_str().to_owned(),
             },
             tokenizer: self.tokenizer.fingerprint.clone(),

@@ -2,9 +2,9 @@
 
 use super::{
     CodecError, Layout, Precision, context,
-    integers::{BitReader, join, width},
+    integers::{BitReader, meaning},
     precision::Levels,
-    rans::{Decoder, Table},
+    rans::{Decoder, Slots},
 };
 use crate::{Distributions, Position};
 
@@ -96,16 +96,16 @@ pub(super) struct Joiner {
 
 /// One block that is being decoded.
 pub(super) struct BlockReader<'a> {
-    tables: &'a [Option<Table>],
+    slots: &'a Slots,
     symbols: Decoder<'a>,
     bits: BitReader<'a>,
     block: &'a [u8],
 }
 
 impl<'a> BlockReader<'a> {
-    pub(super) fn new(tables: &'a [Option<Table>], block: &'a [u8]) -> Result<Self, CodecError> {
+    pub(super) fn new(slots: &'a Slots, block: &'a [u8]) -> Result<Self, CodecError> {
         Ok(Self {
-            tables,
+            slots,
             symbols: Decoder::new(block).ok_or(CodecError::Damaged)?,
             bits: BitReader::new(block),
             block,
@@ -114,14 +114,10 @@ impl<'a> BlockReader<'a> {
 
     #[inline(always)]
     fn integer(&mut self, context: usize) -> Result<u32, CodecError> {
-        let table = self.tables[context].as_ref().ok_or(CodecError::Damaged)?;
-        let token = self.symbols.symbol(table);
-        let width = width(token);
-        Ok(if width == 0 {
-            join(token, 0)
-        } else {
-            join(token, self.bits.take(width))
-        })
+        let token = self.symbols.symbol(self.slots, context).ok_or(CodecError::Damaged)?;
+        // Taking no bits is cheaper than finding out that there are none to take.
+        let (width, base) = meaning(token);
+        Ok(base + self.bits.take(width))
     }
 
     fn is_within_the_block(&self) -> bool {

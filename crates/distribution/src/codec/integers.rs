@@ -29,21 +29,26 @@ pub(super) fn split(integer: u32) -> Parts {
     }
 }
 
-/// How many raw bits an integer with this token has.
-#[inline(always)]
-pub(super) fn width(token: u8) -> u32 {
-    if token < 16 { 0 } else { (u32::from(token) - 16) / 4 + 2 }
-}
-
-/// The integer with this token and these raw bits.
-#[inline(always)]
-pub(super) fn join(token: u8, bits: u32) -> u32 {
-    let token = u32::from(token);
-    if token < 16 {
-        token
-    } else {
-        ((4 + (token & 3)) << ((token - 16) / 4 + 2)) | bits
+/// For each token, how many raw bits follow it, and the integer if those are zero.
+const MEANINGS: [(u32, u32); TOKENS] = {
+    let mut meanings = [(0, 0); TOKENS];
+    let mut token = 0;
+    while token < TOKENS {
+        meanings[token] = if token < 16 {
+            (0, token as u32)
+        } else {
+            let width = (token as u32 - 16) / 4 + 2;
+            (width, (4 + (token as u32 & 3)) << width)
+        };
+        token += 1;
     }
+    meanings
+};
+
+/// How many raw bits follow a token, and the integer that it begins.
+#[inline(always)]
+pub(super) fn meaning(token: u8) -> (u32, u32) {
+    MEANINGS[token as usize % TOKENS]
 }
 
 /// A bit stream that is being written.
@@ -136,7 +141,8 @@ mod tests {
             let parts = split(integer);
             assert_eq!(parts, Parts { token, width, bits }, "{integer}");
             assert!((token as usize) < TOKENS);
-            assert_eq!((super::width(token), join(token, bits)), (width, integer));
+            let (raw, base) = meaning(token);
+            assert_eq!((raw, base + bits), (width, integer));
         }
     }
 

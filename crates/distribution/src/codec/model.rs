@@ -8,7 +8,7 @@ use super::{
     context,
     integers::{BitWriter, TOKENS, split},
     precision::Levels,
-    rans::{self, Table},
+    rans::{self, Ranges, Slots},
 };
 use crate::{Distributions, EntrySettings};
 
@@ -53,7 +53,7 @@ pub struct Model {
     numbering: Vec<u32>,
     /// One list a context, empty where nothing is coded in it.
     frequencies: Vec<Vec<u32>>,
-    tables: Vec<Option<Table>>,
+    slots: Slots,
     levels: Levels,
 }
 
@@ -102,21 +102,12 @@ impl Model {
     }
 
     fn new(layout: Layout, numbering: Vec<u32>, frequencies: Vec<Vec<u32>>) -> Result<Self, CodecError> {
-        let tables = frequencies
-            .iter()
-            .map(|list| {
-                if list.is_empty() {
-                    Ok(None)
-                } else {
-                    Table::new(list).map(Some).ok_or(CodecError::NotAModel)
-                }
-            })
-            .collect::<Result<_, _>>()?;
+        let slots = Slots::new(&frequencies).ok_or(CodecError::NotAModel)?;
         Ok(Self {
             layout,
             numbering,
             frequencies,
-            tables,
+            slots,
             levels: layout.precision.levels(),
         })
     }
@@ -137,6 +128,7 @@ impl Model {
         Encoder {
             model: self,
             numbers: Lookup::new(&self.numbering),
+            ranges: self.frequencies.iter().map(|list| Ranges::new(list)).collect(),
             splitter: Splitter::default(),
             tokens: Vec::new(),
             bits: BitWriter::default(),
@@ -154,7 +146,7 @@ impl Model {
     ///
     /// Where `into` holds positions with other temperatures.
     pub fn decode(&self, block: &[u8], positions: usize, into: &mut Distributions) -> Result<(), CodecError> {
-        let mut reader = BlockReader::new(&self.tables, block)?;
+        let mut reader = BlockReader::new(&self.slots, block)?;
         let mut joiner = Joiner::default();
         for _ in 0..positions {
             joiner.join(&mut reader, &self.layout, &self.numbering, &self.levels, into)?;
@@ -167,6 +159,7 @@ impl Model {
 pub struct Encoder<'a> {
     model: &'a Model,
     numbers: Lookup,
+    ranges: Vec<Ranges>,
     splitter: Splitter,
     tokens: Vec<(u8, u8)>,
     bits: BitWriter,
@@ -183,6 +176,7 @@ impl Encoder<'_> {
         let Self {
             model,
             numbers,
+            ranges,
             splitter,
             tokens,
             bits,
@@ -198,13 +192,8 @@ impl Encoder<'_> {
                 bits.push(parts.bits, parts.width);
             });
         }
-        let table = |context: u8| {
-            model.tables[context as usize]
-                .as_ref()
-                .expect("the model was fitted to these positions")
-        };
         let mut block = Vec::new();
-        let reversed = tokens.iter().rev().map(|&(context, token)| (table(context), token));
+        let reversed = tokens.iter().rev().map(|&(context, token)| (&ranges[context as usize], token));
         rans::encode(reversed, words, &mut block);
         block.extend(bits.finish().iter().rev());
         block

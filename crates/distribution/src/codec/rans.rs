@@ -36,46 +36,78 @@ pub(super) fn frequencies(counts: &[u64]) -> Vec<u32> {
     frequencies
 }
 
-/// The frequencies of one context, ready for use.
+/// Frequency and cumulative frequency of each symbol of one context: what the encoder looks up.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
-    /// Which symbol a slot belongs to.
-    symbols: Box<[u8; TOTAL as usize]>,
-    /// Frequency and cumulative frequency of each symbol.
-    ranges: Box<[(u16, u16); 256]>,
+pub(super) struct Ranges(Vec<(u32, u32)>);
+
+impl Ranges {
+    pub(super) fn new(frequencies: &[u32]) -> Self {
+        let mut start = 0;
+        let range = |&frequency: &u32| {
+            let range = (frequency, start);
+            start += frequency;
+            range
+        };
+        Self(frequencies.iter().map(range).collect())
+    }
 }
 
-impl Table {
-    /// A table, or `None` where the frequencies do not sum to [`TOTAL`] or are too many.
-    pub(super) fn new(frequencies: &[u32]) -> Option<Self> {
-        if frequencies.len() > super::integers::TOKENS
-            || frequencies.iter().map(|&frequency| u64::from(frequency)).sum::<u64>() != u64::from(TOTAL)
-        {
-            return None;
+/// What each slot of each context means: what the decoder looks up. Small, because it must stay near the processor.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    /// The symbol of each slot of each context in which something is coded.
+    symbols: Vec<u8>,
+    /// For each of those contexts and each symbol: its frequency (16 bits), and the sum of those before it (16 bits).
+    ranges: Vec<u32>,
+    /// Which of those contexts each context is; beyond their number where nothing is coded in it.
+    places: Vec<usize>,
+}
+
+/// Symbols that there is room for.
+const SYMBOLS: usize = super::integers::TOKENS;
+
+impl Slots {
+    /// The slots of all contexts, or `None` where the frequencies of one do not sum to [`TOTAL`] or are too many.
+    pub(super) fn new(contexts: &[Vec<u32>]) -> Option<Self> {
+        let used = contexts.iter().filter(|frequencies| !frequencies.is_empty());
+        let mut symbols = Vec::with_capacity(used.clone().count() * TOTAL as usize);
+        let mut ranges = Vec::with_capacity(used.clone().count() * SYMBOLS);
+        for frequencies in used.clone() {
+            let sum: u64 = frequencies.iter().map(|&frequency| u64::from(frequency)).sum();
+            if frequencies.len() > SYMBOLS || sum != u64::from(TOTAL) {
+                return None;
+            }
+            let mut start = 0;
+            for (symbol, &frequency) in frequencies.iter().enumerate() {
+                symbols.extend((0..frequency).map(|_| symbol as u8));
+                ranges.push(frequency | start << 16);
+                start += frequency;
+            }
+            ranges.resize(ranges.len().next_multiple_of(SYMBOLS), 0);
         }
-        let mut table = Self {
-            symbols: Box::new([0; TOTAL as usize]),
-            ranges: Box::new([(0, 0); 256]),
+        let absent = used.count();
+        let mut next = 0;
+        let place = |frequencies: &Vec<u32>| {
+            if frequencies.is_empty() {
+                absent
+            } else {
+                next += 1;
+                next - 1
+            }
         };
-        let mut start = 0;
-        for (symbol, &frequency) in frequencies.iter().enumerate() {
-            table.symbols[start as usize..(start + frequency) as usize].fill(symbol as u8);
-            table.ranges[symbol] = (frequency as u16, start as u16);
-            start += frequency;
-        }
-        Some(table)
+        let places = contexts.iter().map(place).collect();
+        Some(Self { symbols, ranges, places })
     }
 }
 
 /// Encodes symbols, last first: appends the state and the words to `block`.
 ///
 /// Every symbol has a frequency in its table.
-pub(super) fn encode<'a>(symbols: impl Iterator<Item = (&'a Table, u8)>, words: &mut Vec<u16>, block: &mut Vec<u8>) {
+pub(super) fn encode<'a>(symbols: impl Iterator<Item = (&'a Ranges, u8)>, words: &mut Vec<u16>, block: &mut Vec<u8>) {
     words.clear();
     let mut state = LOWEST_STATE;
-    for (table, symbol) in symbols {
-        let (frequency, start) = table.ranges[symbol as usize];
-        let (frequency, start) = (u32::from(frequency), u32::from(start));
+    for (ranges, symbol) in symbols {
+        let (frequency, start) = ranges.0[symbol as usize];
         debug_assert!(frequency > 0, "the model was fitted to these positions");
         if u64::from(state) >= u64::from(frequency) << (32 - TOTAL_BITS) {
             words.push(state as u16);
@@ -101,23 +133,26 @@ impl<'a> Decoder<'a> {
         Some(Self { state, block, at: 4 })
     }
 
-    /// The next symbol. Beyond the block there are zeros, which [`bytes_used`](Self::bytes_used) tells.
+    /// The next symbol, or `None` where nothing is coded in the context. Beyond the block there are zeros, which
+    /// [`bytes_used`](Self::bytes_used) tells.
     #[inline(always)]
-    pub(super) fn symbol(&mut self, table: &Table) -> u8 {
-        let slot = self.state & (TOTAL - 1);
-        let symbol = table.symbols[slot as usize];
-        let (frequency, start) = table.ranges[symbol as usize];
-        let mut state = u32::from(frequency) * (self.state >> TOTAL_BITS) + slot - u32::from(start);
-        if state < LOWEST_STATE {
-            let word = match self.block.get(self.at..self.at + 2) {
-                Some(word) => u16::from_le_bytes([word[0], word[1]]),
-                None => 0,
-            };
-            state = state << 16 | u32::from(word);
-            self.at += 2;
-        }
+    pub(super) fn symbol(&mut self, slots: &Slots, context: usize) -> Option<u8> {
+        let slot = (self.state & (TOTAL - 1)) as usize;
+        let place = slots.places[context];
+        let symbol = *slots.symbols.get(place * TOTAL as usize + slot)?;
+        let range = *slots.ranges.get(place * SYMBOLS + symbol as usize)?;
+        let mut state = (range & 0xffff) * (self.state >> TOTAL_BITS) + slot as u32 - (range >> 16);
+        // Whether a word is wanted is as good as random, so both outcomes are computed rather than guessed.
+        let word = match self.block.get(self.at..self.at + 2) {
+            Some(word) => u16::from_le_bytes([word[0], word[1]]),
+            None => 0,
+        };
+        let wanted = state < LOWEST_STATE;
+        let refilled = state << 16 | u32::from(word);
+        state = if wanted { refilled } else { state };
+        self.at += 2 * usize::from(wanted);
         self.state = state;
-        symbol
+        Some(symbol)
     }
 
     pub(super) fn bytes_used(&self) -> usize {
@@ -146,30 +181,35 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_do_not_sum_to_the_total_are_refused() {
-        assert!(Table::new(&[4096]).is_some());
-        for wrong in [&[][..], &[4095], &[4096, 1], &[u32::MAX, 1], &[32; 129]] {
-            assert!(Table::new(wrong).is_none());
+    fn frequencies_that_do_not_sum_to_the_total_are_refused() {
+        let of = |frequencies: &[u32]| Slots::new(&[vec![], frequencies.to_vec()]);
+        let slots = of(&[4096]).unwrap();
+        assert_eq!(Decoder::new(&[0; 4]).unwrap().symbol(&slots, 0), None);
+        assert_eq!(Decoder::new(&[0; 4]).unwrap().symbol(&slots, 1), Some(0));
+        for wrong in [&[4095][..], &[4096, 1], &[u32::MAX, 1], &[32; 129]] {
+            assert!(of(wrong).is_none());
         }
     }
 
     proptest! {
         #[test]
         fn symbols_come_back_in_order(symbols in prop::collection::vec((0usize..2, 0u8..128), 0..400)) {
-            let table = |context: usize| {
+            let of = |context: usize| {
                 let mut counts = [0; 128];
                 for (_, symbol) in symbols.iter().filter(|(of, _)| *of == context) {
                     counts[*symbol as usize] += 1;
                 }
-                Table::new(&frequencies(&counts))
+                frequencies(&counts)
             };
-            let tables = [table(0), table(1)];
+            let contexts = [of(0), of(1)];
+            let ranges = [Ranges::new(&contexts[0]), Ranges::new(&contexts[1])];
+            let slots = Slots::new(&contexts).unwrap();
             let mut block = Vec::new();
-            let reversed = symbols.iter().rev().map(|&(context, symbol)| (tables[context].as_ref().unwrap(), symbol));
+            let reversed = symbols.iter().rev().map(|&(context, symbol)| (&ranges[context], symbol));
             encode(reversed, &mut Vec::new(), &mut block);
             let mut decoder = Decoder::new(&block).unwrap();
             for (context, symbol) in symbols {
-                prop_assert_eq!(decoder.symbol(tables[context].as_ref().unwrap()), symbol);
+                prop_assert_eq!(decoder.symbol(&slots, context), Some(symbol));
             }
             prop_assert!(decoder.is_at_its_end());
             prop_assert_eq!(decoder.bytes_used(), block.len());
