@@ -36,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
     let units: Vec<WorkUnit> = units_of(&reader);
     println!("{positions} positions in {} shards\n", units.len());
-    println!("  k  precision  bytes/position  mean KL   99 % KL   p95 |Δ log p|  rarest quarter  largest   positions/s");
+    println!(
+        "  k  precision  bytes/position  mean KL   99 % KL   p95 |Δ log p|  rarest quarter  largest   positions/s"
+    );
     for top_k in [32, 64, 128] {
         let truncated: Vec<Distributions> = spans.iter().map(|span| truncated(&span.distributions, top_k)).collect();
         for precision in [Precision::Standard, Precision::Fine, Precision::Exact] {
@@ -153,7 +155,12 @@ impl Errors {
         let (mut divergences, mut all, mut rare) = (Vec::new(), Vec::new(), Vec::new());
         let positions = written.iter().flat_map(Distributions::iter);
         for (written, read) in positions.zip(read.iter().flat_map(Distributions::iter)) {
-            let mut by_id: Vec<(u32, f32)> = read.token_ids.iter().copied().zip(read.logprobs.iter().copied()).collect();
+            let mut by_id: Vec<(u32, f32)> = read
+                .token_ids
+                .iter()
+                .copied()
+                .zip(read.logprobs.iter().copied())
+                .collect();
             by_id.sort_unstable_by_key(|&(id, _)| id);
             let mut divergence = term(written.tail_logprob, read.tail_logprob);
             for (rank, (id, &logprob)) in written.token_ids.iter().zip(written.logprobs).enumerate() {

@@ -3,7 +3,7 @@
 //!     cargo run --release -p leadspan-cache --example many_shards -- FOLDER [SHARDS]
 //!
 //! Writes a cache of synthetic shards (10,000 unless told) to FOLDER/cache where there is none yet, then opens it for
-//! training and reads one sample of every thousandth shard.
+//! training and reads one sample of every thousandth shard. Memory is that of the second run, which writes nothing.
 
 use std::{error::Error, fs, num::NonZeroU32, path::Path, time::Instant};
 
@@ -26,16 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let written = write(&dir, shards, &whole)?;
     println!("wrote {written} shards in {:.1} s", started.elapsed().as_secs_f64());
-    let before = resident_bytes();
     let started = Instant::now();
     let cache = Cache::open(&dir)?;
     let reader = Reader::open(&cache, whole, Missing::Refused)?;
     println!(
-        "opened {} shards of {} samples in {:.2} s, {:.0} MB more resident memory",
+        "opened {} shards of {} samples in {:.2} s; the process has held {:.0} MB at most",
         reader.corpus().units().len(),
         reader.corpus().samples().len(),
         started.elapsed().as_secs_f64(),
-        (resident_bytes() - before) as f64 / 1e6
+        peak_bytes() as f64 / 1e6
     );
     let started = Instant::now();
     let chosen: Vec<u32> = (0..shards).step_by(1000).map(|unit| unit * SAMPLES_A_SHARD).collect();
@@ -74,7 +73,10 @@ fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Err
         let samples: Vec<Sample> = (0..shards * SAMPLES_A_SHARD)
             .map(sample)
             .collect::<Result<_, Box<dyn Error>>>()?;
-        let hashes: Vec<[u8; 32]> = samples.iter().map(|sample| *blake3::hash(sample.id.as_bytes()).as_bytes()).collect();
+        let hashes: Vec<[u8; 32]> = samples
+            .iter()
+            .map(|sample| *blake3::hash(sample.id.as_bytes()).as_bytes())
+            .collect();
         let samples_a_shard = NonZeroU32::new(SAMPLES_A_SHARD).expect("it is not zero");
         cache.write_corpus(&samples, &hashes, samples_a_shard, serde_json::Value::Null)?;
     }
@@ -98,7 +100,8 @@ fn distributions(sample: usize, positions: usize) -> Distributions {
     let logprobs: [f32; 8] = std::array::from_fn(|rank| -1.0 - rank as f32 / 2.0);
     let mass: f64 = logprobs.iter().map(|&logprob| f64::from(logprob).exp()).sum();
     for position in 0..positions {
-        let token_ids: [u32; 8] = std::array::from_fn(|rank| (sample * 7 + position * 13 + rank * 6151) as u32 % 50_000);
+        let token_ids: [u32; 8] =
+            std::array::from_fn(|rank| (sample * 7 + position * 13 + rank * 6151) as u32 % 50_000);
         distributions.push(Position {
             token_ids: &token_ids,
             logprobs: &logprobs,
@@ -110,10 +113,11 @@ fn distributions(sample: usize, positions: usize) -> Distributions {
     distributions
 }
 
-/// What the process holds in memory; 0 where the system does not say.
-fn resident_bytes() -> i64 {
+/// The most memory that the process has held, which says little where it has just written the shards; 0 where the system
+/// does not say.
+fn peak_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<i64>().ok());
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     1024 * kilobytes.unwrap_or(0)
 }

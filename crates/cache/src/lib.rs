@@ -110,6 +110,8 @@ mod shard_writer;
 mod verify;
 
 #[cfg(test)]
+mod bytes_touched;
+#[cfg(test)]
 mod corruption;
 #[cfg(test)]
 mod interruption;

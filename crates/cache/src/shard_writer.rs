@@ -130,6 +130,9 @@ impl ShardWriter {
         if !distributions.is_empty() && distributions.temperatures() != self.footer.stored.temperatures.len() {
             return wrong("it has tail terms for more or fewer temperatures than the cache");
         }
+        if !are_logprobs(distributions) {
+            return wrong("it has values that are no log-probabilities");
+        }
         let size = block_positions(sample.tokens.len());
         for (number, block) in positions.chunks(size).enumerate() {
             for at in number * size..number * size + block.len() {
@@ -280,6 +283,17 @@ impl ShardWriter {
     }
 }
 
+/// Whether all values are what they say: at most 0, but for rounding.
+fn are_logprobs(distributions: &Distributions) -> bool {
+    const ROUNDING: f32 = 1e-5;
+    let columns = [
+        distributions.logprobs(),
+        distributions.tail_logprobs(),
+        distributions.target_logprobs(),
+    ];
+    columns.iter().copied().flatten().all(|&value| value <= ROUNDING)
+}
+
 fn write_seal(pending: &mut PendingFile, seal: &Seal) -> io::Result<()> {
     pending.seek(SeekFrom::Start(PARQUET_MAGIC.len() as u64))?;
     pending.write_all(&seal.to_bytes())
@@ -384,6 +398,15 @@ mod tests {
             writer.push_sample(1, &[5], &synthetic::distributions(sample, &[5])),
             "the layer covers",
         );
+        let mut impossible = Distributions::new();
+        for &position in &layer.layer().positions(sample).collect::<Vec<_>>() {
+            let distributions = synthetic::distributions(sample, &[position]);
+            let mut stored = distributions.get(0);
+            stored.tail_logprob = f32::NAN;
+            impossible.push(stored);
+        }
+        let positions: Vec<u32> = layer.layer().positions(sample).collect();
+        refused(writer.push_sample(1, &positions, &impossible), "no log-probabilities");
         refused(writer.commit().map(|_| ()), "left out");
     }
 

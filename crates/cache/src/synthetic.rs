@@ -61,7 +61,7 @@ pub(crate) fn corpus(train: usize, validation: usize, samples_per_shard: u32) ->
     corpus_of(&tokens, train, samples_per_shard)
 }
 
-fn corpus_of(tokens: &[usize], train: usize, samples_per_shard: u32) -> PreparedCorpus {
+pub(crate) fn corpus_of(tokens: &[usize], train: usize, samples_per_shard: u32) -> PreparedCorpus {
     let split = |index| if index < train { Split::Train } else { Split::Validation };
     let samples: Vec<Sample> = (0..tokens.len())
         .map(|index| sample(index, split(index), tokens[index]))
