@@ -176,6 +176,10 @@ pub(crate) struct Export {
     /// Export lead spans of this proportion; without it, of the largest there is
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
+
+    /// Export what is there of a cache from which work units are missing, instead of refusing it
+    #[arg(long)]
+    pub(crate) allow_incomplete: bool,
 }
 
 /// How much to log.

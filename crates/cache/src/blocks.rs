@@ -19,7 +19,10 @@ use crate::parquet_files;
 pub(crate) const ROW_GROUP_BYTES: usize = 32 << 20;
 
 /// Index of the column that holds the blocks themselves; all columns before it are the head of a row group.
-pub(crate) const BLOCK_COLUMN: usize = 7;
+pub(crate) const BLOCK_COLUMN: usize = 6;
+
+/// Bytes at the start of each block that hold the CRC-32 of the rest.
+pub(crate) const CRC_BYTES: usize = 4;
 
 /// How many positions of a sample with so many tokens form a block: about a sixteenth, so that a prefix of the sample can
 /// be read without much of the rest, but not so few that a block's own bytes weigh, nor more than are read at a time.
@@ -41,7 +44,6 @@ pub(crate) fn schema() -> SchemaRef {
         required("first_position", DataType::UInt32),
         required("positions", DataType::UInt32),
         required("block_bytes", DataType::UInt32),
-        required("block_crc32", DataType::UInt32),
         required("numbering", list()),
         required("frequencies", list()),
         required("block", DataType::Binary),
@@ -55,10 +57,20 @@ pub(crate) fn writer_properties() -> WriterProperties {
     parquet_files::writer_properties()
         .set_statistics_enabled(EnabledStatistics::None)
         .set_encoding(Encoding::DELTA_BINARY_PACKED)
-        .set_column_encoding(ColumnPath::from("block_crc32"), Encoding::PLAIN)
         .set_column_encoding(block.clone(), Encoding::PLAIN)
         .set_column_compression(block, Compression::UNCOMPRESSED)
         .build()
+}
+
+/// A block as it is stored: the CRC-32 of what was coded, and that.
+pub(crate) fn with_crc(coded: &[u8]) -> Vec<u8> {
+    [&crc32fast::hash(coded).to_le_bytes()[..], coded].concat()
+}
+
+/// What was coded, of a block as it is stored; `None` where the checksum does not match.
+pub(crate) fn checked(block: &[u8]) -> Option<&[u8]> {
+    let (crc, coded) = block.split_first_chunk::<CRC_BYTES>()?;
+    (crc32fast::hash(coded) == u32::from_le_bytes(*crc)).then_some(coded)
 }
 
 /// The blocks of one row group, on their way into a shard.
@@ -80,7 +92,6 @@ impl Rows {
             Arc::new(UInt32Array::from(self.first_positions)),
             Arc::new(UInt32Array::from(self.positions)),
             Arc::new(of_each(|block| block.len() as u32)),
-            Arc::new(of_each(crc32fast::hash)),
             Arc::new(in_first_row(numbering, rows)),
             Arc::new(in_first_row(frequencies, rows)),
             Arc::new(BinaryArray::from_iter_values(&self.blocks)),
@@ -104,7 +115,6 @@ pub(crate) struct HeadRows {
     pub(crate) first_positions: Vec<u32>,
     pub(crate) positions: Vec<u32>,
     pub(crate) block_bytes: Vec<u32>,
-    pub(crate) block_crc32s: Vec<u32>,
     pub(crate) numbering: Vec<u32>,
     pub(crate) frequencies: Vec<u32>,
 }
@@ -123,9 +133,8 @@ impl HeadRows {
         self.first_positions.extend_from_slice(numbers(1));
         self.positions.extend_from_slice(numbers(2));
         self.block_bytes.extend_from_slice(numbers(3));
-        self.block_crc32s.extend_from_slice(numbers(4));
-        self.numbering.extend(listed(5));
-        self.frequencies.extend(listed(6));
+        self.numbering.extend(listed(4));
+        self.frequencies.extend(listed(5));
     }
 }
 
@@ -140,6 +149,18 @@ mod tests {
         }
         assert_eq!(block_count(210, 209), 18);
         assert_eq!(block_count(210, 0), 0);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_block_is_found() {
+        let block = with_crc(b"positions");
+        assert_eq!(checked(&block), Some(&b"positions"[..]));
+        for bit in 0..block.len() * 8 {
+            let mut flipped = block.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(checked(&flipped), None, "bit {bit}");
+        }
+        assert_eq!(checked(&block[..3]), None);
     }
 
     #[test]
@@ -163,6 +184,5 @@ mod tests {
             (&[7, 5, 6][..], &[1, 4096][..])
         );
         assert_eq!(head.block_bytes, [3, 0, 1]);
-        assert_eq!(head.block_crc32s[1], 0);
     }
 }

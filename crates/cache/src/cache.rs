@@ -530,7 +530,7 @@ mod tests {
         assert!(names(&reopened).is_empty());
         let verification = crate::verify(&reopened, &mut |_| {}).unwrap();
         assert!(verification.problems.is_empty(), "{:?}", verification.problems);
-        let reader = crate::Reader::open_largest(&reopened).unwrap();
+        let reader = crate::Reader::open_largest(&reopened, crate::Missing::Refused).unwrap();
         for index in 0..reader.corpus().samples().len() as u32 {
             reader.span(index).unwrap();
         }

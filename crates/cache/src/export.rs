@@ -39,8 +39,8 @@ pub struct ExportFacts {
 
 /// Writes every stored position to the Parquet file `out`, in the order of the corpus.
 ///
-/// `proportion` restricts training samples; validation samples are exported whole. Without it, the complete layer that
-/// holds most is exported. The file appears once it is whole; memory is bounded by a row group (16 MiB encoded).
+/// `proportion` restricts training samples; validation samples are exported whole. Without it, as much is exported as the
+/// layers hold together. Samples of missing units have no rows, where such units are allowed. The file appears once it is whole; memory is bounded by a row group (16 MiB encoded).
 /// `progress` counts samples.
 ///
 /// # Errors
@@ -50,14 +50,15 @@ pub fn export(
     cache: &Cache,
     out: &Path,
     proportion: Option<LeadSpanProportion>,
+    missing: Missing,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ExportFacts, CacheError> {
-    let largest = Reader::open_largest(cache)?;
+    let largest = Reader::open_largest(cache, missing)?;
     let reader = match proportion {
         None => largest,
         Some(proportion) => {
             let sections = largest.coverage().sections;
-            Reader::open(cache, Coverage { proportion, sections }, Missing::Refused)?
+            Reader::open(cache, Coverage { proportion, sections }, missing)?
         }
     };
     let failed = || CacheError::parquet("write", out);
@@ -204,7 +205,14 @@ mod tests {
     fn exported(cache: &Cache, proportion: Option<&str>) -> (ExportFacts, Vec<RecordBatch>) {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("export.parquet");
-        let facts = export(cache, &out, proportion.map(|text| text.parse().unwrap()), &mut |_| {}).unwrap();
+        let facts = export(
+            cache,
+            &out,
+            proportion.map(|text| text.parse().unwrap()),
+            Missing::Refused,
+            &mut |_| {},
+        )
+        .unwrap();
         assert_eq!(fs::metadata(&out).unwrap().len(), facts.bytes);
         let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&out).unwrap()).unwrap();
         assert_eq!(reader.schema().fields(), schema().fields());
@@ -295,7 +303,7 @@ mod tests {
         let out = folder.path().join("export.parquet");
         let whole = Some(LeadSpanProportion::WHOLE);
         assert!(matches!(
-            export(&captured.cache, &out, whole, &mut |_| {}),
+            export(&captured.cache, &out, whole, Missing::Refused, &mut |_| {}),
             Err(CacheError::ProportionNotCaptured { .. })
         ));
         let layer = captured.cache.layers().unwrap().remove(0);
@@ -304,7 +312,7 @@ mod tests {
         bytes[crate::seal::DATA_START + 30] ^= 1;
         fs::write(&shard, bytes).unwrap();
         assert!(matches!(
-            export(&captured.cache, &out, None, &mut |_| {}),
+            export(&captured.cache, &out, None, Missing::Refused, &mut |_| {}),
             Err(CacheError::Damaged { .. })
         ));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

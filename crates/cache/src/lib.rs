@@ -10,11 +10,15 @@
 //!   corpus/prepared.json        how it was prepared; size and blake3 of the table
 //!   corpus/samples-001.parquet …   a later part: samples of rows that were appended to the data
 //!   corpus/prepared-001.json …     the same of it, and blake3 of the description before
-//!   layers/p0.5-prompt+chain_of_thought+answer/
-//!     layer.json                proportion and sections
-//!     train-000000.parquet …    one shard a work unit: the lead spans of its samples
-//!     validation-000000.parquet …   validation samples whole, whatever the layer's proportion
-//!   .lock                       held by whoever prepares the cache
+//!   layers/0-0.5-prompt+chain_of_thought+answer/
+//!     layer.json                which part of which sections it holds
+//!     train-000000.parquet …    one shard a work unit
+//!     train-000000.json …       its receipt, written after it: size, blake3, what made it
+//!     validation-000000.parquet …
+//!   layers/0.5-0.75-prompt+chain_of_thought+answer/
+//!                               what an extension added: only what the layers before it lack
+//!   .lock                       held by whoever prepares or extends the cache
+//!   .weights.json               this machine's memory of the teacher's hash; no part of the cache
 //! ```
 //!
 //! `samples.parquet`: `sample_id` string, `split` string, `tokens` list\<uint32\>, `prompt_end` and
@@ -22,48 +26,56 @@
 //! rows of all parts in their order: a part that is appended moves no sample and touches no work unit, and its own units
 //! go on counting. It is there from the moment its description is committed, after its table.
 //!
-//! A shard has one row per stored position, ordered by sample and position:
+//! A shard has one row per block, which is 8 to 64 consecutive stored positions of one sample, about a sixteenth of it:
 //!
 //! | column | type | encoding |
 //! |---|---|---|
-//! | `sample` | uint32: index in the prepared corpus | delta |
-//! | `position` | uint32: i, whose distribution predicts token i + 1 | delta |
-//! | `token_ids` | list\<uint32\>: most probable first, ties to the lower id | byte planes |
-//! | `logprobs` | list\<float32\>: natural logarithms over the whole vocabulary | byte planes |
-//! | `tail_logprob` | float32: log of the mass outside the entries; −∞ where there is none | byte planes |
-//! | `target_logprob` | float32: of token i + 1, stored or not | byte planes |
+//! | `sample` | uint32: index in the prepared corpus | delta, zstd |
+//! | `first_position` | uint32: i of its first position, whose distribution predicts token i + 1 | delta, zstd |
+//! | `positions` | uint32: how many | delta, zstd |
+//! | `block_bytes` | uint32: length of `block` | delta, zstd |
+//! | `numbering` | list\<uint32\>: in the first row of a row group, token ids from the most frequent on | delta, zstd |
+//! | `frequencies` | list\<uint32\>: in the first row of a row group, the frequencies of the coder's tokens | delta, zstd |
+//! | `block` | binary: CRC-32 (4 bytes) of the rest; the positions, coded as [`leadspan_distribution::codec`] describes | plain, not compressed again |
 //!
-//! all under zstd, with an offset index, without dictionaries and statistics. Between the magic and the first row group
-//! lies a 64-byte seal (version, sizes, blake3 of index and footer); the footer's `leadspan` entry is JSON that says
-//! which identity, layer, work unit and corpus rows the shard belongs to, what kind of device made it, and size and
-//! blake3 of each row group. So every byte of a shard is under a checksum, in pieces of at most one row group (4 MiB
-//! decoded). Shards are ordinary Parquet files to everybody else's readers.
+//! Everything before the column of blocks is the *head* of a row group: it is read once and kept, and says where each
+//! block lies in the memory map. Shards are ordinary Parquet files to everybody else's readers; `FORMAT.md` beside this
+//! crate's manifest is the whole format on one page.
 //!
 //! Bytes depend on the format version, the corpus and the distributions alone: no clock, no program version, no path.
+//! Receipts name the program's version beside.
+//!
+//! # Checksums
+//!
+//! Between the magic and the first row group lies a 64-byte seal (version, sizes, blake3 of index and footer); the footer's
+//! `leadspan` entry is JSON that says which identity, layer, work unit and corpus rows the shard belongs to, what kind of
+//! device made it, and size and blake3 of each row group and its head. A reader compares the seal with index and footer
+//! when it opens a shard, a head before it parses it, and a block's CRC-32 before it decodes it. So whatever is read is
+//! checked in the pieces in which it is read, and the Parquet library, which may panic on damaged bytes, only ever sees
+//! bytes whose checksum holds. [`verify`] compares the blake3 of whole files too, which covers what readers never look at.
+//! Checksums are against accidents; a file that was forged with matching ones is outside what they promise.
 //!
 //! # What can be relied on
 //!
 //! Every file is written by one protocol: a temporary sibling (`.NAME.XXXXXX.tmp`, which no reader looks at) is
-//! written and synced, renamed to its name, and the folder is synced. A committed shard is never modified; a second
-//! writer of the same unit leaves it as it is.
+//! written and synced, renamed to its name, and the folder is synced. A work unit is committed once its shard and its
+//! receipt are both there. A committed shard is never modified; a second writer of the same unit leaves it as it is.
 //!
 //! - **An error return** leaves what was visible before, and removes its temporary. One exception: when syncing the
 //!   folder fails after the rename, the new file is visible and whole, but not yet certain to outlive a power cut.
-//! - **A killed process** leaves what was visible before, and perhaps a temporary. The next writer of the same file
-//!   removes it, once it can take the lock that a living writer holds; nothing else ever does.
+//! - **A killed process** leaves what was visible before, and perhaps a temporary, or a shard without its receipt. The next
+//!   writer of the same file removes the temporary, once it can take the lock that a living writer holds; nothing else
+//!   ever does. The next run takes up the shard if it is sound, and writes it anew if not.
 //! - **A power cut** leaves each file either absent or whole: everything whose commit had returned is there, where the
 //!   device keeps what it acknowledges as synced.
 //! - **Not covered:** somebody who modifies or truncates a committed file in place. Before a file is read, such damage
-//!   is found by the checksums; while it is mapped, truncation ends the reading process with a bus error and changes
-//!   behind a compared checksum go unnoticed. On file systems where locks do not reach other machines, a writer may
-//!   clear up a living writer's temporary: that one then fails, or finds the unit committed, and nothing is lost.
+//!   is found by the checksums; while it is mapped, truncation ends the reading process with a bus error. On file systems
+//!   where locks do not reach other machines, a writer may clear up a living writer's temporary: that one then fails, or
+//!   finds the unit committed, and nothing is lost.
 //!
-//! # Damage
+//! # Bytes, fidelity, speed
 //!
-//! The Parquet library may panic on damaged bytes, so it only ever sees bytes whose checksum holds: the seal is compared
-//! with index and footer when a shard is opened, a row group's checksum when the first of its rows is read, and the
-//! corpus table's before it is parsed. Checksums are against accidents; a file that was forged with matching ones is
-//! outside what they promise.
+//! BENCHMARK
 //!
 //! # Reading
 //!

@@ -112,21 +112,22 @@ impl Reader {
         })
     }
 
-    /// Opens the most that the cache's complete layers hold: the largest proportion, with all sections that reach it.
+    /// Opens the most that the cache holds: the largest proportion, with all sections that reach it. Layers with missing
+    /// units count where those are allowed.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_largest(cache: &Cache) -> Result<Self, CacheError> {
-        let mut complete = Vec::new();
+    pub fn open_largest(cache: &Cache, missing: Missing) -> Result<Self, CacheError> {
+        let mut usable = Vec::new();
         for dir in cache.layers()? {
-            if dir.missing_units()?.is_empty() {
-                complete.push(dir);
+            if missing == Missing::Allowed || dir.missing_units()?.is_empty() {
+                usable.push(dir);
             }
         }
         let reaches: Vec<_> = SectionSet::ALL
             .iter()
-            .filter_map(|section| Some((section, reach(complete.iter().map(LayerDir::layer), section)?)))
+            .filter_map(|section| Some((section, reach(usable.iter().map(LayerDir::layer), section)?)))
             .collect();
         let largest = reaches.iter().map(|&(_, proportion)| proportion).max();
         let asked = largest.and_then(|proportion| {
@@ -135,7 +136,7 @@ impl Reader {
             Some(Coverage { proportion, sections })
         });
         if let Some(asked) = asked {
-            return Self::open(cache, asked, Missing::Refused);
+            return Self::open(cache, asked, missing);
         }
         match cache.layers()?.first() {
             Some(dir) => Err(incomplete(dir, &dir.missing_units()?)),
@@ -576,7 +577,7 @@ mod tests {
         let error = open(&empty.cache, "1", answer).unwrap_err();
         assert!(matches!(error, CacheError::NothingCaptured { .. }));
         assert!(matches!(
-            Reader::open_largest(&empty.cache),
+            Reader::open_largest(&empty.cache, Missing::Refused),
             Err(CacheError::NothingCaptured { .. })
         ));
     }
@@ -589,7 +590,7 @@ mod tests {
         let reader = open(&captured.cache, "0.25", SectionSet::ALL).unwrap();
         let half = Layer::from(synthetic::coverage("0.5", SectionSet::ALL));
         assert_eq!(reader.layers().collect::<Vec<_>>(), [&half]);
-        let largest = Reader::open_largest(&captured.cache).unwrap();
+        let largest = Reader::open_largest(&captured.cache, Missing::Refused).unwrap();
         assert_eq!(*largest.coverage(), synthetic::coverage("0.5", SectionSet::ALL));
         let error = open(&captured.cache, "0.75", SectionSet::ALL).unwrap_err();
         assert!(
@@ -634,7 +635,10 @@ mod tests {
                 assert_eq!(spans(&merged), spans(&single), "{asked} of {sections}");
             }
         }
-        assert_eq!(spans(&Reader::open_largest(&extended.cache).unwrap()).len(), 14);
+        assert_eq!(
+            spans(&Reader::open_largest(&extended.cache, Missing::Refused).unwrap()).len(),
+            14
+        );
     }
 
     #[test]

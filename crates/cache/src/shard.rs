@@ -145,7 +145,6 @@ struct Block {
     sample: u32,
     first_position: u32,
     positions: u32,
-    crc32: u32,
     bytes: Range<usize>,
 }
 
@@ -288,11 +287,9 @@ impl Shard {
             return Err(self.inconsistent(problem));
         }
         let bytes = &self.bytes[stored.bytes.clone()];
-        if crc32fast::hash(bytes) != stored.crc32 {
-            return Err(self.damaged(format!("block {block}")));
-        }
+        let coded = blocks::checked(bytes).ok_or_else(|| self.damaged(format!("block {block}")))?;
         head.model
-            .decode(bytes, positions.len(), into)
+            .decode(coded, positions.len(), into)
             .map_err(|source| self.not_distributions(source))?;
         Ok(bytes.len())
     }
@@ -394,7 +391,6 @@ fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>> {
                 sample: rows.samples[row],
                 first_position: rows.first_positions[row],
                 positions: rows.positions[row],
-                crc32: rows.block_crc32s[row],
                 bytes: at..at + bytes as usize,
             });
             at += bytes as usize;

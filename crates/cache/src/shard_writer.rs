@@ -223,8 +223,8 @@ impl ShardWriter {
             rows.samples.push(block.sample);
             rows.first_positions.push(block.first_position);
             rows.positions.push(block.positions as u32);
-            rows.blocks
-                .push(encoder.encode(&distributions, first..first + block.positions));
+            let coded = encoder.encode(&distributions, first..first + block.positions);
+            rows.blocks.push(blocks::with_crc(&coded));
             first += block.positions;
         }
         self.footer.positions += distributions.len() as u64;

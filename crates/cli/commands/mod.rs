@@ -5,6 +5,8 @@ mod precompute;
 mod prepare;
 mod train;
 
+use leadspan_cache::Missing;
+
 use crate::arguments::{Arguments, Command, ProgressStyle};
 
 /// How a command ended, if it did not fail.
@@ -21,6 +23,15 @@ pub(crate) enum Ending {
 struct Showing {
     json: bool,
     progress: ProgressStyle,
+}
+
+/// What `--allow-incomplete` means to the libraries.
+fn missing(allow_incomplete: bool) -> Missing {
+    if allow_incomplete {
+        Missing::Allowed
+    } else {
+        Missing::Refused
+    }
 }
 
 /// Runs the command.

@@ -7,7 +7,7 @@ use leadspan_cache::{Cache, Missing};
 use leadspan_train::{Event, HeldOut, Outcome, Summary, Surroundings};
 use serde_json::json;
 
-use super::{Ending, Showing};
+use super::{Ending, Showing, missing};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Train,
@@ -22,11 +22,7 @@ const STACK_BYTES: usize = 256 << 20;
 
 pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
-    let missing = if arguments.allow_incomplete {
-        Missing::Allowed
-    } else {
-        Missing::Refused
-    };
+    let missing = missing(arguments.allow_incomplete);
     let stop = signals::stop_on_signals("dropping the step at hand")?;
     let outcome = thread::scope(|scope| {
         let training = thread::Builder::new()

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use leadspan_cache::{Cache, Reader, Span};
+use leadspan_cache::{Cache, Missing, Reader, Span};
 use leadspan_distribution::Position;
 use leadspan_model::{Decoder, ModelSource, open_device};
 use serde::Serialize;
@@ -55,13 +55,13 @@ pub enum AuditOutcome {
     Stopped,
 }
 
-/// Compares the cache of `pipeline`, at random positions of all that its complete layers hold, with the teacher.
+/// Compares the cache of `pipeline`, at random positions of all that it holds, with the teacher.
 ///
 /// `progress` is told how many positions of how many are done.
 ///
 /// # Errors
 ///
-/// Where there is no complete cache, where it was made with another teacher, tokenizer or template than the pipeline
+/// Where the cache holds nothing, where it was made with another teacher, tokenizer or template than the pipeline
 /// names, and where teacher or cache cannot be read.
 pub fn audit(
     pipeline: &Pipeline,
@@ -72,7 +72,7 @@ pub fn audit(
     let cache = Cache::open(&pipeline.cache_dir())?;
     let source = ModelSource::open(&pipeline.model_path())?;
     Preparation::new(pipeline, &source)?.require_identity(&cache)?;
-    let reader = Reader::open_largest(&cache)?;
+    let reader = Reader::open_largest(&cache, Missing::Allowed)?;
     let chosen = choose(&reader, settings)?;
     let total: usize = chosen.iter().map(|(_, places)| places.len()).sum();
     let device = open_device(&pipeline.teacher.device)?;

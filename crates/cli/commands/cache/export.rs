@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     amounts::{bytes, grouped},
     arguments::Export,
-    commands::{Ending, Showing},
+    commands::{Ending, Showing, missing},
     output,
     progress::{Counted, Progress},
 };
@@ -17,8 +17,9 @@ pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::R
     if out.is_dir() {
         bail!(output::OutputError::IsAFolder { path: out.clone() });
     }
+    let missing = missing(export.allow_incomplete);
     let mut bar = None;
-    let facts = leadspan_cache::export(cache, out, export.proportion, &mut |progress| {
+    let facts = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Samples, progress.total));
         bar.advance(progress.done, true, || "exporting".to_owned());
     })

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use leadspan_cache::{Cache, Reader};
+use leadspan_cache::{Cache, Missing, Reader};
 use leadspan_distribution::Position;
 use leadspan_model::TokenizerBundle;
 use leadspan_sequence::Sample;
@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> anyhow::Result<Ending> {
     let doing = || format!("could not show sample `{id}` of `{}`", cache.dir().display());
-    let reader = Reader::open_largest(cache).with_context(doing)?;
+    let reader = Reader::open_largest(cache, Missing::Allowed).with_context(doing)?;
     let index = cache.find_sample(id).with_context(doing)?;
     let sample = &reader.corpus().samples()[index as usize];
     let span = reader.span(index).with_context(doing)?;

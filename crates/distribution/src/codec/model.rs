@@ -193,7 +193,10 @@ impl Encoder<'_> {
             });
         }
         let mut block = Vec::new();
-        let reversed = tokens.iter().rev().map(|&(context, token)| (&ranges[context as usize], token));
+        let reversed = tokens
+            .iter()
+            .rev()
+            .map(|&(context, token)| (&ranges[context as usize], token));
         rans::encode(reversed, words, &mut block);
         block.extend(bits.finish().iter().rev());
         block

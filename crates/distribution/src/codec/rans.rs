@@ -96,7 +96,11 @@ impl Slots {
             }
         };
         let places = contexts.iter().map(place).collect();
-        Some(Self { symbols, ranges, places })
+        Some(Self {
+            symbols,
+            ranges,
+            places,
+        })
     }
 }
 

@@ -156,7 +156,7 @@ fn where_only_some_samples_reach_a_supervised_section_the_others_are_empty() {
     });
     run_to_end(&pipeline);
     let cache = Cache::open(&pipeline.cache_dir()).unwrap();
-    let reader = Reader::open_largest(&cache).unwrap();
+    let reader = Reader::open_largest(&cache, Missing::Refused).unwrap();
     let spans: Vec<Span> = (0..reader.corpus().samples().len())
         .map(|index| reader.span(index as u32).unwrap())
         .collect();
