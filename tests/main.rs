@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod caches;
+mod interruptions;
 mod messages;
 mod program;
 mod stages;

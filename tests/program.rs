@@ -4,9 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The pipeline file that every test starts from.
@@ -60,6 +61,28 @@ impl Workplace {
         place
     }
 
+    /// A workplace with `rows` made-up problems, one of twenty of which is repeated to `words` words.
+    pub(crate) fn with_rows(rows: usize, words: usize) -> Self {
+        let place = Self::new();
+        let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
+        let rows: Vec<String> = text
+            .lines()
+            .cycle()
+            .take(rows)
+            .enumerate()
+            .map(|(index, line)| {
+                let mut row: Value = serde_json::from_str(line).unwrap();
+                row["id"] = format!("row-{index}").into();
+                if index % 20 == 3 {
+                    row["chain_of_thought"] = "12 + 30 = 42. ".repeat(words / 5).into();
+                }
+                row.to_string() + "\n"
+            })
+            .collect();
+        place.write("text.jsonl", &rows.concat());
+        place
+    }
+
     /// A path in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -100,22 +123,49 @@ impl Workplace {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Starts the program, whose output nobody reads.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The committed files below one of its folders: everything that a reader would see.
+    pub(crate) fn visible(&self, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+        visible(&self.path(folder))
+    }
+
     /// Every file and folder with its contents, hidden ones included.
     pub(crate) fn contents(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-        fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    visit(&path, found);
-                    found.insert(path, None);
-                } else {
-                    let bytes = fs::read(&path).unwrap();
-                    found.insert(path, Some(bytes));
-                }
-            }
-        }
         let mut found = BTreeMap::new();
         visit(self.folder.path(), &mut found);
         found
+    }
+}
+
+/// The committed files below a folder, by their paths in it: everything that a reader would see.
+pub(crate) fn visible(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    visit(folder, &mut found);
+    let visible = found.into_iter().filter_map(|(path, bytes)| {
+        let hidden = path.file_name()?.to_string_lossy().starts_with('.');
+        let inside = path.strip_prefix(folder).ok()?.to_owned();
+        (!hidden).then_some((inside, bytes?))
+    });
+    visible.collect()
+}
+
+/// Files that come and go while the folder is read are left out: other processes may be writing there.
+fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            visit(&path, found);
+            found.insert(path, None);
+        } else if let Ok(bytes) = fs::read(&path) {
+            found.insert(path, Some(bytes));
+        }
     }
 }

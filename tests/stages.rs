@@ -3,8 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::PathBuf,
-    process::{Child, Stdio},
+    process::Child,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -20,51 +19,6 @@ use crate::program::Workplace;
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
-
-/// A workplace with `rows` made-up problems, one of which is repeated to `words` words.
-fn workplace_with_rows(rows: usize, words: usize) -> Workplace {
-    let place = Workplace::new();
-    let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
-    let rows: Vec<String> = text
-        .lines()
-        .cycle()
-        .take(rows)
-        .enumerate()
-        .map(|(index, line)| {
-            let mut row: Value = serde_json::from_str(line).unwrap();
-            row["id"] = format!("row-{index}").into();
-            if index % 20 == 3 {
-                row["chain_of_thought"] = "12 + 30 = 42. ".repeat(words / 5).into();
-            }
-            row.to_string() + "\n"
-        })
-        .collect();
-    place.write("text.jsonl", &rows.concat());
-    place
-}
-
-/// The committed files below a folder of the workplace: everything that a reader would see.
-fn visible(place: &Workplace, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
-    let root = place.path(folder);
-    place
-        .contents()
-        .into_iter()
-        .filter_map(|(path, bytes)| {
-            let name = path.file_name()?.to_string_lossy().into_owned();
-            let inside = path.strip_prefix(&root).ok()?.to_owned();
-            (!name.starts_with('.')).then_some((inside, bytes?))
-        })
-        .collect()
-}
-
-fn start(place: &Workplace, arguments: &[&str]) -> Child {
-    place
-        .command(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
 
 /// An export as maps by (sample, position): the section and target, and the values.
 type Exported = BTreeMap<(String, u32), (String, u32, BTreeMap<u32, f32>, f32, f32)>;
@@ -219,7 +173,7 @@ fn a_student_learns_from_the_cache_and_becomes_a_model_again() {
 fn rows_that_are_appended_later_are_captured_alone_and_learnt_from() {
     let place = Workplace::new();
     place.succeed(&PRECOMPUTE);
-    let before = visible(&place, "cache");
+    let before = place.visible("cache");
     let row = r#"{"question": "How many?", "chain_of_thought": "1 + 2 = 3.", "answer": "3"}"#;
     place.write("more.jsonl", &format!("{row}\n").repeat(12));
     place.replace("pipeline.toml", "\"text.jsonl\"", "\"text.jsonl\", \"more.jsonl\"");
@@ -239,7 +193,7 @@ fn rows_that_are_appended_later_are_captured_alone_and_learnt_from() {
         ),
         (&2.into(), &5.into(), &12.into())
     );
-    let after = visible(&place, "cache");
+    let after = place.visible("cache");
     for (path, bytes) in &before {
         assert_eq!(after.get(path), Some(bytes), "`{}` changed", path.display());
     }
@@ -265,11 +219,11 @@ fn rows_that_are_appended_later_are_captured_alone_and_learnt_from() {
 
 #[test]
 fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
-    let whole = workplace_with_rows(120, 200);
+    let whole = Workplace::with_rows(120, 200);
     let began = Instant::now();
     whole.succeed(&PRECOMPUTE);
     let takes = began.elapsed();
-    let expected = visible(&whole, "cache");
+    let expected = whole.visible("cache");
     assert!(
         expected
             .keys()
@@ -278,10 +232,10 @@ fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
             > 12
     );
 
-    let killed = workplace_with_rows(120, 200);
+    let killed = Workplace::with_rows(120, 200);
     let (mut kills, mut committed) = (0, Vec::new());
     for delay in (1..=14).map(|part| takes * part / 12) {
-        let mut child = start(&killed, &PRECOMPUTE);
+        let mut child = killed.start(&PRECOMPUTE);
         sleep(delay);
         if child.try_wait().unwrap().is_none() {
             kills += 1;
@@ -289,7 +243,7 @@ fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
         child.kill().unwrap();
         child.wait().unwrap();
         // Nothing that a reader sees is ever partial.
-        let so_far = visible(&killed, "cache");
+        let so_far = killed.visible("cache");
         for (path, bytes) in &so_far {
             assert_eq!(
                 Some(bytes),
@@ -301,7 +255,7 @@ fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
         committed.push(so_far.len());
     }
     killed.succeed(&PRECOMPUTE);
-    assert_eq!(visible(&killed, "cache"), expected);
+    assert_eq!(killed.visible("cache"), expected);
     assert!(kills >= 3, "{kills} kills: {committed:?}");
     assert!(
         committed.windows(2).any(|pair| pair[0] < pair[1]),
@@ -323,13 +277,13 @@ fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
         );
         child.wait().unwrap().code()
     }
-    let whole = workplace_with_rows(120, 200);
+    let whole = Workplace::with_rows(120, 200);
     whole.succeed(&PRECOMPUTE);
     whole.succeed(&TRAIN);
 
-    let stopped = workplace_with_rows(120, 200);
+    let stopped = Workplace::with_rows(120, 200);
     for (arguments, marker) in [(PRECOMPUTE, "cache/corpus/prepared.json"), (TRAIN, "run/metrics.jsonl")] {
-        let mut child = start(&stopped, &arguments);
+        let mut child = stopped.start(&arguments);
         let deadline = Instant::now() + Duration::from_mins(1);
         while !stopped.path(marker).exists() && Instant::now() < deadline {
             sleep(Duration::from_millis(1));
@@ -347,28 +301,28 @@ fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
         assert!(!stopped.path("run/model").exists());
         stopped.succeed(&arguments);
     }
-    assert_eq!(visible(&stopped, "cache"), visible(&whole, "cache"));
+    assert_eq!(stopped.visible("cache"), whole.visible("cache"));
     let weights = |place: &Workplace| fs::read(place.path("run/model/model.safetensors")).unwrap();
     assert_eq!(weights(&stopped), weights(&whole));
 }
 
 #[test]
 fn two_workers_make_what_one_makes() {
-    let one = workplace_with_rows(60, 100);
+    let one = Workplace::with_rows(60, 100);
     one.succeed(&PRECOMPUTE);
-    let two = workplace_with_rows(60, 100);
+    let two = Workplace::with_rows(60, 100);
     let mut workers =
-        ["0/2", "1/2"].map(|worker| start(&two, &["precompute", "-c", "pipeline.toml", "--worker", worker]));
+        ["0/2", "1/2"].map(|worker| two.start(&["precompute", "-c", "pipeline.toml", "--worker", worker]));
     for worker in &mut workers {
         assert_eq!(worker.wait().unwrap().code(), Some(0));
     }
-    assert_eq!(visible(&two, "cache"), visible(&one, "cache"));
+    assert_eq!(two.visible("cache"), one.visible("cache"));
 }
 
 #[test]
 fn a_whole_cache_read_at_one_half_is_the_cache_made_at_one_half() {
     // The longest samples have some 2,000 tokens.
-    let place = workplace_with_rows(60, 900);
+    let place = Workplace::with_rows(60, 900);
     place.succeed(&PRECOMPUTE);
     place.succeed(&[
         "precompute",
@@ -420,7 +374,7 @@ fn first_step(place: &Workplace, dir: &str, settings: &[&str]) -> Value {
 
 #[test]
 fn accumulating_small_passes_equals_one_large_one() {
-    let place = workplace_with_rows(24, 60);
+    let place = Workplace::with_rows(24, 60);
     place.succeed(&PRECOMPUTE);
     for normalization in ["token", "sequence"] {
         let kind = format!("train.normalization={normalization}");

@@ -303,6 +303,29 @@ impl Cache {
         LayerDir::create_or_open(&self.dir.join(LAYERS), layer.clone(), corpus, identity)
     }
 
+    /// Whether complete layers cover `asked`.
+    fn holds(&self, asked: &Coverage) -> Result<bool, CacheError> {
+        let mut complete = Vec::new();
+        for dir in self.layers()? {
+            if dir.missing_units()?.is_empty() {
+                complete.push(dir);
+            }
+        }
+        let complete: Vec<&Layer> = complete.iter().map(LayerDir::layer).collect();
+        Ok(division(asked, &complete).is_some())
+    }
+
+    /// Removes what killed writers left of shards that others have committed since, and nothing that is of any use.
+    ///
+    /// A shard that is still missing is cleared up by its next writer. What cannot be removed is harmless and stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the folders of the layers cannot be listed.
+    pub fn remove_leftovers(&self) -> Result<(), CacheError> {
+        self.layers()?.iter().try_for_each(LayerDir::remove_leftovers)
+    }
+
     /// The layers with missing units that have to be captured for the cache to hold `asked`; none where it does already.
     ///
     /// What no layer holds gets a new one, made here; layers that were begun are finished beside it. Processes that ask at
@@ -313,14 +336,16 @@ impl Cache {
     /// [`CacheError::UnfinishedLayer`] where part of it is in a layer that was begun and reaches beyond it, so that finishing
     /// that one would capture more than is asked for; and those of [`layer`](Self::layer).
     pub fn layers_to_capture(&self, asked: &Coverage) -> Result<Vec<LayerDir>, CacheError> {
-        let _lock = lock(&self.dir)?;
-        let mut dirs = self.layers()?;
-        let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
-        let complete = dirs.iter().zip(&missing).filter(|(_, missing)| missing.is_empty());
-        let complete: Vec<&Layer> = complete.map(|(dir, _)| dir.layer()).collect();
-        if division(asked, &complete).is_some() {
+        // What is committed stays, so nobody needs to wait, or to be able to write, to find that nothing is left to do.
+        if self.holds(asked)? {
             return Ok(Vec::new());
         }
+        let _lock = lock(&self.dir)?;
+        if self.holds(asked)? {
+            return Ok(Vec::new());
+        }
+        let mut dirs = self.layers()?;
+        let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
         let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
         if let Some(layer) = remainder(asked, &begun) {
             let dir = self.layer(&layer)?;

@@ -6,6 +6,7 @@
 //! whose lock it can take, that is those of dead processes. Nothing here knows what the files hold.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -204,23 +205,34 @@ fn create_temporary(target: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
+/// The name of the file whose temporary has this name.
+pub(crate) fn temporary_of(name: &str) -> Option<&str> {
+    let (target, _random) = name
+        .strip_prefix('.')?
+        .strip_suffix(TEMPORARY_SUFFIX)?
+        .rsplit_once('.')?;
+    Some(target)
+}
+
 /// Removes temporaries of `target` that no living process writes. Whatever cannot be removed is harmless and stays.
 fn remove_stale_temporaries(target: &Path) {
-    let prefix = temporary_prefix(target);
     let Ok(entries) = fs::read_dir(parent(target)) else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_temporary = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX));
-        if is_temporary
-            && let Ok(file) = File::options().write(true).open(entry.path())
-            && file.try_lock().is_ok()
-        {
-            let _ = fs::remove_file(entry.path());
+        if name.to_str().and_then(temporary_of).map(OsStr::new) == target.file_name() {
+            remove_if_dead(&entry.path());
         }
+    }
+}
+
+/// Removes a temporary whose lock can be taken: its writer is gone.
+pub(crate) fn remove_if_dead(temporary: &Path) {
+    if let Ok(file) = File::options().write(true).open(temporary)
+        && file.try_lock().is_ok()
+    {
+        let _ = fs::remove_file(temporary);
     }
 }
 

@@ -62,6 +62,7 @@ pub fn run(
     };
     events(Event::Planned(plan));
     if works.iter().all(|work| work.units.is_empty()) {
+        cache.remove_leftovers()?;
         return Ok(Outcome::Done(summary));
     }
     let decoder = loaded.map_or_else(load, Ok)?;
@@ -76,6 +77,7 @@ pub fn run(
             return Ok(Outcome::Stopped(summary));
         }
     }
+    cache.remove_leftovers()?;
     Ok(Outcome::Done(summary))
 }
 

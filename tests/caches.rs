@@ -1,0 +1,198 @@
+//! The commands that look after a cache, with the real program: extending, inspecting, verifying, repairing, auditing.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::Workplace;
+
+fn json(place: &Workplace, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--json"]].concat();
+    serde_json::from_str(&place.succeed(&arguments)).unwrap()
+}
+
+/// Runs a command that must fail with exit code 1, and returns what it printed as its result and as its error.
+fn fail(place: &Workplace, arguments: &[&str]) -> (String, String) {
+    let output = place.run(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
+const HALF: [&str; 5] = ["precompute", "-c", "pipeline.toml", "--proportion", "0.5"];
+const LAYERS: [&str; 2] = [
+    "0-0.5-prompt+chain_of_thought+answer",
+    "0.5-1.0-prompt+chain_of_thought+answer",
+];
+
+#[test]
+fn a_cache_is_extended_layer_by_layer_and_serves_what_its_layers_serve_together() {
+    let place = Workplace::new();
+    place.succeed(&HALF);
+    let half = json(&place, &["cache", "inspect", "cache"]);
+    assert_eq!(half["serves"]["answer"], "0.5");
+    let more = json(&place, &PRECOMPUTE);
+    let whole = json(&place, &["cache", "inspect", "cache"]);
+    assert_eq!(whole["serves"]["prompt"], "1.0");
+    let names: Vec<&str> = whole["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, LAYERS);
+    // Only what was missing went into the second layer, and nothing of the validation samples.
+    let positions = |layer: usize| whole["layers"][layer]["positions"].as_u64().unwrap();
+    assert_eq!(more["positions"], positions(1));
+    assert_eq!(positions(0), half["layers"][0]["positions"]);
+    let tokens = whole["corpus"]["tokens"].as_u64().unwrap();
+    assert_eq!(
+        positions(0) + positions(1),
+        tokens - 40,
+        "every token of 40 samples but the first is a target"
+    );
+    let retained = whole["layers"][0]["mean_retained_mass"].as_f64().unwrap();
+    assert!((0.0..1.0).contains(&retained));
+    assert!(place.succeed(&PRECOMPUTE).contains("nothing was left to do"));
+    place.succeed(&["cache", "verify", "cache"]);
+    place.succeed(&[
+        "train",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "train.lead_span_proportion=0.9",
+    ]);
+}
+
+#[test]
+fn sections_that_were_not_captured_are_refused_and_then_added() {
+    let place = Workplace::new();
+    let cot_only = "cache.supervised_sections=[\"chain_of_thought\"]";
+    let train_cot = "train.supervised_sections=[\"chain_of_thought\"]";
+    place.succeed(&[&PRECOMPUTE[..], &["--set", cot_only, "--set", train_cot]].concat());
+    let (_, error) = fail(&place, &["train", "-c", "pipeline.toml"]);
+    assert!(
+        error.contains("holds the sections `chain_of_thought`, but `prompt+chain_of_thought+answer` is asked for"),
+        "{error}"
+    );
+    assert!(error.contains("hint: set `cache.supervised_sections"), "{error}");
+    place.succeed(&PRECOMPUTE);
+    let layers = json(&place, &["cache", "inspect", "cache"])["layers"].clone();
+    assert_eq!(layers[1]["name"], "0-1.0-prompt+answer");
+    place.succeed(&["train", "-c", "pipeline.toml"]);
+}
+
+#[test]
+fn a_damaged_shard_is_listed_dropped_and_done_again_with_the_same_bytes() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let shard = place.path("cache/layers/0-1.0-prompt+chain_of_thought+answer/train-000001.parquet");
+    let sound = fs::read(&shard).unwrap();
+    let mut damaged = sound.clone();
+    damaged[sound.len() / 2] ^= 1;
+    fs::write(&shard, damaged).unwrap();
+    let (listed, error) = fail(&place, &["cache", "verify", "cache"]);
+    assert!(
+        listed.contains("train-000001.parquet") && listed.contains("1 problem"),
+        "{listed}"
+    );
+    assert!(error.contains("verify --repair"), "{error}");
+    let repaired = place.succeed(&["cache", "verify", "cache", "--repair"]);
+    assert!(repaired.contains("dropped: `") && !shard.exists(), "{repaired}");
+    // What is left can be trained on when that is asked for, and only then.
+    let (_, error) = fail(&place, &["train", "-c", "pipeline.toml"]);
+    assert!(
+        error.contains("1 of 5 work units are missing, the first is `train-000001`"),
+        "{error}"
+    );
+    let output = place.run(&["train", "-c", "pipeline.toml", "--allow-incomplete"]);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("1 work units are missing (train-000001)"), "{log}");
+    assert_eq!(json(&place, &PRECOMPUTE)["units_written"], 1);
+    assert_eq!(fs::read(&shard).unwrap(), sound);
+    place.succeed(&["cache", "verify", "cache"]);
+}
+
+#[test]
+fn an_audit_finds_a_cache_to_be_what_its_precision_promises() {
+    for (precision, bound) in [("exact", 1e-9), ("fine", 4e-5), ("standard", 2e-4)] {
+        let place = Workplace::new();
+        let set = format!("cache.precision=\"{precision}\"");
+        place.succeed(&[&PRECOMPUTE[..], &["--set", &set]].concat());
+        let audit = json(
+            &place,
+            &[
+                "cache",
+                "audit",
+                "-c",
+                "pipeline.toml",
+                "--set",
+                &set,
+                "--positions",
+                "300",
+            ],
+        )["audit"]
+            .clone();
+        let figure = |name: &str| audit[name].as_f64().unwrap();
+        assert_eq!(audit["positions"], 300);
+        assert!(
+            figure("mean_kl") < bound && figure("mean_kl") > -1e-9,
+            "{precision}: {audit}"
+        );
+        assert_eq!(figure("top_1_agreement"), 1.0, "{precision}");
+        assert!(figure("retained_mass") > 0.0 && figure("retained_mass") < 1.0);
+    }
+    // A cache of another precision is not what the file describes.
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let (_, error) = fail(
+        &place,
+        &[
+            "cache",
+            "audit",
+            "-c",
+            "pipeline.toml",
+            "--set",
+            "cache.precision=\"fine\"",
+        ],
+    );
+    assert!(
+        error.contains("was made with precision `standard`, but `fine` is asked for"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_sample_is_shown_as_text_with_the_most_probable_tokens_of_each_position() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let row: Value = serde_json::from_str(
+        fs::read_to_string(place.path("text.jsonl"))
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap(),
+    )
+    .unwrap();
+    let id = row["id"].as_str().unwrap();
+    let shown = place.succeed(&["cache", "inspect", "cache", "--sample", id, "--top", "3"]);
+    assert!(
+        shown.starts_with(id) && shown.contains("chain_of_thought") && shown.contains("… tail"),
+        "{shown}"
+    );
+    let shown = json(&place, &["cache", "inspect", "cache", "--sample", id, "--top", "3"]);
+    let positions = shown["positions"].as_array().unwrap();
+    assert_eq!(positions.len() as u64, shown["tokens"].as_u64().unwrap() - 1);
+    assert!(
+        positions
+            .iter()
+            .all(|position| position["entries"].as_array().unwrap().len() == 3)
+    );
+    let (_, error) = fail(&place, &["cache", "inspect", "cache", "--sample", "nobody"]);
+    assert!(
+        error.contains("has no sample `nobody`") && error.contains("hint: ids look like `"),
+        "{error}"
+    );
+}
