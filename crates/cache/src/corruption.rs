@@ -29,7 +29,27 @@ fn captured() -> (synthetic::Prepared, PathBuf, Vec<u8>) {
 }
 
 #[test]
-fn every_flipped_bit_of_a_shard_is_found() {
+fn verify_finds_every_flipped_bit_of_a_shard() {
+    let captured = synthetic::prepared_with_tokens(&[9], 1);
+    synthetic::capture(&captured.cache, &synthetic::coverage("1.0", SectionSet::ALL).into());
+    let shard = first_shard(&captured.cache);
+    let sound = fs::read(&shard).unwrap();
+    let problems = || crate::verify(&captured.cache, &mut |_| {}).unwrap().problems;
+    assert!(problems().is_empty());
+    for bit in 0..sound.len() * 8 {
+        let mut flipped = sound.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&shard, flipped).unwrap();
+        let problems = problems();
+        assert_eq!(problems.len(), 1, "bit {bit}");
+        let error = &problems[0].error;
+        assert!(!error.is_unexpected(), "bit {bit}: {error}");
+        assert!(error.to_string().contains("train-000000.parquet"), "bit {bit}: {error}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_any_byte_of_a_shard_is_named() {
     let (captured, shard, sound) = captured();
     read_all(&captured.cache).unwrap();
     // One bit of every byte; which one changes from byte to byte.
