@@ -7,6 +7,8 @@
 //! missing. For k = 32, 64 and 128 and every precision it writes a cache of the same samples to a temporary folder, with
 //! the first k entries and the tail they leave, reads it back, and compares.
 
+#![expect(clippy::print_stdout, reason = "an example that prints is a program")]
+
 use std::{error::Error, fs, path::Path, time::Instant};
 
 use leadspan_cache::{Cache, Coverage, Identity, Missing, Reader, ShardWriter, Span, WorkUnit};

@@ -5,6 +5,8 @@
 //! Writes a cache of synthetic shards (10,000 unless told) to FOLDER/cache where there is none yet, then opens it for
 //! training and reads one sample of every thousandth shard. Memory is that of the second run, which writes nothing.
 
+#![expect(clippy::print_stdout, reason = "an example that prints is a program")]
+
 use std::{error::Error, fs, num::NonZeroU32, path::Path, time::Instant};
 
 use leadspan_cache::{Cache, Coverage, Identity, Missing, Reader, ShardWriter, TeacherIdentity};

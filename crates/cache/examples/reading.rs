@@ -5,6 +5,8 @@
 //! CACHE holds whole samples. First the share of the shards' bytes that is read for shorter proportions of all training
 //! samples, then what reading single samples touches, each with a reader of its own.
 
+#![expect(clippy::print_stdout, reason = "an example that prints is a program")]
+
 use std::{error::Error, path::Path};
 
 use leadspan_cache::{BytesRead, Cache, Coverage, Missing, Reader};
