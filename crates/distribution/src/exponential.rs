@@ -7,7 +7,11 @@ const LANES: usize = 16;
 /// Terms summed in single precision in one lane before they are added up in double precision.
 const BLOCK: usize = 64 * LANES;
 
-/// Runs a function compiled for the widest vectors this processor has.
+/// Runs a function compiled for the widest vectors this processor has, as found when it is called.
+///
+/// `on_widest_vectors!(body(a: A, b: B) -> R)` stands alone in a function with the parameters `a` and `b` that returns `R`;
+/// `body` must be `#[inline(always)]`. Every version does the same arithmetic: nothing is fused.
+#[macro_export]
 macro_rules! on_widest_vectors {
     ($body:ident($($argument:ident: $kind:ty),*) -> $result:ty) => {{
         #[cfg(target_arch = "x86_64")]
@@ -109,7 +113,7 @@ fn add_terms(sums: &mut [f32; LANES], counts: &mut [u32; LANES], logits: &[f32; 
 ///
 /// x = n·ln 2 + r with |r| ≤ ½ ln 2; exp(r) by its Taylor polynomial of degree 6; 2^n by its bit pattern.
 #[inline(always)]
-fn exp_of_non_positive(x: f32) -> f32 {
+pub fn exp_of_non_positive(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and subtracting 1.5·2^23 rounds to the nearest integer without leaving vector registers.

@@ -16,7 +16,7 @@ mod tail;
 mod top_k;
 
 pub use distributions::{Distributions, Position};
-pub use exponential::{exp_sum_below, exponentiate};
+pub use exponential::{exp_of_non_positive, exp_sum_below, exponentiate};
 pub use settings::{EntrySettings, InvalidEntrySettings};
 pub use top_k::{NonFiniteLogit, Row, reduce, top_k};
 

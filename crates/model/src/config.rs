@@ -107,6 +107,32 @@ pub struct DecoderConfig {
     pub eos_token_ids: Vec<u32>,
 }
 
+#[cfg(test)]
+impl DecoderConfig {
+    /// A Llama with heads of this width and no more than a kernel's test asks for.
+    pub(crate) fn for_test(head_dim: usize) -> Self {
+        Self {
+            family: Family::Llama,
+            vocab_size: 1,
+            hidden_size: head_dim,
+            intermediate_size: 1,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            num_key_value_heads: 1,
+            head_dim,
+            rms_norm_eps: 1e-5,
+            rope_theta: 1e4,
+            rope_scaling: RotaryScaling::Default,
+            max_position_embeddings: 64,
+            tie_word_embeddings: true,
+            qkv_bias: false,
+            output_bias: false,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+        }
+    }
+}
+
 impl DecoderConfig {
     /// Reads `config.json` as transformers 4 and 5 write it.
     ///

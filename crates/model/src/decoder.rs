@@ -4,18 +4,23 @@ use candle_core::{Device, Tensor, quantized::QTensor};
 use std::sync::Arc;
 
 use crate::{
-    ModelError, ModelSource, Parameters, StoredDtype, StudentStart,
-    attention::{Attention, CausalMasks},
+    GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentStart,
+    attention::Attention,
     config::{DecoderConfig, Family},
+    kernels::{AttentionShape, Kernels, swiglu},
     norm::RmsNorm,
     projection::Projection,
     rotary::{Pairing, RotaryTable},
+    weight::Weight,
 };
+
+/// Rows that go through a decoder together at least: products of fewer add up in another order, and what a position gets
+/// must not depend on what it shares a pass with.
+const MIN_ROWS: usize = 72;
 
 /// A decoder-only transformer of the Llama, Qwen2 or Qwen3 family.
 ///
-/// The same forward serves the teacher (no gradients, fused operations where the tensor library has them) and the
-/// student (every parameter in the graph).
+/// The same forward serves the teacher, which builds no graph, and the student, whose passes are [traced](crate::Trace).
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: DecoderConfig,
@@ -24,19 +29,19 @@ pub struct Decoder {
     norm: RmsNorm,
     head: Projection,
     rotary: RotaryTable,
-    masks: CausalMasks,
+    kernels: Kernels,
     device: Device,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Embedding {
     /// [vocabulary, hidden]
-    Dense(Tensor),
+    Dense(Weight),
     Quantised(Arc<QTensor>),
 }
 
 #[derive(Clone, Debug)]
-struct Layer {
+pub(crate) struct Layer {
     attention_norm: RmsNorm,
     attention: Attention,
     feed_forward_norm: RmsNorm,
@@ -50,17 +55,22 @@ pub(crate) trait WeightSource {
     /// A dense weight of the given shape.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
 
+    /// A dense parameter of the given shape.
+    fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
+        self.tensor(name, shape).map(Weight::constant_of)
+    }
+
     /// The weight of a product, [out, in].
-    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Tensor>) -> Result<Projection, ModelError> {
+    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
         Ok(Projection::Dense {
-            weight: self.tensor(name, &shape)?,
+            weight: self.weight(name, &shape)?,
             bias,
         })
     }
 
     /// The token embedding, [vocabulary, hidden].
     fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, ModelError> {
-        self.tensor(name, &shape).map(Embedding::Dense)
+        self.weight(name, &shape).map(Embedding::Dense)
     }
 
     /// Which elements of a head rotate together.
@@ -113,7 +123,7 @@ impl Decoder {
             .map(|index| Layer::build(&config, weights, index))
             .collect::<Result<_, _>>()?;
         let norm = RmsNorm {
-            weight: weights.tensor("model.norm.weight", &[hidden])?,
+            weight: weights.weight("model.norm.weight", &[hidden])?,
             eps: config.rms_norm_eps,
         };
         let head = match (&embedding, config.tie_word_embeddings) {
@@ -128,7 +138,6 @@ impl Decoder {
             (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
         };
         let rotary = RotaryTable::new(&config, weights.pairing(), dtype.dense(), device)?;
-        let masks = CausalMasks::new(dtype.dense(), device)?;
         Ok(Self {
             config,
             embedding,
@@ -136,7 +145,7 @@ impl Decoder {
             norm,
             head,
             rotary,
-            masks,
+            kernels: Kernels::default(),
             device: device.clone(),
         })
     }
@@ -151,35 +160,50 @@ impl Decoder {
         &self.device
     }
 
+    /// The same decoder with its operations in the form of `kernels`.
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.kernels = kernels;
+        self
+    }
+
     /// Final hidden states, after the last normalisation, of whole sequences.
     ///
-    /// Attention is causal: padding after a sequence changes nothing before it.
+    /// Attention is causal and stays within a sequence: neither what follows a token nor the other sequences change anything.
     ///
     /// # Shapes
     ///
-    /// `tokens` is `[B, T]` of u32; the result is `[B, T, H]`.
+    /// The result is `[N, H]`, a row for each token.
     ///
     /// # Errors
     ///
-    /// Where T is beyond the model's context, a token beyond its vocabulary, or the device fails.
-    pub fn hidden_states(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
-        let (batch, length) = tokens.dims2()?;
-        if length > self.config.max_position_embeddings {
+    /// Where a sequence is longer than the model's context, a token beyond its vocabulary, or the device fails.
+    pub fn hidden_states(&self, packed: &Packed) -> Result<Tensor, ModelError> {
+        let count = packed.tokens().len();
+        if let Some(filled) = packed.filled_up_to(MIN_ROWS) {
+            return Ok(self.hidden_states(&filled)?.narrow(0, 0, count)?);
+        }
+        let mut hidden = self.embed(packed)?;
+        for layer in &self.layers {
+            hidden = layer.forward(&hidden, packed, &self.rotary, self.kernels)?;
+        }
+        Ok(self.norm.forward(&hidden, self.kernels)?)
+    }
+
+    /// The embeddings of the tokens, `[N, H]`, untracked.
+    pub(crate) fn embed(&self, packed: &Packed) -> Result<Tensor, ModelError> {
+        let (length, context) = (packed.longest(), self.config.max_position_embeddings);
+        if length > context {
             return Err(ModelError::Context {
                 tokens: length,
-                context: self.config.max_position_embeddings,
+                context,
             });
         }
-        let flat = tokens.flatten_all()?;
-        let embedded = match &self.embedding {
-            Embedding::Dense(weight) => weight.embedding(&flat)?,
-            Embedding::Quantised(weight) => weight.embedding(&flat)?,
-        };
-        let mut hidden = embedded.reshape((batch, length, self.config.hidden_size))?;
-        for layer in &self.layers {
-            hidden = layer.forward(&hidden, &self.rotary, &self.masks)?;
-        }
-        Ok(self.norm.forward(&hidden)?)
+        let tokens = Tensor::from_slice(packed.tokens(), packed.tokens().len(), &self.device)?;
+        Ok(match &self.embedding {
+            Embedding::Dense(weight) => weight.constant().embedding(&tokens)?,
+            Embedding::Quantised(weight) => weight.embedding(&tokens)?,
+        })
     }
 
     /// Logits of chosen hidden states, in single precision. The caller bounds N.
@@ -192,15 +216,43 @@ impl Decoder {
     ///
     /// Where the device fails.
     pub fn logits(&self, rows: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.head.scores(rows)?)
+        Ok(self.head.scores(rows, self.kernels)?)
     }
 
-    /// The head's weight `[V, H]` where it is dense: the embedding itself in models that tie them.
-    pub fn head_weight(&self) -> Option<&Tensor> {
+    /// The head's weight `[V, H]` where it is dense, untracked: the embedding itself in models that tie them.
+    pub fn head_weight(&self) -> Option<Tensor> {
         match &self.head {
-            Projection::Dense { weight, .. } => Some(weight),
+            Projection::Dense { weight, .. } => Some(weight.constant()),
             Projection::Quantised { .. } => None,
         }
+    }
+
+    /// The sum of the gradients of the head's weight, where it learns.
+    pub fn head_gradient(&self) -> Option<&GradientSum> {
+        self.head.weights().next().and_then(Weight::gradient)
+    }
+
+    pub(crate) fn embedding_gradient(&self) -> Option<&GradientSum> {
+        match &self.embedding {
+            Embedding::Dense(weight) => weight.gradient(),
+            Embedding::Quantised(_) => None,
+        }
+    }
+
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    pub(crate) fn norm(&self) -> &RmsNorm {
+        &self.norm
+    }
+
+    pub(crate) fn rotary(&self) -> &RotaryTable {
+        &self.rotary
+    }
+
+    pub(crate) fn kernels(&self) -> Kernels {
+        self.kernels
     }
 }
 
@@ -211,7 +263,7 @@ impl Layer {
         let (query_width, key_width) = Attention::sizes(config);
         let mut norm = |part: &str, width: usize| -> Result<RmsNorm, ModelError> {
             Ok(RmsNorm {
-                weight: weights.tensor(&name(part), &[width])?,
+                weight: weights.weight(&name(part), &[width])?,
                 eps: config.rms_norm_eps,
             })
         };
@@ -225,7 +277,7 @@ impl Layer {
         };
         let mut product = |part: &str, out: usize, width: usize, biased: bool| -> Result<Projection, ModelError> {
             let bias = if biased {
-                Some(weights.tensor(&name(&format!("{part}.bias")), &[out])?)
+                Some(weights.weight(&name(&format!("{part}.bias")), &[out])?)
             } else {
                 None
             };
@@ -239,9 +291,11 @@ impl Layer {
                 values: product("self_attn.v_proj", key_width, hidden, config.qkv_bias)?,
                 output: product("self_attn.o_proj", hidden, query_width, config.output_bias)?,
                 head_norms,
-                num_attention_heads: config.num_attention_heads,
-                num_key_value_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
+                shape: AttentionShape {
+                    heads: config.num_attention_heads,
+                    key_value_heads: config.num_key_value_heads,
+                    head_dim: config.head_dim,
+                },
             },
             feed_forward_norm,
             gate: product("mlp.gate_proj", inner, hidden, false)?,
@@ -250,13 +304,30 @@ impl Layer {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, rotary: &RotaryTable, masks: &CausalMasks) -> candle_core::Result<Tensor> {
-        let attended = self
-            .attention
-            .forward(&self.attention_norm.forward(hidden)?, rotary, masks)?;
-        let hidden = (hidden + attended)?;
-        let normalised = self.feed_forward_norm.forward(&hidden)?;
-        let gated = (self.gate.forward(&normalised)?.silu()? * self.up.forward(&normalised)?)?;
-        &hidden + self.down.forward(&gated)?
+    /// `[N, H]` to `[N, H]`.
+    pub(crate) fn forward(
+        &self,
+        hidden: &Tensor,
+        packed: &Packed,
+        rotary: &RotaryTable,
+        kernels: Kernels,
+    ) -> candle_core::Result<Tensor> {
+        let normalised = self.attention_norm.forward(hidden, kernels)?;
+        let hidden = self.attention.forward(&normalised, hidden, packed, rotary, kernels)?;
+        let normalised = self.feed_forward_norm.forward(&hidden, kernels)?;
+        let gate = self.gate.forward(&normalised, None, kernels)?;
+        let up = self.up.forward(&normalised, None, kernels)?;
+        self.down.forward(&swiglu(&gate, &up, kernels)?, Some(&hidden), kernels)
+    }
+
+    /// Its dense parameters.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let norms = [&self.attention_norm.weight, &self.feed_forward_norm.weight];
+        let feed_forward = [&self.gate, &self.up, &self.down].into_iter();
+        let attention = self.attention.weights();
+        norms
+            .into_iter()
+            .chain(attention)
+            .chain(feed_forward.flat_map(Projection::weights))
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     decoder::{Embedding, WeightSource},
     projection::Projection,
     rotary::Pairing,
+    weight::Weight,
 };
 
 /// The header of a GGUF file: metadata and the list of tensors.
@@ -259,10 +260,10 @@ impl WeightSource for GgufWeights<'_> {
         })?)
     }
 
-    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Tensor>) -> Result<Projection, ModelError> {
+    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
         if self.dtype != StoredDtype::Native {
             return Ok(Projection::Dense {
-                weight: self.tensor(name, &shape)?,
+                weight: self.weight(name, &shape)?,
                 bias,
             });
         }
@@ -274,7 +275,7 @@ impl WeightSource for GgufWeights<'_> {
 
     fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, ModelError> {
         if self.dtype != StoredDtype::Native {
-            return self.tensor(name, &shape).map(Embedding::Dense);
+            return self.weight(name, &shape).map(Embedding::Dense);
         }
         Ok(Embedding::Quantised(Arc::new(self.load(name, &shape)?)))
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
 
-use crate::{DecoderConfig, ModelError, ModelSource, StoredDtype, decoder::WeightSource, normal::normals};
+use crate::{
+    DecoderConfig, GradientSum, ModelError, ModelSource, StoredDtype, decoder::WeightSource, normal::normals,
+    weight::Weight,
+};
 
 /// How a student starts.
 pub enum StudentStart {
@@ -27,30 +30,43 @@ pub enum StudentStart {
 /// The student's parameters by their Hugging Face names, in the order of the names.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    variables: BTreeMap<String, Var>,
+    parameters: BTreeMap<String, Parameter>,
+}
+
+#[derive(Clone, Debug)]
+struct Parameter {
+    variable: Var,
+    gradient: GradientSum,
 }
 
 impl Parameters {
     /// Names and variables, ordered by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
-        self.variables.iter().map(|(name, variable)| (name.as_str(), variable))
+        let parameters = self.parameters.iter();
+        parameters.map(|(name, parameter)| (name.as_str(), &parameter.variable))
+    }
+
+    /// Names and the sums of gradients, ordered by name.
+    pub fn gradients(&self) -> impl ExactSizeIterator<Item = (&str, &GradientSum)> {
+        let parameters = self.parameters.iter();
+        parameters.map(|(name, parameter)| (name.as_str(), &parameter.gradient))
     }
 
     /// The variable of that name.
     pub fn get(&self, name: &str) -> Option<&Var> {
-        self.variables.get(name)
+        self.parameters.get(name).map(|parameter| &parameter.variable)
     }
 
     /// How many numbers there are to learn.
     pub fn count(&self) -> usize {
-        self.variables.values().map(|variable| variable.elem_count()).sum()
+        self.iter().map(|(_, variable)| variable.elem_count()).sum()
     }
 }
 
 /// A weight source that turns each weight into a variable and remembers it.
 pub(crate) struct Variables<'a> {
     start: Start<'a>,
-    variables: BTreeMap<String, Var>,
+    parameters: BTreeMap<String, Parameter>,
 }
 
 enum Start<'a> {
@@ -108,7 +124,7 @@ impl StudentStart {
             config,
             Variables {
                 start,
-                variables: BTreeMap::new(),
+                parameters: BTreeMap::new(),
             },
         ))
     }
@@ -117,7 +133,7 @@ impl StudentStart {
 impl Variables<'_> {
     pub(crate) fn into_parameters(self) -> Parameters {
         Parameters {
-            variables: self.variables,
+            parameters: self.parameters,
         }
     }
 }
@@ -130,8 +146,16 @@ impl WeightSource for Variables<'_> {
         };
         let variable = Var::from_tensor(&initial)?;
         let tensor = variable.as_tensor().clone();
-        self.variables.insert(name.to_owned(), variable);
+        let gradient = GradientSum::new(&tensor)?;
+        self.parameters
+            .insert(name.to_owned(), Parameter { variable, gradient });
         Ok(tensor)
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
+        let tensor = self.tensor(name, shape)?;
+        let gradient = self.parameters[name].gradient.clone();
+        Ok(Weight::learning(tensor, gradient))
     }
 }
 

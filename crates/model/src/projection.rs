@@ -1,45 +1,53 @@
 //! Matrix products with a weight: dense, or quantised as a GGUF file has it.
 
-use candle_core::Module as _;
-use candle_core::{DType, Result, Tensor, quantized::QMatMul};
+use candle_core::{DType, Module as _, Result, Tensor, quantized::QMatMul};
+
+use crate::{
+    kernels::{Kernels, linear},
+    weight::Weight,
+};
 
 /// y = x · weightᵀ + bias.
 #[derive(Clone, Debug)]
 pub(crate) enum Projection {
     Dense {
         /// [out, in]
-        weight: Tensor,
+        weight: Weight,
         /// [out]
-        bias: Option<Tensor>,
+        bias: Option<Weight>,
     },
     Quantised {
         weight: QMatMul,
-        bias: Option<Tensor>,
+        bias: Option<Weight>,
     },
 }
 
 impl Projection {
-    /// `x` [.., in] to [.., out].
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (product, bias) = match self {
-            Self::Dense { weight, bias } => {
-                let (out, width) = weight.dims2()?;
-                let mut dims = x.dims().to_vec();
-                let rows = x.elem_count() / width;
-                let product = x.reshape((rows, width))?.matmul(&weight.t()?)?;
-                *dims.last_mut().expect("a product has at least one dimension") = out;
-                (product.reshape(dims)?, bias)
+    /// `x` `[N, in]` to `[N, out]`, plus `residual` where there is one.
+    pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, kernels: Kernels) -> Result<Tensor> {
+        match self {
+            Self::Dense { weight, bias } => linear(x, weight, bias.as_ref(), residual, kernels),
+            Self::Quantised { weight, bias } => {
+                let mut y = weight.forward(x)?;
+                if let Some(bias) = bias {
+                    y = y.broadcast_add(bias.tensor())?;
+                }
+                residual.map_or(Ok(y.clone()), |residual| residual + &y)
             }
-            Self::Quantised { weight, bias } => (weight.forward(x)?, bias),
-        };
-        match bias {
-            Some(bias) => product.broadcast_add(bias),
-            None => Ok(product),
         }
     }
 
-    /// `rows` [N, in] to single-precision scores [N, out].
-    pub(crate) fn scores(&self, rows: &Tensor) -> Result<Tensor> {
-        self.forward(rows)?.to_dtype(DType::F32)
+    /// `rows` `[N, in]` to single-precision scores `[N, out]`.
+    pub(crate) fn scores(&self, rows: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        self.forward(rows, None, kernels)?.to_dtype(DType::F32)
+    }
+
+    /// Its dense parameters.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let (weight, bias) = match self {
+            Self::Dense { weight, bias } => (Some(weight), bias.as_ref()),
+            Self::Quantised { bias, .. } => (None, bias.as_ref()),
+        };
+        weight.into_iter().chain(bias)
     }
 }

@@ -1,8 +1,8 @@
-//! Rotary position embedding (arXiv 2104.09864), with Llama 3.1's frequency scaling.
+//! The angles of rotary position embedding (arXiv 2104.09864), with Llama 3.1's frequency scaling.
 
 use std::f64::consts::TAU;
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::config::{DecoderConfig, RotaryScaling};
 
@@ -70,28 +70,17 @@ impl RotaryTable {
         })
     }
 
-    /// Rotates `heads`, of shape `[B, heads, T, head_dim]`, whose first token is at position 0.
-    ///
-    /// Differentiable where `heads` is part of a graph; otherwise one fused operation.
-    pub(crate) fn rotate(&self, heads: &Tensor) -> Result<Tensor> {
-        let tokens = heads.dim(2)?;
-        let (cosines, sines) = (self.cosines.narrow(0, 0, tokens)?, self.sines.narrow(0, 0, tokens)?);
-        if !heads.track_op() {
-            let heads = heads.contiguous()?;
-            return match self.pairing {
-                Pairing::Halves => candle_nn::rotary_emb::rope(&heads, &cosines, &sines),
-                Pairing::Neighbours => candle_nn::rotary_emb::rope_i(&heads, &cosines, &sines),
-            };
-        }
-        debug_assert_eq!(
-            self.pairing,
-            Pairing::Halves,
-            "trained weights are in the Hugging Face order"
-        );
-        let half = heads.dim(D::Minus1)? / 2;
-        let (first, second) = (heads.narrow(D::Minus1, 0, half)?, heads.narrow(D::Minus1, half, half)?);
-        let rotated_first = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
-        let rotated_second = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
-        Tensor::cat(&[rotated_first, rotated_second], D::Minus1)
+    /// `[positions, head_dim / 2]`.
+    pub(crate) fn cosines(&self) -> &Tensor {
+        &self.cosines
+    }
+
+    /// `[positions, head_dim / 2]`.
+    pub(crate) fn sines(&self) -> &Tensor {
+        &self.sines
+    }
+
+    pub(crate) fn pairing(&self) -> Pairing {
+        self.pairing
     }
 }

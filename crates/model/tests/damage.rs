@@ -174,7 +174,7 @@ fn an_exported_student_is_a_model_again() {
         &Device::Cpu,
     )
     .unwrap();
-    let tokens = candle_core::Tensor::new(&[[1u32, 5, 9, 200, 7]], &Device::Cpu).unwrap();
+    let tokens = leadspan_model::Packed::new([&[1, 5, 9, 200, 7][..]]);
     let of = |model: &Decoder| {
         model
             .hidden_states(&tokens)

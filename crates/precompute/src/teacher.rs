@@ -3,16 +3,13 @@
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus};
 use leadspan_distribution::{Distributions, EntrySettings, Row, reduce};
-use leadspan_model::{Decoder, ModelError};
+use leadspan_model::{Decoder, ModelError, Packed};
 use leadspan_sequence::Sample;
 
 use crate::{PrecomputeError, batches::CapturedSpan};
 
-/// Tokens that a sequence is filled up to at least: products of very few rows add up in another order, and a position's
-/// value should not depend on how little is kept after it.
-const MIN_LENGTH: usize = 32;
-
-/// Rows of logits that are made at a time at least, for the same reason. 2.3 MiB for a vocabulary of 150,000.
+/// Rows of logits that are made at a time at least: products of very few rows add up in another order, and a position's
+/// value should not depend on how many share its chunk. 2.3 MiB for a vocabulary of 150,000.
 const MIN_CHUNK_ROWS: usize = 4;
 
 /// A teacher that is ready to be asked.
@@ -46,19 +43,18 @@ impl Teacher {
     }
 
     /// The distributions at all positions that `layer` covers of a batch, sample after sample.
-    ///
-    /// Padding is on the right, where a causal model does not see it.
     pub(crate) fn capture(
         &self,
         batch: &[CapturedSpan],
         layer: &Layer,
         corpus: &PreparedCorpus,
     ) -> Result<Distributions, PrecomputeError> {
-        let longest = batch.iter().map(|span| span.tokens as usize).max().unwrap_or(0);
-        let length = longest.max(MIN_LENGTH.min(self.decoder.config().max_position_embeddings));
-        let tokens = padded_tokens(batch, corpus, length);
-        let rows = rows_of(batch, layer, corpus, length);
-        let hidden = self.hidden_states(tokens, batch.len(), length)?;
+        let packed = Packed::new(batch.iter().map(|span| {
+            let tokens = &corpus.samples()[span.sample as usize].tokens;
+            &tokens[..span.tokens as usize]
+        }));
+        let rows = rows_of(batch, layer, corpus, packed.edges());
+        let hidden = self.decoder.hidden_states(&packed)?;
         let mut captured =
             Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.entries.top_k as usize);
         let chunks = rows
@@ -98,10 +94,7 @@ impl Teacher {
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), PrecomputeError> {
         let fed = positions.last().map_or(0, |&last| last as usize + 1);
-        let length = fed.max(MIN_LENGTH.min(self.decoder.config().max_position_embeddings));
-        let mut padded = tokens[..fed].to_vec();
-        padded.resize(length, 0);
-        let hidden = self.hidden_states(padded, 1, length)?;
+        let hidden = self.decoder.hidden_states(&Packed::new([&tokens[..fed]]))?;
         let vocabulary = self.decoder.config().vocab_size;
         for (chunk, indices) in positions.chunks(self.chunk_rows).enumerate() {
             let logits = self.logits(&hidden, indices)?;
@@ -113,12 +106,6 @@ impl Teacher {
             .map_err(ModelError::from)?;
         }
         Ok(())
-    }
-
-    /// [B · T, H] of tokens [B · T].
-    fn hidden_states(&self, tokens: Vec<u32>, batch: usize, length: usize) -> Result<Tensor, ModelError> {
-        let tokens = Tensor::from_vec(tokens, (batch, length), self.decoder.device())?;
-        Ok(self.decoder.hidden_states(&tokens)?.flatten(0, 1)?)
     }
 
     /// `[N, V]` of the rows of `hidden` at N `indices`, of which there is at least one; behind them, the last row again as
@@ -133,27 +120,17 @@ impl Teacher {
     }
 }
 
-/// The leading tokens of a batch's samples, each filled up to `length` with token 0.
-fn padded_tokens(batch: &[CapturedSpan], corpus: &PreparedCorpus, length: usize) -> Vec<u32> {
-    let mut padded = vec![0; batch.len() * length];
-    for (row, span) in padded.chunks_mut(length).zip(batch) {
-        let tokens = span.tokens as usize;
-        row[..tokens].copy_from_slice(&corpus.samples()[span.sample as usize].tokens[..tokens]);
-    }
-    padded
-}
-
-fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus, length: usize) -> Rows<'a> {
+fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus, edges: &[usize]) -> Rows<'a> {
     let mut rows = Rows {
         places: Vec::new(),
         indices: Vec::new(),
         wanted: Vec::new(),
     };
-    for (row, span) in batch.iter().enumerate() {
+    for (span, &start) in batch.iter().zip(edges) {
         let sample = &corpus.samples()[span.sample as usize];
         for position in layer.positions(sample) {
             rows.places.push((sample, position));
-            rows.indices.push(row as u32 * length as u32 + position);
+            rows.indices.push(start as u32 + position);
             rows.wanted.push(Row {
                 target: sample.tokens[position as usize + 1],
                 seed: seed(&corpus.row_hashes()[span.sample as usize], position),

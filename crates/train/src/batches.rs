@@ -2,8 +2,8 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use candle_core::{Device, Tensor};
 use leadspan_cache::{CacheError, Reader, Span};
+use leadspan_model::Packed;
 use rayon::prelude::*;
 
 use crate::{objective::Rows, order::micro_batches, settings::Normalization};
@@ -11,35 +11,18 @@ use crate::{objective::Rows, order::micro_batches, settings::Normalization};
 /// Samples that go through the student together.
 #[derive(Debug)]
 pub(crate) struct MicroBatch {
-    /// `[B, T]` row-major, padded with token 0, which causal attention keeps from mattering.
-    token_ids: Vec<u32>,
-    samples: usize,
-    length: usize,
-    /// The supervised positions as indices into the flattened `[B·T]`.
+    /// Their tokens.
+    pub(crate) packed: Packed,
+    /// The supervised positions as indices into the packed tokens.
     pub(crate) places: Vec<u32>,
     /// Targets, weights and entries at those places.
     pub(crate) rows: Rows,
-    /// Tokens without padding.
-    pub(crate) token_count: usize,
 }
 
 impl MicroBatch {
-    #[cfg(test)]
-    pub(crate) fn for_test(token_ids: Vec<u32>, samples: usize, length: usize, places: Vec<u32>, rows: Rows) -> Self {
-        let token_count = token_ids.len();
-        Self {
-            token_ids,
-            samples,
-            length,
-            places,
-            rows,
-            token_count,
-        }
-    }
-
-    /// The tokens as a `[B, T]` tensor.
-    pub(crate) fn tokens(&self, device: &Device) -> candle_core::Result<Tensor> {
-        Tensor::from_slice(&self.token_ids, (self.samples, self.length), device)
+    /// How many tokens go through the student.
+    pub(crate) fn token_count(&self) -> usize {
+        self.packed.tokens().len()
     }
 }
 
@@ -58,7 +41,7 @@ pub(crate) type ReadStep = Result<Step, CacheError>;
 /// How samples become batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batching {
-    /// Tokens of one pass, padding included.
+    /// Tokens of one pass.
     pub(crate) micro_batch_tokens: usize,
     /// What the loss is the mean of; `None` weighs every position 1.
     pub(crate) normalization: Option<Normalization>,
@@ -100,19 +83,10 @@ impl Batching {
     }
 
     fn micro_batch(&self, spans: &[&Span], weight: &dyn Fn(&Span) -> f64) -> MicroBatch {
-        let length = spans.iter().map(|span| fed_tokens(span)).max().unwrap_or(0);
-        let mut token_ids = Vec::with_capacity(spans.len() * length);
-        let (mut places, mut rows, mut token_count) = (Vec::new(), Rows::new(), 0);
-        for (index, span) in spans.iter().enumerate() {
-            let fed = fed_tokens(span);
-            token_count += fed;
-            token_ids.extend_from_slice(&span.tokens[..fed]);
-            token_ids.resize((index + 1) * length, 0);
-            places.extend(
-                span.positions
-                    .iter()
-                    .map(|&position| (index * length) as u32 + position),
-            );
+        let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed_tokens(span)]));
+        let (mut places, mut rows) = (Vec::new(), Rows::new());
+        for (span, &start) in spans.iter().zip(packed.edges()) {
+            places.extend(span.positions.iter().map(|&position| start as u32 + position));
             let targets: Vec<u32> = span
                 .positions
                 .iter()
@@ -120,14 +94,7 @@ impl Batching {
                 .collect();
             rows.push_sample(&targets, &span.distributions, weight(span) as f32, self.vocabulary);
         }
-        MicroBatch {
-            token_ids,
-            samples: spans.len(),
-            length,
-            places,
-            rows,
-            token_count,
-        }
+        MicroBatch { packed, places, rows }
     }
 
     /// Reads the steps of `plan` one after the other into `steps`, until the other side hangs up or one fails.
@@ -181,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn places_targets_and_padding_line_up() {
+    fn places_and_targets_line_up() {
         let batching = Batching {
             micro_batch_tokens: 100,
             normalization: None,
@@ -190,8 +157,11 @@ mod tests {
         let (a, b) = (span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0]));
         let batch = batching.micro_batch(&[&a, &b], &|_| 1.0);
         // The last token of a sample is only a target, and so is what follows the last supervised position.
-        assert_eq!(batch.token_ids, [10, 11, 12, 20, 0, 0]);
-        assert_eq!((batch.samples, batch.length, batch.token_count), (2, 3, 4));
+        assert_eq!(
+            (batch.packed.tokens(), batch.packed.edges()),
+            (&[10, 11, 12, 20][..], &[0, 3, 4][..])
+        );
+        assert_eq!(batch.token_count(), 4);
         assert_eq!(batch.places, [1, 2, 3]);
         assert_eq!(batch.rows.targets, [12, 13, 21]);
     }

@@ -58,7 +58,7 @@ pub(crate) fn measure(
                 return Ok(None);
             }
             let hidden = supervised_rows(student, &batch)?;
-            sums.add(&objective::forward(pass, &hidden, head, &batch.rows)?);
+            sums.add(&objective::forward(pass, &hidden, &head, &batch.rows)?);
         }
     }
     Ok((sums.weight > 0.0).then(|| HeldOut {

@@ -25,20 +25,22 @@ fn mix(seed: u64, value: u128) -> u64 {
         })
 }
 
-/// Groups items of the given lengths into passes of at most `tokens` tokens, padding included.
-///
-/// Longest first, so that neighbours in length share a pass. An item longer than `tokens` has a pass of its own.
+/// Groups items of the given lengths into passes of at most `tokens` tokens: longest first, each into the first pass that
+/// has room. An item longer than `tokens` has a pass of its own.
 pub(crate) fn micro_batches(lengths: &[usize], tokens: usize) -> Vec<Vec<usize>> {
     let mut by_length: Vec<usize> = (0..lengths.len()).collect();
     by_length.sort_by_key(|&item| std::cmp::Reverse(lengths[item]));
-    let mut passes: Vec<Vec<usize>> = Vec::new();
+    let mut passes: Vec<(usize, Vec<usize>)> = Vec::new();
     for item in by_length {
-        match passes.last_mut() {
-            Some(pass) if (pass.len() + 1) * lengths[pass[0]] <= tokens => pass.push(item),
-            _ => passes.push(vec![item]),
+        match passes.iter_mut().find(|(taken, _)| taken + lengths[item] <= tokens) {
+            Some((taken, pass)) => {
+                *taken += lengths[item];
+                pass.push(item);
+            }
+            None => passes.push((lengths[item], vec![item])),
         }
     }
-    passes
+    passes.into_iter().map(|(_, pass)| pass).collect()
 }
 
 #[cfg(test)]

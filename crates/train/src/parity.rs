@@ -4,11 +4,11 @@ use std::{collections::HashMap, path::Path};
 
 use candle_core::{Device, Tensor};
 use leadspan_distribution::{Distributions, Position};
-use leadspan_model::{Decoder, ModelSource, Parameters, StudentStart};
+use leadspan_model::{Decoder, Kernels, ModelSource, Packed, Parameters, StudentStart};
 
 use crate::{
     batches::MicroBatch,
-    gradients::{Gradients, accumulate},
+    gradients::{self, accumulate},
     objective::{HeadPass, LossSums, Rows},
 };
 
@@ -54,8 +54,9 @@ fn case(model: &str) -> Case {
     }
     let mut rows = Rows::new();
     rows.push_sample(&targets, &distributions, 1.0 / targets.len() as f32, vocabulary);
-    let (samples, length) = expected["tokens"].dims2().unwrap();
-    let batch = MicroBatch::for_test(ints("tokens"), samples, length, places, rows);
+    let sequences = expected["tokens"].to_vec2::<u32>().unwrap();
+    let packed = Packed::new(sequences.iter().map(Vec::as_slice));
+    let batch = MicroBatch { packed, places, rows };
     Case {
         student,
         parameters,
@@ -64,18 +65,29 @@ fn case(model: &str) -> Case {
     }
 }
 
-fn gradients(case: &Case, pass: HeadPass) -> (Gradients, LossSums) {
-    let mut gradients = Gradients::default();
-    let sums = accumulate(&case.student, &case.parameters, &case.batch, pass, &mut gradients).unwrap();
-    (gradients, sums)
+fn gradients(case: &Case, pass: HeadPass, activation_checkpointing: bool) -> (Vec<(String, Tensor)>, LossSums) {
+    gradients::clear(&case.parameters);
+    let sums = accumulate(&case.student, &case.batch, pass, activation_checkpointing).unwrap();
+    let gradients = gradients::all(&case.parameters).unwrap();
+    let copied = gradients
+        .into_iter()
+        .map(|(name, gradient)| (name.to_owned(), gradient.copy().unwrap()));
+    (copied.collect(), sums)
 }
 
 #[test]
 fn losses_and_every_gradient_agree_with_pytorch() {
     for model in ["llama", "qwen3"] {
-        let case = case(model);
-        for fused in [true, false] {
-            let (gradients, sums) = gradients(&case, HeadPass { fused, ..PASS });
+        let mut case = case(model);
+        for (kernels, activation_checkpointing) in [
+            (Kernels::Fused, false),
+            (Kernels::Fused, true),
+            (Kernels::Stock, false),
+            (Kernels::Stock, true),
+        ] {
+            case.student = case.student.with_kernels(kernels);
+            let fused = kernels == Kernels::Fused;
+            let (gradients, sums) = gradients(&case, HeadPass { fused, ..PASS }, activation_checkpointing);
             let scalar = |name: &str| f64::from(case.expected[name].to_vec1::<f32>().unwrap()[0]);
             assert!(
                 (sums.cross_entropy - scalar("loss_cross_entropy")).abs() < 1e-4,
@@ -88,12 +100,11 @@ fn losses_and_every_gradient_agree_with_pytorch() {
             let loss = 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl;
             assert!((loss - scalar("loss")).abs() < 1e-4);
 
-            let names: Vec<&str> = gradients.iter().map(|(name, _)| name).collect();
             assert_eq!(
-                names.len(),
+                gradients.len(),
                 case.expected.keys().filter(|key| key.starts_with("grad.")).count()
             );
-            for (name, gradient) in gradients.iter() {
+            for (name, gradient) in &gradients {
                 let expected = &case.expected[&format!("grad.{name}")];
                 let norm = |tensor: &Tensor| crate::optimizer::sum_of_squares(tensor).unwrap().sqrt();
                 // Relative to the whole gradient of the parameter; both sides compute in single precision.
@@ -108,9 +119,9 @@ fn losses_and_every_gradient_agree_with_pytorch() {
 fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
     for model in ["llama", "qwen3"] {
         let case = case(model);
-        let (gradients, _) = gradients(&case, PASS);
-        assert_eq!(gradients.iter().count(), case.parameters.iter().len());
-        for (name, gradient) in gradients.iter() {
+        let (gradients, _) = gradients(&case, PASS, false);
+        assert_eq!(gradients.len(), case.parameters.iter().len());
+        for (name, gradient) in &gradients {
             assert_eq!(gradient.dims(), case.parameters.get(name).unwrap().dims());
             let squares = crate::optimizer::sum_of_squares(gradient).unwrap();
             assert!(squares.is_finite() && squares > 0.0, "{model}: {name}: {squares}");
@@ -122,7 +133,7 @@ fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
 fn gradients_are_the_slopes_of_the_loss() {
     for model in ["llama", "qwen3"] {
         let case = case(model);
-        let (gradients, _) = gradients(&case, PASS);
+        let (gradients, _) = gradients(&case, PASS, false);
         for (index, (name, gradient)) in gradients.iter().enumerate() {
             let variable = case.parameters.get(name).unwrap();
             let shape = variable.dims().to_vec();
@@ -141,7 +152,7 @@ fn gradients_are_the_slopes_of_the_loss() {
                     .unwrap();
                 let hidden = crate::gradients::supervised_rows(&case.student, &case.batch).unwrap();
                 let head = case.student.head_weight().unwrap();
-                let sums = crate::objective::forward(PASS, &hidden, head, &case.batch.rows).unwrap();
+                let sums = crate::objective::forward(PASS, &hidden, &head, &case.batch.rows).unwrap();
                 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
             };
             let step = 1e-2;

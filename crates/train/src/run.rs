@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     AdamW, AdamWSettings, HeldOut, Schedule, StudentSettings, TrainError, TrainSettings,
     batches::{Batching, MicroBatch, ReadStep, Step, step_queue},
-    gradients::{Gradients, accumulate},
+    gradients::{self, accumulate},
     held_out,
     metrics::{Metrics, Record, StepMetrics},
     objective::{HeadPass, LossSums},
@@ -281,15 +281,16 @@ impl Training<'_> {
             let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
             let arrived = (self.around.clock)();
 
-            let Some((gradients, sums)) = self.gradients(&batch)? else {
+            let Some(sums) = self.accumulate(&batch)? else {
                 return Ok(None);
             };
-            let norm = gradients.norm()?;
+            let gradients = gradients::all(&self.student.parameters)?;
+            let norm = gradients::norm(&gradients)?;
             let loss = self.loss(&sums);
             self.check_finite(step, &batch, loss, norm)?;
             let scale = (settings.gradient_clipping / norm).min(1.0);
             let learning_rate = schedule.learning_rate(step);
-            optimizer.update(gradients.iter(), scale, learning_rate)?;
+            optimizer.update(gradients.into_iter(), scale, learning_rate)?;
 
             let elapsed = (self.around.clock)().saturating_sub(began).as_secs_f64();
             let fed = |of: fn(&MicroBatch) -> usize| batch.micro_batches.iter().map(of).sum::<usize>();
@@ -304,8 +305,8 @@ impl Training<'_> {
                 learning_rate,
                 gradient_norm: norm,
                 positions: fed(|batch| batch.rows.len()),
-                tokens: fed(|batch| batch.token_count),
-                tokens_per_second: fed(|batch| batch.token_count) as f64 / elapsed.max(1e-9),
+                tokens: fed(MicroBatch::token_count),
+                tokens_per_second: fed(MicroBatch::token_count) as f64 / elapsed.max(1e-9),
                 waited_seconds: arrived.saturating_sub(began).as_secs_f64(),
                 peak_memory_bytes: (self.around.peak_memory_bytes)(),
             };
@@ -336,25 +337,23 @@ impl Training<'_> {
         }))
     }
 
-    /// The gradients of a step's micro-batches, added up; `None` where the run was asked to stop.
-    fn gradients(&self, batch: &Step) -> Result<Option<(Gradients, LossSums)>, TrainError> {
-        let (mut gradients, mut sums) = (Gradients::default(), LossSums::default());
+    /// Adds up the gradients of a step's micro-batches; `None` where the run was asked to stop.
+    fn accumulate(&self, batch: &Step) -> Result<Option<LossSums>, TrainError> {
+        gradients::clear(&self.student.parameters);
+        let mut sums = LossSums::default();
         for micro_batch in &batch.micro_batches {
             if self.stopped() {
                 return Ok(None);
             }
-            let Student {
-                decoder, parameters, ..
-            } = self.student;
+            let checkpointing = self.settings.activation_checkpointing;
             sums.add(&accumulate(
-                decoder,
-                parameters,
+                &self.student.decoder,
                 micro_batch,
                 self.head_pass(),
-                &mut gradients,
+                checkpointing,
             )?);
         }
-        Ok(Some((gradients, sums)))
+        Ok(Some(sums))
     }
 
     fn validate(&mut self, step: usize) -> Result<Option<HeldOut>, TrainError> {

@@ -81,8 +81,10 @@ pub struct TrainSettings {
     pub epochs: usize,
     /// Samples of one optimizer step.
     pub batch_samples: usize,
-    /// Tokens, padding included, of one forward and backward pass; a step takes as many passes as it needs.
+    /// Tokens of one forward and backward pass; a step takes as many passes as it needs.
     pub micro_batch_tokens: usize,
+    /// Whether layers are computed again on the way back, so that only their inputs are held.
+    pub activation_checkpointing: bool,
     /// What a step's loss is the mean of.
     pub normalization: Normalization,
     /// The seed of the order of samples.
@@ -108,6 +110,7 @@ impl Default for TrainSettings {
             epochs: 2,
             batch_samples: 8,
             micro_batch_tokens: 2048,
+            activation_checkpointing: false,
             normalization: Normalization::default(),
             seed: 0,
             device: "cpu".to_owned(),

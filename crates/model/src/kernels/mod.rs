@@ -1,0 +1,48 @@
+//! The operations a decoder is made of, each with its backward pass.
+//!
+//! Every operation has two forms. The *fused* one is a custom operation of the tensor library for single precision on the
+//! CPU: parallel, vectorised for the widest instructions that the processor has, with a backward pass of its own that adds
+//! the gradients of parameters up in place. The *stock* one is made of the library's own differentiable operations; it runs
+//! on every device and in every dtype, is what CUDA runs, and is the oracle of the fused one: tests hold both to each other,
+//! forward and backward, and to finite differences.
+//!
+//! Both give the same function. A fused operation's result for one row or sequence depends on that row or sequence alone,
+//! and its sums run in an order that does not depend on the number of threads.
+
+mod attention;
+mod linear;
+mod norm;
+mod product;
+mod rotary;
+mod slices;
+mod swiglu;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use attention::{AttentionShape, attention};
+pub(crate) use linear::linear;
+pub(crate) use norm::rms_norm;
+pub(crate) use product::Write;
+pub(crate) use rotary::rotate;
+pub(crate) use slices::{InPlace, add_rows, scatter_rows, with as with_values};
+pub(crate) use swiglu::swiglu;
+
+use candle_core::{DType, Tensor};
+
+/// Which form of the operations is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// The fused form where there is one for the device and dtype, and the stock form elsewhere.
+    #[default]
+    Fused,
+    /// The stock form everywhere.
+    Stock,
+}
+
+impl Kernels {
+    /// Whether an operation on `x` takes its fused form.
+    pub(crate) fn fuse(self, x: &Tensor) -> bool {
+        self == Self::Fused && x.device().is_cpu() && x.dtype() == DType::F32
+    }
+}
