@@ -142,7 +142,12 @@ fn an_audit_finds_a_cache_to_be_what_its_precision_promises() {
             figure("mean_kl") < bound && figure("mean_kl") > -1e-7,
             "{precision}: {audit}"
         );
-        assert_eq!(figure("top_1_agreement"), 1.0, "{precision}");
+        // Where two tokens come to lie on one level, the lower id is first.
+        let agreement = figure("top_1_agreement");
+        assert!(
+            agreement > 0.97 && (precision != "exact" || agreement == 1.0),
+            "{precision}: {audit}"
+        );
         assert!(figure("retained_mass") > 0.0 && figure("retained_mass") < 1.0);
     }
     // A cache of another precision is not what the file describes.
