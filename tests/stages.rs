@@ -234,7 +234,8 @@ fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
 
     let killed = Workplace::with_rows(120, 200);
     let (mut kills, mut committed) = (0, Vec::new());
-    for delay in (1..=14).map(|part| takes * part / 12) {
+    // Short ones first: with other tests beside it, the first run may have taken twice as long as it needs.
+    for delay in (1..=14).map(|part| takes * part / 24) {
         let mut child = killed.start(&PRECOMPUTE);
         sleep(delay);
         if child.try_wait().unwrap().is_none() {
@@ -289,11 +290,11 @@ fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
             sleep(Duration::from_millis(1));
         }
         assert_eq!(terminate(&mut child), Some(75), "{arguments:?}");
-        // Locks stay as empty files; nothing else that is hidden may be left.
+        // Locks stay as empty files, and the teacher's hash is remembered; nothing else that is hidden may be left.
         for path in stopped.contents().into_keys() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             assert!(
-                !name.starts_with('.') || name == ".lock",
+                !name.starts_with('.') || name == ".lock" || name == ".weights.json",
                 "`{}` was left",
                 path.display()
             );
