@@ -6,7 +6,11 @@ use candle_core::{Device, Tensor};
 use leadspan_cache::{CacheError, Reader, Span};
 use rayon::prelude::*;
 
-use crate::{objective::Rows, order::micro_batches, settings::Normalization};
+use crate::{
+    objective::{Distillation, Rows},
+    order::micro_batches,
+    settings::Normalization,
+};
 
 /// Samples that go through the student together.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub(crate) struct Batching {
     pub(crate) micro_batch_tokens: usize,
     /// What the loss is the mean of; `None` weighs every position 1.
     pub(crate) normalization: Option<Normalization>,
+    /// What is learnt from the teacher.
+    pub(crate) distillation: Distillation,
     /// Rows of the student's head.
     pub(crate) vocabulary: usize,
 }
@@ -102,7 +108,7 @@ impl Batching {
     fn micro_batch(&self, spans: &[&Span], weight: &dyn Fn(&Span) -> f64) -> MicroBatch {
         let length = spans.iter().map(|span| fed_tokens(span)).max().unwrap_or(0);
         let mut token_ids = Vec::with_capacity(spans.len() * length);
-        let (mut places, mut rows, mut token_count) = (Vec::new(), Rows::new(), 0);
+        let (mut places, mut rows, mut token_count) = (Vec::new(), Rows::new(self.distillation), 0);
         for (index, span) in spans.iter().enumerate() {
             let fed = fed_tokens(span);
             token_count += fed;
@@ -185,6 +191,7 @@ mod tests {
         let batching = Batching {
             micro_batch_tokens: 100,
             normalization: None,
+            distillation: Distillation::default(),
             vocabulary: 50,
         };
         let (a, b) = (span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0]));

@@ -9,7 +9,7 @@ use leadspan_model::{Decoder, ModelSource, Parameters, StudentStart};
 use crate::{
     batches::MicroBatch,
     gradients::{Gradients, accumulate},
-    objective::{HeadPass, LossSums, Rows},
+    objective::{Distillation, HeadPass, LossSums, Rows},
 };
 
 const PASS: HeadPass = HeadPass {
@@ -52,7 +52,7 @@ fn case(model: &str) -> Case {
             ..Position::default()
         });
     }
-    let mut rows = Rows::new();
+    let mut rows = Rows::new(Distillation::default());
     rows.push_sample(&targets, &distributions, 1.0 / targets.len() as f32, vocabulary);
     let (samples, length) = expected["tokens"].dims2().unwrap();
     let batch = MicroBatch::for_test(ints("tokens"), samples, length, places, rows);

@@ -1,7 +1,8 @@
 //! Rows of hidden states through the head, in chunks of bounded bytes.
 
-use candle_core::{Result, Tensor};
-use std::{ops::Range, sync::Mutex};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
+use std::{borrow::Cow, ops::Range, sync::Mutex};
 
 use super::{LossSums, Rows, composed, fused::Fused};
 
@@ -69,35 +70,73 @@ pub fn forward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) ->
 
 /// The losses of `rows`, and their gradients with respect to hidden states and head.
 ///
-/// No graph is built: what is returned is constant.
+/// No graph is built: what is returned is constant. Where the divergence has no weight it is not computed: what is
+/// measured against the teacher is then 0.
 ///
 /// # Errors
 ///
 /// Where the device fails.
 pub fn backward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) -> Result<HeadGradients> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
+    let rows = if pass.distillation_weight == 0.0 {
+        Cow::Owned(rows.without_teacher())
+    } else {
+        Cow::Borrowed(rows)
+    };
     let mut sums = LossSums::default();
-    let mut hidden_parts = Vec::new();
+    let hidden_gradient = hidden.zeros_like()?;
     let mut weight_gradient: Option<Tensor> = None;
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
-        let chunk = hidden.narrow(0, range.start, range.len())?;
+        let (start, chunk) = (range.start, hidden.narrow(0, range.start, range.len())?);
         let logits = chunk.matmul(&weight.t()?)?;
-        let (gradient, losses) = pass.loss_and_gradient(logits, rows, range)?;
+        let (gradient, losses) = pass.loss_and_gradient(logits, &rows, range)?;
         sums.add(&losses);
-        hidden_parts.push(gradient.matmul(&weight)?);
+        hidden_gradient.slice_set(&gradient.matmul(&weight)?, 0, start)?;
         let part = gradient.t()?.matmul(&chunk)?;
         weight_gradient = Some(match weight_gradient {
-            Some(sum) => (sum + part)?,
+            Some(sum) => add_to(sum, &part)?,
             None => part,
         });
     }
     Ok(HeadGradients {
         sums,
-        hidden: if hidden_parts.is_empty() {
-            hidden.zeros_like()?
-        } else {
-            Tensor::cat(&hidden_parts, 0)?
-        },
+        hidden: hidden_gradient,
         weight: weight_gradient.map_or_else(|| weight.zeros_like(), Ok)?,
     })
+}
+
+/// `sum` + `part`, in the memory of `sum` on the CPU.
+fn add_to(sum: Tensor, part: &Tensor) -> Result<Tensor> {
+    if !sum.device().is_cpu() {
+        return sum + part;
+    }
+    sum.inplace_op2(part, &AddTo)?;
+    Ok(sum)
+}
+
+struct AddTo;
+
+impl InplaceOp2 for AddTo {
+    fn name(&self) -> &'static str {
+        "leadspan-add-to"
+    }
+
+    fn cpu_fwd(&self, sum: &mut CpuStorage, sum_layout: &Layout, part: &CpuStorage, layout: &Layout) -> Result<()> {
+        const BLOCK: usize = 1 << 14;
+        let (Some((start, end)), CpuStorage::F32(sum)) = (sum_layout.contiguous_offsets(), sum) else {
+            bail!("gradients are contiguous and in single precision");
+        };
+        let (Some((from, to)), CpuStorage::F32(part)) = (layout.contiguous_offsets(), part) else {
+            bail!("gradients are contiguous and in single precision");
+        };
+        sum[start..end]
+            .par_chunks_mut(BLOCK)
+            .zip(part[from..to].par_chunks(BLOCK))
+            .for_each(|(sum, part)| {
+                for (sum, part) in sum.iter_mut().zip(part) {
+                    *sum += part;
+                }
+            });
+        Ok(())
+    }
 }
