@@ -163,9 +163,10 @@ impl From<candle_core::Error> for TrainError {
 
 /// `temperature 1`, or `temperatures 1, 2, 0.5`.
 fn temperatures(declared: &[f32]) -> String {
-    let others: String = declared.iter().map(|temperature| format!(", {temperature}")).collect();
+    let mut all = vec!["1".to_owned()];
+    all.extend(declared.iter().map(ToString::to_string));
     let plural = if declared.is_empty() { "" } else { "s" };
-    format!("temperature{plural} 1{others}")
+    format!("temperature{plural} {}", all.join(", "))
 }
 
 impl TrainError {
