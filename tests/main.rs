@@ -4,6 +4,7 @@
 
 mod caches;
 mod interruptions;
+mod losses;
 mod messages;
 mod program;
 mod stages;

@@ -13,7 +13,7 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     /// What holds where the file says nothing.
     pub(crate) default: Unset,
-    /// What it is for, in a few words.
+    /// What it is for, in a few words, on as many lines as it takes.
     pub(crate) about: &'static str,
 }
 
@@ -40,6 +40,9 @@ const fn key(table: &'static str, name: &'static str, default: Unset, about: &'s
 }
 
 const ALL_SECTIONS: Unset = Is(r#"["prompt", "chain_of_thought", "answer"]"#);
+
+const LOSSES: &str = "forward_kl | reverse_kl | jensen_shannon |\nskew_kl | skew_reverse_kl | total_variation";
+const TAIL_POLICIES: &str = "bucket | renormalize_teacher | renormalize_both | sampled";
 
 /// All keys, in the order in which `--help` shows them.
 #[rustfmt::skip] // One key a line: it is a table.
@@ -77,10 +80,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("train", "dir", Required, "folder of the run: metrics, exported student"),
     key("train", "lead_span_proportion", Is("0.5"), "leading share of every sequence to learn from"),
     key("train", "supervised_sections", ALL_SECTIONS, "sections whose tokens are learnt"),
-    key("train", "loss", Is("\"forward_kl\""), "divergence from the teacher"),
-    key("train", "tail_policy", Is("\"bucket\""), "what the probability outside the stored entries becomes"),
+    key("train", "loss", Is("\"forward_kl\""), LOSSES),
+    key("train", "tail_policy", Is("\"bucket\""), TAIL_POLICIES),
+    key("train", "jensen_shannon_beta", Is("0.5"), "the teacher's weight in jensen_shannon, between 0 and 1"),
+    key("train", "skew", Is("0.1"), "of skew_kl and skew_reverse_kl, from 0 to below 1"),
     key("train", "distillation_weight", Is("0.5"), "weight of the divergence; the rest is cross-entropy"),
-    key("train", "temperature", Is("1.0"), "of both distributions"),
+    key("train", "temperature", Is("1.0"), "of both distributions in the divergence"),
     key("train", "learning_rate", Is("4e-6"), "the schedule's peak"),
     key("train", "weight_decay", Is("0.05"), "not applied to norms and biases"),
     key("train", "warmup_share", Is("0.1"), "share of the steps that warm up; cosine decay follows"),
@@ -153,10 +158,14 @@ pub(crate) fn help(shown: &[&str]) -> String {
                 Absent => (format!("# {} = …", key.name), key.about.to_owned()),
                 Is(value) => (format!("{} = {value}", key.name), key.about.to_owned()),
             };
-            if setting.len() > WIDTH {
-                let _ = write!(text, "  {setting}\n  {:WIDTH$}  # {about}\n", "");
-            } else {
-                let _ = writeln!(text, "  {setting:WIDTH$}  # {about}");
+            let mut abouts = about.lines();
+            let beside = if setting.len() > WIDTH { None } else { abouts.next() };
+            let _ = match beside {
+                Some(about) => writeln!(text, "  {setting:WIDTH$}  # {about}"),
+                None => writeln!(text, "  {setting}"),
+            };
+            for about in abouts {
+                let _ = writeln!(text, "  {:WIDTH$}  # {about}", "");
             }
         }
     }

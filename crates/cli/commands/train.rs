@@ -115,12 +115,17 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
         Event::Step(step) => {
             if let Some(progress) = progress {
                 progress.advance(step.step as u64, true, || {
+                    let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
+                    let named = |(name, loss): (&String, &f64)| {
+                        format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "))
+                    };
                     format!(
-                        "{} tokens/s, loss {:.4} (CE {:.4}, KL {:.4}), epoch {}",
+                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}), epoch {}",
                         rounded(step.tokens_per_second),
                         step.loss,
                         step.loss_cross_entropy,
-                        step.loss_forward_kl,
+                        forward_kl.unwrap_or_default(),
+                        step.loss_distillation.iter().map(named).collect::<String>(),
                         step.epoch
                     )
                 });

@@ -7,7 +7,7 @@ use std::sync::{
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::kernels::{InPlace, Write};
+use crate::kernels::{self, InPlace, Write};
 
 /// A parameter as the kernels see it: its values and, where it learns, the sum of its gradients.
 #[derive(Clone, Debug)]
@@ -60,18 +60,15 @@ impl Weight {
             .as_ref()
             .map_or(Ok(()), |gradient| gradient.add_in_place(add))
     }
-
-    /// Lets `put` add to the sum of its gradients, or replace what is there where nothing was added yet.
-    pub(crate) fn accumulate_gradient(&self, put: impl Fn(&mut [f32], Write)) -> Result<()> {
-        self.gradient
-            .as_ref()
-            .map_or(Ok(()), |gradient| gradient.accumulate(put))
-    }
 }
 
 impl GradientSum {
     /// No gradient yet of a parameter like `tensor`.
-    pub(crate) fn new(tensor: &Tensor) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Where there is no memory for it.
+    pub fn new(tensor: &Tensor) -> Result<Self> {
         Ok(Self {
             sum: Tensor::zeros(tensor.shape(), DType::F32, tensor.device())?,
             begun: Arc::default(),
@@ -104,6 +101,23 @@ impl GradientSum {
         Ok(())
     }
 
+    /// Adds `gradient`ᵀ · `x` to the sum `[out, in]` of a product's weight.
+    ///
+    /// # Shapes
+    ///
+    /// `gradient` is `[N, out]`, `x` is `[N, in]`.
+    ///
+    /// # Errors
+    ///
+    /// Where the shapes do not fit or the device fails.
+    pub fn add_product(&self, gradient: &Tensor, x: &Tensor) -> Result<()> {
+        if self.sum.device().is_cpu() && gradient.dtype() == DType::F32 && x.dtype() == DType::F32 {
+            kernels::add_outer_products(self, gradient, x)
+        } else {
+            self.add(&gradient.t()?.matmul(x)?)
+        }
+    }
+
     /// Adds row i of `rows` to row `places[i]` of the sum of a matrix.
     ///
     /// # Errors
@@ -112,8 +126,8 @@ impl GradientSum {
     pub(crate) fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
         if self.sum.device().is_cpu() {
             let width = self.sum.dim(1)?;
-            return crate::kernels::with_values(rows, |rows| {
-                self.add_in_place(|sum| crate::kernels::add_rows(sum, rows, places, width))
+            return kernels::with_values(rows, |rows| {
+                self.add_in_place(|sum| kernels::add_rows(sum, rows, places, width))
             });
         }
         let places = Tensor::from_slice(places, places.len(), self.sum.device())?;
@@ -142,7 +156,7 @@ impl GradientSum {
         })
     }
 
-    fn accumulate(&self, put: impl Fn(&mut [f32], Write)) -> Result<()> {
+    pub(crate) fn accumulate(&self, put: impl Fn(&mut [f32], Write)) -> Result<()> {
         let write = if self.is_begun() { Write::Add } else { Write::Replace };
         self.sum.inplace_op1(&InPlace(|sum: &mut [f32]| {
             put(sum, write);

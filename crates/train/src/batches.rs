@@ -6,7 +6,11 @@ use leadspan_cache::{CacheError, Reader, Span};
 use leadspan_model::Packed;
 use rayon::prelude::*;
 
-use crate::{objective::Rows, order::micro_batches, settings::Normalization};
+use crate::{
+    objective::{Distillation, Rows},
+    order::micro_batches,
+    settings::Normalization,
+};
 
 /// Samples that go through the student together.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Batching {
     pub(crate) micro_batch_tokens: usize,
     /// What the loss is the mean of; `None` weighs every position 1.
     pub(crate) normalization: Option<Normalization>,
+    /// What is learnt from the teacher.
+    pub(crate) distillation: Distillation,
     /// Rows of the student's head.
     pub(crate) vocabulary: usize,
 }
@@ -84,7 +90,7 @@ impl Batching {
 
     fn micro_batch(&self, spans: &[&Span], weight: &dyn Fn(&Span) -> f64) -> MicroBatch {
         let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed_tokens(span)]));
-        let (mut places, mut rows) = (Vec::new(), Rows::new());
+        let (mut places, mut rows) = (Vec::new(), Rows::new(self.distillation));
         for (span, &start) in spans.iter().zip(packed.edges()) {
             places.extend(span.positions.iter().map(|&position| start as u32 + position));
             let targets: Vec<u32> = span
@@ -152,6 +158,7 @@ mod tests {
         let batching = Batching {
             micro_batch_tokens: 100,
             normalization: None,
+            distillation: Distillation::default(),
             vocabulary: 50,
         };
         let (a, b) = (span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0]));

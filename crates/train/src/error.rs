@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use leadspan_cache::CacheError;
 use leadspan_model::ModelError;
 
+use crate::{Loss, TailPolicy};
+
 /// A training run that could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -19,8 +21,35 @@ pub enum TrainError {
         expected: &'static str,
     },
     /// A temperature for which the cache has no tail terms.
-    #[error("`train.temperature` is `{temperature}`, but the cache holds the tail at temperature 1 only")]
+    #[error(
+        "`train.temperature` is `{temperature}`, but the cache holds the tail at {} only",
+        temperatures(declared)
+    )]
     UndeclaredTemperature {
+        /// The temperature.
+        temperature: f64,
+        /// Those declared at capture, beside 1.
+        declared: Vec<f32>,
+    },
+    /// A loss that has no meaning under the tail policy.
+    #[error("`train.tail_policy` is `{policy}`, which does not go with `train.loss = \"{loss}\"`: {because}")]
+    LossOfPolicy {
+        /// The loss.
+        loss: Loss,
+        /// The tail policy.
+        policy: TailPolicy,
+        /// Why not.
+        because: &'static str,
+    },
+    /// Drawn tokens are to be learnt from, and none were drawn.
+    #[error("`train.tail_policy` is `sampled`, but the cache holds no draws from the tail")]
+    NoTailSamples,
+    /// Drawn tokens are to be learnt from at a temperature at which they were not drawn.
+    #[error(
+        "`train.tail_policy` is `sampled` and `train.temperature` is `{temperature}`, but tails were drawn from at \
+         temperature 1"
+    )]
+    SampledTemperature {
         /// The temperature.
         temperature: f64,
     },
@@ -132,6 +161,14 @@ impl From<candle_core::Error> for TrainError {
     }
 }
 
+/// `temperature 1`, or `temperatures 1, 2, 0.5`.
+fn temperatures(declared: &[f32]) -> String {
+    let mut all = vec!["1".to_owned()];
+    all.extend(declared.iter().map(ToString::to_string));
+    let plural = if declared.is_empty() { "" } else { "s" };
+    format!("temperature{plural} {}", all.join(", "))
+}
+
 impl TrainError {
     /// Whether this is a failure of the program or machine rather than of what was given to it.
     pub fn is_unexpected(&self) -> bool {
@@ -148,7 +185,22 @@ impl TrainError {
         match self {
             Self::Cache(error) => error.hint(),
             Self::Model(error) => error.hint(),
-            Self::UndeclaredTemperature { .. } => Some("set `train.temperature = 1.0`".into()),
+            Self::UndeclaredTemperature { temperature, .. } => Some(format!(
+                "precompute a new cache with `cache.temperatures = [{temperature:?}]`, or set `train.temperature = 1.0` or \
+                 `train.tail_policy = \"renormalize_both\"`, which needs no tail"
+            )),
+            Self::LossOfPolicy { .. } => Some(
+                "set `train.loss = \"forward_kl\"`, or `train.tail_policy` to `bucket` or `renormalize_both`, which go with \
+                 every loss"
+                    .into(),
+            ),
+            Self::NoTailSamples => Some(
+                "precompute a new cache with, for example, `cache.tail_samples = 32`, or set `train.tail_policy = \"bucket\"`"
+                    .into(),
+            ),
+            Self::SampledTemperature { .. } => {
+                Some("set `train.temperature = 1.0`, or `train.tail_policy = \"renormalize_teacher\"`".into())
+            }
             Self::OtherTokenizer { .. } => {
                 Some("teacher and student must share a tokenizer: choose a student of the teacher's family".into())
             }

@@ -27,9 +27,8 @@ pub(crate) fn accumulate(
 ) -> Result<LossSums, TrainError> {
     let trace = student.trace(&batch.packed, &batch.places, activation_checkpointing)?;
     let head_weight = student.head_weight().expect("a trainable head is dense");
-    let head = objective::backward(pass, &trace.rows(), &head_weight, &batch.rows)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
-    head_gradient.add(&head.weight)?;
+    let head = objective::backward(pass, &trace.rows(), &head_weight, &batch.rows, head_gradient)?;
     trace.backward(&head.hidden)?;
     Ok(head.sums)
 }

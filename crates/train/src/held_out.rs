@@ -10,7 +10,7 @@ use crate::{
     TrainError,
     batches::Batching,
     gradients::supervised_rows,
-    objective::{self, HeadPass, LossSums},
+    objective::{self, Distillation, HeadPass, LossSums},
 };
 
 /// Mean losses over all supervised positions of the validation samples, in nats.
@@ -18,7 +18,7 @@ use crate::{
 pub struct HeldOut {
     /// −log probability of the real next token.
     pub cross_entropy: f64,
-    /// KL(teacher ‖ student) over the stored entries and the tail bucket.
+    /// KL(teacher ‖ student) at temperature 1 over the stored entries and the tail bucket.
     pub forward_kl: f64,
     /// That plus the teacher's entropy.
     pub soft_cross_entropy: f64,
@@ -45,6 +45,8 @@ pub(crate) fn measure(
 ) -> Result<Option<HeldOut>, TrainError> {
     let batching = Batching {
         normalization: None,
+        // Whatever is learnt, so that held-out losses of different runs compare.
+        distillation: Distillation::default(),
         ..batching
     };
     let head = student.head_weight().expect("a student's head is dense");

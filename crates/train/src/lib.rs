@@ -2,7 +2,7 @@
 //!
 //! [`run`] streams the cached lead spans into a student and writes it as a Hugging Face directory. It needs the cache
 //! and nothing else: not the teacher, not the raw data, not the chat template. The objective is
-//! (1 − α)·cross-entropy + α·forward KL on the same positions; see [`objective`].
+//! (1 − α)·cross-entropy + α·τ²·divergence on the same positions; see [`objective`].
 //!
 //! The loop itself is in `run.rs`; batches, schedule, optimizer and objective are plain parts around it. The crate
 //! prints nothing and reads no clock: what it needs of its surroundings is handed to it as [`Surroundings`].

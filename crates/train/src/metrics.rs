@@ -1,6 +1,6 @@
 //! The run's metrics: one JSON object a line.
 
-use std::{fs::File, io::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, fs::File, io::Write as _, path::PathBuf};
 
 use serde::Serialize;
 
@@ -28,14 +28,17 @@ pub struct StepMetrics {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
-    /// (1 − α)·CE + α·D, in nats.
+    /// (1 − α)·CE + α·τ²·D, in nats.
     pub loss: f64,
-    /// Its cross-entropy part.
+    /// CE.
     pub loss_cross_entropy: f64,
-    /// Its divergence part.
-    pub loss_forward_kl: f64,
-    /// The divergence plus the teacher's entropy.
-    pub loss_soft_cross_entropy: f64,
+    /// Forward KL at temperature 1 over entries and bucket, whatever D is; none where α is 0.
+    pub loss_forward_kl: Option<f64>,
+    /// That plus the teacher's entropy.
+    pub loss_soft_cross_entropy: Option<f64>,
+    /// D under a name of its own, such as `loss_reverse_kl`, where it is not the forward KL above and α is not 0.
+    #[serde(flatten)]
+    pub loss_distillation: BTreeMap<String, f64>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// The gradients' global norm before clipping.

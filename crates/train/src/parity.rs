@@ -9,7 +9,7 @@ use leadspan_model::{Decoder, Kernels, ModelSource, Packed, Parameters, StudentS
 use crate::{
     batches::MicroBatch,
     gradients::{self, accumulate},
-    objective::{HeadPass, LossSums, Rows},
+    objective::{Distillation, HeadPass, LossSums, Rows},
 };
 
 const PASS: HeadPass = HeadPass {
@@ -52,7 +52,7 @@ fn case(model: &str) -> Case {
             ..Position::default()
         });
     }
-    let mut rows = Rows::new();
+    let mut rows = Rows::new(Distillation::default());
     rows.push_sample(&targets, &distributions, 1.0 / targets.len() as f32, vocabulary);
     let sequences = expected["tokens"].to_vec2::<u32>().unwrap();
     let packed = Packed::new(sequences.iter().map(Vec::as_slice));

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     sync::mpsc::Receiver,
@@ -19,7 +20,7 @@ use crate::{
     gradients::{self, accumulate},
     held_out,
     metrics::{Metrics, Record, StepMetrics},
-    objective::{HeadPass, LossSums},
+    objective::{Distillation, HeadPass, LossSums},
     order::epoch_order,
     run_dir::RunDir,
     student::{self, Student},
@@ -128,7 +129,7 @@ pub fn run(
     around: &Surroundings,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, TrainError> {
-    settings.check()?;
+    let distillation = Distillation::new(settings, &cache.identity().entries)?;
     let reader = Reader::open(cache, settings.coverage(), around.missing)?;
     let device = open_device(&settings.device)?;
     let student = student::open(student_settings, cache, &device)?;
@@ -154,6 +155,7 @@ pub fn run(
     let batching = Batching {
         micro_batch_tokens: settings.micro_batch_tokens,
         normalization: Some(settings.normalization),
+        distillation,
         vocabulary: student.decoder.config().vocab_size,
     };
     let (sender, steps) = step_queue();
@@ -300,8 +302,9 @@ impl Training<'_> {
                 epoch: (step - 1) / self.plan.steps_an_epoch() + 1,
                 loss,
                 loss_cross_entropy: sums.cross_entropy,
-                loss_forward_kl: sums.forward_kl,
-                loss_soft_cross_entropy: sums.soft_cross_entropy,
+                loss_forward_kl: self.distils().then_some(sums.forward_kl),
+                loss_soft_cross_entropy: self.distils().then_some(sums.soft_cross_entropy),
+                loss_distillation: self.loss_distillation(&sums),
                 learning_rate,
                 gradient_norm: norm,
                 positions: fed(|batch| batch.rows.len()),
@@ -375,10 +378,19 @@ impl Training<'_> {
     }
 
     fn loss(&self, sums: &LossSums) -> f64 {
-        let alpha = self.settings.distillation_weight;
-        // 0 · ∞ would not be a number: a part that does not count may be anything.
-        let part = |weight: f64, loss: f64| if weight == 0.0 { 0.0 } else { weight * loss };
-        part(1.0 - alpha, sums.cross_entropy) + part(alpha, sums.forward_kl)
+        self.batching.distillation.loss(self.settings.distillation_weight, sums)
+    }
+
+    fn distils(&self) -> bool {
+        self.settings.distillation_weight > 0.0
+    }
+
+    /// The divergence under its own name, unless it is among what is measured of every step.
+    fn loss_distillation(&self, sums: &LossSums) -> BTreeMap<String, f64> {
+        let distillation = self.batching.distillation;
+        let named = (self.distils() && !distillation.is_measured())
+            .then(|| (format!("loss_{}", distillation.name()), sums.distillation));
+        named.into_iter().collect()
     }
 
     fn check_finite(&self, step: usize, batch: &Step, loss: f64, norm: f64) -> Result<(), TrainError> {

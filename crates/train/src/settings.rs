@@ -1,6 +1,6 @@
 //! The `[student]` and `[train]` tables of a pipeline.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use leadspan_cache::Coverage;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
@@ -29,6 +29,30 @@ pub enum Loss {
     /// KL(teacher ‖ student).
     #[default]
     ForwardKl,
+    /// KL(student ‖ teacher).
+    ReverseKl,
+    /// β·KL(teacher ‖ m) + (1 − β)·KL(student ‖ m), m being β of the teacher and 1 − β of the student.
+    JensenShannon,
+    /// KL from the teacher to λ of the teacher and 1 − λ of the student.
+    SkewKl,
+    /// KL from the student to λ of the student and 1 − λ of the teacher.
+    SkewReverseKl,
+    /// Half the sum of the differences.
+    TotalVariation,
+}
+
+/// As it is written in a pipeline file.
+impl fmt::Display for Loss {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::ForwardKl => "forward_kl",
+            Self::ReverseKl => "reverse_kl",
+            Self::JensenShannon => "jensen_shannon",
+            Self::SkewKl => "skew_kl",
+            Self::SkewReverseKl => "skew_reverse_kl",
+            Self::TotalVariation => "total_variation",
+        })
+    }
 }
 
 /// What becomes of the probability outside the stored entries.
@@ -38,6 +62,24 @@ pub enum TailPolicy {
     /// All the rest is one outcome on both sides.
     #[default]
     Bucket,
+    /// It is forgotten: the teacher is its entries, scaled to sum to one. Forward KL only.
+    RenormalizeTeacher,
+    /// Both sides are conditioned on the entries.
+    RenormalizeBoth,
+    /// Tokens drawn from it stand for it. Forward KL at temperature 1 only, from a cache with `cache.tail_samples`.
+    Sampled,
+}
+
+/// As it is written in a pipeline file.
+impl fmt::Display for TailPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Bucket => "bucket",
+            Self::RenormalizeTeacher => "renormalize_teacher",
+            Self::RenormalizeBoth => "renormalize_both",
+            Self::Sampled => "sampled",
+        })
+    }
 }
 
 /// What a step's loss is the mean of.
@@ -65,6 +107,10 @@ pub struct TrainSettings {
     pub loss: Loss,
     /// What becomes of the probability outside the stored entries.
     pub tail_policy: TailPolicy,
+    /// β of `jensen_shannon`, above 0 and below 1.
+    pub jensen_shannon_beta: f64,
+    /// λ of `skew_kl` and `skew_reverse_kl`, from 0 to below 1.
+    pub skew: f64,
     /// α: the weight of the distillation loss; cross-entropy has 1 − α.
     pub distillation_weight: f64,
     /// τ: the temperature of the distillation loss.
@@ -101,6 +147,8 @@ impl Default for TrainSettings {
             supervised_sections: SectionSet::ALL,
             loss: Loss::default(),
             tail_policy: TailPolicy::default(),
+            jensen_shannon_beta: 0.5,
+            skew: 0.1,
             distillation_weight: 0.5,
             temperature: 1.0,
             learning_rate: 4e-6,
@@ -131,8 +179,7 @@ impl TrainSettings {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Setting`] for the first value out of range, [`TrainError::UndeclaredTemperature`] for a
-    /// temperature the cache has no tail terms for.
+    /// [`TrainError::Setting`] for the first value out of range.
     pub fn check(&self) -> Result<(), TrainError> {
         let refuse = |key: &'static str, found: &dyn ToString, expected: &'static str| {
             Err(TrainError::Setting {
@@ -172,10 +219,16 @@ impl TrainSettings {
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return refuse("temperature", &self.temperature, "a positive number");
         }
-        if self.temperature.to_bits() != 1f64.to_bits() {
-            return Err(TrainError::UndeclaredTemperature {
-                temperature: self.temperature,
-            });
+        if !(self.jensen_shannon_beta > 0.0 && self.jensen_shannon_beta < 1.0) {
+            return refuse(
+                "jensen_shannon_beta",
+                &self.jensen_shannon_beta,
+                "a number above 0 and below 1; its ends stand for `forward_kl` and `reverse_kl`, which are losses of \
+                 their own",
+            );
+        }
+        if !(0.0..1.0).contains(&self.skew) {
+            return refuse("skew", &self.skew, "a number from 0 to below 1");
         }
         Ok(())
     }
@@ -184,6 +237,29 @@ impl TrainSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_and_policies_are_shown_as_they_are_written() {
+        let shown = |value: &dyn ToString, written: serde_json::Value| assert_eq!(written, value.to_string());
+        for loss in [
+            Loss::ForwardKl,
+            Loss::ReverseKl,
+            Loss::JensenShannon,
+            Loss::SkewKl,
+            Loss::SkewReverseKl,
+            Loss::TotalVariation,
+        ] {
+            shown(&loss, serde_json::to_value(loss).unwrap());
+        }
+        for policy in [
+            TailPolicy::Bucket,
+            TailPolicy::RenormalizeTeacher,
+            TailPolicy::RenormalizeBoth,
+            TailPolicy::Sampled,
+        ] {
+            shown(&policy, serde_json::to_value(policy).unwrap());
+        }
+    }
 
     type Change = dyn Fn(&mut TrainSettings);
 
@@ -196,7 +272,7 @@ mod tests {
         };
         assert!(with(&|_| {}).is_ok());
         assert!(with(&|s| s.gradient_clipping = f64::INFINITY).is_ok());
-        let cases: [(&str, &Change); 9] = [
+        let cases: [(&str, &Change); 13] = [
             ("distillation_weight", &|s| s.distillation_weight = 1.5),
             ("learning_rate", &|s| s.learning_rate = f64::NAN),
             ("weight_decay", &|s| s.weight_decay = -0.1),
@@ -206,6 +282,10 @@ mod tests {
             ("batch_samples", &|s| s.batch_samples = 0),
             ("micro_batch_tokens", &|s| s.micro_batch_tokens = 0),
             ("temperature", &|s| s.temperature = 0.0),
+            ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 0.0),
+            ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 1.0),
+            ("skew", &|s| s.skew = 1.0),
+            ("skew", &|s| s.skew = f64::NAN),
         ];
         for (expected, change) in cases {
             let error = with(change).unwrap_err();
@@ -214,7 +294,5 @@ mod tests {
                 "{error}"
             );
         }
-        let error = with(&|s| s.temperature = 2.0).unwrap_err();
-        assert!(matches!(error, TrainError::UndeclaredTemperature { .. }));
     }
 }

@@ -3,14 +3,14 @@
 //! Backward, with g the gradient of y: ∂x = g · W; ∂W = gᵀ · x; ∂b = Σ_rows g. No weight is ever transposed in memory, the
 //! gradients of W and b are added up where they are kept, and the residual stream is read where it is written to.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{
     Kernels,
     product::{Matrix, Sizes, Threads, Write, product},
     slices,
 };
-use crate::weight::Weight;
+use crate::weight::{GradientSum, Weight};
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`, plus `residual` `[N, out]`.
 pub(crate) fn linear(
@@ -47,6 +47,25 @@ pub(crate) fn linear(
         Some(residual) => residual + y,
         None => Ok(y),
     }
+}
+
+/// `sum` `[out, in]` += `gradient`ᵀ · `x`, of `[N, out]` and `[N, in]`.
+pub(crate) fn add_outer_products(sum: &GradientSum, gradient: &Tensor, x: &Tensor) -> Result<()> {
+    let ((rows, out), (x_rows, width)) = (gradient.dims2()?, x.dims2()?);
+    if rows != x_rows {
+        bail!("a gradient of {rows} rows does not belong to an input of {x_rows}");
+    }
+    slices::with_all([gradient, x], |[gradient, x]| {
+        sum.accumulate(|sum, write| {
+            let sizes = Sizes {
+                m: out,
+                n: width,
+                k: rows,
+            };
+            let left = Matrix::rows(gradient, out).transposed();
+            product(sum, sizes, left, Matrix::rows(x, width), (write, 1.0, Threads::All));
+        })
+    })
 }
 
 struct Fused {
@@ -93,7 +112,10 @@ impl Fused {
         let (out, width) = weight.dims2()?;
         let rows = x.dim(0)?;
         let mut x_gradient = vec![0f32; rows * width];
-        slices::with_all([gradient, &weight, x], |[gradient, weight, x]| {
+        if let Some(sum) = self.weight.gradient() {
+            add_outer_products(sum, gradient, x)?;
+        }
+        slices::with_all([gradient, &weight], |[gradient, weight]| {
             let sizes = Sizes {
                 m: rows,
                 n: width,
@@ -101,20 +123,6 @@ impl Fused {
             };
             let (left, right) = (Matrix::rows(gradient, out), Matrix::rows(weight, width));
             product(&mut x_gradient, sizes, left, right, (Write::Replace, 1.0, Threads::All));
-            self.weight.accumulate_gradient(|sum, write| {
-                let sizes = Sizes {
-                    m: out,
-                    n: width,
-                    k: rows,
-                };
-                product(
-                    sum,
-                    sizes,
-                    left.transposed(),
-                    Matrix::rows(x, width),
-                    (write, 1.0, Threads::All),
-                );
-            })?;
             let Some(bias) = &self.bias else { return Ok(()) };
             bias.add_gradient(|sum| {
                 for row in gradient.chunks_exact(out) {

@@ -21,7 +21,7 @@ mod swiglu;
 mod tests;
 
 pub(crate) use attention::{AttentionShape, attention};
-pub(crate) use linear::linear;
+pub(crate) use linear::{add_outer_products, linear};
 pub(crate) use norm::rms_norm;
 pub(crate) use product::Write;
 pub(crate) use rotary::rotate;

@@ -1,12 +1,18 @@
 //! The objective in stock tensor operations, for devices without a kernel of our own, and as the oracle of the one.
+//!
+//! What is as wide as the vocabulary is in single precision; outcomes are few, and in double precision.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use std::ops::Range;
 
-use super::{LossSums, Rows};
+use super::{
+    LossSums, Rows,
+    divergence::{Divergence, LOG_OF_NOTHING, Probability},
+    tensor_divergence::value_and_derivative,
+};
 
-/// Added to the logits of entries to take them out of the tail; large enough that nothing of them is left.
-const OUT: f32 = -1e30;
+/// Stands for −∞ where 0 · −∞ must be 0; large enough that nothing is left of its exponential.
+const OUT: f64 = -1e30;
 
 /// The gradient `[C, V]` of the weighted loss of the rows `range` with respect to `logits` `[C, V]`, and the losses.
 pub(super) fn loss_and_gradient(
@@ -16,73 +22,251 @@ pub(super) fn loss_and_gradient(
     distillation_weight: f32,
 ) -> Result<(Tensor, LossSums)> {
     let device = logits.device();
-    let count = range.len();
-    let width = range
-        .clone()
-        .map(|row| rows.entries(row).0.len())
-        .max()
-        .unwrap_or(0)
-        .max(1);
-    // Ragged entries become a rectangle; spare places repeat token 0 with nothing to add.
-    let mut token_ids = vec![0u32; count * width];
-    let mut probabilities = vec![0f32; count * width];
-    let mut present = vec![0f32; count * width];
-    for (index, row) in range.clone().enumerate() {
-        let (ids, values) = rows.entries(row);
-        let place = index * width..index * width + ids.len();
-        token_ids[place.clone()].copy_from_slice(ids);
-        probabilities[place.clone()].copy_from_slice(values);
-        present[place].fill(1.0);
+    let distillation = &rows.distillation;
+    let (temperature, alpha) = (distillation.temperature(), f64::from(distillation_weight));
+    let entries = Entries::new(rows, range.clone(), device)?;
+    let measured = Teacher::new(rows, range.clone(), Rows::measured, Divergence::ForwardKl, &entries)?;
+    let targets = Tensor::from_slice(&rows.targets[range.clone()], (range.len(), 1), device)?;
+    let weights = Tensor::from_slice(&rows.weights[range.clone()], (range.len(), 1), device)?;
+
+    // Against the largest logit, so that rounding is relative to what is left and not to its size.
+    let logits = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
+    let at_one = Student::new(&logits, &entries)?;
+    let probabilities = at_one.over_vocabulary()?;
+    let wide = |tensor: Tensor| tensor.to_dtype(DType::F64);
+    let cross_entropy = (&probabilities.log_sum_exp - wide(logits.gather(&targets, 1)?)?)?;
+    let (forward_kl, _) = value_and_derivative(Divergence::ForwardKl, &measured.p, &measured.log_p, &probabilities)?;
+    let (soft_cross_entropy, _) = value_and_derivative(
+        Divergence::SoftCrossEntropy,
+        &measured.p,
+        &measured.log_p,
+        &probabilities,
+    )?;
+
+    let divergence = distillation.divergence();
+    let taught = Teacher::new(rows, range.clone(), Rows::taught, divergence, &entries)?;
+    let other = (temperature != 1.0)
+        .then(|| Student::new(&(&logits / temperature)?, &entries))
+        .transpose()?;
+    let student = other.as_ref().unwrap_or(&at_one);
+    let learnt = if distillation.is_on_entries_alone() {
+        student.over_entries(&entries)?
+    } else {
+        student.over_vocabulary()?
+    };
+    let (mut value, derivative) = value_and_derivative(divergence, &taught.p, &taught.log_p, &learnt)?;
+    let mut sum = derivative.sum_keepdim(1)?;
+    let drawn = Drawn::new(rows, range.clone(), device)?;
+    if let Some(Drawn { token_ids, p }) = &drawn {
+        let log_q = wide(student.logits.gather(token_ids, 1)?)?.broadcast_sub(&learnt.log_sum_exp)?;
+        value = (value - (p * log_q)?.sum_keepdim(1)?)?;
+        sum = (sum - p.sum_keepdim(1)?)?;
     }
-    let rectangle = |values: Vec<f32>| Tensor::from_vec(values, (count, width), device);
-    let column = |values: &[f32]| Tensor::from_slice(values, (count, 1), device);
-    let token_ids = Tensor::from_vec(token_ids, (count, width), device)?;
-    let targets = Tensor::from_slice(&rows.targets[range.clone()], (count, 1), device)?;
-    let (probabilities, present) = (rectangle(probabilities)?, rectangle(present)?);
-    let (tails, weights) = (
-        column(&rows.tails[range.clone()])?,
-        column(&rows.weights[range.clone()])?,
-    );
+    let slopes = (derivative - learnt.q.broadcast_mul(&sum)?)?;
 
-    let taken_out = logits
-        .zeros_like()?
-        .scatter_add(&token_ids, &(&present * f64::from(OUT))?, 1)?;
-    let tail_logits = (logits + taken_out)?;
-    let lse = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
-    let tail_lse = tail_logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
-
-    let cross_entropy = (&lse - logits.gather(&targets, 1)?)?;
-    let entry_logprobs = logits.gather(&token_ids, 1)?.broadcast_sub(&lse)?;
-    let soft_entries = (&probabilities * &entry_logprobs)?.sum_keepdim(1)?;
-    let soft_tail = (&tails * (&tail_lse - &lse)?)?;
-    let soft_cross_entropy = (soft_entries + soft_tail)?.neg()?;
-
-    // Not exp(z − lse): at large logits the rounding of lse alone would shift every probability.
-    let student = candle_nn::ops::softmax(logits, D::Minus1)?;
-    let student_tail = candle_nn::ops::softmax(&tail_logits, D::Minus1)?;
-    let gradient = (student - student_tail.broadcast_mul(&(&tails * f64::from(distillation_weight))?)?)?;
-    let gradient = gradient.scatter_add(&token_ids, &(probabilities * -f64::from(distillation_weight))?, 1)?;
-    let hard = Tensor::full(distillation_weight - 1.0, (count, 1), device)?;
+    let at_scores = (&probabilities.q * (1.0 - alpha))?;
+    let soft = alpha * temperature;
+    let gradient = match &other {
+        None => at_one.gradient(&entries, &(at_scores + (slopes * soft)?)?)?,
+        Some(other) => (at_one.gradient(&entries, &at_scores)? + other.gradient(&entries, &(slopes * soft)?)?)?,
+    };
+    let gradient = match &drawn {
+        Some(Drawn { token_ids, p }) => gradient.scatter_add(token_ids, &(p * -soft)?.to_dtype(DType::F32)?, 1)?,
+        None => gradient,
+    };
+    let hard = Tensor::full(distillation_weight - 1.0, (range.len(), 1), device)?;
     let gradient = gradient.scatter_add(&targets, &hard, 1)?.broadcast_mul(&weights)?;
 
-    let values = |tensor: Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-    let (cross_entropy, soft_cross_entropy) = (values(cross_entropy)?, values(soft_cross_entropy)?);
+    let sums = Tensor::cat(&[cross_entropy, value, forward_kl, soft_cross_entropy], 1)?.to_vec2::<f64>()?;
     let chosen = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
-    let mut sums = LossSums::default();
-    for (index, row) in range.enumerate() {
+    let mut total = LossSums::default();
+    for ((row, values), chosen) in range.zip(&sums).zip(&chosen) {
         let weight = f64::from(rows.weights[row]);
-        let soft = f64::from(soft_cross_entropy[index]);
-        sums.add(&LossSums {
-            cross_entropy: weight * f64::from(cross_entropy[index]),
-            forward_kl: weight * (soft + rows.negative_entropies[row]),
-            soft_cross_entropy: weight * soft,
+        let agrees = rows.token_ids(row).first() == Some(chosen);
+        total.add(&LossSums {
+            cross_entropy: weight * values[0],
+            distillation: weight * values[1],
+            forward_kl: weight * values[2],
+            soft_cross_entropy: weight * values[3],
             weight,
-            top_1_agreement: if rows.entries(row).0.first() == Some(&chosen[index]) {
-                weight
-            } else {
-                0.0
-            },
+            top_1_agreement: if agrees { weight } else { 0.0 },
         });
     }
-    Ok((gradient, sums))
+    Ok((gradient, total))
+}
+
+/// The rows' ragged entries as a rectangle `[C, W]`; spare places repeat token 0 with nothing to add.
+struct Entries {
+    token_ids: Tensor,
+    /// 0 at entries and [`OUT`] at spare places, with a column of 0 for the bucket, `[C, W + 1]`.
+    out_unless_present: Tensor,
+    /// [`OUT`] at entries and 0 at spare places, `[C, W]`; `None` where no row has entries.
+    out_if_present: Option<Tensor>,
+    width: usize,
+}
+
+impl Entries {
+    fn new(rows: &Rows, range: Range<usize>, device: &Device) -> Result<Self> {
+        let most = range.clone().map(|row| rows.token_ids(row).len()).max().unwrap_or(0);
+        let (count, width) = (range.len(), most.max(1));
+        let mut token_ids = vec![0u32; count * width];
+        let mut out_if_present = vec![0f32; count * width];
+        let mut out_unless_present = vec![OUT; count * (width + 1)];
+        for (index, row) in range.enumerate() {
+            let ids = rows.token_ids(row);
+            token_ids[index * width..][..ids.len()].copy_from_slice(ids);
+            out_if_present[index * width..][..ids.len()].fill(OUT as f32);
+            let outcomes = &mut out_unless_present[index * (width + 1)..][..=width];
+            outcomes[..ids.len()].fill(0.0);
+            outcomes[width] = 0.0;
+        }
+        let out_if_present = (most > 0)
+            .then(|| Tensor::from_vec(out_if_present, (count, width), device))
+            .transpose()?;
+        Ok(Self {
+            token_ids: Tensor::from_vec(token_ids, (count, width), device)?,
+            out_unless_present: Tensor::from_vec(out_unless_present, (count, width + 1), device)?,
+            out_if_present,
+            width,
+        })
+    }
+}
+
+/// The teacher's probabilities of the outcomes, `[C, W + 1]`, the bucket in the last column.
+struct Teacher {
+    p: Tensor,
+    log_p: Tensor,
+}
+
+impl Teacher {
+    fn new<'a>(
+        rows: &'a Rows,
+        range: Range<usize>,
+        outcomes: fn(&'a Rows, usize) -> &'a [Probability],
+        divergence: Divergence,
+        entries: &Entries,
+    ) -> Result<Self> {
+        let (count, width) = (range.len(), entries.width + 1);
+        let nothing = if divergence == Divergence::ReverseKl {
+            LOG_OF_NOTHING
+        } else {
+            OUT
+        };
+        let mut p = vec![0f64; count * width];
+        let mut log_p = vec![nothing; count * width];
+        for (index, row) in range.enumerate() {
+            let outcomes = outcomes(rows, row);
+            let last = outcomes.len() - 1;
+            for (place, outcome) in (0..last).chain([width - 1]).zip(outcomes) {
+                if outcome.log > f64::NEG_INFINITY {
+                    p[index * width + place] = outcome.value;
+                    log_p[index * width + place] = outcome.log;
+                }
+            }
+        }
+        let device = entries.token_ids.device();
+        Ok(Self {
+            p: Tensor::from_vec(p, (count, width), device)?,
+            log_p: Tensor::from_vec(log_p, (count, width), device)?,
+        })
+    }
+}
+
+/// Drawn tokens and their probabilities as a rectangle `[C, D]`.
+struct Drawn {
+    token_ids: Tensor,
+    p: Tensor,
+}
+
+impl Drawn {
+    /// `None` where no row has any.
+    fn new(rows: &Rows, range: Range<usize>, device: &Device) -> Result<Option<Self>> {
+        let width = range.clone().map(|row| rows.drawn(row).0.len()).max().unwrap_or(0);
+        if width == 0 {
+            return Ok(None);
+        }
+        let shape = (range.len(), width);
+        let (mut token_ids, mut p) = (vec![0u32; shape.0 * width], vec![0f64; shape.0 * width]);
+        for (index, row) in range.enumerate() {
+            let (ids, probabilities) = rows.drawn(row);
+            token_ids[index * width..][..ids.len()].copy_from_slice(ids);
+            p[index * width..][..ids.len()].copy_from_slice(probabilities);
+        }
+        Ok(Some(Self {
+            token_ids: Tensor::from_vec(token_ids, shape, device)?,
+            p: Tensor::from_vec(p, shape, device)?,
+        }))
+    }
+}
+
+/// The student's probabilities of the outcomes, `[C, W + 1]`.
+pub(super) struct Probabilities {
+    pub(super) q: Tensor,
+    pub(super) log_q: Tensor,
+    /// `[C, 1]`.
+    log_sum_exp: Tensor,
+}
+
+impl Probabilities {
+    fn of_scores(scores: &Tensor) -> Result<Self> {
+        let log_sum_exp = scores.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
+        let log_q = scores.broadcast_sub(&log_sum_exp)?;
+        // Where all outcomes are out, they would share what there is.
+        let present = scores.gt(OUT / 2.0)?.to_dtype(DType::F64)?;
+        Ok(Self {
+            q: (log_q.exp()? * present)?,
+            log_q,
+            log_sum_exp,
+        })
+    }
+}
+
+/// The student at one temperature.
+struct Student {
+    /// `[C, V]`.
+    logits: Tensor,
+    /// The same with entries taken out.
+    tail_logits: Tensor,
+    /// Scores of entries and bucket, `[C, W + 1]`.
+    scores: Tensor,
+}
+
+impl Student {
+    fn new(logits: &Tensor, entries: &Entries) -> Result<Self> {
+        let tail_logits = match &entries.out_if_present {
+            Some(out) => (logits + logits.zeros_like()?.scatter_add(&entries.token_ids, out, 1)?)?,
+            None => logits.clone(),
+        };
+        let tail = tail_logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
+        let scores = Tensor::cat(&[logits.gather(&entries.token_ids, 1)?, tail], 1)?;
+        Ok(Self {
+            logits: logits.clone(),
+            tail_logits,
+            scores: (scores.to_dtype(DType::F64)? + &entries.out_unless_present)?,
+        })
+    }
+
+    fn over_vocabulary(&self) -> Result<Probabilities> {
+        Probabilities::of_scores(&self.scores)
+    }
+
+    /// Conditioned on the entries: the bucket has nothing.
+    fn over_entries(&self, entries: &Entries) -> Result<Probabilities> {
+        let scores = self.scores.narrow(1, 0, entries.width)?;
+        let bucket = scores.narrow(1, 0, 1)?.zeros_like()?.affine(0.0, OUT)?;
+        Probabilities::of_scores(&Tensor::cat(&[scores, bucket], 1)?)
+    }
+
+    /// The gradient with respect to the logits, `[C, V]`, given that with respect to the scores: an entry has one logit,
+    /// the bucket's is shared by the tail's tokens in proportion to their probabilities.
+    fn gradient(&self, entries: &Entries, at_scores: &Tensor) -> Result<Tensor> {
+        let at_scores = at_scores.to_dtype(DType::F32)?;
+        let bucket = at_scores.narrow(1, entries.width, 1)?;
+        let shared = candle_nn::ops::softmax(&self.tail_logits, D::Minus1)?.broadcast_mul(&bucket)?;
+        shared.scatter_add(
+            &entries.token_ids,
+            &at_scores.narrow(1, 0, entries.width)?.contiguous()?,
+            1,
+        )
+    }
 }

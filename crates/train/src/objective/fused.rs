@@ -1,11 +1,17 @@
 //! The objective on the CPU: each row of logits becomes its gradient in place, in two passes over memory.
+//!
+//! A temperature other than 1 takes a second row of exponentials, in scratch memory of the thread.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, bail};
 use leadspan_distribution::exponentiate;
 use rayon::prelude::*;
 use std::{ops::Range, sync::Mutex};
 
-use super::{LossSums, Rows};
+use super::{
+    LossSums, Rows,
+    divergence::Probability,
+    outcomes::{divergence_and_slopes, softmax},
+};
 
 /// Turns logits `[C, V]` of the rows `range` into their gradients in place, and adds up the losses.
 pub(super) struct Fused<'a> {
@@ -28,8 +34,8 @@ impl InplaceOp1 for Fused<'_> {
         let partial: Vec<LossSums> = values[start..end]
             .par_chunks_mut(vocabulary)
             .zip(self.range.clone().into_par_iter())
-            .map_init(Vec::new, |scratch, (logits, row)| {
-                loss_and_gradient(logits, self.rows, row, self.distillation_weight, scratch)
+            .map_init(Scratch::default, |scratch, (logits, row)| {
+                scratch.loss_and_gradient(logits, self.rows, row, f64::from(self.distillation_weight))
             })
             .collect();
         // Added up in the order of the rows, whatever thread made them.
@@ -41,74 +47,173 @@ impl InplaceOp1 for Fused<'_> {
     }
 }
 
-/// One row: `logits` become the gradient of weight · ((1 − α) CE + α D).
-fn loss_and_gradient(
-    logits: &mut [f32],
-    rows: &Rows,
-    row: usize,
-    distillation_weight: f32,
-    entry_logits: &mut Vec<f32>,
-) -> LossSums {
-    let (token_ids, probabilities) = rows.entries(row);
-    let (target, weight, tail) = (rows.targets[row] as usize, rows.weights[row], rows.tails[row]);
-    let target_logit = logits[target];
+/// Exponentials exp(z/τ − max) of the tokens outside the entries: their greatest exponent and sum.
+#[derive(Clone, Copy)]
+struct Tail {
+    max: f64,
+    sum: f64,
+}
 
-    // Entries are set aside, so that what remains is the tail.
-    entry_logits.clear();
-    entry_logits.extend(token_ids.iter().map(|&token| logits[token as usize]));
-    for &token in token_ids {
-        logits[token as usize] = f32::NEG_INFINITY;
+impl Tail {
+    fn log_sum_exp(self) -> f64 {
+        self.max + self.sum.ln()
     }
-    let tail_max = max(logits);
-    let (tail_sum, tail_lse) = if tail_max > f32::NEG_INFINITY {
-        let sum = exponentiate(logits, tail_max);
-        (sum, f64::from(tail_max) + sum.ln())
-    } else {
-        (0.0, f64::NEG_INFINITY)
-    };
-    let entry_max = max(entry_logits);
-    let all_max = f64::from(tail_max.max(entry_max));
-    let entry_sum: f64 = entry_logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - all_max).exp())
-        .sum();
-    let lse = all_max + (entry_sum + (tail_lse - all_max).exp()).ln();
+}
 
-    let mut soft_cross_entropy = if tail > 0.0 {
-        -f64::from(tail) * (tail_lse - lse)
-    } else {
-        0.0
-    };
-    for (&logit, &probability) in entry_logits.iter().zip(probabilities) {
-        soft_cross_entropy -= f64::from(probability) * (f64::from(logit) - lse);
-    }
-    let cross_entropy = lse - f64::from(target_logit);
+/// Memory for one row.
+#[derive(Default)]
+struct Scratch {
+    entry_logits: Vec<f32>,
+    drawn_logits: Vec<f32>,
+    scaled: Vec<f32>,
+    scores: Vec<f64>,
+    student: Vec<Probability>,
+    slopes: Vec<f64>,
+    /// The gradient with respect to the scores of the outcomes at temperature 1.
+    gradient: Vec<f64>,
+}
 
-    // Outside the entries: e^(z − tail_max) times one factor.
-    if tail_sum > 0.0 {
-        let factor = (f64::from(tail_max) - lse).exp() - f64::from(distillation_weight) * f64::from(tail) / tail_sum;
-        let factor = (factor * f64::from(weight)) as f32;
-        for value in logits.iter_mut() {
-            *value *= factor;
+impl Scratch {
+    /// One row: `logits` become the gradient of weight · ((1 − α) CE + α τ² D).
+    fn loss_and_gradient(&mut self, logits: &mut [f32], rows: &Rows, row: usize, alpha: f64) -> LossSums {
+        let distillation = &rows.distillation;
+        let temperature = distillation.temperature();
+        let (token_ids, (drawn_ids, drawn)) = (rows.token_ids(row), rows.drawn(row));
+        let (target, weight) = (rows.targets[row] as usize, f64::from(rows.weights[row]));
+        let target_logit = f64::from(logits[target]);
+        let of_tokens = |kept: &mut Vec<f32>, ids: &[u32], logits: &[f32]| {
+            kept.clear();
+            kept.extend(ids.iter().map(|&token| logits[token as usize]));
+        };
+        of_tokens(&mut self.entry_logits, token_ids, logits);
+        of_tokens(&mut self.drawn_logits, drawn_ids, logits);
+
+        // Entries are set aside, so that what remains is the tail.
+        for &token in token_ids {
+            logits[token as usize] = f32::NEG_INFINITY;
+        }
+        let tail_max = max(logits);
+        let other_tail = (temperature != 1.0).then(|| self.other_tail(logits, tail_max, temperature));
+        let tail = Tail {
+            max: f64::from(tail_max),
+            sum: if tail_max > f32::NEG_INFINITY {
+                exponentiate(logits, tail_max)
+            } else {
+                0.0
+            },
+        };
+
+        self.score(1.0, tail.log_sum_exp());
+        let lse = softmax(&self.scores, &mut self.student);
+        let (mut forward_kl, mut soft_cross_entropy) = (0.0, 0.0);
+        for (p, q) in rows.measured(row).iter().zip(&self.student) {
+            if p.value > 0.0 {
+                forward_kl += p.value * (p.log - q.log);
+                soft_cross_entropy -= p.value * q.log;
+            }
+        }
+        // With the weight taken into the coefficients, what is written is final.
+        let (hard, soft) = (weight * (1.0 - alpha), weight * alpha * temperature);
+        self.gradient.clear();
+        self.gradient.extend(self.student.iter().map(|q| hard * q.value));
+
+        let taught_tail = other_tail.unwrap_or(tail);
+        let mut taught_lse = lse;
+        if temperature != 1.0 || distillation.is_on_entries_alone() {
+            let bucket = if distillation.is_on_entries_alone() {
+                f64::NEG_INFINITY
+            } else {
+                taught_tail.log_sum_exp()
+            };
+            self.score(temperature, bucket);
+            taught_lse = softmax(&self.scores, &mut self.student);
+        }
+        let mut divergence = divergence_and_slopes(
+            distillation.divergence(),
+            rows.taught(row),
+            &self.student,
+            -drawn.iter().sum::<f64>(),
+            &mut self.slopes,
+        );
+        for (&logit, probability) in self.drawn_logits.iter().zip(drawn) {
+            divergence -= probability * (f64::from(logit) / temperature - taught_lse);
+        }
+
+        let (entries, bucket) = (token_ids.len(), self.gradient.len() - 1);
+        if other_tail.is_some() {
+            spread_two(
+                logits,
+                share(self.gradient[bucket], tail.sum),
+                &self.scaled,
+                share(soft * self.slopes[bucket], taught_tail.sum),
+            );
+        } else {
+            let factor = share(self.gradient[bucket] + soft * self.slopes[bucket], tail.sum);
+            for value in logits.iter_mut() {
+                *value *= factor;
+            }
+        }
+        let slopes = self.gradient[..entries].iter().zip(&self.slopes);
+        for (&token, (at_one, slope)) in token_ids.iter().zip(slopes) {
+            logits[token as usize] = (at_one + soft * slope) as f32;
+        }
+        for (&token, probability) in drawn_ids.iter().zip(drawn) {
+            logits[token as usize] -= (soft * probability) as f32;
+        }
+        logits[target] -= hard as f32;
+
+        // Entries run from the most probable down, so the first is the teacher's choice.
+        let entry_max = max(&self.entry_logits);
+        let agrees = self
+            .entry_logits
+            .first()
+            .is_some_and(|&first| first >= entry_max.max(tail_max));
+        LossSums {
+            cross_entropy: weight * (lse - target_logit),
+            distillation: weight * divergence,
+            forward_kl: weight * forward_kl,
+            soft_cross_entropy: weight * soft_cross_entropy,
+            weight,
+            top_1_agreement: if agrees { weight } else { 0.0 },
         }
     }
-    for ((&token, &logit), &probability) in token_ids.iter().zip(entry_logits.iter()).zip(probabilities) {
-        let student = (f64::from(logit) - lse).exp() as f32;
-        logits[token as usize] = weight * (student - distillation_weight * probability);
-    }
-    logits[target] -= weight * (1.0 - distillation_weight);
 
-    // Entries run from the most probable down, so the first is the teacher's choice.
-    let agrees = entry_logits
-        .first()
-        .is_some_and(|&first| first >= entry_max.max(tail_max));
-    let weight = f64::from(weight);
-    LossSums {
-        cross_entropy: weight * cross_entropy,
-        forward_kl: weight * (soft_cross_entropy + rows.negative_entropies[row]),
-        soft_cross_entropy: weight * soft_cross_entropy,
-        weight,
-        top_1_agreement: if agrees { weight } else { 0.0 },
+    /// Scores of the outcomes: the entries' logits over the temperature, and the bucket's.
+    fn score(&mut self, temperature: f64, bucket: f64) {
+        self.scores.clear();
+        let of = |&logit: &f32| f64::from(logit) / temperature;
+        self.scores.extend(self.entry_logits.iter().map(of));
+        self.scores.push(bucket);
+    }
+
+    /// The tail's exponentials at another temperature, into `scaled`.
+    fn other_tail(&mut self, logits: &[f32], max: f32, temperature: f64) -> Tail {
+        self.scaled.clear();
+        if max == f32::NEG_INFINITY {
+            self.scaled.resize(logits.len(), 0.0);
+            return Tail {
+                max: f64::NEG_INFINITY,
+                sum: 0.0,
+            };
+        }
+        let inverse = (1.0 / temperature) as f32;
+        self.scaled.extend(logits.iter().map(|logit| (logit - max) * inverse));
+        Tail {
+            max: f64::from(max) / temperature,
+            sum: exponentiate(&mut self.scaled, 0.0),
+        }
+    }
+}
+
+/// What each unit of the tail's exponentials gets of the bucket's gradient.
+fn share(gradient: f64, sum: f64) -> f32 {
+    if sum > 0.0 { (gradient / sum) as f32 } else { 0.0 }
+}
+
+/// value · factor + other · other factor, in place.
+fn spread_two(values: &mut [f32], factor: f32, others: &[f32], other_factor: f32) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value = *value * factor + other * other_factor;
     }
 }
 

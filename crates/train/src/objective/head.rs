@@ -1,7 +1,8 @@
 //! Rows of hidden states through the head, in chunks of bounded bytes.
 
 use candle_core::{Result, Tensor};
-use std::{ops::Range, sync::Mutex};
+use leadspan_model::GradientSum;
+use std::{borrow::Cow, ops::Range, sync::Mutex};
 
 use super::{LossSums, Rows, composed, fused::Fused};
 
@@ -23,8 +24,6 @@ pub struct HeadGradients {
     pub sums: LossSums,
     /// The gradient with respect to the rows, `[N, H]`.
     pub hidden: Tensor,
-    /// The gradient with respect to the head's weight, `[V, H]`.
-    pub weight: Tensor,
 }
 
 impl HeadPass {
@@ -67,37 +66,40 @@ pub fn forward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) ->
     Ok(sums)
 }
 
-/// The losses of `rows`, and their gradients with respect to hidden states and head.
+/// The losses of `rows`, and their gradients with respect to hidden states and head; the head's, `[V, H]`, is added to
+/// `weight_gradient`.
 ///
-/// No graph is built: what is returned is constant.
+/// No graph is built: what is returned is constant. Where the divergence has no weight it is not computed: what is
+/// measured against the teacher is then 0.
 ///
 /// # Errors
 ///
 /// Where the device fails.
-pub fn backward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) -> Result<HeadGradients> {
+pub fn backward(
+    pass: HeadPass,
+    hidden: &Tensor,
+    weight: &Tensor,
+    rows: &Rows,
+    weight_gradient: &GradientSum,
+) -> Result<HeadGradients> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
+    let rows = if pass.distillation_weight == 0.0 {
+        Cow::Owned(rows.without_teacher())
+    } else {
+        Cow::Borrowed(rows)
+    };
     let mut sums = LossSums::default();
-    let mut hidden_parts = Vec::new();
-    let mut weight_gradient: Option<Tensor> = None;
+    let hidden_gradient = hidden.zeros_like()?;
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
-        let chunk = hidden.narrow(0, range.start, range.len())?;
+        let (start, chunk) = (range.start, hidden.narrow(0, range.start, range.len())?);
         let logits = chunk.matmul(&weight.t()?)?;
-        let (gradient, losses) = pass.loss_and_gradient(logits, rows, range)?;
+        let (gradient, losses) = pass.loss_and_gradient(logits, &rows, range)?;
         sums.add(&losses);
-        hidden_parts.push(gradient.matmul(&weight)?);
-        let part = gradient.t()?.matmul(&chunk)?;
-        weight_gradient = Some(match weight_gradient {
-            Some(sum) => (sum + part)?,
-            None => part,
-        });
+        hidden_gradient.slice_set(&gradient.matmul(&weight)?, 0, start)?;
+        weight_gradient.add_product(&gradient, &chunk)?;
     }
     Ok(HeadGradients {
         sums,
-        hidden: if hidden_parts.is_empty() {
-            hidden.zeros_like()?
-        } else {
-            Tensor::cat(&hidden_parts, 0)?
-        },
-        weight: weight_gradient.map_or_else(|| weight.zeros_like(), Ok)?,
+        hidden: hidden_gradient,
     })
 }

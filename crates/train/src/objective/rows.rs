@@ -1,19 +1,28 @@
-//! Supervised positions as rows: targets, weights, and the teacher's entries as probabilities.
+//! Supervised positions as rows: targets, weights, and what the teacher gives each outcome.
 
 use leadspan_distribution::Distributions;
+use std::ops::Range;
+
+use super::{Distillation, distillation::Target, divergence::Probability, teacher::Stored};
 
 /// The supervised positions of one forward pass, in the order of their hidden states.
-#[derive(Clone, Debug, Default)]
+///
+/// The outcomes of a row are its entries, most probable first, and then the bucket.
+#[derive(Clone, Debug)]
 pub struct Rows {
+    pub(super) distillation: Distillation,
     pub(crate) targets: Vec<u32>,
-    pub(crate) weights: Vec<f32>,
-    pub(crate) offsets: Vec<usize>,
-    pub(crate) token_ids: Vec<u32>,
-    pub(crate) probabilities: Vec<f32>,
-    /// Probability outside the entries.
-    pub(crate) tails: Vec<f32>,
-    /// Σ p log p over entries and tail of each row: the part of the divergence that does not depend on the student.
-    pub(crate) negative_entropies: Vec<f64>,
+    pub(super) weights: Vec<f32>,
+    /// Where each row's entries begin, and at last their number.
+    offsets: Vec<usize>,
+    token_ids: Vec<u32>,
+    /// Outcomes at temperature 1 with a bucket: what is measured.
+    measured: Vec<Probability>,
+    /// Outcomes as the distillation has them; empty where those are the measured ones.
+    taught: Vec<Probability>,
+    drawn_offsets: Vec<usize>,
+    drawn_token_ids: Vec<u32>,
+    drawn_probabilities: Vec<f64>,
 }
 
 /// Weighted sums of losses over rows.
@@ -21,9 +30,11 @@ pub struct Rows {
 pub struct LossSums {
     /// −log q of the target.
     pub cross_entropy: f64,
-    /// KL(teacher ‖ student), 0 at the optimum.
+    /// D as the distillation has it, without τ².
+    pub distillation: f64,
+    /// KL(teacher ‖ student) at temperature 1 over entries and bucket, 0 at the optimum, whatever is learnt.
     pub forward_kl: f64,
-    /// The divergence plus the teacher's entropy: −Σ p log q.
+    /// That plus the teacher's entropy: −Σ p log q.
     pub soft_cross_entropy: f64,
     /// The rows' weights; divide by it for means.
     pub weight: f64,
@@ -34,6 +45,7 @@ pub struct LossSums {
 impl LossSums {
     pub(crate) fn add(&mut self, other: &Self) {
         self.cross_entropy += other.cross_entropy;
+        self.distillation += other.distillation;
         self.forward_kl += other.forward_kl;
         self.soft_cross_entropy += other.soft_cross_entropy;
         self.weight += other.weight;
@@ -42,45 +54,73 @@ impl LossSums {
 }
 
 impl Rows {
-    /// No rows.
-    pub fn new() -> Self {
+    /// No rows, for learning by `distillation`.
+    pub fn new(distillation: Distillation) -> Self {
         Self {
+            distillation,
+            targets: Vec::new(),
+            weights: Vec::new(),
             offsets: vec![0],
-            ..Self::default()
+            token_ids: Vec::new(),
+            measured: Vec::new(),
+            taught: Vec::new(),
+            drawn_offsets: vec![0],
+            drawn_token_ids: Vec::new(),
+            drawn_probabilities: Vec::new(),
         }
     }
 
-    /// Adds the positions of one sample, all with the same `weight`.
+    /// Adds the positions of one sample, all with the same `weight`, for a student with a head of `vocabulary` rows.
     ///
-    /// The entries are rescaled so that they and the tail sum to one exactly. Entries beyond `vocabulary`, the rows of
-    /// the student's head, move to the tail.
+    /// The entries are rescaled so that they and the tail sum to one exactly.
     ///
     /// # Panics
     ///
-    /// Where there are not as many targets as distributions.
+    /// Where there are not as many targets as distributions, or the distributions lack the temperature that the
+    /// distillation found declared.
     pub fn push_sample(&mut self, targets: &[u32], distributions: &Distributions, weight: f32, vocabulary: usize) {
         assert_eq!(targets.len(), distributions.len(), "one target for each position");
         for (&target, position) in targets.iter().zip(distributions.iter()) {
-            let tail = f64::from(position.tail_logprob).exp().min(1.0);
-            let stored: f64 = position.logprobs.iter().map(|&logprob| f64::from(logprob).exp()).sum();
-            let scale = if stored > 0.0 { (1.0 - tail) / stored } else { 0.0 };
-            let (mut moved, mut negative_entropy) = (0.0, 0.0);
-            for (&token, &logprob) in position.token_ids.iter().zip(position.logprobs) {
-                let probability = f64::from(logprob).exp() * scale;
-                if (token as usize) < vocabulary {
-                    self.token_ids.push(token);
-                    self.probabilities.push(probability as f32);
-                    negative_entropy += x_log_x(probability);
-                } else {
-                    moved += probability;
-                }
-            }
-            let tail = tail + moved;
+            let stored = Stored::new(position, vocabulary);
             self.targets.push(target);
             self.weights.push(weight);
+            self.token_ids.extend(stored.token_ids());
             self.offsets.push(self.token_ids.len());
-            self.tails.push(tail as f32);
-            self.negative_entropies.push(negative_entropy + x_log_x(tail));
+            stored.with_bucket(1.0, f64::from(position.tail_logprob), &mut self.measured);
+            let temperature = self.distillation.temperature();
+            match self.distillation.target() {
+                _ if self.distillation.is_measured() => {}
+                Target::Bucket { tail, .. } => {
+                    let tail = tail.of(&position);
+                    stored.with_bucket(temperature, tail, &mut self.taught);
+                }
+                Target::RenormalizeTeacher | Target::RenormalizeBoth { .. } => {
+                    stored.conditioned_on_entries(temperature, &mut self.taught);
+                }
+                Target::Sampled => stored.with_draws(
+                    &mut self.taught,
+                    &mut self.drawn_token_ids,
+                    &mut self.drawn_probabilities,
+                ),
+            }
+            self.drawn_offsets.push(self.drawn_token_ids.len());
+        }
+    }
+
+    /// The same rows with nothing known of the teacher.
+    pub(super) fn without_teacher(&self) -> Self {
+        let everything = Probability::of_log(0.0);
+        Self {
+            distillation: Distillation::default(),
+            targets: self.targets.clone(),
+            weights: self.weights.clone(),
+            offsets: vec![0; self.len() + 1],
+            token_ids: Vec::new(),
+            measured: vec![everything; self.len()],
+            taught: Vec::new(),
+            drawn_offsets: vec![0; self.len() + 1],
+            drawn_token_ids: Vec::new(),
+            drawn_probabilities: Vec::new(),
         }
     }
 
@@ -94,13 +134,33 @@ impl Rows {
         self.targets.is_empty()
     }
 
-    pub(crate) fn entries(&self, row: usize) -> (&[u32], &[f32]) {
-        let entries = self.offsets[row]..self.offsets[row + 1];
-        (&self.token_ids[entries.clone()], &self.probabilities[entries])
+    /// The tokens of a row's entries.
+    pub(super) fn token_ids(&self, row: usize) -> &[u32] {
+        &self.token_ids[self.offsets[row]..self.offsets[row + 1]]
     }
-}
 
-/// x log x, with 0 log 0 = 0.
-fn x_log_x(x: f64) -> f64 {
-    if x > 0.0 { x * x.ln() } else { 0.0 }
+    /// The teacher's probabilities of a row's outcomes at temperature 1 with a bucket.
+    pub(super) fn measured(&self, row: usize) -> &[Probability] {
+        &self.measured[self.outcomes(row)]
+    }
+
+    /// Those that are learnt.
+    pub(super) fn taught(&self, row: usize) -> &[Probability] {
+        if self.taught.is_empty() {
+            self.measured(row)
+        } else {
+            &self.taught[self.outcomes(row)]
+        }
+    }
+
+    /// Tokens inside a row's bucket that are learnt by themselves, and their probabilities.
+    pub(super) fn drawn(&self, row: usize) -> (&[u32], &[f64]) {
+        let drawn = self.drawn_offsets[row]..self.drawn_offsets[row + 1];
+        (&self.drawn_token_ids[drawn.clone()], &self.drawn_probabilities[drawn])
+    }
+
+    /// One outcome more than entries in each row.
+    fn outcomes(&self, row: usize) -> Range<usize> {
+        self.offsets[row] + row..self.offsets[row + 1] + row + 1
+    }
 }
