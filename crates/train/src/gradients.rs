@@ -34,7 +34,7 @@ pub(crate) fn accumulate(
 }
 
 /// Forgets all gradients. Their memory stays.
-pub(crate) fn clear(parameters: &Parameters) {
+pub fn clear(parameters: &Parameters) {
     for (_, gradient) in parameters.gradients() {
         gradient.clear();
     }
@@ -44,8 +44,8 @@ pub(crate) fn clear(parameters: &Parameters) {
 ///
 /// # Errors
 ///
-/// [`TrainError::NoGradient`] where one received none.
-pub(crate) fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, TrainError> {
+/// [`TrainError::NoGradient`] where one received none since they were last cleared.
+pub fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, TrainError> {
     parameters
         .gradients()
         .map(|(name, gradient)| match gradient.get() {
@@ -56,7 +56,11 @@ pub(crate) fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, Train
 }
 
 /// The global norm, added up in double precision in the order of the names.
-pub(crate) fn norm(gradients: &[(&str, &Tensor)]) -> Result<f64, TrainError> {
+///
+/// # Errors
+///
+/// Where the device fails.
+pub fn norm(gradients: &[(&str, &Tensor)]) -> Result<f64, TrainError> {
     let mut squares = 0.0;
     for (_, gradient) in gradients {
         squares += crate::optimizer::sum_of_squares(gradient)?;

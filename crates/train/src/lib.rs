@@ -11,7 +11,7 @@
 
 mod batches;
 mod error;
-mod gradients;
+pub mod gradients;
 mod held_out;
 mod metrics;
 pub mod objective;

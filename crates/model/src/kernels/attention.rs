@@ -533,7 +533,7 @@ fn scale(values: &mut [f32], by: f32) {
 
 /// `slopes` ← weights ∘ (slopes − `dot`).
 fn score_slopes(weights: &[f32], dot: f32, slopes: &mut [f32]) {
-    on_widest_vectors!(score_slopes_lanes(weights: &[f32], dot: f32, slopes: &mut [f32]) -> ())
+    on_widest_vectors!(score_slopes_lanes(weights: &[f32], dot: f32, slopes: &mut [f32]) -> ());
 }
 
 #[inline(always)]

@@ -94,7 +94,7 @@ impl CustomOp1 for Fused {
 }
 
 fn normalise(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    on_widest_vectors!(normalise_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) -> ())
+    on_widest_vectors!(normalise_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) -> ());
 }
 
 #[inline(always)]
@@ -117,7 +117,7 @@ fn propagate(
 ) {
     on_widest_vectors!(propagate_lanes(
         x: &[f32], weight: &[f32], eps: f32, gradient: &[f32], x_gradient: &mut [f32], weight_gradient: &mut [f32]
-    ) -> ())
+    ) -> ());
 }
 
 #[inline(always)]

@@ -108,7 +108,7 @@ impl CustomOp1 for Fused {
 }
 
 fn turn_halves(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
-    on_widest_vectors!(turn_halves_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) -> ())
+    on_widest_vectors!(turn_halves_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) -> ());
 }
 
 #[inline(always)]
@@ -126,7 +126,7 @@ fn turn_halves_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &m
 }
 
 fn turn_neighbours(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
-    on_widest_vectors!(turn_neighbours_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) -> ())
+    on_widest_vectors!(turn_neighbours_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) -> ());
 }
 
 #[inline(always)]

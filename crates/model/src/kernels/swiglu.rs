@@ -69,7 +69,7 @@ impl CustomOp2 for Fused {
 }
 
 fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    on_widest_vectors!(gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) -> ())
+    on_widest_vectors!(gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) -> ());
 }
 
 #[inline(always)]
@@ -82,7 +82,7 @@ fn gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) {
 fn propagate(gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]) {
     on_widest_vectors!(propagate_lanes(
         gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]
-    ) -> ())
+    ) -> ());
 }
 
 #[inline(always)]

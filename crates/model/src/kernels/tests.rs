@@ -13,6 +13,12 @@ use crate::{
     weight::{GradientSum, Weight},
 };
 
+/// From inputs and weights to an output.
+type Operation<'a> = dyn Fn(&[Tensor], &[Weight]) -> Result<Tensor> + 'a;
+
+/// The same, in the form that is asked for.
+type InBothForms<'a> = dyn Fn(&[Tensor], &[Weight], Kernels) -> Result<Tensor> + 'a;
+
 /// Numbers that look random, of about unit size.
 fn values(seed: u64, shape: &[usize]) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -33,11 +39,7 @@ fn learning(tensor: &Tensor) -> (Weight, Var) {
 }
 
 /// The output of an operation on `inputs` and `weights`, and the gradients of Σ output · g with respect to all of them.
-fn run(
-    inputs: &[Tensor],
-    weights: &[Tensor],
-    operation: &dyn Fn(&[Tensor], &[Weight]) -> Result<Tensor>,
-) -> (Tensor, Vec<Tensor>) {
+fn run(inputs: &[Tensor], weights: &[Tensor], operation: &Operation<'_>) -> (Tensor, Vec<Tensor>) {
     let inputs: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(input).unwrap()).collect();
     let (weights, variables): (Vec<Weight>, Vec<Var>) = weights.iter().map(learning).unzip();
     let tensors: Vec<Tensor> = inputs.iter().map(|input| input.as_tensor().clone()).collect();
@@ -71,11 +73,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
 
 /// Both forms agree to single precision's rounding of sums of a few hundred terms of unit size; and where nothing is
 /// tracked, the fused form gives the same bits.
-fn assert_forms_agree(
-    inputs: &[Tensor],
-    weights: &[Tensor],
-    operation: &dyn Fn(&[Tensor], &[Weight], Kernels) -> Result<Tensor>,
-) {
+fn assert_forms_agree(inputs: &[Tensor], weights: &[Tensor], operation: &InBothForms<'_>) {
     let (fused, fused_gradients) = run(inputs, weights, &|inputs, weights| {
         operation(inputs, weights, Kernels::Fused)
     });
@@ -98,11 +96,7 @@ fn assert_forms_agree(
 }
 
 /// The fused form's gradients are slopes, along a random direction of each input and weight.
-fn assert_gradients_are_slopes(
-    inputs: &[Tensor],
-    weights: &[Tensor],
-    operation: &dyn Fn(&[Tensor], &[Weight]) -> Result<Tensor>,
-) {
+fn assert_gradients_are_slopes(inputs: &[Tensor], weights: &[Tensor], operation: &Operation<'_>) {
     let (_, gradients) = run(inputs, weights, operation);
     let all: Vec<&Tensor> = inputs.iter().chain(weights).collect();
     for (index, gradient) in gradients.iter().enumerate() {

@@ -1,0 +1,290 @@
+//! Times the optimizer step on a cache's samples: the figures in this crate's documentation.
+//!
+//!     cargo run --release -p leadspan-train --example train_step -- CACHE [--shape smollm2-6 | qwen3-4] [--steps N]
+//!         [--warmup N] [--batch-samples N] [--proportion P] [--sections SECTION,…] [--checkpointing] [--json]
+//!
+//! The student has random weights of the given shape; training samples come in the order of the corpus. Printed are
+//! tokens a second, the process's peak memory, the share of each part of the step, and what the matrix products alone
+//! would take at the rate that this machine reaches on one of them. `tests/compare/train_step.py` is the same step in
+//! `PyTorch`.
+
+#![expect(clippy::print_stdout, reason = "an example that prints is a program")]
+
+use std::{error::Error, fs, path::Path, time::Instant};
+
+use candle_core::{Device, Tensor};
+use leadspan_cache::{Cache, Coverage, Missing, Reader};
+use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, StudentStart};
+use leadspan_sequence::{SectionSet, Split};
+use leadspan_train::{
+    AdamW, AdamWSettings, gradients,
+    objective::{self, Distillation, HeadPass, Rows},
+};
+use serde_json::json;
+
+const SMOLLM2_6: &str = r#"{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+    "num_hidden_layers": 6, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
+    "rope_theta": 100000.0, "max_position_embeddings": 8192, "tie_word_embeddings": true, "hidden_act": "silu"}"#;
+const QWEN3_4: &str = r#"{"model_type": "qwen3", "vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072,
+    "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0, "max_position_embeddings": 40960, "tie_word_embeddings": true, "hidden_act": "silu"}"#;
+
+const PASS: HeadPass = HeadPass {
+    distillation_weight: 0.5,
+    chunk_bytes: 128 << 20,
+    fused: true,
+};
+
+struct Arguments {
+    cache: String,
+    shape: String,
+    steps: usize,
+    warmup: usize,
+    batch_samples: usize,
+    proportion: String,
+    sections: SectionSet,
+    checkpointing: bool,
+    json: bool,
+}
+
+fn arguments() -> Result<Arguments, Box<dyn Error>> {
+    let mut given = std::env::args().skip(1);
+    let mut arguments = Arguments {
+        cache: given.next().ok_or("name a cache")?,
+        shape: "smollm2-6".to_owned(),
+        steps: 8,
+        warmup: 2,
+        batch_samples: 8,
+        proportion: "1.0".to_owned(),
+        sections: SectionSet::ALL,
+        checkpointing: false,
+        json: false,
+    };
+    while let Some(name) = given.next() {
+        let mut value = || given.next().ok_or_else(|| format!("`{name}` needs a value"));
+        match name.as_str() {
+            "--shape" => arguments.shape = value()?,
+            "--steps" => arguments.steps = value()?.parse()?,
+            "--warmup" => arguments.warmup = value()?.parse()?,
+            "--batch-samples" => arguments.batch_samples = value()?.parse()?,
+            "--proportion" => arguments.proportion = value()?,
+            "--sections" => {
+                let value = value()?;
+                if value != "all" {
+                    let names: Vec<&str> = value.split(',').collect();
+                    arguments.sections = serde_json::from_value(json!(names))?;
+                }
+            }
+            "--checkpointing" => arguments.checkpointing = true,
+            "--json" => arguments.json = true,
+            other => return Err(format!("unknown argument `{other}`").into()),
+        }
+    }
+    Ok(arguments)
+}
+
+/// One step's input.
+struct Batch {
+    packed: Packed,
+    places: Vec<u32>,
+    rows: Rows,
+}
+
+fn batch(reader: &Reader, samples: &[u32], vocabulary: usize) -> Result<Batch, Box<dyn Error>> {
+    let spans = samples
+        .iter()
+        .map(|&sample| reader.span(sample))
+        .collect::<Result<Vec<_>, _>>()?;
+    let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
+    let fed = |positions: &[u32]| positions.last().map_or(0, |&last| last as usize + 1);
+    let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed(&span.positions)]));
+    let (mut places, mut rows) = (Vec::new(), Rows::new(Distillation::default()));
+    for (span, &start) in spans.iter().zip(packed.edges()) {
+        places.extend(span.positions.iter().map(|&position| start as u32 + position));
+        let targets: Vec<u32> = span
+            .positions
+            .iter()
+            .map(|&position| span.tokens[position as usize + 1])
+            .collect();
+        rows.push_sample(&targets, &span.distributions, 1.0 / positions as f32, vocabulary);
+    }
+    Ok(Batch { packed, places, rows })
+}
+
+/// Seconds of the parts of a step.
+#[derive(Default)]
+struct Seconds {
+    forward: f64,
+    head_and_loss: f64,
+    backward: f64,
+    optimizer: f64,
+}
+
+fn step(
+    student: (&Decoder, &Parameters),
+    optimizer: &mut AdamW,
+    batch: &Batch,
+    checkpointing: bool,
+    seconds: &mut Seconds,
+) -> Result<f64, Box<dyn Error>> {
+    let (decoder, parameters) = student;
+    let mut began = Instant::now();
+    let mut lap = |part: &mut f64| {
+        *part += began.elapsed().as_secs_f64();
+        began = Instant::now();
+    };
+    gradients::clear(parameters);
+    let trace = decoder.trace(&batch.packed, &batch.places, checkpointing)?;
+    lap(&mut seconds.forward);
+    let weight = decoder.head_weight().ok_or("the head is dense")?;
+    let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
+    let head = objective::backward(PASS, &trace.rows(), &weight, &batch.rows, weight_gradient)?;
+    lap(&mut seconds.head_and_loss);
+    trace.backward(&head.hidden)?;
+    lap(&mut seconds.backward);
+    let gradients = gradients::all(parameters)?;
+    let scale = (1.0 / gradients::norm(&gradients)?).min(1.0);
+    optimizer.update(gradients.into_iter(), scale, 1e-4)?;
+    lap(&mut seconds.optimizer);
+    Ok(0.5 * head.sums.cross_entropy + 0.5 * head.sums.forward_kl)
+}
+
+/// Floating-point operations of the products of one step: two a weight and row forward, four backward; attention's scores
+/// and mixtures over the half of the square that is seen, two and four products of them.
+fn product_operations(config: &DecoderConfig, batch: &Batch) -> f64 {
+    let (queries, keys) = (
+        config.num_attention_heads * config.head_dim,
+        config.num_key_value_heads * config.head_dim,
+    );
+    let layer = config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size);
+    let rows = batch.packed.tokens().len() as f64;
+    let seen: f64 = batch
+        .packed
+        .edges()
+        .windows(2)
+        .map(|edges| ((edges[1] - edges[0]) as f64).powi(2) / 2.0)
+        .sum();
+    let attention = 2.0 * 2.0 * seen * queries as f64;
+    let layers = config.num_hidden_layers as f64 * (2.0 * rows * layer as f64 + attention);
+    let head = 2.0 * batch.places.len() as f64 * (config.hidden_size * config.vocab_size) as f64;
+    3.0 * (layers + head)
+}
+
+/// The rate of one product of the feed-forward block, in operations a second; the best of several.
+fn product_rate(config: &DecoderConfig, rows: usize) -> Result<f64, Box<dyn Error>> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let x = Tensor::randn(0f32, 1.0, (rows, hidden), &Device::Cpu)?;
+    let weight = Tensor::randn(0f32, 1.0, (inner, hidden), &Device::Cpu)?.t()?;
+    let mut fastest = f64::INFINITY;
+    for _ in 0..20 {
+        let began = Instant::now();
+        x.matmul(&weight)?;
+        fastest = fastest.min(began.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (rows * hidden * inner) as f64 / fastest)
+}
+
+fn peak_memory_bytes() -> Result<u64, Box<dyn Error>> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = arguments()?;
+    let text = match arguments.shape.as_str() {
+        "smollm2-6" => SMOLLM2_6,
+        "qwen3-4" => QWEN3_4,
+        other => return Err(format!("unknown shape `{other}`").into()),
+    };
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config.json");
+    fs::write(&path, text)?;
+    let config = DecoderConfig::from_json_file(&path)?;
+    let start = StudentStart::Config {
+        config: config.clone(),
+        seed: 0,
+    };
+    let (decoder, parameters) = Decoder::trainable(&start, &Device::Cpu)?;
+    let mut optimizer = AdamW::new(
+        parameters.iter(),
+        AdamWSettings {
+            weight_decay: 0.05,
+            ..AdamWSettings::default()
+        },
+    )?;
+
+    let cache = Cache::open(Path::new(&arguments.cache))?;
+    let asked = Coverage {
+        proportion: arguments.proportion.parse()?,
+        sections: arguments.sections,
+    };
+    let reader = Reader::open(&cache, asked, Missing::Allowed)?;
+    let mut samples = Vec::new();
+    for sample in reader.corpus().of_split(Split::Train) {
+        if reader.position_count(sample)? > 0 {
+            samples.push(sample);
+        }
+    }
+    let wanted = samples
+        .chunks_exact(arguments.batch_samples)
+        .take(arguments.warmup + arguments.steps);
+    let batches = wanted
+        .map(|samples| batch(&reader, samples, config.vocab_size))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut seconds, mut losses) = (Seconds::default(), Vec::new());
+    let (mut tokens, mut positions, mut operations) = (0, 0, 0.0);
+    let mut began = Instant::now();
+    for (index, batch) in batches.iter().enumerate() {
+        if index == arguments.warmup {
+            (seconds, began) = (Seconds::default(), Instant::now());
+        }
+        let student = (&decoder, &parameters);
+        losses.push(step(
+            student,
+            &mut optimizer,
+            batch,
+            arguments.checkpointing,
+            &mut seconds,
+        )?);
+        if index >= arguments.warmup {
+            tokens += batch.packed.tokens().len();
+            positions += batch.places.len();
+            operations += product_operations(&config, batch);
+        }
+    }
+    let elapsed = began.elapsed().as_secs_f64();
+    let peak = peak_memory_bytes()?;
+    let rate = product_rate(&config, tokens / arguments.steps.max(1))?;
+    let floor = operations / rate;
+    let share = |part: f64| (part / elapsed * 1000.0).round() / 1000.0;
+    let result = json!({
+        "shape": arguments.shape,
+        "steps": arguments.steps,
+        "tokens": tokens,
+        "positions": positions,
+        "seconds": elapsed,
+        "tokens_per_second": tokens as f64 / elapsed,
+        "peak_memory_bytes": peak,
+        "product_gflops_per_second": rate / 1e9,
+        "operations": operations,
+        "floor_seconds": floor,
+        "share_of_floor": floor / elapsed,
+        "shares": {
+            "forward": share(seconds.forward),
+            "head_and_loss": share(seconds.head_and_loss),
+            "backward": share(seconds.backward),
+            "optimizer": share(seconds.optimizer),
+        },
+        "losses": losses,
+    });
+    if arguments.json {
+        println!("{result}");
+    } else {
+        println!("{result:#}");
+    }
+    Ok(())
+}
