@@ -93,6 +93,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("train", "epochs", Is("2"), "passes over all samples"),
     key("train", "batch_samples", Is("8"), "samples of one optimizer step"),
     key("train", "micro_batch_tokens", Is("2048"), "tokens of one forward and backward pass"),
+    key("train", "activation_checkpointing", Is("false"), "compute layers again on the way back, to hold less"),
     key("train", "normalization", Is("\"token\""), "token | sequence: what the loss is a mean of"),
     key("train", "seed", Is("0"), "decides the order of the samples"),
     key("train", "device", Is("\"cpu\""), "cpu | cuda:N"),
