@@ -374,6 +374,27 @@ fn first_step(place: &Workplace, dir: &str, settings: &[&str]) -> Value {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit_of_a_run() {
+    let place = Workplace::with_rows(24, 60);
+    place.succeed(&PRECOMPUTE);
+    let weights = |threads: &str| {
+        let set = format!("train.dir=run-{threads}");
+        let mut command = place.command(&["train", "-c", "pipeline.toml", "--set", &set]);
+        assert!(
+            command
+                .env("RAYON_NUM_THREADS", threads)
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+        fs::read(place.path(&format!("run-{threads}/model/model.safetensors"))).unwrap()
+    };
+    let one = weights("1");
+    assert!(weights("2") == one && weights("3") == one);
+}
+
+#[test]
 fn accumulating_small_passes_equals_one_large_one() {
     let place = Workplace::with_rows(24, 60);
     place.succeed(&PRECOMPUTE);

@@ -1,11 +1,12 @@
 //! Times the optimizer step on a cache's samples: the figures in this crate's documentation.
 //!
 //!     cargo run --release -p leadspan-train --example train_step -- CACHE [--shape smollm2-6 | qwen3-4] [--steps N]
-//!         [--warmup N] [--batch-samples N] [--proportion P] [--sections SECTION,…] [--checkpointing] [--json]
+//!         [--warmup N] [--batch-samples N] [--proportion P] [--sections SECTION,…] [--checkpointing] [--online] [--json]
 //!
 //! The student has random weights of the given shape; training samples come in the order of the corpus. Printed are
 //! tokens a second, the process's peak memory, the share of each part of the step, and what the matrix products alone
-//! would take at the rate that this machine reaches on one of them. `tests/compare/train_step.py` is the same step in
+//! would take at the rate that this machine reaches on one of them. With `--online` a teacher of SmolLM2-135M's shape
+//! (random weights) runs in every step, and what it says is taken instead of what is stored. `tests/compare/train_step.py` is the same step in
 //! `PyTorch`.
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
@@ -14,6 +15,7 @@ use std::{error::Error, fs, path::Path, time::Instant};
 
 use candle_core::{Device, Tensor};
 use leadspan_cache::{Cache, Coverage, Missing, Reader};
+use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, StudentStart};
 use leadspan_sequence::{SectionSet, Split};
 use leadspan_train::{
@@ -44,6 +46,7 @@ struct Arguments {
     proportion: String,
     sections: SectionSet,
     checkpointing: bool,
+    online: bool,
     json: bool,
 }
 
@@ -58,6 +61,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
         proportion: "1.0".to_owned(),
         sections: SectionSet::ALL,
         checkpointing: false,
+        online: false,
         json: false,
     };
     while let Some(name) = given.next() {
@@ -76,6 +80,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
                 }
             }
             "--checkpointing" => arguments.checkpointing = true,
+            "--online" => arguments.online = true,
             "--json" => arguments.json = true,
             other => return Err(format!("unknown argument `{other}`").into()),
         }
@@ -87,6 +92,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
 struct Batch {
     packed: Packed,
     places: Vec<u32>,
+    targets: Vec<u32>,
     rows: Rows,
 }
 
@@ -98,7 +104,7 @@ fn batch(reader: &Reader, samples: &[u32], vocabulary: usize) -> Result<Batch, B
     let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
     let fed = |positions: &[u32]| positions.last().map_or(0, |&last| last as usize + 1);
     let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed(&span.positions)]));
-    let (mut places, mut rows) = (Vec::new(), Rows::new(Distillation::default()));
+    let (mut places, mut all_targets, mut rows) = (Vec::new(), Vec::new(), Rows::new(Distillation::default()));
     for (span, &start) in spans.iter().zip(packed.edges()) {
         places.extend(span.positions.iter().map(|&position| start as u32 + position));
         let targets: Vec<u32> = span
@@ -107,13 +113,40 @@ fn batch(reader: &Reader, samples: &[u32], vocabulary: usize) -> Result<Batch, B
             .map(|&position| span.tokens[position as usize + 1])
             .collect();
         rows.push_sample(&targets, &span.distributions, 1.0 / positions as f32, vocabulary);
+        all_targets.extend(targets);
     }
-    Ok(Batch { packed, places, rows })
+    Ok(Batch {
+        packed,
+        places,
+        targets: all_targets,
+        rows,
+    })
+}
+
+/// What the teacher says at the places of a batch, as stored entries are.
+fn ask(teacher: &Decoder, batch: &Batch, vocabulary: usize) -> Result<Rows, Box<dyn Error>> {
+    const CHUNK: usize = 256;
+    let hidden = teacher.hidden_states(&batch.packed)?;
+    let weight = 1.0 / batch.places.len() as f32;
+    let mut rows = Rows::new(Distillation::default());
+    for (places, targets) in batch.places.chunks(CHUNK).zip(batch.targets.chunks(CHUNK)) {
+        let indices = Tensor::from_slice(places, places.len(), &Device::Cpu)?;
+        let logits: Vec<f32> = teacher
+            .logits(&hidden.index_select(&indices, 0)?)?
+            .flatten_all()?
+            .to_vec1()?;
+        let wanted: Vec<Row> = targets.iter().map(|&target| Row { target, seed: 0 }).collect();
+        let entries = reduce(&logits, vocabulary, &wanted, &EntrySettings::top_k(64))
+            .map_err(|bad| format!("a logit of row {} is not finite", bad.row))?;
+        rows.push_sample(targets, &entries, weight, vocabulary);
+    }
+    Ok(rows)
 }
 
 /// Seconds of the parts of a step.
 #[derive(Default)]
 struct Seconds {
+    teacher: f64,
     forward: f64,
     head_and_loss: f64,
     backward: f64,
@@ -122,6 +155,7 @@ struct Seconds {
 
 fn step(
     student: (&Decoder, &Parameters),
+    teacher: Option<&Decoder>,
     optimizer: &mut AdamW,
     batch: &Batch,
     checkpointing: bool,
@@ -133,12 +167,22 @@ fn step(
         *part += began.elapsed().as_secs_f64();
         began = Instant::now();
     };
+    let asked = teacher
+        .map(|teacher| ask(teacher, batch, decoder.config().vocab_size))
+        .transpose()?;
+    lap(&mut seconds.teacher);
     gradients::clear(parameters);
     let trace = decoder.trace(&batch.packed, &batch.places, checkpointing)?;
     lap(&mut seconds.forward);
     let weight = decoder.head_weight().ok_or("the head is dense")?;
     let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
-    let head = objective::backward(PASS, &trace.rows(), &weight, &batch.rows, weight_gradient)?;
+    let head = objective::backward(
+        PASS,
+        &trace.rows(),
+        &weight,
+        asked.as_ref().unwrap_or(&batch.rows),
+        weight_gradient,
+    )?;
     lap(&mut seconds.head_and_loss);
     trace.backward(&head.hidden)?;
     lap(&mut seconds.backward);
@@ -193,6 +237,13 @@ fn peak_memory_bytes() -> Result<u64, Box<dyn Error>> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
+fn config_of(text: &str) -> Result<DecoderConfig, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config.json");
+    fs::write(&path, text)?;
+    Ok(DecoderConfig::from_json_file(&path)?)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
     let text = match arguments.shape.as_str() {
@@ -200,10 +251,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "qwen3-4" => QWEN3_4,
         other => return Err(format!("unknown shape `{other}`").into()),
     };
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("config.json");
-    fs::write(&path, text)?;
-    let config = DecoderConfig::from_json_file(&path)?;
+    let config = config_of(text)?;
     let start = StudentStart::Config {
         config: config.clone(),
         seed: 0,
@@ -217,6 +265,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     )?;
 
+    let teacher = if arguments.online {
+        let mut shape: DecoderConfig = config_of(SMOLLM2_6)?;
+        shape.num_hidden_layers = 30;
+        let start = StudentStart::Config { config: shape, seed: 1 };
+        let (decoder, parameters) = Decoder::trainable(&start, &Device::Cpu)?;
+        Some(Decoder::frozen(decoder.config(), &parameters, &Device::Cpu)?)
+    } else {
+        None
+    };
     let cache = Cache::open(Path::new(&arguments.cache))?;
     let asked = Coverage {
         proportion: arguments.proportion.parse()?,
@@ -245,6 +302,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let student = (&decoder, &parameters);
         losses.push(step(
             student,
+            teacher.as_ref(),
             &mut optimizer,
             batch,
             arguments.checkpointing,
@@ -274,6 +332,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "floor_seconds": floor,
         "share_of_floor": floor / elapsed,
         "shares": {
+            "teacher": share(seconds.teacher),
             "forward": share(seconds.forward),
             "head_and_loss": share(seconds.head_and_loss),
             "backward": share(seconds.backward),

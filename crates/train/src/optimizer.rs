@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, Var, bail};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// The constants of [`AdamW`].
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,51 @@ impl AdamW {
             step: 0,
             parameters,
         })
+    }
+
+    /// Updates made so far, and the moments by the names `NAME.first_moment` and `NAME.second_moment`: all that another
+    /// optimizer of the same parameters needs to go on from here.
+    pub fn state(&self) -> (u32, BTreeMap<String, Tensor>) {
+        let moments = self.parameters.iter().flat_map(|parameter| {
+            [
+                (
+                    format!("{}.first_moment", parameter.name),
+                    parameter.first_moment.clone(),
+                ),
+                (
+                    format!("{}.second_moment", parameter.name),
+                    parameter.second_moment.clone(),
+                ),
+            ]
+        });
+        (self.step as u32, moments.collect())
+    }
+
+    /// Goes on from what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    ///
+    /// Where a moment is missing or of another shape; the optimizer is then of no use.
+    pub fn restore(&mut self, step: u32, moments: &BTreeMap<String, Tensor>) -> Result<()> {
+        for parameter in &self.parameters {
+            for (into, kind) in [
+                (&parameter.first_moment, "first_moment"),
+                (&parameter.second_moment, "second_moment"),
+            ] {
+                let name = format!("{}.{kind}", parameter.name);
+                match moments.get(&name) {
+                    Some(moment) if moment.shape() == into.shape() && moment.dtype() == DType::F32 => {
+                        into.slice_set(&moment.to_device(into.device())?.contiguous()?, 0, 0)?;
+                    }
+                    _ => bail!(
+                        "the optimizer's state has no `{name}` of shape {:?} in f32",
+                        into.dims()
+                    ),
+                }
+            }
+        }
+        self.step = step as i32;
+        Ok(())
     }
 
     /// Updates every parameter: g ← scale · g; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
@@ -317,6 +363,45 @@ mod tests {
             .fold(0f32, f32::max);
         assert!(difference < 1e-5, "{difference}");
         assert_ne!(values(&fast), start);
+    }
+
+    #[test]
+    fn an_optimizer_that_goes_on_from_a_saved_state_ends_with_the_same_bits() {
+        let start: Vec<f32> = (0..200).map(|i| (i as f32 * 0.37).sin()).collect();
+        let (whole, first) = (variable(&start), variable(&start));
+        let new = |variable: &Var| AdamW::new([("w.weight", variable)].into_iter(), AdamWSettings::default()).unwrap();
+        let step = |optimizer: &mut AdamW, number: u32| {
+            let gradient: Vec<f32> = (0..200).map(|i| (i as f32 * 0.11 * number as f32).cos()).collect();
+            let gradient = Tensor::new(gradient, &Device::Cpu).unwrap();
+            optimizer
+                .update([("w.weight", &gradient)].into_iter(), 0.7, 1e-2)
+                .unwrap();
+        };
+        let (mut uninterrupted, mut interrupted) = (new(&whole), new(&first));
+        (1..=6).for_each(|number| step(&mut uninterrupted, number));
+        (1..=3).for_each(|number| step(&mut interrupted, number));
+        // Through a file, as a checkpoint goes.
+        let (steps, moments) = interrupted.state();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("optimizer.safetensors");
+        candle_core::safetensors::save(&moments.into_iter().collect(), &path).unwrap();
+        let moments: BTreeMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)
+            .unwrap()
+            .into_iter()
+            .collect();
+        let second = variable(&values(&first));
+        let mut resumed = new(&second);
+        resumed.restore(steps, &moments).unwrap();
+        (4..=6).for_each(|number| step(&mut resumed, number));
+        assert_eq!(values(&second), values(&whole));
+        let nothing = BTreeMap::new();
+        assert!(
+            resumed
+                .restore(steps, &nothing)
+                .unwrap_err()
+                .to_string()
+                .contains("w.weight.first_moment")
+        );
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! What a training step holds at its peak: linear in the tokens with the slope that the crate's documentation states, and of
+//! the vocabulary no more than one chunk of logits.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use candle_core::Device;
+use leadspan_distribution::{Distributions, Position};
+use leadspan_model::{Decoder, DecoderConfig, Packed, StudentStart};
+use leadspan_train::{
+    gradients,
+    objective::{Distillation, HeadPass, Rows, backward},
+};
+
+/// Counts what is allocated, and the most that ever was.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it came; counting beside it has no effect on memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: the caller's promise about the layout is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise that this was allocated here with this layout is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const HIDDEN: usize = 64;
+const INNER: usize = 176;
+const LAYERS: usize = 6;
+const KEYS: usize = 32;
+/// Bytes of one chunk of logits.
+const CHUNK: usize = 1 << 20;
+
+fn student(vocabulary: usize) -> (Decoder, leadspan_model::Parameters) {
+    let text = format!(
+        r#"{{"model_type": "llama", "vocab_size": {vocabulary}, "hidden_size": {HIDDEN}, "intermediate_size": {INNER},
+            "num_hidden_layers": {LAYERS}, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0, "max_position_embeddings": 4096, "tie_word_embeddings": true, "hidden_act": "silu"}}"#
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, text).unwrap();
+    let config = DecoderConfig::from_json_file(&path).unwrap();
+    Decoder::trainable(&StudentStart::Config { config, seed: 1 }, &Device::Cpu).unwrap()
+}
+
+/// The most that one forward and backward pass over sequences of 256 tokens holds beside parameters and gradients.
+fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> usize {
+    let (decoder, parameters) = student(vocabulary);
+    let tokens: Vec<Vec<u32>> = (0..sequences)
+        .map(|sequence| {
+            (0..256)
+                .map(|token| ((sequence * 31 + token * 7) % 500) as u32)
+                .collect()
+        })
+        .collect();
+    let packed = Packed::new(tokens.iter().map(Vec::as_slice));
+    let places: Vec<u32> = (0..packed.tokens().len() as u32).collect();
+    let mut distributions = Distributions::new();
+    for &token in packed.tokens() {
+        distributions.push(Position {
+            token_ids: &[token],
+            logprobs: &[-0.5],
+            tail_logprob: (1.0 - (-0.5f32).exp()).ln(),
+            ..Position::default()
+        });
+    }
+    let mut rows = Rows::new(Distillation::default());
+    rows.push_sample(packed.tokens(), &distributions, 1.0, vocabulary);
+    let pass = HeadPass {
+        distillation_weight: 0.5,
+        chunk_bytes: CHUNK,
+        fused: true,
+    };
+    let step = || {
+        gradients::clear(&parameters);
+        let trace = decoder.trace(&packed, &places, activation_checkpointing).unwrap();
+        let (weight, sum) = (decoder.head_weight().unwrap(), decoder.head_gradient().unwrap());
+        let head = backward(pass, &trace.rows(), &weight, &rows, sum).unwrap();
+        trace.backward(&head.hidden).unwrap();
+    };
+    // Threads and their scratch memory are there after the first.
+    step();
+    let before = HELD.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    step();
+    PEAK.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn peak_memory_is_linear_in_tokens_and_has_one_chunk_of_the_vocabulary() {
+    // What a layer leaves for its way back, in numbers a token: its input, both normalised inputs, the sum in its middle, its
+    // output; queries, rotated queries, attended values; keys, rotated keys, values; gate, up, and their product.
+    let layer = 5 * HIDDEN + 3 * HIDDEN + 3 * KEYS + 3 * INNER;
+    // Beside that, gradients of the layer at hand: half as much again.
+    for (activation_checkpointing, bytes) in [
+        (false, 4 * (LAYERS * layer + 3 * layer / 2)),
+        (true, 4 * (LAYERS * HIDDEN + 5 * layer / 2)),
+    ] {
+        let [one, two, four] = [8, 16, 32].map(|sequences| peak(1000, sequences, activation_checkpointing));
+        let slope = |more: usize, less: usize, sequences: usize| (more - less) as f64 / (256 * sequences) as f64;
+        let (first, second) = (slope(two, one, 8), slope(four, two, 16));
+        println!(
+            "checkpointing {activation_checkpointing}: {first:.0}, {second:.0} bytes a token, stated {bytes}; peak {four}"
+        );
+        assert!((first / second - 1.0).abs() < 0.1, "{first} and {second} bytes a token");
+        assert!(second <= bytes as f64, "{second} bytes a token, {bytes} are stated");
+    }
+    let (small, large) = (peak(1000, 8, false), peak(20_000, 8, false));
+    // Logits of a chunk and the gradient's product with them; the chunk's bytes do not depend on the vocabulary.
+    assert!(large <= small + CHUNK, "{small} grew to {large}");
+}
