@@ -115,8 +115,7 @@ const HEAD_CHUNK_BYTES: usize = 128 << 20;
 
 /// Trains the student that the settings describe on what the cache holds, and writes it to `settings.dir`/model.
 ///
-/// Runs on the calling thread, which needs a large stack: the tensor library's backward pass recurses. The same inputs,
-/// settings and number of threads give the same weights.
+/// The same inputs, settings, build and kind of processor give the same weights, whatever the number of threads.
 ///
 /// # Errors
 ///
