@@ -117,9 +117,6 @@ fn peak_memory_is_linear_in_tokens_and_has_one_chunk_of_the_vocabulary() {
         let [one, two, four] = [8, 16, 32].map(|sequences| peak(1000, sequences, activation_checkpointing));
         let slope = |more: usize, less: usize, sequences: usize| (more - less) as f64 / (256 * sequences) as f64;
         let (first, second) = (slope(two, one, 8), slope(four, two, 16));
-        println!(
-            "checkpointing {activation_checkpointing}: {first:.0}, {second:.0} bytes a token, stated {bytes}; peak {four}"
-        );
         assert!((first / second - 1.0).abs() < 0.1, "{first} and {second} bytes a token");
         assert!(second <= bytes as f64, "{second} bytes a token, {bytes} are stated");
     }
