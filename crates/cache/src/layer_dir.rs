@@ -218,8 +218,10 @@ mod tests {
         fs::write(&missing, b"PAR1").unwrap();
         let living = crate::ShardWriter::create(&layer, &units[2]).unwrap();
         synthetic::write_shard(&layer, &units[2]);
+        let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
+        fs::write(&beside, b"{").unwrap();
         prepared.cache.remove_leftovers().unwrap();
-        assert!(!committed.exists() && missing.exists());
+        assert!(!committed.exists() && missing.exists() && !beside.exists());
         let temporaries = || {
             layer
                 .names()
