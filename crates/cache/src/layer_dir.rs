@@ -158,7 +158,7 @@ impl LayerDir {
         for name in &names {
             // Only of committed units: where locks do not reach other machines, a living writer's would look dead.
             let is_committed = temporary_of(name)
-                .and_then(|target| target.strip_suffix(".parquet"))
+                .and_then(|target| target.strip_suffix(".parquet").or_else(|| target.strip_suffix(".json")))
                 .is_some_and(|unit| {
                     ["parquet", "json"]
                         .iter()
@@ -214,14 +214,16 @@ mod tests {
         synthetic::write_shard(&layer, &units[0]);
         let committed = layer.path().join(".train-000000.parquet.kill00.tmp");
         let missing = layer.path().join(".train-000001.parquet.kill00.tmp");
+        let receipt = layer.path().join(".train-000000.json.kill00.tmp");
         fs::write(&committed, b"PAR1").unwrap();
+        fs::write(&receipt, b"{").unwrap();
         fs::write(&missing, b"PAR1").unwrap();
         let living = crate::ShardWriter::create(&layer, &units[2]).unwrap();
         synthetic::write_shard(&layer, &units[2]);
         let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
         fs::write(&beside, b"{").unwrap();
         prepared.cache.remove_leftovers().unwrap();
-        assert!(!committed.exists() && missing.exists() && !beside.exists());
+        assert!(!committed.exists() && !receipt.exists() && missing.exists() && !beside.exists());
         let temporaries = || {
             layer
                 .names()
