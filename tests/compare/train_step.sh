@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' "tests/compare/train_step.sh"; }
 [[ $# -ge 2 ]] || { usage >&2; exit 1; }
-cache="$1" export="$2" rounds=2 steps=5
+cache="$1" export="$2" rounds=3 steps=5
 shift 2
 while [[ $# -gt 0 ]]; do
     case "$1" in
@@ -30,9 +30,10 @@ results="$(mktemp)"
 trap 'rm -f "$results"' EXIT
 
 run() { # name, command…
-    local name="$1"
+    local name="$1" result
     shift
-    printf '%s\t%s\n' "$name" "$("$@" 2>/dev/null)" >>"$results"
+    result="$("$@")"
+    printf '%s\t%s\n' "$name" "$result" >>"$results"
     echo "ran $name" >&2
 }
 for ((round = 0; round < rounds; round++)); do
@@ -60,10 +61,15 @@ for name, of in middle.items():
     print(f"{name:<26}{of('tokens_per_second'):>10.0f}{of('peak_memory_bytes') / 1e6:>10.0f}{step:>10.2f}{floor:>14}")
 print()
 for shape in ["SmolLM2-6", "Qwen3-4"]:
-    ours, theirs = middle[f"step, {shape}"], middle[f"step, {shape}, PyTorch"]
-    speed = ours("tokens_per_second") / theirs("tokens_per_second")
-    memory = ours("peak_memory_bytes") / theirs("peak_memory_bytes")
-    print(f"{shape}: {speed:.2f} times PyTorch's tokens/s, {memory:.2f} times its peak memory")
+    pairs = list(zip(runs[f"step, {shape}"], runs[f"step, {shape}, PyTorch"], strict=True))
+    for ours, theirs in pairs:
+        for count in ["tokens", "positions"]:
+            if ours[count] != theirs[count]:
+                sys.exit(f"error: {shape}: {ours[count]} {count} here and {theirs[count]} in PyTorch: not the same samples")
+    # Within a round, since the machine drifts between rounds too.
+    ratio = lambda key: statistics.median(ours[key] / theirs[key] for ours, theirs in pairs)
+    print(f"{shape}: {ratio('tokens_per_second'):.2f} times PyTorch's tokens/s, "
+          f"{ratio('peak_memory_bytes'):.2f} times its peak memory (medians of {len(pairs)} rounds)")
 whole, half, thought = middle["step, SmolLM2-6"], middle["half of every sample"], middle["chain of thought only"]
 shares = {name: runs[name][0]["shares"] for name in runs}
 passes = lambda of, name: of("seconds") * (1 - shares[name]["optimizer"])

@@ -10,14 +10,14 @@
 //! # Speed and memory
 //!
 //! One step of 8 samples of smollm2-gsm (some 1,650 tokens) on a virtual machine with 2 cores (AMD EPYC, AVX-512), ours and
-//! `PyTorch` 2.11's in turn (`--example train_step` and `tests/compare/train_step.py`; two rounds for the first shape, one
-//! for the second). The floor is what the step's matrix products would take at the rate of one large product, 200 to 212
-//! GFLOP/s on that day:
+//! `PyTorch` 2.11's in turn (`--example train_step` and `tests/compare/train_step.py`, sdpa attention; two rounds of 4 steps
+//! for the first shape, one of 2 for the second). The floor is what the step's matrix products would take at the rate of one
+//! large product, 200 to 212 GFLOP/s on that day:
 //!
-//! | | tokens/s | `PyTorch` | peak memory | `PyTorch` | of the floor's rate |
-//! |---|---|---|---|---|---|
-//! | six layers of SmolLM2-135M | 539, 521 | 249, 261 | 1.47 GB | 4.97 GB | 77 % |
-//! | four layers of Qwen3-0.6B, vocabulary 151,936 | 110 | 47 | 4.56 GB | 12.9 GB | 74 % |
+//! | | tokens/s | `PyTorch` | ratio | peak memory | `PyTorch` | of the floor's rate |
+//! |---|---|---|---|---|---|---|
+//! | six layers of SmolLM2-135M | 530, 516 | 333, 323 | 1.6 | 1.48, 1.44 GB | 4.41, 4.60 GB | 77 % |
+//! | four layers of Qwen3-0.6B, vocabulary 151,936 | 116 | 63 | 1.8 | 4.57 GB | 11.6 GB | 74 % |
 //!
 //! Of the first step 51 % is head and loss, 33 % the way back through the layers, 14 % the way forward, 2 % the optimizer.
 //! With half of every sample the step takes 0.52 of its time, at 0.49 of the operations; with the chain of thought alone, 45 %
