@@ -14,10 +14,10 @@ use std::num::NonZeroU32;
 
 use crate::{
     Band, CacheError, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus, WorkUnit,
-    commit::{commit_bytes, create_folder, remove_if_dead, temporary_of},
+    choice::incomplete,
+    commit::{commit_bytes, create_folder},
     corpus_table, json,
     layer::{division, remainder},
-    reader::incomplete,
 };
 
 const IDENTITY: &str = "identity.json";
@@ -313,30 +313,6 @@ impl Cache {
         }
         let complete: Vec<&Layer> = complete.iter().map(LayerDir::layer).collect();
         Ok(division(asked, &complete).is_some())
-    }
-
-    /// Removes what killed writers left of files that others have committed since, and nothing that is of any use.
-    ///
-    /// A shard that is still missing is cleared up by its next writer. What cannot be removed is harmless and stays.
-    ///
-    /// # Errors
-    ///
-    /// Where the folders cannot be listed.
-    pub fn remove_leftovers(&self) -> Result<(), CacheError> {
-        self.layers()?.iter().try_for_each(LayerDir::remove_leftovers)?;
-        // And of what stands beside the layers, such as the memory of the teacher's hash.
-        for entry in fs::read_dir(&self.dir)
-            .map_err(CacheError::io("list", &self.dir))?
-            .flatten()
-        {
-            let name = entry.file_name();
-            if let Some(target) = name.to_str().and_then(temporary_of)
-                && self.dir.join(target).is_file()
-            {
-                remove_if_dead(&entry.path());
-            }
-        }
-        Ok(())
     }
 
     /// The layers with missing units that have to be captured for the cache to hold `asked`; none where it does already.

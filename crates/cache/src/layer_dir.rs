@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit,
-    commit::{commit_bytes, create_folder, remove_if_dead, temporary_of},
+    commit::{commit_bytes, create_folder},
     json,
 };
 
@@ -152,25 +152,6 @@ impl LayerDir {
         Ok(units.filter(|unit| !there(unit)).cloned().collect())
     }
 
-    /// See [`Cache::remove_leftovers`](crate::Cache::remove_leftovers).
-    pub(crate) fn remove_leftovers(&self) -> Result<(), CacheError> {
-        let names = self.names()?;
-        for name in &names {
-            // Only of committed units: where locks do not reach other machines, a living writer's would look dead.
-            let is_committed = temporary_of(name)
-                .and_then(|target| target.strip_suffix(".parquet").or_else(|| target.strip_suffix(".json")))
-                .is_some_and(|unit| {
-                    ["parquet", "json"]
-                        .iter()
-                        .all(|end| names.contains(&format!("{unit}.{end}")))
-                });
-            if is_committed {
-                remove_if_dead(&self.folder.join(name));
-            }
-        }
-        Ok(())
-    }
-
     /// The names of the files in its folder.
     pub(crate) fn names(&self) -> Result<HashSet<String>, CacheError> {
         let failed = || CacheError::io("list", &self.folder);
@@ -203,39 +184,5 @@ mod tests {
         assert!(matches!(open(&moved), Err(CacheError::Inconsistent { .. })));
         fs::remove_file(moved.join(DESCRIPTION)).unwrap();
         assert!(open(&moved).unwrap().is_none());
-    }
-
-    #[test]
-    fn leftovers_of_committed_units_go_and_those_of_missing_ones_or_living_writers_stay() {
-        let prepared = synthetic::prepared(11, 3, 4);
-        let asked = synthetic::coverage("1", SectionSet::ALL);
-        let layer = prepared.cache.layer(&asked.into()).unwrap();
-        let units = layer.corpus().units();
-        synthetic::write_shard(&layer, &units[0]);
-        let committed = layer.path().join(".train-000000.parquet.kill00.tmp");
-        let missing = layer.path().join(".train-000001.parquet.kill00.tmp");
-        let receipt = layer.path().join(".train-000000.json.kill00.tmp");
-        fs::write(&committed, b"PAR1").unwrap();
-        fs::write(&receipt, b"{").unwrap();
-        fs::write(&missing, b"PAR1").unwrap();
-        let living = crate::ShardWriter::create(&layer, &units[2]).unwrap();
-        synthetic::write_shard(&layer, &units[2]);
-        let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
-        fs::write(&beside, b"{").unwrap();
-        prepared.cache.remove_leftovers().unwrap();
-        assert!(!committed.exists() && !receipt.exists() && missing.exists() && !beside.exists());
-        let temporaries = || {
-            layer
-                .names()
-                .unwrap()
-                .iter()
-                .filter(|name| name.ends_with(".tmp"))
-                .count()
-        };
-        assert_eq!(temporaries(), 2, "the missing unit's and the living writer's");
-        drop(living);
-        assert_eq!(temporaries(), 1);
-        prepared.cache.remove_leftovers().unwrap();
-        assert!(missing.exists());
     }
 }

@@ -127,11 +127,8 @@
 //! What decided: p^¼ costs 6 bytes more than √p and errs four times less on rare entries, for losses and temperatures that
 //! feel them, at half the divergence. Compressing pages makes prefixes and bytes enemies: a page must hold a thousand
 //! positions to be small, and a dozen to be read alone. A coder whose frequencies are fitted to the row group has no such
-//! quarrel: blocks of a dozen positions are as small as pages of a thousand. Eight contexts for levels (by rank) and
-//! sixteen for ids (by the length of the run) are what is left of forty that were tried: contexts by the level before, or
-//! by the last two differences, save 0.4 bytes of 13. Not done, for a reader's sake: frequencies that depend on the token
-//! before, which would save up to 18 of the 79 bytes that ids take here, but only after much text, and would make a
-//! position unreadable without the corpus.
+//! quarrel: blocks of a dozen positions are as small as pages of a thousand. Not done, for a reader's sake: frequencies that
+//! depend on the token before, which would make a position unreadable without the corpus.
 //!
 //! # What reading touches
 //!
@@ -186,6 +183,7 @@
 
 mod blocks;
 mod cache;
+mod choice;
 mod commit;
 mod corpus;
 mod corpus_table;
@@ -199,6 +197,7 @@ mod inspect;
 mod json;
 mod layer;
 mod layer_dir;
+mod leftovers;
 mod mapping;
 mod parquet_files;
 mod reader;
