@@ -7,70 +7,73 @@ const LANES: usize = 16;
 /// Terms summed in single precision in one lane before they are added up in double precision.
 const BLOCK: usize = 64 * LANES;
 
-/// Runs a function compiled for the widest vectors this processor has, as found when it is called.
+/// Defines a function whose body is compiled for the widest vectors that the processor has, as found when it is called.
 ///
-/// `on_widest_vectors!(body(a: A, b: B) -> R)` stands alone in a function with the parameters `a` and `b` that returns `R`;
-/// `body` must be `#[inline(always)]`. Every version does the same arithmetic: nothing is fused.
+/// Every version does the same arithmetic: nothing is fused.
 #[macro_export]
 macro_rules! on_widest_vectors {
-    ($body:ident($($argument:ident: $kind:ty),*) -> $result:ty) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx512f")]
-            fn avx512($($argument: $kind),*) -> $result {
-                $body($($argument),*)
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $kind),*) $(-> $result)? {
+            #[inline(always)]
+            fn body($($argument: $kind),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                fn avx512($($argument: $kind),*) $(-> $result)? {
+                    body($($argument),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $kind),*) $(-> $result)? {
+                    body($($argument),*)
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has AVX-512F, as just detected; the function has no other requirement.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has AVX2, as just detected; the function has no other requirement.
+                    return unsafe { avx2($($argument),*) };
+                }
             }
-            #[target_feature(enable = "avx2")]
-            fn avx2($($argument: $kind),*) -> $result {
-                $body($($argument),*)
-            }
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the processor has AVX-512F, as just detected; the function has no other requirement.
-                return unsafe { avx512($($argument),*) };
-            }
-            if is_x86_feature_detected!("avx2") {
-                // SAFETY: the processor has AVX2, as just detected; the function has no other requirement.
-                return unsafe { avx2($($argument),*) };
-            }
+            body($($argument),*)
         }
-        $body($($argument),*)
-    }};
+    };
 }
 
-/// Σ exp(z − `max`) over the logits z of `row` below `threshold`, and how many equal `threshold`.
-///
-/// `max` is the largest logit of the row, so every term is at most 1. Pass +∞ as `threshold` to sum the whole row.
-/// The relative error is below 1e-6.
-pub fn exp_sum_below(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
-    on_widest_vectors!(exp_sum_below_lanes(row: &[f32], max: f32, threshold: f32) -> (f64, usize))
-}
-
-/// Replaces every logit z of `row` by exp(z − `max`), and returns their sum.
-///
-/// `max` is at least the largest logit. The relative error is below 1e-6; −∞ becomes about 1e-38, not zero.
-pub fn exponentiate(row: &mut [f32], max: f32) -> f64 {
-    on_widest_vectors!(exponentiate_lanes(row: &mut [f32], max: f32) -> f64)
-}
-
-#[inline(always)]
-fn exponentiate_lanes(row: &mut [f32], max: f32) -> f64 {
-    let mut sum = 0f64;
-    for block in row.chunks_mut(BLOCK) {
-        let mut sums = [0f32; LANES];
-        let (lanes, rest) = block.as_chunks_mut::<LANES>();
-        for logits in lanes {
-            for lane in 0..LANES {
-                logits[lane] = exp_of_non_positive((logits[lane] - max).min(0.0));
-                sums[lane] += logits[lane];
-            }
-        }
-        for (logit, sum) in rest.iter_mut().zip(&mut sums) {
-            *logit = exp_of_non_positive((*logit - max).min(0.0));
-            *sum += *logit;
-        }
-        sum += sums.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+on_widest_vectors! {
+    /// Σ exp(z − `max`) over the logits z of `row` below `threshold`, and how many equal `threshold`.
+    ///
+    /// `max` is the largest logit of the row, so every term is at most 1. Pass +∞ as `threshold` to sum the whole row.
+    /// The relative error is below 1e-6.
+    pub fn exp_sum_below(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
+        exp_sum_below_lanes(row, max, threshold)
     }
-    sum
+}
+
+on_widest_vectors! {
+    /// Replaces every logit z of `row` by exp(z − `max`), and returns their sum.
+    ///
+    /// `max` is at least the largest logit. The relative error is below 1e-6; −∞ becomes about 1e-38, not zero.
+    pub fn exponentiate(row: &mut [f32], max: f32) -> f64 {
+        let mut sum = 0f64;
+        for block in row.chunks_mut(BLOCK) {
+            let mut sums = [0f32; LANES];
+            let (lanes, rest) = block.as_chunks_mut::<LANES>();
+            for logits in lanes {
+                for lane in 0..LANES {
+                    logits[lane] = exp_of_non_positive((logits[lane] - max).min(0.0));
+                    sums[lane] += logits[lane];
+                }
+            }
+            for (logit, sum) in rest.iter_mut().zip(&mut sums) {
+                *logit = exp_of_non_positive((*logit - max).min(0.0));
+                *sum += *logit;
+            }
+            sum += sums.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        }
+        sum
+    }
 }
 
 #[inline(always)]

@@ -531,14 +531,11 @@ fn scale(values: &mut [f32], by: f32) {
     }
 }
 
-/// `slopes` ← weights ∘ (slopes − `dot`).
-fn score_slopes(weights: &[f32], dot: f32, slopes: &mut [f32]) {
-    on_widest_vectors!(score_slopes_lanes(weights: &[f32], dot: f32, slopes: &mut [f32]) -> ());
-}
-
-#[inline(always)]
-fn score_slopes_lanes(weights: &[f32], dot: f32, slopes: &mut [f32]) {
-    for (slope, &weight) in slopes.iter_mut().zip(weights) {
-        *slope = weight * (*slope - dot);
+on_widest_vectors! {
+    /// `slopes` ← weights ∘ (slopes − `dot`).
+    fn score_slopes(weights: &[f32], dot: f32, slopes: &mut [f32]) {
+        for (slope, &weight) in slopes.iter_mut().zip(weights) {
+            *slope = weight * (*slope - dot);
+        }
     }
 }

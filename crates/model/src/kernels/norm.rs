@@ -93,54 +93,39 @@ impl CustomOp1 for Fused {
     }
 }
 
-fn normalise(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    on_widest_vectors!(normalise_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) -> ());
-}
-
-#[inline(always)]
-fn normalise_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
-        let scale = inverse_root(x, eps);
-        for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
-            *y = x * scale * weight;
+on_widest_vectors! {
+    fn normalise(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+        for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
+            let scale = inverse_root(x, eps);
+            for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * scale * weight;
+            }
         }
     }
 }
 
-fn propagate(
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    gradient: &[f32],
-    x_gradient: &mut [f32],
-    weight_gradient: &mut [f32],
-) {
-    on_widest_vectors!(propagate_lanes(
-        x: &[f32], weight: &[f32], eps: f32, gradient: &[f32], x_gradient: &mut [f32], weight_gradient: &mut [f32]
-    ) -> ());
-}
-
-#[inline(always)]
-fn propagate_lanes(
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    gradient: &[f32],
-    x_gradient: &mut [f32],
-    weight_gradient: &mut [f32],
-) {
-    let width = weight.len();
-    let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-    for ((x, gradient), x_gradient) in rows.zip(x_gradient.chunks_exact_mut(width)) {
-        let scale = inverse_root(x, eps);
-        for index in 0..width {
-            let weighted = gradient[index] * weight[index];
-            x_gradient[index] = weighted;
-            weight_gradient[index] += gradient[index] * x[index] * scale;
-        }
-        let pull = sum_of_products(x, x_gradient) * scale * scale * scale / width as f32;
-        for (x_gradient, &x) in x_gradient.iter_mut().zip(x) {
-            *x_gradient = *x_gradient * scale - x * pull;
+on_widest_vectors! {
+    fn propagate(
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        gradient: &[f32],
+        x_gradient: &mut [f32],
+        weight_gradient: &mut [f32],
+    ) {
+        let width = weight.len();
+        let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+        for ((x, gradient), x_gradient) in rows.zip(x_gradient.chunks_exact_mut(width)) {
+            let scale = inverse_root(x, eps);
+            for index in 0..width {
+                let weighted = gradient[index] * weight[index];
+                x_gradient[index] = weighted;
+                weight_gradient[index] += gradient[index] * x[index] * scale;
+            }
+            let pull = sum_of_products(x, x_gradient) * scale * scale * scale / width as f32;
+            for (x_gradient, &x) in x_gradient.iter_mut().zip(x) {
+                *x_gradient = *x_gradient * scale - x * pull;
+            }
         }
     }
 }

@@ -107,36 +107,30 @@ impl CustomOp1 for Fused {
     }
 }
 
-fn turn_halves(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
-    on_widest_vectors!(turn_halves_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) -> ());
-}
-
-#[inline(always)]
-fn turn_halves_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
-    let half = cosines.len();
-    for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
-        let (x_first, x_second) = x.split_at(half);
-        let (y_first, y_second) = y.split_at_mut(half);
-        for index in 0..half {
-            let (cosine, sine) = (cosines[index], sign * sines[index]);
-            y_first[index] = x_first[index] * cosine - x_second[index] * sine;
-            y_second[index] = x_second[index] * cosine + x_first[index] * sine;
+on_widest_vectors! {
+    fn turn_halves(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
+        let half = cosines.len();
+        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+            let (x_first, x_second) = x.split_at(half);
+            let (y_first, y_second) = y.split_at_mut(half);
+            for index in 0..half {
+                let (cosine, sine) = (cosines[index], sign * sines[index]);
+                y_first[index] = x_first[index] * cosine - x_second[index] * sine;
+                y_second[index] = x_second[index] * cosine + x_first[index] * sine;
+            }
         }
     }
 }
 
-fn turn_neighbours(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
-    on_widest_vectors!(turn_neighbours_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) -> ());
-}
-
-#[inline(always)]
-fn turn_neighbours_lanes(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
-    let half = cosines.len();
-    for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
-        let pairs = x.as_chunks::<2>().0.iter().zip(y.as_chunks_mut::<2>().0);
-        for ((x, y), (&cosine, &sine)) in pairs.zip(cosines.iter().zip(sines)) {
-            let sine = sign * sine;
-            *y = [x[0] * cosine - x[1] * sine, x[1] * cosine + x[0] * sine];
+on_widest_vectors! {
+    fn turn_neighbours(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
+        let half = cosines.len();
+        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+            let pairs = x.as_chunks::<2>().0.iter().zip(y.as_chunks_mut::<2>().0);
+            for ((x, y), (&cosine, &sine)) in pairs.zip(cosines.iter().zip(sines)) {
+                let sine = sign * sine;
+                *y = [x[0] * cosine - x[1] * sine, x[1] * cosine + x[0] * sine];
+            }
         }
     }
 }

@@ -68,32 +68,24 @@ impl CustomOp2 for Fused {
     }
 }
 
-fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    on_widest_vectors!(gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) -> ());
-}
-
-#[inline(always)]
-fn gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-        *y = gate * sigmoid(gate) * up;
+on_widest_vectors! {
+    fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
+        for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+            *y = gate * sigmoid(gate) * up;
+        }
     }
 }
 
-fn propagate(gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]) {
-    on_widest_vectors!(propagate_lanes(
-        gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]
-    ) -> ());
-}
-
-#[inline(always)]
-fn propagate_lanes(gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]) {
-    let inputs = gate.iter().zip(up).zip(gradient);
-    for (((&gate, &up), &gradient), (gate_gradient, up_gradient)) in
-        inputs.zip(gate_gradient.iter_mut().zip(up_gradient))
-    {
-        let sigmoid = sigmoid(gate);
-        *gate_gradient = gradient * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
-        *up_gradient = gradient * gate * sigmoid;
+on_widest_vectors! {
+    fn propagate(gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]) {
+        let inputs = gate.iter().zip(up).zip(gradient);
+        for (((&gate, &up), &gradient), (gate_gradient, up_gradient)) in
+            inputs.zip(gate_gradient.iter_mut().zip(up_gradient))
+        {
+            let sigmoid = sigmoid(gate);
+            *gate_gradient = gradient * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+            *up_gradient = gradient * gate * sigmoid;
+        }
     }
 }
 
