@@ -14,13 +14,13 @@
 use std::{error::Error, fs, path::Path, time::Instant};
 
 use candle_core::{Device, Tensor};
-use leadspan_cache::{Cache, Coverage, Missing, Reader};
+use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, StudentStart};
 use leadspan_sequence::{SectionSet, Split};
 use leadspan_train::{
-    AdamW, AdamWSettings, gradients,
-    objective::{self, Distillation, HeadPass, Rows},
+    AdamW, AdamWSettings, MicroBatch, gradients,
+    objective::{self, Distillation, HeadPass},
 };
 use serde_json::json;
 
@@ -88,59 +88,40 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
     Ok(arguments)
 }
 
-/// One step's input.
-struct Batch {
-    packed: Packed,
-    places: Vec<u32>,
-    targets: Vec<u32>,
-    rows: Rows,
-}
-
-fn batch(reader: &Reader, samples: &[u32], vocabulary: usize) -> Result<Batch, Box<dyn Error>> {
-    let spans = samples
-        .iter()
-        .map(|&sample| reader.span(sample))
-        .collect::<Result<Vec<_>, _>>()?;
+/// One step's input: all positions weigh the same.
+fn batch(spans: &[Span], vocabulary: usize) -> MicroBatch {
     let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
-    let fed = |positions: &[u32]| positions.last().map_or(0, |&last| last as usize + 1);
-    let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed(&span.positions)]));
-    let (mut places, mut all_targets, mut rows) = (Vec::new(), Vec::new(), Rows::new(Distillation::default()));
-    for (span, &start) in spans.iter().zip(packed.edges()) {
-        places.extend(span.positions.iter().map(|&position| start as u32 + position));
-        let targets: Vec<u32> = span
-            .positions
-            .iter()
-            .map(|&position| span.tokens[position as usize + 1])
-            .collect();
-        rows.push_sample(&targets, &span.distributions, 1.0 / positions as f32, vocabulary);
-        all_targets.extend(targets);
-    }
-    Ok(Batch {
-        packed,
-        places,
-        targets: all_targets,
-        rows,
-    })
+    let spans: Vec<&Span> = spans.iter().collect();
+    MicroBatch::new(&spans, &|_| 1.0 / positions as f64, Distillation::default(), vocabulary)
 }
 
-/// What the teacher says at the places of a batch, as stored entries are.
-fn ask(teacher: &Decoder, batch: &Batch, vocabulary: usize) -> Result<Rows, Box<dyn Error>> {
-    const CHUNK: usize = 256;
-    let hidden = teacher.hidden_states(&batch.packed)?;
-    let weight = 1.0 / batch.places.len() as f32;
-    let mut rows = Rows::new(Distillation::default());
-    for (places, targets) in batch.places.chunks(CHUNK).zip(batch.targets.chunks(CHUNK)) {
-        let indices = Tensor::from_slice(places, places.len(), &Device::Cpu)?;
+/// The same with what the teacher says now in the place of what is stored.
+fn ask(teacher: &Decoder, spans: &[Span], vocabulary: usize) -> Result<MicroBatch, Box<dyn Error>> {
+    let fed = |span: &Span| span.positions.last().map_or(0, |&last| last as usize + 1);
+    let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed(span)]));
+    let hidden = teacher.hidden_states(&packed)?;
+    let mut answered = Vec::with_capacity(spans.len());
+    for (span, &start) in spans.iter().zip(packed.edges()) {
+        let places: Vec<u32> = span.positions.iter().map(|&position| start as u32 + position).collect();
+        let wanted: Vec<Row> = (span.positions.iter())
+            .map(|&position| Row {
+                target: span.tokens[position as usize + 1],
+                seed: 0,
+            })
+            .collect();
+        let indices = Tensor::from_slice(&places, places.len(), &Device::Cpu)?;
         let logits: Vec<f32> = teacher
             .logits(&hidden.index_select(&indices, 0)?)?
             .flatten_all()?
             .to_vec1()?;
-        let wanted: Vec<Row> = targets.iter().map(|&target| Row { target, seed: 0 }).collect();
-        let entries = reduce(&logits, vocabulary, &wanted, &EntrySettings::top_k(64))
+        let distributions = reduce(&logits, vocabulary, &wanted, &EntrySettings::top_k(64))
             .map_err(|bad| format!("a logit of row {} is not finite", bad.row))?;
-        rows.push_sample(targets, &entries, weight, vocabulary);
+        answered.push(Span {
+            distributions,
+            ..span.clone()
+        });
     }
-    Ok(rows)
+    Ok(batch(&answered, vocabulary))
 }
 
 /// Seconds of the parts of a step.
@@ -157,7 +138,7 @@ fn step(
     student: (&Decoder, &Parameters),
     teacher: Option<&Decoder>,
     optimizer: &mut AdamW,
-    batch: &Batch,
+    (spans, stored): &Samples,
     checkpointing: bool,
     seconds: &mut Seconds,
 ) -> Result<f64, Box<dyn Error>> {
@@ -168,21 +149,16 @@ fn step(
         began = Instant::now();
     };
     let asked = teacher
-        .map(|teacher| ask(teacher, batch, decoder.config().vocab_size))
+        .map(|teacher| ask(teacher, spans, decoder.config().vocab_size))
         .transpose()?;
+    let batch = asked.as_ref().unwrap_or(stored);
     lap(&mut seconds.teacher);
     gradients::clear(parameters);
     let trace = decoder.trace(&batch.packed, &batch.places, checkpointing)?;
     lap(&mut seconds.forward);
     let weight = decoder.head_weight().ok_or("the head is dense")?;
     let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
-    let head = objective::backward(
-        PASS,
-        &trace.rows(),
-        &weight,
-        asked.as_ref().unwrap_or(&batch.rows),
-        weight_gradient,
-    )?;
+    let head = objective::backward(PASS, &trace.rows(), &weight, &batch.rows, weight_gradient)?;
     lap(&mut seconds.head_and_loss);
     trace.backward(&head.hidden)?;
     lap(&mut seconds.backward);
@@ -195,7 +171,7 @@ fn step(
 
 /// Floating-point operations of the products of one step: two a weight and row forward, four backward; attention's scores
 /// and mixtures over the half of the square that is seen, two and four products of them.
-fn product_operations(config: &DecoderConfig, batch: &Batch) -> f64 {
+fn product_operations(config: &DecoderConfig, batch: &MicroBatch) -> f64 {
     let (queries, keys) = (
         config.num_attention_heads * config.head_dim,
         config.num_key_value_heads * config.head_dim,
@@ -244,6 +220,38 @@ fn config_of(text: &str) -> Result<DecoderConfig, Box<dyn Error>> {
     Ok(DecoderConfig::from_json_file(&path)?)
 }
 
+/// The samples of a step, and how they are laid out.
+type Samples = (Vec<Span>, MicroBatch);
+
+/// What the steps learn from.
+fn batches(arguments: &Arguments, vocabulary: usize) -> Result<Vec<Samples>, Box<dyn Error>> {
+    let cache = Cache::open(Path::new(&arguments.cache))?;
+    let asked = Coverage {
+        proportion: arguments.proportion.parse()?,
+        sections: arguments.sections,
+    };
+    let reader = Reader::open(&cache, asked, Missing::Allowed)?;
+    let mut samples = Vec::new();
+    for sample in reader.corpus().of_split(Split::Train) {
+        if reader.position_count(sample)? > 0 {
+            samples.push(sample);
+        }
+    }
+    let wanted = samples
+        .chunks_exact(arguments.batch_samples)
+        .take(arguments.warmup + arguments.steps);
+    let mut batches = Vec::new();
+    for samples in wanted {
+        let spans = samples
+            .iter()
+            .map(|&sample| reader.span(sample))
+            .collect::<Result<Vec<_>, _>>()?;
+        let batch = batch(&spans, vocabulary);
+        batches.push((spans, batch));
+    }
+    Ok(batches)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
     let text = match arguments.shape.as_str() {
@@ -274,28 +282,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         None
     };
-    let cache = Cache::open(Path::new(&arguments.cache))?;
-    let asked = Coverage {
-        proportion: arguments.proportion.parse()?,
-        sections: arguments.sections,
-    };
-    let reader = Reader::open(&cache, asked, Missing::Allowed)?;
-    let mut samples = Vec::new();
-    for sample in reader.corpus().of_split(Split::Train) {
-        if reader.position_count(sample)? > 0 {
-            samples.push(sample);
-        }
-    }
-    let wanted = samples
-        .chunks_exact(arguments.batch_samples)
-        .take(arguments.warmup + arguments.steps);
-    let batches = wanted
-        .map(|samples| batch(&reader, samples, config.vocab_size))
-        .collect::<Result<Vec<_>, _>>()?;
+    let batches = batches(&arguments, config.vocab_size)?;
     let (mut seconds, mut losses) = (Seconds::default(), Vec::new());
     let (mut tokens, mut positions, mut operations) = (0, 0, 0.0);
     let mut began = Instant::now();
-    for (index, batch) in batches.iter().enumerate() {
+    for (index, samples) in batches.iter().enumerate() {
+        let (_, batch) = samples;
         if index == arguments.warmup {
             (seconds, began) = (Seconds::default(), Instant::now());
         }
@@ -304,7 +296,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             student,
             teacher.as_ref(),
             &mut optimizer,
-            batch,
+            samples,
             arguments.checkpointing,
             &mut seconds,
         )?);

@@ -14,18 +14,35 @@ use crate::{
 
 /// Samples that go through the student together.
 #[derive(Debug)]
-pub(crate) struct MicroBatch {
-    /// Their tokens.
-    pub(crate) packed: Packed,
+pub struct MicroBatch {
+    /// Their tokens, up to each one's last supervised position.
+    pub packed: Packed,
     /// The supervised positions as indices into the packed tokens.
-    pub(crate) places: Vec<u32>,
+    pub places: Vec<u32>,
     /// Targets, weights and entries at those places.
-    pub(crate) rows: Rows,
+    pub rows: Rows,
 }
 
 impl MicroBatch {
+    /// Lays out `spans`, each of whose positions weighs as much as `weight` says, for a student with `vocabulary` tokens.
+    pub fn new(spans: &[&Span], weight: &dyn Fn(&Span) -> f64, distillation: Distillation, vocabulary: usize) -> Self {
+        // Tokens behind the last supervised position change nothing before it, and stay out.
+        let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed_tokens(span)]));
+        let (mut places, mut rows) = (Vec::new(), Rows::new(distillation));
+        for (span, &start) in spans.iter().zip(packed.edges()) {
+            places.extend(span.positions.iter().map(|&position| start as u32 + position));
+            let targets: Vec<u32> = span
+                .positions
+                .iter()
+                .map(|&position| span.tokens[position as usize + 1])
+                .collect();
+            rows.push_sample(&targets, &span.distributions, weight(span) as f32, vocabulary);
+        }
+        Self { packed, places, rows }
+    }
+
     /// How many tokens go through the student.
-    pub(crate) fn token_count(&self) -> usize {
+    pub fn token_count(&self) -> usize {
         self.packed.tokens().len()
     }
 }
@@ -72,35 +89,19 @@ impl Batching {
             Some(Normalization::Token) => 1.0 / positions as f64,
             Some(Normalization::Sequence) => 1.0 / (learning * span.positions.len()) as f64,
         };
-        // Tokens behind the last supervised position change nothing before it, and stay out.
         let spans: Vec<&Span> = spans.iter().filter(|span| !span.positions.is_empty()).collect();
         let lengths: Vec<usize> = spans.iter().map(|span| fed_tokens(span)).collect();
         let micro_batches = micro_batches(&lengths, self.micro_batch_tokens)
             .into_iter()
             .map(|items| {
                 let members: Vec<&Span> = items.into_iter().map(|item| spans[item]).collect();
-                self.micro_batch(&members, &weight)
+                MicroBatch::new(&members, &weight, self.distillation, self.vocabulary)
             })
             .collect();
         Ok(Step {
             samples: samples.to_vec(),
             micro_batches,
         })
-    }
-
-    fn micro_batch(&self, spans: &[&Span], weight: &dyn Fn(&Span) -> f64) -> MicroBatch {
-        let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed_tokens(span)]));
-        let (mut places, mut rows) = (Vec::new(), Rows::new(self.distillation));
-        for (span, &start) in spans.iter().zip(packed.edges()) {
-            places.extend(span.positions.iter().map(|&position| start as u32 + position));
-            let targets: Vec<u32> = span
-                .positions
-                .iter()
-                .map(|&position| span.tokens[position as usize + 1])
-                .collect();
-            rows.push_sample(&targets, &span.distributions, weight(span) as f32, self.vocabulary);
-        }
-        MicroBatch { packed, places, rows }
     }
 
     /// Reads the steps of `plan` one after the other into `steps`, until the other side hangs up or one fails.
@@ -155,14 +156,8 @@ mod tests {
 
     #[test]
     fn places_and_targets_line_up() {
-        let batching = Batching {
-            micro_batch_tokens: 100,
-            normalization: None,
-            distillation: Distillation::default(),
-            vocabulary: 50,
-        };
         let (a, b) = (span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0]));
-        let batch = batching.micro_batch(&[&a, &b], &|_| 1.0);
+        let batch = MicroBatch::new(&[&a, &b], &|_| 1.0, Distillation::default(), 50);
         // The last token of a sample is only a target, and so is what follows the last supervised position.
         assert_eq!(
             (batch.packed.tokens(), batch.packed.edges()),

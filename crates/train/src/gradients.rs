@@ -18,8 +18,17 @@ pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch) -> Result<T
 
 /// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses.
 ///
-/// With `activation_checkpointing` every layer is computed twice, and only the layers' inputs are held in between.
-pub(crate) fn accumulate(
+/// With `activation_checkpointing` every layer is computed twice, and only the layers' inputs are held in between; the bits
+/// are the same.
+///
+/// # Errors
+///
+/// Where the device fails.
+///
+/// # Panics
+///
+/// Where `student` was not made [trainable](Decoder::trainable).
+pub fn accumulate(
     student: &Decoder,
     batch: &MicroBatch,
     pass: HeadPass,

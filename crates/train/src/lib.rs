@@ -46,6 +46,7 @@ mod schedule;
 mod settings;
 mod student;
 
+pub use batches::MicroBatch;
 pub use error::TrainError;
 pub use held_out::HeldOut;
 pub use metrics::StepMetrics;

@@ -116,6 +116,21 @@ fn losses_and_every_gradient_agree_with_pytorch() {
 }
 
 #[test]
+fn computing_layers_again_changes_no_bit_of_a_gradient() {
+    for model in ["llama", "qwen3"] {
+        let case = case(model);
+        let (kept, recomputed) = (gradients(&case, PASS, false).0, gradients(&case, PASS, true).0);
+        for ((name, kept), (_, recomputed)) in kept.iter().zip(&recomputed) {
+            let bits = |tensor: &Tensor| -> Vec<u32> {
+                let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+                values.into_iter().map(f32::to_bits).collect()
+            };
+            assert!(bits(kept) == bits(recomputed), "{model}: {name}");
+        }
+    }
+}
+
+#[test]
 fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
     for model in ["llama", "qwen3"] {
         let case = case(model);

@@ -411,12 +411,13 @@ impl Training<'_> {
     }
 }
 
-/// What the trained weights depend on; where it is written and on which device is left out.
+/// What the trained weights depend on; where it is written, on which device and in how much memory is left out.
 fn ingredients(cache: &Cache, reader: &Reader, student: &Value, settings: &TrainSettings) -> Value {
     let mut train = serde_json::to_value(settings).expect("settings serialize");
     if let Some(table) = train.as_object_mut() {
         table.remove("dir");
         table.remove("device");
+        table.remove("activation_checkpointing");
     }
     let mut rows = blake3::Hasher::new();
     for row in reader.corpus().row_hashes() {

@@ -41,6 +41,18 @@ pub enum Loss {
     TotalVariation,
 }
 
+impl Loss {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Self::ForwardKl,
+        Self::ReverseKl,
+        Self::JensenShannon,
+        Self::SkewKl,
+        Self::SkewReverseKl,
+        Self::TotalVariation,
+    ];
+}
+
 /// As it is written in a pipeline file.
 impl fmt::Display for Loss {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +80,16 @@ pub enum TailPolicy {
     RenormalizeBoth,
     /// Tokens drawn from it stand for it. Forward KL at temperature 1 only, from a cache with `cache.tail_samples`.
     Sampled,
+}
+
+impl TailPolicy {
+    /// All there are.
+    pub const ALL: [Self; 4] = [
+        Self::Bucket,
+        Self::RenormalizeTeacher,
+        Self::RenormalizeBoth,
+        Self::Sampled,
+    ];
 }
 
 /// As it is written in a pipeline file.
@@ -241,22 +263,10 @@ mod tests {
     #[test]
     fn losses_and_policies_are_shown_as_they_are_written() {
         let shown = |value: &dyn ToString, written: serde_json::Value| assert_eq!(written, value.to_string());
-        for loss in [
-            Loss::ForwardKl,
-            Loss::ReverseKl,
-            Loss::JensenShannon,
-            Loss::SkewKl,
-            Loss::SkewReverseKl,
-            Loss::TotalVariation,
-        ] {
+        for loss in Loss::ALL {
             shown(&loss, serde_json::to_value(loss).unwrap());
         }
-        for policy in [
-            TailPolicy::Bucket,
-            TailPolicy::RenormalizeTeacher,
-            TailPolicy::RenormalizeBoth,
-            TailPolicy::Sampled,
-        ] {
+        for policy in TailPolicy::ALL {
             shown(&policy, serde_json::to_value(policy).unwrap());
         }
     }

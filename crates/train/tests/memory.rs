@@ -9,11 +9,12 @@ use std::{
 };
 
 use candle_core::Device;
+use leadspan_cache::Span;
 use leadspan_distribution::{Distributions, Position};
-use leadspan_model::{Decoder, DecoderConfig, Packed, StudentStart};
+use leadspan_model::{Decoder, DecoderConfig, StudentStart};
 use leadspan_train::{
-    gradients,
-    objective::{Distillation, HeadPass, Rows, backward},
+    MicroBatch, gradients,
+    objective::{Distillation, HeadPass},
 };
 
 /// Counts what is allocated, and the most that ever was.
@@ -45,6 +46,8 @@ const HIDDEN: usize = 64;
 const INNER: usize = 176;
 const LAYERS: usize = 6;
 const KEYS: usize = 32;
+/// Of one sequence.
+const TOKENS: usize = 256;
 /// Bytes of one chunk of logits.
 const CHUNK: usize = 1 << 20;
 
@@ -61,29 +64,34 @@ fn student(vocabulary: usize) -> (Decoder, leadspan_model::Parameters) {
     Decoder::trainable(&StudentStart::Config { config, seed: 1 }, &Device::Cpu).unwrap()
 }
 
-/// The most that one forward and backward pass over sequences of 256 tokens holds beside parameters and gradients.
-fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> usize {
-    let (decoder, parameters) = student(vocabulary);
-    let tokens: Vec<Vec<u32>> = (0..sequences)
-        .map(|sequence| {
-            (0..256)
-                .map(|token| ((sequence * 31 + token * 7) % 500) as u32)
-                .collect()
-        })
+/// A sample of whose tokens all but the last are fed.
+fn span(sample: usize) -> Span {
+    let tokens: Vec<u32> = (0..=TOKENS)
+        .map(|token| ((sample * 31 + token * 7) % 500) as u32)
         .collect();
-    let packed = Packed::new(tokens.iter().map(Vec::as_slice));
-    let places: Vec<u32> = (0..packed.tokens().len() as u32).collect();
     let mut distributions = Distributions::new();
-    for &token in packed.tokens() {
+    for &target in &tokens[1..] {
         distributions.push(Position {
-            token_ids: &[token],
+            token_ids: &[target],
             logprobs: &[-0.5],
             tail_logprob: (1.0 - (-0.5f32).exp()).ln(),
             ..Position::default()
         });
     }
-    let mut rows = Rows::new(Distillation::default());
-    rows.push_sample(packed.tokens(), &distributions, 1.0, vocabulary);
+    Span {
+        positions: (0..TOKENS as u32).collect(),
+        tokens,
+        distributions,
+    }
+}
+
+/// The most that one forward and backward pass over sequences of 256 tokens holds beside parameters and gradients.
+fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> usize {
+    let (decoder, parameters) = student(vocabulary);
+    let spans: Vec<Span> = (0..sequences).map(span).collect();
+    let spans: Vec<&Span> = spans.iter().collect();
+    let batch = MicroBatch::new(&spans, &|_| 1.0, Distillation::default(), vocabulary);
+    assert_eq!(batch.token_count(), TOKENS * sequences);
     let pass = HeadPass {
         distillation_weight: 0.5,
         chunk_bytes: CHUNK,
@@ -91,10 +99,7 @@ fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> 
     };
     let step = || {
         gradients::clear(&parameters);
-        let trace = decoder.trace(&packed, &places, activation_checkpointing).unwrap();
-        let (weight, sum) = (decoder.head_weight().unwrap(), decoder.head_gradient().unwrap());
-        let head = backward(pass, &trace.rows(), &weight, &rows, sum).unwrap();
-        trace.backward(&head.hidden).unwrap();
+        gradients::accumulate(&decoder, &batch, pass, activation_checkpointing).unwrap();
     };
     // Threads and their scratch memory are there after the first.
     step();
@@ -115,7 +120,7 @@ fn peak_memory_is_linear_in_tokens_and_has_one_chunk_of_the_vocabulary() {
         (true, 4 * (LAYERS * HIDDEN + 5 * layer / 2)),
     ] {
         let [one, two, four] = [8, 16, 32].map(|sequences| peak(1000, sequences, activation_checkpointing));
-        let slope = |more: usize, less: usize, sequences: usize| (more - less) as f64 / (256 * sequences) as f64;
+        let slope = |more: usize, less: usize, sequences: usize| (more - less) as f64 / (TOKENS * sequences) as f64;
         let (first, second) = (slope(two, one, 8), slope(four, two, 16));
         assert!((first / second - 1.0).abs() < 0.1, "{first} and {second} bytes a token");
         assert!(second <= bytes as f64, "{second} bytes a token, {bytes} are stated");

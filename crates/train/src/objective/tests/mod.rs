@@ -12,15 +12,6 @@ use leadspan_model::GradientSum;
 use super::{Distillation, HeadPass, LossSums, Rows, backward, forward};
 use crate::{Loss, TailPolicy, TrainSettings};
 
-const LOSSES: [Loss; 6] = [
-    Loss::ForwardKl,
-    Loss::ReverseKl,
-    Loss::JensenShannon,
-    Loss::SkewKl,
-    Loss::SkewReverseKl,
-    Loss::TotalVariation,
-];
-
 fn pass(distillation_weight: f32, fused: bool) -> HeadPass {
     HeadPass {
         distillation_weight,
@@ -59,7 +50,7 @@ fn all() -> Vec<Distillation> {
             TailPolicy::RenormalizeTeacher,
             temperature,
         ));
-        for loss in LOSSES {
+        for loss in Loss::ALL {
             for policy in [TailPolicy::Bucket, TailPolicy::RenormalizeBoth] {
                 all.push(distillation(loss, policy, temperature));
             }
