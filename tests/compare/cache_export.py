@@ -44,8 +44,13 @@ SPLITS = ["train", "validation"]
 # Sums of exponentials of f32 log-probabilities; a lossy codec of the shards shows here too.
 MASS_TOLERANCE = 1e-3
 ORDER_TOLERANCE = 1e-5
-# `standard` rounds the fourth roots of entries to 1/192 and then rescales them all; targets are stored more exactly.
-ROOT_TOLERANCE = 1 / 384 + 4e-3
+# On what scale entries and targets are compared, and how far they may be apart, by the cache's precision: `standard` rounds
+# fourth roots of entries to 1/192 and then rescales them all, `fine` their logarithms to 1/64; targets are more exact.
+PRECISIONS = {
+    "exact": (lambda logprob: logprob, MASS_TOLERANCE),
+    "fine": (lambda logprob: logprob, 1 / 60 + MASS_TOLERANCE),
+    "standard": (lambda logprob: np.exp(logprob / 4), 1 / 384 + 4e-3),
+}
 
 # Sample id, split, position, index of the section.
 Row = tuple[str, str, int, int]
@@ -62,7 +67,7 @@ def spelt(kind: pa.DataType) -> str:
     return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
 
 
-def check_rows(batch: pa.RecordBatch, previous: Row | None) -> Row | None:
+def check_rows(batch: pa.RecordBatch, previous: Row | None, precision: str) -> Row | None:
     """Check one batch's rows; `previous` is the row before them, and the last row is returned."""
     for name in PYARROW_TYPES:
         require(batch[name].null_count == 0, f"column `{name}` has nulls")
@@ -86,12 +91,12 @@ def check_rows(batch: pa.RecordBatch, previous: Row | None) -> Row | None:
     is_target = token_ids == batch["token_id"].to_numpy()[rows]
     stored = np.zeros(len(counts), bool)
     stored[rows[is_target]] = True
-    gap = np.abs(np.exp(entry_logprobs[is_target] / 4) - np.exp(target_logprob[rows[is_target]] / 4))
-    require((gap <= ROOT_TOLERANCE).all(), "a target's log-probability differs from its entry's")
+    scale, tolerance = PRECISIONS[precision]
+    gap = np.abs(scale(entry_logprobs[is_target]) - scale(target_logprob[rows[is_target]]))
+    require((gap <= tolerance).all(), "a target's log-probability differs from its entry's")
     last = entry_logprobs[np.cumsum(counts) - 1]
-    bound = np.exp(np.minimum(last, tail) / 4) + ROOT_TOLERANCE
-    outside = np.exp(target_logprob[~stored] / 4)
-    require((outside <= bound[~stored]).all(), "a target outside the entries is more probable than they allow")
+    bound = scale(np.minimum(last, tail)) + tolerance
+    require((scale(target_logprob) <= bound)[~stored].all(), "a target outside the entries is more probable than they allow")
 
     for sample, split, position, section in zip(
         *(batch[name].to_pylist() for name in ("sample_id", "split", "position", "section")), strict=True
@@ -124,6 +129,7 @@ def main() -> None:
     """Parse the argument, run every check, and print what was read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export", type=Path, help="the Parquet file")
+    parser.add_argument("--precision", choices=PRECISIONS, default="standard", help="the cache's (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     path = arguments.export
@@ -133,7 +139,7 @@ def main() -> None:
     require(found == PYARROW_TYPES, f"pyarrow sees the columns {found}, expected {PYARROW_TYPES}")
     previous = None
     for batch in file.iter_batches(batch_size=16384):
-        previous = check_rows(batch, previous)
+        previous = check_rows(batch, previous, arguments.precision)
 
     relation = duckdb.read_parquet(str(path))
     found = dict(zip(relation.columns, map(str, relation.types), strict=True))
