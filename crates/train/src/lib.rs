@@ -9,19 +9,27 @@
 //!
 //! # Speed and memory
 //!
-//! One step of 8 samples of smollm2-gsm (some 1,650 tokens) on a virtual machine with 2 cores (AMD EPYC, AVX-512), ours and
-//! `PyTorch` 2.11's in turn (`--example train_step` and `tests/compare/train_step.py`, sdpa attention; two rounds of 4 steps
-//! for the first shape, one of 2 for the second). The floor is what the step's matrix products would take at the rate of one
-//! large product, 200 to 212 GFLOP/s on that day:
+//! Steps of 8 samples of smollm2-gsm (some 1,650 tokens) on a virtual machine with 2 cores (AMD EPYC, AVX-512), ours and
+//! `PyTorch` 2.11's in turn, medians of two rounds: `tests/compare/train_step.sh CACHE EXPORT --rounds 2`. The floor is what
+//! a step's matrix products would take at the rate of one large product, which is measured after each run:
 //!
-//! | | tokens/s | `PyTorch` | ratio | peak memory | `PyTorch` | of the floor's rate |
-//! |---|---|---|---|---|---|---|
-//! | six layers of SmolLM2-135M | 530, 516 | 333, 323 | 1.6 | 1.48, 1.44 GB | 4.41, 4.60 GB | 77 % |
-//! | four layers of Qwen3-0.6B, vocabulary 151,936 | 116 | 63 | 1.8 | 4.57 GB | 11.6 GB | 74 % |
+//! ```text
+//!                             tokens/s   peak MB  s a step  of the floor
+//! step, SmolLM2-6                  541      1474      3.05           81%
+//! step, SmolLM2-6, PyTorch         330      4365      5.00
+//! half of every sample             510      1220      1.61           72%
+//! chain of thought only            700      1425      2.27           73%
+//! teacher in the loop              267      2075      6.51           39%
+//! step, Qwen3-4                    114      4567     15.23           77%
+//! step, Qwen3-4, PyTorch            59     11403     29.63
 //!
-//! Of the first step 51 % is head and loss, 33 % the way back through the layers, 14 % the way forward, 2 % the optimizer.
-//! With half of every sample the step takes 0.52 of its time, at 0.49 of the operations; with the chain of thought alone, 45 %
-//! of the positions, the head takes 0.44 of its time and the step 0.67.
+//! SmolLM2-6: 1.64 times PyTorch's tokens/s, 0.34 times its peak memory (medians of 2 rounds)
+//! Qwen3-4: 1.94 times PyTorch's tokens/s, 0.40 times its peak memory (medians of 2 rounds)
+//! half of every sample: 0.526 of the step, 0.516 of forward and backward, 0.492 of the operations
+//! chain of thought only: 0.453 of the positions, 0.481 of the head's time, 0.743 of the step
+//! offline against online: 2.03 times the tokens/s
+//! shares of our step: {'teacher': 0.0, 'forward': 0.144, 'head_and_loss': 0.527, 'backward': 0.306, 'optimizer': 0.022}
+//! ```
 //!
 //! Beside parameters, gradients and moments, the peak is linear in the tokens of a pass: for each token and layer 8·H + 3·K + 3·I
 //! numbers (hidden, key and feed-forward width; queries as wide as hidden states), half a layer's more than one layer's for
