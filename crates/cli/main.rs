@@ -30,6 +30,9 @@ use clap::Parser as _;
 
 use crate::{arguments::Arguments, commands::Ending};
 
+#[global_allocator]
+static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

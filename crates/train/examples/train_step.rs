@@ -24,6 +24,10 @@ use leadspan_train::{
 };
 use serde_json::json;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
+
 const SMOLLM2_6: &str = r#"{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
     "num_hidden_layers": 6, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
     "rope_theta": 100000.0, "max_position_embeddings": 8192, "tie_word_embeddings": true, "hidden_act": "silu"}"#;
