@@ -19,7 +19,11 @@ fn a_freed_block_is_handed_out_again_to_whoever_asks_for_nearly_as_much() {
         allocator.dealloc(first, layout(10 << 20));
         let smaller = allocator.alloc_zeroed(layout(9 << 20));
         assert_eq!(smaller, first);
-        assert!(std::slice::from_raw_parts(smaller, 9 << 20).iter().all(|&byte| byte == 0));
+        assert!(
+            std::slice::from_raw_parts(smaller, 9 << 20)
+                .iter()
+                .all(|&byte| byte == 0)
+        );
         let much_smaller = allocator.alloc(layout(2 << 20));
         assert_ne!(much_smaller, first);
         allocator.dealloc(smaller, layout(9 << 20));
@@ -33,9 +37,11 @@ fn what_is_used_and_kept_is_never_more_than_was_once_used() {
     let mut live: Vec<(*mut u8, usize)> = Vec::new();
     let mut state = 12345u64;
     for _ in 0..4000 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let random = (state >> 33) as usize;
-        if live.len() < 12 && random % 3 > 0 {
+        if live.len() < 12 && !random.is_multiple_of(3) {
             let size = LARGE + random % (12 << 20);
             // SAFETY: the size is not zero.
             let start = unsafe { allocator.alloc(layout(size)) };
@@ -47,7 +53,12 @@ fn what_is_used_and_kept_is_never_more_than_was_once_used() {
         }
         let [used, kept, most] = allocator.blocks().bytes();
         assert!(used + kept <= most, "{used} used and {kept} kept of {most}");
-        assert!(used <= live.iter().map(|(_, size)| size + size / 4 + size / 8 + (64 << 10)).sum());
+        assert!(
+            used <= live
+                .iter()
+                .map(|(_, size)| size + size / 4 + size / 8 + (64 << 10))
+                .sum()
+        );
     }
 }
 
@@ -64,7 +75,18 @@ impl PageAligned for *mut u8 {
 #[test]
 fn contents_survive_growing_and_shrinking_across_the_edge() {
     let allocator = LargeBlocks::new();
-    let sizes = [100, LARGE - 1, LARGE, LARGE + 1, 5 << 20, (5 << 20) + 10, 3 << 20, LARGE, LARGE - 1, 10];
+    let sizes = [
+        100,
+        LARGE - 1,
+        LARGE,
+        LARGE + 1,
+        5 << 20,
+        (5 << 20) + 10,
+        3 << 20,
+        LARGE,
+        LARGE - 1,
+        10,
+    ];
     // SAFETY: each pointer is used with the size that it has at that time, and given back at the end.
     unsafe {
         let mut size = 64;
@@ -74,7 +96,10 @@ fn contents_survive_growing_and_shrinking_across_the_edge() {
             start = allocator.realloc(start, layout(size), wanted);
             assert!(!start.is_null());
             let common = size.min(wanted);
-            assert!((0..common).all(|i| start.add(i).read() == i as u8), "{size} to {wanted}");
+            assert!(
+                (0..common).all(|i| start.add(i).read() == i as u8),
+                "{size} to {wanted}"
+            );
             (0..wanted).for_each(|i| start.add(i).write(i as u8));
             size = wanted;
         }
