@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     Packed,
     config::DecoderConfig,
-    kernels::{AttentionShape, Kernels, attention, rms_norm, rotate},
+    kernels::{AttentionShape, Pass, attention, rms_norm, rotate},
     norm::RmsNorm,
     projection::Projection,
     rotary::RotaryTable,
@@ -33,19 +33,20 @@ impl Attention {
         residual: &Tensor,
         packed: &Packed,
         rotary: &RotaryTable,
-        kernels: Kernels,
+        pass: Pass<'_>,
     ) -> Result<Tensor> {
         let heads = |projection: &Projection, norm: Option<&RmsNorm>| -> Result<Tensor> {
-            let projected = projection.forward(x, None, kernels)?;
+            let projected = projection.forward(x, None, pass)?;
             let normalised = match norm {
                 Some(norm) => {
                     let (rows, width) = projected.dims2()?;
-                    let split = projected.reshape((rows * width / self.shape.head_dim, self.shape.head_dim))?;
-                    rms_norm(&split, &norm.weight, norm.eps, kernels)?.reshape((rows, width))?
+                    let heads = (rows * width / self.shape.head_dim, self.shape.head_dim);
+                    let split = pass.reshape(&projected, heads)?;
+                    pass.reshape(&rms_norm(&split, &norm.weight, norm.eps, pass)?, (rows, width))?
                 }
                 None => projected,
             };
-            rotate(&normalised, rotary, packed.positions(), kernels)
+            rotate(&normalised, rotary, packed.positions(), pass)
         };
         let (query_norm, key_norm) = match &self.head_norms {
             Some((query_norm, key_norm)) => (Some(query_norm), Some(key_norm)),
@@ -54,12 +55,12 @@ impl Attention {
         let mixed = attention(
             &heads(&self.queries, query_norm)?,
             &heads(&self.keys, key_norm)?,
-            &self.values.forward(x, None, kernels)?,
+            &self.values.forward(x, None, pass)?,
             self.shape,
             packed.shared_edges(),
-            kernels,
+            pass,
         )?;
-        self.output.forward(&mixed, Some(residual), kernels)
+        self.output.forward(&mixed, Some(residual), pass)
     }
 
     pub(crate) fn sizes(config: &DecoderConfig) -> (usize, usize) {

@@ -7,7 +7,7 @@ use crate::{
     GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentStart,
     attention::Attention,
     config::{DecoderConfig, Family},
-    kernels::{AttentionShape, Kernels, swiglu},
+    kernels::{AttentionShape, Kernels, Pass, swiglu},
     norm::RmsNorm,
     projection::Projection,
     rotary::{Pairing, RotaryTable},
@@ -305,19 +305,20 @@ impl Layer {
     }
 
     /// `[N, H]` to `[N, H]`.
-    pub(crate) fn forward(
+    pub(crate) fn forward<'a>(
         &self,
         hidden: &Tensor,
         packed: &Packed,
         rotary: &RotaryTable,
-        kernels: Kernels,
+        pass: impl Into<Pass<'a>>,
     ) -> candle_core::Result<Tensor> {
-        let normalised = self.attention_norm.forward(hidden, kernels)?;
-        let hidden = self.attention.forward(&normalised, hidden, packed, rotary, kernels)?;
-        let normalised = self.feed_forward_norm.forward(&hidden, kernels)?;
-        let gate = self.gate.forward(&normalised, None, kernels)?;
-        let up = self.up.forward(&normalised, None, kernels)?;
-        self.down.forward(&swiglu(&gate, &up, kernels)?, Some(&hidden), kernels)
+        let pass = pass.into();
+        let normalised = self.attention_norm.forward(hidden, pass)?;
+        let hidden = self.attention.forward(&normalised, hidden, packed, rotary, pass)?;
+        let normalised = self.feed_forward_norm.forward(&hidden, pass)?;
+        let gate = self.gate.forward(&normalised, None, pass)?;
+        let up = self.up.forward(&normalised, None, pass)?;
+        self.down.forward(&swiglu(&gate, &up, pass)?, Some(&hidden), pass)
     }
 
     /// Its dense parameters.

@@ -34,7 +34,7 @@ pub use decoder::Decoder;
 pub use device::{StoredDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
-pub use kernels::Kernels;
+pub use kernels::{Kernels, project, project_back};
 pub use packed::Packed;
 pub use parameters::{Parameters, StudentStart};
 pub use source::ModelSource;

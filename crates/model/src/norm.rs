@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::{
-    kernels::{Kernels, rms_norm},
+    kernels::{Pass, rms_norm},
     weight::Weight,
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct RmsNorm {
 
 impl RmsNorm {
     /// Normalises `x` [.., width].
-    pub(crate) fn forward(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
-        rms_norm(x, &self.weight, self.eps, kernels)
+    pub(crate) fn forward<'a>(&self, x: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+        rms_norm(x, &self.weight, self.eps, pass)
     }
 }

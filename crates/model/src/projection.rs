@@ -3,7 +3,7 @@
 use candle_core::{DType, Module as _, Result, Tensor, quantized::QMatMul};
 
 use crate::{
-    kernels::{Kernels, linear},
+    kernels::{Kernels, Pass, linear},
     weight::Weight,
 };
 
@@ -24,9 +24,14 @@ pub(crate) enum Projection {
 
 impl Projection {
     /// `x` `[N, in]` to `[N, out]`, plus `residual` where there is one.
-    pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, kernels: Kernels) -> Result<Tensor> {
+    pub(crate) fn forward<'a>(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        pass: impl Into<Pass<'a>>,
+    ) -> Result<Tensor> {
         match self {
-            Self::Dense { weight, bias } => linear(x, weight, bias.as_ref(), residual, kernels),
+            Self::Dense { weight, bias } => linear(x, weight, bias.as_ref(), residual, pass),
             Self::Quantised { weight, bias } => {
                 let mut y = weight.forward(x)?;
                 if let Some(bias) = bias {

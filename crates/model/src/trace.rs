@@ -1,32 +1,46 @@
 //! A student's forward pass that can be gone back through, layer by layer.
 //!
-//! Each layer is a graph of its own: it starts from a variable that holds the layer's input, and ends with its output. Going
-//! back, a layer's graph is dropped as soon as its gradients are known, so no more is ever held than the forward pass left.
-//! With activation checkpointing the forward pass leaves the inputs alone, and each layer is computed again on the way back.
+//! Each layer is a segment of its own, from its input to its output: a tape of fused operations, or the tensor library's
+//! graph of stock ones. Going back, a segment is dropped as soon as its gradients are known, so no more is ever held than the
+//! forward pass left. With activation checkpointing the forward pass leaves the inputs alone, and each layer is computed again
+//! on the way back.
 
 use candle_core::{Result, Tensor, Var};
 
-use crate::{Decoder, ModelError, Packed, kernels::scatter_rows, weight::Weight};
+use crate::{
+    Decoder, ModelError, Packed,
+    kernels::{Kernels, Pass, Tape, scatter_rows},
+    weight::Weight,
+};
 
 /// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states at some places.
 #[derive(Debug)]
 pub struct Trace<'a> {
     decoder: &'a Decoder,
     packed: &'a Packed,
-    layers: Vec<Segment>,
+    layers: Vec<Layer>,
     /// Where the final hidden states are taken: `[P]` of u32.
     places: Tensor,
-    /// The input of the last normalisation at those places, and the hidden states.
-    last: (Var, Tensor),
+    /// The last normalisation, at those places.
+    last: Segment,
 }
 
-/// One layer of the pass.
+/// What is left of a layer.
+#[derive(Debug)]
+enum Layer {
+    /// All of its segment.
+    Kept(Segment),
+    /// Its input.
+    Recomputed(Tensor),
+}
+
+/// Operations from an input to an output that can be gone back through.
 #[derive(Debug)]
 enum Segment {
-    /// Its graph is there, from its input to its output.
-    Kept { input: Var, output: Tensor },
-    /// Only its input is.
-    Recomputed { input: Tensor },
+    /// Fused ones.
+    Tape { tape: Tape, input: Tensor, output: Tensor },
+    /// Stock ones.
+    Graph { input: Var, output: Tensor },
 }
 
 impl Decoder {
@@ -46,26 +60,26 @@ impl Decoder {
         let mut hidden = self.embed(packed)?;
         let mut layers = Vec::with_capacity(self.layers().len());
         for layer in self.layers() {
-            let forward = |input: &Tensor| layer.forward(input, packed, self.rotary(), self.kernels());
             if activation_checkpointing {
-                let output = forward(&hidden)?.detach();
-                layers.push(Segment::Recomputed { input: hidden });
-                hidden = output;
-            } else {
-                let input = Var::from_tensor(&hidden)?;
-                let output = forward(input.as_tensor())?;
+                let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
+                layers.push(Layer::Recomputed(hidden));
                 hidden = output.detach();
-                layers.push(Segment::Kept { input, output });
+            } else {
+                let segment = Segment::forward(hidden, self.kernels(), |input, pass| {
+                    layer.forward(input, packed, self.rotary(), pass)
+                })?;
+                hidden = segment.output();
+                layers.push(Layer::Kept(segment));
             }
         }
-        let input = Var::from_tensor(&hidden.index_select(&places, 0)?)?;
-        let output = self.norm().forward(input.as_tensor(), self.kernels())?;
+        let rows = hidden.index_select(&places, 0)?;
+        let last = Segment::forward(rows, self.kernels(), |input, pass| self.norm().forward(input, pass))?;
         Ok(Trace {
             decoder: self,
             packed,
             layers,
             places,
-            last: (input, output),
+            last,
         })
     }
 }
@@ -73,7 +87,7 @@ impl Decoder {
 impl Trace<'_> {
     /// The final hidden states at the places that were asked for, `[P, H]`, untracked.
     pub fn rows(&self) -> Tensor {
-        self.last.1.detach()
+        self.last.output()
     }
 
     /// Goes back from the gradient of [`rows`](Self::rows), and adds to the gradients of all parameters but the head's.
@@ -82,51 +96,65 @@ impl Trace<'_> {
     ///
     /// Where the device fails.
     pub fn backward(self, gradient: &Tensor) -> std::result::Result<(), ModelError> {
-        let (input, output) = self.last;
-        let norm = &self.decoder.norm().weight;
-        let rows = go_back(&input, &output, gradient, [norm].into_iter())?;
-        drop(output);
+        let decoder = self.decoder;
+        let norm = &decoder.norm().weight;
+        let rows = self.last.go_back(gradient.clone(), [norm].into_iter())?;
         let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
-        for (layer, segment) in self.decoder.layers().iter().zip(self.layers).rev() {
-            let (input, output) = match segment {
-                Segment::Kept { input, output } => (input, output),
-                Segment::Recomputed { input } => {
-                    let input = Var::from_tensor(&input)?;
-                    let output = layer.forward(
-                        input.as_tensor(),
-                        self.packed,
-                        self.decoder.rotary(),
-                        self.decoder.kernels(),
-                    )?;
-                    (input, output)
-                }
+        for (layer, left) in decoder.layers().iter().zip(self.layers).rev() {
+            let segment = match left {
+                Layer::Kept(segment) => segment,
+                Layer::Recomputed(input) => Segment::forward(input, decoder.kernels(), |input, pass| {
+                    layer.forward(input, self.packed, decoder.rotary(), pass)
+                })?,
             };
-            gradient = go_back(&input, &output, &gradient, layer.weights())?;
+            gradient = segment.go_back(gradient, layer.weights())?;
         }
-        if let Some(embedding) = self.decoder.embedding_gradient() {
+        if let Some(embedding) = decoder.embedding_gradient() {
             embedding.add_rows(&gradient, self.packed.tokens())?;
         }
         Ok(())
     }
 }
 
-/// The gradient of `input` from that of `output`; those of `weights` are added up on the way.
-///
-/// Fused operations add to the gradients of their parameters themselves, so the graph knows nothing of those.
-fn go_back<'a>(
-    input: &Var,
-    output: &Tensor,
-    gradient: &Tensor,
-    weights: impl Iterator<Item = &'a Weight>,
-) -> Result<Tensor> {
-    // The gradient of Σ output · g with respect to the output is g.
-    let mut store = (output * gradient)?.sum_all()?.backward()?;
-    for weight in weights {
-        if let (Some(sum), Some(gradient)) = (weight.gradient(), store.remove(weight.tensor())) {
-            sum.add(&gradient)?;
+impl Segment {
+    /// Runs `forward` from `input`, ready to go back.
+    fn forward(input: Tensor, kernels: Kernels, forward: impl Fn(&Tensor, Pass<'_>) -> Result<Tensor>) -> Result<Self> {
+        if kernels.fuse(&input) {
+            let tape = Tape::default();
+            let output = forward(&input, Pass::on(&tape))?;
+            Ok(Self::Tape { tape, input, output })
+        } else {
+            let input = Var::from_tensor(&input)?;
+            let output = forward(input.as_tensor(), kernels.into())?;
+            Ok(Self::Graph { input, output })
         }
     }
-    store
-        .remove(input.as_tensor())
-        .ok_or_else(|| candle_core::Error::Msg("a layer's output does not depend on its input".to_owned()))
+
+    /// The output, untracked.
+    fn output(&self) -> Tensor {
+        match self {
+            Self::Tape { output, .. } => output.clone(),
+            Self::Graph { output, .. } => output.detach(),
+        }
+    }
+
+    /// The gradient of the input from that of the output; those of `weights`, which are all that the segment has, are added
+    /// up on the way.
+    fn go_back<'a>(self, gradient: Tensor, weights: impl Iterator<Item = &'a Weight>) -> Result<Tensor> {
+        match self {
+            Self::Tape { tape, input, output } => tape.go_back(&input, &output, gradient),
+            Self::Graph { input, output } => {
+                // The gradient of Σ output · g with respect to the output is g.
+                let mut store = (output * gradient)?.sum_all()?.backward()?;
+                for weight in weights {
+                    if let (Some(sum), Some(gradient)) = (weight.gradient(), store.remove(weight.tensor())) {
+                        sum.add(&gradient)?;
+                    }
+                }
+                store.remove(input.as_tensor()).ok_or_else(|| {
+                    candle_core::Error::Msg("the output of a pass does not depend on its input".to_owned())
+                })
+            }
+        }
+    }
 }

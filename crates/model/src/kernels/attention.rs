@@ -15,7 +15,7 @@ use leadspan_distribution::{exponentiate, on_widest_vectors};
 use rayon::prelude::*;
 
 use super::{
-    Kernels,
+    Pass,
     product::{Disjoint, Matrix, Sizes, Threads, Write, product},
     slices,
 };
@@ -59,29 +59,26 @@ impl AttentionShape {
 
 /// From queries `[N, heads · D]` and keys and values `[N, key-value heads · D]` to `[N, heads · D]`; sequence b has the
 /// rows `edges[b]..edges[b + 1]`.
-pub(crate) fn attention(
+pub(crate) fn attention<'a>(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,
     shape: AttentionShape,
     edges: &Arc<[usize]>,
-    kernels: Kernels,
+    pass: impl Into<Pass<'a>>,
 ) -> Result<Tensor> {
-    if !kernels.fuse(queries) {
+    let pass = pass.into();
+    if !pass.fuse(queries) {
         return stock(queries, keys, values, shape, edges);
     }
     let (queries, keys, values) = (queries.contiguous()?, keys.contiguous()?, values.contiguous()?);
-    let tracked = queries.track_op() || keys.track_op() || values.track_op();
+    let inputs = [&queries, &keys, &values];
     let operation = Fused {
         shape,
         edges: Arc::clone(edges),
-        log_sums: tracked.then(Mutex::default),
+        log_sums: pass.goes_back(&inputs).then(Mutex::default),
     };
-    if tracked {
-        queries.apply_op3(&keys, &values, operation)
-    } else {
-        queries.apply_op3_no_bwd(&keys, &values, &operation)
-    }
+    pass.three(inputs, operation)
 }
 
 /// Sequence after sequence, tile of queries after tile, in stock operations.

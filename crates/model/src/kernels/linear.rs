@@ -3,40 +3,33 @@
 //! Backward, with g the gradient of y: ∂x = g · W; ∂W = gᵀ · x; ∂b = Σ_rows g. No weight is ever transposed in memory, the
 //! gradients of W and b are added up where they are kept, and the residual stream is read where it is written to.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    Kernels,
-    product::{Matrix, Sizes, Threads, Write, product},
+    Kernels, Pass,
+    product::{Matrix, Sizes, Threads, Write, new_product, product},
     slices,
 };
 use crate::weight::{GradientSum, Weight};
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`, plus `residual` `[N, out]`.
-pub(crate) fn linear(
+pub(crate) fn linear<'a>(
     x: &Tensor,
     weight: &Weight,
     bias: Option<&Weight>,
     residual: Option<&Tensor>,
-    kernels: Kernels,
+    pass: impl Into<Pass<'a>>,
 ) -> Result<Tensor> {
-    if kernels.fuse(x) {
+    let pass = pass.into();
+    if pass.fuse(x) {
         let operation = Fused {
             weight: weight.clone(),
             bias: bias.cloned(),
         };
         let x = x.contiguous()?;
         return match residual {
-            None if x.track_op() => x.apply_op1(operation),
-            None => x.apply_op1_no_bwd(&operation),
-            Some(residual) => {
-                let residual = residual.contiguous()?;
-                if x.track_op() || residual.track_op() {
-                    x.apply_op2(&residual, operation)
-                } else {
-                    x.apply_op2_no_bwd(&residual, &operation)
-                }
-            }
+            None => pass.one(&x, operation),
+            Some(residual) => pass.two([&x, &residual.contiguous()?], operation),
         };
     }
     let mut y = x.matmul(&weight.tensor().t()?)?;
@@ -47,6 +40,56 @@ pub(crate) fn linear(
         Some(residual) => residual + y,
         None => Ok(y),
     }
+}
+
+/// `x` `[N, in]` times the transpose of `weight` `[out, in]`, as a constant: what a head without a graph makes of its rows.
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let ((rows, width), (out, weight_width)) = (x.dims2()?, weight.dims2()?);
+    if width != weight_width || !Kernels::Fused.fuse(x) || !Kernels::Fused.fuse(weight) {
+        return x.detach().matmul(&weight.detach().t()?);
+    }
+    let sizes = Sizes {
+        m: rows,
+        n: out,
+        k: width,
+    };
+    let y = slices::with_all([x, weight], |[x, weight]| {
+        Ok(new_product(
+            sizes,
+            Matrix::rows(x, width),
+            Matrix::rows(weight, width).transposed(),
+        ))
+    })?;
+    Tensor::from_vec(y, (rows, out), &Device::Cpu)
+}
+
+/// The gradient of `x` in [`project`] from that of its result: `gradient` `[N, out]` times `weight` `[out, in]`.
+///
+/// # Errors
+///
+/// As of `project`.
+pub fn project_back(gradient: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let ((rows, out), (weight_out, width)) = (gradient.dims2()?, weight.dims2()?);
+    if out != weight_out || !Kernels::Fused.fuse(gradient) || !Kernels::Fused.fuse(weight) {
+        return gradient.detach().matmul(&weight.detach());
+    }
+    let sizes = Sizes {
+        m: rows,
+        n: width,
+        k: out,
+    };
+    let x_gradient = slices::with_all([gradient, weight], |[gradient, weight]| {
+        Ok(new_product(
+            sizes,
+            Matrix::rows(gradient, out),
+            Matrix::rows(weight, width),
+        ))
+    })?;
+    Tensor::from_vec(x_gradient, (rows, width), &Device::Cpu)
 }
 
 /// `sum` `[out, in]` += `gradient`ᵀ · `x`, of `[N, out]` and `[N, in]`.
@@ -74,25 +117,23 @@ struct Fused {
 }
 
 impl Fused {
-    /// The product of `x`, `[N, in]`, on top of `y`, `[N, out]`.
-    fn forward(&self, x: &[f32], rows: usize, mut y: Vec<f32>, write: Write) -> Result<(CpuStorage, Shape)> {
+    /// The product of `x`, `[N, in]`, on top of `residual`, `[N, out]`, where there is one.
+    fn forward(&self, x: &[f32], rows: usize, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
         let weight = self.weight.constant();
         let (out, width) = weight.dims2()?;
-        slices::with(&weight, |weight| {
+        let mut y = slices::with(&weight, |weight| {
             let sizes = Sizes {
                 m: rows,
                 n: out,
                 k: width,
             };
-            let transposed = Matrix::rows(weight, width).transposed();
-            product(
-                &mut y,
-                sizes,
-                Matrix::rows(x, width),
-                transposed,
-                (write, 1.0, Threads::All),
-            );
-            Ok(())
+            let (x, transposed) = (Matrix::rows(x, width), Matrix::rows(weight, width).transposed());
+            let Some(residual) = residual else {
+                return Ok(new_product(sizes, x, transposed));
+            };
+            let mut y = residual.to_vec();
+            product(&mut y, sizes, x, transposed, (Write::Add, 1.0, Threads::All));
+            Ok(y)
         })?;
         if let Some(bias) = &self.bias {
             slices::with(&bias.constant(), |bias| {
@@ -108,31 +149,22 @@ impl Fused {
     }
 
     fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let weight = self.weight.constant();
-        let (out, width) = weight.dims2()?;
-        let rows = x.dim(0)?;
-        let mut x_gradient = vec![0f32; rows * width];
         if let Some(sum) = self.weight.gradient() {
             add_outer_products(sum, gradient, x)?;
         }
-        slices::with_all([gradient, &weight], |[gradient, weight]| {
-            let sizes = Sizes {
-                m: rows,
-                n: width,
-                k: out,
-            };
-            let (left, right) = (Matrix::rows(gradient, out), Matrix::rows(weight, width));
-            product(&mut x_gradient, sizes, left, right, (Write::Replace, 1.0, Threads::All));
-            let Some(bias) = &self.bias else { return Ok(()) };
-            bias.add_gradient(|sum| {
-                for row in gradient.chunks_exact(out) {
-                    for (sum, value) in sum.iter_mut().zip(row) {
-                        *sum += value;
+        if let Some(bias) = &self.bias {
+            let out = gradient.dim(1)?;
+            slices::with(gradient, |gradient| {
+                bias.add_gradient(|sum| {
+                    for row in gradient.chunks_exact(out) {
+                        for (sum, value) in sum.iter_mut().zip(row) {
+                            *sum += value;
+                        }
                     }
-                }
-            })
-        })?;
-        slices::tensor(x_gradient, x)
+                })
+            })?;
+        }
+        project_back(gradient, &self.weight.constant())
     }
 }
 
@@ -143,8 +175,7 @@ impl CustomOp1 for Fused {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, _) = layout.shape().dims2()?;
-        let y = vec![0f32; rows * self.weight.constant().dim(0)?];
-        self.forward(slices::of(storage, layout)?, rows, y, Write::Replace)
+        self.forward(slices::of(storage, layout)?, rows, None)
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -159,8 +190,7 @@ impl CustomOp2 for Fused {
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, _) = l1.shape().dims2()?;
-        let y = slices::of(s2, l2)?.to_vec();
-        self.forward(slices::of(s1, l1)?, rows, y, Write::Add)
+        self.forward(slices::of(s1, l1)?, rows, Some(slices::of(s2, l2)?))
     }
 
     fn bwd(

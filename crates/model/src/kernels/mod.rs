@@ -16,17 +16,20 @@ mod product;
 mod rotary;
 mod slices;
 mod swiglu;
+mod tape;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use attention::{AttentionShape, attention};
 pub(crate) use linear::{add_outer_products, linear};
+pub use linear::{project, project_back};
 pub(crate) use norm::rms_norm;
 pub(crate) use product::Write;
 pub(crate) use rotary::rotate;
 pub(crate) use slices::{InPlace, add_rows, scatter_rows, with as with_values};
 pub(crate) use swiglu::swiglu;
+pub(crate) use tape::{Pass, Tape};
 
 use candle_core::{DType, Tensor};
 

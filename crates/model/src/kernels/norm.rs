@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor
 use leadspan_distribution::on_widest_vectors;
 use rayon::prelude::*;
 
-use super::{Kernels, slices};
+use super::{Pass, slices};
 use crate::weight::Weight;
 
 /// Rows that one task works on.
@@ -17,18 +17,14 @@ const ROWS: usize = 32;
 const LANES: usize = 16;
 
 /// Normalises `x` `[.., W]` with `weight` `[W]`.
-pub(crate) fn rms_norm(x: &Tensor, weight: &Weight, eps: f64, kernels: Kernels) -> Result<Tensor> {
-    if kernels.fuse(x) {
+pub(crate) fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+    let pass = pass.into();
+    if pass.fuse(x) {
         let operation = Fused {
             weight: weight.clone(),
             eps: eps as f32,
         };
-        let x = x.contiguous()?;
-        return if x.track_op() {
-            x.apply_op1(operation)
-        } else {
-            x.apply_op1_no_bwd(&operation)
-        };
+        return pass.one(&x.contiguous()?, operation);
     }
     if !x.track_op() && !weight.tensor().track_op() {
         return candle_nn::ops::rms_norm(&x.contiguous()?, weight.tensor(), eps as f32);

@@ -9,25 +9,26 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use leadspan_distribution::on_widest_vectors;
 use rayon::prelude::*;
 
-use super::{Kernels, slices};
+use super::{Pass, slices};
 use crate::rotary::{Pairing, RotaryTable};
 
 /// Tokens that one task works on.
 const ROWS: usize = 16;
 
 /// Rotates `x` `[N, heads · D]`, whose rows are at `positions` of their sequences.
-pub(crate) fn rotate(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>, kernels: Kernels) -> Result<Tensor> {
-    if kernels.fuse(x) {
+pub(crate) fn rotate<'a>(
+    x: &Tensor,
+    table: &RotaryTable,
+    positions: &Arc<[u32]>,
+    pass: impl Into<Pass<'a>>,
+) -> Result<Tensor> {
+    let pass = pass.into();
+    if pass.fuse(x) {
         let operation = Fused {
             table: table.clone(),
             positions: Arc::clone(positions),
         };
-        let x = x.contiguous()?;
-        return if x.track_op() {
-            x.apply_op1(operation)
-        } else {
-            x.apply_op1_no_bwd(&operation)
-        };
+        return pass.one(&x.contiguous()?, operation);
     }
     let (rows, width) = x.dims2()?;
     let half = table.cosines().dim(1)?;

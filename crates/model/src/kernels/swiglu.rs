@@ -7,21 +7,17 @@ use leadspan_distribution::{exp_of_non_positive, on_widest_vectors};
 use rayon::prelude::*;
 
 use super::{
-    Kernels,
+    Pass,
     slices::{self, BLOCK},
 };
 
 /// silu(`gate`) · `up`, of two tensors of one shape.
-pub(crate) fn swiglu(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
-    if !kernels.fuse(gate) {
+pub(crate) fn swiglu<'a>(gate: &Tensor, up: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+    let pass = pass.into();
+    if !pass.fuse(gate) {
         return gate.silu()? * up;
     }
-    let (gate, up) = (gate.contiguous()?, up.contiguous()?);
-    if gate.track_op() || up.track_op() {
-        gate.apply_op2(&up, Fused)
-    } else {
-        gate.apply_op2_no_bwd(&up, &Fused)
-    }
+    pass.two([&gate.contiguous()?, &up.contiguous()?], Fused)
 }
 
 struct Fused;

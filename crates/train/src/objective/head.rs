@@ -1,7 +1,7 @@
 //! Rows of hidden states through the head, in chunks of bounded bytes.
 
 use candle_core::{Result, Tensor};
-use leadspan_model::GradientSum;
+use leadspan_model::{GradientSum, project, project_back};
 use std::{borrow::Cow, ops::Range, sync::Mutex};
 
 use super::{LossSums, Rows, composed, fused::Fused};
@@ -60,7 +60,7 @@ pub fn forward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) ->
     let (hidden, weight) = (hidden.detach(), weight.detach());
     let mut sums = LossSums::default();
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
-        let logits = hidden.narrow(0, range.start, range.len())?.matmul(&weight.t()?)?;
+        let logits = project(&hidden.narrow(0, range.start, range.len())?, &weight)?;
         sums.add(&pass.loss_and_gradient(logits, rows, range)?.1);
     }
     Ok(sums)
@@ -92,10 +92,10 @@ pub fn backward(
     let hidden_gradient = hidden.zeros_like()?;
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
         let (start, chunk) = (range.start, hidden.narrow(0, range.start, range.len())?);
-        let logits = chunk.matmul(&weight.t()?)?;
+        let logits = project(&chunk, &weight)?;
         let (gradient, losses) = pass.loss_and_gradient(logits, &rows, range)?;
         sums.add(&losses);
-        hidden_gradient.slice_set(&gradient.matmul(&weight)?, 0, start)?;
+        hidden_gradient.slice_set(&project_back(&gradient, &weight)?, 0, start)?;
         weight_gradient.add_product(&gradient, &chunk)?;
     }
     Ok(HeadGradients {

@@ -1,8 +1,21 @@
-//! Matrix products on slices, and slices that several threads write to at once: the unsafe code of the kernels.
+//! Matrix products on slices.
+//!
+//! Where the processor has AVX-512, products of all threads are our own ([`panels`] says how): an element adds up in an
+//! order that depends on the depth of the product alone, so its bits do not depend on how many rows there are, nor on the
+//! number of threads. On the shapes of a training step they run at 200 to 220 of the 230 GFLOP/s that two cores' multipliers
+//! have; the `gemm` crate, which makes all other products, at 180 to 215.
 
-use std::marker::PhantomData;
+mod disjoint;
+#[cfg(target_arch = "x86_64")]
+mod panels;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tile;
 
 use gemm::Parallelism;
+
+pub(super) use disjoint::Disjoint;
 
 /// How the rows and columns of a matrix lie in a slice.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +82,13 @@ pub(super) struct Sizes {
     pub(super) k: usize,
 }
 
+impl Sizes {
+    /// Elements of the product.
+    fn elements(self) -> usize {
+        self.m.checked_mul(self.n).expect("a product that fits into memory")
+    }
+}
+
 /// destination `[m, n]`, rows one after the other, ← or += scale · left `[m, k]` · right `[k, n]`.
 pub(super) fn product(
     destination: &mut [f32],
@@ -77,23 +97,65 @@ pub(super) fn product(
     right: Matrix<'_>,
     (write, scale, threads): (Write, f32, Threads),
 ) {
+    assert!(
+        destination.len() >= sizes.elements(),
+        "the destination of a product has all of its elements"
+    );
+    // SAFETY: the destination is that long, and borrowed for writing.
+    unsafe { write_product(destination.as_mut_ptr(), sizes, left, right, (write, scale, threads)) }
+}
+
+/// left `[m, k]` · right `[k, n]` by all threads, rows one after the other.
+pub(super) fn new_product(sizes: Sizes, left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
+    let mut destination = Vec::with_capacity(sizes.elements());
+    // SAFETY: there is room for all elements, and nobody else has it; once the product is written, they are initialised.
+    unsafe {
+        write_product(
+            destination.as_mut_ptr(),
+            sizes,
+            left,
+            right,
+            (Write::Replace, 1.0, Threads::All),
+        );
+        destination.set_len(sizes.elements());
+    }
+    destination
+}
+
+/// As [`product`]. Where the destination is replaced it is not read, and need not be initialised; all of it is written.
+///
+/// # Safety
+///
+/// The destination has `m` · `n` elements that nothing else reads or writes meanwhile.
+unsafe fn write_product(
+    destination: *mut f32,
+    sizes: Sizes,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    (write, scale, threads): (Write, f32, Threads),
+) {
     let Sizes { m, n, k } = sizes;
     assert!(
-        destination.len() >= m * n && left.holds(m, k) && right.holds(k, n),
+        left.holds(m, k) && right.holds(k, n),
         "the matrices of a product have the sizes it is told"
     );
+    #[cfg(target_arch = "x86_64")]
+    if threads == Threads::All && scale == 1.0 && k > 0 && is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor has AVX-512F, as just detected; the destination is as the caller promises.
+        return unsafe { panels::product(destination, sizes, left, right, write) };
+    }
     let parallelism = match threads {
         Threads::This => Parallelism::None,
         Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
     };
-    // SAFETY: every element that the product reads or writes lies in its slice, as was just asserted: the largest index of
-    // a strided matrix is that of its last row and column. The destination is borrowed for writing, so nothing overlaps.
+    // SAFETY: every element that the product reads lies in its slice, as was just asserted: the largest index of a strided
+    // matrix is that of its last row and column. The destination is as the caller promises.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            destination.as_mut_ptr(),
+            destination,
             1,
             n as isize,
             write == Write::Add,
@@ -110,42 +172,5 @@ pub(super) fn product(
             false,
             parallelism,
         );
-    }
-}
-
-/// A slice of which several threads write different parts.
-pub(super) struct Disjoint<'a> {
-    start: *mut f32,
-    length: usize,
-    borrow: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: it only hands out parts through `slice`, whose caller promises that no two of them overlap.
-unsafe impl Send for Disjoint<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Disjoint<'_> {}
-
-impl<'a> Disjoint<'a> {
-    pub(super) fn new(values: &'a mut [f32]) -> Self {
-        Self {
-            start: values.as_mut_ptr(),
-            length: values.len(),
-            borrow: PhantomData,
-        }
-    }
-
-    /// `count` values from `first` on.
-    ///
-    /// # Safety
-    ///
-    /// No other part that overlaps this one may be in use at the same time.
-    #[expect(clippy::mut_from_ref, reason = "whoever calls it promises that parts do not overlap")]
-    pub(super) unsafe fn slice(&self, first: usize, count: usize) -> &mut [f32] {
-        assert!(
-            first.checked_add(count).is_some_and(|end| end <= self.length),
-            "parts lie in their slice"
-        );
-        // SAFETY: the part lies in the slice that this borrows for writing, and overlaps no other part in use.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }
     }
 }
