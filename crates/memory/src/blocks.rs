@@ -1,6 +1,6 @@
 //! Mapped blocks: those in use, and those kept for whoever asks next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use memmap2::MmapMut;
 
@@ -23,7 +23,7 @@ pub(crate) enum Contents {
 pub(crate) struct Blocks {
     used: BTreeMap<usize, MmapMut>,
     /// The longest kept first.
-    kept: VecDeque<MmapMut>,
+    kept: Vec<MmapMut>,
     used_bytes: usize,
     kept_bytes: usize,
     /// The most that was in use at the same time.
@@ -34,7 +34,7 @@ impl Blocks {
     pub(crate) const fn new() -> Self {
         Self {
             used: BTreeMap::new(),
-            kept: VecDeque::new(),
+            kept: Vec::new(),
             used_bytes: 0,
             kept_bytes: 0,
             most_used_bytes: 0,
@@ -48,7 +48,7 @@ impl Blocks {
             (block, Contents::Anything)
         } else {
             self.make_room(size);
-            (map(size)?, Contents::Zeros)
+            (self.map(size)?, Contents::Zeros)
         };
         let start = block.as_mut_ptr();
         self.used_bytes += block.len();
@@ -62,7 +62,7 @@ impl Blocks {
         if let Some(block) = self.used.remove(&(start as usize)) {
             self.used_bytes -= block.len();
             self.kept_bytes += block.len();
-            self.kept.push_back(block);
+            self.kept.push(block);
         }
     }
 
@@ -77,17 +77,52 @@ impl Blocks {
         let (index, _) = (self.kept.iter().enumerate().rev())
             .filter(|(_, block)| block.len() >= size && block.len() - size <= size / 4)
             .min_by_key(|(_, block)| block.len())?;
-        let block = self.kept.remove(index)?;
+        let block = self.kept.remove(index);
         self.kept_bytes -= block.len();
         Some(block)
     }
 
-    /// Lets go of what was kept longest, until another `size` bytes do not make more than was ever in use.
+    /// Lets go of kept blocks until another `size` bytes do not make more than was ever in use: of the smallest that is
+    /// enough, so that the largest, which cost most to get, stay.
     fn make_room(&mut self, size: usize) {
-        while self.used_bytes + self.kept_bytes + size > self.most_used_bytes {
-            let Some(block) = self.kept.pop_front() else { return };
-            self.kept_bytes -= block.len();
+        loop {
+            let all = self.used_bytes + self.kept_bytes + size;
+            let Some(excess) = all.checked_sub(self.most_used_bytes).filter(|&excess| excess > 0) else {
+                return;
+            };
+            // Blocks that are enough by themselves come first, the smallest before all; then the others, the largest first.
+            let rank = |block: &MmapMut| {
+                let length = block.len();
+                (
+                    length < excess,
+                    if length < excess { usize::MAX - length } else { length },
+                )
+            };
+            let Some((index, _)) = self.kept.iter().enumerate().min_by_key(|(_, block)| rank(block)) else {
+                return;
+            };
+            self.let_go(index);
         }
+    }
+
+    /// A fresh mapping. Where there is no memory for it, all that is kept is let go of first.
+    fn map(&mut self, size: usize) -> Option<MmapMut> {
+        let block = MmapMut::map_anon(size).or_else(|error| {
+            if self.kept.is_empty() {
+                return Err(error);
+            }
+            (self.kept, self.kept_bytes) = (Vec::new(), 0);
+            MmapMut::map_anon(size)
+        });
+        let block = block.ok()?;
+        // Where the kernel has no huge pages, small ones do.
+        #[cfg(target_os = "linux")]
+        let _ = block.advise(memmap2::Advice::HugePage);
+        Some(block)
+    }
+
+    fn let_go(&mut self, index: usize) {
+        self.kept_bytes -= self.kept.remove(index).len();
     }
 
     #[cfg(test)]
@@ -104,12 +139,4 @@ fn rounded(size: usize) -> Option<usize> {
     } else {
         size.checked_next_multiple_of(UNIT)
     }
-}
-
-fn map(size: usize) -> Option<MmapMut> {
-    let block = MmapMut::map_anon(size).ok()?;
-    // Where the kernel has no huge pages, small ones do.
-    #[cfg(target_os = "linux")]
-    let _ = block.advise(memmap2::Advice::HugePage);
-    Some(block)
 }

@@ -8,7 +8,7 @@
 //! Both are cut along the depth into slices of equal length; the slices' products are added up in their order. So an
 //! element's sum runs over a slice in a tile's register, then over the slices: in an order given by the depth.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
@@ -58,15 +58,19 @@ pub(super) unsafe fn product(destination: *mut f32, sizes: Sizes, left: Matrix<'
         let write = if first == 0 { write } else { Write::Add };
         for panels in chunks(plan.panels_to_share, plan.shared_panels) {
             let panel_length = plan.shared_width() * depth;
-            let pack = |(index, panel): (usize, &mut [f32])| {
-                // SAFETY: the panel has room for its width times the depth, and is this call's alone.
-                unsafe { task.pack_shared(panel.as_mut_ptr(), panels.0 + index, (first, depth)) };
+            // A few panels a task: see `tile::pack`.
+            let at_once = panels.1.div_ceil(4 * threads);
+            let pack = |(index, some): (usize, &mut [f32])| {
+                let first_panel = panels.0 + index * at_once;
+                let count = some.len() / panel_length;
+                // SAFETY: there are such panels, they have room for their width times the depth, and are this call's alone.
+                unsafe { task.pack_shared(some.as_mut_ptr(), first_panel..first_panel + count, (first, depth)) };
             };
             let packed = &mut shared[..panels.1 * panel_length];
             if alone {
-                packed.chunks_exact_mut(panel_length).enumerate().for_each(pack);
+                packed.chunks_mut(at_once * panel_length).enumerate().for_each(pack);
             } else {
-                packed.par_chunks_exact_mut(panel_length).enumerate().for_each(pack);
+                packed.par_chunks_mut(at_once * panel_length).enumerate().for_each(pack);
             }
             let packed = &shared[..panels.1 * panel_length];
             let multiply = |block| {
@@ -160,54 +164,54 @@ struct Task<'a> {
 unsafe impl Sync for Task<'_> {}
 
 impl Task<'_> {
-    /// Packs a panel of the left matrix: some rows, along the slice.
+    /// Packs panels of the left matrix: some rows, along the slice.
     ///
     /// # Safety
     ///
-    /// There are such rows, and `panel` has room for ROWS · depth values.
-    unsafe fn pack_rows(&self, panel: *mut f32, index: usize, (first, depth): (usize, usize)) {
-        let row = index * ROWS;
+    /// There are such panels, and `into` has room for ROWS · depth values for each.
+    unsafe fn pack_rows(&self, into: *mut f32, panels: Range<usize>, (first, depth): (usize, usize)) {
+        let row = panels.start * ROWS;
         let lines = Lines {
             start: (self.left.values.as_ptr())
                 .wrapping_add(row * self.left.row_stride + first * self.left.column_stride),
             line_stride: self.left.row_stride,
             stride: self.left.column_stride,
-            count: ROWS.min(self.sizes.m - row),
+            count: (panels.len() * ROWS).min(self.sizes.m - row),
         };
         // SAFETY: the lines are rows of the matrix from `first` on; the processor has AVX-512F, or `product` was not called.
-        unsafe { tile::pack::<ROWS>(panel, lines, depth) }
+        unsafe { tile::pack::<ROWS>(into, lines, depth) }
     }
 
-    /// Packs a panel of the right matrix: some columns, along the slice.
+    /// Packs panels of the right matrix: some columns, along the slice.
     ///
     /// # Safety
     ///
-    /// There are such columns, and `panel` has room for COLUMNS · depth values.
-    unsafe fn pack_columns(&self, panel: *mut f32, index: usize, (first, depth): (usize, usize)) {
-        let column = index * COLUMNS;
+    /// There are such panels, and `into` has room for COLUMNS · depth values for each.
+    unsafe fn pack_columns(&self, into: *mut f32, panels: Range<usize>, (first, depth): (usize, usize)) {
+        let column = panels.start * COLUMNS;
         let lines = Lines {
             start: (self.right.values.as_ptr())
                 .wrapping_add(column * self.right.column_stride + first * self.right.row_stride),
             line_stride: self.right.column_stride,
             stride: self.right.row_stride,
-            count: COLUMNS.min(self.sizes.n - column),
+            count: (panels.len() * COLUMNS).min(self.sizes.n - column),
         };
         // SAFETY: the lines are columns of the matrix from `first` on; AVX-512F is there as above.
-        unsafe { tile::pack::<COLUMNS>(panel, lines, depth) }
+        unsafe { tile::pack::<COLUMNS>(into, lines, depth) }
     }
 
-    /// Packs a panel of the shared matrix.
+    /// Packs panels of the shared matrix.
     ///
     /// # Safety
     ///
-    /// There is such a panel, and `panel` has room for its width times the depth.
-    unsafe fn pack_shared(&self, panel: *mut f32, index: usize, slice: (usize, usize)) {
+    /// There are such panels, and `into` has room for them.
+    unsafe fn pack_shared(&self, into: *mut f32, panels: Range<usize>, slice: (usize, usize)) {
         // SAFETY: as the caller promises.
         unsafe {
             if self.plan.blocks_of_rows {
-                self.pack_columns(panel, index, slice);
+                self.pack_columns(into, panels, slice);
             } else {
-                self.pack_rows(panel, index, slice);
+                self.pack_rows(into, panels, slice);
             }
         }
     }
@@ -230,14 +234,12 @@ impl Task<'_> {
         let own_panels = block * plan.panels / plan.blocks..(block + 1) * plan.panels / plan.blocks;
         let own_length = plan.own_width() * depth;
         let buffer = &mut buffer[..own_panels.len() * own_length];
-        for (index, panel) in own_panels.clone().zip(buffer.chunks_exact_mut(own_length)) {
-            // SAFETY: the panel has room, and the block's panels are there.
-            unsafe {
-                if plan.blocks_of_rows {
-                    self.pack_rows(panel.as_mut_ptr(), index, (first, depth));
-                } else {
-                    self.pack_columns(panel.as_mut_ptr(), index, (first, depth));
-                }
+        // SAFETY: the block's panels are there, and the buffer has room for them.
+        unsafe {
+            if plan.blocks_of_rows {
+                self.pack_rows(buffer.as_mut_ptr(), own_panels.clone(), (first, depth));
+            } else {
+                self.pack_columns(buffer.as_mut_ptr(), own_panels.clone(), (first, depth));
             }
         }
         for (index, shared) in shared.chunks_exact(plan.shared_width() * depth).enumerate() {

@@ -1,7 +1,7 @@
 //! The two things that a product does with AVX-512: a tile of the product from two packed panels, and packing a panel.
 
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps,
+    __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps,
     _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
@@ -101,67 +101,84 @@ pub(super) struct Lines {
     pub(super) count: usize,
 }
 
-/// Packs lines side by side: `panel` `[depth, WIDTH]` gets element d of line l at row d and column l, and zeros in the columns
-/// of lines that there are not.
+impl Lines {
+    /// The lines from this one on.
+    fn from(self, first: usize) -> Self {
+        Self {
+            start: self.start.wrapping_add(first * self.line_stride),
+            count: self.count - first,
+            ..self
+        }
+    }
+}
+
+/// Packs lines side by side into panels: panel p, which is `[depth, WIDTH]`, gets element d of line p · WIDTH + l at row d and
+/// column l, and zeros in the columns of lines that there are not.
 ///
 /// # Safety
 ///
-/// The processor has AVX-512F. `panel` has depth · WIDTH elements that nothing else touches meanwhile; `depth` elements of
-/// each line can be read.
+/// The processor has AVX-512F. `panels` has depth · WIDTH elements for every WIDTH lines, or part of them, that nothing else
+/// touches meanwhile; `depth` elements of each line can be read.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn pack<const WIDTH: usize>(panel: *mut f32, lines: Lines, depth: usize) {
+pub(super) unsafe fn pack<const WIDTH: usize>(panels: *mut f32, lines: Lines, depth: usize) {
     // SAFETY: as the caller promises.
     unsafe {
         if lines.line_stride == 1 {
-            pack_rows::<WIDTH>(panel, lines, depth);
-        } else if lines.stride == 1 {
-            pack_transposed::<WIDTH>(panel, lines, depth);
-        } else {
-            for element in 0..depth {
-                for line in 0..WIDTH {
-                    let value = if line < lines.count {
-                        *lines.start.add(line * lines.line_stride + element * lines.stride)
-                    } else {
-                        0.0
-                    };
-                    *panel.add(element * WIDTH + line) = value;
+            return pack_rows::<WIDTH>(panels, lines, depth);
+        }
+        for (panel, first) in (0..lines.count).step_by(WIDTH).enumerate() {
+            let (panel, lines) = (panels.add(panel * WIDTH * depth), lines.from(first));
+            if lines.stride == 1 {
+                pack_transposed::<WIDTH>(panel, lines, depth);
+            } else {
+                pack_one_by_one::<WIDTH>(panel, lines, depth);
+            }
+        }
+    }
+}
+
+/// Lines that lie side by side already: all panels at once, since rows of large matrices lie so far apart that their cache
+/// lines drive each other out before the next panel would read on in them.
+///
+/// # Safety
+///
+/// As of `pack`.
+#[target_feature(enable = "avx512f")]
+unsafe fn pack_rows<const WIDTH: usize>(panels: *mut f32, lines: Lines, depth: usize) {
+    /// Rows by which reading is ahead.
+    const AHEAD: usize = 4;
+    for element in 0..depth {
+        let row = lines.start.wrapping_add(element * lines.stride);
+        for line in (0..lines.count).step_by(LANES) {
+            _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(AHEAD * lines.stride + line).cast());
+        }
+        for (panel, first) in (0..lines.count).step_by(WIDTH).enumerate() {
+            for lane in (0..WIDTH).step_by(LANES) {
+                let read = mask((lines.count - first).min(WIDTH).saturating_sub(lane));
+                // SAFETY: only the lanes of lines that there are are read, and only the panel's columns written; prefetching is
+                // no reading.
+                unsafe {
+                    let values = _mm512_maskz_loadu_ps(read, row.wrapping_add(first + lane));
+                    let target = panels.add((panel * depth + element) * WIDTH + lane);
+                    _mm512_mask_storeu_ps(target, mask(WIDTH - lane), values);
                 }
             }
         }
     }
 }
 
-/// Lines that lie side by side already.
-///
-/// # Safety
-///
-/// As of `pack`.
-#[target_feature(enable = "avx512f")]
-unsafe fn pack_rows<const WIDTH: usize>(panel: *mut f32, lines: Lines, depth: usize) {
-    for element in 0..depth {
-        for first in (0..WIDTH).step_by(LANES) {
-            let read = mask(lines.count.saturating_sub(first));
-            // SAFETY: only the lanes of lines that there are are read, and only the panel's columns written.
-            unsafe {
-                let from = lines.start.add(element * lines.stride).wrapping_add(first);
-                let values = _mm512_maskz_loadu_ps(read, from);
-                _mm512_mask_storeu_ps(panel.add(element * WIDTH + first), mask(WIDTH - first), values);
-            }
-        }
-    }
-}
-
-/// Lines whose elements follow one another: 16 by 16 of them are exchanged in registers.
+/// One panel of lines whose elements follow one another: 16 by 16 of them are exchanged in registers.
 ///
 /// # Safety
 ///
 /// As of `pack`.
 #[target_feature(enable = "avx512f")]
 unsafe fn pack_transposed<const WIDTH: usize>(panel: *mut f32, lines: Lines, depth: usize) {
-    /// Elements by which reading is ahead: rows of large matrices lie too far apart for the processor to see what comes.
-    const AHEAD: usize = 4 * LANES;
+    /// Elements by which reading is ahead: the processor does not see as many lines coming by itself.
+    const AHEAD: usize = 16 * LANES;
     for first in (0..WIDTH).step_by(LANES) {
-        let (present, written) = (lines.count.saturating_sub(first).min(LANES), mask(WIDTH - first));
+        let present = lines.count.min(WIDTH).saturating_sub(first).min(LANES);
+        let written = mask(WIDTH - first);
         for element in (0..depth).step_by(LANES) {
             let elements = (depth - element).min(LANES);
             let mut square = [_mm512_setzero_ps(); LANES];
@@ -170,13 +187,34 @@ unsafe fn pack_transposed<const WIDTH: usize>(panel: *mut f32, lines: Lines, dep
             unsafe {
                 for (line, row) in square.iter_mut().enumerate().take(present) {
                     let from = lines.start.add((first + line) * lines.line_stride + element);
-                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(AHEAD).cast());
                     *row = _mm512_maskz_loadu_ps(mask(elements), from);
                 }
                 transpose(&mut square);
                 for (row, &values) in square.iter().enumerate().take(elements) {
                     _mm512_mask_storeu_ps(panel.add((element + row) * WIDTH + first), written, values);
                 }
+            }
+        }
+    }
+}
+
+/// One panel of lines of which neither is the case.
+///
+/// # Safety
+///
+/// As of `pack`.
+unsafe fn pack_one_by_one<const WIDTH: usize>(panel: *mut f32, lines: Lines, depth: usize) {
+    for element in 0..depth {
+        for line in 0..WIDTH {
+            // SAFETY: only lines that there are are read; the panel has a place for each value.
+            unsafe {
+                let value = if line < lines.count {
+                    *lines.start.add(line * lines.line_stride + element * lines.stride)
+                } else {
+                    0.0
+                };
+                *panel.add(element * WIDTH + line) = value;
             }
         }
     }
