@@ -247,7 +247,7 @@ mod tests {
 
     fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(entries) => {
+            Value::Object(entries) if prefix.is_empty() || !entries.is_empty() => {
                 for (name, value) in entries {
                     let full = if prefix.is_empty() {
                         name.clone()

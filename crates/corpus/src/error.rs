@@ -227,7 +227,11 @@ impl CorpusError {
                      template that keeps it"
                         .into(),
                 ),
-                DropReason::TooShort | DropReason::EmptyContent | DropReason::ContentNotFound => None,
+                DropReason::FilteredOut => Some("compare the fields and values of `data.where` with those of the rows".into()),
+                DropReason::TooShort
+                | DropReason::EmptyContent
+                | DropReason::ContentNotFound
+                | DropReason::NotDrawn => None,
             },
             _ => None,
         }

@@ -14,10 +14,10 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
-    BadRow, ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, SectionSettings,
+    BadRow, ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, SectionSettings,
     files::{input_files, name_of},
     json_lines::{JsonLines, Line},
-    order::split_and_order,
+    order::{draw_training, order, split},
     sample_maker::{MadeSample, RowError, SampleMaker},
     tokenize::PlainTokenizer,
 };
@@ -51,7 +51,7 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// # Errors
 ///
 /// Settings that cannot work, files that cannot be found or read, the first malformed row unless those are skipped,
-/// an id that occurs twice (also among dropped rows), a held-out count that leaves nothing, or no training sample at
+/// an id that occurs twice (also among dropped rows, but not among those that `data.where` leaves out), a held-out count that leaves nothing, or no training sample at
 /// all.
 pub fn prepare(
     base: &Path,
@@ -70,7 +70,11 @@ pub fn prepare(
             report: Box::new(report),
         });
     }
-    let samples = split_and_order(samples, data.validation, data.seed)?;
+    split(&mut samples, data.validation, data.seed)?;
+    if let Some(most) = data.training {
+        report.leave_out(&draw_training(&mut samples, most, data.seed));
+    }
+    let samples = order(samples, data.seed);
     report.kept_train = samples.iter().filter(|sample| sample.split == Split::Train).count() as u64;
     report.kept_validation = samples.len() as u64 - report.kept_train;
     if report.kept_train == 0 {
@@ -209,10 +213,14 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn take(&mut self, line: &Line, made: Result<MadeSample, RowError>) -> Result<(), CorpusError> {
+    fn take(&mut self, line: &Line, made: Result<Option<MadeSample>, RowError>) -> Result<(), CorpusError> {
         self.report.rows += 1;
         let made = match made {
-            Ok(made) => made,
+            Ok(Some(made)) => made,
+            Ok(None) => {
+                self.drop_one(DropReason::FilteredOut);
+                return Ok(());
+            }
             Err(RowError::Fatal(error)) => return Err(error),
             Err(RowError::Bad(problem)) => {
                 return match self.on_bad_row {
@@ -258,9 +266,13 @@ impl<'a> Intake<'a> {
                     bounds,
                 });
             }
-            Err(reason) => *self.report.dropped.entry(reason).or_default() += 1,
+            Err(reason) => self.drop_one(reason),
         }
         Ok(())
+    }
+
+    fn drop_one(&mut self, reason: DropReason) {
+        *self.report.dropped.entry(reason).or_default() += 1;
     }
 
     fn place(&self, file: usize, line: u64) -> String {

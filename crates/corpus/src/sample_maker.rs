@@ -51,10 +51,19 @@ impl From<RowProblem> for RowError {
 }
 
 impl SampleMaker<'_> {
-    pub(crate) fn make(&self, line: &Line) -> Result<MadeSample, RowError> {
-        let mut row = parse(&line.bytes)?;
+    /// What becomes of a row; `None` where `data.where` leaves it out unseen.
+    pub(crate) fn make(&self, line: &Line) -> Result<Option<MadeSample>, RowError> {
+        let row = parse(&line.bytes)?;
+        if self.data.filter.accepts(&row) {
+            self.make_of(line, row).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn make_of(&self, line: &Line, mut row: Row) -> Result<MadeSample, RowError> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[line.file], line.number));
-        let messages = self.data.format.conversation(row, &self.data.columns, self.sections)?;
+        let messages = self.data.format.conversation(row, self.data, self.sections)?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, Format, ValidationSize};
+use crate::{CorpusError, Format, RowFilter, ValidationSize};
 
 /// Which rows to read and how to turn them into samples: the `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,9 +13,18 @@ pub struct DataSettings {
     /// How a row becomes a conversation.
     #[serde(default)]
     pub format: Format,
+    /// Conditions on a row's fields; rows that do not meet them are counted and left out before anything else.
+    #[serde(default, rename = "where")]
+    pub filter: RowFilter,
+    /// What becomes of the system prompt that some formats have in a field of its own.
+    #[serde(default)]
+    pub system_prompt: SystemPrompt,
     /// Samples with more tokens are dropped, never cut.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
+    /// The most training samples there may be, drawn by the seed from those there are; all of them where it is absent.
+    #[serde(default)]
+    pub training: Option<usize>,
     /// How many samples are held out: 0, a share below 1, or a count. Rows that are appended later are never held out.
     #[serde(default)]
     pub validation: ValidationSize,
@@ -28,6 +37,18 @@ pub struct DataSettings {
     /// The fields that `format = "columns"` reads.
     #[serde(default)]
     pub columns: ColumnNames,
+}
+
+/// What becomes of a system prompt in a field of its own (`system` of `open-thoughts`, `bespoke-stratos` and `sky-t1`,
+/// `system_prompt` of `nemotron`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemPrompt {
+    /// It is left out: it tells the models that the data were made with how to mark their thinking.
+    #[default]
+    Drop,
+    /// It is the first turn.
+    Keep,
 }
 
 /// What to do with a row that cannot be read.
@@ -114,6 +135,9 @@ impl DataSettings {
         if self.max_tokens < MIN_TOKENS {
             return invalid("data.max_tokens", "a sample needs at least 2 tokens");
         }
+        if self.training == Some(0) {
+            return invalid("data.training", "there must be something to learn from");
+        }
         let ColumnNames {
             question,
             chain_of_thought,
@@ -151,7 +175,11 @@ mod tests {
         let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
         assert_eq!(data.format, Format::Messages);
         assert_eq!((data.max_tokens, data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
-        assert_eq!(data.validation, ValidationSize::Count(0));
+        assert_eq!((data.validation, data.training), (ValidationSize::Count(0), None));
+        assert_eq!(
+            (data.filter, data.system_prompt),
+            (RowFilter::default(), SystemPrompt::Drop)
+        );
         assert_eq!(data.columns.chain_of_thought, "chain_of_thought");
         let sections: SectionSettings = serde_json::from_str("{}").unwrap();
         assert_eq!(
@@ -164,7 +192,7 @@ mod tests {
     #[test]
     fn settings_survive_being_stored_and_read_back() {
         let stored = r#"{"files":["a.jsonl"],"format":"columns","max_tokens":99,"validation":0.25,"seed":7,
-            "on_bad_row":"skip","columns":{"answer":"final"}}"#;
+            "training":5,"where":{"a":["b",1]},"system_prompt":"keep","on_bad_row":"skip","columns":{"answer":"final"}}"#;
         let data: DataSettings = serde_json::from_str(stored).unwrap();
         let again: DataSettings = serde_json::from_str(&serde_json::to_string(&data).unwrap()).unwrap();
         assert_eq!(again, data);
@@ -207,6 +235,14 @@ mod tests {
             }
             .check()),
             "data.max_tokens"
+        );
+        assert_eq!(
+            key(DataSettings {
+                training: Some(0),
+                ..data.clone()
+            }
+            .check()),
+            "data.training"
         );
         let columns = ColumnNames {
             answer: "question".into(),
