@@ -131,9 +131,11 @@ impl Configuration {
     }
 
     fn missing(&self, table: &str) -> ConfigurationError {
+        // A table without a required key has alternatives, the usual one first.
         let key = keys::keys_of(table)
             .find(|key| key.default == keys::Unset::Required)
-            .expect("tables that may not be absent have a required key");
+            .or_else(|| keys::keys_of(table).next())
+            .expect("tables have keys");
         ConfigurationError::MissingKey {
             file: self.file.clone(),
             key: format!("{table}.{}", key.name),

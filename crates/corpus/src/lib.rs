@@ -1,6 +1,6 @@
 //! From data sets to tokenized, sectioned and ordered samples.
 //!
-//! [`prepare`] reads rows of JSON lines, turns each into a conversation ([`Format`]), renders it through the model's
+//! [`prepare`] reads rows of JSON lines, Parquet tables or Arrow streams, turns each into a conversation ([`Format`]), renders it through the model's
 //! own [`ChatTemplate`], finds where the chain of thought begins and ends in the rendered text, tokenizes it without
 //! adding anything, drops what cannot be used (every drop has a [`DropReason`] and is counted) and returns the samples
 //! in a seeded order. [`append`] does the same for rows that came later, and makes sure that the earlier ones still give
@@ -15,7 +15,7 @@
 mod append;
 mod error;
 mod files;
-mod json_lines;
+mod folder;
 mod layout;
 mod message;
 mod order;
@@ -23,6 +23,7 @@ mod prepare;
 mod report;
 mod row_filter;
 mod row_problem;
+mod rows;
 mod sample_maker;
 mod sections;
 mod settings;

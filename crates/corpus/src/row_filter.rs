@@ -70,6 +70,14 @@ impl RowFilter {
             })
         })
     }
+
+    /// The outermost fields that conditions may be on: each name as it is written, and up to every dot in it.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().flat_map(|field| {
+            let outer = field.match_indices('.').map(|(dot, _)| &field[..dot]);
+            outer.chain([field.as_str()])
+        })
+    }
 }
 
 /// The value at a path with dots; a name that has dots itself is found too.
@@ -136,10 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_survives_being_stored() {
+    fn a_filter_survives_being_stored_and_names_the_fields_it_needs() {
         let filter = filter(&json!({"b.c.d": [1, "x"], "a": true})).unwrap();
         let stored = serde_json::to_string(&filter).unwrap();
         assert_eq!(stored, r#"{"a":true,"b.c.d":[1,"x"]}"#);
         assert_eq!(serde_json::from_str::<RowFilter>(&stored).unwrap(), filter);
+        assert_eq!(filter.fields().collect::<Vec<_>>(), ["a", "b", "b.c", "b.c.d"]);
     }
 }

@@ -8,8 +8,16 @@ use crate::{CorpusError, Format, RowFilter, ValidationSize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Files of JSON lines, plain, `.gz` or `.zst`; glob patterns are expanded. Relative to the pipeline file.
+    /// Files of JSON lines (plain, `.gz` or `.zst`), Parquet tables (`.parquet`) or Arrow streams (`.arrow`); glob patterns
+    /// are expanded. Relative to the pipeline file.
+    #[serde(default)]
     pub files: Vec<String>,
+    /// Instead of files, the folder of a data set as Hugging Face's Hub or `save_to_disk` has them.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The split of that folder that is read; `train` where it is absent.
+    #[serde(default)]
+    pub split: Option<String>,
     /// How a row becomes a conversation.
     #[serde(default)]
     pub format: Format,
@@ -127,10 +135,30 @@ fn default_max_tokens() -> usize {
 pub(crate) const MIN_TOKENS: usize = 2;
 
 impl DataSettings {
+    /// The fields of a row that may be looked at.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        let of_format = self.format.fields(&self.columns);
+        let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
+        all.map(str::to_owned).collect()
+    }
+
     pub(crate) fn check(&self) -> Result<(), CorpusError> {
         let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
-        if self.files.is_empty() {
-            return invalid("data.files", "the list is empty: name at least one file");
+        match (self.files.is_empty(), &self.path, &self.split) {
+            (true, None, _) => {
+                return invalid(
+                    "data.files",
+                    "the list is empty: name a file, or a folder with `data.path`",
+                );
+            }
+            (false, Some(_), _) => {
+                return invalid(
+                    "data.path",
+                    "`data.files` is set too, and the rows come from one of them",
+                );
+            }
+            (_, None, Some(_)) => return invalid("data.split", "only a folder that `data.path` names has splits"),
+            _ => {}
         }
         if self.max_tokens < MIN_TOKENS {
             return invalid("data.max_tokens", "a sample needs at least 2 tokens");
@@ -173,7 +201,7 @@ mod tests {
     #[test]
     fn a_table_with_only_files_takes_the_documented_defaults() {
         let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
-        assert_eq!(data.format, Format::Messages);
+        assert_eq!((&data.path, &data.split, data.format), (&None, &None, Format::Messages));
         assert_eq!((data.max_tokens, data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
         assert_eq!((data.validation, data.training), (ValidationSize::Count(0), None));
         assert_eq!(
@@ -228,6 +256,18 @@ mod tests {
             .check()),
             "data.files"
         );
+        let with = |path: Option<&str>, split: Option<&str>| DataSettings {
+            path: path.map(str::to_owned),
+            split: split.map(str::to_owned),
+            ..data.clone()
+        };
+        assert_eq!(key(with(Some("folder"), None).check()), "data.path");
+        assert_eq!(key(with(None, Some("test")).check()), "data.split");
+        let folder = DataSettings {
+            files: vec![],
+            ..with(Some("folder"), Some("test"))
+        };
+        assert!(folder.check().is_ok());
         assert_eq!(
             key(DataSettings {
                 max_tokens: 1,

@@ -1,7 +1,8 @@
 //! How a row becomes a conversation.
 //!
 //! A layout is one function from a row's fields to messages, in a file of its own; a further one is a variant of
-//! [`Format`] and an arm of `conversation`. Whatever it returns ends with the assistant's turn that is learnt.
+//! [`Format`], an arm of `conversation` and one of `fields`. Whatever it returns ends with the assistant's turn that is
+//! learnt.
 
 mod columns;
 mod conversations;
@@ -61,6 +62,17 @@ impl Format {
             Self::Nemotron => nemotron::conversation(row, data.system_prompt, sections),
         }
     }
+
+    /// The fields that the layout reads.
+    pub(crate) fn fields(self, columns: &ColumnNames) -> Vec<&str> {
+        match self {
+            Self::Messages => vec!["messages"],
+            Self::Columns => vec![&columns.question, &columns.chain_of_thought, &columns.answer],
+            Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 => vec!["system", "conversations"],
+            Self::Synthetic1 => vec!["prompt", "llm_response"],
+            Self::Nemotron => vec!["system_prompt", "input", "output"],
+        }
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +100,37 @@ pub(crate) mod tests {
             let name = Value::from(name);
             assert_eq!(serde_json::to_value(format).unwrap(), name);
             assert_eq!(serde_json::from_value::<Format>(name).unwrap(), format);
+        }
+    }
+
+    #[test]
+    fn no_layout_reads_a_field_that_it_does_not_name() {
+        // Of a table, only the named columns are read.
+        let whole = row(
+            r#"{"messages": [{"role": "assistant", "content": "a"}], "question": "q", "chain_of_thought": "c", "answer": "a",
+            "system": "s", "conversations": [{"from": "gpt", "value": "a"}], "prompt": "q", "llm_response": "a",
+            "system_prompt": "s", "input": [{"role": "user", "content": "q"}], "output": "a"}"#,
+        );
+        let sections = SectionSettings::default();
+        for format in [
+            "messages",
+            "columns",
+            "open-thoughts",
+            "sky-t1",
+            "synthetic-1",
+            "nemotron",
+        ] {
+            let settings = serde_json::json!({"files": ["a"], "format": format, "system_prompt": "keep"});
+            let data: DataSettings = serde_json::from_value(settings).unwrap();
+            let named = data.format.fields(&data.columns);
+            let of_named: Row = whole
+                .iter()
+                .filter(|(name, _)| named.contains(&name.as_str()))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            let of = |row: Row| data.format.conversation(row, &data, &sections).unwrap();
+            assert_eq!(of(of_named.clone()), of(whole.clone()), "{format}");
+            assert!(of_named.len() == named.len(), "{format}");
         }
     }
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{DropReason, RowProblem, ValidationSize, WithoutMarkers, template::tests::*, test_tokenizers::byte_level};
 
-fn directory(files: &[(&str, &str)]) -> TempDir {
+pub(super) fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in files {
         fs::write(directory.path().join(name), text).unwrap();
@@ -35,7 +35,7 @@ fn thinking_rows(count: usize) -> String {
         .collect()
 }
 
-fn run_with(
+pub(super) fn run_with(
     template: &str,
     base: &Path,
     data: &DataSettings,
@@ -45,11 +45,11 @@ fn run_with(
     prepare(base, data, sections, &template, &byte_level(true), &|_| ())
 }
 
-fn run(base: &Path, data: &DataSettings) -> Result<Prepared, CorpusError> {
+pub(super) fn run(base: &Path, data: &DataSettings) -> Result<Prepared, CorpusError> {
     run_with(SMOLLM2, base, data, &SectionSettings::default())
 }
 
-fn text(sample: &Sample, section: Section) -> String {
+pub(super) fn text(sample: &Sample, section: Section) -> String {
     let range = sample.bounds.range(section);
     byte_level(true)
         .decode(&sample.tokens[range.start as usize..range.end as usize], false)
