@@ -7,6 +7,7 @@
 //! unless its pages have checksums: those are compared.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -218,9 +219,21 @@ fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>
         .collect()
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be caught and become a [`CorpusError`], so that a panic hook has nothing to tell.
+pub fn panics_become_errors() -> bool {
+    GUARDED.get()
+}
+
 /// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+    GUARDED.set(true);
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    GUARDED.set(false);
+    decoded.unwrap_or_else(|panic| {
         let problem = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
             (Some(problem), _) => (*problem).to_owned(),
             (_, Some(problem)) => problem.clone(),
