@@ -23,10 +23,11 @@ fn batch(from: u64, to: u64) -> RecordBatch {
         lists.append_value((0..n % 3).map(|item| Some(format!("{n} é {item}"))));
     }
     let text: ArrayRef = Arc::new(StringArray::from_iter_values(numbers().map(|n| format!("row {n} 漢"))));
-    let sometimes: ArrayRef =
-        Arc::new(StringArray::from_iter(numbers().map(|n| {
-            (n % 2 == 0).then(|| format!("{}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
-        })));
+    let of_even = |n: u64| {
+        n.is_multiple_of(2)
+            .then(|| format!("{}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    };
+    let sometimes: ArrayRef = Arc::new(numbers().map(of_even).collect::<StringArray>());
     let inner = StructArray::from(vec![
         (Arc::new(Field::new("always", DataType::Utf8, true)), Arc::clone(&text)),
         (Arc::new(Field::new("sometimes", DataType::Utf8, true)), sometimes),
@@ -99,7 +100,7 @@ fn rows_of_every_kind_of_table_are_the_same_and_numbered_from_one() {
     let place = Place::new();
     let expected = |n: u64| {
         let mut inner = json!({"always": format!("row {n} 漢")});
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             inner["sometimes"] = format!("{}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into();
         }
         let lists: Vec<String> = (0..n % 3).map(|item| format!("{n} é {item}")).collect();
