@@ -74,6 +74,56 @@ fn a_missing_data_file_is_named() {
 }
 
 #[test]
+fn a_folder_that_does_not_have_the_split_is_refused_with_those_it_has() {
+    let place = Workplace::new();
+    fs::create_dir(place.path("set")).unwrap();
+    fs::rename(place.path("text.jsonl"), place.path("set/train.jsonl")).unwrap();
+    place.replace(
+        "pipeline.toml",
+        "files = [\"text.jsonl\"]",
+        "path = \"set\"\nsplit = \"test\"",
+    );
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: `set` has no split `test`: it has `train`
+    hint: choose one with `data.split`, or name files with `data.files`
+    ");
+    place.replace("pipeline.toml", "\"set\"", "\"sets\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: there is no folder `sets`
+    hint: `data.path` is relative to the pipeline file
+    ");
+}
+
+#[test]
+fn a_table_that_is_none_is_shown_with_what_the_decoder_says() {
+    let place = Workplace::new();
+    fs::rename(place.path("text.jsonl"), place.path("text.parquet")).unwrap();
+    place.replace("pipeline.toml", "text.jsonl", "text.parquet");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: could not read `text.parquet` after row 0
+      caused by: Parquet argument error: Parquet error: Invalid Parquet file. Corrupt footer
+    hint: copy or download the file again
+    ");
+}
+
+#[test]
+fn conditions_on_rows_that_mean_nothing_are_shown_where_they_are_written() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "data.where.id=[[1]]"]), @r"
+    error: `--set data.where.id=[[1]]`: `data.where` cannot be used: `id` must be compared with text, a number, `true` or `false`, or with a list of these
+    hint: `--help` of the command lists every key with its default and what it takes
+    ");
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "data.where.kind=math"]), @r"
+    error: could not prepare the cache `cache`
+      caused by: no training sample is left: of 40 rows, 40 dropped as filtered_out
+    hint: compare the fields and values of `data.where` with those of the rows
+    ");
+}
+
+#[test]
 fn a_missing_teacher_is_named() {
     let place = Workplace::new();
     place.replace("pipeline.toml", "model = \"teacher\"", "model = \"professor\"");
@@ -149,7 +199,7 @@ fn a_value_of_another_kind_is_shown_at_its_line() {
     let place = Workplace::new();
     place.replace("pipeline.toml", "format = \"columns\"", "format = \"column\"");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
-    error: `pipeline.toml`, line 6: `data.format` cannot be used: unknown value `column`, expected `messages` or `columns`
+    error: `pipeline.toml`, line 6: `data.format` cannot be used: unknown value `column`, expected one of `messages`, `columns`, `open-thoughts`, `bespoke-stratos`, `sky-t1`, `synthetic-1`, `nemotron`
     hint: `--help` of the command lists every key with its default and what it takes
     ");
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.format=columns", "--set", "cache.top_k=many"]), @r#"

@@ -15,7 +15,7 @@ use arrow::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::program::Workplace;
+use crate::program::{Workplace, fixtures};
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
@@ -167,6 +167,30 @@ fn a_student_learns_from_the_cache_and_becomes_a_model_again() {
         (started - after).abs() < 1e-4,
         "the exported student starts at {started}, not {after}"
     );
+}
+
+#[test]
+fn a_data_sets_folder_is_captured_and_its_further_pieces_appended() {
+    let place = Workplace::new();
+    let piece = |n: usize| format!("data/train-{n:05}-of-00002.parquet");
+    let copy = |n: usize| {
+        let from = fixtures().join("data-sets/hub").join(piece(n));
+        fs::copy(from, place.path("set").join(piece(n))).unwrap();
+    };
+    fs::create_dir_all(place.path("set/data")).unwrap();
+    copy(0);
+    place.replace("pipeline.toml", "files = [\"text.jsonl\"]", "path = \"set\"");
+    place.replace("pipeline.toml", "format = \"columns\"", "format = \"open-thoughts\"");
+    place.replace("pipeline.toml", "validation = 4", "validation = 1");
+    place.succeed(&PRECOMPUTE);
+    copy(1);
+    let text = place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    assert_eq!(
+        text.split(", ").next().unwrap(),
+        "`cache` extended by 2 training samples in 1 work units: 3 training and 1 validation samples of 4 rows"
+    );
+    place.succeed(&PRECOMPUTE);
+    place.succeed(&["cache", "verify", "cache"]);
 }
 
 #[test]

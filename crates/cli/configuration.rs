@@ -131,9 +131,11 @@ impl Configuration {
     }
 
     fn missing(&self, table: &str) -> ConfigurationError {
+        // A table without a required key has alternatives, the usual one first.
         let key = keys::keys_of(table)
             .find(|key| key.default == keys::Unset::Required)
-            .expect("tables that may not be absent have a required key");
+            .or_else(|| keys::keys_of(table).next())
+            .expect("tables have keys");
         ConfigurationError::MissingKey {
             file: self.file.clone(),
             key: format!("{table}.{}", key.name),
@@ -247,7 +249,7 @@ mod tests {
 
     fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(entries) => {
+            Value::Object(entries) if prefix.is_empty() || !entries.is_empty() => {
                 for (name, value) in entries {
                     let full = if prefix.is_empty() {
                         name.clone()

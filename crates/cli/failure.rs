@@ -84,12 +84,15 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
     lines.join("; ")
 }
 
-/// Makes a panic, of whatever thread, one readable message.
+/// Makes a panic, of whatever thread, one readable message; one that becomes an error is told as that.
 ///
 /// With `RUST_BACKTRACE` set, the standard message with its backtrace comes first.
 pub(crate) fn report_panics() {
     let standard = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        if leadspan_corpus::panics_become_errors() {
+            return;
+        }
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             standard(info);
         }

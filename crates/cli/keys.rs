@@ -41,6 +41,8 @@ const fn key(table: &'static str, name: &'static str, default: Unset, about: &'s
 
 const ALL_SECTIONS: Unset = Is(r#"["prompt", "chain_of_thought", "answer"]"#);
 
+const FORMATS: &str =
+    "messages (OpenAI roles) | columns | open-thoughts |\nbespoke-stratos | sky-t1 | synthetic-1 | nemotron";
 const LOSSES: &str = "forward_kl | reverse_kl | jensen_shannon |\nskew_kl | skew_reverse_kl | total_variation";
 const TAIL_POLICIES: &str = "bucket | renormalize_teacher | renormalize_both | sampled";
 
@@ -50,9 +52,14 @@ pub(crate) const KEYS: &[Key] = &[
     key("teacher", "model", Required, "directory in the Hugging Face layout, or FILE.gguf"),
     key("teacher", "dtype", Is("\"f32\""), "f32 | bf16 | f16 | native (a GGUF's own quantised weights)"),
     key("teacher", "device", Is("\"cpu\""), "cpu | cuda:N"),
-    key("data", "files", Required, "list of JSON-lines files or patterns (.gz, .zst)"),
-    key("data", "format", Is("\"messages\""), "messages (OpenAI roles) | columns"),
+    key("data", "files", Is("[]"), "JSON lines (.gz, .zst), .parquet, .arrow, or patterns"),
+    key("data", "path", Absent, "or a folder: the Hub's, or `save_to_disk`'s"),
+    key("data", "split", Absent, "split of that folder; train where it is not set"),
+    key("data", "format", Is("\"messages\""), FORMATS),
+    key("data", "where", Is("{}"), "rows that are read: { field = \"value\", other = [1, 2] }"),
+    key("data", "system_prompt", Is("\"drop\""), "drop | keep, where the format has a field for it"),
     key("data", "max_tokens", Is("4096"), "longer samples are dropped, never cut"),
+    key("data", "training", Absent, "training samples, at most; drawn by the seed"),
     key("data", "validation", Is("0"), "held-out samples: a share (0.05), a count (500), or 0"),
     key("data", "seed", Is("0"), "decides the order and what is held out"),
     key("data", "on_bad_row", Is("\"stop\""), "stop | skip (left out and counted)"),

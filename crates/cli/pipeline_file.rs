@@ -136,6 +136,7 @@ fn in_plain_words(problem: &str) -> String {
         "f32" | "f64" => "a number",
         "a string" | "path string" => "text in quotes",
         "a sequence" => "a list such as [1, 2]",
+        "a map" => "a table such as { field = \"value\" }",
         other => other,
     };
     format!("{found}, expected {expected}")

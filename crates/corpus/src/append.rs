@@ -15,7 +15,7 @@ use tokenizers::Tokenizer;
 
 use crate::{
     ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, SectionSettings,
-    order::order,
+    order::{draw_training, order},
     prepare::{read_samples, row_hash},
 };
 
@@ -47,7 +47,7 @@ pub struct Appended {
 /// Reads the files of `data`, relative to `base`, and makes samples of the rows whose samples are not `known`.
 ///
 /// The known samples are given in the order of the corpus. Settings, template and tokenizer must be those it was prepared
-/// with. `progress` is called on this thread after every chunk of rows.
+/// with; where there are as many training samples as `data.training` allows, none is appended. `progress` is called on this thread after every chunk of rows.
 ///
 /// # Errors
 ///
@@ -83,6 +83,14 @@ pub fn append(
         return Err(CorpusError::RemovedSamples { id, others });
     }
     report.kept_validation = known.iter().filter(|one| one.split == Split::Validation).count() as u64;
+    if let Some(most) = data.training {
+        let known_train = known.iter().filter(|one| one.split == Split::Train).count();
+        report.leave_out(&draw_training(
+            &mut samples,
+            most.saturating_sub(known_train),
+            data.seed,
+        ));
+    }
     report.kept_train = (known.len() + samples.len()) as u64 - report.kept_validation;
     let samples = order(samples, data.seed);
     let row_hashes = samples.par_iter().map(row_hash).collect();
@@ -138,12 +146,23 @@ mod tests {
                 .unwrap()
         }
 
+        fn limited(training: usize) -> DataSettings {
+            DataSettings {
+                training: Some(training),
+                ..Self::settings()
+            }
+        }
+
         fn prepare(&self) -> Prepared {
+            self.prepare_with(&Self::settings())
+        }
+
+        fn prepare_with(&self, settings: &DataSettings) -> Prepared {
             let template = ChatTemplate::new(SMOLLM2, None, None).unwrap();
             let sections = SectionSettings::default();
             prepare(
                 self.0.path(),
-                &Self::settings(),
+                settings,
                 &sections,
                 &template,
                 &byte_level(true),
@@ -152,7 +171,14 @@ mod tests {
             .unwrap()
         }
 
-        fn append(&self, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<Appended, CorpusError> {
+        fn append_to(&self, prepared: &Prepared) -> Result<Appended, CorpusError> {
+            self.append_with(&Self::settings(), prepared)
+        }
+
+        fn append_with(&self, data: &DataSettings, prepared: &Prepared) -> Result<Appended, CorpusError> {
+            let Prepared {
+                samples, row_hashes, ..
+            } = prepared;
             let known: Vec<KnownSample> = samples
                 .iter()
                 .zip(row_hashes)
@@ -163,20 +189,16 @@ mod tests {
                 })
                 .collect();
             let template = ChatTemplate::new(SMOLLM2, None, None).unwrap();
-            let (data, sections) = (Self::settings(), SectionSettings::default());
+            let sections = SectionSettings::default();
             append(
                 self.0.path(),
-                &data,
+                data,
                 &sections,
                 &template,
                 &byte_level(true),
                 &known,
                 &|_| (),
             )
-        }
-
-        fn append_to(&self, prepared: &Prepared) -> Result<Appended, CorpusError> {
-            self.append(&prepared.samples, &prepared.row_hashes)
         }
     }
 
@@ -207,6 +229,30 @@ mod tests {
             );
         }
         assert_eq!(appended.report.tokens, whole.report.tokens);
+    }
+
+    #[test]
+    fn no_more_is_appended_than_the_limit_of_training_samples_leaves() {
+        let data = Data::new(&rows(0..20));
+        let ten = Data::limited(10);
+        let prepared = data.prepare_with(&ten);
+        assert_eq!((prepared.report.kept_train, prepared.samples.len()), (10, 14));
+        // Those that were not drawn then are no more drawn now.
+        data.write("a.jsonl", &rows(0..30));
+        let appended = data.append_with(&ten, &prepared).unwrap();
+        assert!(appended.samples.is_empty());
+        assert_eq!(appended.report.dropped[&DropReason::NotDrawn], 16);
+        assert_eq!(appended.report.tokens, prepared.report.tokens);
+
+        let eighteen = Data::limited(18);
+        data.write("a.jsonl", &rows(0..20));
+        let prepared = data.prepare_with(&eighteen);
+        assert_eq!(prepared.report.kept_train, 16);
+        data.write("a.jsonl", &rows(0..30));
+        let appended = data.append_with(&eighteen, &prepared).unwrap();
+        let report = &appended.report;
+        assert_eq!((appended.samples.len(), appended.row_hashes.len()), (2, 2));
+        assert_eq!((report.kept_train, report.dropped[&DropReason::NotDrawn]), (18, 8));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use arrow::error::ArrowError;
+
 use crate::{DropReason, PrepareReport, RowProblem};
 
 /// Why a corpus could not be prepared.
@@ -45,6 +47,51 @@ pub enum CorpusError {
         /// The path that was looked at.
         path: PathBuf,
     },
+    /// A data set's folder is not there.
+    #[error("there is no folder `{}`", path.display())]
+    MissingFolder {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// A data set's path names something else than a folder.
+    #[error("`{}` is not a folder", path.display())]
+    NotAFolder {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// A folder has no files of rows.
+    #[error("`{}` has no JSON-lines, Parquet or Arrow files", path.display())]
+    NoDataInFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder does not have the split that is asked for.
+    #[error("`{}` has no split `{split}`: it has {}", path.display(), in_words(known))]
+    NoSuchSplit {
+        /// The folder.
+        path: PathBuf,
+        /// The split that is asked for.
+        split: String,
+        /// Those it has, sorted.
+        known: Vec<String>,
+    },
+    /// A split of a folder is there in several kinds of files: most likely twice.
+    #[error("`{}` and `{}` are of different kinds", first.display(), second.display())]
+    MixedFolder {
+        /// A file.
+        first: PathBuf,
+        /// One of another kind.
+        second: PathBuf,
+    },
+    /// The file that says what is in a saved data set is not what it should be.
+    #[error("`{}` cannot be read", path.display())]
+    UnreadableFolderState {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A file cannot be opened.
     #[error("could not open `{}`", path.display())]
     Open {
@@ -64,6 +111,33 @@ pub enum CorpusError {
         /// What the system or the decompressor says.
         #[source]
         source: io::Error,
+    },
+    /// A Parquet table or Arrow stream is damaged, cut short, or something else under that name.
+    #[error("could not read `{}` after row {row}", path.display())]
+    DamagedTable {
+        /// The file.
+        path: PathBuf,
+        /// The last row that was read.
+        row: u64,
+        /// What the decoder says.
+        #[source]
+        source: ArrowError,
+    },
+    /// A file with the name of an Arrow stream is cut short or something else.
+    #[error("`{}` is not a whole Arrow stream", path.display())]
+    NotAnArrowStream {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A column of a table has values that are neither text, numbers, booleans, nor lists or structures of these.
+    #[error("the column `{column}` of `{}` has the type {data_type}, which cannot be read", path.display())]
+    UnreadableColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type, in Arrow's words.
+        data_type: String,
     },
     /// A row is malformed.
     #[error("bad row at `{file}:{line}`")]
@@ -160,6 +234,16 @@ pub enum CorpusError {
     },
 }
 
+/// Names in backticks, with commas and `and`.
+fn in_words(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => "none".to_owned(),
+    }
+}
+
 fn and_others(others: u64) -> String {
     match others {
         0 => String::new(),
@@ -200,7 +284,25 @@ impl CorpusError {
             Self::MissingFile { .. } | Self::NoMatch { .. } => {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }
-            Self::NotAFile { path } => Some(format!("name the files inside it: `{}/*.jsonl`", path.display())),
+            Self::DamagedTable { .. } => Some("copy or download the file again".into()),
+            Self::NotAnArrowStream { .. } => Some(
+                "`save_to_disk` of Hugging Face's datasets writes such streams; copy the file again, or give Parquet"
+                    .into(),
+            ),
+            Self::UnreadableColumn { .. } => {
+                Some("columns must hold text, numbers, booleans, or lists and structures of these".into())
+            }
+            Self::NotAFile { path } => Some(format!(
+                "name the files inside it (`{}/*.jsonl`), or give a data set's folder as `data.path`",
+                path.display()
+            )),
+            Self::MissingFolder { .. } => Some("`data.path` is relative to the pipeline file".into()),
+            Self::NotAFolder { .. } => Some("name files with `data.files`".into()),
+            Self::NoDataInFolder { .. } | Self::MixedFolder { .. } => {
+                Some("name the files to read with `data.files` instead of `data.path`".into())
+            }
+            Self::NoSuchSplit { .. } => Some("choose one with `data.split`, or name files with `data.files`".into()),
+            Self::UnreadableFolderState { .. } => Some("save the data set again, or name its files with `data.files`".into()),
             Self::DuplicateId { .. } => Some("give every row its own `id`, or leave the field out".into()),
             Self::WithoutMarkers { .. } => Some(
                 "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or \
@@ -227,7 +329,11 @@ impl CorpusError {
                      template that keeps it"
                         .into(),
                 ),
-                DropReason::TooShort | DropReason::EmptyContent | DropReason::ContentNotFound => None,
+                DropReason::FilteredOut => Some("compare the fields and values of `data.where` with those of the rows".into()),
+                DropReason::TooShort
+                | DropReason::EmptyContent
+                | DropReason::ContentNotFound
+                | DropReason::NotDrawn => None,
             },
             _ => None,
         }

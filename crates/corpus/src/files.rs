@@ -8,17 +8,26 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::CorpusError;
+use crate::{CorpusError, DataSettings, folder::folder_files};
 
-/// The files that `patterns` name, sorted, each once.
+/// The files that the settings name, sorted, each once.
 ///
-/// A pattern is relative to `base`. One that names an existing file is that file even where it holds characters that
-/// mean something in patterns; `*` matches no hidden file.
+/// Paths are relative to `base`. A pattern of `data.files` that names an existing file is that file even where it holds
+/// characters that mean something in patterns; `*` matches no hidden file. The files of a folder `data.path` are those of
+/// the split, as a clone from Hugging Face's Hub or its `save_to_disk` has them.
 ///
 /// # Errors
 ///
-/// A pattern that cannot be read or matches no file, a file that is missing, a directory in a file's place.
-pub fn input_files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, CorpusError> {
+/// A pattern that cannot be read or matches no file, a file or folder that is missing or the other of the two, a folder
+/// that does not have the split or has it in several kinds of files.
+pub fn input_files(base: &Path, data: &DataSettings) -> Result<Vec<PathBuf>, CorpusError> {
+    match &data.path {
+        Some(path) => folder_files(&base.join(path), data.split.as_deref()),
+        None => matching_files(base, &data.files),
+    }
+}
+
+fn matching_files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, CorpusError> {
     let mut files: Vec<(String, PathBuf, PathBuf)> = Vec::new();
     for pattern in patterns {
         for path in matches(base, pattern)? {
@@ -77,7 +86,7 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
     Ok(paths)
 }
 
-fn open_error(path: &Path, source: io::Error) -> CorpusError {
+pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
     match source.kind() {
         io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
         _ => CorpusError::Open {
@@ -165,7 +174,7 @@ mod tests {
 
     fn names(base: &Path, patterns: &[&str]) -> Result<Vec<String>, CorpusError> {
         let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        Ok(input_files(base, &patterns)?
+        Ok(matching_files(base, &patterns)?
             .iter()
             .map(|path| name_of(base, path))
             .collect())
@@ -213,7 +222,7 @@ mod tests {
     fn a_fingerprint_changes_with_one_byte() {
         let directory = directory(&["a.jsonl"]);
         let base = directory.path();
-        let files = input_files(base, &["a.jsonl".into()]).unwrap();
+        let files = matching_files(base, &["a.jsonl".into()]).unwrap();
         let before = files_fingerprint(base, &files).unwrap();
         assert_eq!((before[0].path.as_str(), before[0].bytes), ("a.jsonl", 7));
         assert_eq!(before[0].blake3, blake3::hash(b"a.jsonl").to_hex().to_string());

@@ -1,6 +1,6 @@
 //! From data sets to tokenized, sectioned and ordered samples.
 //!
-//! [`prepare`] reads rows of JSON lines, turns each into a conversation ([`Format`]), renders it through the model's
+//! [`prepare`] reads rows of JSON lines, Parquet tables or Arrow streams, turns each into a conversation ([`Format`]), renders it through the model's
 //! own [`ChatTemplate`], finds where the chain of thought begins and ends in the rendered text, tokenizes it without
 //! adding anything, drops what cannot be used (every drop has a [`DropReason`] and is counted) and returns the samples
 //! in a seeded order. [`append`] does the same for rows that came later, and makes sure that the earlier ones still give
@@ -15,13 +15,15 @@
 mod append;
 mod error;
 mod files;
-mod json_lines;
+mod folder;
 mod layout;
 mod message;
 mod order;
 mod prepare;
 mod report;
+mod row_filter;
 mod row_problem;
+mod rows;
 mod sample_maker;
 mod sections;
 mod settings;
@@ -39,7 +41,9 @@ pub use layout::Format;
 pub use message::{Message, Role};
 pub use prepare::{Prepared, prepare};
 pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
+pub use row_filter::{InvalidRowFilter, RowFilter};
 pub use row_problem::RowProblem;
-pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, WithoutMarkers};
+pub use rows::panics_become_errors;
+pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, SystemPrompt, WithoutMarkers};
 pub use template::ChatTemplate;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

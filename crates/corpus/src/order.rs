@@ -2,8 +2,9 @@
 //!
 //! A sample's key for a purpose is BLAKE3 of the seed (8 bytes, little-endian), the purpose, a zero byte and the
 //! sample's id. Under purpose `validation`, a share s holds out the samples whose key, its first 8 bytes read as a
-//! big-endian integer, is below s · 2⁶⁴; a count holds out those with the smallest keys. Under purpose `order`,
-//! training samples and then held-out samples stand by ascending key.
+//! big-endian integer, is below s · 2⁶⁴; a count holds out those with the smallest keys. Under purpose `training`,
+//! a limited number of training samples are those with the smallest keys. Under purpose `order`, training samples and
+//! then held-out samples stand by ascending key.
 //!
 //! So neither depends on the order of files or rows. Samples of rows that are appended later stand behind all others,
 //! whatever their keys: among themselves by ascending `order` key.
@@ -24,16 +25,12 @@ fn key(seed: u64, purpose: &str, id: &str) -> Key {
     *hasher.finalize().as_bytes()
 }
 
-/// Marks the samples that are held out and puts all in their final order.
+/// Marks the samples that are held out.
 ///
 /// # Errors
 ///
 /// Where a count leaves nothing to learn from.
-pub(crate) fn split_and_order(
-    mut samples: Vec<Sample>,
-    size: ValidationSize,
-    seed: u64,
-) -> Result<Vec<Sample>, CorpusError> {
+pub(crate) fn split(samples: &mut [Sample], size: ValidationSize, seed: u64) -> Result<(), CorpusError> {
     let validation_keys = || {
         samples
             .iter()
@@ -69,7 +66,27 @@ pub(crate) fn split_and_order(
     for (sample, held_out) in samples.iter_mut().zip(held_out) {
         sample.split = if held_out { Split::Validation } else { Split::Train };
     }
-    Ok(order(samples, seed))
+    Ok(())
+}
+
+/// Takes all but `most` of the training samples out, and returns those; what is held out stays.
+pub(crate) fn draw_training(samples: &mut Vec<Sample>, most: usize, seed: u64) -> Vec<Sample> {
+    let mut keys: Vec<Key> = samples
+        .iter()
+        .filter(|sample| sample.split == Split::Train)
+        .map(|sample| key(seed, "training", &sample.id))
+        .collect();
+    if keys.len() <= most {
+        return Vec::new();
+    }
+    keys.sort_unstable();
+    // The first key that is too many: ids differ, and so do their keys.
+    let limit = keys[most];
+    samples
+        .extract_if(.., |sample| {
+            sample.split == Split::Train && key(seed, "training", &sample.id) >= limit
+        })
+        .collect()
 }
 
 /// Puts samples in their final order: training samples before held-out ones.
@@ -88,6 +105,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn split_and_order(mut samples: Vec<Sample>, size: ValidationSize, seed: u64) -> Result<Vec<Sample>, CorpusError> {
+        split(&mut samples, size, seed)?;
+        Ok(order(samples, seed))
+    }
 
     fn samples(numbers: impl IntoIterator<Item = usize>) -> Vec<Sample> {
         let sample = |number| Sample {
@@ -142,6 +164,29 @@ mod tests {
             );
         }
         assert!(split_and_order(samples(0..5), ValidationSize::Count(4), 0).is_ok());
+    }
+
+    #[test]
+    fn a_limited_number_of_training_samples_is_drawn_by_seed_and_id() {
+        let drawn_of = |mut all: Vec<Sample>, most, seed| {
+            split(&mut all, ValidationSize::Count(10), seed).unwrap();
+            let before = all.clone();
+            let left_out = draw_training(&mut all, most, seed);
+            assert_eq!(all.len() + left_out.len(), before.len());
+            assert!(left_out.iter().all(|sample| sample.split == Split::Train));
+            order(all, seed)
+        };
+        let ordered = drawn_of(samples(0..50), 25, 1);
+        assert_eq!(ids(&ordered, Split::Train).len(), 25);
+        // What is held out does not depend on the limit, and fewer are some of more.
+        let unlimited = drawn_of(samples(0..50), 40, 1);
+        assert_eq!(ids(&ordered, Split::Validation), ids(&unlimited, Split::Validation));
+        assert_eq!(unlimited.len(), 50);
+        let fewer = drawn_of(samples(0..50), 24, 1);
+        assert!(fewer.iter().all(|sample| ordered.contains(sample)));
+        assert_eq!(drawn_of(samples((0..50).rev()), 25, 1), ordered);
+        assert_ne!(drawn_of(samples(0..50), 25, 2), ordered);
+        assert_eq!(drawn_of(samples(0..50), 0, 1).len(), 10);
     }
 
     #[test]

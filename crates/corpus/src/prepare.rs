@@ -14,10 +14,10 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
-    BadRow, ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, SectionSettings,
+    BadRow, ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, SectionSettings,
     files::{input_files, name_of},
-    json_lines::{JsonLines, Line},
-    order::split_and_order,
+    order::{draw_training, order, split},
+    rows::{RawRow, Rows},
     sample_maker::{MadeSample, RowError, SampleMaker},
     tokenize::PlainTokenizer,
 };
@@ -51,7 +51,7 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// # Errors
 ///
 /// Settings that cannot work, files that cannot be found or read, the first malformed row unless those are skipped,
-/// an id that occurs twice (also among dropped rows), a held-out count that leaves nothing, or no training sample at
+/// an id that occurs twice (also among dropped rows, but not among those that `data.where` leaves out), a held-out count that leaves nothing, or no training sample at
 /// all.
 pub fn prepare(
     base: &Path,
@@ -70,7 +70,11 @@ pub fn prepare(
             report: Box::new(report),
         });
     }
-    let samples = split_and_order(samples, data.validation, data.seed)?;
+    split(&mut samples, data.validation, data.seed)?;
+    if let Some(most) = data.training {
+        report.leave_out(&draw_training(&mut samples, most, data.seed));
+    }
+    let samples = order(samples, data.seed);
     report.kept_train = samples.iter().filter(|sample| sample.split == Split::Train).count() as u64;
     report.kept_validation = samples.len() as u64 - report.kept_train;
     if report.kept_train == 0 {
@@ -105,7 +109,7 @@ pub(crate) fn read_samples(
 ) -> Result<(PrepareReport, Vec<PathBuf>), CorpusError> {
     data.check()?;
     sections.check()?;
-    let files = input_files(base, &data.files)?;
+    let files = input_files(base, data)?;
     let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
     let bytes_total = files
         .iter()
@@ -119,18 +123,18 @@ pub(crate) fn read_samples(
         tokenizer: PlainTokenizer::new(tokenizer)?,
         names: &names,
     };
-    let mut lines = JsonLines::new(files.clone());
+    let mut rows = Rows::new(files.clone(), data.fields());
     let mut intake = Intake::new(data.on_bad_row, &names, keep);
     loop {
-        let (chunk, end) = next_chunk(&mut lines);
-        let outcomes: Vec<_> = chunk.par_iter().map(|line| maker.make(line)).collect();
-        for (line, outcome) in chunk.iter().zip(outcomes) {
-            intake.take(line, outcome)?;
+        let (chunk, end) = next_chunk(&mut rows);
+        let outcomes: Vec<_> = chunk.par_iter().map(|row| maker.make(row)).collect();
+        for (row, outcome) in chunk.iter().zip(outcomes) {
+            intake.take(row, outcome)?;
         }
         progress(PrepareProgress {
             rows: intake.report.rows,
             kept: intake.kept,
-            bytes_read: lines.bytes_read(),
+            bytes_read: rows.bytes_read(),
             bytes_total,
         });
         match end {
@@ -168,14 +172,14 @@ enum ChunkEnd {
     Failed(CorpusError),
 }
 
-/// The next lines, and why there are no more of them; lines before a failure come first, as do their own errors.
-fn next_chunk(lines: &mut JsonLines) -> (Vec<Line>, ChunkEnd) {
+/// The next rows, and why there are no more of them; rows before a failure come first, as do their own errors.
+fn next_chunk(rows: &mut Rows) -> (Vec<RawRow>, ChunkEnd) {
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     while chunk.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
-        match lines.next_line() {
-            Ok(Some(line)) => {
-                bytes += line.bytes.len();
-                chunk.push(line);
+        match rows.next_row() {
+            Ok(Some(row)) => {
+                bytes += row.content.bytes();
+                chunk.push(row);
             }
             Ok(None) => return (chunk, ChunkEnd::Finished),
             Err(error) => return (chunk, ChunkEnd::Failed(error)),
@@ -188,7 +192,7 @@ fn next_chunk(lines: &mut JsonLines) -> (Vec<Line>, ChunkEnd) {
 struct Intake<'a> {
     on_bad_row: BadRow,
     names: &'a [String],
-    /// The file and line of every id.
+    /// The file and row of every id.
     places: HashMap<String, (usize, u64)>,
     /// Takes the samples.
     keep: &'a mut dyn FnMut(Sample),
@@ -209,23 +213,27 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn take(&mut self, line: &Line, made: Result<MadeSample, RowError>) -> Result<(), CorpusError> {
+    fn take(&mut self, row: &RawRow, made: Result<Option<MadeSample>, RowError>) -> Result<(), CorpusError> {
         self.report.rows += 1;
         let made = match made {
-            Ok(made) => made,
+            Ok(Some(made)) => made,
+            Ok(None) => {
+                self.drop_one(DropReason::FilteredOut);
+                return Ok(());
+            }
             Err(RowError::Fatal(error)) => return Err(error),
             Err(RowError::Bad(problem)) => {
                 return match self.on_bad_row {
                     BadRow::Stop => {
-                        let file = self.names[line.file].clone();
+                        let file = self.names[row.file].clone();
                         Err(CorpusError::BadRow {
                             file,
-                            line: line.number,
+                            line: row.number,
                             problem,
                         })
                     }
                     BadRow::Skip => {
-                        self.report.add_bad_row(&self.place(line.file, line.number), &problem);
+                        self.report.add_bad_row(&self.place(row.file, row.number), &problem);
                         Ok(())
                     }
                 };
@@ -238,11 +246,11 @@ impl<'a> Intake<'a> {
         } = made;
         match self.places.entry(id.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert((line.file, line.number));
+                entry.insert((row.file, row.number));
             }
             Entry::Occupied(entry) => {
                 let &(file, number) = entry.get();
-                let (first, second) = (self.place(file, number), self.place(line.file, line.number));
+                let (first, second) = (self.place(file, number), self.place(row.file, row.number));
                 return Err(CorpusError::DuplicateId { id, first, second });
             }
         }
@@ -258,15 +266,21 @@ impl<'a> Intake<'a> {
                     bounds,
                 });
             }
-            Err(reason) => *self.report.dropped.entry(reason).or_default() += 1,
+            Err(reason) => self.drop_one(reason),
         }
         Ok(())
     }
 
-    fn place(&self, file: usize, line: u64) -> String {
-        format!("{}:{line}", self.names[file])
+    fn drop_one(&mut self, reason: DropReason) {
+        *self.report.dropped.entry(reason).or_default() += 1;
+    }
+
+    fn place(&self, file: usize, row: u64) -> String {
+        format!("{}:{row}", self.names[file])
     }
 }
 
+#[cfg(test)]
+mod data_sets;
 #[cfg(test)]
 mod tests;

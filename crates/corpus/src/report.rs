@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use leadspan_sequence::SectionBounds;
+use leadspan_sequence::{Sample, SectionBounds};
 use serde::{Deserialize, Serialize};
 
 /// Why a well-formed row is not among the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropReason {
+    /// Does not meet the conditions of `data.where`.
+    FilteredOut,
     /// The assistant's last turn is empty.
     EmptyContent,
     /// The rendered text does not show where the last turn's content begins.
@@ -21,18 +23,22 @@ pub enum DropReason {
     TooLong,
     /// Fewer than two tokens.
     TooShort,
+    /// More samples than `data.training` asks for, and others were drawn.
+    NotDrawn,
 }
 
 impl DropReason {
     /// The name used in reports and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::FilteredOut => "filtered_out",
             Self::EmptyContent => "empty_content",
             Self::ContentNotFound => "content_not_found",
             Self::ThinkingRemoved => "thinking_removed",
             Self::WithoutMarkers => "without_markers",
             Self::TooLong => "too_long",
             Self::TooShort => "too_short",
+            Self::NotDrawn => "not_drawn",
         }
     }
 }
@@ -53,6 +59,12 @@ impl SectionTokens {
         self.prompt += u64::from(bounds.prompt_end());
         self.chain_of_thought += u64::from(bounds.chain_of_thought_end() - bounds.prompt_end());
         self.answer += u64::from(bounds.tokens() - bounds.chain_of_thought_end());
+    }
+
+    pub(crate) fn subtract(&mut self, bounds: SectionBounds) {
+        self.prompt -= u64::from(bounds.prompt_end());
+        self.chain_of_thought -= u64::from(bounds.chain_of_thought_end() - bounds.prompt_end());
+        self.answer -= u64::from(bounds.tokens() - bounds.chain_of_thought_end());
     }
 
     /// All tokens.
@@ -99,6 +111,17 @@ impl PrepareReport {
             }
             self.bad_row_examples.push(text);
         }
+    }
+
+    /// Takes back what was counted of samples that were not drawn.
+    pub(crate) fn leave_out(&mut self, not_drawn: &[Sample]) {
+        if not_drawn.is_empty() {
+            return;
+        }
+        for sample in not_drawn {
+            self.tokens.subtract(sample.bounds);
+        }
+        *self.dropped.entry(DropReason::NotDrawn).or_default() += not_drawn.len() as u64;
     }
 
     /// The reason that took most rows.

@@ -77,6 +77,20 @@ pub enum RowProblem {
     },
 }
 
+impl RowProblem {
+    pub(crate) fn missing(field: impl Into<String>) -> Self {
+        Self::MissingField { field: field.into() }
+    }
+
+    pub(crate) fn wrong_type(field: impl Into<String>, expected: &'static str, value: &serde_json::Value) -> Self {
+        Self::WrongType {
+            field: field.into(),
+            expected,
+            found: kind_of(value),
+        }
+    }
+}
+
 /// The kind of a JSON value, with its article, for messages.
 pub(crate) fn kind_of(value: &serde_json::Value) -> &'static str {
     match value {

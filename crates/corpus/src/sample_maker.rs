@@ -1,13 +1,13 @@
-//! One row to one sample: parse, lay out, render, find the sections, tokenize. A plain function of the row.
+//! One row to one sample: parse, filter, lay out, render, find the sections, tokenize. A plain function of the row.
 
 use leadspan_sequence::SectionBounds;
 use serde_json::Value;
 
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, SectionSettings, WithoutMarkers,
-    json_lines::Line,
     layout::Row,
     row_problem::kind_of,
+    rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
     settings::MIN_TOKENS,
     tokenize::PlainTokenizer,
@@ -51,10 +51,19 @@ impl From<RowProblem> for RowError {
 }
 
 impl SampleMaker<'_> {
-    pub(crate) fn make(&self, line: &Line) -> Result<MadeSample, RowError> {
-        let mut row = parse(&line.bytes)?;
-        let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[line.file], line.number));
-        let messages = self.data.format.conversation(row, &self.data.columns, self.sections)?;
+    /// What becomes of a row; `None` where `data.where` leaves it out unseen.
+    pub(crate) fn make(&self, raw: &RawRow) -> Result<Option<MadeSample>, RowError> {
+        let row = raw.content.fields()?;
+        if self.data.filter.accepts(&row) {
+            self.make_of(raw, row).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn make_of(&self, raw: &RawRow, mut row: Row) -> Result<MadeSample, RowError> {
+        let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
+        let messages = self.data.format.conversation(row, self.data, self.sections)?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -79,17 +88,17 @@ impl SampleMaker<'_> {
             (None, WithoutMarkers::Answer) => ChainOfThoughtBytes::none(content_start),
             (None, WithoutMarkers::Error) => {
                 return Err(RowError::Fatal(CorpusError::WithoutMarkers {
-                    file: self.names[line.file].clone(),
-                    line: line.number,
+                    file: self.names[raw.file].clone(),
+                    line: raw.number,
                     thinking_end: self.sections.thinking_end.clone(),
                 }));
             }
         };
         let tokens = self.tokenizer.tokenize(&rendered.text).map_err(|source| {
-            let file = self.names[line.file].clone();
+            let file = self.names[raw.file].clone();
             RowError::Fatal(CorpusError::Tokenize {
                 file,
-                line: line.number,
+                line: raw.number,
                 source,
             })
         })?;
@@ -109,16 +118,6 @@ impl SampleMaker<'_> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Row, RowProblem> {
-    let text = std::str::from_utf8(bytes).map_err(|error| RowProblem::InvalidUtf8 {
-        byte: error.valid_up_to(),
-    })?;
-    match serde_json::from_str(text).map_err(|error| invalid_json(&error))? {
-        Value::Object(row) => Ok(row),
-        other => Err(RowProblem::NotAnObject { found: kind_of(&other) }),
-    }
-}
-
 /// The row's own id; `None` where it has none.
 fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
     let field = || "id".to_owned();
@@ -132,14 +131,5 @@ fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
             expected: "a string or a number",
             found: kind_of(&other),
         }),
-    }
-}
-
-/// The parser's words without the line it counts: a row is one line, whose number in the file is told apart.
-fn invalid_json(error: &serde_json::Error) -> RowProblem {
-    let text = error.to_string();
-    RowProblem::InvalidJson {
-        reason: text.split(" at line ").next().unwrap_or(&text).to_owned(),
-        column: error.column(),
     }
 }

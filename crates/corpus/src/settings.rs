@@ -2,20 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, Format, ValidationSize};
+use crate::{CorpusError, Format, RowFilter, ValidationSize};
 
 /// Which rows to read and how to turn them into samples: the `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Files of JSON lines, plain, `.gz` or `.zst`; glob patterns are expanded. Relative to the pipeline file.
+    /// Files of JSON lines (plain, `.gz` or `.zst`), Parquet tables (`.parquet`) or Arrow streams (`.arrow`); glob patterns
+    /// are expanded. Relative to the pipeline file.
+    #[serde(default)]
     pub files: Vec<String>,
+    /// Instead of files, the folder of a data set as Hugging Face's Hub or `save_to_disk` has them.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The split of that folder that is read; `train` where it is absent.
+    #[serde(default)]
+    pub split: Option<String>,
     /// How a row becomes a conversation.
     #[serde(default)]
     pub format: Format,
+    /// Conditions on a row's fields; rows that do not meet them are counted and left out before anything else.
+    #[serde(default, rename = "where")]
+    pub filter: RowFilter,
+    /// What becomes of the system prompt that some formats have in a field of its own.
+    #[serde(default)]
+    pub system_prompt: SystemPrompt,
     /// Samples with more tokens are dropped, never cut.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
+    /// The most training samples there may be, drawn by the seed from those there are; all of them where it is absent.
+    #[serde(default)]
+    pub training: Option<usize>,
     /// How many samples are held out: 0, a share below 1, or a count. Rows that are appended later are never held out.
     #[serde(default)]
     pub validation: ValidationSize,
@@ -28,6 +45,18 @@ pub struct DataSettings {
     /// The fields that `format = "columns"` reads.
     #[serde(default)]
     pub columns: ColumnNames,
+}
+
+/// What becomes of a system prompt in a field of its own (`system` of `open-thoughts`, `bespoke-stratos` and `sky-t1`,
+/// `system_prompt` of `nemotron`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemPrompt {
+    /// It is left out: it tells the models that the data were made with how to mark their thinking.
+    #[default]
+    Drop,
+    /// It is the first turn.
+    Keep,
 }
 
 /// What to do with a row that cannot be read.
@@ -106,13 +135,36 @@ fn default_max_tokens() -> usize {
 pub(crate) const MIN_TOKENS: usize = 2;
 
 impl DataSettings {
+    /// The fields of a row that may be looked at.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        let of_format = self.format.fields(&self.columns);
+        let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
+        all.map(str::to_owned).collect()
+    }
+
     pub(crate) fn check(&self) -> Result<(), CorpusError> {
         let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
-        if self.files.is_empty() {
-            return invalid("data.files", "the list is empty: name at least one file");
+        match (self.files.is_empty(), &self.path, &self.split) {
+            (true, None, _) => {
+                return invalid(
+                    "data.files",
+                    "the list is empty: name a file, or a folder with `data.path`",
+                );
+            }
+            (false, Some(_), _) => {
+                return invalid(
+                    "data.path",
+                    "`data.files` is set too, and the rows come from one of them",
+                );
+            }
+            (_, None, Some(_)) => return invalid("data.split", "only a folder that `data.path` names has splits"),
+            _ => {}
         }
         if self.max_tokens < MIN_TOKENS {
             return invalid("data.max_tokens", "a sample needs at least 2 tokens");
+        }
+        if self.training == Some(0) {
+            return invalid("data.training", "there must be something to learn from");
         }
         let ColumnNames {
             question,
@@ -149,9 +201,13 @@ mod tests {
     #[test]
     fn a_table_with_only_files_takes_the_documented_defaults() {
         let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
-        assert_eq!(data.format, Format::Messages);
+        assert_eq!((&data.path, &data.split, data.format), (&None, &None, Format::Messages));
         assert_eq!((data.max_tokens, data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
-        assert_eq!(data.validation, ValidationSize::Count(0));
+        assert_eq!((data.validation, data.training), (ValidationSize::Count(0), None));
+        assert_eq!(
+            (data.filter, data.system_prompt),
+            (RowFilter::default(), SystemPrompt::Drop)
+        );
         assert_eq!(data.columns.chain_of_thought, "chain_of_thought");
         let sections: SectionSettings = serde_json::from_str("{}").unwrap();
         assert_eq!(
@@ -164,7 +220,7 @@ mod tests {
     #[test]
     fn settings_survive_being_stored_and_read_back() {
         let stored = r#"{"files":["a.jsonl"],"format":"columns","max_tokens":99,"validation":0.25,"seed":7,
-            "on_bad_row":"skip","columns":{"answer":"final"}}"#;
+            "training":5,"where":{"a":["b",1]},"system_prompt":"keep","on_bad_row":"skip","columns":{"answer":"final"}}"#;
         let data: DataSettings = serde_json::from_str(stored).unwrap();
         let again: DataSettings = serde_json::from_str(&serde_json::to_string(&data).unwrap()).unwrap();
         assert_eq!(again, data);
@@ -200,6 +256,18 @@ mod tests {
             .check()),
             "data.files"
         );
+        let with = |path: Option<&str>, split: Option<&str>| DataSettings {
+            path: path.map(str::to_owned),
+            split: split.map(str::to_owned),
+            ..data.clone()
+        };
+        assert_eq!(key(with(Some("folder"), None).check()), "data.path");
+        assert_eq!(key(with(None, Some("test")).check()), "data.split");
+        let folder = DataSettings {
+            files: vec![],
+            ..with(Some("folder"), Some("test"))
+        };
+        assert!(folder.check().is_ok());
         assert_eq!(
             key(DataSettings {
                 max_tokens: 1,
@@ -207,6 +275,14 @@ mod tests {
             }
             .check()),
             "data.max_tokens"
+        );
+        assert_eq!(
+            key(DataSettings {
+                training: Some(0),
+                ..data.clone()
+            }
+            .check()),
+            "data.training"
         );
         let columns = ColumnNames {
             answer: "question".into(),

@@ -49,7 +49,7 @@ impl Facts {
         serde_json::to_value(self).expect("settings, names and numbers serialize")
     }
 
-    /// The first setting that differs from what is asked for now. How patterns name the files does not matter.
+    /// The first setting that differs from what is asked for now. By what names the files are found does not matter.
     pub(crate) fn changed_setting(&self, data: &DataSettings) -> Option<SettingChange> {
         let (stored, asked) = (settings(&self.data), settings(data));
         let ((key, asked), (_, stored)) = asked
@@ -64,13 +64,13 @@ impl Facts {
     }
 }
 
-/// Keys and values of the table in the order of its fields, less `files`.
+/// Keys and values of the table in the order of its fields, less those that name the files.
 fn settings(data: &DataSettings) -> Vec<(String, Value)> {
     let table = serde_json::to_value(data).expect("settings serialize");
     let fields = table.as_object().expect("settings are a table");
     fields
         .iter()
-        .filter(|(key, _)| *key != "files")
+        .filter(|(key, _)| !["files", "path", "split"].contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
@@ -92,6 +92,8 @@ mod tests {
         };
         let same = data(r#"{"files": ["a.jsonl", "b.jsonl"], "max_tokens": 100}"#);
         assert_eq!(facts.changed_setting(&same), None);
+        let folder = data(r#"{"path": "folder", "split": "train", "max_tokens": 100}"#);
+        assert_eq!(facts.changed_setting(&folder), None);
         let longer = data(r#"{"files": ["*.jsonl"], "max_tokens": 200}"#);
         let of = |key: &str, stored: &str, asked: &str| SettingChange {
             key: key.to_owned(),
@@ -101,6 +103,11 @@ mod tests {
         assert_eq!(
             facts.changed_setting(&longer),
             Some(of("data.max_tokens", "100", "200"))
+        );
+        let filtered = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "where": {"task": "math"}}"#);
+        assert_eq!(
+            facts.changed_setting(&filtered),
+            Some(of("data.where", "{}", r#"{"task":"math"}"#))
         );
         let split = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "validation": 0.5}"#);
         assert_eq!(facts.changed_setting(&split), Some(of("data.validation", "0", "0.5")));

@@ -76,7 +76,7 @@ impl<'a> Preparation<'a> {
                 model,
             });
         }
-        input_files(base, &data.files)?;
+        input_files(base, data)?;
         let tokenizer = source.tokenizer()?;
         let text = tokenizer
             .chat_template
@@ -285,7 +285,7 @@ impl<'a> Preparation<'a> {
     /// The files of the data as they are now.
     fn fingerprints(&self) -> Result<Vec<FileFingerprint>, PrecomputeError> {
         let Pipeline { base, data, .. } = self.pipeline;
-        Ok(files_fingerprint(base, &input_files(base, &data.files)?)?)
+        Ok(files_fingerprint(base, &input_files(base, data)?)?)
     }
 
     fn facts(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {

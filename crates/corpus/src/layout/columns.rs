@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Row, with_thinking};
+use super::{Row, thinking::with_thinking};
 use crate::{ColumnNames, Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
 
 pub(super) fn conversation(

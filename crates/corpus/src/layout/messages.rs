@@ -32,7 +32,7 @@ pub(super) fn conversation(mut row: Row) -> Result<Vec<Message>, RowProblem> {
     }
 }
 
-fn message(value: Value, path: &str) -> Result<Message, RowProblem> {
+pub(super) fn message(value: Value, path: &str) -> Result<Message, RowProblem> {
     let wrong = |field: String, expected, value: &Value| RowProblem::WrongType {
         field,
         expected,

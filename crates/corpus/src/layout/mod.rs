@@ -1,25 +1,44 @@
 //! How a row becomes a conversation.
 //!
 //! A layout is one function from a row's fields to messages, in a file of its own; a further one is a variant of
-//! [`Format`] and an arm of `conversation`. Whatever it returns ends with the assistant's turn that is learnt.
+//! [`Format`], an arm of `conversation` and one of `fields`. Whatever it returns ends with the assistant's turn that is
+//! learnt.
 
 mod columns;
+mod conversations;
+mod fields;
 mod messages;
+mod nemotron;
+mod synthetic_1;
+mod thinking;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ColumnNames, Message, RowProblem, SectionSettings};
+pub(crate) use self::thinking::with_thinking;
+use crate::{ColumnNames, DataSettings, Message, RowProblem, SectionSettings};
 
 /// The layout of a data set's rows: `data.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// `messages`: a list of {role, content} with `OpenAI`'s roles, with or without `reasoning_content`.
     #[default]
     Messages,
     /// A question, a chain of thought and an answer in three fields.
     Columns,
+    /// OpenThoughts: `conversations`, a list of {from, value}, with thought and solution between markers of their own.
+    OpenThoughts,
+    /// Bespoke-Stratos: the same.
+    BespokeStratos,
+    /// Sky-T1: the same.
+    #[serde(rename = "sky-t1")]
+    SkyT1,
+    /// Synthetic-1: `prompt` and `llm_response`.
+    #[serde(rename = "synthetic-1")]
+    Synthetic1,
+    /// Nemotron's post-training data: `input`, a list of {role, content}, and `output`.
+    Nemotron,
 }
 
 /// A row's fields, in the order in which they are written.
@@ -30,27 +49,88 @@ impl Format {
     pub(crate) fn conversation(
         self,
         row: Row,
-        columns: &ColumnNames,
+        data: &DataSettings,
         sections: &SectionSettings,
     ) -> Result<Vec<Message>, RowProblem> {
         match self {
             Self::Messages => messages::conversation(row),
-            Self::Columns => columns::conversation(&row, columns, sections),
+            Self::Columns => columns::conversation(&row, &data.columns, sections),
+            Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 => {
+                conversations::conversation(row, data.system_prompt, sections)
+            }
+            Self::Synthetic1 => synthetic_1::conversation(&row, sections),
+            Self::Nemotron => nemotron::conversation(row, data.system_prompt, sections),
+        }
+    }
+
+    /// The fields that the layout reads.
+    pub(crate) fn fields(self, columns: &ColumnNames) -> Vec<&str> {
+        match self {
+            Self::Messages => vec!["messages"],
+            Self::Columns => vec![&columns.question, &columns.chain_of_thought, &columns.answer],
+            Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 => vec!["system", "conversations"],
+            Self::Synthetic1 => vec!["prompt", "llm_response"],
+            Self::Nemotron => vec!["system_prompt", "input", "output"],
         }
     }
 }
 
-/// The assistant's text with its chain of thought inside the thinking markers, as reasoning models write it.
-pub(crate) fn with_thinking(sections: &SectionSettings, chain_of_thought: &str, answer: &str) -> String {
-    let SectionSettings {
-        thinking_start,
-        thinking_end,
-        ..
-    } = sections;
-    let thinking = format!("{thinking_start}\n{chain_of_thought}\n{thinking_end}");
-    if answer.is_empty() {
-        thinking
-    } else {
-        format!("{thinking}\n\n{answer}")
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn row(json: &str) -> Row {
+        let Value::Object(row) = serde_json::from_str(json).unwrap() else {
+            panic!("not an object")
+        };
+        row
+    }
+
+    #[test]
+    fn formats_are_written_with_hyphens() {
+        for (name, format) in [
+            ("messages", Format::Messages),
+            ("columns", Format::Columns),
+            ("open-thoughts", Format::OpenThoughts),
+            ("bespoke-stratos", Format::BespokeStratos),
+            ("sky-t1", Format::SkyT1),
+            ("synthetic-1", Format::Synthetic1),
+            ("nemotron", Format::Nemotron),
+        ] {
+            let name = Value::from(name);
+            assert_eq!(serde_json::to_value(format).unwrap(), name);
+            assert_eq!(serde_json::from_value::<Format>(name).unwrap(), format);
+        }
+    }
+
+    #[test]
+    fn no_layout_reads_a_field_that_it_does_not_name() {
+        // Of a table, only the named columns are read.
+        let whole = row(
+            r#"{"messages": [{"role": "assistant", "content": "a"}], "question": "q", "chain_of_thought": "c", "answer": "a",
+            "system": "s", "conversations": [{"from": "gpt", "value": "a"}], "prompt": "q", "llm_response": "a",
+            "system_prompt": "s", "input": [{"role": "user", "content": "q"}], "output": "a"}"#,
+        );
+        let sections = SectionSettings::default();
+        for format in [
+            "messages",
+            "columns",
+            "open-thoughts",
+            "sky-t1",
+            "synthetic-1",
+            "nemotron",
+        ] {
+            let settings = serde_json::json!({"files": ["a"], "format": format, "system_prompt": "keep"});
+            let data: DataSettings = serde_json::from_value(settings).unwrap();
+            let named = data.format.fields(&data.columns);
+            let of_named: Row = whole
+                .iter()
+                .filter(|(name, _)| named.contains(&name.as_str()))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            let of = |row: Row| data.format.conversation(row, &data, &sections).unwrap();
+            assert_eq!(of(of_named.clone()), of(whole.clone()), "{format}");
+            assert!(of_named.len() == named.len(), "{format}");
+        }
     }
 }

@@ -3,13 +3,13 @@
 use std::{cell::RefCell, collections::BTreeMap, fs};
 
 use leadspan_sequence::Section;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{DropReason, RowProblem, ValidationSize, WithoutMarkers, template::tests::*, test_tokenizers::byte_level};
 
-fn directory(files: &[(&str, &str)]) -> TempDir {
+pub(super) fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in files {
         fs::write(directory.path().join(name), text).unwrap();
@@ -35,7 +35,7 @@ fn thinking_rows(count: usize) -> String {
         .collect()
 }
 
-fn run_with(
+pub(super) fn run_with(
     template: &str,
     base: &Path,
     data: &DataSettings,
@@ -45,11 +45,11 @@ fn run_with(
     prepare(base, data, sections, &template, &byte_level(true), &|_| ())
 }
 
-fn run(base: &Path, data: &DataSettings) -> Result<Prepared, CorpusError> {
+pub(super) fn run(base: &Path, data: &DataSettings) -> Result<Prepared, CorpusError> {
     run_with(SMOLLM2, base, data, &SectionSettings::default())
 }
 
-fn text(sample: &Sample, section: Section) -> String {
+pub(super) fn text(sample: &Sample, section: Section) -> String {
     let range = sample.bounds.range(section);
     byte_level(true)
         .decode(&sample.tokens[range.start as usize..range.end as usize], false)
@@ -170,6 +170,71 @@ fn every_row_is_accounted_for_by_one_reason() {
     let stored = serde_json::to_value(&report).unwrap();
     assert_eq!(stored["dropped"]["without_markers"], 2);
     assert_eq!(serde_json::from_value::<PrepareReport>(stored).unwrap(), report);
+}
+
+#[test]
+fn rows_that_data_where_leaves_out_are_counted_and_nothing_else_is_asked_of_them() {
+    let rows = [
+        row("a", "q", "<think>r</think>a").replace("{\"id\"", "{\"kind\": \"math\", \"id\""),
+        // Of another kind: no conversation, and an id that is there already.
+        "{\"id\": \"a\", \"kind\": \"code\"}\n".into(),
+        row("b", "q", "<think>r</think>a"),
+    ];
+    let directory = directory(&[("a.jsonl", &rows.concat())]);
+    let with = |kinds: Value| {
+        let filter = serde_json::from_value(json!({"kind": kinds})).unwrap();
+        let data = DataSettings {
+            filter,
+            ..settings(&["a.jsonl"])
+        };
+        run(directory.path(), &data)
+    };
+    let prepared = with(json!("math")).unwrap();
+    assert_eq!(prepared.samples[0].id, "a");
+    let report = prepared.report;
+    assert_eq!((report.rows, report.kept_train, report.bad_rows), (3, 1, 0));
+    assert_eq!(report.dropped, BTreeMap::from([(DropReason::FilteredOut, 2)]));
+    assert!(matches!(
+        with(json!(["math", "code"])),
+        Err(CorpusError::BadRow { line: 2, .. })
+    ));
+    let error = with(json!("maths")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no training sample is left: of 3 rows, 3 dropped as filtered_out"
+    );
+    assert!(error.hint().unwrap().contains("data.where"));
+}
+
+#[test]
+fn a_limited_number_of_training_samples_is_drawn_and_the_rest_counted() {
+    let directory = directory(&[("a.jsonl", &thinking_rows(50))]);
+    let with = |training| {
+        let data = DataSettings {
+            training,
+            validation: ValidationSize::Count(10),
+            ..settings(&["a.jsonl"])
+        };
+        run(directory.path(), &data).unwrap()
+    };
+    let (all, drawn) = (with(None), with(Some(25)));
+    let report = &drawn.report;
+    assert_eq!((report.rows, report.kept_train, report.kept_validation), (50, 25, 10));
+    assert_eq!(report.dropped, BTreeMap::from([(DropReason::NotDrawn, 15)]));
+    assert_eq!(
+        report.tokens.total(),
+        drawn.samples.iter().map(|s| s.tokens.len() as u64).sum::<u64>()
+    );
+    assert_eq!(drawn.row_hashes.len(), 35);
+    // In the order in which they stand among all.
+    let still: Vec<_> = all
+        .samples
+        .iter()
+        .filter(|sample| drawn.samples.contains(sample))
+        .collect();
+    assert_eq!(still, drawn.samples.iter().collect::<Vec<_>>());
+    assert_eq!(with(Some(40)), all);
+    assert_eq!(with(Some(1000)), all);
 }
 
 #[test]

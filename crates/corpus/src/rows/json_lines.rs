@@ -1,6 +1,4 @@
-//! Lines of text out of plain and compressed files, one after the other, never a whole file at once.
-//!
-//! Says where each line stands; what is in it is not this file's business.
+//! Lines of text out of plain and compressed files, and what is wrong with one that is no JSON object.
 
 use std::{
     fs::File,
@@ -12,68 +10,49 @@ use std::{
     },
 };
 
-use crate::CorpusError;
+use serde_json::Value;
 
-/// One line that is not blank.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// The index of its file.
-    pub(crate) file: usize,
-    /// The line, counted from 1, blank ones included.
-    pub(crate) number: u64,
-    /// Its bytes, without the line's end.
-    pub(crate) bytes: Vec<u8>,
-}
+use super::RowContent;
+use crate::{CorpusError, RowProblem, files::open_error, layout::Row, row_problem::kind_of};
 
-/// The lines of several files.
-pub(crate) struct JsonLines {
-    files: Vec<PathBuf>,
-    next_file: usize,
-    reader: Option<Box<dyn BufRead>>,
+/// The lines of a file.
+pub(super) struct JsonLines {
+    path: PathBuf,
+    reader: Box<dyn BufRead>,
     line: u64,
     bytes_read: Arc<AtomicU64>,
 }
 
 impl JsonLines {
-    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
-        Self {
-            files,
-            next_file: 0,
-            reader: None,
+    pub(super) fn open(path: &Path) -> Result<Self, CorpusError> {
+        let bytes_read = Arc::default();
+        Ok(Self {
+            path: path.to_owned(),
+            reader: open(path, &bytes_read)?,
             line: 0,
-            bytes_read: Arc::default(),
-        }
+            bytes_read,
+        })
     }
 
     /// Bytes read so far, as they lie on disk.
-    pub(crate) fn bytes_read(&self) -> u64 {
+    pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The next line that is not blank; `None` after the last of the last file.
-    pub(crate) fn next_line(&mut self) -> Result<Option<Line>, CorpusError> {
+    /// The next line that is not blank, and its number; `None` after the last.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
         loop {
-            let Some(reader) = &mut self.reader else {
-                let Some(path) = self.files.get(self.next_file) else {
-                    return Ok(None);
-                };
-                self.reader = Some(open(path, &self.bytes_read)?);
-                self.next_file += 1;
-                self.line = 0;
-                continue;
-            };
-            let file = self.next_file - 1;
             let mut bytes = Vec::new();
-            let read = reader
+            let read = self
+                .reader
                 .read_until(b'\n', &mut bytes)
                 .map_err(|source| CorpusError::Read {
-                    path: self.files[file].clone(),
+                    path: self.path.clone(),
                     line: self.line,
                     source,
                 })?;
             if read == 0 {
-                self.reader = None;
-                continue;
+                return Ok(None);
             }
             self.line += 1;
             if self.line == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
@@ -83,13 +62,29 @@ impl JsonLines {
                 bytes.pop();
             }
             if !bytes.trim_ascii_start().is_empty() {
-                return Ok(Some(Line {
-                    file,
-                    number: self.line,
-                    bytes,
-                }));
+                return Ok(Some((self.line, RowContent::Line(bytes))));
             }
         }
+    }
+}
+
+/// The fields of a line.
+pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowProblem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| RowProblem::InvalidUtf8 {
+        byte: error.valid_up_to(),
+    })?;
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error))? {
+        Value::Object(row) => Ok(row),
+        other => Err(RowProblem::NotAnObject { found: kind_of(&other) }),
+    }
+}
+
+/// The parser's words without the line it counts: a row is one line, whose number in the file is told apart.
+fn invalid_json(error: &serde_json::Error) -> RowProblem {
+    let text = error.to_string();
+    RowProblem::InvalidJson {
+        reason: text.split(" at line ").next().unwrap_or(&text).to_owned(),
+        column: error.column(),
     }
 }
 
@@ -99,13 +94,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 1 << 16;
 
 fn open(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<dyn BufRead>, CorpusError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
-        _ => CorpusError::Open {
-            path: path.to_owned(),
-            source,
-        },
-    };
+    let failed = |source| open_error(path, source);
     let file = CountedReader {
         inner: File::open(path).map_err(failed)?,
         bytes_read: Arc::clone(bytes_read),
@@ -146,11 +135,15 @@ mod tests {
     use std::{fs, io::Write};
 
     use super::*;
+    use crate::rows::{RawRow, Rows};
 
     fn read(paths: &[&Path]) -> Result<Vec<(usize, u64, String)>, CorpusError> {
-        let mut lines = JsonLines::new(paths.iter().map(|&path| path.to_owned()).collect());
+        let mut lines = Rows::new(paths.iter().map(|&path| path.to_owned()).collect(), Vec::new());
         let mut all = Vec::new();
-        while let Some(Line { file, number, bytes }) = lines.next_line()? {
+        while let Some(RawRow { file, number, content }) = lines.next_row()? {
+            let RowContent::Line(bytes) = content else {
+                panic!("not a line")
+            };
             all.push((file, number, String::from_utf8(bytes).unwrap()));
         }
         let on_disk: u64 = paths.iter().map(|path| fs::metadata(path).unwrap().len()).sum();

@@ -1,0 +1,156 @@
+//! The layout that OpenThoughts, Bespoke-Stratos and Sky-T1 share: `conversations`, a list of {from, value}.
+//!
+//! `from` has the names of `OpenAI`'s roles or ShareGPT's (`human`, `gpt`). The assistant's turns hold a thought and a
+//! solution between markers of their own, which become the configured ones. The system prompt of these data sets, in
+//! the field `system`, asks for their own markers; it is left out unless it is asked for, and then names the configured
+//! ones too.
+
+use serde_json::Value;
+
+use super::{Row, fields::string_of, thinking::THOUGHT_AND_SOLUTION};
+use crate::{Message, Role, RowProblem, SectionSettings, SystemPrompt, row_problem::kind_of};
+
+pub(super) fn conversation(
+    mut row: Row,
+    system_prompt: SystemPrompt,
+    sections: &SectionSettings,
+) -> Result<Vec<Message>, RowProblem> {
+    const FIELD: &str = "conversations";
+    let turns = match row.remove(FIELD) {
+        Some(Value::Array(turns)) => turns,
+        Some(other) => return Err(RowProblem::wrong_type(FIELD, "a list", &other)),
+        None => return Err(RowProblem::missing(FIELD)),
+    };
+    let mut messages = Vec::with_capacity(turns.len() + 1);
+    if system_prompt == SystemPrompt::Keep
+        && let Some(text) = string_of(&row, "system")?.filter(|text| !text.trim().is_empty())
+    {
+        messages.push(Message::new(Role::System, THOUGHT_AND_SOLUTION.replace(text, sections)));
+    }
+    for (index, turn) in turns.iter().enumerate() {
+        messages.push(message(turn, &format!("{FIELD}[{index}]"), sections)?);
+    }
+    match messages.last() {
+        _ if turns.is_empty() => Err(RowProblem::EmptyField { field: FIELD.into() }),
+        Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
+            role: last.role.as_str(),
+        }),
+        _ => Ok(messages),
+    }
+}
+
+fn message(turn: &Value, path: &str, sections: &SectionSettings) -> Result<Message, RowProblem> {
+    let Value::Object(fields) = turn else {
+        return Err(RowProblem::WrongType {
+            field: path.to_owned(),
+            expected: "an object",
+            found: kind_of(turn),
+        });
+    };
+    let text = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(other) => Err(RowProblem::wrong_type(format!("{path}.{name}"), "a string", other)),
+        None => Err(RowProblem::missing(format!("{path}.{name}"))),
+    };
+    let (from, value) = (text("from")?, text("value")?);
+    let role = match from {
+        "human" => Role::User,
+        "gpt" => Role::Assistant,
+        name => Role::from_name(name).ok_or_else(|| RowProblem::UnknownRole {
+            field: format!("{path}.from"),
+            role: name.to_owned(),
+        })?,
+    };
+    let content = match role {
+        Role::Assistant => THOUGHT_AND_SOLUTION.translate(value, sections),
+        _ => value.to_owned(),
+    };
+    Ok(Message::new(role, content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::tests::row;
+
+    fn read(json: &str, system_prompt: SystemPrompt) -> Result<Vec<Message>, String> {
+        conversation(row(json), system_prompt, &SectionSettings::default()).map_err(|problem| problem.to_string())
+    }
+
+    const TWO_TURNS: &str = r#"{"system": "Think between <|begin_of_thought|> and <|end_of_thought|>.", "conversations": [
+        {"from": "human", "value": "What is <|begin_of_thought|>? "},
+        {"from": "gpt", "value": "<|begin_of_thought|>\n\nhm\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nA marker.\n\n<|end_of_solution|>"},
+        {"from": "user", "value": "Sure?"},
+        {"from": "assistant", "value": "<|begin_of_thought|>\n\nI am\n\n<|end_of_thought|>\n\n<|begin_of_solution|>Yes<|end_of_solution|>"}]}"#;
+
+    #[test]
+    fn turns_keep_their_order_and_only_the_assistants_are_rewritten() {
+        let expected = [
+            Message::new(Role::User, "What is <|begin_of_thought|>? "),
+            Message::new(Role::Assistant, "<think>\nhm\n</think>\n\nA marker."),
+            Message::new(Role::User, "Sure?"),
+            Message::new(Role::Assistant, "<think>\nI am\n</think>\n\nYes"),
+        ];
+        assert_eq!(read(TWO_TURNS, SystemPrompt::Drop).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_system_prompt_that_is_kept_asks_for_the_configured_markers() {
+        let kept = read(TWO_TURNS, SystemPrompt::Keep).unwrap();
+        assert_eq!(
+            kept[0],
+            Message::new(Role::System, "Think between <think> and </think>.")
+        );
+        assert_eq!(kept.len(), 5);
+        for without in ["null", "\" \""] {
+            let json = format!(r#"{{"system": {without}, "conversations": [{{"from": "gpt", "value": "a"}}]}}"#);
+            assert_eq!(read(&json, SystemPrompt::Keep).unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn every_malformation_names_the_field() {
+        for (json, expected) in [
+            ("{}", "the field `conversations` is missing"),
+            (
+                r#"{"conversations": null}"#,
+                "the field `conversations` must be a list, found null",
+            ),
+            (r#"{"conversations": []}"#, "the field `conversations` is empty"),
+            (
+                r#"{"conversations": ["x"]}"#,
+                "the field `conversations[0]` must be an object, found a string",
+            ),
+            (
+                r#"{"conversations": [{"value": "x"}]}"#,
+                "the field `conversations[0].from` is missing",
+            ),
+            (
+                r#"{"conversations": [{"from": "gpt"}]}"#,
+                "the field `conversations[0].value` is missing",
+            ),
+            (
+                r#"{"conversations": [{"from": "gpt", "value": null}]}"#,
+                "the field `conversations[0].value` must be a string, found null",
+            ),
+            (
+                r#"{"conversations": [{"from": "bard", "value": "x"}]}"#,
+                "the field `conversations[0].from` is `bard`: expected `system`, `developer`, `user`, `assistant` or `tool`",
+            ),
+            (
+                r#"{"conversations": [{"from": "human", "value": "x"}]}"#,
+                "the last message is from `user`: it must be from `assistant`",
+            ),
+            (
+                r#"{"system": 1, "conversations": [{"from": "gpt", "value": "x"}]}"#,
+                "the field `system` must be a string, found a number",
+            ),
+            (
+                r#"{"system": "s", "conversations": []}"#,
+                "the field `conversations` is empty",
+            ),
+        ] {
+            assert_eq!(read(json, SystemPrompt::Keep).unwrap_err(), expected, "{json}");
+        }
+    }
+}

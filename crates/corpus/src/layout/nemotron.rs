@@ -1,0 +1,94 @@
+//! The layout of Nemotron's post-training data: the turns so far in `input`, as `OpenAI`'s messages, and the model's in
+//! `output`.
+//!
+//! The system prompt in the field `system_prompt` switches the thinking of Nemotron's own models on and off; it is left
+//! out unless it is asked for.
+
+use serde_json::Value;
+
+use super::{
+    Row,
+    fields::{required_string, string_of},
+    messages::message,
+    thinking::THINK,
+};
+use crate::{Message, Role, RowProblem, SectionSettings, SystemPrompt};
+
+pub(super) fn conversation(
+    mut row: Row,
+    system_prompt: SystemPrompt,
+    sections: &SectionSettings,
+) -> Result<Vec<Message>, RowProblem> {
+    const INPUT: &str = "input";
+    let input = match row.remove(INPUT) {
+        Some(Value::Array(input)) if input.is_empty() => return Err(RowProblem::EmptyField { field: INPUT.into() }),
+        Some(Value::Array(input)) => input,
+        Some(other) => return Err(RowProblem::wrong_type(INPUT, "a list", &other)),
+        None => return Err(RowProblem::missing(INPUT)),
+    };
+    let output = required_string(&row, "output")?;
+    let mut messages = Vec::with_capacity(input.len() + 2);
+    if system_prompt == SystemPrompt::Keep
+        && let Some(text) = string_of(&row, "system_prompt")?.filter(|text| !text.trim().is_empty())
+    {
+        messages.push(Message::new(Role::System, text));
+    }
+    for (index, value) in input.into_iter().enumerate() {
+        messages.push(message(value, &format!("{INPUT}[{index}]"))?);
+    }
+    messages.push(Message::new(Role::Assistant, THINK.translate(output, sections)));
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::tests::row;
+
+    fn read(json: &str, system_prompt: SystemPrompt) -> Result<Vec<Message>, String> {
+        conversation(row(json), system_prompt, &SectionSettings::default()).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn the_output_is_the_last_turn() {
+        let json = r#"{"system_prompt": "detailed thinking on", "category": "math",
+            "input": [{"role": "user", "content": "q"}], "output": "<think>\nhm\n</think>\n\n4"}"#;
+        let expected = [
+            Message::new(Role::System, "detailed thinking on"),
+            Message::new(Role::User, "q"),
+            Message::new(Role::Assistant, "<think>\nhm\n</think>\n\n4"),
+        ];
+        assert_eq!(read(json, SystemPrompt::Drop).unwrap(), expected[1..]);
+        assert_eq!(read(json, SystemPrompt::Keep).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_malformation_names_the_field() {
+        for (json, expected) in [
+            (r#"{"output": "x"}"#, "the field `input` is missing"),
+            (
+                r#"{"input": "q", "output": "x"}"#,
+                "the field `input` must be a list, found a string",
+            ),
+            (r#"{"input": [], "output": "x"}"#, "the field `input` is empty"),
+            (
+                r#"{"input": [{"role": "user"}], "output": "x"}"#,
+                "the field `input[0].content` is missing",
+            ),
+            (
+                r#"{"input": [{"role": "user", "content": "q"}]}"#,
+                "the field `output` is missing",
+            ),
+            (
+                r#"{"input": [{"role": "user", "content": "q"}], "output": []}"#,
+                "the field `output` must be a string, found a list",
+            ),
+            (
+                r#"{"input": [{"role": "user", "content": "q"}], "output": "x", "system_prompt": {}}"#,
+                "the field `system_prompt` must be a string, found an object",
+            ),
+        ] {
+            assert_eq!(read(json, SystemPrompt::Keep).unwrap_err(), expected, "{json}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! From the markers that a data set writes to those that are configured.
+
+use crate::SectionSettings;
+
+/// How a data set marks the parts of the assistant's text.
+pub(super) struct DataMarkers {
+    /// Opens the chain of thought.
+    pub(super) thinking_start: &'static str,
+    /// Closes it.
+    pub(super) thinking_end: &'static str,
+    /// Mark nothing that is kept apart here, and go.
+    pub(super) removed: &'static [&'static str],
+}
+
+/// The markers of the OpenThoughts family.
+pub(super) const THOUGHT_AND_SOLUTION: DataMarkers = DataMarkers {
+    thinking_start: "<|begin_of_thought|>",
+    thinking_end: "<|end_of_thought|>",
+    removed: &["<|begin_of_solution|>", "<|end_of_solution|>"],
+};
+
+/// What DeepSeek-R1 and most models after it write.
+pub(super) const THINK: DataMarkers = DataMarkers {
+    thinking_start: "<think>",
+    thinking_end: "</think>",
+    removed: &[],
+};
+
+impl DataMarkers {
+    /// The assistant's text with the configured markers.
+    ///
+    /// A chain of thought that is opened and closed, and what follows it, lose their outer white space and get the
+    /// spacing that reasoning models write. One that is empty gets no markers, so that `sections.without_markers` decides about
+    /// the row. Where the markers are not in that order, each is replaced where it stands.
+    pub(super) fn translate(&self, text: &str, sections: &SectionSettings) -> String {
+        let parts = text.split_once(self.thinking_end).and_then(|(opened, after)| {
+            let (before, thought) = opened.split_once(self.thinking_start)?;
+            Some((before, thought, after))
+        });
+        let Some((before, thought, after)) = parts else {
+            return self.replace(text, sections).trim().to_owned();
+        };
+        let (before, after) = (self.replace(before, sections), self.replace(after, sections));
+        let (thought, answer) = (self.replace(thought, sections), after.trim());
+        let text = match thought.trim() {
+            "" => answer.to_owned(),
+            thought => with_thinking(sections, thought, answer),
+        };
+        format!("{}{text}", before.trim_start())
+    }
+
+    /// Every marker by itself.
+    pub(super) fn replace(&self, text: &str, sections: &SectionSettings) -> String {
+        let mut text = text
+            .replace(self.thinking_start, &sections.thinking_start)
+            .replace(self.thinking_end, &sections.thinking_end);
+        for marker in self.removed {
+            text = text.replace(marker, "");
+        }
+        text
+    }
+}
+
+/// The assistant's text with its chain of thought inside the thinking markers, as reasoning models write it.
+pub(crate) fn with_thinking(sections: &SectionSettings, chain_of_thought: &str, answer: &str) -> String {
+    let SectionSettings {
+        thinking_start,
+        thinking_end,
+        ..
+    } = sections;
+    let thinking = format!("{thinking_start}\n{chain_of_thought}\n{thinking_end}");
+    if answer.is_empty() {
+        thinking
+    } else {
+        format!("{thinking}\n\n{answer}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thought_and_solution_become_what_reasoning_models_write() {
+        let sections = SectionSettings::default();
+        for (text, expected) in [
+            (
+                "<|begin_of_thought|>\n\nhm\n\nso\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n4\n\n<|end_of_solution|>",
+                "<think>\nhm\n\nso\n</think>\n\n4",
+            ),
+            ("\n<|begin_of_thought|>t<|end_of_thought|>", "<think>\nt\n</think>"),
+            // What stands outside of both is kept.
+            (
+                "Well: <|begin_of_thought|>t<|end_of_thought|> and <|begin_of_solution|>s<|end_of_solution|>!\n",
+                "Well: <think>\nt\n</think>\n\nand s!",
+            ),
+            // Nothing was thought.
+            (
+                "<|begin_of_thought|> \n<|end_of_thought|><|begin_of_solution|>s<|end_of_solution|>",
+                "s",
+            ),
+            ("<|begin_of_solution|>\ns\n<|end_of_solution|>", "s"),
+            // Never closed, never opened, the wrong way round.
+            ("<|begin_of_thought|>t", "<think>t"),
+            ("t<|end_of_thought|>s", "t</think>s"),
+            ("<|end_of_thought|>t<|begin_of_thought|>", "</think>t<think>"),
+            ("plain", "plain"),
+            ("", ""),
+        ] {
+            assert_eq!(THOUGHT_AND_SOLUTION.translate(text, &sections), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_markers_are_the_configured_ones() {
+        let sections = SectionSettings {
+            thinking_start: "[thought]".into(),
+            thinking_end: "[/thought]".into(),
+            ..SectionSettings::default()
+        };
+        assert_eq!(
+            THINK.translate("<think>\nt\n</think>\n\na", &sections),
+            "[thought]\nt\n[/thought]\n\na"
+        );
+        assert_eq!(THINK.translate("t</think>a", &sections), "t[/thought]a");
+        let plain = THINK.translate("<think>\nt\n</think>\n\na", &SectionSettings::default());
+        assert_eq!(plain, "<think>\nt\n</think>\n\na");
+    }
+}

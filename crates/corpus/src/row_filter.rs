@@ -1,0 +1,154 @@
+//! Which rows are read at all: `data.where`, conditions on a row's fields.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::layout::Row;
+
+/// Conditions on a row's fields, all of which must hold for the row to be read.
+///
+/// Written as a table from fields to the value that a row must have there, or to a list of such values. A field inside
+/// another is named with dots (`metadata.source`). Numbers are compared by value; a field that is absent or null has no
+/// value that could be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, Value>", into = "BTreeMap<String, Value>")]
+pub struct RowFilter(BTreeMap<String, Value>);
+
+/// A condition that no row can be compared with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRowFilter {
+    /// The value is not one that fields are compared with.
+    #[error("`{field}` must be compared with text, a number, `true` or `false`, or with a list of these")]
+    NotComparable {
+        /// The field that the condition is on.
+        field: String,
+    },
+    /// The list of values is empty.
+    #[error("the list for `{field}` is empty: no row could be in it")]
+    NothingAccepted {
+        /// The field that the condition is on.
+        field: String,
+    },
+}
+
+impl TryFrom<BTreeMap<String, Value>> for RowFilter {
+    type Error = InvalidRowFilter;
+
+    fn try_from(conditions: BTreeMap<String, Value>) -> Result<Self, InvalidRowFilter> {
+        let comparable = |value: &Value| matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_));
+        for (field, accepted) in &conditions {
+            let field = || field.clone();
+            match accepted {
+                Value::Array(values) if values.is_empty() => {
+                    return Err(InvalidRowFilter::NothingAccepted { field: field() });
+                }
+                Value::Array(values) if values.iter().all(comparable) => {}
+                value if comparable(value) => {}
+                _ => return Err(InvalidRowFilter::NotComparable { field: field() }),
+            }
+        }
+        Ok(Self(conditions))
+    }
+}
+
+impl From<RowFilter> for BTreeMap<String, Value> {
+    fn from(filter: RowFilter) -> Self {
+        filter.0
+    }
+}
+
+impl RowFilter {
+    /// Whether the row is to be read.
+    pub(crate) fn accepts(&self, row: &Row) -> bool {
+        self.0.iter().all(|(field, accepted)| {
+            let found = find(row, field);
+            found.is_some_and(|found| match accepted {
+                Value::Array(values) => values.iter().any(|value| equal(value, found)),
+                value => equal(value, found),
+            })
+        })
+    }
+
+    /// The outermost fields that conditions may be on: each name as it is written, and up to every dot in it.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().flat_map(|field| {
+            let outer = field.match_indices('.').map(|(dot, _)| &field[..dot]);
+            outer.chain([field.as_str()])
+        })
+    }
+}
+
+/// The value at a path with dots; a name that has dots itself is found too.
+fn find<'a>(row: &'a Row, path: &str) -> Option<&'a Value> {
+    row.get(path).or_else(|| {
+        path.match_indices('.').find_map(|(dot, _)| {
+            let inner = row.get(&path[..dot])?.as_object()?;
+            find(inner, &path[dot + 1..])
+        })
+    })
+}
+
+fn equal(asked: &Value, found: &Value) -> bool {
+    asked == found || asked.is_number() && found.is_number() && asked.as_f64() == found.as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layout::tests::row;
+
+    fn filter(conditions: &Value) -> Result<RowFilter, String> {
+        serde_json::from_value(conditions.clone()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_condition_must_hold_and_any_value_of_a_list_will_do() {
+        let row = row(
+            r#"{"task_type": "verifiable_math", "score": 1.0, "n": 3, "used": true, "none": null, "a.b": "dotted",
+            "metadata": {"source": "s", "c.d": {"e": "deep"}}, "list": ["x"]}"#,
+        );
+        for (conditions, accepted) in [
+            (json!({}), true),
+            (json!({"task_type": "verifiable_math"}), true),
+            (json!({"task_type": "code"}), false),
+            (json!({"task_type": ["code", "verifiable_math"]}), true),
+            (json!({"task_type": "verifiable_math", "used": false}), false),
+            (json!({"score": 1, "n": 3.0, "used": true}), true),
+            (json!({"n": "3"}), false),
+            (json!({"absent": "x"}), false),
+            (json!({"none": "null"}), false),
+            (json!({"a.b": "dotted", "metadata.source": "s"}), true),
+            (json!({"metadata.c.d.e": "deep"}), true),
+            (json!({"metadata.c.d": "deep"}), false),
+            (json!({"metadata.source.x": "s"}), false),
+            (json!({"list": "x"}), false),
+        ] {
+            assert_eq!(filter(&conditions).unwrap().accepts(&row), accepted, "{conditions}");
+        }
+    }
+
+    #[test]
+    fn conditions_that_no_row_can_meet_are_refused() {
+        for conditions in [json!({"a": null}), json!({"a": {"b": 1}}), json!({"a": [1, [2]]})] {
+            let problem = filter(&conditions).unwrap_err();
+            assert!(problem.starts_with("`a` must be compared with text"), "{problem}");
+        }
+        assert_eq!(
+            filter(&json!({"a": []})).unwrap_err(),
+            "the list for `a` is empty: no row could be in it"
+        );
+    }
+
+    #[test]
+    fn a_filter_survives_being_stored_and_names_the_fields_it_needs() {
+        let filter = filter(&json!({"b.c.d": [1, "x"], "a": true})).unwrap();
+        let stored = serde_json::to_string(&filter).unwrap();
+        assert_eq!(stored, r#"{"a":true,"b.c.d":[1,"x"]}"#);
+        assert_eq!(serde_json::from_str::<RowFilter>(&stored).unwrap(), filter);
+        assert_eq!(filter.fields().collect::<Vec<_>>(), ["a", "b", "b.c", "b.c.d"]);
+    }
+}

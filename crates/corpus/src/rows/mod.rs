@@ -1,0 +1,172 @@
+//! Rows out of files, one after the other, never a whole file at once.
+//!
+//! What a file is, its name says: `.parquet` is a Parquet table, `.arrow` an Arrow stream, everything else lines of JSON.
+//! Says where each row stands and gives its fields; what is in them is not this folder's business.
+
+mod json_lines;
+mod record;
+mod table;
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::record_batch::RecordBatch;
+
+pub use self::table::panics_become_errors;
+use self::{json_lines::JsonLines, table::TableRows};
+use crate::{CorpusError, RowProblem, layout::Row};
+
+/// One row, not parsed yet.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RawRow {
+    /// The index of its file.
+    pub(crate) file: usize,
+    /// The line or the row of the table, counted from 1; blank lines count.
+    pub(crate) number: u64,
+    /// What is there.
+    pub(crate) content: RowContent,
+}
+
+/// A row as its file has it.
+#[derive(Debug, PartialEq)]
+pub(crate) enum RowContent {
+    /// A line that is not blank, without its end.
+    Line(Vec<u8>),
+    /// A row of a batch, which it shares with others.
+    Record {
+        /// The batch.
+        batch: Arc<RecordBatch>,
+        /// The row in it.
+        index: usize,
+        /// About how many bytes it takes.
+        bytes: usize,
+    },
+}
+
+impl RowContent {
+    /// About how many bytes of memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Line(bytes) => bytes.len(),
+            Self::Record { bytes, .. } => *bytes,
+        }
+    }
+
+    /// The row's fields.
+    ///
+    /// # Errors
+    ///
+    /// A line that is not a JSON object.
+    pub(crate) fn fields(&self) -> Result<Row, RowProblem> {
+        match self {
+            Self::Line(bytes) => json_lines::parse(bytes),
+            Self::Record { batch, index, .. } => Ok(record::fields(batch, *index)),
+        }
+    }
+}
+
+/// What a file holds its rows in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// Lines of JSON, plain or compressed.
+    JsonLines,
+    /// A Parquet table.
+    Parquet,
+    /// An Arrow stream.
+    Arrow,
+}
+
+impl FileKind {
+    /// What a file of that name holds.
+    pub(crate) fn of(path: &Path) -> Self {
+        let extension = path.extension().map(OsStr::to_ascii_lowercase);
+        match extension.as_deref().and_then(OsStr::to_str) {
+            Some("parquet") => Self::Parquet,
+            Some("arrow") => Self::Arrow,
+            _ => Self::JsonLines,
+        }
+    }
+}
+
+/// The rows of several files.
+pub(crate) struct Rows {
+    files: Vec<PathBuf>,
+    /// The fields that are needed: of a table, no others are read.
+    fields: Vec<String>,
+    next_file: usize,
+    current: Option<FileRows>,
+    /// Bytes of the files before the current one.
+    bytes_before: u64,
+}
+
+enum FileRows {
+    Lines(JsonLines),
+    Table(TableRows),
+}
+
+impl FileRows {
+    fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
+        match self {
+            Self::Lines(lines) => lines.next(),
+            Self::Table(table) => table.next(),
+        }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => lines.bytes_read(),
+            Self::Table(table) => table.bytes_read(),
+        }
+    }
+}
+
+impl Rows {
+    pub(crate) fn new(files: Vec<PathBuf>, fields: Vec<String>) -> Self {
+        Self {
+            files,
+            fields,
+            next_file: 0,
+            current: None,
+            bytes_before: 0,
+        }
+    }
+
+    /// Bytes read so far, as they lie on disk; of a table, the share that its rows so far are of it.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_before + self.current.as_ref().map_or(0, FileRows::bytes_read)
+    }
+
+    /// The next row; `None` after the last of the last file.
+    pub(crate) fn next_row(&mut self) -> Result<Option<RawRow>, CorpusError> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(path) = self.files.get(self.next_file) else {
+                    return Ok(None);
+                };
+                self.current = Some(self.open(path)?);
+                self.next_file += 1;
+                continue;
+            };
+            if let Some((number, content)) = current.next()? {
+                return Ok(Some(RawRow {
+                    file: self.next_file - 1,
+                    number,
+                    content,
+                }));
+            }
+            self.bytes_before += current.bytes_read();
+            self.current = None;
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<FileRows, CorpusError> {
+        Ok(match FileKind::of(path) {
+            FileKind::JsonLines => FileRows::Lines(JsonLines::open(path)?),
+            FileKind::Parquet => FileRows::Table(TableRows::open_parquet(path, &self.fields)?),
+            FileKind::Arrow => FileRows::Table(TableRows::open_arrow(path, &self.fields)?),
+        })
+    }
+}

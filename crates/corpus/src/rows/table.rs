@@ -1,0 +1,247 @@
+//! The rows of Parquet tables and Arrow streams, a batch at a time.
+//!
+//! Of a Parquet table, small batches are decoded page by page. An Arrow stream has its rows in batches already, which are
+//! read one after the other; its writer decided how large they are.
+//!
+//! A damaged file ends in an error. Where it still decodes, as plain text with a wrong letter does, nothing in it tells,
+//! unless its pages have checksums: those are compared.
+
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{BufReader, Read, Seek, SeekFrom},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{Array, RecordBatch},
+    datatypes::Schema,
+    error::ArrowError,
+    ipc::reader::StreamReader,
+};
+use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+
+use super::{RowContent, record};
+use crate::{CorpusError, files::open_error};
+
+/// Rows of a Parquet table decoded at a time.
+const BATCH_ROWS: usize = 64;
+
+/// The last bytes of a stream that was written to its end.
+const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// The rows of a table.
+pub(super) struct TableRows {
+    path: PathBuf,
+    file_bytes: u64,
+    /// How many there are, where the file says so in front.
+    expected: Option<u64>,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>,
+    current: Option<Batch>,
+    /// Rows given so far.
+    given: u64,
+    finished: bool,
+}
+
+struct Batch {
+    rows: Arc<RecordBatch>,
+    next: usize,
+    row_bytes: usize,
+}
+
+impl TableRows {
+    pub(super) fn open_parquet(path: &Path, fields: &[String]) -> Result<Self, CorpusError> {
+        let (file, file_bytes) = open(path)?;
+        let damaged = |source| CorpusError::DamagedTable {
+            path: path.to_owned(),
+            row: 0,
+            source,
+        };
+        let builder = guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?)).map_err(damaged)?;
+        let columns = columns(path, builder.schema(), fields)?;
+        let expected = builder.metadata().file_metadata().num_rows();
+        let batches = guarded(|| {
+            let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+            Ok(builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?)
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            file_bytes,
+            expected: Some(u64::try_from(expected).unwrap_or(0)),
+            batches: Box::new(batches.map_err(damaged)?),
+            current: None,
+            given: 0,
+            finished: false,
+        })
+    }
+
+    pub(super) fn open_arrow(path: &Path, fields: &[String]) -> Result<Self, CorpusError> {
+        let (mut file, file_bytes) = open(path)?;
+        let damaged = |source| CorpusError::DamagedTable {
+            path: path.to_owned(),
+            row: 0,
+            source,
+        };
+        if !is_whole(&mut file).map_err(|source| open_error(path, source))? {
+            return Err(CorpusError::NotAnArrowStream { path: path.to_owned() });
+        }
+        // The columns to read are known once the schema is, which the reader that is given them reads again.
+        let schema = guarded(|| Ok(StreamReader::try_new(&mut file, None)?.schema())).map_err(damaged)?;
+        let columns = columns(path, &schema, fields)?;
+        file.rewind().map_err(|source| open_error(path, source))?;
+        let batches = guarded(|| StreamReader::try_new(BufReader::new(file), Some(columns))).map_err(damaged)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file_bytes,
+            expected: None,
+            batches: Box::new(batches),
+            current: None,
+            given: 0,
+            finished: false,
+        })
+    }
+
+    /// The share of the file that the rows so far are, or nothing where it is not known how many there are.
+    pub(super) fn bytes_read(&self) -> u64 {
+        match self.expected {
+            _ if self.finished => self.file_bytes,
+            Some(expected) if expected > 0 => {
+                let bytes = u128::from(self.file_bytes) * u128::from(self.given.min(expected)) / u128::from(expected);
+                bytes as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// The next row and its number, counted from 1; `None` after the last.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
+        loop {
+            if let Some(batch) = &mut self.current
+                && batch.next < batch.rows.num_rows()
+            {
+                let content = RowContent::Record {
+                    batch: Arc::clone(&batch.rows),
+                    index: batch.next,
+                    bytes: batch.row_bytes,
+                };
+                batch.next += 1;
+                self.given += 1;
+                return Ok(Some((self.given, content)));
+            }
+            self.current = None;
+            if self.finished {
+                return Ok(None);
+            }
+            let batch = guarded(|| self.batches.next().transpose()).map_err(|source| self.damaged(source))?;
+            match batch {
+                Some(rows) => self.current = Some(Batch::new(rows)),
+                None => self.finish()?,
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), CorpusError> {
+        self.finished = true;
+        match self.expected {
+            Some(expected) if expected != self.given => {
+                let problem = format!("the table ends here, but is said to have {expected} rows");
+                Err(self.damaged(ArrowError::ParquetError(problem)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn damaged(&self, source: ArrowError) -> CorpusError {
+        CorpusError::DamagedTable {
+            path: self.path.clone(),
+            row: self.given,
+            source,
+        }
+    }
+}
+
+impl Batch {
+    fn new(rows: RecordBatch) -> Self {
+        let bytes: usize = rows
+            .columns()
+            .iter()
+            .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+            .sum();
+        Self {
+            row_bytes: bytes / rows.num_rows().max(1),
+            rows: Arc::new(rows),
+            next: 0,
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<(File, u64), CorpusError> {
+    let failed = |source| open_error(path, source);
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok((file, bytes))
+}
+
+/// Whether a file ends as an Arrow stream does; at its start again afterwards.
+fn is_whole(file: &mut File) -> std::io::Result<bool> {
+    let mut end = [0; END_OF_STREAM.len()];
+    let bytes = file.seek(SeekFrom::End(0))?;
+    if bytes >= end.len() as u64 {
+        file.seek(SeekFrom::End(-(end.len() as i64)))?;
+        file.read_exact(&mut end)?;
+    }
+    file.rewind()?;
+    Ok(end == END_OF_STREAM)
+}
+
+/// The columns that are needed and there, by index.
+///
+/// # Errors
+///
+/// One whose values mean nothing in JSON.
+fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>, CorpusError> {
+    let needed = schema.fields().iter().enumerate();
+    needed
+        .filter(|(_, column)| fields.contains(column.name()))
+        .map(|(index, column)| {
+            if record::is_readable(column.data_type()) {
+                Ok(index)
+            } else {
+                Err(CorpusError::UnreadableColumn {
+                    path: path.to_owned(),
+                    column: column.name().clone(),
+                    data_type: column.data_type().to_string(),
+                })
+            }
+        })
+        .collect()
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be caught and become a [`CorpusError`], so that a panic hook has nothing to tell.
+pub fn panics_become_errors() -> bool {
+    GUARDED.get()
+}
+
+/// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    GUARDED.set(true);
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    GUARDED.set(false);
+    decoded.unwrap_or_else(|panic| {
+        let problem = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(problem), _) => (*problem).to_owned(),
+            (_, Some(problem)) => problem.clone(),
+            _ => "unknown".to_owned(),
+        };
+        Err(ArrowError::ParseError(format!("the decoder gave up: {problem}")))
+    })
+}
+
+#[cfg(test)]
+mod tests;
