@@ -75,6 +75,7 @@ shares = {name: runs[name][0]["shares"] for name in runs}
 passes = lambda of, name: of("seconds") * (1 - shares[name]["optimizer"])
 print(f"half of every sample: {half('seconds') / whole('seconds'):.3f} of the step, "
       f"{passes(half, 'half of every sample') / passes(whole, 'step, SmolLM2-6'):.3f} of forward and backward, "
+      f"{half('activation_bytes') / whole('activation_bytes'):.3f} of the activations' memory, "
       f"{half('operations') / whole('operations'):.3f} of the operations")
 head = lambda of, name: of("seconds") * shares[name]["head_and_loss"]
 print(f"chain of thought only: {thought('positions') / whole('positions'):.3f} of the positions, "

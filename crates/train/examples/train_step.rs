@@ -11,11 +11,19 @@
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
-use std::{error::Error, fs, path::Path, time::Instant};
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    error::Error,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
 
 use candle_core::{Device, Tensor};
 use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_distribution::{EntrySettings, Row, reduce};
+use leadspan_memory::LargeBlocks;
 use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, StudentStart};
 use leadspan_sequence::{SectionSet, Split};
 use leadspan_train::{
@@ -24,9 +32,34 @@ use leadspan_train::{
 };
 use serde_json::json;
 
-/// As in the program.
+/// The program's allocator, and how much of it is in use.
+struct Counting(LargeBlocks);
+
 #[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
+static ALLOCATOR: Counting = Counting(LargeBlocks::new());
+
+static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is the inner allocator's; only the sizes are added up.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+}
 
 const SMOLLM2_6: &str = r#"{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
     "num_hidden_layers": 6, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
@@ -128,9 +161,10 @@ fn ask(teacher: &Decoder, spans: &[Span], vocabulary: usize) -> Result<MicroBatc
     Ok(batch(&answered, vocabulary))
 }
 
-/// Seconds of the parts of a step.
+/// Seconds of the parts of some steps, and the bytes that their forward passes leave for going back.
 #[derive(Default)]
-struct Seconds {
+struct Spent {
+    activation_bytes: usize,
     teacher: f64,
     forward: f64,
     head_and_loss: f64,
@@ -144,7 +178,7 @@ fn step(
     optimizer: &mut AdamW,
     (spans, stored): &Samples,
     checkpointing: bool,
-    seconds: &mut Seconds,
+    spent: &mut Spent,
 ) -> Result<f64, Box<dyn Error>> {
     let (decoder, parameters) = student;
     let mut began = Instant::now();
@@ -156,20 +190,22 @@ fn step(
         .map(|teacher| ask(teacher, spans, decoder.config().vocab_size))
         .transpose()?;
     let batch = asked.as_ref().unwrap_or(stored);
-    lap(&mut seconds.teacher);
+    lap(&mut spent.teacher);
     gradients::clear(parameters);
+    let before = LIVE_BYTES.load(Ordering::Relaxed);
     let trace = decoder.trace(&batch.packed, &batch.places, checkpointing)?;
-    lap(&mut seconds.forward);
+    spent.activation_bytes += LIVE_BYTES.load(Ordering::Relaxed).saturating_sub(before);
+    lap(&mut spent.forward);
     let weight = decoder.head_weight().ok_or("the head is dense")?;
     let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
     let head = objective::backward(PASS, &trace.rows(), &weight, &batch.rows, weight_gradient)?;
-    lap(&mut seconds.head_and_loss);
+    lap(&mut spent.head_and_loss);
     trace.backward(&head.hidden)?;
-    lap(&mut seconds.backward);
+    lap(&mut spent.backward);
     let gradients = gradients::all(parameters)?;
     let scale = (1.0 / gradients::norm(&gradients)?).min(1.0);
     optimizer.update(gradients.into_iter(), scale, 1e-4)?;
-    lap(&mut seconds.optimizer);
+    lap(&mut spent.optimizer);
     Ok(0.5 * head.sums.cross_entropy + 0.5 * head.sums.forward_kl)
 }
 
@@ -287,13 +323,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         None
     };
     let batches = batches(&arguments, config.vocab_size)?;
-    let (mut seconds, mut losses) = (Seconds::default(), Vec::new());
+    let (mut spent, mut losses) = (Spent::default(), Vec::new());
     let (mut tokens, mut positions, mut operations) = (0, 0, 0.0);
     let mut began = Instant::now();
     for (index, samples) in batches.iter().enumerate() {
         let (_, batch) = samples;
         if index == arguments.warmup {
-            (seconds, began) = (Seconds::default(), Instant::now());
+            (spent, began) = (Spent::default(), Instant::now());
         }
         let student = (&decoder, &parameters);
         losses.push(step(
@@ -302,7 +338,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             &mut optimizer,
             samples,
             arguments.checkpointing,
-            &mut seconds,
+            &mut spent,
         )?);
         if index >= arguments.warmup {
             tokens += batch.packed.tokens().len();
@@ -323,16 +359,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         "seconds": elapsed,
         "tokens_per_second": tokens as f64 / elapsed,
         "peak_memory_bytes": peak,
+        "activation_bytes": spent.activation_bytes,
         "product_gflops_per_second": rate / 1e9,
         "operations": operations,
         "floor_seconds": floor,
         "share_of_floor": floor / elapsed,
         "shares": {
-            "teacher": share(seconds.teacher),
-            "forward": share(seconds.forward),
-            "head_and_loss": share(seconds.head_and_loss),
-            "backward": share(seconds.backward),
-            "optimizer": share(seconds.optimizer),
+            "teacher": share(spent.teacher),
+            "forward": share(spent.forward),
+            "head_and_loss": share(spent.head_and_loss),
+            "backward": share(spent.backward),
+            "optimizer": share(spent.optimizer),
         },
         "losses": losses,
     });

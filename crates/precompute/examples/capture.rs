@@ -1,0 +1,230 @@
+//! Times the capture of a teacher against its bare forward pass: the figures in this crate's documentation.
+//!
+//!     cargo run --release -p leadspan-precompute --example capture -- PIPELINE [--samples N] [--rounds N] [--json]
+//!
+//! In each round the first N training samples of the pipeline go through the teacher twice. *Bare*: hidden states and the
+//! logits of all positions that the cache would hold, in the same chunks, and nothing else. *Capture*: what `leadspan
+//! precompute` does, into a cache in a temporary folder. Both are timed from the end of their first batch, so that neither
+//! loading the teacher nor preparing the corpus counts; of the capture, until its shard is committed. Beside them, the parts
+//! of a loop that does forward, head and selection one after the other.
+
+#![expect(clippy::print_stdout, reason = "an example that prints is a program")]
+
+use std::{error::Error, fs, path::Path, sync::atomic::AtomicBool, time::Instant};
+
+use candle_core::Tensor;
+use leadspan_cache::Cache;
+use leadspan_distribution::{EntrySettings, Row, reduce};
+use leadspan_model::{Decoder, ModelSource, Packed, open_device};
+use leadspan_precompute::{Event, Outcome, Pipeline, Worker, prepare, run};
+use leadspan_sequence::Sample;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
+
+struct Arguments {
+    pipeline: String,
+    samples: usize,
+    rounds: usize,
+    json: bool,
+}
+
+fn arguments() -> Result<Arguments, Box<dyn Error>> {
+    let mut given = std::env::args().skip(1);
+    let mut arguments = Arguments {
+        pipeline: given.next().ok_or("name a pipeline file")?,
+        samples: 48,
+        rounds: 3,
+        json: false,
+    };
+    while let Some(name) = given.next() {
+        let mut value = || given.next().ok_or_else(|| format!("`{name}` needs a value"));
+        match name.as_str() {
+            "--samples" => arguments.samples = value()?.parse()?,
+            "--rounds" => arguments.rounds = value()?.parse()?,
+            "--json" => arguments.json = true,
+            other => return Err(format!("unknown argument `{other}`").into()),
+        }
+    }
+    Ok(arguments)
+}
+
+/// The pipeline of a file, with a cache elsewhere whose first unit has just the wanted samples.
+fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn Error>> {
+    let path = fs::canonicalize(&arguments.pipeline)?;
+    let tables: toml::Table = fs::read_to_string(&path)?.parse()?;
+    fn table<T: DeserializeOwned>(tables: &toml::Table, name: &str) -> Result<T, Box<dyn Error>> {
+        let empty = toml::Value::Table(toml::Table::new());
+        Ok(tables.get(name).unwrap_or(&empty).clone().try_into()?)
+    }
+    let mut pipeline = Pipeline {
+        base: path.parent().ok_or("a pipeline file is in a folder")?.to_owned(),
+        teacher: table(&tables, "teacher")?,
+        data: table(&tables, "data")?,
+        sections: table(&tables, "sections")?,
+        cache: table(&tables, "cache")?,
+    };
+    pipeline.cache.dir = cache.to_owned();
+    pipeline.cache.samples_per_shard = u32::try_from(arguments.samples)?;
+    Ok(pipeline)
+}
+
+/// Tokens and seconds of some batches, the first left out.
+#[derive(Clone, Copy, Default)]
+struct Timed {
+    tokens: u64,
+    seconds: f64,
+}
+
+/// Seconds of the parts of a capture, one after the other.
+#[derive(Default)]
+struct Parts {
+    forward: f64,
+    head: f64,
+    selection: f64,
+}
+
+/// Batches of samples of similar lengths, as the capture makes them.
+fn batches_of(samples: &[Sample], budget: usize) -> Vec<Vec<&Sample>> {
+    let mut sorted: Vec<&Sample> = samples.iter().collect();
+    sorted.sort_by_key(|sample| std::cmp::Reverse(sample.tokens.len()));
+    let mut batches: Vec<Vec<&Sample>> = Vec::new();
+    for sample in sorted {
+        match batches.last_mut() {
+            Some(batch) if (batch.len() + 1) * batch[0].tokens.len() <= budget => batch.push(sample),
+            _ => batches.push(vec![sample]),
+        }
+    }
+    batches
+}
+
+/// Forward and head of all positions, and selection where `entries` say so.
+fn bare(
+    decoder: &Decoder,
+    batches: &[Vec<&Sample>],
+    chunk_rows: usize,
+    entries: Option<&EntrySettings>,
+) -> Result<(Timed, Parts), Box<dyn Error>> {
+    let vocabulary = decoder.config().vocab_size;
+    let (mut timed, mut parts) = (Timed::default(), Parts::default());
+    let mut began = Instant::now();
+    for (index, batch) in batches.iter().enumerate() {
+        if index == 1 {
+            (began, parts) = (Instant::now(), Parts::default());
+        }
+        let fed = |sample: &&'_ Sample| sample.tokens.len() - 1;
+        let packed = Packed::new(batch.iter().map(|sample| &sample.tokens[..sample.tokens.len() - 1]));
+        let rows: Vec<Row> = (batch.iter())
+            .flat_map(|sample| &sample.tokens[1..])
+            .map(|&target| Row { target, seed: 0 })
+            .collect();
+        let mut lap = Instant::now();
+        let mut spent = |part: &mut f64| {
+            *part += lap.elapsed().as_secs_f64();
+            lap = Instant::now();
+        };
+        let hidden = decoder.hidden_states(&packed)?;
+        spent(&mut parts.forward);
+        let places: Vec<u32> = (0..rows.len() as u32).collect();
+        for (places, rows) in places.chunks(chunk_rows).zip(rows.chunks(chunk_rows)) {
+            let places = Tensor::from_slice(places, places.len(), decoder.device())?;
+            let logits = decoder.logits(&hidden.index_select(&places, 0)?)?;
+            spent(&mut parts.head);
+            if let Some(entries) = entries {
+                let values: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+                spent(&mut 0.0);
+                reduce(&values, vocabulary, rows, entries)?;
+                spent(&mut parts.selection);
+            }
+        }
+        if index > 0 {
+            timed.tokens += batch.iter().map(|sample| fed(sample) as u64).sum::<u64>();
+        }
+    }
+    timed.seconds = began.elapsed().as_secs_f64();
+    Ok((timed, parts))
+}
+
+/// The whole of stage one into a fresh cache, of its first work unit.
+fn capture(arguments: &Arguments, units: usize) -> Result<Timed, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let pipeline = pipeline_of(arguments, &folder.path().join("cache"))?;
+    let worker: Worker = format!("0/{units}").parse()?;
+    let (mut timed, mut began) = (Timed::default(), None);
+    let mut listen = |event| {
+        if let Event::Batch { tokens, .. } = event {
+            if began.is_some() {
+                timed.tokens += tokens;
+            } else {
+                began = Some(Instant::now());
+            }
+        }
+    };
+    match run(&pipeline, worker, &AtomicBool::new(false), &mut listen)? {
+        Outcome::Done(_) => {}
+        Outcome::Stopped(_) => return Err("nobody stopped it".into()),
+    }
+    timed.seconds = began.ok_or("there was no batch")?.elapsed().as_secs_f64();
+    Ok(timed)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn peak_memory_bytes() -> Result<u64, Box<dyn Error>> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    Ok(line.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = arguments()?;
+    let folder = tempfile::tempdir()?;
+    let pipeline = pipeline_of(&arguments, &folder.path().join("cache"))?;
+    prepare(&pipeline, &mut |_| {})?;
+    let corpus = Cache::open(&pipeline.cache_dir())?.require_corpus()?;
+    let unit = corpus.units()[0].clone();
+    let samples = &corpus.samples()[unit.samples];
+    // The capture's memory by itself: nothing else has run yet.
+    let mut captures = vec![capture(&arguments, corpus.units().len())?];
+    let peak = peak_memory_bytes()?;
+    let source = ModelSource::open(&pipeline.model_path())?;
+    let device = open_device(&pipeline.teacher.device)?;
+    let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
+    let chunk_rows = (pipeline.cache.head_chunk_mib << 20) / (decoder.config().vocab_size * size_of::<f32>());
+    let batches = batches_of(samples, pipeline.cache.batch_tokens);
+    let entries = EntrySettings::top_k(pipeline.cache.top_k);
+    let mut bares = Vec::new();
+    for round in 0..arguments.rounds {
+        bares.push(bare(&decoder, &batches, chunk_rows.max(1), None)?.0);
+        if round > 0 {
+            captures.push(capture(&arguments, corpus.units().len())?);
+        }
+    }
+    let (_, parts) = bare(&decoder, &batches, chunk_rows.max(1), Some(&entries))?;
+    let rate = |timed: &Timed| timed.tokens as f64 / timed.seconds;
+    let sum = parts.forward + parts.head + parts.selection;
+    let share = |part: f64| (part / sum * 1000.0).round() / 1000.0;
+    let result = json!({
+        "samples": samples.len(),
+        "tokens": bares[0].tokens,
+        "rounds": arguments.rounds,
+        "bare_tokens_per_second": median(bares.iter().map(rate)),
+        "capture_tokens_per_second": median(captures.iter().map(rate)),
+        "capture_over_bare": median(captures.iter().zip(&bares).map(|(capture, bare)| rate(bare) / rate(capture))),
+        "capture_peak_memory_bytes": peak,
+        "parts": {"forward": share(parts.forward), "head": share(parts.head), "selection": share(parts.selection)},
+    });
+    if arguments.json {
+        println!("{result}");
+    } else {
+        println!("{result:#}");
+    }
+    Ok(())
+}
