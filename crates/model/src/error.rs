@@ -104,6 +104,12 @@ pub enum ModelError {
         /// How many layers there are.
         available: usize,
     },
+    /// A student of an architecture that only runs.
+    #[error("the student cannot be trained: {because}")]
+    Unteachable {
+        /// Why not.
+        because: &'static str,
+    },
     /// A device that does not exist here.
     #[error("device `{device}` cannot be used: {reason}")]
     Device {
@@ -147,6 +153,9 @@ impl ModelError {
                 Some("save the model with a fast tokenizer: `tokenizer.save_pretrained(DIR)` in transformers".into())
             }
             Self::Weights { .. } => Some("the file may be truncated: compare its size with the original's".into()),
+            Self::Unteachable { .. } => Some(
+                "choose a dense student of the same tokenizer, as a directory in the Hugging Face layout".into(),
+            ),
             Self::NativeNeedsGguf { .. } => Some("use `dtype = \"f32\"`, or \"bf16\" on a GPU".into()),
             Self::Context { .. } => Some("lower `data.max_tokens`".into()),
             Self::Device { device, .. } if device.starts_with("cuda") => {
