@@ -6,7 +6,7 @@
 //! rows are separate calls, so that nobody ever makes a `[tokens, vocabulary]` tensor by accident.
 //!
 //! The final hidden state of a token depends on it and on those before it in its sequence, bit for bit on the CPU, whatever
-//! shares the pass.
+//! shares the pass. A [`HubCache`] finds models that were downloaded from the Hugging Face Hub; nothing here downloads.
 //!
 //! The crate knows nothing of caches or data sets.
 
@@ -22,6 +22,7 @@ mod export;
 mod feed_forward;
 mod gguf;
 mod gguf_alignment;
+mod hub;
 mod kernels;
 mod norm;
 mod normal;
@@ -40,6 +41,7 @@ pub use decoder::Decoder;
 pub use device::{StoredDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
+pub use hub::HubCache;
 pub use kernels::Kernels;
 pub use packed::Packed;
 pub use parameters::{Parameters, StudentStart};
