@@ -8,3 +8,4 @@ mod losses;
 mod messages;
 mod program;
 mod stages;
+mod teachers;

@@ -32,6 +32,7 @@ macro_rules! assert_message {
     ($message:expr, @$expected:literal) => {
         insta::with_settings!({ filters => vec![
             ("[0-9a-f]{64}", "[digest]"),
+            ("`/[^`]*/hub/", "`[hub]/"),
         ] }, {
             insta::assert_snapshot!($message, @$expected);
         });
@@ -130,7 +131,91 @@ fn a_missing_teacher_is_named() {
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
     error: could not precompute into `cache`
       caused by: no model at `professor`
-    hint: give a directory in the Hugging Face layout (with `config.json`) or a `.gguf` file
+    hint: give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model
+    ");
+}
+
+#[test]
+fn a_hub_model_that_was_not_downloaded_says_where_it_was_looked_for_and_how_to_get_it() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "model = \"teacher\"", "model = \"Qwen/Qwen3-8B\"");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: no model at `Qwen/Qwen3-8B`, and `Qwen/Qwen3-8B` is not in the Hub cache, at `[hub]/models--Qwen--Qwen3-8B`
+    hint: give a directory in the Hugging Face layout or a `.gguf` file, download the model with `hf download Qwen/Qwen3-8B`
+    ");
+    let student = [
+        "train",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "student.model=Qwen/Qwen3-0.6B",
+        "--set",
+        "student.revision=v1",
+    ];
+    assert_message!(refusal(&place, &student), @r"
+    error: no model at `Qwen/Qwen3-0.6B`, and `Qwen/Qwen3-0.6B` of revision `v1` is not in the Hub cache, at `[hub]/models--Qwen--Qwen3-0.6B`
+    hint: give a directory in the Hugging Face layout or a `.gguf` file, download the model with `hf download Qwen/Qwen3-0.6B --revision v1`
+    ");
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "teacher.model=teacher", "--set", "teacher.revision=v1"]), @r"
+    error: `teacher` is not a model of the Hub, so it has no revision `v1`
+    hint: leave `revision` out, or give the id of a Hub model
+    ");
+}
+
+#[test]
+fn samples_that_may_be_longer_than_the_teachers_context_are_refused() {
+    let place = Workplace::new();
+    place.replace(
+        "teacher/config.json",
+        "\"max_position_embeddings\": 4096",
+        "\"max_position_embeddings\": 1000",
+    );
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: could not precompute into `cache`
+      caused by: `data.max_tokens` is 4096, but the model `teacher` has a context of 1000 tokens
+    hint: set `data.max_tokens = 1000` or less
+    ");
+}
+
+#[test]
+fn a_student_that_cannot_be_fed_a_sample_is_refused_before_the_run() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    place.replace(
+        "pipeline.toml",
+        "model = \"teacher\"\nlayers = [0]",
+        "config = \"student.json\"",
+    );
+    let config = fs::read_to_string(place.path("teacher/config.json")).unwrap();
+    let shorter = config.replace("\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 50");
+    place.write("student.json", &shorter);
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: sample `made-up-29` has 70 tokens, more than the student's context of 50
+    ");
+    place.write(
+        "student.json",
+        &config.replace("\"vocab_size\": 320", "\"vocab_size\": 288"),
+    );
+    let message = refusal(&place, &TRAIN);
+    let beyond = "caused by: the student knows 288 tokens, but sample `made-up-";
+    assert!(message.contains(beyond), "{message}");
+}
+
+#[test]
+fn a_mixture_of_experts_is_refused_as_a_student() {
+    let place = Workplace::new();
+    place.make_mixture("mixture");
+    place.succeed(&PRECOMPUTE);
+    place.replace(
+        "pipeline.toml",
+        "model = \"teacher\"\nlayers = [0]",
+        "model = \"mixture\"",
+    );
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: the student cannot be trained: it is a mixture of experts, which runs as a teacher only
+    hint: choose a dense student of the same tokenizer, as a directory in the Hugging Face layout
     ");
 }
 

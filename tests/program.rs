@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -83,6 +84,73 @@ impl Workplace {
         place
     }
 
+    /// Writes a seeded mixture of experts with the teacher's tokenizer into a folder of its own.
+    pub(crate) fn make_mixture(&self, folder: &str) {
+        let config = serde_json::json!({
+            "model_type": "qwen3_moe", "vocab_size": 320, "hidden_size": 32, "intermediate_size": 48,
+            "moe_intermediate_size": 16, "num_experts": 6, "num_experts_per_tok": 2, "norm_topk_prob": true,
+            "decoder_sparse_step": 1, "mlp_only_layers": [1], "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 8, "rms_norm_eps": 1e-6, "max_position_embeddings": 4096,
+            "rope_theta": 1e4, "tie_word_embeddings": true, "hidden_act": "silu",
+        });
+        let mut shapes = vec![
+            ("model.embed_tokens.weight".to_owned(), vec![320, 32]),
+            ("model.norm.weight".to_owned(), vec![32]),
+        ];
+        let block = |name: &str, inner: usize| {
+            [
+                ("gate_proj", [inner, 32]),
+                ("up_proj", [inner, 32]),
+                ("down_proj", [32, inner]),
+            ]
+            .map(|(part, shape)| (format!("{name}.{part}.weight"), shape.to_vec()))
+        };
+        for layer in ["model.layers.0", "model.layers.1"] {
+            let of = |(part, shape): (&str, &[usize])| (format!("{layer}.{part}.weight"), shape.to_vec());
+            shapes.extend(
+                [
+                    ("input_layernorm", &[32][..]),
+                    ("post_attention_layernorm", &[32]),
+                    ("self_attn.q_norm", &[8]),
+                    ("self_attn.k_norm", &[8]),
+                    ("self_attn.q_proj", &[32, 32]),
+                    ("self_attn.k_proj", &[16, 32]),
+                    ("self_attn.v_proj", &[16, 32]),
+                    ("self_attn.o_proj", &[32, 32]),
+                ]
+                .map(of),
+            );
+        }
+        shapes.push(("model.layers.0.mlp.gate.weight".to_owned(), vec![6, 32]));
+        shapes.extend((0..6).flat_map(|expert| block(&format!("model.layers.0.mlp.experts.{expert}"), 16)));
+        shapes.extend(block("model.layers.1.mlp", 48));
+        let mut state = 7u64;
+        let mut number = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
+            .into_iter()
+            .map(|(name, shape)| {
+                let values = (0..shape.iter().product::<usize>()).flat_map(|_| (0.6 * number()).to_le_bytes());
+                let values = values.collect();
+                (name, shape, values)
+            })
+            .collect();
+        let views = tensors.iter().map(|(name, shape, values)| {
+            (
+                name,
+                TensorView::new(safetensors::Dtype::F32, shape.clone(), values).unwrap(),
+            )
+        });
+        fs::create_dir(self.path(folder)).unwrap();
+        safetensors::serialize_to_file(views, None, &self.path(folder).join("model.safetensors")).unwrap();
+        self.write(&format!("{folder}/config.json"), &config.to_string());
+        for file in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+            fs::copy(self.path("teacher").join(file), self.path(folder).join(file)).unwrap();
+        }
+    }
+
     /// A path in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -106,6 +174,7 @@ impl Workplace {
         command
             .args(arguments)
             .current_dir(self.folder.path())
+            .env("HF_HUB_CACHE", self.path("hub"))
             .env_remove("RUST_BACKTRACE");
         command
     }

@@ -33,6 +33,8 @@ pub(crate) struct Configuration {
 /// What stage two needs: a cache, and the student to train from it.
 #[derive(Debug)]
 pub(crate) struct StageTwo {
+    /// The folder of the pipeline file.
+    pub(crate) base: PathBuf,
     pub(crate) cache_dir: PathBuf,
     pub(crate) student: StudentSettings,
     pub(crate) train: TrainSettings,
@@ -108,6 +110,7 @@ impl Configuration {
         student.config = student.config.map(|path| base.join(path));
         train.dir = base.join(&train.dir);
         Ok(StageTwo {
+            base: base.clone(),
             cache_dir: base.join(&cache.dir),
             student,
             train,
@@ -181,6 +184,11 @@ impl Configuration {
                 "student.config",
                 "student.layers",
                 "layers are chosen from a model, and there is none",
+            ),
+            (None, Some(_)) if student.revision.is_some() => contradiction(
+                "student.config",
+                "student.revision",
+                "a revision is one of a model, and there is none",
             ),
             (None, None) => Err(ConfigurationError::NoStudent {
                 file: self.file.clone(),
@@ -359,6 +367,8 @@ mod tests {
         };
         assert!(refused(&without).contains("does not say what the student starts from"));
         assert!(refused(&without.replace("layers", "config = 'c.json'\nlayers")).contains("layers are chosen from"));
+        let revision = without.replace("layers = [0, 2]", "config = 'c.json'\nrevision = 'main'");
+        assert!(refused(&revision).contains("a revision is one of a model"));
     }
 
     #[test]

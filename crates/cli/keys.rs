@@ -49,7 +49,8 @@ const TAIL_POLICIES: &str = "bucket | renormalize_teacher | renormalize_both | s
 /// All keys, in the order in which `--help` shows them.
 #[rustfmt::skip] // One key a line: it is a table.
 pub(crate) const KEYS: &[Key] = &[
-    key("teacher", "model", Required, "directory in the Hugging Face layout, or FILE.gguf"),
+    key("teacher", "model", Required, "directory (Hugging Face layout), FILE.gguf or Hub id"),
+    key("teacher", "revision", Absent, "branch, tag or commit of a Hub model"),
     key("teacher", "dtype", Is("\"f32\""), "f32 | bf16 | f16 | native (a GGUF's own quantised weights)"),
     key("teacher", "device", Is("\"cpu\""), "cpu | cuda:N"),
     key("data", "files", Is("[]"), "JSON lines (.gz, .zst), .parquet, .arrow, or patterns"),
@@ -80,7 +81,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("cache", "samples_per_shard", Is("1024"), "samples of one work unit"),
     key("cache", "batch_tokens", Is("2048"), "tokens of one forward pass of the teacher"),
     key("cache", "head_chunk_mib", Is("64"), "MiB that one chunk of the teacher's logits may take"),
-    key("student", "model", Absent, "directory or FILE.gguf to start from"),
+    key("student", "model", Absent, "directory, FILE.gguf or Hub id to start from"),
+    key("student", "revision", Absent, "branch, tag or commit of a Hub model"),
     key("student", "layers", Absent, "layers of `model` to keep, such as [0, 5, 10]"),
     key("student", "config", Absent, "config.json of a student that starts from random weights"),
     key("student", "seed", Is("0"), "decides those weights"),

@@ -11,6 +11,7 @@ mod commands;
 mod configuration;
 mod configuration_error;
 mod failure;
+mod hub;
 mod keys;
 mod logs;
 mod memory;

@@ -18,14 +18,14 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Precompute,
     configuration::Configuration,
-    failure, memory, output,
+    failure, hub, memory, output,
     progress::{Counted, Progress},
     signals,
 };
 
 pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
-    let pipeline = configuration.stage_one(arguments.proportion)?;
+    let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
     let stop = signals::stop_on_signals("dropping the work unit at hand; finished ones are kept")?;
     let cache_dir = pipeline.cache_dir();
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());

@@ -10,13 +10,14 @@ use crate::{
     amounts::grouped,
     arguments::PipelineArguments,
     configuration::Configuration,
-    output,
+    hub, output,
     progress::{Counted, Progress},
     signals,
 };
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
-    let pipeline = Configuration::load(&arguments.config, &arguments.overrides)?.stage_one(None)?;
+    let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
+    let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     signals::exit_on_signals()?;
     let mut shown = Preparing::new(showing);
     let PreparedCache {

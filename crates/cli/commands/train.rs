@@ -12,7 +12,7 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Train,
     configuration::{Configuration, StageTwo},
-    memory, output,
+    hub, memory, output,
     progress::{Counted, Progress},
     signals,
 };
@@ -22,6 +22,7 @@ const STACK_BYTES: usize = 256 << 20;
 
 pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
+    let stage = hub::with_student_found(stage)?;
     let missing = missing(arguments.allow_incomplete);
     let stop = signals::stop_on_signals("dropping the step at hand")?;
     let outcome = thread::scope(|scope| {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::{
     GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentStart,
     attention::Attention,
-    config::{DecoderConfig, Family},
-    kernels::{AttentionShape, Kernels, Pass, swiglu},
+    config::DecoderConfig,
+    feed_forward::FeedForward,
+    kernels::{AttentionShape, Kernels, Pass},
     norm::RmsNorm,
     projection::Projection,
     rotary::{Pairing, RotaryTable},
@@ -16,9 +17,9 @@ use crate::{
 
 /// Rows that go through a decoder together at least: products of fewer add up in another order, and what a position gets
 /// must not depend on what it shares a pass with.
-const MIN_ROWS: usize = 72;
+pub(crate) const MIN_ROWS: usize = 72;
 
-/// A decoder-only transformer of the Llama, Qwen2 or Qwen3 family.
+/// A decoder-only transformer of the Llama, Qwen2, Qwen3 or Qwen3-MoE family.
 ///
 /// The same forward serves the teacher, which builds no graph, and the student, whose passes are [traced](crate::Trace).
 #[derive(Clone, Debug)]
@@ -45,9 +46,7 @@ pub(crate) struct Layer {
     attention_norm: RmsNorm,
     attention: Attention,
     feed_forward_norm: RmsNorm,
-    gate: Projection,
-    up: Projection,
-    down: Projection,
+    feed_forward: FeedForward,
 }
 
 /// Where a decoder's weights come from, by their Hugging Face names.
@@ -94,7 +93,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load), and where chosen layers do not exist.
+    /// As [`load`](Self::load), and where chosen layers do not exist or the architecture only runs (a mixture of experts).
     pub fn trainable(start: &StudentStart, device: &Device) -> Result<(Self, Parameters), ModelError> {
         let (config, mut variables) = start.open(device)?;
         let decoder = Self::build(config, &mut variables, StoredDtype::F32, device)?;
@@ -192,7 +191,7 @@ impl Decoder {
 
     /// The embeddings of the tokens, `[N, H]`, untracked.
     pub(crate) fn embed(&self, packed: &Packed) -> Result<Tensor, ModelError> {
-        let (length, context) = (packed.longest(), self.config.max_position_embeddings);
+        let (length, context) = (packed.longest(), self.config.context());
         if length > context {
             return Err(ModelError::Context {
                 tokens: length,
@@ -259,7 +258,7 @@ impl Decoder {
 impl Layer {
     fn build(config: &DecoderConfig, weights: &mut dyn WeightSource, index: usize) -> Result<Self, ModelError> {
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let hidden = config.hidden_size;
         let (query_width, key_width) = Attention::sizes(config);
         let mut norm = |part: &str, width: usize| -> Result<RmsNorm, ModelError> {
             Ok(RmsNorm {
@@ -269,7 +268,7 @@ impl Layer {
         };
         let attention_norm = norm("input_layernorm.weight", hidden)?;
         let feed_forward_norm = norm("post_attention_layernorm.weight", hidden)?;
-        let head_norms = if config.family == Family::Qwen3 {
+        let head_norms = if config.family.normalises_heads() {
             let query_norm = norm("self_attn.q_norm.weight", config.head_dim)?;
             Some((query_norm, norm("self_attn.k_norm.weight", config.head_dim)?))
         } else {
@@ -283,24 +282,23 @@ impl Layer {
             };
             weights.product(&name(&format!("{part}.weight")), [out, width], bias)
         };
+        let attention = Attention {
+            queries: product("self_attn.q_proj", query_width, hidden, config.qkv_bias)?,
+            keys: product("self_attn.k_proj", key_width, hidden, config.qkv_bias)?,
+            values: product("self_attn.v_proj", key_width, hidden, config.qkv_bias)?,
+            output: product("self_attn.o_proj", hidden, query_width, config.output_bias)?,
+            head_norms,
+            shape: AttentionShape {
+                heads: config.num_attention_heads,
+                key_value_heads: config.num_key_value_heads,
+                head_dim: config.head_dim,
+            },
+        };
         Ok(Self {
             attention_norm,
-            attention: Attention {
-                queries: product("self_attn.q_proj", query_width, hidden, config.qkv_bias)?,
-                keys: product("self_attn.k_proj", key_width, hidden, config.qkv_bias)?,
-                values: product("self_attn.v_proj", key_width, hidden, config.qkv_bias)?,
-                output: product("self_attn.o_proj", hidden, query_width, config.output_bias)?,
-                head_norms,
-                shape: AttentionShape {
-                    heads: config.num_attention_heads,
-                    key_value_heads: config.num_key_value_heads,
-                    head_dim: config.head_dim,
-                },
-            },
+            attention,
             feed_forward_norm,
-            gate: product("mlp.gate_proj", inner, hidden, false)?,
-            up: product("mlp.up_proj", inner, hidden, false)?,
-            down: product("mlp.down_proj", hidden, inner, false)?,
+            feed_forward: FeedForward::build(config, weights, index, &name("mlp"))?,
         })
     }
 
@@ -316,19 +314,15 @@ impl Layer {
         let normalised = self.attention_norm.forward(hidden, pass)?;
         let hidden = self.attention.forward(&normalised, hidden, packed, rotary, pass)?;
         let normalised = self.feed_forward_norm.forward(&hidden, pass)?;
-        let gate = self.gate.forward(&normalised, None, pass)?;
-        let up = self.up.forward(&normalised, None, pass)?;
-        self.down.forward(&swiglu(&gate, &up, pass)?, Some(&hidden), pass)
+        self.feed_forward.forward(&normalised, &hidden, pass)
     }
 
     /// Its dense parameters.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         let norms = [&self.attention_norm.weight, &self.feed_forward_norm.weight];
-        let feed_forward = [&self.gate, &self.up, &self.down].into_iter();
-        let attention = self.attention.weights();
         norms
             .into_iter()
-            .chain(attention)
-            .chain(feed_forward.flat_map(Projection::weights))
+            .chain(self.attention.weights())
+            .chain(self.feed_forward.weights())
     }
 }

@@ -11,6 +11,33 @@ pub enum ModelError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// Neither a directory or file of that name, nor a snapshot of a Hub model.
+    #[error(
+        "no model at `{}`, and `{id}`{} is not in the Hub cache, at `{}`",
+        path.display(),
+        revision.as_ref().map_or_else(String::new, |revision| format!(" of revision `{revision}`")),
+        repository.display()
+    )]
+    NotInHubCache {
+        /// Where a directory or file was looked for.
+        path: PathBuf,
+        /// The Hub id that it may be.
+        id: Box<str>,
+        /// The revision that was named.
+        revision: Option<Box<str>>,
+        /// The folder in the Hub cache where it was looked for.
+        repository: PathBuf,
+        /// The commits that are there.
+        available: Box<[String]>,
+    },
+    /// A revision was named of a model that has none.
+    #[error("`{}` is not a model of the Hub, so it has no revision `{revision}`", path.display())]
+    RevisionOfNoHubModel {
+        /// The model.
+        path: PathBuf,
+        /// The revision.
+        revision: String,
+    },
     /// A file of the model could not be read or written.
     #[error("could not {action} `{}`", path.display())]
     Io {
@@ -104,6 +131,12 @@ pub enum ModelError {
         /// How many layers there are.
         available: usize,
     },
+    /// A student of an architecture that only runs.
+    #[error("the student cannot be trained: {because}")]
+    Unteachable {
+        /// Why not.
+        because: &'static str,
+    },
     /// A device that does not exist here.
     #[error("device `{device}` cannot be used: {reason}")]
     Device {
@@ -141,12 +174,34 @@ impl ModelError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } => {
-                Some("give a directory in the Hugging Face layout (with `config.json`) or a `.gguf` file".into())
+                Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
             }
+            Self::NotInHubCache {
+                id,
+                revision,
+                available,
+                ..
+            } => {
+                let of_revision = revision
+                    .as_ref()
+                    .map_or_else(String::new, |revision| format!(" --revision {revision}"));
+                let there = match &**available {
+                    [] => String::new(),
+                    commits => format!(", or name a revision that is there: `{}`", commits.join("`, `")),
+                };
+                Some(format!(
+                    "give a directory in the Hugging Face layout or a `.gguf` file, download the model with `hf download \
+                     {id}{of_revision}`{there}"
+                ))
+            }
+            Self::RevisionOfNoHubModel { .. } => Some("leave `revision` out, or give the id of a Hub model".into()),
             Self::MissingFile { file, .. } if *file == "tokenizer.json" => {
                 Some("save the model with a fast tokenizer: `tokenizer.save_pretrained(DIR)` in transformers".into())
             }
             Self::Weights { .. } => Some("the file may be truncated: compare its size with the original's".into()),
+            Self::Unteachable { .. } => Some(
+                "choose a dense student of the same tokenizer, as a directory in the Hugging Face layout".into(),
+            ),
             Self::NativeNeedsGguf { .. } => Some("use `dtype = \"f32\"`, or \"bf16\" on a GPU".into()),
             Self::Context { .. } => Some("lower `data.max_tokens`".into()),
             Self::Device { device, .. } if device.starts_with("cuda") => {

@@ -1,9 +1,12 @@
-//! One decoder for teacher and student.
+//! One decoder for teacher and student: Llama, Qwen2, Qwen3, and Qwen3-MoE as a teacher.
 //!
 //! A [`ModelSource`] is a model on disk, a directory in the Hugging Face layout or a GGUF file: its [`DecoderConfig`],
 //! its tokenizer, its weights. [`Decoder::load`] makes an inference-only decoder of it, [`Decoder::trainable`] one whose
 //! every parameter receives a gradient; both run the same forward. Hidden states of all positions and logits of chosen
 //! rows are separate calls, so that nobody ever makes a `[tokens, vocabulary]` tensor by accident.
+//!
+//! The final hidden state of a token depends on it and on those before it in its sequence, bit for bit on the CPU, whatever
+//! shares the pass. A [`HubCache`] finds models that were downloaded from the Hugging Face Hub; nothing here downloads.
 //!
 //! The crate knows nothing of caches or data sets.
 
@@ -14,8 +17,12 @@ mod config;
 mod decoder;
 mod device;
 mod error;
+mod experts;
 mod export;
+mod feed_forward;
 mod gguf;
+mod gguf_alignment;
+mod hub;
 mod kernels;
 mod norm;
 mod normal;
@@ -29,11 +36,12 @@ mod tokenizer;
 mod trace;
 mod weight;
 
-pub use config::{DecoderConfig, Family, RotaryScaling};
+pub use config::{DecoderConfig, Experts, Family, RotaryScaling};
 pub use decoder::Decoder;
 pub use device::{StoredDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
+pub use hub::HubCache;
 pub use kernels::{Kernels, project, project_back};
 pub use packed::Packed;
 pub use parameters::{Parameters, StudentStart};

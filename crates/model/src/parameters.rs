@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 
 use crate::{
-    DecoderConfig, GradientSum, ModelError, ModelSource, StoredDtype, decoder::WeightSource, normal::normals,
-    weight::Weight,
+    DecoderConfig, GradientSum, ModelError, ModelSource, RotaryScaling, StoredDtype, decoder::WeightSource,
+    normal::normals, weight::Weight,
 };
 
 /// How a student starts.
@@ -120,6 +120,17 @@ impl StudentStart {
                 },
             ),
         };
+        if config.experts.is_some() {
+            return Err(ModelError::Unteachable {
+                because: "it is a mixture of experts, which runs as a teacher only",
+            });
+        }
+        if matches!(config.rope_scaling, RotaryScaling::Divisors { .. }) {
+            return Err(ModelError::Unteachable {
+                because: "its GGUF file has rotary divisors (`rope_freqs.weight`), which the `config.json` of a trained \
+                          model could not hold",
+            });
+        }
         Ok((
             config,
             Variables {

@@ -3,7 +3,7 @@
 use candle_core::{DType, Module as _, Result, Tensor, quantized::QMatMul};
 
 use crate::{
-    kernels::{Kernels, Pass, linear},
+    kernels::{Pass, linear},
     weight::Weight,
 };
 
@@ -43,8 +43,8 @@ impl Projection {
     }
 
     /// `rows` `[N, in]` to single-precision scores `[N, out]`.
-    pub(crate) fn scores(&self, rows: &Tensor, kernels: Kernels) -> Result<Tensor> {
-        self.forward(rows, None, kernels)?.to_dtype(DType::F32)
+    pub(crate) fn scores<'a>(&self, rows: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+        self.forward(rows, None, pass)?.to_dtype(DType::F32)
     }
 
     /// Its dense parameters.

@@ -1,4 +1,4 @@
-//! The angles of rotary position embedding (arXiv 2104.09864), with Llama 3.1's frequency scaling.
+//! The angles of rotary position embedding (arXiv 2104.09864), scaled as Llama 3.1 and YaRN (arXiv 2309.00071) do.
 
 use std::f64::consts::TAU;
 
@@ -15,7 +15,7 @@ pub(crate) enum Pairing {
     Neighbours,
 }
 
-/// Cosines and sines for every position the model knows.
+/// Cosines and sines for every position the model knows, multiplied by what the scaling lengthens queries and keys by.
 #[derive(Clone, Debug)]
 pub(crate) struct RotaryTable {
     /// [positions, `head_dim`/2]
@@ -26,39 +26,77 @@ pub(crate) struct RotaryTable {
 
 /// The rotary frequencies θ^(−2i/d), scaled as the configuration says; `head_dim`/2 of them.
 pub(crate) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
-    let half = config.head_dim / 2;
-    (0..half)
-        .map(|index| {
-            let frequency = config.rope_theta.powf(-2.0 * index as f64 / config.head_dim as f64);
-            match &config.rope_scaling {
-                RotaryScaling::Default => frequency,
-                RotaryScaling::Divisors { divisors } => frequency / f64::from(divisors[index]),
-                RotaryScaling::Llama3 {
-                    factor,
-                    low_freq_factor,
-                    high_freq_factor,
-                    original_max_position_embeddings,
-                } => {
-                    let turns = *original_max_position_embeddings as f64 * frequency / TAU;
-                    let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-                    kept * frequency + (1.0 - kept) * frequency / factor
-                }
+    let plain = |index: usize| config.rope_theta.powf(-2.0 * index as f64 / config.head_dim as f64);
+    // What is kept of a frequency; the rest of it is divided by the factor.
+    let interpolated = |kept: &dyn Fn(usize, f64) -> f64, factor: f64| -> Vec<f64> {
+        (0..config.head_dim / 2)
+            .map(|index| {
+                let frequency = plain(index);
+                let kept = kept(index, frequency);
+                kept * frequency + (1.0 - kept) * frequency / factor
+            })
+            .collect()
+    };
+    match &config.rope_scaling {
+        RotaryScaling::Default => (0..config.head_dim / 2).map(plain).collect(),
+        RotaryScaling::Divisors { divisors } => divisors
+            .iter()
+            .enumerate()
+            .map(|(index, divisor)| plain(index) / f64::from(*divisor))
+            .collect(),
+        RotaryScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            let kept = |_, frequency: f64| {
+                let turns = *original_max_position_embeddings as f64 * frequency / TAU;
+                ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0)
+            };
+            interpolated(&kept, *factor)
+        }
+        RotaryScaling::Yarn {
+            factor,
+            original_max_position_embeddings,
+            beta_fast,
+            beta_slow,
+            truncate,
+            attention_factor: _,
+        } => {
+            // The (fractional) index whose frequency turns so many times in the context of pre-training.
+            let index_of = |turns: f64| {
+                let wavelengths = *original_max_position_embeddings as f64 / (turns * TAU);
+                config.head_dim as f64 * wavelengths.ln() / (2.0 * config.rope_theta.ln())
+            };
+            let (mut first, mut last) = (index_of(*beta_fast), index_of(*beta_slow));
+            if *truncate {
+                (first, last) = (first.floor(), last.ceil());
             }
-        })
-        .collect()
+            (first, last) = (first.max(0.0), last.min((config.head_dim - 1) as f64));
+            // The smallest range that transformers divides by.
+            let range = if first == last { 0.001 } else { last - first };
+            let kept = |index, _| 1.0 - ((index as f64 - first) / range).clamp(0.0, 1.0);
+            interpolated(&kept, *factor)
+        }
+    }
 }
 
 impl RotaryTable {
     /// Angles are computed in double precision and rounded once.
     pub(crate) fn new(config: &DecoderConfig, pairing: Pairing, dtype: DType, device: &Device) -> Result<Self> {
         let frequencies = frequencies(config);
-        let shape = (config.max_position_embeddings, frequencies.len());
+        let shape = (config.context(), frequencies.len());
+        let length = match config.rope_scaling {
+            RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        };
         let table = |of: fn(f64) -> f64| {
-            let values: Vec<f32> = (0..config.max_position_embeddings)
+            let values: Vec<f32> = (0..config.context())
                 .flat_map(|position| {
                     frequencies
                         .iter()
-                        .map(move |frequency| of(position as f64 * frequency) as f32)
+                        .map(move |frequency| (length * of(position as f64 * frequency)) as f32)
                 })
                 .collect();
             Tensor::from_vec(values, shape, device)?.to_dtype(dtype)

@@ -195,3 +195,142 @@ fn an_exported_student_is_a_model_again() {
     assert!(matches!(error, Err(ModelError::Io { .. })));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// A directory like the tiny teacher's, with weights of these bytes.
+fn with_weights(bytes: &[u8]) -> tempfile::TempDir {
+    let dir = copy("tiny-teacher");
+    fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
+    dir
+}
+
+#[test]
+fn a_safetensors_header_that_claims_more_than_the_file_holds_is_refused() {
+    let header = |json: &str, data: usize| {
+        let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(json.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    };
+    let tensor = |shape: &str, start: u64, end: u64| {
+        format!(r#"{{"model.embed_tokens.weight":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}}}"#)
+    };
+    let mut enormous_header = u64::MAX.to_le_bytes().to_vec();
+    enormous_header.extend_from_slice(b"{}");
+    let mut long_header = (99u64 << 20).to_le_bytes().to_vec();
+    long_header.extend_from_slice(b"{}");
+    for (what, bytes) in [
+        ("a header of 2^64 bytes", enormous_header),
+        ("a header longer than the file", long_header),
+        ("data beyond the end", header(&tensor("[320,32]", 0, 40960), 1000)),
+        ("a petabyte", header(&tensor("[320,32]", 0, 1 << 50), 1000)),
+        ("offsets that overflow", header(&tensor("[320,32]", 0, u64::MAX), 1000)),
+        (
+            "a shape that overflows",
+            header(&tensor("[4294967296,4294967296,4294967296]", 0, 1000), 1000),
+        ),
+        (
+            "a shape larger than its data",
+            header(&tensor("[320,32]", 0, 1000), 1000),
+        ),
+    ] {
+        let dir = with_weights(&bytes);
+        let error = load(dir.path()).unwrap_err();
+        let named = matches!(&error, ModelError::Weights { path, .. } if path.ends_with("model.safetensors"));
+        assert!(named && !error.is_unexpected(), "{what}: {error}");
+    }
+}
+
+/// A GGUF file with this metadata and these tensors (name, dimensions from the inner one, kind, offset) and no data.
+fn gguf(
+    counts: Option<(u64, u64)>,
+    metadata: &[(&str, u32, Vec<u8>)],
+    tensors: &[(&str, &[u64], u32, u64)],
+) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let (tensor_count, metadata_count) = counts.unwrap_or((tensors.len() as u64, metadata.len() as u64));
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(tensor_count.to_le_bytes());
+    bytes.extend(metadata_count.to_le_bytes());
+    for (key, kind, value) in metadata {
+        bytes.extend(text(key));
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(value);
+    }
+    for (name, dimensions, kind, offset) in tensors {
+        bytes.extend(text(name));
+        bytes.extend((dimensions.len() as u32).to_le_bytes());
+        bytes.extend(dimensions.iter().flat_map(|size| size.to_le_bytes()));
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+    }
+    bytes.resize(bytes.len() + 4096, 0);
+    bytes
+}
+
+#[test]
+fn a_gguf_header_that_claims_more_than_the_file_holds_is_refused() {
+    const U32: u32 = 4;
+    const TEXT: u32 = 8;
+    const ARRAY: u32 = 9;
+    let long_text = (1u64 << 29).to_le_bytes().to_vec();
+    let mut long_array = U32.to_le_bytes().to_vec();
+    long_array.extend((1u64 << 29).to_le_bytes());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    for (what, bytes) in [
+        (
+            "as many tensors as there are numbers",
+            gguf(Some((u64::MAX, 0)), &[], &[]),
+        ),
+        ("a milliard tensors", gguf(Some((1 << 30, 0)), &[], &[])),
+        ("a milliard keys", gguf(Some((0, 1 << 30)), &[], &[])),
+        (
+            "a long text",
+            gguf(None, &[("general.architecture", TEXT, long_text)], &[]),
+        ),
+        (
+            "a long list",
+            gguf(None, &[("tokenizer.ggml.tokens", ARRAY, long_array)], &[]),
+        ),
+        (
+            "no alignment",
+            gguf(None, &[("general.alignment", U32, vec![0; 4])], &[]),
+        ),
+        (
+            "a tensor beyond the end",
+            gguf(None, &[], &[("token_embd.weight", &[32, 320], 0, 0)]),
+        ),
+        (
+            "an offset beyond the end",
+            gguf(None, &[], &[("token_embd.weight", &[32, 1], 0, u64::MAX - 40)]),
+        ),
+        (
+            "a tensor whose size overflows to nothing",
+            gguf(None, &[], &[("token_embd.weight", &[1 << 32, 1 << 32], 0, 0)]),
+        ),
+        (
+            "a tensor whose size overflows to a little",
+            gguf(None, &[], &[("token_embd.weight", &[(1 << 63) + 8, 2], 0, 0)]),
+        ),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = load(&path).unwrap_err();
+        let named = matches!(&error, ModelError::Weights { path, .. } if path.ends_with("model.gguf"));
+        assert!(named && !error.is_unexpected(), "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_mixture_of_experts_is_refused_as_a_student() {
+    let source = ModelSource::open(&fixture("parity/qwen3_moe")).unwrap();
+    let config = source.config().clone();
+    let starts = [
+        StudentStart::Model { source, layers: None },
+        StudentStart::Config { config, seed: 1 },
+    ];
+    for start in starts {
+        let error = Decoder::trainable(&start, &Device::Cpu).unwrap_err();
+        assert!(matches!(error, ModelError::Unteachable { .. }), "{error}");
+        assert!(!error.is_unexpected() && error.hint().unwrap().contains("dense"));
+    }
+}

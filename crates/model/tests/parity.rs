@@ -63,7 +63,16 @@ const TOLERANCE: f32 = 1e-4;
 
 #[test]
 fn hidden_states_and_logprobs_agree_with_transformers() {
-    for model in ["llama", "qwen3", "llama_untied_sharded"] {
+    for model in [
+        "llama",
+        "qwen3",
+        "llama_untied_sharded",
+        // Stored as bfloat16 or half precision, of which transformers read what it computed with.
+        "qwen2",
+        "qwen3_yarn",
+        "qwen3_moe",
+        "qwen3_moe_unnormalized",
+    ] {
         let expected = expected(&format!("parity/{model}/expected.safetensors"));
         let decoder = load(&format!("parity/{model}"), StoredDtype::F32);
         let hidden = hidden_states(&decoder, &expected["tokens"]);
@@ -75,6 +84,27 @@ fn hidden_states_and_logprobs_agree_with_transformers() {
             "{model}: log-probabilities differ by {difference}"
         );
     }
+}
+
+#[test]
+fn positions_beyond_the_context_before_scaling_agree_with_transformers() {
+    let expected = expected("parity/llama/long.safetensors");
+    let hidden = hidden_states(&load("parity/llama", StoredDtype::F32), &expected["tokens"]);
+    let difference = max_difference(&hidden, &expected["hidden"]);
+    // Angles of up to 96 radians, which transformers computes in single precision.
+    assert!(difference < 2.0 * TOLERANCE, "{difference}");
+}
+
+#[test]
+fn a_mixture_in_a_gguf_file_is_what_its_values_stand_for() {
+    let expected = expected("parity/qwen3_moe.gguf.expected.safetensors");
+    let dense = logprobs(&load("parity/qwen3_moe.gguf", StoredDtype::F32), &expected["tokens"]);
+    let difference = max_difference(&dense, &expected["logprobs"]);
+    assert!(difference < TOLERANCE, "{difference}");
+    // As in the test below: inputs are rounded to eight bits a block. A token in this many may choose another expert then.
+    let native = logprobs(&load("parity/qwen3_moe.gguf", StoredDtype::Native), &expected["tokens"]);
+    let (mean, max) = (mean_difference(&native, &dense), max_difference(&native, &dense));
+    assert!(max > 0.0 && mean < 0.1, "{mean} on average, {max} at most");
 }
 
 #[test]
@@ -153,13 +183,67 @@ fn padding_and_neighbours_in_a_batch_change_nothing() {
     );
 }
 
+/// The hidden states of a sequence as bits, a row for each position.
+fn bits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<u32>> {
+    let hidden = decoder.hidden_states(&Packed::new([tokens])).unwrap();
+    let hidden = hidden.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
+    let bits = |row: Vec<f32>| row.into_iter().map(f32::to_bits).collect();
+    hidden.into_iter().map(bits).collect()
+}
+
+#[test]
+fn what_shares_a_pass_changes_no_bit_of_a_mixture() {
+    // An expert computes as many rows as chose it, from none to a hundred here.
+    for (model, vocabulary, dtype) in [
+        ("parity/qwen3_moe", 64, StoredDtype::F32),
+        ("parity/qwen3_moe", 64, StoredDtype::Bf16),
+        ("parity/qwen3_moe_unnormalized", 64, StoredDtype::F32),
+        ("parity/qwen3_moe.gguf", 64, StoredDtype::Native),
+    ] {
+        let decoder = load(model, dtype);
+        let tokens: Vec<u32> = long_tokens(vocabulary, 48).flatten_all().unwrap().to_vec1().unwrap();
+        let whole = bits(&decoder, &tokens);
+        for length in [1, 2, 3, 7, 16, 31, 47] {
+            assert!(
+                bits(&decoder, &tokens[..length]) == whole[..length],
+                "{model} {dtype:?}: {length}"
+            );
+        }
+        for neighbours in [1, 4, 20] {
+            let others: Vec<Vec<u32>> = (0..neighbours)
+                .map(|other| tokens.iter().map(|token| (token * 5 + other) % vocabulary).collect())
+                .collect();
+            let sequences = std::iter::once(&tokens).chain(&others).map(Vec::as_slice);
+            let hidden = decoder.hidden_states(&Packed::new(sequences)).unwrap();
+            let hidden = hidden.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
+            let same = hidden
+                .iter()
+                .zip(&whole)
+                .all(|(row, whole)| row.iter().map(|x| x.to_bits()).eq(whole.iter().copied()));
+            assert!(same, "{model} {dtype:?}: beside {neighbours}");
+        }
+    }
+}
+
+#[test]
+fn a_mixture_computes_the_same_with_stock_operations() {
+    for model in ["parity/qwen3_moe", "parity/qwen3_moe_unnormalized"] {
+        let decoder = load(model, StoredDtype::F32);
+        let tokens = long_tokens(64, 48);
+        let fused = logprobs(&decoder, &tokens);
+        let stock = logprobs(&decoder.with_kernels(leadspan_model::Kernels::Stock), &tokens);
+        let difference = max_difference(&fused, &stock);
+        assert!(difference < TOLERANCE, "{model}: {difference}");
+    }
+}
+
 #[test]
 fn the_trainable_decoder_computes_the_same_forward() {
-    for model in ["parity/llama", "parity/qwen3"] {
+    for model in ["parity/llama", "parity/qwen3", "parity/qwen2", "parity/qwen3_yarn"] {
         let source = ModelSource::open(&fixtures().join(model)).unwrap();
         let start = leadspan_model::StudentStart::Model { source, layers: None };
         let (student, _) = Decoder::trainable(&start, &Device::Cpu).unwrap();
-        let tokens = long_tokens(90, 100);
+        let tokens = long_tokens(60, 60);
         let difference = max_difference(
             &logprobs(&student, &tokens),
             &logprobs(&load(model, StoredDtype::F32), &tokens),

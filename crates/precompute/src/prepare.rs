@@ -68,7 +68,7 @@ impl<'a> Preparation<'a> {
             key: "cache.samples_per_shard",
         })?;
         let model = source.path().to_owned();
-        let context = source.config().max_position_embeddings;
+        let context = source.config().context();
         if data.max_tokens > context {
             return Err(PrecomputeError::BeyondContext {
                 max_tokens: data.max_tokens,

@@ -13,8 +13,12 @@ use crate::PrecomputeError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherSettings {
-    /// A directory in the Hugging Face layout, or a `.gguf` file. Relative to the pipeline file.
+    /// A directory in the Hugging Face layout, or a `.gguf` file. Relative to the pipeline file. The program also takes
+    /// the id of a Hub model, and puts the place of its files here.
     pub model: PathBuf,
+    /// Which revision of a Hub model is meant; `main` where it is not given.
+    #[serde(default)]
+    pub revision: Option<String>,
     /// The number format in which weights are held.
     #[serde(default)]
     pub dtype: StoredDtype,

@@ -18,6 +18,9 @@ const PASS: HeadPass = HeadPass {
     fused: true,
 };
 
+/// The fixtures with a training step.
+const MODELS: [&str; 4] = ["llama", "qwen3", "qwen2", "qwen3_yarn"];
+
 struct Case {
     student: Decoder,
     parameters: Parameters,
@@ -77,7 +80,7 @@ fn gradients(case: &Case, pass: HeadPass, activation_checkpointing: bool) -> (Ve
 
 #[test]
 fn losses_and_every_gradient_agree_with_pytorch() {
-    for model in ["llama", "qwen3"] {
+    for model in MODELS {
         let mut case = case(model);
         for (kernels, activation_checkpointing) in [
             (Kernels::Fused, false),
@@ -117,7 +120,7 @@ fn losses_and_every_gradient_agree_with_pytorch() {
 
 #[test]
 fn computing_layers_again_changes_no_bit_of_a_gradient() {
-    for model in ["llama", "qwen3"] {
+    for model in MODELS {
         let case = case(model);
         let (kept, recomputed) = (gradients(&case, PASS, false).0, gradients(&case, PASS, true).0);
         for ((name, kept), (_, recomputed)) in kept.iter().zip(&recomputed) {
@@ -132,7 +135,7 @@ fn computing_layers_again_changes_no_bit_of_a_gradient() {
 
 #[test]
 fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
-    for model in ["llama", "qwen3"] {
+    for model in MODELS {
         let case = case(model);
         let (gradients, _) = gradients(&case, PASS, false);
         assert_eq!(gradients.len(), case.parameters.iter().len());
@@ -146,7 +149,7 @@ fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
 
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
-    for model in ["llama", "qwen3"] {
+    for model in MODELS {
         let case = case(model);
         let (gradients, _) = gradients(&case, PASS, false);
         for (index, (name, gradient)) in gradients.iter().enumerate() {

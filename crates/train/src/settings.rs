@@ -14,6 +14,8 @@ use crate::TrainError;
 pub struct StudentSettings {
     /// A model directory or GGUF file to start from.
     pub model: Option<PathBuf>,
+    /// Which revision of a Hub model is meant, where `model` was given as the id of one.
+    pub revision: Option<String>,
     /// The layers of `model` to keep, ascending; all where it is not given.
     pub layers: Option<Vec<usize>>,
     /// A `config.json` to start from with random weights, instead of `model`.

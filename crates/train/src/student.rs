@@ -81,8 +81,9 @@ pub(crate) fn check_samples(config: &DecoderConfig, reader: &Reader) -> Result<(
             Split::Train => reader.coverage().proportion.kept(sample.tokens.len()),
             Split::Validation => sample.tokens.len(),
         };
-        if tokens > config.max_position_embeddings {
-            let (sample, context) = (sample.id.clone(), config.max_position_embeddings);
+        let context = config.context();
+        if tokens > context {
+            let sample = sample.id.clone();
             return Err(TrainError::Context {
                 sample,
                 tokens,

@@ -9,14 +9,14 @@ use crate::{
     arguments,
     commands::{Ending, Showing},
     configuration::Configuration,
-    output,
+    hub, output,
     progress::{Counted, Progress},
     signals,
 };
 
 pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
-    let pipeline = configuration.stage_one(None)?;
+    let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     let stop = signals::stop_on_signals("dropping the audit")?;
     let settings = AuditSettings {
         positions: arguments.positions,

@@ -1,137 +1,11 @@
-//! The architecture of a decoder, read from `config.json` or GGUF metadata and written back as `config.json`.
+//! The architecture in `config.json`, as transformers 4 and 5 write it: read and written.
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::{DecoderConfig, Experts, Family, RotaryScaling, scaling::mscale, yarn_attention_factor};
 use crate::ModelError;
-
-/// A family of decoders; they differ in biases and in the normalisation of queries and keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Llama and what shares its architecture, such as `SmolLM2`.
-    Llama,
-    /// Qwen2 and Qwen2.5: biases on queries, keys and values.
-    Qwen2,
-    /// Qwen3 (dense): queries and keys are normalised per head.
-    Qwen3,
-}
-
-impl Family {
-    /// The name in `config.json` (`model_type`) and in GGUF (`general.architecture`).
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Llama, Self::Qwen2, Self::Qwen3]
-            .into_iter()
-            .find(|family| family.as_str() == name)
-    }
-
-    const fn architecture(self) -> &'static str {
-        match self {
-            Self::Llama => "LlamaForCausalLM",
-            Self::Qwen2 => "Qwen2ForCausalLM",
-            Self::Qwen3 => "Qwen3ForCausalLM",
-        }
-    }
-}
-
-/// How rotary frequencies are changed for contexts longer than those of pre-training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "rope_type")]
-pub enum RotaryScaling {
-    /// Not at all.
-    Default,
-    /// Llama 3.1's: long wavelengths are stretched by `factor`, short ones kept, those between interpolated.
-    Llama3 {
-        /// How much long wavelengths are stretched.
-        factor: f64,
-        /// Wavelengths above context / this are stretched fully.
-        low_freq_factor: f64,
-        /// Wavelengths below context / this are kept.
-        high_freq_factor: f64,
-        /// The context of pre-training.
-        original_max_position_embeddings: usize,
-    },
-    /// One divisor for each frequency, as GGUF stores it in `rope_freqs.weight`.
-    Divisors {
-        /// `head_dim / 2` divisors.
-        divisors: Vec<f32>,
-    },
-}
-
-/// The architecture of a decoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DecoderConfig {
-    /// Which family it belongs to.
-    pub family: Family,
-    /// Rows of the embedding, and columns of the logits.
-    pub vocab_size: usize,
-    /// Width of a hidden state.
-    pub hidden_size: usize,
-    /// Width inside the feed-forward block.
-    pub intermediate_size: usize,
-    /// Number of layers.
-    pub num_hidden_layers: usize,
-    /// Number of query heads.
-    pub num_attention_heads: usize,
-    /// Number of key-value heads; divides the number of query heads.
-    pub num_key_value_heads: usize,
-    /// Width of one head; even.
-    pub head_dim: usize,
-    /// Added to the mean square before its root is taken.
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// How those are scaled.
-    pub rope_scaling: RotaryScaling,
-    /// How many positions the model knows.
-    pub max_position_embeddings: usize,
-    /// Whether the head is the embedding.
-    pub tie_word_embeddings: bool,
-    /// Whether query, key and value projections have biases.
-    pub qkv_bias: bool,
-    /// Whether the attention's output projection has a bias.
-    pub output_bias: bool,
-    /// Beginning-of-sequence token, where there is one.
-    pub bos_token_id: Option<u32>,
-    /// Tokens that end a generation.
-    pub eos_token_ids: Vec<u32>,
-}
-
-#[cfg(test)]
-impl DecoderConfig {
-    /// A Llama with heads of this width and no more than a kernel's test asks for.
-    pub(crate) fn for_test(head_dim: usize) -> Self {
-        Self {
-            family: Family::Llama,
-            vocab_size: 1,
-            hidden_size: head_dim,
-            intermediate_size: 1,
-            num_hidden_layers: 1,
-            num_attention_heads: 1,
-            num_key_value_heads: 1,
-            head_dim,
-            rms_norm_eps: 1e-5,
-            rope_theta: 1e4,
-            rope_scaling: RotaryScaling::Default,
-            max_position_embeddings: 64,
-            tie_word_embeddings: true,
-            qkv_bias: false,
-            output_bias: false,
-            bos_token_id: None,
-            eos_token_ids: Vec::new(),
-        }
-    }
-}
 
 impl DecoderConfig {
     /// Reads `config.json` as transformers 4 and 5 write it.
@@ -156,61 +30,6 @@ impl DecoderConfig {
             });
         };
         Keys { path, map: &map }.config()
-    }
-
-    /// Refuses what the forward pass would compute wrongly or fail on.
-    pub(crate) fn checked(self, path: &Path) -> Result<Self, ModelError> {
-        let refuse = |key: &str, found: String, expected: &str| {
-            Err(ModelError::Config {
-                path: path.to_owned(),
-                key: key.into(),
-                found,
-                expected: expected.into(),
-            })
-        };
-        for (key, value) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ] {
-            if value == 0 || value > 1 << 28 {
-                return refuse(
-                    key,
-                    value.to_string(),
-                    "it must be a positive number of a sensible size",
-                );
-            }
-        }
-        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
-            let expected = "it must divide `num_attention_heads`";
-            return refuse("num_key_value_heads", self.num_key_value_heads.to_string(), expected);
-        }
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) || self.head_dim > 1 << 16 {
-            return refuse(
-                "head_dim",
-                self.head_dim.to_string(),
-                "it must be a positive even number",
-            );
-        }
-        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return refuse(
-                "rope_theta",
-                self.rope_theta.to_string(),
-                "it must be a positive number",
-            );
-        }
-        if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
-            return refuse(
-                "rms_norm_eps",
-                self.rms_norm_eps.to_string(),
-                "it must be a small positive number",
-            );
-        }
-        Ok(self)
     }
 
     /// The `config.json` of this architecture, readable by transformers 4 and 5.
@@ -240,7 +59,18 @@ impl DecoderConfig {
         } else {
             map.insert("use_sliding_window".into(), json!(false));
         }
-        if let RotaryScaling::Llama3 { .. } = self.rope_scaling {
+        if let Some(experts) = &self.experts {
+            let dense: Vec<usize> = (0..self.num_hidden_layers)
+                .filter(|layer| !experts.layers.contains(layer))
+                .collect();
+            map.insert("num_experts".into(), json!(experts.count));
+            map.insert("num_experts_per_tok".into(), json!(experts.per_token));
+            map.insert("moe_intermediate_size".into(), json!(experts.intermediate_size));
+            map.insert("norm_topk_prob".into(), json!(experts.normalize));
+            map.insert("decoder_sparse_step".into(), json!(1));
+            map.insert("mlp_only_layers".into(), json!(dense));
+        }
+        if let RotaryScaling::Llama3 { .. } | RotaryScaling::Yarn { .. } = self.rope_scaling {
             let scaling = serde_json::to_value(&self.rope_scaling).expect("numbers serialize");
             map.insert("rope_scaling".into(), scaling);
         }
@@ -266,7 +96,10 @@ impl Keys<'_> {
     fn config(&self) -> Result<DecoderConfig, ModelError> {
         let model_type = self.map.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let Some(family) = Family::from_name(model_type) else {
-            return Err(self.refuse("model_type", "this decoder knows `llama`, `qwen2` and `qwen3`"));
+            return Err(self.refuse(
+                "model_type",
+                "this decoder knows `llama`, `qwen2`, `qwen3` and `qwen3_moe`",
+            ));
         };
         for (key, allowed) in [("mlp_bias", false), ("use_sliding_window", false)] {
             if self.map.get(key).and_then(Value::as_bool).unwrap_or(allowed) != allowed {
@@ -307,6 +140,7 @@ impl Keys<'_> {
             output_bias: attention_bias,
             bos_token_id: self.map.get("bos_token_id").and_then(Value::as_u64).map(|id| id as u32),
             eos_token_ids: token_ids(self.map.get("eos_token_id")),
+            experts: self.experts(family)?,
         }
         .checked(self.path)
     }
@@ -369,20 +203,34 @@ impl Keys<'_> {
         let Some(table) = self.rope_table() else {
             return Ok(RotaryScaling::Default);
         };
+        let refuse = |key: &str, found: String, expected: String| ModelError::Config {
+            path: self.path.to_owned(),
+            key: key.into(),
+            found,
+            expected,
+        };
         let kind = table
             .get("rope_type")
             .or_else(|| table.get("type"))
             .and_then(Value::as_str)
             .unwrap_or("default");
+        for map in [table, self.map] {
+            if let Some(share) = self.float(map, "partial_rotary_factor")?
+                && share != 1.0
+            {
+                let expected = "heads are rotated whole here".to_owned();
+                return Err(refuse("partial_rotary_factor", share.to_string(), expected));
+            }
+        }
+        let optional = |key: &str| self.float(table, key);
         let required = |key: &str| {
-            self.float(table, key)?
-                .filter(|value| *value > 0.0)
-                .ok_or_else(|| ModelError::Config {
-                    path: self.path.to_owned(),
-                    key: key.into(),
-                    found: table.get(key).map_or_else(|| "missing".to_owned(), display),
-                    expected: "rotary scaling `llama3` needs it as a positive number".into(),
-                })
+            let missing = || refuse(key, "missing".into(), format!("rotary scaling `{kind}` needs it"));
+            optional(key)?.ok_or_else(missing)
+        };
+        // Some configurations have it beside the table; there it counts more, as in transformers.
+        let original = match self.optional_number("original_max_position_embeddings")? {
+            Some(original) => Some(original),
+            None => optional("original_max_position_embeddings")?.map(|original| original as usize),
         };
         match kind {
             "default" => Ok(RotaryScaling::Default),
@@ -390,15 +238,71 @@ impl Keys<'_> {
                 factor: required("factor")?,
                 low_freq_factor: required("low_freq_factor")?,
                 high_freq_factor: required("high_freq_factor")?,
-                original_max_position_embeddings: required("original_max_position_embeddings")? as usize,
+                original_max_position_embeddings: match original {
+                    Some(original) => original,
+                    None => required("original_max_position_embeddings")? as usize,
+                },
             }),
-            other => Err(ModelError::Config {
-                path: self.path.to_owned(),
-                key: "rope_type".into(),
-                found: other.to_owned(),
-                expected: "this decoder knows `default` and `llama3`".into(),
-            }),
+            "yarn" => {
+                let written = self.number("max_position_embeddings")?;
+                let original = original.unwrap_or(written);
+                let factor = optional("factor")?.unwrap_or(written as f64 / original.max(1) as f64);
+                let weights = (optional("mscale")?, optional("mscale_all_dim")?);
+                let attention_factor = match (optional("attention_factor")?, weights) {
+                    (Some(given), _) => given,
+                    (None, (Some(of_half), Some(of_all))) if of_half != 0.0 && of_all != 0.0 => {
+                        mscale(factor, of_half) / mscale(factor, of_all)
+                    }
+                    _ => yarn_attention_factor(factor),
+                };
+                Ok(RotaryScaling::Yarn {
+                    factor,
+                    original_max_position_embeddings: original,
+                    attention_factor,
+                    beta_fast: optional("beta_fast")?.unwrap_or(32.0),
+                    beta_slow: optional("beta_slow")?.unwrap_or(1.0),
+                    truncate: table.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+                })
+            }
+            other => {
+                let expected = "this decoder knows `default`, `llama3` and `yarn`".to_owned();
+                Err(refuse("rope_type", other.to_owned(), expected))
+            }
         }
+    }
+
+    /// The experts of a mixture: layer i has them where i + 1 is a multiple of `decoder_sparse_step` and
+    /// `mlp_only_layers` does not name it.
+    fn experts(&self, family: Family) -> Result<Option<Experts>, ModelError> {
+        if family != Family::Qwen3Moe {
+            return Ok(None);
+        }
+        // Published configurations have always had the first; transformers called it otherwise for a while.
+        let count = match self.optional_number("num_experts")? {
+            Some(count) => count,
+            None => self.number("num_local_experts")?,
+        };
+        let step = self.optional_number("decoder_sparse_step")?.unwrap_or(1);
+        if step == 0 {
+            return Err(self.refuse("decoder_sparse_step", "it must be at least 1"));
+        }
+        let dense: Vec<u64> = match self.map.get("mlp_only_layers") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
+            Some(_) => return Err(self.refuse("mlp_only_layers", "it must be a list of layers")),
+        };
+        let has_experts = |layer: &usize| (layer + 1).is_multiple_of(step) && !dense.contains(&(*layer as u64));
+        let layers: Vec<usize> = (0..self.number("num_hidden_layers")?).filter(has_experts).collect();
+        if count == 0 || layers.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Experts {
+            count,
+            per_token: self.number("num_experts_per_tok")?,
+            intermediate_size: self.number("moe_intermediate_size")?,
+            normalize: self.map.get("norm_topk_prob").and_then(Value::as_bool).unwrap_or(false),
+            layers,
+        }))
     }
 }
 
@@ -457,8 +361,75 @@ mod tests {
                 ..
             }
         ));
-        new["rope_parameters"]["rope_type"] = json!("yarn");
-        assert!(read(&new).unwrap_err().to_string().contains("`rope_type` is `yarn`"));
+        new["rope_parameters"]["rope_type"] = json!("longrope");
+        assert!(
+            read(&new)
+                .unwrap_err()
+                .to_string()
+                .contains("`rope_type` is `longrope`")
+        );
+    }
+
+    #[test]
+    fn yarn_is_read_with_its_defaults_and_reaches_as_far_as_it_stretches() {
+        let mut value = smollm();
+        value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
+        let config = read(&value).unwrap();
+        let RotaryScaling::Yarn {
+            attention_factor,
+            beta_fast,
+            beta_slow,
+            truncate,
+            ..
+        } = config.rope_scaling
+        else {
+            panic!("{config:?}")
+        };
+        // 0.1 · ln 4 + 1.
+        assert!((attention_factor - 1.138_629_436).abs() < 1e-9);
+        assert_eq!((beta_fast, beta_slow, truncate), (32.0, 1.0, true));
+        assert_eq!((config.max_position_embeddings, config.context()), (8192, 32768));
+        // Without a context of pre-training it is the written one, and without a factor their ratio.
+        value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0});
+        assert_eq!(read(&value).unwrap().context(), 32768);
+        value["rope_scaling"] = json!({"type": "yarn", "factor": null, "original_max_position_embeddings": 4096});
+        let config = read(&value).unwrap();
+        assert!(matches!(config.rope_scaling, RotaryScaling::Yarn { factor: 2.0, .. }));
+        assert_eq!(config.context(), 8192);
+        // (0.1 · ln 4 + 1) / (0.05 · ln 4 + 1).
+        value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5});
+        let RotaryScaling::Yarn { attention_factor, .. } = read(&value).unwrap().rope_scaling else {
+            panic!("yarn was asked for")
+        };
+        assert!((attention_factor - 1.138_629_436 / 1.069_314_718).abs() < 1e-9);
+    }
+
+    fn mixture() -> Value {
+        let mut value = smollm();
+        value["model_type"] = json!("qwen3_moe");
+        for (key, number) in [
+            ("num_hidden_layers", 6),
+            ("num_experts", 8),
+            ("num_experts_per_tok", 2),
+            ("moe_intermediate_size", 32),
+        ] {
+            value[key] = json!(number);
+        }
+        value
+    }
+
+    #[test]
+    fn layers_have_experts_at_every_step_but_where_they_are_said_to_be_dense() {
+        let layers = |step: u64, dense: Value| {
+            let mut value = mixture();
+            value["decoder_sparse_step"] = json!(step);
+            value["mlp_only_layers"] = dense;
+            read(&value).unwrap().experts.map(|experts| experts.layers)
+        };
+        assert_eq!(layers(1, Value::Null), Some(vec![0, 1, 2, 3, 4, 5]));
+        assert_eq!(layers(2, json!([])), Some(vec![1, 3, 5]));
+        assert_eq!(layers(2, json!([3, 4])), Some(vec![1, 5]));
+        assert_eq!(layers(7, json!([])), None);
     }
 
     #[test]
@@ -474,6 +445,11 @@ mod tests {
             let config = read(&value).unwrap();
             assert_eq!(read(&config.to_json()).unwrap(), config);
         }
+        let mut value = mixture();
+        value["rope_scaling"] = json!({"rope_type": "yarn", "factor": 3.0, "beta_fast": 20, "truncate": false});
+        value["mlp_only_layers"] = json!([2]);
+        let config = read(&value).unwrap();
+        assert_eq!(read(&config.to_json()).unwrap(), config);
     }
 
     #[test]
@@ -491,6 +467,31 @@ mod tests {
         ] {
             let mut value = smollm();
             value[key] = bad;
+            let error = read(&value).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{key}`")), "{error}");
+        }
+        for (key, bad) in [
+            ("num_experts_per_tok", json!(9)),
+            ("num_experts_per_tok", json!(0)),
+            ("moe_intermediate_size", json!(0)),
+            ("decoder_sparse_step", json!(0)),
+            ("mlp_only_layers", json!("all")),
+        ] {
+            let mut value = mixture();
+            value[key] = bad;
+            let error = read(&value).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{key}`")), "{error}");
+        }
+        for (key, bad) in [
+            ("factor", json!(0)),
+            ("partial_rotary_factor", json!(0.5)),
+            ("attention_factor", json!(-1)),
+            ("beta_fast", json!(0.5)),
+            ("original_max_position_embeddings", json!(0)),
+        ] {
+            let mut value = smollm();
+            value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0});
+            value["rope_scaling"][key] = bad;
             let error = read(&value).unwrap_err().to_string();
             assert!(error.contains(&format!("`{key}`")), "{error}");
         }

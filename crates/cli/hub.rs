@@ -1,0 +1,42 @@
+//! Models that the pipeline file calls by their Hub ids, found in the local cache of the Hub.
+
+use std::path::PathBuf;
+
+use leadspan_model::{HubCache, ModelError};
+use leadspan_precompute::Pipeline;
+
+use crate::configuration::StageTwo;
+
+/// The pipeline with a teacher that is where it says.
+///
+/// # Errors
+///
+/// Where the teacher is the id of a Hub model that was not downloaded.
+pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, ModelError> {
+    let revision = pipeline.teacher.revision.as_deref();
+    pipeline.teacher.model = cache().resolve(&pipeline.teacher.model, &pipeline.base, revision)?;
+    Ok(pipeline)
+}
+
+/// Stage two with a student that is where it says.
+///
+/// # Errors
+///
+/// Where the student is the id of a Hub model that was not downloaded.
+pub(crate) fn with_student_found(mut stage: StageTwo) -> Result<StageTwo, ModelError> {
+    if let Some(model) = &stage.student.model {
+        // Stage two has the path from where the program runs; an id is what was written.
+        let written = model.strip_prefix(&stage.base).unwrap_or(model);
+        let found = cache().resolve(written, &stage.base, stage.student.revision.as_deref())?;
+        stage.student.model = Some(stage.base.join(found));
+    }
+    Ok(stage)
+}
+
+/// The Hub's cache on this machine, from the root of the file system: models are otherwise looked for beside the
+/// pipeline file.
+fn cache() -> HubCache {
+    let of_environment = HubCache::of_environment(|name| std::env::var_os(name));
+    let absolute: PathBuf = std::path::absolute(of_environment.dir()).unwrap_or_else(|_| of_environment.dir().into());
+    HubCache::new(absolute)
+}

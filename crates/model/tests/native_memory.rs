@@ -1,0 +1,148 @@
+//! What a quantised model holds in memory: with `native` its quantised weights, and never one of them dequantised whole.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    fs::File,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use candle_core::{
+    Device, Tensor,
+    quantized::{GgmlDType, QTensor, gguf_file},
+};
+use leadspan_model::{Decoder, ModelSource, Packed, StoredDtype};
+
+/// Counts what is allocated, and the most that ever was.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it came; counting beside it has no effect on memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: the caller's promise about the layout is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise that this was allocated here with this layout is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const HIDDEN: usize = 256;
+const INNER: usize = 1024;
+const LAYERS: usize = 4;
+const VOCABULARY: usize = 8192;
+
+/// Writes a Llama whose matrices are all of one quantisation, and returns how many bytes those take.
+fn write_model(path: &Path, kind: GgmlDType) -> usize {
+    let number = |value: usize| gguf_file::Value::U32(value as u32);
+    let metadata = [
+        ("general.architecture", gguf_file::Value::String("llama".into())),
+        ("llama.block_count", number(LAYERS)),
+        ("llama.context_length", number(128)),
+        ("llama.embedding_length", number(HIDDEN)),
+        ("llama.feed_forward_length", number(INNER)),
+        ("llama.attention.head_count", number(4)),
+        ("llama.attention.head_count_kv", number(2)),
+        ("llama.attention.layer_norm_rms_epsilon", gguf_file::Value::F32(1e-5)),
+    ];
+    let mut shapes = vec![
+        ("token_embd".to_owned(), vec![VOCABULARY, HIDDEN]),
+        ("output_norm".to_owned(), vec![HIDDEN]),
+    ];
+    for layer in 0..LAYERS {
+        let of = |(part, shape): (&str, &[usize])| (format!("blk.{layer}.{part}"), shape.to_vec());
+        shapes.extend(
+            [
+                ("attn_norm", &[HIDDEN][..]),
+                ("ffn_norm", &[HIDDEN]),
+                ("attn_q", &[HIDDEN, HIDDEN]),
+                ("attn_k", &[HIDDEN / 2, HIDDEN]),
+                ("attn_v", &[HIDDEN / 2, HIDDEN]),
+                ("attn_output", &[HIDDEN, HIDDEN]),
+                ("ffn_gate", &[INNER, HIDDEN]),
+                ("ffn_up", &[INNER, HIDDEN]),
+                ("ffn_down", &[HIDDEN, INNER]),
+            ]
+            .map(of),
+        );
+    }
+    let mut quantised = 0;
+    let tensors: Vec<(String, QTensor)> = shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let count: usize = shape.iter().product();
+            let values: Vec<f32> = (0..count).map(|i| ((i * 7919) % 101) as f32 / 500.0 - 0.1).collect();
+            let tensor = Tensor::from_vec(values, shape.as_slice(), &Device::Cpu).unwrap();
+            let kind = if shape.len() == 2 { kind } else { GgmlDType::F32 };
+            let tensor = QTensor::quantize(&tensor, kind).unwrap();
+            if kind != GgmlDType::F32 {
+                quantised += tensor.storage_size_in_bytes();
+            }
+            (format!("{name}.weight"), tensor)
+        })
+        .collect();
+    let metadata: Vec<(&str, &gguf_file::Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
+    quantised
+}
+
+/// What loading `source` allocates at its peak and keeps, and what one pass over few tokens then leaves, in bytes.
+fn measure(source: &ModelSource, dtype: StoredDtype) -> (usize, usize, usize) {
+    let before = HELD.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let decoder = Decoder::load(source, dtype, &Device::Cpu).unwrap();
+    let loaded = HELD.load(Ordering::Relaxed) - before;
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    let hidden = decoder.hidden_states(&Packed::new([&[1, 2, 3][..]])).unwrap();
+    let logits = decoder.logits(&hidden).unwrap();
+    drop((hidden, logits));
+    (peak, loaded, HELD.load(Ordering::Relaxed) - before)
+}
+
+#[test]
+fn native_weights_stay_quantised_and_are_never_dequantised_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, kind) in [
+        ("Q4_0", GgmlDType::Q4_0),
+        ("Q4_K", GgmlDType::Q4K),
+        ("Q8_0", GgmlDType::Q8_0),
+    ] {
+        let path = dir.path().join(format!("{name}.gguf"));
+        let quantised = write_model(&path, kind);
+        let source = ModelSource::open(&path).unwrap();
+        let (peak, loaded, used) = measure(&source, StoredDtype::Native);
+        let (_, dense, _) = measure(&source, StoredDtype::F32);
+        let embedding = VOCABULARY * HIDDEN * size_of::<f32>();
+        let share = |bytes: usize| bytes as f64 / quantised as f64;
+        let figures = format!(
+            "{name}: {quantised} bytes quantised; at the peak {:.2}, loaded {:.2}, after a pass {:.2}, dense {:.2}",
+            share(peak),
+            share(loaded),
+            share(used),
+            share(dense)
+        );
+        // Beside the weights only norms and rotary angles: a twentieth.
+        assert!(share(loaded) < 1.05, "{figures}");
+        // While it loads, one tensor's bytes as they are read beside their copy; the embedding alone would take more than
+        // all the rest if it were dequantised.
+        assert!(peak < quantised + embedding / 2, "{figures}");
+        assert!(dense > 4 * (VOCABULARY * HIDDEN), "{figures}");
+        // For some formats the tensor library arranges the weights once more for the processor, at most as large again
+        // and with room for scales.
+        assert!(share(used) < 2.6 && used < dense, "{figures}");
+    }
+}
