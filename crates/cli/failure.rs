@@ -128,7 +128,8 @@ mod tests {
         assert_eq!(
             describe(&error),
             "error: could not prepare `cache`\n  caused by: no model at `teacher`\n\
-             hint: give a directory in the Hugging Face layout (with `config.json`) or a `.gguf` file\n"
+             hint: give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a \
+             downloaded Hub model\n"
         );
         let repeated = anyhow::anyhow!("disk full").context("could not write: disk full");
         assert_eq!(describe(&repeated).matches("disk full").count(), 1);

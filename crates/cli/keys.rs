@@ -49,7 +49,7 @@ const TAIL_POLICIES: &str = "bucket | renormalize_teacher | renormalize_both | s
 /// All keys, in the order in which `--help` shows them.
 #[rustfmt::skip] // One key a line: it is a table.
 pub(crate) const KEYS: &[Key] = &[
-    key("teacher", "model", Required, "directory (Hugging Face layout), FILE.gguf or Hub id"),
+    key("teacher", "model", Required, "directory, FILE.gguf or id of a Hub model"),
     key("teacher", "revision", Absent, "branch, tag or commit of a Hub model"),
     key("teacher", "dtype", Is("\"f32\""), "f32 | bf16 | f16 | native (a GGUF's own quantised weights)"),
     key("teacher", "device", Is("\"cpu\""), "cpu | cuda:N"),

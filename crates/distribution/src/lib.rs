@@ -18,7 +18,7 @@ mod top_k;
 pub use distributions::{Distributions, Position};
 pub use exponential::{exp_of_non_positive, exp_sum_below, exponentiate};
 pub use settings::{EntrySettings, InvalidEntrySettings};
-pub use top_k::{NonFiniteLogit, Row, reduce, top_k};
+pub use top_k::{Found, NonFiniteLogit, Row, push_found, reduce, top_k};
 
 /// The lowest tail log-mass that is stored where entries are left out, in nats.
 ///

@@ -11,7 +11,7 @@ pub(crate) struct Candidate {
 
 /// Larger logits first, ties to the lower token id.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that sorting asks for")]
-fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
+pub(crate) fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
 }
 

@@ -75,6 +75,11 @@ impl EntrySettings {
         }
     }
 
+    /// Whether entries and tail mass are all that is stored of a position, so that its other logits are not needed one by one.
+    pub fn needs_entries_alone(&self) -> bool {
+        self.tail_samples == 0 && self.temperatures.is_empty()
+    }
+
     /// Makes sure that the settings can be met.
     ///
     /// # Errors

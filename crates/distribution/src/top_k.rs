@@ -130,12 +130,6 @@ fn push_row(logits: &[f32], row: &Row, settings: &EntrySettings, scratch: &mut S
     select::largest(logits, k.max(1), &mut scratch.candidates);
     let max = scratch.candidates[0].logit;
     let candidates = &scratch.candidates[..k];
-    let mass = |candidates: &[select::Candidate]| -> f64 {
-        let masses = candidates
-            .iter()
-            .map(|candidate| f64::from(candidate.logit - max).exp());
-        masses.sum()
-    };
     let beyond = if let Some(last) = candidates.last() {
         let (below, equal) = exp_sum_below(logits, max, last.logit);
         let ties_kept = candidates
@@ -146,36 +140,121 @@ fn push_row(logits: &[f32], row: &Row, settings: &EntrySettings, scratch: &mut S
     } else {
         exp_sum_below(logits, max, f32::INFINITY).0
     };
-    let total = beyond + mass(candidates);
-    let log_sum_exp = f64::from(max) + total.ln();
-    let kept = &candidates[..settings.entries_of(candidates.iter().map(|c| f64::from(c.logit - max).exp() / total))];
-    let tail_sum = beyond + mass(&candidates[kept.len()..]);
-    let logprob = |logit: f32| (f64::from(logit) - log_sum_exp).min(0.0) as f32;
-    scratch.token_ids.clear();
-    scratch.token_ids.extend(kept.iter().map(|candidate| candidate.token));
-    scratch.logprobs.clear();
-    scratch
-        .logprobs
-        .extend(kept.iter().map(|candidate| logprob(candidate.logit)));
-    order_rounded_ties(&mut scratch.token_ids, &scratch.logprobs);
-    let tail_logprob = if kept.len() == logits.len() {
-        f32::NEG_INFINITY
-    } else {
-        ((f64::from(max) + tail_sum.ln() - log_sum_exp).min(0.0) as f32).max(MIN_TAIL_LOGPROB)
-    };
+    let reduced = Reduced::of(candidates, max, beyond, logits.len(), settings);
+    reduced.entries(&mut scratch.token_ids, &mut scratch.logprobs);
     let Tail {
         temperature_tails,
         token_ids: sampled_token_ids,
         draws: sampled_draws,
-    } = scratch.tail.of(logits, kept, log_sum_exp, settings, row.seed);
+    } = scratch
+        .tail
+        .of(logits, reduced.kept, reduced.log_sum_exp, settings, row.seed);
     into.push(Position {
         token_ids: &scratch.token_ids,
         logprobs: &scratch.logprobs,
-        tail_logprob,
-        target_logprob: logprob(logits[row.target as usize]),
+        tail_logprob: reduced.tail_logprob,
+        target_logprob: reduced.logprob(logits[row.target as usize]),
         temperature_tails,
         sampled_token_ids,
         sampled_draws,
+    });
+}
+
+/// What becomes of a row whose largest logits are known, and what the others come to.
+struct Reduced<'a> {
+    kept: &'a [select::Candidate],
+    log_sum_exp: f64,
+    tail_logprob: f32,
+}
+
+impl<'a> Reduced<'a> {
+    /// `candidates` are the largest logits in rank order, `max` the largest of all, `beyond` Σ exp(z − `max`) over the others.
+    fn of(
+        candidates: &'a [select::Candidate],
+        max: f32,
+        beyond: f64,
+        vocabulary: usize,
+        settings: &EntrySettings,
+    ) -> Self {
+        let mass_of = |candidate: &select::Candidate| f64::from(candidate.logit - max).exp();
+        let total = beyond + candidates.iter().map(mass_of).sum::<f64>();
+        let log_sum_exp = f64::from(max) + total.ln();
+        let kept = &candidates[..settings.entries_of(candidates.iter().map(|candidate| mass_of(candidate) / total))];
+        let tail_sum = beyond + candidates[kept.len()..].iter().map(mass_of).sum::<f64>();
+        let tail_logprob = if kept.len() == vocabulary {
+            f32::NEG_INFINITY
+        } else {
+            ((f64::from(max) + tail_sum.ln() - log_sum_exp).min(0.0) as f32).max(MIN_TAIL_LOGPROB)
+        };
+        Self {
+            kept,
+            log_sum_exp,
+            tail_logprob,
+        }
+    }
+
+    fn logprob(&self, logit: f32) -> f32 {
+        (f64::from(logit) - self.log_sum_exp).min(0.0) as f32
+    }
+
+    fn entries(&self, token_ids: &mut Vec<u32>, logprobs: &mut Vec<f32>) {
+        token_ids.clear();
+        token_ids.extend(self.kept.iter().map(|candidate| candidate.token));
+        logprobs.clear();
+        logprobs.extend(self.kept.iter().map(|candidate| self.logprob(candidate.logit)));
+        order_rounded_ties(token_ids, logprobs);
+    }
+}
+
+/// What another device has found out about a row of logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found<'a> {
+    /// Tokens with the largest logits, at least as many as there will be entries, in any order.
+    pub token_ids: &'a [u32],
+    /// Their logits.
+    pub logits: &'a [f32],
+    /// log Σ exp(z) over all other tokens; −∞ where there are none.
+    pub others: f32,
+    /// The logit of the token that follows.
+    pub target_logit: f32,
+}
+
+/// Adds what [`top_k`] would have made of the row, up to rounding in `others`.
+///
+/// Ties at the last entry go to the lower id among the tokens that were found.
+///
+/// # Panics
+///
+/// Where fewer tokens were found than the settings ask for, or they ask for more than entries and tail mass.
+pub fn push_found(found: Found<'_>, vocabulary: usize, settings: &EntrySettings, into: &mut Distributions) {
+    let k = (settings.top_k as usize).min(vocabulary);
+    assert!(
+        found.token_ids.len() >= k && settings.needs_entries_alone(),
+        "the tokens that were found are enough for the entries that are asked for"
+    );
+    let pairs = found.token_ids.iter().zip(found.logits);
+    let mut candidates: Vec<select::Candidate> = pairs
+        .map(|(&token, &logit)| select::Candidate {
+            logit: logit + 0.0,
+            token,
+        })
+        .collect();
+    candidates.sort_unstable_by(select::by_rank);
+    let max = candidates.first().map_or(found.others, |first| first.logit);
+    let beyond = candidates[k..]
+        .iter()
+        .map(|candidate| f64::from(candidate.logit - max).exp())
+        .sum::<f64>()
+        + (f64::from(found.others) - f64::from(max)).exp();
+    let reduced = Reduced::of(&candidates[..k], max, beyond, vocabulary, settings);
+    let (mut token_ids, mut logprobs) = (Vec::with_capacity(k), Vec::with_capacity(k));
+    reduced.entries(&mut token_ids, &mut logprobs);
+    into.push(Position {
+        token_ids: &token_ids,
+        logprobs: &logprobs,
+        tail_logprob: reduced.tail_logprob,
+        target_logprob: reduced.logprob(found.target_logit),
+        ..Position::default()
     });
 }
 

@@ -29,6 +29,7 @@
 mod audit;
 mod batches;
 mod device_class;
+mod device_selection;
 mod error;
 mod event;
 mod facts;

@@ -2,11 +2,15 @@
 
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus};
-use leadspan_distribution::{Distributions, EntrySettings, Row, reduce};
+use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
 use leadspan_model::{Decoder, ModelError, Packed};
 use leadspan_sequence::Sample;
 
-use crate::{PrecomputeError, batches::CapturedSpan};
+use crate::{
+    PrecomputeError,
+    batches::CapturedSpan,
+    device_selection::{Cut, reduce_on_device},
+};
 
 /// Rows of logits that are made at a time at least: products of very few rows add up in another order, and a position's
 /// value should not depend on how many share its chunk. 2.3 MiB for a vocabulary of 150,000.
@@ -42,8 +46,20 @@ impl Teacher {
         }
     }
 
-    /// The distributions at all positions that `layer` covers of a batch, sample after sample.
+    /// The distributions at all positions that `layer` covers of a batch, sample after sample. Where a device has no memory
+    /// for all of the batch, its halves go through one after the other.
     pub(crate) fn capture(
+        &self,
+        batch: &[CapturedSpan],
+        layer: &Layer,
+        corpus: &PreparedCorpus,
+    ) -> Result<Distributions, PrecomputeError> {
+        in_halves(batch, is_out_of_memory, &mut |batch| {
+            self.capture_at_once(batch, layer, corpus)
+        })
+    }
+
+    fn capture_at_once(
         &self,
         batch: &[CapturedSpan],
         layer: &Layer,
@@ -62,18 +78,9 @@ impl Teacher {
             .chunks(self.chunk_rows)
             .zip(rows.wanted.chunks(self.chunk_rows));
         for (chunk, (indices, targets)) in chunks.enumerate() {
-            let logits = self.logits(&hidden, indices)?;
-            let vocabulary = self.decoder.config().vocab_size;
-            let reduced = with_values(&logits, |logits| {
-                reduce(
-                    &logits[..targets.len() * vocabulary],
-                    vocabulary,
-                    targets,
-                    &self.entries,
-                )
-            })
-            .map_err(ModelError::from)?;
-            let part = reduced.map_err(|bad| {
+            let logits = self.logits(&hidden, indices)?.narrow(0, 0, targets.len());
+            let reduced = logits.and_then(|logits| self.reduce(&logits, targets));
+            let part = reduced.map_err(ModelError::from)?.map_err(|bad| {
                 let (sample, position) = rows.places[chunk * self.chunk_rows + bad.row];
                 PrecomputeError::NonFiniteLogits {
                     sample: sample.id.clone(),
@@ -84,6 +91,16 @@ impl Teacher {
             captured.append(&part);
         }
         Ok(captured)
+    }
+
+    /// What is stored of rows of logits. On the CPU they are read where they lie; elsewhere the largest are found there, as
+    /// long as entries are all that is asked for.
+    fn reduce(&self, logits: &Tensor, rows: &[Row]) -> candle_core::Result<Result<Distributions, NonFiniteLogit>> {
+        let vocabulary = self.decoder.config().vocab_size;
+        match Cut::of(vocabulary, &self.entries) {
+            Some(cut) if !logits.device().is_cpu() => reduce_on_device(logits, rows, &self.entries, cut),
+            _ => with_values(logits, |logits| reduce(logits, vocabulary, rows, &self.entries)),
+        }
     }
 
     /// Hands over the logits at some positions of one sequence, ascending, each with its place among them.
@@ -118,6 +135,30 @@ impl Teacher {
         let indices = Tensor::from_vec(indices, rows, self.decoder.device())?;
         self.decoder.logits(&hidden.index_select(&indices, 0)?)
     }
+}
+
+/// `capture` of all samples; where it fails for want of memory, of the halves of the batch, and of theirs, down to single
+/// samples.
+fn in_halves<S, E>(
+    batch: &[S],
+    wants_memory: fn(&E) -> bool,
+    capture: &mut dyn FnMut(&[S]) -> Result<Distributions, E>,
+) -> Result<Distributions, E> {
+    match capture(batch) {
+        Err(error) if batch.len() > 1 && wants_memory(&error) => {
+            let (first, second) = batch.split_at(batch.len().div_ceil(2));
+            let mut captured = in_halves(first, wants_memory, capture)?;
+            captured.append(&in_halves(second, wants_memory, capture)?);
+            Ok(captured)
+        }
+        captured => captured,
+    }
+}
+
+/// Whether a device had no memory left. The driver's error comes as text alone.
+fn is_out_of_memory(error: &PrecomputeError) -> bool {
+    let text = format!("{error:?}");
+    matches!(error, PrecomputeError::Model(_)) && (text.contains("OUT_OF_MEMORY") || text.contains("out of memory"))
 }
 
 fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus, edges: &[usize]) -> Rows<'a> {
@@ -164,6 +205,52 @@ fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> candle_cor
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn a_batch_for_which_there_is_no_memory_goes_through_in_parts() {
+        use leadspan_distribution::Position;
+        let mut tried = Vec::new();
+        let mut capture = |batch: &[u32]| {
+            tried.push(batch.len());
+            if batch.len() > 2 {
+                return Err("out of memory");
+            }
+            let mut captured = Distributions::new();
+            for &token in batch {
+                captured.push(Position {
+                    token_ids: &[token],
+                    logprobs: &[0.0],
+                    ..Position::default()
+                });
+            }
+            Ok(captured)
+        };
+        let captured = in_halves(&[5, 6, 7, 8, 9, 10, 11], |error| error.contains("memory"), &mut capture).unwrap();
+        let tokens: Vec<u32> = captured.iter().map(|position| position.token_ids[0]).collect();
+        assert_eq!(tokens, [5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(tried, [7, 4, 2, 2, 3, 2, 1]);
+        // Another failure, or one of a single sample, is one.
+        let mut fail = |_: &[u32]| Err("out of memory");
+        assert_eq!(
+            in_halves(&[1, 2], |error| error.contains("disk"), &mut fail),
+            Err("out of memory")
+        );
+        assert_eq!(
+            in_halves(&[1], |error| error.contains("memory"), &mut fail),
+            Err("out of memory")
+        );
+    }
+
+    #[test]
+    fn memory_is_told_from_other_failures() {
+        let of = |text: &str| PrecomputeError::from(ModelError::from(candle_core::Error::Msg(text.to_owned())));
+        assert!(is_out_of_memory(&of(
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"
+        )));
+        assert!(!is_out_of_memory(&of(
+            "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal address\")"
+        )));
+    }
 
     #[test]
     fn values_are_read_in_order_whatever_the_layout() -> candle_core::Result<()> {
