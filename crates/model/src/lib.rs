@@ -31,7 +31,7 @@ mod weight;
 
 pub use config::{DecoderConfig, Family, RotaryScaling};
 pub use decoder::Decoder;
-pub use device::{StoredDtype, open_device};
+pub use device::{StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
 pub use kernels::Kernels;

@@ -76,7 +76,8 @@ impl Trace<'_> {
         self.last.1.detach()
     }
 
-    /// Goes back from the gradient of [`rows`](Self::rows), and adds to the gradients of all parameters but the head's.
+    /// Goes back from the gradient of [`rows`](Self::rows), in whatever dtype it is, and adds to the gradients of all
+    /// parameters but the head's.
     ///
     /// # Errors
     ///
@@ -84,7 +85,8 @@ impl Trace<'_> {
     pub fn backward(self, gradient: &Tensor) -> std::result::Result<(), ModelError> {
         let (input, output) = self.last;
         let norm = &self.decoder.norm().weight;
-        let rows = go_back(&input, &output, gradient, [norm].into_iter())?;
+        let gradient = gradient.to_dtype(output.dtype())?;
+        let rows = go_back(&input, &output, &gradient, [norm].into_iter())?;
         drop(output);
         let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
         for (layer, segment) in self.decoder.layers().iter().zip(self.layers).rev() {

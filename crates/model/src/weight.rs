@@ -124,9 +124,10 @@ impl GradientSum {
     ///
     /// Where the device fails.
     pub(crate) fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
+        let rows = rows.to_dtype(DType::F32)?;
         if self.sum.device().is_cpu() {
             let width = self.sum.dim(1)?;
-            return kernels::with_values(rows, |rows| {
+            return kernels::with_values(&rows, |rows| {
                 self.add_in_place(|sum| kernels::add_rows(sum, rows, places, width))
             });
         }
@@ -136,8 +137,7 @@ impl GradientSum {
         } else {
             self.sum.zeros_like()?
         };
-        self.sum
-            .slice_set(&sum.index_add(&places, &rows.to_dtype(DType::F32)?, 0)?, 0, 0)?;
+        self.sum.slice_set(&sum.index_add(&places, &rows, 0)?, 0, 0)?;
         self.set_begun(true);
         Ok(())
     }

@@ -125,10 +125,11 @@ fn stock(queries: &Tensor, keys: &Tensor, values: &Tensor, shape: AttentionShape
     Tensor::cat(&sequences, 0)
 }
 
-/// Softmax over the last dimension; differentiable where `scores` is part of a graph.
+/// Softmax over the last dimension; differentiable where `scores` is part of a graph. Sums of many weights would not add up
+/// in less than single precision.
 fn softmax(scores: &Tensor) -> Result<Tensor> {
     if scores.track_op() {
-        candle_nn::ops::softmax(scores, D::Minus1)
+        candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(scores.dtype())
     } else {
         candle_nn::ops::softmax_last_dim(scores)
     }

@@ -3,7 +3,7 @@
 //! Backward, with g the gradient of y: ∂x = g · W; ∂W = gᵀ · x; ∂b = Σ_rows g. No weight is ever transposed in memory, the
 //! gradients of W and b are added up where they are kept, and the residual stream is read where it is written to.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::{
     Kernels,
@@ -41,7 +41,9 @@ pub(crate) fn linear(
     }
     let mut y = x.matmul(&weight.tensor().t()?)?;
     if let Some(bias) = bias {
-        y = y.broadcast_add(bias.tensor())?;
+        // In single precision, because so is then the sum over all rows that is the bias's gradient.
+        let (wide, bias) = (y.to_dtype(DType::F32)?, bias.tensor().to_dtype(DType::F32)?);
+        y = wide.broadcast_add(&bias)?.to_dtype(y.dtype())?;
     }
     match residual {
         Some(residual) => residual + y,
