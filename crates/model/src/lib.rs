@@ -16,7 +16,7 @@ mod device;
 mod error;
 mod export;
 mod gguf;
-mod kernels;
+pub mod kernels;
 mod norm;
 mod normal;
 mod packed;

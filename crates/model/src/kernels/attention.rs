@@ -32,10 +32,13 @@ const KEY_BLOCK: usize = 64;
 
 /// The heads of an attention block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionShape {
-    pub(crate) heads: usize,
-    pub(crate) key_value_heads: usize,
-    pub(crate) head_dim: usize,
+pub struct AttentionShape {
+    /// Query heads, a multiple of the key-value heads.
+    pub heads: usize,
+    /// Heads of keys and values, each shared by as many query heads.
+    pub key_value_heads: usize,
+    /// The width of a head.
+    pub head_dim: usize,
 }
 
 impl AttentionShape {
@@ -59,7 +62,11 @@ impl AttentionShape {
 
 /// From queries `[N, heads · D]` and keys and values `[N, key-value heads · D]` to `[N, heads · D]`; sequence b has the
 /// rows `edges[b]..edges[b + 1]`.
-pub(crate) fn attention(
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn attention(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,

@@ -13,7 +13,11 @@ use super::{
 use crate::weight::{GradientSum, Weight};
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`, plus `residual` `[N, out]`.
-pub(crate) fn linear(
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn linear(
     x: &Tensor,
     weight: &Weight,
     bias: Option<&Weight>,

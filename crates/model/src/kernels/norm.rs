@@ -17,7 +17,11 @@ const ROWS: usize = 32;
 const LANES: usize = 16;
 
 /// Normalises `x` `[.., W]` with `weight` `[W]`.
-pub(crate) fn rms_norm(x: &Tensor, weight: &Weight, eps: f64, kernels: Kernels) -> Result<Tensor> {
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn rms_norm(x: &Tensor, weight: &Weight, eps: f64, kernels: Kernels) -> Result<Tensor> {
     if kernels.fuse(x) {
         let operation = Fused {
             weight: weight.clone(),

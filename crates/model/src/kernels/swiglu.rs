@@ -12,7 +12,11 @@ use super::{
 };
 
 /// silu(`gate`) · `up`, of two tensors of one shape.
-pub(crate) fn swiglu(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn swiglu(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
     if !kernels.fuse(gate) {
         return gate.silu()? * up;
     }
