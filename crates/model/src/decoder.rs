@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor, quantized::QTensor};
 use std::sync::Arc;
 
 use crate::{
-    GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentStart,
+    GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentDtype, StudentStart,
     attention::Attention,
     config::DecoderConfig,
     feed_forward::FeedForward,
@@ -95,8 +95,23 @@ impl Decoder {
     ///
     /// As [`load`](Self::load), and where chosen layers do not exist or the architecture only runs (a mixture of experts).
     pub fn trainable(start: &StudentStart, device: &Device) -> Result<(Self, Parameters), ModelError> {
-        let (config, mut variables) = start.open(device)?;
-        let decoder = Self::build(config, &mut variables, StoredDtype::F32, device)?;
+        Self::trainable_in(StudentDtype::F32, start, device)
+    }
+
+    /// Makes a decoder whose every parameter is a variable of the given dtype, which activations have too. Gradients are
+    /// added up in single precision whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`trainable`](Self::trainable).
+    pub fn trainable_in(
+        dtype: StudentDtype,
+        start: &StudentStart,
+        device: &Device,
+    ) -> Result<(Self, Parameters), ModelError> {
+        let dtype = StoredDtype::from(dtype);
+        let (config, mut variables) = start.open(dtype, device)?;
+        let decoder = Self::build(config, &mut variables, dtype, device)?;
         Ok((decoder, variables.into_parameters()))
     }
 
@@ -107,7 +122,7 @@ impl Decoder {
     /// Where the parameters do not fit the configuration.
     pub fn frozen(config: &DecoderConfig, parameters: &Parameters, device: &Device) -> Result<Self, ModelError> {
         let mut weights = parameters;
-        Self::build(config.clone(), &mut weights, StoredDtype::F32, device)
+        Self::build(config.clone(), &mut weights, parameters.dtype(), device)
     }
 
     fn build(

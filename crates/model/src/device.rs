@@ -41,6 +41,28 @@ impl StoredDtype {
     }
 }
 
+/// The number format in which a student learns: of its parameters and activations.
+///
+/// Half precision is not among them: gradients below 6e-8 vanish in it, and most are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StudentDtype {
+    /// 32-bit floating point.
+    #[default]
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl From<StudentDtype> for StoredDtype {
+    fn from(dtype: StudentDtype) -> Self {
+        match dtype {
+            StudentDtype::F32 => Self::F32,
+            StudentDtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// Opens `cpu` or `cuda:N`.
 ///
 /// # Errors

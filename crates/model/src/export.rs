@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, tensor::TensorView};
 
-use crate::{DecoderConfig, ModelError, Parameters};
+use crate::{DecoderConfig, ModelError};
 
-/// Writes `config.json`, `model.safetensors` (single precision) and the given tokenizer files as directory `dir`.
+/// Writes `config.json`, `model.safetensors` and the given tokenizer files as directory `dir`.
+///
+/// Weights are written in single precision, whatever they come in: of a student that learnt in another dtype, give those
+/// that its optimizer keeps in single precision, and nothing of what was learnt is rounded away.
 ///
 /// The directory appears whole or not at all: it is filled under a temporary name beside its place, flushed to disk,
 /// and renamed. A tied head is written once, as the embedding.
@@ -15,10 +18,10 @@ use crate::{DecoderConfig, ModelError, Parameters};
 /// # Errors
 ///
 /// Where `dir` exists already, or its parent cannot be written to.
-pub fn write_model_dir(
+pub fn write_model_dir<'a>(
     dir: &Path,
     config: &DecoderConfig,
-    parameters: &Parameters,
+    weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
     tokenizer_files: &[(String, Vec<u8>)],
 ) -> Result<(), ModelError> {
     let io = |action: &'static str, path: &Path| {
@@ -45,7 +48,7 @@ pub fn write_model_dir(
     for (name, bytes) in tokenizer_files {
         write(name, bytes)?;
     }
-    write_weights(&staging.path().join("model.safetensors"), parameters)?;
+    write_weights(&staging.path().join("model.safetensors"), weights)?;
     sync_dir(staging.path()).map_err(io("flush", staging.path()))?;
     make_readable(staging.path()).map_err(io("set permissions of", staging.path()))?;
     fs::rename(staging.path(), dir).map_err(io("rename a finished model to", dir))?;
@@ -60,15 +63,15 @@ fn pretty(value: &serde_json::Value) -> Vec<u8> {
     bytes
 }
 
-fn write_weights(path: &Path, parameters: &Parameters) -> Result<(), ModelError> {
+fn write_weights<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<(), ModelError> {
     let io = |source| ModelError::Io {
         action: "write",
         path: path.to_owned(),
         source,
     };
     let mut values = BTreeMap::new();
-    for (name, variable) in parameters.iter() {
-        let tensor = variable.as_tensor().to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+    for (name, tensor) in weights {
+        let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         values.insert(name, (tensor.dims().to_vec(), little_endian(&tensor)?));
     }
     let views = values

@@ -23,7 +23,7 @@ mod feed_forward;
 mod gguf;
 mod gguf_alignment;
 mod hub;
-mod kernels;
+pub mod kernels;
 mod norm;
 mod normal;
 mod packed;
@@ -38,7 +38,7 @@ mod weight;
 
 pub use config::{DecoderConfig, Experts, Family, RotaryScaling};
 pub use decoder::Decoder;
-pub use device::{StoredDtype, open_device};
+pub use device::{StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
 pub use hub::HubCache;

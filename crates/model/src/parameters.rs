@@ -30,6 +30,7 @@ pub enum StudentStart {
 /// The student's parameters by their Hugging Face names, in the order of the names.
 #[derive(Clone, Debug)]
 pub struct Parameters {
+    dtype: StoredDtype,
     parameters: BTreeMap<String, Parameter>,
 }
 
@@ -57,6 +58,11 @@ impl Parameters {
         self.parameters.get(name).map(|parameter| &parameter.variable)
     }
 
+    /// The number format of the variables.
+    pub(crate) fn dtype(&self) -> StoredDtype {
+        self.dtype
+    }
+
     /// How many numbers there are to learn.
     pub fn count(&self) -> usize {
         self.iter().map(|(_, variable)| variable.elem_count()).sum()
@@ -65,6 +71,7 @@ impl Parameters {
 
 /// A weight source that turns each weight into a variable and remembers it.
 pub(crate) struct Variables<'a> {
+    dtype: StoredDtype,
     start: Start<'a>,
     parameters: BTreeMap<String, Parameter>,
 }
@@ -84,8 +91,12 @@ enum Start<'a> {
 const INITIAL_DEVIATION: f64 = 0.02;
 
 impl StudentStart {
-    /// The student's architecture.
-    pub(crate) fn open(&self, device: &Device) -> Result<(DecoderConfig, Variables<'_>), ModelError> {
+    /// The student's architecture, and its first weights as they are asked for.
+    pub(crate) fn open(
+        &self,
+        dtype: StoredDtype,
+        device: &Device,
+    ) -> Result<(DecoderConfig, Variables<'_>), ModelError> {
         let (config, start) = match self {
             Self::Model { source, layers } => {
                 let mut config = source.config().clone();
@@ -103,7 +114,7 @@ impl StudentStart {
                     }
                     config.num_hidden_layers = layers.len();
                 }
-                let weights = source.weights(StoredDtype::F32, device)?;
+                let weights = source.weights(dtype, device)?;
                 (
                     config,
                     Start::Model {
@@ -134,6 +145,7 @@ impl StudentStart {
         Ok((
             config,
             Variables {
+                dtype,
                 start,
                 parameters: BTreeMap::new(),
             },
@@ -144,6 +156,7 @@ impl StudentStart {
 impl Variables<'_> {
     pub(crate) fn into_parameters(self) -> Parameters {
         Parameters {
+            dtype: self.dtype,
             parameters: self.parameters,
         }
     }
@@ -155,7 +168,7 @@ impl WeightSource for Variables<'_> {
             Start::Model { weights, layers } => weights.tensor(&source_name(name, *layers), shape)?,
             Start::Seeded { seed, device } => seeded(name, shape, *seed, device)?,
         };
-        let variable = Var::from_tensor(&initial)?;
+        let variable = Var::from_tensor(&initial.to_dtype(self.dtype.dense())?)?;
         let tensor = variable.as_tensor().clone();
         let gradient = GradientSum::new(&tensor)?;
         self.parameters

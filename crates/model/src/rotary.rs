@@ -8,7 +8,7 @@ use crate::config::{DecoderConfig, RotaryScaling};
 
 /// Which elements of a head form a pair that is rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pairing {
+pub enum Pairing {
     /// Element i with element i + `head_dim`/2, as in Hugging Face weights.
     Halves,
     /// Element 2i with element 2i + 1, as in GGUF files of the Llama architecture.
@@ -17,7 +17,7 @@ pub(crate) enum Pairing {
 
 /// Cosines and sines for every position the model knows, multiplied by what the scaling lengthens queries and keys by.
 #[derive(Clone, Debug)]
-pub(crate) struct RotaryTable {
+pub struct RotaryTable {
     /// [positions, `head_dim`/2]
     cosines: Tensor,
     sines: Tensor,
@@ -83,8 +83,12 @@ pub(crate) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
 }
 
 impl RotaryTable {
-    /// Angles are computed in double precision and rounded once.
-    pub(crate) fn new(config: &DecoderConfig, pairing: Pairing, dtype: DType, device: &Device) -> Result<Self> {
+    /// The table of a model. Angles are computed in double precision and rounded once.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no memory for it on the device.
+    pub fn new(config: &DecoderConfig, pairing: Pairing, dtype: DType, device: &Device) -> Result<Self> {
         let frequencies = frequencies(config);
         let shape = (config.context(), frequencies.len());
         let length = match config.rope_scaling {
@@ -108,17 +112,18 @@ impl RotaryTable {
         })
     }
 
-    /// `[positions, head_dim / 2]`.
-    pub(crate) fn cosines(&self) -> &Tensor {
+    /// Cosines, `[positions, head_dim / 2]`.
+    pub fn cosines(&self) -> &Tensor {
         &self.cosines
     }
 
-    /// `[positions, head_dim / 2]`.
-    pub(crate) fn sines(&self) -> &Tensor {
+    /// Sines, `[positions, head_dim / 2]`.
+    pub fn sines(&self) -> &Tensor {
         &self.sines
     }
 
-    pub(crate) fn pairing(&self) -> Pairing {
+    /// Which elements rotate together.
+    pub fn pairing(&self) -> Pairing {
         self.pairing
     }
 }

@@ -90,7 +90,8 @@ impl Trace<'_> {
         self.last.output()
     }
 
-    /// Goes back from the gradient of [`rows`](Self::rows), and adds to the gradients of all parameters but the head's.
+    /// Goes back from the gradient of [`rows`](Self::rows), in whatever dtype it is, and adds to the gradients of all
+    /// parameters but the head's.
     ///
     /// # Errors
     ///
@@ -98,7 +99,8 @@ impl Trace<'_> {
     pub fn backward(self, gradient: &Tensor) -> std::result::Result<(), ModelError> {
         let decoder = self.decoder;
         let norm = &decoder.norm().weight;
-        let rows = self.last.go_back(gradient.clone(), [norm].into_iter())?;
+        let gradient = gradient.to_dtype(self.last.output().dtype())?;
+        let rows = self.last.go_back(gradient, [norm].into_iter())?;
         let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
         for (layer, left) in decoder.layers().iter().zip(self.layers).rev() {
             let segment = match left {

@@ -11,7 +11,7 @@ use crate::kernels::{self, InPlace, Write};
 
 /// A parameter as the kernels see it: its values and, where it learns, the sum of its gradients.
 #[derive(Clone, Debug)]
-pub(crate) struct Weight {
+pub struct Weight {
     tensor: Tensor,
     gradient: Option<GradientSum>,
 }
@@ -27,12 +27,12 @@ pub struct GradientSum {
 
 impl Weight {
     /// A parameter that does not learn.
-    pub(crate) fn constant_of(tensor: Tensor) -> Self {
+    pub fn constant_of(tensor: Tensor) -> Self {
         Self { tensor, gradient: None }
     }
 
     /// A parameter that learns. `tensor` is part of the graphs that stock operations build.
-    pub(crate) fn learning(tensor: Tensor, gradient: GradientSum) -> Self {
+    pub fn learning(tensor: Tensor, gradient: GradientSum) -> Self {
         Self {
             tensor,
             gradient: Some(gradient),
@@ -40,17 +40,17 @@ impl Weight {
     }
 
     /// The values, tracked where it learns.
-    pub(crate) fn tensor(&self) -> &Tensor {
+    pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }
 
     /// The values, untracked.
-    pub(crate) fn constant(&self) -> Tensor {
+    pub fn constant(&self) -> Tensor {
         self.tensor.detach()
     }
 
     /// The sum of its gradients, where it learns.
-    pub(crate) fn gradient(&self) -> Option<&GradientSum> {
+    pub fn gradient(&self) -> Option<&GradientSum> {
         self.gradient.as_ref()
     }
 
@@ -118,15 +118,20 @@ impl GradientSum {
         }
     }
 
-    /// Adds row i of `rows` to row `places[i]` of the sum of a matrix.
+    /// Adds row i of `rows` to row `places[i]` of the sum of a matrix: the gradient of an embedding.
     ///
     /// # Errors
     ///
     /// Where the device fails.
-    pub(crate) fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
+    ///
+    /// # Panics
+    ///
+    /// Where a place is beyond the matrix.
+    pub fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
+        let rows = rows.to_dtype(DType::F32)?;
         if self.sum.device().is_cpu() {
             let width = self.sum.dim(1)?;
-            return kernels::with_values(rows, |rows| {
+            return kernels::with_values(&rows, |rows| {
                 self.add_in_place(|sum| kernels::add_rows(sum, rows, places, width))
             });
         }
@@ -136,8 +141,7 @@ impl GradientSum {
         } else {
             self.sum.zeros_like()?
         };
-        self.sum
-            .slice_set(&sum.index_add(&places, &rows.to_dtype(DType::F32)?, 0)?, 0, 0)?;
+        self.sum.slice_set(&sum.index_add(&places, &rows, 0)?, 0, 0)?;
         self.set_begun(true);
         Ok(())
     }

@@ -161,7 +161,8 @@ fn an_exported_student_is_a_model_again() {
     let (student, parameters) = Decoder::trainable(&start, &Device::Cpu).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let exported = dir.path().join("student");
-    write_model_dir(&exported, student.config(), &parameters, &bundle.files).unwrap();
+    let weights = || parameters.iter().map(|(name, variable)| (name, variable.as_tensor()));
+    write_model_dir(&exported, student.config(), weights(), &bundle.files).unwrap();
     let back = ModelSource::open(&exported).unwrap();
     assert_eq!(back.config(), student.config());
     assert_eq!(back.tokenizer().unwrap().fingerprint, bundle.fingerprint);
@@ -189,7 +190,7 @@ fn an_exported_student_is_a_model_again() {
     let error = write_model_dir(
         &exported.join("config.json/x"),
         student.config(),
-        &parameters,
+        weights(),
         &bundle.files,
     );
     assert!(matches!(error, Err(ModelError::Io { .. })));

@@ -1,6 +1,6 @@
 //! One forward and backward pass: the gradients of all parameters, added up where they are kept.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use leadspan_model::{Decoder, Parameters};
 
 use crate::{
@@ -9,11 +9,23 @@ use crate::{
     objective::{self, HeadPass, LossSums},
 };
 
-/// The hidden states of a micro-batch's supervised positions, `[N, H]`, in the order of its rows; no graph is built.
+/// The hidden states of a micro-batch's supervised positions in single precision, `[N, H]`, in the order of its rows; no
+/// graph is built.
 pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch) -> Result<Tensor, TrainError> {
     let hidden = student.hidden_states(&batch.packed)?;
     let places = Tensor::from_slice(&batch.places, batch.places.len(), student.device())?;
-    Ok(hidden.index_select(&places, 0)?)
+    Ok(hidden.index_select(&places, 0)?.to_dtype(DType::F32)?)
+}
+
+/// The head's weight in single precision: whatever the student computes in, its logits and losses are in no less, because
+/// logits of 30 rounded to bfloat16 are off by up to 0.06.
+///
+/// # Panics
+///
+/// Where the student's head is quantised.
+pub(crate) fn head_weight(student: &Decoder) -> Result<Tensor, TrainError> {
+    let weight = student.head_weight().expect("a student's head is dense");
+    Ok(weight.to_dtype(DType::F32)?)
 }
 
 /// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses.
@@ -35,9 +47,9 @@ pub fn accumulate(
     activation_checkpointing: bool,
 ) -> Result<LossSums, TrainError> {
     let trace = student.trace(&batch.packed, &batch.places, activation_checkpointing)?;
-    let head_weight = student.head_weight().expect("a trainable head is dense");
+    let rows = trace.rows().to_dtype(DType::F32)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
-    let head = objective::backward(pass, &trace.rows(), &head_weight, &batch.rows, head_gradient)?;
+    let head = objective::backward(pass, &rows, &head_weight(student)?, &batch.rows, head_gradient)?;
     trace.backward(&head.hidden)?;
     Ok(head.sums)
 }

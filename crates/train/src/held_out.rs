@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::{
     TrainError,
     batches::Batching,
-    gradients::supervised_rows,
+    gradients::{head_weight, supervised_rows},
     objective::{self, Distillation, HeadPass, LossSums},
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn measure(
         distillation: Distillation::default(),
         ..batching
     };
-    let head = student.head_weight().expect("a student's head is dense");
+    let head = head_weight(student)?;
     // Samples of similar length share a pass.
     let mut samples: Vec<u32> = reader.corpus().of_split(Split::Validation).collect();
     samples.sort_by_key(|&sample| reader.corpus().samples()[sample as usize].tokens.len());

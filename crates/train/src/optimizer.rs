@@ -1,4 +1,8 @@
-//! `AdamW` (arXiv 1711.05101), in place, with moments in single precision whatever the parameters are in.
+//! `AdamW` (arXiv 1711.05101), in place, in single precision whatever the parameters are in.
+//!
+//! Moments are always in single precision. Parameters in another dtype have *masters*, weights in single precision: an
+//! update is applied to the master, and the parameter is the rounded master. So updates too small to change a parameter
+//! add up until they do.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -29,7 +33,7 @@ impl Default for AdamWSettings {
     }
 }
 
-/// The optimizer: one pair of moments for each parameter.
+/// The optimizer: for each parameter a pair of moments and, where it is not in single precision, a master.
 pub struct AdamW {
     settings: AdamWSettings,
     step: i32,
@@ -39,6 +43,8 @@ pub struct AdamW {
 struct Parameter {
     name: String,
     variable: Var,
+    /// In single precision, where the variable is not.
+    master: Option<Tensor>,
     first_moment: Tensor,
     second_moment: Tensor,
     decays: bool,
@@ -48,11 +54,11 @@ struct Parameter {
 const BLOCK: usize = 1 << 15;
 
 impl AdamW {
-    /// An optimizer of the named parameters. Norms and biases do not decay.
+    /// An optimizer of the named parameters. Norms and biases do not decay. Masters begin as what the parameters are.
     ///
     /// # Errors
     ///
-    /// Where there is no memory for the moments.
+    /// Where there is no memory for moments and masters.
     pub fn new<'a>(parameters: impl Iterator<Item = (&'a str, &'a Var)>, settings: AdamWSettings) -> Result<Self> {
         let parameters = parameters
             .map(|(name, variable)| {
@@ -60,6 +66,9 @@ impl AdamW {
                 Ok(Parameter {
                     name: name.to_owned(),
                     variable: variable.clone(),
+                    master: (variable.dtype() != DType::F32)
+                        .then(|| variable.as_detached_tensor().to_dtype(DType::F32))
+                        .transpose()?,
                     first_moment: zeros()?,
                     second_moment: zeros()?,
                     decays: !(name.ends_with("norm.weight") || name.ends_with(".bias")),
@@ -73,39 +82,39 @@ impl AdamW {
         })
     }
 
-    /// Updates made so far, and the moments by the names `NAME.first_moment` and `NAME.second_moment`: all that another
-    /// optimizer of the same parameters needs to go on from here.
-    pub fn state(&self) -> (u32, BTreeMap<String, Tensor>) {
-        let moments = self.parameters.iter().flat_map(|parameter| {
-            [
-                (
-                    format!("{}.first_moment", parameter.name),
-                    parameter.first_moment.clone(),
-                ),
-                (
-                    format!("{}.second_moment", parameter.name),
-                    parameter.second_moment.clone(),
-                ),
-            ]
-        });
-        (self.step as u32, moments.collect())
+    /// Names and weights in single precision, in the order of the parameters: masters, or the parameters themselves.
+    pub fn weights(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
+        self.parameters
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), parameter.weight()))
     }
 
-    /// Goes on from what [`state`](Self::state) gave.
+    /// Updates made so far, and by the names `NAME.first_moment`, `NAME.second_moment` and, of parameters that are not in
+    /// single precision, `NAME.master`, all that another optimizer of the same parameters needs to go on from here. They
+    /// are the optimizer's own tensors, which the next update changes.
+    pub fn state(&self) -> (u32, BTreeMap<String, Tensor>) {
+        let mut state = BTreeMap::new();
+        for parameter in &self.parameters {
+            for (kind, tensor) in parameter.tensors() {
+                state.insert(format!("{}.{kind}", parameter.name), tensor.clone());
+            }
+        }
+        (self.step as u32, state)
+    }
+
+    /// Goes on from what [`state`](Self::state) gave, to the bit. Parameters with masters become what these round to; those
+    /// in single precision are the caller's to restore.
     ///
     /// # Errors
     ///
-    /// Where a moment is missing or of another shape; the optimizer is then of no use.
-    pub fn restore(&mut self, step: u32, moments: &BTreeMap<String, Tensor>) -> Result<()> {
+    /// Where a moment or master is missing or of another shape; the optimizer is then of no use.
+    pub fn restore(&mut self, step: u32, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for parameter in &self.parameters {
-            for (into, kind) in [
-                (&parameter.first_moment, "first_moment"),
-                (&parameter.second_moment, "second_moment"),
-            ] {
+            for (kind, into) in parameter.tensors() {
                 let name = format!("{}.{kind}", parameter.name);
-                match moments.get(&name) {
-                    Some(moment) if moment.shape() == into.shape() && moment.dtype() == DType::F32 => {
-                        into.slice_set(&moment.to_device(into.device())?.contiguous()?, 0, 0)?;
+                match state.get(&name) {
+                    Some(stored) if stored.shape() == into.shape() && stored.dtype() == DType::F32 => {
+                        into.slice_set(&stored.to_device(into.device())?.contiguous()?, 0, 0)?;
                     }
                     _ => bail!(
                         "the optimizer's state has no `{name}` of shape {:?} in f32",
@@ -113,13 +122,15 @@ impl AdamW {
                     ),
                 }
             }
+            parameter.round_master()?;
         }
         self.step = step as i32;
         Ok(())
     }
 
     /// Updates every parameter: g ← scale · g; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
-    /// θ ← θ − η(λθ + m̂ / (√v̂ + ε)) with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ).
+    /// θ ← θ − η(λθ + m̂ / (√v̂ + ε)) with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ). θ is the master where there is one, and
+    /// the parameter what it rounds to.
     ///
     /// `gradients` are named as the parameters are, in the same order.
     ///
@@ -153,9 +164,9 @@ impl AdamW {
                 epsilon: epsilon as f32,
                 keep: (1.0 - learning_rate * decay) as f32,
             };
-            let gradient = gradient.contiguous()?;
+            let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
             let (first, second) = (&parameter.first_moment, &parameter.second_moment);
-            if gradient.device().is_cpu() && parameter.variable.dtype() == DType::F32 {
+            if gradient.device().is_cpu() {
                 first.inplace_op2(
                     &gradient,
                     &Blend {
@@ -173,19 +184,43 @@ impl AdamW {
                         square: true,
                     },
                 )?;
-                parameter.variable.as_tensor().inplace_op3(first, second, &move_by)?;
+                parameter.weight().inplace_op3(first, second, &move_by)?;
             } else {
                 parameter.update_composed(&gradient, scale, (beta1, beta2), &move_by)?;
             }
+            parameter.round_master()?;
         }
         Ok(())
     }
 }
 
 impl Parameter {
-    /// The same in stock operations, which every device has.
+    /// What updates are applied to.
+    fn weight(&self) -> &Tensor {
+        self.master.as_ref().unwrap_or(self.variable.as_tensor())
+    }
+
+    /// What is kept of it from one update to the next, beside the parameter, by its name in the state.
+    fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let moments = [
+            ("first_moment", &self.first_moment),
+            ("second_moment", &self.second_moment),
+        ];
+        let master = self.master.as_ref().map(|master| ("master", master));
+        moments.into_iter().chain(master)
+    }
+
+    /// Gives a parameter that has a master the value that this rounds to.
+    fn round_master(&self) -> Result<()> {
+        match &self.master {
+            Some(master) => self.variable.set(&master.to_dtype(self.variable.dtype())?),
+            None => Ok(()),
+        }
+    }
+
+    /// The update of the weight in stock operations, which every device has.
     fn update_composed(&self, gradient: &Tensor, scale: f64, betas: (f64, f64), move_by: &MoveBy) -> Result<()> {
-        let gradient = (gradient.to_dtype(DType::F32)? * scale)?;
+        let gradient = (gradient * scale)?;
         let blend = |moment: &Tensor, beta: f64, term: Tensor| (moment * beta)? + (term * (1.0 - beta))?;
         let first = blend(&self.first_moment, betas.0, gradient.clone())?;
         let second = blend(&self.second_moment, betas.1, gradient.sqr()?)?;
@@ -193,9 +228,8 @@ impl Parameter {
         self.second_moment.slice_set(&second, 0, 0)?;
         let root = ((second.sqrt()? * f64::from(move_by.root_scale))? + f64::from(move_by.epsilon))?;
         let moved = ((first * f64::from(move_by.rate))? / root)?;
-        let value = self.variable.as_tensor().to_dtype(DType::F32)?;
-        let value = ((value * f64::from(move_by.keep))? - moved)?;
-        self.variable.set(&value.to_dtype(self.variable.dtype())?)
+        let value = ((self.weight().detach() * f64::from(move_by.keep))? - moved)?;
+        self.weight().slice_set(&value, 0, 0)
     }
 }
 
@@ -402,6 +436,136 @@ mod tests {
                 .to_string()
                 .contains("w.weight.first_moment")
         );
+    }
+
+    /// A variable of ones in `dtype`, and its optimizer.
+    fn ones(dtype: DType) -> (Var, AdamW) {
+        let variable = Var::ones(3, dtype, &Device::Cpu).unwrap();
+        let optimizer = AdamW::new([("w.weight", &variable)].into_iter(), AdamWSettings::default()).unwrap();
+        (variable, optimizer)
+    }
+
+    fn rounded(variable: &Var) -> Vec<f32> {
+        variable.to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn updates_too_small_for_the_dtype_add_up_in_the_master() {
+        // The gradient is always the same, so m̂ = g, v̂ = g² and every update is −η = −1e-4 (ε takes a thousandth of it
+        // at g = 1e-5). Below 1, bf16 has steps of 2⁻⁸ and f16 of 2⁻¹¹: an update alone rounds away in both. After n the
+        // master is 1 − n·1e-4, and the parameter the nearest multiple of the step: 1 − 2⁻⁹ = 0.998047 is the first edge
+        // in bf16 (19 updates stay above, 20 do not), 1 − 3·2⁻⁹ = 0.994141 the second; 0.99 = 253.44 · 2⁻⁸.
+        // In f16 the edges are 1 − 2⁻¹² = 0.999756 and 1 − 3·2⁻¹² = 0.999268; and g² = 1e-10 is no number of it at all.
+        type AfterUpdates<'a> = &'a [(u32, f32)];
+        let table: [(DType, f32, AfterUpdates); 2] = [
+            (
+                DType::BF16,
+                1.0,
+                &[
+                    (1, 1.0),
+                    (19, 1.0),
+                    (20, 255.0 / 256.0),
+                    (58, 255.0 / 256.0),
+                    (59, 254.0 / 256.0),
+                    (100, 253.0 / 256.0),
+                ],
+            ),
+            (
+                DType::F16,
+                1e-5,
+                &[
+                    (1, 1.0),
+                    (2, 1.0),
+                    (3, 2047.0 / 2048.0),
+                    (7, 2047.0 / 2048.0),
+                    (8, 2046.0 / 2048.0),
+                ],
+            ),
+        ];
+        for (dtype, gradient, expected) in table {
+            let (variable, mut optimizer) = ones(dtype);
+            let gradient = Tensor::full(gradient, 3, &Device::Cpu).unwrap();
+            let mut done = 0;
+            for &(updates, value) in expected {
+                while done < updates {
+                    optimizer
+                        .update([("w.weight", &gradient)].into_iter(), 1.0, 1e-4)
+                        .unwrap();
+                    done += 1;
+                }
+                assert_eq!(rounded(&variable), [value; 3], "{dtype:?} after {updates}");
+                let (name, master) = optimizer.weights().next().unwrap();
+                assert_eq!((name, master.dtype()), ("w.weight", DType::F32));
+                let master = master.to_vec1::<f32>().unwrap()[0];
+                // Each update rounds to a step of 6e-8, and ε takes 1e-7 of each of the smaller ones.
+                assert!(
+                    (master - (1.0 - updates as f32 * 1e-4)).abs() < updates as f32 * 1.6e-7,
+                    "{master}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_with_a_master_learns_what_one_in_single_precision_learns() {
+        let (narrow, mut optimizer) = ones(DType::BF16);
+        let (wide, mut other) = ones(DType::F32);
+        for step in 1..=50u16 {
+            let gradient: Vec<f32> = (0..3).map(|i| (i as f32 + f32::from(step) * 0.3).sin()).collect();
+            let gradient = Tensor::new(gradient, &Device::Cpu).unwrap();
+            for optimizer in [&mut optimizer, &mut other] {
+                optimizer
+                    .update([("w.weight", &gradient)].into_iter(), 0.5, 1e-3)
+                    .unwrap();
+            }
+        }
+        let master: Vec<f32> = optimizer.weights().next().unwrap().1.to_vec1().unwrap();
+        assert_eq!(master, values(&wide));
+        let nearest = wide.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+        assert_eq!(rounded(&narrow), nearest.to_vec1::<f32>().unwrap());
+        assert_ne!(rounded(&narrow), master);
+        // One in single precision is its own master.
+        let (_, state) = other.state();
+        assert_eq!(
+            state.keys().collect::<Vec<_>>(),
+            ["w.weight.first_moment", "w.weight.second_moment"]
+        );
+    }
+
+    #[test]
+    fn masters_are_restored_to_the_bit_and_parameters_with_them() {
+        let gradient = Tensor::new(&[1f32, -0.3, 1e-4], &Device::Cpu).unwrap();
+        let update = |optimizer: &mut AdamW| {
+            optimizer
+                .update([("w.weight", &gradient)].into_iter(), 1.0, 1e-4)
+                .unwrap();
+        };
+        let ((whole, mut uninterrupted), (_, mut interrupted)) = (ones(DType::BF16), ones(DType::BF16));
+        (0..45).for_each(|_| update(&mut uninterrupted));
+        (0..30).for_each(|_| update(&mut interrupted));
+        let (steps, state) = interrupted.state();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("optimizer.safetensors");
+        candle_core::safetensors::save(&state.into_iter().collect(), &path).unwrap();
+        let mut state: BTreeMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)
+            .unwrap()
+            .into_iter()
+            .collect();
+        // The parameter itself is not in the state: it is what the master rounds to.
+        let (resumed_variable, mut resumed) = ones(DType::BF16);
+        resumed.restore(steps, &state).unwrap();
+        assert_ne!(rounded(&resumed_variable), [1.0; 3]);
+        (0..15).for_each(|_| update(&mut resumed));
+        let bits = |optimizer: &AdamW| -> Vec<u32> {
+            let (_, state) = optimizer.state();
+            let values = state.values().flat_map(|tensor| tensor.to_vec1::<f32>().unwrap());
+            values.map(f32::to_bits).collect()
+        };
+        assert_eq!(bits(&resumed), bits(&uninterrupted));
+        assert_eq!(rounded(&resumed_variable), rounded(&whole));
+        state.remove("w.weight.master");
+        let error = resumed.restore(steps, &state).unwrap_err().to_string();
+        assert!(error.contains("w.weight.master"), "{error}");
     }
 
     #[test]

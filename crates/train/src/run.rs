@@ -131,7 +131,7 @@ pub fn run(
     let distillation = Distillation::new(settings, &cache.identity().entries)?;
     let reader = Reader::open(cache, settings.coverage(), around.missing)?;
     let device = open_device(&settings.device)?;
-    let student = student::open(student_settings, cache, &device)?;
+    let student = student::open(student_settings, cache, settings.dtype, &device)?;
     student::check_samples(student.decoder.config(), &reader)?;
     let plan = Plan::new(&reader, settings)?;
 
@@ -157,6 +157,11 @@ pub fn run(
         distillation,
         vocabulary: student.decoder.config().vocab_size,
     };
+    let decay = AdamWSettings {
+        weight_decay: settings.weight_decay,
+        ..AdamWSettings::default()
+    };
+    let mut optimizer = AdamW::new(student.parameters.iter(), decay)?;
     let (sender, steps) = step_queue();
     let trained = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -166,6 +171,7 @@ pub fn run(
         });
         let mut training = Training {
             student: &student,
+            optimizer: &mut optimizer,
             settings,
             plan: &plan,
             reader: &reader,
@@ -183,7 +189,7 @@ pub fn run(
 
     let files = tokenizer_files(cache)?;
     let model_path = run_dir.model_path();
-    write_model_dir(&model_path, student.decoder.config(), &student.parameters, &files)?;
+    write_model_dir(&model_path, student.decoder.config(), optimizer.weights(), &files)?;
     run_dir.finish(&summary)?;
     events(Event::Exported { path: model_path });
     Ok(Outcome::Done(summary))
@@ -250,6 +256,7 @@ impl Plan {
 /// What the loop works with.
 struct Training<'a> {
     student: &'a Student,
+    optimizer: &'a mut AdamW,
     settings: &'a TrainSettings,
     plan: &'a Plan,
     reader: &'a Reader,
@@ -268,11 +275,6 @@ impl Training<'_> {
     fn run(&mut self, batches: Receiver<ReadStep>) -> Result<Option<Summary>, TrainError> {
         let settings = self.settings;
         let schedule = Schedule::new(settings.learning_rate, settings.warmup_share, self.plan.steps());
-        let decay = AdamWSettings {
-            weight_decay: settings.weight_decay,
-            ..AdamWSettings::default()
-        };
-        let mut optimizer = AdamW::new(self.student.parameters.iter(), decay)?;
         let (mut tokens, mut positions) = (0u64, 0u64);
         let (mut seconds, mut waited) = (0.0, 0.0);
         let held_out_before = self.validate(0)?;
@@ -291,7 +293,7 @@ impl Training<'_> {
             self.check_finite(step, &batch, loss, norm)?;
             let scale = (settings.gradient_clipping / norm).min(1.0);
             let learning_rate = schedule.learning_rate(step);
-            optimizer.update(gradients.into_iter(), scale, learning_rate)?;
+            self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
 
             let elapsed = (self.around.clock)().saturating_sub(began).as_secs_f64();
             let fed = |of: fn(&MicroBatch) -> usize| batch.micro_batches.iter().map(of).sum::<usize>();

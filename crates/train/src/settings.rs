@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use leadspan_cache::Coverage;
+use leadspan_model::StudentDtype;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,9 @@ pub struct TrainSettings {
     pub normalization: Normalization,
     /// The seed of the order of samples.
     pub seed: u64,
+    /// What the student's parameters and activations are in: `f32` or `bf16`. Gradients, moments, the weights that updates
+    /// are applied to, logits and losses are in `f32` with either, and so is what is exported.
+    pub dtype: StudentDtype,
     /// `cpu` or `cuda:N`.
     pub device: String,
 }
@@ -185,6 +189,7 @@ impl Default for TrainSettings {
             activation_checkpointing: false,
             normalization: Normalization::default(),
             seed: 0,
+            dtype: StudentDtype::default(),
             device: "cpu".to_owned(),
         }
     }

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use leadspan_cache::{Cache, Reader};
-use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentStart};
+use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentDtype, StudentStart};
 use leadspan_sequence::Split;
 use serde_json::{Value, json};
 
@@ -18,12 +18,17 @@ pub(crate) struct Student {
     pub(crate) origin: Value,
 }
 
-/// Opens the student that `settings` describe.
+/// Opens the student that `settings` describe, to learn in `dtype`.
 ///
 /// # Errors
 ///
 /// Where the settings contradict themselves, the model cannot be read, or its tokenizer is not the cache's.
-pub(crate) fn open(settings: &StudentSettings, cache: &Cache, device: &Device) -> Result<Student, TrainError> {
+pub(crate) fn open(
+    settings: &StudentSettings,
+    cache: &Cache,
+    dtype: StudentDtype,
+    device: &Device,
+) -> Result<Student, TrainError> {
     let (start, origin) = match (&settings.model, &settings.config, &settings.layers) {
         (Some(model), None, layers) => {
             let source = ModelSource::open(model)?;
@@ -52,7 +57,7 @@ pub(crate) fn open(settings: &StudentSettings, cache: &Cache, device: &Device) -
         }
         _ => return Err(TrainError::StudentStart),
     };
-    let (decoder, parameters) = Decoder::trainable(&start, device)?;
+    let (decoder, parameters) = Decoder::trainable_in(dtype, &start, device)?;
     let frozen = Decoder::frozen(decoder.config(), &parameters, device)?;
     Ok(Student {
         decoder,

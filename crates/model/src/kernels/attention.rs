@@ -32,10 +32,13 @@ const KEY_BLOCK: usize = 64;
 
 /// The heads of an attention block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionShape {
-    pub(crate) heads: usize,
-    pub(crate) key_value_heads: usize,
-    pub(crate) head_dim: usize,
+pub struct AttentionShape {
+    /// Query heads, a multiple of the key-value heads.
+    pub heads: usize,
+    /// Heads of keys and values, each shared by as many query heads.
+    pub key_value_heads: usize,
+    /// The width of a head.
+    pub head_dim: usize,
 }
 
 impl AttentionShape {
@@ -59,7 +62,11 @@ impl AttentionShape {
 
 /// From queries `[N, heads · D]` and keys and values `[N, key-value heads · D]` to `[N, heads · D]`; sequence b has the
 /// rows `edges[b]..edges[b + 1]`.
-pub(crate) fn attention<'a>(
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn attention<'a>(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,
@@ -122,10 +129,11 @@ fn stock(queries: &Tensor, keys: &Tensor, values: &Tensor, shape: AttentionShape
     Tensor::cat(&sequences, 0)
 }
 
-/// Softmax over the last dimension; differentiable where `scores` is part of a graph.
+/// Softmax over the last dimension; differentiable where `scores` is part of a graph. Sums of many weights would not add up
+/// in less than single precision.
 fn softmax(scores: &Tensor) -> Result<Tensor> {
     if scores.track_op() {
-        candle_nn::ops::softmax(scores, D::Minus1)
+        candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(scores.dtype())
     } else {
         candle_nn::ops::softmax_last_dim(scores)
     }

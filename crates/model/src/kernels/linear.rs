@@ -3,7 +3,7 @@
 //! Backward, with g the gradient of y: ∂x = g · W; ∂W = gᵀ · x; ∂b = Σ_rows g. No weight is ever transposed in memory, the
 //! gradients of W and b are added up where they are kept, and the residual stream is read where it is written to.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::{
     Kernels, Pass,
@@ -13,7 +13,11 @@ use super::{
 use crate::weight::{GradientSum, Weight};
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`, plus `residual` `[N, out]`.
-pub(crate) fn linear<'a>(
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn linear<'a>(
     x: &Tensor,
     weight: &Weight,
     bias: Option<&Weight>,
@@ -34,7 +38,9 @@ pub(crate) fn linear<'a>(
     }
     let mut y = x.matmul(&weight.tensor().t()?)?;
     if let Some(bias) = bias {
-        y = y.broadcast_add(bias.tensor())?;
+        // In single precision, because so is then the sum over all rows that is the bias's gradient.
+        let (wide, bias) = (y.to_dtype(DType::F32)?, bias.tensor().to_dtype(DType::F32)?);
+        y = wide.broadcast_add(&bias)?.to_dtype(y.dtype())?;
     }
     match residual {
         Some(residual) => residual + y,

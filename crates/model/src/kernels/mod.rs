@@ -1,5 +1,8 @@
 //! The operations a decoder is made of, each with its backward pass.
 //!
+//! They are public for the benchmark, `benches/kernels.rs`, and for who builds another decoder of them; everybody else
+//! takes a [`Decoder`](crate::Decoder).
+//!
 //! Every operation has two forms. The *fused* one is a custom operation of the tensor library for single precision on the
 //! CPU: parallel, vectorised for the widest instructions that the processor has, with a backward pass of its own that adds
 //! the gradients of parameters up in place. The *stock* one is made of the library's own differentiable operations; it runs
@@ -21,15 +24,20 @@ mod tape;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attention::{AttentionShape, attention};
-pub(crate) use linear::{add_outer_products, linear};
-pub use linear::{project, project_back};
-pub(crate) use norm::rms_norm;
+pub use crate::{
+    rotary::{Pairing, RotaryTable},
+    weight::{GradientSum, Weight},
+};
+pub use attention::{AttentionShape, attention};
+pub(crate) use linear::add_outer_products;
+pub use linear::{linear, project, project_back};
+pub use norm::rms_norm;
 pub(crate) use product::Write;
-pub(crate) use rotary::rotate;
+pub use rotary::rotate;
 pub(crate) use slices::{InPlace, add_rows, scatter_rows, with as with_values};
-pub(crate) use swiglu::swiglu;
-pub(crate) use tape::{Pass, Tape};
+pub use swiglu::swiglu;
+pub use tape::Pass;
+pub(crate) use tape::Tape;
 
 use candle_core::{DType, Tensor};
 

@@ -17,7 +17,11 @@ const ROWS: usize = 32;
 const LANES: usize = 16;
 
 /// Normalises `x` `[.., W]` with `weight` `[W]`.
-pub(crate) fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
     if pass.fuse(x) {
         let operation = Fused {

@@ -16,7 +16,15 @@ use crate::rotary::{Pairing, RotaryTable};
 const ROWS: usize = 16;
 
 /// Rotates `x` `[N, heads · D]`, whose rows are at `positions` of their sequences.
-pub(crate) fn rotate<'a>(
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+///
+/// # Panics
+///
+/// Where a position is beyond the table.
+pub fn rotate<'a>(
     x: &Tensor,
     table: &RotaryTable,
     positions: &Arc<[u32]>,

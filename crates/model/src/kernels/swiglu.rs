@@ -12,7 +12,11 @@ use super::{
 };
 
 /// silu(`gate`) · `up`, of two tensors of one shape.
-pub(crate) fn swiglu<'a>(gate: &Tensor, up: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+///
+/// # Errors
+///
+/// Where the shapes do not fit or the device fails.
+pub fn swiglu<'a>(gate: &Tensor, up: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
     if !pass.fuse(gate) {
         return gate.silu()? * up;

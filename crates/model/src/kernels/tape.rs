@@ -39,7 +39,7 @@ enum Operation {
 
 /// How a pass runs: in which form of the operations, and whether they are kept on a tape.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pass<'a> {
+pub struct Pass<'a> {
     kernels: Kernels,
     tape: Option<&'a Tape>,
 }

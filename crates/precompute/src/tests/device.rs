@@ -1,0 +1,109 @@
+//! What is captured on another device against the same on the CPU.
+//!
+//! The device is the first GPU where the feature `cuda` is on (`tests/cuda.sh` runs it), and otherwise the CPU with stock
+//! operations, which are what a GPU runs.
+
+use candle_core::{DType, Device};
+use leadspan_distribution::{Distributions, EntrySettings};
+use leadspan_model::{Decoder, Kernels, ModelSource, StoredDtype, open_device};
+
+use super::*;
+use crate::{batches::spans_of, teacher::Teacher};
+
+/// How far log-probabilities may be from those of single precision on the CPU, in nats: at every entry, and on average.
+struct Tolerance {
+    dtype: StoredDtype,
+    each: f64,
+    mean: f64,
+}
+
+/// Single precision rounds to 6e-8: stock operations on the CPU are off by up to 3e-5, and 2e-6 on average. `bf16` rounds
+/// every activation, the logits included, to 2⁻⁹ of it: stock operations are off by up to 0.75 and 0.054 on average, and
+/// PyTorch's `bf16` on the CPU, with the same weights and other tokens, by up to 0.79 and 0.042 on average.
+const TOLERANCES: [Tolerance; 2] = [
+    Tolerance {
+        dtype: StoredDtype::F32,
+        each: 1e-4,
+        mean: 1e-5,
+    },
+    Tolerance {
+        dtype: StoredDtype::Bf16,
+        each: 1.5,
+        mean: 0.08,
+    },
+];
+
+const TOP_K: u32 = 16;
+
+fn entries(top_k: u32) -> EntrySettings {
+    EntrySettings {
+        temperatures: vec![2.0],
+        ..EntrySettings::top_k(top_k)
+    }
+}
+
+/// The tiny teacher with weights that are numbers of `bf16`, so that it has the same in every dtype.
+fn write_rounded_teacher(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    fs::copy(fixture("tiny-teacher/config.json"), dir.join("config.json")).unwrap();
+    let weights = candle_core::safetensors::load(fixture("tiny-teacher/model.safetensors"), &Device::Cpu).unwrap();
+    let rounded = weights
+        .into_iter()
+        .map(|(name, weight)| (name, weight.to_dtype(DType::BF16).unwrap()));
+    candle_core::safetensors::save(&rounded.collect(), dir.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let cache = Cache::open(&project.pipeline.cache_dir()).unwrap();
+    let (corpus, layer) = (cache.require_corpus().unwrap(), cache.layers().unwrap().remove(0));
+    let spans: Vec<_> = (corpus.units().iter())
+        .flat_map(|unit| spans_of(layer.layer(), &corpus, unit))
+        .collect();
+    let teacher = project.folder.path().join("teacher");
+    write_rounded_teacher(&teacher);
+    let capture = |dtype, device: &Device, kernels, top_k| -> Distributions {
+        let source = ModelSource::open(&teacher).unwrap();
+        let decoder = Decoder::load(&source, dtype, device).unwrap().with_kernels(kernels);
+        let teacher = Teacher::new(decoder, entries(top_k), 1);
+        teacher.capture(&spans, layer.layer(), &corpus).unwrap()
+    };
+    // All of the vocabulary, most probable first.
+    let expected = capture(StoredDtype::F32, &Device::Cpu, Kernels::Fused, 320);
+    let device = open_device(if cfg!(feature = "cuda") { "cuda:0" } else { "cpu" }).unwrap();
+    for tolerance in TOLERANCES {
+        let found = capture(tolerance.dtype, &device, Kernels::Stock, TOP_K);
+        assert_eq!(found.len(), expected.len());
+        let mut errors = Vec::new();
+        for (found, expected) in found.iter().zip(expected.iter()) {
+            let mut difference = |found: f32, expected: f64| errors.push((f64::from(found) - expected).abs());
+            assert_eq!(found.token_ids.len(), TOP_K as usize);
+            for (rank, (token, &logprob)) in found.token_ids.iter().zip(found.logprobs).enumerate() {
+                let place = expected.token_ids.iter().position(|other| other == token).unwrap();
+                difference(logprob, f64::from(expected.logprobs[place]));
+                // Entries that are close to each other may change places.
+                difference(logprob, f64::from(expected.logprobs[rank]));
+            }
+            let rest = &expected.logprobs[TOP_K as usize..];
+            let log_sum = |temperature: f64| -> f64 {
+                let sum: f64 = rest
+                    .iter()
+                    .map(|&logprob| (f64::from(logprob) / temperature).exp())
+                    .sum();
+                sum.ln()
+            };
+            difference(found.tail_logprob, log_sum(1.0));
+            difference(found.temperature_tails[0], log_sum(2.0));
+            difference(found.target_logprob, f64::from(expected.target_logprob));
+        }
+        let largest = errors.iter().copied().fold(0.0, f64::max);
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        assert!(
+            largest < tolerance.each && mean < tolerance.mean,
+            "{:?}: off by {largest} at most, {mean} on average",
+            tolerance.dtype
+        );
+    }
+}
