@@ -105,7 +105,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("train", "activation_checkpointing", Is("false"), "compute layers again on the way back, to hold less"),
     key("train", "normalization", Is("\"token\""), "token | sequence: what the loss is a mean of"),
     key("train", "seed", Is("0"), "decides the order of the samples"),
-    key("train", "dtype", Is("\"f32\""), "f32 | bf16: of parameters and activations; what is learnt is f32"),
+    key("train", "dtype", Is("\"f32\""), "f32 | bf16, of parameters and activations; masters are f32"),
     key("train", "device", Is("\"cpu\""), "cpu | cuda:N"),
 ];
 

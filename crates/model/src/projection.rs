@@ -3,9 +3,12 @@
 use candle_core::{DType, Module as _, Result, Tensor, quantized::QMatMul};
 
 use crate::{
-    kernels::{Pass, linear},
+    kernels::{Pass, linear, project},
     weight::Weight,
 };
+
+/// Elements of a weight that are widened to single precision at a time: 128 MiB.
+const WIDENED_ELEMENTS: usize = 1 << 25;
 
 /// y = x · weightᵀ + bias.
 #[derive(Clone, Debug)]
@@ -42,9 +45,30 @@ impl Projection {
         }
     }
 
-    /// `rows` `[N, in]` to single-precision scores `[N, out]`.
+    /// `rows` `[N, in]` to single-precision scores `[N, out]`. Dense weights in a narrower dtype are widened for it, block by
+    /// block: a logit of 30 rounded to bfloat16 is off by up to 0.06.
     pub(crate) fn scores<'a>(&self, rows: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
-        self.forward(rows, None, pass)?.to_dtype(DType::F32)
+        let Self::Dense { weight, bias } = self else {
+            return self.forward(rows, None, pass)?.to_dtype(DType::F32);
+        };
+        if rows.dtype() == DType::F32 {
+            return self.forward(rows, None, pass);
+        }
+        let (rows, weight) = (rows.to_dtype(DType::F32)?, weight.constant());
+        let (out, width) = weight.dims2()?;
+        let at_once = (WIDENED_ELEMENTS / width.max(1)).max(1);
+        let blocks: Vec<Tensor> = (0..out)
+            .step_by(at_once)
+            .map(|first| {
+                let block = weight.narrow(0, first, at_once.min(out - first))?;
+                project(&rows, &block.to_dtype(DType::F32)?)
+            })
+            .collect::<Result<_>>()?;
+        let scores = Tensor::cat(&blocks, 1)?;
+        match bias {
+            Some(bias) => scores.broadcast_add(&bias.constant().to_dtype(DType::F32)?),
+            None => Ok(scores),
+        }
     }
 
     /// Its dense parameters.

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Builds the program for NVIDIA GPUs on a machine that has neither a GPU nor CUDA: the compiler and the libraries come from
+# PyPI.
+#
+#     tests/cuda_build.sh [--out DIR]
+#
+# DIR (default: target/cuda/bundle) gets the program `leadspan`, beside it in `lib` what it needs of CUDA, and
+# `cuda_run.sh` with a tiny teacher, which tries the program out on a machine with a GPU. Needed there: NVIDIA's driver, for CUDA 13, and nothing
+# else. CUDA_COMPUTE_CAP chooses the GPU (default: 90; 80 is A100, 89 L4 and RTX 4090, 90 H100 and H200). Downloads 0.9 GB;
+# the first build takes some fifteen minutes on two cores.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() { sed -n '2,11s/^# \{0,1\}//p' tests/cuda_build.sh; }
+out=target/cuda/bundle
+while [[ $# -gt 0 ]]; do
+    case "$1" in
+        --out) out="${2:?--out needs a folder}"; shift 2 ;;
+        --help | -h) usage; exit 0 ;;
+        *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 1 ;;
+    esac
+done
+export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-90}"
+work="$PWD/target/cuda"
+mkdir -p "$work"
+
+# One version of everything: the compiler, its headers and the libraries.
+packages=(
+    nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96
+    nvidia-cuda-cccl==13.0.85 nvidia-cublas==13.0.2.14 nvidia-curand==10.4.0.35 nvidia-cuda-nvrtc==13.0.88
+)
+if [[ "$(cat "$work/packages" 2>/dev/null)" != "${packages[*]}" ]]; then
+    rm -rf "$work/python"
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$work/python" "${packages[@]}"
+    echo "${packages[*]}" >"$work/packages"
+fi
+toolkit="$(dirname "$(dirname "$(find "$work/python" -path '*bin/nvcc' | head -1)")")"
+[[ -x "$toolkit/bin/nvcc" ]] || { echo "error: the packages from PyPI hold no nvcc" >&2; exit 1; }
+# What an installed toolkit has: names without versions, and lib64.
+ln -sfn lib "$toolkit/lib64"
+for library in "$toolkit"/lib/lib*.so.*; do
+    name="$(basename "$library")"
+    ln -sf "$name" "$toolkit/lib/${name%%.so.*}.so"
+done
+# The driver's library is not in any package. The linker is satisfied with an empty one of its name.
+mkdir -p "$work/driver"
+cc -shared -Wl,-soname,libcuda.so.1 -o "$work/driver/libcuda.so" -x c /dev/null
+
+# In a folder of its own, so that builds with and without CUDA do not drive each other out.
+CUDA_HOME="$toolkit" CUDA_PATH="$toolkit" CUDA_ROOT="$toolkit" PATH="$toolkit/bin:$PATH" CARGO_TARGET_DIR="$work/build" \
+    RUSTFLAGS="-L native=$toolkit/lib -L native=$work/driver -C link-arg=-Wl,--unresolved-symbols=ignore-all -C link-arg=-Wl,-rpath,\$ORIGIN/lib" \
+    cargo build --release --locked --features cuda --bin leadspan
+
+program="$work/build/release/leadspan"
+mkdir -p "$out/lib"
+install -m 755 "$program" "$out/leadspan"
+install -m 755 tests/cuda_run.sh "$out/cuda_run.sh"
+mkdir -p "$out/fixture"
+cp -R tests/fixtures/tiny-teacher tests/fixtures/tiny-teacher-text.jsonl "$out/fixture/"
+needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p'; }
+# Libraries of CUDA, and theirs in turn.
+queue=("$program")
+while [[ ${#queue[@]} -gt 0 ]]; do
+    for name in $(needed "${queue[0]}"); do
+        if [[ -e "$toolkit/lib/$name" && ! -e "$out/lib/$name" ]]; then
+            install -m 644 "$toolkit/lib/$name" "$out/lib/$name"
+            queue+=("$toolkit/lib/$name")
+        fi
+    done
+    queue=("${queue[@]:1}")
+done
+needed "$program" | grep -q '^libcuda.so.1$' || { echo "error: the program does not ask for the driver: CUDA is not in it" >&2; exit 1; }
+for name in $(needed "$program"); do
+    [[ -e "$out/lib/$name" || "$name" == libcuda.so.1 || "$name" =~ ^(libc|libm|libgcc_s|libstdc\+\+|libdl|libpthread|ld-linux.*)\.so ]] ||
+        { echo "error: \`$name\`, which the program needs, is in no package" >&2; exit 1; }
+done
+du -sh "$out/leadspan" "$out/lib"
+echo "built for compute capability $CUDA_COMPUTE_CAP: $out (next, on a machine with a GPU: $out/cuda_run.sh)"
