@@ -31,6 +31,11 @@
 //! shares of our step: {'teacher': 0.0, 'forward': 0.144, 'head_and_loss': 0.527, 'backward': 0.306, 'optimizer': 0.022}
 //! ```
 //!
+//! The parts by themselves, `cargo bench -p leadspan-train` on the same kind of machine: 256 rows of 49,152 logits with 64
+//! entries through the objective take 41 to 74 ms, whatever the loss and tail policy, and 367 to 592 ms in stock operations
+//! (6.1 to 9.8 times as long for the same loss); `AdamW` updates 28 million numbers in 23 ms, and in 70 ms where they are in
+//! bf16 with masters in f32.
+//!
 //! Beside parameters, gradients and moments, the peak is linear in the tokens of a pass: for each token and layer 8·H + 3·K + 3·I
 //! numbers (hidden, key and feed-forward width; queries as wide as hidden states), half a layer's more than one layer's for
 //! gradients under way, or with activation checkpointing H for each layer and two and a half layers' in all; of the vocabulary
