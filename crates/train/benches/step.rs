@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor, Var};
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use leadspan_cache::Span;
 use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_model::{Decoder, DecoderConfig, GradientSum, StudentStart};
@@ -127,6 +127,8 @@ fn step(criterion: &mut Criterion) {
     let mut optimizer = AdamW::new(parameters.iter(), AdamWSettings::default()).unwrap();
     let batch = batch(&LENGTHS.map(span), Distillation::default());
     let mut group = criterion.benchmark_group("step");
+    // One step a sample: it takes seconds.
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(batch.token_count() as u64));
     group.bench_function("f32", |bencher| {
         bencher.iter(|| {
