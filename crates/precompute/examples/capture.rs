@@ -52,14 +52,16 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
     Ok(arguments)
 }
 
+/// A table of a pipeline file; an empty one where there is none.
+fn table<T: DeserializeOwned>(tables: &toml::Table, name: &str) -> Result<T, Box<dyn Error>> {
+    let empty = toml::Value::Table(toml::Table::new());
+    Ok(tables.get(name).unwrap_or(&empty).clone().try_into()?)
+}
+
 /// The pipeline of a file, with a cache elsewhere whose first unit has just the wanted samples.
 fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn Error>> {
     let path = fs::canonicalize(&arguments.pipeline)?;
     let tables: toml::Table = fs::read_to_string(&path)?.parse()?;
-    fn table<T: DeserializeOwned>(tables: &toml::Table, name: &str) -> Result<T, Box<dyn Error>> {
-        let empty = toml::Value::Table(toml::Table::new());
-        Ok(tables.get(name).unwrap_or(&empty).clone().try_into()?)
-    }
     let mut pipeline = Pipeline {
         base: path.parent().ok_or("a pipeline file is in a folder")?.to_owned(),
         teacher: table(&tables, "teacher")?,
@@ -67,7 +69,7 @@ fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn 
         sections: table(&tables, "sections")?,
         cache: table(&tables, "cache")?,
     };
-    pipeline.cache.dir = cache.to_owned();
+    cache.clone_into(&mut pipeline.cache.dir);
     pipeline.cache.samples_per_shard = u32::try_from(arguments.samples)?;
     Ok(pipeline)
 }

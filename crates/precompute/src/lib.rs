@@ -22,6 +22,22 @@
 //!   what was captured before is done again or changed. Rows that were changed or removed are refused by id.
 //! - A cache that this crate creates and then cannot fill for want of good data is removed again.
 //!
+//! # Speed and memory
+//!
+//! SmolLM2-135M in single precision over 32 samples of smollm2-gsm, all positions, 64 entries, on a virtual machine with 2
+//! cores (AMD EPYC, AVX-512), in turn: `tests/compare/capture.sh PIPELINE EXPORT --rounds 2 --samples 32`. *Bare* is the
+//! forward pass and the head of the same positions and nothing else; the capture runs until its shard is committed:
+//!
+//! ```text
+//! bare forward and head:  595 tokens/s
+//! capture:                565 tokens/s, 686 MB at most
+//! PyTorch's capture:      415 tokens/s, 1719 MB at most
+//! capture over bare:      1.056 times the time
+//! capture over PyTorch's: 1.36 times the tokens/s
+//! four times the samples: 1.005 times the memory
+//! parts one by one:       {'forward': 0.805, 'head': 0.175, 'selection': 0.021}
+//! ```
+//!
 //! Nothing is printed and no clock is read here: the program gets [`Event`]s.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
