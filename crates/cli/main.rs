@@ -14,7 +14,6 @@ mod failure;
 mod hub;
 mod keys;
 mod logs;
-mod memory;
 mod output;
 mod overrides;
 mod pipeline_file;

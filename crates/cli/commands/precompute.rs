@@ -18,7 +18,7 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Precompute,
     configuration::Configuration,
-    failure, hub, memory, output,
+    failure, hub, output,
     progress::{Counted, Progress},
     signals,
 };
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
             "outcome": name, "cache": cache_dir, "units_written": units_written, "units_skipped": units_skipped,
             "samples": samples, "tokens": tokens, "positions": positions, "bytes": bytes,
             "seconds": elapsed.as_secs_f64(), "tokens_per_second": tokens_per_second,
-            "peak_memory_bytes": memory::peak_memory_bytes(),
+            "peak_memory_bytes": leadspan_memory::peak_memory_bytes(),
         }))?;
     } else if summary.units_written == 0 && ending == Ending::Done {
         output::text(format_args!(

@@ -12,7 +12,7 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Train,
     configuration::{Configuration, StageTwo},
-    hub, memory, output,
+    hub, output,
     progress::{Counted, Progress},
     signals,
 };
@@ -70,7 +70,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing
     let around = Surroundings {
         stop,
         clock: &|| started.elapsed(),
-        peak_memory_bytes: &memory::peak_memory_bytes,
+        peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
         missing,
     };

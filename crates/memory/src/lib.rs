@@ -1,4 +1,4 @@
-//! The program's allocator: large blocks of memory on huge pages, kept for the next step.
+//! The program's memory: an allocator that keeps large blocks on huge pages for the next step, and how much is in use.
 //!
 //! Tensors live for part of a step and are followed by others of nearly the same size. The system's allocator returns such
 //! blocks to the kernel at once, which then hands out, page by page, what it has just taken back: on two cores a tenth of a
@@ -15,6 +15,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod blocks;
+mod counting;
+mod resident;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -23,6 +25,9 @@ use std::{
 };
 
 use blocks::{Blocks, Contents};
+
+pub use counting::Counting;
+pub use resident::peak_memory_bytes;
 
 /// Blocks of at least this many bytes are mapped, and kept when they are freed.
 pub const LARGE: usize = 1 << 20;

@@ -2,43 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    fs::File,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{alloc::System, fs::File, path::Path};
 
 use candle_core::{
     Device, Tensor,
     quantized::{GgmlDType, QTensor, gguf_file},
 };
+use leadspan_memory::Counting;
 use leadspan_model::{Decoder, ModelSource, Packed, StoredDtype};
 
-/// Counts what is allocated, and the most that ever was.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator as it came; counting beside it has no effect on memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise that this was allocated here with this layout is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting<System> = Counting::new(System);
 
 const HIDDEN: usize = 256;
 const INNER: usize = 1024;
@@ -102,15 +76,14 @@ fn write_model(path: &Path, kind: GgmlDType) -> usize {
 
 /// What loading `source` allocates at its peak and keeps, and what one pass over few tokens then leaves, in bytes.
 fn measure(source: &ModelSource, dtype: StoredDtype) -> (usize, usize, usize) {
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = ALLOCATOR.restart_peak();
     let decoder = Decoder::load(source, dtype, &Device::Cpu).unwrap();
-    let loaded = HELD.load(Ordering::Relaxed) - before;
-    let peak = PEAK.load(Ordering::Relaxed) - before;
+    let loaded = ALLOCATOR.held() - before;
+    let peak = ALLOCATOR.peak() - before;
     let hidden = decoder.hidden_states(&Packed::new([&[1, 2, 3][..]])).unwrap();
     let logits = decoder.logits(&hidden).unwrap();
     drop((hidden, logits));
-    (peak, loaded, HELD.load(Ordering::Relaxed) - before)
+    (peak, loaded, ALLOCATOR.held() - before)
 }
 
 #[test]

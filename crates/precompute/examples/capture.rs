@@ -179,12 +179,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn peak_memory_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    Ok(line.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
     let folder = tempfile::tempdir()?;
@@ -195,7 +189,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let samples = &corpus.samples()[unit.samples];
     // The capture's memory by itself: nothing else has run yet.
     let mut captures = vec![capture(&arguments, corpus.units().len())?];
-    let peak = peak_memory_bytes()?;
+    let peak = leadspan_memory::peak_memory_bytes();
     let source = ModelSource::open(&pipeline.model_path())?;
     let device = open_device(&pipeline.teacher.device)?;
     let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;

@@ -11,19 +11,12 @@
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout},
-    error::Error,
-    fs,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
-};
+use std::{error::Error, fs, path::Path, time::Instant};
 
 use candle_core::{Device, Tensor};
 use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_memory::LargeBlocks;
+use leadspan_memory::{Counting, LargeBlocks, peak_memory_bytes};
 use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, StudentStart};
 use leadspan_sequence::{SectionSet, Split};
 use leadspan_train::{
@@ -32,34 +25,9 @@ use leadspan_train::{
 };
 use serde_json::json;
 
-/// The program's allocator, and how much of it is in use.
-struct Counting(LargeBlocks);
-
+/// The program's, and how much of it is in use.
 #[global_allocator]
-static ALLOCATOR: Counting = Counting(LargeBlocks::new());
-
-static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is the inner allocator's; only the sizes are added up.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { self.0.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { self.0.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { self.0.dealloc(pointer, layout) }
-    }
-}
+static ALLOCATOR: Counting<LargeBlocks> = Counting::new(LargeBlocks::new());
 
 const SMOLLM2_6: &str = r#"{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
     "num_hidden_layers": 6, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
@@ -192,9 +160,9 @@ fn step(
     let batch = asked.as_ref().unwrap_or(stored);
     lap(&mut spent.teacher);
     gradients::clear(parameters);
-    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    let before = ALLOCATOR.held();
     let trace = decoder.trace(&batch.packed, &batch.places, checkpointing)?;
-    spent.activation_bytes += LIVE_BYTES.load(Ordering::Relaxed).saturating_sub(before);
+    spent.activation_bytes += ALLOCATOR.held().saturating_sub(before);
     lap(&mut spent.forward);
     let weight = decoder.head_weight().ok_or("the head is dense")?;
     let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
@@ -242,15 +210,6 @@ fn product_rate(config: &DecoderConfig, rows: usize) -> Result<f64, Box<dyn Erro
         fastest = fastest.min(began.elapsed().as_secs_f64());
     }
     Ok(2.0 * (rows * hidden * inner) as f64 / fastest)
-}
-
-fn peak_memory_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .ok_or("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 fn config_of(text: &str) -> Result<DecoderConfig, Box<dyn Error>> {
@@ -347,7 +306,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let elapsed = began.elapsed().as_secs_f64();
-    let peak = peak_memory_bytes()?;
+    let peak = peak_memory_bytes();
     let rate = product_rate(&config, tokens / arguments.steps.max(1))?;
     let floor = operations / rate;
     let share = |part: f64| (part / elapsed * 1000.0).round() / 1000.0;

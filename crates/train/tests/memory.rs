@@ -3,44 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::alloc::System;
 
 use candle_core::Device;
 use leadspan_cache::Span;
 use leadspan_distribution::{Distributions, Position};
+use leadspan_memory::Counting;
 use leadspan_model::{Decoder, DecoderConfig, StudentStart};
 use leadspan_train::{
     MicroBatch, gradients,
     objective::{Distillation, HeadPass},
 };
 
-/// Counts what is allocated, and the most that ever was.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator as it came; counting beside it has no effect on memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise that this was allocated here with this layout is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting<System> = Counting::new(System);
 
 const HIDDEN: usize = 64;
 const INNER: usize = 176;
@@ -103,10 +79,9 @@ fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> 
     };
     // Threads and their scratch memory are there after the first.
     step();
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = ALLOCATOR.restart_peak();
     step();
-    PEAK.load(Ordering::Relaxed) - before
+    ALLOCATOR.peak() - before
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How much memory the process has used at its peak.
 
 /// The largest resident size of this process so far, in bytes; 0 where the system does not say.
-pub(crate) fn peak_memory_bytes() -> u64 {
+pub fn peak_memory_bytes() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
         .as_deref()
