@@ -164,40 +164,24 @@ struct Task<'a> {
 unsafe impl Sync for Task<'_> {}
 
 impl Task<'_> {
-    /// Packs panels of the left matrix: some rows, along the slice.
+    /// Packs panels of rows of the left matrix, along the slice.
     ///
     /// # Safety
     ///
     /// There are such panels, and `into` has room for ROWS · depth values for each.
-    unsafe fn pack_rows(&self, into: *mut f32, panels: Range<usize>, (first, depth): (usize, usize)) {
-        let row = panels.start * ROWS;
-        let lines = Lines {
-            start: (self.left.values.as_ptr())
-                .wrapping_add(row * self.left.row_stride + first * self.left.column_stride),
-            line_stride: self.left.row_stride,
-            stride: self.left.column_stride,
-            count: (panels.len() * ROWS).min(self.sizes.m - row),
-        };
-        // SAFETY: the lines are rows of the matrix from `first` on; the processor has AVX-512F, or `product` was not called.
-        unsafe { tile::pack::<ROWS>(into, lines, depth) }
+    unsafe fn pack_rows(&self, into: *mut f32, panels: Range<usize>, slice: (usize, usize)) {
+        // SAFETY: as the caller promises.
+        unsafe { pack::<ROWS>(into, self.left, self.sizes.m, panels, slice) }
     }
 
-    /// Packs panels of the right matrix: some columns, along the slice.
+    /// Packs panels of columns of the right matrix, along the slice.
     ///
     /// # Safety
     ///
     /// There are such panels, and `into` has room for COLUMNS · depth values for each.
-    unsafe fn pack_columns(&self, into: *mut f32, panels: Range<usize>, (first, depth): (usize, usize)) {
-        let column = panels.start * COLUMNS;
-        let lines = Lines {
-            start: (self.right.values.as_ptr())
-                .wrapping_add(column * self.right.column_stride + first * self.right.row_stride),
-            line_stride: self.right.column_stride,
-            stride: self.right.row_stride,
-            count: (panels.len() * COLUMNS).min(self.sizes.n - column),
-        };
-        // SAFETY: the lines are columns of the matrix from `first` on; AVX-512F is there as above.
-        unsafe { tile::pack::<COLUMNS>(into, lines, depth) }
+    unsafe fn pack_columns(&self, into: *mut f32, panels: Range<usize>, slice: (usize, usize)) {
+        // SAFETY: as the caller promises.
+        unsafe { pack::<COLUMNS>(into, self.right.transposed(), self.sizes.n, panels, slice) }
     }
 
     /// Packs panels of the shared matrix.
@@ -261,4 +245,27 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// Packs panels of WIDTH rows of a matrix that has `rows`, along the slice.
+///
+/// # Safety
+///
+/// There are such panels, and `into` has room for WIDTH · depth values for each. The processor has AVX-512F.
+unsafe fn pack<const WIDTH: usize>(
+    into: *mut f32,
+    matrix: Matrix<'_>,
+    rows: usize,
+    panels: Range<usize>,
+    (first, depth): (usize, usize),
+) {
+    let row = panels.start * WIDTH;
+    let lines = Lines {
+        start: (matrix.values.as_ptr()).wrapping_add(row * matrix.row_stride + first * matrix.column_stride),
+        line_stride: matrix.row_stride,
+        stride: matrix.column_stride,
+        count: (panels.len() * WIDTH).min(rows - row),
+    };
+    // SAFETY: the lines are rows of the matrix from element `first` on; the rest is as the caller promises.
+    unsafe { tile::pack::<WIDTH>(into, lines, depth) }
 }
