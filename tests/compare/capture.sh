@@ -12,27 +12,10 @@ usage() { sed -n '2,7s/^# \{0,1\}//p' "tests/compare/capture.sh"; }
 [[ $# -ge 2 ]] || { usage >&2; exit 1; }
 pipeline="$1" export="$2" rounds=3 samples=48
 shift 2
-while [[ $# -gt 0 ]]; do
-    case "$1" in
-        --rounds | --samples)
-            [[ "${2:-}" =~ ^[1-9][0-9]*$ ]] || { echo "error: \`$1\` needs a number" >&2; exit 1; }
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 1 ;;
-    esac
-done
+source tests/compare/in_turn.sh
+take_numbers "rounds samples" "$@"
 
 cargo build --release --quiet -p leadspan-precompute --example capture
-results="$(mktemp)"
-trap 'rm -f "$results"' EXIT
-run() { # name, command…
-    local name="$1" result
-    shift
-    result="$("$@")"
-    printf '%s\t%s\n' "$name" "$result" >>"$results"
-    echo "ran $name" >&2
-}
 ours=(target/release/examples/capture "$pipeline" --json)
 for ((round = 0; round < rounds; round++)); do
     run "ours" "${ours[@]}" --rounds 1 --samples "$samples"

@@ -12,30 +12,12 @@ usage() { sed -n '2,8s/^# \{0,1\}//p' "tests/compare/train_step.sh"; }
 [[ $# -ge 2 ]] || { usage >&2; exit 1; }
 cache="$1" export="$2" rounds=3 steps=5
 shift 2
-while [[ $# -gt 0 ]]; do
-    case "$1" in
-        --rounds | --steps)
-            [[ "${2:-}" =~ ^[1-9][0-9]*$ ]] || { echo "error: \`$1\` needs a number" >&2; exit 1; }
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 1 ;;
-    esac
-done
+source tests/compare/in_turn.sh
+take_numbers "rounds steps" "$@"
 
 cargo build --release --quiet -p leadspan-train --example train_step
 ours=(target/release/examples/train_step "$cache" --json --warmup 1)
 theirs=(tests/compare/.venv/bin/python tests/compare/train_step.py "$export" --json --warmup 1)
-results="$(mktemp)"
-trap 'rm -f "$results"' EXIT
-
-run() { # name, command…
-    local name="$1" result
-    shift
-    result="$("$@")"
-    printf '%s\t%s\n' "$name" "$result" >>"$results"
-    echo "ran $name" >&2
-}
 for ((round = 0; round < rounds; round++)); do
     run "step, SmolLM2-6" "${ours[@]}" --steps "$steps"
     run "step, SmolLM2-6, PyTorch" "${theirs[@]}" --steps "$steps"
