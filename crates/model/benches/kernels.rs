@@ -17,9 +17,14 @@ use criterion::{BatchSize, Criterion, Throughput};
 use leadspan_model::{
     DecoderConfig, Packed,
     kernels::{
-        AttentionShape, GradientSum, Kernels, Pairing, RotaryTable, Weight, attention, linear, rms_norm, rotate, swiglu,
+        AttentionShape, GradientSum, Kernels, Pairing, RotaryTable, Weight, attention, linear, project, project_back,
+        rms_norm, rotate, swiglu,
     },
 };
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
 
 /// Tokens of the samples.
 const LENGTHS: [usize; 8] = [320, 280, 240, 220, 180, 150, 120, 90];
@@ -250,6 +255,37 @@ fn embedding(criterion: &mut Criterion, shape: &Shape) {
     group.finish();
 }
 
+/// What is timed.
+type Product<'a> = &'a dyn Fn() -> Tensor;
+
+/// The three products of a weight `[out, in]` as a step has them: y = x · Wᵀ, the gradient of x, and that of W; ours beside
+/// the tensor library's.
+fn products(criterion: &mut Criterion, name: &str, [rows, out, width]: [usize; 3]) {
+    let (x, weight, gradient) = (random(&[rows, width]), random(&[out, width]), random(&[rows, out]));
+    let sum = GradientSum::new(&weight).unwrap();
+    let added = || {
+        sum.add_product(&gradient, &x).unwrap();
+        sum.get().unwrap().clone()
+    };
+    let stock = |left: &Tensor, right: &Tensor| left.matmul(right).unwrap();
+    let benches: [(&str, Product<'_>, Product<'_>); 3] = [
+        ("y", &|| project(&x, &weight).unwrap(), &|| {
+            stock(&x, &weight.t().unwrap())
+        }),
+        ("x", &|| project_back(&gradient, &weight).unwrap(), &|| {
+            stock(&gradient, &weight)
+        }),
+        ("w", &added, &|| stock(&gradient.t().unwrap(), &x)),
+    ];
+    for (of, ours, stock) in benches {
+        let mut group = criterion.benchmark_group(format!("product/{of}/{name}"));
+        group.throughput(operations(2 * rows * out * width));
+        group.bench_function("ours", |bencher| bencher.iter(ours));
+        group.bench_function("stock", |bencher| bencher.iter(stock));
+        group.finish();
+    }
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .sample_size(10)
@@ -260,6 +296,11 @@ fn main() {
         of_rows(&mut criterion, shape);
         of_sequences(&mut criterion, shape);
         embedding(&mut criterion, shape);
+        let rows = LENGTHS.iter().sum();
+        let inner = format!("feed-forward/{}", shape.name);
+        products(&mut criterion, &inner, [rows, shape.inner, shape.hidden]);
+        let head = format!("head/{}", shape.name);
+        products(&mut criterion, &head, [rows / 4, shape.vocabulary, shape.hidden]);
     }
     criterion.final_summary();
 }

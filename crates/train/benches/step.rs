@@ -21,6 +21,10 @@ use leadspan_train::{
     objective::{self, Distillation, HeadPass},
 };
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
+
 const VOCABULARY: usize = 49_152;
 const HIDDEN: usize = 576;
 
