@@ -22,7 +22,10 @@
 //!   what was captured before is done again or changed. Rows that were changed or removed are refused by id.
 //! - A cache that this crate creates and then cannot fill for want of good data is removed again.
 //!
-//! Nothing is printed and no clock is read here: the program gets [`Event`]s.
+//! [`plan`] says what a run would take before there is one.
+//!
+//! Nothing is printed and no clock is read here: the program gets [`Event`]s, and hands over the clock by which a plan
+//! times the teacher.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -33,6 +36,7 @@ mod error;
 mod event;
 mod facts;
 mod pipeline;
+mod plan;
 mod prepare;
 mod remaining;
 mod run;
@@ -51,6 +55,10 @@ pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use facts::Facts;
 pub use pipeline::Pipeline;
+pub use plan::{
+    AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,
+    Quantile, Size, SizeSource, Totals, Workers, plan,
+};
 pub use prepare::{PreparedCache, prepare};
 pub use remaining::Remaining;
 pub use run::run;

@@ -49,12 +49,24 @@ impl Teacher {
         layer: &Layer,
         corpus: &PreparedCorpus,
     ) -> Result<Distributions, PrecomputeError> {
-        let packed = Packed::new(batch.iter().map(|span| {
-            let tokens = &corpus.samples()[span.sample as usize].tokens;
-            &tokens[..span.tokens as usize]
-        }));
-        let rows = rows_of(batch, layer, corpus, packed.edges());
-        let hidden = self.decoder.hidden_states(&packed)?;
+        let hidden = self.hidden_states(batch, corpus)?;
+        self.distributions(&hidden, batch, layer, corpus)
+    }
+
+    /// What the layers make of all tokens of a batch: `[T, H]`.
+    pub(crate) fn hidden_states(&self, batch: &[CapturedSpan], corpus: &PreparedCorpus) -> Result<Tensor, ModelError> {
+        self.decoder.hidden_states(&packed(batch, corpus))
+    }
+
+    /// The distributions at all positions that `layer` covers of a batch with these hidden states.
+    pub(crate) fn distributions(
+        &self,
+        hidden: &Tensor,
+        batch: &[CapturedSpan],
+        layer: &Layer,
+        corpus: &PreparedCorpus,
+    ) -> Result<Distributions, PrecomputeError> {
+        let rows = rows_of(batch, layer, corpus);
         let mut captured =
             Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.entries.top_k as usize);
         let chunks = rows
@@ -62,7 +74,7 @@ impl Teacher {
             .chunks(self.chunk_rows)
             .zip(rows.wanted.chunks(self.chunk_rows));
         for (chunk, (indices, targets)) in chunks.enumerate() {
-            let logits = self.logits(&hidden, indices)?;
+            let logits = self.logits(hidden, indices)?;
             let vocabulary = self.decoder.config().vocab_size;
             let reduced = with_values(&logits, |logits| {
                 reduce(
@@ -120,22 +132,31 @@ impl Teacher {
     }
 }
 
-fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus, edges: &[usize]) -> Rows<'a> {
+fn packed(batch: &[CapturedSpan], corpus: &PreparedCorpus) -> Packed {
+    Packed::new(batch.iter().map(|span| {
+        let tokens = &corpus.samples()[span.sample as usize].tokens;
+        &tokens[..span.tokens as usize]
+    }))
+}
+
+fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus) -> Rows<'a> {
+    let mut start = 0;
     let mut rows = Rows {
         places: Vec::new(),
         indices: Vec::new(),
         wanted: Vec::new(),
     };
-    for (span, &start) in batch.iter().zip(edges) {
+    for span in batch {
         let sample = &corpus.samples()[span.sample as usize];
         for position in layer.positions(sample) {
             rows.places.push((sample, position));
-            rows.indices.push(start as u32 + position);
+            rows.indices.push(start + position);
             rows.wanted.push(Row {
                 target: sample.tokens[position as usize + 1],
                 seed: seed(&corpus.row_hashes()[span.sample as usize], position),
             });
         }
+        start += span.tokens;
     }
     rows
 }

@@ -2,6 +2,7 @@
 
 mod appended_rows;
 mod captured_rows;
+mod planning;
 mod proportions;
 mod refusals;
 mod resumption;
