@@ -6,5 +6,6 @@ mod caches;
 mod interruptions;
 mod losses;
 mod messages;
+mod planning;
 mod program;
 mod stages;

@@ -215,7 +215,7 @@ impl Capturing {
     clippy::exit,
     reason = "the libraries look at the flag only between batches of the teacher"
 )]
-fn leave_preparing() -> ! {
+pub(super) fn leave_preparing() -> ! {
     tracing::warn!("stopped by a signal while preparing: run the same command again");
     std::process::exit(i32::from(failure::STOPPED))
 }
