@@ -6,6 +6,7 @@ mod caches;
 mod interruptions;
 mod losses;
 mod messages;
+mod planning;
 mod program;
 mod stages;
 mod teachers;

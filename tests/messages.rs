@@ -346,6 +346,47 @@ fn a_worker_outside_its_range_is_refused() {
 }
 
 #[test]
+fn a_length_of_time_that_is_none_is_refused() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["plan", "-c", "pipeline.toml", "--wall-time", "2 hours"]), @r"
+    error: invalid value '2 hours' for '--wall-time <TIME>': `2 hours` is not a length of time: write whole numbers with their units, the largest first, such as `2h`, `90min`, `1d 12h` or `45s`
+
+    For more information, try '--help'.
+    ");
+    assert_message!(refusal(&place, &["plan", "-c", "pipeline.toml", "--wall-time", "2h", "--no-calibration"]), @r"
+    error: the argument '--wall-time <TIME>' cannot be used with '--no-calibration'
+
+    Usage: leadspan plan --config <FILE> --wall-time <TIME>
+
+    For more information, try '--help'.
+    ");
+    assert_message!(refusal(&place, &["plan", "-c", "pipeline.toml", "--sample-rows", "0"]), @r"
+    error: invalid value '0' for '--sample-rows <N>': number would be zero for non-zero type
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_plan_is_refused_as_its_run_would_be() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "model = \"teacher\"", "model = \"professor\"");
+    assert_message!(refusal(&place, &["plan", "-c", "pipeline.toml"]), @r"
+    error: could not plan `cache`
+      caused by: no model at `professor`
+    hint: give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model
+    ");
+    place.replace("pipeline.toml", "model = \"professor\"", "model = \"teacher\"");
+    place.replace("text.jsonl", "{\"id\": \"made-up-1\",", "{\"id\": \"made-up-1\"");
+    assert_message!(refusal(&place, &["plan", "-c", "pipeline.toml"]), @r#"
+    error: could not plan `cache`
+      caused by: bad row at `text.jsonl:2`
+      caused by: the line is not valid JSON: expected `,` or `}` at column 20
+    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    "#);
+}
+
+#[test]
 fn a_cache_of_another_teacher_is_refused() {
     let place = Workplace::new();
     place.succeed(&["prepare", "-c", "pipeline.toml"]);

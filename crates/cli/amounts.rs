@@ -26,6 +26,47 @@ pub(crate) fn grouped(count: u64) -> String {
     text
 }
 
+/// A count or rate in at most six characters: `999`, `12.3 k`, `4.56 M`.
+pub(crate) fn short(count: f64) -> String {
+    let mut amount = count;
+    for unit in ["", " k", " M", " G", " T", " P"] {
+        if amount.round() < 1000.0 {
+            return match unit {
+                "" => format!("{amount:.0}"),
+                _ => three_digits(amount) + unit,
+            };
+        }
+        amount /= 1000.0;
+    }
+    three_digits(amount) + " E"
+}
+
+/// Three digits, or all of those before the point.
+fn three_digits(amount: f64) -> String {
+    if amount < 9.995 {
+        format!("{amount:.2}")
+    } else if amount < 99.95 {
+        format!("{amount:.1}")
+    } else {
+        format!("{amount:.0}")
+    }
+}
+
+/// A length of time in one unit, two digits or three: `45 s`, `12 min`, `3.4 h`.
+pub(crate) fn short_duration(seconds: f64) -> String {
+    let (amount, unit) = match seconds {
+        ..99.5 => (seconds, "s"),
+        ..5970.0 => (seconds / 60.0, "min"),
+        ..172_800.0 => (seconds / 3600.0, "h"),
+        _ => (seconds / 86_400.0, "d"),
+    };
+    if amount < 9.95 {
+        format!("{amount:.1} {unit}")
+    } else {
+        format!("{amount:.0} {unit}")
+    }
+}
+
 /// A length of time in its two largest units: `3 h 05 min`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
@@ -35,6 +76,11 @@ pub(crate) fn duration(time: Duration) -> String {
         3600..86_400 => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
     }
+}
+
+/// [`duration`] of seconds that were predicted.
+pub(crate) fn spelt(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// A size in binary units: `1.5 MiB`.
@@ -67,6 +113,14 @@ mod tests {
         assert_eq!(
             [0, 59, 60, 3725, 90_000].map(|s| duration(Duration::from_secs(s))),
             ["0 s", "59 s", "1 min 00 s", "1 h 02 min", "1 d 1 h"]
+        );
+        assert_eq!(
+            [0.0, 999.4, 999.6, 12_345.0, 999_600.0, 4.56e6, 1.5e21].map(short),
+            ["0", "999", "1.00 k", "12.3 k", "1.00 M", "4.56 M", "1500 E"]
+        );
+        assert_eq!(
+            [0.0, 9.96, 99.0, 100.0, 5969.0, 6000.0, 200_000.0].map(short_duration),
+            ["0.0 s", "10 s", "99 s", "1.7 min", "99 min", "1.7 h", "2.3 d"]
         );
         assert_eq!([512, 1536, 3 << 30].map(bytes), ["512 bytes", "1.5 KiB", "3.0 GiB"]);
     }

@@ -1,13 +1,13 @@
 //! What can be written on the command line. The doc comments are the help.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use leadspan_precompute::Worker;
 use leadspan_sequence::LeadSpanProportion;
 use tracing::level_filters::LevelFilter;
 
-use crate::{keys, overrides::Override};
+use crate::{keys, overrides::Override, time_span::TimeSpan};
 
 /// Distil the reasoning of a large language model into a small one, offline and on the leading span of every sequence.
 ///
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Tokenize, find sections, split and order: the prepared corpus in the cache
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
     Prepare(PipelineArguments),
+    /// Say what `precompute` would take, before anything runs: tokens, positions, bytes, operations, time
+    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
+    Plan(Plan),
     /// Run the teacher once and store its distributions (prepares first if need be; does only what is missing)
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
     Precompute(Precompute),
@@ -88,6 +91,32 @@ pub(crate) struct Precompute {
     /// Capture lead spans of this proportion instead of `cache.lead_span_proportion`
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// Plan for lead spans of this proportion instead of `cache.lead_span_proportion`
+    #[arg(long, value_name = "P")]
+    pub(crate) proportion: Option<LeadSpanProportion>,
+
+    /// Say how many workers of an array job are done within this time, such as `2h`, `90min` or `1d 12h`
+    #[arg(long, value_name = "TIME", conflicts_with = "no_calibration")]
+    pub(crate) wall_time: Option<TimeSpan>,
+
+    /// How long to run the teacher on a few batches, once it is loaded
+    #[arg(long, value_name = "TIME", default_value = "10s", conflicts_with = "no_calibration")]
+    pub(crate) calibration: TimeSpan,
+
+    /// Leave the teacher alone: no times, and the codec's published figures for bytes unless the cache has shards
+    #[arg(long)]
+    pub(crate) no_calibration: bool,
+
+    /// How many rows to draw where nothing was prepared yet; all where there are no more
+    #[arg(long, value_name = "N", default_value = "2000")]
+    pub(crate) sample_rows: NonZeroUsize,
 }
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use leadspan_model::ModelError;
 use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
 
-use crate::{configuration_error::ConfigurationError, output::OutputError};
+use crate::{commands::PlanRefusal, configuration_error::ConfigurationError, output::OutputError};
 
 /// The input or the configuration is wrong.
 pub(crate) const WRONG_INPUT: u8 = 1;
@@ -39,6 +39,12 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         return Some(Verdict {
             unexpected: false,
             hint: error.hint(),
+        });
+    }
+    if let Some(refusal) = cause.downcast_ref::<PlanRefusal>() {
+        return Some(Verdict {
+            unexpected: false,
+            hint: Some(refusal.hint()),
         });
     }
     cause.downcast_ref::<OutputError>().map(|_| Verdict {

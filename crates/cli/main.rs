@@ -11,6 +11,7 @@ mod commands;
 mod configuration;
 mod configuration_error;
 mod failure;
+mod free_space;
 mod hub;
 mod keys;
 mod logs;
@@ -19,6 +20,7 @@ mod overrides;
 mod pipeline_file;
 mod progress;
 mod signals;
+mod time_span;
 
 use std::{
     io::{self, Write as _},

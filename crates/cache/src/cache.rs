@@ -334,28 +334,51 @@ impl Cache {
             return Ok(Vec::new());
         }
         let mut dirs = self.layers()?;
-        let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
         let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
         if let Some(layer) = remainder(asked, &begun) {
-            let dir = self.layer(&layer)?;
-            missing.push(dir.missing_units()?);
-            dirs.push(dir);
+            dirs.push(self.layer(&layer)?);
         }
-        let layers: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
-        let parts = division(asked, &layers).expect("the layers and what they lack cover it");
-        let parts = parts.into_iter().map(|(index, _)| index);
-        let unfinished: Vec<usize> = parts.filter(|&index| !missing[index].is_empty()).collect();
-        let is_within = |layer: &Layer| {
-            let within = |band: &Band| asked.sections.contains(band.section) && band.up_to <= asked.proportion;
-            layer.bands().iter().all(within)
-        };
-        match unfinished.iter().find(|&&index| !is_within(layers[index])) {
-            Some(&index) => Err(CacheError::UnfinishedLayer {
-                asked: *asked,
-                unfinished: Box::new(incomplete(&dirs[index], &missing[index])),
-            }),
-            None => Ok(unfinished.into_iter().map(|index| dirs[index].clone()).collect()),
+        let uncaptured = uncaptured(asked, &dirs)?;
+        Ok(uncaptured.into_iter().map(|(index, _)| dirs[index].clone()).collect())
+    }
+
+    /// What [`layers_to_capture`](Self::layers_to_capture) would find if the cache's corpus were `corpus`, each layer with
+    /// its missing units. Nothing is made or locked.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`layers_to_capture`](Self::layers_to_capture) that do not come of writing.
+    pub fn uncaptured(
+        &self,
+        asked: &Coverage,
+        corpus: &PreparedCorpus,
+    ) -> Result<Vec<(Layer, Vec<WorkUnit>)>, CacheError> {
+        let mut dirs = self.layers_of(corpus)?;
+        let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
+        if let Some(layer) = remainder(asked, &begun) {
+            let identity = Arc::clone(&self.identity);
+            dirs.push(LayerDir::planned(
+                &self.dir.join(LAYERS),
+                layer,
+                corpus.clone(),
+                identity,
+            ));
         }
+        let complete: Vec<&Layer> = dirs
+            .iter()
+            .filter_map(|dir| match dir.missing_units() {
+                Ok(missing) => missing.is_empty().then(|| Ok(dir.layer())),
+                Err(error) => Some(Err(error)),
+            })
+            .collect::<Result<_, _>>()?;
+        if division(asked, &complete).is_some() {
+            return Ok(Vec::new());
+        }
+        let uncaptured = uncaptured(asked, &dirs)?;
+        Ok(uncaptured
+            .into_iter()
+            .map(|(index, units)| (dirs[index].layer().clone(), units))
+            .collect())
     }
 
     /// The layers that were begun, ordered by the names of their folders.
@@ -364,7 +387,10 @@ impl Cache {
     ///
     /// [`CacheError::NotPrepared`] where there is no corpus, and where a layer's description is damaged.
     pub fn layers(&self) -> Result<Vec<LayerDir>, CacheError> {
-        let corpus = self.require_corpus()?;
+        self.layers_of(&self.require_corpus()?)
+    }
+
+    fn layers_of(&self, corpus: &PreparedCorpus) -> Result<Vec<LayerDir>, CacheError> {
         let path = self.dir.join(LAYERS);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -379,8 +405,36 @@ impl Cache {
         folders.sort();
         folders
             .iter()
-            .filter_map(|folder| LayerDir::open(folder, &corpus, &self.identity).transpose())
+            .filter_map(|folder| LayerDir::open(folder, corpus, &self.identity).transpose())
             .collect()
+    }
+}
+
+/// Which of `dirs`, which cover `asked` together, have missing units that belong to it, and those units.
+///
+/// # Errors
+///
+/// [`CacheError::UnfinishedLayer`] where one of them reaches beyond it.
+fn uncaptured(asked: &Coverage, dirs: &[LayerDir]) -> Result<Vec<(usize, Vec<WorkUnit>)>, CacheError> {
+    let layers: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
+    let parts = division(asked, &layers).expect("the layers and what they lack cover it");
+    let mut unfinished = Vec::new();
+    for (index, _) in parts {
+        let missing = dirs[index].missing_units()?;
+        if !missing.is_empty() {
+            unfinished.push((index, missing));
+        }
+    }
+    let is_within = |layer: &Layer| {
+        let within = |band: &Band| asked.sections.contains(band.section) && band.up_to <= asked.proportion;
+        layer.bands().iter().all(within)
+    };
+    match unfinished.iter().find(|(index, _)| !is_within(layers[*index])) {
+        Some((index, missing)) => Err(CacheError::UnfinishedLayer {
+            asked: *asked,
+            unfinished: Box::new(incomplete(&dirs[*index], missing)),
+        }),
+        None => Ok(unfinished),
     }
 }
 

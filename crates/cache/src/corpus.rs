@@ -74,7 +74,7 @@ impl PreparedCorpus {
     /// # Errors
     ///
     /// Those of [`append`](Self::append).
-    pub(crate) fn first(
+    pub fn first(
         samples: &[Sample],
         row_hashes: &[[u8; 32]],
         samples_per_shard: NonZeroU32,
@@ -97,12 +97,7 @@ impl PreparedCorpus {
     ///
     /// [`CacheError::UnstorableCorpus`] where samples and hashes do not fit each other, or a training sample follows a
     /// validation sample.
-    pub(crate) fn append(
-        &mut self,
-        samples: &[Sample],
-        row_hashes: &[[u8; 32]],
-        facts: Value,
-    ) -> Result<(), CacheError> {
+    pub fn append(&mut self, samples: &[Sample], row_hashes: &[[u8; 32]], facts: Value) -> Result<(), CacheError> {
         check_samples(self.samples().len(), samples, row_hashes)
             .map_err(|problem| CacheError::UnstorableCorpus { problem })?;
         let splits = samples.iter().map(|sample| sample.split);

@@ -81,6 +81,11 @@ impl LayerDir {
         )))
     }
 
+    /// The layer as it would be in `layers`; nothing is made.
+    pub(crate) fn planned(layers: &Path, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
+        Self::new(layers.join(layer.folder_name()), layer, corpus, identity)
+    }
+
     fn new(folder: PathBuf, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
         let identity_fingerprint = identity.fingerprint().into();
         Self {
@@ -156,7 +161,12 @@ impl LayerDir {
     pub(crate) fn names(&self) -> Result<HashSet<String>, CacheError> {
         let failed = || CacheError::io("list", &self.folder);
         let mut names = HashSet::new();
-        for entry in fs::read_dir(&self.folder).map_err(failed())? {
+        let entries = match fs::read_dir(&self.folder) {
+            // A layer that is only planned has no folder yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries.map_err(failed())?,
+        };
+        for entry in entries {
             names.extend(entry.map_err(failed())?.file_name().into_string().ok());
         }
         Ok(names)

@@ -1,9 +1,12 @@
 //! One module per command: settings in, libraries called, result out.
 
 mod cache;
+mod plan;
 mod precompute;
 mod prepare;
 mod train;
+
+pub(crate) use plan::PlanRefusal;
 
 use leadspan_cache::Missing;
 
@@ -46,6 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
     };
     match arguments.command {
         Command::Prepare(pipeline) => prepare::run(&pipeline, showing),
+        Command::Plan(plan) => plan::run(&plan, showing),
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),
         Command::Cache(command) => cache::run(&command, showing),

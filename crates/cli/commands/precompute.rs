@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Plan, Summary};
+use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary};
 use serde_json::json;
 
 use super::{
@@ -137,7 +137,7 @@ impl<'a> Shown<'a> {
                     }
                 }
             }
-            Event::Planned(plan) => self.plan(&plan),
+            Event::Begun(remaining) => self.begin(&remaining),
             Event::Batch { unit, tokens, .. } => {
                 if let Some(capturing) = &mut self.capturing {
                     capturing.tokens += tokens;
@@ -159,14 +159,14 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn plan(&mut self, plan: &Plan) {
-        let units_planned = plan.units_mine - plan.units_skipped;
-        let layer = format!("lead spans of {}", plan.asked);
-        match &plan.layers[..] {
+    fn begin(&mut self, remaining: &Remaining) {
+        let units_planned = remaining.units_mine - remaining.units_skipped;
+        let layer = format!("lead spans of {}", remaining.asked);
+        match &remaining.layers[..] {
             [] => tracing::info!("{layer} are all there"),
-            _ if units_planned == 0 => tracing::info!("{layer}: nothing is left for worker {}", plan.worker),
+            _ if units_planned == 0 => tracing::info!("{layer}: nothing is left for worker {}", remaining.worker),
             missing => {
-                if missing != [Layer::from(plan.asked)] {
+                if missing != [Layer::from(remaining.asked)] {
                     let names: Vec<String> = missing
                         .iter()
                         .map(|layer| format!("`{}`", layer.folder_name()))
@@ -178,12 +178,12 @@ impl<'a> Shown<'a> {
                 }
                 tracing::info!(
                     "{layer}: {units_planned} of {} work units to do (worker {}), {} tokens, {} positions",
-                    plan.units_mine,
-                    plan.worker,
-                    grouped(plan.tokens),
-                    grouped(plan.positions)
+                    remaining.units_mine,
+                    remaining.worker,
+                    grouped(remaining.tokens),
+                    grouped(remaining.positions)
                 );
-                let progress = Progress::new(self.showing.progress, Counted::Tokens, plan.tokens);
+                let progress = Progress::new(self.showing.progress, Counted::Tokens, remaining.tokens);
                 self.capturing = Some(Capturing {
                     progress,
                     started: Instant::now(),
@@ -215,7 +215,7 @@ impl Capturing {
     clippy::exit,
     reason = "the libraries look at the flag only between batches of the teacher"
 )]
-fn leave_preparing() -> ! {
+pub(super) fn leave_preparing() -> ! {
     tracing::warn!("stopped by a signal while preparing: run the same command again");
     std::process::exit(i32::from(failure::STOPPED))
 }

@@ -4,7 +4,7 @@
 //! own [`ChatTemplate`], finds where the chain of thought begins and ends in the rendered text, tokenizes it without
 //! adding anything, drops what cannot be used (every drop has a [`DropReason`] and is counted) and returns the samples
 //! in a seeded order. [`append`] does the same for rows that came later, and makes sure that the earlier ones still give
-//! the samples they gave.
+//! the samples they gave. [`sample`] prepares a few rows only, to know what all of them would come to.
 //!
 //! The same files, settings, template and tokenizer give the same [`Prepared`] whatever the number of threads, the
 //! clock, or the order in which a directory lists its files. Nothing is written here: storing the samples is the
@@ -25,6 +25,7 @@ mod row_filter;
 mod row_problem;
 mod rows;
 mod sample_maker;
+mod sampled;
 mod sections;
 mod settings;
 mod template;
@@ -44,6 +45,7 @@ pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
 pub use row_filter::{InvalidRowFilter, RowFilter};
 pub use row_problem::RowProblem;
 pub use rows::panics_become_errors;
+pub use sampled::{Sampled, sample};
 pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, SystemPrompt, WithoutMarkers};
 pub use template::ChatTemplate;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

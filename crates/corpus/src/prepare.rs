@@ -15,6 +15,7 @@ use tokenizers::Tokenizer;
 
 use crate::{
     BadRow, ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, SectionSettings,
+    ValidationSize,
     files::{input_files, name_of},
     order::{draw_training, order, split},
     rows::{RawRow, Rows},
@@ -62,19 +63,35 @@ pub fn prepare(
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Prepared, CorpusError> {
     let mut samples = Vec::new();
-    let (mut report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut |sample| {
+    let (report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut |sample| {
         samples.push(sample);
     })?;
+    divided(samples, report, files, data.validation, data.training, data.seed)
+}
+
+/// Splits and orders the samples of all rows; `report` does not divide them among the splits yet.
+///
+/// # Errors
+///
+/// Where a held-out count leaves nothing, and where there is no training sample.
+pub(crate) fn divided(
+    mut samples: Vec<Sample>,
+    mut report: PrepareReport,
+    files: Vec<PathBuf>,
+    validation: ValidationSize,
+    training: Option<usize>,
+    seed: u64,
+) -> Result<Prepared, CorpusError> {
     if samples.is_empty() {
         return Err(CorpusError::NoTrainingSamples {
             report: Box::new(report),
         });
     }
-    split(&mut samples, data.validation, data.seed)?;
-    if let Some(most) = data.training {
-        report.leave_out(&draw_training(&mut samples, most, data.seed));
+    split(&mut samples, validation, seed)?;
+    if let Some(most) = training {
+        report.leave_out(&draw_training(&mut samples, most, seed));
     }
-    let samples = order(samples, data.seed);
+    let samples = order(samples, seed);
     report.kept_train = samples.iter().filter(|sample| sample.split == Split::Train).count() as u64;
     report.kept_validation = samples.len() as u64 - report.kept_train;
     if report.kept_train == 0 {
@@ -189,7 +206,7 @@ fn next_chunk(rows: &mut Rows) -> (Vec<RawRow>, ChunkEnd) {
 }
 
 /// Takes in what became of the rows, in the order of the rows.
-struct Intake<'a> {
+pub(crate) struct Intake<'a> {
     on_bad_row: BadRow,
     names: &'a [String],
     /// The file and row of every id.
@@ -198,11 +215,11 @@ struct Intake<'a> {
     keep: &'a mut dyn FnMut(Sample),
     /// How many it took.
     kept: u64,
-    report: PrepareReport,
+    pub(crate) report: PrepareReport,
 }
 
 impl<'a> Intake<'a> {
-    fn new(on_bad_row: BadRow, names: &'a [String], keep: &'a mut dyn FnMut(Sample)) -> Self {
+    pub(crate) fn new(on_bad_row: BadRow, names: &'a [String], keep: &'a mut dyn FnMut(Sample)) -> Self {
         Self {
             on_bad_row,
             names,
@@ -213,7 +230,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn take(&mut self, row: &RawRow, made: Result<Option<MadeSample>, RowError>) -> Result<(), CorpusError> {
+    pub(crate) fn take(&mut self, row: &RawRow, made: Result<Option<MadeSample>, RowError>) -> Result<(), CorpusError> {
         self.report.rows += 1;
         let made = match made {
             Ok(Some(made)) => made,

@@ -83,6 +83,15 @@ pub enum PrecomputeError {
         #[source]
         source: serde_json::Error,
     },
+    /// The folder for temporary files cannot be written to.
+    #[error("could not make a temporary folder in `{}`", path.display())]
+    Scratch {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The teacher's output is infinite or not a number.
     #[error("the teacher's logits at position {position} of sample `{sample}` are not finite (token {token})")]
     NonFiniteLogits {
@@ -126,6 +135,7 @@ impl PrecomputeError {
             Self::UnreadableFacts { .. } => {
                 Some("use the version of leadspan that made it, or point `cache.dir` at a new folder".to_owned())
             }
+            Self::Scratch { .. } => Some("name another folder with the environment variable `TMPDIR`".to_owned()),
             Self::NonFiniteLogits { .. } => Some(
                 "the weights may be damaged, or overflow in half precision: try `teacher.dtype = \"f32\"`".to_owned(),
             ),

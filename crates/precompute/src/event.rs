@@ -3,7 +3,7 @@
 use leadspan_cache::WorkUnit;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 
-use crate::Plan;
+use crate::Remaining;
 
 /// Something that happened. Tokens are those that go through the model, without padding.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +17,8 @@ pub enum Event {
         /// How it came there.
         origin: Origin,
     },
-    /// It is known what is to be done.
-    Planned(Plan),
+    /// It is known what is left to do.
+    Begun(Remaining),
     /// One batch went through the model.
     Batch {
         /// The work unit it belongs to.

@@ -22,6 +22,8 @@
 //!   what was captured before is done again or changed. Rows that were changed or removed are refused by id.
 //! - A cache that this crate creates and then cannot fill for want of good data is removed again.
 //!
+//! [`plan`] says what a run would take before there is one.
+//!
 //! # Speed and memory
 //!
 //! SmolLM2-135M in single precision over 32 samples of smollm2-gsm, all positions, 64 entries, on a virtual machine with 2
@@ -38,7 +40,8 @@
 //! parts one by one:       {'forward': 0.805, 'head': 0.175, 'selection': 0.021}
 //! ```
 //!
-//! Nothing is printed and no clock is read here: the program gets [`Event`]s.
+//! Nothing is printed and no clock is read here: the program gets [`Event`]s, and hands over the clock by which a plan
+//! times the teacher.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -52,6 +55,7 @@ mod facts;
 mod pipeline;
 mod plan;
 mod prepare;
+mod remaining;
 mod run;
 mod settings;
 mod teacher;
@@ -68,8 +72,12 @@ pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use facts::Facts;
 pub use pipeline::Pipeline;
-pub use plan::Plan;
+pub use plan::{
+    AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,
+    Quantile, Size, SizeSource, Totals, Workers, plan,
+};
 pub use prepare::{PreparedCache, prepare};
+pub use remaining::Remaining;
 pub use run::run;
 pub use settings::{CacheSettings, TeacherSettings};
 pub use worker::{InvalidWorker, Worker};

@@ -1,17 +1,22 @@
 //! Making the cache and the prepared corpus in it; afterwards, making sure that both are still what is asked for, and
 //! putting the samples of appended rows behind those that are there.
 
+mod look;
+
 use std::{cell::RefCell, num::NonZeroU32};
 
 use leadspan_cache::{CODEC_VERSION, Cache, CacheError, Identity, LockGuard, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
-    Appended, ChatTemplate, CorpusError, FileFingerprint, KnownSample, PrepareReport, files_fingerprint, input_files,
+    Appended, ChatTemplate, CorpusError, FileFingerprint, KnownSample, PrepareProgress, PrepareReport,
+    files_fingerprint, input_files,
 };
 use leadspan_model::{ModelSource, TokenizerBundle};
 use leadspan_sequence::Sample;
 use serde_json::Value;
 
 use crate::{Event, Facts, Origin, Pipeline, PrecomputeError, facts::SettingChange, undo::Before, weights};
+
+pub(crate) use self::look::Looked;
 
 /// A cache that holds its prepared corpus.
 #[derive(Clone, Debug)]
@@ -236,7 +241,10 @@ impl<'a> Preparation<'a> {
         files: Vec<FileFingerprint>,
         events: &mut dyn FnMut(Event),
     ) -> Result<PreparedCache, PrecomputeError> {
-        let appended = self.appended(&cache.require_corpus()?, events)?;
+        let events = RefCell::new(events);
+        let appended = self.appended(&cache.require_corpus()?, &|progress| {
+            events.borrow_mut()(Event::Preparing(progress));
+        })?;
         self.check_vocabulary(&appended.samples)?;
         let report = appended.report;
         let corpus = cache.extend_corpus(&appended.samples, &appended.row_hashes, self.facts(files, &report))?;
@@ -254,7 +262,7 @@ impl<'a> Preparation<'a> {
     }
 
     /// The samples of rows that were appended since `corpus` was prepared.
-    fn appended(&self, corpus: &PreparedCorpus, events: &mut dyn FnMut(Event)) -> Result<Appended, CorpusError> {
+    fn appended(&self, corpus: &PreparedCorpus, progress: &dyn Fn(PrepareProgress)) -> Result<Appended, CorpusError> {
         let Pipeline {
             base, data, sections, ..
         } = self.pipeline;
@@ -268,7 +276,6 @@ impl<'a> Preparation<'a> {
                 row_hash,
             })
             .collect();
-        let events = RefCell::new(events);
         leadspan_corpus::append(
             base,
             data,
@@ -276,9 +283,7 @@ impl<'a> Preparation<'a> {
             &self.template,
             &self.tokenizer.tokenizer,
             &known,
-            &|progress| {
-                events.borrow_mut()(Event::Preparing(progress));
-            },
+            progress,
         )
     }
 
@@ -324,10 +329,16 @@ impl<'a> Preparation<'a> {
 
     /// What must agree for stored distributions to mean the same. Reads all of the weights, unless their hash is remembered.
     fn identity(&self) -> Result<Identity, PrecomputeError> {
-        Ok(Identity {
+        let weights = weights::fingerprint(self.source, &self.pipeline.cache_dir())?;
+        Ok(self.identity_with(weights))
+    }
+
+    /// The identity, given the hash of the weights.
+    pub(crate) fn identity_with(&self, weights_blake3: String) -> Identity {
+        Identity {
             teacher: TeacherIdentity {
                 config_blake3: self.source.config_fingerprint(),
-                weights_blake3: weights::fingerprint(self.source, &self.pipeline.cache_dir())?,
+                weights_blake3,
                 dtype: self.pipeline.teacher.dtype.as_str().to_owned(),
             },
             tokenizer: self.tokenizer.fingerprint.clone(),
@@ -336,6 +347,6 @@ impl<'a> Preparation<'a> {
             entries: self.pipeline.cache.entries(),
             precision: self.pipeline.cache.precision,
             codec: CODEC_VERSION,
-        })
+        }
     }
 }

@@ -16,8 +16,8 @@ use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,
     batches::{CapturedSpan, plan_batches, spans_of},
     device_class::device_class,
-    plan::{LayerWork, UnitWork, plan},
     prepare::Preparation,
+    remaining::{LayerWork, UnitWork, remaining},
     teacher::Teacher,
     writer::{Committed, Message, write_shards},
 };
@@ -55,12 +55,12 @@ pub fn run(
         proportion: settings.lead_span_proportion,
         sections: settings.supervised_sections,
     };
-    let (plan, works) = plan(&cache, asked, worker)?;
+    let (remaining, works) = remaining(&cache, asked, worker)?;
     let mut summary = Summary {
-        units_skipped: plan.units_skipped,
+        units_skipped: remaining.units_skipped,
         ..Summary::default()
     };
-    events(Event::Planned(plan));
+    events(Event::Begun(remaining));
     if works.iter().all(|work| work.units.is_empty()) {
         cache.remove_leftovers()?;
         return Ok(Outcome::Done(summary));

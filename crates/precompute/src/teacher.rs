@@ -25,6 +25,15 @@ pub(crate) struct Teacher {
     pub(crate) chunk_rows: usize,
 }
 
+/// The two parts of capturing a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Tokens through the layers.
+    Layers,
+    /// Positions through the head, and what is kept of their logits.
+    Head,
+}
+
 /// The rows of a batch that go through the head, sample after sample.
 struct Rows<'a> {
     /// Which sample and position each row is.
@@ -54,23 +63,32 @@ impl Teacher {
         layer: &Layer,
         corpus: &PreparedCorpus,
     ) -> Result<Distributions, PrecomputeError> {
-        in_halves(batch, is_out_of_memory, &mut |batch| {
-            self.capture_at_once(batch, layer, corpus)
-        })
+        self.capture_in_parts(batch, layer, corpus, &mut |_| Ok(()))
     }
 
-    fn capture_at_once(
+    /// As [`capture`](Self::capture), with word of each part as it is done.
+    pub(crate) fn capture_in_parts(
         &self,
         batch: &[CapturedSpan],
         layer: &Layer,
         corpus: &PreparedCorpus,
+        done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
     ) -> Result<Distributions, PrecomputeError> {
-        let packed = Packed::new(batch.iter().map(|span| {
-            let tokens = &corpus.samples()[span.sample as usize].tokens;
-            &tokens[..span.tokens as usize]
-        }));
-        let rows = rows_of(batch, layer, corpus, packed.edges());
-        let hidden = self.decoder.hidden_states(&packed)?;
+        in_halves(batch, is_out_of_memory, &mut |batch| {
+            let packed = Packed::new(batch.iter().map(|span| {
+                let tokens = &corpus.samples()[span.sample as usize].tokens;
+                &tokens[..span.tokens as usize]
+            }));
+            let hidden = self.decoder.hidden_states(&packed)?;
+            done(Part::Layers)?;
+            let captured = self.distributions(&hidden, &rows_of(batch, layer, corpus, packed.edges()))?;
+            done(Part::Head)?;
+            Ok(captured)
+        })
+    }
+
+    /// The distributions at some rows of hidden states, `[T, H]`.
+    fn distributions(&self, hidden: &Tensor, rows: &Rows<'_>) -> Result<Distributions, PrecomputeError> {
         let mut captured =
             Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.entries.top_k as usize);
         let chunks = rows
@@ -78,7 +96,7 @@ impl Teacher {
             .chunks(self.chunk_rows)
             .zip(rows.wanted.chunks(self.chunk_rows));
         for (chunk, (indices, targets)) in chunks.enumerate() {
-            let logits = self.logits(&hidden, indices)?.narrow(0, 0, targets.len());
+            let logits = self.logits(hidden, indices)?.narrow(0, 0, targets.len());
             let reduced = logits.and_then(|logits| self.reduce(&logits, targets));
             let part = reduced.map_err(ModelError::from)?.map_err(|bad| {
                 let (sample, position) = rows.places[chunk * self.chunk_rows + bad.row];

@@ -3,6 +3,7 @@
 mod appended_rows;
 mod captured_rows;
 mod device;
+mod planning;
 mod proportions;
 mod refusals;
 mod resumption;

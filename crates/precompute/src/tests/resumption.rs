@@ -117,8 +117,11 @@ fn what_another_process_commits_meanwhile_is_not_done_again() {
         Worker::ALONE,
         &AtomicBool::new(false),
         &mut |event| match event {
-            Event::Planned(plan) => {
-                assert_eq!((plan.units_total, plan.units_mine, plan.units_skipped), (5, 5, 0));
+            Event::Begun(remaining) => {
+                assert_eq!(
+                    (remaining.units_total, remaining.units_mine, remaining.units_skipped),
+                    (5, 5, 0)
+                );
                 copy("train-000002.parquet");
             }
             Event::UnitFound { unit, .. } => found.push(unit.to_string()),
@@ -143,7 +146,7 @@ fn a_writer_that_fails_ends_the_run_with_its_error() {
     });
     let layers = pipeline.cache_dir().join("layers");
     let failed = run(&pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
-        if let Event::Batch { .. } | Event::Planned(_) = event {
+        if let Event::Batch { .. } | Event::Begun(_) = event {
             let _ = fs::remove_dir_all(&layers);
             fs::write(&layers, b"in the way").unwrap();
         }
@@ -173,7 +176,7 @@ fn a_commit_that_fails_leaves_earlier_shards_and_nothing_else() {
                 units += 1;
             }
             // A folder where the shard's file should be cannot be replaced by it.
-            if let Event::Planned(_) = event {
+            if let Event::Begun(_) = event {
                 let folder = fs::read_dir(&layers).unwrap().next().unwrap().unwrap().path();
                 fs::create_dir(folder.join("train-000001.parquet")).unwrap();
                 fs::write(folder.join("train-000001.parquet/file"), b"").unwrap();
@@ -193,10 +196,10 @@ fn a_commit_that_fails_leaves_earlier_shards_and_nothing_else() {
 }
 
 #[test]
-fn events_add_up_to_the_plan() {
+fn events_add_up_to_what_was_left() {
     let project = Project::new();
     let events = events_of(&project.pipeline);
-    let Event::Planned(plan) = events.iter().find(|event| matches!(event, Event::Planned(_))).unwrap() else {
+    let Event::Begun(remaining) = events.iter().find(|event| matches!(event, Event::Begun(_))).unwrap() else {
         unreachable!()
     };
     let (mut batches, mut shard_totals, mut bytes) = ((0, 0), (0, 0), 0);
@@ -223,12 +226,12 @@ fn events_add_up_to_the_plan() {
             _ => {}
         }
     }
-    assert_eq!(batches, (plan.tokens, plan.positions));
+    assert_eq!(batches, (remaining.tokens, remaining.positions));
     assert_eq!(shard_totals, batches);
     assert!(
-        bytes > plan.positions * 16 * 2,
+        bytes > remaining.positions * 16 * 2,
         "{bytes} bytes cannot hold {} positions",
-        plan.positions
+        remaining.positions
     );
     assert!(matches!(events[events.len() - 1], Event::UnitCommitted { .. }));
 }

@@ -4,9 +4,9 @@ use leadspan_cache::{Cache, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit}
 
 use crate::{PrecomputeError, Worker, batches::spans_of};
 
-/// What a run is about to do.
+/// What a worker still has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct Remaining {
     /// What the cache is to hold in the end.
     pub asked: Coverage,
     /// The layers that have to be captured for that; none where complete ones cover it already.
@@ -50,8 +50,12 @@ pub(crate) struct LayerWork {
     pub(crate) units: Vec<UnitWork>,
 }
 
-/// The plan, and the work layer by layer.
-pub(crate) fn plan(cache: &Cache, asked: Coverage, worker: Worker) -> Result<(Plan, Vec<LayerWork>), PrecomputeError> {
+/// What is left, in numbers and layer by layer.
+pub(crate) fn remaining(
+    cache: &Cache,
+    asked: Coverage,
+    worker: Worker,
+) -> Result<(Remaining, Vec<LayerWork>), PrecomputeError> {
     let corpus = cache.require_corpus()?;
     let takes = |unit: &WorkUnit| {
         let number = corpus.unit_of(unit.samples.start as u32);
@@ -66,7 +70,7 @@ pub(crate) fn plan(cache: &Cache, asked: Coverage, worker: Worker) -> Result<(Pl
     }
     let left = || works.iter().flat_map(|work| &work.units);
     let units_mine = corpus.units().iter().filter(|unit| takes(unit)).count() * works.len().max(1);
-    let plan = Plan {
+    let remaining = Remaining {
         asked,
         layers: works.iter().map(|work| work.dir.layer().clone()).collect(),
         worker,
@@ -76,5 +80,5 @@ pub(crate) fn plan(cache: &Cache, asked: Coverage, worker: Worker) -> Result<(Pl
         tokens: left().map(|work| work.tokens).sum(),
         positions: left().map(|work| work.positions).sum(),
     };
-    Ok((plan, works))
+    Ok((remaining, works))
 }

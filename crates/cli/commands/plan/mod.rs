@@ -1,0 +1,136 @@
+//! `leadspan plan`: what stage one would take, before anything runs.
+
+mod text;
+
+use std::{cell::RefCell, path::PathBuf, sync::atomic::Ordering, time::Instant};
+
+use anyhow::Context as _;
+use leadspan_precompute::{Division, Plan, PlanEvent, PlanOutcome, PlanSettings};
+use serde_json::json;
+
+use super::{Ending, Showing, precompute, prepare::Preparing};
+use crate::{
+    amounts::{bytes, spelt},
+    arguments,
+    configuration::Configuration,
+    free_space::{Fit, free_bytes},
+    hub, output, signals,
+    time_span::TimeSpan,
+};
+
+/// A plan that was made and shown, and that cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanRefusal {
+    /// The disk is too small.
+    #[error(
+        "the cache `{}` does not fit: it needs {} more, and its file system has {} free",
+        cache.display(), bytes(*need), bytes(*free)
+    )]
+    DoesNotFit { cache: PathBuf, need: u64, free: u64 },
+    /// A work unit is too large for the wall time.
+    #[error(
+        "no number of workers is done within {wall_time}: one work unit alone takes {}, loading the teacher included",
+        spelt(*seconds)
+    )]
+    UnitTooLong { wall_time: TimeSpan, seconds: f64 },
+}
+
+impl PlanRefusal {
+    /// What would put it right.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::DoesNotFit { .. } => {
+                "point `cache.dir` at another file system, or lower `cache.lead_span_proportion` or `cache.top_k`"
+            }
+            Self::UnitTooLong { .. } => "allow more time, or lower `cache.samples_per_shard` before preparing",
+        }
+        .to_owned()
+    }
+}
+
+/// What is known of a plan beside it.
+struct Surroundings {
+    config: PathBuf,
+    cache: PathBuf,
+    free_bytes: Option<u64>,
+    /// The wall time that was asked for, and how the work is divided to be done in it.
+    division: Option<(TimeSpan, Division)>,
+}
+
+pub(super) fn run(arguments: &arguments::Plan, showing: Showing) -> anyhow::Result<Ending> {
+    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
+    let stop = signals::stop_on_signals("dropping the plan")?;
+    let settings = PlanSettings {
+        sample_rows: arguments.sample_rows.get(),
+        calibration: (!arguments.no_calibration).then_some(arguments.calibration.0),
+        scratch: std::env::temp_dir(),
+    };
+    let cache = pipeline.cache_dir();
+    let began = Instant::now();
+    let reading = RefCell::new(Some(Preparing::new(showing)));
+    let outcome = leadspan_precompute::plan(&pipeline, &settings, &|| began.elapsed(), &stop, &|event| match event {
+        PlanEvent::Preparing(progress) => {
+            if stop.load(Ordering::Relaxed) {
+                *reading.borrow_mut() = None;
+                precompute::leave_preparing();
+            }
+            if let Some(reading) = &mut *reading.borrow_mut() {
+                reading.advance(progress);
+            }
+        }
+        PlanEvent::Calibrating => {
+            *reading.borrow_mut() = None;
+            tracing::info!(
+                "running the teacher `{}` for {} once it is loaded",
+                pipeline.model_path().display(),
+                arguments.calibration
+            );
+        }
+    })
+    .with_context(|| format!("could not plan `{}`", cache.display()))?;
+    drop(reading);
+    let PlanOutcome::Done(plan) = outcome else {
+        return Ok(Ending::Stopped);
+    };
+    let division = arguments.wall_time.and_then(|time| Some((time, plan.divide(time.0)?)));
+    let surroundings = Surroundings {
+        config: arguments.pipeline.config.clone(),
+        free_bytes: free_bytes(&cache),
+        cache,
+        division,
+    };
+    if showing.json {
+        output::json(&json!({
+            "cache": surroundings.cache,
+            "plan": plan,
+            "bytes": plan.bytes(),
+            "free_bytes": surroundings.free_bytes,
+            "wall_seconds": arguments.wall_time.map(|time| time.0.as_secs()),
+            "division": surroundings.division.map(|(_, division)| division),
+        }))?;
+    } else {
+        output::text(text::described(&plan, &surroundings).trim_end())?;
+    }
+    refuse(&plan, surroundings)?;
+    Ok(Ending::Done)
+}
+
+/// Makes sure that the plan can be carried out.
+fn refuse(plan: &Plan, surroundings: Surroundings) -> Result<(), PlanRefusal> {
+    let need = plan.bytes();
+    if let Some(free) = surroundings.free_bytes {
+        match Fit::of(need, free) {
+            Fit::Fits => {}
+            Fit::Tight => tracing::warn!("{} are needed, and only {} are free", bytes(need), bytes(free)),
+            Fit::TooLarge => {
+                let cache = surroundings.cache;
+                return Err(PlanRefusal::DoesNotFit { cache, need, free });
+            }
+        }
+    }
+    match surroundings.division {
+        Some((wall_time, Division::UnitTooLong { seconds })) => Err(PlanRefusal::UnitTooLong { wall_time, seconds }),
+        _ => Ok(()),
+    }
+}

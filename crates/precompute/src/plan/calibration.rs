@@ -1,0 +1,230 @@
+//! A few seconds with the real teacher: how fast it is, and what it says.
+//!
+//! Samples are captured whole, so that what they come to at any proportion can be told from them. Layers and head are
+//! timed apart, because an extension feeds tokens through the layers whose positions are stored already.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
+use leadspan_distribution::Distributions;
+use leadspan_model::{ForwardFlops, ModelError};
+use leadspan_sequence::LeadSpanProportion;
+use serde::Serialize;
+
+use super::Clock;
+use crate::{
+    CacheSettings, PrecomputeError,
+    batches::{CapturedSpan, plan_batches, spans_of},
+    teacher::{Part, Teacher},
+};
+
+/// Positions that are captured at most: they are all in memory.
+const MOST_POSITIONS: u64 = 100_000;
+
+/// How fast the teacher is, as it was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Calibration {
+    /// What loading the teacher took.
+    pub load_seconds: f64,
+    /// What the batches took.
+    pub seconds: f64,
+    /// Batches that were timed.
+    pub batches: usize,
+    /// Samples in them.
+    pub samples: usize,
+    /// Tokens of theirs that went through the teacher.
+    pub tokens: u64,
+    /// Positions that were captured.
+    pub positions: u64,
+    /// Operations of the layers in a second.
+    pub layer_flops_per_second: f64,
+    /// What a position takes beside: the head, the choice of entries, the tail.
+    pub position_seconds: f64,
+}
+
+impl Calibration {
+    /// What capturing so much takes on this device, without loading.
+    pub(super) fn seconds(&self, layer_flops: f64, positions: u64) -> f64 {
+        layer_flops / self.layer_flops_per_second + self.position_seconds * positions as f64
+    }
+}
+
+/// What the calibration captured: samples with the distributions at all positions of the asked sections.
+pub(super) struct Captured {
+    pub(super) layer: Layer,
+    pub(super) samples: Vec<(u32, Distributions)>,
+}
+
+/// Runs `teacher` on batches of `units`, spread over all lengths, until `budget` is spent or there are no more. `None`
+/// where it was told to stop.
+///
+/// # Errors
+///
+/// Where the teacher fails.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
+pub(super) fn calibrate(
+    teacher: &Teacher,
+    load_seconds: f64,
+    corpus: &PreparedCorpus,
+    units: &[WorkUnit],
+    settings: &CacheSettings,
+    budget: Duration,
+    clock: Clock<'_>,
+    stop: &AtomicBool,
+) -> Result<Option<(Calibration, Captured)>, PrecomputeError> {
+    let flops = ForwardFlops::of(teacher.decoder.config());
+    let layer = Layer::from(Coverage {
+        proportion: LeadSpanProportion::WHOLE,
+        sections: settings.supervised_sections,
+    });
+    let batches = units
+        .iter()
+        .flat_map(|unit| plan_batches(&spans_of(&layer, corpus, unit), settings.batch_tokens))
+        .collect();
+    let batches = spread(batches, &flops);
+    let sync = || teacher.decoder.device().synchronize().map_err(ModelError::from);
+    // The first pass pays for what later ones find in memory.
+    if let Some(shortest) = batches.iter().flatten().min_by_key(|span| (span.tokens, span.sample)) {
+        teacher.capture(&[*shortest], &layer, corpus)?;
+        sync()?;
+    }
+    let (began, mut layer_time, mut head_time) = (clock(), Duration::ZERO, Duration::ZERO);
+    let (mut calibration, mut layer_flops) = (Calibration::new(load_seconds), 0.0);
+    let mut captured = Captured {
+        layer: layer.clone(),
+        samples: Vec::new(),
+    };
+    for batch in &batches {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if calibration.batches > 0
+            && (clock().saturating_sub(began) >= budget || calibration.positions >= MOST_POSITIONS)
+        {
+            break;
+        }
+        let mut since = clock();
+        let distributions = teacher.capture_in_parts(batch, &layer, corpus, &mut |part| {
+            sync()?;
+            let now = clock();
+            let time = match part {
+                Part::Layers => &mut layer_time,
+                Part::Head => &mut head_time,
+            };
+            *time += now.saturating_sub(since);
+            since = now;
+            Ok(())
+        })?;
+        layer_flops += flops_of(batch, &flops);
+        calibration.batches += 1;
+        calibration.samples += batch.len();
+        for span in batch {
+            calibration.tokens += u64::from(span.tokens);
+            calibration.positions += u64::from(span.positions);
+        }
+        captured.take(batch, &distributions);
+    }
+    calibration.seconds = (layer_time + head_time).as_secs_f64();
+    calibration.layer_flops_per_second = layer_flops / layer_time.as_secs_f64().max(1e-9);
+    calibration.position_seconds = head_time.as_secs_f64() / calibration.positions.max(1) as f64;
+    Ok(Some((calibration, captured)))
+}
+
+impl Calibration {
+    fn new(load_seconds: f64) -> Self {
+        Self {
+            load_seconds,
+            seconds: 0.0,
+            batches: 0,
+            samples: 0,
+            tokens: 0,
+            positions: 0,
+            layer_flops_per_second: 0.0,
+            position_seconds: 0.0,
+        }
+    }
+}
+
+impl Captured {
+    fn take(&mut self, batch: &[CapturedSpan], distributions: &Distributions) {
+        let mut rest = distributions.iter();
+        for span in batch {
+            let count = span.positions as usize;
+            let mut of_sample = Distributions::with_capacity(count, 0);
+            rest.by_ref().take(count).for_each(|position| of_sample.push(position));
+            self.samples.push((span.sample, of_sample));
+        }
+    }
+}
+
+fn flops_of(batch: &[CapturedSpan], flops: &ForwardFlops) -> f64 {
+    batch.iter().map(|span| flops.layers(u64::from(span.tokens))).sum()
+}
+
+/// Batches in an order in which the first few, however many, are spread over all lengths as the work is.
+fn spread(mut batches: Vec<Vec<CapturedSpan>>, flops: &ForwardFlops) -> Vec<Vec<CapturedSpan>> {
+    batches.sort_by_key(|batch| (batch[0].tokens, batch[0].sample));
+    let total: f64 = batches.iter().map(|batch| flops_of(batch, flops)).sum();
+    let mut before = 0.0;
+    let ends: Vec<f64> = batches
+        .iter()
+        .map(|batch| {
+            before += flops_of(batch, flops);
+            before / total
+        })
+        .collect();
+    let mut left: Vec<Option<Vec<CapturedSpan>>> = batches.into_iter().map(Some).collect();
+    let mut chosen = Vec::new();
+    // Beyond some thousand places, those that no place fell on follow in their order.
+    for number in 1..4096 {
+        let at = ends.partition_point(|&end| end < halving(number));
+        chosen.extend(left.get_mut(at).and_then(Option::take));
+    }
+    chosen.extend(left.into_iter().flatten());
+    chosen
+}
+
+/// The digits of a number in base 2, mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8, …
+fn halving(number: u32) -> f64 {
+    f64::from(number.reverse_bits()) / 2f64.powi(32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_batch_comes_once_and_the_first_are_of_all_lengths() {
+        let flops = ForwardFlops {
+            token: 1.0,
+            pair: 0.0,
+            row: 0.0,
+        };
+        let batches: Vec<Vec<CapturedSpan>> = (0..100)
+            .map(|sample| {
+                vec![CapturedSpan {
+                    sample,
+                    tokens: 100 + sample,
+                    positions: 1,
+                }]
+            })
+            .collect();
+        let spread = spread(batches, &flops);
+        let mut seen: Vec<u32> = spread.iter().map(|batch| batch[0].sample).collect();
+        let first: Vec<u32> = seen[..4].to_vec();
+        // A half, a quarter and three quarters, an eighth of the work.
+        assert!(
+            (54..62).contains(&first[0]) && (27..35).contains(&first[1]),
+            "{first:?}"
+        );
+        assert!(
+            (77..85).contains(&first[2]) && (13..20).contains(&first[3]),
+            "{first:?}"
+        );
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,60 @@
+//! How much there is to capture of a work unit. Pure.
+
+use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
+use leadspan_corpus::SectionTokens;
+use leadspan_model::ForwardFlops;
+use leadspan_sequence::{Sample, Section, Split};
+
+use crate::batches::spans_of;
+
+/// Tokens, positions and operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Work {
+    /// Tokens that go through the teacher.
+    pub(super) tokens: u64,
+    /// Positions that are stored, of training and of validation samples.
+    pub(super) positions: [u64; 2],
+    /// Operations of the teacher's layers.
+    pub(super) layer_flops: f64,
+}
+
+impl Work {
+    /// That of one unit of a layer.
+    pub(super) fn of(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit, flops: &ForwardFlops) -> Self {
+        let mut work = Self::default();
+        for span in spans_of(layer, corpus, unit) {
+            work.tokens += u64::from(span.tokens);
+            work.positions[usize::from(unit.split == Split::Validation)] += u64::from(span.positions);
+            work.layer_flops += flops.layers(u64::from(span.tokens));
+        }
+        work
+    }
+
+    pub(super) fn positions(&self) -> u64 {
+        self.positions.iter().sum()
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.positions[0] += other.positions[0];
+        self.positions[1] += other.positions[1];
+        self.layer_flops += other.layer_flops;
+    }
+}
+
+/// The tokens in the lead spans of samples that stand for `scale` samples each, by section.
+pub(super) fn kept_tokens(samples: &[Sample], coverage: &Coverage, scale: f64) -> SectionTokens {
+    let of = |section: Section| {
+        let tokens = samples.iter().map(|sample| {
+            let kept = coverage.proportion_of(sample.split).kept(sample.tokens.len()) as u32;
+            let range = sample.bounds.range(section);
+            u64::from(range.end.min(kept).saturating_sub(range.start))
+        });
+        (tokens.sum::<u64>() as f64 * scale).round() as u64
+    };
+    SectionTokens {
+        prompt: of(Section::Prompt),
+        chain_of_thought: of(Section::ChainOfThought),
+        answer: of(Section::Answer),
+    }
+}
