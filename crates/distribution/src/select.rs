@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use crate::on_widest_vectors;
+
 /// One candidate: a logit and its token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {
@@ -15,49 +17,78 @@ pub(crate) fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
 }
 
-/// The `k` largest logits of `row` in rank order, into `candidates`.
-///
-/// A threshold, the k-th largest logit seen so far, lets almost every logit pass with one comparison; the few that beat
-/// it are collected, and whenever twice k have gathered, all but the k best are dropped and the threshold rises.
-/// Negative zero counts as zero. Logits are finite.
-pub(crate) fn largest(row: &[f32], k: usize, candidates: &mut Vec<Candidate>) {
-    const STRIDE: usize = 64;
-    candidates.clear();
-    if k == 0 {
-        return;
+on_widest_vectors! {
+    /// Whether no value of `row` is infinite or not a number.
+    pub(crate) fn are_finite(row: &[f32]) -> bool {
+        // The exponent of what is not finite is all ones. Without a way out of the loop, many values are looked at together.
+        let largest = row.iter().map(|value| value.to_bits() & 0x7fff_ffff).fold(0, u32::max);
+        largest < f32::INFINITY.to_bits()
     }
-    let room = (2 * k).max(k + STRIDE);
-    let mut threshold = f32::NEG_INFINITY;
-    for (stride, logits) in row.chunks(STRIDE).enumerate() {
-        if logits.iter().all(|&logit| logit <= threshold) {
-            continue;
+}
+
+on_widest_vectors! {
+    /// The `k` largest logits of `row` in rank order, into `candidates`.
+    ///
+    /// A threshold, the k-th largest logit seen so far, lets almost every logit pass with one comparison; the few that beat
+    /// it are collected, and whenever twice k have gathered, all but the k best are dropped and the threshold rises.
+    /// Negative zero counts as zero. Logits are finite.
+    pub(crate) fn largest(row: &[f32], k: usize, candidates: &mut Vec<Candidate>) {
+        const STRIDE: usize = 64;
+        candidates.clear();
+        if k == 0 {
+            return;
         }
-        for (offset, &logit) in logits.iter().enumerate() {
-            // A later token never beats an equal earlier one, so equality with the threshold is a loss.
-            if logit > threshold {
-                candidates.push(Candidate {
-                    logit: logit + 0.0,
-                    token: (stride * STRIDE + offset) as u32,
-                });
+        let room = (2 * k).max(k + STRIDE);
+        let mut threshold = f32::NEG_INFINITY;
+        for (stride, logits) in row.chunks(STRIDE).enumerate() {
+            let above = logits.iter().map(|&logit| u32::from(logit > threshold)).fold(0, |all, one| all | one);
+            if above == 0 {
+                continue;
+            }
+            for (offset, &logit) in logits.iter().enumerate() {
+                // A later token never beats an equal earlier one, so equality with the threshold is a loss.
+                if logit > threshold {
+                    candidates.push(Candidate {
+                        logit: logit + 0.0,
+                        token: (stride * STRIDE + offset) as u32,
+                    });
+                }
+            }
+            if candidates.len() >= room {
+                candidates.select_nth_unstable_by(k - 1, by_rank);
+                candidates.truncate(k);
+                threshold = candidates[k - 1].logit;
             }
         }
-        if candidates.len() >= room {
+        if candidates.len() > k {
             candidates.select_nth_unstable_by(k - 1, by_rank);
             candidates.truncate(k);
-            threshold = candidates[k - 1].logit;
         }
+        candidates.sort_unstable_by(by_rank);
     }
-    if candidates.len() > k {
-        candidates.select_nth_unstable_by(k - 1, by_rank);
-        candidates.truncate(k);
-    }
-    candidates.sort_unstable_by(by_rank);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_not_finite_is_found_wherever_it_is() {
+        for length in [1usize, 15, 16, 63, 200] {
+            let mut row = vec![-f32::MAX; length];
+            assert!(are_finite(&row));
+            for at in 0..length {
+                for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    row[at] = value;
+                    assert!(!are_finite(&row));
+                }
+                row[at] = f32::MAX;
+            }
+            assert!(are_finite(&row));
+        }
+        assert!(are_finite(&[]));
+    }
 
     proptest! {
         #[test]

@@ -95,10 +95,11 @@ pub fn reduce(
             let mut part = Distributions::with_capacity(rows.len(), rows.len() * k);
             let mut scratch = Scratch::default();
             for (index, (logits, row)) in logits.chunks(vocabulary).zip(rows).enumerate() {
-                if let Some(token) = logits.iter().position(|logit| !logit.is_finite()) {
+                if !select::are_finite(logits) {
+                    let token = logits.iter().position(|logit| !logit.is_finite());
                     return Err(NonFiniteLogit {
                         row: task * ROWS_A_TASK + index,
-                        token: token as u32,
+                        token: token.unwrap_or(0) as u32,
                     });
                 }
                 push_row(logits, row, settings, &mut scratch, &mut part);
