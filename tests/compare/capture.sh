@@ -18,7 +18,7 @@ take_numbers "rounds samples" "$@"
 cargo build --release --quiet -p leadspan-precompute --example capture
 ours=(target/release/examples/capture "$pipeline" --json)
 for ((round = 0; round < rounds; round++)); do
-    run "ours" "${ours[@]}" --rounds 1 --samples "$samples"
+    run "ours" "${ours[@]}" --rounds 3 --samples "$samples"
     run "PyTorch" tests/compare/.venv/bin/python tests/compare/capture.py "$export" --json --samples "$samples"
 done
 run "four times the samples" "${ours[@]}" --rounds 1 --samples $((4 * samples))

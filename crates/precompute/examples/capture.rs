@@ -89,15 +89,19 @@ struct Parts {
     selection: f64,
 }
 
-/// Batches of samples of similar lengths, as the capture makes them.
+/// Batches of samples in their order, as the capture makes them.
 fn batches_of(samples: &[Sample], budget: usize) -> Vec<Vec<&Sample>> {
-    let mut sorted: Vec<&Sample> = samples.iter().collect();
-    sorted.sort_by_key(|sample| std::cmp::Reverse(sample.tokens.len()));
     let mut batches: Vec<Vec<&Sample>> = Vec::new();
-    for sample in sorted {
+    let mut tokens = 0;
+    for sample in samples {
+        let fed = sample.tokens.len() - 1;
+        tokens += fed;
         match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * batch[0].tokens.len() <= budget => batch.push(sample),
-            _ => batches.push(vec![sample]),
+            Some(batch) if tokens <= budget => batch.push(sample),
+            _ => {
+                tokens = fed;
+                batches.push(vec![sample]);
+            }
         }
     }
     batches
@@ -187,8 +191,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let corpus = Cache::open(&pipeline.cache_dir())?.require_corpus()?;
     let unit = corpus.units()[0].clone();
     let samples = &corpus.samples()[unit.samples];
-    // The capture's memory by itself: nothing else has run yet.
-    let mut captures = vec![capture(&arguments, corpus.units().len())?];
+    // The capture's memory by itself, since nothing else has run yet. Its time does not count: the others find memory that
+    // the process has had before.
+    let units = corpus.units().len();
+    capture(&arguments, units)?;
     let peak = leadspan_memory::peak_memory_bytes();
     let source = ModelSource::open(&pipeline.model_path())?;
     let device = open_device(&pipeline.teacher.device)?;
@@ -196,12 +202,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let chunk_rows = (pipeline.cache.head_chunk_mib << 20) / (decoder.config().vocab_size * size_of::<f32>());
     let batches = batches_of(samples, pipeline.cache.batch_tokens);
     let entries = EntrySettings::top_k(pipeline.cache.top_k);
-    let mut bares = Vec::new();
-    for round in 0..arguments.rounds {
+    let (mut bares, mut captures) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.rounds {
         bares.push(bare(&decoder, &batches, chunk_rows.max(1), None)?.0);
-        if round > 0 {
-            captures.push(capture(&arguments, corpus.units().len())?);
-        }
+        captures.push(capture(&arguments, units)?);
     }
     let (_, parts) = bare(&decoder, &batches, chunk_rows.max(1), Some(&entries))?;
     let rate = |timed: &Timed| timed.tokens as f64 / timed.seconds;

@@ -179,9 +179,10 @@ impl Capture<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
-            let distributions = Box::new(self.teacher.capture(&spans, self.layer.layer(), corpus)?);
+            let distributions = Box::new(self.teacher.capture(spans, self.layer.layer(), corpus)?);
             let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
             let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
+            let spans = spans.to_vec();
             if to_writer.send(Message::Batch { spans, distributions }).is_err() {
                 return Ok(Progress::WriterGone);
             }

@@ -57,7 +57,7 @@ pub struct CacheSettings {
     /// How many samples one shard holds, which is also what a worker takes at a time.
     #[serde(default = "default_samples_per_shard")]
     pub samples_per_shard: u32,
-    /// How many tokens go through the model at a time, padding included; a longer sample goes alone.
+    /// How many tokens go through the model at a time; a longer sample goes alone.
     #[serde(default = "default_batch_tokens")]
     pub batch_tokens: usize,
     /// How much memory one chunk of logits may take, in MiB.

@@ -1,14 +1,11 @@
-//! The writer thread: takes batches in the order in which they are computed, writes samples in the order of the corpus.
+//! The writer thread: takes batches as they are computed and writes their samples.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::mpsc::{Receiver, Sender},
-};
+use std::sync::mpsc::{Receiver, Sender};
 
 use leadspan_cache::{CacheError, LayerDir, Receipt, ShardWriter, WorkUnit};
 use leadspan_distribution::Distributions;
 
-use crate::batches::{CapturedSpan, spans_of};
+use crate::batches::CapturedSpan;
 
 /// What the writer is told. A unit is begun, gets its batches, and is finished before the next is begun.
 pub(crate) enum Message {
@@ -66,24 +63,12 @@ struct OpenShard<'a> {
     layer: &'a LayerDir,
     unit: WorkUnit,
     writer: ShardWriter,
-    /// Samples that are still to be written, in order.
-    expected: VecDeque<u32>,
-    /// Samples that came before their turn.
-    early: BTreeMap<u32, Distributions>,
 }
 
 impl<'a> OpenShard<'a> {
     fn create(layer: &'a LayerDir, unit: WorkUnit, device_class: &str) -> Result<Self, CacheError> {
         let writer = ShardWriter::create(layer, &unit)?.with_device_class(device_class);
-        let spans = spans_of(layer.layer(), layer.corpus(), &unit);
-        let expected = spans.iter().map(|span| span.sample).collect();
-        Ok(Self {
-            layer,
-            unit,
-            writer,
-            expected,
-            early: BTreeMap::new(),
-        })
+        Ok(Self { layer, unit, writer })
     }
 
     fn take(&mut self, spans: &[CapturedSpan], distributions: &Distributions) -> Result<(), CacheError> {
@@ -94,15 +79,9 @@ impl<'a> OpenShard<'a> {
             for position in rest.by_ref().take(count) {
                 of_sample.push(position);
             }
-            self.early.insert(span.sample, of_sample);
-        }
-        while let Some(&next) = self.expected.front()
-            && let Some(of_sample) = self.early.remove(&next)
-        {
-            let sample = &self.layer.corpus().samples()[next as usize];
+            let sample = &self.layer.corpus().samples()[span.sample as usize];
             let positions: Vec<u32> = self.layer.layer().positions(sample).collect();
-            self.writer.push_sample(next, &positions, &of_sample)?;
-            self.expected.pop_front();
+            self.writer.push_sample(span.sample, &positions, &of_sample)?;
         }
         Ok(())
     }

@@ -82,7 +82,11 @@ pub(super) fn calibrate(
     });
     let batches = units
         .iter()
-        .flat_map(|unit| plan_batches(&spans_of(&layer, corpus, unit), settings.batch_tokens))
+        .flat_map(|unit| {
+            let spans = spans_of(&layer, corpus, unit);
+            let batches = plan_batches(&spans, settings.batch_tokens);
+            batches.into_iter().map(<[CapturedSpan]>::to_vec).collect::<Vec<_>>()
+        })
         .collect();
     let batches = spread(batches, &flops);
     let sync = || teacher.decoder.device().synchronize().map_err(ModelError::from);
@@ -166,7 +170,7 @@ fn flops_of(batch: &[CapturedSpan], flops: &ForwardFlops) -> f64 {
 
 /// Batches in an order in which the first few, however many, are spread over all lengths as the work is.
 fn spread(mut batches: Vec<Vec<CapturedSpan>>, flops: &ForwardFlops) -> Vec<Vec<CapturedSpan>> {
-    batches.sort_by_key(|batch| (batch[0].tokens, batch[0].sample));
+    batches.sort_by_key(|batch| (batch.iter().map(|span| span.tokens).max(), batch[0].sample));
     let total: f64 = batches.iter().map(|batch| flops_of(batch, flops)).sum();
     let mut before = 0.0;
     let ends: Vec<f64> = batches
