@@ -31,13 +31,13 @@
 //! forward pass and the head of the same positions and nothing else; the capture runs until its shard is committed:
 //!
 //! ```text
-//! bare forward and head:  595 tokens/s
-//! capture:                565 tokens/s, 686 MB at most
-//! PyTorch's capture:      415 tokens/s, 1719 MB at most
-//! capture over bare:      1.056 times the time
-//! capture over PyTorch's: 1.36 times the tokens/s
-//! four times the samples: 1.005 times the memory
-//! parts one by one:       {'forward': 0.805, 'head': 0.175, 'selection': 0.021}
+//! bare forward and head:  584 tokens/s
+//! capture:                574 tokens/s, 686 MB at most
+//! PyTorch's capture:      402 tokens/s, 1721 MB at most
+//! capture over bare:      1.013 times the time
+//! capture over PyTorch's: 1.43 times the tokens/s
+//! four times the samples: 1.006 times the memory
+//! parts one by one:       {'forward': 0.818, 'head': 0.169, 'selection': 0.013}
 //! ```
 //!
 //! Nothing is printed and no clock is read here: the program gets [`Event`]s, and hands over the clock by which a plan
