@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  work unit ─▶ batches ─▶ teacher ─▶ head, chunk by chunk ─▶ top-k ──channel──▶ writer thread ─▶ shard
-//!             (similar     (tokens up to    (supervised                (bounded)   (puts samples
-//!              lengths)     the last target)  positions)                            in order)
+//!             (no padding) (tokens up to    (supervised                (bounded)
+//!                           the last target)  positions)
 //! ```
 //!
 //! # What can be relied on
@@ -15,9 +15,8 @@
 //!   workers leaves the same bytes as one that went through at once, on the same class of device and with the same
 //!   number of threads.
 //! - A shard is there whole or not at all (see `leadspan-cache`); what a run was doing when it ended is done again.
-//! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, results for one window of a unit's samples (64
-//!   batches' worth of tokens) and what the channel holds. Memory does not grow with the number of samples beyond the
-//!   prepared corpus itself.
+//! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, results for one batch and those that the channel
+//!   holds. Memory does not grow with the number of samples beyond the prepared corpus itself.
 //! - Rows that are appended to the data later become work units of their own, behind those that are there; nothing of
 //!   what was captured before is done again or changed. Rows that were changed or removed are refused by id.
 //! - A cache that this crate creates and then cannot fill for want of good data is removed again.
