@@ -490,10 +490,10 @@ mod tests {
         let error = Cache::create_or_open(folder.path(), &other, &[]).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("was made with top_k `64`, but `128` is asked for"),
+            text.contains("was made with top_k `512`, but `128` is asked for"),
             "{text}"
         );
-        assert!(error.hint().unwrap().contains("cache.top_k = 64") && !error.is_unexpected());
+        assert!(error.hint().unwrap().contains("cache.top_k = 512") && !error.is_unexpected());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type},
 };
 use leadspan_sequence::{Sample, SectionBounds, Split};
+use leadspan_tables::check_pages;
 use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder, arrow_writer::ArrowWriterOptions},
     basic::Encoding,
@@ -262,15 +263,18 @@ fn read_table(path: &Path, prepared: &Prepared, rows: &mut Rows) -> Result<(), C
             part: "contents".to_owned(),
         });
     }
-    let failed = || CacheError::parquet("read", path);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(table).map_err(failed())?;
+    let reader = parquet_files::guarded(path, || {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(table.clone())?;
+        check_pages(&table, reader.metadata(), |_, _| true)?;
+        Ok(reader)
+    })?;
     if reader.schema().fields() != schema().fields() {
         return Err(inconsistent("its columns are not those of a prepared corpus".into()));
     }
     let before = rows.samples.len();
     rows.begin_part();
-    for batch in reader.with_batch_size(BATCH_SAMPLES).build().map_err(failed())? {
-        let batch = batch.map_err(|error| CacheError::parquet("read", path)(error.into()))?;
+    let mut batches = parquet_files::guarded(path, || reader.with_batch_size(BATCH_SAMPLES).build())?;
+    while let Some(batch) = parquet_files::guarded(path, || Ok(batches.next().transpose()?))? {
         rows.add(&batch).map_err(inconsistent)?;
     }
     let samples = rows.samples.len() - before;

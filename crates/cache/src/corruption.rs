@@ -7,7 +7,14 @@ use leadspan_sequence::SectionSet;
 use parquet::arrow::ArrowWriter;
 use std::sync::Arc;
 
-use crate::{Cache, CacheError, Missing, Reader, seal::DATA_START, synthetic};
+use crate::{
+    Cache, CacheError, Missing, Reader,
+    hashing::Region,
+    json,
+    seal::{DATA_START, PARQUET_MAGIC, Seal},
+    shard::Shard,
+    synthetic,
+};
 
 /// Opens the cache and reads every sample of it.
 fn read_all(cache: &Cache) -> Result<(), CacheError> {
@@ -184,4 +191,103 @@ fn a_shard_of_another_layer_unit_or_corpus_is_refused() {
         .unwrap();
     synthetic::capture(&other, &synthetic::coverage("1.0", SectionSet::ALL).into());
     assert_eq!(mark_of_a_shard_from(&other), "corpus fingerprint");
+}
+
+/// Changes of a byte that hit signs, lengths and kinds.
+const CHANGES: [u8; 5] = [0x01, 0x02, 0x40, 0x80, 0xff];
+
+/// Where index and footer of a shard begin.
+fn tail_start(shard: &[u8]) -> usize {
+    shard.len() - u64::from_le_bytes(shard[28..36].try_into().unwrap()) as usize
+}
+
+/// The shard of these row groups, room for the seal before them, and this tail.
+fn sealed(data: &[u8], tail: &[u8]) -> Vec<u8> {
+    let seal = Seal {
+        file_bytes: (data.len() + tail.len()) as u64,
+        tail_bytes: tail.len() as u64,
+        tail_blake3: *blake3::hash(tail).as_bytes(),
+    };
+    [PARQUET_MAGIC, &seal.to_bytes()[..], &data[DATA_START..], tail].concat()
+}
+
+#[test]
+fn a_footer_that_was_forged_anywhere_is_an_error_or_a_footer() {
+    let (captured, shard, sound) = captured();
+    let (data, tail) = sound.split_at(tail_start(&sound));
+    for at in 0..tail.len() {
+        for change in CHANGES {
+            let mut forged = tail.to_vec();
+            forged[at] ^= change;
+            fs::write(&shard, sealed(data, &forged)).unwrap();
+            let _ = read_all(&captured.cache);
+        }
+    }
+}
+
+#[test]
+fn a_head_that_was_forged_anywhere_is_an_error_or_a_head() {
+    let (captured, shard, sound) = captured();
+    let (data, tail) = sound.split_at(tail_start(&sound));
+    let head = Shard::open(&shard).unwrap().footer().row_groups[0].head.clone();
+    let range = DATA_START..DATA_START + head.bytes as usize;
+    let place = tail
+        .windows(64)
+        .position(|text| text == head.blake3.as_bytes())
+        .unwrap();
+    for at in range.clone() {
+        for change in CHANGES {
+            let mut forged = data.to_vec();
+            forged[at] ^= change;
+            let mut tail = tail.to_vec();
+            tail[place..place + 64].copy_from_slice(Region::of(&forged[range.clone()]).blake3.as_bytes());
+            fs::write(&shard, sealed(&forged, &tail)).unwrap();
+            let _ = read_all(&captured.cache);
+        }
+    }
+}
+
+#[test]
+fn a_page_of_negative_length_is_refused() {
+    let captured = synthetic::prepared_with_tokens(&[400; 8], 8);
+    synthetic::capture(&captured.cache, &synthetic::coverage("1.0", SectionSet::ALL).into());
+    let shard = first_shard(&captured.cache);
+    let sound = fs::read(&shard).unwrap();
+    let (data, tail) = sound.split_at(tail_start(&sound));
+    let varint = |number: u64| -> Vec<u8> {
+        let bytes = (0..=number.ilog2() / 7).map(|group| (number >> (7 * group)) as u8 & 0x7f | 0x80);
+        let mut bytes: Vec<u8> = bytes.collect();
+        *bytes.last_mut().unwrap() &= 0x7f;
+        bytes
+    };
+    // In the page index: 0x16 and the offset, 0x15 and the length, both doubled. The lowest bit is the sign.
+    let head = Shard::open(&shard).unwrap().footer().row_groups[0].head.bytes as usize;
+    let offset = [&[0x16][..], &varint(2 * (DATA_START + head) as u64), &[0x15]].concat();
+    let at = tail.windows(offset.len()).position(|bytes| bytes == offset).unwrap();
+    let mut forged = tail.to_vec();
+    forged[at + offset.len()] ^= 1;
+    fs::write(&shard, sealed(data, &forged)).unwrap();
+    let error = read_all(&captured.cache).unwrap_err();
+    assert!(matches!(error, CacheError::Inconsistent { .. }), "{error}");
+}
+
+#[test]
+fn a_corpus_that_was_forged_anywhere_is_an_error_or_a_corpus() {
+    let synthetic = synthetic::prepared(3, 1, 2);
+    let folder = synthetic.cache.dir().join("corpus");
+    let (table, description) = (folder.join("samples.parquet"), folder.join("prepared.json"));
+    let sound = fs::read(&table).unwrap();
+    let mut stated: serde_json::Value = serde_json::from_slice(&fs::read(&description).unwrap()).unwrap();
+    let mut refused = 0;
+    for at in 0..sound.len() {
+        for change in CHANGES {
+            let mut forged = sound.clone();
+            forged[at] ^= change;
+            stated["table"] = serde_json::to_value(Region::of(&forged)).unwrap();
+            fs::write(&table, forged).unwrap();
+            fs::write(&description, json::to_bytes(&stated)).unwrap();
+            refused += usize::from(Cache::open(synthetic.cache.dir()).unwrap().corpus().is_err());
+        }
+    }
+    assert!(refused > sound.len());
 }

@@ -51,9 +51,13 @@
 //! `leadspan` entry is JSON that says which identity, layer, work unit and corpus rows the shard belongs to, what kind of
 //! device made it, and size and blake3 of each row group and its head. A reader compares the seal with index and footer
 //! when it opens a shard, a head before it parses it, and a block's CRC-32 before it decodes it. So whatever is read is
-//! checked in the pieces in which it is read, and the Parquet library, which may panic on damaged bytes, only ever sees
-//! bytes whose checksum holds. [`verify`] compares the blake3 of whole files too, which covers what readers never look at.
-//! Checksums are against accidents; a file that was forged with matching ones is outside what they promise.
+//! checked in the pieces in which it is read, and the Parquet library only ever sees bytes whose checksum holds. [`verify`]
+//! compares the blake3 of whole files too, which covers what readers never look at.
+//!
+//! Checksums are against accidents: a file that was forged with matching ones can say what it likes. It cannot do more than
+//! that. What its pages and indices claim is compared with the file's size before room is made for it, a panic of the
+//! Parquet library is an error, and no block decodes to more entries than the cache's identity allows. `tests/mutations`
+//! holds every reader to that.
 //!
 //! # What can be relied on
 //!

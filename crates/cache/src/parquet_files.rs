@@ -1,6 +1,6 @@
 //! What all Parquet files of this crate share, whatever their columns.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use parquet::{
@@ -10,7 +10,7 @@ use parquet::{
     file::properties::{WriterProperties, WriterPropertiesBuilder},
 };
 
-use crate::{commit::PendingFile, hashing::HashingWriter};
+use crate::{CacheError, commit::PendingFile, hashing::HashingWriter};
 
 /// About how many bytes a row group may reach before it is written out: what a writer holds in memory.
 pub(crate) const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -45,6 +45,18 @@ pub(crate) fn finish(mut writer: ArrowWriter<HashingWriter<PendingFile>>) -> Res
     let last_region = output.end_region();
     let file = output.take()?;
     Ok(Finished { file, last_region })
+}
+
+/// What `decode` reads of the Parquet file at `path`; a panic of the library, which checks most of what a forged file can
+/// say but not all, is an error.
+///
+/// # Errors
+///
+/// Where it fails or panics.
+pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, CacheError> {
+    leadspan_tables::guarded(decode)
+        .unwrap_or_else(|problem| Err(ParquetError::General(problem)))
+        .map_err(CacheError::parquet("read", path))
 }
 
 /// The field of a list's values, named as the Parquet format names it.

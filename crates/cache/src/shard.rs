@@ -8,11 +8,13 @@ use std::{
 use bytes::Bytes;
 use leadspan_distribution::{Distributions, EntrySettings, codec};
 use leadspan_sequence::Split;
+use leadspan_tables::{check_page_index, check_pages};
 use parquet::{
     arrow::{
         ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
     },
+    errors::ParquetError,
     file::metadata::PageIndexPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ use crate::{
     CacheError, Layer, LayerDir, WorkUnit,
     blocks::{self, BLOCK_COLUMN, HeadRows},
     hashing::Region,
-    mapping,
+    mapping, parquet_files,
     seal::{DATA_START, Seal},
 };
 
@@ -90,7 +92,7 @@ impl Placement {
 
     /// What tells this shard from one that belongs elsewhere, in the order in which it is best explained.
     fn marks(&self) -> [(&'static str, String); 4] {
-        let (first, end) = (self.first_sample, self.first_sample + self.samples);
+        let (first, end) = (self.first_sample, self.first_sample.saturating_add(self.samples));
         [
             ("cache identity", self.identity.clone()),
             ("layer", self.layer.folder_name()),
@@ -157,7 +159,7 @@ impl Shard {
             path: path.to_owned(),
             problem: problem.to_owned(),
         };
-        let metadata = metadata(&bytes, path)?;
+        let metadata = parquet_files::guarded(path, || metadata_with_index(&bytes))?;
         if metadata.schema().fields() != blocks::schema().fields() {
             return Err(inconsistent("its columns are not those of a shard"));
         }
@@ -237,20 +239,24 @@ impl Shard {
         if !region.matches(&self.bytes[group.head.clone()]) {
             return Err(self.damaged(format!("head of row group {group_index}")));
         }
-        let failed = || CacheError::parquet("read", &self.path);
-        let builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata(&self.bytes, &self.path)?);
-        let head_columns = ProjectionMask::roots(builder.parquet_schema(), 0..BLOCK_COLUMN);
-        let reader = builder
-            .with_row_groups(vec![group_index])
-            .with_projection(head_columns)
-            .with_batch_size(group.blocks.len())
-            .build()
-            .map_err(failed())?;
-        let mut rows = HeadRows::default();
-        for batch in reader {
-            rows.add(&batch.map_err(|error| failed()(error.into()))?);
-        }
+        let rows = parquet_files::guarded(&self.path, || {
+            let metadata = footer_metadata(&self.bytes)?;
+            check_pages(&self.bytes, metadata.metadata(), |group, column| {
+                group == group_index && column < BLOCK_COLUMN
+            })?;
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata);
+            let head_columns = ProjectionMask::roots(builder.parquet_schema(), 0..BLOCK_COLUMN);
+            let reader = builder
+                .with_row_groups(vec![group_index])
+                .with_projection(head_columns)
+                .with_batch_size(group.blocks.len())
+                .build()?;
+            let mut rows = HeadRows::default();
+            for batch in reader {
+                rows.add(&batch?);
+            }
+            Ok(rows)
+        })?;
         let blocks = locate_blocks(&rows, group).ok_or_else(|| {
             self.inconsistent(format!("the blocks of row group {group_index} do not lie in its pages"))
         })?;
@@ -310,10 +316,16 @@ impl Shard {
     }
 }
 
-/// The Parquet footer with its page index. Parsed anew for every head: kept, it would be most of what an open shard takes.
-fn metadata(bytes: &Bytes, path: &Path) -> Result<ArrowReaderMetadata, CacheError> {
+/// The Parquet footer. Parsed anew for every head: kept, it would be most of what an open shard takes.
+fn footer_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
+    ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())
+}
+
+/// The Parquet footer with its page index, which says where the blocks lie.
+fn metadata_with_index(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
+    check_page_index(bytes, footer_metadata(bytes)?.metadata())?;
     let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
-    ArrowReaderMetadata::load(bytes, options).map_err(CacheError::parquet("read", path))
+    ArrowReaderMetadata::load(bytes, options)
 }
 
 /// Lays the footer's row groups end to end and compares them with what the Parquet footer and its page index say.
@@ -325,7 +337,7 @@ fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usiz
         return Err(DISAGREE);
     }
     let mut groups: Vec<Group> = Vec::with_capacity(stated.len());
-    let (mut block, mut byte, mut positions) = (0, DATA_START, 0);
+    let (mut block, mut byte, mut positions) = (0, DATA_START, 0u64);
     for (number, (group, stated)) in footer.row_groups.iter().zip(stated).enumerate() {
         let end_of = |region: &Region| {
             let end = usize::try_from(region.bytes)
@@ -347,7 +359,8 @@ fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usiz
                 .offset
                 .checked_add(i64::from(page.compressed_page_size))
                 .ok_or(BEYOND)?;
-            let inside = page.offset >= head.end as i64 && end <= data.end as i64 && page.first_row_index <= next;
+            let inside = (head.end as i64..=end).contains(&page.offset) && end <= data.end as i64;
+            let inside = inside && page.first_row_index <= next;
             if !inside || page.first_row_index < 0 {
                 return Err(DISAGREE);
             }
@@ -356,7 +369,11 @@ fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usiz
                 rows: page.first_row_index as usize..next as usize,
             });
         }
-        if stated.num_rows() != rows as i64 || pages.first().is_none_or(|page| page.rows.start != 0) {
+        // Every row has a block of some bytes, so rows beyond them are not worth counting.
+        if rows > data.len()
+            || stated.num_rows() != rows as i64
+            || pages.first().is_none_or(|page| page.rows.start != 0)
+        {
             return Err(DISAGREE);
         }
         groups.push(Group {
@@ -365,7 +382,8 @@ fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usiz
             data: data.clone(),
             pages,
         });
-        (block, byte, positions) = (block + rows, data.end, positions + group.positions);
+        (block, byte) = (block + rows, data.end);
+        positions = group.positions.checked_add(positions).ok_or(DISAGREE)?;
     }
     if byte == data_end && footer.positions == positions {
         Ok(groups)

@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use leadspan_distribution::{Distributions, codec::Model};
+use leadspan_distribution::{Distributions, EntrySettings, codec::Model};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     file::metadata::KeyValue,
@@ -129,6 +129,9 @@ impl ShardWriter {
         }
         if !distributions.is_empty() && distributions.temperatures() != self.footer.stored.temperatures.len() {
             return wrong("it has tail terms for more or fewer temperatures than the cache");
+        }
+        if !is_within(&self.footer.stored, distributions) {
+            return wrong("it has more entries or drawn tokens at a position than the cache stores");
         }
         if !are_logprobs(distributions) {
             return wrong("it has values that are no log-probabilities");
@@ -281,6 +284,14 @@ impl ShardWriter {
             problem,
         }
     }
+}
+
+/// Whether no position has more than `settings` store, which is all that a reader takes.
+fn is_within(settings: &EntrySettings, distributions: &Distributions) -> bool {
+    distributions.iter().all(|position| {
+        position.token_ids.len() <= settings.top_k as usize
+            && position.sampled_token_ids.len() <= settings.tail_samples as usize
+    })
 }
 
 /// Whether all values are what they say: at most 0, but for rounding.

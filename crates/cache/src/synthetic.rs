@@ -29,7 +29,7 @@ pub(crate) fn identity() -> Identity {
         entries: EntrySettings {
             tail_samples: 5,
             temperatures: vec![2.0],
-            ..EntrySettings::top_k(64)
+            ..EntrySettings::top_k(512)
         },
         precision: Precision::Exact,
         codec: crate::CODEC_VERSION,

@@ -44,7 +44,6 @@ pub use prepare::{Prepared, prepare};
 pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
 pub use row_filter::{InvalidRowFilter, RowFilter};
 pub use row_problem::RowProblem;
-pub use rows::panics_become_errors;
 pub use sampled::{Sampled, sample};
 pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, SystemPrompt, WithoutMarkers};
 pub use template::ChatTemplate;

@@ -15,7 +15,6 @@ use std::{
 
 use arrow::record_batch::RecordBatch;
 
-pub use self::table::panics_become_errors;
 use self::{json_lines::JsonLines, table::TableRows};
 use crate::{CorpusError, RowProblem, layout::Row};
 

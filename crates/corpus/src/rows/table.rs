@@ -7,10 +7,8 @@
 //! unless its pages have checksums: those are compared.
 
 use std::{
-    cell::Cell,
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,8 +17,9 @@ use arrow::{
     array::{Array, RecordBatch},
     datatypes::Schema,
     error::ArrowError,
-    ipc::reader::StreamReader,
+    ipc::{reader::StreamReader, root_as_message},
 };
+use leadspan_tables::check_pages;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{RowContent, record};
@@ -28,6 +27,11 @@ use crate::{CorpusError, files::open_error};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
+
+/// Rows that a table may have whatever its size, and for each byte of it: what it says about its rows is believed up to
+/// here. A column of nothing but nulls, or a file that has none of the columns that are read, can claim any number.
+const ROWS: u64 = 1 << 20;
+const ROWS_A_BYTE: u64 = 64;
 
 /// The last bytes of a stream that was written to its end.
 const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
@@ -59,13 +63,14 @@ impl TableRows {
             row: 0,
             source,
         };
+        let pages = file.try_clone().map_err(|source| open_error(path, source))?;
         let builder = guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?)).map_err(damaged)?;
         let columns = columns(path, builder.schema(), fields)?;
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+        let is_read = |_, leaf| mask.leaf_included(leaf);
+        guarded(|| Ok(check_pages(&pages, builder.metadata(), is_read)?)).map_err(damaged)?;
         let expected = builder.metadata().file_metadata().num_rows();
-        let batches = guarded(|| {
-            let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
-            Ok(builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?)
-        });
+        let batches = guarded(|| Ok(builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?));
         Ok(Self {
             path: path.to_owned(),
             file_bytes,
@@ -88,6 +93,8 @@ impl TableRows {
             return Err(CorpusError::NotAnArrowStream { path: path.to_owned() });
         }
         // The columns to read are known once the schema is, which the reader that is given them reads again.
+        guarded(|| check_messages(&mut BufReader::new(&file), file_bytes)).map_err(damaged)?;
+        file.rewind().map_err(|source| open_error(path, source))?;
         let schema = guarded(|| Ok(StreamReader::try_new(&mut file, None)?.schema())).map_err(damaged)?;
         let columns = columns(path, &schema, fields)?;
         file.rewind().map_err(|source| open_error(path, source))?;
@@ -136,10 +143,20 @@ impl TableRows {
             }
             let batch = guarded(|| self.batches.next().transpose()).map_err(|source| self.damaged(source))?;
             match batch {
-                Some(rows) => self.current = Some(Batch::new(rows)),
+                Some(rows) => self.current = Some(self.checked(rows)?),
                 None => self.finish()?,
             }
         }
+    }
+
+    /// A batch, where the file is large enough to hold so many rows.
+    fn checked(&self, rows: RecordBatch) -> Result<Batch, CorpusError> {
+        let most = ROWS + ROWS_A_BYTE * self.file_bytes;
+        if rows.num_rows() as u64 > most.saturating_sub(self.given) {
+            let problem = format!("more than {most} rows are claimed by {} bytes", self.file_bytes);
+            return Err(self.damaged(ArrowError::ParseError(problem)));
+        }
+        Ok(Batch::new(rows))
     }
 
     fn finish(&mut self) -> Result<(), CorpusError> {
@@ -196,6 +213,38 @@ fn is_whole(file: &mut File) -> std::io::Result<bool> {
     Ok(end == END_OF_STREAM)
 }
 
+/// Makes sure that the messages of an Arrow stream lie in its `bytes`: the library makes room for them before it reads them.
+fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<(), ArrowError> {
+    const CONTINUATION: u32 = u32::MAX;
+    let mut at = 0;
+    loop {
+        let mut word = || {
+            let mut word = [0; 4];
+            stream.read_exact(&mut word)?;
+            at += word.len() as u64;
+            Ok::<u32, ArrowError>(u32::from_le_bytes(word))
+        };
+        let metadata_bytes = match word()? {
+            CONTINUATION => word()?,
+            old_form => old_form,
+        };
+        if metadata_bytes == 0 {
+            return Ok(());
+        }
+        let beyond = || ArrowError::ParseError(format!("a message at byte {at} ends beyond the file's {bytes} bytes"));
+        if u64::from(metadata_bytes) > bytes - at {
+            return Err(beyond());
+        }
+        let mut metadata = vec![0; metadata_bytes as usize];
+        stream.read_exact(&mut metadata)?;
+        let message = root_as_message(&metadata).map_err(|error| ArrowError::ParseError(error.to_string()))?;
+        let body = u64::try_from(message.bodyLength()).ok();
+        let end = body.and_then(|body| body.checked_add(at + u64::from(metadata_bytes)));
+        at = end.filter(|&end| end <= bytes).ok_or_else(beyond)?;
+        stream.seek(SeekFrom::Start(at))?;
+    }
+}
+
 /// The columns that are needed and there, by index.
 ///
 /// # Errors
@@ -219,28 +268,9 @@ fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>
         .collect()
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread would be caught and become a [`CorpusError`], so that a panic hook has nothing to tell.
-pub fn panics_become_errors() -> bool {
-    GUARDED.get()
-}
-
 /// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    GUARDED.set(true);
-    let decoded = catch_unwind(AssertUnwindSafe(decode));
-    GUARDED.set(false);
-    decoded.unwrap_or_else(|panic| {
-        let problem = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(problem), _) => (*problem).to_owned(),
-            (_, Some(problem)) => problem.clone(),
-            _ => "unknown".to_owned(),
-        };
-        Err(ArrowError::ParseError(format!("the decoder gave up: {problem}")))
-    })
+    leadspan_tables::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,15 @@
 //! What chat templates expect of Python and of the transformers library around them.
 
-use minijinja::{Error, ErrorKind, Value, value::Kwargs};
+use minijinja::{
+    Error, ErrorKind, State, Value,
+    formatting::{self, FormatStyle},
+    value::{Kwargs, Rest},
+};
+use minijinja_contrib::pycompat;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
+
+use super::bounds;
 
 /// How a template refuses a conversation.
 pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
@@ -63,12 +70,70 @@ pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
     Ok(text)
 }
 
+/// Python's methods. Those whose result may be far longer than what they are given are paid for before they are called.
+pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        let first = arguments.first();
+        let bytes = match (name, first) {
+            ("replace", Some(old)) => {
+                let found = old.as_str().map_or(0, |old| text.matches(old).count());
+                let new = arguments.get(1).and_then(Value::as_str).map_or(0, str::len);
+                found.saturating_mul(new)
+            }
+            ("join", Some(items)) => items.len().unwrap_or(0).saturating_mul(text.len()),
+            ("format", _) => formatted_bytes(state, '{', text, arguments)?,
+            _ => 0,
+        };
+        pay_for(state, bytes)?;
+    }
+    pycompat::unknown_method_callback(state, value, name, arguments)
+}
+
+/// The filter `format`, which is Python's `%`.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
+pub(super) fn format(state: &State, text: &str, arguments: Rest<Value>) -> Result<String, Error> {
+    pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
+    formatting::format(FormatStyle::Printf, text, &arguments)
+}
+
+/// Takes away the fuel for so many bytes.
+fn pay_for(state: &State, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(bytes as u64 / 64)
+}
+
+/// The most that formatting may come to: each place may ask for the largest argument, as wide as the largest number that
+/// the text has, or that stands in for a width.
+fn formatted_bytes(state: &State, place: char, text: &str, arguments: &[Value]) -> Result<usize, Error> {
+    let mut widest = text
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|digits| {
+            if digits.is_empty() {
+                0
+            } else {
+                digits.parse().unwrap_or(usize::MAX)
+            }
+        })
+        .max()
+        .unwrap_or(0);
+    let mut largest = 0;
+    for argument in arguments {
+        largest = bounds::charge(state, argument)?.max(largest);
+        if place == '%' && text.contains('*') {
+            widest = widest.max(argument.as_usize().unwrap_or(0));
+        }
+    }
+    Ok(text
+        .matches(place)
+        .count()
+        .saturating_mul(widest.saturating_add(largest)))
+}
+
 /// `json.dumps` as transformers calls it: nothing escaped for HTML, characters beyond ASCII as they are.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the engine hands its keyword arguments over by value"
 )]
-pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
     let ensure_ascii: Option<bool> = arguments.get("ensure_ascii")?;
     arguments.assert_all_used()?;
@@ -78,7 +143,7 @@ pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
             "`tojson` with `ensure_ascii=true` is not supported",
         ));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Affordable::new(state);
     let written = if let Some(indent) = indent {
         let indent = " ".repeat(indent.min(64));
         let formatter = PrettyFormatter::with_indent(indent.as_bytes());
@@ -88,8 +153,38 @@ pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     };
     let invalid = |error| Error::new(ErrorKind::BadSerialization, "cannot be written as JSON").with_source(error);
     written.map_err(invalid)?;
-    let text = String::from_utf8(bytes).expect("the JSON writer writes UTF-8");
+    let text = String::from_utf8(bytes.written).expect("the JSON writer writes UTF-8");
     Ok(Value::from(text))
+}
+
+/// Bytes that are written, no more than the fuel pays for.
+struct Affordable {
+    written: Vec<u8>,
+    most: usize,
+}
+
+impl Affordable {
+    fn new(state: &State) -> Self {
+        let fuel = state.fuel_levels().map_or(0, |(_, remaining)| remaining);
+        Self {
+            written: Vec::new(),
+            most: usize::try_from(fuel.saturating_mul(64)).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl std::io::Write for Affordable {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() > self.most - self.written.len() {
+            return Err(std::io::Error::other("out of fuel"));
+        }
+        self.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One line with a space after every comma and colon, which is Python's default.
@@ -154,17 +249,20 @@ mod tests {
             serde_json::json!({"b": [1, "<é>"], "a": {"x": null}}),
         ));
         let none = || Kwargs::from_iter::<[(&str, Value); 0]>([]);
+        let mut environment = minijinja::Environment::new();
+        environment.set_fuel(Some(1000));
+        let state = environment.empty_state();
         assert_eq!(
-            tojson(&value, none()).unwrap().as_str(),
+            tojson(&state, &value, none()).unwrap().as_str(),
             Some(r#"{"b": [1, "<é>"], "a": {"x": null}}"#)
         );
         let indent = Kwargs::from_iter([("indent", Value::from(2))]);
         assert_eq!(
-            tojson(&Value::from(vec![1, 2]), indent).unwrap().as_str(),
+            tojson(&state, &Value::from(vec![1, 2]), indent).unwrap().as_str(),
             Some("[\n  1,\n  2\n]")
         );
         let unknown = Kwargs::from_iter([("colour", Value::from(2))]);
-        assert!(tojson(&value, unknown).is_err());
+        assert!(tojson(&state, &value, unknown).is_err());
     }
 
     #[test]

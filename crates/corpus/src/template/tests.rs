@@ -207,12 +207,69 @@ fn a_template_that_does_not_end_runs_out_of_fuel() {
 }
 
 #[test]
+fn namespaces_hold_lists_and_texts_that_grow_as_real_templates_let_them() {
+    let source = "{% set ns = namespace(found=[], text='', system=none) %}{% for m in messages %}\
+        {% set ns.found = ns.found + [m] %}{% set ns.text = ns.text ~ m.role ~ ';' %}{% endfor %}\
+        {% for m in ns.found[1:] if m.role == 'user' %}{{ m.content }}{{ loop.index }}{% endfor %}\
+        {{ ns.text }}{{ ns.found|length }}{{ ([{'role': 'system'}] + messages)[0].role }}\
+        {% set m = messages|selectattr('role', 'equalto', 'user')|list %}{{ m|map(attribute='content')|join('|') }}\
+        {% macro show(m, mark) %}<{{ m.role }}{{ mark }}>{% endmacro %}{{ show(messages[-1], mark='!') }}\
+        {% for name, value in {'a': 1, 'b': [2, (3,)]}.items() %}{{ name }}={{ value }},{% endfor %}\
+        {{ [1, 2, 3][1:] is sequence }}{{ ({'a': 1, 'b': [2][:]}|chain({'c': 3}))|tojson }}{{ (1, 2)[::-1] }}{{ 'a' if (1 in [1] and not 2 in (1,)) else 'b' }}";
+    assert_eq!(
+        rendered(source, &conversation(), false),
+        "two1user;assistant;user;assistant;4systemone|two<assistant!>a=1,b=[2, (3,)],True{\"a\": 1, \"b\": [2], \"c\": 3}(2, 1)a"
+    );
+}
+
+#[test]
+fn an_error_names_the_line_of_the_template() {
+    let template = ChatTemplate::new("a\n{% set b = [1] + [2] %}\n{{ raise_exception('no') }}", None, None).unwrap();
+    let cause = template.try_render(&[], false).unwrap_err();
+    assert_eq!(cause.line(), Some(3), "{cause}");
+}
+
+#[test]
+fn a_template_reaches_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret.txt");
+    std::fs::write(&path, "secret").unwrap();
+    for path in [path.to_str().unwrap(), "Cargo.toml", "./Cargo.toml", NAME] {
+        for source in [
+            format!("{{% include '{path}' %}}"),
+            format!("{{% include '{path}' ignore missing %}}"),
+            format!("{{% extends '{path}' %}}"),
+            format!("{{% import '{path}' as file %}}"),
+            format!("{{% from '{path}' import anything %}}"),
+        ] {
+            let error = ChatTemplate::new(&source, None, None).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("unknown statement"), "{source}: {cause}");
+        }
+        for function in ["open", "load", "include", "read"] {
+            let template = ChatTemplate::new(&format!("{{{{ {function}('{path}') }}}}"), None, None).unwrap();
+            let error = template.render(&[], false).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains(&format!("{function} is unknown")), "{cause}");
+        }
+    }
+}
+
+#[test]
 fn a_long_conversation_has_fuel_enough() {
     let turn = "a rather long turn ".repeat(5_000);
     let messages: Vec<Message> = (0..200)
         .map(|index| Message::new(if index % 2 == 0 { Role::User } else { Role::Assistant }, turn.clone()))
         .collect();
     assert!(rendered(QWEN3, &messages, false).len() > 19_000_000);
+}
+
+#[test]
+fn a_template_of_more_bytes_than_the_engine_counts_is_refused() {
+    let error = ChatTemplate::new(&"x".repeat(SOURCE_BYTES + 1), None, None).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("it has 65536 bytes; 65535 are the most"), "{cause}");
+    ChatTemplate::new(&"x".repeat(SOURCE_BYTES), None, None).unwrap();
 }
 
 #[test]

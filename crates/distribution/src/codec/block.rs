@@ -147,7 +147,7 @@ impl Joiner {
     ) -> Result<(), CodecError> {
         let precision = layout.precision;
         let entries = reader.integer(context::ENTRIES)? as usize;
-        if entries > numbering.len() {
+        if entries > numbering.len().min(layout.most_entries()) {
             return Err(CodecError::Damaged);
         }
         self.levels.clear();
@@ -182,7 +182,7 @@ impl Joiner {
         self.drawn_ids.clear();
         self.draws.clear();
         if layout.tail_samples {
-            self.join_drawn(reader, numbering)?;
+            self.join_drawn(reader, numbering, layout.most_drawn())?;
         }
         // Before any more memory is taken: a forged block must not decode zeros for ever.
         if !reader.is_within_the_block() {
@@ -204,9 +204,9 @@ impl Joiner {
         Ok(())
     }
 
-    fn join_drawn(&mut self, reader: &mut BlockReader<'_>, numbering: &[u32]) -> Result<(), CodecError> {
+    fn join_drawn(&mut self, reader: &mut BlockReader<'_>, numbering: &[u32], most: usize) -> Result<(), CodecError> {
         let count = reader.integer(context::DRAWN)? as usize;
-        if count > numbering.len() {
+        if count > numbering.len().min(most) {
             return Err(CodecError::Damaged);
         }
         self.drawn.clear();

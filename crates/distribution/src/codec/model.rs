@@ -21,6 +21,9 @@ pub struct Layout {
     pub temperatures: usize,
     /// Whether tokens drawn from the tail are stored.
     pub tail_samples: bool,
+    /// The most entries, and the most drawn tokens, that a position may have: a run of what costs no bits would go on for ever
+    /// in a forged block.
+    most: [u32; 2],
 }
 
 impl Layout {
@@ -30,7 +33,18 @@ impl Layout {
             precision,
             temperatures: settings.temperatures.len(),
             tail_samples: settings.tail_samples > 0,
+            most: [settings.top_k, settings.tail_samples],
         }
+    }
+
+    /// The most entries that a position may have.
+    pub(super) fn most_entries(&self) -> usize {
+        self.most[0] as usize
+    }
+
+    /// The most drawn tokens that a position may have.
+    pub(super) fn most_drawn(&self) -> usize {
+        self.most[1] as usize
     }
 }
 

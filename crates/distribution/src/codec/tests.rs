@@ -170,6 +170,38 @@ fn a_block_decodes_alone_and_to_its_own_number_of_positions_only() {
 }
 
 #[test]
+fn a_block_of_more_entries_than_are_ever_stored_is_damage_although_they_cost_no_bits() {
+    // One entry everywhere, so that everything but the number of entries is coded in no bits at all.
+    let settings = EntrySettings {
+        tail_samples: 1,
+        ..EntrySettings::top_k(100_000)
+    };
+    let mut stored = Distributions::new();
+    let ids: Vec<u32> = (0..100_000).collect();
+    stored.push(Position {
+        token_ids: &ids,
+        logprobs: &vec![-12.0; ids.len()],
+        ..Position::default()
+    });
+    let layout = Layout::new(&settings, Precision::Exact);
+    let model = Model::fit(&stored, layout);
+    let block = model.encoder().encode(&stored, 0..1);
+    assert!(block.len() < 32, "{} bytes", block.len());
+    let decode = |most| {
+        let layout = Layout::new(
+            &EntrySettings {
+                top_k: most,
+                ..settings.clone()
+            },
+            Precision::Exact,
+        );
+        let model = Model::from_parts(layout, model.numbering().to_vec(), &model.frequencies()).unwrap();
+        model.decode(&block, 1, &mut Distributions::new())
+    };
+    assert_eq!((decode(100_000), decode(99_999)), (Ok(()), Err(CodecError::Damaged)));
+}
+
+#[test]
 fn what_is_no_model_is_refused() {
     let layout = Layout::new(&EntrySettings::top_k(2), Precision::Standard);
     let model = Model::fit(&distributions(50, 9, 1.0, &EntrySettings::top_k(2)), layout);

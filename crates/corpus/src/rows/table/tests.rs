@@ -219,6 +219,55 @@ fn an_error_in_a_table_says_after_which_row() {
 }
 
 #[test]
+fn a_message_that_is_said_to_be_longer_than_its_stream_is_refused_before_room_is_made_for_it() {
+    let place = Place::new();
+    let sound = stream(10);
+    // The length of the schema's metadata, and that of the first batch's behind it.
+    let schema_bytes = u32::from_le_bytes(sound[4..8].try_into().unwrap()) as usize;
+    let batch = 8 + schema_bytes + 4;
+    let body_at = (batch..sound.len() - 8)
+        .find(|&at| {
+            let length = u64::from_le_bytes(sound[at..at + 8].try_into().unwrap());
+            let metadata = u32::from_le_bytes(sound[batch..batch + 4].try_into().unwrap()) as u64;
+            length == (sound.len() - 8 - batch - 4) as u64 - metadata
+        })
+        .unwrap();
+    for (at, claim) in [
+        (4, &0x7fff_ffffu32.to_le_bytes()[..]),
+        (batch, &0x7fff_ffffu32.to_le_bytes()),
+        (body_at, &(1u64 << 40).to_le_bytes()),
+        (body_at, &u64::MAX.to_le_bytes()),
+    ] {
+        let mut bytes = sound.clone();
+        bytes[at..at + claim.len()].copy_from_slice(claim);
+        let error = read(&place.write("a.arrow", &bytes), &FIELDS).unwrap_err();
+        let CorpusError::DamagedTable { row: 0, source, .. } = &error else {
+            panic!("{error}")
+        };
+        assert!(source.to_string().contains("ends beyond the file"), "{source}");
+    }
+}
+
+#[test]
+fn rows_that_a_file_cannot_hold_are_not_counted_one_by_one() {
+    let place = Place::new();
+    let nothing = RecordBatch::try_new_with_options(
+        std::sync::Arc::new(Schema::empty()),
+        Vec::new(),
+        &arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(1 << 40)),
+    )
+    .unwrap();
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &Schema::empty()).unwrap();
+    writer.write(&nothing).unwrap();
+    let bytes = writer.into_inner().unwrap();
+    let error = read(&place.write("a.arrow", &bytes), &FIELDS).unwrap_err();
+    assert!(
+        matches!(&error, CorpusError::DamagedTable { source, .. } if source.to_string().contains("rows are claimed")),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_decoder_that_panics_is_an_error() {
     let (place, whole) = (Place::new(), stream(10));
     let gave_up = (0..whole.len()).filter(|&at| {
@@ -229,7 +278,7 @@ fn a_decoder_that_panics_is_an_error() {
     });
     // Where this finds none any more, the guard has become superfluous.
     assert!(gave_up.count() > 0);
-    assert!(!panics_become_errors());
+    assert!(!leadspan_tables::panics_become_errors());
 }
 
 /// Flips bytes of `whole` and reads it: an error, or as many rows as there were.

@@ -1,0 +1,249 @@
+//! Templates that were written to do harm: whatever they say, rendering ends, in little memory and on a small stack.
+//!
+//! A program of its own, because it counts what is allocated.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    alloc::System,
+    error::Error,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use leadspan_corpus::{ChatTemplate, Message, Role};
+use leadspan_memory::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting<System> = Counting::new(System);
+
+/// What a rendering of a few words may hold at its peak.
+const PEAK_BYTES: usize = 400 << 20;
+
+/// As large as the stacks of the threads that prepare a corpus.
+const STACK_BYTES: usize = 2 << 20;
+
+/// Keeps the other tests from allocating until it is dropped.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What rendering a few words says, on a small stack; no more than [`PEAK_BYTES`] are held on the way, and none afterwards.
+fn render(source: &str) -> Result<String, String> {
+    let source = source.to_owned();
+    let render = move || {
+        let before = ALLOCATOR.restart_peak();
+        let rendered = {
+            let template = ChatTemplate::new(&source, None, None);
+            let messages = [
+                Message::new(Role::User, "question"),
+                Message::new(Role::Assistant, "answer"),
+            ];
+            template
+                .and_then(|template| template.render(&messages, false))
+                .map_err(|error| error.source().unwrap().to_string())
+        };
+        let peak = ALLOCATOR.peak() - before;
+        assert!(peak < PEAK_BYTES, "{source} held {peak} bytes");
+        let kept = ALLOCATOR.held().saturating_sub(before);
+        let result = rendered.as_ref().map_or_else(String::capacity, String::capacity);
+        assert!(kept < result + 100_000, "{source} leaves {kept} bytes behind");
+        rendered
+    };
+    let thread = thread::Builder::new().stack_size(STACK_BYTES);
+    thread.spawn(render).unwrap().join().unwrap()
+}
+
+/// Runs `step` so many times on the attribute `x` of a namespace.
+fn repeated(start: &str, times: usize, step: &str, end: &str) -> String {
+    format!(
+        "{{% set ns = namespace(x={start}) %}}{{% for i in range({}) %}}{{% for j in range(100) %}}{step}{{% endfor %}}\
+         {{% endfor %}}{end}",
+        times / 100
+    )
+}
+
+#[test]
+fn what_doubles_in_a_loop_is_refused_however_cheap_each_doubling() {
+    let _alone = alone();
+    let starts_and_steps = [
+        ("[1]", "ns.x + ns.x"),
+        ("[1]", "[ns.x, ns.x]"),
+        ("[1]", "(ns.x, ns.x)"),
+        ("(1,)", "ns.x + ns.x"),
+        ("[1]", "{'a': ns.x, 'b': ns.x}"),
+        ("[1]", "dict(a=ns.x, b=ns.x)"),
+        ("[1]", "ns.x * 2"),
+        ("[1]", "ns.x[:] + ns.x[::-1]"),
+        ("[1]", "ns.x|list + ns.x|reverse|list"),
+        ("[1]", "[ns.x, ns.x]|sum(start=[])"),
+        ("[1]", "(ns.x, ns.x)|batch(1)|list"),
+        ("[1]", "ns.x|chain(ns.x)"),
+        ("[1]", "ns.x|zip(ns.x)|list"),
+        ("{'a': [1]}", "{'a': [ns.x, ns.x]}|dictsort"),
+        ("'0123456789'", "ns.x ~ ns.x"),
+        ("'0123456789'", "ns.x + ns.x"),
+        ("'0123456789'", "ns.x * 2"),
+        ("'0123456789'", "[ns.x, ns.x]|join"),
+        ("'0123456789'", "''.join([ns.x, ns.x])"),
+        ("'0123456789'", "'{}{}'.format(ns.x, ns.x)"),
+        ("'0123456789'", "'%s%s'|format(ns.x, ns.x)"),
+        ("'0123456789'", "ns.x|replace('0', '00')"),
+        ("'0123456789'", "ns.x.replace('0', '00')"),
+        ("'0123456789'", "[ns.x, ns.x]|tojson"),
+        ("'0123456789'", "[ns.x]|tojson|tojson"),
+        ("['0123456789']", "ns.x|map('replace', '0', '00')|list"),
+    ];
+    for (start, step) in starts_and_steps {
+        let set = format!("{{% set ns.x = {step} %}}");
+        for end in ["", "{{ ns.x }}{{ ns.x ~ ns }}"] {
+            let source = repeated(start, 10_000, &set, end);
+            let error = render(&source).unwrap_err();
+            let refused = [
+                "out of fuel",
+                "with all it contains",
+                "put into each other",
+                "unknown filter",
+                "large",
+            ];
+            assert!(refused.iter().any(|text| error.contains(text)), "{source}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_large_at_once_is_refused_before_it_is_made() {
+    let _alone = alone();
+    for source in [
+        "{{ 'x' * 100000000000 }}",
+        "{{ 'x' * 99999999 * 10 }}",
+        "{{ ['x'] * 100000000000 }}",
+        "{{ ['x'] * 99999999 }}",
+        "{{ (1,) * 99999999 }}",
+        "{{ range(99999)|list * 1000 }}",
+        "{% for a in range(9999) %}{{ 'a line that is written again and again' * 10000 }}{% endfor %}",
+        "{{ ('x' * 100000)|replace('x', 'y' * 100000) }}",
+        "{{ ('x' * 100000).replace('x', 'y' * 100000) }}",
+        "{{ ('x' * 1000000).join(range(10000)) }}",
+        "{{ range(10000)|join('x' * 1000000) }}",
+        "{{ 'x'|indent(100000000000) }}",
+        "{{ 'x'|center(100000000000) }}",
+        "{{ '%99999999999d'|format(1) }}",
+        "{{ '%.99999999999f'|format(1.5) }}",
+        "{{ '%*d'|format(99999999999, 1) }}",
+        "{{ '{:>99999999999}'.format(1) }}",
+        "{% set a = 'x' * 1000000 %}{{ ('{0}' * 100000).format(a) }}",
+        "{% set a = 'x' * 1000000 %}{{ ('%(a)s' * 100000)|format({'a': a}) }}",
+        "{% set a = 'x' * 1000000 %}{{ [a] * 100000 }}",
+        "{% set a = 'x' * 1000000 %}{{ ([a] * 1000)|tojson }}",
+        "{% set a = 'x' * 1000000 %}{{ (['0'] * 10000)|map('replace', '0', a)|list }}",
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro m(x) %}{{ m(x + x) }}{% endmacro %}{{ m([1]) }}",
+        "{% macro m(x) %}{{ m([x, x]) }}{% endmacro %}{{ m([1]) }}",
+        "{% macro m(x) %}{{ x }}{{ m(x=x ~ x) }}{% endmacro %}{{ m('0123456789') }}",
+        "{% for a in [[1]] recursive %}{{ loop([a + a]) }}{% endfor %}",
+    ] {
+        let error = render(source).unwrap_err();
+        assert!(!error.contains("syntax error"), "{source}: {error}");
+    }
+}
+
+#[test]
+fn values_that_are_put_into_each_other_again_and_again_are_refused() {
+    let _alone = alone();
+    for step in [
+        "{% set ns.x = [ns.x] %}",
+        "{% set ns.x = (ns.x,) %}",
+        "{% set ns.x = {'a': ns.x} %}",
+        "{% set ns.x = dict(a=ns.x) %}",
+        "{% set ns.x = [ns.x]|map('reverse')|list %}",
+        "{% set ns.x = [ns.x]|batch(1)|list %}",
+        "{% set ns.x = [{'a': ns.x}]|groupby('a') %}",
+        "{% set ns.x = namespace(x=ns.x) %}",
+        "{% set ns.x = ns %}",
+        "{% set ns.x = [ns] %}",
+        "{% set ns.x = loop %}",
+        "{% for k in [ns.x] %}{% set ns.x = loop %}{% endfor %}",
+        "{% set a = loop.changed(loop) %}",
+        "{% set a = namespace(x=ns) %}",
+    ] {
+        for end in [
+            "",
+            "{{ ns.x }}",
+            "{{ ns }}",
+            "{{ ns.x ~ '' }}",
+            "{{ ns.x == [ns.x] }}",
+            "{{ ns.x|tojson }}",
+        ] {
+            let source = repeated("[1]", 100_000, step, end);
+            let error = render(&source).unwrap_err();
+            let refused = ["put into each other", "part of another value", "with all it contains"];
+            assert!(refused.iter().any(|text| error.contains(text)), "{source}: {error}");
+        }
+    }
+}
+
+#[test]
+fn lists_that_are_sliced_reversed_or_added_to_again_and_again_stay_lists() {
+    let _alone = alone();
+    for step in [
+        "ns.x[0:]",
+        "ns.x[::-1]",
+        "ns.x|reverse",
+        "ns.x|list",
+        "ns.x|map('reverse')",
+        "[] + ns.x",
+        "ns.x * 1",
+    ] {
+        let source = repeated("[[1, 2]]", 20_000, &format!("{{% set ns.x = {step} %}}"), "{{ ns.x }}");
+        assert_eq!(render(&source).unwrap(), "[[1, 2]]", "{source}");
+    }
+}
+
+#[test]
+fn sources_that_nest_without_end_are_refused() {
+    let _alone = alone();
+    let many = 10_000;
+    for source in [
+        format!("{{{{ {}1 }}}}", "[".repeat(many)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(many), ")".repeat(many)),
+        "{% if a %}".repeat(many / 2),
+        "{% for a in b %}".repeat(many / 4),
+        format!("{{% set x = [1] %}}{}", "{% set x = [x] %}".repeat(many / 3)),
+        "x".repeat(1 << 20),
+        format!("{{{{ f({}) }}}}", "1,".repeat(66_000)),
+    ] {
+        assert!(render(&source).is_err(), "{}", &source[..40]);
+    }
+}
+
+#[test]
+fn sources_of_long_chains_are_read_or_refused() {
+    let _alone = alone();
+    let many = 6_000;
+    for (start, link, end) in [
+        ("{{ 1", "+1", " }}"),
+        ("{{ ", "not ", "a }}"),
+        ("{{ ", "-", "a }}"),
+        ("{{ ", "a ** ", "a }}"),
+        ("{{ a", "+a", " }}"),
+        ("{{ a", "~a", " }}"),
+        ("{{ a", " or a", " }}"),
+        ("{{ a", " and a", " }}"),
+        ("{{ a", "<a", " }}"),
+        ("{{ a", "|d", " }}"),
+        ("{{ a", ".a", " }}"),
+        ("{{ a", "[0]", " }}"),
+        ("{{ a", "()", " }}"),
+        ("{{ a", " is b", " }}"),
+        ("{{ a", " if a else a", " }}"),
+        ("{{ [a", ",a", "] }}"),
+        ("{% if a %}", "{% elif a %}", "{% endif %}"),
+        ("", "{% set a = [a] %}", ""),
+        ("", "{% macro a() %}{% endmacro %}", ""),
+    ] {
+        let times = many.min(65_000 / link.len());
+        drop(render(&format!("{start}{}{end}", link.repeat(times))));
+    }
+}
