@@ -235,20 +235,27 @@ mod tests {
         assert_eq!((&sound[4..6], sound[6]), (&[0x15, 0][..], 0x15));
         let end = |at: usize| at + 1 + sound[at..].iter().position(|byte| *byte < 0x80).unwrap();
         let (uncompressed, compressed) = (7..end(7), end(7) + 1..end(end(7) + 1));
-        let claims = |place: Range<usize>| {
+        // An odd number stands for a negative one.
+        let claims = |place: Range<usize>, lowest: u8| {
             let mut bytes = sound.clone();
             bytes[place.start..place.end - 1].fill(0xff);
+            bytes[place.start] = lowest;
             bytes[place.end - 1] = 0x7e;
             check(&bytes).map_err(|error| error.to_string())
         };
         check(&sound).unwrap();
         assert!(
-            claims(compressed)
+            claims(compressed, 0xff)
                 .unwrap_err()
                 .contains("column 0 of row group 0 lies beyond the file")
         );
         // Three bytes hold no number that is too large, so the bound itself is tried on a header by hand.
-        assert_eq!(claims(uncompressed), Ok(()));
+        assert_eq!(claims(uncompressed.clone(), 0xfe), Ok(()));
+        assert!(
+            claims(uncompressed, 0xff)
+                .unwrap_err()
+                .contains("a page of column 0 of row group 0 claims -")
+        );
         let header = parsed(&[
             0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 2, 0x2c, 0x15, 8, 0, 0,
         ])
