@@ -7,5 +7,6 @@ mod interruptions;
 mod losses;
 mod messages;
 mod program;
+mod resuming;
 mod stages;
 mod teachers;

@@ -107,6 +107,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("train", "seed", Is("0"), "decides the order of the samples"),
     key("train", "dtype", Is("\"f32\""), "f32 | bf16, of parameters and activations; masters are f32"),
     key("train", "device", Is("\"cpu\""), "cpu | cuda:N"),
+    key("train", "checkpoint_steps", Is("500"), "steps between checkpoints; 0: only when stopped by a signal"),
+    key("train", "keep_checkpoints", Is("2"), "newest checkpoints that are kept, beside the best"),
+    key("train", "export", Is("\"last\""), "last | best (lowest held-out loss after an epoch)"),
 ];
 
 /// The tables, in the order in which they first appear.

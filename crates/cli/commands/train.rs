@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
     let missing = missing(arguments.allow_incomplete);
-    let stop = signals::stop_on_signals("dropping the step at hand")?;
+    let stop = signals::stop_on_signals("dropping the step at hand and writing a checkpoint")?;
     let outcome = thread::scope(|scope| {
         let training = thread::Builder::new()
             .name("train".to_owned())
@@ -83,8 +83,12 @@ fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing
 
 fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
     match event {
+        Event::CheckpointDamaged { path, because } => {
+            tracing::warn!("the checkpoint `{}` cannot be used: {because}", path.display());
+        }
         Event::Started {
             steps,
+            steps_before,
             samples,
             samples_left_out,
             missing_units,
@@ -111,7 +115,12 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
                     grouped(samples_left_out as u64)
                 );
             }
-            *progress = Some(Progress::new(showing.progress, Counted::Steps, steps as u64));
+            if steps_before > 0 {
+                tracing::info!("going on after step {}", grouped(steps_before as u64));
+            }
+            let mut shown = Progress::new(showing.progress, Counted::Steps, steps as u64);
+            shown.begin_at(steps_before as u64);
+            *progress = Some(shown);
         }
         Event::Step(step) => {
             if let Some(progress) = progress {
@@ -134,6 +143,9 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
         }
         Event::Validation { step, held_out } => {
             tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
+        }
+        Event::Checkpoint { step, path } => {
+            tracing::debug!("checkpoint after {} steps: `{}`", grouped(step as u64), path.display());
         }
         Event::Exported { path } => {
             *progress = None;

@@ -111,6 +111,17 @@ pub enum TrainError {
         /// The value asked for.
         asked: String,
     },
+    /// The best student is to be exported, and nothing says which that is.
+    #[error("`train.export` is `best`, but the cache holds no validation samples to tell the best by")]
+    NothingHeldOut,
+    /// The checkpoint of the best student cannot be used.
+    #[error("the checkpoint of the best student, `{}`, cannot be used: {because}", path.display())]
+    BestLost {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        because: String,
+    },
     /// Another process trains in the same folder.
     #[error("another process is training in `{}`", dir.display())]
     Busy {
@@ -207,7 +218,13 @@ impl TrainError {
             Self::NothingToLearn { .. } => {
                 Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())
             }
-            Self::OtherRun { .. } => Some("choose another `train.dir`, or remove this one".into()),
+            Self::NothingHeldOut => {
+                Some("set `train.export = \"last\"`, or prepare a cache with `data.validation` above 0".into())
+            }
+            Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
+            Self::OtherRun { .. } => {
+                Some("set it back to go on with that run, choose another `train.dir`, or remove this one".into())
+            },
             Self::NotFinite { .. } => Some("lower `train.learning_rate`, or look at the named samples".into()),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,

@@ -3,7 +3,7 @@
 use leadspan_cache::Reader;
 use leadspan_model::Decoder;
 use leadspan_sequence::Split;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
@@ -17,15 +17,37 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// −log probability of the real next token.
+    #[serde(deserialize_with = "number")]
     pub cross_entropy: f64,
     /// KL(teacher ‖ student) at temperature 1 over the stored entries and the tail bucket.
+    #[serde(deserialize_with = "number")]
     pub forward_kl: f64,
     /// That plus the teacher's entropy.
+    #[serde(deserialize_with = "number")]
     pub soft_cross_entropy: f64,
     /// The share of positions where the student's most probable token is the teacher's.
+    #[serde(deserialize_with = "number")]
     pub top_1_agreement: f64,
     /// How many positions these are means of.
     pub positions: u64,
+}
+
+impl HeldOut {
+    /// (1 − α)·CE + α·KL, α being the weight of the divergence: what the best student has least of. The divergence is
+    /// forward KL at temperature 1, whatever is learnt.
+    pub fn loss(&self, distillation_weight: f64) -> f64 {
+        weighted(1.0 - distillation_weight, self.cross_entropy) + weighted(distillation_weight, self.forward_kl)
+    }
+}
+
+/// Part of a loss; one without weight may be anything, infinite too.
+fn weighted(weight: f64, loss: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * loss }
+}
+
+/// A number, which JSON has as `null` where it is not finite.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Samples read at once.

@@ -1,6 +1,11 @@
 //! The run's metrics: one JSON object a line.
 
-use std::{collections::BTreeMap, fs::File, io::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
@@ -59,26 +64,45 @@ pub struct StepMetrics {
 pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
+    bytes: u64,
 }
 
 impl Metrics {
-    pub(crate) fn create(path: PathBuf) -> Result<Self, TrainError> {
-        let file = File::create(&path).map_err(|source| TrainError::Io {
-            action: "create",
+    /// Opens the file with its first `bytes` bytes and nothing behind them, and makes it where it is not there.
+    pub(crate) fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
+        let mut options = File::options();
+        let opened = options.create(true).append(true).open(&path);
+        let opened = opened.and_then(|file| file.set_len(bytes).map(|()| file));
+        let file = opened.map_err(|source| TrainError::Io {
+            action: "open",
             path: path.clone(),
             source,
         })?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, bytes })
     }
 
     pub(crate) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
         let mut line = serde_json::to_vec(record).expect("numbers serialize");
         line.push(b'\n');
         // One write a line, so that a reader of the growing file sees whole lines.
-        self.file.write_all(&line).map_err(|source| TrainError::Io {
-            action: "write",
+        let written = self.file.write_all(&line);
+        written.map_err(|source| self.failed("write", source))?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// How many bytes were written, all of which are on disk now.
+    pub(crate) fn synced_bytes(&self) -> Result<u64, TrainError> {
+        let synced = self.file.sync_data();
+        synced.map_err(|source| self.failed("sync", source))?;
+        Ok(self.bytes)
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> TrainError {
+        TrainError::Io {
+            action,
             path: self.path.clone(),
             source,
-        })
+        }
     }
 }

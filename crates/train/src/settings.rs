@@ -118,6 +118,17 @@ pub enum Normalization {
     Sequence,
 }
 
+/// Which student is exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Export {
+    /// That of the last step.
+    #[default]
+    Last,
+    /// That of the epoch after which the held-out loss was the lowest.
+    Best,
+}
+
 /// How the student is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -165,6 +176,12 @@ pub struct TrainSettings {
     pub dtype: StudentDtype,
     /// `cpu` or `cuda:N`.
     pub device: String,
+    /// Steps from one checkpoint to the next; with 0 there are none but that of a run that is asked to stop.
+    pub checkpoint_steps: usize,
+    /// How many checkpoints are kept, beside the best.
+    pub keep_checkpoints: usize,
+    /// Which student is exported.
+    pub export: Export,
 }
 
 impl Default for TrainSettings {
@@ -191,6 +208,9 @@ impl Default for TrainSettings {
             seed: 0,
             dtype: StudentDtype::default(),
             device: "cpu".to_owned(),
+            checkpoint_steps: 500,
+            keep_checkpoints: 2,
+            export: Export::default(),
         }
     }
 }
@@ -240,6 +260,7 @@ impl TrainSettings {
             ("epochs", self.epochs),
             ("batch_samples", self.batch_samples),
             ("micro_batch_tokens", self.micro_batch_tokens),
+            ("keep_checkpoints", self.keep_checkpoints),
         ] {
             if value == 0 {
                 return refuse(key, &value, "a positive whole number");
@@ -289,7 +310,7 @@ mod tests {
         };
         assert!(with(&|_| {}).is_ok());
         assert!(with(&|s| s.gradient_clipping = f64::INFINITY).is_ok());
-        let cases: [(&str, &Change); 13] = [
+        let cases: [(&str, &Change); 14] = [
             ("distillation_weight", &|s| s.distillation_weight = 1.5),
             ("learning_rate", &|s| s.learning_rate = f64::NAN),
             ("weight_decay", &|s| s.weight_decay = -0.1),
@@ -298,6 +319,7 @@ mod tests {
             ("epochs", &|s| s.epochs = 0),
             ("batch_samples", &|s| s.batch_samples = 0),
             ("micro_batch_tokens", &|s| s.micro_batch_tokens = 0),
+            ("keep_checkpoints", &|s| s.keep_checkpoints = 0),
             ("temperature", &|s| s.temperature = 0.0),
             ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 0.0),
             ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 1.0),

@@ -1,0 +1,220 @@
+//! The training loop.
+
+use std::{
+    collections::BTreeMap,
+    sync::{atomic::Ordering, mpsc::Receiver},
+};
+
+use leadspan_cache::Reader;
+use serde_json::Value;
+
+use crate::{
+    AdamW, Event, Export, Schedule, StepMetrics, Surroundings, TrainError, TrainSettings,
+    batches::{Batching, MicroBatch, ReadStep, Step},
+    checkpoint::RunSoFar,
+    checkpoints::Checkpoints,
+    gradients::{self, accumulate},
+    held_out,
+    metrics::{Metrics, Record},
+    objective::{HeadPass, LossSums},
+    plan::Plan,
+    progress::Progress,
+    student::Student,
+};
+
+/// What the loop works with.
+pub(crate) struct Training<'a> {
+    pub(crate) student: &'a Student,
+    pub(crate) optimizer: &'a mut AdamW,
+    pub(crate) settings: &'a TrainSettings,
+    pub(crate) plan: &'a Plan,
+    pub(crate) reader: &'a Reader,
+    pub(crate) batching: Batching,
+    pub(crate) around: &'a Surroundings<'a>,
+    pub(crate) ingredients: &'a Value,
+    pub(crate) checkpoints: &'a Checkpoints,
+    pub(crate) metrics: Metrics,
+    pub(crate) progress: Progress,
+    pub(crate) events: &'a mut dyn FnMut(Event),
+}
+
+/// Bytes that the logits of one chunk may take.
+const HEAD_CHUNK_BYTES: usize = 128 << 20;
+
+impl Training<'_> {
+    /// All steps that are left; `None` where the run was asked to stop, of which a checkpoint is there then.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the reading thread ends when the receiver is dropped here"
+    )]
+    pub(crate) fn run(mut self, batches: Receiver<ReadStep>) -> Result<Option<Progress>, TrainError> {
+        let schedule = Schedule::new(
+            self.settings.learning_rate,
+            self.settings.warmup_share,
+            self.plan.steps(),
+        );
+        // The checkpoint that the run goes on from.
+        let mut saved = self.progress.step;
+        loop {
+            let step = self.progress.step;
+            if self.plan.is_between_epochs(step) && !self.progress.is_measured() {
+                self.validate()?;
+            }
+            let stopped = self.stopped();
+            if step > saved && (stopped || self.is_checkpoint()) {
+                self.save()?;
+                saved = step;
+            }
+            if stopped {
+                return Ok(None);
+            }
+            if step == self.plan.steps() {
+                return Ok(Some(self.progress));
+            }
+            let rate = schedule.learning_rate(step + 1);
+            self.step(&batches, rate)?;
+        }
+    }
+
+    /// One optimizer step, or nothing of it where the run is asked to stop meanwhile.
+    fn step(&mut self, batches: &Receiver<ReadStep>, learning_rate: f64) -> Result<(), TrainError> {
+        let began = (self.around.clock)();
+        let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
+        let arrived = (self.around.clock)();
+
+        let Some(sums) = self.accumulate(&batch)? else {
+            return Ok(());
+        };
+        let gradients = gradients::all(&self.student.parameters)?;
+        let norm = gradients::norm(&gradients)?;
+        let loss = self.loss(&sums);
+        self.check_finite(&batch, loss, norm)?;
+        let scale = (self.settings.gradient_clipping / norm).min(1.0);
+        self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
+
+        let seconds = (self.around.clock)().saturating_sub(began).as_secs_f64();
+        let fed = |of: fn(&MicroBatch) -> usize| batch.micro_batches.iter().map(of).sum::<usize>();
+        let step = self.progress.step + 1;
+        let metrics = StepMetrics {
+            step,
+            steps: self.plan.steps(),
+            epoch: self.plan.epoch_of(step),
+            loss,
+            loss_cross_entropy: sums.cross_entropy,
+            loss_forward_kl: self.distils().then_some(sums.forward_kl),
+            loss_soft_cross_entropy: self.distils().then_some(sums.soft_cross_entropy),
+            loss_distillation: self.loss_distillation(&sums),
+            learning_rate,
+            gradient_norm: norm,
+            positions: fed(|batch| batch.rows.len()),
+            tokens: fed(MicroBatch::token_count),
+            tokens_per_second: fed(MicroBatch::token_count) as f64 / seconds.max(1e-9),
+            waited_seconds: arrived.saturating_sub(began).as_secs_f64(),
+            peak_memory_bytes: (self.around.peak_memory_bytes)(),
+        };
+        self.progress.add_step(&metrics, seconds);
+        self.metrics.write(&Record::Step(metrics.clone()))?;
+        (self.events)(Event::Step(metrics));
+        Ok(())
+    }
+
+    /// Adds up the gradients of a step's micro-batches; `None` where the run was asked to stop.
+    fn accumulate(&self, batch: &Step) -> Result<Option<LossSums>, TrainError> {
+        gradients::clear(&self.student.parameters);
+        let mut sums = LossSums::default();
+        for micro_batch in &batch.micro_batches {
+            if self.stopped() {
+                return Ok(None);
+            }
+            let checkpointing = self.settings.activation_checkpointing;
+            sums.add(&accumulate(
+                &self.student.decoder,
+                micro_batch,
+                self.head_pass(),
+                checkpointing,
+            )?);
+        }
+        Ok(Some(sums))
+    }
+
+    /// Measures the student on what is held out, unless the run is asked to stop meanwhile.
+    fn validate(&mut self) -> Result<(), TrainError> {
+        let stop = self.around.stop;
+        let held_out = held_out::measure(&self.student.frozen, self.reader, self.batching, self.head_pass(), stop)?;
+        if let Some(held_out) = held_out {
+            let step = self.progress.step;
+            self.progress.add_held_out(held_out, self.settings.distillation_weight);
+            self.metrics.write(&Record::Validation { step, held_out })?;
+            (self.events)(Event::Validation { step, held_out });
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due. After the last step there is none, because nothing is left to go on with.
+    fn is_checkpoint(&self) -> bool {
+        let (step, every) = (self.progress.step, self.settings.checkpoint_steps);
+        let is_best = self.progress.best_step() == Some(step);
+        let keeps_best = every > 0 || self.settings.export == Export::Best;
+        step < self.plan.steps() && (every > 0 && step.is_multiple_of(every) || is_best && keeps_best)
+    }
+
+    /// Writes a checkpoint, and then removes those that it makes superfluous.
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.progress.metrics_bytes = self.metrics.synced_bytes()?;
+        let run = RunSoFar {
+            ingredients: self.ingredients.clone(),
+            progress: self.progress.clone(),
+        };
+        let path = self.checkpoints.save(&run, &self.optimizer.state().1)?;
+        let mut kept = self.checkpoints.steps()?;
+        kept.drain(..kept.len().saturating_sub(self.settings.keep_checkpoints));
+        kept.extend(self.progress.best_step());
+        self.checkpoints.keep(&kept)?;
+        let step = self.progress.step;
+        (self.events)(Event::Checkpoint { step, path });
+        Ok(())
+    }
+
+    fn head_pass(&self) -> HeadPass {
+        HeadPass {
+            distillation_weight: self.settings.distillation_weight as f32,
+            chunk_bytes: HEAD_CHUNK_BYTES,
+            fused: true,
+        }
+    }
+
+    fn loss(&self, sums: &LossSums) -> f64 {
+        self.batching.distillation.loss(self.settings.distillation_weight, sums)
+    }
+
+    fn distils(&self) -> bool {
+        self.settings.distillation_weight > 0.0
+    }
+
+    /// The divergence under its own name, unless it is among what is measured of every step.
+    fn loss_distillation(&self, sums: &LossSums) -> BTreeMap<String, f64> {
+        let distillation = self.batching.distillation;
+        let named = (self.distils() && !distillation.is_measured())
+            .then(|| (format!("loss_{}", distillation.name()), sums.distillation));
+        named.into_iter().collect()
+    }
+
+    /// Stops a run before a step that would spoil the weights; what was saved stays.
+    fn check_finite(&self, batch: &Step, loss: f64, norm: f64) -> Result<(), TrainError> {
+        let what = match (loss.is_finite(), norm.is_finite()) {
+            (true, true) => return Ok(()),
+            (false, _) => "loss",
+            (true, false) => "gradient",
+        };
+        let id = |&sample: &u32| self.reader.corpus().samples()[sample as usize].id.clone();
+        Err(TrainError::NotFinite {
+            what,
+            step: self.progress.step + 1,
+            samples: batch.samples.iter().map(id).collect(),
+        })
+    }
+
+    fn stopped(&self) -> bool {
+        self.around.stop.load(Ordering::Relaxed)
+    }
+}
