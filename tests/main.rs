@@ -9,4 +9,5 @@ mod messages;
 mod program;
 mod resuming;
 mod stages;
+mod supervised;
 mod teachers;

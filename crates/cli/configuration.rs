@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use leadspan_corpus::{DataSettings, SectionSettings};
-use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings};
+use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
 use serde::de::DeserializeOwned;
@@ -28,6 +28,19 @@ pub(crate) struct Configuration {
     cache: Option<CacheSettings>,
     student: Option<StudentSettings>,
     train: Option<TrainSettings>,
+}
+
+/// What a corpus is prepared for.
+#[derive(Debug)]
+pub(crate) enum PreparedFor {
+    /// For a teacher to be run over.
+    Teacher(Pipeline),
+    /// To be learnt from as it is, with the tokenizer of a model.
+    Text {
+        pipeline: TextPipeline,
+        /// Which revision of that model, if it is the Hub's.
+        revision: Option<String>,
+    },
 }
 
 /// What stage two needs: a cache, and the student to train from it.
@@ -93,6 +106,39 @@ impl Configuration {
         })
     }
 
+    /// The settings of preparing, for which a student can take the teacher's place where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where a table is missing, or training would ask for more than is captured.
+    pub(crate) fn preparing(mut self) -> Result<PreparedFor, ConfigurationError> {
+        if self.teacher.is_some() {
+            return self.stage_one(None).map(PreparedFor::Teacher);
+        }
+        let student = self.student.take().unwrap_or_default();
+        let (tokenizer, revision) = match (student.tokenizer, student.model) {
+            (Some(tokenizer), _) => (tokenizer, None),
+            (None, Some(model)) => (model, student.revision),
+            (None, None) => {
+                return Err(ConfigurationError::NoTokenizer {
+                    file: self.file.clone(),
+                });
+            }
+        };
+        let base = self.base();
+        let data = self.data.take().ok_or_else(|| self.missing("data"))?;
+        let cache = self.cache.take().ok_or_else(|| self.missing("cache"))?;
+        let sections = self.sections;
+        let pipeline = TextPipeline {
+            base,
+            tokenizer,
+            data,
+            sections,
+            cache,
+        };
+        Ok(PreparedFor::Text { pipeline, revision })
+    }
+
     /// The settings of stage two.
     ///
     /// # Errors
@@ -108,6 +154,7 @@ impl Configuration {
         self.check_student(&student)?;
         student.model = student.model.map(|path| base.join(path));
         student.config = student.config.map(|path| base.join(path));
+        student.tokenizer = student.tokenizer.map(|path| base.join(path));
         train.dir = base.join(&train.dir);
         Ok(StageTwo {
             base: base.clone(),
@@ -150,6 +197,10 @@ impl Configuration {
         let (Some(cache), Some(train)) = (&self.cache, &self.train) else {
             return Ok(());
         };
+        if train.distillation_weight == 0.0 {
+            // Tokens are there of all proportions and sections.
+            return Ok(());
+        }
         if train.lead_span_proportion > cache.lead_span_proportion {
             return Err(ConfigurationError::ProportionBeyondCache {
                 train: train.lead_span_proportion,
@@ -189,6 +240,11 @@ impl Configuration {
                 "student.config",
                 "student.revision",
                 "a revision is one of a model, and there is none",
+            ),
+            (Some(_), None) if student.tokenizer.is_some() => contradiction(
+                "student.model",
+                "student.tokenizer",
+                "a model has a tokenizer of its own",
             ),
             (None, None) => Err(ConfigurationError::NoStudent {
                 file: self.file.clone(),
@@ -340,6 +396,31 @@ mod tests {
     }
 
     #[test]
+    fn training_on_tokens_alone_may_ask_for_all_of_them() {
+        let overrides = ["cache.lead_span_proportion=0.25", "train.distillation_weight=0"];
+        assert!(parse(WHOLE, &overrides).unwrap().stage_one(None).is_ok());
+    }
+
+    #[test]
+    fn without_a_teacher_the_students_tokenizer_is_prepared_with() {
+        let without = WHOLE.replace("[teacher]", "").replace("model = \"models/teacher\"", "");
+        let tokenizer = |text: &str| match parse(text, &[]).and_then(Configuration::preparing) {
+            Ok(PreparedFor::Text { pipeline, .. }) => Ok(pipeline.tokenizer),
+            Ok(PreparedFor::Teacher(_)) => panic!("there is no teacher"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(tokenizer(&without).unwrap(), Path::new("/students/one"));
+        let random = without.replace("model = \"/students/one\"", "config = 'c.json'\ntokenizer = 'text'");
+        assert_eq!(tokenizer(&random).unwrap(), Path::new("text"));
+        let message = tokenizer(&random.replace("tokenizer = 'text'", "")).unwrap_err();
+        assert!(message.contains("does not say whose tokenizer"), "{message}");
+        assert!(matches!(
+            parse(WHOLE, &[]).unwrap().preparing(),
+            Ok(PreparedFor::Teacher(_))
+        ));
+    }
+
+    #[test]
     fn a_proportion_outside_its_range_is_refused_at_its_line() {
         for (given, shown) in [("0", "0"), ("1.5", "1.5"), ("-0.1", "-0.1")] {
             let text = WHOLE.replace(
@@ -369,6 +450,7 @@ mod tests {
         assert!(refused(&without.replace("layers", "config = 'c.json'\nlayers")).contains("layers are chosen from"));
         let revision = without.replace("layers = [0, 2]", "config = 'c.json'\nrevision = 'main'");
         assert!(refused(&revision).contains("a revision is one of a model"));
+        assert!(stage_two_message(&["student.tokenizer=t"]).contains("a model has a tokenizer of its own"));
     }
 
     #[test]

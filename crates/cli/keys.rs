@@ -86,6 +86,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("student", "layers", Absent, "layers of `model` to keep, such as [0, 5, 10]"),
     key("student", "config", Absent, "config.json of a student that starts from random weights"),
     key("student", "seed", Is("0"), "decides those weights"),
+    key("student", "tokenizer", Absent, "directory or FILE.gguf, where neither teacher nor model"),
     key("train", "dir", Required, "folder of the run: metrics, exported student"),
     key("train", "lead_span_proportion", Is("0.5"), "leading share of every sequence to learn from"),
     key("train", "supervised_sections", ALL_SECTIONS, "sections whose tokens are learnt"),

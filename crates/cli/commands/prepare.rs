@@ -9,7 +9,7 @@ use super::{Ending, Showing};
 use crate::{
     amounts::grouped,
     arguments::PipelineArguments,
-    configuration::Configuration,
+    configuration::{Configuration, PreparedFor},
     hub, output,
     progress::{Counted, Progress},
     signals,
@@ -17,20 +17,30 @@ use crate::{
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
-    let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     signals::exit_on_signals()?;
     let mut shown = Preparing::new(showing);
+    let mut show = |event| {
+        if let Event::Preparing(progress) = event {
+            shown.advance(progress);
+        }
+    };
+    let (dir, prepared) = match configuration.preparing()? {
+        PreparedFor::Teacher(pipeline) => {
+            let pipeline = hub::with_teacher_found(pipeline)?;
+            (pipeline.cache_dir(), leadspan_precompute::prepare(&pipeline, &mut show))
+        }
+        PreparedFor::Text { pipeline, revision } => {
+            let pipeline = hub::with_tokenizer_found(pipeline, revision.as_deref())?;
+            let prepared = leadspan_precompute::prepare_text(&pipeline, &mut show);
+            (pipeline.base.join(&pipeline.cache.dir), prepared)
+        }
+    };
     let PreparedCache {
         cache,
         corpus,
         report,
         origin,
-    } = leadspan_precompute::prepare(&pipeline, &mut |event| {
-        if let Event::Preparing(progress) = event {
-            shown.advance(progress);
-        }
-    })
-    .with_context(|| format!("could not prepare the cache `{}`", pipeline.cache_dir().display()))?;
+    } = prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))?;
     drop(shown);
     let units = corpus.units().len();
     if showing.json {

@@ -181,10 +181,14 @@ fn described(summary: &Summary) -> String {
 }
 
 fn losses(held_out: &HeldOut) -> String {
+    let forward_kl = held_out.forward_kl.map(|loss| format!("forward KL {loss:.4}, "));
+    let agreement = held_out
+        .top_1_agreement
+        .map(|share| format!(", top-1 agreement {:.1} %", 100.0 * share));
     format!(
-        "forward KL {:.4}, cross-entropy {:.4}, top-1 agreement {:.1} %",
-        held_out.forward_kl,
+        "{}cross-entropy {:.4}{}",
+        forward_kl.unwrap_or_default(),
         held_out.cross_entropy,
-        100.0 * held_out.top_1_agreement
+        agreement.unwrap_or_default()
     )
 }

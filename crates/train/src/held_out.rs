@@ -13,21 +13,22 @@ use crate::{
     objective::{self, Distillation, HeadPass, LossSums},
 };
 
-/// Mean losses over all supervised positions of the validation samples, in nats.
+/// Mean losses over all supervised positions of the validation samples, in nats; without those that compare with the teacher
+/// where the cache does not have what it says of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// −log probability of the real next token.
     #[serde(deserialize_with = "number")]
     pub cross_entropy: f64,
     /// KL(teacher ‖ student) at temperature 1 over the stored entries and the tail bucket.
-    #[serde(deserialize_with = "number")]
-    pub forward_kl: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_kl: Option<f64>,
     /// That plus the teacher's entropy.
-    #[serde(deserialize_with = "number")]
-    pub soft_cross_entropy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_cross_entropy: Option<f64>,
     /// The share of positions where the student's most probable token is the teacher's.
-    #[serde(deserialize_with = "number")]
-    pub top_1_agreement: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_1_agreement: Option<f64>,
     /// How many positions these are means of.
     pub positions: u64,
 }
@@ -36,7 +37,8 @@ impl HeldOut {
     /// (1 − α)·CE + α·KL, α being the weight of the divergence: what the best student has least of. The divergence is
     /// forward KL at temperature 1, whatever is learnt.
     pub fn loss(&self, distillation_weight: f64) -> f64 {
-        weighted(1.0 - distillation_weight, self.cross_entropy) + weighted(distillation_weight, self.forward_kl)
+        weighted(1.0 - distillation_weight, self.cross_entropy)
+            + weighted(distillation_weight, self.forward_kl.unwrap_or(f64::NAN))
     }
 }
 
@@ -85,11 +87,12 @@ pub(crate) fn measure(
             sums.add(&objective::forward(pass, &hidden, &head, &batch.rows)?);
         }
     }
+    let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
     Ok((sums.weight > 0.0).then(|| HeldOut {
         cross_entropy: sums.cross_entropy / sums.weight,
-        forward_kl: sums.forward_kl / sums.weight,
-        soft_cross_entropy: sums.soft_cross_entropy / sums.weight,
-        top_1_agreement: sums.top_1_agreement / sums.weight,
+        forward_kl: of_teacher(sums.forward_kl),
+        soft_cross_entropy: of_teacher(sums.soft_cross_entropy),
+        top_1_agreement: of_teacher(sums.top_1_agreement),
         positions: sums.weight as u64,
     }))
 }

@@ -8,6 +8,8 @@
 //! objective are plain parts around them. The crate
 //! prints nothing and reads no clock: what it needs of its surroundings is handed to it as [`Surroundings`].
 //!
+//! With α = 0 nothing but tokens is needed: the prepared corpus is enough, and no shard is read but for what is held out.
+//!
 //! # Interruptions
 //!
 //! A checkpoint has the weights (masters, where parameters are in bf16), the optimizer's moments, and how far the run has
@@ -76,6 +78,7 @@ mod order;
 mod parity;
 mod plan;
 mod progress;
+mod readers;
 mod run;
 mod run_dir;
 mod schedule;

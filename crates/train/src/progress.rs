@@ -85,9 +85,9 @@ mod tests {
     fn held_out(cross_entropy: f64, forward_kl: f64) -> HeldOut {
         HeldOut {
             cross_entropy,
-            forward_kl,
-            soft_cross_entropy: 0.0,
-            top_1_agreement: 0.0,
+            forward_kl: Some(forward_kl),
+            soft_cross_entropy: None,
+            top_1_agreement: None,
             positions: 1,
         }
     }
@@ -115,6 +115,6 @@ mod tests {
             );
         }
         assert_eq!(progress.held_out_before.unwrap().cross_entropy, 0.1);
-        assert_eq!(progress.held_out.unwrap().held_out.forward_kl, 0.0);
+        assert_eq!(progress.held_out.unwrap().held_out.forward_kl, Some(0.0));
     }
 }

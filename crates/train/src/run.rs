@@ -1,6 +1,6 @@
 //! A run: what it needs is opened and made sure of, it begins or goes on, and its student is exported.
 
-use leadspan_cache::{Cache, Reader};
+use leadspan_cache::Cache;
 use leadspan_model::{open_device, write_model_dir};
 use leadspan_sequence::Split;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::{
     objective::Distillation,
     plan::Plan,
     progress::{Measured, Progress},
+    readers::Readers,
     run_dir::RunDir,
     student,
     training::Training,
@@ -37,14 +38,15 @@ pub fn run(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, TrainError> {
     let distillation = Distillation::new(settings, &cache.identity().entries)?;
-    let reader = Reader::open(cache, settings.coverage(), around.missing)?;
+    let readers = Readers::open(cache, settings, around.missing)?;
+    let reader = readers.training();
     if settings.export == Export::Best && reader.corpus().of_split(Split::Validation).next().is_none() {
         return Err(TrainError::NothingHeldOut);
     }
     let device = open_device(&settings.device)?;
     let student = student::open(student_settings, cache, settings.dtype, &device)?;
-    student::check_samples(student.decoder.config(), &reader)?;
-    let plan = Plan::new(&reader, settings)?;
+    student::check_samples(student.decoder.config(), reader)?;
+    let plan = Plan::new(reader, settings)?;
     let decay = AdamWSettings {
         weight_decay: settings.weight_decay,
         ..AdamWSettings::default()
@@ -52,7 +54,7 @@ pub fn run(
     let mut optimizer = AdamW::new(student.parameters.iter(), decay)?;
 
     let run_dir = RunDir::open(&settings.dir)?;
-    let ingredients = ingredients(cache, &reader, &student.origin, settings);
+    let ingredients = ingredients(cache, reader, &student.origin, settings);
     let checkpoints = Checkpoints::new(run_dir.checkpoints_path());
     if let Some(summary) = run_dir.finished(&ingredients)? {
         keep_of_finished(&checkpoints, &summary)?;
@@ -80,7 +82,6 @@ pub fn run(
     let (sender, steps) = step_queue();
     let trained = std::thread::scope(|scope| {
         let batches = plan.batches(progress.step);
-        let reader = &reader;
         scope.spawn(move || {
             // Moved in, so that the loop notices when this thread is gone.
             let sender = sender;
@@ -91,7 +92,7 @@ pub fn run(
             optimizer: &mut optimizer,
             settings,
             plan: &plan,
-            reader,
+            readers: &readers,
             batching,
             around,
             ingredients: &ingredients,

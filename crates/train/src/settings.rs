@@ -23,6 +23,9 @@ pub struct StudentSettings {
     pub config: Option<PathBuf>,
     /// The seed of random weights.
     pub seed: u64,
+    /// Whose tokenizer the corpus is made with where neither a teacher nor `model` has one: a directory in the Hugging Face
+    /// layout, with or without weights, or a GGUF file.
+    pub tokenizer: Option<PathBuf>,
 }
 
 /// What the student is taught by.
@@ -216,6 +219,11 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// Whether anything is learnt from the teacher.
+    pub(crate) fn distils(&self) -> bool {
+        self.distillation_weight > 0.0
+    }
+
     /// What is read from the cache.
     pub(crate) fn coverage(&self) -> Coverage {
         Coverage {

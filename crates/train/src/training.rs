@@ -5,7 +5,6 @@ use std::{
     sync::{atomic::Ordering, mpsc::Receiver},
 };
 
-use leadspan_cache::Reader;
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     objective::{HeadPass, LossSums},
     plan::Plan,
     progress::Progress,
+    readers::Readers,
     student::Student,
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct Training<'a> {
     pub(crate) optimizer: &'a mut AdamW,
     pub(crate) settings: &'a TrainSettings,
     pub(crate) plan: &'a Plan,
-    pub(crate) reader: &'a Reader,
+    pub(crate) readers: &'a Readers,
     pub(crate) batching: Batching,
     pub(crate) around: &'a Surroundings<'a>,
     pub(crate) ingredients: &'a Value,
@@ -101,8 +101,8 @@ impl Training<'_> {
             epoch: self.plan.epoch_of(step),
             loss,
             loss_cross_entropy: sums.cross_entropy,
-            loss_forward_kl: self.distils().then_some(sums.forward_kl),
-            loss_soft_cross_entropy: self.distils().then_some(sums.soft_cross_entropy),
+            loss_forward_kl: self.settings.distils().then_some(sums.forward_kl),
+            loss_soft_cross_entropy: self.settings.distils().then_some(sums.soft_cross_entropy),
             loss_distillation: self.loss_distillation(&sums),
             learning_rate,
             gradient_norm: norm,
@@ -140,7 +140,13 @@ impl Training<'_> {
     /// Measures the student on what is held out, unless the run is asked to stop meanwhile.
     fn validate(&mut self) -> Result<(), TrainError> {
         let stop = self.around.stop;
-        let held_out = held_out::measure(&self.student.frozen, self.reader, self.batching, self.head_pass(), stop)?;
+        let held_out = held_out::measure(
+            &self.student.frozen,
+            self.readers.held_out(),
+            self.batching,
+            self.head_pass(),
+            stop,
+        )?;
         if let Some(held_out) = held_out {
             let step = self.progress.step;
             self.progress.add_held_out(held_out, self.settings.distillation_weight);
@@ -187,14 +193,10 @@ impl Training<'_> {
         self.batching.distillation.loss(self.settings.distillation_weight, sums)
     }
 
-    fn distils(&self) -> bool {
-        self.settings.distillation_weight > 0.0
-    }
-
     /// The divergence under its own name, unless it is among what is measured of every step.
     fn loss_distillation(&self, sums: &LossSums) -> BTreeMap<String, f64> {
         let distillation = self.batching.distillation;
-        let named = (self.distils() && !distillation.is_measured())
+        let named = (self.settings.distils() && !distillation.is_measured())
             .then(|| (format!("loss_{}", distillation.name()), sums.distillation));
         named.into_iter().collect()
     }
@@ -206,7 +208,7 @@ impl Training<'_> {
             (false, _) => "loss",
             (true, false) => "gradient",
         };
-        let id = |&sample: &u32| self.reader.corpus().samples()[sample as usize].id.clone();
+        let id = |&sample: &u32| self.readers.training().corpus().samples()[sample as usize].id.clone();
         Err(TrainError::NotFinite {
             what,
             step: self.progress.step + 1,
