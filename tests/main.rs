@@ -7,6 +7,7 @@ mod interruptions;
 mod losses;
 mod messages;
 mod program;
+mod replaying;
 mod resuming;
 mod stages;
 mod supervised;

@@ -492,6 +492,69 @@ fn the_best_student_needs_something_to_tell_it_by() {
 }
 
 #[test]
+fn replay_that_cannot_be_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let replay = |share: &str| {
+        refusal(
+            &place,
+            &[
+                "train",
+                "-c",
+                "pipeline.toml",
+                "--set",
+                &format!("replay.share={share}"),
+            ],
+        )
+    };
+    assert_message!(replay("0.25"), @r"
+    error: could not train `run`
+      caused by: `replay.share` is `0.25`, but the cache `cache` holds no samples to replay
+    hint: set `replay.files` and run `leadspan prepare`, or `replay.share = 0`
+    ");
+    assert_message!(replay("0.95"), @r"
+    error: could not train `run`
+      caused by: `replay.share` is `0.95`, but it must be a number from 0 to below 1 that leaves at least one of `train.batch_samples = 8` to distil
+    ");
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]"]), @r"
+    error: could not prepare the cache `cache/replay`
+      caused by: there is no file `chats.jsonl`
+    hint: paths in `data.files` are relative to the pipeline file
+    ");
+}
+
+#[test]
+fn a_pipeline_without_a_teacher_must_say_whose_tokenizer_it_means() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "[teacher]\nmodel = \"teacher\"\n", "");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: `pipeline.toml` does not set `teacher.model`
+    hint: set `teacher.model`: directory, FILE.gguf or id of a Hub model
+    ");
+    place.replace(
+        "pipeline.toml",
+        "model = \"teacher\"\nlayers = [0]",
+        "config = \"teacher/config.json\"",
+    );
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml"]), @r"
+    error: `pipeline.toml` does not say whose tokenizer the corpus is prepared with
+    hint: set `teacher.model`, or for training without a teacher `student.model`, or `student.tokenizer` beside `student.config`
+    ");
+    // What was prepared for tokens alone takes no teacher afterwards.
+    place.replace(
+        "pipeline.toml",
+        "config = \"teacher/config.json\"",
+        "model = \"teacher\"",
+    );
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "teacher.model=teacher"]), @r"
+    error: could not precompute into `cache`
+      caused by: the cache `cache` was made with teacher.config_blake3 `(absent)`, but `[digest]` is asked for
+    hint: it was prepared without a teacher: point `cache.dir` at a new folder
+    ");
+}
+
+#[test]
 fn truncated_weights_are_refused() {
     let place = Workplace::new();
     let weights = fs::read(place.path("teacher/model.safetensors")).unwrap();

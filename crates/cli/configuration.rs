@@ -16,6 +16,7 @@ use crate::{
     keys,
     overrides::{Override, Texts},
     pipeline_file::PipelineFile,
+    replay::ReplaySettings,
 };
 
 /// A pipeline file whose every table makes sense by itself.
@@ -28,6 +29,7 @@ pub(crate) struct Configuration {
     cache: Option<CacheSettings>,
     student: Option<StudentSettings>,
     train: Option<TrainSettings>,
+    replay: ReplaySettings,
 }
 
 /// What a corpus is prepared for.
@@ -35,12 +37,16 @@ pub(crate) struct Configuration {
 pub(crate) enum PreparedFor {
     /// For a teacher to be run over.
     Teacher(Pipeline),
-    /// To be learnt from as it is, with the tokenizer of a model.
-    Text {
-        pipeline: TextPipeline,
-        /// Which revision of that model, if it is the Hub's.
-        revision: Option<String>,
-    },
+    /// To be learnt from as it is.
+    Text(TextOfModel),
+}
+
+/// A corpus that is tokenized as a model does.
+#[derive(Debug)]
+pub(crate) struct TextOfModel {
+    pub(crate) pipeline: TextPipeline,
+    /// Which revision of the model, if it is the Hub's.
+    pub(crate) revision: Option<String>,
 }
 
 /// What stage two needs: a cache, and the student to train from it.
@@ -51,6 +57,7 @@ pub(crate) struct StageTwo {
     pub(crate) cache_dir: PathBuf,
     pub(crate) student: StudentSettings,
     pub(crate) train: TrainSettings,
+    pub(crate) replay_share: f64,
     /// The tables that decide the result, defaults filled in and paths as written.
     pub(crate) resolved: Value,
 }
@@ -80,6 +87,7 @@ impl Configuration {
             cache: present(&tables, "cache")?,
             student: present(&tables, "student")?,
             train: present(&tables, "train")?,
+            replay: tables.settings("replay")?,
         })
     }
 
@@ -106,37 +114,54 @@ impl Configuration {
         })
     }
 
+    /// How the samples to replay are prepared, with the tokenizer of the teacher or, where there is none, of the student;
+    /// nothing where there are none.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not said whose tokenizer that is.
+    pub(crate) fn replayed(&self) -> Result<Option<TextOfModel>, ConfigurationError> {
+        if !self.replay.has_samples() {
+            return Ok(None);
+        }
+        let TextOfModel { pipeline, revision } = self.text()?;
+        let pipeline = self.replay.pipeline(pipeline);
+        Ok(Some(TextOfModel { pipeline, revision }))
+    }
+
     /// The settings of preparing, for which a student can take the teacher's place where there is none.
     ///
     /// # Errors
     ///
     /// Where a table is missing, or training would ask for more than is captured.
-    pub(crate) fn preparing(mut self) -> Result<PreparedFor, ConfigurationError> {
+    pub(crate) fn preparing(self) -> Result<PreparedFor, ConfigurationError> {
         if self.teacher.is_some() {
             return self.stage_one(None).map(PreparedFor::Teacher);
         }
-        let student = self.student.take().unwrap_or_default();
-        let (tokenizer, revision) = match (student.tokenizer, student.model) {
-            (Some(tokenizer), _) => (tokenizer, None),
-            (None, Some(model)) => (model, student.revision),
-            (None, None) => {
+        self.text().map(PreparedFor::Text)
+    }
+
+    /// The data as text alone, tokenized as the teacher does, or as the student does where there is none.
+    fn text(&self) -> Result<TextOfModel, ConfigurationError> {
+        let student = self.student.clone().unwrap_or_default();
+        let (tokenizer, revision) = match (self.teacher.clone(), student.tokenizer, student.model) {
+            (Some(teacher), ..) => (teacher.model, teacher.revision),
+            (None, Some(tokenizer), _) => (tokenizer, None),
+            (None, None, Some(model)) => (model, student.revision),
+            (None, None, None) => {
                 return Err(ConfigurationError::NoTokenizer {
                     file: self.file.clone(),
                 });
             }
         };
-        let base = self.base();
-        let data = self.data.take().ok_or_else(|| self.missing("data"))?;
-        let cache = self.cache.take().ok_or_else(|| self.missing("cache"))?;
-        let sections = self.sections;
         let pipeline = TextPipeline {
-            base,
+            base: self.base(),
             tokenizer,
-            data,
-            sections,
-            cache,
+            data: self.data.clone().ok_or_else(|| self.missing("data"))?,
+            sections: self.sections.clone(),
+            cache: self.cache.clone().ok_or_else(|| self.missing("cache"))?,
         };
-        Ok(PreparedFor::Text { pipeline, revision })
+        Ok(TextOfModel { pipeline, revision })
     }
 
     /// The settings of stage two.
@@ -161,6 +186,7 @@ impl Configuration {
             cache_dir: base.join(&cache.dir),
             student,
             train,
+            replay_share: self.replay.share,
             resolved,
         })
     }
@@ -266,6 +292,7 @@ impl Configuration {
         add("cache", self.cache.as_ref().map(to_json));
         add("student", self.student.as_ref().map(to_json));
         add("train", self.train.as_ref().map(to_json));
+        add("replay", Some(to_json(&self.replay)));
         Value::Object(tables)
     }
 }
@@ -405,7 +432,7 @@ mod tests {
     fn without_a_teacher_the_students_tokenizer_is_prepared_with() {
         let without = WHOLE.replace("[teacher]", "").replace("model = \"models/teacher\"", "");
         let tokenizer = |text: &str| match parse(text, &[]).and_then(Configuration::preparing) {
-            Ok(PreparedFor::Text { pipeline, .. }) => Ok(pipeline.tokenizer),
+            Ok(PreparedFor::Text(text)) => Ok(text.pipeline.tokenizer),
             Ok(PreparedFor::Teacher(_)) => panic!("there is no teacher"),
             Err(error) => Err(error.to_string()),
         };
@@ -418,6 +445,20 @@ mod tests {
             parse(WHOLE, &[]).unwrap().preparing(),
             Ok(PreparedFor::Teacher(_))
         ));
+    }
+
+    #[test]
+    fn what_is_replayed_goes_into_a_cache_inside_the_cache() {
+        assert!(parse(WHOLE, &[]).unwrap().replayed().unwrap().is_none());
+        let replayed = parse(WHOLE, &["replay.files=['chats.jsonl']", "replay.format=columns"]);
+        let TextOfModel { pipeline, .. } = replayed.unwrap().replayed().unwrap().unwrap();
+        assert_eq!(pipeline.cache.dir, Path::new("cache/replay"));
+        assert_eq!(pipeline.tokenizer, Path::new("models/teacher"));
+        assert_eq!(pipeline.data.files, ["chats.jsonl"]);
+        assert_eq!(
+            pipeline.sections.without_markers,
+            leadspan_corpus::WithoutMarkers::Answer
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use leadspan_model::{HubCache, ModelError};
 use leadspan_precompute::{Pipeline, TextPipeline};
 
-use crate::configuration::StageTwo;
+use crate::configuration::{StageTwo, TextOfModel};
 
 /// The pipeline with a teacher that is where it says.
 ///
@@ -23,11 +23,9 @@ pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, Mod
 /// # Errors
 ///
 /// Where it is that of a Hub model that was not downloaded.
-pub(crate) fn with_tokenizer_found(
-    mut pipeline: TextPipeline,
-    revision: Option<&str>,
-) -> Result<TextPipeline, ModelError> {
-    pipeline.tokenizer = cache().resolve(&pipeline.tokenizer, &pipeline.base, revision)?;
+pub(crate) fn with_tokenizer_found(text: TextOfModel) -> Result<TextPipeline, ModelError> {
+    let TextOfModel { mut pipeline, revision } = text;
+    pipeline.tokenizer = cache().resolve(&pipeline.tokenizer, &pipeline.base, revision.as_deref())?;
     Ok(pipeline)
 }
 

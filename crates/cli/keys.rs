@@ -111,6 +111,18 @@ pub(crate) const KEYS: &[Key] = &[
     key("train", "checkpoint_steps", Is("500"), "steps between checkpoints; 0: only when stopped by a signal"),
     key("train", "keep_checkpoints", Is("2"), "newest checkpoints that are kept, beside the best"),
     key("train", "export", Is("\"last\""), "last | best (lowest held-out loss after an epoch)"),
+    key("replay", "share", Is("0.0"), "of each step, complete samples by cross-entropy alone"),
+    key("replay", "files", Is("[]"), "this and what follows as in [data]"),
+    key("replay", "path", Absent, "likewise"),
+    key("replay", "split", Absent, "likewise"),
+    key("replay", "format", Is("\"messages\""), "likewise"),
+    key("replay", "where", Is("{}"), "likewise"),
+    key("replay", "system_prompt", Is("\"drop\""), "likewise"),
+    key("replay", "max_tokens", Is("4096"), "likewise"),
+    key("replay", "on_bad_row", Is("\"stop\""), "likewise"),
+    key("replay", "columns.question", Is("\"question\""), "likewise"),
+    key("replay", "columns.chain_of_thought", Is("\"chain_of_thought\""), "likewise"),
+    key("replay", "columns.answer", Is("\"answer\""), "likewise"),
 ];
 
 /// The tables, in the order in which they first appear.

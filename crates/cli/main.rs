@@ -18,6 +18,7 @@ mod output;
 mod overrides;
 mod pipeline_file;
 mod progress;
+mod replay;
 mod signals;
 
 use std::{

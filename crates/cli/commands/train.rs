@@ -75,9 +75,14 @@ fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing
         missing,
     };
     let mut progress = None;
-    let outcome = leadspan_train::run(&cache, &stage.student, &stage.train, &around, &mut |event| {
-        show(event, &mut progress, showing);
-    })?;
+    let outcome = leadspan_train::run(
+        &cache,
+        &stage.student,
+        &stage.train,
+        stage.replay_share,
+        &around,
+        &mut |event| show(event, &mut progress, showing),
+    )?;
     Ok(outcome)
 }
 
@@ -91,6 +96,7 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             steps_before,
             samples,
             samples_left_out,
+            samples_to_replay,
             missing_units,
             positions,
             parameters,
@@ -115,6 +121,9 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
                     grouped(samples_left_out as u64)
                 );
             }
+            if samples_to_replay > 0 {
+                tracing::info!("replaying {} samples beside them", grouped(samples_to_replay as u64));
+            }
             if steps_before > 0 {
                 tracing::info!("going on after step {}", grouped(steps_before as u64));
             }
@@ -126,16 +135,18 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             if let Some(progress) = progress {
                 progress.advance(step.step as u64, true, || {
                     let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
+                    let replay = step.replay.as_ref().map(|of| format!(", replay {:.4}", of.loss_replay));
                     let named = |(name, loss): (&String, &f64)| {
                         format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "))
                     };
                     format!(
-                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}), epoch {}",
+                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}{}), epoch {}",
                         rounded(step.tokens_per_second),
                         step.loss,
                         step.loss_cross_entropy,
                         forward_kl.unwrap_or_default(),
                         step.loss_distillation.iter().map(named).collect::<String>(),
+                        replay.unwrap_or_default(),
                         step.epoch
                     )
                 });

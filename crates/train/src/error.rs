@@ -122,6 +122,31 @@ pub enum TrainError {
         /// What is wrong with it.
         because: String,
     },
+    /// A share of samples to replay that leaves none to distil, or is none.
+    #[error(
+        "`replay.share` is `{share}`, but it must be a number from 0 to below 1 that leaves at least one of \
+         `train.batch_samples = {batch_samples}` to distil"
+    )]
+    ReplayShare {
+        /// The share.
+        share: f64,
+        /// Samples of a step.
+        batch_samples: usize,
+    },
+    /// There is nothing to replay.
+    #[error("`replay.share` is `{share}`, but the cache `{}` holds no samples to replay", cache.display())]
+    NoReplay {
+        /// The share.
+        share: f64,
+        /// The cache.
+        cache: PathBuf,
+    },
+    /// What is to be replayed has other tokens than what is distilled.
+    #[error("the samples to replay, `{}`, have another tokenizer or chat template than the cache around them", path.display())]
+    ReplayOfOtherText {
+        /// Where they are.
+        path: PathBuf,
+    },
     /// Another process trains in the same folder.
     #[error("another process is training in `{}`", dir.display())]
     Busy {
@@ -218,6 +243,8 @@ impl TrainError {
             Self::NothingToLearn { .. } => {
                 Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())
             }
+            Self::NoReplay { .. } => Some("set `replay.files` and run `leadspan prepare`, or `replay.share = 0`".into()),
+            Self::ReplayOfOtherText { .. } => Some("remove that folder and run `leadspan prepare`".into()),
             Self::NothingHeldOut => {
                 Some("set `train.export = \"last\"`, or prepare a cache with `data.validation` above 0".into())
             }

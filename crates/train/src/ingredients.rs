@@ -3,7 +3,7 @@
 use leadspan_cache::{Cache, Reader};
 use serde_json::{Value, json};
 
-use crate::TrainSettings;
+use crate::{TrainSettings, replay::Replay};
 
 /// Settings of `[train]` that change no weight: where it is written and how often, on which device, in how much memory.
 const OF_NO_CONSEQUENCE: [&str; 5] = [
@@ -15,22 +15,33 @@ const OF_NO_CONSEQUENCE: [&str; 5] = [
 ];
 
 /// What the trained weights depend on. `student` says so of the student's first weights.
-pub(crate) fn ingredients(cache: &Cache, reader: &Reader, student: &Value, settings: &TrainSettings) -> Value {
+pub(crate) fn ingredients(
+    cache: &Cache,
+    reader: &Reader,
+    student: &Value,
+    settings: &TrainSettings,
+    replay: Option<&Replay>,
+) -> Value {
     let mut train = serde_json::to_value(settings).expect("settings serialize");
     if let Some(table) = train.as_object_mut() {
         table.retain(|key, _| !OF_NO_CONSEQUENCE.contains(&key.as_str()));
     }
-    let mut rows = blake3::Hasher::new();
-    for row in reader.corpus().row_hashes() {
-        rows.update(row);
-    }
-    let rows = rows.finalize().to_hex().to_string();
     let missing: Vec<String> = reader.missing_units().map(ToString::to_string).collect();
     json!({
         "student": student,
         "train": train,
-        "cache": { "identity": cache.identity(), "rows": rows, "missing": missing },
+        "cache": { "identity": cache.identity(), "rows": rows(reader), "missing": missing },
+        "replay": replay.map(|replay| json!({ "share": replay.share, "rows": rows(&replay.reader) })),
     })
+}
+
+/// A digest of the rows of a corpus, in their order.
+fn rows(reader: &Reader) -> String {
+    let mut rows = blake3::Hasher::new();
+    for row in reader.corpus().row_hashes() {
+        rows.update(row);
+    }
+    rows.finalize().to_hex().to_string()
 }
 
 /// The first leaf in which two JSON values differ: its key with dots, both values.

@@ -10,6 +10,12 @@
 //!
 //! With α = 0 nothing but tokens is needed: the prepared corpus is enough, and no shard is read but for what is held out.
 //!
+//! Into every step may go samples to replay: complete, all positions supervised, by cross-entropy alone, from a corpus of
+//! their own inside the cache. A step's loss is the sum over the positions of both kinds, (1 − α)·CE + α·τ²·D at those that
+//! are distilled and CE at the others, each times the position's weight, and the weights of a step sum to one: with `token`
+//! normalisation each is one over the positions of both kinds, with `sequence` one over the samples of both kinds and the
+//! positions of its own. What is reported of each kind is the mean over its own.
+//!
 //! # Interruptions
 //!
 //! A checkpoint has the weights (masters, where parameters are in bf16), the optimizer's moments, and how far the run has
@@ -79,6 +85,7 @@ mod parity;
 mod plan;
 mod progress;
 mod readers;
+mod replay;
 mod run;
 mod run_dir;
 mod schedule;
@@ -91,7 +98,7 @@ mod training;
 pub use batches::MicroBatch;
 pub use error::TrainError;
 pub use held_out::HeldOut;
-pub use metrics::StepMetrics;
+pub use metrics::{ReplayMetrics, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::run;
 pub use schedule::Schedule;

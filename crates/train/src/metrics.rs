@@ -33,9 +33,9 @@ pub struct StepMetrics {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
-    /// (1 − α)·CE + α·τ²·D, in nats.
+    /// (1 − α)·CE + α·τ²·D, in nats; with replay, the sum of that and what is replayed, each times its share of the weights.
     pub loss: f64,
-    /// CE.
+    /// CE; this and what follows leave out what is replayed.
     pub loss_cross_entropy: f64,
     /// Forward KL at temperature 1 over entries and bucket, whatever D is; none where α is 0.
     pub loss_forward_kl: Option<f64>,
@@ -44,13 +44,16 @@ pub struct StepMetrics {
     /// D under a name of its own, such as `loss_reverse_kl`, where it is not the forward KL above and α is not 0.
     #[serde(flatten)]
     pub loss_distillation: BTreeMap<String, f64>,
+    /// What was replayed, if anything was.
+    #[serde(flatten)]
+    pub replay: Option<ReplayMetrics>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// The gradients' global norm before clipping.
     pub gradient_norm: f64,
-    /// Supervised positions.
+    /// Supervised positions, those that are replayed among them.
     pub positions: usize,
-    /// Tokens through the student, without padding.
+    /// Tokens through the student, without padding, likewise.
     pub tokens: usize,
     /// Tokens of this step over its seconds.
     pub tokens_per_second: f64,
@@ -58,6 +61,17 @@ pub struct StepMetrics {
     pub waited_seconds: f64,
     /// The process's peak resident memory.
     pub peak_memory_bytes: u64,
+}
+
+/// What is known of the samples that were replayed in one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReplayMetrics {
+    /// Their CE.
+    pub loss_replay: f64,
+    /// Their positions.
+    pub replay_positions: usize,
+    /// Their tokens through the student.
+    pub replay_tokens: usize,
 }
 
 /// The open metrics file.

@@ -3,13 +3,14 @@
 use leadspan_cache::Reader;
 use leadspan_sequence::Split;
 
-use crate::{TrainError, TrainSettings, order::epoch_order};
+use crate::{TrainError, TrainSettings, order::epoch_order, replay::Replay};
 
 /// Which samples are learnt from, in which steps: a function of the cache's corpus, the settings and nothing else.
 pub(crate) struct Plan {
     pub(crate) samples: Vec<u32>,
     pub(crate) samples_left_out: usize,
     pub(crate) positions: u64,
+    /// Those of one step that are not replayed.
     batch_samples: usize,
     epochs: usize,
     seed: u64,
@@ -19,12 +20,12 @@ impl Plan {
     /// # Errors
     ///
     /// [`TrainError::NothingToLearn`] where no training sample has a supervised position.
-    pub(crate) fn new(reader: &Reader, settings: &TrainSettings) -> Result<Self, TrainError> {
+    pub(crate) fn new(reader: &Reader, settings: &TrainSettings, replay: Option<&Replay>) -> Result<Self, TrainError> {
         let mut plan = Self {
             samples: Vec::new(),
             samples_left_out: 0,
             positions: 0,
-            batch_samples: settings.batch_samples,
+            batch_samples: settings.batch_samples - replay.map_or(0, |replay| replay.step_samples),
             epochs: settings.epochs,
             seed: settings.seed,
         };

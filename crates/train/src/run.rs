@@ -16,12 +16,16 @@ use crate::{
     plan::Plan,
     progress::{Measured, Progress},
     readers::Readers,
+    replay::Replay,
     run_dir::RunDir,
     student,
     training::Training,
 };
 
 /// Trains the student that the settings describe on what the cache holds, and writes it to `settings.dir`/model.
+///
+/// `replay_share` is the share of each step's samples that are replayed: complete samples of a corpus of their own inside the
+/// cache, learnt from by cross-entropy alone.
 ///
 /// A run that was interrupted goes on from its newest checkpoint. The same inputs, settings, build and kind of processor
 /// give the same weights, whatever the number of threads and interruptions.
@@ -34,6 +38,7 @@ pub fn run(
     cache: &Cache,
     student_settings: &StudentSettings,
     settings: &TrainSettings,
+    replay_share: f64,
     around: &Surroundings,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, TrainError> {
@@ -46,7 +51,11 @@ pub fn run(
     let device = open_device(&settings.device)?;
     let student = student::open(student_settings, cache, settings.dtype, &device)?;
     student::check_samples(student.decoder.config(), reader)?;
-    let plan = Plan::new(reader, settings)?;
+    let replay = Replay::open(cache, replay_share, settings.batch_samples, settings.seed)?;
+    if let Some(replay) = &replay {
+        student::check_samples(student.decoder.config(), &replay.reader)?;
+    }
+    let plan = Plan::new(reader, settings, replay.as_ref())?;
     let decay = AdamWSettings {
         weight_decay: settings.weight_decay,
         ..AdamWSettings::default()
@@ -54,7 +63,7 @@ pub fn run(
     let mut optimizer = AdamW::new(student.parameters.iter(), decay)?;
 
     let run_dir = RunDir::open(&settings.dir)?;
-    let ingredients = ingredients(cache, reader, &student.origin, settings);
+    let ingredients = ingredients(cache, reader, &student.origin, settings, replay.as_ref());
     let checkpoints = Checkpoints::new(run_dir.checkpoints_path());
     if let Some(summary) = run_dir.finished(&ingredients)? {
         keep_of_finished(&checkpoints, &summary)?;
@@ -68,6 +77,7 @@ pub fn run(
         steps_before: progress.step,
         samples: plan.samples.len(),
         samples_left_out: plan.samples_left_out,
+        samples_to_replay: replay.as_ref().map_or(0, Replay::samples),
         missing_units: reader.missing_units().map(ToString::to_string).collect(),
         positions: plan.positions,
         parameters: student.parameters.count(),
@@ -81,17 +91,18 @@ pub fn run(
     };
     let (sender, steps) = step_queue();
     let trained = std::thread::scope(|scope| {
-        let batches = plan.batches(progress.step);
+        let (plan, replay, done) = (&plan, replay.as_ref(), progress.step);
         scope.spawn(move || {
             // Moved in, so that the loop notices when this thread is gone.
             let sender = sender;
-            batching.read_ahead(reader, batches, &sender);
+            batching.read_ahead(reader, plan, replay, done, &sender);
         });
         let training = Training {
             student: &student,
             optimizer: &mut optimizer,
             settings,
-            plan: &plan,
+            plan,
+            replay,
             readers: &readers,
             batching,
             around,

@@ -41,6 +41,8 @@ pub enum Event {
         samples: usize,
         /// Training samples without one, which are left out.
         samples_left_out: usize,
+        /// Samples to replay, none where nothing is replayed.
+        samples_to_replay: usize,
         /// Work units that the cache lacks, by name; their samples are among those left out.
         missing_units: Vec<String>,
         /// Supervised positions of one epoch.

@@ -5,11 +5,12 @@ use std::{
     sync::{atomic::Ordering, mpsc::Receiver},
 };
 
+use leadspan_cache::Reader;
 use serde_json::Value;
 
 use crate::{
-    AdamW, Event, Export, Schedule, StepMetrics, Surroundings, TrainError, TrainSettings,
-    batches::{Batching, MicroBatch, ReadStep, Step},
+    AdamW, Event, Export, ReplayMetrics, Schedule, StepMetrics, Surroundings, TrainError, TrainSettings,
+    batches::{Batching, Kind, MicroBatch, ReadStep, Step},
     checkpoint::RunSoFar,
     checkpoints::Checkpoints,
     gradients::{self, accumulate},
@@ -19,8 +20,24 @@ use crate::{
     plan::Plan,
     progress::Progress,
     readers::Readers,
+    replay::Replay,
     student::Student,
 };
+
+/// The losses of a step, those of both kinds of samples apart; positions of both are weighed among each other.
+#[derive(Default)]
+struct StepSums {
+    distilled: LossSums,
+    replayed: LossSums,
+}
+
+fn head_pass(distillation_weight: f64) -> HeadPass {
+    HeadPass {
+        distillation_weight: distillation_weight as f32,
+        chunk_bytes: HEAD_CHUNK_BYTES,
+        fused: true,
+    }
+}
 
 /// What the loop works with.
 pub(crate) struct Training<'a> {
@@ -29,6 +46,7 @@ pub(crate) struct Training<'a> {
     pub(crate) settings: &'a TrainSettings,
     pub(crate) plan: &'a Plan,
     pub(crate) readers: &'a Readers,
+    pub(crate) replay: Option<&'a Replay>,
     pub(crate) batching: Batching,
     pub(crate) around: &'a Surroundings<'a>,
     pub(crate) ingredients: &'a Value,
@@ -93,17 +111,24 @@ impl Training<'_> {
         self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
 
         let seconds = (self.around.clock)().saturating_sub(began).as_secs_f64();
-        let fed = |of: fn(&MicroBatch) -> usize| batch.micro_batches.iter().map(of).sum::<usize>();
+        let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass)).sum::<usize>();
         let step = self.progress.step + 1;
+        let distils = self.settings.distils();
+        let share = 1.0 - batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share);
         let metrics = StepMetrics {
             step,
             steps: self.plan.steps(),
             epoch: self.plan.epoch_of(step),
             loss,
-            loss_cross_entropy: sums.cross_entropy,
-            loss_forward_kl: self.settings.distils().then_some(sums.forward_kl),
-            loss_soft_cross_entropy: self.settings.distils().then_some(sums.soft_cross_entropy),
-            loss_distillation: self.loss_distillation(&sums),
+            loss_cross_entropy: sums.distilled.cross_entropy / share,
+            loss_forward_kl: distils.then_some(sums.distilled.forward_kl / share),
+            loss_soft_cross_entropy: distils.then_some(sums.distilled.soft_cross_entropy / share),
+            loss_distillation: self.loss_distillation(sums.distilled.distillation / share),
+            replay: batch.replayed.as_ref().map(|replayed| ReplayMetrics {
+                loss_replay: sums.replayed.cross_entropy / replayed.share,
+                replay_positions: replayed.micro_batches.iter().map(|pass| pass.rows.len()).sum(),
+                replay_tokens: replayed.micro_batches.iter().map(MicroBatch::token_count).sum(),
+            }),
             learning_rate,
             gradient_norm: norm,
             positions: fed(|batch| batch.rows.len()),
@@ -119,20 +144,20 @@ impl Training<'_> {
     }
 
     /// Adds up the gradients of a step's micro-batches; `None` where the run was asked to stop.
-    fn accumulate(&self, batch: &Step) -> Result<Option<LossSums>, TrainError> {
+    fn accumulate(&self, batch: &Step) -> Result<Option<StepSums>, TrainError> {
         gradients::clear(&self.student.parameters);
-        let mut sums = LossSums::default();
-        for micro_batch in &batch.micro_batches {
+        let mut sums = StepSums::default();
+        for (pass, kind) in batch.passes() {
             if self.stopped() {
                 return Ok(None);
             }
+            let (weight, sums) = match kind {
+                Kind::Distilled => (self.settings.distillation_weight, &mut sums.distilled),
+                Kind::Replayed => (0.0, &mut sums.replayed),
+            };
             let checkpointing = self.settings.activation_checkpointing;
-            sums.add(&accumulate(
-                &self.student.decoder,
-                micro_batch,
-                self.head_pass(),
-                checkpointing,
-            )?);
+            let found = accumulate(&self.student.decoder, pass, head_pass(weight), checkpointing)?;
+            sums.add(&found);
         }
         Ok(Some(sums))
     }
@@ -140,13 +165,9 @@ impl Training<'_> {
     /// Measures the student on what is held out, unless the run is asked to stop meanwhile.
     fn validate(&mut self) -> Result<(), TrainError> {
         let stop = self.around.stop;
-        let held_out = held_out::measure(
-            &self.student.frozen,
-            self.readers.held_out(),
-            self.batching,
-            self.head_pass(),
-            stop,
-        )?;
+        let pass = head_pass(self.settings.distillation_weight);
+        let reader = self.readers.held_out();
+        let held_out = held_out::measure(&self.student.frozen, reader, self.batching, pass, stop)?;
         if let Some(held_out) = held_out {
             let step = self.progress.step;
             self.progress.add_held_out(held_out, self.settings.distillation_weight);
@@ -181,23 +202,16 @@ impl Training<'_> {
         Ok(())
     }
 
-    fn head_pass(&self) -> HeadPass {
-        HeadPass {
-            distillation_weight: self.settings.distillation_weight as f32,
-            chunk_bytes: HEAD_CHUNK_BYTES,
-            fused: true,
-        }
-    }
-
-    fn loss(&self, sums: &LossSums) -> f64 {
-        self.batching.distillation.loss(self.settings.distillation_weight, sums)
+    fn loss(&self, sums: &StepSums) -> f64 {
+        let weight = self.settings.distillation_weight;
+        self.batching.distillation.loss(weight, &sums.distilled) + sums.replayed.cross_entropy
     }
 
     /// The divergence under its own name, unless it is among what is measured of every step.
-    fn loss_distillation(&self, sums: &LossSums) -> BTreeMap<String, f64> {
+    fn loss_distillation(&self, loss: f64) -> BTreeMap<String, f64> {
         let distillation = self.batching.distillation;
         let named = (self.settings.distils() && !distillation.is_measured())
-            .then(|| (format!("loss_{}", distillation.name()), sums.distillation));
+            .then(|| (format!("loss_{}", distillation.name()), loss));
         named.into_iter().collect()
     }
 
@@ -208,11 +222,15 @@ impl Training<'_> {
             (false, _) => "loss",
             (true, false) => "gradient",
         };
-        let id = |&sample: &u32| self.readers.training().corpus().samples()[sample as usize].id.clone();
+        let id = |reader: &Reader, sample: u32| reader.corpus().samples()[sample as usize].id.clone();
+        let distilled = batch.samples.iter().map(|&sample| id(self.readers.training(), sample));
+        let replayed = batch.replayed.iter().flat_map(|replayed| &replayed.samples);
+        let replayed = replayed.zip(self.replay.iter().cycle());
+        let replayed = replayed.map(|(&sample, replay)| id(&replay.reader, sample));
         Err(TrainError::NotFinite {
             what,
             step: self.progress.step + 1,
-            samples: batch.samples.iter().map(id).collect(),
+            samples: distilled.chain(replayed).collect(),
         })
     }
 
