@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::program::{Workplace, visible};
+use crate::program::{Moments, Workplace, visible};
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 const WORKERS: usize = 3;
@@ -26,19 +26,6 @@ fn rows() -> Workplace {
     Workplace::with_rows(120, 200)
 }
 
-/// Moments that look random and are the same in every run: shares of a second in millionths.
-struct Moments(u64);
-
-impl Moments {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-}
-
 /// Makes sure that everything in `found` is as it should be; what is missing is not there yet.
 fn assert_nothing_partial(found: &BTreeMap<PathBuf, Vec<u8>>, expected: &BTreeMap<PathBuf, Vec<u8>>, when: &str) {
     for (path, bytes) in found {
@@ -52,7 +39,7 @@ fn assert_nothing_partial(found: &BTreeMap<PathBuf, Vec<u8>>, expected: &BTreeMa
 /// In every other cache the workers share the work; in the others each wants all of it, so that they race for every unit.
 fn kill_workers(kills_wanted: usize, seed: u64) {
     let (expected, takes) = uninterrupted();
-    let mut moments = Moments(seed);
+    let mut moments = Moments::new(seed);
     let (mut kills, mut caches, mut kills_after_a_commit) = (0, 0, 0);
     while kills < kills_wanted {
         let place = rows();

@@ -8,5 +8,8 @@ mod losses;
 mod messages;
 mod planning;
 mod program;
+mod replaying;
+mod resuming;
 mod stages;
+mod supervised;
 mod teachers;

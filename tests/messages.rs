@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::program::Workplace;
+use crate::program::{Workplace, terminate};
 
 /// Runs a command that must refuse its input without touching anything, and returns its message.
 #[track_caller]
@@ -449,6 +449,149 @@ fn settings_and_rows_that_changed_since_preparing_are_refused() {
     error: could not precompute into `cache`
       caused by: sample `made-up-8` (and 29 more) is gone from the data since the corpus was prepared
     hint: restore the row and add new rows only at the end of a file or in a file of their own (a row without `id` is known by its file and line), or point `cache.dir` at a new folder
+    ");
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_as_it_was_or_not_at_all() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let mut child = place.start(&["train", "-c", "pipeline.toml", "--set", "train.epochs=2000"]);
+    let metrics = place.path("run/metrics.jsonl");
+    while !fs::read_to_string(&metrics).is_ok_and(|text| text.contains("step\":2,")) {
+        assert_eq!(child.try_wait().unwrap(), None);
+    }
+    assert_eq!(terminate(&mut child), Some(75));
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: `run` holds a run that differs in `train.epochs`: it has `2000`, but now `1` is asked for
+    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    ");
+    place.replace("pipeline.toml", "epochs = 1", "epochs = 2000");
+    assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "student.layers=[1]"]), @r"
+    error: could not train `run`
+      caused by: `run` holds a run that differs in `student.layers`: it has `[0]`, but now `[1]` is asked for
+    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    ");
+    place.succeed(&[
+        "precompute",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "cache.dir=other",
+        "--set",
+        "cache.top_k=4",
+    ]);
+    assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "cache.dir=other"]), @r"
+    error: could not train `run`
+      caused by: `run` holds a run that differs in `cache.identity.entries.top_k`: it has `8`, but now `4` is asked for
+    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    ");
+    // One bit of one weight is another student.
+    fs::create_dir(place.path("student")).unwrap();
+    for file in fs::read_dir(place.path("teacher")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), place.path("student").join(file.file_name())).unwrap();
+    }
+    let mut weights = fs::read(place.path("student/model.safetensors")).unwrap();
+    *weights.last_mut().unwrap() ^= 1;
+    fs::write(place.path("student/model.safetensors"), weights).unwrap();
+    assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "student.model=student"]), @r#"
+    error: could not train `run`
+      caused by: `run` holds a run that differs in `student.weights`: it has `"[digest]"`, but now `"[digest]"` is asked for
+    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    "#);
+    swap_two_tokens(&place);
+    place.succeed(&["precompute", "-c", "pipeline.toml", "--set", "cache.dir=swapped"]);
+    assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "cache.dir=swapped"]), @r#"
+    error: could not train `run`
+      caused by: `run` holds a run that differs in `cache.identity.tokenizer`: it has `"[digest]"`, but now `"[digest]"` is asked for
+    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    "#);
+    let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
+    let row = text.lines().next().unwrap().replace("made-up-0", "appended");
+    place.write("text.jsonl", &format!("{text}{row}\n"));
+    place.replace("teacher/tokenizer.json", "\"$\":7,\"%\":6", "\"$\":6,\"%\":7");
+    place.succeed(&PRECOMPUTE);
+    assert_message!(refusal(&place, &TRAIN), @r#"
+    error: could not train `run`
+      caused by: `run` holds a run that differs in `cache.rows`: it has `"[digest]"`, but now `"[digest]"` is asked for
+    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    "#);
+}
+
+#[test]
+fn the_best_student_needs_something_to_tell_it_by() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "validation = 4", "validation = 0");
+    place.succeed(&PRECOMPUTE);
+    assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "train.export=best"]), @r#"
+    error: could not train `run`
+      caused by: `train.export` is `best`, but the cache holds no validation samples to tell the best by
+    hint: set `train.export = "last"`, or prepare a cache with `data.validation` above 0
+    "#);
+}
+
+#[test]
+fn replay_that_cannot_be_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let replay = |share: &str| {
+        refusal(
+            &place,
+            &[
+                "train",
+                "-c",
+                "pipeline.toml",
+                "--set",
+                &format!("replay.share={share}"),
+            ],
+        )
+    };
+    assert_message!(replay("0.25"), @r"
+    error: could not train `run`
+      caused by: `replay.share` is `0.25`, but the cache `cache` holds no samples to replay
+    hint: set `replay.files` and run `leadspan prepare`, or `replay.share = 0`
+    ");
+    assert_message!(replay("0.95"), @r"
+    error: could not train `run`
+      caused by: `replay.share` is `0.95`, but it must be a number from 0 to below 1 that leaves at least one of `train.batch_samples = 8` to distil
+    ");
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]"]), @r"
+    error: could not prepare the cache `cache/replay`
+      caused by: there is no file `chats.jsonl`
+    hint: paths in `data.files` are relative to the pipeline file
+    ");
+}
+
+#[test]
+fn a_pipeline_without_a_teacher_must_say_whose_tokenizer_it_means() {
+    let place = Workplace::new();
+    place.replace("pipeline.toml", "[teacher]\nmodel = \"teacher\"\n", "");
+    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    error: `pipeline.toml` does not set `teacher.model`
+    hint: set `teacher.model`: directory, FILE.gguf or id of a Hub model
+    ");
+    place.replace(
+        "pipeline.toml",
+        "model = \"teacher\"\nlayers = [0]",
+        "config = \"teacher/config.json\"",
+    );
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml"]), @r"
+    error: `pipeline.toml` does not say whose tokenizer the corpus is prepared with
+    hint: set `teacher.model`, or for training without a teacher `student.model`, or `student.tokenizer` beside `student.config`
+    ");
+    // What was prepared for tokens alone takes no teacher afterwards.
+    place.replace(
+        "pipeline.toml",
+        "config = \"teacher/config.json\"",
+        "model = \"teacher\"",
+    );
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "teacher.model=teacher"]), @r"
+    error: could not precompute into `cache`
+      caused by: the cache `cache` was made with teacher.config_blake3 `(absent)`, but `[digest]` is asked for
+    hint: it was prepared without a teacher: point `cache.dir` at a new folder
     ");
 }
 

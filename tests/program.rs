@@ -214,6 +214,30 @@ impl Workplace {
     }
 }
 
+/// Moments that look random and are the same in every run: shares of a second in millionths.
+pub(crate) struct Moments(u64);
+
+impl Moments {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// Asks a process to stop as a scheduler does, and returns its exit code.
+pub(crate) fn terminate(child: &mut Child) -> Option<i32> {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    child.wait().unwrap().code()
+}
+
 /// The committed files below a folder, by their paths in it: everything that a reader would see.
 pub(crate) fn visible(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    process::Child,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use arrow::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::program::{Workplace, fixtures};
+use crate::program::{Workplace, fixtures, terminate};
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
@@ -291,17 +290,6 @@ fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
 #[cfg(unix)]
 #[test]
 fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
-    fn terminate(child: &mut Child) -> Option<i32> {
-        let id = child.id().to_string();
-        assert!(
-            std::process::Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-        child.wait().unwrap().code()
-    }
     let whole = Workplace::with_rows(120, 200);
     whole.succeed(&PRECOMPUTE);
     whole.succeed(&TRAIN);

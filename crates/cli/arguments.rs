@@ -51,16 +51,16 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Tokenize, find sections, split and order: the prepared corpus in the cache
-    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
+    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
     Prepare(PipelineArguments),
     /// Say what `precompute` would take, before anything runs: tokens, positions, bytes, operations, time
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
     Plan(Plan),
     /// Run the teacher once and store its distributions (prepares first if need be; does only what is missing)
-    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
+    #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
     Precompute(Precompute),
     /// Train a student from the cache and export it
-    #[command(after_long_help = keys::help(&["cache", "student", "train"]))]
+    #[command(after_long_help = keys::help(&["cache", "student", "train", "replay"]))]
     Train(Train),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use leadspan_corpus::{DataSettings, SectionSettings};
-use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings};
+use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
 use serde::de::DeserializeOwned;
@@ -16,6 +16,7 @@ use crate::{
     keys,
     overrides::{Override, Texts},
     pipeline_file::PipelineFile,
+    replay::ReplaySettings,
 };
 
 /// A pipeline file whose every table makes sense by itself.
@@ -28,6 +29,24 @@ pub(crate) struct Configuration {
     cache: Option<CacheSettings>,
     student: Option<StudentSettings>,
     train: Option<TrainSettings>,
+    replay: ReplaySettings,
+}
+
+/// What a corpus is prepared for.
+#[derive(Debug)]
+pub(crate) enum PreparedFor {
+    /// For a teacher to be run over.
+    Teacher(Pipeline),
+    /// To be learnt from as it is.
+    Text(TextOfModel),
+}
+
+/// A corpus that is tokenized as a model does.
+#[derive(Debug)]
+pub(crate) struct TextOfModel {
+    pub(crate) pipeline: TextPipeline,
+    /// Which revision of the model, if it is the Hub's.
+    pub(crate) revision: Option<String>,
 }
 
 /// What stage two needs: a cache, and the student to train from it.
@@ -38,6 +57,7 @@ pub(crate) struct StageTwo {
     pub(crate) cache_dir: PathBuf,
     pub(crate) student: StudentSettings,
     pub(crate) train: TrainSettings,
+    pub(crate) replay_share: f64,
     /// The tables that decide the result, defaults filled in and paths as written.
     pub(crate) resolved: Value,
 }
@@ -67,6 +87,7 @@ impl Configuration {
             cache: present(&tables, "cache")?,
             student: present(&tables, "student")?,
             train: present(&tables, "train")?,
+            replay: tables.settings("replay")?,
         })
     }
 
@@ -93,6 +114,56 @@ impl Configuration {
         })
     }
 
+    /// How the samples to replay are prepared, with the tokenizer of the teacher or, where there is none, of the student;
+    /// nothing where there are none.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not said whose tokenizer that is.
+    pub(crate) fn replayed(&self) -> Result<Option<TextOfModel>, ConfigurationError> {
+        if !self.replay.has_samples() {
+            return Ok(None);
+        }
+        let TextOfModel { pipeline, revision } = self.text()?;
+        let pipeline = self.replay.pipeline(pipeline);
+        Ok(Some(TextOfModel { pipeline, revision }))
+    }
+
+    /// The settings of preparing, for which a student can take the teacher's place where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where a table is missing, or training would ask for more than is captured.
+    pub(crate) fn preparing(self) -> Result<PreparedFor, ConfigurationError> {
+        if self.teacher.is_some() {
+            return self.stage_one(None).map(PreparedFor::Teacher);
+        }
+        self.text().map(PreparedFor::Text)
+    }
+
+    /// The data as text alone, tokenized as the teacher does, or as the student does where there is none.
+    fn text(&self) -> Result<TextOfModel, ConfigurationError> {
+        let student = self.student.clone().unwrap_or_default();
+        let (tokenizer, revision) = match (self.teacher.clone(), student.tokenizer, student.model) {
+            (Some(teacher), ..) => (teacher.model, teacher.revision),
+            (None, Some(tokenizer), _) => (tokenizer, None),
+            (None, None, Some(model)) => (model, student.revision),
+            (None, None, None) => {
+                return Err(ConfigurationError::NoTokenizer {
+                    file: self.file.clone(),
+                });
+            }
+        };
+        let pipeline = TextPipeline {
+            base: self.base(),
+            tokenizer,
+            data: self.data.clone().ok_or_else(|| self.missing("data"))?,
+            sections: self.sections.clone(),
+            cache: self.cache.clone().ok_or_else(|| self.missing("cache"))?,
+        };
+        Ok(TextOfModel { pipeline, revision })
+    }
+
     /// The settings of stage two.
     ///
     /// # Errors
@@ -108,12 +179,14 @@ impl Configuration {
         self.check_student(&student)?;
         student.model = student.model.map(|path| base.join(path));
         student.config = student.config.map(|path| base.join(path));
+        student.tokenizer = student.tokenizer.map(|path| base.join(path));
         train.dir = base.join(&train.dir);
         Ok(StageTwo {
             base: base.clone(),
             cache_dir: base.join(&cache.dir),
             student,
             train,
+            replay_share: self.replay.share,
             resolved,
         })
     }
@@ -150,6 +223,10 @@ impl Configuration {
         let (Some(cache), Some(train)) = (&self.cache, &self.train) else {
             return Ok(());
         };
+        if train.distillation_weight == 0.0 {
+            // Tokens are there of all proportions and sections.
+            return Ok(());
+        }
         if train.lead_span_proportion > cache.lead_span_proportion {
             return Err(ConfigurationError::ProportionBeyondCache {
                 train: train.lead_span_proportion,
@@ -190,6 +267,11 @@ impl Configuration {
                 "student.revision",
                 "a revision is one of a model, and there is none",
             ),
+            (Some(_), None) if student.tokenizer.is_some() => contradiction(
+                "student.model",
+                "student.tokenizer",
+                "a model has a tokenizer of its own",
+            ),
             (None, None) => Err(ConfigurationError::NoStudent {
                 file: self.file.clone(),
             }),
@@ -210,6 +292,7 @@ impl Configuration {
         add("cache", self.cache.as_ref().map(to_json));
         add("student", self.student.as_ref().map(to_json));
         add("train", self.train.as_ref().map(to_json));
+        add("replay", Some(to_json(&self.replay)));
         Value::Object(tables)
     }
 }
@@ -340,6 +423,45 @@ mod tests {
     }
 
     #[test]
+    fn training_on_tokens_alone_may_ask_for_all_of_them() {
+        let overrides = ["cache.lead_span_proportion=0.25", "train.distillation_weight=0"];
+        assert!(parse(WHOLE, &overrides).unwrap().stage_one(None).is_ok());
+    }
+
+    #[test]
+    fn without_a_teacher_the_students_tokenizer_is_prepared_with() {
+        let without = WHOLE.replace("[teacher]", "").replace("model = \"models/teacher\"", "");
+        let tokenizer = |text: &str| match parse(text, &[]).and_then(Configuration::preparing) {
+            Ok(PreparedFor::Text(text)) => Ok(text.pipeline.tokenizer),
+            Ok(PreparedFor::Teacher(_)) => panic!("there is no teacher"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(tokenizer(&without).unwrap(), Path::new("/students/one"));
+        let random = without.replace("model = \"/students/one\"", "config = 'c.json'\ntokenizer = 'text'");
+        assert_eq!(tokenizer(&random).unwrap(), Path::new("text"));
+        let message = tokenizer(&random.replace("tokenizer = 'text'", "")).unwrap_err();
+        assert!(message.contains("does not say whose tokenizer"), "{message}");
+        assert!(matches!(
+            parse(WHOLE, &[]).unwrap().preparing(),
+            Ok(PreparedFor::Teacher(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_replayed_goes_into_a_cache_inside_the_cache() {
+        assert!(parse(WHOLE, &[]).unwrap().replayed().unwrap().is_none());
+        let replayed = parse(WHOLE, &["replay.files=['chats.jsonl']", "replay.format=columns"]);
+        let TextOfModel { pipeline, .. } = replayed.unwrap().replayed().unwrap().unwrap();
+        assert_eq!(pipeline.cache.dir, Path::new("cache/replay"));
+        assert_eq!(pipeline.tokenizer, Path::new("models/teacher"));
+        assert_eq!(pipeline.data.files, ["chats.jsonl"]);
+        assert_eq!(
+            pipeline.sections.without_markers,
+            leadspan_corpus::WithoutMarkers::Answer
+        );
+    }
+
+    #[test]
     fn a_proportion_outside_its_range_is_refused_at_its_line() {
         for (given, shown) in [("0", "0"), ("1.5", "1.5"), ("-0.1", "-0.1")] {
             let text = WHOLE.replace(
@@ -369,6 +491,7 @@ mod tests {
         assert!(refused(&without.replace("layers", "config = 'c.json'\nlayers")).contains("layers are chosen from"));
         let revision = without.replace("layers = [0, 2]", "config = 'c.json'\nrevision = 'main'");
         assert!(refused(&revision).contains("a revision is one of a model"));
+        assert!(stage_two_message(&["student.tokenizer=t"]).contains("a model has a tokenizer of its own"));
     }
 
     #[test]

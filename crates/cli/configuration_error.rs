@@ -61,6 +61,9 @@ pub(crate) enum ConfigurationError {
     /// Neither a model nor a config to make the student of.
     #[error("`{}` does not say what the student starts from", file.display())]
     NoStudent { file: PathBuf },
+    /// Neither a teacher nor a student to have the tokenizer of.
+    #[error("`{}` does not say whose tokenizer the corpus is prepared with", file.display())]
+    NoTokenizer { file: PathBuf },
     /// Training asks for longer lead spans than the cache is made with.
     #[error("`train.lead_span_proportion` is {train}, but `cache.lead_span_proportion` is only {cache}")]
     ProportionBeyondCache {
@@ -103,6 +106,11 @@ impl ConfigurationError {
             Self::Contradiction { second, .. } => Some(format!("remove `{second}`")),
             Self::NoStudent { .. } => Some(
                 "set `student.model` (with `student.layers` to keep only some of its layers) or `student.config`"
+                    .to_owned(),
+            ),
+            Self::NoTokenizer { .. } => Some(
+                "set `teacher.model`, or for training without a teacher `student.model`, or `student.tokenizer` beside \
+                 `student.config`"
                     .to_owned(),
             ),
             Self::ProportionBeyondCache { train, cache } => Some(format!(

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use leadspan_model::{HubCache, ModelError};
-use leadspan_precompute::Pipeline;
+use leadspan_precompute::{Pipeline, TextPipeline};
 
-use crate::configuration::StageTwo;
+use crate::configuration::{StageTwo, TextOfModel};
 
 /// The pipeline with a teacher that is where it says.
 ///
@@ -15,6 +15,17 @@ use crate::configuration::StageTwo;
 pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, ModelError> {
     let revision = pipeline.teacher.revision.as_deref();
     pipeline.teacher.model = cache().resolve(&pipeline.teacher.model, &pipeline.base, revision)?;
+    Ok(pipeline)
+}
+
+/// What is prepared without a teacher, with a tokenizer that is where it says.
+///
+/// # Errors
+///
+/// Where it is that of a Hub model that was not downloaded.
+pub(crate) fn with_tokenizer_found(text: TextOfModel) -> Result<TextPipeline, ModelError> {
+    let TextOfModel { mut pipeline, revision } = text;
+    pipeline.tokenizer = cache().resolve(&pipeline.tokenizer, &pipeline.base, revision.as_deref())?;
     Ok(pipeline)
 }
 

@@ -19,6 +19,7 @@ mod output;
 mod overrides;
 mod pipeline_file;
 mod progress;
+mod replay;
 mod signals;
 mod time_span;
 

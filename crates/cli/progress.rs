@@ -67,6 +67,8 @@ impl Counted {
 /// The progress of one job, as done by this process.
 pub(crate) struct Progress {
     total: u64,
+    /// Done before this process began.
+    before: u64,
     counted: Counted,
     started: Instant,
     last_line: Instant,
@@ -94,11 +96,17 @@ impl Progress {
         let started = Instant::now();
         Self {
             total,
+            before: 0,
             counted,
             started,
             last_line: started,
             bar,
         }
+    }
+
+    /// Notes that another process had done `done` of the total, at no cost of time to this one.
+    pub(crate) fn begin_at(&mut self, done: u64) {
+        self.before = done;
     }
 
     /// Notes that part of the job need not be done after all.
@@ -142,7 +150,7 @@ impl Progress {
     fn pace(&self, done: u64) -> String {
         pace(
             self.counted,
-            done,
+            done.saturating_sub(self.before),
             self.total.saturating_sub(done),
             self.started.elapsed(),
         )

@@ -34,11 +34,11 @@ impl SmallCache {
     pub(crate) fn new(precision: Precision) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identity = Identity {
-            teacher: TeacherIdentity {
+            teacher: Some(TeacherIdentity {
                 config_blake3: "config".into(),
                 weights_blake3: "weights".into(),
                 dtype: "f32".into(),
-            },
+            }),
             tokenizer: "tokenizer".into(),
             chat_template: "template".into(),
             sections: json!({"thinking_start": "<think>"}),

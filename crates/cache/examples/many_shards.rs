@@ -50,11 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Error>> {
     let identity = Identity {
-        teacher: TeacherIdentity {
+        teacher: Some(TeacherIdentity {
             config_blake3: String::new(),
             weights_blake3: String::new(),
             dtype: "f32".to_owned(),
-        },
+        }),
         tokenizer: String::new(),
         chat_template: String::new(),
         sections: serde_json::Value::Null,

@@ -20,6 +20,9 @@ use crate::{
     layer::{division, remainder},
 };
 
+/// The folder, inside a cache's, of the cache of what is replayed.
+pub const REPLAY: &str = "replay";
+
 const IDENTITY: &str = "identity.json";
 const TOKENIZER: &str = "tokenizer";
 const CORPUS: &str = "corpus";
@@ -169,6 +172,16 @@ impl Cache {
     /// The cache's folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The cache inside this one that holds the samples that are replayed while a student learns from this one: a prepared
+    /// corpus of their own, without a teacher; none where none was prepared.
+    ///
+    /// # Errors
+    ///
+    /// Where it is there and cannot be read.
+    pub fn replay(&self) -> Result<Option<Self>, CacheError> {
+        Self::open_if_there(&self.dir.join(REPLAY))
     }
 
     /// What the stored distributions mean.

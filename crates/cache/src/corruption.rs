@@ -148,7 +148,7 @@ fn mark_of_a_shard_from(other: &Cache) -> &'static str {
 fn a_shard_of_another_cache_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut identity = synthetic::identity();
-    identity.teacher.dtype = "bf16".into();
+    identity.teacher.as_mut().unwrap().dtype = "bf16".into();
     let other = Cache::create_or_open(folder.path(), &identity, &[]).unwrap();
     let corpus = synthetic::corpus(11, 3, 4);
     other

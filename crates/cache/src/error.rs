@@ -6,7 +6,7 @@ use leadspan_distribution::codec::CodecError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use parquet::errors::ParquetError;
 
-use crate::Coverage;
+use crate::{Coverage, identity::ABSENT};
 
 /// Why a cache could not be made, read, extended or exported.
 #[derive(Debug, thiserror::Error)]
@@ -361,6 +361,7 @@ impl CacheError {
 fn identity_hint(field: &str, stored: &str) -> String {
     let elsewhere = "point `cache.dir` at a new folder";
     match field {
+        _ if stored == ABSENT => format!("it was prepared without a teacher: {elsewhere}"),
         "top_k" | "top_p" | "tail_samples" | "temperatures" => {
             format!("set `cache.{field} = {stored}` to use this cache, or {elsewhere}")
         }

@@ -13,8 +13,9 @@ pub const CODEC_VERSION: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The model that was run.
-    pub teacher: TeacherIdentity,
+    /// The model that was run; none where the cache is a prepared corpus alone, for training without a teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherIdentity>,
     /// Fingerprint of the tokenizer.
     pub tokenizer: String,
     /// blake3 of the chat template's text.
@@ -41,6 +42,9 @@ pub struct TeacherIdentity {
     pub dtype: String,
 }
 
+/// What is shown of a part that an identity does not have.
+pub(crate) const ABSENT: &str = "(absent)";
+
 /// One part of the identity that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -60,7 +64,7 @@ impl Identity {
             leaves
                 .iter()
                 .find(|(name, _)| name == field)
-                .map_or("(absent)".to_owned(), |(_, value)| value.clone())
+                .map_or(ABSENT.to_owned(), |(_, value)| value.clone())
         };
         stored.iter().chain(&asked).find_map(|(field, _)| {
             let (stored, asked) = (value_of(&stored, field), value_of(&asked, field));
@@ -127,14 +131,17 @@ mod tests {
     #[test]
     fn every_part_of_the_identity_is_compared_and_named() {
         type Change = fn(&mut Identity);
-        let changes: [(&str, &str, Change); 13] = [
+        let changes: [(&str, &str, Change); 14] = [
             ("teacher.config_blake3", "other", |i| {
-                "other".clone_into(&mut i.teacher.config_blake3);
+                "other".clone_into(&mut i.teacher.as_mut().unwrap().config_blake3);
             }),
             ("teacher.weights_blake3", "other", |i| {
-                "other".clone_into(&mut i.teacher.weights_blake3);
+                "other".clone_into(&mut i.teacher.as_mut().unwrap().weights_blake3);
             }),
-            ("teacher.dtype", "bf16", |i| "bf16".clone_into(&mut i.teacher.dtype)),
+            ("teacher.dtype", "bf16", |i| {
+                "bf16".clone_into(&mut i.teacher.as_mut().unwrap().dtype);
+            }),
+            ("teacher.config_blake3", "(absent)", |i| i.teacher = None),
             ("tokenizer", "other", |i| "other".clone_into(&mut i.tokenizer)),
             ("chat_template", "other", |i| "other".clone_into(&mut i.chat_template)),
             ("sections.thinking_start", "<thought>", |i| {

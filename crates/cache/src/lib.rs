@@ -222,7 +222,7 @@ mod round_trip;
 #[cfg(test)]
 mod synthetic;
 
-pub use cache::{Cache, LockGuard};
+pub use cache::{Cache, LockGuard, REPLAY};
 pub use commit::{PendingFile, commit_bytes, commit_file};
 pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
 pub use coverage::Coverage;

@@ -61,7 +61,8 @@ pub struct Span {
     pub tokens: Vec<u32>,
     /// The supervised positions, ascending; position i predicts `tokens[i + 1]`.
     pub positions: Vec<u32>,
-    /// The teacher's distribution at each of them.
+    /// The teacher's distribution at each of them, or none at all where the reader has [no
+    /// distributions](Reader::open_corpus).
     pub distributions: Distributions,
 }
 
@@ -113,6 +114,25 @@ impl Reader {
         })
     }
 
+    /// Opens the prepared corpus alone, which is all that there is before anything was captured: spans have no
+    /// distributions, and there may be positions of any proportion and sections.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no prepared corpus, or it cannot be read.
+    pub fn open_corpus(cache: &Cache, asked: Coverage) -> Result<Self, CacheError> {
+        let corpus = cache.require_corpus()?;
+        Ok(Self {
+            present: vec![true; corpus.units().len()],
+            corpus,
+            asked,
+            parts: Vec::new(),
+            heads: Mutex::default(),
+            head_bytes_read: AtomicU64::new(0),
+            block_bytes_read: AtomicU64::new(0),
+        })
+    }
+
     /// Opens the most that the cache holds: the largest proportion, with all sections that reach it. Layers with missing
     /// units count where those are allowed.
     ///
@@ -155,6 +175,11 @@ impl Reader {
     /// What is read: the proportion and sections asked for.
     pub fn coverage(&self) -> &Coverage {
         &self.asked
+    }
+
+    /// Whether spans have distributions.
+    pub fn has_distributions(&self) -> bool {
+        !self.parts.is_empty()
     }
 
     /// The layers that are read from.
@@ -200,6 +225,13 @@ impl Reader {
         let (sample, unit) = self.sample(sample_index)?;
         let kept = self.asked.proportion_of(sample.split).kept(sample.tokens.len());
         let tokens = sample.tokens[..kept].to_vec();
+        if !self.has_distributions() {
+            return Ok(Span {
+                tokens,
+                positions: self.asked.positions(sample).collect(),
+                distributions: Distributions::new(),
+            });
+        }
         let mut pieces = Vec::new();
         if self.present[unit] {
             for part in 0..self.parts.len() {
@@ -448,6 +480,35 @@ mod tests {
             let own = open(&made.cache, "0.6", sections).unwrap();
             assert_eq!(spans(&read), spans(&own), "{sections}");
         }
+    }
+
+    #[test]
+    fn the_corpus_alone_gives_the_tokens_and_positions_that_a_captured_cache_gives() {
+        let prepared = synthetic::prepared(11, 3, 4);
+        let whole = synthetic::captured("1.0", SectionSet::ALL);
+        for (proportion, sections) in [
+            ("1", SectionSet::ALL),
+            (
+                "0.3",
+                SectionSet::new([Section::ChainOfThought, Section::Answer]).unwrap(),
+            ),
+        ] {
+            let asked = synthetic::coverage(proportion, sections);
+            let alone = Reader::open_corpus(&prepared.cache, asked).unwrap();
+            let read = open(&whole.cache, proportion, sections).unwrap();
+            assert!(!alone.has_distributions() && read.has_distributions());
+            for (index, (alone_span, span)) in spans(&alone).into_iter().zip(spans(&read)).enumerate() {
+                assert_eq!(
+                    (&alone_span.tokens, &alone_span.positions),
+                    (&span.tokens, &span.positions)
+                );
+                assert_eq!(alone.position_count(index as u32).unwrap(), span.positions.len());
+                assert!(alone_span.distributions.is_empty());
+            }
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let cache = Cache::create_or_open(empty.path(), &synthetic::identity(), &[]).unwrap();
+        assert!(Reader::open_corpus(&cache, synthetic::coverage("1", SectionSet::ALL)).is_err());
     }
 
     #[test]

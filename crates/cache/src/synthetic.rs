@@ -18,11 +18,11 @@ pub(crate) struct Prepared {
 
 pub(crate) fn identity() -> Identity {
     Identity {
-        teacher: TeacherIdentity {
+        teacher: Some(TeacherIdentity {
             config_blake3: "config".into(),
             weights_blake3: "weights".into(),
             dtype: "f32".into(),
-        },
+        }),
         tokenizer: "tokenizer".into(),
         chat_template: "template".into(),
         sections: json!({"thinking_start": "<think>", "thinking_end": "</think>", "without_markers": "skip"}),

@@ -40,7 +40,8 @@ impl Problem {
     }
 }
 
-/// Checks the tokenizer files, the corpus, and every committed shard of every layer, several at a time.
+/// Checks the tokenizer files, the corpus, and every committed shard of every layer, several at a time; and likewise the
+/// cache [inside](Cache::replay) this one, if there is one.
 ///
 /// Missing work units are no problem: `inspect` counts them. `progress` is told after each shard.
 ///
@@ -48,7 +49,14 @@ impl Problem {
 ///
 /// Where a folder cannot be listed. Damage is no error here but a [problem](Verification::problems).
 pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Verification, CacheError> {
-    let mut found = Verification::default();
+    let mut found = match cache.replay() {
+        Ok(None) => Verification::default(),
+        Ok(Some(inside)) => verify(&inside, progress)?,
+        Err(error) => Verification {
+            problems: vec![Problem::without_cure(error)],
+            ..Verification::default()
+        },
+    };
     verify_tokenizer(cache, &mut found);
     // A fresh handle, so that the table is read and checked now even if the caller's has it in memory.
     let layers = match Cache::open(cache.dir()).and_then(|cache| {
@@ -286,5 +294,31 @@ mod tests {
         let found = verified(&captured.cache);
         assert!(matches!(found.problems[0].error, CacheError::Damaged { .. }));
         assert!(repair(&found).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_replayed_is_checked_with_the_cache_around_it() {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        assert!(captured.cache.replay().unwrap().is_none());
+        let alone = verified(&captured.cache);
+        let dir = captured.cache.dir().join(crate::REPLAY);
+        let tokenizer = [("tokenizer.json".to_owned(), b"{}".to_vec())];
+        let inside = Cache::create_or_open(&dir, &synthetic::identity(), &tokenizer).unwrap();
+        let corpus = synthetic::corpus(3, 0, 4);
+        let (samples, hashes) = (corpus.samples(), corpus.row_hashes());
+        inside
+            .write_corpus(samples, hashes, corpus.samples_per_shard(), corpus.facts().clone())
+            .unwrap();
+        assert_eq!(captured.cache.replay().unwrap().unwrap().dir(), dir);
+        let both = verified(&captured.cache);
+        assert!(both.problems.is_empty() && both.files > alone.files);
+        let path = dir.join("corpus").join("samples.parquet");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let problems = verified(&captured.cache).problems;
+        assert!(
+            matches!(&problems[..], [Problem { error: CacheError::Damaged { path: found, .. }, .. }] if *found == path)
+        );
     }
 }

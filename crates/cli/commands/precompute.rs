@@ -25,6 +25,7 @@ use crate::{
 
 pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    let replay = configuration.replayed()?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
     let stop = signals::stop_on_signals("dropping the work unit at hand; finished ones are kept")?;
     let cache_dir = pipeline.cache_dir();
@@ -34,6 +35,10 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
         .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
     drop(shown);
+    // Inside the cache, and so after it.
+    if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
+        prepare::prepare_text(replay, showing)?;
+    }
     let (name, summary, ending) = match outcome {
         Outcome::Done(summary) => ("done", summary, Ending::Done),
         Outcome::Stopped(summary) => ("stopped", summary, Ending::Stopped),

@@ -1,15 +1,17 @@
 //! `leadspan prepare`: the prepared corpus in the cache.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
-use leadspan_precompute::{Event, Origin, PreparedCache};
-use serde_json::json;
+use leadspan_precompute::{Event, Origin, PrecomputeError, PreparedCache};
+use serde_json::{Value, json};
 
 use super::{Ending, Showing};
 use crate::{
     amounts::grouped,
     arguments::PipelineArguments,
-    configuration::Configuration,
+    configuration::{Configuration, PreparedFor, TextOfModel},
     hub, output,
     progress::{Counted, Progress},
     signals,
@@ -17,49 +19,86 @@ use crate::{
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
-    let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     signals::exit_on_signals()?;
+    let replay = configuration.replayed()?;
+    let prepared = match configuration.preparing()? {
+        PreparedFor::Teacher(pipeline) => {
+            let pipeline = hub::with_teacher_found(pipeline)?;
+            let dir = pipeline.cache_dir();
+            shown(showing, &dir, |show| leadspan_precompute::prepare(&pipeline, show))?
+        }
+        PreparedFor::Text(text) => prepare_text(text, showing)?,
+    };
+    let replay = replay.map(|text| prepare_text(text, showing)).transpose()?;
+    if showing.json {
+        let mut result = as_json(&prepared);
+        if let Some(replay) = &replay {
+            result["replay"] = as_json(replay);
+        }
+        output::json(&result)?;
+    } else {
+        for prepared in [Some(&prepared), replay.as_ref()].into_iter().flatten() {
+            as_text(prepared)?;
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// Prepares a corpus that no teacher will be run over.
+pub(super) fn prepare_text(text: TextOfModel, showing: Showing) -> anyhow::Result<PreparedCache> {
+    let pipeline = hub::with_tokenizer_found(text)?;
+    let dir = pipeline.base.join(&pipeline.cache.dir);
+    shown(showing, &dir, |show| leadspan_precompute::prepare_text(&pipeline, show))
+}
+
+/// Prepares the cache in `dir` by `prepare`, and shows how it goes on.
+fn shown(
+    showing: Showing,
+    dir: &Path,
+    prepare: impl FnOnce(&mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError>,
+) -> anyhow::Result<PreparedCache> {
     let mut shown = Preparing::new(showing);
+    let prepared = prepare(&mut |event| {
+        if let Event::Preparing(progress) = event {
+            shown.advance(progress);
+        }
+    });
+    prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
+}
+
+fn as_json(prepared: &PreparedCache) -> Value {
     let PreparedCache {
         cache,
         corpus,
         report,
         origin,
-    } = leadspan_precompute::prepare(&pipeline, &mut |event| {
-        if let Event::Preparing(progress) = event {
-            shown.advance(progress);
-        }
+    } = prepared;
+    let (added_samples, added_units) = match *origin {
+        Origin::Extended { samples, units } => (samples, units),
+        Origin::Found | Origin::Made => (0, 0),
+    };
+    json!({
+        "cache": cache.dir(), "new": *origin == Origin::Made, "added_samples": added_samples,
+        "added_work_units": added_units, "work_units": corpus.units().len(), "report": report,
     })
-    .with_context(|| format!("could not prepare the cache `{}`", pipeline.cache_dir().display()))?;
-    drop(shown);
-    let units = corpus.units().len();
-    if showing.json {
-        let new = origin == Origin::Made;
-        let (added_samples, added_units) = match origin {
-            Origin::Extended { samples, units } => (samples, units),
-            Origin::Found | Origin::Made => (0, 0),
-        };
-        output::json(&json!({
-            "cache": cache.dir(), "new": new, "added_samples": added_samples, "added_work_units": added_units,
-            "work_units": units, "report": report,
-        }))?;
-    } else {
-        let what = match origin {
-            Origin::Made => "prepared".to_owned(),
-            Origin::Found => "was prepared already".to_owned(),
-            Origin::Extended { samples, units } => extended(samples, units),
-        };
-        output::text(format_args!(
-            "`{}` {what}: {}; {} work units",
-            cache.dir().display(),
-            described(&report),
-            grouped(units as u64)
-        ))?;
-        for line in losses(&report) {
-            output::text(format_args!("  {line}"))?;
-        }
+}
+
+fn as_text(prepared: &PreparedCache) -> anyhow::Result<()> {
+    let what = match prepared.origin {
+        Origin::Made => "prepared".to_owned(),
+        Origin::Found => "was prepared already".to_owned(),
+        Origin::Extended { samples, units } => extended(samples, units),
+    };
+    output::text(format_args!(
+        "`{}` {what}: {}; {} work units",
+        prepared.cache.dir().display(),
+        described(&prepared.report),
+        grouped(prepared.corpus.units().len() as u64)
+    ))?;
+    for line in losses(&prepared.report) {
+        output::text(format_args!("  {line}"))?;
     }
-    Ok(Ending::Done)
+    Ok(())
 }
 
 /// The progress of preparing, which only shows once it is known how much there is to read.

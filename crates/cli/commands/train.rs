@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
     let missing = missing(arguments.allow_incomplete);
-    let stop = signals::stop_on_signals("dropping the step at hand")?;
+    let stop = signals::stop_on_signals("dropping the step at hand and writing a checkpoint")?;
     let outcome = thread::scope(|scope| {
         let training = thread::Builder::new()
             .name("train".to_owned())
@@ -75,18 +75,28 @@ fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing
         missing,
     };
     let mut progress = None;
-    let outcome = leadspan_train::run(&cache, &stage.student, &stage.train, &around, &mut |event| {
-        show(event, &mut progress, showing);
-    })?;
+    let outcome = leadspan_train::run(
+        &cache,
+        &stage.student,
+        &stage.train,
+        stage.replay_share,
+        &around,
+        &mut |event| show(event, &mut progress, showing),
+    )?;
     Ok(outcome)
 }
 
 fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
     match event {
+        Event::CheckpointDamaged { path, because } => {
+            tracing::warn!("the checkpoint `{}` cannot be used: {because}", path.display());
+        }
         Event::Started {
             steps,
+            steps_before,
             samples,
             samples_left_out,
+            samples_to_replay,
             missing_units,
             positions,
             parameters,
@@ -111,22 +121,32 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
                     grouped(samples_left_out as u64)
                 );
             }
-            *progress = Some(Progress::new(showing.progress, Counted::Steps, steps as u64));
+            if samples_to_replay > 0 {
+                tracing::info!("replaying {} samples beside them", grouped(samples_to_replay as u64));
+            }
+            if steps_before > 0 {
+                tracing::info!("going on after step {}", grouped(steps_before as u64));
+            }
+            let mut shown = Progress::new(showing.progress, Counted::Steps, steps as u64);
+            shown.begin_at(steps_before as u64);
+            *progress = Some(shown);
         }
         Event::Step(step) => {
             if let Some(progress) = progress {
                 progress.advance(step.step as u64, true, || {
                     let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
+                    let replay = step.replay.as_ref().map(|of| format!(", replay {:.4}", of.loss_replay));
                     let named = |(name, loss): (&String, &f64)| {
                         format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "))
                     };
                     format!(
-                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}), epoch {}",
+                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}{}), epoch {}",
                         rounded(step.tokens_per_second),
                         step.loss,
                         step.loss_cross_entropy,
                         forward_kl.unwrap_or_default(),
                         step.loss_distillation.iter().map(named).collect::<String>(),
+                        replay.unwrap_or_default(),
                         step.epoch
                     )
                 });
@@ -134,6 +154,9 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
         }
         Event::Validation { step, held_out } => {
             tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
+        }
+        Event::Checkpoint { step, path } => {
+            tracing::debug!("checkpoint after {} steps: `{}`", grouped(step as u64), path.display());
         }
         Event::Exported { path } => {
             *progress = None;
@@ -169,10 +192,14 @@ fn described(summary: &Summary) -> String {
 }
 
 fn losses(held_out: &HeldOut) -> String {
+    let forward_kl = held_out.forward_kl.map(|loss| format!("forward KL {loss:.4}, "));
+    let agreement = held_out
+        .top_1_agreement
+        .map(|share| format!(", top-1 agreement {:.1} %", 100.0 * share));
     format!(
-        "forward KL {:.4}, cross-entropy {:.4}, top-1 agreement {:.1} %",
-        held_out.forward_kl,
+        "{}cross-entropy {:.4}{}",
+        forward_kl.unwrap_or_default(),
         held_out.cross_entropy,
-        100.0 * held_out.top_1_agreement
+        agreement.unwrap_or_default()
     )
 }

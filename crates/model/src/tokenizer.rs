@@ -77,6 +77,19 @@ pub fn tokenizer_fingerprint(tokenizer: &Tokenizer) -> Result<String, String> {
 }
 
 impl TokenizerBundle {
+    /// The tokenizer of a directory in the Hugging Face layout, which need not hold a model, or of a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or it cannot be understood.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        if path.is_dir() {
+            Self::from_dir(path)
+        } else {
+            crate::ModelSource::open(path)?.tokenizer()
+        }
+    }
+
     /// The tokenizer of a directory in the Hugging Face layout.
     ///
     /// # Errors

@@ -19,6 +19,8 @@
 //!   holds. Memory does not grow with the number of samples beyond the prepared corpus itself.
 //! - Rows that are appended to the data later become work units of their own, behind those that are there; nothing of
 //!   what was captured before is done again or changed. Rows that were changed or removed are refused by id.
+//! - [`prepare_text`] prepares a corpus that no teacher will see, for training on its tokens alone: such a cache says so, and
+//!   takes no shards.
 //! - A cache that this crate creates and then cannot fill for want of good data is removed again.
 //!
 //! [`plan`] says what a run would take before there is one.
@@ -70,12 +72,12 @@ pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use facts::Facts;
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, TextPipeline};
 pub use plan::{
     AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,
     Quantile, Size, SizeSource, Totals, Workers, plan,
 };
-pub use prepare::{PreparedCache, prepare};
+pub use prepare::{PreparedCache, prepare, prepare_text};
 pub use remaining::Remaining;
 pub use run::run;
 pub use settings::{CacheSettings, TeacherSettings};

@@ -1,4 +1,4 @@
-//! The tables of a pipeline file that stage one reads, and what its paths are relative to.
+//! The tables of a pipeline file that stage one reads, or that preparing reads, and what their paths are relative to.
 
 use std::path::PathBuf;
 
@@ -18,6 +18,21 @@ pub struct Pipeline {
     /// How their sections are found.
     pub sections: SectionSettings,
     /// What is stored.
+    pub cache: CacheSettings,
+}
+
+/// Everything that preparing a corpus is told where there is no teacher.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextPipeline {
+    /// The folder that relative paths start from: the pipeline file's.
+    pub base: PathBuf,
+    /// Whose tokenizer and chat template are used: a directory, which need not have weights, or a GGUF file.
+    pub tokenizer: PathBuf,
+    /// The rows.
+    pub data: DataSettings,
+    /// How their sections are found.
+    pub sections: SectionSettings,
+    /// Where the corpus goes.
     pub cache: CacheSettings,
 }
 

@@ -3,18 +3,25 @@
 
 mod look;
 
-use std::{cell::RefCell, num::NonZeroU32};
+use std::{
+    cell::RefCell,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use leadspan_cache::{CODEC_VERSION, Cache, CacheError, Identity, LockGuard, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
-    Appended, ChatTemplate, CorpusError, FileFingerprint, KnownSample, PrepareProgress, PrepareReport,
-    files_fingerprint, input_files,
+    Appended, ChatTemplate, CorpusError, DataSettings, FileFingerprint, KnownSample, PrepareProgress, PrepareReport,
+    SectionSettings, files_fingerprint, input_files,
 };
-use leadspan_model::{ModelSource, TokenizerBundle};
+use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
 use leadspan_sequence::Sample;
 use serde_json::Value;
 
-use crate::{Event, Facts, Origin, Pipeline, PrecomputeError, facts::SettingChange, undo::Before, weights};
+use crate::{
+    CacheSettings, Event, Facts, Origin, Pipeline, PrecomputeError, TextPipeline, facts::SettingChange, undo::Before,
+    weights,
+};
 
 pub(crate) use self::look::Looked;
 
@@ -47,14 +54,51 @@ pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<Pre
     Preparation::new(pipeline, &source)?.prepare(events)
 }
 
+/// As [`prepare`], where no teacher will ever be run: the model only lends its tokenizer and chat template.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub fn prepare_text(pipeline: &TextPipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
+    let path = pipeline.base.join(&pipeline.tokenizer);
+    // A folder of a tokenizer alone is no model, and says nothing of a context.
+    let bare = path.is_dir() && !path.join("config.json").is_file();
+    let source = if bare { None } else { Some(ModelSource::open(&path)?) };
+    let tokenizer = || match &source {
+        Some(source) => source.tokenizer(),
+        None => TokenizerBundle::from_dir(&path),
+    };
+    let text = Text {
+        base: &pipeline.base,
+        data: &pipeline.data,
+        sections: &pipeline.sections,
+        cache: &pipeline.cache,
+        model: path.clone(),
+        config: source.as_ref().map(ModelSource::config),
+    };
+    Preparation::of_text(text, tokenizer, None)?.prepare(events)
+}
+
 /// Everything that can be known to be right before anything expensive is done or anything is written.
 pub(crate) struct Preparation<'a> {
-    pipeline: &'a Pipeline,
-    source: &'a ModelSource,
+    text: Text<'a>,
+    teacher: Option<(&'a ModelSource, StoredDtype)>,
     tokenizer: TokenizerBundle,
     template: ChatTemplate,
     template_blake3: String,
     samples_per_shard: NonZeroU32,
+}
+
+/// What becomes a corpus, and where.
+struct Text<'a> {
+    base: &'a Path,
+    data: &'a DataSettings,
+    sections: &'a SectionSettings,
+    cache: &'a CacheSettings,
+    /// Whose tokenizer it is.
+    model: PathBuf,
+    /// Its architecture, which bounds samples and tokens.
+    config: Option<&'a DecoderConfig>,
 }
 
 /// What looking for the prepared corpus comes to.
@@ -65,33 +109,64 @@ enum FoundOrLocked {
     Locked(Cache, LockGuard),
 }
 
-impl<'a> Preparation<'a> {
-    pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
-        let Pipeline { base, data, cache, .. } = pipeline;
-        cache.check()?;
-        let samples_per_shard = NonZeroU32::new(cache.samples_per_shard).ok_or(PrecomputeError::ZeroSetting {
-            key: "cache.samples_per_shard",
-        })?;
-        let model = source.path().to_owned();
-        let context = source.config().context();
-        if data.max_tokens > context {
+impl Text<'_> {
+    fn cache_dir(&self) -> PathBuf {
+        self.base.join(&self.cache.dir)
+    }
+
+    /// Refuses what can be seen to be wrong without reading a row; how many samples a work unit has.
+    fn check(&self) -> Result<NonZeroU32, PrecomputeError> {
+        self.cache.check()?;
+        let max_tokens = self.data.max_tokens;
+        if let Some(context) = self.config.map(DecoderConfig::context)
+            && max_tokens > context
+        {
+            let model = self.model.clone();
             return Err(PrecomputeError::BeyondContext {
-                max_tokens: data.max_tokens,
+                max_tokens,
                 context,
                 model,
             });
         }
-        input_files(base, data)?;
-        let tokenizer = source.tokenizer()?;
-        let text = tokenizer
+        input_files(self.base, self.data)?;
+        NonZeroU32::new(self.cache.samples_per_shard).ok_or(PrecomputeError::ZeroSetting {
+            key: "cache.samples_per_shard",
+        })
+    }
+}
+
+impl<'a> Preparation<'a> {
+    pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
+        let text = Text {
+            base: &pipeline.base,
+            data: &pipeline.data,
+            sections: &pipeline.sections,
+            cache: &pipeline.cache,
+            model: source.path().to_owned(),
+            config: Some(source.config()),
+        };
+        let teacher = (source, pipeline.teacher.dtype);
+        Self::of_text(text, || source.tokenizer(), Some(teacher))
+    }
+
+    fn of_text(
+        text: Text<'a>,
+        tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
+        teacher: Option<(&'a ModelSource, StoredDtype)>,
+    ) -> Result<Self, PrecomputeError> {
+        let samples_per_shard = text.check()?;
+        let tokenizer = tokenizer()?;
+        let jinja = tokenizer
             .chat_template
             .as_deref()
-            .ok_or(PrecomputeError::NoChatTemplate { model })?;
-        let template = ChatTemplate::new(text, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
-        let template_blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
+            .ok_or_else(|| PrecomputeError::NoChatTemplate {
+                model: text.model.clone(),
+            })?;
+        let template = ChatTemplate::new(jinja, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+        let template_blake3 = blake3::hash(jinja.as_bytes()).to_hex().to_string();
         Ok(Self {
-            pipeline,
-            source,
+            text,
+            teacher,
             tokenizer,
             template,
             template_blake3,
@@ -104,7 +179,9 @@ impl<'a> Preparation<'a> {
         let identity = self.identity()?;
         let files = self.fingerprints()?;
         let prepared = self.find_or_make(&identity, &files, events)?;
-        weights::remember(self.source, prepared.cache.dir(), &identity.teacher.weights_blake3);
+        if let (Some((source, _)), Some(teacher)) = (self.teacher, &identity.teacher) {
+            weights::remember(source, prepared.cache.dir(), &teacher.weights_blake3);
+        }
         events(Event::Prepared {
             report: prepared.report.clone(),
             origin: prepared.origin,
@@ -118,7 +195,7 @@ impl<'a> Preparation<'a> {
         files: &[FileFingerprint],
         events: &mut dyn FnMut(Event),
     ) -> Result<PreparedCache, PrecomputeError> {
-        let before = Before::look(&self.pipeline.cache_dir());
+        let before = Before::look(&self.text.cache_dir());
         let (cache, _lock) = match self
             .find_or_lock(identity, files)
             .inspect_err(|_| before.restore(identity))?
@@ -133,7 +210,7 @@ impl<'a> Preparation<'a> {
 
     /// Opens or creates the cache, and locks it unless its corpus is there and of the same data.
     fn find_or_lock(&self, identity: &Identity, files: &[FileFingerprint]) -> Result<FoundOrLocked, PrecomputeError> {
-        let dir = self.pipeline.cache_dir();
+        let dir = self.text.cache_dir();
         loop {
             let cache = Cache::create_or_open(&dir, identity, &self.tokenizer.files)?;
             if let Some(found) = self.find(&cache, files)? {
@@ -158,7 +235,7 @@ impl<'a> Preparation<'a> {
         let Some(corpus) = cache.corpus()? else { return Ok(None) };
         let facts = Facts::of(&corpus, cache.dir())?;
         let (stored, asked) = (corpus.samples_per_shard(), self.samples_per_shard);
-        let changed = facts.changed_setting(&self.pipeline.data).or_else(|| {
+        let changed = facts.changed_setting(self.text.data).or_else(|| {
             (stored != asked).then(|| SettingChange {
                 key: "cache.samples_per_shard".to_owned(),
                 stored: stored.to_string(),
@@ -201,9 +278,9 @@ impl<'a> Preparation<'a> {
         files: Vec<FileFingerprint>,
         events: &mut dyn FnMut(Event),
     ) -> Result<PreparedCache, PrecomputeError> {
-        let Pipeline {
+        let Text {
             base, data, sections, ..
-        } = self.pipeline;
+        } = self.text;
         let events = RefCell::new(events);
         let prepared = leadspan_corpus::prepare(
             base,
@@ -263,9 +340,9 @@ impl<'a> Preparation<'a> {
 
     /// The samples of rows that were appended since `corpus` was prepared.
     fn appended(&self, corpus: &PreparedCorpus, progress: &dyn Fn(PrepareProgress)) -> Result<Appended, CorpusError> {
-        let Pipeline {
+        let Text {
             base, data, sections, ..
-        } = self.pipeline;
+        } = self.text;
         let known: Vec<KnownSample<'_>> = corpus
             .samples()
             .iter()
@@ -289,13 +366,13 @@ impl<'a> Preparation<'a> {
 
     /// The files of the data as they are now.
     fn fingerprints(&self) -> Result<Vec<FileFingerprint>, PrecomputeError> {
-        let Pipeline { base, data, .. } = self.pipeline;
+        let Text { base, data, .. } = self.text;
         Ok(files_fingerprint(base, &input_files(base, data)?)?)
     }
 
     fn facts(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
         let facts = Facts {
-            data: self.pipeline.data.clone(),
+            data: self.text.data.clone(),
             files,
             report: report.clone(),
         };
@@ -303,7 +380,10 @@ impl<'a> Preparation<'a> {
     }
 
     fn check_vocabulary(&self, samples: &[Sample]) -> Result<(), PrecomputeError> {
-        let vocabulary = self.source.config().vocab_size;
+        let Some(config) = self.text.config else {
+            return Ok(());
+        };
+        let vocabulary = config.vocab_size;
         let unknown = |sample: &Sample| {
             sample
                 .tokens
@@ -316,7 +396,7 @@ impl<'a> Preparation<'a> {
                 sample: sample.id.clone(),
                 token,
                 vocabulary,
-                model: self.source.path().to_owned(),
+                model: self.text.model.clone(),
             }),
             None => Ok(()),
         }
@@ -329,23 +409,23 @@ impl<'a> Preparation<'a> {
 
     /// What must agree for stored distributions to mean the same. Reads all of the weights, unless their hash is remembered.
     fn identity(&self) -> Result<Identity, PrecomputeError> {
-        let weights = weights::fingerprint(self.source, &self.pipeline.cache_dir())?;
-        Ok(self.identity_with(weights))
+        let teacher = |(source, _): (&ModelSource, StoredDtype)| weights::fingerprint(source, &self.text.cache_dir());
+        Ok(self.identity_with(self.teacher.map(teacher).transpose()?.unwrap_or_default()))
     }
 
-    /// The identity, given the hash of the weights.
+    /// The identity, given the hash of the teacher's weights, if there is a teacher.
     pub(crate) fn identity_with(&self, weights_blake3: String) -> Identity {
         Identity {
-            teacher: TeacherIdentity {
-                config_blake3: self.source.config_fingerprint(),
+            teacher: self.teacher.map(|(source, dtype)| TeacherIdentity {
+                config_blake3: source.config_fingerprint(),
                 weights_blake3,
-                dtype: self.pipeline.teacher.dtype.as_str().to_owned(),
-            },
+                dtype: dtype.as_str().to_owned(),
+            }),
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
-            sections: serde_json::to_value(&self.pipeline.sections).expect("markers and names serialize"),
-            entries: self.pipeline.cache.entries(),
-            precision: self.pipeline.cache.precision,
+            sections: serde_json::to_value(self.text.sections).expect("markers and names serialize"),
+            entries: self.text.cache.entries(),
+            precision: self.text.cache.precision,
             codec: CODEC_VERSION,
         }
     }

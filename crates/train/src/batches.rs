@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use crate::{
     objective::{Distillation, Rows},
     order::micro_batches,
+    plan::Plan,
+    replay::Replay,
     settings::Normalization,
 };
 
@@ -54,6 +56,37 @@ pub(crate) struct Step {
     pub(crate) samples: Vec<u32>,
     /// Their forward passes.
     pub(crate) micro_batches: Vec<MicroBatch>,
+    /// What is replayed beside them.
+    pub(crate) replayed: Option<Replayed>,
+}
+
+/// The samples that are replayed in one optimizer step.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// Their indices in their own corpus.
+    pub(crate) samples: Vec<u32>,
+    /// Their forward passes.
+    pub(crate) micro_batches: Vec<MicroBatch>,
+    /// How much of the weight of all positions they have.
+    pub(crate) share: f64,
+}
+
+/// How a sample is learnt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As the settings say.
+    Distilled,
+    /// By cross-entropy alone.
+    Replayed,
+}
+
+impl Step {
+    /// All forward passes, and what kind of samples goes through each.
+    pub(crate) fn passes(&self) -> impl Iterator<Item = (&MicroBatch, Kind)> {
+        let replayed = self.replayed.iter().flat_map(|replayed| &replayed.micro_batches);
+        let distilled = self.micro_batches.iter().map(|pass| (pass, Kind::Distilled));
+        distilled.chain(replayed.map(|pass| (pass, Kind::Replayed)))
+    }
 }
 
 /// A step as it was read, or why it could not be.
@@ -75,48 +108,117 @@ pub(crate) struct Batching {
 impl Batching {
     /// Reads `samples` and lays them out.
     pub(crate) fn step(&self, reader: &Reader, samples: &[u32]) -> Result<Step, CacheError> {
-        // Collected before failing, so that the error is that of the first sample whatever thread met it.
-        let spans: Vec<Span> = samples
-            .par_iter()
-            .map(|&sample| reader.span(sample))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect::<Result<_, _>>()?;
-        let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
-        let learning = spans.iter().filter(|span| !span.positions.is_empty()).count();
-        let weight = |span: &Span| match self.normalization {
-            None => 1.0,
-            Some(Normalization::Token) => 1.0 / positions as f64,
-            Some(Normalization::Sequence) => 1.0 / (learning * span.positions.len()) as f64,
-        };
-        let spans: Vec<&Span> = spans.iter().filter(|span| !span.positions.is_empty()).collect();
-        let lengths: Vec<usize> = spans.iter().map(|span| fed_tokens(span)).collect();
-        let micro_batches = micro_batches(&lengths, self.micro_batch_tokens)
-            .into_iter()
-            .map(|items| {
-                let members: Vec<&Span> = items.into_iter().map(|item| spans[item]).collect();
-                MicroBatch::new(&members, &weight, self.distillation, self.vocabulary)
-            })
-            .collect();
+        let spans = spans(reader, samples)?;
         Ok(Step {
             samples: samples.to_vec(),
-            micro_batches,
+            micro_batches: self.micro_batches(&spans, self.distillation, &Weights::of(self.normalization, &[&spans])),
+            replayed: None,
         })
     }
 
-    /// Reads the steps of `plan` one after the other into `steps`, until the other side hangs up or one fails.
+    /// Reads `samples` with those of `replayed` beside them, and lays them out in passes of their own.
+    pub(crate) fn mixed_step(
+        &self,
+        reader: &Reader,
+        samples: &[u32],
+        replay: &Replay,
+        replayed: Vec<u32>,
+    ) -> Result<Step, CacheError> {
+        let (spans, others) = (spans(reader, samples)?, spans(&replay.reader, &replayed)?);
+        let weights = Weights::of(self.normalization, &[&spans, &others]);
+        Ok(Step {
+            samples: samples.to_vec(),
+            micro_batches: self.micro_batches(&spans, self.distillation, &weights),
+            replayed: Some(Replayed {
+                samples: replayed,
+                micro_batches: self.micro_batches(&others, Distillation::default(), &weights),
+                share: weights.share(&others),
+            }),
+        })
+    }
+
+    fn micro_batches(&self, spans: &[Span], distillation: Distillation, weights: &Weights) -> Vec<MicroBatch> {
+        let spans: Vec<&Span> = spans.iter().filter(|span| !span.positions.is_empty()).collect();
+        let lengths: Vec<usize> = spans.iter().map(|span| fed_tokens(span)).collect();
+        let passes = micro_batches(&lengths, self.micro_batch_tokens).into_iter();
+        let laid_out = passes.map(|items| {
+            let members: Vec<&Span> = items.into_iter().map(|item| spans[item]).collect();
+            MicroBatch::new(&members, &|span| weights.position(span), distillation, self.vocabulary)
+        });
+        laid_out.collect()
+    }
+
+    /// Reads the steps of `plan` one after the other into `steps`, until the other side hangs up or one fails; `done` steps
+    /// were made before.
     pub(crate) fn read_ahead(
         &self,
         reader: &Reader,
-        plan: impl Iterator<Item = Vec<u32>>,
+        plan: &Plan,
+        replay: Option<&Replay>,
+        done: usize,
         steps: &SyncSender<ReadStep>,
     ) {
-        for samples in plan {
-            let step = self.step(reader, &samples);
+        let mut replayed = replay.map(|replay| (replay, replay.batches(done)));
+        for samples in plan.batches(done) {
+            let more = replayed
+                .as_mut()
+                .and_then(|(replay, batches)| Some((*replay, batches.next()?)));
+            let step = match more {
+                None => self.step(reader, &samples),
+                Some((replay, more)) => self.mixed_step(reader, &samples, replay, more),
+            };
             let failed = step.is_err();
             if steps.send(step).is_err() || failed {
                 return;
             }
+        }
+    }
+}
+
+/// Reads samples; of several that cannot be read, the error is that of the first, whatever thread met it.
+fn spans(reader: &Reader, samples: &[u32]) -> Result<Vec<Span>, CacheError> {
+    let read = samples.par_iter().map(|&sample| reader.span(sample));
+    read.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// What each position of a step weighs.
+struct Weights {
+    normalization: Option<Normalization>,
+    positions: usize,
+    samples: usize,
+}
+
+impl Weights {
+    /// Of a step that consists of these samples, of one kind or more.
+    fn of(normalization: Option<Normalization>, kinds: &[&[Span]]) -> Self {
+        let learning = || {
+            kinds
+                .iter()
+                .flat_map(|spans| spans.iter())
+                .filter(|span| !span.positions.is_empty())
+        };
+        Self {
+            normalization,
+            positions: learning().map(|span| span.positions.len()).sum(),
+            samples: learning().count(),
+        }
+    }
+
+    /// What each position of one of its samples weighs.
+    fn position(&self, span: &Span) -> f64 {
+        match self.normalization {
+            None => 1.0,
+            Some(Normalization::Token) => 1.0 / self.positions as f64,
+            Some(Normalization::Sequence) => 1.0 / (self.samples * span.positions.len()) as f64,
+        }
+    }
+
+    /// How much of the weight of all positions these samples have.
+    fn share(&self, spans: &[Span]) -> f64 {
+        let Self { positions, samples, .. } = Self::of(self.normalization, &[spans]);
+        match self.normalization {
+            Some(Normalization::Sequence) => samples as f64 / self.samples as f64,
+            _ => positions as f64 / self.positions as f64,
         }
     }
 }
@@ -166,5 +268,30 @@ mod tests {
         assert_eq!(batch.token_count(), 4);
         assert_eq!(batch.places, [1, 2, 3]);
         assert_eq!(batch.rows.targets, [12, 13, 21]);
+    }
+
+    #[test]
+    fn positions_of_both_kinds_are_weighed_alike() {
+        // Two samples with 2 and 1 positions are distilled, one with 3 and one with none are replayed.
+        let distilled = [span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0])];
+        let replayed = [span(&[30, 31, 32, 33], &[0, 1, 2]), span(&[40], &[])];
+        for (normalization, expected, share) in [
+            (Normalization::Token, [1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0], 3.0 / 6.0),
+            (Normalization::Sequence, [1.0 / 6.0, 1.0 / 3.0, 1.0 / 9.0], 1.0 / 3.0),
+        ] {
+            let weights = Weights::of(Some(normalization), &[&distilled, &replayed]);
+            let found = [&distilled[0], &distilled[1], &replayed[0]].map(|span| weights.position(span));
+            assert_eq!(
+                (found, weights.share(&replayed)),
+                (expected, share),
+                "{normalization:?}"
+            );
+            let sum: f64 = [2.0, 1.0, 3.0]
+                .iter()
+                .zip(found)
+                .map(|(positions, weight)| positions * weight)
+                .sum();
+            assert!((sum - 1.0).abs() < 1e-15);
+        }
     }
 }

@@ -111,6 +111,42 @@ pub enum TrainError {
         /// The value asked for.
         asked: String,
     },
+    /// The best student is to be exported, and nothing says which that is.
+    #[error("`train.export` is `best`, but the cache holds no validation samples to tell the best by")]
+    NothingHeldOut,
+    /// The checkpoint of the best student cannot be used.
+    #[error("the checkpoint of the best student, `{}`, cannot be used: {because}", path.display())]
+    BestLost {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        because: String,
+    },
+    /// A share of samples to replay that leaves none to distil, or is none.
+    #[error(
+        "`replay.share` is `{share}`, but it must be a number from 0 to below 1 that leaves at least one of \
+         `train.batch_samples = {batch_samples}` to distil"
+    )]
+    ReplayShare {
+        /// The share.
+        share: f64,
+        /// Samples of a step.
+        batch_samples: usize,
+    },
+    /// There is nothing to replay.
+    #[error("`replay.share` is `{share}`, but the cache `{}` holds no samples to replay", cache.display())]
+    NoReplay {
+        /// The share.
+        share: f64,
+        /// The cache.
+        cache: PathBuf,
+    },
+    /// What is to be replayed has other tokens than what is distilled.
+    #[error("the samples to replay, `{}`, have another tokenizer or chat template than the cache around them", path.display())]
+    ReplayOfOtherText {
+        /// Where they are.
+        path: PathBuf,
+    },
     /// Another process trains in the same folder.
     #[error("another process is training in `{}`", dir.display())]
     Busy {
@@ -207,7 +243,15 @@ impl TrainError {
             Self::NothingToLearn { .. } => {
                 Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())
             }
-            Self::OtherRun { .. } => Some("choose another `train.dir`, or remove this one".into()),
+            Self::NoReplay { .. } => Some("set `replay.files` and run `leadspan prepare`, or `replay.share = 0`".into()),
+            Self::ReplayOfOtherText { .. } => Some("remove that folder and run `leadspan prepare`".into()),
+            Self::NothingHeldOut => {
+                Some("set `train.export = \"last\"`, or prepare a cache with `data.validation` above 0".into())
+            }
+            Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
+            Self::OtherRun { .. } => {
+                Some("set it back to go on with that run, choose another `train.dir`, or remove this one".into())
+            },
             Self::NotFinite { .. } => Some("lower `train.learning_rate`, or look at the named samples".into()),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,

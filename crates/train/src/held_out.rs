@@ -3,7 +3,7 @@
 use leadspan_cache::Reader;
 use leadspan_model::Decoder;
 use leadspan_sequence::Split;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
@@ -13,19 +13,43 @@ use crate::{
     objective::{self, Distillation, HeadPass, LossSums},
 };
 
-/// Mean losses over all supervised positions of the validation samples, in nats.
+/// Mean losses over all supervised positions of the validation samples, in nats; without those that compare with the teacher
+/// where the cache does not have what it says of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// −log probability of the real next token.
+    #[serde(deserialize_with = "number")]
     pub cross_entropy: f64,
     /// KL(teacher ‖ student) at temperature 1 over the stored entries and the tail bucket.
-    pub forward_kl: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_kl: Option<f64>,
     /// That plus the teacher's entropy.
-    pub soft_cross_entropy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_cross_entropy: Option<f64>,
     /// The share of positions where the student's most probable token is the teacher's.
-    pub top_1_agreement: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_1_agreement: Option<f64>,
     /// How many positions these are means of.
     pub positions: u64,
+}
+
+impl HeldOut {
+    /// (1 − α)·CE + α·KL, α being the weight of the divergence: what the best student has least of. The divergence is
+    /// forward KL at temperature 1, whatever is learnt.
+    pub fn loss(&self, distillation_weight: f64) -> f64 {
+        weighted(1.0 - distillation_weight, self.cross_entropy)
+            + weighted(distillation_weight, self.forward_kl.unwrap_or(f64::NAN))
+    }
+}
+
+/// Part of a loss; one without weight may be anything, infinite too.
+fn weighted(weight: f64, loss: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * loss }
+}
+
+/// A number, which JSON has as `null` where it is not finite.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Samples read at once.
@@ -63,11 +87,12 @@ pub(crate) fn measure(
             sums.add(&objective::forward(pass, &hidden, &head, &batch.rows)?);
         }
     }
+    let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
     Ok((sums.weight > 0.0).then(|| HeldOut {
         cross_entropy: sums.cross_entropy / sums.weight,
-        forward_kl: sums.forward_kl / sums.weight,
-        soft_cross_entropy: sums.soft_cross_entropy / sums.weight,
-        top_1_agreement: sums.top_1_agreement / sums.weight,
+        forward_kl: of_teacher(sums.forward_kl),
+        soft_cross_entropy: of_teacher(sums.soft_cross_entropy),
+        top_1_agreement: of_teacher(sums.top_1_agreement),
         positions: sums.weight as u64,
     }))
 }

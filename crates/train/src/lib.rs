@@ -4,8 +4,29 @@
 //! and nothing else: not the teacher, not the raw data, not the chat template. The objective is
 //! (1 − α)·cross-entropy + α·τ²·divergence on the same positions; see [`objective`].
 //!
-//! The loop itself is in `run.rs`; batches, schedule, optimizer and objective are plain parts around it. The crate
+//! The loop itself is in `training.rs`, what comes before and after it in `run.rs`; plan, batches, schedule, optimizer and
+//! objective are plain parts around them. The crate
 //! prints nothing and reads no clock: what it needs of its surroundings is handed to it as [`Surroundings`].
+//!
+//! With α = 0 nothing but tokens is needed: the prepared corpus is enough, and no shard is read but for what is held out.
+//!
+//! Into every step may go samples to replay: complete, all positions supervised, by cross-entropy alone, from a corpus of
+//! their own inside the cache. A step's loss is the sum over the positions of both kinds, (1 − α)·CE + α·τ²·D at those that
+//! are distilled and CE at the others, each times the position's weight, and the weights of a step sum to one: with `token`
+//! normalisation each is one over the positions of both kinds, with `sequence` one over the samples of both kinds and the
+//! positions of its own. What is reported of each kind is the mean over its own.
+//!
+//! # Interruptions
+//!
+//! A checkpoint has the weights (masters, where parameters are in bf16), the optimizer's moments, and how far the run has
+//! come; the order of samples follows from that, and nothing else is random. It is there once its receipt is, which has
+//! its checksum; one that is damaged is passed over for the one before. Lines of the metrics beyond the checkpoint are cut
+//! off before the run goes on. So a run that was killed at any moment ends with the same bits of weights and the same
+//! metrics, but for times and memory, as one that was not, on the same kind of processor. What is in the folder of another
+//! run is refused: the checkpoint says what its run depends on.
+//!
+//! The newest `keep_checkpoints` are kept, and that of the epoch with the lowest held-out loss, (1 − α)·CE + α·KL. When the
+//! run is done only the last-named is left, unless it is what was exported.
 //!
 //! # Speed and memory
 //!
@@ -49,26 +70,38 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batches;
+mod checkpoint;
+mod checkpoints;
 mod error;
 pub mod gradients;
 mod held_out;
+mod ingredients;
 mod metrics;
 pub mod objective;
 mod optimizer;
 mod order;
 #[cfg(test)]
 mod parity;
+mod plan;
+mod progress;
+mod readers;
+mod replay;
 mod run;
 mod run_dir;
 mod schedule;
 mod settings;
 mod student;
+mod summary;
+mod surroundings;
+mod training;
 
 pub use batches::MicroBatch;
 pub use error::TrainError;
 pub use held_out::HeldOut;
-pub use metrics::StepMetrics;
+pub use metrics::{ReplayMetrics, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
-pub use run::{Event, Outcome, Summary, Surroundings, run};
+pub use run::run;
 pub use schedule::Schedule;
-pub use settings::{Loss, Normalization, StudentSettings, TailPolicy, TrainSettings};
+pub use settings::{Export, Loss, Normalization, StudentSettings, TailPolicy, TrainSettings};
+pub use summary::{Outcome, Summary};
+pub use surroundings::{Event, Surroundings};

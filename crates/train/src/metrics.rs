@@ -1,6 +1,11 @@
 //! The run's metrics: one JSON object a line.
 
-use std::{collections::BTreeMap, fs::File, io::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
@@ -28,9 +33,9 @@ pub struct StepMetrics {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
-    /// (1 − α)·CE + α·τ²·D, in nats.
+    /// (1 − α)·CE + α·τ²·D, in nats; with replay, the sum of that and what is replayed, each times its share of the weights.
     pub loss: f64,
-    /// CE.
+    /// CE; this and what follows leave out what is replayed.
     pub loss_cross_entropy: f64,
     /// Forward KL at temperature 1 over entries and bucket, whatever D is; none where α is 0.
     pub loss_forward_kl: Option<f64>,
@@ -39,13 +44,16 @@ pub struct StepMetrics {
     /// D under a name of its own, such as `loss_reverse_kl`, where it is not the forward KL above and α is not 0.
     #[serde(flatten)]
     pub loss_distillation: BTreeMap<String, f64>,
+    /// What was replayed, if anything was.
+    #[serde(flatten)]
+    pub replay: Option<ReplayMetrics>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// The gradients' global norm before clipping.
     pub gradient_norm: f64,
-    /// Supervised positions.
+    /// Supervised positions, those that are replayed among them.
     pub positions: usize,
-    /// Tokens through the student, without padding.
+    /// Tokens through the student, without padding, likewise.
     pub tokens: usize,
     /// Tokens of this step over its seconds.
     pub tokens_per_second: f64,
@@ -55,30 +63,60 @@ pub struct StepMetrics {
     pub peak_memory_bytes: u64,
 }
 
+/// What is known of the samples that were replayed in one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReplayMetrics {
+    /// Their CE.
+    pub loss_replay: f64,
+    /// Their positions.
+    pub replay_positions: usize,
+    /// Their tokens through the student.
+    pub replay_tokens: usize,
+}
+
 /// The open metrics file.
 pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
+    bytes: u64,
 }
 
 impl Metrics {
-    pub(crate) fn create(path: PathBuf) -> Result<Self, TrainError> {
-        let file = File::create(&path).map_err(|source| TrainError::Io {
-            action: "create",
+    /// Opens the file with its first `bytes` bytes and nothing behind them, and makes it where it is not there.
+    pub(crate) fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
+        let mut options = File::options();
+        let opened = options.create(true).append(true).open(&path);
+        let opened = opened.and_then(|file| file.set_len(bytes).map(|()| file));
+        let file = opened.map_err(|source| TrainError::Io {
+            action: "open",
             path: path.clone(),
             source,
         })?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, bytes })
     }
 
     pub(crate) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
         let mut line = serde_json::to_vec(record).expect("numbers serialize");
         line.push(b'\n');
         // One write a line, so that a reader of the growing file sees whole lines.
-        self.file.write_all(&line).map_err(|source| TrainError::Io {
-            action: "write",
+        let written = self.file.write_all(&line);
+        written.map_err(|source| self.failed("write", source))?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// How many bytes were written, all of which are on disk now.
+    pub(crate) fn synced_bytes(&self) -> Result<u64, TrainError> {
+        let synced = self.file.sync_data();
+        synced.map_err(|source| self.failed("sync", source))?;
+        Ok(self.bytes)
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> TrainError {
+        TrainError::Io {
+            action,
             path: self.path.clone(),
             source,
-        })
+        }
     }
 }

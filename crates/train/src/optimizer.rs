@@ -89,30 +89,29 @@ impl AdamW {
             .map(|parameter| (parameter.name.as_str(), parameter.weight()))
     }
 
-    /// Updates made so far, and by the names `NAME.first_moment`, `NAME.second_moment` and, of parameters that are not in
-    /// single precision, `NAME.master`, all that another optimizer of the same parameters needs to go on from here. They
-    /// are the optimizer's own tensors, which the next update changes.
+    /// Updates made so far, and all that another optimizer of the same parameters needs to go on from here: by the names
+    /// `NAME`, `NAME.first_moment` and `NAME.second_moment` the [weights](Self::weights) and their moments, all in single
+    /// precision. They are the optimizer's own tensors, which the next update changes.
     pub fn state(&self) -> (u32, BTreeMap<String, Tensor>) {
         let mut state = BTreeMap::new();
         for parameter in &self.parameters {
-            for (kind, tensor) in parameter.tensors() {
-                state.insert(format!("{}.{kind}", parameter.name), tensor.clone());
+            for (name, tensor) in parameter.tensors() {
+                state.insert(name, tensor.clone());
             }
         }
         (self.step as u32, state)
     }
 
-    /// Goes on from what [`state`](Self::state) gave, to the bit. Parameters with masters become what these round to; those
-    /// in single precision are the caller's to restore.
+    /// Goes on from what [`state`](Self::state) gave, to the bit; `stored` is asked for each tensor by its name, one after
+    /// the other. Parameters become what the weights are, or round to.
     ///
     /// # Errors
     ///
-    /// Where a moment or master is missing or of another shape; the optimizer is then of no use.
-    pub fn restore(&mut self, step: u32, state: &BTreeMap<String, Tensor>) -> Result<()> {
+    /// Where `stored` fails, or a tensor is missing or of another shape; parameters and optimizer are then of no use.
+    pub fn restore(&mut self, step: u32, stored: &mut dyn FnMut(&str) -> Result<Option<Tensor>>) -> Result<()> {
         for parameter in &self.parameters {
-            for (kind, into) in parameter.tensors() {
-                let name = format!("{}.{kind}", parameter.name);
-                match state.get(&name) {
+            for (name, into) in parameter.tensors() {
+                match stored(&name)? {
                     Some(stored) if stored.shape() == into.shape() && stored.dtype() == DType::F32 => {
                         into.slice_set(&stored.to_device(into.device())?.contiguous()?, 0, 0)?;
                     }
@@ -200,14 +199,13 @@ impl Parameter {
         self.master.as_ref().unwrap_or(self.variable.as_tensor())
     }
 
-    /// What is kept of it from one update to the next, beside the parameter, by its name in the state.
-    fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
-        let moments = [
-            ("first_moment", &self.first_moment),
-            ("second_moment", &self.second_moment),
-        ];
-        let master = self.master.as_ref().map(|master| ("master", master));
-        moments.into_iter().chain(master)
+    /// What is kept of it from one update to the next, by its names in the state.
+    fn tensors(&self) -> [(String, &Tensor); 3] {
+        [
+            (self.name.clone(), self.weight()),
+            (format!("{}.first_moment", self.name), &self.first_moment),
+            (format!("{}.second_moment", self.name), &self.second_moment),
+        ]
     }
 
     /// Gives a parameter that has a master the value that this rounds to.
@@ -415,27 +413,19 @@ mod tests {
         (1..=6).for_each(|number| step(&mut uninterrupted, number));
         (1..=3).for_each(|number| step(&mut interrupted, number));
         // Through a file, as a checkpoint goes.
-        let (steps, moments) = interrupted.state();
+        let (steps, state) = interrupted.state();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("optimizer.safetensors");
-        candle_core::safetensors::save(&moments.into_iter().collect(), &path).unwrap();
-        let moments: BTreeMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)
-            .unwrap()
-            .into_iter()
-            .collect();
-        let second = variable(&values(&first));
+        candle_core::safetensors::save(&state.into_iter().collect(), &path).unwrap();
+        let mut state = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        let second = variable(&start);
         let mut resumed = new(&second);
-        resumed.restore(steps, &moments).unwrap();
+        resumed.restore(steps, &mut |name| Ok(state.remove(name))).unwrap();
+        assert!(state.is_empty());
         (4..=6).for_each(|number| step(&mut resumed, number));
         assert_eq!(values(&second), values(&whole));
-        let nothing = BTreeMap::new();
-        assert!(
-            resumed
-                .restore(steps, &nothing)
-                .unwrap_err()
-                .to_string()
-                .contains("w.weight.first_moment")
-        );
+        let error = resumed.restore(steps, &mut |_| Ok(None)).unwrap_err().to_string();
+        assert!(error.contains("`w.weight` of shape [200]"), "{error}");
     }
 
     /// A variable of ones in `dtype`, and its optimizer.
@@ -524,11 +514,11 @@ mod tests {
         let nearest = wide.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
         assert_eq!(rounded(&narrow), nearest.to_vec1::<f32>().unwrap());
         assert_ne!(rounded(&narrow), master);
-        // One in single precision is its own master.
+        // One in single precision is its own master, so both have the same state.
         let (_, state) = other.state();
         assert_eq!(
             state.keys().collect::<Vec<_>>(),
-            ["w.weight.first_moment", "w.weight.second_moment"]
+            ["w.weight", "w.weight.first_moment", "w.weight.second_moment"]
         );
     }
 
@@ -547,13 +537,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("optimizer.safetensors");
         candle_core::safetensors::save(&state.into_iter().collect(), &path).unwrap();
-        let mut state: BTreeMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)
-            .unwrap()
-            .into_iter()
-            .collect();
+        let mut state = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         // The parameter itself is not in the state: it is what the master rounds to.
         let (resumed_variable, mut resumed) = ones(DType::BF16);
-        resumed.restore(steps, &state).unwrap();
+        resumed
+            .restore(steps, &mut |name| Ok(state.get(name).cloned()))
+            .unwrap();
         assert_ne!(rounded(&resumed_variable), [1.0; 3]);
         (0..15).for_each(|_| update(&mut resumed));
         let bits = |optimizer: &AdamW| -> Vec<u32> {
@@ -563,9 +552,10 @@ mod tests {
         };
         assert_eq!(bits(&resumed), bits(&uninterrupted));
         assert_eq!(rounded(&resumed_variable), rounded(&whole));
-        state.remove("w.weight.master");
-        let error = resumed.restore(steps, &state).unwrap_err().to_string();
-        assert!(error.contains("w.weight.master"), "{error}");
+        state.remove("w.weight.second_moment");
+        let mut stored = |name: &str| Ok(state.get(name).cloned());
+        let error = resumed.restore(steps, &mut stored).unwrap_err().to_string();
+        assert!(error.contains("w.weight.second_moment"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! RUN/
 //!   run.json        the resolved configuration, and what the result depends on
 //!   metrics.jsonl   one line a step and validation
+//!   checkpoints/    what an interrupted run goes on from; of a finished one, the best where it is not the exported one
 //!   model/          the trained student, a Hugging Face directory; appears whole
 //!   summary.json    written last: a run with it is done
 //! ```
@@ -17,7 +18,7 @@ use std::{
 use leadspan_cache::commit_bytes;
 use serde_json::{Value, json};
 
-use crate::{Summary, TrainError};
+use crate::{Summary, TrainError, ingredients::first_difference};
 
 /// The folder of a run, held by this process.
 pub(crate) struct RunDir {
@@ -51,6 +52,10 @@ impl RunDir {
         self.path.join("metrics.jsonl")
     }
 
+    pub(crate) fn checkpoints_path(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
     pub(crate) fn model_path(&self) -> PathBuf {
         self.path.join("model")
     }
@@ -67,14 +72,7 @@ impl RunDir {
         let stored = self
             .read("run.json")?
             .map_or(Value::Null, |mut run| run["ingredients"].take());
-        if let Some((key, stored, asked)) = first_difference(&stored, ingredients) {
-            return Err(TrainError::OtherRun {
-                dir: self.path.clone(),
-                key,
-                stored,
-                asked,
-            });
-        }
+        self.require_same(&stored, ingredients)?;
         let damaged = |error| TrainError::Io {
             action: "understand",
             path: self.path.join("summary.json"),
@@ -83,7 +81,24 @@ impl RunDir {
         serde_json::from_value(summary).map(Some).map_err(damaged)
     }
 
-    /// Clears what an unfinished run left, and records what this one is made of.
+    /// Makes sure that what is here was made of what is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::OtherRun`] with the first difference.
+    pub(crate) fn require_same(&self, stored: &Value, asked: &Value) -> Result<(), TrainError> {
+        match first_difference(stored, asked) {
+            None => Ok(()),
+            Some((key, stored, asked)) => Err(TrainError::OtherRun {
+                dir: self.path.clone(),
+                key,
+                stored,
+                asked,
+            }),
+        }
+    }
+
+    /// Clears a student whose run was not finished, and records what this run is made of.
     pub(crate) fn start(&self, ingredients: &Value, resolved_config: &Value) -> Result<(), TrainError> {
         let entries = fs::read_dir(&self.path).map_err(|source| TrainError::Io {
             action: "list",
@@ -141,40 +156,5 @@ impl RunDir {
                 path,
                 source: io::Error::new(io::ErrorKind::InvalidData, error),
             })
-    }
-}
-
-/// The first leaf in which two JSON values differ: its key with dots, both values.
-fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String, String)> {
-    let (Value::Object(stored_map), Value::Object(asked_map)) = (stored, asked) else {
-        return (stored != asked).then(|| (String::new(), stored.to_string(), asked.to_string()));
-    };
-    let keys = asked_map
-        .keys()
-        .chain(stored_map.keys().filter(|key| !asked_map.contains_key(*key)));
-    keys.into_iter().find_map(|key| {
-        let (key_difference, stored, asked) = first_difference(
-            stored_map.get(key).unwrap_or(&Value::Null),
-            asked_map.get(key).unwrap_or(&Value::Null),
-        )?;
-        let separator = if key_difference.is_empty() { "" } else { "." };
-        Some((format!("{key}{separator}{key_difference}"), stored, asked))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_differing_key_is_named_with_its_table() {
-        let stored = json!({ "train": { "seed": 1, "epochs": 2 }, "cache": "a" });
-        assert_eq!(first_difference(&stored, &stored), None);
-        let asked = json!({ "train": { "seed": 1, "epochs": 3 }, "cache": "b" });
-        let difference = first_difference(&stored, &asked).unwrap();
-        assert_eq!(difference, ("train.epochs".into(), "2".into(), "3".into()));
-        let (key, stored, asked) = first_difference(&stored, &json!({ "cache": "a" })).unwrap();
-        assert_eq!((key.as_str(), asked.as_str()), ("train", "null"));
-        assert!(stored.contains("epochs"));
     }
 }

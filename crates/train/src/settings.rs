@@ -23,6 +23,9 @@ pub struct StudentSettings {
     pub config: Option<PathBuf>,
     /// The seed of random weights.
     pub seed: u64,
+    /// Whose tokenizer the corpus is made with where neither a teacher nor `model` has one: a directory in the Hugging Face
+    /// layout, with or without weights, or a GGUF file.
+    pub tokenizer: Option<PathBuf>,
 }
 
 /// What the student is taught by.
@@ -118,6 +121,17 @@ pub enum Normalization {
     Sequence,
 }
 
+/// Which student is exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Export {
+    /// That of the last step.
+    #[default]
+    Last,
+    /// That of the epoch after which the held-out loss was the lowest.
+    Best,
+}
+
 /// How the student is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -165,6 +179,12 @@ pub struct TrainSettings {
     pub dtype: StudentDtype,
     /// `cpu` or `cuda:N`.
     pub device: String,
+    /// Steps from one checkpoint to the next; with 0 there are none but that of a run that is asked to stop.
+    pub checkpoint_steps: usize,
+    /// How many checkpoints are kept, beside the best.
+    pub keep_checkpoints: usize,
+    /// Which student is exported.
+    pub export: Export,
 }
 
 impl Default for TrainSettings {
@@ -191,11 +211,19 @@ impl Default for TrainSettings {
             seed: 0,
             dtype: StudentDtype::default(),
             device: "cpu".to_owned(),
+            checkpoint_steps: 500,
+            keep_checkpoints: 2,
+            export: Export::default(),
         }
     }
 }
 
 impl TrainSettings {
+    /// Whether anything is learnt from the teacher.
+    pub(crate) fn distils(&self) -> bool {
+        self.distillation_weight > 0.0
+    }
+
     /// What is read from the cache.
     pub(crate) fn coverage(&self) -> Coverage {
         Coverage {
@@ -240,6 +268,7 @@ impl TrainSettings {
             ("epochs", self.epochs),
             ("batch_samples", self.batch_samples),
             ("micro_batch_tokens", self.micro_batch_tokens),
+            ("keep_checkpoints", self.keep_checkpoints),
         ] {
             if value == 0 {
                 return refuse(key, &value, "a positive whole number");
@@ -289,7 +318,7 @@ mod tests {
         };
         assert!(with(&|_| {}).is_ok());
         assert!(with(&|s| s.gradient_clipping = f64::INFINITY).is_ok());
-        let cases: [(&str, &Change); 13] = [
+        let cases: [(&str, &Change); 14] = [
             ("distillation_weight", &|s| s.distillation_weight = 1.5),
             ("learning_rate", &|s| s.learning_rate = f64::NAN),
             ("weight_decay", &|s| s.weight_decay = -0.1),
@@ -298,6 +327,7 @@ mod tests {
             ("epochs", &|s| s.epochs = 0),
             ("batch_samples", &|s| s.batch_samples = 0),
             ("micro_batch_tokens", &|s| s.micro_batch_tokens = 0),
+            ("keep_checkpoints", &|s| s.keep_checkpoints = 0),
             ("temperature", &|s| s.temperature = 0.0),
             ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 0.0),
             ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 1.0),

@@ -1,8 +1,10 @@
 //! Opening the student and making sure that it can learn from this cache.
 
+use std::path::Path;
+
 use candle_core::Device;
 use leadspan_cache::{Cache, Reader};
-use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentDtype, StudentStart};
+use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentDtype, StudentStart, TokenizerBundle};
 use leadspan_sequence::Split;
 use serde_json::{Value, json};
 
@@ -32,15 +34,7 @@ pub(crate) fn open(
     let (start, origin) = match (&settings.model, &settings.config, &settings.layers) {
         (Some(model), None, layers) => {
             let source = ModelSource::open(model)?;
-            let found = source.tokenizer()?.fingerprint;
-            let expected = &cache.identity().tokenizer;
-            if found != *expected {
-                return Err(TrainError::OtherTokenizer {
-                    student: model.clone(),
-                    found,
-                    expected: expected.clone(),
-                });
-            }
+            require_tokenizer(model, &source.tokenizer()?, cache)?;
             let origin = json!({
                 "config": source.config_fingerprint(),
                 "weights": source.weights_fingerprint()?,
@@ -50,6 +44,9 @@ pub(crate) fn open(
             (StudentStart::Model { source, layers }, origin)
         }
         (None, Some(config), None) => {
+            if let Some(tokenizer) = &settings.tokenizer {
+                require_tokenizer(tokenizer, &TokenizerBundle::open(tokenizer)?, cache)?;
+            }
             let config = DecoderConfig::from_json_file(config)?;
             let seed = settings.seed;
             let origin = json!({ "config": config, "seed": seed });
@@ -64,6 +61,19 @@ pub(crate) fn open(
         parameters,
         frozen,
         origin,
+    })
+}
+
+/// Refuses a tokenizer that is not the cache's.
+fn require_tokenizer(of: &Path, found: &TokenizerBundle, cache: &Cache) -> Result<(), TrainError> {
+    let (found, expected) = (&found.fingerprint, &cache.identity().tokenizer);
+    if found == expected {
+        return Ok(());
+    }
+    Err(TrainError::OtherTokenizer {
+        student: of.to_owned(),
+        found: found.clone(),
+        expected: expected.clone(),
     })
 }
 

@@ -32,13 +32,16 @@ fn described(inspection: &Inspection) -> String {
         inspection.dir.display(),
         inspection.format
     );
-    let _ = writeln!(
-        text,
-        "teacher    weights {}, configuration {}, {}",
-        short(&identity.teacher.weights_blake3),
-        short(&identity.teacher.config_blake3),
-        identity.teacher.dtype
-    );
+    let _ = match &identity.teacher {
+        Some(teacher) => writeln!(
+            text,
+            "teacher    weights {}, configuration {}, {}",
+            short(&teacher.weights_blake3),
+            short(&teacher.config_blake3),
+            teacher.dtype
+        ),
+        None => writeln!(text, "teacher    none"),
+    };
     let _ = writeln!(
         text,
         "text       tokenizer {}, chat template {}",

@@ -4,8 +4,8 @@ use leadspan_cache::{Cache, CacheError, PreparedCorpus};
 use leadspan_corpus::{PrepareProgress, PrepareReport, Sampled};
 use serde_json::Value;
 
-use super::Preparation;
-use crate::{Basis, Pipeline, PrecomputeError};
+use super::{Preparation, Text};
+use crate::{Basis, PrecomputeError};
 
 /// What preparing would come to.
 pub(crate) struct Looked {
@@ -25,7 +25,7 @@ impl Preparation<'_> {
         sample_rows: usize,
         progress: &dyn Fn(PrepareProgress),
     ) -> Result<Looked, PrecomputeError> {
-        let cache = match Cache::open(&self.pipeline.cache_dir()) {
+        let cache = match Cache::open(&self.text.cache_dir()) {
             Ok(cache) => Some(cache),
             Err(CacheError::NotACache { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -55,9 +55,9 @@ impl Preparation<'_> {
                 });
             }
         }
-        let Pipeline {
+        let Text {
             base, data, sections, ..
-        } = self.pipeline;
+        } = self.text;
         let tokenizer = &self.tokenizer.tokenizer;
         let Sampled { prepared, rows, drawn } =
             leadspan_corpus::sample(base, data, sections, &self.template, tokenizer, sample_rows, progress)?;

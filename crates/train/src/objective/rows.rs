@@ -72,13 +72,18 @@ impl Rows {
 
     /// Adds the positions of one sample, all with the same `weight`, for a student with a head of `vocabulary` rows.
     ///
-    /// The entries are rescaled so that they and the tail sum to one exactly.
+    /// The entries are rescaled so that they and the tail sum to one exactly. Without any distributions nothing is known of
+    /// the teacher at these positions, and the divergence from it is 0 whatever the student says.
     ///
     /// # Panics
     ///
-    /// Where there are not as many targets as distributions, or the distributions lack the temperature that the
+    /// Where there are some distributions, but not as many as targets, or the distributions lack the temperature that the
     /// distillation found declared.
     pub fn push_sample(&mut self, targets: &[u32], distributions: &Distributions, weight: f32, vocabulary: usize) {
+        if distributions.is_empty() {
+            self.push_targets(targets, weight);
+            return;
+        }
         assert_eq!(targets.len(), distributions.len(), "one target for each position");
         for (&target, position) in targets.iter().zip(distributions.iter()) {
             let stored = Stored::new(position, vocabulary);
@@ -102,6 +107,21 @@ impl Rows {
                     &mut self.drawn_token_ids,
                     &mut self.drawn_probabilities,
                 ),
+            }
+            self.drawn_offsets.push(self.drawn_token_ids.len());
+        }
+    }
+
+    /// Adds positions at which nothing is known of the teacher: all that there is is one bucket.
+    fn push_targets(&mut self, targets: &[u32], weight: f32) {
+        let everything = Probability::of_log(0.0);
+        for &target in targets {
+            self.targets.push(target);
+            self.weights.push(weight);
+            self.offsets.push(self.token_ids.len());
+            self.measured.push(everything);
+            if !self.distillation.is_measured() {
+                self.taught.push(everything);
             }
             self.drawn_offsets.push(self.drawn_token_ids.len());
         }

@@ -1,0 +1,83 @@
+//! The `[replay]` table: which complete samples go into every step of training, beside those that are distilled.
+
+use leadspan_cache::REPLAY;
+use leadspan_corpus::{
+    BadRow, ColumnNames, DataSettings, Format, RowFilter, SectionSettings, SystemPrompt, ValidationSize, WithoutMarkers,
+};
+use leadspan_precompute::TextPipeline;
+use serde::{Deserialize, Serialize};
+
+/// The `[replay]` table. All but `share` is as in `[data]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ReplaySettings {
+    /// The share of each step's samples.
+    pub(crate) share: f64,
+    files: Vec<String>,
+    path: Option<String>,
+    split: Option<String>,
+    format: Format,
+    #[serde(rename = "where")]
+    filter: RowFilter,
+    system_prompt: SystemPrompt,
+    max_tokens: usize,
+    on_bad_row: BadRow,
+    columns: ColumnNames,
+}
+
+impl Default for ReplaySettings {
+    fn default() -> Self {
+        Self {
+            share: 0.0,
+            files: Vec::new(),
+            path: None,
+            split: None,
+            format: Format::default(),
+            filter: RowFilter::default(),
+            system_prompt: SystemPrompt::default(),
+            max_tokens: 4096,
+            on_bad_row: BadRow::default(),
+            columns: ColumnNames::default(),
+        }
+    }
+}
+
+impl ReplaySettings {
+    /// Whether it names any samples.
+    pub(crate) fn has_samples(&self) -> bool {
+        !self.files.is_empty() || self.path.is_some()
+    }
+
+    /// How its samples are prepared: in a cache inside that of `text`, with its tokenizer.
+    ///
+    /// No sample is left out for want of a chain of thought: all sections are supervised, whatever they are.
+    pub(crate) fn pipeline(&self, text: TextPipeline) -> TextPipeline {
+        let settings = self.clone();
+        let data = DataSettings {
+            files: settings.files,
+            path: settings.path,
+            split: settings.split,
+            format: settings.format,
+            filter: settings.filter,
+            system_prompt: settings.system_prompt,
+            max_tokens: settings.max_tokens,
+            training: None,
+            validation: ValidationSize::default(),
+            seed: 0,
+            on_bad_row: settings.on_bad_row,
+            columns: settings.columns,
+        };
+        let sections = SectionSettings {
+            without_markers: WithoutMarkers::Answer,
+            ..text.sections
+        };
+        let mut cache = text.cache;
+        cache.dir.push(REPLAY);
+        TextPipeline {
+            data,
+            sections,
+            cache,
+            ..text
+        }
+    }
+}

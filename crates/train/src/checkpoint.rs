@@ -1,0 +1,339 @@
+//! One checkpoint: a safetensors file that says in its header how far the run was, and a receipt beside it, written
+//! after it, with its size and checksum. Without its receipt a file is no checkpoint.
+//!
+//! ```text
+//! step-00000500.safetensors   NAME (weights in single precision: masters, where there are any),
+//!                             NAME.first_moment, NAME.second_moment; in `__metadata__`, `leadspan_run`: the run so far
+//! step-00000500.json          {"bytes": 336123456, "blake3": "…"}
+//! ```
+//!
+//! They are not compressed: zstd takes 7 % off the weights of SmolLM2-6.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+use leadspan_cache::{commit_bytes, commit_file};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{TrainError, progress::Progress};
+
+/// What a checkpoint says beside its tensors.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunSoFar {
+    /// What the run depends on.
+    pub(crate) ingredients: Value,
+    /// How far it has come.
+    pub(crate) progress: Progress,
+}
+
+/// What tells whether a checkpoint is as it was written.
+#[derive(Serialize, Deserialize)]
+struct Receipt {
+    bytes: u64,
+    blake3: String,
+}
+
+/// The key of [`RunSoFar`] in the header's metadata.
+const RUN: &str = "leadspan_run";
+
+/// Numbers that are turned into bytes at a time.
+const CHUNK: usize = 1 << 18;
+
+/// The longest header that is read: a model of a thousand layers has less.
+const MAX_HEADER_BYTES: u64 = 100 << 20;
+
+/// Where the receipt of a checkpoint is.
+fn receipt_path(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+/// Writes a checkpoint of tensors in single precision, tensor by tensor; it counts once its receipt is there.
+///
+/// # Errors
+///
+/// Where a file cannot be written, or a tensor cannot be had from its device.
+pub(crate) fn write(path: &Path, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+    // The receipt of a checkpoint of the same step would be wrong about this one.
+    remove_file(&receipt_path(path))?;
+    let mut failed = None;
+    let receipt = commit_file(path, |file| {
+        let mut hashing = Hashing {
+            file,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+        };
+        hashing.write_all(&header(run, tensors))?;
+        for tensor in tensors.values() {
+            match numbers(tensor) {
+                Ok(numbers) => write_numbers(&mut hashing, &numbers)?,
+                Err(error) => {
+                    failed = Some(error);
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+            }
+        }
+        Ok(Receipt {
+            bytes: hashing.bytes,
+            blake3: hashing.hasher.finalize().to_hex().to_string(),
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let receipt = serde_json::to_vec(&receipt?).expect("a number and a text serialize");
+    Ok(commit_bytes(&receipt_path(path), &receipt)?)
+}
+
+/// Removes a checkpoint, its receipt first; what is not there is no error.
+///
+/// # Errors
+///
+/// Where a file is there and cannot be removed.
+pub(crate) fn remove(path: &Path) -> Result<(), TrainError> {
+    remove_file(&receipt_path(path))?;
+    remove_file(path)
+}
+
+fn remove_file(path: &Path) -> Result<(), TrainError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|source| TrainError::Io {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The length of the header, and the header: what safetensors files begin with.
+fn header(run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
+    let run = serde_json::to_string(run).expect("numbers and texts serialize");
+    let mut entries = Map::new();
+    entries.insert("__metadata__".to_owned(), json!({ "format": "pt", RUN: run }));
+    let mut start = 0;
+    for (name, tensor) in tensors {
+        let end = start + tensor.elem_count() * size_of::<f32>();
+        let entry = json!({ "dtype": "F32", "shape": tensor.dims(), "data_offsets": [start, end] });
+        entries.insert(name.clone(), entry);
+        start = end;
+    }
+    let mut text = serde_json::to_vec(&entries).expect("numbers and names serialize");
+    // Numbers begin at a multiple of their size.
+    text.resize(text.len().next_multiple_of(8), b' ');
+    [&(text.len() as u64).to_le_bytes()[..], &text].concat()
+}
+
+fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor
+        .to_dtype(DType::F32)?
+        .to_device(&Device::Cpu)?
+        .flatten_all()?
+        .to_vec1()
+}
+
+fn write_numbers(to: &mut impl Write, numbers: &[f32]) -> io::Result<()> {
+    for chunk in numbers.chunks(CHUNK) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|number| number.to_le_bytes()).collect();
+        to.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Hashes what passes through it.
+struct Hashing<W> {
+    file: W,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update_rayon(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A checkpoint that is whole.
+pub(crate) struct Checkpoint {
+    pub(crate) run: RunSoFar,
+    file: File,
+    header: Map<String, Value>,
+    /// Where the tensors begin.
+    start: u64,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint and compares all of it with its receipt; where they differ, says how.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let receipt =
+            std::fs::read(receipt_path(path)).map_err(|error| format!("its receipt cannot be read: {error}"))?;
+        let receipt: Receipt =
+            serde_json::from_slice(&receipt).map_err(|error| format!("its receipt cannot be understood: {error}"))?;
+        let unreadable = |error: io::Error| format!("it cannot be read: {error}");
+        let mut file = File::open(path).map_err(unreadable)?;
+        let bytes = file.metadata().map_err(unreadable)?.len();
+        if bytes != receipt.bytes {
+            return Err(format!("it has {bytes} bytes instead of {}", receipt.bytes));
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_mmap_rayon(path).map_err(unreadable)?;
+        if hasher.finalize().to_hex().as_str() != receipt.blake3 {
+            return Err("it does not have its checksum".to_owned());
+        }
+        let (header, start) = read_header(&mut file).map_err(unreadable)?;
+        let run = header["__metadata__"][RUN].as_str().unwrap_or_default();
+        let run = serde_json::from_str(run).map_err(|error| format!("it is of another version: {error}"))?;
+        Ok(Self {
+            run,
+            file,
+            header,
+            start,
+        })
+    }
+
+    /// The tensor of that name, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub(crate) fn tensor(&mut self, name: &str) -> candle_core::Result<Option<Tensor>> {
+        let Some(entry) = self.header.get(name) else {
+            return Ok(None);
+        };
+        let numbers = |key: &str| -> Vec<usize> {
+            let items = entry[key].as_array().into_iter().flatten();
+            items.filter_map(Value::as_u64).map(|item| item as usize).collect()
+        };
+        let shape = numbers("shape");
+        let start = numbers("data_offsets").first().copied().unwrap_or_default();
+        let mut bytes = vec![0; shape.iter().product::<usize>() * size_of::<f32>()];
+        self.file.seek(SeekFrom::Start(self.start + start as u64))?;
+        self.file.read_exact(&mut bytes)?;
+        let (numbers, _) = bytes.as_chunks();
+        let numbers: Vec<f32> = numbers.iter().map(|&number| f32::from_le_bytes(number)).collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu).map(Some)
+    }
+}
+
+/// The header of a safetensors file, and where its tensors begin.
+fn read_header(file: &mut File) -> io::Result<(Map<String, Value>, u64)> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length).min(MAX_HEADER_BYTES);
+    let mut text = vec![0; length as usize];
+    file.read_exact(&mut text)?;
+    Ok((serde_json::from_slice(&text)?, 8 + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors() -> BTreeMap<String, Tensor> {
+        let numbers = |count: u16| -> Vec<f32> { (0..count).map(|i| (f32::from(i) * 0.7).sin()).collect() };
+        let tensor = |numbers: Vec<f32>, shape: &[usize]| Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap();
+        BTreeMap::from([
+            ("a.weight".to_owned(), tensor(numbers(6), &[2, 3])),
+            ("a.weight.first_moment".to_owned(), tensor(numbers(6), &[2, 3])),
+            (
+                "b.bias".to_owned(),
+                tensor(vec![f32::MIN_POSITIVE / 4.0, -0.0, 1e38], &[3]),
+            ),
+        ])
+    }
+
+    fn run() -> RunSoFar {
+        RunSoFar {
+            ingredients: json!({ "train": { "learning_rate": 4e-6 } }),
+            progress: Progress {
+                step: 7,
+                seconds: 0.1 + 0.2,
+                ..Progress::default()
+            },
+        }
+    }
+
+    fn bits(tensor: &Tensor) -> Vec<u32> {
+        numbers(tensor).unwrap().into_iter().map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_to_the_bit_and_other_readers_understand_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-00000007.safetensors");
+        write(&path, &run(), &tensors()).unwrap();
+        let mut checkpoint = Checkpoint::open(&path).unwrap();
+        assert_eq!(checkpoint.run, run());
+        let others = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        assert_eq!(others.len(), 3);
+        for (name, tensor) in tensors() {
+            let read = checkpoint.tensor(&name).unwrap().unwrap();
+            assert_eq!((read.dims(), bits(&read)), (tensor.dims(), bits(&tensor)));
+            assert_eq!(bits(&others[&name]), bits(&tensor));
+        }
+        assert!(checkpoint.tensor("c").unwrap().is_none());
+    }
+
+    #[test]
+    fn every_damage_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-00000007.safetensors");
+        write(&path, &run(), &tensors()).unwrap();
+        let (whole, receipt) = (
+            std::fs::read(&path).unwrap(),
+            std::fs::read(receipt_path(&path)).unwrap(),
+        );
+        let opened = |bytes: &[u8], receipt: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::write(receipt_path(&path), receipt).unwrap();
+            Checkpoint::open(&path).map(drop)
+        };
+        assert_eq!(opened(&whole, &receipt), Ok(()));
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            assert_eq!(
+                opened(&flipped, &receipt),
+                Err("it does not have its checksum".to_owned()),
+                "byte {at}"
+            );
+        }
+        for at in 0..receipt.len() {
+            let mut flipped = receipt.clone();
+            flipped[at] ^= 1;
+            assert!(opened(&whole, &flipped).is_err(), "byte {at} of the receipt");
+        }
+        assert!(opened(&whole[1..], &receipt).unwrap_err().contains("bytes instead of"));
+        std::fs::remove_file(receipt_path(&path)).unwrap();
+        assert!(
+            Checkpoint::open(&path)
+                .map(drop)
+                .unwrap_err()
+                .contains("its receipt cannot be read")
+        );
+    }
+
+    #[test]
+    fn a_checkpoint_that_could_not_be_replaced_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-00000007.safetensors");
+        write(&path, &run(), &tensors()).unwrap();
+        // A folder stands where the new file should appear.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(write(&path, &run(), &tensors()).is_err());
+        assert!(Checkpoint::open(&path).is_err());
+    }
+}

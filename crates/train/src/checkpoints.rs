@@ -1,0 +1,219 @@
+//! The folder of a run's checkpoints: which there are, which is gone on from, which are kept.
+//!
+//! Only the process that holds the run's lock comes here, so whatever no checkpoint needs is a dead process's.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use candle_core::Tensor;
+
+use crate::{
+    TrainError,
+    checkpoint::{self, Checkpoint, RunSoFar},
+};
+
+/// The folder of a run's checkpoints.
+pub(crate) struct Checkpoints {
+    dir: PathBuf,
+}
+
+/// A checkpoint that cannot be used.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Damaged {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What is wrong with it.
+    pub(crate) because: String,
+}
+
+impl Checkpoints {
+    /// Those in `dir`, which need not be there.
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Where the checkpoint after `step` steps is, or would be.
+    pub(crate) fn path(&self, step: usize) -> PathBuf {
+        self.dir.join(format!("step-{step:08}.safetensors"))
+    }
+
+    /// Writes the checkpoint of a run, beside those that are there.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub(crate) fn save(&self, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<PathBuf, TrainError> {
+        fs::create_dir_all(&self.dir).map_err(|source| TrainError::Io {
+            action: "create",
+            path: self.dir.clone(),
+            source,
+        })?;
+        let path = self.path(run.progress.step);
+        checkpoint::write(&path, run, tensors)?;
+        Ok(path)
+    }
+
+    /// The newest checkpoint that is as it was written and that `usable` finds nothing wrong with; the others, newer or
+    /// older, are told to `damaged`.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be listed.
+    pub(crate) fn newest(
+        &self,
+        usable: &dyn Fn(&RunSoFar) -> Result<(), String>,
+        damaged: &mut dyn FnMut(Damaged),
+    ) -> Result<Option<Checkpoint>, TrainError> {
+        for step in self.steps()?.into_iter().rev() {
+            let path = self.path(step);
+            let opened = Checkpoint::open(&path).and_then(|found| usable(&found.run).map(|()| found));
+            match opened {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(because) => damaged(Damaged { path, because }),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes everything but the checkpoints of the steps that `kept` names, and the folder where nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be removed.
+    pub(crate) fn keep(&self, kept: &[usize]) -> Result<(), TrainError> {
+        let steps = self.steps()?;
+        for &step in steps.iter().filter(|step| !kept.contains(step)) {
+            checkpoint::remove(&self.path(step))?;
+        }
+        // Temporaries, and tensors that never had a receipt.
+        let stems: Vec<String> = kept.iter().map(|&step| format!("step-{step:08}.")).collect();
+        for name in self.names()? {
+            if !stems.iter().any(|stem| name.starts_with(stem.as_str())) {
+                let path = self.dir.join(name);
+                fs::remove_file(&path).map_err(|source| TrainError::Io {
+                    action: "remove",
+                    path,
+                    source,
+                })?;
+            }
+        }
+        // Refused where something is left.
+        let _ = fs::remove_dir(&self.dir);
+        Ok(())
+    }
+
+    /// The steps after which checkpoints were written, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be listed.
+    pub(crate) fn steps(&self) -> Result<Vec<usize>, TrainError> {
+        let names = self.names()?;
+        let step = |name: &String| name.strip_prefix("step-")?.strip_suffix(".json")?.parse().ok();
+        let mut steps: Vec<usize> = names.iter().filter_map(step).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    fn names(&self) -> Result<Vec<String>, TrainError> {
+        let list = |dir: &Path| -> io::Result<Vec<String>> {
+            let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            names.collect()
+        };
+        match list(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(|source| TrainError::Io {
+                action: "list",
+                path: self.dir.clone(),
+                source,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Progress;
+    use candle_core::Device;
+    use serde_json::Value;
+
+    fn run(step: usize) -> RunSoFar {
+        let progress = Progress {
+            step,
+            ..Progress::default()
+        };
+        RunSoFar {
+            ingredients: Value::Null,
+            progress,
+        }
+    }
+
+    fn saved(steps: &[usize]) -> (tempfile::TempDir, Checkpoints) {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path().join("checkpoints"));
+        let tensors = BTreeMap::from([("w".to_owned(), Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap())]);
+        for &step in steps {
+            checkpoints.save(&run(step), &tensors).unwrap();
+        }
+        (folder, checkpoints)
+    }
+
+    fn newest(checkpoints: &Checkpoints) -> (Option<usize>, Vec<Damaged>) {
+        let mut damaged = Vec::new();
+        let found = checkpoints.newest(&|_| Ok(()), &mut |one| damaged.push(one)).unwrap();
+        (found.map(|found| found.run.progress.step), damaged)
+    }
+
+    #[test]
+    fn the_newest_checkpoint_that_is_whole_is_gone_on_from() {
+        let (_folder, checkpoints) = saved(&[9, 10, 100_000_000]);
+        assert_eq!(newest(&checkpoints), (Some(100_000_000), vec![]));
+        fs::write(checkpoints.path(100_000_000), b"nothing").unwrap();
+        let (step, damaged) = newest(&checkpoints);
+        assert_eq!((step, &damaged[0].path), (Some(10), &checkpoints.path(100_000_000)));
+        // A file without its receipt is what a killed process leaves: no damage, and no checkpoint.
+        fs::remove_file(checkpoints.path(10).with_extension("json")).unwrap();
+        assert_eq!(newest(&checkpoints).0, Some(9));
+        checkpoints.keep(&[]).unwrap();
+        assert_eq!(newest(&checkpoints), (None, vec![]));
+        assert!(!checkpoints.dir.exists());
+    }
+
+    #[test]
+    fn a_checkpoint_that_does_not_fit_is_passed_over() {
+        let (_folder, checkpoints) = saved(&[1, 2]);
+        let usable = |run: &RunSoFar| {
+            if run.progress.step == 2 {
+                return Err("not this one".to_owned());
+            }
+            Ok(())
+        };
+        let mut damaged = Vec::new();
+        let found = checkpoints.newest(&usable, &mut |one| damaged.push(one)).unwrap();
+        assert_eq!(found.unwrap().run.progress.step, 1);
+        assert_eq!(damaged[0].because, "not this one");
+    }
+
+    #[test]
+    fn what_is_not_kept_goes_and_so_does_what_dead_processes_left() {
+        let (_folder, checkpoints) = saved(&[2, 4, 6]);
+        fs::write(checkpoints.dir.join(".step-00000008.safetensors.Ab12cd.tmp"), b"half").unwrap();
+        fs::write(checkpoints.path(8), b"without a receipt").unwrap();
+        checkpoints.keep(&[2, 6]).unwrap();
+        let mut names = checkpoints.names().unwrap();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "step-00000002.json",
+                "step-00000002.safetensors",
+                "step-00000006.json",
+                "step-00000006.safetensors"
+            ]
+        );
+    }
+}

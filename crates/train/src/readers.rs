@@ -1,0 +1,62 @@
+//! Where samples are read from: with what the teacher says of them, or from the prepared corpus alone.
+
+use leadspan_cache::{Cache, CacheError, Coverage, Missing, Reader};
+
+use crate::{TrainError, TrainSettings};
+
+/// Where samples are read from.
+pub(crate) struct Readers {
+    training: Reader,
+    /// Where it is another one.
+    held_out: Option<Reader>,
+}
+
+impl Readers {
+    /// With a divergence to learn by, all samples are read with their distributions. Without one only tokens are needed, of
+    /// any proportion and sections: the teacher is then looked up for what is held out, where the cache has all of it.
+    ///
+    /// # Errors
+    ///
+    /// Where the cache does not have what is needed, or cannot be read.
+    pub(crate) fn open(cache: &Cache, settings: &TrainSettings, missing: Missing) -> Result<Self, TrainError> {
+        let asked = settings.coverage();
+        if settings.distils() {
+            return Ok(Self {
+                training: Reader::open(cache, asked, missing)?,
+                held_out: None,
+            });
+        }
+        Ok(Self {
+            training: Reader::open_corpus(cache, asked)?,
+            held_out: captured(cache, asked)?,
+        })
+    }
+
+    /// The training samples.
+    pub(crate) fn training(&self) -> &Reader {
+        &self.training
+    }
+
+    /// The validation samples.
+    pub(crate) fn held_out(&self) -> &Reader {
+        self.held_out.as_ref().unwrap_or(&self.training)
+    }
+}
+
+/// What was captured of the sections asked for, if it is complete. Of validation samples it is the same at all proportions.
+fn captured(cache: &Cache, asked: Coverage) -> Result<Option<Reader>, CacheError> {
+    let open = |proportion| Reader::open(cache, Coverage { proportion, ..asked }, Missing::Refused);
+    let opened = match open(asked.proportion) {
+        Err(CacheError::ProportionNotCaptured { largest, .. }) => open(largest),
+        opened => opened,
+    };
+    match opened {
+        Ok(reader) => Ok(Some(reader)),
+        Err(
+            CacheError::NothingCaptured { .. }
+            | CacheError::SectionsNotCaptured { .. }
+            | CacheError::IncompleteLayer { .. },
+        ) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,152 @@
+//! Replay: complete samples that are learnt from by cross-entropy alone, in every step, beside those that are distilled.
+//!
+//! They keep a student that sees only lead spans from forgetting how to finish. They come from a corpus of their own, all of
+//! their positions are supervised, and they have epochs of their own.
+
+use leadspan_cache::{Cache, Coverage, Reader};
+use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
+
+use crate::{TrainError, order::epoch_order};
+
+/// What is replayed, and how much of it in a step.
+pub(crate) struct Replay {
+    pub(crate) reader: Reader,
+    /// The share that was asked for.
+    pub(crate) share: f64,
+    /// Samples of one step.
+    pub(crate) step_samples: usize,
+    order: Order,
+}
+
+/// The order of the samples over all steps.
+struct Order {
+    samples: Vec<u32>,
+    seed: u64,
+}
+
+/// What the seed is mixed with, so that the order has nothing to do with that of the other samples.
+const PURPOSE: u64 = u64::from_le_bytes(*b"replayed");
+
+/// How many of `batch_samples` samples are replayed at a share above 0: the nearest number, and at least one.
+///
+/// # Errors
+///
+/// [`TrainError::ReplayShare`] where that leaves nothing to distil, or the share is none.
+pub(crate) fn step_samples(share: f64, batch_samples: usize) -> Result<usize, TrainError> {
+    let samples = ((share * batch_samples as f64).round() as usize).max(1);
+    if share > 0.0 && share < 1.0 && samples < batch_samples {
+        return Ok(samples);
+    }
+    Err(TrainError::ReplayShare { share, batch_samples })
+}
+
+impl Replay {
+    /// Opens what `cache` holds to be replayed; nothing where `share` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::NoReplay`] where it holds nothing, [`TrainError::ReplayOfOtherText`] where that was tokenized in another
+    /// way, and as [`step_samples`].
+    pub(crate) fn open(cache: &Cache, share: f64, batch_samples: usize, seed: u64) -> Result<Option<Self>, TrainError> {
+        if share == 0.0 {
+            return Ok(None);
+        }
+        let step_samples = step_samples(share, batch_samples)?;
+        let none = || TrainError::NoReplay {
+            share,
+            cache: cache.dir().to_owned(),
+        };
+        let replayed = cache.replay()?.ok_or_else(none)?;
+        let text = |cache: &Cache| {
+            (
+                cache.identity().tokenizer.clone(),
+                cache.identity().chat_template.clone(),
+            )
+        };
+        if text(&replayed) != text(cache) {
+            let path = replayed.dir().to_owned();
+            return Err(TrainError::ReplayOfOtherText { path });
+        }
+        let whole = Coverage {
+            proportion: LeadSpanProportion::WHOLE,
+            sections: SectionSet::ALL,
+        };
+        let reader = Reader::open_corpus(&replayed, whole)?;
+        let mut samples = Vec::new();
+        for sample in reader.corpus().of_split(Split::Train) {
+            if reader.position_count(sample)? > 0 {
+                samples.push(sample);
+            }
+        }
+        if samples.is_empty() {
+            return Err(none());
+        }
+        let seed = seed ^ PURPOSE;
+        Ok(Some(Self {
+            reader,
+            share,
+            step_samples,
+            order: Order { samples, seed },
+        }))
+    }
+
+    /// How many samples there are.
+    pub(crate) fn samples(&self) -> usize {
+        self.order.samples.len()
+    }
+
+    /// The samples of every step after `done` steps, without end.
+    pub(crate) fn batches(&self, done: usize) -> impl Iterator<Item = Vec<u32>> + '_ {
+        let mut samples = self.order.from(done * self.step_samples);
+        std::iter::from_fn(move || Some(samples.by_ref().take(self.step_samples).collect()))
+    }
+}
+
+impl Order {
+    /// One seeded epoch after the other, without the first `done` samples.
+    fn from(&self, done: usize) -> impl Iterator<Item = u32> + '_ {
+        let begun = done / self.samples.len();
+        let epochs = (begun..).flat_map(|epoch| epoch_order(&self.samples, self.seed, epoch));
+        epochs.skip(done % self.samples.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_is_a_permutation_of_its_own_and_the_rest_after_any_step_is_the_same() {
+        let order = Order {
+            samples: (0..7).map(|sample| sample * 3).collect(),
+            seed: 4,
+        };
+        let whole: Vec<u32> = order.from(0).take(70).collect();
+        for epoch in whole.chunks(7) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, order.samples);
+        }
+        assert_ne!(whole[..7], whole[7..14]);
+        for done in 0..70 {
+            assert_eq!(order.from(done).take(70 - done).collect::<Vec<_>>(), whole[done..]);
+        }
+    }
+
+    #[test]
+    fn a_share_is_the_nearest_number_of_samples_and_leaves_some_to_distil() {
+        for (share, batch_samples, samples) in [(0.25, 8, 2), (0.01, 8, 1), (0.3, 8, 2), (0.32, 8, 3), (0.5, 2, 1)] {
+            assert_eq!(
+                step_samples(share, batch_samples).unwrap(),
+                samples,
+                "{share} of {batch_samples}"
+            );
+        }
+        for (share, batch_samples) in [(1.0, 8), (-0.1, 8), (f64::NAN, 8), (0.95, 8), (0.1, 1)] {
+            assert!(
+                step_samples(share, batch_samples).is_err(),
+                "{share} of {batch_samples}"
+            );
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What came of a run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{HeldOut, progress::Measured, progress::Progress};
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It ran to its end.
+    Done(Summary),
+    /// It had been run to its end before.
+    AlreadyDone(Summary),
+    /// It was asked to stop, and goes on from its last finished step when it is run again.
+    Stopped,
+}
+
+/// What came of a run, of all processes that had a part in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// The step after which the student was as it is exported.
+    pub exported_step: usize,
+    /// The step after which, of those that ended an epoch, the held-out loss was the lowest.
+    pub best_step: Option<usize>,
+    /// Tokens through the student, padding left out.
+    pub tokens: u64,
+    /// Supervised positions learnt from.
+    pub positions: u64,
+    /// Seconds of the steps, validation left out, and what was dropped when a process was stopped.
+    pub seconds: f64,
+    /// Tokens over those seconds.
+    pub tokens_per_second: f64,
+    /// The share of those seconds spent waiting for batches.
+    pub waiting_share: f64,
+    /// Numbers learnt.
+    pub parameters: usize,
+    /// The last process's peak resident memory.
+    pub peak_memory_bytes: u64,
+    /// Held-out losses before the first step.
+    pub held_out_before: Option<HeldOut>,
+    /// Held-out losses of the exported student.
+    pub held_out_after: Option<HeldOut>,
+}
+
+impl Summary {
+    /// The summary of a run that has come to its end; `exported` says what is known of the exported student where that
+    /// is not the last one.
+    pub(crate) fn new(
+        progress: &Progress,
+        exported: Option<Measured>,
+        parameters: usize,
+        peak_memory_bytes: u64,
+    ) -> Self {
+        let seconds = progress.seconds.max(1e-9);
+        Self {
+            steps: progress.step,
+            exported_step: exported.map_or(progress.step, |exported| exported.step),
+            best_step: progress.best_step(),
+            tokens: progress.tokens,
+            positions: progress.positions,
+            seconds: progress.seconds,
+            tokens_per_second: progress.tokens as f64 / seconds,
+            waiting_share: progress.waited_seconds / seconds,
+            parameters,
+            peak_memory_bytes,
+            held_out_before: progress.held_out_before,
+            held_out_after: exported.or(progress.held_out).map(|measured| measured.held_out),
+        }
+    }
+}

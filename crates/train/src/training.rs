@@ -1,0 +1,240 @@
+//! The training loop.
+
+use std::{
+    collections::BTreeMap,
+    sync::{atomic::Ordering, mpsc::Receiver},
+};
+
+use leadspan_cache::Reader;
+use serde_json::Value;
+
+use crate::{
+    AdamW, Event, Export, ReplayMetrics, Schedule, StepMetrics, Surroundings, TrainError, TrainSettings,
+    batches::{Batching, Kind, MicroBatch, ReadStep, Step},
+    checkpoint::RunSoFar,
+    checkpoints::Checkpoints,
+    gradients::{self, accumulate},
+    held_out,
+    metrics::{Metrics, Record},
+    objective::{HeadPass, LossSums},
+    plan::Plan,
+    progress::Progress,
+    readers::Readers,
+    replay::Replay,
+    student::Student,
+};
+
+/// The losses of a step, those of both kinds of samples apart; positions of both are weighed among each other.
+#[derive(Default)]
+struct StepSums {
+    distilled: LossSums,
+    replayed: LossSums,
+}
+
+fn head_pass(distillation_weight: f64) -> HeadPass {
+    HeadPass {
+        distillation_weight: distillation_weight as f32,
+        chunk_bytes: HEAD_CHUNK_BYTES,
+        fused: true,
+    }
+}
+
+/// What the loop works with.
+pub(crate) struct Training<'a> {
+    pub(crate) student: &'a Student,
+    pub(crate) optimizer: &'a mut AdamW,
+    pub(crate) settings: &'a TrainSettings,
+    pub(crate) plan: &'a Plan,
+    pub(crate) readers: &'a Readers,
+    pub(crate) replay: Option<&'a Replay>,
+    pub(crate) batching: Batching,
+    pub(crate) around: &'a Surroundings<'a>,
+    pub(crate) ingredients: &'a Value,
+    pub(crate) checkpoints: &'a Checkpoints,
+    pub(crate) metrics: Metrics,
+    pub(crate) progress: Progress,
+    pub(crate) events: &'a mut dyn FnMut(Event),
+}
+
+/// Bytes that the logits of one chunk may take.
+const HEAD_CHUNK_BYTES: usize = 128 << 20;
+
+impl Training<'_> {
+    /// All steps that are left; `None` where the run was asked to stop, of which a checkpoint is there then.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the reading thread ends when the receiver is dropped here"
+    )]
+    pub(crate) fn run(mut self, batches: Receiver<ReadStep>) -> Result<Option<Progress>, TrainError> {
+        let schedule = Schedule::new(
+            self.settings.learning_rate,
+            self.settings.warmup_share,
+            self.plan.steps(),
+        );
+        // The checkpoint that the run goes on from.
+        let mut saved = self.progress.step;
+        loop {
+            let step = self.progress.step;
+            if self.plan.is_between_epochs(step) && !self.progress.is_measured() {
+                self.validate()?;
+            }
+            let stopped = self.stopped();
+            if step > saved && (stopped || self.is_checkpoint()) {
+                self.save()?;
+                saved = step;
+            }
+            if stopped {
+                return Ok(None);
+            }
+            if step == self.plan.steps() {
+                return Ok(Some(self.progress));
+            }
+            let rate = schedule.learning_rate(step + 1);
+            self.step(&batches, rate)?;
+        }
+    }
+
+    /// One optimizer step, or nothing of it where the run is asked to stop meanwhile.
+    fn step(&mut self, batches: &Receiver<ReadStep>, learning_rate: f64) -> Result<(), TrainError> {
+        let began = (self.around.clock)();
+        let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
+        let arrived = (self.around.clock)();
+
+        let Some(sums) = self.accumulate(&batch)? else {
+            return Ok(());
+        };
+        let gradients = gradients::all(&self.student.parameters)?;
+        let norm = gradients::norm(&gradients)?;
+        let loss = self.loss(&sums);
+        self.check_finite(&batch, loss, norm)?;
+        let scale = (self.settings.gradient_clipping / norm).min(1.0);
+        self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
+
+        let seconds = (self.around.clock)().saturating_sub(began).as_secs_f64();
+        let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass)).sum::<usize>();
+        let step = self.progress.step + 1;
+        let distils = self.settings.distils();
+        let share = 1.0 - batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share);
+        let metrics = StepMetrics {
+            step,
+            steps: self.plan.steps(),
+            epoch: self.plan.epoch_of(step),
+            loss,
+            loss_cross_entropy: sums.distilled.cross_entropy / share,
+            loss_forward_kl: distils.then_some(sums.distilled.forward_kl / share),
+            loss_soft_cross_entropy: distils.then_some(sums.distilled.soft_cross_entropy / share),
+            loss_distillation: self.loss_distillation(sums.distilled.distillation / share),
+            replay: batch.replayed.as_ref().map(|replayed| ReplayMetrics {
+                loss_replay: sums.replayed.cross_entropy / replayed.share,
+                replay_positions: replayed.micro_batches.iter().map(|pass| pass.rows.len()).sum(),
+                replay_tokens: replayed.micro_batches.iter().map(MicroBatch::token_count).sum(),
+            }),
+            learning_rate,
+            gradient_norm: norm,
+            positions: fed(|batch| batch.rows.len()),
+            tokens: fed(MicroBatch::token_count),
+            tokens_per_second: fed(MicroBatch::token_count) as f64 / seconds.max(1e-9),
+            waited_seconds: arrived.saturating_sub(began).as_secs_f64(),
+            peak_memory_bytes: (self.around.peak_memory_bytes)(),
+        };
+        self.progress.add_step(&metrics, seconds);
+        self.metrics.write(&Record::Step(metrics.clone()))?;
+        (self.events)(Event::Step(metrics));
+        Ok(())
+    }
+
+    /// Adds up the gradients of a step's micro-batches; `None` where the run was asked to stop.
+    fn accumulate(&self, batch: &Step) -> Result<Option<StepSums>, TrainError> {
+        gradients::clear(&self.student.parameters);
+        let mut sums = StepSums::default();
+        for (pass, kind) in batch.passes() {
+            if self.stopped() {
+                return Ok(None);
+            }
+            let (weight, sums) = match kind {
+                Kind::Distilled => (self.settings.distillation_weight, &mut sums.distilled),
+                Kind::Replayed => (0.0, &mut sums.replayed),
+            };
+            let checkpointing = self.settings.activation_checkpointing;
+            let found = accumulate(&self.student.decoder, pass, head_pass(weight), checkpointing)?;
+            sums.add(&found);
+        }
+        Ok(Some(sums))
+    }
+
+    /// Measures the student on what is held out, unless the run is asked to stop meanwhile.
+    fn validate(&mut self) -> Result<(), TrainError> {
+        let stop = self.around.stop;
+        let pass = head_pass(self.settings.distillation_weight);
+        let reader = self.readers.held_out();
+        let held_out = held_out::measure(&self.student.frozen, reader, self.batching, pass, stop)?;
+        if let Some(held_out) = held_out {
+            let step = self.progress.step;
+            self.progress.add_held_out(held_out, self.settings.distillation_weight);
+            self.metrics.write(&Record::Validation { step, held_out })?;
+            (self.events)(Event::Validation { step, held_out });
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due. After the last step there is none, because nothing is left to go on with.
+    fn is_checkpoint(&self) -> bool {
+        let (step, every) = (self.progress.step, self.settings.checkpoint_steps);
+        let is_best = self.progress.best_step() == Some(step);
+        let keeps_best = every > 0 || self.settings.export == Export::Best;
+        step < self.plan.steps() && (every > 0 && step.is_multiple_of(every) || is_best && keeps_best)
+    }
+
+    /// Writes a checkpoint, and then removes those that it makes superfluous.
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.progress.metrics_bytes = self.metrics.synced_bytes()?;
+        let run = RunSoFar {
+            ingredients: self.ingredients.clone(),
+            progress: self.progress.clone(),
+        };
+        let path = self.checkpoints.save(&run, &self.optimizer.state().1)?;
+        let mut kept = self.checkpoints.steps()?;
+        kept.drain(..kept.len().saturating_sub(self.settings.keep_checkpoints));
+        kept.extend(self.progress.best_step());
+        self.checkpoints.keep(&kept)?;
+        let step = self.progress.step;
+        (self.events)(Event::Checkpoint { step, path });
+        Ok(())
+    }
+
+    fn loss(&self, sums: &StepSums) -> f64 {
+        let weight = self.settings.distillation_weight;
+        self.batching.distillation.loss(weight, &sums.distilled) + sums.replayed.cross_entropy
+    }
+
+    /// The divergence under its own name, unless it is among what is measured of every step.
+    fn loss_distillation(&self, loss: f64) -> BTreeMap<String, f64> {
+        let distillation = self.batching.distillation;
+        let named = (self.settings.distils() && !distillation.is_measured())
+            .then(|| (format!("loss_{}", distillation.name()), loss));
+        named.into_iter().collect()
+    }
+
+    /// Stops a run before a step that would spoil the weights; what was saved stays.
+    fn check_finite(&self, batch: &Step, loss: f64, norm: f64) -> Result<(), TrainError> {
+        let what = match (loss.is_finite(), norm.is_finite()) {
+            (true, true) => return Ok(()),
+            (false, _) => "loss",
+            (true, false) => "gradient",
+        };
+        let id = |reader: &Reader, sample: u32| reader.corpus().samples()[sample as usize].id.clone();
+        let distilled = batch.samples.iter().map(|&sample| id(self.readers.training(), sample));
+        let replayed = batch.replayed.iter().flat_map(|replayed| &replayed.samples);
+        let replayed = replayed.zip(self.replay.iter().cycle());
+        let replayed = replayed.map(|(&sample, replay)| id(&replay.reader, sample));
+        Err(TrainError::NotFinite {
+            what,
+            step: self.progress.step + 1,
+            samples: distilled.chain(replayed).collect(),
+        })
+    }
+
+    fn stopped(&self) -> bool {
+        self.around.stop.load(Ordering::Relaxed)
+    }
+}
