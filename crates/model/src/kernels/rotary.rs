@@ -10,7 +10,7 @@ use leadspan_distribution::on_widest_vectors;
 use rayon::prelude::*;
 
 use super::{Pass, slices};
-use crate::rotary::{Pairing, RotaryTable};
+use crate::rotary::{Angles, Pairing, RotaryTable};
 
 /// Tokens that one task works on.
 const ROWS: usize = 16;
@@ -19,11 +19,7 @@ const ROWS: usize = 16;
 ///
 /// # Errors
 ///
-/// Where the shapes do not fit or the device fails.
-///
-/// # Panics
-///
-/// Where a position is beyond the table.
+/// Where the shapes do not fit, a position is beyond the model's context, or the device fails.
 pub fn rotate<'a>(
     x: &Tensor,
     table: &RotaryTable,
@@ -31,19 +27,23 @@ pub fn rotate<'a>(
     pass: impl Into<Pass<'a>>,
 ) -> Result<Tensor> {
     let pass = pass.into();
+    let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
+    let Angles { cosines, sines } = table.reaching(reach)?;
     if pass.fuse(x) {
         let operation = Fused {
-            table: table.clone(),
+            cosines,
+            sines,
+            pairing: table.pairing(),
             positions: Arc::clone(positions),
         };
         return pass.one(&x.contiguous()?, operation);
     }
     let (rows, width) = x.dims2()?;
-    let half = table.cosines().dim(1)?;
+    let half = cosines.dim(1)?;
     let places = Tensor::from_slice(positions, rows, x.device())?;
     // [N, 1, D / 2], to be spread over the heads.
     let angles = |of: &Tensor| of.index_select(&places, 0)?.unsqueeze(1);
-    let (cosines, sines) = (angles(table.cosines())?, angles(table.sines())?);
+    let (cosines, sines) = (angles(&cosines)?, angles(&sines)?);
     let turned = |first: &Tensor, second: &Tensor| -> Result<(Tensor, Tensor)> {
         Ok((
             (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?,
@@ -69,16 +69,18 @@ pub fn rotate<'a>(
 }
 
 struct Fused {
-    table: RotaryTable,
+    cosines: Tensor,
+    sines: Tensor,
+    pairing: Pairing,
     positions: Arc<[u32]>,
 }
 
 impl Fused {
     /// Rotates by the angles, or by the opposite ones where `sign` is −1.
     fn turn(&self, x: &[f32], width: usize, sign: f32) -> Result<Vec<f32>> {
-        let half = self.table.cosines().dim(1)?;
+        let half = self.cosines.dim(1)?;
         let mut y = vec![0f32; x.len()];
-        slices::with_all([self.table.cosines(), self.table.sines()], |[cosines, sines]| {
+        slices::with_all([&self.cosines, &self.sines], |[cosines, sines]| {
             y.par_chunks_mut(ROWS * width)
                 .zip(x.par_chunks(ROWS * width))
                 .zip(self.positions.par_chunks(ROWS))
@@ -86,7 +88,7 @@ impl Fused {
                     for ((y, x), &position) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(positions) {
                         let angles = position as usize * half..(position as usize + 1) * half;
                         let (cosines, sines) = (&cosines[angles.clone()], &sines[angles]);
-                        match self.table.pairing() {
+                        match self.pairing {
                             Pairing::Halves => turn_halves(x, cosines, sines, sign, y),
                             Pairing::Neighbours => turn_neighbours(x, cosines, sines, sign, y),
                         }
