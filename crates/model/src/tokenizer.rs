@@ -6,6 +6,7 @@ use candle_core::quantized::{
     gguf_file::{Content, Value as GgufValue},
     tokenizer::TokenizerFromGguf,
 };
+use leadspan_tables::guarded;
 use serde_json::{Value, json};
 use tokenizers::{
     PreTokenizerWrapper, Tokenizer,
@@ -107,7 +108,10 @@ impl TokenizerBundle {
             path: dir.to_owned(),
             reason,
         };
-        let tokenizer = Tokenizer::from_file(&path).map_err(|error| invalid(error.to_string()))?;
+        // Some of what a file may hold makes the library panic.
+        let tokenizer = guarded(|| Tokenizer::from_file(&path))
+            .map_err(&invalid)?
+            .map_err(|error| invalid(error.to_string()))?;
         let mut files = Vec::new();
         for name in CARRIED {
             let path = dir.join(name);
@@ -156,8 +160,9 @@ impl TokenizerBundle {
             path: file.path().to_owned(),
             reason,
         };
-        let mut tokenizer =
-            Tokenizer::from_gguf(&without_padding(file.content())).map_err(|error| invalid(error.to_string()))?;
+        let mut tokenizer = guarded(|| Tokenizer::from_gguf(&without_padding(file.content())))
+            .map_err(&invalid)?
+            .map_err(|error| invalid(error.to_string()))?;
         // The reader of the tensor library knows few rules for splitting text before merging, and falls back to one
         // that puts a space in front; so the rule is chosen here, and an unknown one is refused.
         match file.text("tokenizer.ggml.pre").unwrap_or("gpt-2") {
