@@ -66,7 +66,7 @@ mod student;
 
 pub use batches::MicroBatch;
 pub use error::TrainError;
-pub use held_out::HeldOut;
+pub use held_out::{HeldOut, held_out_losses};
 pub use metrics::StepMetrics;
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::{Event, Outcome, Summary, Surroundings, run};
