@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use leadspan_corpus::{DataSettings, SectionSettings};
+use leadspan_evaluate::{EvaluateSettings, Evaluation};
 use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
@@ -28,6 +29,7 @@ pub(crate) struct Configuration {
     cache: Option<CacheSettings>,
     student: Option<StudentSettings>,
     train: Option<TrainSettings>,
+    evaluate: Option<EvaluateSettings>,
 }
 
 /// What stage two needs: a cache, and the student to train from it.
@@ -67,6 +69,7 @@ impl Configuration {
             cache: present(&tables, "cache")?,
             student: present(&tables, "student")?,
             train: present(&tables, "train")?,
+            evaluate: present(&tables, "evaluate")?,
         })
     }
 
@@ -118,6 +121,37 @@ impl Configuration {
         })
     }
 
+    /// What is evaluated; `model` replaces `evaluate.model`, and is relative to where the program runs.
+    ///
+    /// # Errors
+    ///
+    /// Where the table is missing, or neither it nor `[train]` says which model, or where the results go.
+    pub(crate) fn evaluation(self, model: Option<&Path>) -> Result<Evaluation, ConfigurationError> {
+        let settings = self.evaluate.clone().ok_or_else(|| self.missing("evaluate.files"))?;
+        let base = self.base();
+        let run = |key| match &self.train {
+            Some(train) => Ok(base.join(&train.dir)),
+            None => Err(self.missing(key)),
+        };
+        let model = match (model, &settings.model) {
+            (Some(model), _) => model.to_owned(),
+            (None, Some(model)) => base.join(model),
+            (None, None) => run("evaluate.model")?.join("model"),
+        };
+        let dir = match &settings.dir {
+            Some(dir) => base.join(dir),
+            None => run("evaluate.dir")?.join("evaluation"),
+        };
+        Ok(Evaluation {
+            model,
+            dir,
+            cache_dir: self.cache.as_ref().map(|cache| base.join(&cache.dir)),
+            base: base.clone(),
+            sections: self.sections,
+            settings,
+        })
+    }
+
     /// The folder of the cache.
     ///
     /// # Errors
@@ -133,10 +167,14 @@ impl Configuration {
         self.file.parent().unwrap_or(Path::new("")).to_owned()
     }
 
+    /// That `table` is missing, or the key if one is named.
     fn missing(&self, table: &str) -> ConfigurationError {
+        let (table, named) = table
+            .split_once('.')
+            .map_or((table, None), |(table, key)| (table, Some(key)));
         // A table without a required key has alternatives, the usual one first.
         let key = keys::keys_of(table)
-            .find(|key| key.default == keys::Unset::Required)
+            .find(|key| named.map_or(key.default == keys::Unset::Required, |named| key.name == named))
             .or_else(|| keys::keys_of(table).next())
             .expect("tables have keys");
         ConfigurationError::MissingKey {
@@ -210,6 +248,7 @@ impl Configuration {
         add("cache", self.cache.as_ref().map(to_json));
         add("student", self.student.as_ref().map(to_json));
         add("train", self.train.as_ref().map(to_json));
+        add("evaluate", self.evaluate.as_ref().map(to_json));
         Value::Object(tables)
     }
 }
@@ -241,6 +280,7 @@ mod tests {
         layers = [0, 2]
         [train]
         dir = "runs/half"
+        [evaluate]
     "#;
 
     fn parse(text: &str, overrides: &[&str]) -> Result<Configuration, ConfigurationError> {

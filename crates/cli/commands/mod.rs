@@ -1,11 +1,13 @@
 //! One module per command: settings in, libraries called, result out.
 
 mod cache;
+mod evaluate;
 mod precompute;
 mod prepare;
 mod train;
 
 use leadspan_cache::Missing;
+use leadspan_train::HeldOut;
 
 use crate::arguments::{Arguments, Command, ProgressStyle};
 
@@ -34,6 +36,16 @@ fn missing(allow_incomplete: bool) -> Missing {
     }
 }
 
+/// Held-out losses in a few words.
+fn losses(held_out: &HeldOut) -> String {
+    format!(
+        "forward KL {:.4}, cross-entropy {:.4}, top-1 agreement {:.1} %",
+        held_out.forward_kl,
+        held_out.cross_entropy,
+        100.0 * held_out.top_1_agreement
+    )
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -48,6 +60,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Prepare(pipeline) => prepare::run(&pipeline, showing),
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),
+        Command::Evaluate(evaluate) => evaluate::run(&evaluate, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }
 }
