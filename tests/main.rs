@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod caches;
+mod evaluate;
 mod interruptions;
 mod losses;
 mod messages;

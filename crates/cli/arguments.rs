@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Train a student from the cache and export it
     #[command(after_long_help = keys::help(&["cache", "student", "train", "replay"]))]
     Train(Train),
+    /// Put problems to a model, grade its answers, and measure its held-out losses
+    #[command(after_long_help = keys::help(&["evaluate", "sections", "cache", "train"]))]
+    Evaluate(Evaluate),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -127,6 +130,16 @@ pub(crate) struct Train {
     /// Train on what is there of a cache from which work units are missing, instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Evaluate {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// Evaluate this model instead of `evaluate.model`: a directory, FILE.gguf or id of a Hub model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use leadspan_corpus::{DataSettings, SectionSettings};
+use leadspan_evaluate::{EvaluateSettings, Evaluation};
 use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
@@ -30,6 +31,7 @@ pub(crate) struct Configuration {
     student: Option<StudentSettings>,
     train: Option<TrainSettings>,
     replay: ReplaySettings,
+    evaluate: Option<EvaluateSettings>,
 }
 
 /// What a corpus is prepared for.
@@ -88,6 +90,7 @@ impl Configuration {
             student: present(&tables, "student")?,
             train: present(&tables, "train")?,
             replay: tables.settings("replay")?,
+            evaluate: present(&tables, "evaluate")?,
         })
     }
 
@@ -191,6 +194,37 @@ impl Configuration {
         })
     }
 
+    /// What is evaluated; `model` replaces `evaluate.model`, and is relative to where the program runs.
+    ///
+    /// # Errors
+    ///
+    /// Where the table is missing, or neither it nor `[train]` says which model, or where the results go.
+    pub(crate) fn evaluation(self, model: Option<&Path>) -> Result<Evaluation, ConfigurationError> {
+        let settings = self.evaluate.clone().ok_or_else(|| self.missing("evaluate.files"))?;
+        let base = self.base();
+        let run = |key| match &self.train {
+            Some(train) => Ok(base.join(&train.dir)),
+            None => Err(self.missing(key)),
+        };
+        let model = match (model, &settings.model) {
+            (Some(model), _) => model.to_owned(),
+            (None, Some(model)) => base.join(model),
+            (None, None) => run("evaluate.model")?.join("model"),
+        };
+        let dir = match &settings.dir {
+            Some(dir) => base.join(dir),
+            None => run("evaluate.dir")?.join("evaluation"),
+        };
+        Ok(Evaluation {
+            model,
+            dir,
+            cache_dir: self.cache.as_ref().map(|cache| base.join(&cache.dir)),
+            base: base.clone(),
+            sections: self.sections,
+            settings,
+        })
+    }
+
     /// The folder of the cache.
     ///
     /// # Errors
@@ -206,10 +240,14 @@ impl Configuration {
         self.file.parent().unwrap_or(Path::new("")).to_owned()
     }
 
+    /// That `table` is missing, or the key if one is named.
     fn missing(&self, table: &str) -> ConfigurationError {
+        let (table, named) = table
+            .split_once('.')
+            .map_or((table, None), |(table, key)| (table, Some(key)));
         // A table without a required key has alternatives, the usual one first.
         let key = keys::keys_of(table)
-            .find(|key| key.default == keys::Unset::Required)
+            .find(|key| named.map_or(key.default == keys::Unset::Required, |named| key.name == named))
             .or_else(|| keys::keys_of(table).next())
             .expect("tables have keys");
         ConfigurationError::MissingKey {
@@ -293,6 +331,7 @@ impl Configuration {
         add("student", self.student.as_ref().map(to_json));
         add("train", self.train.as_ref().map(to_json));
         add("replay", Some(to_json(&self.replay)));
+        add("evaluate", self.evaluate.as_ref().map(to_json));
         Value::Object(tables)
     }
 }
@@ -324,6 +363,7 @@ mod tests {
         layers = [0, 2]
         [train]
         dir = "runs/half"
+        [evaluate]
     "#;
 
     fn parse(text: &str, overrides: &[&str]) -> Result<Configuration, ConfigurationError> {

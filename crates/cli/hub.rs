@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use leadspan_evaluate::Evaluation;
 use leadspan_model::{HubCache, ModelError};
 use leadspan_precompute::{Pipeline, TextPipeline};
 
@@ -42,6 +43,23 @@ pub(crate) fn with_student_found(mut stage: StageTwo) -> Result<StageTwo, ModelE
         stage.student.model = Some(stage.base.join(found));
     }
     Ok(stage)
+}
+
+/// An evaluation of a model that is where it says.
+///
+/// # Errors
+///
+/// Where the model is the id of a Hub model that was not downloaded.
+pub(crate) fn with_evaluated_found(mut evaluation: Evaluation) -> Result<Evaluation, ModelError> {
+    // As above; a model of the command line is not relative to the pipeline file.
+    let (base, model) = (&evaluation.base, &evaluation.model);
+    let (written, base) = match model.strip_prefix(base) {
+        Ok(written) => (written, base.clone()),
+        Err(_) => (model.as_path(), PathBuf::new()),
+    };
+    let found = cache().resolve(written, &base, evaluation.settings.revision.as_deref())?;
+    evaluation.model = base.join(found);
+    Ok(evaluation)
 }
 
 /// The Hub's cache on this machine, from the root of the file system: models are otherwise looked for beside the

@@ -38,6 +38,7 @@ pub(crate) fn standing_aside<T>(write: impl FnOnce() -> T) -> T {
 pub(crate) enum Counted {
     Bytes,
     Positions,
+    Problems,
     Samples,
     Shards,
     Steps,
@@ -49,6 +50,7 @@ impl Counted {
         match self {
             Self::Bytes => "bytes",
             Self::Positions => "positions",
+            Self::Problems => "problems",
             Self::Samples => "samples",
             Self::Shards => "shards",
             Self::Steps => "steps",

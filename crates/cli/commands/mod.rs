@@ -1,6 +1,7 @@
 //! One module per command: settings in, libraries called, result out.
 
 mod cache;
+mod evaluate;
 mod plan;
 mod precompute;
 mod prepare;
@@ -9,6 +10,7 @@ mod train;
 pub(crate) use plan::PlanRefusal;
 
 use leadspan_cache::Missing;
+use leadspan_train::HeldOut;
 
 use crate::arguments::{Arguments, Command, ProgressStyle};
 
@@ -37,6 +39,20 @@ fn missing(allow_incomplete: bool) -> Missing {
     }
 }
 
+/// Held-out losses in a few words.
+fn losses(held_out: &HeldOut) -> String {
+    let forward_kl = held_out.forward_kl.map(|loss| format!("forward KL {loss:.4}, "));
+    let agreement = held_out
+        .top_1_agreement
+        .map(|share| format!(", top-1 agreement {:.1} %", 100.0 * share));
+    format!(
+        "{}cross-entropy {:.4}{}",
+        forward_kl.unwrap_or_default(),
+        held_out.cross_entropy,
+        agreement.unwrap_or_default()
+    )
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -52,6 +68,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Plan(plan) => plan::run(&plan, showing),
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),
+        Command::Evaluate(evaluate) => evaluate::run(&evaluate, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }
 }

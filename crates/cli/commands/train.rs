@@ -4,10 +4,10 @@ use std::{panic::resume_unwind, sync::atomic::AtomicBool, thread, time::Instant}
 
 use anyhow::Context as _;
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, HeldOut, Outcome, Summary, Surroundings};
+use leadspan_train::{Event, Outcome, Summary, Surroundings};
 use serde_json::json;
 
-use super::{Ending, Showing, missing};
+use super::{Ending, Showing, losses, missing};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Train,
@@ -188,18 +188,5 @@ fn described(summary: &Summary) -> String {
         grouped(summary.tokens),
         rounded(summary.tokens_per_second),
         bytes(summary.peak_memory_bytes)
-    )
-}
-
-fn losses(held_out: &HeldOut) -> String {
-    let forward_kl = held_out.forward_kl.map(|loss| format!("forward KL {loss:.4}, "));
-    let agreement = held_out
-        .top_1_agreement
-        .map(|share| format!(", top-1 agreement {:.1} %", 100.0 * share));
-    format!(
-        "{}cross-entropy {:.4}{}",
-        forward_kl.unwrap_or_default(),
-        held_out.cross_entropy,
-        agreement.unwrap_or_default()
     )
 }

@@ -68,6 +68,12 @@ pub enum RowProblem {
         /// Whose message is the last.
         role: &'static str,
     },
+    /// A problem without a turn that a model could answer.
+    #[error("there is no turn before the assistant's")]
+    NothingToAsk,
+    /// A problem without an answer to compare with.
+    #[error("the assistant's last turn has no answer")]
+    NoReference,
     /// The chat template cannot render the conversation.
     #[error("the chat template refuses the conversation")]
     Template {

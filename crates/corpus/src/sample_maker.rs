@@ -119,7 +119,7 @@ impl SampleMaker<'_> {
 }
 
 /// The row's own id; `None` where it has none.
-fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
+pub(crate) fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
     let field = || "id".to_owned();
     match row.remove("id") {
         None | Some(Value::Null) => Ok(None),

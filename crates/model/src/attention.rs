@@ -1,11 +1,12 @@
 //! An attention block: projections to heads, their normalisation and rotation, attention, projection back.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 
 use crate::{
-    Packed,
     config::DecoderConfig,
-    kernels::{AttentionShape, Pass, attention, rms_norm, rotate},
+    kernels::{AttentionShape, Pass, rms_norm, rotate},
     norm::RmsNorm,
     projection::Projection,
     rotary::RotaryTable,
@@ -25,15 +26,15 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// `residual` plus what `x` attends to, both `[N, H]`; a token attends to itself and to those before it in its own
-    /// sequence.
+    /// `residual` plus what `mix` makes of the queries, keys and values of `x`, both `[N, H]`; row i of `x` is at
+    /// `positions[i]` of its sequence.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         residual: &Tensor,
-        packed: &Packed,
-        rotary: &RotaryTable,
+        (rotary, positions): (&RotaryTable, &Arc<[u32]>),
         pass: Pass<'_>,
+        mix: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let heads = |projection: &Projection, norm: Option<&RmsNorm>| -> Result<Tensor> {
             let projected = projection.forward(x, None, pass)?;
@@ -46,19 +47,16 @@ impl Attention {
                 }
                 None => projected,
             };
-            rotate(&normalised, rotary, packed.positions(), pass)
+            rotate(&normalised, rotary, positions, pass)
         };
         let (query_norm, key_norm) = match &self.head_norms {
             Some((query_norm, key_norm)) => (Some(query_norm), Some(key_norm)),
             None => (None, None),
         };
-        let mixed = attention(
+        let mixed = mix(
             &heads(&self.queries, query_norm)?,
             &heads(&self.keys, key_norm)?,
             &self.values.forward(x, None, pass)?,
-            self.shape,
-            packed.shared_edges(),
-            pass,
         )?;
         self.output.forward(&mixed, Some(residual), pass)
     }

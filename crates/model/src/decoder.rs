@@ -8,7 +8,7 @@ use crate::{
     attention::Attention,
     config::DecoderConfig,
     feed_forward::FeedForward,
-    kernels::{AttentionShape, Kernels, Pass},
+    kernels::{AttentionShape, Kernels, Pass, attention},
     norm::RmsNorm,
     projection::Projection,
     rotary::{Pairing, RotaryTable},
@@ -213,7 +213,12 @@ impl Decoder {
                 context,
             });
         }
-        let tokens = Tensor::from_slice(packed.tokens(), packed.tokens().len(), &self.device)?;
+        self.embed_tokens(packed.tokens())
+    }
+
+    /// The embeddings of `tokens`, `[N, H]`, untracked.
+    pub(crate) fn embed_tokens(&self, tokens: &[u32]) -> Result<Tensor, ModelError> {
+        let tokens = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
         Ok(match &self.embedding {
             Embedding::Dense(weight) => weight.constant().embedding(&tokens)?,
             Embedding::Quantised(weight) => weight.embedding(&tokens)?,
@@ -255,6 +260,10 @@ impl Decoder {
 
     pub(crate) fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    pub(crate) fn head(&self) -> &Projection {
+        &self.head
     }
 
     pub(crate) fn norm(&self) -> &RmsNorm {
@@ -317,7 +326,7 @@ impl Layer {
         })
     }
 
-    /// `[N, H]` to `[N, H]`.
+    /// `[N, H]` to `[N, H]`; a token attends to itself and to those before it in its own sequence.
     pub(crate) fn forward<'a>(
         &self,
         hidden: &Tensor,
@@ -325,11 +334,30 @@ impl Layer {
         rotary: &RotaryTable,
         pass: impl Into<Pass<'a>>,
     ) -> candle_core::Result<Tensor> {
-        let pass = pass.into();
+        let (pass, shape) = (pass.into(), self.attention.shape);
+        self.forward_with(hidden, (rotary, packed.positions()), pass, |queries, keys, values| {
+            attention(queries, keys, values, shape, packed.shared_edges(), pass)
+        })
+    }
+
+    /// `[N, H]` to `[N, H]`, with attention left to `mix`: from queries, keys and values, all rotated to the `positions` of
+    /// their rows, to what the queries take.
+    pub(crate) fn forward_with(
+        &self,
+        hidden: &Tensor,
+        rotated: (&RotaryTable, &Arc<[u32]>),
+        pass: Pass<'_>,
+        mix: impl FnOnce(&Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<Tensor> {
         let normalised = self.attention_norm.forward(hidden, pass)?;
-        let hidden = self.attention.forward(&normalised, hidden, packed, rotary, pass)?;
+        let hidden = self.attention.forward(&normalised, hidden, rotated, pass, mix)?;
         let normalised = self.feed_forward_norm.forward(&hidden, pass)?;
         self.feed_forward.forward(&normalised, &hidden, pass)
+    }
+
+    /// The shape of its attention.
+    pub(crate) fn attention_shape(&self) -> AttentionShape {
+        self.attention.shape
     }
 
     /// Its dense parameters.

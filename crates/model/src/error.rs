@@ -159,6 +159,28 @@ pub enum ModelError {
         /// How many positions the model knows.
         context: usize,
     },
+    /// A setting with which nothing could be generated.
+    #[error("`{setting}` cannot be used: {problem}")]
+    Generation {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Nothing to continue.
+    #[error("a prompt has no tokens")]
+    EmptyPrompt,
+    /// A token for which the model has no embedding.
+    #[error("token {token} is beyond the model's vocabulary of {vocabulary}")]
+    TokenOutsideVocabulary {
+        /// The token.
+        token: u32,
+        /// Rows of the embedding.
+        vocabulary: usize,
+    },
+    /// What the model computes is not finite.
+    #[error("the model's scores are no numbers")]
+    NonFiniteLogits,
     /// The tensor library failed.
     #[error("the tensor library failed")]
     Tensor(#[from] candle_core::Error),
@@ -204,6 +226,8 @@ impl ModelError {
             ),
             Self::NativeNeedsGguf { .. } => Some("use `dtype = \"f32\"`, or \"bf16\" on a GPU".into()),
             Self::Context { .. } => Some("lower `data.max_tokens`".into()),
+            Self::TokenOutsideVocabulary { .. } => Some("the tokenizer is not the model's: copy the right one beside it".into()),
+            Self::NonFiniteLogits => Some("its weights may be damaged; in half precision, try `dtype = \"f32\"`".into()),
             Self::Device { device, .. } if device.starts_with("cuda") => {
                 Some("build with `--features cuda`, or set `device = \"cpu\"`".into())
             }

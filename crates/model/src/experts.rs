@@ -81,9 +81,11 @@ impl Mixture {
 /// What `expert` makes of the tokens of its group, times their weights: `[tokens, H]`.
 fn weighted_output(expert: &Gated, x: &Tensor, group: &Group, pass: Pass<'_>) -> Result<Tensor> {
     let count = group.tokens.len();
-    // A product of few rows adds up in another order: there are always many, whatever they hold.
     let mut rows = group.tokens.clone();
-    rows.resize(count.max(MIN_ROWS), group.tokens[0]);
+    if !pass.takes_few_rows(x) {
+        // A product of few rows adds up in another order: there are always many, whatever they hold.
+        rows.resize(count.max(MIN_ROWS), group.tokens[0]);
+    }
     let rows = Tensor::from_slice(&rows, rows.len(), x.device())?;
     let output = expert.forward(&x.index_select(&rows, 0)?, None, pass)?;
     let weights = Tensor::from_slice(&group.weights, (count, 1), x.device())?.to_dtype(x.dtype())?;

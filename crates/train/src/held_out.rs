@@ -11,6 +11,7 @@ use crate::{
     batches::Batching,
     gradients::{head_weight, supervised_rows},
     objective::{self, Distillation, HeadPass, LossSums},
+    student,
 };
 
 /// Mean losses over all supervised positions of the validation samples, in nats; without those that compare with the teacher
@@ -54,6 +55,37 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 
 /// Samples read at once.
 const GROUP: usize = 32;
+
+/// Tokens of one pass, and bytes that the logits of one chunk may take, where no training decides them.
+const PASS_TOKENS: usize = 2048;
+const HEAD_CHUNK_BYTES: usize = 128 << 20;
+
+/// Measures a model, whether it was trained here or not, on all validation samples of a cache, over the sections that
+/// `reader` covers; `None` where there are none, or `stop` was set before the end. What a training run reports of its student is
+/// measured in the same way.
+///
+/// # Errors
+///
+/// Samples that the model cannot be fed, a cache that cannot be read, or a device that fails.
+///
+/// # Panics
+///
+/// Where the model's head is quantised.
+pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: &AtomicBool) -> Result<Option<HeldOut>, TrainError> {
+    student::check_samples(model.config(), reader)?;
+    let batching = Batching {
+        micro_batch_tokens: PASS_TOKENS,
+        normalization: None,
+        distillation: Distillation::default(),
+        vocabulary: model.config().vocab_size,
+    };
+    let pass = HeadPass {
+        distillation_weight: 0.5,
+        chunk_bytes: HEAD_CHUNK_BYTES,
+        fused: true,
+    };
+    measure(model, reader, batching, pass, stop)
+}
 
 /// Measures `student` on all validation samples; `None` where there are none, or `stop` was set before the end.
 ///

@@ -97,7 +97,7 @@ mod training;
 
 pub use batches::MicroBatch;
 pub use error::TrainError;
-pub use held_out::HeldOut;
+pub use held_out::{HeldOut, held_out_losses};
 pub use metrics::{ReplayMetrics, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::run;

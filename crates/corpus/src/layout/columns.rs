@@ -45,7 +45,7 @@ pub(super) fn conversation(
 }
 
 /// The text of a field: a string, a number as it is written, or nothing for null; `None` where the field is absent.
-fn text(row: &Row, name: &str) -> Result<Option<String>, RowProblem> {
+pub(super) fn text(row: &Row, name: &str) -> Result<Option<String>, RowProblem> {
     match row.get(name) {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(String::new())),

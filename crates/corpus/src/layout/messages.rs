@@ -5,7 +5,18 @@ use serde_json::Value;
 use super::Row;
 use crate::{Message, Role, RowProblem, row_problem::kind_of};
 
-pub(super) fn conversation(mut row: Row) -> Result<Vec<Message>, RowProblem> {
+pub(super) fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
+    let messages = messages(row)?;
+    match messages.last() {
+        Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
+            role: last.role.as_str(),
+        }),
+        _ => Ok(messages),
+    }
+}
+
+/// The turns of a row, at least one, whoever has the last word.
+pub(super) fn messages(mut row: Row) -> Result<Vec<Message>, RowProblem> {
     let field = || "messages".to_owned();
     let messages = match row.remove("messages") {
         Some(Value::Array(messages)) => messages,
@@ -23,13 +34,10 @@ pub(super) fn conversation(mut row: Row) -> Result<Vec<Message>, RowProblem> {
         .enumerate()
         .map(|(index, value)| message(value, &format!("messages[{index}]")))
         .collect::<Result<Vec<_>, _>>()?;
-    match messages.last() {
-        None => Err(RowProblem::EmptyField { field: field() }),
-        Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
-            role: last.role.as_str(),
-        }),
-        Some(_) => Ok(messages),
+    if messages.is_empty() {
+        return Err(RowProblem::EmptyField { field: field() });
     }
+    Ok(messages)
 }
 
 pub(super) fn message(value: Value, path: &str) -> Result<Message, RowProblem> {

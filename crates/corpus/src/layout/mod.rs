@@ -9,6 +9,7 @@ mod conversations;
 mod fields;
 mod messages;
 mod nemotron;
+mod problem;
 mod synthetic_1;
 mod thinking;
 

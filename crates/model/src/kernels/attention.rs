@@ -43,19 +43,19 @@ pub struct AttentionShape {
 
 impl AttentionShape {
     /// Query heads that share a key-value head.
-    fn group(&self) -> usize {
+    pub(super) fn group(&self) -> usize {
         self.heads / self.key_value_heads
     }
 
-    fn query_width(&self) -> usize {
+    pub(super) fn query_width(&self) -> usize {
         self.heads * self.head_dim
     }
 
-    fn key_width(&self) -> usize {
+    pub(super) fn key_width(&self) -> usize {
         self.key_value_heads * self.head_dim
     }
 
-    fn scale(&self) -> f32 {
+    pub(super) fn scale(&self) -> f32 {
         (self.head_dim as f32).powf(-0.5)
     }
 }

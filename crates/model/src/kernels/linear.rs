@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Resul
 
 use super::{
     Kernels, Pass,
+    few_rows::few_rows_product,
     product::{Matrix, Sizes, Threads, Write, new_product, product},
     slices,
 };
@@ -25,6 +26,9 @@ pub fn linear<'a>(
     pass: impl Into<Pass<'a>>,
 ) -> Result<Tensor> {
     let pass = pass.into();
+    if pass.takes_few_rows(x) {
+        return of_few_rows(x, weight, bias, residual);
+    }
     if pass.fuse(x) {
         let operation = Fused {
             weight: weight.clone(),
@@ -46,6 +50,35 @@ pub fn linear<'a>(
         Some(residual) => residual + y,
         None => Ok(y),
     }
+}
+
+/// The same for few rows, without gradients.
+fn of_few_rows(x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual: Option<&Tensor>) -> Result<Tensor> {
+    let weight = weight.constant();
+    let ((rows, width), (out, weight_width)) = (x.dims2()?, weight.dims2()?);
+    if width != weight_width {
+        bail!("rows of {width} values do not go through a weight of {weight_width} columns");
+    }
+    let mut y = slices::with_all([x, &weight], |[x, weight]| Ok(few_rows_product(x, weight, width, out)))?;
+    if let Some(residual) = residual {
+        slices::with(residual, |residual| {
+            for (y, residual) in y.iter_mut().zip(residual) {
+                *y += residual;
+            }
+            Ok(())
+        })?;
+    }
+    if let Some(bias) = bias {
+        slices::with(&bias.constant(), |bias| {
+            for row in y.chunks_exact_mut(out) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Tensor::from_vec(y, (rows, out), &Device::Cpu)
 }
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, as a constant: what a head without a graph makes of its rows.

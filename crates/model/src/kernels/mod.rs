@@ -45,6 +45,8 @@
 //! | head, qwen3-0.6b | 214 | 159 | 208 | 210 | 218 | 209 |
 
 mod attention;
+mod cached_attention;
+mod few_rows;
 mod linear;
 mod norm;
 mod product;
@@ -61,6 +63,7 @@ pub use crate::{
     weight::{GradientSum, Weight},
 };
 pub use attention::{AttentionShape, attention};
+pub(crate) use cached_attention::{KeyValues, cached_attention};
 pub(crate) use linear::add_outer_products;
 pub use linear::{linear, project, project_back};
 pub use norm::rms_norm;

@@ -37,16 +37,21 @@ enum Operation {
     Reshape(Tensor),
 }
 
-/// How a pass runs: in which form of the operations, and whether they are kept on a tape.
+/// How a pass runs: in which form of the operations, whether they are kept on a tape, and whether its rows are few.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
     kernels: Kernels,
     tape: Option<&'a Tape>,
+    few_rows: bool,
 }
 
 impl From<Kernels> for Pass<'_> {
     fn from(kernels: Kernels) -> Self {
-        Self { kernels, tape: None }
+        Self {
+            kernels,
+            tape: None,
+            few_rows: false,
+        }
     }
 }
 
@@ -56,7 +61,21 @@ impl<'a> Pass<'a> {
         Self {
             kernels: Kernels::Fused,
             tape: Some(tape),
+            few_rows: false,
         }
+    }
+
+    /// Operations on so few rows that products take the time of reading their weights. No gradients.
+    pub(crate) fn of_few_rows(kernels: Kernels) -> Self {
+        Self {
+            few_rows: true,
+            ..Self::from(kernels)
+        }
+    }
+
+    /// Whether a product with `x` takes the form for few rows, whose sums run in one order from the first row on.
+    pub(crate) fn takes_few_rows(self, x: &Tensor) -> bool {
+        self.few_rows && self.fuse(x)
     }
 
     /// Whether an operation on `x` takes its fused form.

@@ -1,0 +1,132 @@
+//! `leadspan evaluate`: problems put to a model, and held-out losses.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use leadspan_evaluate::{Event, HeldOutLosses, Outcome, Summary, Surroundings};
+use serde_json::json;
+
+use super::{Ending, Showing, losses};
+use crate::{
+    amounts::{grouped, rounded},
+    arguments::Evaluate,
+    configuration::Configuration,
+    hub, output,
+    progress::{Counted, Progress},
+    signals,
+};
+
+pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Ending> {
+    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;
+    let stop = signals::stop_on_signals("keeping the answers that are finished")?;
+    let started = Instant::now();
+    let around = Surroundings {
+        stop: &stop,
+        clock: &|| started.elapsed(),
+    };
+    tracing::info!("reading the model `{}`", evaluation.model.display());
+    let mut progress = None;
+    let outcome = leadspan_evaluate::run(&evaluation, &around, &mut |event| {
+        show(event, &mut progress, showing);
+    })
+    .with_context(|| format!("could not evaluate `{}`", evaluation.model.display()))?;
+    drop(progress);
+    let (name, summary) = match outcome {
+        Outcome::Done(summary) => ("done", summary),
+        Outcome::AlreadyDone(summary) => ("already_done", summary),
+        Outcome::Stopped => {
+            if showing.json {
+                output::json(&json!({ "outcome": "stopped", "dir": evaluation.dir }))?;
+            }
+            tracing::warn!("stopped by a signal: run the same command again");
+            return Ok(Ending::Stopped);
+        }
+    };
+    if showing.json {
+        let (dir, model) = (&evaluation.dir, &evaluation.model);
+        output::json(&json!({ "outcome": name, "dir": dir, "model": model, "summary": summary }))?;
+    } else {
+        let what = if name == "done" {
+            ""
+        } else {
+            " had been evaluated already"
+        };
+        output::text(format_args!(
+            "`{}`{what}: {}\n  answers in `{}`, the wrong ones in `{}`",
+            evaluation.model.display(),
+            described(&summary),
+            evaluation.dir.join("answers.jsonl").display(),
+            evaluation.dir.join("failures.md").display()
+        ))?;
+    }
+    Ok(Ending::Done)
+}
+
+fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) {
+    match event {
+        Event::Started { problems, done } => {
+            if done > 0 {
+                tracing::info!(
+                    "{} of {} problems were answered before",
+                    grouped(done),
+                    grouped(problems)
+                );
+            }
+            let left = problems - done.min(problems);
+            *progress = Some((Progress::new(showing.progress, Counted::Problems, left), done));
+        }
+        Event::Answered {
+            done,
+            correct,
+            tokens,
+            seconds,
+        } => {
+            if let Some((progress, before)) = progress {
+                progress.advance(done - *before, true, || {
+                    let pace = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+                    format!(
+                        "{} of {} right, {} tokens/s",
+                        grouped(correct),
+                        grouped(done),
+                        rounded(pace)
+                    )
+                });
+            }
+        }
+        Event::HeldOut(HeldOutLosses::Measured) => {
+            *progress = None;
+            tracing::info!("measuring the losses on the cache's validation samples");
+        }
+        Event::HeldOut(HeldOutLosses::NotMeasured(because)) => {
+            tracing::info!("no held-out losses: {because}");
+        }
+    }
+}
+
+fn described(summary: &Summary) -> String {
+    let (low, high) = summary.accuracy_interval;
+    let pace = match summary.tokens_per_second {
+        0.0 => String::new(),
+        pace => format!(" at {} tokens/s", rounded(pace)),
+    };
+    let too_long = match summary.prompts_too_long {
+        0 => String::new(),
+        count => format!(", {} prompts longer than the context", grouped(count)),
+    };
+    let held_out = summary.held_out.as_ref();
+    let held_out = held_out.map_or_else(String::new, |held_out| format!("\n  held out: {}", losses(held_out)));
+    format!(
+        "{} of {} right, {:.1} % (95 % interval {:.1} to {:.1} %)\n  {} tokens{pace}; {} texts cut at the limit \
+         ({:.1} %), {} without an answer{too_long}{held_out}",
+        grouped(summary.correct),
+        grouped(summary.problems),
+        100.0 * summary.accuracy,
+        100.0 * low,
+        100.0 * high,
+        grouped(summary.tokens),
+        grouped(summary.cut),
+        100.0 * summary.cut_share,
+        grouped(summary.without_answer)
+    )
+}

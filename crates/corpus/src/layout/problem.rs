@@ -1,0 +1,102 @@
+//! A row as something to ask: the turns that a model is given, and the answer it is held to.
+
+use super::{Format, Row, columns, messages};
+use crate::{DataSettings, Message, Role, RowProblem, SectionSettings};
+
+impl Format {
+    /// The turns before the model's own, and the text that has the right answer: the field `answer` where one is named,
+    /// else the `columns` layout's answer, else the last assistant's turn.
+    pub(crate) fn problem(
+        self,
+        row: Row,
+        data: &DataSettings,
+        sections: &SectionSettings,
+        answer: Option<&str>,
+    ) -> Result<(Vec<Message>, String), RowProblem> {
+        let field = |name: &str| {
+            let text = columns::text(&row, name)?.ok_or_else(|| RowProblem::missing(name))?;
+            if text.trim().is_empty() {
+                return Err(RowProblem::EmptyField { field: name.to_owned() });
+            }
+            Ok(text)
+        };
+        if self == Self::Columns {
+            let question = field(&data.columns.question)?;
+            let reference = field(answer.unwrap_or(&data.columns.answer))?;
+            return Ok((vec![Message::new(Role::User, question)], reference));
+        }
+        let reference = answer.map(field).transpose()?;
+        let mut conversation = match (self, &reference) {
+            // The answer is elsewhere, so the conversation may be open.
+            (Self::Messages, Some(_)) => messages::messages(row)?,
+            _ => self.conversation(row, data, sections)?,
+        };
+        let last = conversation.pop_if(|last| last.role == Role::Assistant);
+        if conversation.is_empty() {
+            return Err(RowProblem::NothingToAsk);
+        }
+        let reference = reference.or_else(|| last.map(|last| last.content)).unwrap_or_default();
+        if reference.trim().is_empty() {
+            return Err(RowProblem::NoReference);
+        }
+        Ok((conversation, reference))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::tests::row;
+
+    fn problem(format: &str, answer: Option<&str>, json: &str) -> Result<(Vec<String>, String), String> {
+        let data: DataSettings = serde_json::from_value(serde_json::json!({"files": ["a"], "format": format})).unwrap();
+        data.format
+            .problem(row(json), &data, &SectionSettings::default(), answer)
+            .map(|(turns, reference)| (turns.into_iter().map(|turn| turn.content).collect(), reference))
+            .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn the_question_is_what_comes_before_the_answer() {
+        let asked = |turns: &[&str], reference: &str| {
+            Ok((
+                turns.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                reference.to_owned(),
+            ))
+        };
+        // No chain of thought is needed.
+        let columns = r#"{"question": "q", "answer": 42, "solution": "7"}"#;
+        assert_eq!(problem("columns", None, columns), asked(&["q"], "42"));
+        assert_eq!(problem("columns", Some("solution"), columns), asked(&["q"], "7"));
+        let turns = r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "a", "reasoning_content": "r"}], "gold": "g"}"#;
+        assert_eq!(problem("messages", None, turns), asked(&["s", "q"], "a"));
+        assert_eq!(problem("messages", Some("gold"), turns), asked(&["s", "q"], "g"));
+        let open = r#"{"messages": [{"role": "user", "content": "q"}], "gold": 1.5}"#;
+        assert_eq!(problem("messages", Some("gold"), open), asked(&["q"], "1.5"));
+        let synthetic = r#"{"prompt": "q", "llm_response": "<think>r</think>\\boxed{3}"}"#;
+        assert_eq!(problem("synthetic-1", None, synthetic).unwrap().0, ["q"]);
+    }
+
+    #[test]
+    fn a_row_without_question_or_answer_says_so() {
+        let of = |format, answer, json| problem(format, answer, json).unwrap_err();
+        assert_eq!(
+            of("columns", None, r#"{"question": "q"}"#),
+            "the field `answer` is missing"
+        );
+        assert_eq!(
+            of("columns", Some("gold"), r#"{"question": "q", "gold": " "}"#),
+            "the field `gold` is empty"
+        );
+        let open = r#"{"messages": [{"role": "user", "content": "q"}]}"#;
+        assert_eq!(
+            of("messages", None, open),
+            "the last message is from `user`: it must be from `assistant`"
+        );
+        let alone = r#"{"messages": [{"role": "assistant", "content": "a"}]}"#;
+        assert_eq!(of("messages", None, alone), "there is no turn before the assistant's");
+        let silent = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]}"#;
+        assert_eq!(of("messages", None, silent), "the assistant's last turn has no answer");
+    }
+}

@@ -1,0 +1,8 @@
+//! Answers: found in what a model wrote, and compared with the right one.
+
+mod compare;
+mod extract;
+mod number;
+
+pub use compare::same_answer;
+pub use extract::{AnswerPattern, answer_of_reference, answer_of_text};

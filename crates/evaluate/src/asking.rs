@@ -1,0 +1,73 @@
+//! Problems as prompts, and generated tokens as graded answers.
+
+use leadspan_corpus::{ChatTemplate, Problem};
+use leadspan_model::{End, Generated, TokenizerBundle};
+
+use crate::{
+    AnswerEnd, AnswerPattern, Answered, EvaluateError, answer::answer_of_reference, answer_of_text, same_answer,
+};
+
+/// What problems are asked and answers are graded with.
+pub(crate) struct Asking {
+    pub(crate) tokenizer: TokenizerBundle,
+    pub(crate) template: ChatTemplate,
+    pub(crate) thinking_end: String,
+    pub(crate) pattern: Option<AnswerPattern>,
+}
+
+impl Asking {
+    /// The tokens that the model is given.
+    pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
+        let text = self.template.render(&problem.messages, true).map_err(|source| {
+            let id = problem.id.clone();
+            EvaluateError::Prompt { id, source }
+        })?;
+        let encoded = self.tokenizer.tokenizer.encode(text, false).map_err(|source| {
+            let id = problem.id.clone();
+            EvaluateError::Tokenizer { id, source }
+        })?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    /// What became of a problem.
+    pub(crate) fn graded(&self, problem: &Problem, generated: &Generated) -> Result<Answered, EvaluateError> {
+        let text = self
+            .tokenizer
+            .tokenizer
+            .decode(&generated.tokens, true)
+            .map_err(|source| {
+                let id = problem.id.clone();
+                EvaluateError::Tokenizer { id, source }
+            })?;
+        let end = match generated.end {
+            End::Stopped => AnswerEnd::Stopped,
+            End::Cut => AnswerEnd::Cut,
+        };
+        Ok(self.answered(problem, (generated.index, generated.tokens.len()), text, end))
+    }
+
+    /// What becomes of a problem that fills the model's context.
+    pub(crate) fn not_asked(&self, problem: &Problem, index: u64) -> Answered {
+        self.answered(problem, (index, 0), String::new(), AnswerEnd::PromptTooLong)
+    }
+
+    fn answered(&self, problem: &Problem, (index, tokens): (u64, usize), text: String, end: AnswerEnd) -> Answered {
+        let pattern = self.pattern.as_ref();
+        let expected = answer_of_reference(&problem.reference, &self.thinking_end, pattern);
+        let found = answer_of_text(&text, &self.thinking_end, pattern);
+        Answered {
+            index,
+            id: problem.id.clone(),
+            correct: found.as_deref().is_some_and(|found| same_answer(&expected, found)),
+            expected,
+            found,
+            end,
+            tokens,
+            question: problem
+                .messages
+                .last()
+                .map_or_else(String::new, |turn| turn.content.clone()),
+            text,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The folder of an evaluation: who may write it, what it is of, what is there already.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use leadspan_cache::commit_bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{Answered, EvaluateError, Summary, failures};
+
+const IDENTITY: &str = "evaluation.json";
+const PARTIAL: &str = "answers.partial.jsonl";
+const ANSWERS: &str = "answers.jsonl";
+const FAILURES: &str = "failures.md";
+const SUMMARY: &str = "summary.json";
+
+/// The folder, held by this process.
+pub(crate) struct EvaluationDir {
+    path: PathBuf,
+    /// Held as long as the evaluation goes on.
+    _lock: File,
+}
+
+impl EvaluationDir {
+    /// Creates and locks the folder of an evaluation of `identity`.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError::OtherEvaluation`] where it has results of another, [`EvaluateError::Busy`] where another process
+    /// holds it.
+    pub(crate) fn open(path: &Path, identity: &Value) -> Result<Self, EvaluateError> {
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(io_error("create", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(EvaluateError::Busy { dir: path.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
+        }
+        let dir = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        match dir.read::<Value>(IDENTITY)? {
+            None => dir.write(IDENTITY, &pretty(identity))?,
+            Some(stored) => {
+                if let Some((key, stored, asked)) = first_difference("", &stored, identity) {
+                    return Err(EvaluateError::OtherEvaluation {
+                        dir: path.to_owned(),
+                        key,
+                        stored,
+                        asked,
+                    });
+                }
+            }
+        }
+        Ok(dir)
+    }
+
+    /// The summary, where the evaluation is done.
+    pub(crate) fn finished(&self) -> Result<Option<Summary>, EvaluateError> {
+        self.read(SUMMARY)
+    }
+
+    /// The answers that are there. A line that a kill cut short is dropped, and so is whatever follows it.
+    pub(crate) fn answers_so_far(&self) -> Result<Vec<Answered>, EvaluateError> {
+        let path = self.path.join(PARTIAL);
+        let text = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(io_error("read", &path)(source)),
+        };
+        let mut answers = Vec::new();
+        let mut whole = 0;
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            let Some(answer) = line
+                .strip_suffix(b"\n")
+                .and_then(|line| serde_json::from_slice(line).ok())
+            else {
+                break;
+            };
+            answers.push(answer);
+            whole += line.len();
+        }
+        if whole < text.len() {
+            self.write(PARTIAL, &text[..whole])?;
+        }
+        Ok(answers)
+    }
+
+    /// Where further answers go.
+    pub(crate) fn partial(&self) -> Result<PartialAnswers, EvaluateError> {
+        let path = self.path.join(PARTIAL);
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.map_err(io_error("open", &path))?;
+        Ok(PartialAnswers { path, file })
+    }
+
+    /// Writes the results, in the order of the problems; the summary last.
+    pub(crate) fn finish(&self, answers: &[Answered], summary: &Summary) -> Result<(), EvaluateError> {
+        let lines: Vec<u8> = answers.iter().flat_map(line).collect();
+        self.write(ANSWERS, &lines)?;
+        self.write(FAILURES, failures::page(answers).as_bytes())?;
+        self.write(SUMMARY, &pretty(summary))?;
+        let partial = self.path.join(PARTIAL);
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &partial)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
+        Ok(commit_bytes(&self.path.join(name), bytes)?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, EvaluateError> {
+        let path = self.path.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io_error("read", &path)(source)),
+        };
+        let damaged = |error| io_error("understand", &path)(io::Error::new(io::ErrorKind::InvalidData, error));
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+}
+
+/// The file to which answers are added as they are finished.
+pub(crate) struct PartialAnswers {
+    path: PathBuf,
+    file: File,
+}
+
+impl PartialAnswers {
+    /// Adds one, as a whole line.
+    pub(crate) fn add(&mut self, answer: &Answered) -> Result<(), EvaluateError> {
+        self.file
+            .write_all(&line(answer))
+            .map_err(io_error("write", &self.path))
+    }
+}
+
+fn line(answer: &Answered) -> Vec<u8> {
+    let mut line = serde_json::to_vec(answer).expect("texts and numbers serialize");
+    line.push(b'\n');
+    line
+}
+
+fn pretty(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("texts and numbers serialize");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EvaluateError {
+    let path = path.to_owned();
+    move |source| EvaluateError::Io { action, path, source }
+}
+
+/// The first leaf in which two JSON values differ: its key with dots, both values.
+fn first_difference(key: &str, stored: &Value, asked: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(stored_map), Value::Object(asked_map)) = (stored, asked) else {
+        return (stored != asked).then(|| (key.to_owned(), stored.to_string(), asked.to_string()));
+    };
+    let keys = asked_map
+        .keys()
+        .chain(stored_map.keys().filter(|key| !asked_map.contains_key(*key)));
+    keys.into_iter().find_map(|name| {
+        let full = if key.is_empty() {
+            name.clone()
+        } else {
+            format!("{key}.{name}")
+        };
+        let of = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or_default();
+        first_difference(&full, &of(stored_map), &of(asked_map))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::AnswerEnd;
+
+    fn answer(index: u64) -> Answered {
+        Answered {
+            index,
+            id: format!("p{index}"),
+            correct: index.is_multiple_of(2),
+            expected: "1".into(),
+            found: Some("1".into()),
+            end: AnswerEnd::Stopped,
+            tokens: 3,
+            question: "q\nr".into(),
+            text: "so 1".into(),
+        }
+    }
+
+    #[test]
+    fn answers_survive_a_kill_in_the_middle_of_a_line() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("evaluation");
+        let identity = json!({"model": {"weights": "a"}});
+        let dir = EvaluationDir::open(&path, &identity).unwrap();
+        assert_eq!(dir.answers_so_far().unwrap(), []);
+        let mut partial = dir.partial().unwrap();
+        partial.add(&answer(1)).unwrap();
+        partial.add(&answer(0)).unwrap();
+        let whole = fs::read(path.join(PARTIAL)).unwrap();
+        for cut in 1..whole.len() {
+            fs::write(path.join(PARTIAL), &whole[..cut]).unwrap();
+            let found = dir.answers_so_far().unwrap();
+            let lines = String::from_utf8_lossy(&whole[..cut]).matches('\n').count();
+            assert_eq!(found, [answer(1), answer(0)][..lines]);
+            // What is added next stands on a line of its own.
+            dir.partial().unwrap().add(&answer(2)).unwrap();
+            assert_eq!(dir.answers_so_far().unwrap().len(), lines + 1);
+        }
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_evaluation_and_one_process() {
+        let temporary = tempfile::tempdir().unwrap();
+        let identity = json!({"model": {"weights": "a"}, "seed": 1});
+        let dir = EvaluationDir::open(temporary.path(), &identity).unwrap();
+        assert!(matches!(
+            EvaluationDir::open(temporary.path(), &identity),
+            Err(EvaluateError::Busy { .. })
+        ));
+        drop(dir);
+        let Err(EvaluateError::OtherEvaluation { key, stored, asked, .. }) =
+            EvaluationDir::open(temporary.path(), &json!({"model": {"weights": "b"}, "seed": 1}))
+        else {
+            panic!("another model is another evaluation")
+        };
+        assert_eq!(
+            (key.as_str(), stored.as_str(), asked.as_str()),
+            ("model.weights", "\"a\"", "\"b\"")
+        );
+        assert!(EvaluationDir::open(temporary.path(), &identity).is_ok());
+    }
+}

@@ -1,0 +1,93 @@
+//! The wrong answers as a page for a person.
+
+use std::fmt::Write as _;
+
+use crate::{AnswerEnd, Answered};
+
+/// Characters of the end of a text that are shown.
+const SHOWN: usize = 800;
+
+/// The page, in Markdown.
+pub(crate) fn page(answers: &[Answered]) -> String {
+    let failures: Vec<&Answered> = answers.iter().filter(|answer| !answer.correct).collect();
+    let mut page = format!("# {} of {} answers are wrong\n", failures.len(), answers.len());
+    for answer in failures {
+        let found = answer.found.as_deref().map_or_else(|| "no answer".to_owned(), code);
+        let end = match answer.end {
+            AnswerEnd::Stopped => "",
+            AnswerEnd::Cut => ", cut at the limit",
+            AnswerEnd::PromptTooLong => ", the prompt fills the context",
+        };
+        let _ = write!(
+            page,
+            "\n## {}\n\n{}\nExpected {}, got {found} ({} tokens{end}).\n\n{}",
+            answer.id,
+            block(&answer.question),
+            code(&answer.expected),
+            answer.tokens,
+            block(&end_of(&answer.text))
+        );
+    }
+    page
+}
+
+/// The last characters.
+fn end_of(text: &str) -> String {
+    let text = text.trim_end();
+    match text.char_indices().rev().nth(SHOWN - 1) {
+        Some((place, _)) if place > 0 => format!("…{}", &text[place..]),
+        _ => text.to_owned(),
+    }
+}
+
+/// Text as it is, fenced by more backticks than it has.
+fn block(text: &str) -> String {
+    let fence = "`".repeat(longest_run(text).max(2) + 1);
+    format!("{fence}text\n{text}\n{fence}\n")
+}
+
+/// The same within a line.
+fn code(text: &str) -> String {
+    let line: Vec<&str> = text.split_whitespace().collect();
+    let fence = "`".repeat(longest_run(text) + 1);
+    format!("{fence} {} {fence}", line.join(" "))
+}
+
+/// The longest run of backticks.
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_question_answers_and_the_end_of_the_text() {
+        let answer = |id: &str, correct| Answered {
+            index: 0,
+            id: id.into(),
+            correct,
+            expected: "7".into(),
+            found: None,
+            end: AnswerEnd::Cut,
+            tokens: 5,
+            question: "How\nmany ```?".into(),
+            text: format!("{}é the end\n", "x".repeat(2000)),
+        };
+        let page = page(&[answer("right", true), answer("wrong", false)]);
+        assert!(
+            page.starts_with("# 1 of 2 answers are wrong\n\n## wrong\n\n````text\nHow\nmany ```?\n````\n"),
+            "{page}"
+        );
+        assert!(
+            page.contains("Expected ` 7 `, got no answer (5 tokens, cut at the limit).\n"),
+            "{page}"
+        );
+        let shown = format!(
+            "text\n…{}é the end\n```\n",
+            "x".repeat(SHOWN - "é the end".chars().count())
+        );
+        assert!(page.ends_with(&shown), "{page}");
+    }
+}

@@ -1,0 +1,333 @@
+//! An evaluation from the problems to the summary.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use leadspan_cache::{Cache, CacheError, Missing, Reader};
+use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
+use leadspan_model::{
+    Decoder, Generation, ModelSource, Prompt, StoredDtype, TokenizerBundle, open_device, stop_tokens,
+};
+use leadspan_train::{HeldOut, TrainError, held_out_losses};
+use serde_json::{Value, json};
+
+use crate::{
+    Answered, EvaluateError, EvaluateSettings, Summary,
+    asking::Asking,
+    evaluation_dir::{EvaluationDir, PartialAnswers},
+};
+
+/// What is evaluated, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The folder that the files of problems are relative to.
+    pub base: PathBuf,
+    /// The model: a directory in the Hugging Face layout or a GGUF file.
+    pub model: PathBuf,
+    /// Where the results go.
+    pub dir: PathBuf,
+    /// A cache on whose validation samples losses are measured, if it is there and has the model's tokenizer.
+    pub cache_dir: Option<PathBuf>,
+    /// The thinking markers.
+    pub sections: SectionSettings,
+    /// Everything else; `model` and `dir` in it are not looked at.
+    pub settings: EvaluateSettings,
+}
+
+/// What an evaluation is given by the program.
+pub struct Surroundings<'a> {
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+    /// The time, from any moment on.
+    pub clock: &'a dyn Fn() -> Duration,
+}
+
+/// What happens during an evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The model is about to be asked.
+    Started {
+        /// Problems.
+        problems: u64,
+        /// Those that were answered before.
+        done: u64,
+    },
+    /// An answer was graded.
+    Answered {
+        /// Answers so far, those of before included.
+        done: u64,
+        /// Right ones among them.
+        correct: u64,
+        /// Tokens that this process has generated.
+        tokens: u64,
+        /// Seconds that took.
+        seconds: f64,
+    },
+    /// Losses are about to be measured, or why they are not.
+    HeldOut(HeldOutLosses),
+}
+
+/// Whether losses on held-out samples are measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldOutLosses {
+    /// They are.
+    Measured,
+    /// They are not, because of this.
+    NotMeasured(String),
+}
+
+/// How an evaluation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It was done to its end.
+    Done(Summary),
+    /// It had been done before.
+    AlreadyDone(Summary),
+    /// It was asked to stop; the same call goes on with what is missing.
+    Stopped,
+}
+
+/// Evaluates.
+///
+/// # Errors
+///
+/// Settings, problems or a model that cannot be used, a folder of results of something else, and files that cannot be read
+/// or written.
+pub fn run(
+    evaluation: &Evaluation,
+    around: &Surroundings<'_>,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome, EvaluateError> {
+    let settings = &evaluation.settings;
+    let (data, pattern) = (settings.data()?, settings.pattern()?);
+    let source = ModelSource::open(&evaluation.model)?;
+    let mut tokenizer = source.tokenizer()?;
+    plain(&mut tokenizer)?;
+    let text = tokenizer
+        .chat_template
+        .as_deref()
+        .ok_or_else(|| EvaluateError::NoChatTemplate {
+            model: evaluation.model.clone(),
+        })?;
+    let template = ChatTemplate::new(text, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+    let mut problems = problems(
+        &evaluation.base,
+        &data,
+        &evaluation.sections,
+        settings.answer.as_deref(),
+    )?;
+    problems.truncate(settings.problems.unwrap_or(usize::MAX));
+    if problems.is_empty() {
+        return Err(EvaluateError::NoProblems);
+    }
+    let stops = stop_tokens(&source, &tokenizer)?;
+    let identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
+    let asking = Asking {
+        template,
+        thinking_end: evaluation.sections.thinking_end.clone(),
+        pattern,
+        tokenizer,
+    };
+    let dir = EvaluationDir::open(&evaluation.dir, &identity)?;
+    if let Some(summary) = dir.finished()? {
+        return Ok(Outcome::AlreadyDone(summary));
+    }
+    let decoder = Decoder::load(&source, settings.dtype, &open_device(&settings.device)?)?;
+    let answers = dir.answers_so_far()?;
+    events(Event::Started {
+        problems: problems.len() as u64,
+        done: answers.len() as u64,
+    });
+    let mut asked = Asked {
+        asking: &asking,
+        problems: &problems,
+        partial: dir.partial()?,
+        answers,
+        began: (around.clock)(),
+        tokens: 0,
+        seconds: 0.0,
+    };
+    let generation = Generation::new(&decoder, settings.generation(), stops)?;
+    if !asked.ask(generation, decoder.config().context(), around, events)? {
+        return Ok(Outcome::Stopped);
+    }
+    let Asked {
+        mut answers,
+        tokens,
+        seconds,
+        ..
+    } = asked;
+    answers.sort_by_key(|answer| answer.index);
+    let held_out = match evaluation.cache_dir.as_deref() {
+        Some(cache) => held_out(
+            cache,
+            &decoder,
+            (&asking.tokenizer, settings.dtype),
+            around.stop,
+            events,
+        )?,
+        None => None,
+    };
+    if around.stop.load(Ordering::Relaxed) {
+        return Ok(Outcome::Stopped);
+    }
+    let summary = Summary::new(&answers, (seconds, tokens), held_out);
+    dir.finish(&answers, &summary)?;
+    Ok(Outcome::Done(summary))
+}
+
+/// Problems that are being put to a model.
+struct Asked<'a> {
+    asking: &'a Asking,
+    problems: &'a [Problem],
+    partial: PartialAnswers,
+    answers: Vec<Answered>,
+    began: Duration,
+    /// What this process has generated, and how long that took.
+    tokens: u64,
+    seconds: f64,
+}
+
+impl Asked<'_> {
+    /// Asks what was not answered; `false` where it was stopped.
+    fn ask(
+        &mut self,
+        mut generation: Generation<'_>,
+        context: usize,
+        around: &Surroundings<'_>,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<bool, EvaluateError> {
+        let problems = self.problems;
+        let mut answered = vec![false; problems.len()];
+        for answer in &self.answers {
+            if let Some(place) = answered.get_mut(answer.index as usize) {
+                *place = true;
+            }
+        }
+        for (index, problem) in problems.iter().enumerate().filter(|(index, _)| !answered[*index]) {
+            let (index, tokens) = (index as u64, self.asking.prompt(problem)?);
+            if tokens.len() < context {
+                generation.push(Prompt { index, tokens })?;
+            } else {
+                let answer = self.asking.not_asked(problem, index);
+                self.keep(answer, around, events)?;
+            }
+        }
+        self.began = (around.clock)();
+        while !generation.is_idle() {
+            if around.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            for generated in generation.step()? {
+                self.tokens += generated.tokens.len() as u64;
+                let answer = self.asking.graded(&problems[generated.index as usize], &generated)?;
+                self.keep(answer, around, events)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn keep(
+        &mut self,
+        answer: Answered,
+        around: &Surroundings<'_>,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<(), EvaluateError> {
+        self.partial.add(&answer)?;
+        self.answers.push(answer);
+        self.seconds = (around.clock)().saturating_sub(self.began).as_secs_f64();
+        events(Event::Answered {
+            done: self.answers.len() as u64,
+            correct: self.answers.iter().filter(|answer| answer.correct).count() as u64,
+            tokens: self.tokens,
+            seconds: self.seconds,
+        });
+        Ok(())
+    }
+}
+
+/// The tokenizer without the cutting and filling that its file may ask for.
+fn plain(tokenizer: &mut TokenizerBundle) -> Result<(), EvaluateError> {
+    tokenizer.tokenizer.with_padding(None);
+    let cut = tokenizer.tokenizer.with_truncation(None);
+    cut.map(drop).map_err(|source| EvaluateError::Tokenizer {
+        id: "any".to_owned(),
+        source,
+    })
+}
+
+/// Everything that decides the answers.
+fn identity(
+    evaluation: &Evaluation,
+    source: &ModelSource,
+    (tokenizer, template, stops): (&TokenizerBundle, &str, &[u32]),
+    problems: &[Problem],
+) -> Result<Value, EvaluateError> {
+    let settings = &evaluation.settings;
+    let mut hasher = blake3::Hasher::new();
+    for problem in problems {
+        let text = serde_json::to_vec(&(&problem.id, &problem.messages, &problem.reference));
+        hasher.update(&text.expect("turns serialize")).update(b"\n");
+    }
+    Ok(json!({
+        "model": {
+            "config": source.config_fingerprint(),
+            "weights": source.weights_fingerprint()?,
+            "tokenizer": tokenizer.fingerprint,
+            "chat_template": blake3::hash(template.as_bytes()).to_hex().as_str(),
+            "stop_tokens": stops,
+            "dtype": settings.dtype,
+        },
+        "problems": { "count": problems.len(), "content": hasher.finalize().to_hex().as_str() },
+        "thinking_end": evaluation.sections.thinking_end,
+        "answer_pattern": settings.answer_pattern,
+        "max_new_tokens": settings.max_new_tokens,
+        "sampling": {
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "top_k": settings.top_k,
+            "seed": settings.seed,
+        },
+    }))
+}
+
+/// The losses on the validation samples of the cache in `path`, where they can be measured.
+fn held_out(
+    path: &Path,
+    decoder: &Decoder,
+    (tokenizer, dtype): (&TokenizerBundle, StoredDtype),
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Option<HeldOut>, EvaluateError> {
+    let mut not_measured = |because: String| {
+        events(Event::HeldOut(HeldOutLosses::NotMeasured(because)));
+        Ok(None)
+    };
+    let at = path.display();
+    if !path.is_dir() {
+        return not_measured(format!("there is no cache `{at}`"));
+    }
+    if dtype == StoredDtype::Native {
+        return not_measured("the model's head is quantised".to_owned());
+    }
+    let cache = Cache::open(path)?;
+    if cache.identity().tokenizer != tokenizer.fingerprint {
+        return not_measured(format!("the cache `{at}` was made with another tokenizer"));
+    }
+    let reader = match Reader::open_largest(&cache, Missing::Allowed) {
+        Ok(reader) => reader,
+        Err(error @ CacheError::NothingCaptured { .. }) => return not_measured(error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    events(Event::HeldOut(HeldOutLosses::Measured));
+    match held_out_losses(decoder, &reader, stop) {
+        Err(error @ (TrainError::Context { .. } | TrainError::TokenOutsideVocabulary { .. })) => {
+            events(Event::HeldOut(HeldOutLosses::NotMeasured(error.to_string())));
+            Ok(None)
+        }
+        measured => Ok(measured?),
+    }
+}

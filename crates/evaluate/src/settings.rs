@@ -1,0 +1,147 @@
+//! What a user can ask of an evaluation: the `[evaluate]` table of a pipeline file.
+
+use std::path::PathBuf;
+
+use leadspan_corpus::{ColumnNames, DataSettings, Format, RowFilter, SystemPrompt};
+use leadspan_model::{GenerationSettings, Sampling, StoredDtype};
+use serde::{Deserialize, Serialize};
+
+use crate::{AnswerPattern, EvaluateError};
+
+/// Which problems are put to which model, and how: the `[evaluate]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateSettings {
+    /// The model; what `[train]` exports where it is absent.
+    pub model: Option<PathBuf>,
+    /// Branch, tag or commit of a Hub model.
+    pub revision: Option<String>,
+    /// Where the results go; `evaluation` in the folder of `[train]` where it is absent.
+    pub dir: Option<PathBuf>,
+    /// Files of problems, as in `[data]`.
+    pub files: Vec<String>,
+    /// Instead of files, the folder of a data set.
+    pub path: Option<String>,
+    /// The split of that folder; `test` where it is absent.
+    pub split: Option<String>,
+    /// How a row becomes a problem.
+    pub format: Format,
+    /// Conditions on a row's fields.
+    #[serde(rename = "where")]
+    pub filter: RowFilter,
+    /// What becomes of the system prompt that some formats have in a field of its own.
+    pub system_prompt: SystemPrompt,
+    /// The fields that `format = "columns"` reads; a chain of thought is not needed.
+    pub columns: ColumnNames,
+    /// The field that has the right answer; where it is absent, the format says where that is.
+    pub answer: Option<String>,
+    /// The regular expression that finds the answer in what the model writes; without one, the usual places are looked at.
+    pub answer_pattern: Option<String>,
+    /// Only so many problems, from the first on.
+    pub problems: Option<usize>,
+    /// The most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Problems that go through the model together.
+    pub batch_samples: usize,
+    /// What scores are divided by before a token is drawn; 0 takes the most probable one.
+    pub temperature: f64,
+    /// Draws from the most probable tokens that together have this much probability.
+    pub top_p: f64,
+    /// Draws from so many of the most probable tokens.
+    pub top_k: Option<usize>,
+    /// Decides what is drawn.
+    pub seed: u64,
+    /// The number format in which weights are held.
+    pub dtype: StoredDtype,
+    /// Where the model runs.
+    pub device: String,
+}
+
+impl Default for EvaluateSettings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            revision: None,
+            dir: None,
+            files: Vec::new(),
+            path: None,
+            split: None,
+            format: Format::default(),
+            filter: RowFilter::default(),
+            system_prompt: SystemPrompt::default(),
+            columns: ColumnNames::default(),
+            answer: None,
+            answer_pattern: None,
+            problems: None,
+            max_new_tokens: 512,
+            batch_samples: 8,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: None,
+            seed: 0,
+            dtype: StoredDtype::F32,
+            device: "cpu".into(),
+        }
+    }
+}
+
+impl EvaluateSettings {
+    /// What is read of the files.
+    pub(crate) fn data(&self) -> Result<DataSettings, EvaluateError> {
+        let invalid = |key, problem| Err(EvaluateError::InvalidSetting { key, problem });
+        match (self.files.is_empty(), &self.path, &self.split) {
+            (true, None, _) => return invalid("evaluate.files", "the list is empty: name a file of problems"),
+            (false, Some(_), _) => return invalid("evaluate.path", "`evaluate.files` is set too"),
+            (_, None, Some(_)) => {
+                return invalid("evaluate.split", "only a folder that `evaluate.path` names has splits");
+            }
+            _ => {}
+        }
+        if self.problems == Some(0) {
+            return invalid("evaluate.problems", "there must be something to ask");
+        }
+        let split = self
+            .path
+            .as_ref()
+            .map(|_| self.split.clone().unwrap_or_else(|| "test".into()));
+        let mut data: DataSettings = serde_json::from_str("{}").expect("every key of `[data]` has a default");
+        data.files.clone_from(&self.files);
+        data.path.clone_from(&self.path);
+        data.split = split;
+        data.format = self.format;
+        data.filter = self.filter.clone();
+        data.system_prompt = self.system_prompt;
+        data.columns = self.columns.clone();
+        Ok(data)
+    }
+
+    /// How answers are generated.
+    pub(crate) fn generation(&self) -> GenerationSettings {
+        let sampling = if self.temperature == 0.0 {
+            Sampling::Greedy
+        } else {
+            Sampling::Drawn {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                top_k: self.top_k,
+                seed: self.seed,
+            }
+        };
+        GenerationSettings {
+            max_new_tokens: self.max_new_tokens,
+            batch_samples: self.batch_samples,
+            sampling,
+        }
+    }
+
+    /// What finds the answer, where it is set.
+    pub(crate) fn pattern(&self) -> Result<Option<AnswerPattern>, EvaluateError> {
+        let compile = |pattern: &String| {
+            AnswerPattern::new(pattern).map_err(|source| EvaluateError::InvalidPattern {
+                pattern: pattern.clone(),
+                source,
+            })
+        };
+        self.answer_pattern.as_ref().map(compile).transpose()
+    }
+}

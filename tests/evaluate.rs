@@ -1,0 +1,200 @@
+//! `leadspan evaluate` with the real program: results, what is graded as right, interruptions, refusals.
+
+use std::{
+    fs,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::program::Workplace;
+
+const EVALUATE: [&str; 6] = ["evaluate", "-c", "pipeline.toml", "--model", "teacher", "--json"];
+
+/// A workplace whose pipeline asks `rows` problems.
+fn workplace(rows: usize) -> Workplace {
+    let place = Workplace::with_rows(rows, 10);
+    fs::rename(place.path("text.jsonl"), place.path("test.jsonl")).unwrap();
+    fs::copy(
+        crate::program::fixtures().join("tiny-teacher-text.jsonl"),
+        place.path("text.jsonl"),
+    )
+    .unwrap();
+    place.replace(
+        "pipeline.toml",
+        "[train]",
+        "[evaluate]\nfiles = [\"test.jsonl\"]\nformat = \"columns\"\nmax_new_tokens = 24\n\n[train]",
+    );
+    place
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn lines(place: &Workplace, name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(place.path(name)).unwrap_or_default();
+    // The last line may be under way.
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .map(json)
+        .collect()
+}
+
+#[test]
+fn answers_are_graded_and_held_out_losses_measured() {
+    let place = workplace(12);
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    place.succeed(&["train", "-c", "pipeline.toml"]);
+    let result = json(&place.succeed(&["evaluate", "-c", "pipeline.toml", "--json"]));
+    assert_eq!(
+        (&result["outcome"], &result["summary"]["problems"]),
+        (&"done".into(), &12.into())
+    );
+    assert!(result["model"].as_str().unwrap().ends_with("run/model"), "{result}");
+    let trained = json(&fs::read_to_string(place.path("run/summary.json")).unwrap());
+    // The same samples, model and losses as at the end of training, in passes of the same size.
+    assert_eq!(result["summary"]["held_out"], trained["held_out_after"]);
+    let answers = lines(&place, "run/evaluation/answers.jsonl");
+    let ids: Vec<&str> = answers.iter().map(|answer| answer["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, (0..12).map(|row| format!("row-{row}")).collect::<Vec<_>>());
+    let tokens: u64 = answers.iter().map(|answer| answer["tokens"].as_u64().unwrap()).sum();
+    assert_eq!(result["summary"]["tokens"], tokens);
+    assert!(!place.path("run/evaluation/answers.partial.jsonl").exists());
+
+    // Every third problem gets the right answer: the one that the model gives.
+    let problems: Vec<String> = answers
+        .iter()
+        .enumerate()
+        .map(|(index, answer)| {
+            let right = index % 3 == 0 && answer["found"].is_string();
+            let gold = if right {
+                answer["found"].as_str().unwrap()
+            } else {
+                "no number"
+            };
+            serde_json::json!({ "id": answer["id"], "question": answer["question"], "gold": gold }).to_string() + "\n"
+        })
+        .collect();
+    place.write("test.jsonl", &problems.concat());
+    let expected = answers
+        .iter()
+        .step_by(3)
+        .filter(|answer| answer["found"].is_string())
+        .count();
+    let graded = ["evaluate", "-c", "pipeline.toml", "--set", "evaluate.answer=gold"];
+    let other = [&graded[..], &["--set", "evaluate.dir=graded", "--json"]].concat();
+    let result = json(&place.succeed(&other));
+    assert_eq!(result["summary"]["correct"], expected);
+    assert_eq!(result["summary"]["accuracy"], expected as f64 / 12.0);
+    let page = fs::read_to_string(place.path("graded/failures.md")).unwrap();
+    assert!(
+        page.starts_with(&format!("# {} of 12 answers are wrong\n", 12 - expected)),
+        "{page}"
+    );
+    let again = json(&place.succeed(&other));
+    assert_eq!(
+        (&again["outcome"], &again["summary"]),
+        (&"already_done".into(), &result["summary"])
+    );
+
+    // The first folder belongs to the first problems.
+    let refused = place.run(&graded);
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("has an evaluation with another `problems.content`"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("hint: give this evaluation a folder of its own"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn an_evaluation_that_is_stopped_or_killed_ends_as_one_that_was_not() {
+    let more = [
+        "--set",
+        "evaluate.max_new_tokens=200",
+        "--set",
+        "evaluate.batch_samples=3",
+    ];
+    let drawn = ["--set", "evaluate.temperature=1.2", "--set", "evaluate.top_p=0.9"];
+    let command = [&EVALUATE[..], &more, &drawn].concat();
+    let whole = workplace(60);
+    whole.succeed(&[&command[..], &["--set", "evaluate.batch_samples=16"]].concat());
+    let place = workplace(60);
+    for (signal, code) in [("TERM", Some(75)), ("KILL", None)] {
+        let before = lines(&place, "run/evaluation/answers.partial.jsonl").len();
+        let mut child = place.start(&command);
+        let began = Instant::now();
+        while lines(&place, "run/evaluation/answers.partial.jsonl").len() < before + 4 {
+            assert!(began.elapsed() < Duration::from_mins(2), "no answers");
+            sleep(Duration::from_millis(2));
+        }
+        let killed = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        assert_eq!(child.wait().unwrap().code(), code, "{signal}");
+        assert!(!place.path("run/evaluation/summary.json").exists());
+    }
+    let result = json(&place.succeed(&command));
+    assert_eq!(result["outcome"], "done");
+    for name in ["answers.jsonl", "failures.md"] {
+        let of = |place: &Workplace| fs::read(place.path("run/evaluation").join(name)).unwrap();
+        assert!(of(&place) == of(&whole), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_evaluated_says_what_is_missing() {
+    let place = workplace(3);
+    let message = |more: &[&str]| {
+        let output = place.run(&[&["evaluate", "-c", "pipeline.toml"], more].concat());
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (more, expected) in [
+        (&[][..], "no model at `run/model`"),
+        (&["--model", "nowhere"], "no model at `nowhere`"),
+        (
+            &["--model", "teacher", "--set", "evaluate.files=[]"],
+            "`evaluate.files` cannot be used: the list is empty",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.answer_pattern=("],
+            "`evaluate.answer_pattern` is no regular expression",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.answer=gold"],
+            "the field `gold` is missing",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.max_new_tokens=0"],
+            "`max_new_tokens` cannot be used",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.top=3"],
+            "`evaluate.top` is not a key of the pipeline file",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.where={ id = 'x' }"],
+            "have no problem",
+        ),
+    ] {
+        let message = message(more);
+        assert!(message.contains(expected), "{more:?}: {message}");
+    }
+    fs::remove_file(place.path("teacher/chat_template.jinja")).unwrap();
+    let tokenizer = "teacher/tokenizer_config.json";
+    let text = fs::read_to_string(place.path(tokenizer))
+        .unwrap()
+        .replace("chat_template", "other");
+    place.write(tokenizer, &text);
+    assert!(message(&["--model", "teacher"]).contains("has no chat template"));
+}
