@@ -8,5 +8,6 @@ mod losses;
 mod messages;
 mod planning;
 mod program;
+mod reporting;
 mod stages;
 mod teachers;

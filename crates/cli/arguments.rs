@@ -62,6 +62,8 @@ pub(crate) enum Command {
     /// Train a student from the cache and export it
     #[command(after_long_help = keys::help(&["cache", "student", "train"]))]
     Train(Train),
+    /// Make one page and one table of runs: quality against proportion, time, memory and operations
+    Report(Report),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -127,6 +129,17 @@ pub(crate) struct Train {
     /// Train on what is there of a cache from which work units are missing, instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// The folders of runs (`train.dir`), or folders of such folders
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+
+    /// The folder to write `index.html` and `runs.csv` into
+    #[arg(long, value_name = "DIR", default_value = "report")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ use std::{error::Error, fmt::Write as _, panic};
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_experiment::ExperimentError;
 use leadspan_model::ModelError;
 use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
@@ -34,7 +35,14 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
             })*
         };
     }
-    of_library_errors!(CacheError, CorpusError, ModelError, PrecomputeError, TrainError);
+    of_library_errors!(
+        CacheError,
+        CorpusError,
+        ExperimentError,
+        ModelError,
+        PrecomputeError,
+        TrainError
+    );
     if let Some(error) = cause.downcast_ref::<ConfigurationError>() {
         return Some(Verdict {
             unexpected: false,

@@ -4,6 +4,7 @@ mod cache;
 mod plan;
 mod precompute;
 mod prepare;
+mod report;
 mod train;
 
 pub(crate) use plan::PlanRefusal;
@@ -52,6 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Plan(plan) => plan::run(&plan, showing),
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),
+        Command::Report(report) => report::run(&report, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }
 }
