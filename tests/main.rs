@@ -10,6 +10,7 @@ mod messages;
 mod planning;
 mod program;
 mod replaying;
+mod reporting;
 mod resuming;
 mod stages;
 mod supervised;

@@ -125,6 +125,30 @@ fn conditions_on_rows_that_mean_nothing_are_shown_where_they_are_written() {
 }
 
 #[test]
+fn a_report_of_what_is_no_run_is_refused() {
+    let place = Workplace::new();
+    assert_message!(refusal(&place, &["report", "runs"]), @r"
+    error: could not write the report `report`
+      caused by: there is no folder `runs`
+    hint: name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders
+    ");
+    assert_message!(refusal(&place, &["report", "teacher"]), @r"
+    error: could not write the report `report`
+      caused by: `teacher` is neither a run, because it has no `run.json`, nor a folder of runs
+    hint: name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders
+    ");
+    fs::create_dir(place.path("run")).unwrap();
+    place.write("run/run.json", "{\"config\": {}}");
+    place.write("run/summary.json", "{\"steps\": -1}");
+    assert_message!(refusal(&place, &["report", "run"]), @r"
+    error: could not write the report `report`
+      caused by: `run/summary.json` cannot be understood
+      caused by: invalid value: integer `-1`, expected u64 at line 1 column 12
+    hint: leave this run out, or train it again
+    ");
+}
+
+#[test]
 fn a_missing_teacher_is_named() {
     let place = Workplace::new();
     place.replace("pipeline.toml", "model = \"teacher\"", "model = \"professor\"");

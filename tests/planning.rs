@@ -74,7 +74,7 @@ fn a_plan_is_shown_before_anything_is_there() {
                up to [size] of prepared corpus
     space [size] of [free] that are free where `cache` is
     time       [time and speed]
-               as in 23 batches, 40 samples, 4,222 tokens in [times]
+               as in 5 batches, 40 samples, 4,222 tokens in [times]
     wall time  1 h 00 min: 1 worker, the longest takes [time]
                --array=0-0, where each task runs
                leadspan precompute -c pipeline.toml --worker I/1

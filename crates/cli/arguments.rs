@@ -65,6 +65,8 @@ pub(crate) enum Command {
     /// Put problems to a model, grade its answers, and measure its held-out losses
     #[command(after_long_help = keys::help(&["evaluate", "sections", "cache", "train"]))]
     Evaluate(Evaluate),
+    /// Make one page and one table of runs: quality against proportion, time, memory and operations
+    Report(Report),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -140,6 +142,17 @@ pub(crate) struct Evaluate {
     /// Evaluate this model instead of `evaluate.model`: a directory, FILE.gguf or id of a Hub model
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// The folders of runs (`train.dir`), or folders of such folders
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+
+    /// The folder to write `index.html` and `runs.csv` into
+    #[arg(long, value_name = "DIR", default_value = "report")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ use std::{error::Error, fmt::Write as _, panic};
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
 use leadspan_evaluate::EvaluateError;
+use leadspan_experiment::ExperimentError;
 use leadspan_model::ModelError;
 use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
@@ -38,10 +39,11 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
     of_library_errors!(
         CacheError,
         CorpusError,
+        EvaluateError,
+        ExperimentError,
         ModelError,
         PrecomputeError,
-        TrainError,
-        EvaluateError
+        TrainError
     );
     if let Some(error) = cause.downcast_ref::<ConfigurationError>() {
         return Some(Verdict {

@@ -5,6 +5,7 @@ mod evaluate;
 mod plan;
 mod precompute;
 mod prepare;
+mod report;
 mod train;
 
 pub(crate) use plan::PlanRefusal;
@@ -69,6 +70,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),
         Command::Evaluate(evaluate) => evaluate::run(&evaluate, showing),
+        Command::Report(report) => report::run(&report, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }
 }

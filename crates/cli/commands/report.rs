@@ -1,0 +1,37 @@
+//! `leadspan report`: what many runs show.
+
+use anyhow::Context as _;
+use leadspan_experiment::{Progress, Report, read_runs};
+use serde_json::json;
+
+use super::{Ending, Showing};
+use crate::{arguments, output};
+
+pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> anyhow::Result<Ending> {
+    let dir = &arguments.out;
+    let attempt = || format!("could not write the report `{}`", dir.display());
+    let runs = read_runs(&arguments.runs).with_context(attempt)?;
+    let report = Report::new(&runs).with_context(attempt)?;
+    report.write(dir).with_context(attempt)?;
+    let unfinished = runs
+        .iter()
+        .filter(|run| matches!(run.progress, Progress::Unfinished { .. }));
+    let (page, unfinished) = (dir.join(Report::PAGE), unfinished.count());
+    if showing.json {
+        output::json(&json!({
+            "page": page,
+            "table": dir.join(Report::TABLE),
+            "runs": runs.len(),
+            "unfinished": unfinished,
+            "headline": report.headline,
+        }))?;
+    } else {
+        output::text(format_args!("{}", report.headline))?;
+        let of = match unfinished {
+            0 => String::new(),
+            some => format!(", {some} of them unfinished"),
+        };
+        output::text(format_args!("`{}`: {} runs{of}", page.display(), runs.len()))?;
+    }
+    Ok(Ending::Done)
+}

@@ -1,0 +1,81 @@
+//! What can go wrong with runs and their report.
+
+use std::{io, path::PathBuf};
+
+use leadspan_cache::CacheError;
+
+/// Runs that cannot be read, or a report that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// A path that leads nowhere.
+    #[error("there is no folder `{}`", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A folder that is neither a run nor has runs.
+    #[error("`{}` is neither a run, because it has no `run.json`, nor a folder of runs", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of a run that does not say what it should.
+    #[error("`{}` cannot be understood{}", path.display(), line.map_or_else(String::new, |line| format!(", at line {line}")))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which of its lines, counted from 1, where each is an object of its own.
+        line: Option<usize>,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file or folder that cannot be read.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the report that cannot be written.
+    #[error(transparent)]
+    Write(#[from] CacheError),
+    /// A plot that cannot be drawn.
+    #[error("could not draw the plot `{title}`: {because}")]
+    Drawing {
+        /// Its title.
+        title: String,
+        /// What the drawing library says.
+        because: String,
+    },
+    /// A page that cannot be filled in.
+    #[error("could not fill in the report's page")]
+    Page(#[source] minijinja::Error),
+}
+
+impl ExperimentError {
+    /// Whether this is a failure of the program or machine rather than of what was given to it.
+    pub fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Write(error) => error.is_unexpected(),
+            Self::Drawing { .. } | Self::Page(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { .. } | Self::NotARun { .. } => {
+                Some("name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders".into())
+            }
+            Self::Damaged { .. } => Some("leave this run out, or train it again".into()),
+            Self::Write(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Many runs from one cache, and what they show together.
+//!
+//! [`read_runs`] reads the folders of runs, finished or not; [`Report`] makes one HTML page and one CSV table of them. Both need
+//! files alone: neither the cache nor a model. Nothing here prints or starts a process.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod report;
+mod runs;
+mod statistics;
+
+pub use error::ExperimentError;
+pub use report::Report;
+pub use runs::{Evaluation, Graded, HeldOut, Kind, Metrics, Progress, Run, StepLoss, Summary, read_runs};
+pub use statistics::Estimate;

@@ -1,0 +1,150 @@
+//! What the runs show in a sentence, and the table behind it.
+
+use leadspan_sequence::LeadSpanProportion;
+use serde::Serialize;
+
+use super::{
+    figure::Table,
+    quality::{Measure, at, relative},
+    series::{Point, Series, by_proportion},
+    shown,
+};
+use crate::{Kind, Run};
+
+const RETAINED: &str = "retained";
+
+/// The page's first lines.
+#[derive(Debug, Serialize)]
+pub(super) struct Headline {
+    pub(super) sentences: Vec<String>,
+    table: Option<Table>,
+}
+
+/// Says what is retained at about half of every sequence, and at each proportion in the table.
+pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline {
+    let Some(main) = series.iter().find(|series| series.kind == Kind::Distilled) else {
+        return Headline {
+            sentences: vec!["No run is distilled from a teacher, so there is nothing to be retained.".into()],
+            table: None,
+        };
+    };
+    let Some(measure) = measure else {
+        return Headline {
+            sentences: vec!["No distilled run has come to its end with an evaluation or held-out losses.".into()],
+            table: None,
+        };
+    };
+    let mut sentences = vec![sentence(main, measure)];
+    if series.iter().filter(|series| series.kind == Kind::Distilled).count() > 1 {
+        sentences.push(format!(
+            "This is about the runs “{}”; the others are below.",
+            main.label
+        ));
+    }
+    if measure != Measure::Accuracy {
+        sentences.push("No run was evaluated on problems, so students are compared by held-out losses.".into());
+    }
+    Headline {
+        sentences,
+        table: Some(table(main, measure)),
+    }
+}
+
+fn sentence(main: &Series, measure: Measure) -> String {
+    let quality = by_proportion(&main.runs, |run| measure.of(run));
+    let Some(whole) = at(&quality, LeadSpanProportion::WHOLE) else {
+        return "No distilled run on whole sequences has come to its end, so nothing can be said to be retained."
+            .into();
+    };
+    let distance = |point: &&Point| (point.proportion.as_f64() - 0.5).abs();
+    let shorter = quality
+        .iter()
+        .filter(|point| point.proportion != LeadSpanProportion::WHOLE);
+    let Some(half) = shorter.min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
+        return "All distilled runs that have come to their end are on whole sequences.".into();
+    };
+    let proportion = half.proportion;
+    let part = shown::digits(100.0 * proportion.as_f64());
+    let of_time = at(&relative(main, main, seconds), proportion);
+    let cost = of_time.map_or_else(String::new, |time| {
+        format!(", at {} of the training time", shown::percent(time.mean))
+    });
+    if !measure.can_be_retained() {
+        return format!(
+            "Trained on the first {part} % of every sequence, the student ends at a {} of {}, against {} on whole sequences{cost}.",
+            measure.name(),
+            shown::estimate(&half.estimate, |value| measure.shown(value)),
+            shown::estimate(&whole, |value| measure.shown(value)),
+        );
+    }
+    match at(&relative(main, main, |run| measure.of(run)), proportion) {
+        Some(retained) => format!(
+            "Trained on the first {part} % of every sequence, the student keeps {} of the accuracy that whole sequences \
+             give{cost}.",
+            shown::estimate(&retained, shown::percent)
+        ),
+        None => format!(
+            "At {part} % of every sequence accuracy is {}, on whole sequences {}; no seed has a positive one on whole sequences to \
+             compare with.",
+            shown::estimate(&half.estimate, shown::percent),
+            shown::estimate(&whole, shown::percent)
+        ),
+    }
+}
+
+fn table(main: &Series, measure: Measure) -> Table {
+    let mut table = Table::new(
+        format!(
+            "At each proportion, relative to whole sequences (95 % intervals over seeds): {}",
+            main.label
+        ),
+        &["proportion", measure.name()],
+    );
+    let of_quality = measure
+        .can_be_retained()
+        .then(|| (RETAINED, relative(main, main, |run| measure.of(run))));
+    let columns: Vec<(&str, Vec<Point>)> = of_quality
+        .into_iter()
+        .chain([
+            ("training time", relative(main, main, seconds)),
+            ("training FLOPs", relative(main, main, flops)),
+            ("peak memory", relative(main, main, memory)),
+        ])
+        .collect();
+    table.head.extend(columns.iter().map(|(name, _)| (*name).to_owned()));
+    table.head.push("runs".into());
+    for point in by_proportion(&main.runs, |run| measure.of(run)) {
+        let mut row = vec![
+            point.proportion.to_string(),
+            shown::estimate(&point.estimate, |value| measure.shown(value)),
+        ];
+        row.extend(columns.iter().map(|(name, points)| {
+            at(points, point.proportion).map_or_else(
+                || "not recorded".into(),
+                // Only what is retained has its spread here: a table with all of them is hard to read.
+                |estimate| match *name {
+                    RETAINED => shown::estimate(&estimate, shown::percent),
+                    _ => shown::percent(estimate.mean),
+                },
+            )
+        }));
+        row.push(point.estimate.values.to_string());
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Seconds of all steps.
+pub(super) fn seconds(run: &Run) -> Option<f64> {
+    run.summary().map(|summary| summary.seconds)
+}
+
+/// Operations of the training.
+pub(super) fn flops(run: &Run) -> Option<f64> {
+    run.summary()?.training_flops
+}
+
+/// The most memory of the process.
+pub(super) fn memory(run: &Run) -> Option<f64> {
+    run.summary()?.peak_memory_bytes.map(|bytes| bytes as f64)
+}

@@ -1,0 +1,103 @@
+//! One page and one table about many runs.
+//!
+//! The page stands alone: its drawings and its style are in it, it has no scripts and fetches nothing. What it says is put together
+//! in `parts.rs` and its neighbours; how it looks is in `page.html` and `style.css`.
+
+mod failures;
+mod figure;
+mod headline;
+mod parts;
+mod plot;
+mod quality;
+mod series;
+mod shown;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{fs, path::Path};
+
+use leadspan_cache::commit_bytes;
+use minijinja::{Environment, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
+
+use crate::{ExperimentError, Run};
+
+/// What many runs show: a page for people and a table for programs.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The page, HTML.
+    pub page: String,
+    /// One row a run, comma-separated values.
+    pub table: String,
+    /// What the runs show, in a sentence or two.
+    pub headline: String,
+}
+
+/// What the page is filled in with.
+#[derive(Serialize)]
+struct Page {
+    style: &'static str,
+    view_box: String,
+    headline: headline::Headline,
+    parts: Vec<parts::Part>,
+    failures: failures::Failures,
+    runs: figure::Table,
+}
+
+impl Report {
+    /// The name of the page in the report's folder.
+    pub const PAGE: &'static str = "index.html";
+    /// The name of the table.
+    pub const TABLE: &'static str = "runs.csv";
+
+    /// Makes the report of `runs`.
+    ///
+    /// # Errors
+    ///
+    /// Where a plot cannot be drawn or the page not be filled in, which is a fault of this crate.
+    pub fn new(runs: &[Run]) -> Result<Self, ExperimentError> {
+        let series = series::series(runs);
+        let measure = quality::Measure::choose(runs);
+        let headline = headline::headline(&series, measure);
+        let sentence = headline.sentences.join(" ");
+        let page = Page {
+            style: include_str!("style.css"),
+            view_box: plot::Plot::view_box(),
+            headline,
+            parts: parts::parts(runs, &series, measure)?,
+            failures: failures::failures(runs),
+            runs: parts::runs_table(runs),
+        };
+        Ok(Self {
+            page: filled_in(page).map_err(ExperimentError::Page)?,
+            table: table::table(runs),
+            headline: sentence,
+        })
+    }
+
+    /// Writes both into the folder `dir`, which is made where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Where the file system refuses.
+    pub fn write(&self, dir: &Path) -> Result<(), ExperimentError> {
+        fs::create_dir_all(dir).map_err(|source| ExperimentError::Io {
+            action: "create",
+            path: dir.to_owned(),
+            source,
+        })?;
+        commit_bytes(&dir.join(Self::TABLE), self.table.as_bytes())?;
+        commit_bytes(&dir.join(Self::PAGE), self.page.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// Fills the template in; whatever is not marked as safe there is escaped.
+fn filled_in(page: Page) -> Result<String, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    // The name's ending decides that it is HTML.
+    environment.add_template("page.html", include_str!("page.html"))?;
+    environment.get_template("page.html")?.render(Serde(page))
+}

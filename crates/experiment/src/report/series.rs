@@ -1,0 +1,110 @@
+//! Runs that differ in nothing but proportion and seed, together.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use leadspan_sequence::LeadSpanProportion;
+
+use crate::{Estimate, Kind, Run};
+
+/// Runs that differ in nothing but proportion and seed (and, of equal compute, in the allowance).
+#[derive(Clone, Debug)]
+pub(super) struct Series<'a> {
+    /// What they were for.
+    pub(super) kind: Kind,
+    /// What sets them apart from the other series.
+    pub(super) label: String,
+    /// The runs.
+    pub(super) runs: Vec<&'a Run>,
+}
+
+/// Values at one proportion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) proportion: LeadSpanProportion,
+    pub(super) estimate: Estimate,
+}
+
+/// Keys in which the runs of one series may differ, or that say nothing about what was learnt.
+const WITHIN: [&str; 7] = [
+    "train.dir",
+    "train.seed",
+    "train.lead_span_proportion",
+    "train.max_flops",
+    "train.checkpoint_steps",
+    "train.keep_checkpoints",
+    "evaluate.dir",
+];
+
+/// Groups runs; distilled ones first, then by what sets them apart.
+pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
+    let mut by_kind: BTreeMap<Kind, Vec<&Run>> = BTreeMap::new();
+    for run in runs {
+        by_kind.entry(run.kind).or_default().push(run);
+    }
+    let mut all = Vec::new();
+    for (kind, runs) in by_kind {
+        let apart: Vec<String> = differing_keys(&runs)
+            .into_iter()
+            .filter(|key| !WITHIN.contains(&key.as_str()) && !key.starts_with("sweep."))
+            .collect();
+        let mut groups: BTreeMap<Vec<Option<&String>>, Vec<&Run>> = BTreeMap::new();
+        for run in runs {
+            let values = apart.iter().map(|key| run.config.get(key)).collect();
+            groups.entry(values).or_default().push(run);
+        }
+        for (values, runs) in groups {
+            let mut label = vec![kind.name().to_owned()];
+            for (key, value) in apart.iter().zip(values) {
+                let value = value.map_or("not recorded", |value| value);
+                label.push(match key.as_str() {
+                    "train.supervised_sections" => sections_in_words(value),
+                    _ => format!("{} {value}", key.trim_start_matches("train.").replace('_', " ")),
+                });
+            }
+            all.push(Series {
+                kind,
+                label: label.join(", "),
+                runs,
+            });
+        }
+    }
+    // The most sections first: what the others are compared with.
+    let sections = |series: &Series| {
+        series.runs[0]
+            .sections()
+            .map_or(0, |sections| sections.split('+').count())
+    };
+    all.sort_by_key(|series| (series.kind, Reverse(sections(series))));
+    all
+}
+
+/// The keys whose values differ among runs that have them, in order.
+pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
+    let keys: BTreeSet<&String> = runs.iter().flat_map(|run| run.config.keys()).collect();
+    let differ = |key: &&String| {
+        let values: BTreeSet<&String> = runs.iter().filter_map(|run| run.config.get(*key)).collect();
+        values.len() > 1
+    };
+    keys.into_iter().filter(differ).cloned().collect()
+}
+
+/// `prompt+chain_of_thought` as people read it.
+pub(super) fn sections_in_words(sections: &str) -> String {
+    sections.replace('+', " + ").replace('_', " ")
+}
+
+/// An estimate of `value` at each proportion at which some of the runs have it.
+pub(super) fn by_proportion(runs: &[&Run], value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
+    let mut values: BTreeMap<LeadSpanProportion, Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        if let (Some(proportion), Some(value)) = (run.proportion(), value(run)) {
+            values.entry(proportion).or_default().push(value);
+        }
+    }
+    let point =
+        |(proportion, values): (_, Vec<f64>)| Estimate::of(&values).map(|estimate| Point { proportion, estimate });
+    values.into_iter().filter_map(point).collect()
+}

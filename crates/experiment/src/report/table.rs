@@ -1,0 +1,102 @@
+//! The runs as comma-separated values (RFC 4180): one row a run, full precision, empty where something is not recorded.
+
+use crate::{Progress, Run, runs::HeldOut};
+
+const COLUMNS: [&str; 24] = [
+    "run",
+    "kind",
+    "state",
+    "lead_span_proportion",
+    "supervised_sections",
+    "seed",
+    "max_flops",
+    "steps",
+    "tokens",
+    "positions",
+    "seconds",
+    "wall_seconds",
+    "training_flops",
+    "peak_memory_bytes",
+    "cache_bytes_read",
+    "held_out_cross_entropy_before",
+    "held_out_forward_kl_before",
+    "held_out_cross_entropy",
+    "held_out_forward_kl",
+    "held_out_top_1_agreement",
+    "problems",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+];
+
+pub(super) fn table(runs: &[Run]) -> String {
+    let mut table = COLUMNS.join(",") + "\r\n";
+    for run in runs {
+        let cells: Vec<String> = cells(run).iter().map(|cell| quoted(cell)).collect();
+        table += &cells.join(",");
+        table += "\r\n";
+    }
+    table
+}
+
+fn cells(run: &Run) -> [String; COLUMNS.len()] {
+    fn text(value: Option<impl ToString>) -> String {
+        value.map_or_else(String::new, |value| value.to_string())
+    }
+    let summary = run.summary();
+    let (state, steps) = match &run.progress {
+        Progress::Finished(summary) => ("finished", summary.steps),
+        Progress::Unfinished { steps, .. } => ("unfinished", *steps),
+    };
+    let before = summary.and_then(|summary| summary.held_out_before);
+    let after = run.held_out();
+    let evaluation = run.evaluation.as_ref();
+    let interval = evaluation.and_then(|evaluation| evaluation.accuracy_interval);
+    let cross_entropy = |held_out: HeldOut| held_out.cross_entropy;
+    [
+        run.name.clone(),
+        run.kind.name().to_owned(),
+        state.to_owned(),
+        text(run.proportion()),
+        text(run.sections()),
+        text(run.seed()),
+        text(run.config.get("train.max_flops").filter(|value| *value != "none")),
+        steps.to_string(),
+        text(summary.map(|summary| summary.tokens)),
+        text(summary.and_then(|summary| summary.positions)),
+        text(summary.map(|summary| summary.seconds)),
+        text(run.wall_seconds),
+        text(summary.and_then(|summary| summary.training_flops)),
+        text(summary.and_then(|summary| summary.peak_memory_bytes)),
+        text(summary.and_then(|summary| summary.cache_bytes_read)),
+        text(before.map(cross_entropy)),
+        text(before.and_then(|held_out| held_out.forward_kl)),
+        text(after.map(cross_entropy)),
+        text(after.and_then(|held_out| held_out.forward_kl)),
+        text(after.and_then(|held_out| held_out.top_1_agreement)),
+        text(evaluation.map(|evaluation| evaluation.problems)),
+        text(evaluation.map(|evaluation| evaluation.accuracy)),
+        text(interval.map(|(low, _)| low)),
+        text(interval.map(|(_, high)| high)),
+    ]
+}
+
+/// A cell in quotes where it needs them.
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_that_need_quotes_have_them() {
+        assert_eq!(quoted("half"), "half");
+        assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+    }
+}

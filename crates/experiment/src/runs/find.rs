@@ -1,0 +1,69 @@
+//! Which folders are runs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Run, read::read_run};
+use crate::ExperimentError;
+
+/// Reads every run among `paths`, each a run's folder or a folder of such folders, in the order of their proportions, seeds and
+/// names.
+///
+/// # Errors
+///
+/// A path that leads nowhere or to no run, and files that cannot be read or understood.
+pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Run>, ExperimentError> {
+    let mut folders = BTreeSet::new();
+    for path in paths {
+        folders.extend(runs_at(path)?);
+    }
+    let mut runs = folders
+        .iter()
+        .map(|folder| read_run(folder))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for run in &runs {
+        *names.entry(run.name.clone()).or_default() += 1;
+    }
+    for run in runs.iter_mut().filter(|run| names[&run.name] > 1) {
+        run.name = run.path.display().to_string();
+    }
+    let seed = |run: &Run| run.seed().and_then(|seed| seed.parse::<u64>().ok());
+    runs.sort_by_key(|run| (run.proportion(), seed(run), run.name.clone()));
+    Ok(runs)
+}
+
+/// Whether a training has begun in the folder.
+fn is_run(path: &Path) -> bool {
+    path.join("run.json").is_file()
+}
+
+fn runs_at(path: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
+    if !path.is_dir() {
+        return Err(ExperimentError::NotFound { path: path.to_owned() });
+    }
+    if is_run(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let io = |source: io::Error| ExperimentError::Io {
+        action: "list",
+        path: path.to_owned(),
+        source,
+    };
+    let entries = fs::read_dir(path)
+        .map_err(io)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(io)?;
+    let runs: Vec<_> = entries
+        .iter()
+        .map(fs::DirEntry::path)
+        .filter(|entry| is_run(entry))
+        .collect();
+    if runs.is_empty() {
+        return Err(ExperimentError::NotARun { path: path.to_owned() });
+    }
+    Ok(runs)
+}
