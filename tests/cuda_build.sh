@@ -46,10 +46,12 @@ done
 mkdir -p "$work/driver"
 cc -shared -Wl,-soname,libcuda.so.1 -o "$work/driver/libcuda.so" -x c /dev/null
 
-# In a folder of its own, so that builds with and without CUDA do not drive each other out.
+# The linker would leave out the driver's library, since it finds no symbol in it, hence --no-as-needed. In a folder of its
+# own, so that builds with and without CUDA do not drive each other out.
 CUDA_HOME="$toolkit" CUDA_PATH="$toolkit" CUDA_ROOT="$toolkit" PATH="$toolkit/bin:$PATH" CARGO_TARGET_DIR="$work/build" \
     RUSTFLAGS="-L native=$toolkit/lib -L native=$work/driver -C link-arg=-Wl,--unresolved-symbols=ignore-all -C link-arg=-Wl,-rpath,\$ORIGIN/lib" \
-    cargo build --release --locked --features cuda --bin leadspan
+    cargo rustc --release --locked --features cuda --bin leadspan -- \
+    -C link-arg=-Wl,--no-as-needed -C link-arg=-lcuda -C link-arg=-lnvrtc
 
 program="$work/build/release/leadspan"
 mkdir -p "$out/lib"
@@ -74,5 +76,11 @@ for name in $(needed "$program"); do
     [[ -e "$out/lib/$name" || "$name" == libcuda.so.1 || "$name" =~ ^(libc|libm|libgcc_s|libstdc\+\+|libdl|libpthread|ld-linux.*)\.so ]] ||
         { echo "error: \`$name\`, which the program needs, is in no package" >&2; exit 1; }
 done
+# Whether it would start: beside a driver that has every function of a driver's name, all others must be in the libraries.
+mkdir -p "$work/start"
+nm -D --undefined-only "$program" | sed -n 's/^ *U \(cu[A-Z][A-Za-z0-9_]*\)$/void \1(void) {}/p' >"$work/start/driver.c"
+cc -shared -Wl,-soname,libcuda.so.1 -o "$work/start/libcuda.so.1" "$work/start/driver.c"
+LD_LIBRARY_PATH="$work/start" "$out/leadspan" --version >/dev/null ||
+    { echo "error: the program does not start beside a driver" >&2; exit 1; }
 du -sh "$out/leadspan" "$out/lib"
 echo "built for compute capability $CUDA_COMPUTE_CAP: $out (next, on a machine with a GPU: $out/cuda_run.sh)"
