@@ -24,6 +24,6 @@ settings=(-c pipeline.toml --set "teacher.model=$model" --set teacher.device=cpu
     --set data.training=80 --set data.validation=10 --set cache.dir=rehearsal/cache --set cache.samples_per_shard=10
     --set cache.batch_tokens=2048 --set cache.head_chunk_mib=64 --set "student.model=$model"
     --set train.dir=rehearsal/run --set train.device=cpu --set train.epochs=1 --set train.micro_batch_tokens=2048)
-for stage in prepare precompute train; do
+for stage in plan prepare precompute train; do
     "$leadspan" "$stage" "${settings[@]}"
 done
