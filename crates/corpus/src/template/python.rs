@@ -210,14 +210,13 @@ pub(super) fn without_generation_tags(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let (before, tag, after) = (
-            &rest[..start],
-            &rest[start..start + length + 2],
-            &rest[start + length + 2..],
-        );
+        let Some(length) = rest[start + 2..].find("%}") else {
+            break;
+        };
+        let end = start + 2 + length;
+        let (before, inner) = (&rest[..start], &rest[start + 2..end]);
+        let (tag, after) = (&rest[start..end + 2], &rest[end + 2..]);
         text += before;
-        let inner = &tag[2..tag.len() - 2];
         match inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
             "generation" => text += &tag.replace("generation", "if true"),
             "endgeneration" => text += &tag.replace("endgeneration", "endif"),
@@ -270,5 +269,9 @@ mod tests {
         let source = "{%- generation -%}{{ generation }}{% endgeneration %} {% if x %}generation{% endif %} {% open";
         let expected = "{%- if true -%}{{ generation }}{% endif %} {% if x %}generation{% endif %} {% open";
         assert_eq!(without_generation_tags(source), expected);
+        // An end that shares its sign with the beginning is none.
+        assert_eq!(without_generation_tags("a{%}b"), "a{%}b");
+        assert_eq!(without_generation_tags("{%}{%generation%}"), "{%}{%generation%}");
+        assert_eq!(without_generation_tags("{%%}{%generation%}"), "{%%}{%if true%}");
     }
 }
