@@ -131,8 +131,10 @@ pub(crate) fn run(total: u64, readers: Vec<Reader>) -> String {
     let shares: u64 = readers.iter().map(|reader| reader.share).sum();
     let mut all = Tally::default();
     for (index, mut reader) in readers.into_iter().enumerate() {
+        let every = 0..(total * reader.share).div_ceil(shares);
         let numbers = match &only {
-            None => 0..(total * reader.share).div_ceil(shares),
+            None => every,
+            Some(one) if one == reader.name => every,
             Some(one) => match one.split_once(':') {
                 Some((name, number)) if name == reader.name => {
                     let number = number.parse().unwrap();
