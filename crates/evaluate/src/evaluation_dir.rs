@@ -7,6 +7,7 @@ use std::{
 };
 
 use leadspan_cache::commit_bytes;
+use leadspan_train::first_difference;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -48,7 +49,7 @@ impl EvaluationDir {
         match dir.read::<Value>(IDENTITY)? {
             None => dir.write(IDENTITY, &pretty(identity))?,
             Some(stored) => {
-                if let Some((key, stored, asked)) = first_difference("", &stored, identity) {
+                if let Some((key, stored, asked)) = first_difference(&stored, identity) {
                     return Err(EvaluateError::OtherEvaluation {
                         dir: path.to_owned(),
                         key,
@@ -159,25 +160,6 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EvaluateError {
     let path = path.to_owned();
     move |source| EvaluateError::Io { action, path, source }
-}
-
-/// The first leaf in which two JSON values differ: its key with dots, both values.
-fn first_difference(key: &str, stored: &Value, asked: &Value) -> Option<(String, String, String)> {
-    let (Value::Object(stored_map), Value::Object(asked_map)) = (stored, asked) else {
-        return (stored != asked).then(|| (key.to_owned(), stored.to_string(), asked.to_string()));
-    };
-    let keys = asked_map
-        .keys()
-        .chain(stored_map.keys().filter(|key| !asked_map.contains_key(*key)));
-    keys.into_iter().find_map(|name| {
-        let full = if key.is_empty() {
-            name.clone()
-        } else {
-            format!("{key}.{name}")
-        };
-        let of = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or_default();
-        first_difference(&full, &of(stored_map), &of(asked_map))
-    })
 }
 
 #[cfg(test)]

@@ -56,9 +56,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 /// Samples read at once.
 const GROUP: usize = 32;
 
-/// Tokens of one pass, and bytes that the logits of one chunk may take, where no training decides them.
+/// Tokens of one pass, where no training decides them.
 const PASS_TOKENS: usize = 2048;
-const HEAD_CHUNK_BYTES: usize = 128 << 20;
+
+/// Bytes that the logits of one chunk may take, while training too.
+pub(crate) const HEAD_CHUNK_BYTES: usize = 128 << 20;
 
 /// Measures a model, whether it was trained here or not, on all validation samples of a cache, over the sections that
 /// `reader` covers; `None` where there are none, or `stop` was set before the end. What a training run reports of its student is

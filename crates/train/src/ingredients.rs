@@ -45,7 +45,7 @@ fn rows(reader: &Reader) -> String {
 }
 
 /// The first leaf in which two JSON values differ: its key with dots, both values.
-pub(crate) fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String, String)> {
+pub fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String, String)> {
     let (Value::Object(stored_map), Value::Object(asked_map)) = (stored, asked) else {
         return (stored != asked).then(|| (String::new(), stored.to_string(), asked.to_string()));
     };

@@ -98,6 +98,7 @@ mod training;
 pub use batches::MicroBatch;
 pub use error::TrainError;
 pub use held_out::{HeldOut, held_out_losses};
+pub use ingredients::first_difference;
 pub use metrics::{ReplayMetrics, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::run;

@@ -34,7 +34,7 @@ struct StepSums {
 fn head_pass(distillation_weight: f64) -> HeadPass {
     HeadPass {
         distillation_weight: distillation_weight as f32,
-        chunk_bytes: HEAD_CHUNK_BYTES,
+        chunk_bytes: held_out::HEAD_CHUNK_BYTES,
         fused: true,
     }
 }
@@ -55,9 +55,6 @@ pub(crate) struct Training<'a> {
     pub(crate) progress: Progress,
     pub(crate) events: &'a mut dyn FnMut(Event),
 }
-
-/// Bytes that the logits of one chunk may take.
-const HEAD_CHUNK_BYTES: usize = 128 << 20;
 
 impl Training<'_> {
     /// All steps that are left; `None` where the run was asked to stop, of which a checkpoint is there then.
