@@ -46,6 +46,10 @@ pub(crate) struct Arguments {
         display_order = 102
     )]
     pub(crate) progress: ProgressStyle,
+
+    /// Stop, as on SIGTERM, when standard input ends: how commands that are made of others hold on to those
+    #[arg(long, global = true, hide = true)]
+    pub(crate) stop_at_end_of_input: bool,
 }
 
 #[derive(Debug, Subcommand)]

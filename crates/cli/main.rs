@@ -7,6 +7,7 @@
 
 mod amounts;
 mod arguments;
+mod child;
 mod commands;
 mod configuration;
 mod configuration_error;
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
     };
     logs::start(arguments.log_level.into());
     failure::report_panics();
+    if arguments.stop_at_end_of_input {
+        signals::count_end_of_input();
+    }
     ExitCode::from(match catch_unwind(AssertUnwindSafe(|| commands::run(arguments))) {
         Ok(Ok(Ending::Done)) => 0,
         Ok(Ok(Ending::Stopped)) => failure::STOPPED,
