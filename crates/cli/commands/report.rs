@@ -26,6 +26,9 @@ pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> anyhow::Re
             "headline": report.headline,
         }))?;
     } else {
+        if let Some(table) = &report.text {
+            output::text(format_args!("{table}\n"))?;
+        }
         output::text(format_args!("{}", report.headline))?;
         let of = match unfinished {
             0 => String::new(),

@@ -12,6 +12,7 @@ mod quality;
 mod series;
 mod shown;
 mod table;
+mod terminal;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ pub struct Report {
     pub table: String,
     /// What the runs show, in a sentence or two.
     pub headline: String,
+    /// The runs that have come to their end as a table for a terminal, means over seeds; `None` where there are none.
+    pub text: Option<String>,
 }
 
 /// What the page is filled in with.
@@ -73,6 +76,7 @@ impl Report {
             page: filled_in(page).map_err(ExperimentError::Page)?,
             table: table::table(runs),
             headline: sentence,
+            text: terminal::text_table(&series, measure),
         })
     }
 

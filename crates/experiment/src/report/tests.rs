@@ -117,6 +117,25 @@ fn a_ratio_to_nothing_is_none() {
 }
 
 #[test]
+fn a_terminal_shows_one_line_for_each_proportion_of_each_series() {
+    let runs = two_seeds();
+    let mut untrained = train("1.0", 0);
+    untrained["max_flops"] = json!(0.0);
+    runs.run("before", &untrained, 0.0);
+    runs.evaluation("before", 0.1);
+    runs.write("going-on/run.json", &json!({ "config": { "train": train("0.75", 0) } }));
+    let text = Report::new(&runs.read()).unwrap().text.unwrap();
+    assert_eq!(
+        text,
+        "\
+runs       proportion                     accuracy  retained  training  time  memory  seeds
+distilled         0.5                       30.0 %    67.5 %   2 GFLOP   2 s       –      2
+distilled         1.0  45.0 % (-18.5 % to 108.5 %)   100.0 %   4 GFLOP   4 s       –      2
+untrained           –    10.0 % (10.0 % to 90.0 %)    25.0 %    0 FLOP   0 s       –      1"
+    );
+}
+
+#[test]
 fn runs_without_an_evaluation_are_compared_by_what_was_held_out() {
     let runs = Runs::new();
     runs.run("half", &train("0.5", 0), 2.0);

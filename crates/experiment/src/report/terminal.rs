@@ -1,0 +1,123 @@
+//! The runs as a table of text, for a terminal.
+
+use std::collections::BTreeMap;
+
+use super::{
+    figure::Table,
+    headline::{flops, memory, seconds},
+    quality::{Measure, at, relative},
+    series::Series,
+    shown,
+};
+use crate::{Estimate, Kind, Run};
+
+/// A line for each proportion (and allowance of operations) of each series: the mean over seeds, each with its interval.
+///
+/// Of one seed the interval of its accuracy is that over problems. `None` where no run has come to its end.
+pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<String> {
+    let mut table = Table::new("", &["runs", "proportion"]);
+    if let Some(measure) = measure {
+        table.head.push(measure.name().into());
+        if measure.can_be_retained() {
+            table.head.push("retained".into());
+        }
+    }
+    table.head.extend(["training", "time", "memory"].map(String::from));
+    let several = series.iter().any(|series| groups(series).any(|runs| runs.len() > 1));
+    if several {
+        table.head.push("seeds".into());
+    }
+    let main = series.iter().find(|series| series.kind == Kind::Distilled);
+    for series in series {
+        for runs in groups(series) {
+            let mut row = vec![series.label.clone(), proportion(series, &runs)];
+            if let Some(measure) = measure {
+                row.push(quality(&runs, measure));
+                if measure.can_be_retained() {
+                    row.push(main.map_or_else(String::new, |main| retained(series, main, &runs, measure)));
+                }
+            }
+            row.push(mean(&runs, flops, &shown::OPERATIONS));
+            row.push(mean(&runs, seconds, &shown::TIMES));
+            row.push(mean(&runs, memory, &shown::SIZES));
+            if several {
+                row.push(runs.len().to_string());
+            }
+            table.rows.push(row);
+        }
+    }
+    (!table.rows.is_empty()).then(|| aligned(&table))
+}
+
+/// The runs of a series that have come to their end, by proportion and allowance.
+fn groups<'a>(series: &Series<'a>) -> impl Iterator<Item = Vec<&'a Run>> + use<'a> {
+    let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+    for run in series.runs.iter().filter(|run| run.summary().is_some()) {
+        let allowance = run.config.get("train.max_flops").and_then(|text| text.parse().ok());
+        // Operations are positive and whole, so their bits are in their order.
+        let key = (run.proportion(), allowance.map(f64::to_bits));
+        groups.entry(key).or_default().push(run);
+    }
+    groups.into_values()
+}
+
+/// An untrained student has seen nothing of any sequence.
+fn proportion(series: &Series, runs: &[&Run]) -> String {
+    match runs[0].proportion() {
+        Some(proportion) if series.kind != Kind::Untrained => proportion.to_string(),
+        _ => "–".into(),
+    }
+}
+
+fn quality(runs: &[&Run], measure: Measure) -> String {
+    let values: Vec<f64> = runs.iter().filter_map(|run| measure.of(run)).collect();
+    let Some(estimate) = Estimate::of(&values) else {
+        return "–".into();
+    };
+    let over_problems = match (measure, runs) {
+        (Measure::Accuracy, [run]) => run
+            .evaluation
+            .as_ref()
+            .and_then(|evaluation| evaluation.accuracy_interval),
+        _ => None,
+    };
+    let interval = estimate.interval.or(over_problems);
+    shown::estimate(&Estimate { interval, ..estimate }, |value| measure.shown(value))
+}
+
+/// Of what whole sequences give the student that the teacher taught, seed by seed.
+fn retained(series: &Series, main: &Series, runs: &[&Run], measure: Measure) -> String {
+    let of_these = Series {
+        kind: series.kind,
+        label: String::new(),
+        runs: runs.to_vec(),
+    };
+    let proportion = runs[0].proportion();
+    let estimate = proportion.and_then(|proportion| at(&relative(&of_these, main, |run| measure.of(run)), proportion));
+    estimate.map_or_else(|| "–".into(), |estimate| shown::percent(estimate.mean))
+}
+
+fn mean(runs: &[&Run], value: fn(&Run) -> Option<f64>, units: &[shown::Unit]) -> String {
+    let values: Vec<f64> = runs.iter().filter_map(|run| value(run)).collect();
+    Estimate::of(&values).map_or_else(|| "–".into(), |estimate| shown::amount(estimate.mean, units))
+}
+
+/// Columns under their heads, the first to the left and the others to the right.
+fn aligned(table: &Table) -> String {
+    let lines: Vec<&Vec<String>> = std::iter::once(&table.head).chain(&table.rows).collect();
+    let widths: Vec<usize> = (0..table.head.len())
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |cells: &Vec<String>| {
+        let cells = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, &width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
