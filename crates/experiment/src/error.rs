@@ -1,10 +1,10 @@
-//! What can go wrong with runs and their report.
+//! What can go wrong with a sweep, runs and their report.
 
 use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
 
-/// Runs that cannot be read, or a report that cannot be made.
+/// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
     /// A path that leads nowhere.
@@ -52,6 +52,34 @@ pub enum ExperimentError {
         /// What the drawing library says.
         because: String,
     },
+    /// A key of a sweep without a value.
+    #[error("`{key}` has no values to sweep over")]
+    NoValues {
+        /// The key with its table.
+        key: String,
+    },
+    /// A value of a sweep that would make two runs of one.
+    #[error("`{key}` has the value {value} twice")]
+    RepeatedValue {
+        /// The key with its table.
+        key: String,
+        /// The value as it was written.
+        value: String,
+    },
+    /// A value of `train.lead_span_proportion` that is none.
+    #[error("{value} is not a lead-span proportion")]
+    NotAProportion {
+        /// The value as it was written.
+        value: String,
+    },
+    /// A sweep that would never end.
+    #[error("the lists make {runs} runs, and a sweep has {most} at most")]
+    TooManyRuns {
+        /// How many there would be.
+        runs: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A page that cannot be filled in.
     #[error("could not fill in the report's page")]
     Page(#[source] minijinja::Error),
@@ -73,6 +101,9 @@ impl ExperimentError {
             Self::NotFound { .. } | Self::NotARun { .. } => {
                 Some("name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders".into())
             }
+            Self::NoValues { key } => Some(format!("give `{key}` a list of values in `[sweep]`, or take it out")),
+            Self::RepeatedValue { .. } => Some("each value once: repetitions are what `seed` is for".into()),
+            Self::TooManyRuns { .. } => Some("divide the lists among several pipeline files".into()),
             Self::Damaged { .. } => Some("leave this run out, or train it again".into()),
             Self::Write(error) => error.hint(),
             _ => None,

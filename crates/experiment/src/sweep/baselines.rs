@@ -1,0 +1,100 @@
+//! What the runs of a sweep are compared with: which values of the axes make a difference to it.
+
+use leadspan_sequence::LeadSpanProportion;
+
+use super::{Axis, AxisValue, Baseline, PROPORTION, PlannedRun, combinations, name, proportion_in, set, settings};
+use crate::ExperimentError;
+
+/// Keys that say how the teacher is learnt from.
+const OF_DISTILLATION: [&str; 6] = [
+    "train.loss",
+    "train.tail_policy",
+    "train.jensen_shannon_beta",
+    "train.skew",
+    "train.distillation_weight",
+    "train.temperature",
+];
+
+/// The student before training: one for each start and each way to evaluate it.
+///
+/// Whatever else is swept makes no difference; it takes the first value, and of proportions the longest, so that no run needs
+/// more of the cache than the others.
+pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result<Vec<PlannedRun>, ExperimentError> {
+    let matters = |axis: &&Axis| {
+        ["student.", "evaluate."]
+            .iter()
+            .any(|table| axis.key.starts_with(table))
+    };
+    let kept: Vec<Axis> = axes.iter().filter(matters).cloned().collect();
+    let mut longest = proportion;
+    let mut others = Vec::new();
+    for axis in axes.iter().filter(|axis| !matters(axis)) {
+        let mut value: &AxisValue = &axis.values[0];
+        if axis.key == PROPORTION {
+            longest = proportion_in(value)?;
+            for other in &axis.values[1..] {
+                let found = proportion_in(other)?;
+                if found > longest {
+                    (longest, value) = (found, other);
+                }
+            }
+        }
+        others.push((axis.key.as_str(), value));
+    }
+    let run = |combination: Vec<(&str, &AxisValue)>| {
+        let name = name::of(Some(Baseline::Untrained), &combination);
+        let mut settings = settings(&[others.as_slice(), combination.as_slice()].concat());
+        set(&mut settings, "train.max_flops", "0");
+        PlannedRun {
+            name,
+            baseline: Some(Baseline::Untrained),
+            settings,
+            proportion: longest,
+            as_long_as: None,
+        }
+    };
+    Ok(combinations(&kept).into_iter().map(run).collect())
+}
+
+/// Whole sequences by cross-entropy alone, nothing replayed: one for each combination of what does not belong to distillation.
+pub(super) fn supervised(axes: &[Axis]) -> Vec<PlannedRun> {
+    let matters = |axis: &&Axis| {
+        let key = axis.key.as_str();
+        key != PROPORTION && !key.starts_with("replay.") && !OF_DISTILLATION.contains(&key)
+    };
+    let kept: Vec<Axis> = axes.iter().filter(matters).cloned().collect();
+    let run = |combination: Vec<(&str, &AxisValue)>| {
+        let mut settings = settings(&combination);
+        set(&mut settings, PROPORTION, "1.0");
+        set(&mut settings, "train.distillation_weight", "0.0");
+        set(&mut settings, "replay.share", "0.0");
+        PlannedRun {
+            name: name::of(Some(Baseline::Supervised), &combination),
+            baseline: Some(Baseline::Supervised),
+            settings,
+            proportion: LeadSpanProportion::WHOLE,
+            as_long_as: None,
+        }
+    };
+    combinations(&kept).into_iter().map(run).collect()
+}
+
+/// For each run on shorter sequences the same on whole ones, for as many operations.
+pub(super) fn equal_compute(runs: &[PlannedRun]) -> Vec<PlannedRun> {
+    let shorter = runs
+        .iter()
+        .enumerate()
+        .filter(|(_, run)| run.proportion != LeadSpanProportion::WHOLE);
+    let whole = |(index, run): (usize, &PlannedRun)| {
+        let mut settings = run.settings.clone();
+        set(&mut settings, PROPORTION, "1.0");
+        PlannedRun {
+            name: name::after(Baseline::EqualCompute, &run.name),
+            baseline: Some(Baseline::EqualCompute),
+            settings,
+            proportion: LeadSpanProportion::WHOLE,
+            as_long_as: Some(index),
+        }
+    };
+    shorter.map(whole).collect()
+}

@@ -1,0 +1,200 @@
+//! A sweep: which runs there are of several values of some keys, with the baselines to compare them with.
+//!
+//! Planning is all that happens here: nothing is read, and no run is started.
+
+mod baselines;
+mod name;
+mod share;
+#[cfg(test)]
+mod tests;
+
+use leadspan_sequence::LeadSpanProportion;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use share::share;
+
+use crate::ExperimentError;
+
+/// The key of the lead-span proportion.
+const PROPORTION: &str = "train.lead_span_proportion";
+
+/// More runs than anybody means: a list too many, or one that a script made.
+const MOST_RUNS: usize = 10_000;
+
+/// A key and the values that it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// The key with its table, such as `train.seed`.
+    pub key: String,
+    /// Its values, in the order in which they are taken.
+    pub values: Vec<AxisValue>,
+}
+
+/// One of the values of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AxisValue {
+    /// As TOML, as it was written.
+    pub toml: String,
+    /// As the setting has it: two spellings of one value are the same.
+    pub setting: Value,
+}
+
+/// A key that a run sets, and to what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key with its table.
+    pub key: String,
+    /// The value as TOML.
+    pub toml: String,
+}
+
+/// What the runs of a sweep are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// The student as it is before training.
+    Untrained,
+    /// Whole sequences, learnt by cross-entropy alone.
+    Supervised,
+    /// Whole sequences until as many operations are done as a run on shorter ones takes.
+    EqualCompute,
+}
+
+impl Baseline {
+    /// As it is written in the pipeline file, and at the beginning of the names of its runs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Untrained => "untrained",
+            Self::Supervised => "supervised",
+            Self::EqualCompute => "equal_compute",
+        }
+    }
+}
+
+/// A run that a sweep is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedRun {
+    /// Its name, and that of its folder: of letters that every file system takes, and the same whenever the sweep is planned.
+    pub name: String,
+    /// What it is, where it is not one of the runs that are compared with it.
+    pub baseline: Option<Baseline>,
+    /// The keys that it sets.
+    pub settings: Vec<Setting>,
+    /// The proportion that it is trained at.
+    pub proportion: LeadSpanProportion,
+    /// The run, by its place among all, whose operations are as many as this one may use: it comes first.
+    pub as_long_as: Option<usize>,
+}
+
+/// A value of each axis.
+type Combination<'a> = Vec<(&'a str, &'a AxisValue)>;
+
+/// The runs of a sweep: one for each combination of values, in the order of the axes, the last of them changing first; then the
+/// baselines. `proportion` is that of runs where it is not swept.
+///
+/// # Errors
+///
+/// An axis without a value, or with one twice, and runs beyond all measure.
+pub fn plan(
+    axes: &[Axis],
+    proportion: LeadSpanProportion,
+    baselines: &[Baseline],
+) -> Result<Vec<PlannedRun>, ExperimentError> {
+    check(axes)?;
+    let mut runs = Vec::new();
+    for combination in combinations(axes) {
+        runs.push(PlannedRun {
+            name: name::of(None, &combination),
+            baseline: None,
+            settings: settings(&combination),
+            proportion: proportion_of(&combination, proportion)?,
+            as_long_as: None,
+        });
+    }
+    let swept = runs.len();
+    // In this order, whatever that of the list: what a run needs comes before it.
+    for baseline in [Baseline::Untrained, Baseline::Supervised, Baseline::EqualCompute] {
+        if baselines.contains(&baseline) {
+            let more = match baseline {
+                Baseline::Untrained => baselines::untrained(axes, proportion)?,
+                Baseline::Supervised => baselines::supervised(axes),
+                Baseline::EqualCompute => baselines::equal_compute(&runs[..swept]),
+            };
+            runs.extend(more);
+        }
+    }
+    Ok(runs)
+}
+
+fn check(axes: &[Axis]) -> Result<(), ExperimentError> {
+    let mut runs = 1usize;
+    for axis in axes {
+        if axis.values.is_empty() {
+            return Err(ExperimentError::NoValues { key: axis.key.clone() });
+        }
+        for (index, value) in axis.values.iter().enumerate() {
+            if axis.values[..index]
+                .iter()
+                .any(|earlier| earlier.setting == value.setting)
+            {
+                return Err(ExperimentError::RepeatedValue {
+                    key: axis.key.clone(),
+                    value: value.toml.clone(),
+                });
+            }
+        }
+        runs = runs.saturating_mul(axis.values.len());
+    }
+    if runs > MOST_RUNS {
+        return Err(ExperimentError::TooManyRuns { runs, most: MOST_RUNS });
+    }
+    Ok(())
+}
+
+/// Every combination of a value of each axis; one of nothing where there are no axes.
+fn combinations<'a>(axes: &'a [Axis]) -> Vec<Combination<'a>> {
+    let mut all: Vec<Combination<'a>> = vec![Vec::new()];
+    for axis in axes {
+        let with = |shorter: &Combination<'a>| {
+            let pairs = axis.values.iter().map(|value| (axis.key.as_str(), value));
+            pairs
+                .map(|pair| [shorter.as_slice(), &[pair]].concat())
+                .collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    all
+}
+
+fn settings(combination: &Combination<'_>) -> Vec<Setting> {
+    let setting = |(key, value): &(&str, &AxisValue)| Setting {
+        key: (*key).to_owned(),
+        toml: value.toml.clone(),
+    };
+    combination.iter().map(setting).collect()
+}
+
+fn proportion_of(
+    combination: &Combination<'_>,
+    otherwise: LeadSpanProportion,
+) -> Result<LeadSpanProportion, ExperimentError> {
+    let swept = combination.iter().find(|(key, _)| *key == PROPORTION);
+    swept.map_or(Ok(otherwise), |(_, value)| proportion_in(value))
+}
+
+fn proportion_in(value: &AxisValue) -> Result<LeadSpanProportion, ExperimentError> {
+    let parsed = serde_json::from_value(value.setting.clone());
+    parsed.map_err(|_| ExperimentError::NotAProportion {
+        value: value.toml.clone(),
+    })
+}
+
+/// `key = value` over whatever is set of it already.
+fn set(settings: &mut Vec<Setting>, key: &str, toml: &str) {
+    settings.retain(|setting| setting.key != key);
+    settings.push(Setting {
+        key: key.to_owned(),
+        toml: toml.to_owned(),
+    });
+}

@@ -1,0 +1,79 @@
+//! Names of runs: `proportion-0.5-seed-1`.
+
+use serde_json::Value;
+
+use super::{AxisValue, Baseline};
+
+/// The name of the only run of a sweep of nothing.
+const ONLY: &str = "run";
+/// A value longer than this is cut, and told from others by a digest.
+const LONGEST_VALUE: usize = 40;
+/// So much is left of it, beside the digest.
+const LEFT: usize = 24;
+/// File systems take 255 bytes; temporary names beside a folder need some of them.
+const LONGEST_NAME: usize = 200;
+
+/// The name of the run with these values: every key that is swept appears, also with a single value, so that a run keeps its
+/// name when more values are added.
+pub(super) fn of(baseline: Option<Baseline>, values: &[(&str, &AxisValue)]) -> String {
+    let words = baseline.map(|baseline| baseline.name().to_owned());
+    let pairs = values
+        .iter()
+        .map(|(key, value)| format!("{}-{}", short(key), shown(&value.setting)));
+    let name = words.into_iter().chain(pairs).collect::<Vec<_>>().join("-");
+    match name.as_str() {
+        "" => ONLY.to_owned(),
+        name => fitted(name, LONGEST_NAME, LONGEST_NAME - 20),
+    }
+}
+
+/// The name of a run that is a baseline for the run `name`.
+pub(super) fn after(baseline: Baseline, name: &str) -> String {
+    fitted(&format!("{}-{name}", baseline.name()), LONGEST_NAME + 20, LONGEST_NAME)
+}
+
+/// A key without what goes without saying.
+fn short(key: &str) -> String {
+    match key {
+        "train.lead_span_proportion" => "proportion".to_owned(),
+        "train.supervised_sections" => "sections".to_owned(),
+        _ => key.strip_prefix("train.").unwrap_or(key).replace('.', "-"),
+    }
+}
+
+fn shown(setting: &Value) -> String {
+    let text = text(setting);
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._+-".contains(letter);
+    let escaped: String = text
+        .chars()
+        .map(|letter| if plain(letter) { letter } else { '_' })
+        .collect();
+    if escaped == text && !text.is_empty() {
+        return fitted(&text, LONGEST_VALUE, LEFT);
+    }
+    let start: String = escaped.chars().take(LEFT).collect();
+    format!("{start}~{}", digest(&text))
+}
+
+/// Lists are joined by `+`; what is nested deeper is told by its digest.
+fn text(setting: &Value) -> String {
+    match setting {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
+            items.iter().map(text).collect::<Vec<_>>().join("+")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `text`, or where it is too long `left` bytes of it and a digest of all. It is ASCII.
+fn fitted(text: &str, longest: usize, left: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    format!("{}~{}", &text[..left], digest(text))
+}
+
+fn digest(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..8].to_owned()
+}

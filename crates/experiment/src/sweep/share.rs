@@ -1,0 +1,20 @@
+//! Dividing the runs of a sweep among the tasks of an array job.
+
+use super::PlannedRun;
+
+/// The runs, by their places, that worker `index` of `count` takes, in order: every n-th of those that need no other, and those
+/// that need one of these.
+pub fn share(runs: &[PlannedRun], index: usize, count: usize) -> Vec<usize> {
+    let mut worker = vec![0; runs.len()];
+    let mut independent = 0;
+    for (place, run) in runs.iter().enumerate() {
+        worker[place] = match run.as_long_as {
+            Some(other) => worker[other],
+            None => {
+                independent += 1;
+                (independent - 1) % count.max(1)
+            }
+        };
+    }
+    (0..runs.len()).filter(|&place| worker[place] == index).collect()
+}
