@@ -14,4 +14,5 @@ mod reporting;
 mod resuming;
 mod stages;
 mod supervised;
+mod sweeping;
 mod teachers;

@@ -69,6 +69,13 @@ pub(crate) enum Command {
     /// Put problems to a model, grade its answers, and measure its held-out losses
     #[command(after_long_help = keys::help(&["evaluate", "sections", "cache", "train"]))]
     Evaluate(Evaluate),
+    /// Train and evaluate many students from one cache: every combination of the values in `[sweep]`, and baselines
+    ///
+    /// `[sweep]` has a list of values for each key that is swept over: those of `[train]` by their names, such as `seed = [0, 1,
+    /// 2]`, others with their table, such as `"replay.share" = [0.0, 0.25]`. Runs that are finished are skipped, others go on
+    /// where they were.
+    #[command(after_long_help = keys::help(&["sweep", "cache", "student", "train", "replay", "evaluate"]))]
+    Sweep(Sweep),
     /// Make one page and one table of runs: quality against proportion, time, memory and operations
     Report(Report),
     /// Look into a cache, check it, or export it
@@ -146,6 +153,24 @@ pub(crate) struct Evaluate {
     /// Evaluate this model instead of `evaluate.model`: a directory, FILE.gguf or id of a Hub model
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Sweep {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// Be the I-th of N workers, counted from 0: one task of an array job, which takes every N-th run
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    pub(crate) worker: Worker,
+
+    /// List the runs, how far they have come and the commands that they are made of, and run nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Train on what is there of a cache from which work units are missing, instead of refusing it
+    #[arg(long)]
+    pub(crate) allow_incomplete: bool,
 }
 
 #[derive(Args, Debug)]

@@ -18,6 +18,7 @@ use crate::{
     overrides::{Override, Texts},
     pipeline_file::PipelineFile,
     replay::ReplaySettings,
+    sweep_table::SweepSettings,
 };
 
 /// A pipeline file whose every table makes sense by itself.
@@ -32,6 +33,7 @@ pub(crate) struct Configuration {
     train: Option<TrainSettings>,
     replay: ReplaySettings,
     evaluate: Option<EvaluateSettings>,
+    sweep: Option<SweepSettings>,
 }
 
 /// What a corpus is prepared for.
@@ -91,6 +93,7 @@ impl Configuration {
             train: present(&tables, "train")?,
             replay: tables.settings("replay")?,
             evaluate: present(&tables, "evaluate")?,
+            sweep: tables.sweep()?,
         })
     }
 
@@ -235,8 +238,18 @@ impl Configuration {
         Ok(self.base().join(&cache.dir))
     }
 
+    /// What is swept over, and whether students are evaluated.
+    ///
+    /// # Errors
+    ///
+    /// Where the table is missing.
+    pub(crate) fn sweep(&self) -> Result<(&SweepSettings, bool), ConfigurationError> {
+        let sweep = self.sweep.as_ref().ok_or_else(|| self.missing("sweep"))?;
+        Ok((sweep, sweep.own.evaluate.unwrap_or(self.evaluate.is_some())))
+    }
+
     /// The folder of the pipeline file, to which its paths are relative.
-    fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).to_owned()
     }
 
@@ -317,7 +330,8 @@ impl Configuration {
         }
     }
 
-    fn resolved(&self) -> Value {
+    /// The tables, defaults filled in and paths as written.
+    pub(crate) fn resolved(&self) -> Value {
         let mut tables = Map::new();
         let mut add = |name: &str, table: Option<Value>| {
             if let Some(table) = table {
@@ -332,6 +346,7 @@ impl Configuration {
         add("train", self.train.as_ref().map(to_json));
         add("replay", Some(to_json(&self.replay)));
         add("evaluate", self.evaluate.as_ref().map(to_json));
+        add("sweep", self.sweep.as_ref().map(to_json));
         Value::Object(tables)
     }
 }
@@ -364,6 +379,8 @@ mod tests {
         [train]
         dir = "runs/half"
         [evaluate]
+        [sweep]
+        dir = "sweep"
     "#;
 
     fn parse(text: &str, overrides: &[&str]) -> Result<Configuration, ConfigurationError> {

@@ -37,6 +37,13 @@ pub(crate) enum ConfigurationError {
         key: String,
         nearest: Option<String>,
     },
+    /// A key that has one value in a sweep.
+    #[error("{place}: a sweep cannot be over `{key}`: {because}")]
+    NotSwept {
+        place: Place,
+        key: String,
+        because: &'static str,
+    },
     /// A value its key cannot take.
     #[error("{place}: `{key}` cannot be used: {problem}")]
     Value { place: Place, key: String, problem: String },
@@ -93,11 +100,17 @@ impl ConfigurationError {
                 nearest: Some(nearest), ..
             } => Some(format!("did you mean `{nearest}`?")),
             Self::UnknownTable { .. } => Some(format!("the tables are `[{}]`", crate::keys::tables().join("]`, `["))),
+            Self::UnknownKey { key, .. } if key.starts_with("sweep.") => Some(
+                "the keys of `[sweep]` are `dir`, `baselines`, `evaluate`, those of `[train]`, and those of other tables \
+                 with these in front, such as `\"replay.share\"`"
+                    .to_owned(),
+            ),
             Self::UnknownKey { key, .. } => {
                 let table = key.split('.').next().unwrap_or_default();
                 let keys: Vec<_> = crate::keys::keys_of(table).map(|key| key.name).collect();
                 Some(format!("the keys of `[{table}]` are `{}`", keys.join("`, `")))
             }
+            Self::NotSwept { .. } => Some("take it out of `[sweep]`".to_owned()),
             Self::NotATable { table, .. } => {
                 Some(format!("begin it with a line `[{table}]`, or write `{table}.KEY = …`"))
             }

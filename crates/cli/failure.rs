@@ -10,7 +10,11 @@ use leadspan_model::ModelError;
 use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
 
-use crate::{commands::PlanRefusal, configuration_error::ConfigurationError, output::OutputError};
+use crate::{
+    commands::{PlanRefusal, SweepError},
+    configuration_error::ConfigurationError,
+    output::OutputError,
+};
 
 /// The input or the configuration is wrong.
 pub(crate) const WRONG_INPUT: u8 = 1;
@@ -55,6 +59,12 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         return Some(Verdict {
             unexpected: false,
             hint: Some(refusal.hint()),
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<SweepError>() {
+        return Some(Verdict {
+            unexpected: error.is_unexpected(),
+            hint: Some(error.hint()),
         });
     }
     cause.downcast_ref::<OutputError>().map(|_| Verdict {

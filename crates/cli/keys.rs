@@ -146,6 +146,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("evaluate", "seed", Is("0"), "decides what is drawn"),
     key("evaluate", "dtype", Is("\"f32\""), "f32 | bf16 | f16 | native (a GGUF's own weights)"),
     key("evaluate", "device", Is("\"cpu\""), "cpu | cuda:N"),
+    key("sweep", "dir", Required, "folder of the runs' folders"),
+    key("sweep", "baselines", Is("[]"), "untrained, supervised, equal_compute"),
+    key("sweep", "evaluate", Absent, "whether students are evaluated; not set: if [evaluate] is"),
 ];
 
 /// The tables, in the order in which they first appear.

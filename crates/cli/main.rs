@@ -22,6 +22,7 @@ mod pipeline_file;
 mod progress;
 mod replay;
 mod signals;
+mod sweep_table;
 mod time_span;
 
 use std::{

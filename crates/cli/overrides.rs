@@ -41,6 +41,11 @@ impl Override {
             value: value.trim().to_owned(),
         })
     }
+
+    /// As it was written.
+    pub(crate) fn given(&self) -> &str {
+        &self.given
+    }
 }
 
 /// The text of a pipeline file and of the overrides, from which the parsed tables borrow.

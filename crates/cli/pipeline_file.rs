@@ -1,15 +1,20 @@
 //! The tables of a pipeline file with the overrides laid over them: known keys only, and whatever is wrong with a value
 //! is reported at the place where somebody wrote it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, de::DeserializeOwned};
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use crate::{configuration_error::ConfigurationError, keys, overrides::Texts};
+use crate::{
+    configuration_error::ConfigurationError,
+    keys,
+    overrides::Texts,
+    sweep_table::{Name, OwnSettings, SweepSettings, SweptKey, SweptValue},
+};
 
 /// The tables of a pipeline file, overrides included, every key known.
 pub(crate) struct PipelineFile<'a> {
@@ -62,7 +67,7 @@ impl<'a> PipelineFile<'a> {
                 });
             }
         }
-        T::deserialize(toml::de::ValueDeserializer::from(value.clone())).map_err(|error| {
+        T::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             ConfigurationError::Value {
                 place: self.texts.place(offset),
@@ -70,6 +75,47 @@ impl<'a> PipelineFile<'a> {
                 problem: in_plain_words(error.message()),
             }
         })
+    }
+
+    /// Reads `[sweep]`, where it is there.
+    ///
+    /// # Errors
+    ///
+    /// Where a key of its own is not what it should be, or another has no list of values.
+    pub(crate) fn sweep(&self) -> Result<Option<SweepSettings>, ConfigurationError> {
+        let Some(entries) = self.tables.get("sweep").and_then(|table| table.get_ref().as_table()) else {
+            return Ok(None);
+        };
+        let own: OwnSettings = self.settings("sweep")?;
+        let mut swept = Vec::new();
+        for (written, _, value) in flattened("", entries) {
+            if let Name::Swept(key) = Name::of(&written) {
+                let values = self.swept_values(&written, value)?;
+                swept.push(SweptKey { written, key, values });
+            }
+        }
+        Ok(Some(SweepSettings { own, swept }))
+    }
+
+    fn swept_values(&self, written: &str, list: &Spanned<DeValue<'_>>) -> Result<Vec<SweptValue>, ConfigurationError> {
+        let wrong = |span: Range<usize>, problem: String| ConfigurationError::Value {
+            place: self.texts.place(span.start),
+            key: format!("sweep.{written}"),
+            problem,
+        };
+        let DeValue::Array(values) = list.get_ref() else {
+            let problem = "a list of the values that it takes is expected, such as `seed = [0, 1, 2]`";
+            return Err(wrong(list.span(), problem.to_owned()));
+        };
+        let value = |value: &Spanned<DeValue<'_>>| {
+            let read = toml::Value::deserialize(ValueDeserializer::from(value.clone()));
+            let read = read.map_err(|error| wrong(value.span(), in_plain_words(error.message())))?;
+            Ok(SweptValue {
+                toml: read.to_string(),
+                place: self.texts.place(value.span().start),
+            })
+        };
+        values.iter().map(value).collect()
     }
 
     fn check_names(&self) -> Result<(), ConfigurationError> {
@@ -85,11 +131,36 @@ impl<'a> PipelineFile<'a> {
                 });
             }
             match value.get_ref().as_table() {
+                Some(entries) if table == "sweep" => self.check_swept(entries)?,
                 Some(entries) => self.check_keys(table, "", entries)?,
                 None => {
                     return Err(ConfigurationError::NotATable {
                         place: place(),
                         table: table.to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_swept(&self, entries: &DeTable<'_>) -> Result<(), ConfigurationError> {
+        for (written, name, _) in flattened("", entries) {
+            let place = self.texts.place(name.start);
+            match Name::of(&written) {
+                Name::Own | Name::Swept(_) => {}
+                Name::NotSwept(because) => {
+                    return Err(ConfigurationError::NotSwept {
+                        place,
+                        key: written,
+                        because,
+                    });
+                }
+                Name::Unknown(nearest) => {
+                    return Err(ConfigurationError::UnknownKey {
+                        place,
+                        key: format!("sweep.{written}"),
+                        nearest,
                     });
                 }
             }
@@ -123,6 +194,22 @@ fn in_written_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
+}
+
+/// The entries of `[sweep]` as they were written, each with its name and where that stands; `--set sweep.replay.share=…` is a
+/// table in the table, and the same as a name with a dot.
+fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range<usize>, &'t Spanned<DeValue<'i>>)> {
+    let mut all = Vec::new();
+    for (name, value) in in_written_order(table) {
+        let written = format!("{prefix}{}", name.get_ref());
+        match value.get_ref().as_table() {
+            Some(inner) if keys::tables().contains(&written.as_str()) => {
+                all.extend(flattened(&format!("{written}."), inner));
+            }
+            _ => all.push((written, name.span(), value)),
+        }
+    }
+    all
 }
 
 /// What a deserializer says, in the words of somebody who writes TOML.

@@ -6,14 +6,16 @@ mod plan;
 mod precompute;
 mod prepare;
 mod report;
+mod sweep;
 mod train;
 
 pub(crate) use plan::PlanRefusal;
+pub(crate) use sweep::SweepError;
 
 use leadspan_cache::Missing;
 use leadspan_train::HeldOut;
 
-use crate::arguments::{Arguments, Command, ProgressStyle};
+use crate::arguments::{Arguments, Command, LogLevel, ProgressStyle};
 
 /// How a command ended, if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(crate) enum Ending {
 struct Showing {
     json: bool,
     progress: ProgressStyle,
+    /// What children are told.
+    log_level: LogLevel,
 }
 
 /// What `--allow-incomplete` means to the libraries.
@@ -63,6 +67,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
     let showing = Showing {
         json: arguments.json,
         progress: arguments.progress,
+        log_level: arguments.log_level,
     };
     match arguments.command {
         Command::Prepare(pipeline) => prepare::run(&pipeline, showing),
@@ -70,6 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),
         Command::Evaluate(evaluate) => evaluate::run(&evaluate, showing),
+        Command::Sweep(sweep) => sweep::run(&sweep, showing),
         Command::Report(report) => report::run(&report, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }

@@ -1,0 +1,72 @@
+//! Why a sweep cannot begin, or did not come to its end.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use leadspan_sequence::LeadSpanProportion;
+
+/// Why a sweep cannot begin, or did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SweepError {
+    /// Runs that would read what the cache does not have.
+    #[error(
+        "the cache `{}` has lead spans up to {captured}, but the sweep asks for {asked}", cache.display()
+    )]
+    BeyondCache {
+        cache: PathBuf,
+        captured: LeadSpanProportion,
+        /// The proportions in words.
+        asked: String,
+        longest: LeadSpanProportion,
+    },
+    /// Runs that failed.
+    #[error("{} of {of} runs failed: `{}`", names.len(), names.join("`, `"))]
+    Failed {
+        names: Vec<String>,
+        of: usize,
+        /// Whether one of them failed unexpectedly.
+        unexpected: bool,
+    },
+}
+
+impl SweepError {
+    /// `asked`: each proportion that the cache does not have, and whether only a baseline asks for it.
+    pub(super) fn beyond_cache(
+        cache: PathBuf,
+        captured: LeadSpanProportion,
+        mut asked: Vec<(LeadSpanProportion, bool)>,
+    ) -> Self {
+        asked.sort_unstable();
+        asked.dedup_by_key(|(proportion, _)| *proportion);
+        let mut text = String::new();
+        for (index, (proportion, by_baseline)) in asked.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            let why = if *by_baseline {
+                " (the baseline `equal_compute`)"
+            } else {
+                ""
+            };
+            let _ = write!(text, "{separator}{proportion}{why}");
+        }
+        Self::BeyondCache {
+            cache,
+            captured,
+            asked: text,
+            longest: asked.last().map_or(captured, |(proportion, _)| *proportion),
+        }
+    }
+
+    pub(crate) fn is_unexpected(&self) -> bool {
+        matches!(self, Self::Failed { unexpected: true, .. })
+    }
+
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::BeyondCache { longest, .. } => {
+                format!("run `leadspan precompute` with `--proportion {longest}` to add the rest, or take them out")
+            }
+            Self::Failed { .. } => {
+                "the logs in their folders say why; the same command tries these again, and only these".to_owned()
+            }
+        }
+    }
+}

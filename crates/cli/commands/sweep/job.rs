@@ -1,0 +1,150 @@
+//! One run of a sweep: trained and evaluated, each by a child, or gone on with where it was left.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    folder::{Log, RunFolder, State},
+    plan::{self, Job},
+};
+use crate::{
+    arguments,
+    child::{self, ChildEnd},
+    commands::Showing,
+    failure,
+};
+
+/// How often it is noted how long a run has taken: so much of it is lost when the sweep is killed.
+const NOTED: Duration = Duration::from_secs(10);
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum JobEnd {
+    /// It is finished.
+    Finished,
+    /// It had been finished.
+    AlreadyFinished,
+    /// It was stopped, and goes on when the sweep does.
+    Stopped,
+    /// It failed.
+    Failed(Failure),
+    /// It was not run, because a run that it needs is not finished.
+    LeftOut,
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit_code: u8,
+    pub(super) because: String,
+    /// Where it says more, and how that ends.
+    pub(super) log: Option<(PathBuf, String)>,
+}
+
+/// What is the same for all runs.
+pub(super) struct Running<'a> {
+    pub(super) arguments: &'a arguments::Sweep,
+    pub(super) showing: Showing,
+    pub(super) evaluate: bool,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Running<'_> {
+    /// Brings a run to its end; `max_flops` are the operations that it is allowed, where that depends on another.
+    ///
+    /// Children say whether a finished run is that which is asked for: it is theirs to tell, and to refuse.
+    ///
+    /// # Errors
+    ///
+    /// Where a child cannot be started, or the folder cannot be written. A child that fails is no error here.
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        max_flops: Option<&str>,
+        meanwhile: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<JobEnd> {
+        let folder = RunFolder(&job.folder);
+        fs::create_dir_all(&job.folder).with_context(|| format!("could not create `{}`", job.folder.display()))?;
+        if !folder.wait_until_free(self.stop)? {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(JobEnd::Stopped);
+            }
+            return Ok(JobEnd::Failed(Failure {
+                exit_code: failure::WRONG_INPUT,
+                because: "another process is at it".to_owned(),
+                log: None,
+            }));
+        }
+        let finished_before = folder.state(self.evaluate) == State::Finished;
+        let before = folder.wall_seconds()?;
+        let began = Instant::now();
+        let mut noted = began;
+        let wall_seconds = || match finished_before {
+            true => before,
+            false => Some(before.unwrap_or(0.0) + began.elapsed().as_secs_f64()),
+        };
+        let train = ("training", "train.log", job.train_arguments(self.arguments, max_flops));
+        let evaluate = (
+            "evaluating",
+            "evaluate.log",
+            job.evaluate_arguments(self.arguments, max_flops),
+        );
+        for (doing, log, arguments) in [Some(train), self.evaluate.then_some(evaluate)].into_iter().flatten() {
+            let mut failed_to_note = Ok(());
+            let end = self.child(job.folder.join(log), arguments, &mut || {
+                meanwhile(doing);
+                if !finished_before && noted.elapsed() >= NOTED {
+                    noted = Instant::now();
+                    failed_to_note = folder.record(&job.planned, wall_seconds());
+                }
+            })?;
+            failed_to_note?;
+            if let Some(end) = end {
+                folder.record(&job.planned, wall_seconds())?;
+                return Ok(end);
+            }
+        }
+        folder.record(&job.planned, wall_seconds())?;
+        Ok(if finished_before {
+            JobEnd::AlreadyFinished
+        } else {
+            JobEnd::Finished
+        })
+    }
+
+    /// Runs a child; `None` where it did what it was to do.
+    fn child(
+        &self,
+        log: PathBuf,
+        mut arguments: Vec<OsString>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> anyhow::Result<Option<JobEnd>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(Some(JobEnd::Stopped));
+        }
+        arguments.extend(plan::shown_as(self.showing));
+        let (log, messages) = Log::open(log)?;
+        let end = child::run(&arguments, (Stdio::null(), messages.into()), self.stop, meanwhile)
+            .context("could not run leadspan again, for a run of the sweep")?;
+        let because = match end {
+            ChildEnd::Done => return Ok(None),
+            ChildEnd::Stopped => return Ok(Some(JobEnd::Stopped)),
+            ChildEnd::Failed(code) => format!("exit code {code}"),
+            ChildEnd::Died(status) => status.to_string(),
+        };
+        let said = log.end();
+        Ok(Some(JobEnd::Failed(Failure {
+            exit_code: end.exit_code(),
+            because,
+            log: Some((log.path, said)),
+        })))
+    }
+}

@@ -1,0 +1,256 @@
+//! `leadspan sweep`: many runs from one cache, each a child of its own, with the baselines to compare them with.
+
+mod error;
+mod folder;
+mod job;
+mod plan;
+mod table;
+
+pub(crate) use error::SweepError;
+
+use anyhow::Context as _;
+use leadspan_experiment::{Report, read_runs, sweep::share};
+use serde_json::{Value, json};
+
+use self::{
+    folder::{RunFolder, State},
+    job::{Failure, JobEnd, Running},
+    plan::{Job, Sweep},
+    table::Table,
+};
+use super::{Ending, Showing};
+use crate::{
+    arguments, output,
+    progress::{Counted, Progress, standing_aside},
+    signals,
+};
+
+pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<Ending> {
+    let stop = signals::stop_on_signals("asking the run at hand to stop, which goes on when the sweep does")?;
+    let attempt = || format!("could not sweep as `{}` says", arguments.pipeline.config.display());
+    let sweep = Sweep::new(arguments).with_context(attempt)?;
+    let planned: Vec<_> = sweep.jobs.iter().map(|job| job.planned.clone()).collect();
+    let mine = share(&planned, arguments.worker.index(), arguments.worker.count());
+    if arguments.dry_run {
+        show_plan(&sweep, &mine, arguments, showing)?;
+        return Ok(Ending::Done);
+    }
+    tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
+    let running = Running {
+        arguments,
+        showing,
+        evaluate: sweep.evaluate,
+        stop: &stop,
+    };
+    let table = Table::new(&sweep);
+    let mut ends = Ends::default();
+    let mut progress = Progress::new(showing.progress, Counted::Runs, mine.len() as u64);
+    if !showing.json {
+        standing_aside(|| output::text(table.head()))?;
+    }
+    for (done, &place) in mine.iter().enumerate() {
+        let job = &sweep.jobs[place];
+        let end = run_one(&running, &sweep, job, &mut |doing| {
+            progress.advance(done as u64, false, || format!("{doing} {}", job.planned.name));
+        })?;
+        let state = ends.add(job, &end);
+        if matches!(end, JobEnd::Stopped) {
+            break;
+        }
+        standing_aside(|| match showing.json {
+            true => output::json(&as_json(job, state)?).map_err(anyhow::Error::from),
+            false => output::text(table.row(job, state)).map_err(anyhow::Error::from),
+        })?;
+        progress.advance(done as u64 + 1, true, || job.planned.name.clone());
+    }
+    drop(progress);
+    conclude(&sweep, ends, mine.len(), showing)
+}
+
+/// Runs one, where it can be run.
+fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn FnMut(&str)) -> anyhow::Result<JobEnd> {
+    let Some(other) = job.planned.as_long_as else {
+        return running.run(job, None, meanwhile);
+    };
+    let other = RunFolder(&sweep.jobs[other].folder);
+    // A run that failed may have a summary of before.
+    let finished = other.state(false) == State::Finished;
+    match other.training_flops()?.filter(|_| finished) {
+        Some(flops) => running.run(job, Some(&flops), meanwhile),
+        None => Ok(JobEnd::LeftOut),
+    }
+}
+
+/// How the runs ended.
+#[derive(Default)]
+struct Ends {
+    finished: usize,
+    failed: Vec<String>,
+    left_out: usize,
+    unexpected: bool,
+    stopped: bool,
+}
+
+impl Ends {
+    /// Counts a run, and tells why it failed.
+    fn add(&mut self, job: &Job, end: &JobEnd) -> &'static str {
+        let name = &job.planned.name;
+        match end {
+            JobEnd::Finished => {
+                self.finished += 1;
+                "finished"
+            }
+            JobEnd::AlreadyFinished => {
+                self.finished += 1;
+                "had been finished"
+            }
+            JobEnd::Stopped => {
+                self.stopped = true;
+                "stopped"
+            }
+            JobEnd::Failed(failure) => {
+                tell(name, failure);
+                self.failed.push(name.clone());
+                self.unexpected |= failure.exit_code != crate::failure::WRONG_INPUT;
+                "failed"
+            }
+            JobEnd::LeftOut => {
+                tracing::warn!("`{name}` is left out: the run that it is to be as long as has not come to its end");
+                self.left_out += 1;
+                "left out"
+            }
+        }
+    }
+}
+
+fn tell(name: &str, failure: &Failure) {
+    match &failure.log {
+        Some((log, said)) => tracing::error!(
+            "the run `{name}` failed ({}); its log, `{}`, ends with:\n{said}",
+            failure.because,
+            log.display()
+        ),
+        None => tracing::error!("the run `{name}` failed: {}", failure.because),
+    }
+}
+
+/// Shows what the runs of the whole sweep, of all workers, have come to, and tells how this one ended.
+fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> anyhow::Result<Ending> {
+    let folders: Vec<_> = sweep
+        .jobs
+        .iter()
+        .map(|job| job.folder.clone())
+        .filter(|folder| folder.join("run.json").is_file())
+        .collect();
+    let runs = read_runs(&folders)?;
+    let report = Report::new(&runs)?;
+    let outcome = match (ends.stopped, ends.failed.is_empty()) {
+        (true, _) => "stopped",
+        (false, true) => "done",
+        (false, false) => "failed",
+    };
+    if showing.json {
+        output::json(&json!({
+            "outcome": outcome,
+            "dir": sweep.dir,
+            "runs": mine,
+            "finished": ends.finished,
+            "failed": ends.failed,
+            "left_out": ends.left_out,
+            "headline": report.headline,
+        }))?;
+    } else {
+        if let Some(table) = &report.text {
+            output::text(format_args!("\n{table}\n"))?;
+        }
+        output::text(format_args!(
+            "`{}`: {} of {} finished",
+            sweep.dir.display(),
+            ends.finished,
+            counted(mine, sweep.jobs.len())
+        ))?;
+    }
+    if ends.stopped {
+        tracing::warn!("stopped by a signal: run the same command again");
+        return Ok(Ending::Stopped);
+    }
+    if ends.failed.is_empty() {
+        return Ok(Ending::Done);
+    }
+    Err(SweepError::Failed {
+        names: ends.failed,
+        of: mine,
+        unexpected: ends.unexpected,
+    }
+    .into())
+}
+
+/// How many runs a worker has, of how many.
+fn counted(mine: usize, all: usize) -> String {
+    if mine == all {
+        format!("{all} runs")
+    } else {
+        format!("{mine} of {all} runs")
+    }
+}
+
+/// A run that ended, for scripts: what is noted of it, how it ended and where it is.
+fn as_json(job: &Job, state: &str) -> anyhow::Result<Value> {
+    let record = RunFolder(&job.folder).json("sweep.json")?;
+    let mut value = record.unwrap_or_else(|| json!({ "name": job.planned.name }));
+    value["state"] = state.replace(' ', "_").into();
+    value["dir"] = json!(job.folder);
+    Ok(value)
+}
+
+/// Lists the runs, how far they have come, and the commands that they are made of.
+fn show_plan(sweep: &Sweep, mine: &[usize], arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<()> {
+    for &place in mine {
+        let job = &sweep.jobs[place];
+        let state = RunFolder(&job.folder).state(sweep.evaluate).name();
+        let needed = job.planned.as_long_as.map(|other| &sweep.jobs[other]);
+        let flops = match needed {
+            Some(other) => RunFolder(&other.folder).training_flops()?,
+            None => None,
+        };
+        let unknown = needed.map(|other| format!("<training_flops of {}>", other.planned.name));
+        let flops = flops.or(unknown);
+        let train = job.train_arguments(arguments, flops.as_deref());
+        let evaluate = sweep
+            .evaluate
+            .then(|| job.evaluate_arguments(arguments, flops.as_deref()));
+        let commands: Vec<String> = [Some(train), evaluate]
+            .into_iter()
+            .flatten()
+            .map(|line| command(&line))
+            .collect();
+        if showing.json {
+            let (name, dir) = (&job.planned.name, &job.folder);
+            let state = state.replace(' ', "_").replace(',', "");
+            output::json(&json!({ "name": name, "dir": dir, "state": state, "commands": commands }))?;
+        } else {
+            output::text(format_args!("{}: {state}", job.planned.name))?;
+            for command in commands {
+                output::text(format_args!("  {command}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A command line as a shell takes it.
+fn command(arguments: &[std::ffi::OsString]) -> String {
+    let quoted = |argument: &std::ffi::OsString| {
+        let text = argument.to_string_lossy();
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=+:,@%".contains(letter);
+        if !text.is_empty() && text.chars().all(plain) {
+            return text.into_owned();
+        }
+        format!("'{}'", text.replace('\'', r"'\''"))
+    };
+    let words = arguments.iter().map(quoted);
+    std::iter::once("leadspan".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,78 @@
+//! A line for each run as it ends.
+
+use leadspan_experiment::{Run, read_runs};
+
+use super::plan::{Job, Sweep};
+use crate::amounts::{bytes, short, short_duration};
+
+/// The columns, and how wide those are that do not depend on the sweep.
+const COLUMNS: [(&str, usize); 5] = [
+    ("accuracy", 8),
+    ("held-out KL", 11),
+    ("training", 11),
+    ("time", 8),
+    ("memory", 10),
+];
+
+/// How wide the names are, and whether there are accuracies.
+pub(super) struct Table {
+    name_width: usize,
+    evaluate: bool,
+}
+
+impl Table {
+    pub(super) fn new(sweep: &Sweep) -> Self {
+        let longest = sweep.jobs.iter().map(|job| job.planned.name.len()).max();
+        Self {
+            name_width: longest.unwrap_or(0).max(3),
+            evaluate: sweep.evaluate,
+        }
+    }
+
+    /// The names of the columns.
+    pub(super) fn head(&self) -> String {
+        self.line("run", COLUMNS.map(|(name, _)| name.to_owned()), "state")
+    }
+
+    /// A run: quality, operations, time and memory of its training, as far as it has come.
+    pub(super) fn row(&self, job: &Job, state: &str) -> String {
+        // A run that failed need not have a folder that can be read.
+        let run = read_runs(std::slice::from_ref(&job.folder))
+            .ok()
+            .and_then(|runs| runs.into_iter().next());
+        let summary = run.as_ref().and_then(Run::summary);
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+        let accuracy = run
+            .as_ref()
+            .and_then(|run| run.evaluation.as_ref())
+            .map(|of| of.accuracy);
+        let forward_kl = run
+            .as_ref()
+            .and_then(Run::held_out)
+            .and_then(|held_out| held_out.forward_kl);
+        let cells = [
+            or_none(accuracy.map(|share| format!("{:.1} %", 100.0 * share))),
+            or_none(forward_kl.map(|loss| format!("{loss:.4}"))),
+            or_none(summary.and_then(|summary| summary.training_flops).map(flops)),
+            or_none(summary.map(|summary| short_duration(summary.seconds))),
+            or_none(summary.and_then(|summary| summary.peak_memory_bytes).map(bytes)),
+        ];
+        self.line(&job.planned.name, cells, state)
+    }
+
+    fn line(&self, name: &str, cells: [String; 5], state: &str) -> String {
+        let first = usize::from(!self.evaluate);
+        let columns = COLUMNS.iter().zip(cells).skip(first);
+        let cells: String = columns.map(|((_, width), cell)| format!("  {cell:>width$}")).collect();
+        format!("{name:<width$}{cells}  {state}", width = self.name_width)
+    }
+}
+
+fn flops(flops: f64) -> String {
+    let amount = short(flops);
+    if amount.contains(' ') {
+        format!("{amount}FLOP")
+    } else {
+        format!("{amount} FLOP")
+    }
+}
