@@ -7,6 +7,7 @@ mod evaluate;
 mod interruptions;
 mod losses;
 mod messages;
+mod operations;
 mod planning;
 mod program;
 mod replaying;

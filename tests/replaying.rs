@@ -127,9 +127,34 @@ fn small_passes_of_both_kinds_add_up_to_large_ones() {
                 "{normalization} {key}: {large} {small}"
             );
         }
-        for key in ["positions", "tokens", "replay_positions", "replay_tokens"] {
+        for key in [
+            "positions",
+            "tokens",
+            "replay_positions",
+            "replay_tokens",
+            "training_flops",
+        ] {
             assert_eq!(large[key], small[key], "{key}");
         }
+    }
+}
+
+#[test]
+fn what_is_replayed_counts_towards_the_allowance_of_operations() {
+    let place = with_replay();
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    place.succeed(&train(&["train.dir=whole"]));
+    let whole = steps(&place, "whole");
+    for (done, more) in [(2, 0), (2, 1), (4, 0)] {
+        let allowance = format!(
+            "train.max_flops={}.0",
+            whole[done]["training_flops"].as_u64().unwrap() + more as u64
+        );
+        let dir = format!("stopped-{done}-{more}");
+        place.succeed(&train(&[&allowance, &format!("train.dir={dir}")]));
+        let stopped = steps(&place, &dir);
+        assert_eq!(stopped.len(), done + 1 + more);
+        assert_eq!(stopped[done]["training_flops"], whole[done]["training_flops"]);
     }
 }
 

@@ -146,8 +146,12 @@ fn kill_trainers(kills_wanted: usize, kinds: &[&[&str]], seed: u64) {
 }
 
 #[test]
-fn training_killed_at_five_moments_ends_as_if_it_had_not_been() {
-    kill_trainers(5, &[&["train.export=best"]], 3);
+fn training_killed_at_six_moments_ends_as_if_it_had_not_been() {
+    kill_trainers(
+        6,
+        &[&["train.export=best"], &["train.max_flops=2e9", "train.epochs=30"]],
+        3,
+    );
 }
 
 #[test]

@@ -94,6 +94,24 @@ fn reading_a_proportion_touches_that_share_of_the_bytes_and_a_twentieth_more_at_
 }
 
 #[test]
+fn a_sample_costs_the_same_bytes_whenever_it_is_read() {
+    let (_folder, cache) = captured();
+    let reader = open(&cache, "0.4");
+    let samples: Vec<u32> = reader.corpus().of_split(Split::Train).collect();
+    let bytes = |sample: &u32| reader.span_and_bytes(*sample).unwrap().1;
+    let first: Vec<u64> = samples.iter().map(bytes).collect();
+    // By now every head is in memory.
+    let heads = reader.bytes_read().heads;
+    let again: Vec<u64> = samples.iter().rev().map(bytes).collect();
+    assert!(first.iter().eq(again.iter().rev()) && first.iter().all(|&bytes| bytes > 0));
+    assert_eq!(reader.bytes_read().heads, heads);
+    assert_eq!(reader.bytes_read().blocks, 2 * first.iter().sum::<u64>());
+    // Tokens alone cost nothing.
+    let tokens = Reader::open_corpus(&cache, synthetic::coverage("0.4", SectionSet::ALL)).unwrap();
+    assert_eq!(tokens.span_and_bytes(samples[0]).unwrap().1, 0);
+}
+
+#[test]
 fn reading_one_sample_touches_at_most_four_times_its_own_bytes() {
     let (_folder, cache) = captured();
     let samples = cache.require_corpus().unwrap().samples().len() as u32;

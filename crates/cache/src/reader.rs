@@ -222,40 +222,53 @@ impl Reader {
     /// [`CacheError::NoSuchSample`], and [`CacheError::Damaged`] or another error of the shard where its bytes are not
     /// those that were written.
     pub fn span(&self, sample_index: u32) -> Result<Span, CacheError> {
+        Ok(self.span_and_bytes(sample_index)?.0)
+    }
+
+    /// As [`span`](Self::span), and how many bytes of blocks were read for it, as they are stored: the same whenever and
+    /// beside whatever else the sample is read. Heads of row groups, which are kept for many samples, are not among them.
+    ///
+    /// # Errors
+    ///
+    /// As [`span`](Self::span).
+    pub fn span_and_bytes(&self, sample_index: u32) -> Result<(Span, u64), CacheError> {
         let (sample, unit) = self.sample(sample_index)?;
         let kept = self.asked.proportion_of(sample.split).kept(sample.tokens.len());
         let tokens = sample.tokens[..kept].to_vec();
         if !self.has_distributions() {
-            return Ok(Span {
+            let span = Span {
                 tokens,
                 positions: self.asked.positions(sample).collect(),
                 distributions: Distributions::new(),
-            });
+            };
+            return Ok((span, 0));
         }
-        let mut pieces = Vec::new();
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
         if self.present[unit] {
             for part in 0..self.parts.len() {
-                let piece = self.read_part(part, unit, sample_index, sample)?;
+                let piece = self.read_part(part, unit, sample_index, sample, &mut bytes)?;
                 if !piece.0.is_empty() {
                     pieces.push(piece);
                 }
             }
         }
         let (positions, distributions) = merge(pieces);
-        Ok(Span {
+        let span = Span {
             tokens,
             positions,
             distributions,
-        })
+        };
+        Ok((span, bytes))
     }
 
-    /// What one layer holds of a sample.
+    /// What one layer holds of a sample; adds what was read for it to `bytes`.
     fn read_part(
         &self,
         part_index: usize,
         unit: usize,
         sample_index: u32,
         sample: &Sample,
+        bytes: &mut u64,
     ) -> Result<(Vec<u32>, Distributions), CacheError> {
         let part = &self.parts[part_index];
         let stored: Vec<u32> = part.dir.layer().positions(sample).collect();
@@ -272,9 +285,10 @@ impl Reader {
             for block in wanted.start / size..wanted.end.div_ceil(size) {
                 let held = block * size..stored.len().min((block + 1) * size);
                 let needed = held.start.max(wanted.start)..held.end.min(wanted.end);
-                let read = |into: &mut Distributions| {
+                let mut read = |into: &mut Distributions| {
                     let positions = &stored[held.clone()];
-                    self.read_block(part_index, unit, first_block + block, sample_index, positions, into)
+                    *bytes += self.read_block(part_index, unit, first_block + block, sample_index, positions, into)?;
+                    Ok::<(), CacheError>(())
                 };
                 if needed == held {
                     read(&mut distributions)?;
@@ -294,6 +308,7 @@ impl Reader {
         Ok((positions, distributions))
     }
 
+    /// Decodes one block to the end of `into` and returns how many bytes it has.
     fn read_block(
         &self,
         part_index: usize,
@@ -302,16 +317,16 @@ impl Reader {
         sample: u32,
         positions: &[u32],
         into: &mut Distributions,
-    ) -> Result<(), CacheError> {
+    ) -> Result<u64, CacheError> {
         let shard = self.parts[part_index].shard(unit)?;
         if block >= shard.block_count() {
             return Err(shard.inconsistent(format!("it ends before the blocks of sample {sample}")));
         }
         let group = shard.group_of(block);
         let head = self.head((part_index, unit, group), shard)?;
-        let bytes = shard.read_block(&head, block, sample, positions, into)?;
-        self.block_bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(())
+        let bytes = shard.read_block(&head, block, sample, positions, into)? as u64;
+        self.block_bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        Ok(bytes)
     }
 
     /// The head of a row group, from memory where it was wanted not long ago.

@@ -58,6 +58,8 @@ pub(crate) struct Step {
     pub(crate) micro_batches: Vec<MicroBatch>,
     /// What is replayed beside them.
     pub(crate) replayed: Option<Replayed>,
+    /// Bytes of blocks that were read for them, as they are stored.
+    pub(crate) cache_bytes_read: u64,
 }
 
 /// The samples that are replayed in one optimizer step.
@@ -108,11 +110,12 @@ pub(crate) struct Batching {
 impl Batching {
     /// Reads `samples` and lays them out.
     pub(crate) fn step(&self, reader: &Reader, samples: &[u32]) -> Result<Step, CacheError> {
-        let spans = spans(reader, samples)?;
+        let (spans, cache_bytes_read) = spans(reader, samples)?;
         Ok(Step {
             samples: samples.to_vec(),
             micro_batches: self.micro_batches(&spans, self.distillation, &Weights::of(self.normalization, &[&spans])),
             replayed: None,
+            cache_bytes_read,
         })
     }
 
@@ -124,7 +127,7 @@ impl Batching {
         replay: &Replay,
         replayed: Vec<u32>,
     ) -> Result<Step, CacheError> {
-        let (spans, others) = (spans(reader, samples)?, spans(&replay.reader, &replayed)?);
+        let ((spans, cache_bytes_read), (others, _)) = (spans(reader, samples)?, spans(&replay.reader, &replayed)?);
         let weights = Weights::of(self.normalization, &[&spans, &others]);
         Ok(Step {
             samples: samples.to_vec(),
@@ -134,6 +137,7 @@ impl Batching {
                 micro_batches: self.micro_batches(&others, Distillation::default(), &weights),
                 share: weights.share(&others),
             }),
+            cache_bytes_read,
         })
     }
 
@@ -175,10 +179,13 @@ impl Batching {
     }
 }
 
-/// Reads samples; of several that cannot be read, the error is that of the first, whatever thread met it.
-fn spans(reader: &Reader, samples: &[u32]) -> Result<Vec<Span>, CacheError> {
-    let read = samples.par_iter().map(|&sample| reader.span(sample));
-    read.collect::<Vec<_>>().into_iter().collect()
+/// Reads samples, and tells how many bytes of blocks that took; of several that cannot be read, the error is that of the first,
+/// whatever thread met it.
+fn spans(reader: &Reader, samples: &[u32]) -> Result<(Vec<Span>, u64), CacheError> {
+    let read = samples.par_iter().map(|&sample| reader.span_and_bytes(sample));
+    let read: Vec<(Span, u64)> = read.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
+    let bytes = read.iter().map(|(_, bytes)| bytes).sum();
+    Ok((read.into_iter().map(|(span, _)| span).collect(), bytes))
 }
 
 /// What each position of a step weighs.

@@ -16,6 +16,16 @@
 //! normalisation each is one over the positions of both kinds, with `sequence` one over the samples of both kinds and the
 //! positions of its own. What is reported of each kind is the mean over its own.
 //!
+//! # Operations
+//!
+//! What training takes is counted from the batches that were trained on, in metrics and summary as `training_flops`:
+//! additions and multiplications of the products of forward and backward, the forward pass as
+//! [`ForwardFlops`](leadspan_model::ForwardFlops) says and the backward pass as twice that. What activation checkpointing
+//! computes again is not among them, nor is what is measured on validation samples. With `max_flops` no step begins once the
+//! count is there; how many steps that makes follows from the lengths in the prepared corpus, so the learning rate's schedule
+//! ends with the last of them. Beside it stands `cache_bytes_read`, the bytes of the blocks that were read for those batches,
+//! as they are stored.
+//!
 //! # Interruptions
 //!
 //! A checkpoint has the weights (masters, where parameters are in bf16), the optimizer's moments, and how far the run has
@@ -73,6 +83,7 @@ mod batches;
 mod checkpoint;
 mod checkpoints;
 mod error;
+mod flops;
 pub mod gradients;
 mod held_out;
 mod ingredients;

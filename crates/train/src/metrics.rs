@@ -57,6 +57,10 @@ pub struct StepMetrics {
     pub tokens: usize,
     /// Tokens of this step over its seconds.
     pub tokens_per_second: f64,
+    /// Operations of all steps so far, this one among them: the products of forward and backward.
+    pub training_flops: u64,
+    /// Bytes of blocks that were read from the cache for all steps so far, as they are stored.
+    pub cache_bytes_read: u64,
     /// Seconds of this step spent waiting for its batch.
     pub waited_seconds: f64,
     /// The process's peak resident memory.

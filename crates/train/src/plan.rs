@@ -1,9 +1,9 @@
 //! Which samples are learnt from, in which steps.
 
-use leadspan_cache::Reader;
+use leadspan_cache::{CacheError, Reader};
 use leadspan_sequence::Split;
 
-use crate::{TrainError, TrainSettings, order::epoch_order, replay::Replay};
+use crate::{TrainError, TrainSettings, flops::TrainingFlops, order::epoch_order, replay::Replay};
 
 /// Which samples are learnt from, in which steps: a function of the cache's corpus, the settings and nothing else.
 pub(crate) struct Plan {
@@ -14,13 +14,20 @@ pub(crate) struct Plan {
     batch_samples: usize,
     epochs: usize,
     seed: u64,
+    /// Optimizer steps of the run.
+    steps: usize,
 }
 
 impl Plan {
     /// # Errors
     ///
     /// [`TrainError::NothingToLearn`] where no training sample has a supervised position.
-    pub(crate) fn new(reader: &Reader, settings: &TrainSettings, replay: Option<&Replay>) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        reader: &Reader,
+        settings: &TrainSettings,
+        replay: Option<&Replay>,
+        flops: &TrainingFlops,
+    ) -> Result<Self, TrainError> {
         let mut plan = Self {
             samples: Vec::new(),
             samples_left_out: 0,
@@ -28,6 +35,7 @@ impl Plan {
             batch_samples: settings.batch_samples - replay.map_or(0, |replay| replay.step_samples),
             epochs: settings.epochs,
             seed: settings.seed,
+            steps: 0,
         };
         for sample in reader.corpus().of_split(Split::Train) {
             match reader.position_count(sample)? {
@@ -44,12 +52,41 @@ impl Plan {
                 sections: settings.supervised_sections.to_string(),
             });
         }
+        plan.steps = plan.epochs * plan.steps_an_epoch();
+        if let Some(max_flops) = settings.max_flops {
+            plan.steps = steps_within(max_flops, &plan.flops_of_steps(reader, replay, flops)?);
+        }
         Ok(plan)
+    }
+
+    /// What each step takes, from the lengths in the prepared corpus alone.
+    fn flops_of_steps(
+        &self,
+        reader: &Reader,
+        replay: Option<&Replay>,
+        flops: &TrainingFlops,
+    ) -> Result<Vec<u64>, CacheError> {
+        let of = |reader: &Reader, samples: &[u32]| -> Result<u64, CacheError> {
+            let of_sample = |&sample: &u32| {
+                let positions = reader.position_count(sample)?;
+                Ok(flops.sample(fed_tokens(reader, sample), positions))
+            };
+            samples.iter().map(of_sample).sum()
+        };
+        let mut replayed = replay.map(|replay| (replay, replay.batches(0)));
+        let steps = self.batches(0).map(|samples| {
+            let more = replayed
+                .as_mut()
+                .and_then(|(replay, batches)| Some((replay, batches.next()?)));
+            let more = more.map_or(Ok(0), |(replay, samples)| of(&replay.reader, &samples))?;
+            Ok(of(reader, &samples)? + more)
+        });
+        steps.collect()
     }
 
     /// Optimizer steps of the run.
     pub(crate) fn steps(&self) -> usize {
-        self.epochs * self.steps_an_epoch()
+        self.steps
     }
 
     /// The epoch of a step, both counted from 1.
@@ -57,9 +94,9 @@ impl Plan {
         (step - 1) / self.steps_an_epoch() + 1
     }
 
-    /// Whether no epoch is under way after `done` steps.
+    /// Whether no epoch is under way after `done` steps, or none goes on.
     pub(crate) fn is_between_epochs(&self, done: usize) -> bool {
-        done.is_multiple_of(self.steps_an_epoch())
+        done.is_multiple_of(self.steps_an_epoch()) || done == self.steps
     }
 
     /// The samples of every step that is left after `done` steps.
@@ -72,12 +109,34 @@ impl Plan {
                 .map(<[u32]>::to_vec)
                 .collect::<Vec<_>>()
         });
-        batches.skip(done % self.steps_an_epoch())
+        let left = self.steps.saturating_sub(done);
+        batches.skip(done % self.steps_an_epoch()).take(left)
     }
 
     fn steps_an_epoch(&self) -> usize {
         self.samples.len().div_ceil(self.batch_samples)
     }
+}
+
+/// How many steps there are before the count of operations has reached `max_flops`.
+fn steps_within(max_flops: f64, flops_of_steps: &[u64]) -> usize {
+    let mut counted = 0u64;
+    let before = flops_of_steps.iter().take_while(|&&flops| {
+        let begins = (counted as f64) < max_flops;
+        counted = counted.saturating_add(flops);
+        begins
+    });
+    before.count()
+}
+
+/// How many tokens of a sample go through the student: those up to its last supervised position.
+fn fed_tokens(reader: &Reader, sample: u32) -> usize {
+    let sample = &reader.corpus().samples()[sample as usize];
+    reader
+        .coverage()
+        .positions(sample)
+        .last()
+        .map_or(0, |position| position as usize + 1)
 }
 
 #[cfg(test)]
@@ -93,6 +152,7 @@ mod tests {
             batch_samples: 4,
             epochs: 3,
             seed: 5,
+            steps: 9,
         };
         let whole: Vec<Vec<u32>> = plan.batches(0).collect();
         assert_eq!((whole.len(), plan.steps()), (9, 9));
@@ -110,5 +170,30 @@ mod tests {
             assert_eq!(plan.is_between_epochs(done), done % 3 == 0);
         }
         assert_eq!([1, 3, 4, 9].map(|step| plan.epoch_of(step)), [1, 1, 2, 3]);
+        let shorter = Plan { steps: 5, ..plan };
+        for done in 0..=5 {
+            assert_eq!(shorter.batches(done).collect::<Vec<_>>(), whole[done..5]);
+        }
+        // The end of a run is a place to measure, wherever it lies.
+        assert_eq!(
+            [0, 3, 4, 5].map(|done| shorter.is_between_epochs(done)),
+            [true, true, false, true]
+        );
+    }
+
+    #[test]
+    fn no_step_begins_once_the_count_has_reached_the_allowance() {
+        for (max_flops, steps) in [
+            (0.0, 0),
+            (0.5, 1),
+            (10.0, 1),
+            (10.5, 2),
+            (30.0, 2),
+            (31.0, 3),
+            (60.0, 3),
+            (61.0, 3),
+        ] {
+            assert_eq!(steps_within(max_flops, &[10, 20, 30]), steps, "{max_flops}");
+        }
     }
 }

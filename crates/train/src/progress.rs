@@ -16,6 +16,10 @@ pub(crate) struct Progress {
     pub(crate) tokens: u64,
     /// Supervised positions learnt from.
     pub(crate) positions: u64,
+    /// Operations of the products of forward and backward.
+    pub(crate) training_flops: u64,
+    /// Bytes of blocks that were read for the steps, as they are stored.
+    pub(crate) cache_bytes_read: u64,
     /// Seconds of the steps, in all processes.
     pub(crate) seconds: f64,
     /// Those spent waiting for batches.
@@ -24,7 +28,7 @@ pub(crate) struct Progress {
     pub(crate) held_out_before: Option<HeldOut>,
     /// The newest held-out losses.
     pub(crate) held_out: Option<Measured>,
-    /// Those whose loss is the lowest after an epoch so far.
+    /// Those whose loss is the lowest after an epoch, or the last step, so far.
     pub(crate) best: Option<Measured>,
     /// How many bytes of the metrics belong to all this.
     pub(crate) metrics_bytes: u64,
@@ -45,6 +49,8 @@ impl Progress {
         self.step = step.step;
         self.tokens += step.tokens as u64;
         self.positions += step.positions as u64;
+        self.training_flops = step.training_flops;
+        self.cache_bytes_read = step.cache_bytes_read;
         self.seconds += seconds;
         self.waited_seconds += step.waited_seconds;
     }

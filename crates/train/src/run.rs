@@ -10,6 +10,7 @@ use crate::{
     batches::{Batching, step_queue},
     checkpoint::{Checkpoint, RunSoFar},
     checkpoints::{Checkpoints, Damaged},
+    flops::TrainingFlops,
     ingredients::ingredients,
     metrics::Metrics,
     objective::Distillation,
@@ -55,7 +56,8 @@ pub fn run(
     if let Some(replay) = &replay {
         student::check_samples(student.decoder.config(), &replay.reader)?;
     }
-    let plan = Plan::new(reader, settings, replay.as_ref())?;
+    let flops = TrainingFlops::of(student.decoder.config());
+    let plan = Plan::new(reader, settings, replay.as_ref(), &flops)?;
     let decay = AdamWSettings {
         weight_decay: settings.weight_decay,
         ..AdamWSettings::default()
@@ -103,6 +105,7 @@ pub fn run(
             settings,
             plan,
             replay,
+            flops,
             readers: &readers,
             batching,
             around,

@@ -164,6 +164,10 @@ pub struct TrainSettings {
     pub gradient_clipping: f64,
     /// Passes over all training samples.
     pub epochs: usize,
+    /// Operations of the products of forward and backward after which no further step begins: the last step is the first
+    /// with which the count reaches them, and the learning rate's schedule ends there. With 0 there is no step at all: the
+    /// student is measured and exported as it is.
+    pub max_flops: Option<f64>,
     /// Samples of one optimizer step.
     pub batch_samples: usize,
     /// Tokens of one forward and backward pass; a step takes as many passes as it needs.
@@ -204,6 +208,7 @@ impl Default for TrainSettings {
             warmup_share: 0.1,
             gradient_clipping: 1.0,
             epochs: 2,
+            max_flops: None,
             batch_samples: 8,
             micro_batch_tokens: 2048,
             activation_checkpointing: false,
@@ -274,6 +279,16 @@ impl TrainSettings {
                 return refuse(key, &value, "a positive whole number");
             }
         }
+        // Where an integer of 64 bits ends, nothing is counted any more.
+        if let Some(max_flops) = self.max_flops
+            && !(0.0..u64::MAX as f64).contains(&max_flops)
+        {
+            return refuse(
+                "max_flops",
+                &max_flops,
+                "a number from 0 to below 1.8e19; without the key there is no limit",
+            );
+        }
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return refuse("temperature", &self.temperature, "a positive number");
         }
@@ -318,7 +333,10 @@ mod tests {
         };
         assert!(with(&|_| {}).is_ok());
         assert!(with(&|s| s.gradient_clipping = f64::INFINITY).is_ok());
-        let cases: [(&str, &Change); 14] = [
+        for operations in [0.0, 1.0, 1e18] {
+            assert!(with(&|s| s.max_flops = Some(operations)).is_ok());
+        }
+        let cases: [(&str, &Change); 18] = [
             ("distillation_weight", &|s| s.distillation_weight = 1.5),
             ("learning_rate", &|s| s.learning_rate = f64::NAN),
             ("weight_decay", &|s| s.weight_decay = -0.1),
@@ -333,6 +351,10 @@ mod tests {
             ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 1.0),
             ("skew", &|s| s.skew = 1.0),
             ("skew", &|s| s.skew = f64::NAN),
+            ("max_flops", &|s| s.max_flops = Some(-1.0)),
+            ("max_flops", &|s| s.max_flops = Some(f64::NAN)),
+            ("max_flops", &|s| s.max_flops = Some(f64::INFINITY)),
+            ("max_flops", &|s| s.max_flops = Some(1e20)),
         ];
         for (expected, change) in cases {
             let error = with(change).unwrap_err();

@@ -22,12 +22,18 @@ pub struct Summary {
     pub steps: usize,
     /// The step after which the student was as it is exported.
     pub exported_step: usize,
-    /// The step after which, of those that ended an epoch, the held-out loss was the lowest.
+    /// The step after which, of those that ended an epoch or the run, the held-out loss was the lowest.
     pub best_step: Option<usize>,
     /// Tokens through the student, padding left out.
     pub tokens: u64,
     /// Supervised positions learnt from.
     pub positions: u64,
+    /// Operations of the products of forward and backward, at most 2^64 − 1; what activation checkpointing computes again is
+    /// left out, and so is validation.
+    pub training_flops: u64,
+    /// Bytes of blocks that were read for the steps, as they are stored in the shards: heads of row groups, which many samples
+    /// share, are left out, and so is validation.
+    pub cache_bytes_read: u64,
     /// Seconds of the steps, validation left out, and what was dropped when a process was stopped.
     pub seconds: f64,
     /// Tokens over those seconds.
@@ -60,6 +66,8 @@ impl Summary {
             best_step: progress.best_step(),
             tokens: progress.tokens,
             positions: progress.positions,
+            training_flops: progress.training_flops,
+            cache_bytes_read: progress.cache_bytes_read,
             seconds: progress.seconds,
             tokens_per_second: progress.tokens as f64 / seconds,
             waiting_share: progress.waited_seconds / seconds,

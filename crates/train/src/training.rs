@@ -13,6 +13,7 @@ use crate::{
     batches::{Batching, Kind, MicroBatch, ReadStep, Step},
     checkpoint::RunSoFar,
     checkpoints::Checkpoints,
+    flops::TrainingFlops,
     gradients::{self, accumulate},
     held_out,
     metrics::{Metrics, Record},
@@ -47,6 +48,7 @@ pub(crate) struct Training<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) readers: &'a Readers,
     pub(crate) replay: Option<&'a Replay>,
+    pub(crate) flops: TrainingFlops,
     pub(crate) batching: Batching,
     pub(crate) around: &'a Surroundings<'a>,
     pub(crate) ingredients: &'a Value,
@@ -109,6 +111,7 @@ impl Training<'_> {
 
         let seconds = (self.around.clock)().saturating_sub(began).as_secs_f64();
         let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass)).sum::<usize>();
+        let flops: u64 = batch.passes().map(|(pass, _)| self.flops.pass(pass)).sum();
         let step = self.progress.step + 1;
         let distils = self.settings.distils();
         let share = 1.0 - batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share);
@@ -131,6 +134,8 @@ impl Training<'_> {
             positions: fed(|batch| batch.rows.len()),
             tokens: fed(MicroBatch::token_count),
             tokens_per_second: fed(MicroBatch::token_count) as f64 / seconds.max(1e-9),
+            training_flops: self.progress.training_flops.saturating_add(flops),
+            cache_bytes_read: self.progress.cache_bytes_read + batch.cache_bytes_read,
             waited_seconds: arrived.saturating_sub(began).as_secs_f64(),
             peak_memory_bytes: (self.around.peak_memory_bytes)(),
         };

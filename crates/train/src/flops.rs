@@ -1,0 +1,91 @@
+//! How many floating-point operations training takes: a plain function of the architecture and of what a pass is fed.
+
+use leadspan_model::{DecoderConfig, ForwardFlops};
+
+use crate::MicroBatch;
+
+/// Operations of the products of forward and backward passes, a multiplication and an addition counted as two.
+///
+/// A forward pass takes what [`ForwardFlops`] says, r being the supervised positions, and the backward pass twice that: for
+/// each product one with respect to either factor. So a pass over sequences of n tokens each takes
+///
+/// ```text
+/// 3 · (Σ layers(n) + head(r))
+/// ```
+///
+/// Left out are what `train.activation_checkpointing` computes again, which changes no result, what is measured on validation
+/// samples, and the optimizer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrainingFlops {
+    forward: ForwardFlops,
+}
+
+/// Passes' worth of a forward pass in training: itself and, twice as much, the way back.
+const FORWARD_PASSES: u64 = 3;
+
+impl TrainingFlops {
+    /// Those of a student of this architecture.
+    pub(crate) fn of(config: &DecoderConfig) -> Self {
+        Self {
+            forward: ForwardFlops::of(config),
+        }
+    }
+
+    /// Of one sample, `tokens` of which go through the layers and `positions` through the head.
+    pub(crate) fn sample(&self, tokens: usize, positions: usize) -> u64 {
+        // Whole numbers, and exact: a sequence of a model of 70 billion weights stays below 2^53 up to 60,000 tokens.
+        let layers = self.forward.layers(tokens as u64) as u64;
+        FORWARD_PASSES * (layers + self.forward.head(positions as u64) as u64)
+    }
+
+    /// Of one pass over a micro-batch.
+    pub(crate) fn pass(&self, batch: &MicroBatch) -> u64 {
+        let lengths = batch.packed.edges().windows(2).map(|edges| edges[1] - edges[0]);
+        let layers: u64 = lengths.map(|tokens| self.sample(tokens, 0)).sum();
+        layers + self.sample(0, batch.places.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use leadspan_cache::Span;
+    use leadspan_distribution::Distributions;
+
+    use super::*;
+    use crate::objective::Distillation;
+
+    /// Two layers: 32 wide, four query heads and two key-value heads of 8, 64 inside, a vocabulary of 320.
+    fn student() -> TrainingFlops {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-teacher/config.json");
+        TrainingFlops::of(&DecoderConfig::from_json_file(&path).unwrap())
+    }
+
+    #[test]
+    fn operations_are_those_counted_by_hand() {
+        // Weights of a layer: queries and output 32 · 32 each, keys and values 32 · 16 each, three of 32 · 64: 9,216. Forward, of
+        // each token 2 for each of two layers' weights, of each of 1 + 2 + 3 pairs 4 for each of two times 32 elements, of each
+        // position 2 for each of 32 · 320 weights.
+        let forward = 3 * 36_864 + 6 * 256 + 2 * 20_480;
+        assert_eq!(forward, 153_088);
+        assert_eq!(student().sample(3, 2), 3 * forward);
+        assert_eq!(student().sample(0, 0), 0);
+    }
+
+    #[test]
+    fn a_pass_takes_what_its_samples_take_alone() {
+        let span = |tokens: u32, positions: &[u32]| Span {
+            tokens: (0..tokens).collect(),
+            positions: positions.to_vec(),
+            distributions: Distributions::new(),
+        };
+        // What stands behind the last supervised position is not fed: 4 tokens and 2, not 9 and 5.
+        let spans = [span(9, &[1, 3]), span(5, &[1])];
+        let members: Vec<&Span> = spans.iter().collect();
+        let batch = MicroBatch::new(&members, &|_| 1.0, Distillation::default(), 320);
+        let forward = (4 * 36_864 + 10 * 256 + 2 * 20_480) + (2 * 36_864 + 3 * 256 + 20_480);
+        assert_eq!(student().pass(&batch), 3 * forward);
+        assert_eq!(student().sample(4, 2) + student().sample(2, 1), 3 * forward);
+    }
+}
