@@ -40,6 +40,13 @@ pub(super) enum JobEnd {
     LeftOut,
 }
 
+impl JobEnd {
+    /// Whether what is in the folder is of the run that was asked for, and whole.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Finished | Self::AlreadyFinished)
+    }
+}
+
 /// Why a run failed.
 #[derive(Debug)]
 pub(super) struct Failure {

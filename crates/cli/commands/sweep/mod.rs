@@ -58,8 +58,8 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
             break;
         }
         standing_aside(|| match showing.json {
-            true => output::json(&as_json(job, state)?).map_err(anyhow::Error::from),
-            false => output::text(table.row(job, state)).map_err(anyhow::Error::from),
+            true => output::json(&as_json(job, state, end.is_good())?).map_err(anyhow::Error::from),
+            false => output::text(table.row(job, state, end.is_good())).map_err(anyhow::Error::from),
         })?;
         progress.advance(done as u64 + 1, true, || job.planned.name.clone());
     }
@@ -135,10 +135,13 @@ fn tell(name: &str, failure: &Failure) {
 }
 
 /// Shows what the runs of the whole sweep, of all workers, have come to, and tells how this one ended.
+///
+/// Runs that failed are left out: what a folder has that was refused is of another run.
 fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> anyhow::Result<Ending> {
     let folders: Vec<_> = sweep
         .jobs
         .iter()
+        .filter(|job| !ends.failed.contains(&job.planned.name))
         .map(|job| job.folder.clone())
         .filter(|folder| folder.join("run.json").is_file())
         .collect();
@@ -194,10 +197,10 @@ fn counted(mine: usize, all: usize) -> String {
     }
 }
 
-/// A run that ended, for scripts: what is noted of it, how it ended and where it is.
-fn as_json(job: &Job, state: &str) -> anyhow::Result<Value> {
-    let record = RunFolder(&job.folder).json("sweep.json")?;
-    let mut value = record.unwrap_or_else(|| json!({ "name": job.planned.name }));
+/// A run that ended, for scripts: what is noted of it where that is of this run, how it ended and where it is.
+fn as_json(job: &Job, state: &str, good: bool) -> anyhow::Result<Value> {
+    let record = RunFolder(&job.folder).json("sweep.json")?.filter(|_| good);
+    let mut value = record.unwrap_or_else(|| json!({ "name": job.planned.name, "baseline": job.planned.baseline }));
     value["state"] = state.replace(' ', "_").into();
     value["dir"] = json!(job.folder);
     Ok(value)

@@ -34,12 +34,10 @@ impl Table {
         self.line("run", COLUMNS.map(|(name, _)| name.to_owned()), "state")
     }
 
-    /// A run: quality, operations, time and memory of its training, as far as it has come.
-    pub(super) fn row(&self, job: &Job, state: &str) -> String {
-        // A run that failed need not have a folder that can be read.
-        let run = read_runs(std::slice::from_ref(&job.folder))
-            .ok()
-            .and_then(|runs| runs.into_iter().next());
+    /// A run: quality, operations, time and memory of its training, where it is `good`.
+    pub(super) fn row(&self, job: &Job, state: &str, good: bool) -> String {
+        let read = || read_runs(std::slice::from_ref(&job.folder)).ok();
+        let run = good.then(read).flatten().and_then(|runs| runs.into_iter().next());
         let summary = run.as_ref().and_then(Run::summary);
         let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
         let accuracy = run
