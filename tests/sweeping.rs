@@ -370,7 +370,7 @@ fn a_run_that_fails_stops_no_other_and_is_shown_with_its_log() {
     let output = place.run(&[&SWEEP[..], &axes, &others].concat());
     let (said, message) = (String::from_utf8_lossy(&output.stdout), stderr(&output));
     assert_eq!(output.status.code(), Some(1), "{message}");
-    let failed = "proportion-0.5-learning_rate-1e37-seed-0";
+    let failed = "proportion-0.5-learning_rate-1e+37-seed-0";
     let [row, left_out] = [failed.to_owned(), format!("equal_compute-{failed}")]
         .map(|name| said.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap());
     assert!(row.ends_with("  failed") && left_out.ends_with("  left out"), "{said}");
@@ -429,7 +429,7 @@ fn a_sweep_that_cannot_be_is_refused_before_anything_runs() {
         &["sweep.baselines=[\"trained\"]"],
         &["`sweep.baselines` cannot be used: unknown value `trained`"],
     );
-    refused(&["sweep.learning_rate=[-1.0]"], &["`train.learning_rate` is -1"]);
+    refused(&["sweep.learning_rate=[-1.0]"], &["`train.learning_rate` is `-1`"]);
     refused(
         &["sweep.student.config=[\"config.json\"]"],
         &["sets `student.model` and `student.config`"],

@@ -83,9 +83,11 @@ impl Name {
         }
         let (table, key) = written.split_once('.').unwrap_or(("train", written));
         if !keys::is_key(table, key) {
-            let nearest = keys::nearest_key(table, key).filter(|nearest| because_not(nearest).is_none());
-            let own =
-                keys::nearest_key("sweep", written).and_then(|full| Some(full.strip_prefix("sweep.")?.to_owned()));
+            let swept = |full: &String| because_not(full).is_none();
+            let nearest = keys::nearest_key(table, key).filter(swept);
+            let nearest = nearest.or_else(|| keys::nearest_key("train", key).filter(swept));
+            let own = keys::nearest_key("sweep", written);
+            let own = own.and_then(|full| full.strip_prefix("sweep.").map(str::to_owned));
             return Self::Unknown(own.or_else(|| nearest.map(|full| in_sweep(&full))));
         }
         let full = format!("{table}.{key}");
