@@ -462,7 +462,7 @@ fn proportions_beyond_the_cache_are_refused_together() {
         place.write(
             "pipeline.toml",
             &format!("{pipeline}\n[sweep]\ndir = \"runs\"\n{keys}\n"),
-        )
+        );
     };
     let message = || {
         let output = place.run(&SWEEP);

@@ -94,9 +94,10 @@ impl Running<'_> {
         let before = folder.wall_seconds()?;
         let began = Instant::now();
         let mut noted = began;
-        let wall_seconds = || match finished_before {
-            true => before,
-            false => Some(before.unwrap_or(0.0) + began.elapsed().as_secs_f64()),
+        let wall_seconds = || {
+            // Making sure that nothing is left to do is no part of it.
+            let now = (!finished_before).then(|| began.elapsed().as_secs_f64());
+            now.map_or(before, |seconds| Some(before.unwrap_or(0.0) + seconds))
         };
         let train = ("training", "train.log", job.train_arguments(self.arguments, max_flops));
         let evaluate = (

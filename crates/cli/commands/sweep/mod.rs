@@ -3,6 +3,7 @@
 mod error;
 mod folder;
 mod job;
+mod listing;
 mod plan;
 mod table;
 
@@ -32,7 +33,7 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
     let planned: Vec<_> = sweep.jobs.iter().map(|job| job.planned.clone()).collect();
     let mine = share(&planned, arguments.worker.index(), arguments.worker.count());
     if arguments.dry_run {
-        show_plan(&sweep, &mine, arguments, showing)?;
+        listing::show(&sweep, &mine, arguments, showing)?;
         return Ok(Ending::Done);
     }
     tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
@@ -57,10 +58,12 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
         if matches!(end, JobEnd::Stopped) {
             break;
         }
-        standing_aside(|| match showing.json {
-            true => output::json(&as_json(job, state, end.is_good())?).map_err(anyhow::Error::from),
-            false => output::text(table.row(job, state, end.is_good())).map_err(anyhow::Error::from),
-        })?;
+        let shown = if showing.json {
+            as_json(job, state, end.is_good())?.to_string()
+        } else {
+            table.row(job, state, end.is_good())
+        };
+        standing_aside(|| output::text(shown))?;
         progress.advance(done as u64 + 1, true, || job.planned.name.clone());
     }
     drop(progress);
@@ -124,13 +127,15 @@ impl Ends {
 }
 
 fn tell(name: &str, failure: &Failure) {
-    match &failure.log {
-        Some((log, said)) => tracing::error!(
-            "the run `{name}` failed ({}); its log, `{}`, ends with:\n{said}",
-            failure.because,
-            log.display()
-        ),
-        None => tracing::error!("the run `{name}` failed: {}", failure.because),
+    let because = &failure.because;
+    if let Some((log, said)) = &failure.log {
+        let log = log.display();
+        tracing::error!(
+            "the run `{name}` failed ({because}); its log, `{log}`, ends with:
+{said}"
+        );
+    } else {
+        tracing::error!("the run `{name}` failed: {because}");
     }
 }
 
@@ -204,56 +209,4 @@ fn as_json(job: &Job, state: &str, good: bool) -> anyhow::Result<Value> {
     value["state"] = state.replace(' ', "_").into();
     value["dir"] = json!(job.folder);
     Ok(value)
-}
-
-/// Lists the runs, how far they have come, and the commands that they are made of.
-fn show_plan(sweep: &Sweep, mine: &[usize], arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<()> {
-    for &place in mine {
-        let job = &sweep.jobs[place];
-        let state = RunFolder(&job.folder).state(sweep.evaluate).name();
-        let needed = job.planned.as_long_as.map(|other| &sweep.jobs[other]);
-        let flops = match needed {
-            Some(other) => RunFolder(&other.folder).training_flops()?,
-            None => None,
-        };
-        let unknown = needed.map(|other| format!("<training_flops of {}>", other.planned.name));
-        let flops = flops.or(unknown);
-        let train = job.train_arguments(arguments, flops.as_deref());
-        let evaluate = sweep
-            .evaluate
-            .then(|| job.evaluate_arguments(arguments, flops.as_deref()));
-        let commands: Vec<String> = [Some(train), evaluate]
-            .into_iter()
-            .flatten()
-            .map(|line| command(&line))
-            .collect();
-        if showing.json {
-            let (name, dir) = (&job.planned.name, &job.folder);
-            let state = state.replace(' ', "_").replace(',', "");
-            output::json(&json!({ "name": name, "dir": dir, "state": state, "commands": commands }))?;
-        } else {
-            output::text(format_args!("{}: {state}", job.planned.name))?;
-            for command in commands {
-                output::text(format_args!("  {command}"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A command line as a shell takes it.
-fn command(arguments: &[std::ffi::OsString]) -> String {
-    let quoted = |argument: &std::ffi::OsString| {
-        let text = argument.to_string_lossy();
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=+:,@%".contains(letter);
-        if !text.is_empty() && text.chars().all(plain) {
-            return text.into_owned();
-        }
-        format!("'{}'", text.replace('\'', r"'\''"))
-    };
-    let words = arguments.iter().map(quoted);
-    std::iter::once("leadspan".to_owned())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
 }

@@ -1,5 +1,7 @@
 //! A line for each run as it ends.
 
+use std::fmt::Write as _;
+
 use leadspan_experiment::{Run, read_runs};
 
 use super::plan::{Job, Sweep};
@@ -60,9 +62,11 @@ impl Table {
 
     fn line(&self, name: &str, cells: [String; 5], state: &str) -> String {
         let first = usize::from(!self.evaluate);
-        let columns = COLUMNS.iter().zip(cells).skip(first);
-        let cells: String = columns.map(|((_, width), cell)| format!("  {cell:>width$}")).collect();
-        format!("{name:<width$}{cells}  {state}", width = self.name_width)
+        let mut line = format!("{name:<width$}", width = self.name_width);
+        for ((_, width), cell) in COLUMNS.iter().zip(cells).skip(first) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        line + "  " + state
     }
 }
 

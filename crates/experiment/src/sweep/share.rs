@@ -8,12 +8,11 @@ pub fn share(runs: &[PlannedRun], index: usize, count: usize) -> Vec<usize> {
     let mut worker = vec![0; runs.len()];
     let mut independent = 0;
     for (place, run) in runs.iter().enumerate() {
-        worker[place] = match run.as_long_as {
-            Some(other) => worker[other],
-            None => {
-                independent += 1;
-                (independent - 1) % count.max(1)
-            }
+        worker[place] = if let Some(other) = run.as_long_as {
+            worker[other]
+        } else {
+            independent += 1;
+            (independent - 1) % count.max(1)
         };
     }
     (0..runs.len()).filter(|&place| worker[place] == index).collect()
