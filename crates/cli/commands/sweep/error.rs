@@ -65,7 +65,7 @@ impl SweepError {
                 format!("run `leadspan precompute` with `--proportion {longest}` to add the rest, or take them out")
             }
             Self::Failed { .. } => {
-                "the logs in their folders say why; the same command tries these again, and only these".to_owned()
+                "the logs in their folders say why; the same command tries again what is not finished".to_owned()
             }
         }
     }
