@@ -101,7 +101,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("train", "warmup_share", Is("0.1"), "share of the steps that warm up; cosine decay follows"),
     key("train", "gradient_clipping", Is("1.0"), "largest gradient norm"),
     key("train", "epochs", Is("2"), "passes over all samples"),
-    key("train", "max_flops", Absent, "operations at which no further step begins; 0: no step"),
+    key("train", "max_flops", Absent, "operations at which no step begins any more; 0: no step"),
     key("train", "batch_samples", Is("8"), "samples of one optimizer step"),
     key("train", "micro_batch_tokens", Is("2048"), "tokens of one forward and backward pass"),
     key("train", "activation_checkpointing", Is("false"), "compute layers again on the way back, to hold less"),
