@@ -11,13 +11,13 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::failure;
 
-/// How soon the end of a child is noticed: at once where it is short, and without waste where it is not.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// How soon the end of a child is noticed: after an eighth of the time that it took, and between these.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// How a child ended.
@@ -78,7 +78,7 @@ pub(crate) fn run(
 }
 
 fn wait(child: &mut Child, stop: &AtomicBool, meanwhile: &mut dyn FnMut()) -> io::Result<ChildEnd> {
-    let mut pause = FIRST_PAUSE;
+    let began = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(ChildEnd::of(status));
@@ -88,7 +88,6 @@ fn wait(child: &mut Child, stop: &AtomicBool, meanwhile: &mut dyn FnMut()) -> io
             return child.wait().map(ChildEnd::of);
         }
         meanwhile();
-        thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        thread::sleep((began.elapsed() / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
     }
 }
