@@ -18,8 +18,9 @@ fn trained_runs_become_a_page_and_a_table() {
         place.succeed(&["train", "-c", "pipeline.toml", "--set", &dir, "--set", &proportion]);
     }
     let said = place.succeed(&["report", "runs"]);
+    assert!(said.starts_with("runs       proportion  held-out forward KL"), "{said}");
     assert!(
-        said.starts_with("Trained on the first 50 % of every sequence, the student ends at a held-out forward KL of "),
+        said.contains("\nTrained on the first 50 % of every sequence, the student ends at a held-out forward KL of "),
         "{said}"
     );
     assert!(said.contains("`report/index.html`: 2 runs\n"), "{said}");
