@@ -199,8 +199,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let source = ModelSource::open(&pipeline.model_path())?;
     let device = open_device(&pipeline.teacher.device)?;
     let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
-    let chunk_rows = (pipeline.cache.head_chunk_mib << 20) / (decoder.config().vocab_size * size_of::<f32>());
-    let batches = batches_of(samples, pipeline.cache.batch_tokens);
+    let chunk_rows =
+        (pipeline.cache.head_chunk_mib_on(&device) << 20) / (decoder.config().vocab_size * size_of::<f32>());
+    let batches = batches_of(samples, pipeline.cache.batch_tokens_on(&device));
     let entries = EntrySettings::top_k(pipeline.cache.top_k);
     let (mut bares, mut captures) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {

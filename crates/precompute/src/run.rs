@@ -67,9 +67,9 @@ pub fn run(
     }
     let decoder = loaded.map_or_else(load, Ok)?;
     let capturing = Capturing {
-        teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib),
+        teacher: Teacher::new(decoder, settings),
         device_class: device_class(&device),
-        batch_tokens: settings.batch_tokens,
+        batch_tokens: settings.batch_tokens_on(&device),
         stop,
     };
     for work in &works {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use candle_core::Device;
 use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_model::StoredDtype;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
@@ -57,12 +58,12 @@ pub struct CacheSettings {
     /// How many samples one shard holds, which is also what a worker takes at a time.
     #[serde(default = "default_samples_per_shard")]
     pub samples_per_shard: u32,
-    /// How many tokens go through the model at a time; a longer sample goes alone.
-    #[serde(default = "default_batch_tokens")]
-    pub batch_tokens: usize,
-    /// How much memory one chunk of logits may take, in MiB.
-    #[serde(default = "default_head_chunk_mib")]
-    pub head_chunk_mib: usize,
+    /// How many tokens go through the model at a time; a longer sample goes alone. Where it is not set,
+    /// [`batch_tokens_on`](Self::batch_tokens_on) says.
+    pub batch_tokens: Option<usize>,
+    /// How much memory one chunk of logits may take, in MiB. Where it is not set,
+    /// [`head_chunk_mib_on`](Self::head_chunk_mib_on) says.
+    pub head_chunk_mib: Option<usize>,
 }
 
 fn default_device() -> String {
@@ -85,26 +86,29 @@ fn default_samples_per_shard() -> u32 {
     1024
 }
 
-fn default_batch_tokens() -> usize {
-    2048
-}
-
-fn default_head_chunk_mib() -> usize {
-    64
-}
-
 impl CacheSettings {
     pub(crate) fn check(&self) -> Result<(), PrecomputeError> {
         let counts = [
-            ("cache.top_k", self.top_k as usize),
-            ("cache.samples_per_shard", self.samples_per_shard as usize),
+            ("cache.top_k", Some(self.top_k as usize)),
+            ("cache.samples_per_shard", Some(self.samples_per_shard as usize)),
             ("cache.batch_tokens", self.batch_tokens),
             ("cache.head_chunk_mib", self.head_chunk_mib),
         ];
-        if let Some((key, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+        if let Some((key, _)) = counts.into_iter().find(|&(_, count)| count == Some(0)) {
             return Err(PrecomputeError::ZeroSetting { key });
         }
         Ok(self.entries().check()?)
+    }
+
+    /// How many tokens go through the model at a time on this device: on the CPU as many as its caches like, elsewhere as many
+    /// as keep it busy.
+    pub fn batch_tokens_on(&self, device: &Device) -> usize {
+        self.batch_tokens.unwrap_or(if device.is_cpu() { 2048 } else { 16_384 })
+    }
+
+    /// How many MiB one chunk of logits may take on this device.
+    pub fn head_chunk_mib_on(&self, device: &Device) -> usize {
+        self.head_chunk_mib.unwrap_or(if device.is_cpu() { 64 } else { 512 })
     }
 
     /// What is stored of a position.
@@ -131,7 +135,8 @@ mod tests {
         assert_eq!(cache.supervised_sections, SectionSet::ALL);
         assert_eq!(cache.entries(), EntrySettings::top_k(64));
         assert_eq!((cache.precision, cache.samples_per_shard), (Precision::Standard, 1024));
-        assert_eq!((cache.batch_tokens, cache.head_chunk_mib), (2048, 64));
+        let cpu = Device::Cpu;
+        assert_eq!((cache.batch_tokens_on(&cpu), cache.head_chunk_mib_on(&cpu)), (2048, 64));
         cache.check().unwrap();
     }
 

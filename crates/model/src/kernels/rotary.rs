@@ -41,9 +41,14 @@ pub fn rotate<'a>(
     let (rows, width) = x.dims2()?;
     let half = cosines.dim(1)?;
     let places = Tensor::from_slice(positions, rows, x.device())?;
+    let (cosines, sines) = (cosines.index_select(&places, 0)?, sines.index_select(&places, 0)?);
+    if table.pairing() == Pairing::Halves && !x.track_op() {
+        // The library's own, which has no way back.
+        let heads = x.contiguous()?.reshape((1, rows, width / (2 * half), 2 * half))?;
+        return candle_nn::rotary_emb::rope_thd(&heads, &cosines, &sines)?.reshape((rows, width));
+    }
     // [N, 1, D / 2], to be spread over the heads.
-    let angles = |of: &Tensor| of.index_select(&places, 0)?.unsqueeze(1);
-    let (cosines, sines) = (angles(&cosines)?, angles(&sines)?);
+    let (cosines, sines) = (cosines.unsqueeze(1)?, sines.unsqueeze(1)?);
     let turned = |first: &Tensor, second: &Tensor| -> Result<(Tensor, Tensor)> {
         Ok((
             (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?,

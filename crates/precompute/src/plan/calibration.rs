@@ -84,7 +84,7 @@ pub(super) fn calibrate(
         .iter()
         .flat_map(|unit| {
             let spans = spans_of(&layer, corpus, unit);
-            let batches = plan_batches(&spans, settings.batch_tokens);
+            let batches = plan_batches(&spans, settings.batch_tokens_on(teacher.decoder.device()));
             batches.into_iter().map(<[CapturedSpan]>::to_vec).collect::<Vec<_>>()
         })
         .collect();

@@ -96,15 +96,15 @@ fn position_i_is_about_token_i_plus_one_and_no_other() {
 #[test]
 fn batches_and_chunks_of_any_size_give_the_same_values() {
     let project = Project::with_rows(&(long_rows() + &fs::read_to_string(fixture("tiny-teacher-text.jsonl")).unwrap()));
-    let alone = project.another("alone", |pipeline| pipeline.cache.batch_tokens = 1);
+    let alone = project.another("alone", |pipeline| pipeline.cache.batch_tokens = Some(1));
     run_to_end(&alone);
     let alone = read(&alone, "1");
     for batch_tokens in [300, 100_000] {
         let together = project.another(&format!("together-{batch_tokens}"), |pipeline| {
-            pipeline.cache.batch_tokens = batch_tokens;
+            pipeline.cache.batch_tokens = Some(batch_tokens);
             pipeline.cache.samples_per_shard = 1000;
             // 819 rows of 320 logits: several chunks to a batch.
-            pipeline.cache.head_chunk_mib = 1;
+            pipeline.cache.head_chunk_mib = Some(1);
         });
         run_to_end(&together);
         for ((id, one), (_, other)) in alone.iter().zip(&read(&together, "1")) {

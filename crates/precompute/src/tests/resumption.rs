@@ -141,7 +141,7 @@ fn a_writer_that_fails_ends_the_run_with_its_error() {
     // The layer's folder vanishes before the first shard is begun: many more batches than the channel holds follow.
     let project = Project::new();
     let pipeline = project.another("gone", |pipeline| {
-        pipeline.cache.batch_tokens = 1;
+        pipeline.cache.batch_tokens = Some(1);
         pipeline.cache.samples_per_shard = 1000;
     });
     let layers = pipeline.cache_dir().join("layers");
