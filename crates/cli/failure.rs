@@ -10,7 +10,7 @@ use leadspan_model::ModelError;
 use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
 
-use crate::{commands::PlanRefusal, configuration_error::ConfigurationError, output::OutputError};
+use crate::{commands::PlanRefusal, configuration_error::ConfigurationError, output::OutputError, replay::ReplayError};
 
 /// The input or the configuration is wrong.
 pub(crate) const WRONG_INPUT: u8 = 1;
@@ -43,6 +43,7 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         ExperimentError,
         ModelError,
         PrecomputeError,
+        ReplayError,
         TrainError
     );
     if let Some(error) = cause.downcast_ref::<ConfigurationError>() {
