@@ -584,7 +584,19 @@ fn replay_that_cannot_be_is_refused() {
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]"]), @r"
     error: could not prepare the cache `cache/replay`
       caused by: there is no file `chats.jsonl`
-    hint: paths in `data.files` are relative to the pipeline file
+    hint: paths in `replay.files` are relative to the pipeline file
+    ");
+    place.write("chats.jsonl", "{}\n");
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]"]), @r#"
+    error: could not prepare the cache `cache/replay`
+      caused by: bad row at `chats.jsonl:1`
+      caused by: the field `messages` is missing
+    hint: mend the row, or leave such rows out with `replay.on_bad_row = "skip"`
+    "#);
+    assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]", "--set", "replay.max_tokens=100000"]), @r"
+    error: could not prepare the cache `cache/replay`
+      caused by: `replay.max_tokens` is 100000, but the model `teacher` has a context of 4096 tokens
+    hint: set `replay.max_tokens = 4096` or less
     ");
 }
 

@@ -163,6 +163,20 @@ fn replay_is_part_of_a_run_and_of_nothing_where_its_share_is_none() {
     let place = with_replay();
     let prepared: Value = serde_json::from_str(&place.succeed(&["--json", "prepare", "-c", "pipeline.toml"])).unwrap();
     assert_eq!(prepared["replay"]["report"]["kept_train"], 10, "{prepared}");
+    // A cache says what it has to replay.
+    let tokens: u64 = prepared["replay"]["report"]["tokens"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_u64)
+        .sum();
+    let inspected: Value = serde_json::from_str(&place.succeed(&["--json", "cache", "inspect", "cache"])).unwrap();
+    assert_eq!(
+        (&inspected["replay"]["train_samples"], &inspected["replay"]["tokens"]),
+        (&10.into(), &tokens.into())
+    );
+    let shown = place.succeed(&["cache", "inspect", "cache"]);
+    assert!(shown.contains("\nreplay     10 samples, "), "{shown}");
     place.succeed(&["precompute", "-c", "pipeline.toml"]);
     place.succeed(&train(&[]));
     // Of 56 training samples six go into a step, and two that are replayed.

@@ -14,6 +14,7 @@ use crate::{
     commands::{PlanRefusal, SweepError},
     configuration_error::ConfigurationError,
     output::OutputError,
+    replay::ReplayError,
 };
 
 /// The input or the configuration is wrong.
@@ -47,6 +48,7 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         ExperimentError,
         ModelError,
         PrecomputeError,
+        ReplayError,
         TrainError
     );
     if let Some(error) = cause.downcast_ref::<ConfigurationError>() {

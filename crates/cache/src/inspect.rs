@@ -9,7 +9,7 @@ use std::{
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 use serde::Serialize;
 
-use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, Receipt, layer::reach};
+use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, layer::reach};
 
 /// What a cache holds.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +22,8 @@ pub struct Inspection {
     pub identity: Identity,
     /// The prepared corpus, if there is one.
     pub corpus: Option<CorpusInspection>,
+    /// The corpus to replay, if one was prepared.
+    pub replay: Option<CorpusInspection>,
     /// For each section, the largest proportion of training samples that complete layers serve together.
     pub serves: BTreeMap<&'static str, LeadSpanProportion>,
     /// Its layers, by the names of their folders.
@@ -81,7 +83,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Where the corpus or the description of a layer is damaged. Damaged receipts are listed instead, as are shards of
+    /// Where a corpus or the description of a layer is damaged. Damaged receipts are listed instead, as are shards of
     /// another size than their receipts say; more than that is [`verify`](crate::verify)'s to find.
     pub fn inspect(&self) -> Result<Inspection, CacheError> {
         let corpus = self.corpus()?;
@@ -98,18 +100,26 @@ impl Cache {
             dir: self.dir().to_owned(),
             format: FORMAT_VERSION,
             identity: self.identity().clone(),
-            corpus: corpus.map(|corpus| CorpusInspection {
-                train_samples: corpus.of_split(Split::Train).count() as u64,
-                validation_samples: corpus.of_split(Split::Validation).count() as u64,
-                tokens: corpus.total_tokens(),
-                units: corpus.units().len() as u64,
-                samples_per_shard: corpus.samples_per_shard().get(),
-            }),
+            corpus: corpus.as_ref().map(inspect_corpus),
+            replay: match self.replay()? {
+                Some(replay) => replay.corpus()?.as_ref().map(inspect_corpus),
+                None => None,
+            },
             serves: serves
                 .map(|(section, proportion)| (section.as_str(), proportion))
                 .collect(),
             layers: inspections,
         })
+    }
+}
+
+fn inspect_corpus(corpus: &PreparedCorpus) -> CorpusInspection {
+    CorpusInspection {
+        train_samples: corpus.of_split(Split::Train).count() as u64,
+        validation_samples: corpus.of_split(Split::Validation).count() as u64,
+        tokens: corpus.total_tokens(),
+        units: corpus.units().len() as u64,
+        samples_per_shard: corpus.samples_per_shard().get(),
     }
 }
 

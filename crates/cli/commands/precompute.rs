@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
     drop(shown);
     // Inside the cache, and so after it.
     if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
-        prepare::prepare_text(replay, showing)?;
+        prepare::prepare_replay(replay, showing)?;
     }
     let (name, summary, ending) = match outcome {
         Outcome::Done(summary) => ("done", summary, Ending::Done),

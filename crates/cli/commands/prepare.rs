@@ -1,10 +1,10 @@
 //! `leadspan prepare`: the prepared corpus in the cache.
 
-use std::path::Path;
+use std::{error::Error, path::Path};
 
 use anyhow::Context as _;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
-use leadspan_precompute::{Event, Origin, PrecomputeError, PreparedCache};
+use leadspan_precompute::{Event, Origin, PreparedCache};
 use serde_json::{Value, json};
 
 use super::{Ending, Showing};
@@ -14,6 +14,7 @@ use crate::{
     configuration::{Configuration, PreparedFor, TextOfModel},
     hub, output,
     progress::{Counted, Progress},
+    replay::ReplayError,
     signals,
 };
 
@@ -27,9 +28,13 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
             let dir = pipeline.cache_dir();
             shown(showing, &dir, |show| leadspan_precompute::prepare(&pipeline, show))?
         }
-        PreparedFor::Text(text) => prepare_text(text, showing)?,
+        PreparedFor::Text(text) => {
+            let pipeline = hub::with_tokenizer_found(text)?;
+            let dir = pipeline.base.join(&pipeline.cache.dir);
+            shown(showing, &dir, |show| leadspan_precompute::prepare_text(&pipeline, show))?
+        }
     };
-    let replay = replay.map(|text| prepare_text(text, showing)).transpose()?;
+    let replay = replay.map(|text| prepare_replay(text, showing)).transpose()?;
     if showing.json {
         let mut result = as_json(&prepared);
         if let Some(replay) = &replay {
@@ -44,18 +49,20 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
     Ok(Ending::Done)
 }
 
-/// Prepares a corpus that no teacher will be run over.
-pub(super) fn prepare_text(text: TextOfModel, showing: Showing) -> anyhow::Result<PreparedCache> {
+/// Prepares the samples to replay, over which no teacher will be run.
+pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> anyhow::Result<PreparedCache> {
     let pipeline = hub::with_tokenizer_found(text)?;
     let dir = pipeline.base.join(&pipeline.cache.dir);
-    shown(showing, &dir, |show| leadspan_precompute::prepare_text(&pipeline, show))
+    shown(showing, &dir, |show| {
+        leadspan_precompute::prepare_text(&pipeline, show).map_err(ReplayError)
+    })
 }
 
 /// Prepares the cache in `dir` by `prepare`, and shows how it goes on.
-fn shown(
+fn shown<E: Error + Send + Sync + 'static>(
     showing: Showing,
     dir: &Path,
-    prepare: impl FnOnce(&mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError>,
+    prepare: impl FnOnce(&mut dyn FnMut(Event)) -> Result<PreparedCache, E>,
 ) -> anyhow::Result<PreparedCache> {
     let mut shown = Preparing::new(showing);
     let prepared = prepare(&mut |event| {

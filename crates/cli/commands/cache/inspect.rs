@@ -63,6 +63,14 @@ fn described(inspection: &Inspection) -> String {
             );
         }
     }
+    if let Some(replay) = &inspection.replay {
+        let _ = writeln!(
+            text,
+            "replay     {} samples, {} tokens",
+            grouped(replay.train_samples),
+            grouped(replay.tokens)
+        );
+    }
     if !inspection.serves.is_empty() {
         let served: Vec<String> = inspection
             .serves
