@@ -77,7 +77,11 @@ pub fn audit(
     let total: usize = chosen.iter().map(|(_, places)| places.len()).sum();
     let device = open_device(&pipeline.teacher.device)?;
     let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
-    let teacher = Teacher::new(decoder, &pipeline.cache);
+    let teacher = Teacher::new(
+        decoder,
+        pipeline.cache.entries(),
+        pipeline.cache.head_chunk_mib_on(&device),
+    );
     let mut found = Comparison::default();
     for (sample_index, places) in &chosen {
         if stop.load(Ordering::Relaxed) {

@@ -67,7 +67,7 @@ pub fn run(
     }
     let decoder = loaded.map_or_else(load, Ok)?;
     let capturing = Capturing {
-        teacher: Teacher::new(decoder, settings),
+        teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib_on(&device)),
         device_class: device_class(&device),
         batch_tokens: settings.batch_tokens_on(&device),
         stop,

@@ -7,7 +7,7 @@ use leadspan_model::{Decoder, ModelError, Packed};
 use leadspan_sequence::Sample;
 
 use crate::{
-    CacheSettings, PrecomputeError,
+    PrecomputeError,
     batches::CapturedSpan,
     device_selection::{Cut, reduce_on_device},
 };
@@ -45,13 +45,12 @@ struct Rows<'a> {
 }
 
 impl Teacher {
-    pub(crate) fn new(decoder: Decoder, settings: &CacheSettings) -> Self {
+    pub(crate) fn new(decoder: Decoder, entries: EntrySettings, head_chunk_mib: usize) -> Self {
         let row_bytes = decoder.config().vocab_size * size_of::<f32>();
-        let head_chunk_mib = settings.head_chunk_mib_on(decoder.device());
         let chunk_rows = (head_chunk_mib.saturating_mul(1 << 20) / row_bytes).max(MIN_CHUNK_ROWS);
         Self {
             decoder,
-            entries: settings.entries(),
+            entries,
             chunk_rows,
         }
     }

@@ -228,7 +228,11 @@ pub fn plan(
             let began = clock();
             let device = open_device(&pipeline.teacher.device)?;
             let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
-            let teacher = Teacher::new(decoder, &pipeline.cache);
+            let teacher = Teacher::new(
+                decoder,
+                pipeline.cache.entries(),
+                pipeline.cache.head_chunk_mib_on(&device),
+            );
             let load_seconds = clock().saturating_sub(began).as_secs_f64();
             let corpus = &looked.corpus;
             calibrate(
