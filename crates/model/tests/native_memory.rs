@@ -114,8 +114,8 @@ fn native_weights_stay_quantised_and_are_never_dequantised_whole() {
         // all the rest if it were dequantised.
         assert!(peak < quantised + embedding / 2, "{figures}");
         assert!(dense > 4 * (VOCABULARY * HIDDEN), "{figures}");
-        // For some formats the tensor library arranges the weights once more for the processor, at most as large again
-        // and with room for scales.
-        assert!(share(used) < 2.6 && used < dense, "{figures}");
+        // For some formats the tensor library arranges the weights once more for the processor: as large again and with room
+        // for scales, or, where it multiplies bytes (AVX-512 VNNI), with a byte for each four bits.
+        assert!(share(used) < 3.0 && used < dense, "{figures}");
     }
 }
