@@ -12,14 +12,13 @@ use crate::{
     amounts::grouped,
     arguments::PipelineArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
-    hub, output,
+    hub, last_line, output,
     progress::{Counted, Progress},
-    signals,
 };
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("prepare");
     let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
-    signals::exit_on_signals()?;
     let replay = configuration.replayed()?;
     let prepared = match configuration.preparing()? {
         PreparedFor::Teacher(pipeline) => {
@@ -30,6 +29,7 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
         PreparedFor::Text(text) => prepare_text(text, showing)?,
     };
     let replay = replay.map(|text| prepare_text(text, showing)).transpose()?;
+    last_line::note(as_json(&prepared));
     if showing.json {
         let mut result = as_json(&prepared);
         if let Some(replay) = &replay {

@@ -12,14 +12,12 @@ use super::{Ending, Showing};
 use crate::{
     arguments::{CacheCommand, CacheFolder},
     configuration::Configuration,
-    signals,
 };
 
 pub(super) fn run(command: &CacheCommand, showing: Showing) -> anyhow::Result<Ending> {
     if let CacheCommand::Audit(arguments) = command {
         return audit::run(arguments, showing);
     }
-    signals::exit_on_signals()?;
     match command {
         CacheCommand::Inspect(arguments) => match &arguments.sample {
             Some(id) => sample::run(&open(&arguments.folder)?, id, arguments.top, showing),
