@@ -246,6 +246,11 @@ pub(crate) struct Inspect {
     /// How many tokens to print for each position
     #[arg(long, value_name = "N", default_value_t = 5, requires = "sample")]
     pub(crate) top: usize,
+
+    /// Show the workers that fill the cache and how far they have come, every so many seconds, until it is complete
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", conflicts_with = "sample",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) watch: Option<u64>,
 }
 
 #[derive(Args, Debug)]
