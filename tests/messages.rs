@@ -19,10 +19,11 @@ fn refusal(place: &Workplace, arguments: &[&str]) -> String {
         after.iter().collect::<Vec<_>>(),
         "something was left behind:\n{message}"
     );
-    // Log lines carry the time; the message itself does not.
+    // Log lines carry the time; the message itself does not. The last line is for scripts.
     message
         .lines()
         .skip_while(|line| !line.starts_with("error: "))
+        .take_while(|line| !line.starts_with('{'))
         .collect::<Vec<_>>()
         .join("\n")
 }

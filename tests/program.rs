@@ -243,8 +243,8 @@ pub(crate) fn visible(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     visit(folder, &mut found);
     let visible = found.into_iter().filter_map(|(path, bytes)| {
-        let hidden = path.file_name()?.to_string_lossy().starts_with('.');
         let inside = path.strip_prefix(folder).ok()?.to_owned();
+        let hidden = inside.iter().any(|name| name.to_string_lossy().starts_with('.'));
         (!hidden).then_some((inside, bytes?))
     });
     visible.collect()

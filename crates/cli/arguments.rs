@@ -16,7 +16,7 @@ use crate::{keys, overrides::Override, time_span::TimeSpan};
 /// the keys it reads.
 ///
 /// Exit codes: 0 done (also when nothing was left to do), 1 the input or the configuration is wrong, 2 unexpected
-/// failure, 75 stopped by a signal: run the same command again.
+/// failure, 75 stopped by a signal or `--stop-after`: run the same command again.
 #[derive(Debug, Parser)]
 #[command(name = "leadspan", version, max_term_width = 110, propagate_version = true)]
 pub(crate) struct Arguments {
@@ -95,6 +95,18 @@ pub(crate) struct PipelineArguments {
     pub(crate) overrides: Vec<Override>,
 }
 
+/// When to stop, and how.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Stopping {
+    /// Stop, as on SIGTERM, when the program has run for this long, such as `55m` or `1h 50m`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) stop_after: Option<TimeSpan>,
+
+    /// How long a stop may take; what is not done by then, such as a checkpoint on a slow disk, is left out [default: 8s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) grace: Option<TimeSpan>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Precompute {
     #[command(flatten)]
@@ -107,6 +119,9 @@ pub(crate) struct Precompute {
     /// Capture lead spans of this proportion instead of `cache.lead_span_proportion`
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
+
+    #[command(flatten)]
+    pub(crate) stopping: Stopping,
 }
 
 #[derive(Args, Debug)]
@@ -143,6 +158,9 @@ pub(crate) struct Train {
     /// Train on what is there of a cache from which work units are missing, instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
+
+    #[command(flatten)]
+    pub(crate) stopping: Stopping,
 }
 
 #[derive(Args, Debug)]
@@ -153,6 +171,9 @@ pub(crate) struct Evaluate {
     /// Evaluate this model instead of `evaluate.model`: a directory, FILE.gguf or id of a Hub model
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) stopping: Stopping,
 }
 
 #[derive(Args, Debug)]
@@ -171,6 +192,9 @@ pub(crate) struct Sweep {
     /// Train on what is there of a cache from which work units are missing, instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
+
+    #[command(flatten)]
+    pub(crate) stopping: Stopping,
 }
 
 #[derive(Args, Debug)]
@@ -222,6 +246,11 @@ pub(crate) struct Inspect {
     /// How many tokens to print for each position
     #[arg(long, value_name = "N", default_value_t = 5, requires = "sample")]
     pub(crate) top: usize,
+
+    /// Show the workers that fill the cache and how far they have come, every so many seconds, until it is complete
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", conflicts_with = "sample",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) watch: Option<u64>,
 }
 
 #[derive(Args, Debug)]

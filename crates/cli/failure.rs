@@ -106,6 +106,21 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
     text
 }
 
+/// The error and its causes, each once, in a line.
+pub(crate) fn in_a_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(one_line) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
 fn one_line(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -161,6 +176,8 @@ mod tests {
         );
         let repeated = anyhow::anyhow!("disk full").context("could not write: disk full");
         assert_eq!(describe(&repeated).matches("disk full").count(), 1);
+        assert_eq!(in_a_line(&error), "could not prepare `cache`: no model at `teacher`");
+        assert_eq!(in_a_line(&repeated), "could not write: disk full");
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod configuration;
 mod configuration_error;
 mod failure;
 mod free_space;
+mod heartbeat;
 mod hub;
 mod keys;
+mod last_line;
 mod logs;
 mod output;
 mod overrides;
@@ -39,6 +41,7 @@ use crate::{arguments::Arguments, commands::Ending};
 static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
 
 fn main() -> ExitCode {
+    signals::start_clock();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(shown) => {
@@ -49,19 +52,26 @@ fn main() -> ExitCode {
     };
     logs::start(arguments.log_level.into());
     failure::report_panics();
-    if arguments.stop_at_end_of_input {
-        signals::count_end_of_input();
-    }
-    ExitCode::from(match catch_unwind(AssertUnwindSafe(|| commands::run(arguments))) {
-        Ok(Ok(Ending::Done)) => 0,
-        Ok(Ok(Ending::Stopped)) => failure::STOPPED,
+    let run = || {
+        signals::listen(arguments.stop_at_end_of_input)?;
+        commands::run(arguments)
+    };
+    let (outcome, code, error) = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(Ending::Done)) => ("done", 0, None),
+        Ok(Ok(Ending::Stopped)) => ("stopped", failure::STOPPED, None),
         Ok(Err(error)) => {
             show_error(&failure::describe(&error));
-            failure::exit_code(&error)
+            ("failed", failure::exit_code(&error), Some(failure::in_a_line(&error)))
         }
         // The panic hook has said what happened.
-        Err(_) => failure::UNEXPECTED,
-    })
+        Err(_) => (
+            "failed",
+            failure::UNEXPECTED,
+            Some("leadspan failed unexpectedly".to_owned()),
+        ),
+    };
+    last_line::write(outcome, code, error.as_deref());
+    ExitCode::from(code)
 }
 
 /// Writes to standard error, above the progress bar; where that is closed there is nobody to tell.

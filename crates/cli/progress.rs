@@ -33,6 +33,13 @@ pub(crate) fn standing_aside<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Takes the bar off the screen, before the process ends in the middle of something.
+pub(crate) fn remove() {
+    if let Some(bar) = BAR.lock().ok().and_then(|mut bar| bar.take()) {
+        bar.finish_and_clear();
+    }
+}
+
 /// What progress is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
@@ -123,10 +130,21 @@ impl Progress {
 
     /// Notes that `done` of the total is done. `milestone`: something was finished that deserves a line of its own.
     pub(crate) fn advance(&mut self, done: u64, milestone: bool, detail: impl FnOnce() -> String) {
+        if self.bar.is_some() || self.line_is_due(done, milestone) {
+            self.say(done, detail);
+        }
+    }
+
+    /// Notes that `done` of the total is done, with a line of its own wherever there is no bar.
+    pub(crate) fn advance_by_a_unit(&mut self, done: u64, detail: impl FnOnce() -> String) {
+        self.say(done, detail);
+    }
+
+    fn say(&mut self, done: u64, detail: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(format!("{}  {}", self.pace(done), detail()));
-        } else if self.line_is_due(done, milestone) {
+        } else {
             self.last_line = Instant::now();
             let share = if self.total == 0 {
                 100.0

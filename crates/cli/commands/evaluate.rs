@@ -1,6 +1,9 @@
 //! `leadspan evaluate`: problems put to a model, and held-out losses.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use leadspan_evaluate::{Event, HeldOutLosses, Outcome, Summary, Surroundings};
@@ -11,15 +14,18 @@ use crate::{
     amounts::{grouped, rounded},
     arguments::Evaluate,
     configuration::Configuration,
-    hub, output,
+    hub, last_line, output,
     progress::{Counted, Progress},
     signals,
 };
 
 pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("evaluate");
+    signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;
-    let stop = signals::stop_on_signals("keeping the answers that are finished")?;
+    last_line::note(json!({ "dir": evaluation.dir, "model": evaluation.model }));
+    let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
     let around = Surroundings {
         stop: &stop,
@@ -28,6 +34,10 @@ pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Endi
     tracing::info!("reading the model `{}`", evaluation.model.display());
     let mut progress = None;
     let outcome = leadspan_evaluate::run(&evaluation, &around, &mut |event| {
+        if matches!(event, Event::Started { .. }) {
+            // Until now there was nothing to keep.
+            signals::ask_first(&stop, "keeping the answers that are finished");
+        }
         show(event, &mut progress, showing);
     })
     .with_context(|| format!("could not evaluate `{}`", evaluation.model.display()))?;
@@ -39,10 +49,11 @@ pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Endi
             if showing.json {
                 output::json(&json!({ "outcome": "stopped", "dir": evaluation.dir }))?;
             }
-            tracing::warn!("stopped by a signal: run the same command again");
+            tracing::warn!("{}: run the same command again", signals::stopped());
             return Ok(Ending::Stopped);
         }
     };
+    last_line::note(json!({ "already_done": name == "already_done", "summary": summary }));
     if showing.json {
         let (dir, model) = (&evaluation.dir, &evaluation.model);
         output::json(&json!({ "outcome": name, "dir": dir, "model": model, "summary": summary }))?;
@@ -66,6 +77,7 @@ pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Endi
 fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) {
     match event {
         Event::Started { problems, done } => {
+            last_line::note(json!({ "problems": problems, "answered_before": done }));
             if done > 0 {
                 tracing::info!(
                     "{} of {} problems were answered before",
@@ -82,6 +94,7 @@ fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) 
             tokens,
             seconds,
         } => {
+            last_line::note(json!({ "answered": done, "correct": correct, "tokens": tokens }));
             if let Some((progress, before)) = progress {
                 progress.advance(done - *before, true, || {
                     let pace = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };

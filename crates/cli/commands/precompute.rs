@@ -1,12 +1,13 @@
 //! `leadspan precompute`: stage one.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use leadspan_cache::Layer;
+use leadspan_cache::{Layer, WorkerState};
 use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary};
 use serde_json::json;
 
@@ -18,25 +19,30 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Precompute,
     configuration::Configuration,
-    failure, hub, output,
+    heartbeat::Beating,
+    hub, last_line, output,
     progress::{Counted, Progress},
     signals,
 };
 
 pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("precompute");
+    signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let replay = configuration.replayed()?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
-    let stop = signals::stop_on_signals("dropping the work unit at hand; finished ones are kept")?;
+    let stop = Arc::new(AtomicBool::new(false));
     let cache_dir = pipeline.cache_dir();
+    last_line::note(json!({ "cache": cache_dir, "worker": arguments.worker.to_string() }));
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
-    let mut shown = Shown::new(showing, &stop);
+    let mut shown = Shown::new(showing, &stop, cache_dir.clone());
     let outcome = leadspan_precompute::run(&pipeline, arguments.worker, &stop, &mut |event| shown.show(event))
         .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
-    drop(shown);
+    shown.end(&outcome);
     // Inside the cache, and so after it.
     if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
+        signals::exit_on_signals();
         prepare::prepare_replay(replay, showing)?;
     }
     let (name, summary, ending) = match outcome {
@@ -44,6 +50,11 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
         Outcome::Stopped(summary) => ("stopped", summary, Ending::Stopped),
     };
     let tokens_per_second = summary.tokens as f64 / elapsed.as_secs_f64().max(1e-9);
+    last_line::note(json!({
+        "units_written": summary.units_written, "units_skipped": summary.units_skipped, "samples": summary.samples,
+        "tokens": summary.tokens, "positions": summary.positions, "bytes": summary.bytes,
+        "tokens_per_second": tokens_per_second,
+    }));
     if showing.json {
         let Summary {
             units_written,
@@ -79,7 +90,7 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
         ))?;
     }
     if ending == Ending::Stopped {
-        tracing::warn!("stopped by a signal: run the same command again to do the rest");
+        tracing::warn!("{}: run the same command again to do the rest", signals::stopped());
     }
     Ok(ending)
 }
@@ -87,24 +98,28 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
 /// What is on the screen: first preparing, then the tokens that go through the teacher.
 struct Shown<'a> {
     showing: Showing,
-    stop: &'a AtomicBool,
+    stop: &'a Arc<AtomicBool>,
+    cache_dir: PathBuf,
     preparing: Option<Preparing>,
     capturing: Option<Capturing>,
 }
 
 struct Capturing {
     progress: Progress,
+    beating: Beating,
     started: Instant,
+    samples: u64,
     tokens: u64,
     units: usize,
     units_planned: usize,
 }
 
 impl<'a> Shown<'a> {
-    fn new(showing: Showing, stop: &'a AtomicBool) -> Self {
+    fn new(showing: Showing, stop: &'a Arc<AtomicBool>, cache_dir: PathBuf) -> Self {
         Self {
             showing,
             stop,
+            cache_dir,
             preparing: Some(Preparing::new(showing)),
             capturing: None,
         }
@@ -117,13 +132,21 @@ impl<'a> Shown<'a> {
             .map_or(Duration::ZERO, |capturing| capturing.started.elapsed())
     }
 
+    /// Takes the progress off the screen, and gives the last sign of life.
+    fn end(self, outcome: &Outcome) {
+        let state = match outcome {
+            Outcome::Done(_) => WorkerState::Done,
+            Outcome::Stopped(_) => WorkerState::Stopped,
+        };
+        if let Some(Capturing { progress, beating, .. }) = self.capturing {
+            drop(progress);
+            beating.end(state);
+        }
+    }
+
     fn show(&mut self, event: Event) {
         match event {
             Event::Preparing(progress) => {
-                if self.stop.load(Ordering::Relaxed) {
-                    self.preparing = None;
-                    leave_preparing();
-                }
                 if let Some(preparing) = &mut self.preparing {
                     preparing.advance(progress);
                 }
@@ -143,21 +166,36 @@ impl<'a> Shown<'a> {
                 }
             }
             Event::Begun(remaining) => self.begin(&remaining),
-            Event::Batch { unit, tokens, .. } => {
+            Event::Loaded => {
+                // Until now there was nothing to keep.
+                signals::ask_first(self.stop, "dropping the work unit at hand; finished ones are kept");
+                if let Some(capturing) = &mut self.capturing {
+                    capturing.beating.loaded();
+                }
+            }
+            Event::Batch {
+                unit, samples, tokens, ..
+            } => {
                 if let Some(capturing) = &mut self.capturing {
                     capturing.tokens += tokens;
-                    capturing.advance(false, || unit.to_string());
+                    capturing.samples += samples;
+                    capturing.beating.batch(unit.to_string(), samples, tokens);
+                    capturing.note();
+                    capturing.advance(|| unit.to_string());
                 }
             }
             Event::UnitCommitted { unit, bytes: size, .. } => {
                 if let Some(capturing) = &mut self.capturing {
                     capturing.units += 1;
-                    capturing.advance(true, || format!("committed {unit} ({})", bytes(size)));
+                    capturing.note();
+                    let detail = capturing.detail(&format!("committed {unit} ({})", bytes(size)));
+                    capturing.progress.advance_by_a_unit(capturing.tokens, || detail);
                 }
             }
             Event::UnitFound { tokens, .. } => {
                 if let Some(capturing) = &mut self.capturing {
                     capturing.units_planned -= 1;
+                    capturing.note();
                     capturing.progress.lower_total(tokens);
                 }
             }
@@ -191,7 +229,13 @@ impl<'a> Shown<'a> {
                 let progress = Progress::new(self.showing.progress, Counted::Tokens, remaining.tokens);
                 self.capturing = Some(Capturing {
                     progress,
+                    beating: Beating::start(
+                        self.cache_dir.clone(),
+                        remaining.worker.to_string(),
+                        units_planned as u64,
+                    ),
                     started: Instant::now(),
+                    samples: 0,
                     tokens: 0,
                     units: 0,
                     units_planned,
@@ -202,25 +246,25 @@ impl<'a> Shown<'a> {
 }
 
 impl Capturing {
-    fn advance(&mut self, milestone: bool, detail: impl FnOnce() -> String) {
-        let Self {
-            tokens,
-            units,
-            units_planned,
-            ..
-        } = *self;
-        self.progress.advance(tokens, milestone, || {
-            format!("{units}/{units_planned} work units, {}", detail())
-        });
+    /// Notes how far it has come, for the last line and for whoever watches.
+    fn note(&self) {
+        self.beating.units(self.units as u64, self.units_planned as u64);
+        last_line::note(json!({
+            "units_written": self.units,
+            "units_planned": self.units_planned,
+            "samples": self.samples,
+            "tokens": self.tokens,
+            "tokens_per_second": self.tokens as f64 / self.started.elapsed().as_secs_f64().max(1e-9),
+        }));
     }
-}
 
-/// Ends the program while it prepares: that is not divided into units, and leaves nothing half done at any moment.
-#[expect(
-    clippy::exit,
-    reason = "the libraries look at the flag only between batches of the teacher"
-)]
-pub(super) fn leave_preparing() -> ! {
-    tracing::warn!("stopped by a signal while preparing: run the same command again");
-    std::process::exit(i32::from(failure::STOPPED))
+    fn advance(&mut self, detail: impl FnOnce() -> String) {
+        let (units, planned) = (self.units, self.units_planned);
+        let detail = || format!("{units}/{planned} work units, {}", detail());
+        self.progress.advance(self.tokens, false, detail);
+    }
+
+    fn detail(&self, what: &str) -> String {
+        format!("{}/{} work units, {what}", self.units, self.units_planned)
+    }
 }

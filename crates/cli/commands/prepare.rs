@@ -12,15 +12,14 @@ use crate::{
     amounts::grouped,
     arguments::PipelineArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
-    hub, output,
+    hub, last_line, output,
     progress::{Counted, Progress},
     replay::ReplayError,
-    signals,
 };
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("prepare");
     let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
-    signals::exit_on_signals()?;
     let replay = configuration.replayed()?;
     let prepared = match configuration.preparing()? {
         PreparedFor::Teacher(pipeline) => {
@@ -35,6 +34,7 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
         }
     };
     let replay = replay.map(|text| prepare_replay(text, showing)).transpose()?;
+    last_line::note(as_json(&prepared));
     if showing.json {
         let mut result = as_json(&prepared);
         if let Some(replay) = &replay {

@@ -1,6 +1,11 @@
 //! `leadspan train`: stage two.
 
-use std::{panic::resume_unwind, sync::atomic::AtomicBool, thread, time::Instant};
+use std::{
+    panic::resume_unwind,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use leadspan_cache::{Cache, Missing};
@@ -12,7 +17,7 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Train,
     configuration::{Configuration, StageTwo},
-    hub, output,
+    hub, last_line, output,
     progress::{Counted, Progress},
     signals,
 };
@@ -21,10 +26,13 @@ use crate::{
 const STACK_BYTES: usize = 256 << 20;
 
 pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("train");
+    signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
     let missing = missing(arguments.allow_incomplete);
-    let stop = signals::stop_on_signals("dropping the step at hand and writing a checkpoint")?;
+    last_line::note(json!({ "dir": stage.train.dir }));
+    let stop = Arc::new(AtomicBool::new(false));
     let outcome = thread::scope(|scope| {
         let training = thread::Builder::new()
             .name("train".to_owned())
@@ -41,10 +49,11 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
             if showing.json {
                 output::json(&json!({ "outcome": "stopped", "dir": stage.train.dir }))?;
             }
-            tracing::warn!("stopped by a signal: run the same command again");
+            tracing::warn!("{}: run the same command again", signals::stopped());
             return Ok(Ending::Stopped);
         }
     };
+    last_line::note(json!({ "already_done": name == "already_done", "summary": summary }));
     let model = stage.train.dir.join("model");
     if showing.json {
         output::json(&json!({ "outcome": name, "dir": stage.train.dir, "model": model, "summary": summary }))?;
@@ -64,7 +73,7 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
     Ok(Ending::Done)
 }
 
-fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing) -> anyhow::Result<Outcome> {
+fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> anyhow::Result<Outcome> {
     let cache = Cache::open(&stage.cache_dir)?;
     let started = Instant::now();
     let around = Surroundings {
@@ -81,7 +90,13 @@ fn train(stage: &StageTwo, missing: Missing, stop: &AtomicBool, showing: Showing
         &stage.train,
         stage.replay_share,
         &around,
-        &mut |event| show(event, &mut progress, showing),
+        &mut |event| {
+            if matches!(event, Event::Started { .. }) {
+                // Until now there was nothing to keep.
+                signals::ask_first(stop, "dropping the step at hand and writing a checkpoint");
+            }
+            show(event, &mut progress, showing);
+        },
     )?;
     Ok(outcome)
 }
@@ -124,6 +139,7 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             if samples_to_replay > 0 {
                 tracing::info!("replaying {} samples beside them", grouped(samples_to_replay as u64));
             }
+            last_line::note(json!({ "steps": steps, "steps_before": steps_before, "step": steps_before }));
             if steps_before > 0 {
                 tracing::info!("going on after step {}", grouped(steps_before as u64));
             }
@@ -132,6 +148,12 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             *progress = Some(shown);
         }
         Event::Step(step) => {
+            last_line::note(json!({
+                "step": step.step,
+                "loss": step.loss,
+                "tokens_per_second": step.tokens_per_second,
+                "training_flops": step.training_flops,
+            }));
             if let Some(progress) = progress {
                 progress.advance(step.step as u64, true, || {
                     let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
@@ -156,6 +178,7 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
         }
         Event::Checkpoint { step, path } => {
+            last_line::note(json!({ "checkpoint_step": step }));
             tracing::debug!("checkpoint after {} steps: `{}`", grouped(step as u64), path.display());
         }
         Event::Exported { path } => {

@@ -9,7 +9,7 @@ use std::{
 use leadspan_cache::{Cache, CacheError, Missing, Reader};
 use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
 use leadspan_model::{
-    Decoder, Generation, ModelSource, Prompt, StoredDtype, TokenizerBundle, open_device, stop_tokens,
+    Decoder, Generation, ModelError, ModelSource, Prompt, StoredDtype, TokenizerBundle, open_device, stop_tokens,
 };
 use leadspan_train::{HeldOut, TrainError, held_out_losses};
 use serde_json::{Value, json};
@@ -221,7 +221,11 @@ impl Asked<'_> {
             if around.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            for generated in generation.step()? {
+            let finished = match generation.step_unless(around.stop) {
+                Err(ModelError::Stopped) => return Ok(false),
+                finished => finished?,
+            };
+            for generated in finished {
                 self.tokens += generated.tokens.len() as u64;
                 let answer = self.asking.graded(&problems[generated.index as usize], &generated)?;
                 self.keep(answer, around, events)?;

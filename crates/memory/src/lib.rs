@@ -27,7 +27,7 @@ use std::{
 use blocks::{Blocks, Contents};
 
 pub use counting::Counting;
-pub use resident::peak_memory_bytes;
+pub use resident::{memory_bytes, peak_memory_bytes};
 
 /// Blocks of at least this many bytes are mapped, and kept when they are freed.
 pub const LARGE: usize = 1 << 20;

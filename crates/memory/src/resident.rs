@@ -1,16 +1,25 @@
-//! How much memory the process has used at its peak.
+//! How much memory the process uses, and has used at its peak.
 
 /// The largest resident size of this process so far, in bytes; 0 where the system does not say.
 pub fn peak_memory_bytes() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
         .as_deref()
-        .and_then(high_water_mark)
+        .and_then(|status| bytes_of(status, "VmHWM:"))
         .unwrap_or(0)
 }
 
-fn high_water_mark(status: &str) -> Option<u64> {
-    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The resident size of this process now, in bytes; 0 where the system does not say.
+pub fn memory_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .as_deref()
+        .and_then(|status| bytes_of(status, "VmRSS:"))
+        .unwrap_or(0)
+}
+
+fn bytes_of(status: &str, field: &str) -> Option<u64> {
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix(field))?;
     kibibytes
         .trim()
         .strip_suffix(" kB")?
@@ -25,11 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_high_water_mark_is_read_in_bytes() {
-        assert_eq!(
-            high_water_mark("VmPeak:\t  999 kB\nVmHWM:\t   12 kB\n"),
-            Some(12 * 1024)
-        );
-        assert_eq!(high_water_mark("VmRSS:\t 1 kB\n"), None);
+    fn fields_of_the_status_are_read_in_bytes() {
+        let status = "VmPeak:\t  999 kB\nVmHWM:\t   12 kB\n";
+        assert_eq!(bytes_of(status, "VmHWM:"), Some(12 * 1024));
+        assert_eq!(bytes_of(status, "VmRSS:"), None);
+        assert!(memory_bytes() <= peak_memory_bytes());
     }
 }

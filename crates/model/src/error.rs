@@ -181,6 +181,9 @@ pub enum ModelError {
     /// What the model computes is not finite.
     #[error("the model's scores are no numbers")]
     NonFiniteLogits,
+    /// A pass was asked to stop before its end. What it had added to gradients is part of a sum.
+    #[error("the pass was stopped before its end")]
+    Stopped,
     /// The tensor library failed.
     #[error("the tensor library failed")]
     Tensor(#[from] candle_core::Error),

@@ -34,6 +34,7 @@ mod projection;
 mod rotary;
 mod safetensors_files;
 mod source;
+mod stop;
 mod tokenizer;
 mod trace;
 mod weight;

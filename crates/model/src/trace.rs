@@ -5,11 +5,14 @@
 //! forward pass left. With activation checkpointing the forward pass leaves the inputs alone, and each layer is computed again
 //! on the way back.
 
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{Result, Tensor, Var};
 
 use crate::{
     Decoder, ModelError, Packed,
     kernels::{Kernels, Pass, Tape, scatter_rows},
+    stop::{NEVER, unless},
     weight::Weight,
 };
 
@@ -23,6 +26,7 @@ pub struct Trace<'a> {
     places: Tensor,
     /// The last normalisation, at those places.
     last: Segment,
+    stop: &'a AtomicBool,
 }
 
 /// What is left of a layer.
@@ -56,10 +60,26 @@ impl Decoder {
         places: &[u32],
         activation_checkpointing: bool,
     ) -> std::result::Result<Trace<'a>, ModelError> {
+        self.trace_unless(packed, places, activation_checkpointing, &NEVER)
+    }
+
+    /// As [`trace`](Decoder::trace), unless `stop` is set before the last layer; going back looks at it as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`trace`](Decoder::trace), and [`ModelError::Stopped`].
+    pub fn trace_unless<'a>(
+        &'a self,
+        packed: &'a Packed,
+        places: &[u32],
+        activation_checkpointing: bool,
+        stop: &'a AtomicBool,
+    ) -> std::result::Result<Trace<'a>, ModelError> {
         let places = Tensor::from_slice(places, places.len(), self.device())?;
         let mut hidden = self.embed(packed)?;
         let mut layers = Vec::with_capacity(self.layers().len());
         for layer in self.layers() {
+            unless(stop)?;
             if activation_checkpointing {
                 let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
                 layers.push(Layer::Recomputed(hidden));
@@ -80,6 +100,7 @@ impl Decoder {
             layers,
             places,
             last,
+            stop,
         })
     }
 }
@@ -95,7 +116,8 @@ impl Trace<'_> {
     ///
     /// # Errors
     ///
-    /// Where the device fails.
+    /// Where the device fails, and [`ModelError::Stopped`] where the flag that the trace was made with is set: some gradients
+    /// are then added and others are not.
     pub fn backward(self, gradient: &Tensor) -> std::result::Result<(), ModelError> {
         let decoder = self.decoder;
         let norm = &decoder.norm().weight;
@@ -103,6 +125,7 @@ impl Trace<'_> {
         let rows = self.last.go_back(gradient, [norm].into_iter())?;
         let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
         for (layer, left) in decoder.layers().iter().zip(self.layers).rev() {
+            unless(self.stop)?;
             let segment = match left {
                 Layer::Kept(segment) => segment,
                 Layer::Recomputed(input) => Segment::forward(input, decoder.kernels(), |input, pass| {

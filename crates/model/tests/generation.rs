@@ -256,3 +256,27 @@ fn a_sample_is_cut_where_the_context_ends_and_a_prompt_must_leave_room() {
         ));
     }
 }
+
+#[test]
+fn a_pass_that_is_asked_to_stop_ends_before_its_next_layer_and_gives_the_same_when_it_is_done_again() {
+    use std::sync::atomic::AtomicBool;
+    let decoder = load("parity/llama", StoredDtype::F32);
+    let (stop, go_on) = (AtomicBool::new(true), AtomicBool::new(false));
+    let packed = Packed::new([&[1u32, 5, 9][..]]);
+    let stopped = decoder.hidden_states_unless(&packed, &stop);
+    assert!(matches!(stopped, Err(ModelError::Stopped)));
+    let values = |hidden: candle_core::Tensor| hidden.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(
+        values(decoder.hidden_states_unless(&packed, &go_on).unwrap()),
+        values(decoder.hidden_states(&packed).unwrap())
+    );
+
+    let settings = GenerationSettings {
+        max_new_tokens: 4,
+        ..GenerationSettings::default()
+    };
+    let mut generation = Generation::new(&decoder, settings, vec![2]).unwrap();
+    let tokens = vec![1, 5, 9];
+    generation.push(Prompt { index: 0, tokens }).unwrap();
+    assert!(matches!(generation.step_unless(&stop), Err(ModelError::Stopped)));
+}

@@ -19,10 +19,14 @@ pub enum Event {
     },
     /// It is known what is left to do.
     Begun(Remaining),
+    /// The teacher is loaded, and the first unit begins.
+    Loaded,
     /// One batch went through the model.
     Batch {
         /// The work unit it belongs to.
         unit: WorkUnit,
+        /// Samples of this batch.
+        samples: u64,
         /// Tokens of this batch.
         tokens: u64,
         /// Positions of this batch.

@@ -78,7 +78,7 @@ pub use plan::{
     Quantile, Size, SizeSource, Totals, Workers, plan,
 };
 pub use prepare::{PreparedCache, prepare, prepare_text};
-pub use remaining::Remaining;
+pub use remaining::{Remaining, unit_tokens};
 pub use run::run;
 pub use settings::{CacheSettings, TeacherSettings};
 pub use worker::{InvalidWorker, Worker};

@@ -44,6 +44,11 @@ impl UnitWork {
     }
 }
 
+/// Tokens that go through the teacher for a work unit of `layer`.
+pub fn unit_tokens(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit) -> u64 {
+    UnitWork::of(layer, corpus, unit).tokens
+}
+
 /// A layer, and its units that are to be done, in order.
 pub(crate) struct LayerWork {
     pub(crate) dir: LayerDir,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
-use leadspan_model::{Decoder, ModelSource, open_device};
+use leadspan_model::{Decoder, ModelError, ModelSource, open_device};
 
 use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,
@@ -27,7 +27,7 @@ const WAITING_BATCHES: usize = 4;
 
 /// Captures the teacher's distributions for every work unit of `worker` that has no shard yet.
 ///
-/// Prepares the corpus first where that has not been done. `stop` is looked at between batches: the unit at hand is then
+/// Prepares the corpus first where that has not been done. `stop` is looked at between layers: the unit at hand is then
 /// dropped without a trace, and the same call does the rest another time.
 ///
 /// # Errors
@@ -72,6 +72,7 @@ pub fn run(
         batch_tokens: settings.batch_tokens_on(&device),
         stop,
     };
+    events(Event::Loaded);
     for work in &works {
         if capturing.layer(work, &mut summary, events)? == Progress::Stopped {
             return Ok(Outcome::Stopped(summary));
@@ -179,15 +180,21 @@ impl Capture<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
-            let distributions = Box::new(self.teacher.capture(spans, self.layer.layer(), corpus)?);
+            let captured = self.teacher.capture(spans, self.layer.layer(), corpus, self.stop);
+            let distributions = match captured {
+                Err(PrecomputeError::Model(ModelError::Stopped)) => return Ok(Progress::Stopped),
+                captured => Box::new(captured?),
+            };
             let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
             let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
+            let samples = spans.len();
             let spans = spans.to_vec();
             if to_writer.send(Message::Batch { spans, distributions }).is_err() {
                 return Ok(Progress::WriterGone);
             }
             (self.events)(Event::Batch {
                 unit: work.unit.clone(),
+                samples: samples as u64,
                 tokens,
                 positions,
             });

@@ -1,5 +1,7 @@
 //! One batch through the teacher: tokens to hidden states, supervised rows to logits, logits to distributions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus};
 use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
@@ -56,14 +58,16 @@ impl Teacher {
     }
 
     /// The distributions at all positions that `layer` covers of a batch, sample after sample. Where a device has no memory
-    /// for all of the batch, its halves go through one after the other.
+    /// for all of the batch, its halves go through one after the other. [`ModelError::Stopped`] where `stop` is set before the
+    /// end.
     pub(crate) fn capture(
         &self,
         batch: &[CapturedSpan],
         layer: &Layer,
         corpus: &PreparedCorpus,
+        stop: &AtomicBool,
     ) -> Result<Distributions, PrecomputeError> {
-        self.capture_in_parts(batch, layer, corpus, &mut |_| Ok(()))
+        self.capture_in_parts(batch, layer, corpus, stop, &mut |_| Ok(()))
     }
 
     /// As [`capture`](Self::capture), with word of each part as it is done.
@@ -72,6 +76,7 @@ impl Teacher {
         batch: &[CapturedSpan],
         layer: &Layer,
         corpus: &PreparedCorpus,
+        stop: &AtomicBool,
         done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
     ) -> Result<Distributions, PrecomputeError> {
         in_halves(batch, is_out_of_memory, &mut |batch| {
@@ -79,16 +84,21 @@ impl Teacher {
                 let tokens = &corpus.samples()[span.sample as usize].tokens;
                 &tokens[..span.tokens as usize]
             }));
-            let hidden = self.decoder.hidden_states(&packed)?;
+            let hidden = self.decoder.hidden_states_unless(&packed, stop)?;
             done(Part::Layers)?;
-            let captured = self.distributions(&hidden, &rows_of(batch, layer, corpus, packed.edges()))?;
+            let captured = self.distributions(&hidden, &rows_of(batch, layer, corpus, packed.edges()), stop)?;
             done(Part::Head)?;
             Ok(captured)
         })
     }
 
     /// The distributions at some rows of hidden states, `[T, H]`.
-    fn distributions(&self, hidden: &Tensor, rows: &Rows<'_>) -> Result<Distributions, PrecomputeError> {
+    fn distributions(
+        &self,
+        hidden: &Tensor,
+        rows: &Rows<'_>,
+        stop: &AtomicBool,
+    ) -> Result<Distributions, PrecomputeError> {
         let mut captured =
             Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.entries.top_k as usize);
         let chunks = rows
@@ -96,6 +106,9 @@ impl Teacher {
             .chunks(self.chunk_rows)
             .zip(rows.wanted.chunks(self.chunk_rows));
         for (chunk, (indices, targets)) in chunks.enumerate() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ModelError::Stopped.into());
+            }
             let logits = self.logits(hidden, indices)?.narrow(0, 0, targets.len());
             let reduced = logits.and_then(|logits| self.reduce(&logits, targets));
             let part = reduced.map_err(ModelError::from)?.map_err(|bad| {

@@ -1,7 +1,9 @@
 //! One forward and backward pass: the gradients of all parameters, added up where they are kept.
 
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{DType, Tensor};
-use leadspan_model::{Decoder, Parameters};
+use leadspan_model::{Decoder, ModelError, Parameters};
 
 use crate::{
     TrainError,
@@ -11,8 +13,12 @@ use crate::{
 
 /// The hidden states of a micro-batch's supervised positions in single precision, `[N, H]`, in the order of its rows; no
 /// graph is built.
-pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch) -> Result<Tensor, TrainError> {
-    let hidden = student.hidden_states(&batch.packed)?;
+///
+/// # Errors
+///
+/// Where the device fails, and [`ModelError::Stopped`] where `stop` is set before the end.
+pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch, stop: &AtomicBool) -> Result<Tensor, TrainError> {
+    let hidden = student.hidden_states_unless(&batch.packed, stop)?;
     let places = Tensor::from_slice(&batch.places, batch.places.len(), student.device())?;
     Ok(hidden.index_select(&places, 0)?.to_dtype(DType::F32)?)
 }
@@ -46,10 +52,27 @@ pub fn accumulate(
     pass: HeadPass,
     activation_checkpointing: bool,
 ) -> Result<LossSums, TrainError> {
-    let trace = student.trace(&batch.packed, &batch.places, activation_checkpointing)?;
+    accumulate_unless(student, batch, pass, activation_checkpointing, &AtomicBool::new(false))
+}
+
+/// As [`accumulate`], unless `stop` is set before the end: gradients are then part of a sum.
+///
+/// # Errors
+///
+/// As [`accumulate`], and [`ModelError::Stopped`].
+pub(crate) fn accumulate_unless(
+    student: &Decoder,
+    batch: &MicroBatch,
+    pass: HeadPass,
+    activation_checkpointing: bool,
+    stop: &AtomicBool,
+) -> Result<LossSums, TrainError> {
+    let trace = student.trace_unless(&batch.packed, &batch.places, activation_checkpointing, stop)?;
     let rows = trace.rows().to_dtype(DType::F32)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
-    let head = objective::backward(pass, &rows, &head_weight(student)?, &batch.rows, head_gradient)?;
+    let weight = head_weight(student)?;
+    let head = objective::backward_unless(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?
+        .ok_or(ModelError::Stopped)?;
     trace.backward(&head.hidden)?;
     Ok(head.sums)
 }

@@ -1,10 +1,10 @@
 //! Losses on the validation samples, which are always whole.
 
 use leadspan_cache::Reader;
-use leadspan_model::Decoder;
+use leadspan_model::{Decoder, ModelError};
 use leadspan_sequence::Split;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::{
     TrainError,
@@ -114,11 +114,14 @@ pub(crate) fn measure(
     let mut sums = LossSums::default();
     for group in samples.chunks(GROUP) {
         for batch in batching.step(reader, group)?.micro_batches {
-            if stop.load(Ordering::Relaxed) {
+            let hidden = match supervised_rows(student, &batch, stop) {
+                Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
+                hidden => hidden?,
+            };
+            let Some(losses) = objective::forward_unless(pass, &hidden, &head, &batch.rows, stop)? else {
                 return Ok(None);
-            }
-            let hidden = supervised_rows(student, &batch)?;
-            sums.add(&objective::forward(pass, &hidden, &head, &batch.rows)?);
+            };
+            sums.add(&losses);
         }
     }
     let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);

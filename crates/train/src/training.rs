@@ -6,6 +6,7 @@ use std::{
 };
 
 use leadspan_cache::Reader;
+use leadspan_model::ModelError;
 use serde_json::Value;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     checkpoint::RunSoFar,
     checkpoints::Checkpoints,
     flops::TrainingFlops,
-    gradients::{self, accumulate},
+    gradients::{self, accumulate_unless},
     held_out,
     metrics::{Metrics, Record},
     objective::{HeadPass, LossSums},
@@ -158,8 +159,11 @@ impl Training<'_> {
                 Kind::Replayed => (0.0, &mut sums.replayed),
             };
             let checkpointing = self.settings.activation_checkpointing;
-            let found = accumulate(&self.student.decoder, pass, head_pass(weight), checkpointing)?;
-            sums.add(&found);
+            let (student, stop) = (&self.student.decoder, self.around.stop);
+            match accumulate_unless(student, pass, head_pass(weight), checkpointing, stop) {
+                Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
+                found => sums.add(&found?),
+            }
         }
         Ok(Some(sums))
     }

@@ -9,15 +9,16 @@ use crate::{
     arguments,
     commands::{Ending, Showing},
     configuration::Configuration,
-    hub, output,
+    hub, last_line, output,
     progress::{Counted, Progress},
     signals,
 };
 
 pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("audit");
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
-    let stop = signals::stop_on_signals("dropping the audit")?;
+    let stop = signals::stop_on_signals("dropping the audit");
     let settings = AuditSettings {
         positions: arguments.positions,
         seed: arguments.seed,
@@ -34,6 +35,7 @@ pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> anyhow::Res
     let AuditOutcome::Done(audit) = outcome else {
         return Ok(Ending::Stopped);
     };
+    last_line::note(json!({ "cache": cache_dir, "audit": audit }));
     if showing.json {
         output::json(&json!({ "dir": cache_dir, "seed": arguments.seed, "audit": audit }))?;
     } else {

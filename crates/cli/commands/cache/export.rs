@@ -8,11 +8,12 @@ use crate::{
     amounts::{bytes, grouped},
     arguments::Export,
     commands::{Ending, Showing, missing},
-    output,
+    last_line, output,
     progress::{Counted, Progress},
 };
 
 pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("export");
     let out = &export.out;
     if out.is_dir() {
         bail!(output::OutputError::IsAFolder { path: out.clone() });
@@ -25,6 +26,7 @@ pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::R
     })
     .with_context(|| format!("could not export `{}` to `{}`", cache.dir().display(), out.display()))?;
     drop(bar);
+    last_line::note(json!({ "out": out, "samples": facts.samples, "rows": facts.rows, "bytes": facts.bytes }));
     if showing.json {
         output::json(&json!({
             "out": out, "samples": facts.samples, "rows": facts.rows, "bytes": facts.bytes

@@ -5,6 +5,9 @@ mod export;
 mod inspect;
 mod sample;
 mod verify;
+mod watch;
+
+use std::{path::PathBuf, time::Duration};
 
 use leadspan_cache::Cache;
 
@@ -12,18 +15,17 @@ use super::{Ending, Showing};
 use crate::{
     arguments::{CacheCommand, CacheFolder},
     configuration::Configuration,
-    signals,
 };
 
 pub(super) fn run(command: &CacheCommand, showing: Showing) -> anyhow::Result<Ending> {
     if let CacheCommand::Audit(arguments) = command {
         return audit::run(arguments, showing);
     }
-    signals::exit_on_signals()?;
     match command {
-        CacheCommand::Inspect(arguments) => match &arguments.sample {
-            Some(id) => sample::run(&open(&arguments.folder)?, id, arguments.top, showing),
-            None => inspect::run(&open(&arguments.folder)?, showing),
+        CacheCommand::Inspect(arguments) => match (&arguments.sample, arguments.watch) {
+            (_, Some(seconds)) => watch::run(&dir(&arguments.folder)?, Duration::from_secs(seconds), showing),
+            (Some(id), None) => sample::run(&open(&arguments.folder)?, id, arguments.top, showing),
+            (None, None) => inspect::run(&open(&arguments.folder)?, showing),
         },
         CacheCommand::Verify(arguments) => verify::run(&open(&arguments.folder)?, arguments.repair, showing),
         CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
@@ -32,10 +34,13 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> anyhow::Result<En
 }
 
 fn open(folder: &CacheFolder) -> anyhow::Result<Cache> {
-    let dir = match (&folder.dir, &folder.config) {
+    Ok(Cache::open(&dir(folder)?)?)
+}
+
+fn dir(folder: &CacheFolder) -> anyhow::Result<PathBuf> {
+    Ok(match (&folder.dir, &folder.config) {
         (Some(dir), _) => dir.clone(),
         (None, Some(config)) => Configuration::load(config, &[])?.cache_dir()?,
         (None, None) => unreachable!("the command line requires a folder or a pipeline file"),
-    };
-    Ok(Cache::open(&dir)?)
+    })
 }

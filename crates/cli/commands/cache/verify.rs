@@ -7,11 +7,12 @@ use serde_json::json;
 use crate::{
     amounts::{bytes, grouped},
     commands::{Ending, Showing},
-    output,
+    last_line, output,
     progress::{Counted, Progress},
 };
 
 pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> anyhow::Result<Ending> {
+    last_line::begin("verify");
     let mut bar = None;
     let found = leadspan_cache::verify(cache, &mut |progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Shards, progress.total));
@@ -31,6 +32,9 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> anyhow::Resu
         problems,
     } = found;
     let texts: Vec<String> = problems.iter().map(|problem| problem.error.to_string()).collect();
+    last_line::note(json!({
+        "cache": cache.dir(), "files": files, "bytes": size, "positions": positions, "problems": texts.len(),
+    }));
     if showing.json {
         output::json(&json!({
             "dir": cache.dir(), "files": files, "bytes": size, "positions": positions, "problems": texts,

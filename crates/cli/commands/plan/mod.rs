@@ -2,13 +2,18 @@
 
 mod text;
 
-use std::{cell::RefCell, path::PathBuf, sync::atomic::Ordering, time::Instant};
+use std::{
+    cell::RefCell,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use leadspan_precompute::{Division, Plan, PlanEvent, PlanOutcome, PlanSettings};
 use serde_json::json;
 
-use super::{Ending, Showing, precompute, prepare::Preparing};
+use super::{Ending, Showing, prepare::Preparing};
 use crate::{
     amounts::{bytes, spelt},
     arguments,
@@ -60,7 +65,7 @@ struct Surroundings {
 pub(super) fn run(arguments: &arguments::Plan, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
-    let stop = signals::stop_on_signals("dropping the plan")?;
+    let stop = Arc::new(AtomicBool::new(false));
     let settings = PlanSettings {
         sample_rows: arguments.sample_rows.get(),
         calibration: (!arguments.no_calibration).then_some(arguments.calibration.0),
@@ -71,16 +76,14 @@ pub(super) fn run(arguments: &arguments::Plan, showing: Showing) -> anyhow::Resu
     let reading = RefCell::new(Some(Preparing::new(showing)));
     let outcome = leadspan_precompute::plan(&pipeline, &settings, &|| began.elapsed(), &stop, &|event| match event {
         PlanEvent::Preparing(progress) => {
-            if stop.load(Ordering::Relaxed) {
-                *reading.borrow_mut() = None;
-                precompute::leave_preparing();
-            }
             if let Some(reading) = &mut *reading.borrow_mut() {
                 reading.advance(progress);
             }
         }
         PlanEvent::Calibrating => {
             *reading.borrow_mut() = None;
+            // There are temporary files from here on.
+            signals::ask_first(&stop, "dropping the plan");
             tracing::info!(
                 "running the teacher `{}` for {} once it is loaded",
                 pipeline.model_path().display(),

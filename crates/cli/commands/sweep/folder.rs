@@ -204,7 +204,11 @@ impl Log {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = read().unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
+        // The last line is for scripts, and says the same.
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("{\"leadspan\":"))
+            .collect();
         let error = lines.iter().rposition(|line| line.starts_with("error: "));
         let first = error.unwrap_or(lines.len().saturating_sub(LINES));
         lines[first..].join("\n")

@@ -9,6 +9,8 @@ mod table;
 
 pub(crate) use error::SweepError;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use leadspan_experiment::{Report, read_runs, sweep::share};
 use serde_json::{Value, json};
@@ -21,13 +23,22 @@ use self::{
 };
 use super::{Ending, Showing};
 use crate::{
-    arguments, output,
+    arguments::{self, Stopping},
+    last_line, output,
     progress::{Counted, Progress, standing_aside},
     signals,
+    time_span::TimeSpan,
 };
 
+/// How much longer than its children a sweep that is stopped waits for them.
+const LONGER: Duration = Duration::from_secs(1);
+
 pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<Ending> {
-    let stop = signals::stop_on_signals("asking the run at hand to stop, which goes on when the sweep does")?;
+    last_line::begin("sweep");
+    let Stopping { stop_after, grace } = arguments.stopping;
+    // Children that are asked to stop have their own grace.
+    let grace = grace.map_or(signals::GRACE, |grace| grace.0) + LONGER;
+    signals::limit(stop_after, Some(TimeSpan(grace)))?;
     let attempt = || format!("could not sweep as `{}` says", arguments.pipeline.config.display());
     let sweep = Sweep::new(arguments).with_context(attempt)?;
     let planned: Vec<_> = sweep.jobs.iter().map(|job| job.planned.clone()).collect();
@@ -37,6 +48,8 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
         return Ok(Ending::Done);
     }
     tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
+    last_line::note(json!({ "dir": sweep.dir, "worker": arguments.worker.to_string(), "runs": mine.len() }));
+    let stop = signals::stop_on_signals("asking the run at hand to stop, which goes on when the sweep does");
     let running = Running {
         arguments,
         showing,
@@ -55,6 +68,7 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
             progress.advance(done as u64, false, || format!("{doing} {}", job.planned.name));
         })?;
         let state = ends.add(job, &end);
+        ends.note();
         if matches!(end, JobEnd::Stopped) {
             break;
         }
@@ -95,6 +109,11 @@ struct Ends {
 }
 
 impl Ends {
+    /// Notes how far it has come.
+    fn note(&self) {
+        last_line::note(json!({ "finished": self.finished, "failed": self.failed, "left_out": self.left_out }));
+    }
+
     /// Counts a run, and tells why it failed.
     fn add(&mut self, job: &Job, end: &JobEnd) -> &'static str {
         let name = &job.planned.name;
@@ -179,7 +198,7 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> anyhow:
         ))?;
     }
     if ends.stopped {
-        tracing::warn!("stopped by a signal: run the same command again");
+        tracing::warn!("{}: run the same command again", signals::stopped());
         return Ok(Ending::Stopped);
     }
     if ends.failed.is_empty() {

@@ -161,6 +161,9 @@ impl Job {
         for setting in pipeline.overrides.iter().chain(&self.overrides(max_flops)) {
             line.extend(["--set".into(), setting.given().into()]);
         }
+        if let Some(grace) = arguments.stopping.grace {
+            line.extend(["--grace".into(), format!("{}s", grace.0.as_secs()).into()]);
+        }
         line
     }
 }

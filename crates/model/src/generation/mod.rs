@@ -11,7 +11,10 @@ mod choice;
 mod settings;
 mod stop_tokens;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -24,6 +27,7 @@ use crate::{
     Decoder, ModelError, Packed,
     decoder::MIN_ROWS,
     kernels::{KeyValues, Pass, cached_attention},
+    stop::{NEVER, unless},
 };
 
 /// Tokens of prompts that go through the decoder together at most, unless one prompt alone has more.
@@ -143,16 +147,25 @@ impl<'a> Generation<'a> {
     ///
     /// Where the device fails, or the model's scores are no numbers.
     pub fn step(&mut self) -> Result<Vec<Generated>, ModelError> {
+        self.step_unless(&NEVER)
+    }
+
+    /// As [`step`](Self::step), unless `stop` is set before its last layer. What is in the batch is then of no more use.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step), and [`ModelError::Stopped`].
+    pub fn step_unless(&mut self, stop: &AtomicBool) -> Result<Vec<Generated>, ModelError> {
         // On one of the threads that share the work: handing over to them hundreds of times a step would take longer than
         // some of what is handed over.
         rayon::scope(|_| {
             let mut finished = Vec::new();
             while self.active.len() < self.settings.batch_samples && !self.waiting.is_empty() {
-                self.admit()?;
+                self.admit(stop)?;
                 self.take_finished(&mut finished);
             }
             if !self.active.is_empty() {
-                let logits = feed(self.decoder, &mut self.active)?;
+                let logits = feed(self.decoder, &mut self.active, stop)?;
                 choose(&logits, &mut self.active)?;
                 self.take_finished(&mut finished);
             }
@@ -161,7 +174,7 @@ impl<'a> Generation<'a> {
     }
 
     /// Takes prompts into the batch, each with its first token.
-    fn admit(&mut self) -> Result<(), ModelError> {
+    fn admit(&mut self, stop: &AtomicBool) -> Result<(), ModelError> {
         let room = self.settings.batch_samples - self.active.len();
         let mut tokens = 0;
         let fits = |prompt: &&Prompt| {
@@ -170,7 +183,7 @@ impl<'a> Generation<'a> {
         };
         let count = self.waiting.iter().take(room).take_while(fits).count().max(1);
         let prompts: Vec<Prompt> = self.waiting.drain(..count).collect();
-        let (logits, kept) = read_prompts(self.decoder, &prompts)?;
+        let (logits, kept) = read_prompts(self.decoder, &prompts, stop)?;
         let first = self.active.len();
         self.active
             .extend(prompts.iter().zip(kept).map(|(prompt, kept)| Active {
@@ -208,7 +221,11 @@ impl<'a> Generation<'a> {
 }
 
 /// Runs prompts through the decoder: the scores of what follows each, `[prompts, V]`, and what is kept of each.
-fn read_prompts(decoder: &Decoder, prompts: &[Prompt]) -> Result<(Tensor, Vec<Vec<KeyValues>>), ModelError> {
+fn read_prompts(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    stop: &AtomicBool,
+) -> Result<(Tensor, Vec<Vec<KeyValues>>), ModelError> {
     let packed = Packed::new(prompts.iter().map(|prompt| prompt.tokens.as_slice()));
     let packed = packed.filled_up_to(MIN_ROWS).unwrap_or(packed);
     let pass = Pass::from(decoder.kernels());
@@ -220,6 +237,7 @@ fn read_prompts(decoder: &Decoder, prompts: &[Prompt]) -> Result<(Tensor, Vec<Ve
         .collect();
     let mut kept: Vec<Vec<KeyValues>> = prompts.iter().map(|_| Vec::new()).collect();
     for layer in decoder.layers() {
+        unless(stop)?;
         let shape = layer.attention_shape();
         let rotated = (decoder.rotary(), packed.positions());
         hidden = layer.forward_with(&hidden, rotated, pass, |queries, keys, values| {
@@ -235,7 +253,7 @@ fn read_prompts(decoder: &Decoder, prompts: &[Prompt]) -> Result<(Tensor, Vec<Ve
 }
 
 /// Runs the newest token of each sample through the decoder: the scores of what follows, `[samples, V]`.
-fn feed(decoder: &Decoder, samples: &mut [Active]) -> Result<Tensor, ModelError> {
+fn feed(decoder: &Decoder, samples: &mut [Active], stop: &AtomicBool) -> Result<Tensor, ModelError> {
     let count = samples.len();
     let (mut tokens, mut positions): (Vec<u32>, Vec<u32>) = samples.iter().map(Active::newest).unzip();
     let pass = Pass::of_few_rows(decoder.kernels());
@@ -245,6 +263,7 @@ fn feed(decoder: &Decoder, samples: &mut [Active]) -> Result<Tensor, ModelError>
     let positions: Arc<[u32]> = positions.into();
     let mut hidden = decoder.embed_tokens(&tokens)?;
     for (index, layer) in decoder.layers().iter().enumerate() {
+        unless(stop)?;
         let shape = layer.attention_shape();
         let rotated = (decoder.rotary(), &positions);
         hidden = layer.forward_with(&hidden, rotated, pass, |queries, keys, values| {

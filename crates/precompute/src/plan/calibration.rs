@@ -63,7 +63,7 @@ pub(super) struct Captured {
 ///
 /// # Errors
 ///
-/// Where the teacher fails.
+/// Where the teacher fails, and [`ModelError::Stopped`] where it was told to stop within a batch.
 #[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
 pub(super) fn calibrate(
     teacher: &Teacher,
@@ -92,7 +92,7 @@ pub(super) fn calibrate(
     let sync = || teacher.decoder.device().synchronize().map_err(ModelError::from);
     // The first pass pays for what later ones find in memory.
     if let Some(shortest) = batches.iter().flatten().min_by_key(|span| (span.tokens, span.sample)) {
-        teacher.capture(&[*shortest], &layer, corpus)?;
+        teacher.capture(&[*shortest], &layer, corpus, stop)?;
         sync()?;
     }
     let (began, mut layer_time, mut head_time) = (clock(), Duration::ZERO, Duration::ZERO);
@@ -111,7 +111,7 @@ pub(super) fn calibrate(
             break;
         }
         let mut since = clock();
-        let distributions = teacher.capture_in_parts(batch, &layer, corpus, &mut |part| {
+        let distributions = teacher.capture_in_parts(batch, &layer, corpus, stop, &mut |part| {
             sync()?;
             let now = clock();
             let time = match part {

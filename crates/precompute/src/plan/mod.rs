@@ -21,7 +21,7 @@ use std::{
 
 use leadspan_cache::{Cache, Coverage, Layer, WorkUnit};
 use leadspan_corpus::{PrepareProgress, PrepareReport, SectionTokens};
-use leadspan_model::{Decoder, ForwardFlops, ModelSource, open_device};
+use leadspan_model::{Decoder, ForwardFlops, ModelError, ModelSource, open_device};
 use leadspan_sequence::{LeadSpanProportion, Split};
 use serde::Serialize;
 
@@ -235,7 +235,7 @@ pub fn plan(
             );
             let load_seconds = clock().saturating_sub(began).as_secs_f64();
             let corpus = &looked.corpus;
-            calibrate(
+            let calibrated = calibrate(
                 &teacher,
                 load_seconds,
                 corpus,
@@ -244,7 +244,11 @@ pub fn plan(
                 budget,
                 clock,
                 stop,
-            )?
+            );
+            match calibrated {
+                Err(PrecomputeError::Model(ModelError::Stopped)) => None,
+                calibrated => calibrated?,
+            }
         }
         _ => None,
     };

@@ -3,6 +3,8 @@
 //! The device is the first GPU where the feature `cuda` is on (`tests/cuda.sh` runs it), and otherwise the CPU with stock
 //! operations, which are what a GPU runs.
 
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{DType, Device};
 use leadspan_distribution::{Distributions, EntrySettings};
 use leadspan_model::{Decoder, Kernels, ModelSource, StoredDtype, open_device};
@@ -69,7 +71,9 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
         let source = ModelSource::open(&teacher).unwrap();
         let decoder = Decoder::load(&source, dtype, device).unwrap().with_kernels(kernels);
         let teacher = Teacher::new(decoder, entries, 1);
-        teacher.capture(&spans, layer.layer(), &corpus).unwrap()
+        teacher
+            .capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false))
+            .unwrap()
     };
     // All of the vocabulary, most probable first.
     let expected = capture(StoredDtype::F32, &Device::Cpu, Kernels::Fused, entries(320, &[]));

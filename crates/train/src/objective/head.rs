@@ -2,9 +2,19 @@
 
 use candle_core::{Result, Tensor};
 use leadspan_model::{GradientSum, project, project_back};
-use std::{borrow::Cow, ops::Range, sync::Mutex};
+use std::{
+    borrow::Cow,
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use super::{LossSums, Rows, composed, fused::Fused};
+
+/// The flag of passes that nobody stops.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// How rows go through the head.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +67,28 @@ impl HeadPass {
 ///
 /// Where the device fails.
 pub fn forward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) -> Result<LossSums> {
+    let losses = forward_unless(pass, hidden, weight, rows, &NEVER)?;
+    Ok(losses.expect("nobody sets that flag"))
+}
+
+/// As [`forward`]; `None` where `stop` is set before the last chunk.
+pub(crate) fn forward_unless(
+    pass: HeadPass,
+    hidden: &Tensor,
+    weight: &Tensor,
+    rows: &Rows,
+    stop: &AtomicBool,
+) -> Result<Option<LossSums>> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
     let mut sums = LossSums::default();
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let logits = project(&hidden.narrow(0, range.start, range.len())?, &weight)?;
         sums.add(&pass.loss_and_gradient(logits, rows, range)?.1);
     }
-    Ok(sums)
+    Ok(Some(sums))
 }
 
 /// The losses of `rows`, and their gradients with respect to hidden states and head; the head's, `[V, H]`, is added to
@@ -82,6 +107,18 @@ pub fn backward(
     rows: &Rows,
     weight_gradient: &GradientSum,
 ) -> Result<HeadGradients> {
+    let gradients = backward_unless(pass, (hidden, weight), rows, weight_gradient, &NEVER)?;
+    Ok(gradients.expect("nobody sets that flag"))
+}
+
+/// As [`backward`]; `None` where `stop` is set before the last chunk, when the head's gradient is part of a sum.
+pub(crate) fn backward_unless(
+    pass: HeadPass,
+    (hidden, weight): (&Tensor, &Tensor),
+    rows: &Rows,
+    weight_gradient: &GradientSum,
+    stop: &AtomicBool,
+) -> Result<Option<HeadGradients>> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
     let rows = if pass.distillation_weight == 0.0 {
         Cow::Owned(rows.without_teacher())
@@ -91,6 +128,9 @@ pub fn backward(
     let mut sums = LossSums::default();
     let hidden_gradient = hidden.zeros_like()?;
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let (start, chunk) = (range.start, hidden.narrow(0, range.start, range.len())?);
         let logits = project(&chunk, &weight)?;
         let (gradient, losses) = pass.loss_and_gradient(logits, &rows, range)?;
@@ -98,8 +138,8 @@ pub fn backward(
         hidden_gradient.slice_set(&project_back(&gradient, &weight)?, 0, start)?;
         weight_gradient.add_product(&gradient, &chunk)?;
     }
-    Ok(HeadGradients {
+    Ok(Some(HeadGradients {
         sums,
         hidden: hidden_gradient,
-    })
+    }))
 }

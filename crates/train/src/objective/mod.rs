@@ -52,6 +52,7 @@ mod tensor_divergence;
 
 pub use distillation::Distillation;
 pub use head::{HeadGradients, HeadPass, backward, forward};
+pub(crate) use head::{backward_unless, forward_unless};
 pub use rows::{LossSums, Rows};
 
 #[cfg(test)]

@@ -1,0 +1,189 @@
+//! `leadspan cache inspect --watch`: who fills a cache, and how far it has come.
+
+mod table;
+mod terminal;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use leadspan_cache::{Cache, CacheError, WorkerState, heartbeats};
+use leadspan_precompute::unit_tokens;
+use serde::Serialize;
+
+use self::terminal::Screen;
+use crate::{
+    commands::{Ending, Showing},
+    output, signals,
+};
+
+/// A worker that gives no sign of life for longer has stalled: twelve signs are missing then.
+const SILENCE: Duration = Duration::from_mins(1);
+/// How often a stop is looked for.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What there is to see at a moment.
+#[derive(Debug, Serialize)]
+struct View {
+    layers: Vec<LayerView>,
+    workers: Vec<WorkerView>,
+    /// Tokens for each second of all workers that are at it.
+    tokens_per_second: f64,
+    /// Tokens that still go through the teacher, for the layers that are there.
+    tokens_left: u64,
+    /// How long that takes at this rate; `None` where nobody is at it.
+    seconds_left: Option<f64>,
+    complete: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerView {
+    name: String,
+    units: usize,
+    units_committed: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerView {
+    worker: String,
+    host: String,
+    pid: u32,
+    state: WorkerState,
+    stalled: bool,
+    unit: Option<String>,
+    units_done: u64,
+    units: u64,
+    samples: u64,
+    tokens: u64,
+    tokens_per_second: f64,
+    memory_bytes: u64,
+    /// Seconds since the last sign of life.
+    age_seconds: f64,
+    /// Seconds without a batch.
+    quiet_seconds: f64,
+}
+
+pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> anyhow::Result<Ending> {
+    let stop = signals::stop_on_signals("looking away");
+    let mut watching = Watching::default();
+    let mut screen = (!showing.json).then(Screen::of_stdout).flatten();
+    loop {
+        let view = watching
+            .look(dir)
+            .with_context(|| format!("could not look at `{}`", dir.display()))?;
+        if showing.json {
+            output::json(&view)?;
+        } else if let Some(screen) = &mut screen {
+            let size = screen.size();
+            screen.show(&table::lines(dir, view.as_ref(), Some(size)))?;
+        } else {
+            output::text(table::lines(dir, view.as_ref(), None).join("\n") + "\n")?;
+        }
+        if view.is_some_and(|view| view.complete) {
+            return Ok(Ending::Done);
+        }
+        if !waited(every, &stop) {
+            return Ok(Ending::Stopped);
+        }
+    }
+}
+
+/// Waits; `false` where it was stopped.
+fn waited(time: Duration, stop: &AtomicBool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        thread::sleep(GLANCE.min(time));
+    }
+    true
+}
+
+/// What need not be read again at every look.
+#[derive(Default)]
+struct Watching {
+    cache: Option<Cache>,
+    /// The tokens of work units, by layer and unit.
+    tokens: BTreeMap<(String, String), u64>,
+}
+
+impl Watching {
+    /// Looks; `None` where there is no prepared cache yet.
+    fn look(&mut self, dir: &Path) -> Result<Option<View>, CacheError> {
+        let cache = match self.cache.take() {
+            Some(cache) => cache,
+            None => match Cache::open(dir) {
+                Err(CacheError::NotACache { .. }) => return Ok(None),
+                cache => cache?,
+            },
+        };
+        if cache.corpus()?.is_none() {
+            return Ok(None);
+        }
+        let mut layers = Vec::new();
+        let mut tokens_left = 0;
+        for layer in cache.layers()? {
+            let (name, corpus) = (layer.layer().folder_name(), layer.corpus());
+            let missing = layer.missing_units()?;
+            for unit in &missing {
+                let tokens = self.tokens.entry((name.clone(), unit.to_string()));
+                tokens_left += *tokens.or_insert_with(|| unit_tokens(layer.layer(), corpus, unit));
+            }
+            let units = corpus.units().len();
+            layers.push(LayerView {
+                name,
+                units,
+                units_committed: units - missing.len(),
+            });
+        }
+        self.cache = Some(cache);
+        let workers: Vec<WorkerView> = heartbeats(dir)?.into_iter().map(WorkerView::of).collect();
+        let at_it = workers.iter().filter(|worker| worker.is_at_it());
+        let tokens_per_second = at_it
+            .map(|worker| worker.tokens_per_second)
+            .fold(0.0, |sum, rate| sum + rate);
+        let complete = !layers.is_empty() && layers.iter().all(|layer| layer.units_committed == layer.units);
+        Ok(Some(View {
+            layers,
+            workers,
+            tokens_per_second,
+            tokens_left,
+            seconds_left: (tokens_per_second > 0.0).then(|| tokens_left as f64 / tokens_per_second),
+            complete,
+        }))
+    }
+}
+
+impl WorkerView {
+    fn of(heard: leadspan_cache::Heard) -> Self {
+        let stalled = heard.is_stalled(SILENCE);
+        let said = heard.heartbeat;
+        Self {
+            worker: said.worker,
+            host: said.host,
+            pid: said.pid,
+            state: said.state,
+            stalled,
+            unit: said.unit,
+            units_done: said.units_done,
+            units: said.units,
+            samples: said.samples,
+            tokens: said.tokens,
+            tokens_per_second: said.tokens_per_second,
+            memory_bytes: said.memory_bytes,
+            age_seconds: heard.age.as_secs_f64(),
+            quiet_seconds: said.quiet_seconds,
+        }
+    }
+
+    /// Whether it adds to the rate.
+    fn is_at_it(&self) -> bool {
+        self.state == WorkerState::Capturing && !self.stalled
+    }
+}

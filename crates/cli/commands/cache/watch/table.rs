@@ -1,0 +1,223 @@
+//! What a watcher sees, as lines of text.
+
+use std::path::Path;
+
+use leadspan_cache::WorkerState;
+
+use super::{SILENCE, View, WorkerView};
+use crate::amounts::{bytes, duration, grouped, rounded, short, spelt};
+
+/// Lines above the workers, with room for the shell's own below: a screen of fewer shows no worker.
+const AROUND: usize = 4;
+/// How wide a bar is.
+const BAR: usize = 24;
+
+const HEADS: [&str; 9] = [
+    "worker",
+    "host",
+    "pid",
+    "state",
+    "work unit",
+    "units",
+    "samples",
+    "tokens/s",
+    "memory",
+];
+
+/// All lines; with the `size` of a screen in lines and columns, no more workers than fit there, those that need looking after
+/// first.
+pub(super) fn lines(dir: &Path, view: Option<&View>, size: Option<(usize, usize)>) -> Vec<String> {
+    let Some(view) = view else {
+        return vec![format!("cache      {}: not prepared yet", dir.display())];
+    };
+    let mut lines = vec![format!("cache      {}", dir.display())];
+    if view.layers.is_empty() {
+        lines.push("layers     none yet".to_owned());
+    }
+    for layer in &view.layers {
+        let filled = BAR * layer.units_committed / layer.units.max(1);
+        lines.push(format!(
+            "layer      {}{} {} of {} work units  {}",
+            "█".repeat(filled),
+            "░".repeat(BAR - filled),
+            grouped(layer.units_committed as u64),
+            grouped(layer.units as u64),
+            layer.name
+        ));
+    }
+    lines.push(pace(view));
+    let stalled: Vec<&str> = view
+        .workers
+        .iter()
+        .filter(|worker| worker.stalled)
+        .map(|worker| worker.worker.as_str())
+        .collect();
+    if !stalled.is_empty() {
+        lines.push(format!(
+            "STALLED    no sign of life for over {}: {}",
+            duration(SILENCE),
+            listed(&stalled)
+        ));
+    }
+    if view.workers.is_empty() {
+        lines.push("workers    none".to_owned());
+        return lines;
+    }
+    lines.push(String::new());
+    let room = size.map_or(usize::MAX, |(height, _)| height.saturating_sub(lines.len() + AROUND));
+    lines.extend(table(&view.workers, room));
+    lines
+}
+
+fn pace(view: &View) -> String {
+    if view.complete {
+        return "complete   nothing is left to do".to_owned();
+    }
+    let count = |what: fn(&WorkerView) -> bool| view.workers.iter().filter(|worker| what(worker)).count();
+    let at_it = count(WorkerView::is_at_it);
+    let loading = count(|worker| worker.state == WorkerState::Loading && !worker.stalled);
+    let left = match view.seconds_left {
+        Some(seconds) => format!("{} left", spelt(seconds)),
+        None => "nobody is at it".to_owned(),
+    };
+    let loading = if loading > 0 {
+        format!(", {loading} loading")
+    } else {
+        String::new()
+    };
+    format!(
+        "rate       {} tokens/s by {at_it} workers{loading}; {} tokens to go, {left}",
+        rounded(view.tokens_per_second),
+        short(view.tokens_left as f64)
+    )
+}
+
+/// The head and a line for each worker, `room` of them at most.
+fn table(workers: &[WorkerView], room: usize) -> Vec<String> {
+    let mut shown: Vec<&WorkerView> = workers.iter().collect();
+    let left_out = shown.len().saturating_sub(room);
+    if left_out > 0 {
+        // Stable: the order of the workers is kept among those of a kind.
+        shown.sort_by_key(|worker| (!worker.stalled, worker.state.has_ended()));
+        shown.truncate(room);
+    }
+    let rows: Vec<([String; 9], String)> = shown.into_iter().map(row).collect();
+    let mut widths = HEADS.map(|head| head.chars().count());
+    for (cells, _) in &rows {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String; 9], last: &str| {
+        let mut text = String::new();
+        for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            // Words to the left, numbers to the right.
+            match index {
+                0 | 1 | 3 | 4 => text.push_str(&format!("{cell:<width$}  ")),
+                _ => text.push_str(&format!("{cell:>width$}  ")),
+            }
+        }
+        text + last
+    };
+    let mut lines = vec![line(&HEADS.map(str::to_owned), "last sign")];
+    lines.extend(rows.iter().map(|(cells, last)| line(cells, last)));
+    if left_out > 0 {
+        lines.push(format!("and {} more", grouped(left_out as u64)));
+    }
+    lines
+}
+
+/// A worker's cells, and how long ago it gave a sign of life.
+fn row(worker: &WorkerView) -> ([String; 9], String) {
+    let state = match worker.state {
+        _ if worker.stalled => "STALLED".to_owned(),
+        WorkerState::Capturing if worker.quiet_seconds > SILENCE.as_secs_f64() => {
+            format!("no batch for {}", spelt(worker.quiet_seconds))
+        }
+        state => state.as_str().to_owned(),
+    };
+    let cells = [
+        worker.worker.clone(),
+        worker.host.clone(),
+        worker.pid.to_string(),
+        state,
+        worker.unit.clone().unwrap_or_else(|| "–".to_owned()),
+        format!("{}/{}", worker.units_done, worker.units),
+        grouped(worker.samples),
+        rounded(worker.tokens_per_second),
+        bytes(worker.memory_bytes),
+    ];
+    (cells, format!("{} ago", spelt(worker.age_seconds)))
+}
+
+/// The first few names of a list.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::cache::watch::LayerView;
+
+    fn worker(name: &str, state: WorkerState, stalled: bool) -> WorkerView {
+        WorkerView {
+            worker: name.to_owned(),
+            host: "node-7".to_owned(),
+            pid: 4711,
+            state,
+            stalled,
+            unit: Some("train-000012".to_owned()),
+            units_done: 3,
+            units: 11,
+            samples: 1234,
+            tokens: 99_000,
+            tokens_per_second: 612.3,
+            memory_bytes: 700 << 20,
+            age_seconds: if stalled { 125.0 } else { 2.0 },
+            quiet_seconds: 1.0,
+        }
+    }
+
+    fn view(workers: Vec<WorkerView>) -> View {
+        View {
+            layers: vec![LayerView {
+                name: "all-to-1".to_owned(),
+                units: 22,
+                units_committed: 11,
+            }],
+            workers,
+            tokens_per_second: 1224.6,
+            tokens_left: 120_000,
+            seconds_left: Some(98.0),
+            complete: false,
+        }
+    }
+
+    #[test]
+    fn a_view_is_a_table_that_names_stalled_workers() {
+        let view = view(vec![
+            worker("0/2", WorkerState::Capturing, false),
+            worker("1/2", WorkerState::Capturing, true),
+        ]);
+        insta::assert_snapshot!(lines(Path::new("cache"), Some(&view), None).join("\n"), @"");
+    }
+
+    #[test]
+    fn on_a_small_screen_those_that_need_looking_after_come_first() {
+        let mut workers: Vec<WorkerView> = (0..50)
+            .map(|index| worker(&format!("{index}/50"), WorkerState::Done, false))
+            .collect();
+        workers[7] = worker("7/50", WorkerState::Capturing, false);
+        workers[40] = worker("40/50", WorkerState::Capturing, true);
+        let lines = lines(Path::new("cache"), Some(&view(workers)), Some((14, 80)));
+        assert!(lines.len() < 14, "{}", lines.join("\n"));
+        let at = |name: &str| lines.iter().position(|line| line.starts_with(name)).unwrap();
+        assert!(at("40/50") < at("7/50") && at("7/50") < at("0/50"));
+        assert_eq!(lines.last().unwrap(), "and 45 more");
+    }
+}
