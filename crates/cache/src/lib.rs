@@ -15,6 +15,7 @@
 //!     train-000000.parquet …    one shard a work unit
 //!     train-000000.json …       its receipt, written after it: size, blake3, what made it
 //!     validation-000000.parquet …
+//!     manifest.json             once all units are there: how many, sums, and one hash of all shards
 //!   layers/0.5-0.75-prompt+chain_of_thought+answer/
 //!                               what an extension added: only what the layers before it lack
 //!   .lock                       held by whoever prepares or extends the cache
@@ -202,6 +203,7 @@ mod json;
 mod layer;
 mod layer_dir;
 mod leftovers;
+mod manifest;
 mod mapping;
 mod parquet_files;
 mod reader;
@@ -232,6 +234,7 @@ pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layer::{Band, Layer, NotALayer};
 pub use layer_dir::LayerDir;
+pub use manifest::Manifest;
 pub use reader::{BytesRead, Missing, Reader, Span};
 pub use receipt::Receipt;
 pub use shard_writer::{ShardWriter, adopt};
