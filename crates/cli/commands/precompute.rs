@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     Ending, Showing,
-    prepare::{self, Preparing},
+    prepare::{self, Preparing, Waited},
 };
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
@@ -88,6 +88,7 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
 struct Shown<'a> {
     showing: Showing,
     stop: &'a AtomicBool,
+    waited: Waited,
     preparing: Option<Preparing>,
     capturing: Option<Capturing>,
 }
@@ -105,6 +106,7 @@ impl<'a> Shown<'a> {
         Self {
             showing,
             stop,
+            waited: Waited::default(),
             preparing: Some(Preparing::new(showing)),
             capturing: None,
         }
@@ -119,6 +121,12 @@ impl<'a> Shown<'a> {
 
     fn show(&mut self, event: Event) {
         match event {
+            Event::WaitingForPreparation(holder) => {
+                if self.stop.load(Ordering::Relaxed) {
+                    leave_preparing();
+                }
+                self.waited.for_preparation(&holder);
+            }
             Event::Preparing(progress) => {
                 if self.stop.load(Ordering::Relaxed) {
                     self.preparing = None;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use leadspan_cache::Holder;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_precompute::{Event, Origin, PrecomputeError, PreparedCache};
 use serde_json::{Value, json};
@@ -58,10 +59,11 @@ fn shown(
     prepare: impl FnOnce(&mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError>,
 ) -> anyhow::Result<PreparedCache> {
     let mut shown = Preparing::new(showing);
-    let prepared = prepare(&mut |event| {
-        if let Event::Preparing(progress) = event {
-            shown.advance(progress);
-        }
+    let mut waited = Waited::default();
+    let prepared = prepare(&mut |event| match event {
+        Event::Preparing(progress) => shown.advance(progress),
+        Event::WaitingForPreparation(holder) => waited.for_preparation(&holder),
+        _ => {}
     });
     prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
 }
@@ -122,6 +124,21 @@ impl Preparing {
             .advance(at.bytes_read, false, || {
                 format!("{} rows read, {} kept", grouped(at.rows), grouped(at.kept))
             });
+    }
+}
+
+/// What was waited for, so that it is said once.
+#[derive(Default)]
+pub(super) struct Waited {
+    holder: Option<Holder>,
+}
+
+impl Waited {
+    pub(super) fn for_preparation(&mut self, holder: &Holder) {
+        if self.holder.as_ref() != Some(holder) {
+            tracing::info!("waiting for {holder}, which prepares this cache");
+            self.holder = Some(holder.clone());
+        }
     }
 }
 

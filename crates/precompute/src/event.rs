@@ -1,6 +1,6 @@
 //! What a run tells the program while it goes on, and how it ended.
 
-use leadspan_cache::WorkUnit;
+use leadspan_cache::{Holder, WorkUnit};
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 
 use crate::Remaining;
@@ -8,6 +8,8 @@ use crate::Remaining;
 /// Something that happened. Tokens are those that go through the model, without padding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// Another process prepares the same cache; told again and again for as long as it does.
+    WaitingForPreparation(Holder),
     /// Some more rows were read.
     Preparing(PrepareProgress),
     /// The prepared corpus is in the cache.
