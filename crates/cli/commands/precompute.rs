@@ -7,11 +7,11 @@ use std::{
 
 use anyhow::Context as _;
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary};
+use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary, Worker};
 use serde_json::json;
 
 use super::{
-    Ending, Showing,
+    Ending, Showing, finalize,
     prepare::{self, Preparing, Waited},
 };
 use crate::{
@@ -20,18 +20,26 @@ use crate::{
     configuration::Configuration,
     failure, hub, output,
     progress::{Counted, Progress},
-    signals,
+    scheduler, signals,
 };
 
 pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    if arguments.finalize {
+        return finalize::run(
+            &configuration.stage_one(arguments.proportion)?,
+            &arguments.workers,
+            showing,
+        );
+    }
+    let worker = worker(arguments)?;
     let replay = configuration.replayed()?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
     let stop = signals::stop_on_signals("dropping the work unit at hand; finished ones are kept")?;
     let cache_dir = pipeline.cache_dir();
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut shown = Shown::new(showing, &stop);
-    let outcome = leadspan_precompute::run(&pipeline, arguments.worker, &stop, &mut |event| shown.show(event))
+    let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| shown.show(event))
         .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
     drop(shown);
@@ -52,9 +60,11 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
             tokens,
             positions,
             bytes,
+            units_missing,
         } = summary;
         output::json(&json!({
             "outcome": name, "cache": cache_dir, "units_written": units_written, "units_skipped": units_skipped,
+            "units_missing": (ending == Ending::Done).then_some(units_missing),
             "samples": samples, "tokens": tokens, "positions": positions, "bytes": bytes,
             "seconds": elapsed.as_secs_f64(), "tokens_per_second": tokens_per_second,
             "peak_memory_bytes": leadspan_memory::peak_memory_bytes(),
@@ -78,10 +88,29 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
             rounded(tokens_per_second)
         ))?;
     }
+    if ending == Ending::Done && summary.units_missing > 0 {
+        tracing::info!(
+            "{} work units are still missing, of other workers",
+            grouped(summary.units_missing as u64)
+        );
+    }
     if ending == Ending::Stopped {
         tracing::warn!("stopped by a signal: run the same command again to do the rest");
     }
     Ok(ending)
+}
+
+/// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
+fn worker(arguments: &Precompute) -> anyhow::Result<Worker> {
+    let assigned = scheduler::here(&arguments.workers);
+    if !arguments.claim {
+        return Ok(assigned?.worker);
+    }
+    let worker = match assigned {
+        Err(unclear) if unclear.is_only_a_number() => Worker::ALONE,
+        assigned => assigned?.worker,
+    };
+    Ok(worker.claiming(arguments.lease.0))
 }
 
 /// What is on the screen: first preparing, then the tokens that go through the teacher.
@@ -127,6 +156,7 @@ impl<'a> Shown<'a> {
                 }
                 self.waited.for_preparation(&holder);
             }
+            Event::WaitingForUnits { units } => self.waited.for_units(units),
             Event::Preparing(progress) => {
                 if self.stop.load(Ordering::Relaxed) {
                     self.preparing = None;

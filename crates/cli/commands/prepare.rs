@@ -131,6 +131,7 @@ impl Preparing {
 #[derive(Default)]
 pub(super) struct Waited {
     holder: Option<Holder>,
+    units: usize,
 }
 
 impl Waited {
@@ -138,6 +139,16 @@ impl Waited {
         if self.holder.as_ref() != Some(holder) {
             tracing::info!("waiting for {holder}, which prepares this cache");
             self.holder = Some(holder.clone());
+        }
+    }
+
+    pub(super) fn for_units(&mut self, units: usize) {
+        if self.units != units {
+            tracing::info!(
+                "waiting for {} work units that other workers hold, to take over those of the dead",
+                grouped(units as u64)
+            );
+            self.units = units;
         }
     }
 }

@@ -52,6 +52,11 @@ pub enum Event {
         /// Positions that need not be captured.
         positions: u64,
     },
+    /// Other workers hold all the units that are left of a layer; told again and again until they are done or dead.
+    WaitingForUnits {
+        /// How many.
+        units: usize,
+    },
 }
 
 /// How the prepared corpus came into the cache.
@@ -73,7 +78,7 @@ pub enum Origin {
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every work unit of this worker has its shard.
+    /// Every work unit of this worker's share has its shard, or of all where it claims them.
     Done(Summary),
     /// It was told to stop; running it again does the rest.
     Stopped(Summary),
@@ -94,4 +99,7 @@ pub struct Summary {
     pub positions: u64,
     /// Bytes stored.
     pub bytes: u64,
+    /// Work units that are missing still, of all workers, counted once for each layer; what a run that was stopped leaves is
+    /// not counted.
+    pub units_missing: usize,
 }

@@ -23,7 +23,7 @@ use super::{Ending, Showing};
 use crate::{
     arguments, output,
     progress::{Counted, Progress, standing_aside},
-    signals,
+    scheduler, signals,
 };
 
 pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<Ending> {
@@ -31,7 +31,8 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
     let attempt = || format!("could not sweep as `{}` says", arguments.pipeline.config.display());
     let sweep = Sweep::new(arguments).with_context(attempt)?;
     let planned: Vec<_> = sweep.jobs.iter().map(|job| job.planned.clone()).collect();
-    let mine = share(&planned, arguments.worker.index(), arguments.worker.count());
+    let worker = scheduler::here(&arguments.workers)?.worker;
+    let mine = share(&planned, worker.index(), worker.count());
     if arguments.dry_run {
         listing::show(&sweep, &mine, arguments, showing)?;
         return Ok(Ending::Done);
