@@ -147,6 +147,11 @@ impl Claims {
         u64::from_str_radix(&self.own.token[..16], 16).unwrap_or_default()
     }
 
+    /// Whether anybody, dead or alive, has claimed `name`.
+    pub(crate) fn is_claimed(&self, name: &str) -> bool {
+        self.folder.join(name).exists()
+    }
+
     /// Claims `name`, unless somebody holds it who is alive, or whose lease is not over.
     ///
     /// # Errors
@@ -243,11 +248,10 @@ pub(crate) fn remove_dead(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool)
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let is_of_no_use = match name.rsplit_once('.') {
-            Some((layer, unit)) => name.starts_with('.') || is_committed(layer, unit),
-            // That of preparing: whoever is dead has no use for it, and who asks for it makes a new one.
-            None => true,
-        };
+        // A name without a point is the lock of preparing, which is not for this to judge.
+        let is_of_no_use = name
+            .rsplit_once('.')
+            .is_some_and(|(layer, unit)| name.starts_with('.') || is_committed(layer, unit));
         if is_of_no_use {
             remove_if_dead(&entry.path());
         }

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     Cache, CacheError, LayerDir, claim,
     commit::{remove_if_dead, temporary_of},
+    lock,
 };
 
 impl Cache {
@@ -29,6 +30,7 @@ impl Cache {
         claim::remove_dead(self.dir(), &|layer, unit| {
             of_committed.get(layer).is_some_and(|names| is_committed(names, unit))
         });
+        lock::remove_dead(self.dir());
         // And of what stands beside the layers, such as the memory of the teacher's hash.
         for entry in fs::read_dir(self.dir())
             .map_err(CacheError::io("list", self.dir()))?

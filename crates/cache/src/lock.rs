@@ -77,6 +77,12 @@ pub(crate) fn lock(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockG
     LockGuard::keep(Claims::new(dir, LEASE)?.wait_for(NAME, waiting)?, dir)
 }
 
+/// Removes the lock of a process that is dead, as far as can be told here.
+pub(crate) fn remove_dead(dir: &Path) {
+    // Claimed and let go at once. Where that fails it is harmless and stays.
+    let _ = Claims::new(dir, LEASE).map(|claims| claims.is_claimed(NAME).then(|| claims.attempt(NAME)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
