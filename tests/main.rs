@@ -17,3 +17,4 @@ mod stages;
 mod supervised;
 mod sweeping;
 mod teachers;
+mod workers;

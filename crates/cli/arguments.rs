@@ -112,9 +112,20 @@ pub(crate) struct Precompute {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
-    /// Be the I-th of N workers, counted from 0: one task of an array job, which takes every N-th work unit
-    #[arg(long, value_name = "I/N", default_value = "0/1")]
-    pub(crate) worker: Worker,
+    #[command(flatten)]
+    pub(crate) workers: WorkerArguments,
+
+    /// Claim work units one by one instead of keeping to a share: own share first, then the others', and those of the dead
+    #[arg(long)]
+    pub(crate) claim: bool,
+
+    /// How long a claim outlives its last renewal, once its worker has died or stands still
+    #[arg(long, value_name = "TIME", default_value = "10m", requires = "claim")]
+    pub(crate) lease: TimeSpan,
+
+    /// Run nothing: check that every work unit is there and write the manifests, or list what is missing (exit code 1)
+    #[arg(long, conflicts_with_all = ["claim", "worker"])]
+    pub(crate) finalize: bool,
 
     /// Capture lead spans of this proportion instead of `cache.lead_span_proportion`
     #[arg(long, value_name = "P")]
@@ -122,6 +133,18 @@ pub(crate) struct Precompute {
 
     #[command(flatten)]
     pub(crate) stopping: Stopping,
+}
+
+/// Which of several processes this is.
+#[derive(Args, Debug)]
+pub(crate) struct WorkerArguments {
+    /// Be the I-th of N workers, counted from 0; without it, as the batch scheduler says, or the only one
+    #[arg(long, value_name = "I/N")]
+    pub(crate) worker: Option<Worker>,
+
+    /// How many workers there are where the scheduler cannot say, or runs only some tasks: the id of a task is then I
+    #[arg(long, value_name = "N", conflicts_with = "worker")]
+    pub(crate) workers: Option<NonZeroUsize>,
 }
 
 #[derive(Args, Debug)]
@@ -181,9 +204,8 @@ pub(crate) struct Sweep {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
-    /// Be the I-th of N workers, counted from 0: one task of an array job, which takes every N-th run
-    #[arg(long, value_name = "I/N", default_value = "0/1")]
-    pub(crate) worker: Worker,
+    #[command(flatten)]
+    pub(crate) workers: WorkerArguments,
 
     /// List the runs, how far they have come and the commands that they are made of, and run nothing
     #[arg(long)]

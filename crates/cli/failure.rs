@@ -11,10 +11,11 @@ use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
 
 use crate::{
-    commands::{PlanRefusal, SweepError},
+    commands::{Incomplete, PlanRefusal, SweepError},
     configuration_error::ConfigurationError,
     output::OutputError,
     replay::ReplayError,
+    scheduler::UnclearWorker,
 };
 
 /// The input or the configuration is wrong.
@@ -61,6 +62,18 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         return Some(Verdict {
             unexpected: false,
             hint: Some(refusal.hint()),
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<UnclearWorker>() {
+        return Some(Verdict {
+            unexpected: false,
+            hint: Some(error.hint()),
+        });
+    }
+    if let Some(incomplete) = cause.downcast_ref::<Incomplete>() {
+        return Some(Verdict {
+            unexpected: false,
+            hint: Some(incomplete.hint()),
         });
     }
     if let Some(error) = cause.downcast_ref::<SweepError>() {

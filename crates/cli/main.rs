@@ -23,6 +23,7 @@ mod overrides;
 mod pipeline_file;
 mod progress;
 mod replay;
+mod scheduler;
 mod signals;
 mod sweep_table;
 mod time_span;

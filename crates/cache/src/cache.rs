@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -13,11 +13,13 @@ use serde_json::Value;
 use std::num::NonZeroU32;
 
 use crate::{
-    Band, CacheError, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus, WorkUnit,
+    Band, CacheError, Coverage, FORMAT_VERSION, Holder, Identity, Layer, LayerDir, Lock, LockGuard, PreparedCorpus,
+    WorkUnit,
     choice::incomplete,
     commit::{commit_bytes, create_folder},
     corpus_table, json,
     layer::{division, remainder},
+    lock::{lock, try_lock},
 };
 
 /// The folder, inside a cache's, of the cache of what is replayed.
@@ -27,7 +29,6 @@ const IDENTITY: &str = "identity.json";
 const TOKENIZER: &str = "tokenizer";
 const CORPUS: &str = "corpus";
 const LAYERS: &str = "layers";
-const LOCK: &str = ".lock";
 
 /// An open cache. Cloning it is cheap.
 #[derive(Clone, Debug)]
@@ -45,12 +46,6 @@ struct IdentityFile {
     format: u32,
     identity: Identity,
     tokenizer_files: BTreeMap<String, String>,
-}
-
-/// Keeps other processes from preparing the same cache until it is dropped (or its process ends).
-#[derive(Debug)]
-pub struct LockGuard {
-    _file: File,
 }
 
 impl Cache {
@@ -78,9 +73,23 @@ impl Cache {
         identity: &Identity,
         tokenizer_files: &[(String, Vec<u8>)],
     ) -> Result<Self, CacheError> {
+        Self::create_or_open_telling(dir, identity, tokenizer_files, &mut |_| {})
+    }
+
+    /// As [`create_or_open`](Self::create_or_open), calling `waiting` with the process that is waited for now and then.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_or_open`](Self::create_or_open).
+    pub fn create_or_open_telling(
+        dir: &Path,
+        identity: &Identity,
+        tokenizer_files: &[(String, Vec<u8>)],
+        waiting: &mut dyn FnMut(&Holder),
+    ) -> Result<Self, CacheError> {
         let cache = match Self::open_if_there(dir)? {
             Some(cache) => cache,
-            None => Self::create(dir, identity, tokenizer_files)?,
+            None => Self::create(dir, identity, tokenizer_files, waiting)?,
         };
         cache.require_identity(identity)?;
         Ok(cache)
@@ -130,12 +139,17 @@ impl Cache {
         }))
     }
 
-    fn create(dir: &Path, identity: &Identity, tokenizer_files: &[(String, Vec<u8>)]) -> Result<Self, CacheError> {
+    fn create(
+        dir: &Path,
+        identity: &Identity,
+        tokenizer_files: &[(String, Vec<u8>)],
+        waiting: &mut dyn FnMut(&Holder),
+    ) -> Result<Self, CacheError> {
         if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_plain_file_name(name)) {
             return Err(CacheError::NotAFileName { name: name.clone() });
         }
         create_folder(dir)?;
-        let _lock = lock(dir)?;
+        let _lock = lock(dir, waiting)?;
         if let Some(cache) = Self::open_if_there(dir)? {
             return Ok(cache);
         }
@@ -160,13 +174,22 @@ impl Cache {
         })
     }
 
-    /// Waits until no other process prepares this cache, and keeps others waiting until the guard is dropped.
+    /// Keeps others from preparing this cache until the guard is dropped, unless another process does so.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be written to, or its file system has no locks.
-    pub fn lock_for_preparing(&self) -> Result<LockGuard, CacheError> {
-        lock(&self.dir)
+    /// Where the folder is gone or cannot be written to.
+    pub fn lock_for_preparing(&self) -> Result<Lock, CacheError> {
+        try_lock(&self.dir)
+    }
+
+    /// How many parts of the prepared corpus are there by now, whatever this handle has read.
+    ///
+    /// # Errors
+    ///
+    /// Where its folder cannot be read, or a part of it is missing.
+    pub fn count_corpus_parts(&self) -> Result<usize, CacheError> {
+        corpus_table::count_parts(&self.dir.join(CORPUS))
     }
 
     /// The cache's folder.
@@ -342,14 +365,14 @@ impl Cache {
         if self.holds(asked)? {
             return Ok(Vec::new());
         }
-        let _lock = lock(&self.dir)?;
-        if self.holds(asked)? {
-            return Ok(Vec::new());
-        }
         let mut dirs = self.layers()?;
-        let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
-        if let Some(layer) = remainder(asked, &begun) {
-            dirs.push(self.layer(&layer)?);
+        // Nor to find that there is nothing to be made: of thousands of workers, only the first few wait.
+        if lacking(asked, &dirs).is_some() {
+            let _lock: LockGuard = lock(&self.dir, &mut |_| {})?;
+            dirs = self.layers()?;
+            if let Some(layer) = lacking(asked, &dirs) {
+                dirs.push(self.layer(&layer)?);
+            }
         }
         let uncaptured = uncaptured(asked, &dirs)?;
         Ok(uncaptured.into_iter().map(|(index, _)| dirs[index].clone()).collect())
@@ -367,8 +390,7 @@ impl Cache {
         corpus: &PreparedCorpus,
     ) -> Result<Vec<(Layer, Vec<WorkUnit>)>, CacheError> {
         let mut dirs = self.layers_of(corpus)?;
-        let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
-        if let Some(layer) = remainder(asked, &begun) {
+        if let Some(layer) = lacking(asked, &dirs) {
             let identity = Arc::clone(&self.identity);
             dirs.push(LayerDir::planned(
                 &self.dir.join(LAYERS),
@@ -392,6 +414,35 @@ impl Cache {
             .into_iter()
             .map(|(index, units)| (dirs[index].layer().clone(), units))
             .collect())
+    }
+
+    /// The layers that hold `asked` together, or will when they are complete, each with its missing units. One that is not
+    /// begun has no folder yet. Nothing is made or locked.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`layers`](Self::layers).
+    pub fn layers_for(&self, asked: &Coverage) -> Result<Vec<(LayerDir, Vec<WorkUnit>)>, CacheError> {
+        let corpus = self.require_corpus()?;
+        let mut dirs = self.layers_of(&corpus)?;
+        let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
+        let chosen = |dirs: &[LayerDir], usable: Vec<usize>| {
+            let layers: Vec<&Layer> = usable.iter().map(|&index| dirs[index].layer()).collect();
+            let parts = division(asked, &layers)?;
+            Some(parts.into_iter().map(|(place, _)| usable[place]).collect::<Vec<_>>())
+        };
+        let complete = (0..dirs.len()).filter(|&index| missing[index].is_empty()).collect();
+        let parts = chosen(&dirs, complete).unwrap_or_else(|| {
+            if let Some(layer) = lacking(asked, &dirs) {
+                let identity = Arc::clone(&self.identity);
+                missing.push(corpus.units().to_vec());
+                dirs.push(LayerDir::planned(&self.dir.join(LAYERS), layer, corpus, identity));
+            }
+            let all = (0..dirs.len()).collect();
+            chosen(&dirs, all).expect("the layers and what they lack cover it")
+        });
+        let of = |index: usize| (dirs[index].clone(), missing[index].clone());
+        Ok(parts.into_iter().map(of).collect())
     }
 
     /// The layers that were begun, ordered by the names of their folders.
@@ -423,6 +474,12 @@ impl Cache {
     }
 }
 
+/// The layer that is missing for `dirs` to cover `asked`.
+fn lacking(asked: &Coverage, dirs: &[LayerDir]) -> Option<Layer> {
+    let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
+    remainder(asked, &begun)
+}
+
 /// Which of `dirs`, which cover `asked` together, have missing units that belong to it, and those units.
 ///
 /// # Errors
@@ -449,18 +506,6 @@ fn uncaptured(asked: &Coverage, dirs: &[LayerDir]) -> Result<Vec<(usize, Vec<Wor
         }),
         None => Ok(unfinished),
     }
-}
-
-fn lock(dir: &Path) -> Result<LockGuard, CacheError> {
-    let path = dir.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(CacheError::io("open", &path))?;
-    file.lock().map_err(CacheError::io("lock", &path))?;
-    Ok(LockGuard { _file: file })
 }
 
 fn is_plain_file_name(name: &str) -> bool {
@@ -659,14 +704,14 @@ mod tests {
     }
 
     #[test]
-    fn preparing_waits_for_whoever_prepares_already() {
+    fn one_process_at_a_time_prepares_a_cache() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
         let guard = cache.lock_for_preparing().unwrap();
-        let other = File::open(folder.path().join(LOCK)).unwrap();
-        assert!(other.try_lock().is_err());
+        assert!(matches!(guard, Lock::Locked(_)));
+        assert!(matches!(cache.lock_for_preparing().unwrap(), Lock::Held(_)));
         drop(guard);
-        assert!(other.try_lock().is_ok());
+        assert!(matches!(cache.lock_for_preparing().unwrap(), Lock::Locked(_)));
     }
 
     #[cfg(unix)]

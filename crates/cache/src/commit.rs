@@ -3,13 +3,14 @@
 //! A temporary sibling `.NAME.XXXXXX.tmp` is written, its contents are synced, it is renamed to `NAME`, and the folder is
 //! synced. The temporary's name ends neither in `.parquet` nor in `.json`, so no reader ever looks at it. Its writer
 //! holds an advisory lock on it for as long as it lives; the next writer of the same `NAME` removes the temporaries
-//! whose lock it can take, that is those of dead processes. Nothing here knows what the files hold.
+//! whose lock it can take, that is those of dead processes (in a folder of thousands, not every writer). Nothing here knows what the files hold.
 
 use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use tempfile::NamedTempFile;
@@ -34,7 +35,12 @@ impl PendingFile {
     ///
     /// Where the folder does not exist or cannot be written to.
     pub fn create(target: &Path) -> Result<Self, CacheError> {
-        remove_stale_temporaries(target);
+        Self::create_in(target, &Clearing::default())
+    }
+
+    /// As [`create`](Self::create), for one of many files of a folder: looks for what dead writers left when it is due.
+    pub(crate) fn create_in(target: &Path, clearing: &Clearing) -> Result<Self, CacheError> {
+        clearing.before(target);
         faults::step().map_err(CacheError::io("create", target))?;
         let temporary = create_temporary(target).map_err(CacheError::io("create", target))?;
         Ok(Self {
@@ -151,6 +157,40 @@ pub fn commit_bytes(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     commit_file(path, |file| file.write_all(bytes))
 }
 
+/// As [`commit_bytes`], for one of many files of a folder.
+pub(crate) fn commit_bytes_in(path: &Path, bytes: &[u8], clearing: &Clearing) -> Result<(), CacheError> {
+    let mut pending = PendingFile::create_in(path, clearing)?;
+    pending.write_all(bytes).map_err(CacheError::io("write", path))?;
+    pending.commit()
+}
+
+/// When to look for temporaries of dead writers in a folder that gets many files.
+///
+/// Looking lists the whole folder. So it is done for every file while they are few, and later for so few of them that a
+/// file costs no more in a folder of thousands. What is not found then goes when the capture is done.
+#[derive(Debug, Default)]
+pub(crate) struct Clearing {
+    /// Files that may still be written before it is due again.
+    writes_left: AtomicUsize,
+}
+
+impl Clearing {
+    /// So many names cost about as much as creating, syncing and renaming a file in memory.
+    const NAMES_A_WRITE: usize = 64;
+
+    fn before(&self, target: &Path) {
+        let spend = |left: usize| left.checked_sub(1);
+        if self
+            .writes_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_err()
+        {
+            let names = remove_stale_temporaries(target);
+            self.writes_left.store(names / Self::NAMES_A_WRITE, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Creates a folder and what is missing above it, so that a power cut does not lose it.
 pub(crate) fn create_folder(path: &Path) -> Result<(), CacheError> {
     if path.is_dir() {
@@ -214,17 +254,21 @@ pub(crate) fn temporary_of(name: &str) -> Option<&str> {
     Some(target)
 }
 
-/// Removes temporaries of `target` that no living process writes. Whatever cannot be removed is harmless and stays.
-fn remove_stale_temporaries(target: &Path) {
+/// Removes temporaries of `target` that no living process writes, and counts the names in its folder. Whatever cannot be
+/// removed is harmless and stays.
+fn remove_stale_temporaries(target: &Path) -> usize {
     let Ok(entries) = fs::read_dir(parent(target)) else {
-        return;
+        return 0;
     };
+    let mut names = 0;
     for entry in entries.flatten() {
+        names += 1;
         let name = entry.file_name();
         if name.to_str().and_then(temporary_of).map(OsStr::new) == target.file_name() {
             remove_if_dead(&entry.path());
         }
     }
+    names
 }
 
 /// Removes a temporary whose lock can be taken: its writer is gone.
@@ -299,6 +343,23 @@ mod tests {
         living.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"first");
         assert_eq!(names(folder.path()), [".b.json.dead00.tmp", "a.json"]);
+    }
+
+    #[test]
+    fn a_folder_of_many_files_is_not_listed_for_each_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..200 {
+            fs::write(folder.path().join(format!("{number}.json")), b"{}").unwrap();
+        }
+        let clearing = Clearing::default();
+        let stale = folder.path().join(".a.json.dead00.tmp");
+        let mut removed = Vec::new();
+        for write in 0..8 {
+            fs::write(&stale, b"x").unwrap();
+            commit_bytes_in(&folder.path().join("a.json"), b"{}", &clearing).unwrap();
+            removed.extend((!stale.exists()).then_some(write));
+        }
+        assert_eq!(removed, [0, 4], "of 200 names, every fourth write");
     }
 
     #[cfg(unix)]

@@ -10,7 +10,7 @@ use leadspan_sequence::SectionSet;
 
 use crate::{Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt, faults, synthetic, verify};
 
-/// Every file of a cache but its lock, by its path.
+/// Every file of a cache, by its path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
@@ -19,7 +19,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.ends_with(".lock") {
+            } else {
                 found.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
             }
         }

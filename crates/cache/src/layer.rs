@@ -109,6 +109,16 @@ impl Layer {
         self.bands.iter().map(|band| band.targets(sample).len()).sum()
     }
 
+    /// How many leading tokens of a sample it takes to compute its positions: up to the last of them, whose target need not
+    /// be computed. None where it holds no position of the sample.
+    pub fn leading_tokens(&self, sample: &Sample) -> Option<u32> {
+        let targets = self.bands.iter().map(|band| band.targets(sample));
+        targets
+            .filter(|targets| !targets.is_empty())
+            .map(|targets| targets.end - 1)
+            .max()
+    }
+
     /// The name of its folder: bands of the same proportions together, such as `0-0.5-prompt+chain_of_thought+answer`
     /// or `0-0.75-prompt,0.5-0.75-answer`.
     pub fn folder_name(&self) -> String {
@@ -223,6 +233,12 @@ mod tests {
             assert_eq!(base.position_count(sample), kept - 1);
             assert!(base.positions(sample).eq(half.positions(sample)));
             assert_eq!(more.position_count(sample), rest);
+            for layer in [&base, &more] {
+                assert_eq!(
+                    layer.leading_tokens(sample),
+                    layer.positions(sample).max().map(|last| last + 1)
+                );
+            }
         }
     }
 

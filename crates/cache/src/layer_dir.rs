@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit,
-    commit::{commit_bytes, create_folder},
+    commit::{Clearing, commit_bytes, create_folder},
     json,
 };
 
@@ -33,6 +33,7 @@ pub struct LayerDir {
     corpus: PreparedCorpus,
     identity: Arc<Identity>,
     identity_fingerprint: Arc<str>,
+    clearing: Arc<Clearing>,
 }
 
 impl LayerDir {
@@ -94,6 +95,7 @@ impl LayerDir {
             corpus,
             identity,
             identity_fingerprint,
+            clearing: Arc::default(),
         }
     }
 
@@ -125,6 +127,11 @@ impl LayerDir {
     /// The fingerprint of the cache's identity.
     pub(crate) fn identity_fingerprint(&self) -> &str {
         &self.identity_fingerprint
+    }
+
+    /// When its writers look for what dead ones left.
+    pub(crate) fn clearing(&self) -> &Clearing {
+        &self.clearing
     }
 
     /// Where the shard of a work unit is, or will be.

@@ -1,10 +1,14 @@
 //! Clearing up after writers that were killed.
 
-use std::fs;
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
 
 use crate::{
-    Cache, CacheError, LayerDir,
+    Cache, CacheError, LayerDir, claim,
     commit::{remove_if_dead, temporary_of},
+    lock,
 };
 
 impl Cache {
@@ -16,7 +20,17 @@ impl Cache {
     ///
     /// Where the folders cannot be listed.
     pub fn remove_leftovers(&self) -> Result<(), CacheError> {
-        self.layers()?.iter().try_for_each(LayerDir::remove_leftovers)?;
+        let layers = self.layers()?;
+        let mut of_committed = HashMap::new();
+        for layer in &layers {
+            let names = layer.names()?;
+            layer.remove_leftovers(&names);
+            of_committed.insert(layer.layer().folder_name(), names);
+        }
+        claim::remove_dead(self.dir(), &|layer, unit| {
+            of_committed.get(layer).is_some_and(|names| is_committed(names, unit))
+        });
+        lock::remove_dead(self.dir());
         // And of what stands beside the layers, such as the memory of the teacher's hash.
         for entry in fs::read_dir(self.dir())
             .map_err(CacheError::io("list", self.dir()))?
@@ -33,23 +47,23 @@ impl Cache {
     }
 }
 
+fn is_committed(names: &HashSet<String>, unit: &str) -> bool {
+    ["parquet", "json"]
+        .iter()
+        .all(|end| names.contains(&format!("{unit}.{end}")))
+}
+
 impl LayerDir {
-    fn remove_leftovers(&self) -> Result<(), CacheError> {
-        let names = self.names()?;
-        for name in &names {
+    fn remove_leftovers(&self, names: &HashSet<String>) {
+        for name in names {
             // Only of committed units: where locks do not reach other machines, a living writer's would look dead.
             let is_committed = temporary_of(name)
                 .and_then(|target| target.strip_suffix(".parquet").or_else(|| target.strip_suffix(".json")))
-                .is_some_and(|unit| {
-                    ["parquet", "json"]
-                        .iter()
-                        .all(|end| names.contains(&format!("{unit}.{end}")))
-                });
+                .is_some_and(|unit| is_committed(names, unit));
             if is_committed {
                 remove_if_dead(&self.path().join(name));
             }
         }
-        Ok(())
     }
 }
 
@@ -76,7 +90,23 @@ mod tests {
         synthetic::write_shard(&layer, &units[2]);
         let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
         fs::write(&beside, b"{").unwrap();
+        // Claims of committed units go where their holders are dead, and so does what their making left aside.
+        let claims = prepared.cache.dir().join(".claims");
+        fs::create_dir(&claims).unwrap();
+        let claim = |unit: &str| claims.join(format!("{}.{unit}", layer.layer().folder_name()));
+        for path in [
+            claim("train-000000"),
+            claim("train-000001"),
+            claims.join(".prepare.0123"),
+        ] {
+            fs::write(path, b"{}").unwrap();
+        }
         prepared.cache.remove_leftovers().unwrap();
+        let left: Vec<_> = fs::read_dir(&claims)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(left, [claim("train-000001")]);
         assert!(!committed.exists() && !receipt.exists() && missing.exists() && !beside.exists());
         let temporaries = || {
             layer

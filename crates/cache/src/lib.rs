@@ -15,9 +15,10 @@
 //!     train-000000.parquet …    one shard a work unit
 //!     train-000000.json …       its receipt, written after it: size, blake3, what made it
 //!     validation-000000.parquet …
+//!     manifest.json             once all units are there: how many, sums, and one hash of all shards
 //!   layers/0.5-0.75-prompt+chain_of_thought+answer/
 //!                               what an extension added: only what the layers before it lack
-//!   .lock                       held by whoever prepares or extends the cache
+//!   .claims/                    who prepares or extends the cache, or captures which unit, at the moment
 //!   .weights.json               this machine's memory of the teacher's hash; no part of the cache
 //! ```
 //!
@@ -68,14 +69,21 @@
 //! - **An error return** leaves what was visible before, and removes its temporary. One exception: when syncing the
 //!   folder fails after the rename, the new file is visible and whole, but not yet certain to outlive a power cut.
 //! - **A killed process** leaves what was visible before, and perhaps a temporary, or a shard without its receipt. The next
-//!   writer of the same file removes the temporary, once it can take the lock that a living writer holds; nothing else
-//!   ever does. The next run takes up the shard if it is sound, and writes it anew if not.
+//!   writer of the same file removes the temporary, once it can take the lock that a living writer holds, or, in a folder of
+//!   thousands of files, whoever finishes; nothing else ever does. A claim it held is taken over. The next run takes up the shard if it is sound, and writes it anew if not.
 //! - **A power cut** leaves each file either absent or whole: everything whose commit had returned is there, where the
 //!   device keeps what it acknowledges as synced.
 //! - **Not covered:** somebody who modifies or truncates a committed file in place. Before a file is read, such damage
 //!   is found by the checksums; while it is mapped, truncation ends the reading process with a bus error. On file systems
 //!   where locks do not reach other machines, a writer may clear up a living writer's temporary: that one then fails, or
 //!   finds the unit committed, and nothing is lost.
+//!
+//! # Processes beside each other
+//!
+//! Any number may read and write one cache. Making, preparing and extending it is one process's at a time, under a
+//! [lock](LockGuard); which process captures which unit is theirs to agree on, by their numbers or by [`Claims`]. Both are files
+//! in `.claims/` that hold for a lease and need neither locks of the file system nor clocks that agree. Nothing depends on
+//! them for what is stored: of two writers of one unit the first to commit wins, whatever the other's device.
 //!
 //! # Bytes, fidelity, speed
 //!
@@ -188,6 +196,7 @@
 mod blocks;
 mod cache;
 mod choice;
+mod claim;
 mod commit;
 mod corpus;
 mod corpus_table;
@@ -203,6 +212,8 @@ mod json;
 mod layer;
 mod layer_dir;
 mod leftovers;
+mod lock;
+mod manifest;
 mod mapping;
 mod parquet_files;
 mod reader;
@@ -223,7 +234,8 @@ mod round_trip;
 #[cfg(test)]
 mod synthetic;
 
-pub use cache::{Cache, LockGuard, REPLAY};
+pub use cache::{Cache, REPLAY};
+pub use claim::{Attempt, Claim, Claims, Holder, Pauses, Renewal};
 pub use commit::{PendingFile, commit_bytes, commit_file};
 pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
 pub use coverage::Coverage;
@@ -234,6 +246,8 @@ pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layer::{Band, Layer, NotALayer};
 pub use layer_dir::LayerDir;
+pub use lock::{Lock, LockGuard};
+pub use manifest::Manifest;
 pub use reader::{BytesRead, Missing, Reader, Span};
 pub use receipt::Receipt;
 pub use shard_writer::{ShardWriter, adopt};

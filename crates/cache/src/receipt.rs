@@ -1,6 +1,6 @@
 //! Receipts: what each committed shard is, in a small file beside it that is written after it.
 //!
-//! A work unit is committed once its receipt is there. All of a layer's receipts together are its manifest.
+//! A work unit is committed once its receipt is there.
 
 use std::{fs, path::Path};
 

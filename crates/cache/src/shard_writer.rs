@@ -16,7 +16,7 @@ use parquet::{
 use crate::{
     CacheError, LayerDir, Receipt, WorkUnit,
     blocks::{self, BLOCK_COLUMN, Rows, block_positions},
-    commit::{PendingFile, commit_bytes},
+    commit::{PendingFile, commit_bytes_in},
     hashing::{HashingWriter, Region},
     json,
     parquet_files::{self, Finished},
@@ -57,7 +57,7 @@ impl ShardWriter {
     pub fn create(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
         let path = layer.shard_path(unit);
         let failed = || CacheError::parquet("write", &path);
-        let output = HashingWriter::new(PendingFile::create(&path)?);
+        let output = HashingWriter::new(PendingFile::create_in(&path, layer.clearing())?);
         let options = ArrowWriterOptions::new()
             .with_properties(blocks::writer_properties())
             .with_skip_arrow_metadata(true);
@@ -338,7 +338,7 @@ pub fn adopt(layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Receipt>, Cache
 
 fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheError> {
     let receipt = Receipt::of(&Shard::open_in(layer, unit)?);
-    commit_bytes(&layer.receipt_path(unit), &json::to_bytes(&receipt))?;
+    commit_bytes_in(&layer.receipt_path(unit), &json::to_bytes(&receipt), layer.clearing())?;
     Ok(receipt)
 }
 

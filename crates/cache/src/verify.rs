@@ -10,7 +10,9 @@ use std::{
 use leadspan_distribution::Distributions;
 use rayon::prelude::*;
 
-use crate::{Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, blocks::block_positions, shard::Shard};
+use crate::{
+    Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, blocks::block_positions, manifest::MANIFEST, shard::Shard,
+};
 
 /// What [`verify`] found.
 #[derive(Debug, Default)]
@@ -30,13 +32,17 @@ pub struct Verification {
 pub struct Problem {
     /// What it is. It names its file.
     pub error: CacheError,
-    /// Shard and receipt of a work unit that can be captured anew, where that is the cure.
-    shard: Option<[PathBuf; 2]>,
+    /// What is to be removed where that is the cure: a layer's manifest, and before it shard and receipt of a work unit that
+    /// can be captured anew.
+    removable: Vec<PathBuf>,
 }
 
 impl Problem {
     fn without_cure(error: CacheError) -> Self {
-        Self { error, shard: None }
+        Self {
+            error,
+            removable: Vec::new(),
+        }
     }
 }
 
@@ -104,17 +110,37 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
             }
             Err(error) => found.problems.push(Problem {
                 error,
-                shard: Some([layer.shard_path(unit), layer.receipt_path(unit)]),
+                removable: vec![layer.shard_path(unit), layer.receipt_path(unit), layer.manifest_path()],
             }),
         }
     }
     for (layer, names) in layers.iter().zip(&names) {
         found.problems.extend(strays(layer, names).map(Problem::without_cure));
+        if names.contains(MANIFEST) {
+            found.files += 1;
+            found.problems.extend(check_manifest(layer).err().map(|error| Problem {
+                error,
+                removable: vec![layer.manifest_path()],
+            }));
+        }
     }
     Ok(found)
 }
 
-/// Drops the shards that [`verify`] found unusable, so that capturing does those units again; returns their paths.
+/// Compares a manifest with the receipts, unless it is of fewer units than there are by now, or a receipt cannot be read,
+/// which is told already.
+fn check_manifest(layer: &LayerDir) -> Result<(), CacheError> {
+    match (layer.manifest()?, layer.sum_up()) {
+        (Some(stored), Ok(found)) if found.as_ref() != Some(&stored) => Err(CacheError::Inconsistent {
+            path: layer.manifest_path(),
+            problem: "it is not what the receipts of the layer come to".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Drops the shards that [`verify`] found unusable, so that capturing does those units again, and manifests that are wrong;
+/// returns their paths.
 ///
 /// What is wrong with other files stays wrong, as do shards that the file system would not let us read.
 ///
@@ -126,10 +152,11 @@ pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
     for problem in &found.problems {
         let refused =
             matches!(&problem.error, CacheError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound);
-        let Some(files) = problem.shard.as_ref().filter(|_| !refused) else {
+        let Some(first) = problem.removable.first().filter(|_| !refused) else {
             continue;
         };
-        for path in files {
+        // The manifest goes first: it must not say that all is there when it is not.
+        for path in problem.removable.iter().rev() {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(CacheError::io("remove", path)(error));
@@ -137,7 +164,7 @@ pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
                 _ => {}
             }
         }
-        dropped.push(files[0].clone());
+        dropped.push(first.clone());
     }
     Ok(dropped)
 }

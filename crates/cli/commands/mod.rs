@@ -2,6 +2,7 @@
 
 mod cache;
 mod evaluate;
+mod finalize;
 mod plan;
 mod precompute;
 mod prepare;
@@ -9,6 +10,7 @@ mod report;
 mod sweep;
 mod train;
 
+pub(crate) use finalize::Incomplete;
 pub(crate) use plan::PlanRefusal;
 pub(crate) use sweep::SweepError;
 

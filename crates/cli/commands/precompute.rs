@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use leadspan_cache::{Layer, WorkerState};
-use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary};
+use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary, Worker};
 use serde_json::json;
 
 use super::{
-    Ending, Showing,
-    prepare::{self, Preparing},
+    Ending, Showing, finalize,
+    prepare::{self, Preparing, Waited},
 };
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
@@ -22,21 +22,29 @@ use crate::{
     heartbeat::Beating,
     hub, last_line, output,
     progress::{Counted, Progress},
-    signals,
+    scheduler, signals,
 };
 
 pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
     last_line::begin("precompute");
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    if arguments.finalize {
+        return finalize::run(
+            &configuration.stage_one(arguments.proportion)?,
+            &arguments.workers,
+            showing,
+        );
+    }
+    let worker = worker(arguments)?;
     let replay = configuration.replayed()?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
     let stop = Arc::new(AtomicBool::new(false));
     let cache_dir = pipeline.cache_dir();
-    last_line::note(json!({ "cache": cache_dir, "worker": arguments.worker.to_string() }));
+    last_line::note(json!({ "cache": cache_dir, "worker": worker.to_string() }));
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut shown = Shown::new(showing, &stop, cache_dir.clone());
-    let outcome = leadspan_precompute::run(&pipeline, arguments.worker, &stop, &mut |event| shown.show(event))
+    let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| shown.show(event))
         .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
     shown.end(&outcome);
@@ -63,9 +71,11 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
             tokens,
             positions,
             bytes,
+            units_missing,
         } = summary;
         output::json(&json!({
             "outcome": name, "cache": cache_dir, "units_written": units_written, "units_skipped": units_skipped,
+            "units_missing": (ending == Ending::Done).then_some(units_missing),
             "samples": samples, "tokens": tokens, "positions": positions, "bytes": bytes,
             "seconds": elapsed.as_secs_f64(), "tokens_per_second": tokens_per_second,
             "peak_memory_bytes": leadspan_memory::peak_memory_bytes(),
@@ -89,10 +99,38 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
             rounded(tokens_per_second)
         ))?;
     }
+    if ending == Ending::Done && summary.units_missing > 0 {
+        tracing::info!(
+            "{} work units are still missing, of other workers",
+            grouped(summary.units_missing as u64)
+        );
+    }
     if ending == Ending::Stopped {
         tracing::warn!("{}: run the same command again to do the rest", signals::stopped());
     }
     Ok(ending)
+}
+
+/// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
+fn worker(arguments: &Precompute) -> anyhow::Result<Worker> {
+    let assigned = scheduler::here(&arguments.workers);
+    if !arguments.claim {
+        return Ok(assigned?.worker);
+    }
+    let worker = match assigned {
+        Err(unclear) if unclear.is_only_a_number() => Worker::ALONE,
+        assigned => assigned?.worker,
+    };
+    Ok(worker.claiming(arguments.lease.0))
+}
+
+/// What whoever watches knows a worker by: those that claim may all be without a number.
+fn name(worker: Worker) -> String {
+    if worker.lease().is_some() && worker.count() == 1 {
+        format!("{} {}", last_line::host(), std::process::id())
+    } else {
+        worker.to_string()
+    }
 }
 
 /// What is on the screen: first preparing, then the tokens that go through the teacher.
@@ -100,6 +138,7 @@ struct Shown<'a> {
     showing: Showing,
     stop: &'a Arc<AtomicBool>,
     cache_dir: PathBuf,
+    waited: Waited,
     preparing: Option<Preparing>,
     capturing: Option<Capturing>,
 }
@@ -120,6 +159,7 @@ impl<'a> Shown<'a> {
             showing,
             stop,
             cache_dir,
+            waited: Waited::default(),
             preparing: Some(Preparing::new(showing)),
             capturing: None,
         }
@@ -146,6 +186,10 @@ impl<'a> Shown<'a> {
 
     fn show(&mut self, event: Event) {
         match event {
+            Event::WaitingForPreparation(holder) => {
+                self.waited.for_preparation(&holder);
+            }
+            Event::WaitingForUnits { units } => self.waited.for_units(units),
             Event::Preparing(progress) => {
                 if let Some(preparing) = &mut self.preparing {
                     preparing.advance(progress);
@@ -229,11 +273,7 @@ impl<'a> Shown<'a> {
                 let progress = Progress::new(self.showing.progress, Counted::Tokens, remaining.tokens);
                 self.capturing = Some(Capturing {
                     progress,
-                    beating: Beating::start(
-                        self.cache_dir.clone(),
-                        remaining.worker.to_string(),
-                        units_planned as u64,
-                    ),
+                    beating: Beating::start(self.cache_dir.clone(), name(remaining.worker), units_planned as u64),
                     started: Instant::now(),
                     samples: 0,
                     tokens: 0,

@@ -3,6 +3,7 @@
 use std::{error::Error, path::Path};
 
 use anyhow::Context as _;
+use leadspan_cache::Holder;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_precompute::{Event, Origin, PreparedCache};
 use serde_json::{Value, json};
@@ -65,10 +66,11 @@ fn shown<E: Error + Send + Sync + 'static>(
     prepare: impl FnOnce(&mut dyn FnMut(Event)) -> Result<PreparedCache, E>,
 ) -> anyhow::Result<PreparedCache> {
     let mut shown = Preparing::new(showing);
-    let prepared = prepare(&mut |event| {
-        if let Event::Preparing(progress) = event {
-            shown.advance(progress);
-        }
+    let mut waited = Waited::default();
+    let prepared = prepare(&mut |event| match event {
+        Event::Preparing(progress) => shown.advance(progress),
+        Event::WaitingForPreparation(holder) => waited.for_preparation(&holder),
+        _ => {}
     });
     prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
 }
@@ -129,6 +131,32 @@ impl Preparing {
             .advance(at.bytes_read, false, || {
                 format!("{} rows read, {} kept", grouped(at.rows), grouped(at.kept))
             });
+    }
+}
+
+/// What was waited for, so that it is said once.
+#[derive(Default)]
+pub(super) struct Waited {
+    holder: Option<Holder>,
+    units: usize,
+}
+
+impl Waited {
+    pub(super) fn for_preparation(&mut self, holder: &Holder) {
+        if self.holder.as_ref() != Some(holder) {
+            tracing::info!("waiting for {holder}, which prepares this cache");
+            self.holder = Some(holder.clone());
+        }
+    }
+
+    pub(super) fn for_units(&mut self, units: usize) {
+        if self.units != units {
+            tracing::info!(
+                "waiting for {} work units that other workers hold, to take over those of the dead",
+                grouped(units as u64)
+            );
+            self.units = units;
+        }
     }
 }
 

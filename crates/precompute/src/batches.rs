@@ -17,11 +17,11 @@ pub(crate) struct CapturedSpan {
 impl CapturedSpan {
     /// What `layer` covers of a sample, or `None` where it covers no position of it.
     pub(crate) fn of(layer: &Layer, index: usize, sample: &Sample) -> Option<Self> {
-        let last = layer.positions(sample).last()?;
+        let tokens = layer.leading_tokens(sample)?;
         let positions = layer.position_count(sample) as u32;
         Some(Self {
             sample: index as u32,
-            tokens: last + 1,
+            tokens,
             positions,
         })
     }

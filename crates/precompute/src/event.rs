@@ -1,6 +1,6 @@
 //! What a run tells the program while it goes on, and how it ended.
 
-use leadspan_cache::WorkUnit;
+use leadspan_cache::{Holder, WorkUnit};
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 
 use crate::Remaining;
@@ -8,6 +8,8 @@ use crate::Remaining;
 /// Something that happened. Tokens are those that go through the model, without padding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// Another process prepares the same cache; told again and again for as long as it does.
+    WaitingForPreparation(Holder),
     /// Some more rows were read.
     Preparing(PrepareProgress),
     /// The prepared corpus is in the cache.
@@ -54,6 +56,11 @@ pub enum Event {
         /// Positions that need not be captured.
         positions: u64,
     },
+    /// Other workers hold all the units that are left of a layer; told again and again until they are done or dead.
+    WaitingForUnits {
+        /// How many.
+        units: usize,
+    },
 }
 
 /// How the prepared corpus came into the cache.
@@ -75,7 +82,7 @@ pub enum Origin {
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every work unit of this worker has its shard.
+    /// Every work unit of this worker's share has its shard, or of all where it claims them.
     Done(Summary),
     /// It was told to stop; running it again does the rest.
     Stopped(Summary),
@@ -96,4 +103,7 @@ pub struct Summary {
     pub positions: u64,
     /// Bytes stored.
     pub bytes: u64,
+    /// Work units that are missing still, of all workers, counted once for each layer; what a run that was stopped leaves is
+    /// not counted.
+    pub units_missing: usize,
 }

@@ -14,6 +14,9 @@
 //! - A unit's batches depend on its samples and the settings alone. So a run that was stopped, killed or divided among
 //!   workers leaves the same bytes as one that went through at once, on the same class of device and with the same
 //!   number of threads.
+//! - Workers agree on their shares whenever they start, since those depend on the corpus, the layer and their number alone;
+//!   a worker that claims units does no harm to one that does the same unit. Whoever comes last writes the manifests, and
+//!   [`finalize`] says whether anything is missing.
 //! - A shard is there whole or not at all (see `leadspan-cache`); what a run was doing when it ended is done again.
 //! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, results for one batch and those that the channel
 //!   holds. Memory does not grow with the number of samples beyond the prepared corpus itself.
@@ -48,17 +51,20 @@
 
 mod audit;
 mod batches;
+mod claiming;
 mod device_class;
 mod device_selection;
 mod error;
 mod event;
 mod facts;
+mod finalize;
 mod pipeline;
 mod plan;
 mod prepare;
 mod remaining;
 mod run;
 mod settings;
+mod share;
 mod teacher;
 mod undo;
 mod weights;
@@ -72,6 +78,7 @@ pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use facts::Facts;
+pub use finalize::{Finalized, FinalizedLayer, finalize};
 pub use pipeline::{Pipeline, TextPipeline};
 pub use plan::{
     AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,

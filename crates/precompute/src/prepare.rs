@@ -5,11 +5,14 @@ mod look;
 
 use std::{
     cell::RefCell,
+    io,
     num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{CODEC_VERSION, Cache, CacheError, Identity, LockGuard, PreparedCorpus, TeacherIdentity};
+use leadspan_cache::{
+    CODEC_VERSION, Cache, CacheError, Holder, Identity, Lock, LockGuard, Pauses, PreparedCorpus, TeacherIdentity,
+};
 use leadspan_corpus::{
     Appended, ChatTemplate, CorpusError, DataSettings, FileFingerprint, KnownSample, PrepareProgress, PrepareReport,
     SectionSettings, files_fingerprint, input_files,
@@ -197,7 +200,7 @@ impl<'a> Preparation<'a> {
     ) -> Result<PreparedCache, PrecomputeError> {
         let before = Before::look(&self.text.cache_dir());
         let (cache, _lock) = match self
-            .find_or_lock(identity, files)
+            .find_or_lock(identity, files, events)
             .inspect_err(|_| before.restore(identity))?
         {
             FoundOrLocked::Found(found) => return Ok(found),
@@ -208,15 +211,42 @@ impl<'a> Preparation<'a> {
             .inspect_err(|_| before.restore(identity))
     }
 
-    /// Opens or creates the cache, and locks it unless its corpus is there and of the same data.
-    fn find_or_lock(&self, identity: &Identity, files: &[FileFingerprint]) -> Result<FoundOrLocked, PrecomputeError> {
+    /// Opens or creates the cache, and locks it unless its corpus is there and of the same data. While another process has
+    /// locked it, looks now and then whether that has prepared it, or has died.
+    fn find_or_lock(
+        &self,
+        identity: &Identity,
+        files: &[FileFingerprint],
+        events: &mut dyn FnMut(Event),
+    ) -> Result<FoundOrLocked, PrecomputeError> {
         let dir = self.text.cache_dir();
+        let mut waiting = |holder: &Holder| events(Event::WaitingForPreparation(holder.clone()));
+        let mut pauses = Pauses::default();
+        let mut parts_seen = None;
         loop {
-            let cache = Cache::create_or_open(&dir, identity, &self.tokenizer.files)?;
-            if let Some(found) = self.find(&cache, files)? {
-                return Ok(FoundOrLocked::Found(found));
+            let cache = Cache::create_or_open_telling(&dir, identity, &self.tokenizer.files, &mut waiting)?;
+            // A corpus that was read and is of other data need not be read again before it is extended.
+            let parts = Some(cache.count_corpus_parts()?);
+            if parts != parts_seen {
+                if let Some(found) = self.find(&cache, files)? {
+                    return Ok(FoundOrLocked::Found(found));
+                }
+                parts_seen = parts;
             }
-            let lock = cache.lock_for_preparing()?;
+            let lock = match cache.lock_for_preparing() {
+                Ok(Lock::Locked(lock)) => lock,
+                Ok(Lock::Held(holder)) => {
+                    waiting(&holder);
+                    pauses.next();
+                    continue;
+                }
+                // Whoever made the cache has failed and taken it back just now.
+                Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    pauses.next();
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             // Whoever held the lock until now may have prepared the corpus, or failed and taken the cache back.
             match Cache::open(&dir) {
                 Ok(cache) => return Ok(FoundOrLocked::Locked(cache, lock)),

@@ -4,18 +4,20 @@ use std::{
     panic::resume_unwind,
     sync::{
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, Sender, SyncSender},
     },
     thread,
 };
 
-use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
+use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, Pauses, adopt};
 use leadspan_model::{Decoder, ModelError, ModelSource, open_device};
 
 use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,
     batches::{CapturedSpan, plan_batches, spans_of},
+    claiming::Claiming,
     device_class::device_class,
+    finalize::conclude,
     prepare::Preparation,
     remaining::{LayerWork, UnitWork, remaining},
     teacher::Teacher,
@@ -25,7 +27,11 @@ use crate::{
 /// Batches that may wait for the writer: enough to bridge a row group that is being compressed.
 const WAITING_BATCHES: usize = 4;
 
-/// Captures the teacher's distributions for every work unit of `worker` that has no shard yet.
+/// Captures the teacher's distributions for every work unit of `worker` that has no shard yet: those of its share, or, where
+/// it claims them, all that nobody else does.
+///
+/// Whoever commits the last unit of all writes the manifests. A worker that claims waits for those who hold the last units,
+/// to take over should they die.
 ///
 /// Prepares the corpus first where that has not been done. `stop` is looked at between layers: the unit at hand is then
 /// dropped without a trace, and the same call does the rest another time.
@@ -55,7 +61,12 @@ pub fn run(
         proportion: settings.lead_span_proportion,
         sections: settings.supervised_sections,
     };
-    let (remaining, works) = remaining(&cache, asked, worker)?;
+    let claiming = worker
+        .lease()
+        .map(|lease| Claiming::new(cache.dir(), lease))
+        .transpose()?;
+    let number = claiming.as_ref().map_or(0, Claiming::number);
+    let (remaining, works) = remaining(&cache, asked, worker, number)?;
     let mut summary = Summary {
         units_skipped: remaining.units_skipped,
         ..Summary::default()
@@ -63,6 +74,7 @@ pub fn run(
     events(Event::Begun(remaining));
     if works.iter().all(|work| work.units.is_empty()) {
         cache.remove_leftovers()?;
+        summary.units_missing = conclude(&cache, &asked)?;
         return Ok(Outcome::Done(summary));
     }
     let decoder = loaded.map_or_else(load, Ok)?;
@@ -70,6 +82,7 @@ pub fn run(
         teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib_on(&device)),
         device_class: device_class(&device),
         batch_tokens: settings.batch_tokens_on(&device),
+        claiming: claiming.as_ref(),
         stop,
     };
     events(Event::Loaded);
@@ -79,6 +92,7 @@ pub fn run(
         }
     }
     cache.remove_leftovers()?;
+    summary.units_missing = conclude(&cache, &asked)?;
     Ok(Outcome::Done(summary))
 }
 
@@ -87,6 +101,7 @@ struct Capturing<'a> {
     teacher: Teacher,
     device_class: String,
     batch_tokens: usize,
+    claiming: Option<&'a Claiming>,
     stop: &'a AtomicBool,
 }
 
@@ -100,12 +115,19 @@ impl Capturing<'_> {
     ) -> Result<Progress, PrecomputeError> {
         let (to_writer, messages) = mpsc::sync_channel(WAITING_BATCHES);
         let (from_writer, committed) = mpsc::channel();
+        let (capturing, ended) = mpsc::channel();
         thread::scope(|scope| {
+            if let Some(claiming) = self.claiming {
+                scope.spawn(move || claiming.keep(&ended));
+            }
+            // Until all is committed, or this fails.
+            let _capturing: Sender<()> = capturing;
             let writer = scope.spawn(|| write_shards(&work.dir, &self.device_class, messages, &{ from_writer }));
             let mut capture = Capture {
                 teacher: &self.teacher,
                 layer: &work.dir,
                 batch_tokens: self.batch_tokens,
+                claiming: self.claiming,
                 stop: self.stop,
                 committed,
                 units: &work.units,
@@ -136,6 +158,7 @@ struct Capture<'a> {
     teacher: &'a Teacher,
     layer: &'a LayerDir,
     batch_tokens: usize,
+    claiming: Option<&'a Claiming>,
     stop: &'a AtomicBool,
     committed: Receiver<Committed>,
     units: &'a [UnitWork],
@@ -144,30 +167,62 @@ struct Capture<'a> {
 }
 
 impl Capture<'_> {
-    /// Every unit in turn.
+    /// Every unit in turn; those that others hold again, until nobody does.
     fn all(&mut self, to_writer: &SyncSender<Message>) -> Result<Progress, PrecomputeError> {
-        for work in self.units {
-            // Another process may have done it, or died between its shard and its receipt.
-            if adopt(self.layer, &work.unit)?.is_some() {
-                self.summary.units_skipped += 1;
-                let UnitWork {
-                    unit,
-                    tokens,
-                    positions,
-                } = work.clone();
-                (self.events)(Event::UnitFound {
-                    unit,
-                    tokens,
-                    positions,
-                });
-                continue;
+        let mut left: Vec<&UnitWork> = self.units.iter().collect();
+        let mut pauses = Pauses::default();
+        loop {
+            let mut held = Vec::new();
+            for work in left {
+                if self.is_there(work)? {
+                    continue;
+                }
+                if let Some(claiming) = self.claiming {
+                    if !claiming.take(self.layer, &work.unit)? {
+                        held.push(work);
+                        continue;
+                    }
+                    // Whoever held it until now may have done it.
+                    if self.is_there(work)? {
+                        claiming.release(&work.unit);
+                        continue;
+                    }
+                }
+                match self.unit(work, to_writer)? {
+                    Progress::Finished => {}
+                    ended => return Ok(ended),
+                }
             }
-            match self.unit(work, to_writer)? {
-                Progress::Finished => {}
-                ended => return Ok(ended),
+            if held.is_empty() {
+                return Ok(Progress::Finished);
             }
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(Progress::Stopped);
+            }
+            self.report_committed();
+            (self.events)(Event::WaitingForUnits { units: held.len() });
+            pauses.next();
+            left = held;
         }
-        Ok(Progress::Finished)
+    }
+
+    /// Whether another process has done a unit, or died between its shard and its receipt.
+    fn is_there(&mut self, work: &UnitWork) -> Result<bool, PrecomputeError> {
+        if adopt(self.layer, &work.unit)?.is_none() {
+            return Ok(false);
+        }
+        self.summary.units_skipped += 1;
+        let UnitWork {
+            unit,
+            tokens,
+            positions,
+        } = work.clone();
+        (self.events)(Event::UnitFound {
+            unit,
+            tokens,
+            positions,
+        });
+        Ok(true)
     }
 
     fn unit(&mut self, work: &UnitWork, to_writer: &SyncSender<Message>) -> Result<Progress, PrecomputeError> {
@@ -185,6 +240,9 @@ impl Capture<'_> {
                 Err(PrecomputeError::Model(ModelError::Stopped)) => return Ok(Progress::Stopped),
                 captured => Box::new(captured?),
             };
+            if let Some(claiming) = self.claiming {
+                claiming.advance();
+            }
             let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
             let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
             let samples = spans.len();
@@ -209,6 +267,9 @@ impl Capture<'_> {
     /// Tells of the shards that the writer has committed since the last time.
     fn report_committed(&mut self) {
         for Committed { unit, receipt } in self.committed.try_iter() {
+            if let Some(claiming) = self.claiming {
+                claiming.release(&unit);
+            }
             let tokens = self
                 .units
                 .iter()

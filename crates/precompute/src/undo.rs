@@ -60,10 +60,9 @@ impl Before {
         // First of all, so that no process takes the rest for a cache.
         let _ = fs::remove_file(self.dir.join("identity.json"));
         if matches!(self.state, State::Empty) {
-            for folder in ["tokenizer", "corpus"] {
+            for folder in ["tokenizer", "corpus", ".claims"] {
                 let _ = fs::remove_dir_all(self.dir.join(folder));
             }
-            let _ = fs::remove_file(self.dir.join(".lock"));
         }
         for folder in &self.missing {
             // Refused where something else has been put there.

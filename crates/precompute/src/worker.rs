@@ -1,12 +1,13 @@
 //! Dividing the work units of a cache among the tasks of an array job.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
-/// One of several processes that fill the same cache, each taking every n-th work unit.
+/// One of several processes that fill the same cache, each taking a share of the work units, as even as whole units allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worker {
     index: usize,
     count: usize,
+    lease: Option<Duration>,
 }
 
 /// Text that does not name a worker.
@@ -36,7 +37,44 @@ pub enum InvalidWorker {
 
 impl Worker {
     /// The only worker: it takes every unit.
-    pub const ALONE: Self = Self { index: 0, count: 1 };
+    pub const ALONE: Self = Self {
+        index: 0,
+        count: 1,
+        lease: None,
+    };
+
+    /// The worker with this index, from 0, of so many.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none.
+    pub fn new(index: usize, count: usize) -> Result<Self, InvalidWorker> {
+        let given = || format!("{index}/{count}");
+        match count {
+            0 => Err(InvalidWorker::NoWorkers { given: given() }),
+            _ if index >= count => Err(InvalidWorker::BeyondCount { given: given(), count }),
+            _ => Ok(Self {
+                index,
+                count,
+                lease: None,
+            }),
+        }
+    }
+
+    /// The same worker, which claims units one by one, its own share first and then the others': a claim outlives its last
+    /// renewal by `lease`.
+    #[must_use]
+    pub const fn claiming(self, lease: Duration) -> Self {
+        Self {
+            lease: Some(lease),
+            ..self
+        }
+    }
+
+    /// The lease of its claims; none where it keeps to its share.
+    pub const fn lease(self) -> Option<Duration> {
+        self.lease
+    }
 
     /// Its number, from 0.
     pub const fn index(self) -> usize {
@@ -46,11 +84,6 @@ impl Worker {
     /// How many workers there are.
     pub const fn count(self) -> usize {
         self.count
-    }
-
-    /// Whether it takes the unit with this number.
-    pub const fn takes(self, number: usize) -> bool {
-        number % self.count == self.index
     }
 }
 
@@ -73,11 +106,10 @@ impl FromStr for Worker {
             .split_once('/')
             .and_then(|(index, count)| number(index).zip(number(count)))
             .ok_or_else(|| InvalidWorker::NotAFraction { given: given() })?;
-        match count {
-            0 => Err(InvalidWorker::NoWorkers { given: given() }),
-            _ if index >= count => Err(InvalidWorker::BeyondCount { given: given(), count }),
-            _ => Ok(Self { index, count }),
-        }
+        Self::new(index, count).map_err(|error| match error {
+            InvalidWorker::BeyondCount { count, .. } => InvalidWorker::BeyondCount { given: given(), count },
+            _ => InvalidWorker::NoWorkers { given: given() },
+        })
     }
 }
 
@@ -92,17 +124,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_workers_of_a_job_take_every_unit_once() {
-        let workers: Vec<Worker> = (0..3).map(|index| format!("{index}/3").parse().unwrap()).collect();
-        for number in 0..20 {
-            assert_eq!(
-                workers.iter().filter(|worker| worker.takes(number)).count(),
-                1,
-                "{number}"
-            );
-        }
-        assert!((0..20).all(|number| Worker::ALONE.takes(number)));
-        assert_eq!(workers[2].to_string(), "2/3");
+    fn a_worker_is_written_as_it_is_read() {
+        let worker: Worker = "2/3".parse().unwrap();
+        assert_eq!((worker.index(), worker.count(), worker.lease()), (2, 3, None));
+        assert_eq!(worker.to_string(), "2/3");
+        let claiming = worker.claiming(Duration::from_mins(1));
+        assert_eq!(
+            (claiming.to_string(), claiming.lease()),
+            ("2/3".to_owned(), Some(Duration::from_mins(1)))
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
     arguments::{self, Stopping},
     last_line, output,
     progress::{Counted, Progress, standing_aside},
-    signals,
+    scheduler, signals,
     time_span::TimeSpan,
 };
 
@@ -42,13 +42,14 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
     let attempt = || format!("could not sweep as `{}` says", arguments.pipeline.config.display());
     let sweep = Sweep::new(arguments).with_context(attempt)?;
     let planned: Vec<_> = sweep.jobs.iter().map(|job| job.planned.clone()).collect();
-    let mine = share(&planned, arguments.worker.index(), arguments.worker.count());
+    let worker = scheduler::here(&arguments.workers)?.worker;
+    let mine = share(&planned, worker.index(), worker.count());
     if arguments.dry_run {
         listing::show(&sweep, &mine, arguments, showing)?;
         return Ok(Ending::Done);
     }
     tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
-    last_line::note(json!({ "dir": sweep.dir, "worker": arguments.worker.to_string(), "runs": mine.len() }));
+    last_line::note(json!({ "dir": sweep.dir, "worker": worker.to_string(), "runs": mine.len() }));
     let stop = signals::stop_on_signals("asking the run at hand to stop, which goes on when the sweep does");
     let running = Running {
         arguments,

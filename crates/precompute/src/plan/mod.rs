@@ -31,10 +31,11 @@ pub use self::{
     size::{Size, SizeSource},
     workers::{Division, Workers},
 };
-use self::{calibration::calibrate, scratch::Scratch, work::Work};
+use self::{calibration::calibrate, scratch::Scratch, work::Work, workers::LeftOfLayer};
 use crate::{
     Pipeline, PrecomputeError,
     prepare::{Looked, Preparation},
+    share::Costs,
     teacher::Teacher,
 };
 
@@ -169,9 +170,9 @@ pub struct Plan {
     pub proportions: Vec<AtProportion>,
     /// How fast the teacher is here.
     pub calibration: Option<Calibration>,
-    /// The number of each unit that is left, and its time.
+    /// What is left, unit by unit.
     #[serde(skip)]
-    unit_seconds: Vec<(usize, f64)>,
+    left_of_layers: Vec<LeftOfLayer>,
 }
 
 impl Plan {
@@ -184,7 +185,7 @@ impl Plan {
     pub fn divide(&self, wall_time: Duration) -> Option<Division> {
         let load_seconds = self.calibration.as_ref()?.load_seconds;
         Some(workers::divide(
-            &self.unit_seconds,
+            &self.left_of_layers,
             load_seconds,
             wall_time.as_secs_f64(),
         ))
@@ -290,19 +291,20 @@ struct Predicting<'a> {
 impl Predicting<'_> {
     fn plan(&self, asked: Coverage, left: &[(Layer, Vec<WorkUnit>)]) -> Result<Plan, PrecomputeError> {
         let corpus = &self.looked.corpus;
-        let mut seconds: BTreeMap<usize, f64> = BTreeMap::new();
-        let mut layers = Vec::new();
+        let (mut layers, mut left_of_layers) = (Vec::new(), Vec::new());
         for (layer, units) in left {
             let sizes = self.sizes(layer)?;
-            let mut total = Work::default();
+            let (mut total, mut seconds) = (Work::default(), Vec::new());
             for unit in units {
                 let work = Work::of(layer, corpus, unit, &self.flops);
                 if let (Some(calibration), Some(number)) = (self.calibration, corpus.unit_of(unit.samples.start as u32))
                 {
-                    *seconds.entry(number).or_default() += calibration.seconds(work.layer_flops, work.positions());
+                    seconds.push((number, calibration.seconds(work.layer_flops, work.positions())));
                 }
                 total.add(&work);
             }
+            let costs = Costs::of(layer, corpus);
+            left_of_layers.push(LeftOfLayer { costs, seconds });
             layers.push(LayerPlan {
                 layer: layer.folder_name(),
                 size: sizes.train,
@@ -331,22 +333,25 @@ impl Predicting<'_> {
             corpus_bytes: self.corpus_bytes(),
             proportions: self.proportions(asked)?,
             calibration: None,
-            unit_seconds: Vec::new(),
+            left_of_layers: Vec::new(),
         };
         Ok(Plan {
-            unit_seconds: self.unit_seconds(seconds, &plan.left),
+            left_of_layers: self.left_of_layers(left_of_layers, &plan.left),
             ..plan
         })
     }
 
     /// The time of each unit; of a drawn part of the data all are taken to be alike.
-    fn unit_seconds(&self, seconds: BTreeMap<usize, f64>, left: &Totals) -> Vec<(usize, f64)> {
+    fn left_of_layers(&self, counted: Vec<LeftOfLayer>, left: &Totals) -> Vec<LeftOfLayer> {
         match left.seconds {
             Some(total) if matches!(self.looked.basis, Basis::Sampled { .. }) => {
-                let each = total / left.units.max(1) as f64;
-                (0..left.units as usize).map(|number| (number, each)).collect()
+                let (units, each) = (left.units as usize, total / left.units.max(1) as f64);
+                vec![LeftOfLayer {
+                    costs: Costs::alike(units),
+                    seconds: (0..units).map(|unit| (unit, each)).collect(),
+                }]
             }
-            _ => seconds.into_iter().collect(),
+            _ => counted,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::share::Costs;
+
 /// So many workers are done in time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Workers {
@@ -24,26 +26,44 @@ pub enum Division {
     },
 }
 
-/// Divides units, each with its number in the corpus and its time, as [`Worker::takes`](crate::Worker::takes) does.
-pub(super) fn divide(units: &[(usize, f64)], load_seconds: f64, wall_seconds: f64) -> Division {
+/// What is left of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LeftOfLayer {
+    /// By what all of its units are divided.
+    pub(super) costs: Costs,
+    /// The place of each unit that is left, and its time.
+    pub(super) seconds: Vec<(usize, f64)>,
+}
+
+/// Divides units as the workers do.
+pub(super) fn divide(layers: &[LeftOfLayer], load_seconds: f64, wall_seconds: f64) -> Division {
     let longest = |count: usize| {
         let mut busy = vec![0.0; count];
-        for &(number, seconds) in units {
-            busy[number % count] += seconds;
+        for layer in layers {
+            let takers = layer.costs.takers(count);
+            for &(unit, seconds) in &layer.seconds {
+                busy[takers[unit]] += seconds;
+            }
         }
         load_seconds + busy.iter().copied().fold(0.0, f64::max)
     };
-    // As many workers as there are numbers: each has one unit at most.
-    let most = units.iter().map(|&(number, _)| number + 1).max().unwrap_or(1);
+    // As many workers as there are units: each has one of a layer at most.
+    let most = layers.iter().map(|layer| layer.costs.len()).max().unwrap_or(1).max(1);
     let alone = longest(most);
     if alone > wall_seconds {
         return Division::UnitTooLong { seconds: alone };
     }
-    let total: f64 = units.iter().map(|(_, seconds)| seconds).sum();
+    let total: f64 = layers
+        .iter()
+        .flat_map(|layer| &layer.seconds)
+        .map(|(_, seconds)| seconds)
+        .sum();
     let fewest = (total / (wall_seconds - load_seconds).max(f64::MIN_POSITIVE)).ceil() as usize;
-    let count = (fewest.clamp(1, most)..most)
-        .find(|&count| longest(count) <= wall_seconds)
-        .unwrap_or(most);
+    let mut count = fewest.clamp(1, most);
+    while count < most && longest(count) > wall_seconds {
+        // Of hundreds of workers, a few more or less are not worth looking for.
+        count = (count + (count / 64).max(1)).min(most);
+    }
     Division::Workers(Workers {
         count,
         longest_seconds: longest(count),
@@ -58,9 +78,17 @@ mod tests {
         Division::Workers(Workers { count, longest_seconds })
     }
 
+    fn left(units: usize, seconds: &[(usize, f64)]) -> [LeftOfLayer; 1] {
+        [LeftOfLayer {
+            costs: Costs::alike(units),
+            seconds: seconds.to_vec(),
+        }]
+    }
+
     #[test]
     fn the_fewest_workers_that_are_done_in_time_are_found() {
         let units: Vec<(usize, f64)> = (0..10).map(|number| (number, 10.0)).collect();
+        let units = left(10, &units);
         assert_eq!(divide(&units, 5.0, 1000.0), workers(1, 105.0));
         // Two take 50 seconds each; three take 40, 30 and 30.
         assert_eq!(divide(&units, 5.0, 55.0), workers(2, 55.0));
@@ -71,8 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn units_that_are_left_go_to_the_workers_that_take_their_numbers() {
-        // Both have even numbers, so two workers help as little as one; three do.
-        assert_eq!(divide(&[(0, 10.0), (4, 10.0)], 0.0, 15.0), workers(3, 10.0));
+    fn units_that_are_left_go_to_the_workers_whose_share_they_are() {
+        // Of five alike, the first and the last are both the share of the first of two workers, and of four; three share.
+        let units = left(5, &[(0, 10.0), (4, 10.0)]);
+        assert_eq!(divide(&units, 0.0, 15.0), workers(3, 10.0));
+    }
+
+    #[test]
+    fn what_is_left_of_several_layers_adds_up() {
+        let [one] = left(2, &[(0, 10.0), (1, 10.0)]);
+        assert_eq!(divide(&[one.clone(), one], 1.0, 21.0), workers(2, 21.0));
     }
 }
