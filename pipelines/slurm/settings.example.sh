@@ -17,7 +17,7 @@ CPU_OPTIONS=""                  # of prepare, finalize and report: "--cpus-per-t
 WORKERS=4                       # tasks of stage one that the work is divided among: the same until the cache is complete
 ARRAY=""                        # tasks to submit, such as 3,17-19; all of them unless set
 AT_ONCE=""                      # tasks of an array that run at the same time, at most
-CLAIM=no                        # yes: tasks take what is not taken, for nodes of different speed
+CLAIM=no                        # yes: tasks that are done take what others have left, for nodes of different speed
 RETRIES=5                       # requeues of a job whose program was killed; those of interrupted ones are not limited
 
 STAGES="prepare precompute finalize train report"   # what to submit, of these and sweep, in this order
