@@ -4,6 +4,7 @@
 
 PIPELINE=pipeline.toml          # the pipeline file; no default
 LEADSPAN=leadspan               # the program, on the PATH of the nodes or as a path
+LEADSPAN_CPU=""                 # that of prepare, finalize and report; one built for CUDA starts only where there is a GPU
 SETUP=""                        # run by every job before the program, such as "module load cuda/12.4"
 
 PARTITION=""                    # where the site wants one; likewise the other two

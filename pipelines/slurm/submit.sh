@@ -32,7 +32,7 @@ for argument in "$@"; do
     fi
 done
 
-: "${PIPELINE:=}" "${LEADSPAN:=leadspan}" "${SETUP:=}" "${PARTITION:=}" "${ACCOUNT:=}" "${QOS:=}"
+: "${PIPELINE:=}" "${LEADSPAN:=leadspan}" "${LEADSPAN_CPU:=$LEADSPAN}" "${SETUP:=}" "${PARTITION:=}" "${ACCOUNT:=}" "${QOS:=}"
 : "${PRECOMPUTE_OPTIONS:=}" "${TRAIN_OPTIONS:=}" "${SWEEP_OPTIONS:=$TRAIN_OPTIONS}" "${CPU_OPTIONS:=}"
 : "${WORKERS:=4}" "${ARRAY:=}" "${AT_ONCE:=}" "${CLAIM:=no}" "${RETRIES:=5}"
 : "${STAGES:=prepare precompute finalize train report}" "${SWEEP_WORKERS:=4}" "${RUNS:=runs}" "${REPORT:=report}" "${LOGS:=logs}"
@@ -43,12 +43,16 @@ for stage in $STAGES; do
     [[ -f "$here/$stage.sbatch" ]] || fail "STAGES names \`$stage\`, which is no stage"
 done
 command -v sbatch >/dev/null || fail "no sbatch here: call this where jobs are submitted"
-if [[ "$LEADSPAN" == */* ]]; then
-    [[ -x "$LEADSPAN" ]] || fail "LEADSPAN is \`$LEADSPAN\`, which is no program"
-    LEADSPAN=$(realpath "$LEADSPAN")
-fi
+for variable in LEADSPAN LEADSPAN_CPU; do
+    program=${!variable}
+    # Names without a folder are for the nodes to find.
+    if [[ "$program" == */* ]]; then
+        [[ -x "$program" ]] || fail "$variable is \`$program\`, which is no program"
+        printf -v "$variable" %s "$(realpath "$program")"
+    fi
+done
 LEADSPAN_JOBS=$here
-export LEADSPAN LEADSPAN_JOBS PIPELINE SETUP WORKERS CLAIM RETRIES SWEEP_WORKERS RUNS REPORT
+export LEADSPAN LEADSPAN_CPU LEADSPAN_JOBS PIPELINE SETUP WORKERS CLAIM RETRIES SWEEP_WORKERS RUNS REPORT
 mkdir -p "$LOGS"
 
 everywhere=(--parsable --export=ALL --kill-on-invalid-dep=yes)
@@ -129,6 +133,6 @@ cat <<TEXT
 
 what waits and runs    squeue --jobs=$numbers
 what they say          tail -f $LOGS/*.log
-how far stage one is   $LEADSPAN cache inspect CACHE --watch
+how far stage one is   $LEADSPAN_CPU cache inspect CACHE --watch
 call it off            scancel ${numbers//,/ }
 TEXT
