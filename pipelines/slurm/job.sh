@@ -7,7 +7,7 @@
 # How the program ends decides:
 #   0             done
 #   75            stopped by a signal, nothing lost: requeued, as often as it happens
-#   128 or more   killed, as by the out-of-memory killer: requeued up to $RETRIES times
+#   128 or more   killed, as by the out-of-memory killer: requeued if it had fewer than $RETRIES restarts of any kind
 #   others        an error that would come again: the job fails, and says so to the jobs that depend on it
 
 set -uo pipefail

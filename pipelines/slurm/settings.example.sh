@@ -19,7 +19,7 @@ WORKERS=4                       # tasks of stage one that the work is divided am
 ARRAY=""                        # tasks to submit, such as 3,17-19; all of them unless set
 AT_ONCE=""                      # tasks of an array that run at the same time, at most
 CLAIM=no                        # yes: tasks that are done take what others have left, for nodes of different speed
-RETRIES=5                       # requeues of a job whose program was killed; those of interrupted ones are not limited
+RETRIES=5                       # a job whose program was killed comes back if it had fewer restarts; interrupted ones always do
 
 STAGES="prepare precompute finalize train report"   # what to submit, of these and sweep, in this order
 SWEEP_WORKERS=4                 # tasks that the runs of [sweep] are divided among
