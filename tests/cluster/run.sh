@@ -188,7 +188,9 @@ for task in {0..4}; do
 done
 says "$chain/logs/precompute-${array}_2.log" "was killed (137)" || fail "task 2 was not requeued as killed"
 for task in 3 4; do
-    says "$chain/logs/precompute-${array}_$task.log" "was stopped by a signal: back" || fail "task $task did not exit with 75"
+    log=$chain/logs/precompute-${array}_$task.log
+    says "$log" "was stopped by a signal: back" || fail "task $task did not exit with 75"
+    says "$log" '^{"leadspan":"precompute","outcome":"stopped","exit_code":75,' || fail "task $task ended without a last line"
 done
 for stage in prepare finalize train report; do
     expect "${job[$stage]}" JobState COMPLETED
