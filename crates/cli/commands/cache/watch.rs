@@ -19,11 +19,10 @@ use serde::Serialize;
 use self::terminal::Screen;
 use crate::{
     commands::{Ending, Showing},
+    heartbeat::SILENCE,
     output, signals,
 };
 
-/// A worker that gives no sign of life for longer has stalled: twelve signs are missing then.
-const SILENCE: Duration = Duration::from_mins(1);
 /// How often a stop is looked for.
 const GLANCE: Duration = Duration::from_millis(50);
 
