@@ -237,14 +237,14 @@ mod tests {
             make_older(folder.path(), worker);
         }
         let heard = heartbeats(folder.path()).unwrap();
-        let silence = Duration::from_secs(60);
+        let silence = Duration::from_mins(1);
         assert!(heard[0].is_stalled(silence) && !heard[1].is_stalled(silence));
         assert!(!heard[0].is_stalled(Duration::from_secs(200)));
     }
 
     #[test]
     fn heartbeats_of_workers_that_go_on_stay() {
-        let silence = Duration::from_secs(60);
+        let silence = Duration::from_mins(1);
         let folder = tempfile::tempdir().unwrap();
         beat("0/2", WorkerState::Done).write(folder.path()).unwrap();
         beat("1/2", WorkerState::Capturing).write(folder.path()).unwrap();

@@ -78,8 +78,7 @@ pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> anyhow::Resu
         if showing.json {
             output::json(&view)?;
         } else if let Some(screen) = &mut screen {
-            let size = screen.size();
-            screen.show(&table::lines(dir, view.as_ref(), Some(size)))?;
+            screen.show(&table::lines(dir, view.as_ref(), Some(Screen::size())))?;
         } else {
             output::text(table::lines(dir, view.as_ref(), None).join("\n") + "\n")?;
         }

@@ -1,6 +1,6 @@
 //! What a watcher sees, as lines of text.
 
-use std::path::Path;
+use std::{fmt::Write as _, path::Path};
 
 use leadspan_cache::WorkerState;
 
@@ -116,10 +116,10 @@ fn table(workers: &[WorkerView], room: usize) -> Vec<String> {
         let mut text = String::new();
         for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
             // Words to the left, numbers to the right.
-            match index {
-                0 | 1 | 3 | 4 => text.push_str(&format!("{cell:<width$}  ")),
-                _ => text.push_str(&format!("{cell:>width$}  ")),
-            }
+            let _ = match index {
+                0 | 1 | 3 | 4 => write!(text, "{cell:<width$}  "),
+                _ => write!(text, "{cell:>width$}  "),
+            };
         }
         text + last
     };
