@@ -14,6 +14,7 @@ mod replaying;
 mod reporting;
 mod resuming;
 mod stages;
+mod stopping;
 mod supervised;
 mod sweeping;
 mod teachers;

@@ -83,6 +83,23 @@ pub(crate) enum Command {
     Cache(CacheCommand),
 }
 
+impl Command {
+    /// The name of a command that may take long, whose log has a last line.
+    pub(crate) fn of_long(&self) -> Option<&'static str> {
+        match self {
+            Self::Prepare(_) => Some("prepare"),
+            Self::Precompute(_) => Some("precompute"),
+            Self::Train(_) => Some("train"),
+            Self::Evaluate(_) => Some("evaluate"),
+            Self::Sweep(_) => Some("sweep"),
+            Self::Cache(CacheCommand::Audit(_)) => Some("audit"),
+            Self::Cache(CacheCommand::Verify(_)) => Some("verify"),
+            Self::Cache(CacheCommand::Export(_)) => Some("export"),
+            Self::Plan(_) | Self::Report(_) | Self::Cache(CacheCommand::Inspect(_)) => None,
+        }
+    }
+}
+
 /// The pipeline file and what is set over it.
 #[derive(Args, Debug)]
 pub(crate) struct PipelineArguments {

@@ -10,12 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leadspan_cache::{Cache, Heartbeat, WorkerState, remove_heartbeats_of_ended};
+use leadspan_cache::{Cache, Heartbeat, WorkerState, remove_heartbeats_of_gone};
 
 use crate::{last_line, signals};
 
 /// The time from one sign to the next.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A worker that gives no sign of life for longer has stalled: twelve signs are missing then.
+pub(crate) const SILENCE: Duration = Duration::from_mins(1);
 
 /// Signs of life until it is ended or dropped, which counts as a failure.
 pub(crate) struct Beating {
@@ -60,7 +63,7 @@ impl Shared {
         self.said().heartbeat.state = state;
         self.write();
         if state == WorkerState::Done && is_complete(&self.cache_dir) {
-            remove_heartbeats_of_ended(&self.cache_dir);
+            remove_heartbeats_of_gone(&self.cache_dir, SILENCE);
         }
     }
 }

@@ -53,6 +53,9 @@ fn main() -> ExitCode {
     };
     logs::start(arguments.log_level.into());
     failure::report_panics();
+    if let Some(name) = arguments.command.of_long() {
+        last_line::begin(name);
+    }
     let run = || {
         signals::listen(arguments.stop_at_end_of_input)?;
         commands::run(arguments)

@@ -148,12 +148,12 @@ pub fn heartbeats(cache_dir: &Path) -> Result<Vec<Heard>, CacheError> {
     Ok(heard)
 }
 
-/// Removes the heartbeats of workers that have ended, and the folder where there is no other. Whatever cannot be removed is
-/// harmless and stays.
-pub fn remove_heartbeats_of_ended(cache_dir: &Path) {
+/// Removes the heartbeats of workers that have ended or given no sign for longer than `silence`, and the folder where there is
+/// no other. Whatever cannot be removed is harmless and stays.
+pub fn remove_heartbeats_of_gone(cache_dir: &Path, silence: Duration) {
     let folder = cache_dir.join(FOLDER);
     for heard in heartbeats(cache_dir).unwrap_or_default() {
-        if heard.heartbeat.state.has_ended() {
+        if heard.heartbeat.state.has_ended() || heard.is_stalled(silence) {
             let _ = fs::remove_file(folder.join(file_name(&heard.heartbeat.worker)));
         }
     }
@@ -197,6 +197,13 @@ mod tests {
         }
     }
 
+    /// Makes a heartbeat 90 seconds older.
+    fn make_older(cache_dir: &Path, worker: &str) {
+        let path = cache_dir.join(FOLDER).join(file_name(worker));
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(90)).unwrap();
+    }
+
     #[test]
     fn a_worker_is_heard_of_once_and_the_newest_counts() {
         let folder = tempfile::tempdir().unwrap();
@@ -227,29 +234,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (worker, state) in [("0/2", WorkerState::Capturing), ("1/2", WorkerState::Stopped)] {
             beat(worker, state).write(folder.path()).unwrap();
-            let file = File::options()
-                .write(true)
-                .open(folder.path().join(FOLDER).join(file_name(worker)))
-                .unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(90)).unwrap();
+            make_older(folder.path(), worker);
         }
         let heard = heartbeats(folder.path()).unwrap();
-        let silence = Duration::from_secs(60);
+        let silence = Duration::from_mins(1);
         assert!(heard[0].is_stalled(silence) && !heard[1].is_stalled(silence));
         assert!(!heard[0].is_stalled(Duration::from_secs(200)));
     }
 
     #[test]
     fn heartbeats_of_workers_that_go_on_stay() {
+        let silence = Duration::from_mins(1);
         let folder = tempfile::tempdir().unwrap();
         beat("0/2", WorkerState::Done).write(folder.path()).unwrap();
         beat("1/2", WorkerState::Capturing).write(folder.path()).unwrap();
-        remove_heartbeats_of_ended(folder.path());
+        remove_heartbeats_of_gone(folder.path(), silence);
         let left = heartbeats(folder.path()).unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].heartbeat.worker, "1/2");
-        beat("1/2", WorkerState::Failed).write(folder.path()).unwrap();
-        remove_heartbeats_of_ended(folder.path());
+        // That of one that was killed goes as well.
+        make_older(folder.path(), "1/2");
+        remove_heartbeats_of_gone(folder.path(), silence);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -20,7 +20,6 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("evaluate");
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;

@@ -26,7 +26,6 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("precompute");
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     if arguments.finalize {

@@ -19,7 +19,6 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("prepare");
     let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
     let replay = configuration.replayed()?;
     let prepared = match configuration.preparing()? {

@@ -26,7 +26,6 @@ use crate::{
 const STACK_BYTES: usize = 256 << 20;
 
 pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("train");
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;

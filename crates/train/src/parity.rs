@@ -1,6 +1,6 @@
 //! Loss and gradients of whole students against `PyTorch`, finite differences, and each other.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::atomic::AtomicBool};
 
 use candle_core::{Device, Tensor};
 use leadspan_distribution::{Distributions, Position};
@@ -168,7 +168,8 @@ fn gradients_are_the_slopes_of_the_loss() {
                 variable
                     .set(&Tensor::from_vec(moved, shape.clone(), &Device::Cpu).unwrap())
                     .unwrap();
-                let hidden = crate::gradients::supervised_rows(&case.student, &case.batch).unwrap();
+                let hidden =
+                    crate::gradients::supervised_rows(&case.student, &case.batch, &AtomicBool::new(false)).unwrap();
                 let head = case.student.head_weight().unwrap();
                 let sums = crate::objective::forward(PASS, &hidden, &head, &case.batch.rows).unwrap();
                 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
@@ -182,5 +183,33 @@ fn gradients_are_the_slopes_of_the_loss() {
                 "{model} {index} `{name}`: slope {slope}, norm {norm}"
             );
         }
+    }
+}
+
+#[test]
+fn a_pass_that_is_stopped_anywhere_gives_the_same_gradients_when_it_is_done_again() {
+    use std::{sync::atomic::Ordering, thread, time::Duration};
+    let case = case(MODELS[0]);
+    let (expected, _) = gradients(&case, PASS, false);
+    let mut stopped = 0;
+    for moment in 0..40 {
+        let stop = AtomicBool::new(moment == 0);
+        let pass = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_micros(50 * moment));
+                stop.store(true, Ordering::Relaxed);
+            });
+            gradients::accumulate_unless(&case.student, &case.batch, PASS, moment % 2 == 1, &stop)
+        });
+        match pass {
+            Err(crate::TrainError::Model(leadspan_model::ModelError::Stopped)) => stopped += 1,
+            pass => drop(pass.unwrap()),
+        }
+    }
+    assert!(stopped > 0);
+    let (found, _) = gradients(&case, PASS, false);
+    for ((name, expected), (_, found)) in expected.iter().zip(&found) {
+        let bits = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(bits(expected) == bits(found), "{name}");
     }
 }

@@ -15,7 +15,6 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("audit");
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     let stop = signals::stop_on_signals("dropping the audit");

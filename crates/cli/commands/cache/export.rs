@@ -13,7 +13,6 @@ use crate::{
 };
 
 pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("export");
     let out = &export.out;
     if out.is_dir() {
         bail!(output::OutputError::IsAFolder { path: out.clone() });

@@ -12,7 +12,6 @@ use crate::{
 };
 
 pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("verify");
     let mut bar = None;
     let found = leadspan_cache::verify(cache, &mut |progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Shards, progress.total));

@@ -19,11 +19,10 @@ use serde::Serialize;
 use self::terminal::Screen;
 use crate::{
     commands::{Ending, Showing},
+    heartbeat::SILENCE,
     output, signals,
 };
 
-/// A worker that gives no sign of life for longer has stalled: twelve signs are missing then.
-const SILENCE: Duration = Duration::from_mins(1);
 /// How often a stop is looked for.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -79,8 +78,7 @@ pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> anyhow::Resu
         if showing.json {
             output::json(&view)?;
         } else if let Some(screen) = &mut screen {
-            let size = screen.size();
-            screen.show(&table::lines(dir, view.as_ref(), Some(size)))?;
+            screen.show(&table::lines(dir, view.as_ref(), Some(Screen::size())))?;
         } else {
             output::text(table::lines(dir, view.as_ref(), None).join("\n") + "\n")?;
         }

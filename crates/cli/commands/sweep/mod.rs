@@ -34,7 +34,6 @@ use crate::{
 const LONGER: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<Ending> {
-    last_line::begin("sweep");
     let Stopping { stop_after, grace } = arguments.stopping;
     // Children that are asked to stop have their own grace.
     let grace = grace.map_or(signals::GRACE, |grace| grace.0) + LONGER;

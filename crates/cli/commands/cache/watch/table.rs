@@ -1,14 +1,17 @@
 //! What a watcher sees, as lines of text.
 
-use std::path::Path;
+use std::{fmt::Write as _, path::Path};
 
 use leadspan_cache::WorkerState;
 
-use super::{SILENCE, View, WorkerView};
-use crate::amounts::{bytes, duration, grouped, rounded, short, spelt};
+use super::{View, WorkerView};
+use crate::{
+    amounts::{bytes, duration, grouped, rounded, short, spelt},
+    heartbeat::SILENCE,
+};
 
-/// Lines above the workers, with room for the shell's own below: a screen of fewer shows no worker.
-const AROUND: usize = 4;
+/// The head of the table, the line that says how many are left out, and that of the cursor.
+const AROUND: usize = 3;
 /// How wide a bar is.
 const BAR: usize = 24;
 
@@ -78,15 +81,16 @@ fn pace(view: &View) -> String {
     let loading = count(|worker| worker.state == WorkerState::Loading && !worker.stalled);
     let left = match view.seconds_left {
         Some(seconds) => format!("{} left", spelt(seconds)),
-        None => "nobody is at it".to_owned(),
+        None if at_it + loading == 0 => "nobody is at it".to_owned(),
+        None => "just begun".to_owned(),
     };
-    let loading = if loading > 0 {
-        format!(", {loading} loading")
-    } else {
-        String::new()
+    let and_loading = match loading {
+        0 => String::new(),
+        loading => format!(", {loading} loading"),
     };
+    let workers = if at_it == 1 { "worker" } else { "workers" };
     format!(
-        "rate       {} tokens/s by {at_it} workers{loading}; {} tokens to go, {left}",
+        "rate       {} tokens/s by {at_it} {workers}{and_loading}; {} tokens to go, {left}",
         rounded(view.tokens_per_second),
         short(view.tokens_left as f64)
     )
@@ -112,10 +116,10 @@ fn table(workers: &[WorkerView], room: usize) -> Vec<String> {
         let mut text = String::new();
         for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
             // Words to the left, numbers to the right.
-            match index {
-                0 | 1 | 3 | 4 => text.push_str(&format!("{cell:<width$}  ")),
-                _ => text.push_str(&format!("{cell:>width$}  ")),
-            }
+            let _ = match index {
+                0 | 1 | 3 | 4 => write!(text, "{cell:<width$}  "),
+                _ => write!(text, "{cell:>width$}  "),
+            };
         }
         text + last
     };
@@ -204,7 +208,16 @@ mod tests {
             worker("0/2", WorkerState::Capturing, false),
             worker("1/2", WorkerState::Capturing, true),
         ]);
-        insta::assert_snapshot!(lines(Path::new("cache"), Some(&view), None).join("\n"), @"");
+        insta::assert_snapshot!(lines(Path::new("cache"), Some(&view), None).join("\n"), @r"
+        cache      cache
+        layer      ████████████░░░░░░░░░░░░ 11 of 22 work units  all-to-1
+        rate       1,225 tokens/s by 1 worker; 120 k tokens to go, 1 min 38 s left
+        STALLED    no sign of life for over 1 min 00 s: 1/2
+
+        worker  host     pid  state      work unit     units  samples  tokens/s     memory  last sign
+        0/2     node-7  4711  capturing  train-000012   3/11    1,234       612  700.0 MiB  2 s ago
+        1/2     node-7  4711  STALLED    train-000012   3/11    1,234       612  700.0 MiB  2 min 05 s ago
+        ");
     }
 
     #[test]
@@ -218,6 +231,6 @@ mod tests {
         assert!(lines.len() < 14, "{}", lines.join("\n"));
         let at = |name: &str| lines.iter().position(|line| line.starts_with(name)).unwrap();
         assert!(at("40/50") < at("7/50") && at("7/50") < at("0/50"));
-        assert_eq!(lines.last().unwrap(), "and 45 more");
+        assert_eq!(lines.last().unwrap(), "and 44 more");
     }
 }

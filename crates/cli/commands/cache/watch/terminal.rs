@@ -1,6 +1,9 @@
 //! A table that is drawn again in its place on a terminal, which is left as it was found.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+};
 
 use crate::output::OutputError;
 
@@ -24,7 +27,7 @@ impl Screen {
     }
 
     /// Lines and columns.
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(super) fn size() -> (usize, usize) {
         let size = terminal_size::terminal_size_of(io::stdout());
         size.map_or(USUAL, |(columns, lines)| (usize::from(lines.0), usize::from(columns.0)))
     }
@@ -37,7 +40,7 @@ impl Screen {
     pub(super) fn show(&mut self, lines: &[String]) -> Result<(), OutputError> {
         let mut text = String::new();
         if self.lines > 0 {
-            text.push_str(&format!("\x1b[{}F", self.lines));
+            let _ = write!(text, "\x1b[{}F", self.lines);
         }
         for line in lines {
             text.push_str(line);
