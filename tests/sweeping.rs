@@ -213,9 +213,16 @@ fn workers_together_do_what_one_does_alone() {
     place.succeed(&SWEEP);
     let elsewhere = ["--set", "sweep.dir=\"shared\""];
     let mut seen = BTreeSet::new();
-    for worker in ["0/2", "1/2"] {
-        let line = [&SWEEP[..], &elsewhere, &["--worker", worker, "--json"]].concat();
-        let said = place.succeed(&line);
+    let line = [&SWEEP[..], &elsewhere, &["--json"]].concat();
+    // One is told by a flag which it is, the other by its scheduler.
+    let by_flag = place.succeed(&[&line[..], &["--worker", "0/2"]].concat());
+    let by_scheduler = place
+        .command(&line)
+        .env("OMPI_COMM_WORLD_RANK", "1")
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .output()
+        .unwrap();
+    for said in [by_flag, String::from_utf8(by_scheduler.stdout).unwrap()] {
         let lines: Vec<Value> = said.lines().map(|line| json(line.as_bytes())).collect();
         let (last, runs) = lines.split_last().unwrap();
         assert_eq!((&last["outcome"], &last["runs"]), (&"done".into(), &runs.len().into()));

@@ -193,13 +193,16 @@ impl Claims {
             token: token()?,
             ..self.own.clone()
         };
-        match Fresh::create(path, holder.clone()) {
-            Err(error) if is_gone(&error) => {}
-            created => return created,
-        }
-        match fs::create_dir(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Fresh::create(path, holder),
+        loop {
+            match Fresh::create(path, holder.clone()) {
+                Err(error) if is_gone(&error) => {}
+                created => return created,
+            }
+            // Whoever lets the last claim go removes the folder, again and again where few work.
+            match fs::create_dir(&self.folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
         }
     }
 

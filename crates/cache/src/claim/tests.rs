@@ -131,6 +131,23 @@ fn of_many_who_ask_at_once_one_gets_a_claim_also_of_a_dead_holder() {
 }
 
 #[test]
+fn the_folder_may_go_between_any_two_steps_of_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        for name in ["one", "two", "three", "four"] {
+            let dir = folder.path();
+            scope.spawn(move || {
+                let claims = claims(dir);
+                for _ in 0..500 {
+                    drop(claim(&claims, name).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_claim_in_a_folder_that_is_gone_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
