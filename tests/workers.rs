@@ -105,13 +105,13 @@ fn workers_that_claim_and_are_ended_at_any_moment_leave_what_one_worker_makes() 
 }
 
 #[test]
-#[ignore = "the long suite: about three minutes"]
+#[ignore = "the long suite: about five minutes"]
 fn eight_workers_that_are_ended_at_a_hundred_moments_leave_what_one_worker_makes() {
     end_workers(8, 100, false, 2);
 }
 
 #[test]
-#[ignore = "the long suite: about three minutes"]
+#[ignore = "the long suite: about five minutes"]
 fn eight_workers_that_claim_and_are_ended_at_a_hundred_moments_leave_what_one_worker_makes() {
     end_workers(8, 100, true, 3);
 }
@@ -402,7 +402,7 @@ fn time_units(folder: &Path, workers: usize, claim: bool) -> Figures {
 }
 
 #[test]
-#[ignore = "the long suite: about three minutes"]
+#[ignore = "the long suite: about five minutes"]
 fn ten_thousand_units_cost_less_than_ten_milliseconds_each_beside_the_syncs_and_memory_stays() {
     let mut figures = BTreeMap::new();
     // In memory, where a sync costs nothing, and in processor time, which others on the machine do not change: all that is
