@@ -270,6 +270,6 @@ for task in {0..2}; do
 done
 expect "${job[finalize]}" JobState COMPLETED
 same "$claimed"
-seen "what the killed task had was done by others: byte for byte the cache of one process"
+seen "a task that was killed started again, and all came to their end: byte for byte the cache of one process"
 
 step "all seen"
