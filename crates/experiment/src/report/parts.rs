@@ -168,7 +168,7 @@ fn compute(series: &[Series], measure: Option<Measure>) -> Result<Part, Experime
     }
     part.text.push(
         "Operations are the additions and multiplications of the products in forward and backward passes: three times those of the \
-         forward pass, and one more time those of the layers with activation checkpointing."
+         forward pass. What activation checkpointing computes again is not among them."
             .into(),
     );
     if !series.iter().any(|series| series.kind == Kind::EqualCompute) {
