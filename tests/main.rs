@@ -10,6 +10,7 @@ mod messages;
 mod operations;
 mod planning;
 mod program;
+mod quickstart;
 mod replaying;
 mod reporting;
 mod resuming;

@@ -54,6 +54,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See all of it in a few minutes: the whole path, on a model family and problems that are part of this program
+    Quickstart(Quickstart),
     /// Tokenize, find sections, split and order: the prepared corpus in the cache
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
     Prepare(PipelineArguments),
@@ -95,9 +97,17 @@ impl Command {
             Self::Cache(CacheCommand::Audit(_)) => Some("audit"),
             Self::Cache(CacheCommand::Verify(_)) => Some("verify"),
             Self::Cache(CacheCommand::Export(_)) => Some("export"),
-            Self::Plan(_) | Self::Report(_) | Self::Cache(CacheCommand::Inspect(_)) => None,
+            Self::Quickstart(_) | Self::Plan(_) | Self::Report(_) | Self::Cache(CacheCommand::Inspect(_)) => None,
         }
     }
+}
+
+/// Makes the folder `leadspan-quickstart` where it is run, and everything inside it.
+#[derive(Args, Debug)]
+pub(crate) struct Quickstart {
+    /// Remove what an earlier quickstart made, and start over
+    #[arg(long)]
+    pub(crate) fresh: bool,
 }
 
 /// The pipeline file and what is set over it.

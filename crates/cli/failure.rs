@@ -11,7 +11,7 @@ use leadspan_precompute::PrecomputeError;
 use leadspan_train::TrainError;
 
 use crate::{
-    commands::{Incomplete, PlanRefusal, SweepError},
+    commands::{Incomplete, PlanRefusal, QuickstartRefusal, SweepError},
     configuration_error::ConfigurationError,
     output::OutputError,
     replay::ReplayError,
@@ -80,6 +80,12 @@ fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         return Some(Verdict {
             unexpected: error.is_unexpected(),
             hint: Some(error.hint()),
+        });
+    }
+    if let Some(refusal) = cause.downcast_ref::<QuickstartRefusal>() {
+        return Some(Verdict {
+            unexpected: refusal.is_unexpected(),
+            hint: Some(refusal.hint()),
         });
     }
     cause.downcast_ref::<OutputError>().map(|_| Verdict {

@@ -6,12 +6,14 @@ mod finalize;
 mod plan;
 mod precompute;
 mod prepare;
+mod quickstart;
 mod report;
 mod sweep;
 mod train;
 
 pub(crate) use finalize::Incomplete;
 pub(crate) use plan::PlanRefusal;
+pub(crate) use quickstart::QuickstartRefusal;
 pub(crate) use sweep::SweepError;
 
 use leadspan_cache::Missing;
@@ -72,6 +74,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         log_level: arguments.log_level,
     };
     match arguments.command {
+        Command::Quickstart(quickstart) => quickstart::run(&quickstart, showing),
         Command::Prepare(pipeline) => prepare::run(&pipeline, showing),
         Command::Plan(plan) => plan::run(&plan, showing),
         Command::Precompute(precompute) => precompute::run(&precompute, showing),

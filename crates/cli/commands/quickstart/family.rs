@@ -1,0 +1,91 @@
+//! The built-in model family and its problems: part of the program, so that it needs nothing but an empty folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use leadspan_cache::commit_bytes;
+
+use super::QuickstartRefusal;
+
+macro_rules! family {
+    ($($file:literal),* $(,)?) => {
+        &[$(($file, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/quickstart/", $file)))),*]
+    };
+}
+
+/// Each file's place in the folder, and what is in it. `pipelines/quickstart/build.sh` makes them.
+const FAMILY: &[(&str, &[u8])] = family![
+    "teacher/config.json",
+    "teacher/generation_config.json",
+    "teacher/model.safetensors",
+    "teacher/tokenizer.json",
+    "teacher/tokenizer_config.json",
+    "base/config.json",
+    "base/generation_config.json",
+    "base/model.safetensors",
+    "base/tokenizer.json",
+    "base/tokenizer_config.json",
+    "problems/hard.jsonl",
+    "problems/known.jsonl",
+    "problems/test.jsonl",
+    "pipeline.toml",
+];
+
+/// What the quickstart makes beside the family.
+const MADE: &[&str] = &["cache", "runs", "teacher-answers", "report"];
+
+/// Puts the family into `folder`; what is there already is left.
+///
+/// # Errors
+///
+/// Where a file of the family is there and is another, or the file system refuses.
+pub(super) fn unpack(folder: &Path) -> anyhow::Result<()> {
+    for (name, content) in FAMILY {
+        let path = folder.join(name);
+        match fs::read(&path) {
+            Ok(there) if there == *content => continue,
+            Ok(_) => return Err(QuickstartRefusal::Changed { path }.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("could not read `{}`", path.display())),
+        }
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| format!("could not create `{}`", parent.display()))?;
+        commit_bytes(&path, content)?;
+    }
+    Ok(())
+}
+
+/// Removes from `folder` what an earlier quickstart left there, and nothing else; the folder too where nothing else is in it.
+///
+/// # Errors
+///
+/// Where the file system refuses.
+pub(super) fn remove(folder: &Path) -> anyhow::Result<()> {
+    let family = FAMILY.iter().map(|(name, _)| name.split('/').next().unwrap_or(name));
+    // The pipeline file comes last in the family, so it goes first: without it nothing here looks like something to go on from.
+    let names = family.rev().chain(MADE.iter().copied());
+    for path in names.map(|name| folder.join(name)) {
+        removed(&path).with_context(|| format!("could not remove `{}`", path.display()))?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(error).with_context(|| format!("could not remove `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn removed(path: &PathBuf) -> io::Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(what) if what.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
