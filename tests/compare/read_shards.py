@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import accumulate, groupby
 from pathlib import Path
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 def log2(value): return min(7, value.bit_length() - 1)
@@ -59,10 +60,22 @@ def positions_of(sample, bands):
         place = ["prompt", "chain_of_thought", "answer"].index(band["section"])
         yield from range(max(1, low, edges[place]) - 1, min(high, edges[place + 1]) - 1)
 
+def rows_of(description):
+    """The rows of a part of the corpus, with their tokens."""
+    name = description.name.removeprefix("prepared").removesuffix(".json")
+    if json.loads(description.read_text())["format"] == 2:
+        return pq.read_table(description.with_name(f"samples{name}.parquet")).to_pylist()
+    rows = pa.ipc.open_file(description.with_name(f"samples{name}.arrow")).read_all().to_pylist()
+    tokens = np.fromfile(description.with_name(f"tokens{name}.u32"), "<u4")
+    for row, start in zip(rows, [0] + [row["tokens_end"] for row in rows]):
+        row["tokens"] = tokens[start : row["tokens_end"]].tolist()
+        assert zlib.crc32(tokens[start : row["tokens_end"]].tobytes()) == row["tokens_crc32"], "tokens are damaged"
+    return rows
+
 def read(cache):
     """Yields the sample's row, the position and what is stored of it, layer after layer."""
-    parts = sorted(Path(cache, "corpus").glob("samples*.parquet"), key=lambda path: (len(path.name), path.name))
-    samples = [row for part in parts for row in pq.read_table(part).to_pylist()]
+    parts = sorted(Path(cache, "corpus").glob("prepared*.json"), key=lambda path: (len(path.name), path.name))
+    samples = [row for part in parts for row in rows_of(part)]
     for receipt in sorted(Path(cache, "layers").glob("*/*-*.json")):
         file, left = pq.ParquetFile(receipt.with_suffix(".parquet")), {}
         footer = json.loads(file.metadata.metadata[b"leadspan"])

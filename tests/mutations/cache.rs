@@ -61,7 +61,7 @@ impl SmallCache {
         let unit: WorkUnit = layer.corpus().units()[0].clone();
         let mut writer = ShardWriter::create(&layer, &unit).unwrap();
         for (index, sample) in samples.iter().enumerate() {
-            let positions: Vec<u32> = layer.layer().positions(sample).collect();
+            let positions: Vec<u32> = layer.layer().positions(sample.into()).collect();
             let seed = index as u64;
             writer
                 .push_sample(index as u32, &positions, &distributions(seed, positions.len()))
@@ -107,9 +107,8 @@ impl SmallCache {
 pub(crate) fn read_all(dir: &std::path::Path) -> Result<(), String> {
     let text = |error: leadspan_cache::CacheError| format!("{error} {:?}", error.hint());
     let cache = Cache::open(dir).map_err(text)?;
-    let spans = Reader::open_largest(&cache, Missing::Refused).and_then(|reader| {
-        (0..reader.corpus().samples().len() as u32).try_for_each(|index| reader.span(index).map(drop))
-    });
+    let spans = Reader::open_largest(&cache, Missing::Refused)
+        .and_then(|reader| (0..reader.corpus().len() as u32).try_for_each(|index| reader.span(index).map(drop)));
     let inspected = cache.inspect().map(drop);
     let problems = verify(&cache, &mut |_| {}).map_err(text)?.problems;
     spans.and(inspected).map_err(text)?;

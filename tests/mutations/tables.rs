@@ -1,13 +1,18 @@
 //! The Parquet files of a cache: shards and the prepared corpus, as they lie there and under checksums computed anew.
 
-use std::{fs, path::Path, rc::Rc, sync::Arc};
+use std::{fs, io::Cursor, path::Path, rc::Rc, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BinaryArray, ListArray, RecordBatch, StringArray, UInt32Array},
+    array::{
+        Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, ListArray, RecordBatch, StringArray, UInt32Array,
+        UInt64Array,
+    },
     buffer::OffsetBuffer,
-    datatypes::{DataType, Field, UInt32Type},
+    datatypes::{DataType, Field, Schema, UInt32Type, UInt64Type},
+    ipc::{reader::FileReader, writer::FileWriter},
 };
 use bytes::Bytes;
+use leadspan_cache::Cache;
 use leadspan_distribution::codec::Precision;
 use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder, arrow_writer::ArrowWriterOptions},
@@ -66,8 +71,17 @@ pub(crate) fn readers() -> Vec<Reader> {
             anatomy.with_data(place, &block)
         }),
         shards("shards-rewritten", 80, rewritten_shard),
-        corpus("corpus-table", 40, |sound, _, random| mutated(sound, random)),
-        corpus("corpus-rewritten", 40, |_, rows, random| rewritten_corpus(rows, random)),
+        corpus(&OLD_TABLE, "corpus-2-table", 40, |sound, _, random| {
+            mutated(sound, random)
+        }),
+        corpus(&OLD_TABLE, "corpus-2-rewritten", 40, |_, rows, random| {
+            as_parquet(&other_rows(rows, random))
+        }),
+        corpus(&TABLE, "corpus-table", 40, |sound, _, random| mutated(sound, random)),
+        corpus(&TABLE, "corpus-rewritten", 40, |_, rows, random| {
+            as_arrow(&other_rows(rows, random))
+        }),
+        corpus(&TOKENS, "corpus-tokens", 20, |sound, _, random| mutated(sound, random)),
     ]
 }
 
@@ -130,6 +144,12 @@ fn other_column(column: &ArrayRef, random: &mut Random) -> ArrayRef {
         DataType::UInt32 => {
             let numbers = column.as_primitive::<UInt32Type>().values();
             Arc::new(UInt32Array::from(other_numbers(numbers, random)))
+        }
+        DataType::UInt64 => {
+            let mut numbers = column.as_primitive::<UInt64Type>().values().to_vec();
+            let place = random.below(numbers.len());
+            numbers[place] = random.extreme(numbers[place]);
+            Arc::new(UInt64Array::from(numbers))
         }
         DataType::List(_) => Arc::new(other_list(column.as_list(), random)),
         DataType::Binary => {
@@ -216,16 +236,26 @@ fn rewritten_shard(anatomy: &Anatomy, rows: &RecordBatch, random: &mut Random) -
     sealed(&file[..data_end], &file[data_end..])
 }
 
-fn corpus(name: &'static str, share: u64, forge: fn(&[u8], &RecordBatch, &mut Random) -> Vec<u8>) -> Reader {
+/// A reader of one of the files of a corpus, which `forge` changes.
+fn corpus(file: &'static CorpusFile, name: &'static str, share: u64, forge: ForgeCorpus) -> Reader {
     let cache = SmallCache::new(Precision::Standard);
     let folder = cache.dir().join("corpus");
-    let sound = fs::read(folder.join("samples.parquet")).unwrap();
+    if file.format == 2 {
+        put_old_corpus(&cache.dir());
+    }
+    let sound = fs::read(folder.join(file.name)).unwrap();
     let description: Value = serde_json::from_slice(&fs::read(folder.join("prepared.json")).unwrap()).unwrap();
-    let rows = rows_of(&sound);
+    let rows = (file.rows)(&sound);
     let cache = Rc::new(cache);
     let mutate = move |random: &mut Random| {
         let bytes = forge(&sound, &rows, random);
-        put_corpus(&folder, &description, &bytes, &mut *random);
+        // Nearly always under a description that fits.
+        let mut description = description.clone();
+        if !random.once_in(10) {
+            description[file.checksum] = region(&bytes);
+        }
+        fs::write(folder.join(file.name), &bytes).unwrap();
+        fs::write(folder.join("prepared.json"), serde_json::to_vec(&description).unwrap()).unwrap();
         let cache = Rc::clone(&cache);
         Case {
             bytes: bytes.len(),
@@ -239,20 +269,124 @@ fn corpus(name: &'static str, share: u64, forge: fn(&[u8], &RecordBatch, &mut Ra
     }
 }
 
-/// Writes a table, nearly always with a description that fits.
-fn put_corpus(folder: &Path, description: &Value, table: &[u8], random: &mut Random) {
-    let mut description = description.clone();
-    if !random.once_in(10) {
-        description["table"] = region(table);
-    }
-    fs::write(folder.join("samples.parquet"), table).unwrap();
-    fs::write(folder.join("prepared.json"), serde_json::to_vec(&description).unwrap()).unwrap();
+type ForgeCorpus = fn(&[u8], &RecordBatch, &mut Random) -> Vec<u8>;
+
+/// A file of a prepared corpus.
+struct CorpusFile {
+    /// The format of the corpus.
+    format: u32,
+    name: &'static str,
+    /// Where its description has size and blake3 of the file.
+    checksum: &'static str,
+    /// The rows in it.
+    rows: fn(&[u8]) -> RecordBatch,
 }
 
-fn rewritten_corpus(rows: &RecordBatch, random: &mut Random) -> Vec<u8> {
-    let rows = other_rows(rows, random);
+const OLD_TABLE: CorpusFile = CorpusFile {
+    format: 2,
+    name: "samples.parquet",
+    checksum: "table",
+    rows: rows_of,
+};
+
+const TABLE: CorpusFile = CorpusFile {
+    format: 3,
+    name: "samples.arrow",
+    checksum: "table",
+    rows: |file| {
+        FileReader::try_new(Cursor::new(file), None)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+    },
+};
+
+const TOKENS: CorpusFile = CorpusFile {
+    format: 3,
+    name: "tokens.u32",
+    checksum: "tokens",
+    rows: |_| RecordBatch::new_empty(Arc::new(Schema::empty())),
+};
+
+/// Puts the corpus of a cache down as format 2 had it.
+fn put_old_corpus(dir: &Path) {
+    let corpus = Cache::open(dir).unwrap().require_corpus().unwrap();
+    let folder = dir.join("corpus");
+    let samples = || corpus.samples();
+    let item = Arc::new(Field::new("element", DataType::UInt32, false));
+    let tokens: Vec<u32> = (0..corpus.len())
+        .flat_map(|index| corpus.tokens(index).unwrap().to_vec())
+        .collect();
+    let hashes: Vec<u8> = (0..corpus.len()).flat_map(|index| *corpus.row_hash(index)).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (
+            "sample_id",
+            Arc::new(StringArray::from_iter_values(samples().map(|sample| sample.id))),
+        ),
+        (
+            "split",
+            Arc::new(StringArray::from_iter_values(
+                samples().map(|sample| sample.split.as_str()),
+            )),
+        ),
+        (
+            "tokens",
+            Arc::new(ListArray::new(
+                item,
+                OffsetBuffer::from_lengths(samples().map(|sample| sample.token_count())),
+                Arc::new(UInt32Array::from(tokens)),
+                None,
+            )),
+        ),
+        (
+            "prompt_end",
+            Arc::new(
+                samples()
+                    .map(|sample| Some(sample.bounds.prompt_end()))
+                    .collect::<UInt32Array>(),
+            ),
+        ),
+        (
+            "chain_of_thought_end",
+            Arc::new(
+                samples()
+                    .map(|sample| Some(sample.bounds.chain_of_thought_end()))
+                    .collect::<UInt32Array>(),
+            ),
+        ),
+        ("work_unit", Arc::new(UInt32Array::from(vec![0; corpus.len()]))),
+        ("row_hash", Arc::new(FixedSizeBinaryArray::new(32, hashes.into(), None))),
+    ];
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, column)| Field::new(*name, column.data_type().clone(), false))
+        .collect();
+    let rows = RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns.into_iter().map(|(_, column)| column).collect(),
+    )
+    .unwrap();
+    let table = as_parquet(&rows);
+    let path = folder.join("prepared.json");
+    let mut description: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    description["format"] = json!(2);
+    description["table"] = region(&table);
+    description.as_object_mut().unwrap().remove("tokens");
+    fs::write(folder.join("samples.parquet"), table).unwrap();
+    fs::write(path, serde_json::to_vec(&description).unwrap()).unwrap();
+    read_all(dir).unwrap();
+}
+
+fn as_parquet(rows: &RecordBatch) -> Vec<u8> {
     let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).unwrap();
-    writer.write(&rows).unwrap();
+    writer.write(rows).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn as_arrow(rows: &RecordBatch) -> Vec<u8> {
+    let mut writer = FileWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    writer.write(rows).unwrap();
     writer.into_inner().unwrap()
 }

@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if stored.precision != Precision::Exact || stored.entries.top_k < 128 {
         return Err("the cache must hold at least 128 exact entries a position".into());
     }
-    let spans: Vec<Span> = (0..reader.corpus().samples().len() as u32)
+    let spans: Vec<Span> = (0..reader.corpus().len() as u32)
         .map(|sample| reader.span(sample))
         .collect::<Result<_, _>>()?;
     let positions: usize = spans.iter().map(|span| span.positions.len()).sum();
@@ -105,9 +105,13 @@ fn write(
     distributions: &[Distributions],
 ) -> Result<u64, Box<dyn Error>> {
     let corpus = source.corpus();
+    let samples: Vec<_> = (0..corpus.len())
+        .map(|index| corpus.owned_sample(index))
+        .collect::<Result<_, _>>()?;
+    let row_hashes: Vec<_> = (0..corpus.len()).map(|index| *corpus.row_hash(index)).collect();
     cache.write_corpus(
-        corpus.samples(),
-        corpus.row_hashes(),
+        &samples,
+        &row_hashes,
         corpus.samples_per_shard(),
         corpus.facts().clone(),
     )?;
@@ -130,7 +134,7 @@ fn read(cache: &Cache, whole: &Coverage) -> Result<(Vec<Distributions>, f64), Bo
     let mut read = Vec::new();
     for _ in 0..READINGS {
         let reader = Reader::open(cache, *whole, Missing::Allowed)?;
-        let samples = reader.corpus().samples().len() as u32;
+        let samples = reader.corpus().len() as u32;
         read.clear();
         let started = Instant::now();
         for sample in 0..samples {

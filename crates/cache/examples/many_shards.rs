@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "opened {} shards of {} samples in {:.2} s; the process has held {:.0} MB at most",
         reader.corpus().units().len(),
-        reader.corpus().samples().len(),
+        reader.corpus().len(),
         started.elapsed().as_secs_f64(),
         peak_bytes() as f64 / 1e6
     );
@@ -87,7 +87,7 @@ fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Err
         for unit in layer.missing_units()? {
             let mut writer = ShardWriter::create(&layer, &unit)?;
             for index in unit.samples.clone() {
-                let positions: Vec<u32> = layer.layer().positions(&layer.corpus().samples()[index]).collect();
+                let positions: Vec<u32> = layer.layer().positions(layer.corpus().sample(index)).collect();
                 writer.push_sample(index as u32, &positions, &distributions(index, positions.len()))?;
             }
             writer.commit()?;

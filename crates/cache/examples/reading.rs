@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let mut ratios = Vec::new();
-    let samples = open("1")?.corpus().samples().len() as u32;
+    let samples = open("1")?.corpus().len() as u32;
     for sample in 0..samples {
         let reader = open("1")?;
         if !reader.span(sample)?.positions.is_empty() {

@@ -18,13 +18,18 @@ fn captured() -> (tempfile::TempDir, Cache) {
     let corpus = synthetic::corpus_of(&tokens, 44, 22);
     let facts = corpus.facts().clone();
     cache
-        .write_corpus(corpus.samples(), corpus.row_hashes(), corpus.samples_per_shard(), facts)
+        .write_corpus(
+            &synthetic::samples_of(&corpus),
+            &synthetic::row_hashes_of(&corpus),
+            corpus.samples_per_shard(),
+            facts,
+        )
         .unwrap();
     let layer = cache.layer(&synthetic::coverage("1", SectionSet::ALL).into()).unwrap();
     for unit in layer.missing_units().unwrap() {
         let mut writer = ShardWriter::create(&layer, &unit).unwrap();
         for index in unit.samples.clone() {
-            let positions: Vec<u32> = layer.layer().positions(&corpus.samples()[index]).collect();
+            let positions: Vec<u32> = layer.layer().positions(corpus.sample(index)).collect();
             let mut distributions = Distributions::new();
             for &position in &positions {
                 let seed = |rank: u64| {
@@ -114,7 +119,7 @@ fn a_sample_costs_the_same_bytes_whenever_it_is_read() {
 #[test]
 fn reading_one_sample_touches_at_most_four_times_its_own_bytes() {
     let (_folder, cache) = captured();
-    let samples = cache.require_corpus().unwrap().samples().len() as u32;
+    let samples = cache.require_corpus().unwrap().len() as u32;
     let mut ratios: Vec<f64> = (0..samples)
         .map(|sample| {
             let reader = open(&cache, "1");

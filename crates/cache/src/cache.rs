@@ -17,7 +17,9 @@ use crate::{
     WorkUnit,
     choice::incomplete,
     commit::{commit_bytes, create_folder},
-    corpus_table, json,
+    corpus::{check_samples, plan_units},
+    corpus_table::{self, NewPart},
+    json,
     layer::{division, remainder},
     lock::{lock, try_lock},
 };
@@ -240,11 +242,17 @@ impl Cache {
         if self.corpus()?.is_some() {
             return Err(CacheError::AlreadyPrepared { path: self.dir.clone() });
         }
-        let corpus = PreparedCorpus::first(samples, row_hashes, samples_per_shard, facts)?;
-        let folder = self.dir.join(CORPUS);
-        create_folder(&folder)?;
-        corpus_table::write_newest_part(&folder, &corpus)?;
-        Ok(self.corpus.get_or_init(|| corpus).clone())
+        check_samples(0, samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let units = plan_units(&[], samples.iter().map(|sample| sample.split), samples_per_shard)?;
+        let part = NewPart {
+            number: 0,
+            units: &units,
+            samples_per_shard,
+            facts,
+        };
+        create_folder(&self.dir.join(CORPUS))?;
+        self.write_part(part, samples, row_hashes)?;
+        self.require_corpus()
     }
 
     /// Puts a part behind the prepared corpus: `samples` in their final order, training samples first, one hash a row.
@@ -264,26 +272,50 @@ impl Cache {
         row_hashes: &[[u8; 32]],
         facts: Value,
     ) -> Result<PreparedCorpus, CacheError> {
-        let mut corpus = self.require_corpus()?;
-        // With the handle's own reference gone, the samples need not be copied. Should this fail, they are read again.
-        self.corpus = OnceLock::new();
+        let corpus = self.require_corpus()?;
         let folder = self.dir.join(CORPUS);
         let (known, there) = (corpus.parts().len(), corpus_table::count_parts(&folder)?);
         if known != there {
             let problem = format!("it has {there} parts by now where {known} were read");
             return Err(CacheError::UnstorableCorpus { problem });
         }
-        corpus.append(samples, row_hashes, facts)?;
-        corpus_table::write_newest_part(&folder, &corpus)?;
-        self.corpus = OnceLock::from(corpus.clone());
-        Ok(corpus)
+        check_samples(corpus.len(), samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let samples_per_shard = corpus.samples_per_shard();
+        let units = plan_units(
+            corpus.units(),
+            samples.iter().map(|sample| sample.split),
+            samples_per_shard,
+        )?;
+        let part = NewPart {
+            number: known,
+            units: &units,
+            samples_per_shard,
+            facts,
+        };
+        self.write_part(part, samples, row_hashes)?;
+        self.corpus = OnceLock::new();
+        self.require_corpus()
+    }
+
+    fn write_part(&self, part: NewPart<'_>, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), CacheError> {
+        let folder = self.dir.join(CORPUS);
+        corpus_table::write_part(&folder, part, &mut |files| {
+            let mut rows = samples.iter().zip(row_hashes);
+            rows.try_for_each(|(sample, row_hash)| files.push(sample.into(), &sample.tokens, row_hash))
+        })
+    }
+
+    /// Compares the tokens of the prepared corpus, which this handle has read, with their checksums.
+    pub(crate) fn verify_tokens(&self) -> Result<Vec<CacheError>, CacheError> {
+        let corpus = self.require_corpus()?;
+        Ok(corpus_table::verify_tokens(&self.dir.join(CORPUS), &corpus))
     }
 
     /// The prepared corpus, or `None` where none was stored yet. It is read once and then kept.
     ///
     /// # Errors
     ///
-    /// Where the table is damaged or cannot be read.
+    /// Where its files are damaged or cannot be read. The tokens are not read yet.
     pub fn corpus(&self) -> Result<Option<PreparedCorpus>, CacheError> {
         if let Some(corpus) = self.corpus.get() {
             return Ok(Some(corpus.clone()));
@@ -309,13 +341,13 @@ impl Cache {
     /// [`CacheError::UnknownSample`] where there is none, beside the errors of [`require_corpus`](Self::require_corpus).
     pub fn find_sample(&self, id: &str) -> Result<u32, CacheError> {
         let corpus = self.require_corpus()?;
-        let found = corpus.samples().iter().position(|sample| sample.id == id);
+        let found = corpus.samples().position(|sample| sample.id == id);
         found
             .map(|index| index as u32)
             .ok_or_else(|| CacheError::UnknownSample {
                 path: self.dir.clone(),
                 id: id.to_owned(),
-                first: corpus.samples().first().map(|sample| sample.id.clone()),
+                first: corpus.samples().next().map(|sample| sample.id.to_owned()),
             })
     }
 
@@ -601,26 +633,23 @@ mod tests {
                 .unwrap_err()
         };
         let reopened = Cache::open(synthetic.cache.dir()).unwrap();
-        let error = write(&reopened, corpus.samples(), corpus.row_hashes());
+        let hashes = synthetic::row_hashes_of(&corpus);
+        let error = write(&reopened, &synthetic::samples_of(&corpus), &hashes);
         assert!(matches!(error, CacheError::AlreadyPrepared { .. }));
 
         let folder = tempfile::tempdir().unwrap();
         let empty = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
-        let mut samples = corpus.samples().to_vec();
-        assert!(
-            write(&empty, &samples, &corpus.row_hashes()[1..])
-                .to_string()
-                .contains("row hashes")
-        );
+        let mut samples = synthetic::samples_of(&corpus);
+        assert!(write(&empty, &samples, &hashes[1..]).to_string().contains("row hashes"));
         samples[0].tokens.pop();
         assert!(
-            write(&empty, &samples, corpus.row_hashes())
+            write(&empty, &samples, &hashes)
                 .to_string()
                 .contains("its sections end at")
         );
         samples.reverse();
         assert!(matches!(
-            write(&empty, &samples[1..], &corpus.row_hashes()[1..]),
+            write(&empty, &samples[1..], &hashes[1..]),
             CacheError::UnstorableCorpus { .. }
         ));
         assert!(empty.corpus().unwrap().is_none());
@@ -635,18 +664,17 @@ mod tests {
         let captured = synthetic::captured("0.5", SectionSet::ALL);
         let mut cache = captured.cache.clone();
         let before = cache.require_corpus().unwrap();
-        let samples = synthetic::appended(before.samples().len(), 6);
+        let samples = synthetic::appended(before.len(), 6);
         let hashes = synthetic::row_hashes(&samples);
         let extended = cache.extend_corpus(&samples, &hashes, "later".into()).unwrap();
         assert_eq!(cache.prepared_facts().unwrap(), Some("later".into()));
-        assert_eq!(
-            captured.cache.require_corpus().unwrap().samples().len(),
-            14,
-            "an older handle"
-        );
+        assert_eq!(captured.cache.require_corpus().unwrap().len(), 14, "an older handle");
 
         let reopened = Cache::open(cache.dir()).unwrap();
-        assert_eq!(reopened.require_corpus().unwrap().samples(), extended.samples());
+        assert_eq!(
+            synthetic::samples_of(&reopened.require_corpus().unwrap()),
+            synthetic::samples_of(&extended)
+        );
         let names = |cache: &Cache| {
             let missing = cache.layers().unwrap()[0].missing_units().unwrap();
             missing.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -657,7 +685,7 @@ mod tests {
         let verification = crate::verify(&reopened, &mut |_| {}).unwrap();
         assert!(verification.problems.is_empty(), "{:?}", verification.problems);
         let reader = crate::Reader::open_largest(&reopened, crate::Missing::Refused).unwrap();
-        for index in 0..reader.corpus().samples().len() as u32 {
+        for index in 0..reader.corpus().len() as u32 {
             reader.span(index).unwrap();
         }
         let corpus = reopened.inspect().unwrap().corpus.unwrap();

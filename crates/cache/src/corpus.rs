@@ -1,10 +1,18 @@
-//! The prepared corpus in memory: samples in their final order, the work units they form, and the parts they came in.
+//! The prepared corpus: samples in their final order, the work units they form, and the parts they came in.
+//!
+//! A corpus that was opened is mapped: a process holds none of its tokens, and ids and edges only as pages that the
+//! system can drop. [`columns`] is how the samples of one part lie there, [`files`] how they are stored.
+
+mod columns;
+pub(crate) mod files;
 
 use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
 
 use leadspan_sequence::{Sample, Split};
 use serde_json::Value;
 
+pub use self::columns::SampleRef;
+pub(crate) use self::columns::{Columns, ColumnsBuilder};
 use crate::CacheError;
 
 /// Consecutive samples of one split: what a worker takes, and what one shard of a layer holds.
@@ -42,8 +50,8 @@ pub struct PreparedCorpus(Arc<Contents>);
 
 #[derive(Clone, Debug)]
 struct Contents {
-    samples: Vec<Sample>,
-    row_hashes: Vec<[u8; 32]>,
+    /// The samples of each part.
+    columns: Vec<Arc<Columns>>,
     units: Vec<WorkUnit>,
     /// At least one; together they hold every sample and every unit once, in order.
     parts: Vec<CorpusPart>,
@@ -53,23 +61,21 @@ struct Contents {
 impl PreparedCorpus {
     /// A corpus of which everything is known, whose units and parts were checked to cover the samples in order.
     pub(crate) fn new(
-        samples: Vec<Sample>,
-        row_hashes: Vec<[u8; 32]>,
+        columns: Vec<Arc<Columns>>,
         units: Vec<WorkUnit>,
         parts: Vec<CorpusPart>,
         samples_per_shard: NonZeroU32,
     ) -> Self {
         assert!(!parts.is_empty(), "a corpus has a first part");
         Self(Arc::new(Contents {
-            samples,
-            row_hashes,
+            columns,
             units,
             parts,
             samples_per_shard,
         }))
     }
 
-    /// A corpus of one part, cut into work units.
+    /// A corpus of one part in memory, cut into work units.
     ///
     /// # Errors
     ///
@@ -81,8 +87,7 @@ impl PreparedCorpus {
         facts: Value,
     ) -> Result<Self, CacheError> {
         let mut corpus = Self(Arc::new(Contents {
-            samples: Vec::new(),
-            row_hashes: Vec::new(),
+            columns: Vec::new(),
             units: Vec::new(),
             parts: Vec::new(),
             samples_per_shard,
@@ -98,31 +103,134 @@ impl PreparedCorpus {
     /// [`CacheError::UnstorableCorpus`] where samples and hashes do not fit each other, or a training sample follows a
     /// validation sample.
     pub fn append(&mut self, samples: &[Sample], row_hashes: &[[u8; 32]], facts: Value) -> Result<(), CacheError> {
-        check_samples(self.samples().len(), samples, row_hashes)
-            .map_err(|problem| CacheError::UnstorableCorpus { problem })?;
-        let splits = samples.iter().map(|sample| sample.split);
-        let units = plan_units(self.units(), splits, self.samples_per_shard())?;
+        let units = self.plan_part(samples, row_hashes)?;
+        let mut columns = ColumnsBuilder::default();
+        for (sample, row_hash) in samples.iter().zip(row_hashes) {
+            columns.push(sample.into(), &sample.tokens, row_hash);
+        }
+        let (first, first_unit) = (self.len(), self.units().len());
         let contents = Arc::make_mut(&mut self.0);
-        contents.samples.extend_from_slice(samples);
-        contents.row_hashes.extend_from_slice(row_hashes);
+        contents.columns.push(Arc::new(columns.finish()));
         contents.units.extend(units);
-        let before = contents.parts.last();
         contents.parts.push(CorpusPart {
-            samples: before.map_or(0, |part| part.samples.end)..contents.samples.len(),
-            units: before.map_or(0, |part| part.units.end)..contents.units.len(),
+            samples: first..first + samples.len(),
+            units: first_unit..contents.units.len(),
             facts,
         });
         Ok(())
     }
 
-    /// The samples: those of one part after the other, in each part training samples before validation samples.
-    pub fn samples(&self) -> &[Sample] {
-        &self.0.samples
+    /// The work units of a part of these samples behind those that are there.
+    fn plan_part(&self, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<Vec<WorkUnit>, CacheError> {
+        check_samples(self.len(), samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let splits = samples.iter().map(|sample| sample.split);
+        plan_units(self.units(), splits, self.samples_per_shard())
     }
 
-    /// A hash of each sample's row, in the same order.
-    pub fn row_hashes(&self) -> &[[u8; 32]] {
-        &self.0.row_hashes
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.0.parts.last().map_or(0, |part| part.samples.end)
+    }
+
+    /// Whether it has no samples.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A sample, by its index.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn sample(&self, index: usize) -> SampleRef<'_> {
+        let (columns, row) = self.row(index);
+        columns.sample(row)
+    }
+
+    /// The samples: those of one part after the other, in each part training samples before validation samples.
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = SampleRef<'_>> {
+        self.samples_of(0..self.len())
+    }
+
+    /// The samples with these indices.
+    pub fn samples_of(&self, indices: Range<usize>) -> impl ExactSizeIterator<Item = SampleRef<'_>> {
+        indices.map(|index| self.sample(index))
+    }
+
+    /// The tokens of a sample.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Damaged`] if they are not those that were written.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn tokens(&self, index: usize) -> Result<&[u32], CacheError> {
+        let (columns, row) = self.row(index);
+        columns.tokens(row)
+    }
+
+    /// The largest token id of a sample, or 0 if it has no tokens. Its tokens are not read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn largest_token(&self, index: usize) -> u32 {
+        let (columns, row) = self.row(index);
+        columns.largest_tokens[row]
+    }
+
+    /// A hash of a sample's row.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn row_hash(&self, index: usize) -> &[u8; 32] {
+        let (columns, row) = self.row(index);
+        columns.row_hash(row)
+    }
+
+    /// A copy of a sample in memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`tokens`](Self::tokens).
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn owned_sample(&self, index: usize) -> Result<Sample, CacheError> {
+        let SampleRef { id, split, bounds } = self.sample(index);
+        Ok(Sample {
+            id: id.to_owned(),
+            split,
+            tokens: self.tokens(index)?.to_vec(),
+            bounds,
+        })
+    }
+
+    /// Compares the tokens of some samples with their checksums.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`tokens`](Self::tokens).
+    #[cfg(test)]
+    pub(crate) fn check_tokens(&self, mut indices: Range<usize>) -> Result<(), CacheError> {
+        indices.try_for_each(|index| self.tokens(index).map(drop))
+    }
+
+    /// The part that holds a sample, and the sample's place in it.
+    fn row(&self, index: usize) -> (&Columns, usize) {
+        let Contents { columns, parts, .. } = &*self.0;
+        let part = parts.partition_point(|part| part.samples.end <= index);
+        assert!(part < parts.len(), "sample {index} of {}", self.len());
+        (&columns[part], index - parts[part].samples.start)
+    }
+
+    /// The samples of each part.
+    pub(crate) fn columns(&self) -> &[Arc<Columns>] {
+        &self.0.columns
     }
 
     /// The work units, in order; together they hold every sample once.
@@ -152,13 +260,14 @@ impl PreparedCorpus {
 
     /// Indices of the samples of one split.
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = u32> {
-        let in_split = move |(index, sample): (usize, &Sample)| (sample.split == split).then_some(index as u32);
-        self.0.samples.iter().enumerate().filter_map(in_split)
+        let of_split = self.units().iter().filter(move |unit| unit.split == split);
+        of_split.flat_map(|unit| unit.samples.start as u32..unit.samples.end as u32)
     }
 
     /// The number of tokens of all samples.
     pub fn total_tokens(&self) -> u64 {
-        self.0.samples.iter().map(|sample| sample.tokens.len() as u64).sum()
+        let tokens = |columns: &Arc<Columns>| columns.token_ends.last().copied().unwrap_or(0);
+        self.0.columns.iter().map(tokens).sum()
     }
 
     /// The index in [`units`](Self::units) of the unit that holds a sample.
@@ -170,8 +279,8 @@ impl PreparedCorpus {
     /// A hash of a unit's rows, which ties its shards to this corpus.
     pub(crate) fn unit_fingerprint(&self, unit: &WorkUnit) -> String {
         let mut hasher = blake3::Hasher::new();
-        for row_hash in &self.0.row_hashes[unit.samples.clone()] {
-            hasher.update(row_hash);
+        for index in unit.samples.clone() {
+            hasher.update(self.row_hash(index));
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -185,7 +294,7 @@ impl PreparedCorpus {
 /// # Errors
 ///
 /// Where a training sample follows a validation sample of the same part.
-fn plan_units(
+pub(crate) fn plan_units(
     before: &[WorkUnit],
     splits: impl IntoIterator<Item = Split>,
     samples_per_shard: NonZeroU32,
@@ -223,7 +332,7 @@ pub(crate) fn next_number<'a>(units: impl DoubleEndedIterator<Item = &'a WorkUni
         .map_or(0, |unit| unit.number + 1)
 }
 
-fn check_samples(before: usize, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
+pub(crate) fn check_samples(before: usize, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
     if samples.len() != row_hashes.len() {
         return Err(format!(
             "{} samples have {} row hashes",
@@ -305,11 +414,13 @@ mod tests {
         corpus
             .append(&more, &crate::synthetic::row_hashes(&more), Value::from(1))
             .unwrap();
-        assert_eq!(first.samples().len(), 7, "a clone does not change with it");
-        assert_eq!(&corpus.samples()[..7], first.samples());
-        assert_eq!(&corpus.row_hashes()[..7], first.row_hashes());
+        assert_eq!(first.len(), 7, "a clone does not change with it");
+        let samples = crate::synthetic::samples_of(&corpus);
+        assert_eq!(samples[..7], crate::synthetic::samples_of(&first));
+        let hashes = crate::synthetic::row_hashes_of(&corpus);
+        assert_eq!(hashes[..7], crate::synthetic::row_hashes_of(&first));
         assert_eq!(&corpus.units()[..3], first.units());
-        assert_eq!(&corpus.samples()[7..], more);
+        assert_eq!(samples[7..], more);
         assert_eq!(&corpus.units()[3..], [unit(Train, 2, 7..11), unit(Train, 3, 11..13)]);
         assert_eq!(
             corpus.of_split(Train).collect::<Vec<_>>(),
@@ -353,6 +464,6 @@ mod tests {
                 assert_eq!(corpus.unit_of(sample as u32), Some(index));
             }
         }
-        assert_eq!(corpus.unit_of(corpus.samples().len() as u32), None);
+        assert_eq!(corpus.unit_of(corpus.len() as u32), None);
     }
 }

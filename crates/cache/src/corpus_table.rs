@@ -1,10 +1,11 @@
-//! The prepared corpus on disk: one table of samples and, committed after it, one description a part.
+//! The parts of the prepared corpus on disk, and the descriptions that make them parts.
 //!
-//! The first part is `corpus/samples.parquet` and `corpus/prepared.json`, the next `samples-001.parquet` and
-//! `prepared-001.json`, and so on. A description carries size and blake3 of its table, so a table is checked whole before
-//! it is parsed; without its description there is no part, whatever else lies in the folder. Each description but the
-//! first also carries the blake3 of the one before it: the parts are a chain, and one that is missing in the middle or
-//! belongs to another chain is an error.
+//! The first part is `corpus/samples.arrow`, `corpus/tokens.u32` and, committed after them, `corpus/prepared.json`; the
+//! next is `samples-001.arrow`, `tokens-001.u32` and `prepared-001.json`, and so on. Files without their description are
+//! no part. Each description but the first also carries the blake3 of the one before it: the parts are a chain, and one
+//! that is missing in the middle or belongs to another chain is an error.
+//!
+//! Parts of format 2 are one Parquet table, `samples.parquet`. They are read into memory; nothing writes them any more.
 
 use std::{
     fs, io,
@@ -14,31 +15,34 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, RecordBatch, StringArray, UInt32Array},
-    buffer::{OffsetBuffer, ScalarBuffer},
+    array::{AsArray, RecordBatch},
     datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type},
 };
-use leadspan_sequence::{Sample, SectionBounds, Split};
+use leadspan_sequence::{SectionBounds, Split};
 use leadspan_tables::check_pages;
-use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder, arrow_writer::ArrowWriterOptions},
-    basic::Encoding,
-    file::properties::EnabledStatistics,
-    schema::types::ColumnPath,
-};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    CacheError, FORMAT_VERSION,
-    commit::{PendingFile, commit_bytes},
-    corpus::{CorpusPart, PreparedCorpus, WorkUnit, next_number},
-    hashing::{HashingWriter, Region},
-    json, mapping,
-    parquet_files::{self, Finished},
+    CacheError,
+    commit::commit_bytes,
+    corpus::{
+        Columns, ColumnsBuilder, CorpusPart, PreparedCorpus, SampleRef, WorkUnit,
+        files::{self, FilesWriter},
+        next_number,
+    },
+    hashing::Region,
+    json, mapping, parquet_files,
 };
 
-/// Rows that are encoded at a time, to bound memory.
+/// The version of a part of the corpus that this program writes.
+const FORMAT: u32 = 3;
+
+/// The version of parts that are one Parquet table.
+const TABLE_FORMAT: u32 = 2;
+
+/// Rows that are decoded at a time, to bound memory.
 const BATCH_SAMPLES: usize = 1024;
 
 /// What the description of a part holds.
@@ -49,25 +53,40 @@ struct Prepared {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<String>,
     table: Region,
+    /// The file of tokens; absent in format 2, whose table has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens: Option<Region>,
     samples: u64,
     samples_per_shard: NonZeroU32,
     facts: Value,
 }
 
+/// The name of one of a part's files.
+fn file_name(stem: &str, part: usize, extension: &str) -> String {
+    match part {
+        0 => format!("{stem}.{extension}"),
+        _ => format!("{stem}-{part:03}.{extension}"),
+    }
+}
+
 /// The name of a part's table.
 fn table_name(part: usize) -> String {
-    match part {
-        0 => "samples.parquet".to_owned(),
-        _ => format!("samples-{part:03}.parquet"),
-    }
+    file_name("samples", part, "arrow")
+}
+
+/// The name of a part's file of tokens.
+fn tokens_name(part: usize) -> String {
+    file_name("tokens", part, "u32")
+}
+
+/// The name of a part's table in format 2.
+fn old_table_name(part: usize) -> String {
+    file_name("samples", part, "parquet")
 }
 
 /// The name of a part's description.
 fn description_name(part: usize) -> String {
-    match part {
-        0 => "prepared.json".to_owned(),
-        _ => format!("prepared-{part:03}.json"),
-    }
+    file_name("prepared", part, "json")
 }
 
 /// Which part a file of the folder describes.
@@ -96,7 +115,8 @@ pub(crate) fn count_parts(folder: &Path) -> Result<usize, CacheError> {
     Ok(parts)
 }
 
-fn schema() -> SchemaRef {
+/// The columns of a table of format 2.
+fn old_schema() -> SchemaRef {
     let required = |name: &str, data_type| Field::new(name, data_type, false);
     Arc::new(Schema::new(vec![
         required("sample_id", DataType::Utf8),
@@ -109,9 +129,24 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Writes table and description of the newest part of `corpus` into `folder`, which has the others.
-pub(crate) fn write_newest_part(folder: &Path, corpus: &PreparedCorpus) -> Result<(), CacheError> {
-    let (number, part) = (corpus.parts().len() - 1, corpus.newest_part());
+/// A part that is about to be written.
+pub(crate) struct NewPart<'a> {
+    /// How many parts there are already.
+    pub(crate) number: usize,
+    /// The work units of its samples.
+    pub(crate) units: &'a [WorkUnit],
+    pub(crate) samples_per_shard: NonZeroU32,
+    pub(crate) facts: Value,
+}
+
+/// Writes the files and the description of a part into `folder`, which has the parts before it. `fill` pushes its samples,
+/// as many as its work units have, in their order.
+pub(crate) fn write_part(
+    folder: &Path,
+    part: NewPart<'_>,
+    fill: &mut dyn FnMut(&mut FilesWriter) -> Result<(), CacheError>,
+) -> Result<(), CacheError> {
+    let number = part.number;
     let after = match number.checked_sub(1) {
         None => None,
         Some(before) => {
@@ -120,87 +155,25 @@ pub(crate) fn write_newest_part(folder: &Path, corpus: &PreparedCorpus) -> Resul
             Some(blake3::hash(&bytes).to_hex().to_string())
         }
     };
-    let path = folder.join(table_name(number));
-    let failed = || CacheError::parquet("write", &path);
-    let properties = parquet_files::writer_properties()
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_column_dictionary_enabled(ColumnPath::from("split"), true)
-        .set_column_encoding(
-            ColumnPath::from(["tokens", "list", "element"].map(String::from).to_vec()),
-            Encoding::BYTE_STREAM_SPLIT,
-        )
-        .build();
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties)
-        .with_skip_arrow_metadata(true);
-    let output = HashingWriter::new(PendingFile::create(&path)?);
-    let mut writer = ArrowWriter::try_new_with_options(output, schema(), options).map_err(failed())?;
-    for unit in &corpus.units()[part.units.clone()] {
-        for start in unit.samples.clone().step_by(BATCH_SAMPLES) {
-            let end = unit.samples.end.min(start + BATCH_SAMPLES);
-            writer.write(&batch(corpus, unit, start, end)).map_err(failed())?;
-            if writer.in_progress_size() >= parquet_files::ROW_GROUP_BYTES {
-                writer.flush().map_err(failed())?;
-            }
-        }
-    }
-    let Finished {
-        file,
-        last_region: (bytes, hash),
-    } = parquet_files::finish(writer).map_err(failed())?;
-    file.commit()?;
+    let mut writer = FilesWriter::create(&folder.join(tokens_name(number)))?;
+    fill(&mut writer)?;
+    let written = writer.finish(&folder.join(table_name(number)), part.units)?;
     let prepared = Prepared {
-        format: FORMAT_VERSION,
+        format: FORMAT,
         after,
-        table: Region {
-            bytes,
-            blake3: hash.to_hex().to_string(),
-        },
-        samples: part.samples.len() as u64,
-        samples_per_shard: corpus.samples_per_shard(),
-        facts: part.facts.clone(),
+        table: written.table,
+        tokens: Some(written.tokens),
+        samples: part.units.iter().map(|unit| unit.samples.len() as u64).sum(),
+        samples_per_shard: part.samples_per_shard,
+        facts: part.facts,
     };
     commit_bytes(&folder.join(description_name(number)), &json::to_bytes(&prepared))
 }
 
-fn batch(corpus: &PreparedCorpus, unit: &WorkUnit, start: usize, end: usize) -> RecordBatch {
-    let samples = &corpus.samples()[start..end];
-    let numbers = |of: fn(&Sample) -> u32| -> ArrayRef {
-        Arc::new(samples.iter().map(|sample| Some(of(sample))).collect::<UInt32Array>())
-    };
-    let lengths = samples.iter().map(|sample| sample.tokens.len());
-    let tokens: Vec<u32> = samples
-        .iter()
-        .flat_map(|sample| sample.tokens.iter().copied())
-        .collect();
-    let tokens = ListArray::new(
-        parquet_files::list_item(DataType::UInt32),
-        OffsetBuffer::from_lengths(lengths),
-        Arc::new(UInt32Array::from(tokens)),
-        None,
-    );
-    let row_hashes = corpus.row_hashes()[start..end].as_flattened().to_vec();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(samples.iter().map(|sample| &sample.id))),
-        Arc::new(StringArray::from_iter_values(
-            samples.iter().map(|sample| sample.split.as_str()),
-        )),
-        Arc::new(tokens),
-        numbers(|sample| sample.bounds.prompt_end()),
-        numbers(|sample| sample.bounds.chain_of_thought_end()),
-        Arc::new(UInt32Array::from(vec![unit.number; samples.len()])),
-        Arc::new(FixedSizeBinaryArray::new(
-            32,
-            ScalarBuffer::from(row_hashes).into_inner(),
-            None,
-        )),
-    ];
-    RecordBatch::try_new(schema(), columns).expect("the columns are built to the schema, one row a sample")
-}
-
 /// Reads the corpus in `folder`, or `None` where none was committed.
 pub(crate) fn read(folder: &Path) -> Result<Option<PreparedCorpus>, CacheError> {
-    let mut rows = Rows::default();
+    let mut units = Units::default();
+    let mut columns: Vec<Arc<Columns>> = Vec::new();
     let mut parts: Vec<CorpusPart> = Vec::new();
     // Path and blake3 of the description before, and how many samples all work units are planned for.
     let mut before: Option<(PathBuf, String, NonZeroU32)> = None;
@@ -211,7 +184,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<PreparedCorpus>, CacheError> 
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::MissingPart { path }),
             Err(error) => return Err(CacheError::io("read", path)(error)),
         };
-        let prepared: Prepared = json::from_bytes(&bytes, &path)?;
+        let prepared = description(&bytes, &path)?;
         let follows = before.as_ref().map(|(_, blake3, _)| blake3);
         if prepared.after.as_ref() != follows {
             let before = before.map(|(path, ..)| path);
@@ -224,26 +197,72 @@ pub(crate) fn read(folder: &Path) -> Result<Option<PreparedCorpus>, CacheError> 
             let problem = format!("its work units have {samples_per_shard} samples where others have {planned}");
             return Err(CacheError::Inconsistent { path, problem });
         }
-        let (samples, units) = (rows.samples.len(), rows.units.len());
-        read_table(&folder.join(table_name(number)), &prepared, &mut rows)?;
+        let (first, first_unit) = (units.samples, units.units.len());
+        let of_part = read_part(folder, number, &prepared, &mut units)?;
+        columns.push(Arc::new(of_part));
         parts.push(CorpusPart {
-            samples: samples..rows.samples.len(),
-            units: units..rows.units.len(),
+            samples: first..units.samples,
+            units: first_unit..units.units.len(),
             facts: prepared.facts,
         });
         before = Some((path, blake3::hash(&bytes).to_hex().to_string(), samples_per_shard));
     }
-    let Rows {
-        samples,
-        row_hashes,
-        units,
-        ..
-    } = rows;
-    Ok(before.map(|(.., samples_per_shard)| PreparedCorpus::new(samples, row_hashes, units, parts, samples_per_shard)))
+    Ok(before.map(|(.., samples_per_shard)| PreparedCorpus::new(columns, units.units, parts, samples_per_shard)))
 }
 
-/// Adds the samples of a part's table to `rows`.
-fn read_table(path: &Path, prepared: &Prepared, rows: &mut Rows) -> Result<(), CacheError> {
+/// What a description says, whose format and contents fit each other.
+fn description(bytes: &[u8], path: &Path) -> Result<Prepared, CacheError> {
+    let prepared: Prepared = json::from_bytes_of(bytes, path, &[TABLE_FORMAT, FORMAT])?;
+    if (prepared.format == TABLE_FORMAT) == prepared.tokens.is_some() {
+        let problem = format!("a part of format {} has other files than it names", prepared.format);
+        return Err(CacheError::Inconsistent {
+            path: path.to_owned(),
+            problem,
+        });
+    }
+    Ok(prepared)
+}
+
+/// Compares the tokens of every part in `folder` with their checksums. The corpus was read from there.
+pub(crate) fn verify_tokens(folder: &Path, corpus: &PreparedCorpus) -> Vec<CacheError> {
+    let verify = |(number, columns): (usize, &Arc<Columns>)| {
+        let path = folder.join(description_name(number));
+        let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        match description(&bytes, &path)?.tokens {
+            Some(tokens) => files::verify_tokens(columns, &tokens),
+            None => Ok(()),
+        }
+    };
+    let parts = corpus.columns().iter().enumerate();
+    parts.filter_map(|part| verify(part).err()).collect()
+}
+
+/// Opens a part, whose samples are added to `units`.
+fn read_part(folder: &Path, number: usize, prepared: &Prepared, units: &mut Units) -> Result<Columns, CacheError> {
+    units.begin_part();
+    let (path, columns) = match &prepared.tokens {
+        None => {
+            let path = folder.join(old_table_name(number));
+            let columns = read_table(&path, prepared, units)?;
+            (path, columns)
+        }
+        Some(tokens) => {
+            let (path, tokens_path) = (folder.join(table_name(number)), folder.join(tokens_name(number)));
+            let mut place = |split, unit| units.place(split, unit);
+            let columns = files::open(&path, &prepared.table, &tokens_path, tokens, &mut place)?;
+            (path, columns)
+        }
+    };
+    if columns.len() as u64 != prepared.samples {
+        let (samples, expected) = (columns.len(), prepared.samples);
+        let problem = format!("it has {samples} samples where {expected} were committed");
+        return Err(CacheError::Inconsistent { path, problem });
+    }
+    Ok(columns)
+}
+
+/// Reads a table of format 2 into memory.
+fn read_table(path: &Path, prepared: &Prepared, units: &mut Units) -> Result<Columns, CacheError> {
     let inconsistent = |problem| CacheError::Inconsistent {
         path: path.to_owned(),
         problem,
@@ -268,74 +287,81 @@ fn read_table(path: &Path, prepared: &Prepared, rows: &mut Rows) -> Result<(), C
         check_pages(&table, reader.metadata(), |_, _| true)?;
         Ok(reader)
     })?;
-    if reader.schema().fields() != schema().fields() {
+    if reader.schema().fields() != old_schema().fields() {
         return Err(inconsistent("its columns are not those of a prepared corpus".into()));
     }
-    let before = rows.samples.len();
-    rows.begin_part();
+    let mut columns = ColumnsBuilder::default();
     let mut batches = parquet_files::guarded(path, || reader.with_batch_size(BATCH_SAMPLES).build())?;
     while let Some(batch) = parquet_files::guarded(path, || Ok(batches.next().transpose()?))? {
-        rows.add(&batch).map_err(inconsistent)?;
+        add_batch(&mut columns, &batch, units).map_err(inconsistent)?;
     }
-    let samples = rows.samples.len() - before;
-    if samples as u64 != prepared.samples {
-        let problem = format!("it has {samples} samples where {} were committed", prepared.samples);
-        return Err(inconsistent(problem));
+    Ok(columns.finish())
+}
+
+/// Adds the rows of a table of format 2.
+fn add_batch(columns: &mut ColumnsBuilder, batch: &RecordBatch, units: &mut Units) -> Result<(), String> {
+    let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>();
+    let (ids, splits) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+    let tokens = batch.column(2).as_list::<i32>();
+    let (prompt_ends, chain_of_thought_ends, unit_numbers) = (numbers(3), numbers(4), numbers(5));
+    let row_hashes = batch.column(6).as_fixed_size_binary();
+    for row in 0..batch.num_rows() {
+        let index = units.samples;
+        let split = match splits.value(row) {
+            "train" => Split::Train,
+            "validation" => Split::Validation,
+            other => return Err(format!("sample {index} is of the unknown split `{other}`")),
+        };
+        let tokens = tokens.value(row);
+        let tokens = tokens.as_primitive::<UInt32Type>().values();
+        let bounds = SectionBounds::new(
+            prompt_ends.value(row),
+            chain_of_thought_ends.value(row),
+            tokens.len() as u32,
+        )
+        .map_err(|error| format!("sample {index} has {error}"))?;
+        units.place(split, unit_numbers.value(row))?;
+        let sample = SampleRef {
+            id: ids.value(row),
+            split,
+            bounds,
+        };
+        let row_hash = row_hashes.value(row).try_into().expect("the schema says 32 bytes");
+        columns.push(sample, tokens, row_hash);
     }
     Ok(())
 }
 
-/// Samples as they come out of the tables.
+/// The work units of samples, as they come out of the parts.
 #[derive(Default)]
-struct Rows {
-    samples: Vec<Sample>,
-    row_hashes: Vec<[u8; 32]>,
+struct Units {
+    /// How many samples there were.
+    samples: usize,
     units: Vec<WorkUnit>,
     /// How many of the units belong to earlier parts.
     earlier_units: usize,
 }
 
-impl Rows {
+impl Units {
     /// From here on, samples are those of the next part.
     fn begin_part(&mut self) {
         self.earlier_units = self.units.len();
     }
 
-    fn add(&mut self, batch: &RecordBatch) -> Result<(), String> {
-        let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>();
-        let (ids, splits) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
-        let tokens = batch.column(2).as_list::<i32>();
-        let (prompt_ends, chain_of_thought_ends, unit_numbers) = (numbers(3), numbers(4), numbers(5));
-        let row_hashes = batch.column(6).as_fixed_size_binary();
-        for row in 0..batch.num_rows() {
-            let index = self.samples.len();
-            let split = match splits.value(row) {
-                "train" => Split::Train,
-                "validation" => Split::Validation,
-                other => return Err(format!("sample {index} is of the unknown split `{other}`")),
-            };
-            let tokens = tokens.value(row).as_primitive::<UInt32Type>().values().to_vec();
-            let bounds = SectionBounds::new(
-                prompt_ends.value(row),
-                chain_of_thought_ends.value(row),
-                tokens.len() as u32,
-            )
-            .map_err(|error| format!("sample {index} has {error}"))?;
-            self.place(index, split, unit_numbers.value(row))?;
-            self.samples.push(Sample {
-                id: ids.value(row).to_owned(),
-                split,
-                tokens,
-                bounds,
-            });
-            self.row_hashes
-                .push(row_hashes.value(row).try_into().expect("the schema says 32 bytes"));
+    /// Puts the next sample into the unit that its row names, which is the last one of its part or the next of its split.
+    fn place(&mut self, split: Split, number: u32) -> Result<(), String> {
+        let index = self.samples;
+        if u32::try_from(index).is_err() {
+            return Err(format!("it has more than {index} samples"));
         }
-        Ok(())
-    }
-
-    /// Puts a sample into the unit that its row names, which is the last one of its part or the next of its split.
-    fn place(&mut self, index: usize, split: Split, number: u32) -> Result<(), String> {
+        self.samples += 1;
+        if let Some(last) = self.units[self.earlier_units..].last()
+            && last.split > split
+        {
+            return Err(format!(
+                "sample {index} is a training sample behind a validation sample"
+            ));
+        }
         if let Some(unit) = self.units[self.earlier_units..].last_mut()
             && (unit.split, unit.number) == (split, number)
         {
@@ -362,6 +388,22 @@ mod tests {
     use super::*;
     use crate::synthetic;
 
+    /// Writes the newest part of a corpus.
+    fn write_newest_part(folder: &Path, corpus: &PreparedCorpus) -> Result<(), CacheError> {
+        let newest = corpus.newest_part();
+        let part = NewPart {
+            number: corpus.parts().len() - 1,
+            units: &corpus.units()[newest.units.clone()],
+            samples_per_shard: corpus.samples_per_shard(),
+            facts: newest.facts.clone(),
+        };
+        write_part(folder, part, &mut |files| {
+            let mut indices = newest.samples.clone();
+            indices
+                .try_for_each(|index| files.push(corpus.sample(index), corpus.tokens(index)?, corpus.row_hash(index)))
+        })
+    }
+
     /// A folder with a corpus of these many parts.
     fn written(parts: usize) -> (tempfile::TempDir, PreparedCorpus) {
         let folder = tempfile::tempdir().unwrap();
@@ -375,7 +417,7 @@ mod tests {
 
     /// Puts five samples behind a corpus, in memory and on disk.
     fn append(folder: &Path, corpus: &mut PreparedCorpus, facts: usize) {
-        let samples = synthetic::appended(corpus.samples().len(), 5);
+        let samples = synthetic::appended(corpus.len(), 5);
         corpus
             .append(&samples, &synthetic::row_hashes(&samples), facts.into())
             .unwrap();
@@ -383,8 +425,12 @@ mod tests {
     }
 
     fn assert_same(read: &PreparedCorpus, corpus: &PreparedCorpus) {
-        assert_eq!(read.samples(), corpus.samples());
-        assert_eq!(read.row_hashes(), corpus.row_hashes());
+        assert_eq!(synthetic::samples_of(read), synthetic::samples_of(corpus));
+        assert_eq!(synthetic::row_hashes_of(read), synthetic::row_hashes_of(corpus));
+        let largest = |corpus: &PreparedCorpus| -> Vec<u32> {
+            (0..corpus.len()).map(|index| corpus.largest_token(index)).collect()
+        };
+        assert_eq!(largest(read), largest(corpus));
         assert_eq!(read.units(), corpus.units());
         assert_eq!(read.parts(), corpus.parts());
         assert_eq!(read.samples_per_shard(), corpus.samples_per_shard());
@@ -415,7 +461,7 @@ mod tests {
     fn the_same_corpus_gives_the_same_bytes() {
         let ((one, _), (other, _)) = (written(3), written(3));
         for part in 0..3 {
-            for name in [table_name(part), description_name(part)] {
+            for name in [table_name(part), tokens_name(part), description_name(part)] {
                 assert_eq!(
                     fs::read(one.path().join(&name)).unwrap(),
                     fs::read(other.path().join(&name)).unwrap(),
@@ -430,7 +476,7 @@ mod tests {
         let (folder, mut corpus) = written(2);
         let contents = || {
             (0..2)
-                .flat_map(|part| [table_name(part), description_name(part)])
+                .flat_map(|part| [table_name(part), tokens_name(part), description_name(part)])
                 .map(|name| fs::read(folder.path().join(name)).unwrap())
                 .collect::<Vec<_>>()
         };
@@ -445,7 +491,7 @@ mod tests {
         fs::remove_file(folder.path().join("prepared-001.json")).unwrap();
         let only_first = read(folder.path()).unwrap().unwrap();
         assert_eq!(only_first.parts(), &corpus.parts()[..1]);
-        assert_eq!(only_first.samples(), &corpus.samples()[..13]);
+        assert_eq!(synthetic::samples_of(&only_first), synthetic::samples_of(&corpus)[..13]);
         fs::remove_file(folder.path().join("prepared.json")).unwrap();
         assert!(read(folder.path()).unwrap().is_none());
     }
@@ -523,6 +569,24 @@ mod tests {
                 "{error}"
             );
         }
+        for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+            let (folder, _) = written(3);
+            let name = folder.path().join(tokens_name(to));
+            fs::copy(folder.path().join(tokens_name(from)), &name).unwrap();
+            let error = match read(folder.path()) {
+                // Of the same size: found as the samples are read.
+                Ok(corpus) => {
+                    let corpus = corpus.unwrap();
+                    corpus.check_tokens(0..corpus.len()).unwrap_err()
+                }
+                Err(error) => error,
+            };
+            assert!(
+                matches!(&error, CacheError::WrongSize { path, .. } | CacheError::Damaged { path, .. }
+                    if *path == name),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -561,6 +625,16 @@ mod tests {
         }
         fs::write(&table, &sound[..sound.len() - 1]).unwrap();
         assert!(matches!(read(folder.path()), Err(CacheError::WrongSize { .. })));
+        fs::write(&table, &sound).unwrap();
+        let tokens = folder.path().join(tokens_name(1));
+        let sound = fs::read(&tokens).unwrap();
+        fs::write(&tokens, &sound[..sound.len() - 4]).unwrap();
+        assert!(matches!(read(folder.path()), Err(CacheError::WrongSize { .. })));
+        fs::write(&tokens, &sound).unwrap();
+        assert!(read(folder.path()).unwrap().is_some());
+        fs::remove_file(&tokens).unwrap();
+        assert!(matches!(read(folder.path()), Err(CacheError::Io { .. })));
+        fs::write(&tokens, &sound).unwrap();
         fs::remove_file(&table).unwrap();
         assert!(matches!(read(folder.path()), Err(CacheError::Io { .. })));
         fs::write(&description, b"{\"format\": 1").unwrap();
@@ -573,19 +647,98 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_bit_in_the_tokens_is_found_when_its_sample_is_read_and_by_verifying() {
+        let (folder, corpus) = written(2);
+        let path = folder.path().join(tokens_name(1));
+        let sound = fs::read(&path).unwrap();
+        let first = corpus.newest_part().samples.start;
+        for bit in (0..sound.len() * 8).step_by(31) {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, flipped).unwrap();
+            let read = read(folder.path()).unwrap().unwrap();
+            let mut damaged = Vec::new();
+            let mut tokens_before = 0;
+            for index in 0..read.len() {
+                match read.tokens(index) {
+                    Ok(tokens) => assert_eq!(tokens, corpus.tokens(index).unwrap()),
+                    Err(error) => {
+                        assert!(matches!(&error, CacheError::Damaged { path: found, .. } if *found == path));
+                        damaged.push(index);
+                    }
+                }
+                if index >= first {
+                    let end = tokens_before + read.sample(index).token_count();
+                    assert_eq!(
+                        damaged.contains(&index),
+                        (tokens_before..end).contains(&(bit / 32)),
+                        "bit {bit}"
+                    );
+                    tokens_before = end;
+                }
+            }
+            assert_eq!(damaged.len(), 1, "bit {bit}");
+            let problems = verify_tokens(folder.path(), &read);
+            assert!(matches!(&problems[..], [CacheError::Damaged { path: found, .. }] if *found == path));
+        }
+        fs::write(&path, sound).unwrap();
+        let sound = read(folder.path()).unwrap().unwrap();
+        assert!(verify_tokens(folder.path(), &sound).is_empty());
+    }
+
+    #[test]
+    fn a_description_that_names_the_files_of_another_format_is_refused() {
+        let (folder, _) = written(1);
+        let path = folder.path().join(description_name(0));
+        let sound = fs::read_to_string(&path).unwrap();
+        assert!(sound.contains("\"format\": 3"));
+        fs::write(&path, sound.replace("\"format\": 3", "\"format\": 2")).unwrap();
+        assert!(matches!(read(folder.path()), Err(CacheError::Inconsistent { .. })));
+        let mut stated: Value = serde_json::from_str(&sound).unwrap();
+        stated.as_object_mut().unwrap().remove("tokens");
+        fs::write(&path, json::to_bytes(&stated)).unwrap();
+        assert!(matches!(read(folder.path()), Err(CacheError::Inconsistent { .. })));
+    }
+
+    #[test]
     fn work_units_that_skip_or_return_are_refused() {
-        let mut rows = Rows::default();
-        rows.place(0, Split::Train, 0).unwrap();
-        assert!(rows.place(1, Split::Train, 2).unwrap_err().contains("train-000002"));
-        rows.place(1, Split::Train, 1).unwrap();
-        assert!(rows.place(2, Split::Train, 0).is_err());
-        rows.place(2, Split::Validation, 0).unwrap();
-        assert_eq!(rows.units.len(), 3);
+        let mut units = Units::default();
+        units.place(Split::Train, 0).unwrap();
+        let skipped = Units {
+            samples: 1,
+            units: units.units.clone(),
+            earlier_units: 0,
+        }
+        .place(Split::Train, 2);
+        assert!(skipped.unwrap_err().contains("train-000002"));
+        units.place(Split::Train, 1).unwrap();
+        let mut other = Units {
+            units: units.units.clone(),
+            ..Units::default()
+        };
+        assert!(other.place(Split::Train, 0).is_err());
+        units.place(Split::Validation, 0).unwrap();
+        assert_eq!(units.units.len(), 3);
+        let mut other = Units {
+            units: units.units.clone(),
+            ..Units::default()
+        };
+        assert!(
+            other
+                .place(Split::Train, 2)
+                .unwrap_err()
+                .contains("behind a validation sample")
+        );
         // A later part goes on counting in units of its own.
-        rows.begin_part();
-        assert!(rows.place(3, Split::Validation, 0).is_err());
-        rows.place(3, Split::Train, 2).unwrap();
-        rows.place(4, Split::Train, 2).unwrap();
-        assert_eq!(rows.units[3].samples, 3..5);
+        units.begin_part();
+        let mut other = Units {
+            units: units.units.clone(),
+            earlier_units: 3,
+            ..Units::default()
+        };
+        assert!(other.place(Split::Validation, 0).is_err());
+        units.place(Split::Train, 2).unwrap();
+        units.place(Split::Train, 2).unwrap();
+        assert_eq!(units.units[3].samples, 3..5);
     }
 }

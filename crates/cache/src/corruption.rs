@@ -1,6 +1,9 @@
 //! What happens to shards that were damaged, cut, swapped or made by others: a named error, never a panic.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use leadspan_sequence::SectionSet;
@@ -19,7 +22,7 @@ use crate::{
 /// Opens the cache and reads every sample of it.
 fn read_all(cache: &Cache) -> Result<(), CacheError> {
     let reader = Reader::open(cache, synthetic::coverage("1.0", SectionSet::ALL), Missing::Refused)?;
-    (0..reader.corpus().samples().len() as u32).try_for_each(|index| reader.span(index).map(drop))
+    (0..reader.corpus().len() as u32).try_for_each(|index| reader.span(index).map(drop))
 }
 
 fn first_shard(cache: &Cache) -> PathBuf {
@@ -153,8 +156,8 @@ fn a_shard_of_another_cache_is_refused() {
     let corpus = synthetic::corpus(11, 3, 4);
     other
         .write_corpus(
-            corpus.samples(),
-            corpus.row_hashes(),
+            &synthetic::samples_of(&corpus),
+            &synthetic::row_hashes_of(&corpus),
             corpus.samples_per_shard(),
             corpus.facts().clone(),
         )
@@ -179,11 +182,11 @@ fn a_shard_of_another_layer_unit_or_corpus_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let other = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
     let corpus = synthetic::corpus(11, 3, 4);
-    let mut hashes = corpus.row_hashes().to_vec();
+    let mut hashes = synthetic::row_hashes_of(&corpus);
     hashes[2][0] ^= 1;
     other
         .write_corpus(
-            corpus.samples(),
+            &synthetic::samples_of(&corpus),
             &hashes,
             corpus.samples_per_shard(),
             corpus.facts().clone(),
@@ -271,23 +274,57 @@ fn a_page_of_negative_length_is_refused() {
     assert!(matches!(error, CacheError::Inconsistent { .. }), "{error}");
 }
 
-#[test]
-fn a_corpus_that_was_forged_anywhere_is_an_error_or_a_corpus() {
-    let synthetic = synthetic::prepared(3, 1, 2);
-    let folder = synthetic.cache.dir().join("corpus");
-    let (table, description) = (folder.join("samples.parquet"), folder.join("prepared.json"));
-    let sound = fs::read(&table).unwrap();
+/// Forges each byte of a file of a corpus, under a checksum that fits; returns how many of the changes were refused.
+fn forge_everywhere(cache: &Path, file: &str, checksum: &str) -> usize {
+    let folder = cache.join("corpus");
+    let (path, description) = (folder.join(file), folder.join("prepared.json"));
+    let sound = fs::read(&path).unwrap();
     let mut stated: serde_json::Value = serde_json::from_slice(&fs::read(&description).unwrap()).unwrap();
     let mut refused = 0;
     for at in 0..sound.len() {
         for change in CHANGES {
             let mut forged = sound.clone();
             forged[at] ^= change;
-            stated["table"] = serde_json::to_value(Region::of(&forged)).unwrap();
-            fs::write(&table, forged).unwrap();
+            stated[checksum] = serde_json::to_value(Region::of(&forged)).unwrap();
+            fs::write(&path, forged).unwrap();
             fs::write(&description, json::to_bytes(&stated)).unwrap();
-            refused += usize::from(Cache::open(synthetic.cache.dir()).unwrap().corpus().is_err());
+            let corpus = Cache::open(cache).unwrap().corpus();
+            let tokens = corpus.and_then(|corpus| corpus.map_or(Ok(()), |corpus| corpus.check_tokens(0..corpus.len())));
+            refused += usize::from(tokens.is_err());
         }
     }
-    assert!(refused > sound.len());
+    fs::write(&path, &sound).unwrap();
+    stated[checksum] = serde_json::to_value(Region::of(&sound)).unwrap();
+    fs::write(&description, json::to_bytes(&stated)).unwrap();
+    assert!(Cache::open(cache).unwrap().corpus().is_ok());
+    refused
+}
+
+#[test]
+fn a_corpus_that_was_forged_anywhere_is_an_error_or_a_corpus() {
+    let synthetic = synthetic::prepared(3, 1, 2);
+    let dir = synthetic.cache.dir();
+    let size = |file: &str| fs::metadata(dir.join("corpus").join(file)).unwrap().len() as usize;
+    // Most of the small table is padding and headers that nothing depends on.
+    assert!(forge_everywhere(dir, "samples.arrow", "table") > size("samples.arrow") / 2);
+    // Each token is covered by the checksum of its sample.
+    let refused = forge_everywhere(dir, "tokens.u32", "tokens");
+    assert_eq!(refused, size("tokens.u32") * CHANGES.len());
+}
+
+#[test]
+fn a_corpus_of_format_2_that_was_forged_anywhere_is_an_error_or_a_corpus() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/caches/format-2-standard");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("corpus")).unwrap();
+    for file in ["identity.json", "corpus/prepared.json", "corpus/samples.parquet"] {
+        fs::copy(golden.join(file), folder.path().join(file)).unwrap();
+    }
+    let refused = forge_everywhere(folder.path(), "samples.parquet", "table");
+    assert!(
+        refused
+            > fs::metadata(folder.path().join("corpus/samples.parquet"))
+                .unwrap()
+                .len() as usize
+    );
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use leadspan_sequence::{
-    LeadSpanProportion, Sample, SectionSet, Split, supervised_position_count, supervised_positions,
-};
+use leadspan_sequence::{LeadSpanProportion, SectionSet, Split, supervised_position_count, supervised_positions};
 use serde::{Deserialize, Serialize};
+
+use crate::SampleRef;
 
 /// A proportion of every training sample (validation samples are whole), of some sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +26,12 @@ impl Coverage {
     }
 
     /// The positions of a sample that this covers, ascending.
-    pub fn positions(&self, sample: &Sample) -> impl Iterator<Item = u32> + use<> {
+    pub fn positions(&self, sample: SampleRef<'_>) -> impl Iterator<Item = u32> + use<> {
         supervised_positions(sample.bounds, self.proportion_of(sample.split), self.sections)
     }
 
     /// How many positions of a sample this covers.
-    pub fn position_count(&self, sample: &Sample) -> usize {
+    pub fn position_count(&self, sample: SampleRef<'_>) -> usize {
         supervised_position_count(sample.bounds, self.proportion_of(sample.split), self.sections)
     }
 }

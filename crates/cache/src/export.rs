@@ -10,14 +10,14 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use leadspan_distribution::Distributions;
-use leadspan_sequence::{LeadSpanProportion, Sample};
+use leadspan_sequence::LeadSpanProportion;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     schema::types::ColumnPath,
 };
 
 use crate::{
-    Cache, CacheError, Coverage, Missing, Progress, Reader, Span,
+    Cache, CacheError, Coverage, Missing, Progress, Reader, SampleRef, Span,
     commit::PendingFile,
     hashing::HashingWriter,
     parquet_files::{self, Finished},
@@ -71,7 +71,7 @@ pub fn export(
     let total = samples.len() as u64;
     let mut rows = Rows::default();
     let mut row_count = 0;
-    for (index, sample) in samples.iter().enumerate() {
+    for (index, sample) in samples.enumerate() {
         let span = reader.span(index as u32)?;
         row_count += span.positions.len() as u64;
         rows.add(sample, &span);
@@ -137,10 +137,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, sample: &Sample, span: &Span) {
+    fn add(&mut self, sample: SampleRef<'_>, span: &Span) {
         for &position in &span.positions {
             let target = position + 1;
-            self.sample_ids.push(sample.id.clone());
+            self.sample_ids.push(sample.id.to_owned());
             self.splits.push(sample.split.as_str());
             self.positions.push(position);
             self.sections.push(sample.bounds.section_of(target).as_str());
@@ -228,24 +228,24 @@ mod tests {
             let (facts, batches) = exported(&captured.cache, asked);
             let mut expected = corpus
                 .samples()
-                .iter()
-                .flat_map(|sample| layer.positions(sample).map(move |position| (sample, position)));
+                .enumerate()
+                .flat_map(|(index, sample)| layer.positions(sample).map(move |position| (index, sample, position)));
             let mut rows = 0;
             for batch in &batches {
                 let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>();
                 let floats = |column: usize| batch.column(column).as_primitive::<Float32Type>();
                 let text = |column: usize, row| batch.column(column).as_string::<i32>().value(row);
                 for row in 0..batch.num_rows() {
-                    let (sample, position) = expected.next().unwrap();
-                    let distributions = synthetic::distributions(sample, &[position]);
+                    let (index, sample, position) = expected.next().unwrap();
+                    let distributions = synthetic::distributions(&corpus, index, &[position]);
                     let stored = distributions.get(0);
-                    assert_eq!(
-                        (text(0, row), text(1, row)),
-                        (sample.id.as_str(), sample.split.as_str())
-                    );
+                    assert_eq!((text(0, row), text(1, row)), (sample.id, sample.split.as_str()));
                     assert_eq!(numbers(2).value(row), position);
                     assert_eq!(text(3, row), sample.bounds.section_of(position + 1).as_str());
-                    assert_eq!(numbers(4).value(row), sample.tokens[position as usize + 1]);
+                    assert_eq!(
+                        numbers(4).value(row),
+                        corpus.tokens(index).unwrap()[position as usize + 1]
+                    );
                     let ids = batch.column(5).as_list::<i32>().value(row);
                     assert_eq!(ids.as_primitive::<UInt32Type>().values(), stored.token_ids);
                     let logprobs = batch.column(6).as_list::<i32>().value(row);

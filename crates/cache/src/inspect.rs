@@ -156,8 +156,8 @@ fn inspect_layer(dir: &LayerDir) -> Result<LayerInspection, CacheError> {
         });
         match receipt {
             Ok(receipt) => {
-                let samples = &corpus.samples()[unit.samples.clone()];
-                let held = samples.iter().filter(|sample| dir.layer().position_count(sample) > 0);
+                let samples = corpus.samples_of(unit.samples.clone());
+                let held = samples.filter(|&sample| dir.layer().position_count(sample) > 0);
                 inspection.units_committed += 1;
                 inspection.samples += held.count() as u64;
                 inspection.shard_bytes += receipt.shard_bytes();
@@ -199,7 +199,6 @@ mod tests {
         let positions: usize = layer
             .corpus()
             .samples()
-            .iter()
             .map(|sample| layer.layer().position_count(sample))
             .sum();
         assert_eq!(half.positions, positions as u64);

@@ -33,8 +33,8 @@ fn fill(dir: &Path) -> Result<(), CacheError> {
     let cache = Cache::create_or_open(dir, &synthetic::identity(), &tokenizer)?;
     if cache.corpus()?.is_none() {
         let corpus = synthetic::corpus(6, 2, 4);
-        let (samples, hashes) = (corpus.samples(), corpus.row_hashes());
-        cache.write_corpus(samples, hashes, corpus.samples_per_shard(), corpus.facts().clone())?;
+        let (samples, hashes) = (synthetic::samples_of(&corpus), synthetic::row_hashes_of(&corpus));
+        cache.write_corpus(&samples, &hashes, corpus.samples_per_shard(), corpus.facts().clone())?;
     }
     for proportion in ["0.5", "1"] {
         let asked: Coverage = synthetic::coverage(proportion, SectionSet::ALL);

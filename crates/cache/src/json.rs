@@ -15,6 +15,11 @@ pub(crate) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
 
 /// Reads a JSON file whose `format` says which version it is; the version is judged before anything else.
 pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CacheError> {
+    from_bytes_of(bytes, path, &[FORMAT_VERSION])
+}
+
+/// As [`from_bytes`], for a file of one of several versions, the newest of them last.
+pub(crate) fn from_bytes_of<T: DeserializeOwned>(bytes: &[u8], path: &Path, formats: &[u32]) -> Result<T, CacheError> {
     #[derive(Deserialize)]
     struct Version {
         format: u32,
@@ -24,11 +29,11 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Resu
         source,
     };
     let Version { format: found } = serde_json::from_slice(bytes).map_err(bad)?;
-    if found != FORMAT_VERSION {
+    if !formats.contains(&found) {
         return Err(CacheError::UnsupportedVersion {
             path: path.to_owned(),
             found,
-            supported: FORMAT_VERSION,
+            supported: formats.last().copied().unwrap_or(FORMAT_VERSION),
         });
     }
     serde_json::from_slice(bytes).map_err(bad)

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use leadspan_sequence::{LeadSpanProportion, Sample, Section, SectionSet, Split};
+use leadspan_sequence::{LeadSpanProportion, Section, SectionSet, Split};
 use serde::{Deserialize, Serialize};
 
-use crate::Coverage;
+use crate::{Coverage, SampleRef};
 
 /// The part of one section that a layer holds: targets beyond one proportion, up to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ pub struct Band {
 
 impl Band {
     /// Which tokens of a sample are targets of this band.
-    pub(crate) fn targets(&self, sample: &Sample) -> Range<u32> {
-        let tokens = sample.tokens.len();
+    pub(crate) fn targets(&self, sample: SampleRef<'_>) -> Range<u32> {
+        let tokens = sample.token_count();
         let (first, end) = match (sample.split, self.above) {
             (Split::Train, above) => (above.map_or(0, |above| above.kept(tokens)), self.up_to.kept(tokens)),
             (Split::Validation, None) => (0, tokens),
@@ -99,19 +99,19 @@ impl Layer {
     }
 
     /// The positions of a sample that it holds, ascending.
-    pub fn positions(&self, sample: &Sample) -> impl Iterator<Item = u32> + use<'_> {
+    pub fn positions(&self, sample: SampleRef<'_>) -> impl Iterator<Item = u32> + use<> {
         let targets: Vec<Range<u32>> = self.bands.iter().map(|band| band.targets(sample)).collect();
         targets.into_iter().flatten().map(|target| target - 1)
     }
 
     /// How many positions of a sample it holds.
-    pub fn position_count(&self, sample: &Sample) -> usize {
+    pub fn position_count(&self, sample: SampleRef<'_>) -> usize {
         self.bands.iter().map(|band| band.targets(sample).len()).sum()
     }
 
     /// How many leading tokens of a sample it takes to compute its positions: up to the last of them, whose target need not
     /// be computed. None where it holds no position of the sample.
-    pub fn leading_tokens(&self, sample: &Sample) -> Option<u32> {
+    pub fn leading_tokens(&self, sample: SampleRef<'_>) -> Option<u32> {
         let targets = self.bands.iter().map(|band| band.targets(sample));
         targets
             .filter(|targets| !targets.is_empty())
@@ -225,7 +225,7 @@ mod tests {
         let base = Layer::from(half);
         let more = remainder(&synthetic::coverage("1", SectionSet::ALL), &[&base]).unwrap();
         for sample in corpus.samples() {
-            let tokens = sample.tokens.len();
+            let tokens = sample.token_count();
             let (kept, rest) = match sample.split {
                 Split::Train => ((tokens / 2).max(1), tokens - (tokens / 2).max(1)),
                 Split::Validation => (tokens, 0),

@@ -6,9 +6,10 @@
 //! CACHE/
 //!   identity.json               format version; what must agree for the distributions to mean the same
 //!   tokenizer/                  the tokenizer's files, byte for byte
-//!   corpus/samples.parquet      the prepared corpus as it was first made, one row a sample
-//!   corpus/prepared.json        how it was prepared; size and blake3 of the table
-//!   corpus/samples-001.parquet …   a later part: samples of rows that were appended to the data
+//!   corpus/tokens.u32           the tokens of all samples of the prepared corpus as it was first made
+//!   corpus/samples.arrow        everything else of them, one row a sample
+//!   corpus/prepared.json        how it was prepared; size and blake3 of both
+//!   corpus/tokens-001.u32 …     a later part: samples of rows that were appended to the data
 //!   corpus/prepared-001.json …     the same of it, and blake3 of the description before
 //!   layers/0-0.5-prompt+chain_of_thought+answer/
 //!     layer.json                which part of which sections it holds
@@ -22,10 +23,10 @@
 //!   .weights.json               this machine's memory of the teacher's hash; no part of the cache
 //! ```
 //!
-//! `samples.parquet`: `sample_id` string, `split` string, `tokens` list\<uint32\>, `prompt_end` and
-//! `chain_of_thought_end` uint32, `work_unit` uint32 (counted within the split), `row_hash` 32 bytes. The corpus is the
-//! rows of all parts in their order: a part that is appended moves no sample and touches no work unit, and its own units
-//! go on counting. It is there from the moment its description is committed, after its table.
+//! `FORMAT.md` lists the columns of `samples.arrow`. The corpus is the rows of all parts in their order: a part that is
+//! appended moves no sample and touches no work unit, and its own units go on counting. A part is there from the moment its
+//! description is committed, after its other files. Both files are mapped: a process that opens a cache holds no sample.
+//! Caches of before have `samples.parquet` instead, which is read into memory.
 //!
 //! A shard has one row per block, which is 8 to 64 consecutive stored positions of one sample, about a sixteenth of it:
 //!
@@ -183,7 +184,7 @@
 //! let cache = Cache::open("cache".as_ref())?;
 //! let asked = Coverage { proportion: "0.5".parse()?, sections: SectionSet::ALL };
 //! let reader = Reader::open(&cache, asked, Missing::Refused)?;
-//! for index in 0..reader.corpus().samples().len() as u32 {
+//! for index in 0..reader.corpus().len() as u32 {
 //!     let span = reader.span(index)?;
 //!     assert_eq!(span.positions.len(), span.distributions.len());
 //! }
@@ -237,7 +238,7 @@ mod synthetic;
 pub use cache::{Cache, REPLAY};
 pub use claim::{Attempt, Claim, Claims, Holder, Pauses, Renewal};
 pub use commit::{PendingFile, commit_bytes, commit_file};
-pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
+pub use corpus::{CorpusPart, PreparedCorpus, SampleRef, WorkUnit};
 pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};

@@ -137,7 +137,7 @@ mod tests {
     fn a_manifest_of_fewer_units_than_there_are_now_is_none() {
         let (mut captured, layer) = layer();
         layer.write_manifest().unwrap();
-        let more = synthetic::appended(layer.corpus().samples().len(), 4);
+        let more = synthetic::appended(layer.corpus().len(), 4);
         captured
             .cache
             .extend_corpus(&more, &synthetic::row_hashes(&more), serde_json::Value::Null)

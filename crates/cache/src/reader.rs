@@ -9,10 +9,10 @@ use std::{
 };
 
 use leadspan_distribution::Distributions;
-use leadspan_sequence::{Sample, SectionSet};
+use leadspan_sequence::SectionSet;
 
 use crate::{
-    Cache, CacheError, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit,
+    Cache, CacheError, Coverage, Layer, LayerDir, PreparedCorpus, SampleRef, WorkUnit,
     blocks::{block_count, block_positions},
     choice::{Choice, choose, incomplete},
     layer::reach,
@@ -233,8 +233,8 @@ impl Reader {
     /// As [`span`](Self::span).
     pub fn span_and_bytes(&self, sample_index: u32) -> Result<(Span, u64), CacheError> {
         let (sample, unit) = self.sample(sample_index)?;
-        let kept = self.asked.proportion_of(sample.split).kept(sample.tokens.len());
-        let tokens = sample.tokens[..kept].to_vec();
+        let kept = self.asked.proportion_of(sample.split).kept(sample.token_count());
+        let tokens = self.corpus.tokens(sample_index as usize)?[..kept].to_vec();
         if !self.has_distributions() {
             let span = Span {
                 tokens,
@@ -267,12 +267,12 @@ impl Reader {
         part_index: usize,
         unit: usize,
         sample_index: u32,
-        sample: &Sample,
+        sample: SampleRef<'_>,
         bytes: &mut u64,
     ) -> Result<(Vec<u32>, Distributions), CacheError> {
         let part = &self.parts[part_index];
         let stored: Vec<u32> = part.dir.layer().positions(sample).collect();
-        let size = block_positions(sample.tokens.len());
+        let size = block_positions(sample.token_count());
         let first_block = part.first_blocks[sample_index as usize] as usize;
         let wanted = wanted_ordinals(sample, part.dir.layer(), &part.wanted);
         let count = wanted.iter().map(ExactSizeIterator::len).sum();
@@ -351,13 +351,12 @@ impl Reader {
         Ok(head)
     }
 
-    fn sample(&self, index: u32) -> Result<(&Sample, usize), CacheError> {
-        let sample = self.corpus.samples().get(index as usize);
-        sample
-            .zip(self.corpus.unit_of(index))
+    fn sample(&self, index: u32) -> Result<(SampleRef<'_>, usize), CacheError> {
+        let unit = self.corpus.unit_of(index);
+        unit.map(|unit| (self.corpus.sample(index as usize), unit))
             .ok_or_else(|| CacheError::NoSuchSample {
                 index,
-                samples: self.corpus.samples().len(),
+                samples: self.corpus.len(),
             })
     }
 }
@@ -365,12 +364,12 @@ impl Reader {
 impl Part {
     fn new(dir: LayerDir, wanted: Layer) -> Self {
         let corpus = dir.corpus();
-        let mut first_blocks = Vec::with_capacity(corpus.samples().len());
+        let mut first_blocks = Vec::with_capacity(corpus.len());
         for unit in corpus.units() {
             let mut blocks = 0;
-            for sample in &corpus.samples()[unit.samples.clone()] {
+            for sample in corpus.samples_of(unit.samples.clone()) {
                 first_blocks.push(blocks as u32);
-                blocks += block_count(sample.tokens.len(), dir.layer().position_count(sample));
+                blocks += block_count(sample.token_count(), dir.layer().position_count(sample));
             }
         }
         let shards = corpus.units().iter().map(|_| OnceLock::new()).collect();
@@ -394,7 +393,7 @@ impl Part {
 }
 
 /// Which of the positions that `stored` holds of a sample, by their places among them, `wanted` holds too; ascending.
-fn wanted_ordinals(sample: &Sample, stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
+fn wanted_ordinals(sample: SampleRef<'_>, stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut before = 0;
     for band in stored.bands() {
@@ -530,16 +529,19 @@ mod tests {
     fn spans_hold_what_was_pushed() {
         let captured = synthetic::captured("1.0", SectionSet::ALL);
         let reader = open(&captured.cache, "0.5", SectionSet::ALL).unwrap();
-        for (index, sample) in reader.corpus().samples().iter().enumerate() {
+        for (index, sample) in reader.corpus().samples().enumerate() {
             let span = reader.span(index as u32).unwrap();
             let kept = if sample.split == Split::Train {
-                (sample.tokens.len() / 2).max(1)
+                (sample.token_count() / 2).max(1)
             } else {
-                sample.tokens.len()
+                sample.token_count()
             };
-            assert_eq!(span.tokens, sample.tokens[..kept]);
+            assert_eq!(span.tokens, reader.corpus().tokens(index).unwrap()[..kept]);
             assert_eq!(span.positions, (0..kept as u32 - 1).collect::<Vec<_>>());
-            assert_eq!(span.distributions, synthetic::distributions(sample, &span.positions));
+            assert_eq!(
+                span.distributions,
+                synthetic::distributions(reader.corpus(), index, &span.positions)
+            );
             assert_eq!(reader.position_count(index as u32).unwrap(), span.positions.len());
         }
         let beyond = reader.corpus().samples().len() as u32;

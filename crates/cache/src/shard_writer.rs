@@ -123,7 +123,7 @@ impl ShardWriter {
             return wrong("it has more or fewer positions than distributions");
         }
         self.require_no_positions(self.next_sample..index)?;
-        let sample = &self.layer.corpus().samples()[index];
+        let sample = self.layer.corpus().sample(index);
         if !self.layer.layer().positions(sample).eq(positions.iter().copied()) {
             return wrong("its positions are not those that the layer covers");
         }
@@ -136,7 +136,7 @@ impl ShardWriter {
         if !are_logprobs(distributions) {
             return wrong("it has values that are no log-probabilities");
         }
-        let size = block_positions(sample.tokens.len());
+        let size = block_positions(sample.token_count());
         for (number, block) in positions.chunks(size).enumerate() {
             for at in number * size..number * size + block.len() {
                 self.distributions.push(distributions.get(at));
@@ -270,8 +270,8 @@ impl ShardWriter {
 
     /// Makes sure that nothing is lost by leaving out the samples in `range`.
     fn require_no_positions(&self, mut range: Range<usize>) -> Result<(), CacheError> {
-        let samples = self.layer.corpus().samples();
-        match range.find(|&index| self.layer.layer().position_count(&samples[index]) > 0) {
+        let corpus = self.layer.corpus();
+        match range.find(|&index| self.layer.layer().position_count(corpus.sample(index)) > 0) {
             Some(index) => Err(self.wrong_sample(index as u32, "it was left out".to_owned())),
             None => Ok(()),
         }
@@ -360,9 +360,13 @@ mod tests {
     }
 
     fn push(writer: &mut ShardWriter, layer: &LayerDir, index: usize) -> Result<(), CacheError> {
-        let sample = &layer.corpus().samples()[index];
+        let sample = layer.corpus().sample(index);
         let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        writer.push_sample(index as u32, &positions, &synthetic::distributions(sample, &positions))
+        writer.push_sample(
+            index as u32,
+            &positions,
+            &synthetic::distributions(layer.corpus(), index, &positions),
+        )
     }
 
     #[test]
@@ -404,14 +408,14 @@ mod tests {
         refused(push(&mut writer, &layer, 0), "already");
         refused(push(&mut writer, &layer, 4), "another work unit");
         refused(writer.push_sample(1, &[0, 1], &Distributions::new()), "more or fewer");
-        let sample = &layer.corpus().samples()[1];
+        let sample = layer.corpus().sample(1);
         refused(
-            writer.push_sample(1, &[5], &synthetic::distributions(sample, &[5])),
+            writer.push_sample(1, &[5], &synthetic::distributions(layer.corpus(), 1, &[5])),
             "the layer covers",
         );
         let mut impossible = Distributions::new();
         for &position in &layer.layer().positions(sample).collect::<Vec<_>>() {
-            let distributions = synthetic::distributions(sample, &[position]);
+            let distributions = synthetic::distributions(layer.corpus(), 1, &[position]);
             let mut stored = distributions.get(0);
             stored.tail_logprob = f32::NAN;
             impossible.push(stored);

@@ -76,6 +76,17 @@ pub(crate) fn row_hashes(samples: &[Sample]) -> Vec<[u8; 32]> {
     samples.iter().map(hash).collect()
 }
 
+/// All samples of a corpus.
+pub(crate) fn samples_of(corpus: &PreparedCorpus) -> Vec<Sample> {
+    let samples = (0..corpus.len()).map(|index| corpus.owned_sample(index).unwrap());
+    samples.collect()
+}
+
+/// The row hashes of a corpus.
+pub(crate) fn row_hashes_of(corpus: &PreparedCorpus) -> Vec<[u8; 32]> {
+    (0..corpus.len()).map(|index| *corpus.row_hash(index)).collect()
+}
+
 /// `count` training samples that follow the first `before` of a corpus.
 pub(crate) fn appended(before: usize, count: usize) -> Vec<Sample> {
     let tokens = |index| 4 + index * 5 % 23;
@@ -90,7 +101,12 @@ fn store(corpus: &PreparedCorpus) -> Prepared {
     let cache = Cache::create_or_open(folder.path(), &identity(), &files).unwrap();
     let facts = corpus.facts().clone();
     cache
-        .write_corpus(corpus.samples(), corpus.row_hashes(), corpus.samples_per_shard(), facts)
+        .write_corpus(
+            &samples_of(corpus),
+            &row_hashes_of(corpus),
+            corpus.samples_per_shard(),
+            facts,
+        )
         .unwrap();
     Prepared { cache, _folder: folder }
 }
@@ -131,18 +147,23 @@ pub(crate) fn try_write_shard(layer: &LayerDir, unit: &WorkUnit, device_class: O
         writer = writer.with_device_class(device_class);
     }
     for index in unit.samples.clone() {
-        let sample = &layer.corpus().samples()[index];
+        let sample = layer.corpus().sample(index);
         let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        writer.push_sample(index as u32, &positions, &distributions(sample, &positions))?;
+        writer.push_sample(
+            index as u32,
+            &positions,
+            &distributions(layer.corpus(), index, &positions),
+        )?;
     }
     writer.commit().map(drop)
 }
 
 /// What a teacher might say at these positions: 0 to 8 entries, a function of sample and position alone.
-pub(crate) fn distributions(sample: &Sample, positions: &[u32]) -> Distributions {
+pub(crate) fn distributions(corpus: &PreparedCorpus, index: usize, positions: &[u32]) -> Distributions {
+    let first_token = corpus.tokens(index).unwrap()[0] as usize;
     let mut distributions = Distributions::new();
     for &position in positions {
-        let seed = |salt: usize| random(sample.tokens[0] as usize, position as usize, salt + 1);
+        let seed = |salt: usize| random(first_token, position as usize, salt + 1);
         let entries = seed(0) as usize % 9;
         let ids: Vec<u32> = (0..entries as u32)
             .map(|entry| seed(1) % 10_000 + 10_000 * entry)

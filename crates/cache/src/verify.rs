@@ -67,12 +67,15 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
     // A fresh handle, so that the table is read and checked now even if the caller's has it in memory.
     let layers = match Cache::open(cache.dir()).and_then(|cache| {
         if cache.corpus()?.is_some() {
-            cache.layers()
+            Ok((cache.verify_tokens()?, cache.layers()?))
         } else {
-            Ok(Vec::new())
+            Ok((Vec::new(), Vec::new()))
         }
     }) {
-        Ok(layers) => layers,
+        Ok((problems, layers)) => {
+            found.problems.extend(problems.into_iter().map(Problem::without_cure));
+            layers
+        }
         Err(error) => {
             found.problems.push(Problem::without_cure(error));
             return Ok(found);
@@ -194,9 +197,9 @@ fn check_shard(layer: &LayerDir, unit: &WorkUnit) -> Result<(u64, u64), CacheErr
     let (mut block, mut positions_read) = (0, 0);
     let mut head = None;
     for index in unit.samples.clone() {
-        let sample = &layer.corpus().samples()[index];
+        let sample = layer.corpus().sample(index);
         let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        for positions in positions.chunks(block_positions(sample.tokens.len())) {
+        for positions in positions.chunks(block_positions(sample.token_count())) {
             if block >= shard.block_count() {
                 return Err(shard.inconsistent(format!("it ends before the blocks of sample {index}")));
             }
@@ -314,13 +317,17 @@ mod tests {
     #[test]
     fn a_damaged_corpus_is_a_problem_even_when_it_is_in_memory_already() {
         let captured = synthetic::captured("0.5", SectionSet::ALL);
-        let path = captured.cache.dir().join("corpus").join("samples.parquet");
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[100] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let found = verified(&captured.cache);
-        assert!(matches!(found.problems[0].error, CacheError::Damaged { .. }));
-        assert!(repair(&found).unwrap().is_empty());
+        for file in ["samples.arrow", "tokens.u32"] {
+            let path = captured.cache.dir().join("corpus").join(file);
+            let sound = fs::read(&path).unwrap();
+            let mut bytes = sound.clone();
+            bytes[100] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let found = verified(&captured.cache);
+            assert!(matches!(&found.problems[0].error, CacheError::Damaged { path: found, .. } if *found == path));
+            assert!(repair(&found).unwrap().is_empty());
+            fs::write(&path, sound).unwrap();
+        }
     }
 
     #[test]
@@ -332,14 +339,14 @@ mod tests {
         let tokenizer = [("tokenizer.json".to_owned(), b"{}".to_vec())];
         let inside = Cache::create_or_open(&dir, &synthetic::identity(), &tokenizer).unwrap();
         let corpus = synthetic::corpus(3, 0, 4);
-        let (samples, hashes) = (corpus.samples(), corpus.row_hashes());
+        let (samples, hashes) = (synthetic::samples_of(&corpus), synthetic::row_hashes_of(&corpus));
         inside
-            .write_corpus(samples, hashes, corpus.samples_per_shard(), corpus.facts().clone())
+            .write_corpus(&samples, &hashes, corpus.samples_per_shard(), corpus.facts().clone())
             .unwrap();
         assert_eq!(captured.cache.replay().unwrap().unwrap().dir(), dir);
         let both = verified(&captured.cache);
         assert!(both.problems.is_empty() && both.files > alone.files);
-        let path = dir.join("corpus").join("samples.parquet");
+        let path = dir.join("corpus").join("samples.arrow");
         let mut bytes = fs::read(&path).unwrap();
         bytes[100] ^= 1;
         fs::write(&path, bytes).unwrap();

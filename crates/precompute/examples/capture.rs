@@ -190,7 +190,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     prepare(&pipeline, &mut |_| {})?;
     let corpus = Cache::open(&pipeline.cache_dir())?.require_corpus()?;
     let unit = corpus.units()[0].clone();
-    let samples = &corpus.samples()[unit.samples];
+    let samples: Vec<Sample> = unit
+        .samples
+        .map(|index| corpus.owned_sample(index))
+        .collect::<Result<_, _>>()?;
     // The capture's memory by itself, since nothing else has run yet. Its time does not count: the others find memory that
     // the process has had before.
     let units = corpus.units().len();
@@ -201,7 +204,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
     let chunk_rows =
         (pipeline.cache.head_chunk_mib_on(&device) << 20) / (decoder.config().vocab_size * size_of::<f32>());
-    let batches = batches_of(samples, pipeline.cache.batch_tokens_on(&device));
+    let batches = batches_of(&samples, pipeline.cache.batch_tokens_on(&device));
     let entries = EntrySettings::top_k(pipeline.cache.top_k);
     let (mut bares, mut captures) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {

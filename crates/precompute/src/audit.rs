@@ -92,10 +92,10 @@ pub fn audit(
             distributions,
             ..
         } = reader.span(*sample_index)?;
-        let sample = &reader.corpus().samples()[*sample_index as usize];
+        let tokens = reader.corpus().tokens(*sample_index as usize)?;
         let at: Vec<u32> = places.iter().map(|&place| positions[place]).collect();
-        teacher.visit_logits(&sample.tokens, &at, &mut |number, logits| {
-            let target = sample.tokens[at[number] as usize + 1];
+        teacher.visit_logits(tokens, &at, &mut |number, logits| {
+            let target = tokens[at[number] as usize + 1];
             found.add(logits, target, &distributions.get(places[number]));
         })?;
         progress(found.divergences.len(), total);
@@ -105,7 +105,7 @@ pub fn audit(
 
 /// Samples in a random order, each with the places among its positions that are audited, ascending.
 fn choose(reader: &Reader, settings: &AuditSettings) -> Result<Vec<(u32, Vec<usize>)>, PrecomputeError> {
-    let mut samples: Vec<u32> = (0..reader.corpus().samples().len() as u32).collect();
+    let mut samples: Vec<u32> = (0..reader.corpus().len() as u32).collect();
     samples.sort_by_key(|&sample| number(settings.seed, sample, u32::MAX));
     let (mut chosen, mut positions) = (Vec::new(), 0);
     for sample in samples {

@@ -1,7 +1,6 @@
 //! Which samples go through the teacher together. Pure: a unit's batches depend on its samples and the budget alone.
 
-use leadspan_cache::{Layer, PreparedCorpus, WorkUnit};
-use leadspan_sequence::Sample;
+use leadspan_cache::{Layer, PreparedCorpus, SampleRef, WorkUnit};
 
 /// What is captured of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub(crate) struct CapturedSpan {
 
 impl CapturedSpan {
     /// What `layer` covers of a sample, or `None` where it covers no position of it.
-    pub(crate) fn of(layer: &Layer, index: usize, sample: &Sample) -> Option<Self> {
+    pub(crate) fn of(layer: &Layer, index: usize, sample: SampleRef<'_>) -> Option<Self> {
         let tokens = layer.leading_tokens(sample)?;
         let positions = layer.position_count(sample) as u32;
         Some(Self {
@@ -29,10 +28,9 @@ impl CapturedSpan {
 
 /// What `layer` covers of the samples of a unit, in their order, those without positions left out.
 pub(crate) fn spans_of(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit) -> Vec<CapturedSpan> {
-    let samples = &corpus.samples()[unit.samples.clone()];
     unit.samples
         .clone()
-        .zip(samples)
+        .zip(corpus.samples_of(unit.samples.clone()))
         .filter_map(|(index, sample)| CapturedSpan::of(layer, index, sample))
         .collect()
 }

@@ -375,12 +375,11 @@ impl<'a> Preparation<'a> {
         } = self.text;
         let known: Vec<KnownSample<'_>> = corpus
             .samples()
-            .iter()
-            .zip(corpus.row_hashes())
-            .map(|(sample, row_hash)| KnownSample {
-                id: &sample.id,
+            .enumerate()
+            .map(|(index, sample)| KnownSample {
+                id: sample.id,
                 split: sample.split,
-                row_hash,
+                row_hash: corpus.row_hash(index),
             })
             .collect();
         leadspan_corpus::append(

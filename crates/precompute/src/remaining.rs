@@ -171,7 +171,7 @@ mod tests {
             let claiming = worker(index).claiming(Duration::from_secs(1));
             let order = order(&whole(), &corpus, claiming, 5);
             let (own, others) = order.split_at(shares[index].len());
-            let tokens = |unit: &usize| corpus.samples()[*unit].tokens.len();
+            let tokens = |unit: &usize| corpus.sample(*unit).token_count();
             assert!(own.iter().map(tokens).is_sorted_by(|a, b| a >= b), "{own:?}");
             assert!(own.iter().all(|unit| shares[index].contains(unit)));
             let next = &shares[(index + 1) % 3];

@@ -76,9 +76,8 @@ impl Costs {
 
 /// The tokens of a unit that go through the teacher.
 fn tokens_of(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit) -> u64 {
-    let samples = &corpus.samples()[unit.samples.clone()];
-    samples
-        .iter()
+    corpus
+        .samples_of(unit.samples.clone())
         .filter_map(|sample| layer.leading_tokens(sample))
         .map(u64::from)
         .sum()

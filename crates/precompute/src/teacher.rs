@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Storage, Tensor};
-use leadspan_cache::{Layer, PreparedCorpus};
+use leadspan_cache::{Layer, PreparedCorpus, SampleRef};
 use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
 use leadspan_model::{Decoder, ModelError, Packed};
-use leadspan_sequence::Sample;
 
 use crate::{
     PrecomputeError,
@@ -39,7 +38,7 @@ pub(crate) enum Part {
 /// The rows of a batch that go through the head, sample after sample.
 struct Rows<'a> {
     /// Which sample and position each row is.
-    places: Vec<(&'a Sample, u32)>,
+    places: Vec<(SampleRef<'a>, u32)>,
     /// Where it is in the flattened hidden states.
     indices: Vec<u32>,
     /// The token that follows, and what draws are made from.
@@ -80,13 +79,20 @@ impl Teacher {
         done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
     ) -> Result<Distributions, PrecomputeError> {
         in_halves(batch, is_out_of_memory, &mut |batch| {
-            let packed = Packed::new(batch.iter().map(|span| {
-                let tokens = &corpus.samples()[span.sample as usize].tokens;
-                &tokens[..span.tokens as usize]
-            }));
+            let tokens: Vec<&[u32]> = batch
+                .iter()
+                .map(|span| corpus.tokens(span.sample as usize))
+                .collect::<Result<_, _>>()?;
+            let packed = Packed::new(
+                batch
+                    .iter()
+                    .zip(&tokens)
+                    .map(|(span, tokens)| &tokens[..span.tokens as usize]),
+            );
             let hidden = self.decoder.hidden_states_unless(&packed, stop)?;
             done(Part::Layers)?;
-            let captured = self.distributions(&hidden, &rows_of(batch, layer, corpus, packed.edges()), stop)?;
+            let captured =
+                self.distributions(&hidden, &rows_of(batch, &tokens, layer, corpus, packed.edges()), stop)?;
             done(Part::Head)?;
             Ok(captured)
         })
@@ -114,7 +120,7 @@ impl Teacher {
             let part = reduced.map_err(ModelError::from)?.map_err(|bad| {
                 let (sample, position) = rows.places[chunk * self.chunk_rows + bad.row];
                 PrecomputeError::NonFiniteLogits {
-                    sample: sample.id.clone(),
+                    sample: sample.id.to_owned(),
                     position,
                     token: bad.token,
                 }
@@ -192,20 +198,26 @@ fn is_out_of_memory(error: &PrecomputeError) -> bool {
     matches!(error, PrecomputeError::Model(_)) && (text.contains("OUT_OF_MEMORY") || text.contains("out of memory"))
 }
 
-fn rows_of<'a>(batch: &[CapturedSpan], layer: &Layer, corpus: &'a PreparedCorpus, edges: &[usize]) -> Rows<'a> {
+fn rows_of<'a>(
+    batch: &[CapturedSpan],
+    tokens: &[&[u32]],
+    layer: &Layer,
+    corpus: &'a PreparedCorpus,
+    edges: &[usize],
+) -> Rows<'a> {
     let mut rows = Rows {
         places: Vec::new(),
         indices: Vec::new(),
         wanted: Vec::new(),
     };
-    for (span, &start) in batch.iter().zip(edges) {
-        let sample = &corpus.samples()[span.sample as usize];
+    for ((span, tokens), &start) in batch.iter().zip(tokens).zip(edges) {
+        let sample = corpus.sample(span.sample as usize);
         for position in layer.positions(sample) {
             rows.places.push((sample, position));
             rows.indices.push(start as u32 + position);
             rows.wanted.push(Row {
-                target: sample.tokens[position as usize + 1],
-                seed: seed(&corpus.row_hashes()[span.sample as usize], position),
+                target: tokens[position as usize + 1],
+                seed: seed(corpus.row_hash(span.sample as usize), position),
             });
         }
     }

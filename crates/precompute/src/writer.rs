@@ -79,7 +79,7 @@ impl<'a> OpenShard<'a> {
             for position in rest.by_ref().take(count) {
                 of_sample.push(position);
             }
-            let sample = &self.layer.corpus().samples()[span.sample as usize];
+            let sample = self.layer.corpus().sample(span.sample as usize);
             let positions: Vec<u32> = self.layer.layer().positions(sample).collect();
             self.writer.push_sample(span.sample, &positions, &of_sample)?;
         }

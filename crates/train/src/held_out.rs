@@ -110,7 +110,7 @@ pub(crate) fn measure(
     let head = head_weight(student)?;
     // Samples of similar length share a pass.
     let mut samples: Vec<u32> = reader.corpus().of_split(Split::Validation).collect();
-    samples.sort_by_key(|&sample| reader.corpus().samples()[sample as usize].tokens.len());
+    samples.sort_by_key(|&sample| reader.corpus().sample(sample as usize).token_count());
     let mut sums = LossSums::default();
     for group in samples.chunks(GROUP) {
         for batch in batching.step(reader, group)?.micro_batches {

@@ -38,8 +38,9 @@ pub(crate) fn ingredients(
 /// A digest of the rows of a corpus, in their order.
 fn rows(reader: &Reader) -> String {
     let mut rows = blake3::Hasher::new();
-    for row in reader.corpus().row_hashes() {
-        rows.update(row);
+    let corpus = reader.corpus();
+    for index in 0..corpus.len() {
+        rows.update(corpus.row_hash(index));
     }
     rows.finalize().to_hex().to_string()
 }

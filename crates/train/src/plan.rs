@@ -131,7 +131,7 @@ fn steps_within(max_flops: f64, flops_of_steps: &[u64]) -> usize {
 
 /// How many tokens of a sample go through the student: those up to its last supervised position.
 fn fed_tokens(reader: &Reader, sample: u32) -> usize {
-    let sample = &reader.corpus().samples()[sample as usize];
+    let sample = reader.corpus().sample(sample as usize);
     reader
         .coverage()
         .positions(sample)

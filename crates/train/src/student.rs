@@ -83,9 +83,17 @@ fn require_tokenizer(of: &Path, found: &TokenizerBundle, cache: &Cache) -> Resul
 ///
 /// The first such sample.
 pub(crate) fn check_samples(config: &DecoderConfig, reader: &Reader) -> Result<(), TrainError> {
-    for sample in reader.corpus().samples() {
-        if let Some(&token) = sample.tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
-            let (vocabulary, sample) = (config.vocab_size, sample.id.clone());
+    let corpus = reader.corpus();
+    for (index, sample) in corpus.samples().enumerate() {
+        let vocabulary = config.vocab_size;
+        // The tokens of the sample are read only if one of them is too large.
+        if corpus.largest_token(index) as usize >= vocabulary
+            && let Some(&token) = corpus
+                .tokens(index)?
+                .iter()
+                .find(|&&token| token as usize >= vocabulary)
+        {
+            let sample = sample.id.to_owned();
             return Err(TrainError::TokenOutsideVocabulary {
                 vocabulary,
                 sample,
@@ -93,12 +101,12 @@ pub(crate) fn check_samples(config: &DecoderConfig, reader: &Reader) -> Result<(
             });
         }
         let tokens = match sample.split {
-            Split::Train => reader.coverage().proportion.kept(sample.tokens.len()),
-            Split::Validation => sample.tokens.len(),
+            Split::Train => reader.coverage().proportion.kept(sample.token_count()),
+            Split::Validation => sample.token_count(),
         };
         let context = config.context();
         if tokens > context {
-            let sample = sample.id.clone();
+            let sample = sample.id.to_owned();
             return Err(TrainError::Context {
                 sample,
                 tokens,

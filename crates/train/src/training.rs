@@ -228,7 +228,7 @@ impl Training<'_> {
             (false, _) => "loss",
             (true, false) => "gradient",
         };
-        let id = |reader: &Reader, sample: u32| reader.corpus().samples()[sample as usize].id.clone();
+        let id = |reader: &Reader, sample: u32| reader.corpus().sample(sample as usize).id.to_owned();
         let distilled = batch.samples.iter().map(|&sample| id(self.readers.training(), sample));
         let replayed = batch.replayed.iter().flat_map(|replayed| &replayed.samples);
         let replayed = replayed.zip(self.replay.iter().cycle());

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use leadspan_cache::{Cache, Missing, Reader};
+use leadspan_cache::{Cache, Missing, Reader, SampleRef};
 use leadspan_distribution::Position;
 use leadspan_model::TokenizerBundle;
-use leadspan_sequence::Sample;
 use serde_json::{Value, json};
 
 use crate::{
@@ -19,22 +18,23 @@ pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> anyh
     let doing = || format!("could not show sample `{id}` of `{}`", cache.dir().display());
     let reader = Reader::open_largest(cache, Missing::Allowed).with_context(doing)?;
     let index = cache.find_sample(id).with_context(doing)?;
-    let sample = &reader.corpus().samples()[index as usize];
+    let sample = reader.corpus().sample(index as usize);
+    let of_sample = reader.corpus().tokens(index as usize).with_context(doing)?;
     let span = reader.span(index).with_context(doing)?;
     let tokens = Tokens(TokenizerBundle::from_dir(&cache.tokenizer_dir()).with_context(doing)?);
     let stored = || span.positions.iter().copied().zip(span.distributions.iter());
     if showing.json {
         let positions: Vec<Value> = stored()
-            .map(|(position, distribution)| tokens.as_json(sample, position, &distribution, top))
+            .map(|(position, distribution)| tokens.as_json(sample, of_sample, position, &distribution, top))
             .collect();
         let split = sample.split.as_str();
-        output::json(&json!({ "id": id, "split": split, "tokens": sample.tokens.len(), "positions": positions }))?;
+        output::json(&json!({ "id": id, "split": split, "tokens": sample.token_count(), "positions": positions }))?;
         return Ok(Ending::Done);
     }
     let mut text = format!(
         "{id} ({}): {} tokens, {} stored positions of {}\n\n",
         sample.split.as_str(),
-        grouped(sample.tokens.len() as u64),
+        grouped(sample.token_count() as u64),
         grouped(span.positions.len() as u64),
         reader.coverage()
     );
@@ -43,7 +43,11 @@ pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> anyh
         "position  section           next token         p      the teacher's most probable, and the rest"
     );
     for (position, distribution) in stored() {
-        let _ = writeln!(text, "{}", tokens.as_line(sample, position, &distribution, top));
+        let _ = writeln!(
+            text,
+            "{}",
+            tokens.as_line(sample, of_sample, position, &distribution, top)
+        );
     }
     output::text(text.trim_end())?;
     Ok(Ending::Done)
@@ -68,8 +72,15 @@ impl Tokens {
         format!("{text:?}")
     }
 
-    fn as_line(&self, sample: &Sample, position: u32, distribution: &Position<'_>, top: usize) -> String {
-        let target = sample.tokens[position as usize + 1];
+    fn as_line(
+        &self,
+        sample: SampleRef<'_>,
+        tokens: &[u32],
+        position: u32,
+        distribution: &Position<'_>,
+        top: usize,
+    ) -> String {
+        let target = tokens[position as usize + 1];
         let entries = distribution.token_ids.iter().zip(distribution.logprobs).take(top);
         let best: Vec<String> = entries
             .map(|(&token, &logprob)| format!("{} {}", self.text(token), percent(logprob)))
@@ -84,8 +95,15 @@ impl Tokens {
         )
     }
 
-    fn as_json(&self, sample: &Sample, position: u32, distribution: &Position<'_>, top: usize) -> Value {
-        let target = sample.tokens[position as usize + 1];
+    fn as_json(
+        &self,
+        sample: SampleRef<'_>,
+        tokens: &[u32],
+        position: u32,
+        distribution: &Position<'_>,
+        top: usize,
+    ) -> Value {
+        let target = tokens[position as usize + 1];
         let entry = |(&token, &logprob): (&u32, &f32)| json!({ "token_id": token, "text": self.text(token), "logprob": logprob });
         let entries = distribution
             .token_ids

@@ -312,7 +312,7 @@ impl Predicting<'_> {
             });
         }
         let sum = |of: fn(&Totals) -> u64| layers.iter().map(|layer| of(&layer.totals)).sum();
-        let lengths = corpus.samples().iter().map(|sample| sample.tokens.len() as u32);
+        let lengths = corpus.samples().map(|sample| sample.bounds.tokens());
         let plan = Plan {
             asked,
             basis: self.looked.basis,
@@ -371,7 +371,7 @@ impl Predicting<'_> {
             let units = self.unit_counts(corpus.units());
             rows.push(AtProportion {
                 proportion,
-                tokens: work::kept_tokens(corpus.samples(), &coverage, self.scale),
+                tokens: work::kept_tokens(corpus, &coverage, self.scale),
                 totals: self.totals(&total, units, self.sizes(&layer)?),
             });
         }

@@ -2,9 +2,9 @@
 
 use std::{num::NonZeroU32, path::Path};
 
-use leadspan_cache::{Cache, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, WorkUnit};
+use leadspan_cache::{Cache, CacheError, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, WorkUnit};
 use leadspan_distribution::Distributions;
-use leadspan_sequence::Split;
+use leadspan_sequence::{Sample, Split};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,14 +37,14 @@ impl<'a> Scratch<'a> {
                 source,
             })?;
         let indices = || captured.samples.iter().map(|(index, _)| *index as usize);
-        let samples: Vec<_> = indices()
+        let samples: Vec<Sample> = indices()
             .map(|index| {
-                let mut sample = corpus.samples()[index].clone();
+                let mut sample = corpus.owned_sample(index)?;
                 sample.split = Split::Train;
-                sample
+                Ok(sample)
             })
-            .collect();
-        let row_hashes: Vec<_> = indices().map(|index| corpus.row_hashes()[index]).collect();
+            .collect::<Result<_, CacheError>>()?;
+        let row_hashes: Vec<_> = indices().map(|index| *corpus.row_hash(index)).collect();
         let cache = |name: &str, samples_per_shard: usize| -> Result<Cache, PrecomputeError> {
             let cache = Cache::create_or_open(&folder.path().join(name), identity, &[])?;
             let size = NonZeroU32::new(samples_per_shard as u32).expect("there is a sample");
@@ -53,13 +53,16 @@ impl<'a> Scratch<'a> {
         };
         let (one, two) = (cache("one", samples.len())?, cache("two", samples.len().div_ceil(2))?);
         let tokens: usize = samples.iter().map(|sample| sample.tokens.len()).sum();
-        let table = one.dir().join("corpus").join("samples.parquet");
-        let table_bytes = table.metadata().map_or(0, |metadata| metadata.len());
+        let bytes = |file: &str| {
+            let path = one.dir().join("corpus").join(file);
+            path.metadata().map_or(0, |metadata| metadata.len())
+        };
+        let corpus_bytes = bytes("samples.arrow") + bytes("tokens.u32");
         Ok(Self {
             captured,
             one,
             two,
-            corpus_token_bytes: table_bytes as f64 / tokens.max(1) as f64,
+            corpus_token_bytes: corpus_bytes as f64 / tokens.max(1) as f64,
             _folder: folder,
         })
     }
@@ -92,7 +95,7 @@ impl<'a> Scratch<'a> {
     fn write_unit(&self, dir: &LayerDir, unit: &WorkUnit) -> Result<ShardWriter, PrecomputeError> {
         let mut writer = ShardWriter::create(dir, unit)?;
         for index in unit.samples.clone() {
-            let sample = &dir.corpus().samples()[index];
+            let sample = dir.corpus().sample(index);
             let positions: Vec<u32> = dir.layer().positions(sample).collect();
             let (_, all) = &self.captured.samples[index];
             let mut wanted = Distributions::with_capacity(positions.len(), 0);

@@ -3,7 +3,7 @@
 use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
 use leadspan_corpus::SectionTokens;
 use leadspan_model::ForwardFlops;
-use leadspan_sequence::{Sample, Section, Split};
+use leadspan_sequence::{Section, Split};
 
 use crate::batches::spans_of;
 
@@ -43,10 +43,10 @@ impl Work {
 }
 
 /// The tokens in the lead spans of samples that stand for `scale` samples each, by section.
-pub(super) fn kept_tokens(samples: &[Sample], coverage: &Coverage, scale: f64) -> SectionTokens {
+pub(super) fn kept_tokens(corpus: &PreparedCorpus, coverage: &Coverage, scale: f64) -> SectionTokens {
     let of = |section: Section| {
-        let tokens = samples.iter().map(|sample| {
-            let kept = coverage.proportion_of(sample.split).kept(sample.tokens.len()) as u32;
+        let tokens = corpus.samples().map(|sample| {
+            let kept = coverage.proportion_of(sample.split).kept(sample.token_count()) as u32;
             let range = sample.bounds.range(section);
             u64::from(range.end.min(kept).saturating_sub(range.start))
         });

@@ -127,8 +127,9 @@ fn appended_samples_are_all_for_training_whatever_share_is_held_out() {
         let before = prepare(&pipeline, &mut |_| ()).unwrap().corpus;
         project.write("more.jsonl", &appended_rows(0..30));
         let corpus = prepare(&pipeline, &mut |_| ()).unwrap().corpus;
-        assert_eq!(corpus.samples()[..40], *before.samples());
-        assert!(corpus.samples()[40..].iter().all(|sample| sample.split == Split::Train));
+        let samples = samples_of(&corpus);
+        assert_eq!(samples[..40], samples_of(&before));
+        assert!(samples[40..].iter().all(|sample| sample.split == Split::Train));
         assert_eq!(
             corpus.of_split(Split::Validation).collect::<Vec<_>>(),
             before.of_split(Split::Validation).collect::<Vec<_>>()
@@ -213,7 +214,7 @@ fn changed_and_removed_rows_are_refused_by_id_in_every_part() {
     let rows = rows_with_ids() + &appended_rows(0..3);
     project.write("rows.jsonl", &rows);
     run_to_end(&project.pipeline);
-    let first = project.prepare().corpus.samples()[0].id.clone();
+    let first = project.prepare().corpus.sample(0).id.to_owned();
 
     let line = |id: &str| {
         let line = rows
@@ -300,15 +301,11 @@ fn an_extension_killed_before_its_description_is_redone_with_the_same_bytes() {
     let corpus = project.pipeline.cache_dir().join("corpus");
     fs::remove_file(corpus.join("prepared-001.json")).unwrap();
     let cache = Cache::open(&project.pipeline.cache_dir()).unwrap();
-    assert_eq!(
-        cache.require_corpus().unwrap().samples().len(),
-        40,
-        "the table alone is nothing"
-    );
+    assert_eq!(cache.require_corpus().unwrap().len(), 40, "the table alone is nothing");
     // Killed in the middle of the table: a temporary and nothing else.
     fs::rename(
         corpus.join("samples-001.parquet"),
-        corpus.join(".samples-001.parquet.dead00.tmp"),
+        corpus.join(".samples-001.arrow.dead00.tmp"),
     )
     .unwrap();
     assert_eq!(project.prepare().origin, Origin::Extended { samples: 13, units: 2 });

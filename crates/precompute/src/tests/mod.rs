@@ -16,8 +16,8 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
-use leadspan_sequence::SectionSet;
+use leadspan_cache::{Cache, Coverage, Missing, PreparedCorpus, Reader, Span};
+use leadspan_sequence::{Sample, SectionSet};
 use tempfile::TempDir;
 
 use crate::{Event, Origin, Outcome, Pipeline, PrecomputeError, Summary, Worker, run};
@@ -142,13 +142,19 @@ fn open(cache: &Cache, proportion: &str) -> Reader {
     Reader::open(cache, asked, Missing::Refused).unwrap()
 }
 
+/// All samples of a corpus.
+fn samples_of(corpus: &PreparedCorpus) -> Vec<Sample> {
+    let samples = (0..corpus.len()).map(|index| corpus.owned_sample(index).unwrap());
+    samples.collect()
+}
+
 /// Every sample of a cache as it reads at a proportion, with its id.
 fn read(pipeline: &Pipeline, proportion: &str) -> Vec<(String, Span)> {
     let cache = Cache::open(&pipeline.cache_dir()).unwrap();
     let reader = open(&cache, proportion);
-    let samples = reader.corpus().samples();
-    (0..samples.len())
-        .map(|index| (samples[index].id.clone(), reader.span(index as u32).unwrap()))
+    let samples = reader.corpus().samples().enumerate();
+    samples
+        .map(|(index, sample)| (sample.id.to_owned(), reader.span(index as u32).unwrap()))
         .collect()
 }
 

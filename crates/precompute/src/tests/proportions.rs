@@ -102,14 +102,19 @@ fn validation_samples_are_whole_at_every_proportion() {
     let reader = open(&cache, "0.5");
     let half: LeadSpanProportion = "0.5".parse().unwrap();
     let mut held_out = 0;
-    for (index, sample) in reader.corpus().samples().iter().enumerate() {
+    for (index, sample) in reader.corpus().samples().enumerate() {
         let span = reader.span(index as u32).unwrap();
         let kept = match sample.split {
-            Split::Train => half.kept(sample.tokens.len()),
-            Split::Validation => sample.tokens.len(),
+            Split::Train => half.kept(sample.token_count()),
+            Split::Validation => sample.token_count(),
         };
         held_out += usize::from(sample.split == Split::Validation);
-        assert_eq!(span.tokens, sample.tokens[..kept], "{}", sample.id);
+        assert_eq!(
+            span.tokens,
+            reader.corpus().tokens(index).unwrap()[..kept],
+            "{}",
+            sample.id
+        );
         assert_eq!(
             span.positions,
             (0..kept as u32 - 1).collect::<Vec<_>>(),
@@ -157,7 +162,7 @@ fn where_only_some_samples_reach_a_supervised_section_the_others_are_empty() {
     run_to_end(&pipeline);
     let cache = Cache::open(&pipeline.cache_dir()).unwrap();
     let reader = Reader::open_largest(&cache, Missing::Refused).unwrap();
-    let spans: Vec<Span> = (0..reader.corpus().samples().len())
+    let spans: Vec<Span> = (0..reader.corpus().len())
         .map(|index| reader.span(index as u32).unwrap())
         .collect();
     let empty = spans.iter().filter(|span| span.positions.is_empty()).count();

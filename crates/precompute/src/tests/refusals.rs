@@ -249,7 +249,7 @@ fn logits_that_are_not_finite_name_sample_and_position() {
         panic!("{error}")
     };
     let corpus = Cache::open(&pipeline.cache_dir()).unwrap().require_corpus().unwrap();
-    let first = &corpus.samples()[corpus.units()[0].samples.start];
+    let first = corpus.sample(corpus.units()[0].samples.start);
     assert_eq!(
         (sample, *position, *token),
         (&first.id, first.bounds.chain_of_thought_end() - 1, 310)
