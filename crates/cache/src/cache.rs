@@ -7,14 +7,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use leadspan_sequence::Sample;
+use leadspan_sequence::{Sample, Split};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::num::NonZeroU32;
 
 use crate::{
-    Band, CacheError, Coverage, FORMAT_VERSION, Holder, Identity, Layer, LayerDir, Lock, LockGuard, PreparedCorpus,
-    WorkUnit,
+    Band, CacheError, CorpusWriter, Coverage, FORMAT_VERSION, Holder, Identity, Layer, LayerDir, Lock, LockGuard,
+    PreparedCorpus, WorkUnit,
     choice::incomplete,
     commit::{commit_bytes, create_folder},
     corpus::{check_samples, plan_units},
@@ -255,6 +255,35 @@ impl Cache {
         self.require_corpus()
     }
 
+    /// As [`write_corpus`](Self::write_corpus), of samples that need not be in memory together: `fill` pushes one for each
+    /// of `splits`, in this order.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_corpus`](Self::write_corpus), and what `fill` returns.
+    pub fn write_corpus_with(
+        &self,
+        splits: &[Split],
+        samples_per_shard: NonZeroU32,
+        facts: Value,
+        fill: &mut dyn FnMut(&mut CorpusWriter) -> Result<(), CacheError>,
+    ) -> Result<PreparedCorpus, CacheError> {
+        if self.corpus()?.is_some() {
+            return Err(CacheError::AlreadyPrepared { path: self.dir.clone() });
+        }
+        let units = plan_units(&[], splits.iter().copied(), samples_per_shard)?;
+        let part = NewPart {
+            number: 0,
+            units: &units,
+            samples_per_shard,
+            facts,
+        };
+        let folder = self.dir.join(CORPUS);
+        create_folder(&folder)?;
+        corpus_table::write_part(&folder, part, fill)?;
+        self.require_corpus()
+    }
+
     /// Puts a part behind the prepared corpus: `samples` in their final order, training samples first, one hash a row.
     ///
     /// They form work units of their own, so every stored shard stays what it was. There may be no samples at all: the
@@ -273,6 +302,8 @@ impl Cache {
         facts: Value,
     ) -> Result<PreparedCorpus, CacheError> {
         let corpus = self.require_corpus()?;
+        // Whatever comes of this, the corpus is opened again.
+        self.corpus = OnceLock::new();
         let folder = self.dir.join(CORPUS);
         let (known, there) = (corpus.parts().len(), corpus_table::count_parts(&folder)?);
         if known != there {
@@ -293,7 +324,6 @@ impl Cache {
             facts,
         };
         self.write_part(part, samples, row_hashes)?;
-        self.corpus = OnceLock::new();
         self.require_corpus()
     }
 
@@ -704,7 +734,7 @@ mod tests {
         let mut refused = |samples: &[Sample], hashes: &[[u8; 32]]| {
             let error = cache.extend_corpus(samples, hashes, Value::Null).unwrap_err();
             assert_eq!(cache.require_corpus().unwrap().parts().len(), 1);
-            assert_eq!(fs::read_dir(cache.dir().join(CORPUS)).unwrap().count(), 2);
+            assert_eq!(fs::read_dir(cache.dir().join(CORPUS)).unwrap().count(), 3);
             error.to_string()
         };
         assert!(refused(&samples, &hashes[1..]).contains("row hashes"));

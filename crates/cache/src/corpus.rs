@@ -11,8 +11,8 @@ use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
 use leadspan_sequence::{Sample, Split};
 use serde_json::Value;
 
-pub use self::columns::SampleRef;
 pub(crate) use self::columns::{Columns, ColumnsBuilder};
+pub use self::{columns::SampleRef, files::CorpusWriter};
 use crate::CacheError;
 
 /// Consecutive samples of one split: what a worker takes, and what one shard of a layer holds.

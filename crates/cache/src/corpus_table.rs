@@ -29,7 +29,7 @@ use crate::{
     commit::commit_bytes,
     corpus::{
         Columns, ColumnsBuilder, CorpusPart, PreparedCorpus, SampleRef, WorkUnit,
-        files::{self, FilesWriter},
+        files::{self, CorpusWriter},
         next_number,
     },
     hashing::Region,
@@ -144,7 +144,7 @@ pub(crate) struct NewPart<'a> {
 pub(crate) fn write_part(
     folder: &Path,
     part: NewPart<'_>,
-    fill: &mut dyn FnMut(&mut FilesWriter) -> Result<(), CacheError>,
+    fill: &mut dyn FnMut(&mut CorpusWriter) -> Result<(), CacheError>,
 ) -> Result<(), CacheError> {
     let number = part.number;
     let after = match number.checked_sub(1) {
@@ -155,7 +155,7 @@ pub(crate) fn write_part(
             Some(blake3::hash(&bytes).to_hex().to_string())
         }
     };
-    let mut writer = FilesWriter::create(&folder.join(tokens_name(number)))?;
+    let mut writer = CorpusWriter::create(&folder.join(tokens_name(number)))?;
     fill(&mut writer)?;
     let written = writer.finish(&folder.join(table_name(number)), part.units)?;
     let prepared = Prepared {

@@ -59,7 +59,7 @@ fn whichever_write_fails_nothing_partial_is_accepted_and_the_next_run_ends_with_
             .keys()
             .filter(|path| path.extension().is_some_and(|end| end == "parquet"))
             .count(),
-        7
+        6
     );
     let mut number = 0;
     loop {

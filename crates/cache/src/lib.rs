@@ -171,8 +171,8 @@
 //!
 //! On paper, a billion positions at k = 64 from samples of 2,000 tokens: blocks of 64 positions save the small blocks' 1.2
 //! bytes, so some 96 bytes a position, 96 GB; 488 shards of 1,024 samples, 197 MB each, with 16 row groups; half of it is
-//! read for a proportion of 0.5. What then weighs is the prepared corpus: 500,000 samples with 4 bytes a token are 4 GB
-//! in memory and 2 to 3 GB on disk, read in about 10 seconds, by every process that opens the cache.
+//! read for a proportion of 0.5. The prepared corpus is 4 GB on disk and is mapped; `… --example billion_tokens` makes
+//! such a corpus and measures how it opens.
 //!
 //! # Reading
 //!
@@ -238,7 +238,7 @@ mod synthetic;
 pub use cache::{Cache, REPLAY};
 pub use claim::{Attempt, Claim, Claims, Holder, Pauses, Renewal};
 pub use commit::{PendingFile, commit_bytes, commit_file};
-pub use corpus::{CorpusPart, PreparedCorpus, SampleRef, WorkUnit};
+pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};

@@ -3,7 +3,10 @@
 //! The buffers are either in memory or mapped from the part's files. The columns do not know which; only a sample whose
 //! checksum is stored is checked when its tokens are read.
 
-use std::path::PathBuf;
+use std::{
+    iter::{once, repeat_n},
+    path::PathBuf,
+};
 
 use arrow::{
     array::{FixedSizeBinaryArray, LargeStringArray},
@@ -170,9 +173,15 @@ impl ColumnsBuilder {
         self.crc32s.push(tokens.crc32);
     }
 
+    /// The split of each sample, if training samples come first.
+    pub(super) fn splits(&self) -> impl Iterator<Item = Split> {
+        let held_out = self.token_ends.len() - self.train;
+        repeat_n(Split::Train, self.train).chain(repeat_n(Split::Validation, held_out))
+    }
+
     /// The columns, and the checksum of each sample's tokens.
     pub(super) fn build(self) -> (Columns, ScalarBuffer<u32>) {
-        let id_offsets: Vec<i64> = std::iter::once(0).chain(self.id_ends).collect();
+        let id_offsets: Vec<i64> = once(0).chain(self.id_ends).collect();
         let columns = Columns {
             ids: LargeStringArray::new(
                 arrow::buffer::OffsetBuffer::new(ScalarBuffer::from(id_offsets)),

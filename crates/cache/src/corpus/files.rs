@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufWriter, Write},
+    iter::repeat_n,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,7 +52,7 @@ fn schema() -> SchemaRef {
 }
 
 /// Writes the files of a part, sample by sample: the tokens go to their file at once, the columns are kept.
-pub(crate) struct FilesWriter {
+pub struct CorpusWriter {
     path: PathBuf,
     tokens: BufWriter<HashingWriter<PendingFile>>,
     columns: ColumnsBuilder,
@@ -63,7 +64,7 @@ pub(crate) struct WrittenFiles {
     pub(crate) tokens: Region,
 }
 
-impl FilesWriter {
+impl CorpusWriter {
     /// Begins with the file of tokens at `path`.
     pub(crate) fn create(path: &Path) -> Result<Self, CacheError> {
         let output = HashingWriter::new(PendingFile::create(path)?);
@@ -75,12 +76,16 @@ impl FilesWriter {
     }
 
     /// Adds a sample, whose bounds fit its tokens.
-    pub(crate) fn push(
-        &mut self,
-        sample: SampleRef<'_>,
-        tokens: &[u32],
-        row_hash: &[u8; 32],
-    ) -> Result<(), CacheError> {
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::UnstorableCorpus`] if they do not; [`CacheError::Io`] if the file system refuses.
+    pub fn push(&mut self, sample: SampleRef<'_>, tokens: &[u32], row_hash: &[u8; 32]) -> Result<(), CacheError> {
+        if tokens.len() != sample.token_count() {
+            let (id, found, expected) = (sample.id, tokens.len(), sample.token_count());
+            let problem = format!("sample `{id}` has {found} tokens, but its sections end at {expected}");
+            return Err(CacheError::UnstorableCorpus { problem });
+        }
         self.columns.push_edges(sample, tokens, row_hash);
         let mut result = Ok(());
         with_bytes(tokens, |bytes| {
@@ -93,6 +98,11 @@ impl FilesWriter {
 
     /// Commits the tokens and then the columns, at `table`, of samples that form `units`.
     pub(crate) fn finish(self, table: &Path, units: &[WorkUnit]) -> Result<WrittenFiles, CacheError> {
+        let splits = units.iter().flat_map(|unit| repeat_n(unit.split, unit.samples.len()));
+        if !splits.eq(self.columns.splits()) {
+            let problem = "its samples are not those that its work units are made of".to_owned();
+            return Err(CacheError::UnstorableCorpus { problem });
+        }
         let failed = || CacheError::io("write", &self.path);
         let output = self.tokens.into_inner();
         let mut tokens = output.map_err(|error| failed()(error.into_error()))?;
@@ -137,7 +147,7 @@ fn from_arrow(error: ArrowError) -> ParquetError {
 
 fn batch(columns: ColumnsBuilder, units: &[WorkUnit]) -> RecordBatch {
     let (columns, crc32s) = columns.build();
-    let per_sample = |unit: &WorkUnit| std::iter::repeat_n(unit.number, unit.samples.len());
+    let per_sample = |unit: &WorkUnit| repeat_n(unit.number, unit.samples.len());
     let work_units: Vec<u32> = units.iter().flat_map(per_sample).collect();
     let split = |row| {
         if row < columns.train {
