@@ -252,7 +252,7 @@ fn logits_that_are_not_finite_name_sample_and_position() {
     let first = corpus.sample(corpus.units()[0].samples.start);
     assert_eq!(
         (sample, *position, *token),
-        (&first.id, first.bounds.chain_of_thought_end() - 1, 310)
+        (first.id, first.bounds.chain_of_thought_end() - 1, 310)
     );
     assert!(
         shards(&pipeline).keys().all(|path| path.ends_with("layer.json")),
