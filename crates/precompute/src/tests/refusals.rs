@@ -251,7 +251,7 @@ fn logits_that_are_not_finite_name_sample_and_position() {
     let corpus = Cache::open(&pipeline.cache_dir()).unwrap().require_corpus().unwrap();
     let first = corpus.sample(corpus.units()[0].samples.start);
     assert_eq!(
-        (sample, *position, *token),
+        (sample.as_str(), *position, *token),
         (first.id, first.bounds.chain_of_thought_end() - 1, 310)
     );
     assert!(
