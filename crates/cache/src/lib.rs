@@ -81,7 +81,7 @@
 //! # Processes beside each other
 //!
 //! Any number may read and write one cache. Making, preparing and extending it is one process's at a time, under a
-//! [lock](LockGuard); which process captures which unit is theirs to agree on, by their numbers or by [`Claims`]. Both are files
+//! [lock](leadspan_workers::LockGuard); which process captures which unit is theirs to agree on, by their numbers or by [`leadspan_workers::Claims`]. Both are files
 //! in `.claims/` that hold for a lease and need neither locks of the file system nor clocks that agree. Nothing depends on
 //! them for what is stored: of two writers of one unit the first to commit wins, whatever the other's device.
 //!
@@ -193,64 +193,31 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod blocks;
 mod cache;
-mod choice;
-mod claim;
-mod commit;
 mod corpus;
-mod corpus_table;
-mod coverage;
 mod error;
 mod export;
-mod faults;
 mod hashing;
-mod heartbeat;
 mod identity;
 mod inspect;
 mod json;
-mod layer;
-mod layer_dir;
-mod leftovers;
-mod lock;
-mod manifest;
+mod layers;
 mod mapping;
 mod parquet_files;
-mod reader;
-mod receipt;
-mod seal;
 mod shard;
-mod shard_writer;
 mod verify;
 
 #[cfg(test)]
-mod bytes_touched;
-#[cfg(test)]
-mod corruption;
-#[cfg(test)]
-mod interruption;
-#[cfg(test)]
-mod round_trip;
-#[cfg(test)]
-mod synthetic;
+mod tests;
 
 pub use cache::{Cache, REPLAY};
-pub use claim::{Attempt, Claim, Claims, Holder, Pauses, Renewal};
-pub use commit::{PendingFile, commit_bytes, commit_file};
 pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
-pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};
-pub use heartbeat::{Heard, Heartbeat, WorkerState, heartbeats, remove_heartbeats_of_gone};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
-pub use layer::{Band, Layer, NotALayer};
-pub use layer_dir::LayerDir;
-pub use lock::{Lock, LockGuard};
-pub use manifest::Manifest;
-pub use reader::{BytesRead, Missing, Reader, Span};
-pub use receipt::Receipt;
-pub use shard_writer::{ShardWriter, adopt};
+pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, NotALayer};
+pub use shard::{BytesRead, Missing, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, verify};
 
 /// The version of everything on disk that this program reads and writes.
