@@ -18,8 +18,8 @@ use arrow::{
     buffer::{OffsetBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type},
 };
+use leadspan_parquet_guard::check_pages;
 use leadspan_sequence::{Sample, SectionBounds, Split};
-use leadspan_tables::check_pages;
 use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder, arrow_writer::ArrowWriterOptions},
     basic::Encoding,

@@ -54,7 +54,7 @@ pub(crate) fn finish(mut writer: ArrowWriter<HashingWriter<PendingFile>>) -> Res
 ///
 /// Where it fails or panics.
 pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, CacheError> {
-    leadspan_tables::guarded(decode)
+    leadspan_parquet_guard::guarded(decode)
         .unwrap_or_else(|problem| Err(ParquetError::General(problem)))
         .map_err(CacheError::parquet("read", path))
 }

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use leadspan_distribution::{Distributions, EntrySettings, codec};
+use leadspan_parquet_guard::{check_page_index, check_pages};
 use leadspan_sequence::Split;
-use leadspan_tables::{check_page_index, check_pages};
 use parquet::{
     arrow::{
         ProjectionMask,

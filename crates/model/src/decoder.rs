@@ -8,12 +8,11 @@ use crate::{
     attention::Attention,
     config::DecoderConfig,
     feed_forward::FeedForward,
-    kernels::{AttentionShape, Kernels, Pass, attention},
+    kernels::{AttentionShape, Kernels, Pairing, Pass, RotaryTable, Weight, attention},
     norm::RmsNorm,
     projection::Projection,
-    rotary::{Pairing, RotaryTable},
+    rotary::rotary_table,
     stop::{NEVER, unless},
-    weight::Weight,
 };
 
 /// Rows that go through a decoder together at least: products of fewer add up in another order, and what a position gets
@@ -152,7 +151,7 @@ impl Decoder {
             },
             (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
         };
-        let rotary = RotaryTable::new(&config, weights.pairing(), dtype.dense(), device)?;
+        let rotary = rotary_table(&config, weights.pairing(), dtype.dense(), device)?;
         Ok(Self {
             config,
             embedding,

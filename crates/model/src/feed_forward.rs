@@ -7,9 +7,8 @@ use crate::{
     config::DecoderConfig,
     decoder::WeightSource,
     experts::Mixture,
-    kernels::{Pass, swiglu},
+    kernels::{Pass, Weight, swiglu},
     projection::Projection,
-    weight::Weight,
 };
 
 /// What follows the attention of a layer.

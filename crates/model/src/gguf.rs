@@ -21,9 +21,8 @@ use crate::{
     config::yarn_attention_factor,
     decoder::{Embedding, WeightSource},
     gguf_alignment,
+    kernels::{Pairing, Weight},
     projection::Projection,
-    rotary::Pairing,
-    weight::Weight,
 };
 
 /// The header of a GGUF file: metadata and the list of tensors.

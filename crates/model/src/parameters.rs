@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use crate::{
     DecoderConfig, GradientSum, ModelError, ModelSource, RotaryScaling, StoredDtype, decoder::WeightSource,
-    normal::normals, weight::Weight,
+    kernels::Weight, normal::normals,
 };
 
 /// How a student starts.

@@ -11,9 +11,8 @@ use candle_core::{Result, Tensor, Var};
 
 use crate::{
     Decoder, ModelError, Packed,
-    kernels::{Kernels, Pass, Tape, scatter_rows},
+    kernels::{Kernels, Pass, Tape, Weight, scatter_rows},
     stop::{NEVER, unless},
-    weight::Weight,
 };
 
 /// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states at some places.

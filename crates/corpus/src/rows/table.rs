@@ -19,7 +19,7 @@ use arrow::{
     error::ArrowError,
     ipc::{reader::StreamReader, root_as_message},
 };
-use leadspan_tables::check_pages;
+use leadspan_parquet_guard::check_pages;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{RowContent, record};
@@ -270,7 +270,7 @@ fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>
 
 /// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    leadspan_tables::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
+    leadspan_parquet_guard::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
 }
 
 #[cfg(test)]

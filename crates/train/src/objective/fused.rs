@@ -3,7 +3,7 @@
 //! A temperature other than 1 takes a second row of exponentials, in scratch memory of the thread.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, bail};
-use leadspan_distribution::exponentiate;
+use leadspan_simd::exponentiate;
 use rayon::prelude::*;
 use std::{ops::Range, sync::Mutex};
 
