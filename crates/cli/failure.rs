@@ -152,7 +152,7 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
 pub(crate) fn report_panics() {
     let standard = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if leadspan_parquet_guard::panics_become_errors() {
+        if leadspan_files::panics_become_errors() {
             return;
         }
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {

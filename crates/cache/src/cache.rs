@@ -7,19 +7,19 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use leadspan_files::{commit_bytes, create_folder};
 use leadspan_sequence::Sample;
+use leadspan_workers::{Holder, Lock, LockGuard, lock, try_lock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::num::NonZeroU32;
 
 use crate::{
-    Band, CacheError, Coverage, FORMAT_VERSION, Holder, Identity, Layer, LayerDir, Lock, LockGuard, PreparedCorpus,
-    WorkUnit,
-    choice::incomplete,
-    commit::{commit_bytes, create_folder},
-    corpus_table, json,
-    layer::{division, remainder},
-    lock::{lock, try_lock},
+    Band, CacheError, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus, WorkUnit,
+    corpus::table,
+    json,
+    layers::choice::incomplete,
+    layers::{division, remainder},
 };
 
 /// The folder, inside a cache's, of the cache of what is replayed.
@@ -180,7 +180,7 @@ impl Cache {
     ///
     /// Where the folder is gone or cannot be written to.
     pub fn lock_for_preparing(&self) -> Result<Lock, CacheError> {
-        try_lock(&self.dir)
+        Ok(try_lock(&self.dir)?)
     }
 
     /// How many parts of the prepared corpus are there by now, whatever this handle has read.
@@ -189,7 +189,7 @@ impl Cache {
     ///
     /// Where its folder cannot be read, or a part of it is missing.
     pub fn count_corpus_parts(&self) -> Result<usize, CacheError> {
-        corpus_table::count_parts(&self.dir.join(CORPUS))
+        table::count_parts(&self.dir.join(CORPUS))
     }
 
     /// The cache's folder.
@@ -243,7 +243,7 @@ impl Cache {
         let corpus = PreparedCorpus::first(samples, row_hashes, samples_per_shard, facts)?;
         let folder = self.dir.join(CORPUS);
         create_folder(&folder)?;
-        corpus_table::write_newest_part(&folder, &corpus)?;
+        table::write_newest_part(&folder, &corpus)?;
         Ok(self.corpus.get_or_init(|| corpus).clone())
     }
 
@@ -268,13 +268,13 @@ impl Cache {
         // With the handle's own reference gone, the samples need not be copied. Should this fail, they are read again.
         self.corpus = OnceLock::new();
         let folder = self.dir.join(CORPUS);
-        let (known, there) = (corpus.parts().len(), corpus_table::count_parts(&folder)?);
+        let (known, there) = (corpus.parts().len(), table::count_parts(&folder)?);
         if known != there {
             let problem = format!("it has {there} parts by now where {known} were read");
             return Err(CacheError::UnstorableCorpus { problem });
         }
         corpus.append(samples, row_hashes, facts)?;
-        corpus_table::write_newest_part(&folder, &corpus)?;
+        table::write_newest_part(&folder, &corpus)?;
         self.corpus = OnceLock::from(corpus.clone());
         Ok(corpus)
     }
@@ -288,7 +288,7 @@ impl Cache {
         if let Some(corpus) = self.corpus.get() {
             return Ok(Some(corpus.clone()));
         }
-        let read = corpus_table::read(&self.dir.join(CORPUS))?;
+        let read = table::read(&self.dir.join(CORPUS))?;
         Ok(read.map(|corpus| self.corpus.get_or_init(|| corpus).clone()))
     }
 
@@ -515,7 +515,7 @@ fn is_plain_file_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use leadspan_sequence::SectionSet;
 
     fn tokenizer() -> Vec<(String, Vec<u8>)> {

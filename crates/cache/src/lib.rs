@@ -41,9 +41,10 @@
 //! # Concurrent processes
 //!
 //! Any number of processes may read and write one cache. Only one at a time creates, prepares or extends it, under a
-//! [lock](LockGuard). Which process captures which unit is agreed by worker numbers or by [`Claims`]. Locks and claims are
-//! files in `.claims/` that hold for a lease; they need neither locks of the file system nor synchronised clocks. What is
-//! stored does not depend on them: of two writers of one unit the first to commit wins, whatever device the other has.
+//! [lock](leadspan_workers::LockGuard). Worker numbers or [claims](leadspan_workers::Claims) decide which process captures
+//! which unit. Locks and claims are files in `.claims/` that hold for a lease; they need neither locks of the file system nor
+//! synchronised clocks. What is stored does not depend on them: of two writers of one unit the first to commit wins, whatever
+//! device the other has.
 //!
 //! Opening a cache lists the folders of its layers and reads the prepared corpus. Shards are mapped when a sample of them is
 //! first read.
@@ -68,64 +69,31 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod blocks;
 mod cache;
-mod choice;
-mod claim;
-mod commit;
 mod corpus;
-mod corpus_table;
-mod coverage;
 mod error;
 mod export;
-mod faults;
 mod hashing;
-mod heartbeat;
 mod identity;
 mod inspect;
 mod json;
-mod layer;
-mod layer_dir;
-mod leftovers;
-mod lock;
-mod manifest;
+mod layers;
 mod mapping;
 mod parquet_files;
-mod reader;
-mod receipt;
-mod seal;
 mod shard;
-mod shard_writer;
 mod verify;
 
 #[cfg(test)]
-mod bytes_touched;
-#[cfg(test)]
-mod corruption;
-#[cfg(test)]
-mod interruption;
-#[cfg(test)]
-mod round_trip;
-#[cfg(test)]
-mod synthetic;
+mod tests;
 
 pub use cache::{Cache, REPLAY};
-pub use claim::{Attempt, Claim, Claims, Holder, Pauses, Renewal};
-pub use commit::{PendingFile, commit_bytes, commit_file};
 pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
-pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};
-pub use heartbeat::{Heard, Heartbeat, WorkerState, heartbeats, remove_heartbeats_of_gone};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
-pub use layer::{Band, Layer, NotALayer};
-pub use layer_dir::LayerDir;
-pub use lock::{Lock, LockGuard};
-pub use manifest::Manifest;
-pub use reader::{BytesRead, Missing, Reader, Span};
-pub use receipt::Receipt;
-pub use shard_writer::{ShardWriter, adopt};
+pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, NotALayer};
+pub use shard::{BytesRead, Missing, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, verify};
 
 /// The version of everything on disk that this program reads and writes.

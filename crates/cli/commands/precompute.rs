@@ -7,8 +7,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_cache::{Layer, WorkerState};
+use leadspan_cache::Layer;
 use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary, Worker};
+use leadspan_workers::WorkerState;
 use serde_json::json;
 
 use super::{

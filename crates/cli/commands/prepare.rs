@@ -3,9 +3,9 @@
 use std::{error::Error, path::Path};
 
 use anyhow::Context as _;
-use leadspan_cache::Holder;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_precompute::{Event, Origin, PreparedCache};
+use leadspan_workers::Holder;
 use serde_json::{Value, json};
 
 use super::{Ending, Showing};

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 use leadspan_train::TrainError;
 
@@ -95,6 +96,12 @@ pub enum EvaluateError {
     /// The held-out losses cannot be measured.
     #[error(transparent)]
     Train(#[from] TrainError),
+}
+
+impl From<FileError> for EvaluateError {
+    fn from(error: FileError) -> Self {
+        Self::Cache(error.into())
+    }
 }
 
 impl EvaluateError {

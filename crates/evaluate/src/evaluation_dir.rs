@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use leadspan_train::first_difference;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;

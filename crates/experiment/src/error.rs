@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use leadspan_cache::CacheError;
+use leadspan_files::FileError;
 
 /// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum ExperimentError {
     },
     /// A file of the report that cannot be written.
     #[error(transparent)]
-    Write(#[from] CacheError),
+    Write(#[from] FileError),
     /// A plot that cannot be drawn.
     #[error("could not draw the plot `{title}`: {because}")]
     Drawing {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
 use leadspan_distribution::InvalidEntrySettings;
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
 /// Why a cache could not be prepared or filled.
@@ -102,6 +103,12 @@ pub enum PrecomputeError {
         /// The first token whose logit is not finite.
         token: u32,
     },
+}
+
+impl From<FileError> for PrecomputeError {
+    fn from(error: FileError) -> Self {
+        Self::Cache(error.into())
+    }
 }
 
 impl PrecomputeError {

@@ -51,7 +51,6 @@ mod share;
 mod teacher;
 mod undo;
 mod weights;
-mod worker;
 mod writer;
 
 #[cfg(test)]
@@ -62,6 +61,7 @@ pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use facts::Facts;
 pub use finalize::{Finalized, FinalizedLayer, finalize};
+pub use leadspan_workers::{InvalidWorker, Worker};
 pub use pipeline::{Pipeline, TextPipeline};
 pub use plan::{
     AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,
@@ -71,4 +71,3 @@ pub use prepare::{PreparedCache, prepare, prepare_text};
 pub use remaining::{Remaining, unit_tokens};
 pub use run::run;
 pub use settings::{CacheSettings, TeacherSettings};
-pub use worker::{InvalidWorker, Worker};

@@ -10,15 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{
-    CODEC_VERSION, Cache, CacheError, Holder, Identity, Lock, LockGuard, Pauses, PreparedCorpus, TeacherIdentity,
-};
+use leadspan_cache::{CODEC_VERSION, Cache, CacheError, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
     Appended, ChatTemplate, CorpusError, DataSettings, FileFingerprint, KnownSample, PrepareProgress, PrepareReport,
     SectionSettings, files_fingerprint, input_files,
 };
 use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
 use leadspan_sequence::Sample;
+use leadspan_workers::{Holder, Lock, LockGuard, Pauses};
 use serde_json::Value;
 
 use crate::{

@@ -17,7 +17,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
-use leadspan_cache::{commit_bytes, commit_file};
+use leadspan_files::{commit_bytes, commit_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
 use crate::{Loss, TailPolicy};
@@ -203,6 +204,12 @@ fn temperatures(declared: &[f32]) -> String {
     all.extend(declared.iter().map(ToString::to_string));
     let plural = if declared.is_empty() { "" } else { "s" };
     format!("temperature{plural} {}", all.join(", "))
+}
+
+impl From<FileError> for TrainError {
+    fn from(error: FileError) -> Self {
+        Self::Cache(error.into())
+    }
 }
 
 impl TrainError {

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use serde_json::{Value, json};
 
 use crate::{Summary, TrainError, ingredients::first_difference};

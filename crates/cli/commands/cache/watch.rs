@@ -12,8 +12,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_cache::{Cache, CacheError, WorkerState, heartbeats};
+use leadspan_cache::{Cache, CacheError};
 use leadspan_precompute::unit_tokens;
+use leadspan_workers::{WorkerState, heartbeats};
 use serde::Serialize;
 
 use self::terminal::Screen;
@@ -159,7 +160,7 @@ impl Watching {
 }
 
 impl WorkerView {
-    fn of(heard: leadspan_cache::Heard) -> Self {
+    fn of(heard: leadspan_workers::Heard) -> Self {
         let stalled = heard.is_stalled(SILENCE);
         let said = heard.heartbeat;
         Self {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 
 use super::QuickstartRefusal;
 

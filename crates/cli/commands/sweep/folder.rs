@@ -18,8 +18,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_cache::commit_bytes;
 use leadspan_experiment::sweep::PlannedRun;
+use leadspan_files::commit_bytes;
 use serde_json::{Map, Value, json};
 
 const RECORD: &str = "sweep.json";

@@ -270,7 +270,7 @@ fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>
 
 /// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    leadspan_parquet_guard::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
+    leadspan_files::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod tests;
 
 use std::{fs, path::Path};
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use minijinja::{Environment, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 

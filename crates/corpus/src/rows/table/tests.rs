@@ -278,7 +278,7 @@ fn a_decoder_that_panics_is_an_error() {
     });
     // Where this finds none any more, the guard has become superfluous.
     assert!(gave_up.count() > 0);
-    assert!(!leadspan_parquet_guard::panics_become_errors());
+    assert!(!leadspan_files::panics_become_errors());
 }
 
 /// Flips bytes of `whole` and reads it: an error, or as many rows as there were.

@@ -8,13 +8,10 @@ use std::{
 };
 
 use leadspan_distribution::codec;
+use leadspan_files::{Clearing, commit_bytes, create_folder};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit,
-    commit::{Clearing, commit_bytes, create_folder},
-    json,
-};
+use crate::{CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit, json};
 
 const DESCRIPTION: &str = "layer.json";
 
@@ -183,7 +180,7 @@ impl LayerDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use leadspan_sequence::SectionSet;
 
     #[test]

@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CacheError, Layer, LayerDir, WorkUnit,
-    blocks::{self, BLOCK_COLUMN, HeadRows},
     hashing::Region,
     mapping, parquet_files,
-    seal::{DATA_START, Seal},
+    shard::blocks::{self, BLOCK_COLUMN, HeadRows},
+    shard::seal::{DATA_START, Seal},
 };
 
 /// The key of the footer's metadata under which [`Footer`] stands as JSON.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use leadspan_distribution::{Distributions, EntrySettings, codec::Model};
+use leadspan_files::{FileError, PendingFile, commit_bytes_in};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     file::metadata::KeyValue,
@@ -15,13 +16,12 @@ use parquet::{
 
 use crate::{
     CacheError, LayerDir, Receipt, WorkUnit,
-    blocks::{self, BLOCK_COLUMN, Rows, block_positions},
-    commit::{PendingFile, commit_bytes_in},
     hashing::{HashingWriter, Region},
     json,
     parquet_files::{self, Finished},
-    seal::{DATA_START, PARQUET_MAGIC, SEAL_BYTES, Seal},
-    shard::{FOOTER_KEY, Footer, Placement, RowGroup, Shard},
+    shard::blocks::{self, BLOCK_COLUMN, Rows, block_positions},
+    shard::file::{FOOTER_KEY, Footer, Placement, RowGroup, Shard},
+    shard::seal::{DATA_START, PARQUET_MAGIC, SEAL_BYTES, Seal},
 };
 
 /// Writes the shard of one work unit.
@@ -193,12 +193,12 @@ impl ShardWriter {
                 Ok(None) => return write_receipt(&layer, &unit),
                 Ok(Some(pending)) => pending,
                 // On a file system without locks, the process that committed the unit first may have cleared ours up.
-                Err(CacheError::Io { source, .. })
+                Err(FileError { source, .. })
                     if source.kind() == io::ErrorKind::NotFound && layer.is_committed(&unit) =>
                 {
                     return Receipt::read(&layer, &unit);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             if let Some(receipt) = adopt(&layer, &unit)? {
                 return Ok(receipt);
@@ -345,7 +345,7 @@ fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{shard::Shard, synthetic};
+    use crate::{shard::Shard, tests::synthetic};
     use leadspan_sequence::SectionSet;
     use std::fs;
 

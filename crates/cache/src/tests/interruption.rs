@@ -8,7 +8,7 @@ use std::{
 
 use leadspan_sequence::SectionSet;
 
-use crate::{Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt, faults, synthetic, verify};
+use crate::{Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt, tests::synthetic, verify};
 
 /// Every file of a cache, by its path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -65,7 +65,7 @@ fn whichever_write_fails_nothing_partial_is_accepted_and_the_next_run_ends_with_
     loop {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("cache");
-        let (result, failed) = faults::failing_at(number, || fill(&dir));
+        let (result, failed) = leadspan_files::faults::failing_at(number, || fill(&dir));
         if !failed {
             result.unwrap();
             break;

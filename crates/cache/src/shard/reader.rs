@@ -13,9 +13,9 @@ use leadspan_sequence::{Sample, SectionSet};
 
 use crate::{
     Cache, CacheError, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit,
-    blocks::{block_count, block_positions},
-    choice::{Choice, choose, incomplete},
-    layer::reach,
+    layers::choice::{Choice, choose, incomplete},
+    layers::reach,
+    shard::blocks::{block_count, block_positions},
     shard::{Head, Shard},
 };
 
@@ -443,7 +443,7 @@ fn merge(mut pieces: Vec<(Vec<u32>, Distributions)>) -> (Vec<u32>, Distributions
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use leadspan_sequence::{Section, Split};
     use std::fs;
 

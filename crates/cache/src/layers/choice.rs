@@ -4,7 +4,7 @@ use leadspan_sequence::SectionSet;
 
 use crate::{
     Cache, CacheError, Coverage, Layer, LayerDir, Missing, WorkUnit,
-    layer::{division, reach},
+    layers::{division, reach},
 };
 
 /// Where to read from.

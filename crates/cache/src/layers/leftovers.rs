@@ -5,11 +5,10 @@ use std::{
     fs,
 };
 
-use crate::{
-    Cache, CacheError, LayerDir, claim,
-    commit::{remove_if_dead, temporary_of},
-    lock,
-};
+use leadspan_files::{remove_if_dead, temporary_of};
+use leadspan_workers::{remove_dead_claims, remove_dead_lock};
+
+use crate::{Cache, CacheError, LayerDir};
 
 impl Cache {
     /// Removes what killed writers left of files that others have committed since, and nothing that is of any use.
@@ -27,10 +26,10 @@ impl Cache {
             layer.remove_leftovers(&names);
             of_committed.insert(layer.layer().folder_name(), names);
         }
-        claim::remove_dead(self.dir(), &|layer, unit| {
+        remove_dead_claims(self.dir(), &|layer, unit| {
             of_committed.get(layer).is_some_and(|names| is_committed(names, unit))
         });
-        lock::remove_dead(self.dir());
+        remove_dead_lock(self.dir());
         // And of what stands beside the layers, such as the memory of the teacher's hash.
         for entry in fs::read_dir(self.dir())
             .map_err(CacheError::io("list", self.dir()))?
@@ -70,7 +69,7 @@ impl LayerDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use leadspan_sequence::SectionSet;
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::CacheError;
+use leadspan_files::{FileError, replace_bytes};
 
 const FOLDER: &str = ".workers";
 
@@ -105,20 +105,16 @@ impl Heartbeat {
     /// # Errors
     ///
     /// Where the folder cannot be written to.
-    pub fn write(&self, cache_dir: &Path) -> Result<(), CacheError> {
+    pub fn write(&self, cache_dir: &Path) -> Result<(), FileError> {
         let folder = cache_dir.join(FOLDER);
         let path = folder.join(file_name(&self.worker));
-        let temporary = folder.join(format!("{}.{}-{}.tmp", file_name(&self.worker), self.host, self.pid));
-        let bytes = serde_json::to_vec(self).expect("a heartbeat serializes");
-        let write = || -> io::Result<()> {
-            match fs::create_dir(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(FileError::io("write", &path)(error));
             }
-            fs::write(&temporary, &bytes)?;
-            fs::rename(&temporary, &path)
-        };
-        write().map_err(CacheError::io("write", &path))
+            _ => {}
+        }
+        replace_bytes(&path, &serde_json::to_vec(self).expect("a heartbeat serializes"))
     }
 }
 
@@ -127,11 +123,11 @@ impl Heartbeat {
 /// # Errors
 ///
 /// Where the folder cannot be listed.
-pub fn heartbeats(cache_dir: &Path) -> Result<Vec<Heard>, CacheError> {
+pub fn heartbeats(cache_dir: &Path) -> Result<Vec<Heard>, FileError> {
     let folder = cache_dir.join(FOLDER);
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(CacheError::io("list", &folder))?,
+        entries => entries.map_err(FileError::io("list", &folder))?,
     };
     let now = time_there(&folder);
     let mut heard: Vec<Heard> = entries

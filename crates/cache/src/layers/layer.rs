@@ -203,7 +203,7 @@ pub(crate) fn division(asked: &Coverage, layers: &[&Layer]) -> Option<Vec<(usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use proptest::prelude::*;
 
     fn proportion(text: &str) -> LeadSpanProportion {

@@ -3,7 +3,7 @@
 use leadspan_distribution::{Distributions, EntrySettings, Position, codec::Precision};
 use leadspan_sequence::{SectionSet, Split};
 
-use crate::{Cache, Identity, Missing, Reader, ShardWriter, synthetic};
+use crate::{Cache, Identity, Missing, Reader, ShardWriter, tests::synthetic};
 
 /// A cache of samples of 100 to 2,000 tokens, with sixteen entries a position among which small ids are frequent.
 fn captured() -> (tempfile::TempDir, Cache) {

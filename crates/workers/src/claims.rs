@@ -24,7 +24,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheError, LayerDir, WorkUnit, commit::remove_if_dead};
+use leadspan_files::{FileError, remove_if_dead};
 
 const FOLDER: &str = ".claims";
 
@@ -131,9 +131,9 @@ impl Claims {
     /// # Errors
     ///
     /// Where the system has no random numbers.
-    pub fn new(dir: &Path, lease: Duration) -> Result<Self, CacheError> {
+    pub fn new(dir: &Path, lease: Duration) -> Result<Self, FileError> {
         let folder = dir.join(FOLDER);
-        let own = Holder::this_process().map_err(CacheError::io("name a holder of claims in", &folder))?;
+        let own = Holder::this_process().map_err(FileError::io("name a holder of claims in", &folder))?;
         Ok(Self { folder, lease, own })
     }
 
@@ -157,9 +157,9 @@ impl Claims {
     /// # Errors
     ///
     /// Where the cache's folder is gone or cannot be written to.
-    pub fn attempt(&self, name: &str) -> Result<Attempt, CacheError> {
+    pub fn attempt(&self, name: &str) -> Result<Attempt, FileError> {
         let path = self.folder.join(name);
-        self.attempt_at(&path).map_err(CacheError::io("claim", &path))
+        self.attempt_at(&path).map_err(FileError::io("claim", &path))
     }
 
     fn attempt_at(&self, path: &Path) -> io::Result<Attempt> {
@@ -211,8 +211,8 @@ impl Claims {
     /// # Errors
     ///
     /// Those of [`attempt`](Self::attempt).
-    pub fn attempt_unit(&self, layer: &LayerDir, unit: &WorkUnit) -> Result<Attempt, CacheError> {
-        self.attempt(&name_of(&layer.layer().folder_name(), &unit.to_string()))
+    pub fn attempt_unit(&self, layer: &str, unit: &str) -> Result<Attempt, FileError> {
+        self.attempt(&format!("{layer}.{unit}"))
     }
 
     /// Waits for `name`, calling `waiting` with its holder now and then.
@@ -220,7 +220,7 @@ impl Claims {
     /// # Errors
     ///
     /// Those of [`attempt`](Self::attempt).
-    pub fn wait_for(&self, name: &str, waiting: &mut dyn FnMut(&Holder)) -> Result<Claim, CacheError> {
+    pub fn wait_for(&self, name: &str, waiting: &mut dyn FnMut(&Holder)) -> Result<Claim, FileError> {
         let mut pauses = Pauses::default();
         loop {
             match self.attempt(name)? {
@@ -239,14 +239,9 @@ impl Drop for Claims {
     }
 }
 
-/// The name of the claim to a work unit of a layer.
-pub(crate) fn name_of(layer: &str, unit: &str) -> String {
-    format!("{layer}.{unit}")
-}
-
 /// Removes from the cache in `dir` the claims of dead processes, as far as can be told here, to units that are committed,
 /// and whatever else they left. What cannot be removed is harmless and stays.
-pub(crate) fn remove_dead(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool) {
+pub fn remove_dead_claims(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool) {
     let folder = dir.join(FOLDER);
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -446,8 +441,8 @@ impl Claim {
     /// # Errors
     ///
     /// Where the file system refuses.
-    pub fn renew(&self) -> Result<Renewal, CacheError> {
-        self.rewrite().map_err(CacheError::io("renew the claim", &self.path))
+    pub fn renew(&self) -> Result<Renewal, FileError> {
+        self.rewrite().map_err(FileError::io("renew the claim", &self.path))
     }
 
     fn rewrite(&self) -> io::Result<Renewal> {

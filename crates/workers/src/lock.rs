@@ -1,4 +1,4 @@
-//! The lock of whoever makes, prepares or extends a cache: a [claim](crate::Claims) that is renewed for as long as its
+//! The lock of whoever makes, prepares or extends what is in a folder: a [claim](crate::Claims) that is renewed for as long as its
 //! process lives.
 
 use std::{
@@ -8,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    CacheError,
-    claim::{Attempt, Claim, Claims, Holder, Renewal},
-};
+use leadspan_files::FileError;
+
+use crate::claims::{Attempt, Claim, Claims, Holder, Renewal};
 
 /// How long a process of another machine that died keeps others waiting. Preparing takes longer; its lock is renewed.
 const LEASE: Duration = Duration::from_mins(2);
@@ -27,7 +26,7 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    fn keep(claim: Claim, dir: &Path) -> Result<Self, CacheError> {
+    fn keep(claim: Claim, dir: &Path) -> Result<Self, FileError> {
         let (stop, stopped) = mpsc::channel();
         let renewing = thread::Builder::new().name("lock".to_owned()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LEASE / RENEWALS_A_LEASE) {
@@ -40,7 +39,7 @@ impl LockGuard {
         });
         Ok(Self {
             stop: Some(stop),
-            renewing: Some(renewing.map_err(CacheError::io("keep locked", dir))?),
+            renewing: Some(renewing.map_err(FileError::io("keep locked", dir))?),
         })
     }
 }
@@ -64,21 +63,29 @@ pub enum Lock {
     Held(Holder),
 }
 
-/// Locks the cache in `dir` unless another process does so.
-pub(crate) fn try_lock(dir: &Path) -> Result<Lock, CacheError> {
+/// Locks the folder `dir` unless another process does so.
+///
+/// # Errors
+///
+/// Fails if the folder cannot be written to.
+pub fn try_lock(dir: &Path) -> Result<Lock, FileError> {
     Ok(match Claims::new(dir, LEASE)?.attempt(NAME)? {
         Attempt::Claimed(claim) => Lock::Locked(LockGuard::keep(claim, dir)?),
         Attempt::Held(holder) => Lock::Held(holder),
     })
 }
 
-/// Waits until no other process has locked the cache in `dir`, calling `waiting` with its holder now and then.
-pub(crate) fn lock(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockGuard, CacheError> {
+/// Waits until no other process has locked the folder `dir`, calling `waiting` with its holder now and then.
+///
+/// # Errors
+///
+/// Fails if the folder cannot be written to.
+pub fn lock(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockGuard, FileError> {
     LockGuard::keep(Claims::new(dir, LEASE)?.wait_for(NAME, waiting)?, dir)
 }
 
 /// Removes the lock of a process that is dead, as far as can be told here.
-pub(crate) fn remove_dead(dir: &Path) {
+pub fn remove_dead_lock(dir: &Path) {
     // Claimed and let go at once. Where that fails it is harmless and stays.
     let _ = Claims::new(dir, LEASE).map(|claims| claims.is_claimed(NAME).then(|| claims.attempt(NAME)));
 }

@@ -18,6 +18,7 @@ use arrow::{
     buffer::{OffsetBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type},
 };
+use leadspan_files::{PendingFile, commit_bytes};
 use leadspan_parquet_guard::check_pages;
 use leadspan_sequence::{Sample, SectionBounds, Split};
 use parquet::{
@@ -31,7 +32,6 @@ use serde_json::Value;
 
 use crate::{
     CacheError, FORMAT_VERSION,
-    commit::{PendingFile, commit_bytes},
     corpus::{CorpusPart, PreparedCorpus, WorkUnit, next_number},
     hashing::{HashingWriter, Region},
     json, mapping,
@@ -160,7 +160,10 @@ pub(crate) fn write_newest_part(folder: &Path, corpus: &PreparedCorpus) -> Resul
         samples_per_shard: corpus.samples_per_shard(),
         facts: part.facts.clone(),
     };
-    commit_bytes(&folder.join(description_name(number)), &json::to_bytes(&prepared))
+    Ok(commit_bytes(
+        &folder.join(description_name(number)),
+        &json::to_bytes(&prepared),
+    )?)
 }
 
 fn batch(corpus: &PreparedCorpus, unit: &WorkUnit, start: usize, end: usize) -> RecordBatch {
@@ -360,7 +363,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
 
     /// A folder with a corpus of these many parts.
     fn written(parts: usize) -> (tempfile::TempDir, PreparedCorpus) {

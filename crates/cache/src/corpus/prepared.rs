@@ -299,11 +299,11 @@ mod tests {
 
     #[test]
     fn a_part_that_is_appended_leaves_what_was_there_in_its_place() {
-        let first = crate::synthetic::corpus(5, 2, 4);
-        let more = crate::synthetic::appended(7, 6);
+        let first = crate::tests::synthetic::corpus(5, 2, 4);
+        let more = crate::tests::synthetic::appended(7, 6);
         let mut corpus = first.clone();
         corpus
-            .append(&more, &crate::synthetic::row_hashes(&more), Value::from(1))
+            .append(&more, &crate::tests::synthetic::row_hashes(&more), Value::from(1))
             .unwrap();
         assert_eq!(first.samples().len(), 7, "a clone does not change with it");
         assert_eq!(&corpus.samples()[..7], first.samples());
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_found_in_the_unit_that_holds_it() {
-        assert_every_sample_is_found(&crate::synthetic::corpus(11, 4, 3));
+        assert_every_sample_is_found(&crate::tests::synthetic::corpus(11, 4, 3));
     }
 
     fn assert_every_sample_is_found(corpus: &PreparedCorpus) {

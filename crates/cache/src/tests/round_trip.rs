@@ -4,7 +4,7 @@ use leadspan_distribution::{Distributions, Position};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use proptest::prelude::*;
 
-use crate::{Cache, Coverage, Missing, Reader, ShardWriter, blocks, shard::Shard, synthetic};
+use crate::{Cache, Coverage, Missing, Reader, ShardWriter, shard::Shard, shard::blocks, tests::synthetic};
 
 /// A position: how many entries, and a number to make the rest from.
 type Shape = (usize, u32);

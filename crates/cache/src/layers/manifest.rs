@@ -10,7 +10,9 @@ use std::{fs, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheError, FORMAT_VERSION, LayerDir, Receipt, commit::commit_bytes, json};
+use leadspan_files::commit_bytes;
+
+use crate::{CacheError, FORMAT_VERSION, LayerDir, Receipt, json};
 
 /// The name of its file.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -101,7 +103,7 @@ impl LayerDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{repair, synthetic, verify};
+    use crate::{repair, tests::synthetic, verify};
     use leadspan_sequence::SectionSet;
 
     fn layer() -> (synthetic::Prepared, LayerDir) {

@@ -11,9 +11,9 @@ use crate::{
     Cache, CacheError, Missing, Reader,
     hashing::Region,
     json,
-    seal::{DATA_START, PARQUET_MAGIC, Seal},
     shard::Shard,
-    synthetic,
+    shard::seal::{DATA_START, PARQUET_MAGIC, Seal},
+    tests::synthetic,
 };
 
 /// Opens the cache and reads every sample of it.

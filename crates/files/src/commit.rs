@@ -15,7 +15,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{CacheError, faults};
+use crate::{FileError, faults};
 
 /// A file that is being written and not yet visible under its name.
 ///
@@ -34,15 +34,19 @@ impl PendingFile {
     /// # Errors
     ///
     /// Where the folder does not exist or cannot be written to.
-    pub fn create(target: &Path) -> Result<Self, CacheError> {
+    pub fn create(target: &Path) -> Result<Self, FileError> {
         Self::create_in(target, &Clearing::default())
     }
 
     /// As [`create`](Self::create), for one of many files of a folder: looks for what dead writers left when it is due.
-    pub(crate) fn create_in(target: &Path, clearing: &Clearing) -> Result<Self, CacheError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_in(target: &Path, clearing: &Clearing) -> Result<Self, FileError> {
         clearing.before(target);
-        faults::step().map_err(CacheError::io("create", target))?;
-        let temporary = create_temporary(target).map_err(CacheError::io("create", target))?;
+        faults::step().map_err(FileError::io("create", target))?;
+        let temporary = create_temporary(target).map_err(FileError::io("create", target))?;
         Ok(Self {
             temporary,
             target: target.to_owned(),
@@ -65,15 +69,15 @@ impl PendingFile {
     ///
     /// Where syncing or renaming fails: the name then shows what it showed before. The last step, syncing the folder,
     /// may fail after the rename: the file is then visible and whole, but a power cut may undo the rename.
-    pub fn commit(self) -> Result<(), CacheError> {
+    pub fn commit(self) -> Result<(), FileError> {
         self.sync()?;
         let Self { temporary, target } = self;
         // The lock goes with the file handle, so it is held until the file has its final name.
         let (_file, path) = temporary.into_parts();
-        let failed = || CacheError::io("commit", &target);
+        let failed = || FileError::io("commit", &target);
         faults::step().map_err(failed())?;
         path.persist(&target).map_err(|error| failed()(error.error))?;
-        sync_folder(&target).map_err(CacheError::io("sync the folder of", &target))
+        sync_folder(&target).map_err(FileError::io("sync the folder of", &target))
     }
 
     /// Like [`commit`](Self::commit), but leaves a file of that name as it is and hands itself back then.
@@ -81,11 +85,11 @@ impl PendingFile {
     /// # Errors
     ///
     /// As [`commit`](Self::commit).
-    pub(crate) fn commit_new(self) -> Result<Option<Self>, CacheError> {
+    pub fn commit_new(self) -> Result<Option<Self>, FileError> {
         self.sync()?;
         let Self { temporary, target } = self;
         let (file, path) = temporary.into_parts();
-        let failed = || CacheError::io("commit", &target);
+        let failed = || FileError::io("commit", &target);
         faults::step().map_err(failed())?;
         match path.persist_noclobber(&target) {
             Ok(()) => {}
@@ -95,12 +99,12 @@ impl PendingFile {
             }
             Err(error) => return Err(failed()(error.error)),
         }
-        sync_folder(&target).map_err(CacheError::io("sync the folder of", &target))?;
+        sync_folder(&target).map_err(FileError::io("sync the folder of", &target))?;
         Ok(None)
     }
 
-    fn sync(&self) -> Result<(), CacheError> {
-        let failed = || CacheError::io("sync", &self.target);
+    fn sync(&self) -> Result<(), FileError> {
+        let failed = || FileError::io("sync", &self.target);
         faults::step().map_err(failed())?;
         self.temporary.as_file().sync_all().map_err(failed())
     }
@@ -127,7 +131,7 @@ impl Seek for PendingFile {
 ///
 /// # Errors
 ///
-/// Those of `write`, as [`CacheError::Io`] naming `path`, and those of [`PendingFile`].
+/// Those of `write`, as [`FileError`] naming `path`, and those of [`PendingFile`].
 ///
 /// # Example
 ///
@@ -136,14 +140,14 @@ impl Seek for PendingFile {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("state.json");
-/// leadspan_cache::commit_file(&path, |file| file.write_all(b"{}"))?;
+/// leadspan_files::commit_file(&path, |file| file.write_all(b"{}"))?;
 /// assert_eq!(std::fs::read(&path)?, b"{}");
 /// # Ok(())
 /// # }
 /// ```
-pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, CacheError> {
+pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, FileError> {
     let mut pending = PendingFile::create(path)?;
-    let result = write(&mut pending).map_err(CacheError::io("write", path))?;
+    let result = write(&mut pending).map_err(FileError::io("write", path))?;
     pending.commit()?;
     Ok(result)
 }
@@ -153,14 +157,18 @@ pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut PendingFile) -> io::R
 /// # Errors
 ///
 /// Where the file system refuses; see [`PendingFile`].
-pub fn commit_bytes(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+pub fn commit_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     commit_file(path, |file| file.write_all(bytes))
 }
 
 /// As [`commit_bytes`], for one of many files of a folder.
-pub(crate) fn commit_bytes_in(path: &Path, bytes: &[u8], clearing: &Clearing) -> Result<(), CacheError> {
+///
+/// # Errors
+///
+/// As [`commit_bytes`].
+pub fn commit_bytes_in(path: &Path, bytes: &[u8], clearing: &Clearing) -> Result<(), FileError> {
     let mut pending = PendingFile::create_in(path, clearing)?;
-    pending.write_all(bytes).map_err(CacheError::io("write", path))?;
+    pending.write_all(bytes).map_err(FileError::io("write", path))?;
     pending.commit()
 }
 
@@ -169,7 +177,7 @@ pub(crate) fn commit_bytes_in(path: &Path, bytes: &[u8], clearing: &Clearing) ->
 /// Looking lists the whole folder. So it is done for every file while they are few, and later for so few of them that a
 /// file costs no more in a folder of thousands. What is not found then goes when the capture is done.
 #[derive(Debug, Default)]
-pub(crate) struct Clearing {
+pub struct Clearing {
     /// Files that may still be written before it is due again.
     writes_left: AtomicUsize,
 }
@@ -191,20 +199,38 @@ impl Clearing {
     }
 }
 
+/// Replaces a file at once, so that readers see the old or the new one whole, without waiting for the disk: for what is no
+/// loss after a power cut.
+///
+/// # Errors
+///
+/// Fails if the folder does not exist or cannot be written to.
+pub fn replace_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut pending = PendingFile::create(path)?;
+    pending.write_all(bytes).map_err(FileError::io("write", path))?;
+    let (_file, temporary) = pending.temporary.into_parts();
+    let replaced = temporary.persist(path);
+    replaced.map_err(|error| FileError::io("write", path)(error.error))
+}
+
 /// Creates a folder and what is missing above it, so that a power cut does not lose it.
-pub(crate) fn create_folder(path: &Path) -> Result<(), CacheError> {
+///
+/// # Errors
+///
+/// Fails if a folder cannot be created or synced.
+pub fn create_folder(path: &Path) -> Result<(), FileError> {
     if path.is_dir() {
         return Ok(());
     }
     if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
         create_folder(above)?;
     }
-    faults::step().map_err(CacheError::io("create the folder", path))?;
+    faults::step().map_err(FileError::io("create the folder", path))?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         created => created
             .and_then(|()| sync_folder(path))
-            .map_err(CacheError::io("create the folder", path)),
+            .map_err(FileError::io("create the folder", path)),
     }
 }
 
@@ -246,7 +272,7 @@ fn create_temporary(target: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// The name of the file whose temporary has this name.
-pub(crate) fn temporary_of(name: &str) -> Option<&str> {
+pub fn temporary_of(name: &str) -> Option<&str> {
     let (target, _random) = name
         .strip_prefix('.')?
         .strip_suffix(TEMPORARY_SUFFIX)?
@@ -272,7 +298,7 @@ fn remove_stale_temporaries(target: &Path) -> usize {
 }
 
 /// Removes a temporary whose lock can be taken: its writer is gone.
-pub(crate) fn remove_if_dead(temporary: &Path) {
+pub fn remove_if_dead(temporary: &Path) {
     if let Ok(file) = File::options().write(true).open(temporary)
         && file.try_lock().is_ok()
     {
@@ -314,7 +340,7 @@ mod tests {
             file.write_all(b"half of the n")?;
             Err(io::ErrorKind::StorageFull.into())
         });
-        assert!(matches!(failed, Err(CacheError::Io { action: "write", .. })));
+        assert!(matches!(failed, Err(FileError { action: "write", .. })));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["state.json"]);
     }
