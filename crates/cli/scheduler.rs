@@ -1,6 +1,6 @@
 //! Which worker this process is, as a batch scheduler's environment says it.
 //!
-//! Pure but for [`here`]: the environment is a function that is handed in. `CLUSTER.md` beside this file has the table for
+//! Pure but for [`here`]: the environment is a function that is handed in. `docs/clusters.md` has the table for
 //! users.
 
 use std::{env, fmt, num::NonZeroUsize};

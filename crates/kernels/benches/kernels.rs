@@ -1,5 +1,5 @@
-//! Every kernel of the decoder, forward and backward, fused and stock: the figures in the documentation of
-//! `leadspan_kernels`.
+//! Every kernel of the decoder, forward and backward, fused and stock: the figures in
+//! `docs/benchmarks.md`.
 //!
 //!     cargo bench -p leadspan-kernels [-- FILTER]
 //!

@@ -2,7 +2,7 @@
 //!
 //! Where the processor has AVX-512, products of all threads are our own ([`panels`] says how): an element adds up in an
 //! order that depends on the depth of the product alone, so its bits do not depend on how many rows there are, nor on the
-//! number of threads. The speed of both is in the documentation of this crate. All other products are the `gemm` crate's.
+//! number of threads. The speed of both is in `docs/benchmarks.md`. All other products are the `gemm` crate's.
 
 mod disjoint;
 #[cfg(target_arch = "x86_64")]
