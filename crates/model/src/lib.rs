@@ -51,6 +51,7 @@ pub use kernels::{Kernels, project, project_back};
 pub use packed::Packed;
 pub use parameters::{Parameters, StudentStart};
 pub use source::ModelSource;
+pub use stop::Stop;
 pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
 pub use trace::Trace;
 pub use weight::GradientSum;

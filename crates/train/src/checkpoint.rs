@@ -21,15 +21,16 @@ use leadspan_cache::{commit_bytes, commit_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{TrainError, progress::Progress};
+use crate::{TrainError, run_identity::RunIdentity, run_progress::RunProgress};
 
 /// What a checkpoint says beside its tensors.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunSoFar {
     /// What the run depends on.
-    pub(crate) ingredients: Value,
+    #[serde(rename = "ingredients")]
+    pub(crate) identity: RunIdentity,
     /// How far it has come.
-    pub(crate) progress: Progress,
+    pub(crate) progress: RunProgress,
 }
 
 /// What tells whether a checkpoint is as it was written.
@@ -256,11 +257,11 @@ mod tests {
 
     fn run() -> RunSoFar {
         RunSoFar {
-            ingredients: json!({ "train": { "learning_rate": 4e-6 } }),
-            progress: Progress {
+            identity: RunIdentity::stored(json!({ "train": { "learning_rate": 4e-6 } })),
+            progress: RunProgress {
                 step: 7,
                 seconds: 0.1 + 0.2,
-                ..Progress::default()
+                ..RunProgress::default()
             },
         }
     }

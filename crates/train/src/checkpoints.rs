@@ -137,17 +137,17 @@ impl Checkpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Progress;
+    use crate::run_identity::RunIdentity;
+    use crate::run_progress::RunProgress;
     use candle_core::Device;
-    use serde_json::Value;
 
     fn run(step: usize) -> RunSoFar {
-        let progress = Progress {
+        let progress = RunProgress {
             step,
-            ..Progress::default()
+            ..RunProgress::default()
         };
         RunSoFar {
-            ingredients: Value::Null,
+            identity: RunIdentity::default(),
             progress,
         }
     }

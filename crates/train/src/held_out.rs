@@ -1,15 +1,15 @@
 //! Losses on the validation samples, which are always whole.
 
+use candle_core::Tensor;
 use leadspan_cache::Reader;
-use leadspan_model::{Decoder, ModelError};
+use leadspan_model::{Decoder, ModelError, Stop};
 use leadspan_sequence::Split;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::sync::atomic::AtomicBool;
 
 use crate::{
-    TrainError,
+    MicroBatch, TrainError,
     batches::Batching,
-    gradients::{head_weight, supervised_rows},
+    gradients::{head_weight, supervised_hidden_states},
     objective::{self, Distillation, HeadPass, LossSums},
     student,
 };
@@ -73,7 +73,7 @@ pub(crate) const HEAD_CHUNK_BYTES: usize = 128 << 20;
 /// # Panics
 ///
 /// Where the model's head is quantised.
-pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: &AtomicBool) -> Result<Option<HeldOut>, TrainError> {
+pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Result<Option<HeldOut>, TrainError> {
     student::check_samples(model.config(), reader)?;
     let batching = Batching {
         micro_batch_tokens: PASS_TOKENS,
@@ -99,7 +99,7 @@ pub(crate) fn measure(
     reader: &Reader,
     batching: Batching,
     pass: HeadPass,
-    stop: &AtomicBool,
+    stop: Stop<'_>,
 ) -> Result<Option<HeldOut>, TrainError> {
     let batching = Batching {
         normalization: None,
@@ -114,14 +114,10 @@ pub(crate) fn measure(
     let mut sums = LossSums::default();
     for group in samples.chunks(GROUP) {
         for batch in batching.step(reader, group)?.micro_batches {
-            let hidden = match supervised_rows(student, &batch, stop) {
+            match losses(student, &head, &batch, pass, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
-                hidden => hidden?,
-            };
-            let Some(losses) = objective::forward_unless(pass, &hidden, &head, &batch.rows, stop)? else {
-                return Ok(None);
-            };
-            sums.add(&losses);
+                found => sums.add(&found?),
+            }
         }
     }
     let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
@@ -132,4 +128,16 @@ pub(crate) fn measure(
         top_1_agreement: of_teacher(sums.top_1_agreement),
         positions: sums.weight as u64,
     }))
+}
+
+/// The losses of one pass.
+fn losses(
+    student: &Decoder,
+    head: &Tensor,
+    batch: &MicroBatch,
+    pass: HeadPass,
+    stop: Stop<'_>,
+) -> Result<LossSums, TrainError> {
+    let hidden = supervised_hidden_states(student, batch, stop)?;
+    Ok(objective::forward(pass, (&hidden, head), &batch.rows, stop)?)
 }

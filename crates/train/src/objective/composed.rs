@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use std::ops::Range;
 
 use super::{
-    LossSums, Rows,
+    LossSums, SupervisedRows,
     divergence::{Divergence, LOG_OF_NOTHING, Probability},
     tensor_divergence::value_and_derivative,
 };
@@ -17,7 +17,7 @@ const OUT: f64 = -1e30;
 /// The gradient `[C, V]` of the weighted loss of the rows `range` with respect to `logits` `[C, V]`, and the losses.
 pub(super) fn loss_and_gradient(
     logits: &Tensor,
-    rows: &Rows,
+    rows: &SupervisedRows,
     range: Range<usize>,
     distillation_weight: f32,
 ) -> Result<(Tensor, LossSums)> {
@@ -25,7 +25,13 @@ pub(super) fn loss_and_gradient(
     let distillation = &rows.distillation;
     let (temperature, alpha) = (distillation.temperature(), f64::from(distillation_weight));
     let entries = Entries::new(rows, range.clone(), device)?;
-    let measured = Teacher::new(rows, range.clone(), Rows::measured, Divergence::ForwardKl, &entries)?;
+    let measured = Teacher::new(
+        rows,
+        range.clone(),
+        SupervisedRows::measured,
+        Divergence::ForwardKl,
+        &entries,
+    )?;
     let targets = Tensor::from_slice(&rows.targets[range.clone()], (range.len(), 1), device)?;
     let weights = Tensor::from_slice(&rows.weights[range.clone()], (range.len(), 1), device)?;
 
@@ -44,7 +50,7 @@ pub(super) fn loss_and_gradient(
     )?;
 
     let divergence = distillation.divergence();
-    let taught = Teacher::new(rows, range.clone(), Rows::taught, divergence, &entries)?;
+    let taught = Teacher::new(rows, range.clone(), SupervisedRows::taught, divergence, &entries)?;
     let other = (temperature != 1.0)
         .then(|| Student::new(&(&logits / temperature)?, &entries))
         .transpose()?;
@@ -106,7 +112,7 @@ struct Entries {
 }
 
 impl Entries {
-    fn new(rows: &Rows, range: Range<usize>, device: &Device) -> Result<Self> {
+    fn new(rows: &SupervisedRows, range: Range<usize>, device: &Device) -> Result<Self> {
         let most = range.clone().map(|row| rows.token_ids(row).len()).max().unwrap_or(0);
         let (count, width) = (range.len(), most.max(1));
         let mut token_ids = vec![0u32; count * width];
@@ -140,9 +146,9 @@ struct Teacher {
 
 impl Teacher {
     fn new<'a>(
-        rows: &'a Rows,
+        rows: &'a SupervisedRows,
         range: Range<usize>,
-        outcomes: fn(&'a Rows, usize) -> &'a [Probability],
+        outcomes: fn(&'a SupervisedRows, usize) -> &'a [Probability],
         divergence: Divergence,
         entries: &Entries,
     ) -> Result<Self> {
@@ -180,7 +186,7 @@ struct Drawn {
 
 impl Drawn {
     /// `None` where no row has any.
-    fn new(rows: &Rows, range: Range<usize>, device: &Device) -> Result<Option<Self>> {
+    fn new(rows: &SupervisedRows, range: Range<usize>, device: &Device) -> Result<Option<Self>> {
         let width = range.clone().map(|row| rows.drawn(row).0.len()).max().unwrap_or(0);
         if width == 0 {
             return Ok(None);

@@ -8,20 +8,20 @@ use rayon::prelude::*;
 use std::{ops::Range, sync::Mutex};
 
 use super::{
-    LossSums, Rows,
+    LossSums, SupervisedRows,
     divergence::Probability,
     outcomes::{divergence_and_slopes, softmax},
 };
 
 /// Turns logits `[C, V]` of the rows `range` into their gradients in place, and adds up the losses.
-pub(super) struct Fused<'a> {
-    pub(super) rows: &'a Rows,
+pub(super) struct FusedObjective<'a> {
+    pub(super) rows: &'a SupervisedRows,
     pub(super) range: Range<usize>,
     pub(super) distillation_weight: f32,
     pub(super) sums: &'a Mutex<LossSums>,
 }
 
-impl InplaceOp1 for Fused<'_> {
+impl InplaceOp1 for FusedObjective<'_> {
     fn name(&self) -> &'static str {
         "leadspan-objective"
     }
@@ -75,7 +75,7 @@ struct Scratch {
 
 impl Scratch {
     /// One row: `logits` become the gradient of weight · ((1 − α) CE + α τ² D).
-    fn loss_and_gradient(&mut self, logits: &mut [f32], rows: &Rows, row: usize, alpha: f64) -> LossSums {
+    fn loss_and_gradient(&mut self, logits: &mut [f32], rows: &SupervisedRows, row: usize, alpha: f64) -> LossSums {
         let distillation = &rows.distillation;
         let temperature = distillation.temperature();
         let (token_ids, (drawn_ids, drawn)) = (rows.token_ids(row), rows.drawn(row));

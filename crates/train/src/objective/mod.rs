@@ -36,7 +36,7 @@
 //! are known, and the bucket where the cache has its term; hence the temperatures that are declared at capture.
 //! With `sampled`, −Σ p log q is what is learnt and reported: its mean over draws is that of the whole distribution.
 //!
-//! Rows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
+//! SupervisedRows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
 //! place (`fused`); on other devices stock operations do the same (`composed`), and a test holds both to each other,
 //! to finite differences, and to numbers from `PyTorch`.
 
@@ -45,15 +45,16 @@ mod distillation;
 mod divergence;
 mod fused;
 mod head;
+mod loss_sums;
 mod outcomes;
-mod rows;
+mod supervised_rows;
 mod teacher;
 mod tensor_divergence;
 
 pub use distillation::Distillation;
 pub use head::{HeadGradients, HeadPass, backward, forward};
-pub(crate) use head::{backward_unless, forward_unless};
-pub use rows::{LossSums, Rows};
+pub use loss_sums::LossSums;
+pub use supervised_rows::SupervisedRows;
 
 #[cfg(test)]
 mod tests;

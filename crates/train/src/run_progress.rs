@@ -9,7 +9,7 @@ use crate::{HeldOut, StepMetrics};
 /// The step says all about the data: the epoch, the place in it and the samples of every step follow from it, because
 /// each epoch's order depends on the seed and the epoch alone. There is no other random state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(crate) struct RunProgress {
     /// Optimizer steps done.
     pub(crate) step: usize,
     /// Tokens through the student, padding left out.
@@ -43,7 +43,7 @@ pub(crate) struct Measured {
     pub(crate) held_out: HeldOut,
 }
 
-impl Progress {
+impl RunProgress {
     /// Counts a step that took `seconds`.
     pub(crate) fn add_step(&mut self, step: &StepMetrics, seconds: f64) {
         self.step = step.step;
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_best_is_the_first_of_the_lowest_losses_after_an_epoch() {
-        let mut progress = Progress::default();
+        let mut progress = RunProgress::default();
         // Before the first step nothing has been learnt that could be the best.
         progress.add_held_out(held_out(0.1, 0.1), 0.5);
         assert_eq!((progress.best_step(), progress.is_measured()), (None, true));

@@ -9,7 +9,7 @@ use super::{Distillation, distillation::Target, divergence::Probability, teacher
 ///
 /// The outcomes of a row are its entries, most probable first, and then the bucket.
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub struct SupervisedRows {
     pub(super) distillation: Distillation,
     pub(crate) targets: Vec<u32>,
     pub(super) weights: Vec<f32>,
@@ -25,35 +25,7 @@ pub struct Rows {
     drawn_probabilities: Vec<f64>,
 }
 
-/// Weighted sums of losses over rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LossSums {
-    /// −log q of the target.
-    pub cross_entropy: f64,
-    /// D as the distillation has it, without τ².
-    pub distillation: f64,
-    /// KL(teacher ‖ student) at temperature 1 over entries and bucket, 0 at the optimum, whatever is learnt.
-    pub forward_kl: f64,
-    /// That plus the teacher's entropy: −Σ p log q.
-    pub soft_cross_entropy: f64,
-    /// The rows' weights; divide by it for means.
-    pub weight: f64,
-    /// How often the student's most probable token is the teacher's.
-    pub top_1_agreement: f64,
-}
-
-impl LossSums {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.cross_entropy += other.cross_entropy;
-        self.distillation += other.distillation;
-        self.forward_kl += other.forward_kl;
-        self.soft_cross_entropy += other.soft_cross_entropy;
-        self.weight += other.weight;
-        self.top_1_agreement += other.top_1_agreement;
-    }
-}
-
-impl Rows {
+impl SupervisedRows {
     /// No rows, for learning by `distillation`.
     pub fn new(distillation: Distillation) -> Self {
         Self {
@@ -79,13 +51,20 @@ impl Rows {
     ///
     /// Where there are some distributions, but not as many as targets, or the distributions lack the temperature that the
     /// distillation found declared.
-    pub fn push_sample(&mut self, targets: &[u32], distributions: &Distributions, weight: f32, vocabulary: usize) {
+    pub fn push_sample(
+        &mut self,
+        targets: impl ExactSizeIterator<Item = u32>,
+        distributions: &Distributions,
+        weight: f32,
+        vocabulary: usize,
+    ) {
         if distributions.is_empty() {
             self.push_targets(targets, weight);
             return;
         }
         assert_eq!(targets.len(), distributions.len(), "one target for each position");
-        for (&target, position) in targets.iter().zip(distributions.iter()) {
+        self.reserve(targets.len(), distributions.token_ids().len());
+        for (target, position) in targets.zip(distributions.iter()) {
             let stored = Stored::new(position, vocabulary);
             self.targets.push(target);
             self.weights.push(weight);
@@ -112,10 +91,19 @@ impl Rows {
         }
     }
 
+    /// Makes room for `positions` more positions with `entries` entries, so that no entry moves while rows are added.
+    fn reserve(&mut self, positions: usize, entries: usize) {
+        self.token_ids.reserve(entries);
+        self.measured.reserve(entries + positions);
+        if !self.distillation.is_measured() {
+            self.taught.reserve(entries + positions);
+        }
+    }
+
     /// Adds positions at which nothing is known of the teacher: all that there is is one bucket.
-    fn push_targets(&mut self, targets: &[u32], weight: f32) {
+    fn push_targets(&mut self, targets: impl Iterator<Item = u32>, weight: f32) {
         let everything = Probability::of_log(0.0);
-        for &target in targets {
+        for target in targets {
             self.targets.push(target);
             self.weights.push(weight);
             self.offsets.push(self.token_ids.len());

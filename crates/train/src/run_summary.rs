@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HeldOut, progress::Measured, progress::Progress};
+use crate::{HeldOut, run_progress::Measured, run_progress::RunProgress};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It ran to its end.
-    Done(Summary),
+    Done(RunSummary),
     /// It had been run to its end before.
-    AlreadyDone(Summary),
+    AlreadyDone(RunSummary),
     /// It was asked to stop, and goes on from its last finished step when it is run again.
     Stopped,
 }
 
 /// What came of a run, of all processes that had a part in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct RunSummary {
     /// Optimizer steps.
     pub steps: usize,
     /// The step after which the student was as it is exported.
@@ -50,11 +50,11 @@ pub struct Summary {
     pub held_out_after: Option<HeldOut>,
 }
 
-impl Summary {
+impl RunSummary {
     /// The summary of a run that has come to its end; `exported` says what is known of the exported student where that
     /// is not the last one.
     pub(crate) fn new(
-        progress: &Progress,
+        progress: &RunProgress,
         exported: Option<Measured>,
         parameters: usize,
         peak_memory_bytes: u64,
