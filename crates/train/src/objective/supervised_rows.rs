@@ -3,7 +3,7 @@
 use leadspan_distribution::Distributions;
 use std::ops::Range;
 
-use super::{Distillation, distillation::Target, divergence::Probability, teacher::Stored};
+use super::{Distillation, distillation::Target, probability::Probability, teacher::Stored};
 
 /// The supervised positions of one forward pass, in the order of their hidden states.
 ///

@@ -6,7 +6,7 @@
 
 use leadspan_distribution::Position;
 
-use super::divergence::{Probability, log_add};
+use super::probability::{Probability, log_add};
 
 /// One position, its entries brought to agree with its tail: Σ_K p = 1 − p_tail.
 pub(super) struct Stored<'a> {

@@ -1,6 +1,6 @@
 //! Both paths of the objective against hand-computed numbers, finite differences, `PyTorch` and each other.
 
-mod by_hand;
+pub(super) mod by_hand;
 mod extremes;
 mod paths;
 mod pytorch;
@@ -29,7 +29,7 @@ fn entries(top_k: u32) -> EntrySettings {
     }
 }
 
-fn distillation(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> Distillation {
+pub(super) fn distillation(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> Distillation {
     let settings = TrainSettings {
         loss,
         tail_policy,
@@ -75,7 +75,7 @@ fn on_logits(logits: &[Vec<f32>], rows: &SupervisedRows, pass: HeadPass) -> (Los
     (gradients.sums, gradients.hidden.to_vec2().unwrap())
 }
 
-fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
+pub(super) fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
     let mut distributions = Distributions::new();
     let ids: Vec<u32> = entries.iter().map(|&(id, _)| id).collect();
     let logprobs: Vec<f32> = entries.iter().map(|&(_, p)| p.ln()).collect();
