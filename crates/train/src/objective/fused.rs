@@ -48,7 +48,7 @@ impl InplaceOp1 for FusedObjective<'_> {
 /// What is learnt at one position.
 struct Row<'a> {
     rows: &'a SupervisedRows,
-    row: usize,
+    index: usize,
     target: usize,
     token_ids: &'a [u32],
     drawn_ids: &'a [u32],
@@ -62,14 +62,14 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn new(rows: &'a SupervisedRows, row: usize, alpha: f64) -> Self {
-        let (drawn_ids, drawn) = rows.drawn(row);
-        let (weight, temperature) = (f64::from(rows.weights[row]), rows.distillation.temperature());
+    fn new(rows: &'a SupervisedRows, index: usize, alpha: f64) -> Self {
+        let (drawn_ids, drawn) = rows.drawn(index);
+        let (weight, temperature) = (f64::from(rows.weights[index]), rows.distillation.temperature());
         Self {
             rows,
-            row,
-            target: rows.targets[row] as usize,
-            token_ids: rows.token_ids(row),
+            index,
+            target: rows.targets[index] as usize,
+            token_ids: rows.token_ids(index),
             drawn_ids,
             drawn,
             weight,
@@ -124,7 +124,7 @@ impl Scratch {
         self.gather_logits(buffer, row);
         let tails = self.exponentiate_tail(buffer, row);
         let log_sum_exp = self.score_at_one(tails.at_one, row.hard);
-        let (forward_kl, soft_cross_entropy) = measure(row.rows.measured(row.row), &self.student);
+        let (forward_kl, soft_cross_entropy) = measure(row.rows.measured(row.index), &self.student);
         let divergence = self.distil(row, tails, log_sum_exp);
         self.write_gradient(buffer, row, tails);
         LossSums {
@@ -213,7 +213,7 @@ impl Scratch {
             log_sum_exp = self.score(row.temperature, bucket);
         }
         let mut divergence = distillation.divergence().of_row(
-            row.rows.taught(row.row),
+            row.rows.taught(row.index),
             &self.student,
             -row.drawn.iter().sum::<f64>(),
             &mut self.slopes,
