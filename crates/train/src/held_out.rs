@@ -14,8 +14,8 @@ use crate::{
     student,
 };
 
-/// Mean losses over all supervised positions of the validation samples, in nats; without those that compare with the teacher
-/// where the cache does not have what it says of them.
+/// Mean losses over all supervised positions of the validation samples, in nats. Losses against the teacher are absent if the
+/// cache has no distributions of these samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// −log probability of the real next token.
@@ -35,44 +35,43 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// (1 − α)·CE + α·KL, α being the weight of the divergence: what the best student has least of. The divergence is
-    /// forward KL at temperature 1, whatever is learnt.
+    /// (1 − α)·CE + α·KL, α being the weight of the divergence. The best student has the lowest. The divergence is forward
+    /// KL at temperature 1, whatever the loss.
     pub fn loss(&self, distillation_weight: f64) -> f64 {
         weighted(1.0 - distillation_weight, self.cross_entropy)
             + weighted(distillation_weight, self.forward_kl.unwrap_or(f64::NAN))
     }
 }
 
-/// Part of a loss; one without weight may be anything, infinite too.
+/// A weighted part of a loss; 0 if the weight is 0, even if the loss is infinite.
 fn weighted(weight: f64, loss: f64) -> f64 {
     if weight == 0.0 { 0.0 } else { weight * loss }
 }
 
-/// A number, which JSON has as `null` where it is not finite.
+/// Reads a number. JSON has `null` for one that is not finite.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
-/// Samples read at once.
+/// Samples that are read together.
 const GROUP: usize = 32;
 
-/// Tokens of one pass, where no training decides them.
+/// Tokens of one pass outside training.
 const PASS_TOKENS: usize = 2048;
 
-/// Bytes that the logits of one chunk may take, while training too.
+/// Bytes of the logits of one chunk, in training and validation.
 pub(crate) const HEAD_CHUNK_BYTES: usize = 128 << 20;
 
-/// Measures a model, whether it was trained here or not, on all validation samples of a cache, over the sections that
-/// `reader` covers; `None` where there are none, or `stop` was set before the end. What a training run reports of its student is
-/// measured in the same way.
+/// Measures any model on all validation samples of a cache, over the sections that `reader` covers, as a training run
+/// measures its student. `None` if there are no such samples, or `stop` was requested before the end.
 ///
 /// # Errors
 ///
-/// Samples that the model cannot be fed, a cache that cannot be read, or a device that fails.
+/// If the model cannot be fed a sample, the cache cannot be read, or the device fails.
 ///
 /// # Panics
 ///
-/// Where the model's head is quantised.
+/// If the model's head is quantised.
 pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Result<Option<HeldOut>, TrainError> {
     student::check_samples(model.config(), reader)?;
     let batching = Batching {
@@ -89,11 +88,11 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Resu
     measure(model, reader, batching, pass, stop)
 }
 
-/// Measures `student` on all validation samples; `None` where there are none, or `stop` was set before the end.
+/// Measures `student` on all validation samples; `None` if there are none, or `stop` was requested before the end.
 ///
 /// # Errors
 ///
-/// Where the cache cannot be read or the device fails.
+/// If the cache cannot be read or the device fails.
 pub(crate) fn measure(
     student: &Decoder,
     reader: &Reader,
@@ -103,7 +102,7 @@ pub(crate) fn measure(
 ) -> Result<Option<HeldOut>, TrainError> {
     let batching = Batching {
         normalization: None,
-        // Whatever is learnt, so that held-out losses of different runs compare.
+        // Whatever the loss, so that held-out losses of different runs are comparable.
         distillation: Distillation::default(),
         ..batching
     };

@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The result of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,18 @@ use crate::{HeldOut, run_progress::Measured, run_progress::RunProgress};
 pub enum Outcome {
     /// It ran to its end.
     Done(RunSummary),
-    /// It had been run to its end before.
+    /// An earlier process had finished it.
     AlreadyDone(RunSummary),
-    /// It was asked to stop, and goes on from its last finished step when it is run again.
+    /// It was stopped. The same call resumes it from its last finished step.
     Stopped,
 }
 
-/// What came of a run, of all processes that had a part in it.
+/// The result of a run, over all processes that took part in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Optimizer steps.
     pub steps: usize,
-    /// The step after which the student was as it is exported.
+    /// The step after which the exported student was taken.
     pub exported_step: usize,
     /// The step after which, of those that ended an epoch or the run, the held-out loss was the lowest.
     pub best_step: Option<usize>,
@@ -51,8 +51,7 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
-    /// The summary of a run that has come to its end; `exported` says what is known of the exported student where that
-    /// is not the last one.
+    /// The summary of a finished run. `exported` is what was measured of the exported student, if that is not the last one.
     pub(crate) fn new(
         progress: &RunProgress,
         exported: Option<Measured>,

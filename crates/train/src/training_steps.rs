@@ -1,16 +1,16 @@
-//! Which samples are learnt from, in which steps.
+//! The steps of a run, and the samples of each.
 
 use leadspan_cache::{CacheError, Reader};
 use leadspan_sequence::{Split, fed_tokens};
 
 use crate::{TrainError, TrainSettings, flops::TrainingFlops, order::epoch_order, replay::Replay};
 
-/// Which samples are learnt from, in which steps: a function of the cache's corpus, the settings and nothing else.
+/// The steps of a run, and the samples of each. They depend on the cache's corpus and the settings alone.
 pub(crate) struct TrainingSteps {
     pub(crate) samples: Vec<u32>,
     pub(crate) samples_left_out: usize,
     pub(crate) positions: u64,
-    /// Those of one step that are not replayed.
+    /// How many samples of a step are distilled.
     batch_samples: usize,
     epochs: usize,
     seed: u64,
@@ -21,7 +21,7 @@ pub(crate) struct TrainingSteps {
 impl TrainingSteps {
     /// # Errors
     ///
-    /// [`TrainError::NothingToLearn`] where no training sample has a supervised position.
+    /// [`TrainError::NothingToLearn`] if no training sample has a supervised position.
     pub(crate) fn new(
         reader: &Reader,
         settings: &TrainSettings,
@@ -59,7 +59,7 @@ impl TrainingSteps {
         Ok(steps)
     }
 
-    /// What each step takes, from the lengths in the prepared corpus alone.
+    /// The operations of each step, from the lengths in the prepared corpus.
     fn flops_of_steps(
         &self,
         reader: &Reader,
@@ -96,12 +96,12 @@ impl TrainingSteps {
         (step - 1) / self.steps_an_epoch() + 1
     }
 
-    /// Whether no epoch is under way after `done` steps, or none goes on.
+    /// Whether the run is between two epochs, or at its end, after `done` steps.
     pub(crate) fn is_between_epochs(&self, done: usize) -> bool {
         done.is_multiple_of(self.steps_an_epoch()) || done == self.steps
     }
 
-    /// The samples of every step that is left after `done` steps.
+    /// The samples of each step that is left after `done` steps.
     pub(crate) fn batches(&self, done: usize) -> impl Iterator<Item = Vec<u32>> + '_ {
         let begun = done / self.steps_an_epoch();
         let batches = (begun..self.epochs).flat_map(|epoch| {
@@ -120,7 +120,7 @@ impl TrainingSteps {
     }
 }
 
-/// How many steps there are before the count of operations has reached `max_flops`.
+/// How many steps begin before the count of operations has reached `max_flops`.
 fn steps_within(max_flops: f64, flops_of_steps: &[u64]) -> usize {
     let mut counted = 0u64;
     let before = flops_of_steps.iter().take_while(|&&flops| {

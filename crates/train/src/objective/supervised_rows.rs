@@ -13,12 +13,12 @@ pub struct SupervisedRows {
     pub(super) distillation: Distillation,
     pub(crate) targets: Vec<u32>,
     pub(super) weights: Vec<f32>,
-    /// Where each row's entries begin, and at last their number.
+    /// The place of each row's first entry, and at the end the number of entries.
     offsets: Vec<usize>,
     token_ids: Vec<u32>,
     /// Outcomes at temperature 1 with a bucket: what is measured.
     measured: Vec<Probability>,
-    /// Outcomes as the distillation has them; empty where those are the measured ones.
+    /// Outcomes as the distillation has them; empty if those are the measured ones.
     taught: Vec<Probability>,
     drawn_offsets: Vec<usize>,
     drawn_token_ids: Vec<u32>,
@@ -44,13 +44,12 @@ impl SupervisedRows {
 
     /// Adds the positions of one sample, all with the same `weight`, for a student with a head of `vocabulary` rows.
     ///
-    /// The entries are rescaled so that they and the tail sum to one exactly. Without any distributions nothing is known of
-    /// the teacher at these positions, and the divergence from it is 0 whatever the student says.
+    /// The entries are rescaled so that they and the tail sum to one exactly. If `distributions` is empty, the teacher is
+    /// unknown at these positions, and the divergence from it is 0 for any student.
     ///
     /// # Panics
     ///
-    /// Where there are some distributions, but not as many as targets, or the distributions lack the temperature that the
-    /// distillation found declared.
+    /// If there are distributions, but not one for each target, or they lack the temperature of the distillation.
     pub fn push_sample(
         &mut self,
         targets: impl ExactSizeIterator<Item = u32>,
@@ -100,7 +99,7 @@ impl SupervisedRows {
         }
     }
 
-    /// Adds positions at which nothing is known of the teacher: all that there is is one bucket.
+    /// Adds positions at which the teacher is unknown: the only outcome is the bucket.
     fn push_targets(&mut self, targets: impl Iterator<Item = u32>, weight: f32) {
         let everything = Probability::of_log(0.0);
         for target in targets {
@@ -115,7 +114,7 @@ impl SupervisedRows {
         }
     }
 
-    /// The same rows with nothing known of the teacher.
+    /// The same rows with an unknown teacher.
     pub(super) fn without_teacher(&self) -> Self {
         let everything = Probability::of_log(0.0);
         Self {
@@ -152,7 +151,7 @@ impl SupervisedRows {
         &self.measured[self.outcomes(row)]
     }
 
-    /// Those that are learnt.
+    /// The teacher's probabilities of a row's outcomes as they are learnt.
     pub(super) fn taught(&self, row: usize) -> &[Probability] {
         if self.taught.is_empty() {
             self.measured(row)
