@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_evaluate::{Event, HeldOutLosses, Outcome, Summary, Surroundings};
+use leadspan_evaluate::{EvaluationContext, Event, HeldOutLosses, Outcome, Summary};
 use serde_json::json;
 
 use super::{Ending, Showing, losses};
@@ -26,13 +26,13 @@ pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Endi
     last_line::note(json!({ "dir": evaluation.dir, "model": evaluation.model }));
     let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
-    let around = Surroundings {
+    let context = EvaluationContext {
         stop: &stop,
         clock: &|| started.elapsed(),
     };
     tracing::info!("reading the model `{}`", evaluation.model.display());
     let mut progress = None;
-    let outcome = leadspan_evaluate::run(&evaluation, &around, &mut |event| {
+    let outcome = leadspan_evaluate::run(&evaluation, &context, &mut |event| {
         if matches!(event, Event::Started { .. }) {
             // Until now there was nothing to keep.
             signals::ask_first(&stop, "keeping the answers that are finished");

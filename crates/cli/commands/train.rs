@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, Outcome, Summary, Surroundings};
+use leadspan_train::{Event, Outcome, RunContext, RunSummary};
 use serde_json::json;
 
 use super::{Ending, Showing, losses, missing};
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
 fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> anyhow::Result<Outcome> {
     let cache = Cache::open(&stage.cache_dir)?;
     let started = Instant::now();
-    let around = Surroundings {
+    let context = RunContext {
         stop,
         clock: &|| started.elapsed(),
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
@@ -88,7 +88,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
         &stage.student,
         &stage.train,
         stage.replay_share,
-        &around,
+        &context,
         &mut |event| {
             if matches!(event, Event::Started { .. }) {
                 // Until now there was nothing to keep.
@@ -202,7 +202,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-fn described(summary: &Summary) -> String {
+fn described(summary: &RunSummary) -> String {
     format!(
         "{} steps in {}, {} tokens at {} tokens/s, peak memory {}",
         grouped(summary.steps as u64),

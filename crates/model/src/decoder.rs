@@ -1,7 +1,7 @@
 //! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
 
 use candle_core::{Device, Tensor, quantized::QTensor};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use crate::{
     GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentDtype, StudentStart,
@@ -12,7 +12,7 @@ use crate::{
     norm::RmsNorm,
     projection::Projection,
     rotary::rotary_table,
-    stop::{NEVER, unless},
+    stop::Stop,
 };
 
 /// Rows that go through a decoder together at least: products of fewer add up in another order, and what a position gets
@@ -191,24 +191,16 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// Where a sequence is longer than the model's context, a token beyond its vocabulary, or the device fails.
-    pub fn hidden_states(&self, packed: &Packed) -> Result<Tensor, ModelError> {
-        self.hidden_states_unless(packed, &NEVER)
-    }
-
-    /// As [`hidden_states`](Self::hidden_states), unless `stop` is set before the last layer.
-    ///
-    /// # Errors
-    ///
-    /// As [`hidden_states`](Self::hidden_states), and [`ModelError::Stopped`].
-    pub fn hidden_states_unless(&self, packed: &Packed, stop: &AtomicBool) -> Result<Tensor, ModelError> {
+    /// If a sequence is longer than the model's context, a token is outside its vocabulary, or the device fails;
+    /// [`ModelError::Stopped`] if `stop` is requested before the last layer.
+    pub fn hidden_states(&self, packed: &Packed, stop: Stop<'_>) -> Result<Tensor, ModelError> {
         let count = packed.tokens().len();
         if let Some(filled) = packed.filled_up_to(MIN_ROWS) {
-            return Ok(self.hidden_states_unless(&filled, stop)?.narrow(0, 0, count)?);
+            return Ok(self.hidden_states(&filled, stop)?.narrow(0, 0, count)?);
         }
         let mut hidden = self.embed(packed)?;
         for layer in &self.layers {
-            unless(stop)?;
+            stop.check()?;
             hidden = layer.forward(&hidden, packed, &self.rotary, self.kernels)?;
         }
         Ok(self.norm.forward(&hidden, self.kernels)?)

@@ -47,5 +47,6 @@ pub use hub::HubCache;
 pub use leadspan_kernels::{self as kernels, GradientSum, Kernels, Packed, project, project_back};
 pub use parameters::{Parameters, StudentStart};
 pub use source::ModelSource;
+pub use stop::Stop;
 pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
 pub use trace::Trace;

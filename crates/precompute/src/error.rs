@@ -77,7 +77,7 @@ pub enum PrecomputeError {
     },
     /// What the cache says about its preparation cannot be understood.
     #[error("the cache `{}` does not say how it was prepared", cache.display())]
-    UnreadableFacts {
+    UnreadableProvenance {
         /// The cache.
         cache: PathBuf,
         /// What is wrong.
@@ -139,7 +139,7 @@ impl PrecomputeError {
             Self::SettingChanged { key, stored, .. } => Some(format!(
                 "set `{key} = {stored}` to use this cache, or point `cache.dir` at a new folder"
             )),
-            Self::UnreadableFacts { .. } => {
+            Self::UnreadableProvenance { .. } => {
                 Some("use the version of leadspan that made it, or point `cache.dir` at a new folder".to_owned())
             }
             Self::Scratch { .. } => Some("name another folder with the environment variable `TMPDIR`".to_owned()),

@@ -39,11 +39,11 @@ mod device_class;
 mod device_selection;
 mod error;
 mod event;
-mod facts;
 mod finalize;
 mod pipeline;
 mod plan;
 mod prepare;
+mod provenance;
 mod remaining;
 mod run;
 mod settings;
@@ -59,7 +59,6 @@ mod tests;
 pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
-pub use facts::Facts;
 pub use finalize::{Finalized, FinalizedLayer, finalize};
 pub use leadspan_workers::{InvalidWorker, Worker};
 pub use pipeline::{Pipeline, TextPipeline};
@@ -68,6 +67,7 @@ pub use plan::{
     Quantile, Size, SizeSource, Totals, Workers, plan,
 };
 pub use prepare::{PreparedCache, prepare, prepare_text};
+pub use provenance::Provenance;
 pub use remaining::{Remaining, unit_tokens};
 pub use run::run;
 pub use settings::{CacheSettings, TeacherSettings};

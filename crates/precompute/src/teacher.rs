@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus};
 use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
-use leadspan_model::{Decoder, ModelError, Packed};
-use leadspan_sequence::Sample;
+use leadspan_model::{Decoder, ModelError, Packed, Stop};
+use leadspan_sequence::{Sample, fed_tokens};
 
 use crate::{
     PrecomputeError,
@@ -84,7 +84,7 @@ impl Teacher {
                 let tokens = &corpus.samples()[span.sample as usize].tokens;
                 &tokens[..span.tokens as usize]
             }));
-            let hidden = self.decoder.hidden_states_unless(&packed, stop)?;
+            let hidden = self.decoder.hidden_states(&packed, Stop::when(stop))?;
             done(Part::Layers)?;
             let captured = self.distributions(&hidden, &rows_of(batch, layer, corpus, packed.edges()), stop)?;
             done(Part::Head)?;
@@ -141,8 +141,10 @@ impl Teacher {
         positions: &[u32],
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), PrecomputeError> {
-        let fed = positions.last().map_or(0, |&last| last as usize + 1);
-        let hidden = self.decoder.hidden_states(&Packed::new([&tokens[..fed]]))?;
+        let fed = fed_tokens(positions.last().copied());
+        let hidden = self
+            .decoder
+            .hidden_states(&Packed::new([&tokens[..fed]]), Stop::NEVER)?;
         let vocabulary = self.decoder.config().vocab_size;
         for (chunk, indices) in positions.chunks(self.chunk_rows).enumerate() {
             let logits = self.logits(&hidden, indices)?;

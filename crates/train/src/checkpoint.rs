@@ -1,5 +1,5 @@
-//! One checkpoint: a safetensors file that says in its header how far the run was, and a receipt beside it, written
-//! after it, with its size and checksum. Without its receipt a file is no checkpoint.
+//! One checkpoint: a safetensors file whose header says how far the run is, and a receipt with its size and checksum, written
+//! after it. A file without its receipt is not a checkpoint.
 //!
 //! ```text
 //! step-00000500.safetensors   NAME (weights in single precision: masters, where there are any),
@@ -7,7 +7,7 @@
 //! step-00000500.json          {"bytes": 336123456, "blake3": "…"}
 //! ```
 //!
-//! They are not compressed: zstd takes 7 % off the weights of SmolLM2-6.
+//! Checkpoints are not compressed: zstd saves 7 % of the weights of SmolLM2-6.
 
 use std::{
     collections::BTreeMap,
@@ -21,18 +21,19 @@ use leadspan_files::{commit_bytes, commit_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{TrainError, progress::Progress};
+use crate::{TrainError, run_identity::RunIdentity, run_progress::RunProgress};
 
-/// What a checkpoint says beside its tensors.
+/// What a checkpoint holds beside its tensors.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunSoFar {
     /// What the run depends on.
-    pub(crate) ingredients: Value,
+    #[serde(rename = "ingredients")]
+    pub(crate) identity: RunIdentity,
     /// How far it has come.
-    pub(crate) progress: Progress,
+    pub(crate) progress: RunProgress,
 }
 
-/// What tells whether a checkpoint is as it was written.
+/// The size and checksum of a checkpoint as it was written.
 #[derive(Serialize, Deserialize)]
 struct Receipt {
     bytes: u64,
@@ -48,16 +49,16 @@ const CHUNK: usize = 1 << 18;
 /// The longest header that is read: a model of a thousand layers has less.
 const MAX_HEADER_BYTES: u64 = 100 << 20;
 
-/// Where the receipt of a checkpoint is.
+/// The path of a checkpoint's receipt.
 fn receipt_path(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
 
-/// Writes a checkpoint of tensors in single precision, tensor by tensor; it counts once its receipt is there.
+/// Writes a checkpoint tensor by tensor, in single precision. It is valid once its receipt exists.
 ///
 /// # Errors
 ///
-/// Where a file cannot be written, or a tensor cannot be had from its device.
+/// If a file cannot be written, or a tensor cannot be copied from its device.
 pub(crate) fn write(path: &Path, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
     // The receipt of a checkpoint of the same step would be wrong about this one.
     remove_file(&receipt_path(path))?;
@@ -90,11 +91,11 @@ pub(crate) fn write(path: &Path, run: &RunSoFar, tensors: &BTreeMap<String, Tens
     Ok(commit_bytes(&receipt_path(path), &receipt)?)
 }
 
-/// Removes a checkpoint, its receipt first; what is not there is no error.
+/// Removes a checkpoint, its receipt first. A missing file is no error.
 ///
 /// # Errors
 ///
-/// Where a file is there and cannot be removed.
+/// If a file exists and cannot be removed.
 pub(crate) fn remove(path: &Path) -> Result<(), TrainError> {
     remove_file(&receipt_path(path))?;
     remove_file(path)
@@ -165,7 +166,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// A checkpoint that is whole.
+/// A checkpoint whose bytes agree with its receipt.
 pub(crate) struct Checkpoint {
     pub(crate) run: RunSoFar,
     file: File,
@@ -175,7 +176,7 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint and compares all of it with its receipt; where they differ, says how.
+    /// Opens a checkpoint and compares all of it with its receipt. The error says how they differ.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let receipt =
             std::fs::read(receipt_path(path)).map_err(|error| format!("its receipt cannot be read: {error}"))?;
@@ -203,11 +204,11 @@ impl Checkpoint {
         })
     }
 
-    /// The tensor of that name, if there is one.
+    /// The tensor of that name; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read.
+    /// If it cannot be read.
     pub(crate) fn tensor(&mut self, name: &str) -> candle_core::Result<Option<Tensor>> {
         let Some(entry) = self.header.get(name) else {
             return Ok(None);
@@ -256,11 +257,11 @@ mod tests {
 
     fn run() -> RunSoFar {
         RunSoFar {
-            ingredients: json!({ "train": { "learning_rate": 4e-6 } }),
-            progress: Progress {
+            identity: RunIdentity::stored(json!({ "train": { "learning_rate": 4e-6 } })),
+            progress: RunProgress {
                 step: 7,
                 seconds: 0.1 + 0.2,
-                ..Progress::default()
+                ..RunProgress::default()
             },
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! The loop is in `training.rs`; what comes before and after it is in `run.rs`. Plan, batches, schedule, optimizer and
 //! objective are plain parts around them. The crate prints nothing and reads no clock: the caller passes what it needs as
-//! [`Surroundings`].
+//! [`RunContext`].
 //!
 //! With α = 0 the prepared corpus is enough: shards are read only for held-out losses.
 //!
@@ -50,38 +50,45 @@
 mod batches;
 mod checkpoint;
 mod checkpoints;
+mod context;
 mod error;
+mod event;
 mod flops;
 pub mod gradients;
 mod held_out;
-mod ingredients;
 mod metrics;
+mod micro_batch;
 pub mod objective;
 mod optimizer;
 mod order;
 #[cfg(test)]
 mod parity;
-mod plan;
-mod progress;
+mod read_ahead;
 mod readers;
 mod replay;
+mod resumption;
 mod run;
 mod run_dir;
+mod run_identity;
+mod run_inputs;
+mod run_progress;
+mod run_summary;
 mod schedule;
 mod settings;
 mod student;
-mod summary;
-mod surroundings;
 mod training;
+mod training_steps;
+mod weights;
 
-pub use batches::MicroBatch;
+pub use context::RunContext;
 pub use error::TrainError;
+pub use event::Event;
 pub use held_out::{HeldOut, held_out_losses};
-pub use ingredients::first_difference;
 pub use metrics::{ReplayMetrics, StepMetrics};
+pub use micro_batch::MicroBatch;
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::run;
+pub use run_identity::first_difference;
+pub use run_summary::{Outcome, RunSummary};
 pub use schedule::Schedule;
 pub use settings::{Export, Loss, Normalization, StudentSettings, TailPolicy, TrainSettings};
-pub use summary::{Outcome, Summary};
-pub use surroundings::{Event, Surroundings};

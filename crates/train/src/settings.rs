@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
+pub use crate::objective::Loss;
+
 /// Where the student comes from: a model (all of it or chosen layers), or a configuration with seeded weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,51 +28,6 @@ pub struct StudentSettings {
     /// Whose tokenizer the corpus is made with where neither a teacher nor `model` has one: a directory in the Hugging Face
     /// layout, with or without weights, or a GGUF file.
     pub tokenizer: Option<PathBuf>,
-}
-
-/// What the student is taught by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// KL(teacher ‖ student).
-    #[default]
-    ForwardKl,
-    /// KL(student ‖ teacher).
-    ReverseKl,
-    /// β·KL(teacher ‖ m) + (1 − β)·KL(student ‖ m), m being β of the teacher and 1 − β of the student.
-    JensenShannon,
-    /// KL from the teacher to λ of the teacher and 1 − λ of the student.
-    SkewKl,
-    /// KL from the student to λ of the student and 1 − λ of the teacher.
-    SkewReverseKl,
-    /// Half the sum of the differences.
-    TotalVariation,
-}
-
-impl Loss {
-    /// All there are.
-    pub const ALL: [Self; 6] = [
-        Self::ForwardKl,
-        Self::ReverseKl,
-        Self::JensenShannon,
-        Self::SkewKl,
-        Self::SkewReverseKl,
-        Self::TotalVariation,
-    ];
-}
-
-/// As it is written in a pipeline file.
-impl fmt::Display for Loss {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::ForwardKl => "forward_kl",
-            Self::ReverseKl => "reverse_kl",
-            Self::JensenShannon => "jensen_shannon",
-            Self::SkewKl => "skew_kl",
-            Self::SkewReverseKl => "skew_reverse_kl",
-            Self::TotalVariation => "total_variation",
-        })
-    }
 }
 
 /// What becomes of the probability outside the stored entries.

@@ -1,26 +1,26 @@
-//! What came of a run.
+//! The result of a run.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HeldOut, progress::Measured, progress::Progress};
+use crate::{HeldOut, run_progress::Measured, run_progress::RunProgress};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It ran to its end.
-    Done(Summary),
-    /// It had been run to its end before.
-    AlreadyDone(Summary),
-    /// It was asked to stop, and goes on from its last finished step when it is run again.
+    Done(RunSummary),
+    /// An earlier process had finished it.
+    AlreadyDone(RunSummary),
+    /// It was stopped. The same call resumes it from its last finished step.
     Stopped,
 }
 
-/// What came of a run, of all processes that had a part in it.
+/// The result of a run, over all processes that took part in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct RunSummary {
     /// Optimizer steps.
     pub steps: usize,
-    /// The step after which the student was as it is exported.
+    /// The step after which the exported student was taken.
     pub exported_step: usize,
     /// The step after which, of those that ended an epoch or the run, the held-out loss was the lowest.
     pub best_step: Option<usize>,
@@ -50,11 +50,10 @@ pub struct Summary {
     pub held_out_after: Option<HeldOut>,
 }
 
-impl Summary {
-    /// The summary of a run that has come to its end; `exported` says what is known of the exported student where that
-    /// is not the last one.
+impl RunSummary {
+    /// The summary of a finished run. `exported` is what was measured of the exported student, if that is not the last one.
     pub(crate) fn new(
-        progress: &Progress,
+        progress: &RunProgress,
         exported: Option<Measured>,
         parameters: usize,
         peak_memory_bytes: u64,

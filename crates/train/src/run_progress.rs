@@ -1,4 +1,4 @@
-//! How far a run has come: what a checkpoint keeps of it beside the tensors, and what its summary is made of.
+//! How far a run has come: a checkpoint keeps it beside the tensors, and the summary follows from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use crate::{HeldOut, StepMetrics};
 
 /// How far a run has come.
 ///
-/// The step says all about the data: the epoch, the place in it and the samples of every step follow from it, because
-/// each epoch's order depends on the seed and the epoch alone. There is no other random state.
+/// The number of steps determines the place in the data: each epoch's order depends on the seed and the epoch alone. There is
+/// no other random state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(crate) struct RunProgress {
     /// Optimizer steps done.
     pub(crate) step: usize,
     /// Tokens through the student, padding left out.
@@ -22,15 +22,15 @@ pub(crate) struct Progress {
     pub(crate) cache_bytes_read: u64,
     /// Seconds of the steps, in all processes.
     pub(crate) seconds: f64,
-    /// Those spent waiting for batches.
+    /// Of these, the seconds spent waiting for batches.
     pub(crate) waited_seconds: f64,
     /// Held-out losses before the first step.
     pub(crate) held_out_before: Option<HeldOut>,
     /// The newest held-out losses.
     pub(crate) held_out: Option<Measured>,
-    /// Those whose loss is the lowest after an epoch, or the last step, so far.
+    /// The lowest held-out losses so far after an epoch or the last step.
     pub(crate) best: Option<Measured>,
-    /// How many bytes of the metrics belong to all this.
+    /// Bytes of the metrics file up to here.
     pub(crate) metrics_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Measured {
     pub(crate) held_out: HeldOut,
 }
 
-impl Progress {
+impl RunProgress {
     /// Counts a step that took `seconds`.
     pub(crate) fn add_step(&mut self, step: &StepMetrics, seconds: f64) {
         self.step = step.step;
@@ -55,7 +55,7 @@ impl Progress {
         self.waited_seconds += step.waited_seconds;
     }
 
-    /// Notes what was measured after the steps so far, where the student's loss is (1 − α)·CE + α·KL.
+    /// Records what was measured after the steps so far; the student's loss is (1 − α)·CE + α·KL.
     pub(crate) fn add_held_out(&mut self, held_out: HeldOut, distillation_weight: f64) {
         let measured = Measured {
             step: self.step,
@@ -67,13 +67,13 @@ impl Progress {
             return;
         }
         let loss = |measured: &Measured| measured.held_out.loss(distillation_weight);
-        // Of equal ones the first; what is no number is never the best.
+        // Of equal losses the first is the best; NaN never is.
         if loss(&measured).is_finite() && self.best.as_ref().is_none_or(|best| loss(&measured) < loss(best)) {
             self.best = Some(measured);
         }
     }
 
-    /// Whether held-out losses are known of the student as it is.
+    /// Whether the current student has been measured.
     pub(crate) fn is_measured(&self) -> bool {
         self.held_out.is_some_and(|measured| measured.step == self.step)
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_best_is_the_first_of_the_lowest_losses_after_an_epoch() {
-        let mut progress = Progress::default();
+        let mut progress = RunProgress::default();
         // Before the first step nothing has been learnt that could be the best.
         progress.add_held_out(held_out(0.1, 0.1), 0.5);
         assert_eq!((progress.best_step(), progress.is_measured()), (None, true));

@@ -11,7 +11,7 @@ use crate::PrecomputeError;
 
 /// How a part of a corpus was prepared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct Provenance {
     /// The `[data]` table.
     pub data: DataSettings,
     /// The files that were read, in order: all of the data, also for a part that only holds appended rows.
@@ -31,14 +31,14 @@ pub(crate) struct SettingChange {
     pub(crate) asked: String,
 }
 
-impl Facts {
-    /// The facts stored with the newest part of a corpus.
+impl Provenance {
+    /// The provenance stored with the newest part of a corpus.
     ///
     /// # Errors
     ///
-    /// [`PrecomputeError::UnreadableFacts`] where they are not what this version stores.
+    /// [`PrecomputeError::UnreadableProvenance`] where they are not what this version stores.
     pub fn of(corpus: &PreparedCorpus, cache: &Path) -> Result<Self, PrecomputeError> {
-        serde_json::from_value(corpus.facts().clone()).map_err(|source| PrecomputeError::UnreadableFacts {
+        serde_json::from_value(corpus.facts().clone()).map_err(|source| PrecomputeError::UnreadableProvenance {
             cache: cache.to_owned(),
             source,
         })
@@ -85,15 +85,15 @@ mod tests {
 
     #[test]
     fn the_first_setting_that_changed_is_named_with_both_values() {
-        let facts = Facts {
+        let provenance = Provenance {
             data: data(r#"{"files": ["*.jsonl"], "max_tokens": 100}"#),
             files: Vec::new(),
             report: PrepareReport::default(),
         };
         let same = data(r#"{"files": ["a.jsonl", "b.jsonl"], "max_tokens": 100}"#);
-        assert_eq!(facts.changed_setting(&same), None);
+        assert_eq!(provenance.changed_setting(&same), None);
         let folder = data(r#"{"path": "folder", "split": "train", "max_tokens": 100}"#);
-        assert_eq!(facts.changed_setting(&folder), None);
+        assert_eq!(provenance.changed_setting(&folder), None);
         let longer = data(r#"{"files": ["*.jsonl"], "max_tokens": 200}"#);
         let of = |key: &str, stored: &str, asked: &str| SettingChange {
             key: key.to_owned(),
@@ -101,21 +101,24 @@ mod tests {
             asked: asked.to_owned(),
         };
         assert_eq!(
-            facts.changed_setting(&longer),
+            provenance.changed_setting(&longer),
             Some(of("data.max_tokens", "100", "200"))
         );
         let filtered = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "where": {"task": "math"}}"#);
         assert_eq!(
-            facts.changed_setting(&filtered),
+            provenance.changed_setting(&filtered),
             Some(of("data.where", "{}", r#"{"task":"math"}"#))
         );
         let split = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "validation": 0.5}"#);
-        assert_eq!(facts.changed_setting(&split), Some(of("data.validation", "0", "0.5")));
+        assert_eq!(
+            provenance.changed_setting(&split),
+            Some(of("data.validation", "0", "0.5"))
+        );
     }
 
     #[test]
     fn facts_survive_being_stored() {
-        let facts = Facts {
+        let provenance = Provenance {
             data: data(r#"{"files": ["a"], "validation": 0.25, "on_bad_row": "skip"}"#),
             files: vec![FileFingerprint {
                 path: "a".to_owned(),
@@ -124,6 +127,9 @@ mod tests {
             }],
             report: PrepareReport::default(),
         };
-        assert_eq!(serde_json::from_value::<Facts>(facts.to_value()).unwrap(), facts);
+        assert_eq!(
+            serde_json::from_value::<Provenance>(provenance.to_value()).unwrap(),
+            provenance
+        );
     }
 }

@@ -1,16 +1,16 @@
-//! Which samples are learnt from, in which steps.
+//! The steps of a run, and the samples of each.
 
 use leadspan_cache::{CacheError, Reader};
-use leadspan_sequence::Split;
+use leadspan_sequence::{Split, fed_tokens};
 
 use crate::{TrainError, TrainSettings, flops::TrainingFlops, order::epoch_order, replay::Replay};
 
-/// Which samples are learnt from, in which steps: a function of the cache's corpus, the settings and nothing else.
-pub(crate) struct Plan {
+/// The steps of a run, and the samples of each. They depend on the cache's corpus and the settings alone.
+pub(crate) struct TrainingSteps {
     pub(crate) samples: Vec<u32>,
     pub(crate) samples_left_out: usize,
     pub(crate) positions: u64,
-    /// Those of one step that are not replayed.
+    /// How many samples of a step are distilled.
     batch_samples: usize,
     epochs: usize,
     seed: u64,
@@ -18,17 +18,17 @@ pub(crate) struct Plan {
     steps: usize,
 }
 
-impl Plan {
+impl TrainingSteps {
     /// # Errors
     ///
-    /// [`TrainError::NothingToLearn`] where no training sample has a supervised position.
+    /// [`TrainError::NothingToLearn`] if no training sample has a supervised position.
     pub(crate) fn new(
         reader: &Reader,
         settings: &TrainSettings,
         replay: Option<&Replay>,
         flops: &TrainingFlops,
     ) -> Result<Self, TrainError> {
-        let mut plan = Self {
+        let mut steps = Self {
             samples: Vec::new(),
             samples_left_out: 0,
             positions: 0,
@@ -39,27 +39,27 @@ impl Plan {
         };
         for sample in reader.corpus().of_split(Split::Train) {
             match reader.position_count(sample)? {
-                0 => plan.samples_left_out += 1,
+                0 => steps.samples_left_out += 1,
                 positions => {
-                    plan.samples.push(sample);
-                    plan.positions += positions as u64;
+                    steps.samples.push(sample);
+                    steps.positions += positions as u64;
                 }
             }
         }
-        if plan.samples.is_empty() {
+        if steps.samples.is_empty() {
             return Err(TrainError::NothingToLearn {
                 proportion: settings.lead_span_proportion.to_string(),
                 sections: settings.supervised_sections.to_string(),
             });
         }
-        plan.steps = plan.epochs * plan.steps_an_epoch();
+        steps.steps = steps.epochs * steps.steps_an_epoch();
         if let Some(max_flops) = settings.max_flops {
-            plan.steps = steps_within(max_flops, &plan.flops_of_steps(reader, replay, flops)?);
+            steps.steps = steps_within(max_flops, &steps.flops_of_steps(reader, replay, flops)?);
         }
-        Ok(plan)
+        Ok(steps)
     }
 
-    /// What each step takes, from the lengths in the prepared corpus alone.
+    /// The operations of each step, from the lengths in the prepared corpus.
     fn flops_of_steps(
         &self,
         reader: &Reader,
@@ -69,7 +69,9 @@ impl Plan {
         let of = |reader: &Reader, samples: &[u32]| -> Result<u64, CacheError> {
             let of_sample = |&sample: &u32| {
                 let positions = reader.position_count(sample)?;
-                Ok(flops.sample(fed_tokens(reader, sample), positions))
+                let sample = &reader.corpus().samples()[sample as usize];
+                let tokens = fed_tokens(reader.coverage().positions(sample).last());
+                Ok(flops.sample(tokens, positions))
             };
             samples.iter().map(of_sample).sum()
         };
@@ -85,7 +87,7 @@ impl Plan {
     }
 
     /// Optimizer steps of the run.
-    pub(crate) fn steps(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.steps
     }
 
@@ -94,12 +96,12 @@ impl Plan {
         (step - 1) / self.steps_an_epoch() + 1
     }
 
-    /// Whether no epoch is under way after `done` steps, or none goes on.
+    /// Whether the run is between two epochs, or at its end, after `done` steps.
     pub(crate) fn is_between_epochs(&self, done: usize) -> bool {
         done.is_multiple_of(self.steps_an_epoch()) || done == self.steps
     }
 
-    /// The samples of every step that is left after `done` steps.
+    /// The samples of each step that is left after `done` steps.
     pub(crate) fn batches(&self, done: usize) -> impl Iterator<Item = Vec<u32>> + '_ {
         let begun = done / self.steps_an_epoch();
         let batches = (begun..self.epochs).flat_map(|epoch| {
@@ -118,7 +120,7 @@ impl Plan {
     }
 }
 
-/// How many steps there are before the count of operations has reached `max_flops`.
+/// How many steps begin before the count of operations has reached `max_flops`.
 fn steps_within(max_flops: f64, flops_of_steps: &[u64]) -> usize {
     let mut counted = 0u64;
     let before = flops_of_steps.iter().take_while(|&&flops| {
@@ -129,23 +131,13 @@ fn steps_within(max_flops: f64, flops_of_steps: &[u64]) -> usize {
     before.count()
 }
 
-/// How many tokens of a sample go through the student: those up to its last supervised position.
-fn fed_tokens(reader: &Reader, sample: u32) -> usize {
-    let sample = &reader.corpus().samples()[sample as usize];
-    reader
-        .coverage()
-        .positions(sample)
-        .last()
-        .map_or(0, |position| position as usize + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_left_after_any_step_is_the_rest_of_the_whole_order() {
-        let plan = Plan {
+        let steps = TrainingSteps {
             samples: (0..11).collect(),
             samples_left_out: 0,
             positions: 0,
@@ -154,8 +146,8 @@ mod tests {
             seed: 5,
             steps: 9,
         };
-        let whole: Vec<Vec<u32>> = plan.batches(0).collect();
-        assert_eq!((whole.len(), plan.steps()), (9, 9));
+        let whole: Vec<Vec<u32>> = steps.batches(0).collect();
+        assert_eq!((whole.len(), steps.count()), (9, 9));
         assert_eq!(
             whole.iter().map(Vec::len).collect::<Vec<_>>(),
             [4, 4, 3, 4, 4, 3, 4, 4, 3]
@@ -163,14 +155,14 @@ mod tests {
         assert_ne!(whole[..3], whole[3..6]);
         for done in 0..=9 {
             assert_eq!(
-                plan.batches(done).collect::<Vec<_>>(),
+                steps.batches(done).collect::<Vec<_>>(),
                 whole[done..],
                 "after {done} steps"
             );
-            assert_eq!(plan.is_between_epochs(done), done % 3 == 0);
+            assert_eq!(steps.is_between_epochs(done), done % 3 == 0);
         }
-        assert_eq!([1, 3, 4, 9].map(|step| plan.epoch_of(step)), [1, 1, 2, 3]);
-        let shorter = Plan { steps: 5, ..plan };
+        assert_eq!([1, 3, 4, 9].map(|step| steps.epoch_of(step)), [1, 1, 2, 3]);
+        let shorter = TrainingSteps { steps: 5, ..steps };
         for done in 0..=5 {
             assert_eq!(shorter.batches(done).collect::<Vec<_>>(), whole[done..5]);
         }

@@ -3,57 +3,29 @@
 use leadspan_distribution::Distributions;
 use std::ops::Range;
 
-use super::{Distillation, distillation::Target, divergence::Probability, teacher::Stored};
+use super::{Distillation, distillation::Target, probability::Probability, teacher::Stored};
 
 /// The supervised positions of one forward pass, in the order of their hidden states.
 ///
 /// The outcomes of a row are its entries, most probable first, and then the bucket.
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub struct SupervisedRows {
     pub(super) distillation: Distillation,
     pub(crate) targets: Vec<u32>,
     pub(super) weights: Vec<f32>,
-    /// Where each row's entries begin, and at last their number.
+    /// The place of each row's first entry, and at the end the number of entries.
     offsets: Vec<usize>,
     token_ids: Vec<u32>,
     /// Outcomes at temperature 1 with a bucket: what is measured.
     measured: Vec<Probability>,
-    /// Outcomes as the distillation has them; empty where those are the measured ones.
+    /// Outcomes as the distillation has them; empty if those are the measured ones.
     taught: Vec<Probability>,
     drawn_offsets: Vec<usize>,
     drawn_token_ids: Vec<u32>,
     drawn_probabilities: Vec<f64>,
 }
 
-/// Weighted sums of losses over rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LossSums {
-    /// −log q of the target.
-    pub cross_entropy: f64,
-    /// D as the distillation has it, without τ².
-    pub distillation: f64,
-    /// KL(teacher ‖ student) at temperature 1 over entries and bucket, 0 at the optimum, whatever is learnt.
-    pub forward_kl: f64,
-    /// That plus the teacher's entropy: −Σ p log q.
-    pub soft_cross_entropy: f64,
-    /// The rows' weights; divide by it for means.
-    pub weight: f64,
-    /// How often the student's most probable token is the teacher's.
-    pub top_1_agreement: f64,
-}
-
-impl LossSums {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.cross_entropy += other.cross_entropy;
-        self.distillation += other.distillation;
-        self.forward_kl += other.forward_kl;
-        self.soft_cross_entropy += other.soft_cross_entropy;
-        self.weight += other.weight;
-        self.top_1_agreement += other.top_1_agreement;
-    }
-}
-
-impl Rows {
+impl SupervisedRows {
     /// No rows, for learning by `distillation`.
     pub fn new(distillation: Distillation) -> Self {
         Self {
@@ -72,20 +44,26 @@ impl Rows {
 
     /// Adds the positions of one sample, all with the same `weight`, for a student with a head of `vocabulary` rows.
     ///
-    /// The entries are rescaled so that they and the tail sum to one exactly. Without any distributions nothing is known of
-    /// the teacher at these positions, and the divergence from it is 0 whatever the student says.
+    /// The entries are rescaled so that they and the tail sum to one exactly. If `distributions` is empty, the teacher is
+    /// unknown at these positions, and the divergence from it is 0 for any student.
     ///
     /// # Panics
     ///
-    /// Where there are some distributions, but not as many as targets, or the distributions lack the temperature that the
-    /// distillation found declared.
-    pub fn push_sample(&mut self, targets: &[u32], distributions: &Distributions, weight: f32, vocabulary: usize) {
+    /// If there are distributions, but not one for each target, or they lack the temperature of the distillation.
+    pub fn push_sample(
+        &mut self,
+        targets: impl ExactSizeIterator<Item = u32>,
+        distributions: &Distributions,
+        weight: f32,
+        vocabulary: usize,
+    ) {
         if distributions.is_empty() {
             self.push_targets(targets, weight);
             return;
         }
         assert_eq!(targets.len(), distributions.len(), "one target for each position");
-        for (&target, position) in targets.iter().zip(distributions.iter()) {
+        self.reserve(targets.len(), distributions.token_ids().len());
+        for (target, position) in targets.zip(distributions.iter()) {
             let stored = Stored::new(position, vocabulary);
             self.targets.push(target);
             self.weights.push(weight);
@@ -112,10 +90,19 @@ impl Rows {
         }
     }
 
-    /// Adds positions at which nothing is known of the teacher: all that there is is one bucket.
-    fn push_targets(&mut self, targets: &[u32], weight: f32) {
+    /// Makes room for `positions` more positions with `entries` entries, so that no entry moves while rows are added.
+    fn reserve(&mut self, positions: usize, entries: usize) {
+        self.token_ids.reserve(entries);
+        self.measured.reserve(entries + positions);
+        if !self.distillation.is_measured() {
+            self.taught.reserve(entries + positions);
+        }
+    }
+
+    /// Adds positions at which the teacher is unknown: the only outcome is the bucket.
+    fn push_targets(&mut self, targets: impl Iterator<Item = u32>, weight: f32) {
         let everything = Probability::of_log(0.0);
-        for &target in targets {
+        for target in targets {
             self.targets.push(target);
             self.weights.push(weight);
             self.offsets.push(self.token_ids.len());
@@ -127,7 +114,7 @@ impl Rows {
         }
     }
 
-    /// The same rows with nothing known of the teacher.
+    /// The same rows with an unknown teacher.
     pub(super) fn without_teacher(&self) -> Self {
         let everything = Probability::of_log(0.0);
         Self {
@@ -164,7 +151,7 @@ impl Rows {
         &self.measured[self.outcomes(row)]
     }
 
-    /// Those that are learnt.
+    /// The teacher's probabilities of a row's outcomes as they are learnt.
     pub(super) fn taught(&self, row: usize) -> &[Probability] {
         if self.taught.is_empty() {
             self.measured(row)
