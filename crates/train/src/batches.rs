@@ -60,7 +60,7 @@ pub(crate) struct Batching {
     pub(crate) normalization: Option<Normalization>,
     /// What is learnt from the teacher.
     pub(crate) distillation: Distillation,
-    /// SupervisedRows of the student's head.
+    /// How many tokens the student's head has.
     pub(crate) vocabulary: usize,
 }
 

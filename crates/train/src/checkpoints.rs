@@ -61,7 +61,7 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be listed.
+    /// If the folder cannot be listed.
     pub(crate) fn newest(
         &self,
         usable: &dyn Fn(&RunSoFar) -> Result<(), String>,
@@ -109,7 +109,7 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be listed.
+    /// If the folder cannot be listed.
     pub(crate) fn steps(&self) -> Result<Vec<usize>, TrainError> {
         let names = self.names()?;
         let step = |name: &String| name.strip_prefix("step-")?.strip_suffix(".json")?.parse().ok();

@@ -73,7 +73,7 @@ pub enum TrainError {
     /// The student's vocabulary does not reach a token of the corpus.
     #[error("the student knows {vocabulary} tokens, but sample `{sample}` has token {token}")]
     TokenOutsideVocabulary {
-        /// SupervisedRows of the student's embedding.
+        /// Rows of the student's embedding.
         vocabulary: usize,
         /// The sample's id.
         sample: String,

@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Where the device fails, and [`ModelError::Stopped`] where `stop` is set before the end.
+/// If the device fails, and [`ModelError::Stopped`](leadspan_model::ModelError::Stopped) if `stop` is requested before the end.
 pub(crate) fn supervised_hidden_states(
     student: &Decoder,
     batch: &MicroBatch,
@@ -29,7 +29,7 @@ pub(crate) fn supervised_hidden_states(
 ///
 /// # Panics
 ///
-/// Where the student's head is quantised.
+/// If the student's head is quantised.
 pub(crate) fn head_weight(student: &Decoder) -> Result<Tensor, TrainError> {
     let weight = student.head_weight().expect("a student's head is dense");
     Ok(weight.to_dtype(DType::F32)?)
@@ -42,7 +42,7 @@ pub(crate) fn head_weight(student: &Decoder) -> Result<Tensor, TrainError> {
 ///
 /// # Errors
 ///
-/// If the device fails, and [`ModelError::Stopped`] if `stop` is requested before the end: the gradients then hold part of
+/// If the device fails, and [`ModelError::Stopped`](leadspan_model::ModelError::Stopped) if `stop` is requested before the end: the gradients then hold part of
 /// the sum.
 ///
 /// # Panics
@@ -90,7 +90,7 @@ pub fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, TrainError> 
 ///
 /// # Errors
 ///
-/// Where the device fails.
+/// If the device fails.
 pub fn norm(gradients: &[(&str, &Tensor)]) -> Result<f64, TrainError> {
     let mut squares = 0.0;
     for (_, gradient) in gradients {

@@ -1,4 +1,4 @@
-//! SupervisedRows of hidden states through the head, in chunks of bounded bytes.
+//! Rows of hidden states through the head, in chunks of bounded bytes.
 
 use candle_core::{Result, Tensor};
 use leadspan_model::{GradientSum, ModelError, Stop, project, project_back};

@@ -29,7 +29,7 @@
 //! are known, and the bucket where the cache has its term; hence the temperatures that are declared at capture.
 //! With `sampled`, −Σ p log q is what is learnt and reported: its mean over draws is that of the whole distribution.
 //!
-//! SupervisedRows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
+//! Rows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
 //! place (`fused`). On other devices stock operations do the same (`composed`). Tests compare both with each other, with
 //! finite differences, and with numbers from `PyTorch`.
 

@@ -59,7 +59,7 @@ impl AdamW {
     ///
     /// # Errors
     ///
-    /// Where there is no memory for moments and masters.
+    /// If there is no memory for moments and masters.
     pub fn new<'a>(parameters: impl Iterator<Item = (&'a str, &'a Var)>, settings: AdamWSettings) -> Result<Self> {
         let parameters = parameters
             .map(|(name, variable)| {

@@ -104,7 +104,7 @@ fn rows_for(
     rows
 }
 
-/// SupervisedRows whose teacher is another set of logits, of a vocabulary larger by `unknown`; targets inside and outside the
+/// Rows whose teacher is another set of logits, of a vocabulary larger by `unknown`; targets inside and outside the
 /// entries.
 fn random_case(
     distillation: Distillation,
