@@ -19,11 +19,11 @@ use candle_core::{
 use crate::{
     DecoderConfig, Experts, Family, ModelError, RotaryScaling, StoredDtype,
     config::yarn_attention_factor,
-    decoder::{Embedding, WeightSource},
     gguf_alignment,
     projection::Projection,
     rotary::Pairing,
     weight::Weight,
+    weight_source::{Embedding, WeightSource},
 };
 
 /// The header of a GGUF file: metadata and the list of tensors.

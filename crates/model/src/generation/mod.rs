@@ -25,8 +25,8 @@ pub use self::{
 };
 use crate::{
     Decoder, ModelError, Packed,
-    decoder::MIN_ROWS,
     kernels::{KeyValues, Pass, cached_attention},
+    min_rows::MIN_ROWS,
     stop::{NEVER, unless},
 };
 
