@@ -33,4 +33,4 @@ pub use error::EvaluateError;
 pub use interval::wilson_interval;
 pub use run::{Evaluation, Event, HeldOutLosses, Outcome, Surroundings, run};
 pub use settings::EvaluateSettings;
-pub use summary::{AnswerEnd, Answered, Summary};
+pub use summary::{AnswerEnd, Answered, EvaluationSummary};
