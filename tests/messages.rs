@@ -143,7 +143,7 @@ fn a_report_of_what_is_no_run_is_refused() {
     place.write("run/summary.json", "{\"steps\": -1}");
     assert_message!(refusal(&place, &["report", "run"]), @r"
     error: could not write the report `report`
-      caused by: `run/summary.json` cannot be understood
+      caused by: `run/summary.json` cannot be parsed
       caused by: invalid value: integer `-1`, expected u64 at line 1 column 12
     hint: leave this run out, or train it again
     ");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use leadspan_evaluate::{EvaluationContext, Event, HeldOutLosses, Outcome, Summary};
+use leadspan_evaluate::{EvaluationContext, EvaluationSummary, Event, HeldOutLosses, Outcome};
 use serde_json::json;
 
 use super::{Ending, Showing, losses};
@@ -116,7 +116,7 @@ fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) 
     }
 }
 
-fn described(summary: &Summary) -> String {
+fn described(summary: &EvaluationSummary) -> String {
     let (low, high) = summary.accuracy_interval;
     let pace = match summary.tokens_per_second {
         0.0 => String::new(),

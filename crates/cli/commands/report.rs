@@ -1,7 +1,7 @@
 //! `leadspan report`: what many runs show.
 
 use anyhow::Context as _;
-use leadspan_experiment::{Progress, Report, read_runs};
+use leadspan_experiment::{Report, RunState, read_runs};
 use serde_json::json;
 
 use super::{Ending, Showing};
@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> anyhow::Re
     report.write(dir).with_context(attempt)?;
     let unfinished = runs
         .iter()
-        .filter(|run| matches!(run.progress, Progress::Unfinished { .. }));
+        .filter(|run| matches!(run.state, RunState::Unfinished { .. }));
     let (page, unfinished) = (dir.join(Report::PAGE), unfinished.count());
     if showing.json {
         output::json(&json!({

@@ -33,4 +33,4 @@ pub use error::EvaluateError;
 pub use interval::wilson_interval;
 pub use run::{Evaluation, EvaluationContext, Event, HeldOutLosses, Outcome, run};
 pub use settings::EvaluateSettings;
-pub use summary::{AnswerEnd, Answered, Summary};
+pub use summary::{AnswerEnd, Answered, EvaluationSummary};

@@ -15,7 +15,7 @@ use leadspan_train::{HeldOut, TrainError, held_out_losses};
 use serde_json::{Value, json};
 
 use crate::{
-    Answered, EvaluateError, EvaluateSettings, Summary,
+    Answered, EvaluateError, EvaluateSettings, EvaluationSummary,
     asking::Asking,
     evaluation_dir::{EvaluationDir, PartialAnswers},
 };
@@ -83,9 +83,9 @@ pub enum HeldOutLosses {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It was done to its end.
-    Done(Summary),
+    Done(EvaluationSummary),
     /// It had been done before.
-    AlreadyDone(Summary),
+    AlreadyDone(EvaluationSummary),
     /// It was asked to stop; the same call goes on with what is missing.
     Stopped,
 }
@@ -174,7 +174,7 @@ pub fn run(
     if context.stop.load(Ordering::Relaxed) {
         return Ok(Outcome::Stopped);
     }
-    let summary = Summary::new(&answers, (seconds, tokens), held_out);
+    let summary = EvaluationSummary::new(&answers, (seconds, tokens), held_out);
     dir.finish(&answers, &summary)?;
     Ok(Outcome::Done(summary))
 }

@@ -7,24 +7,24 @@ use leadspan_files::FileError;
 /// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
-    /// A path that leads nowhere.
+    /// A folder that does not exist.
     #[error("there is no folder `{}`", path.display())]
     NotFound {
         /// The path.
         path: PathBuf,
     },
-    /// A folder that is neither a run nor has runs.
+    /// A folder that is neither a run nor contains runs.
     #[error("`{}` is neither a run, because it has no `run.json`, nor a folder of runs", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,
     },
-    /// A file of a run that does not say what it should.
-    #[error("`{}` cannot be understood{}", path.display(), line.map_or_else(String::new, |line| format!(", at line {line}")))]
+    /// A file of a run that cannot be parsed.
+    #[error("`{}` cannot be parsed{}", path.display(), line.map_or_else(String::new, |line| format!(", at line {line}")))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Which of its lines, counted from 1, where each is an object of its own.
+        /// The line, counted from 1, if each line is an object of its own.
         line: Option<usize>,
         /// What is wrong.
         #[source]
@@ -49,7 +49,7 @@ pub enum ExperimentError {
     Drawing {
         /// Its title.
         title: String,
-        /// What the drawing library says.
+        /// What the drawing library reports.
         because: String,
     },
     /// A key of a sweep without a value.
@@ -58,7 +58,7 @@ pub enum ExperimentError {
         /// The key with its table.
         key: String,
     },
-    /// A value of a sweep that would make two runs of one.
+    /// A value that a sweep lists twice.
     #[error("`{key}` has the value {value} twice")]
     RepeatedValue {
         /// The key with its table.
@@ -66,13 +66,13 @@ pub enum ExperimentError {
         /// The value as it was written.
         value: String,
     },
-    /// A value of `train.lead_span_proportion` that is none.
+    /// A value of `train.lead_span_proportion` that is not a proportion.
     #[error("{value} is not a lead-span proportion")]
     NotAProportion {
         /// The value as it was written.
         value: String,
     },
-    /// A sweep that would never end.
+    /// A sweep of too many runs.
     #[error("the lists make {runs} runs, and a sweep has {most} at most")]
     TooManyRuns {
         /// How many there would be.
@@ -86,7 +86,7 @@ pub enum ExperimentError {
 }
 
 impl ExperimentError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
+    /// Whether the program or machine failed, rather than the input or configuration being wrong.
     pub fn is_unexpected(&self) -> bool {
         match self {
             Self::Write(error) => error.is_unexpected(),
@@ -95,7 +95,7 @@ impl ExperimentError {
         }
     }
 
-    /// What to do about it, where that is known.
+    /// What to do about it, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } | Self::NotARun { .. } => {

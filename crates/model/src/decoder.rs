@@ -1,6 +1,6 @@
 //! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
 
-use candle_core::{Device, Tensor, quantized::QTensor};
+use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 use crate::{
@@ -8,16 +8,14 @@ use crate::{
     attention::Attention,
     config::DecoderConfig,
     feed_forward::FeedForward,
-    kernels::{AttentionShape, Kernels, Pairing, Pass, RotaryTable, Weight, attention},
+    kernels::{AttentionShape, Kernels, Pass, RotaryTable, Weight, attention},
+    min_rows::MIN_ROWS,
     norm::RmsNorm,
     projection::Projection,
     rotary::rotary_table,
     stop::Stop,
+    weight_source::{Embedding, WeightSource},
 };
-
-/// Rows that go through a decoder together at least: products of fewer add up in another order, and what a position gets
-/// must not depend on what it shares a pass with.
-pub(crate) const MIN_ROWS: usize = 72;
 
 /// A decoder-only transformer of the Llama, Qwen2, Qwen3 or Qwen3-MoE family.
 ///
@@ -35,47 +33,11 @@ pub struct Decoder {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Embedding {
-    /// [vocabulary, hidden]
-    Dense(Weight),
-    Quantised(Arc<QTensor>),
-}
-
-#[derive(Clone, Debug)]
 pub(crate) struct Layer {
     attention_norm: RmsNorm,
     attention: Attention,
     feed_forward_norm: RmsNorm,
     feed_forward: FeedForward,
-}
-
-/// Where a decoder's weights come from, by their Hugging Face names.
-pub(crate) trait WeightSource {
-    /// A dense weight of the given shape.
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
-
-    /// A dense parameter of the given shape.
-    fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
-        self.tensor(name, shape).map(Weight::constant_of)
-    }
-
-    /// The weight of a product, [out, in].
-    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
-        Ok(Projection::Dense {
-            weight: self.weight(name, &shape)?,
-            bias,
-        })
-    }
-
-    /// The token embedding, [vocabulary, hidden].
-    fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, ModelError> {
-        self.weight(name, &shape).map(Embedding::Dense)
-    }
-
-    /// Which elements of a head rotate together.
-    fn pairing(&self) -> Pairing {
-        Pairing::Halves
-    }
 }
 
 impl Decoder {

@@ -16,10 +16,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use leadspan_files::{commit_bytes, commit_file};
+use leadspan_model::write_single_precision;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{TrainError, run_identity::RunIdentity, run_progress::RunProgress};
 
@@ -43,9 +44,6 @@ struct Receipt {
 /// The key of [`RunSoFar`] in the header's metadata.
 const RUN: &str = "leadspan_run";
 
-/// Numbers that are turned into bytes at a time.
-const CHUNK: usize = 1 << 18;
-
 /// The longest header that is read: a model of a thousand layers has less.
 const MAX_HEADER_BYTES: u64 = 100 << 20;
 
@@ -62,32 +60,21 @@ fn receipt_path(path: &Path) -> PathBuf {
 pub(crate) fn write(path: &Path, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
     // The receipt of a checkpoint of the same step would be wrong about this one.
     remove_file(&receipt_path(path))?;
-    let mut failed = None;
+    let run = serde_json::to_string(run).expect("numbers and texts serialize");
+    let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let receipt = commit_file(path, |file| {
         let mut hashing = Hashing {
             file,
             hasher: blake3::Hasher::new(),
             bytes: 0,
         };
-        hashing.write_all(&header(run, tensors))?;
-        for tensor in tensors.values() {
-            match numbers(tensor) {
-                Ok(numbers) => write_numbers(&mut hashing, &numbers)?,
-                Err(error) => {
-                    failed = Some(error);
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-            }
-        }
+        write_single_precision(&mut hashing, &[("format", "pt"), (RUN, &run)], &tensors)?;
         Ok(Receipt {
             bytes: hashing.bytes,
             blake3: hashing.hasher.finalize().to_hex().to_string(),
         })
-    });
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let receipt = serde_json::to_vec(&receipt?).expect("a number and a text serialize");
+    })?;
+    let receipt = serde_json::to_vec(&receipt).expect("a number and a text serialize");
     Ok(commit_bytes(&receipt_path(path), &receipt)?)
 }
 
@@ -112,41 +99,7 @@ fn remove_file(path: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// The length of the header, and the header: what safetensors files begin with.
-fn header(run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
-    let run = serde_json::to_string(run).expect("numbers and texts serialize");
-    let mut entries = Map::new();
-    entries.insert("__metadata__".to_owned(), json!({ "format": "pt", RUN: run }));
-    let mut start = 0;
-    for (name, tensor) in tensors {
-        let end = start + tensor.elem_count() * size_of::<f32>();
-        let entry = json!({ "dtype": "F32", "shape": tensor.dims(), "data_offsets": [start, end] });
-        entries.insert(name.clone(), entry);
-        start = end;
-    }
-    let mut text = serde_json::to_vec(&entries).expect("numbers and names serialize");
-    // Numbers begin at a multiple of their size.
-    text.resize(text.len().next_multiple_of(8), b' ');
-    [&(text.len() as u64).to_le_bytes()[..], &text].concat()
-}
-
-fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
-    tensor
-        .to_dtype(DType::F32)?
-        .to_device(&Device::Cpu)?
-        .flatten_all()?
-        .to_vec1()
-}
-
-fn write_numbers(to: &mut impl Write, numbers: &[f32]) -> io::Result<()> {
-    for chunk in numbers.chunks(CHUNK) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|number| number.to_le_bytes()).collect();
-        to.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
-/// Hashes what passes through it.
+/// Counts and hashes the bytes that it passes on.
 struct Hashing<W> {
     file: W,
     hasher: blake3::Hasher,
@@ -240,6 +193,8 @@ fn read_header(file: &mut File) -> io::Result<(Map<String, Value>, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn tensors() -> BTreeMap<String, Tensor> {
@@ -267,7 +222,8 @@ mod tests {
     }
 
     fn bits(tensor: &Tensor) -> Vec<u32> {
-        numbers(tensor).unwrap().into_iter().map(f32::to_bits).collect()
+        let numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        numbers.into_iter().map(f32::to_bits).collect()
     }
 
     #[test]

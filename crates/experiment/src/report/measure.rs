@@ -1,4 +1,4 @@
-//! What quality is, and how much of it is retained.
+//! The measure of quality, and the share of quality that is retained.
 
 use crate::{
     Estimate, Kind, Run,
