@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, SectionSettings, WithoutMarkers,
     layout::Row,
+    prepare::row_hash,
     row_problem::kind_of,
     rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
@@ -32,7 +33,15 @@ pub(crate) struct MadeSample {
     /// Whether no chain of thought is closed in it.
     pub(crate) without_markers: bool,
     /// Its tokens and sections, or why it has none.
-    pub(crate) outcome: Result<(Vec<u32>, SectionBounds), DropReason>,
+    pub(crate) outcome: Result<SampleContent, DropReason>,
+}
+
+/// What a sample consists of beside its id.
+#[derive(Debug)]
+pub(crate) struct SampleContent {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) bounds: SectionBounds,
+    pub(crate) row_hash: [u8; 32],
 }
 
 /// Why a row stops the run or, for bad rows, may be left out.
@@ -107,7 +116,11 @@ impl SampleMaker<'_> {
             count if count > self.data.max_tokens => Err(DropReason::TooLong),
             _ => {
                 let bounds = chain_of_thought.bounds(&tokens);
-                Ok((tokens.ids, bounds))
+                Ok(SampleContent {
+                    row_hash: row_hash(&id, &tokens.ids, bounds),
+                    tokens: tokens.ids,
+                    bounds,
+                })
             }
         };
         Ok(MadeSample {

@@ -42,7 +42,7 @@ pub(super) struct TableRows {
     file_bytes: u64,
     /// How many there are, where the file says so in front.
     expected: Option<u64>,
-    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     current: Option<Batch>,
     /// Rows given so far.
     given: u64,
