@@ -253,19 +253,6 @@ pub(crate) fn read_samples<E: From<CorpusError>>(
     Ok((intake.report, files))
 }
 
-/// What identifies a sample's content: see [`Prepared::row_hashes`].
-pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(id.len() as u64).to_le_bytes()).update(id.as_bytes());
-    let bounds = [bounds.prompt_end(), bounds.chain_of_thought_end(), bounds.tokens()];
-    let numbers: Vec<u8> = tokens
-        .iter()
-        .chain(&bounds)
-        .flat_map(|number| number.to_le_bytes())
-        .collect();
-    *hasher.update(&numbers).finalize().as_bytes()
-}
-
 /// Some rows, and whether they are the last.
 struct Chunk {
     rows: Vec<RawRow>,

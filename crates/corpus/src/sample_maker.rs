@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, SectionSettings, WithoutMarkers,
     layout::Row,
-    prepare::row_hash,
     row_problem::kind_of,
     rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
@@ -129,6 +128,19 @@ impl SampleMaker<'_> {
             outcome,
         })
     }
+}
+
+/// What identifies a sample's content: see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
+pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(id.len() as u64).to_le_bytes()).update(id.as_bytes());
+    let bounds = [bounds.prompt_end(), bounds.chain_of_thought_end(), bounds.tokens()];
+    let numbers: Vec<u8> = tokens
+        .iter()
+        .chain(&bounds)
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    *hasher.update(&numbers).finalize().as_bytes()
 }
 
 /// The row's own id; `None` where it has none.

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{DropReason, RowProblem, ValidationSize, WithoutMarkers, template::tests::*, test_tokenizers::byte_level};
+use crate::{
+    DropReason, RowProblem, ValidationSize, WithoutMarkers, sample_maker::row_hash, template::tests::*,
+    test_tokenizers::byte_level,
+};
 
 pub(super) fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();

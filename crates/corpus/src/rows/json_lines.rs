@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 use super::RowContent;
-use crate::{CorpusError, RowProblem, files::open_error, layout::Row, row_problem::kind_of};
+use crate::{CorpusError, RowProblem, error::open_error, layout::Row, row_problem::kind_of};
 
 /// The lines of a file.
 pub(super) struct JsonLines {

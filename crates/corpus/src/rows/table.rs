@@ -23,7 +23,7 @@ use leadspan_tables::check_pages;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{RowContent, record};
-use crate::{CorpusError, files::open_error};
+use crate::{CorpusError, error::open_error};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
