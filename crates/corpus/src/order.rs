@@ -109,7 +109,9 @@ impl Arranging {
         let keyed = self.by_key(&training, "training", seed);
         let left_out: Vec<usize> = keyed.into_iter().skip(most).map(|(_, sample)| sample).collect();
         let mut is_left_out = vec![false; self.ids.len()];
-        left_out.iter().for_each(|&sample| is_left_out[sample] = true);
+        for &sample in &left_out {
+            is_left_out[sample] = true;
+        }
         places.retain(|place| !is_left_out[place.sample]);
         left_out
     }
@@ -148,9 +150,9 @@ mod tests {
 
     fn arranging(samples: &[Sample]) -> Arranging {
         let mut arranging = Arranging::default();
-        samples
-            .iter()
-            .for_each(|sample| arranging.add(&sample.id, sample.bounds));
+        for sample in samples {
+            arranging.add(&sample.id, sample.bounds);
+        }
         arranging
     }
 
@@ -162,10 +164,10 @@ mod tests {
         places.iter().map(placed).collect()
     }
 
-    fn split_and_order(samples: Vec<Sample>, size: ValidationSize, seed: u64) -> Result<Vec<Sample>, CorpusError> {
-        let arranging = arranging(&samples);
+    fn split_and_order(samples: &[Sample], size: ValidationSize, seed: u64) -> Result<Vec<Sample>, CorpusError> {
+        let arranging = arranging(samples);
         let places = arranging.split(size, seed)?;
-        Ok(placed(&samples, &arranging.order(places, seed)))
+        Ok(placed(samples, &arranging.order(places, seed)))
     }
 
     fn samples(numbers: impl IntoIterator<Item = usize>) -> Vec<Sample> {
@@ -189,14 +191,14 @@ mod tests {
     #[test]
     fn the_keys_of_this_version_are_the_keys_of_every_version() {
         // Worked out with Python's blake3 package. Changing the key would silently reshuffle every corpus.
-        let ordered = split_and_order(samples(0..6), ValidationSize::Count(2), 7).unwrap();
+        let ordered = split_and_order(&samples(0..6), ValidationSize::Count(2), 7).unwrap();
         assert_eq!(ids(&ordered, Split::Train), ["row 1", "row 3", "row 4", "row 0"]);
         assert_eq!(ids(&ordered, Split::Validation), ["row 5", "row 2"]);
     }
 
     #[test]
     fn training_samples_stand_before_held_out_ones() {
-        let ordered = split_and_order(samples(0..100), ValidationSize::Count(30), 0).unwrap();
+        let ordered = split_and_order(&samples(0..100), ValidationSize::Count(30), 0).unwrap();
         assert!(ordered.is_sorted_by_key(|sample| sample.split));
         assert_eq!(ids(&ordered, Split::Validation).len(), 30);
     }
@@ -204,23 +206,23 @@ mod tests {
     #[test]
     fn a_share_holds_out_about_that_share() {
         // Binomial, n = 4000, p = 0.25: standard deviation 27; six of them are never seen by chance.
-        let ordered = split_and_order(samples(0..4000), ValidationSize::Share(0.25), 3).unwrap();
+        let ordered = split_and_order(&samples(0..4000), ValidationSize::Share(0.25), 3).unwrap();
         let held_out = ids(&ordered, Split::Validation).len();
         assert!((1000 - 164..1000 + 164).contains(&held_out), "{held_out}");
-        let none = split_and_order(samples(0..100), ValidationSize::Share(0.0), 3).unwrap();
+        let none = split_and_order(&samples(0..100), ValidationSize::Share(0.0), 3).unwrap();
         assert!(ids(&none, Split::Validation).is_empty());
     }
 
     #[test]
     fn a_count_that_leaves_nothing_to_learn_from_is_refused() {
         for asked in [5, 6] {
-            let error = split_and_order(samples(0..5), ValidationSize::Count(asked), 0).unwrap_err();
+            let error = split_and_order(&samples(0..5), ValidationSize::Count(asked), 0).unwrap_err();
             assert!(
                 matches!(error, CorpusError::ValidationTooLarge { samples: 5, .. }),
                 "{error}"
             );
         }
-        assert!(split_and_order(samples(0..5), ValidationSize::Count(4), 0).is_ok());
+        assert!(split_and_order(&samples(0..5), ValidationSize::Count(4), 0).is_ok());
     }
 
     #[test]
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn another_seed_gives_another_order_and_another_split() {
-        let of = |seed| split_and_order(samples(0..50), ValidationSize::Count(10), seed).unwrap();
+        let of = |seed| split_and_order(&samples(0..50), ValidationSize::Count(10), seed).unwrap();
         let (one, two) = (of(1), of(2));
         assert_ne!(ids(&one, Split::Train), ids(&two, Split::Train));
         let sorted = |samples: &[Sample]| {
@@ -266,8 +268,8 @@ mod tests {
             shuffled in Just((0..40usize).collect::<Vec<_>>()).prop_shuffle(), seed: u64, count in 0usize..40, share in 0.0..1.0f64,
         ) {
             for size in [ValidationSize::Count(count), ValidationSize::Share(share)] {
-                let ordered = split_and_order(samples(shuffled.clone()), size, seed).unwrap();
-                prop_assert_eq!(&ordered, &split_and_order(samples(0..40), size, seed).unwrap());
+                let ordered = split_and_order(&samples(shuffled.clone()), size, seed).unwrap();
+                prop_assert_eq!(&ordered, &split_and_order(&samples(0..40), size, seed).unwrap());
                 let mut all: Vec<&str> = ordered.iter().map(|sample| sample.id.as_str()).collect();
                 all.sort_unstable();
                 all.dedup();
@@ -277,8 +279,8 @@ mod tests {
 
         #[test]
         fn added_rows_move_no_sample_across_a_share(seed: u64, share in 0.0..1.0f64) {
-            let few = split_and_order(samples(0..30), ValidationSize::Share(share), seed).unwrap();
-            let many = split_and_order(samples(0..60), ValidationSize::Share(share), seed).unwrap();
+            let few = split_and_order(&samples(0..30), ValidationSize::Share(share), seed).unwrap();
+            let many = split_and_order(&samples(0..60), ValidationSize::Share(share), seed).unwrap();
             let still: Vec<&Sample> = many.iter().filter(|sample| few.iter().any(|old| old.id == sample.id)).collect();
             prop_assert_eq!(still, few.iter().collect::<Vec<_>>());
         }
