@@ -1,6 +1,9 @@
 //! What can go wrong between a data set and a prepared corpus.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use arrow::error::ArrowError;
 
@@ -232,6 +235,17 @@ pub enum CorpusError {
         /// What became of the rows.
         report: Box<PrepareReport>,
     },
+}
+
+/// The error of a file or folder that cannot be opened.
+pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
+    match source.kind() {
+        io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
+        _ => CorpusError::Open {
+            path: path.to_owned(),
+            source,
+        },
+    }
 }
 
 /// Names in backticks, with commas and `and`.

@@ -23,7 +23,7 @@ use leadspan_parquet_guard::check_pages;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{RowContent, record};
-use crate::{CorpusError, files::open_error};
+use crate::{CorpusError, error::open_error};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
@@ -42,7 +42,7 @@ pub(super) struct TableRows {
     file_bytes: u64,
     /// How many there are, where the file says so in front.
     expected: Option<u64>,
-    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     current: Option<Batch>,
     /// Rows given so far.
     given: u64,
