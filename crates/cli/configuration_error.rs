@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 
 /// Why a configuration cannot be used.
@@ -82,9 +83,8 @@ pub(crate) enum ConfigurationError {
     SectionsBeyondCache { train: SectionSet, cache: SectionSet },
 }
 
-impl ConfigurationError {
-    /// How to mend it, where that is known.
-    pub(crate) fn hint(&self) -> Option<String> {
+impl Diagnosis for ConfigurationError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("name the pipeline file with `-c FILE`".to_owned())

@@ -6,6 +6,7 @@ use leadspan_cache::REPLAY;
 use leadspan_corpus::{
     BadRow, ColumnNames, DataSettings, Format, RowFilter, SectionSettings, SystemPrompt, ValidationSize, WithoutMarkers,
 };
+use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{PrecomputeError, TextPipeline};
 use serde::{Deserialize, Serialize};
 
@@ -91,12 +92,12 @@ impl ReplaySettings {
 #[derive(Debug)]
 pub(crate) struct ReplayError(pub(crate) PrecomputeError);
 
-impl ReplayError {
-    pub(crate) fn is_unexpected(&self) -> bool {
+impl Diagnosis for ReplayError {
+    fn is_unexpected(&self) -> bool {
         self.0.is_unexpected()
     }
 
-    pub(crate) fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         Some(with_keys_of_replay(&self.0.hint()?))
     }
 }

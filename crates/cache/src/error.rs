@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_distribution::codec::CodecError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use parquet::errors::ParquetError;
@@ -273,9 +274,10 @@ impl CacheError {
             source => Self::Parquet { action, path, source },
         }
     }
+}
 
-    /// Whether something failed that is neither the user's files nor the configuration.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for CacheError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Io { source, .. } => !matches!(
                 source.kind(),
@@ -297,8 +299,7 @@ impl CacheError {
         }
     }
 
-    /// What would put it right, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(

@@ -5,7 +5,6 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
 use leadspan_evaluate::{Event, HeldOutLosses, Outcome, Summary, Surroundings};
 use serde_json::json;
 
@@ -14,12 +13,13 @@ use crate::{
     amounts::{grouped, rounded},
     arguments::Evaluate,
     configuration::Configuration,
+    failure::{Context as _, Result},
     hub, last_line, output,
     progress::{Counted, Progress},
     signals,
 };
 
-pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Evaluate, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;

@@ -11,15 +11,13 @@ mod report;
 mod sweep;
 mod train;
 
-pub(crate) use finalize::Incomplete;
-pub(crate) use plan::PlanRefusal;
-pub(crate) use quickstart::QuickstartRefusal;
-pub(crate) use sweep::SweepError;
-
 use leadspan_cache::Missing;
 use leadspan_train::HeldOut;
 
-use crate::arguments::{Arguments, Command, LogLevel, ProgressStyle};
+use crate::{
+    arguments::{Arguments, Command, LogLevel, ProgressStyle},
+    failure::Result,
+};
 
 /// How a command ended, if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +65,7 @@ fn losses(held_out: &HeldOut) -> String {
 /// # Errors
 ///
 /// Whatever stops it, with what was attempted.
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
+pub(crate) fn run(arguments: Arguments) -> Result<Ending> {
     let showing = Showing {
         json: arguments.json,
         progress: arguments.progress,

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use leadspan_cache::{Layer, WorkerState};
 use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary, Worker};
 use serde_json::json;
@@ -19,13 +18,14 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Precompute,
     configuration::Configuration,
+    failure::{Context as _, Result},
     heartbeat::Beating,
     hub, last_line, output,
     progress::{Counted, Progress},
     scheduler, signals,
 };
 
-pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Precompute, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     if arguments.finalize {
@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<En
 }
 
 /// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
-fn worker(arguments: &Precompute) -> anyhow::Result<Worker> {
+fn worker(arguments: &Precompute) -> Result<Worker> {
     let assigned = scheduler::here(&arguments.workers);
     if !arguments.claim {
         return Ok(assigned?.worker);

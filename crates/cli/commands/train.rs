@@ -7,7 +7,6 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
 use leadspan_cache::{Cache, Missing};
 use leadspan_train::{Event, Outcome, Summary, Surroundings};
 use serde_json::json;
@@ -17,6 +16,7 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::Train,
     configuration::{Configuration, StageTwo},
+    failure::{Context as _, Result},
     hub, last_line, output,
     progress::{Counted, Progress},
     signals,
@@ -25,7 +25,7 @@ use crate::{
 /// The tensor library's backward pass recurses through the whole graph.
 const STACK_BYTES: usize = 256 << 20;
 
-pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Train, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
             .name("train".to_owned())
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || train(&stage, missing, &stop, showing))
-            .context("could not start the training thread")?;
+            .with_context(|| "could not start the training thread".to_owned())?;
         training.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
     .with_context(|| format!("could not train `{}`", stage.train.dir.display()))?;
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
     Ok(Ending::Done)
 }
 
-fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> anyhow::Result<Outcome> {
+fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> Result<Outcome> {
     let cache = Cache::open(&stage.cache_dir)?;
     let started = Instant::now();
     let around = Surroundings {

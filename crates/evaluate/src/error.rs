@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis;
 use leadspan_model::ModelError;
 use leadspan_train::TrainError;
 
@@ -97,11 +98,10 @@ pub enum EvaluateError {
     Train(#[from] TrainError),
 }
 
-impl EvaluateError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for EvaluateError {
+    fn is_unexpected(&self) -> bool {
         match self {
-            Self::Corpus(error) => error.is_unexpected(),
+            Self::Corpus(error) | Self::Prompt { source: error, .. } => error.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
             Self::Train(error) => error.is_unexpected(),
@@ -109,8 +109,7 @@ impl EvaluateError {
         }
     }
 
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NoChatTemplate { .. } => {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".into())
@@ -121,7 +120,7 @@ impl EvaluateError {
                 "give this evaluation a folder of its own, `--set evaluate.dir=DIR`, or remove `{}`",
                 dir.display()
             )),
-            Self::Corpus(error) => error.hint(),
+            Self::Corpus(error) | Self::Prompt { source: error, .. } => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Train(error) => error.hint(),

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
+use leadspan_diagnosis::Diagnosis;
 
 /// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +86,8 @@ pub enum ExperimentError {
     Page(#[source] minijinja::Error),
 }
 
-impl ExperimentError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for ExperimentError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Write(error) => error.is_unexpected(),
             Self::Drawing { .. } | Self::Page(_) => true,
@@ -95,8 +95,7 @@ impl ExperimentError {
         }
     }
 
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } | Self::NotARun { .. } => {
                 Some("name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders".into())

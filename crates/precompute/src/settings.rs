@@ -124,6 +124,8 @@ impl CacheSettings {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     #[test]

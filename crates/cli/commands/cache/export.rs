@@ -1,6 +1,5 @@
 //! `leadspan cache export`: the stored positions for everybody else's tools.
 
-use anyhow::{Context as _, bail};
 use leadspan_cache::Cache;
 use serde_json::json;
 
@@ -8,14 +7,15 @@ use crate::{
     amounts::{bytes, grouped},
     arguments::Export,
     commands::{Ending, Showing, missing},
+    failure::{Context as _, Result},
     last_line, output,
     progress::{Counted, Progress},
 };
 
-pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> Result<Ending> {
     let out = &export.out;
     if out.is_dir() {
-        bail!(output::OutputError::IsAFolder { path: out.clone() });
+        return Err(output::OutputError::IsAFolder { path: out.clone() }.into());
     }
     let missing = missing(export.allow_incomplete);
     let mut bar = None;

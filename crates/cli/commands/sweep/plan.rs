@@ -17,6 +17,7 @@ use crate::{
     commands::{Showing, missing},
     configuration::Configuration,
     configuration_error::{ConfigurationError, Place},
+    failure::Result,
     overrides::Override,
     sweep_table::{SweepSettings, SweptKey},
 };
@@ -45,7 +46,7 @@ impl Sweep {
     /// # Errors
     ///
     /// Where the file, a value or a run's settings are wrong, or the cache does not have what a run would read.
-    pub(super) fn new(arguments: &arguments::Sweep) -> anyhow::Result<Self> {
+    pub(super) fn new(arguments: &arguments::Sweep) -> Result<Self> {
         // A run's folder is the sweep's to say, and the file need not.
         let given = Given {
             file: &arguments.pipeline.config,
@@ -59,7 +60,8 @@ impl Sweep {
         let (settings, evaluate) = configuration.sweep()?;
         let axes = given.axes(settings)?;
         let resolved = configuration.resolved();
-        let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())?;
+        let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())
+            .expect("a proportion is read as it was written");
         let planned = sweep::plan(&axes, proportion, &settings.own.baselines)?;
         let jobs = planned.into_iter().map(|planned| {
             let train_dir = settings.own.dir.join(&planned.name);
@@ -79,7 +81,7 @@ impl Sweep {
     }
 
     /// Makes sure of each run's settings, and that the cache has what they ask for.
-    fn check(&self, given: &Given<'_>, arguments: &arguments::Sweep) -> anyhow::Result<()> {
+    fn check(&self, given: &Given<'_>, arguments: &arguments::Sweep) -> Result<()> {
         let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
         let mut cache_dir = PathBuf::new();
         for job in &self.jobs {

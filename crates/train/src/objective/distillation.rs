@@ -200,6 +200,8 @@ fn divergence(settings: &TrainSettings) -> Divergence {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     fn settings(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> TrainSettings {
