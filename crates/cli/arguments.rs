@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Sweep(Sweep),
     /// Make one page and one table of runs: quality against proportion, time, memory and operations
     Report(Report),
+    /// Show every key of the pipeline file with its type, its default and what it means
+    Config(Config),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -97,7 +99,11 @@ impl Command {
             Self::Cache(CacheCommand::Audit(_)) => Some("audit"),
             Self::Cache(CacheCommand::Verify(_)) => Some("verify"),
             Self::Cache(CacheCommand::Export(_)) => Some("export"),
-            Self::Quickstart(_) | Self::Plan(_) | Self::Report(_) | Self::Cache(CacheCommand::Inspect(_)) => None,
+            Self::Quickstart(_)
+            | Self::Plan(_)
+            | Self::Report(_)
+            | Self::Config(_)
+            | Self::Cache(CacheCommand::Inspect(_)) => None,
         }
     }
 }
@@ -255,6 +261,13 @@ pub(crate) struct Report {
     /// The folder to write `index.html` and `runs.csv` into
     #[arg(long, value_name = "DIR", default_value = "report")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Config {
+    /// Print the JSON schema of the pipeline file instead, by which editors complete and check it
+    #[arg(long)]
+    pub(crate) schema: bool,
 }
 
 #[derive(Debug, Subcommand)]

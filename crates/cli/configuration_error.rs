@@ -1,12 +1,11 @@
 //! What can be wrong with a pipeline file or a `--set`, and where.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
+
+use crate::{keys, place::Place};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +98,7 @@ impl Diagnosis for ConfigurationError {
             | Self::UnknownKey {
                 nearest: Some(nearest), ..
             } => Some(format!("did you mean `{nearest}`?")),
-            Self::UnknownTable { .. } => Some(format!("the tables are `[{}]`", crate::keys::tables().join("]`, `["))),
+            Self::UnknownTable { .. } => Some(format!("the tables are `[{}]`", keys::tables().join("]`, `["))),
             Self::UnknownKey { key, .. } if key.starts_with("sweep.") => Some(
                 "the keys of `[sweep]` are `dir`, `baselines`, `evaluate`, those of `[train]`, and those of other tables \
                  with these in front, such as `\"replay.share\"`"
@@ -107,7 +106,7 @@ impl Diagnosis for ConfigurationError {
             ),
             Self::UnknownKey { key, .. } => {
                 let table = key.split('.').next().unwrap_or_default();
-                let keys: Vec<_> = crate::keys::keys_of(table).map(|key| key.name).collect();
+                let keys: Vec<_> = keys::keys_of(table).map(|key| key.name.as_str()).collect();
                 Some(format!("the keys of `[{table}]` are `{}`", keys.join("`, `")))
             }
             Self::NotSwept { .. } => Some("take it out of `[sweep]`".to_owned()),
@@ -139,33 +138,6 @@ impl Diagnosis for ConfigurationError {
                 Some("`--help` of the command lists every key with its default and what it takes".to_owned())
             }
             Self::Unreadable { .. } | Self::Syntax { .. } | Self::Value { .. } => None,
-        }
-    }
-}
-
-/// Where a setting was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In the pipeline file.
-    Line { file: PathBuf, line: usize },
-    /// On the command line, as it was given.
-    Override(String),
-}
-
-impl Place {
-    pub(crate) fn line(file: &Path, line: usize) -> Self {
-        Self::Line {
-            file: file.to_owned(),
-            line,
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line { file, line } => write!(formatter, "`{}`, line {line}", file.display()),
-            Self::Override(given) => write!(formatter, "`--set {given}`"),
         }
     }
 }

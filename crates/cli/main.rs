@@ -22,11 +22,15 @@ mod logs;
 mod output;
 mod overrides;
 mod pipeline_file;
+mod place;
 mod progress;
 mod replay;
+mod replay_error;
 mod scheduler;
 mod signals;
 mod sweep_table;
+mod swept_name;
+mod tables;
 mod time_span;
 
 use std::{

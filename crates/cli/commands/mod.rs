@@ -1,6 +1,7 @@
 //! One module per command: settings in, libraries called, result out.
 
 mod cache;
+mod config;
 mod evaluate;
 mod finalize;
 mod plan;
@@ -80,6 +81,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Ending> {
         Command::Evaluate(evaluate) => evaluate::run(&evaluate, showing),
         Command::Sweep(sweep) => sweep::run(&sweep, showing),
         Command::Report(report) => report::run(&report, showing),
+        Command::Config(config) => config::run(&config, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }
 }

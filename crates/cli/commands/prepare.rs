@@ -16,7 +16,7 @@ use crate::{
     failure::{Context as _, Result},
     hub, last_line, output,
     progress::{Counted, Progress},
-    replay::ReplayError,
+    replay_error::ReplayError,
 };
 
 pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> Result<Ending> {

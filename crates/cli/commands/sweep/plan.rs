@@ -16,9 +16,10 @@ use crate::{
     arguments,
     commands::{Showing, missing},
     configuration::Configuration,
-    configuration_error::{ConfigurationError, Place},
+    configuration_error::ConfigurationError,
     failure::Result,
     overrides::Override,
+    place::Place,
     sweep_table::{SweepSettings, SweptKey},
 };
 

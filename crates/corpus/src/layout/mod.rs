@@ -13,6 +13,7 @@ mod problem;
 mod synthetic_1;
 mod thinking;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,7 +21,7 @@ pub(crate) use self::thinking::with_thinking;
 use crate::{ColumnNames, DataSettings, Message, RowProblem, SectionSettings};
 
 /// The layout of a data set's rows: `data.format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// `messages`: a list of {role, content} with `OpenAI`'s roles, with or without `reasoning_content`.
