@@ -55,33 +55,33 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// See all of it in a few minutes: the whole path, on a model family and problems that are part of this program
-    Quickstart(Quickstart),
+    Quickstart(QuickstartArguments),
     /// Tokenize, find sections, split and order: the prepared corpus in the cache
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
     Prepare(PipelineArguments),
     /// Say what `precompute` would take, before anything runs: tokens, positions, bytes, operations, time
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
-    Plan(Plan),
+    Plan(PlanArguments),
     /// Run the teacher once and store its distributions (prepares first if need be; does only what is missing)
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
-    Precompute(Precompute),
+    Precompute(PrecomputeArguments),
     /// Train a student from the cache and export it
     #[command(after_long_help = keys::help(&["cache", "student", "train", "replay"]))]
-    Train(Train),
+    Train(TrainArguments),
     /// Put problems to a model, grade its answers, and measure its held-out losses
     #[command(after_long_help = keys::help(&["evaluate", "sections", "cache", "train"]))]
-    Evaluate(Evaluate),
+    Evaluate(EvaluateArguments),
     /// Train and evaluate many students from one cache: every combination of the values in `[sweep]`, and baselines
     ///
     /// `[sweep]` has a list of values for each key that is swept over: those of `[train]` by their names, such as `seed = [0, 1,
     /// 2]`, others with their table, such as `"replay.share" = [0.0, 0.25]`. Runs that are finished are skipped, others go on
     /// where they were.
     #[command(after_long_help = keys::help(&["sweep", "cache", "student", "train", "replay", "evaluate"]))]
-    Sweep(Sweep),
+    Sweep(SweepArguments),
     /// Make one page and one table of runs: quality against proportion, time, memory and operations
-    Report(Report),
+    Report(ReportArguments),
     /// Show every key of the pipeline file with its type, its default and what it means
-    Config(Config),
+    Config(ConfigArguments),
     /// Look into a cache, check it, or export it
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -110,7 +110,7 @@ impl Command {
 
 /// Makes the folder `leadspan-quickstart` where it is run, and everything inside it.
 #[derive(Args, Debug)]
-pub(crate) struct Quickstart {
+pub(crate) struct QuickstartArguments {
     /// Remove what an earlier quickstart made, and start over
     #[arg(long)]
     pub(crate) fresh: bool,
@@ -141,7 +141,7 @@ pub(crate) struct Stopping {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Precompute {
+pub(crate) struct PrecomputeArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -181,7 +181,7 @@ pub(crate) struct WorkerArguments {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -207,7 +207,7 @@ pub(crate) struct Plan {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Train {
+pub(crate) struct TrainArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -220,7 +220,7 @@ pub(crate) struct Train {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Evaluate {
+pub(crate) struct EvaluateArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -233,7 +233,7 @@ pub(crate) struct Evaluate {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Sweep {
+pub(crate) struct SweepArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -253,7 +253,7 @@ pub(crate) struct Sweep {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Report {
+pub(crate) struct ReportArguments {
     /// The folders of runs (`train.dir`), or folders of such folders
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<PathBuf>,
@@ -264,7 +264,7 @@ pub(crate) struct Report {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Config {
+pub(crate) struct ConfigArguments {
     /// Print the JSON schema of the pipeline file instead, by which editors complete and check it
     #[arg(long)]
     pub(crate) schema: bool,
@@ -273,14 +273,14 @@ pub(crate) struct Config {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// Show what a cache holds, or with `--sample` what the teacher thought about one sample
-    Inspect(Inspect),
+    Inspect(InspectArguments),
     /// Check every file of a cache against its checksums and against the corpus
-    Verify(Verify),
+    Verify(VerifyArguments),
     /// Run the teacher again at random positions and compare what the cache says with it
     #[command(after_long_help = keys::help(&["teacher", "cache"]))]
-    Audit(Audit),
+    Audit(AuditArguments),
     /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars and others
-    Export(Export),
+    Export(ExportArguments),
 }
 
 /// Which cache.
@@ -297,7 +297,7 @@ pub(crate) struct CacheFolder {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Inspect {
+pub(crate) struct InspectArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 
@@ -316,7 +316,7 @@ pub(crate) struct Inspect {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Audit {
+pub(crate) struct AuditArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -330,7 +330,7 @@ pub(crate) struct Audit {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 
@@ -340,7 +340,7 @@ pub(crate) struct Verify {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Export {
+pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{Ending, Showing};
-use crate::{arguments::Config, failure::Result, keys, output, swept_name};
+use crate::{arguments::ConfigArguments, failure::Result, keys, output, swept_name};
 
-pub(super) fn run(arguments: &Config, showing: Showing) -> Result<Ending> {
+pub(super) fn run(arguments: &ConfigArguments, showing: Showing) -> Result<Ending> {
     if arguments.schema {
         let schema = swept_name::whole_schema();
         output::text(format_args!("{schema:#}"))?;

@@ -12,12 +12,18 @@ mod report;
 mod sweep;
 mod train;
 
+use std::{fmt, path::Path};
+
 use leadspan_cache::Missing;
 use leadspan_train::HeldOut;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{
     arguments::{Arguments, Command, LogLevel, ProgressStyle},
     failure::Result,
+    output::{self, OutputError},
+    signals,
 };
 
 /// How a command ended, if it did not fail.
@@ -36,6 +42,35 @@ struct Showing {
     progress: ProgressStyle,
     /// What children are told.
     log_level: LogLevel,
+}
+
+impl Showing {
+    /// Writes what came of a command: as JSON for scripts, as text for people.
+    fn result(self, result: &(impl Serialize + fmt::Display)) -> Result<(), OutputError> {
+        if self.json {
+            output::json(result)
+        } else {
+            output::text(result)
+        }
+    }
+}
+
+/// The values of some keys of a result, for the last line of the log.
+fn noted(result: &impl Serialize, keys: &[&str]) -> Value {
+    let mut values = serde_json::to_value(result).expect("a result has text keys");
+    if let Some(values) = values.as_object_mut() {
+        values.retain(|key, _| keys.contains(&key.as_str()));
+    }
+    values
+}
+
+/// Ends a command that was stopped, and that goes on in `dir` when it is run again.
+fn stopped(dir: &Path, showing: Showing) -> Result<Ending> {
+    if showing.json {
+        output::json(&json!({ "outcome": "stopped", "dir": dir }))?;
+    }
+    tracing::warn!("{}: run the same command again", signals::stopped());
+    Ok(Ending::Stopped)
 }
 
 /// What `--allow-incomplete` means to the libraries.

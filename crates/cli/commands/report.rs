@@ -1,16 +1,16 @@
 //! `leadspan report`: what many runs show.
 
-use leadspan_experiment::{Progress, Report, read_runs};
+use leadspan_experiment::{Report, read_runs};
 use serde_json::json;
 
 use super::{Ending, Showing};
 use crate::{
-    arguments,
+    arguments::ReportArguments,
     failure::{Context as _, Result},
     output,
 };
 
-pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> Result<Ending> {
+pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Ending> {
     let dir = &arguments.out;
     let attempt = || format!("could not write the report `{}`", dir.display());
     let runs = read_runs(&arguments.runs).with_context(attempt)?;
@@ -18,7 +18,7 @@ pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> Result<End
     report.write(dir).with_context(attempt)?;
     let unfinished = runs
         .iter()
-        .filter(|run| matches!(run.progress, Progress::Unfinished { .. }));
+        .filter(|run| matches!(run.progress, leadspan_experiment::Progress::Unfinished { .. }));
     let (page, unfinished) = (dir.join(Report::PAGE), unfinished.count());
     if showing.json {
         output::json(&json!({

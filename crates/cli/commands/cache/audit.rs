@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     amounts::grouped,
-    arguments,
+    arguments::AuditArguments,
     commands::{Ending, Showing},
     configuration::Configuration,
     failure::{Context as _, Result},
@@ -14,7 +14,7 @@ use crate::{
     signals,
 };
 
-pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> Result<Ending> {
+pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     let stop = signals::stop_on_signals("dropping the audit");

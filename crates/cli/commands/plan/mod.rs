@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{Ending, Showing, prepare::Preparing};
 use crate::{
     amounts::{bytes, spelt},
-    arguments,
+    arguments::PlanArguments,
     configuration::Configuration,
     failure::{Context as _, Result},
     free_space::{Fit, free_bytes},
@@ -62,7 +62,7 @@ struct Surroundings {
     division: Option<(TimeSpan, Division)>,
 }
 
-pub(super) fn run(arguments: &arguments::Plan, showing: Showing) -> Result<Ending> {
+pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -62,7 +62,7 @@ impl Diagnosis for QuickstartRefusal {
     }
 }
 
-pub(super) fn run(arguments: &arguments::Quickstart, showing: Showing) -> Result<Ending> {
+pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) -> Result<Ending> {
     let began = Instant::now();
     signals::limit(None, Some(TimeSpan(signals::GRACE + LONGER)))?;
     let stop = signals::stop_on_signals("the step at hand is stopped; run the same command again to go on");

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     folder::{Log, RunFolder, State},
-    plan::{self, Job},
+    jobs::{self, Job},
 };
 use crate::{
     arguments,
@@ -57,7 +57,7 @@ pub(super) struct FailedRun {
 
 /// What is the same for all runs.
 pub(super) struct Running<'a> {
-    pub(super) arguments: &'a arguments::Sweep,
+    pub(super) arguments: &'a arguments::SweepArguments,
     pub(super) showing: Showing,
     pub(super) evaluate: bool,
     pub(super) stop: &'a AtomicBool,
@@ -127,7 +127,7 @@ impl Running<'_> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(Some(JobEnd::Stopped));
         }
-        arguments.extend(plan::shown_as(self.showing));
+        arguments.extend(jobs::shown_as(self.showing));
         let (log, messages) = Log::open(log)?;
         let end = child::run(&arguments, (Stdio::null(), messages.into()), self.stop, meanwhile)
             .with_context(|| "could not run leadspan again, for a run of the sweep".to_owned())?;

@@ -3,8 +3,8 @@
 mod error;
 mod folder;
 mod job;
+mod jobs;
 mod listing;
-mod plan;
 mod table;
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use self::{
     error::SweepError,
     folder::{RunFolder, State},
     job::{FailedRun, JobEnd, Running},
-    plan::{Job, Sweep},
+    jobs::{Job, Sweep},
     table::Table,
 };
 use super::{Ending, Showing};
@@ -33,7 +33,7 @@ use crate::{
 /// How much longer than its children a sweep that is stopped waits for them.
 const LONGER: Duration = Duration::from_secs(1);
 
-pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> Result<Ending> {
+pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Result<Ending> {
     let Stopping { stop_after, grace } = arguments.stopping;
     // Children that are asked to stop have their own grace.
     let grace = grace.map_or(signals::GRACE, |grace| grace.0) + LONGER;

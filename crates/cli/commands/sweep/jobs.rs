@@ -13,7 +13,7 @@ use leadspan_sequence::LeadSpanProportion;
 
 use super::error::SweepError;
 use crate::{
-    arguments,
+    arguments::SweepArguments,
     commands::{Showing, missing},
     configuration::Configuration,
     configuration_error::ConfigurationError,
@@ -47,7 +47,7 @@ impl Sweep {
     /// # Errors
     ///
     /// Where the file, a value or a run's settings are wrong, or the cache does not have what a run would read.
-    pub(super) fn new(arguments: &arguments::Sweep) -> Result<Self> {
+    pub(super) fn new(arguments: &SweepArguments) -> Result<Self> {
         // A run's folder is the sweep's to say, and the file need not.
         let given = Given {
             file: &arguments.pipeline.config,
@@ -82,7 +82,7 @@ impl Sweep {
     }
 
     /// Makes sure of each run's settings, and that the cache has what they ask for.
-    fn check(&self, given: &Given<'_>, arguments: &arguments::Sweep) -> Result<()> {
+    fn check(&self, given: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
         let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
         let mut cache_dir = PathBuf::new();
         for job in &self.jobs {
@@ -140,7 +140,7 @@ impl Job {
     }
 
     /// The command line of the training, `leadspan` left out, where it is allowed so many operations.
-    pub(super) fn train_arguments(&self, arguments: &arguments::Sweep, max_flops: Option<&str>) -> Vec<OsString> {
+    pub(super) fn train_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("train", arguments, max_flops);
         if arguments.allow_incomplete {
             line.push("--allow-incomplete".into());
@@ -149,7 +149,7 @@ impl Job {
     }
 
     /// The command line of the evaluation, likewise.
-    pub(super) fn evaluate_arguments(&self, arguments: &arguments::Sweep, max_flops: Option<&str>) -> Vec<OsString> {
+    pub(super) fn evaluate_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("evaluate", arguments, max_flops);
         // Whatever the file says of another model, and of where its results go.
         let dir = set("evaluate.dir", &toml_text(&self.train_dir.join("evaluation")));
@@ -158,7 +158,7 @@ impl Job {
         line
     }
 
-    fn arguments(&self, command: &str, arguments: &arguments::Sweep, max_flops: Option<&str>) -> Vec<OsString> {
+    fn arguments(&self, command: &str, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let pipeline = &arguments.pipeline;
         let mut line: Vec<OsString> = vec![command.into(), "-c".into(), pipeline.config.clone().into()];
         for setting in pipeline.overrides.iter().chain(&self.overrides(max_flops)) {
