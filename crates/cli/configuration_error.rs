@@ -20,7 +20,7 @@ pub(crate) enum ConfigurationError {
     /// The file is not TOML.
     #[error("{place}: {problem}")]
     Syntax { place: Place, problem: String },
-    /// A table nobody knows.
+    /// A table that does not exist.
     #[error("{place}: `[{table}]` is not a table of the pipeline file")]
     UnknownTable {
         place: Place,
@@ -30,14 +30,14 @@ pub(crate) enum ConfigurationError {
     /// A value where a table belongs.
     #[error("{place}: `{table}` is a table, not a value")]
     NotATable { place: Place, table: String },
-    /// A key nobody knows.
+    /// A key that does not exist.
     #[error("{place}: `{key}` is not a key of the pipeline file")]
     UnknownKey {
         place: Place,
         key: String,
         nearest: Option<String>,
     },
-    /// A key that has one value in a sweep.
+    /// A key that cannot vary in a sweep.
     #[error("{place}: a sweep cannot be over `{key}`: {because}")]
     NotSwept {
         place: Place,
@@ -47,7 +47,7 @@ pub(crate) enum ConfigurationError {
     /// A value its key cannot take.
     #[error("{place}: `{key}` cannot be used: {problem}")]
     Value { place: Place, key: String, problem: String },
-    /// A key that the command needs is not there.
+    /// A key that the command needs is not set.
     #[error("`{}` does not set `{key}`", file.display())]
     MissingKey {
         file: PathBuf,
@@ -65,19 +65,19 @@ pub(crate) enum ConfigurationError {
         second: &'static str,
         because: &'static str,
     },
-    /// Neither a model nor a config to make the student of.
+    /// Neither `student.model` nor `student.config` is set.
     #[error("`{}` does not say what the student starts from", file.display())]
     NoStudent { file: PathBuf },
-    /// Neither a teacher nor a student to have the tokenizer of.
+    /// Neither a teacher nor a student says which tokenizer to use.
     #[error("`{}` does not say whose tokenizer the corpus is prepared with", file.display())]
     NoTokenizer { file: PathBuf },
-    /// Training asks for longer lead spans than the cache is made with.
+    /// Training asks for longer lead spans than the cache captures.
     #[error("`train.lead_span_proportion` is {train}, but `cache.lead_span_proportion` is only {cache}")]
     ProportionBeyondCache {
         train: LeadSpanProportion,
         cache: LeadSpanProportion,
     },
-    /// Training asks for sections that the cache is made without.
+    /// Training asks for sections that the cache does not capture.
     #[error("`train.supervised_sections` is `{train}`, but `cache.supervised_sections` is only `{cache}`")]
     SectionsBeyondCache { train: SectionSet, cache: SectionSet },
 }
