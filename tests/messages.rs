@@ -607,7 +607,7 @@ fn a_pipeline_without_a_teacher_must_say_whose_tokenizer_it_means() {
     place.replace("pipeline.toml", "[teacher]\nmodel = \"teacher\"\n", "");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
     error: `pipeline.toml` does not set `teacher.model`
-    hint: set `teacher.model`: directory, FILE.gguf or id of a Hub model
+    hint: set `teacher.model`: a directory in the Hugging Face layout, a `.gguf` file, or the id of a downloaded Hub model
     ");
     place.replace(
         "pipeline.toml",

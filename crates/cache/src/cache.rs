@@ -516,6 +516,7 @@ fn is_plain_file_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::tests::synthetic;
+    use leadspan_diagnosis::Diagnosis as _;
     use leadspan_sequence::SectionSet;
 
     fn tokenizer() -> Vec<(String, Vec<u8>)> {

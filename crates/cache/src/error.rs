@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_distribution::codec::CodecError;
 use leadspan_files::FileError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
@@ -281,9 +282,10 @@ impl CacheError {
             source => Self::Parquet { action, path, source },
         }
     }
+}
 
-    /// Whether something failed that is neither the user's files nor the configuration.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for CacheError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Io { source, .. } => leadspan_files::is_unexpected(source),
             Self::Parquet { .. }
@@ -294,8 +296,7 @@ impl CacheError {
         }
     }
 
-    /// What would put it right, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Io { source, path, .. } => leadspan_files::hint(source, path),
             Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {

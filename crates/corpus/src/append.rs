@@ -142,6 +142,7 @@ pub fn append(
 mod tests {
     use std::fs;
 
+    use leadspan_diagnosis::Diagnosis as _;
     use proptest::prelude::*;
     use serde_json::json;
     use tempfile::TempDir;

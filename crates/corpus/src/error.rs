@@ -6,6 +6,7 @@ use std::{
 };
 
 use arrow::error::ArrowError;
+use leadspan_diagnosis::Diagnosis;
 
 use crate::{DropReason, PrepareReport, RowProblem};
 
@@ -265,9 +266,8 @@ fn and_others(others: u64) -> String {
     }
 }
 
-impl CorpusError {
-    /// Whether something else than the user's files and configuration is wrong.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for CorpusError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } => !matches!(
                 source.kind(),
@@ -284,8 +284,7 @@ impl CorpusError {
         }
     }
 
-    /// How to mend it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::BadRow { problem: RowProblem::Template { .. }, .. } => Some(
                 "change the conversation to what the model's chat template accepts, \

@@ -259,6 +259,8 @@ fn usual_name(split: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {

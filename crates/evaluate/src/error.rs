@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
 use leadspan_train::TrainError;
@@ -104,11 +105,10 @@ impl From<FileError> for EvaluateError {
     }
 }
 
-impl EvaluateError {
-    /// Whether the program or machine failed, rather than the input or configuration being wrong.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for EvaluateError {
+    fn is_unexpected(&self) -> bool {
         match self {
-            Self::Corpus(error) => error.is_unexpected(),
+            Self::Corpus(error) | Self::Prompt { source: error, .. } => error.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
             Self::Train(error) => error.is_unexpected(),
@@ -116,8 +116,7 @@ impl EvaluateError {
         }
     }
 
-    /// What to do about it, if known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NoChatTemplate { .. } => {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".into())
@@ -128,7 +127,7 @@ impl EvaluateError {
                 "give this evaluation a folder of its own, `--set evaluate.dir=DIR`, or remove `{}`",
                 dir.display()
             )),
-            Self::Corpus(error) => hint_about_problems(error),
+            Self::Corpus(error) | Self::Prompt { source: error, .. } => hint_about_problems(error),
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Train(error) => error.hint(),

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 
 /// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
@@ -85,9 +86,8 @@ pub enum ExperimentError {
     Page(#[source] minijinja::Error),
 }
 
-impl ExperimentError {
-    /// Whether the program or machine failed, rather than the input or configuration being wrong.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for ExperimentError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Write(error) => error.is_unexpected(),
             Self::Drawing { .. } | Self::Page(_) => true,
@@ -95,8 +95,7 @@ impl ExperimentError {
         }
     }
 
-    /// What to do about it, if known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } | Self::NotARun { .. } => {
                 Some("name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders".into())

@@ -320,6 +320,8 @@ fn sync_folder(_target: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {

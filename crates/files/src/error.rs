@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
+
 /// A file or folder that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {action} `{}`", path.display())]
@@ -21,14 +23,14 @@ impl FileError {
         let path = path.into();
         move |source| Self { action, path, source }
     }
+}
 
-    /// Whether something failed that the user can do nothing about.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for FileError {
+    fn is_unexpected(&self) -> bool {
         is_unexpected(&self.source)
     }
 
-    /// What to do about it, if that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         hint(&self.source, &self.path)
     }
 }

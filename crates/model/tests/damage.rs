@@ -8,6 +8,7 @@ use std::{
 };
 
 use candle_core::Device;
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_model::{Decoder, ModelError, ModelSource, Stop, StoredDtype, StudentStart, write_model_dir};
 
 fn fixture(name: &str) -> PathBuf {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis;
 use leadspan_distribution::InvalidEntrySettings;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
@@ -111,9 +112,8 @@ impl From<FileError> for PrecomputeError {
     }
 }
 
-impl PrecomputeError {
-    /// Whether something else than the user's files and configuration is wrong.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for PrecomputeError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Model(error) => error.is_unexpected(),
             Self::Corpus(error) => error.is_unexpected(),
@@ -122,8 +122,7 @@ impl PrecomputeError {
         }
     }
 
-    /// What would put it right, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Model(error) => error.hint(),
             Self::Corpus(error) => error.hint(),

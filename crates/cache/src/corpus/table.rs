@@ -362,6 +362,8 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
     use crate::tests::synthetic;
 

@@ -444,6 +444,7 @@ fn merge(mut pieces: Vec<(Vec<u32>, Distributions)>) -> (Vec<u32>, Distributions
 mod tests {
     use super::*;
     use crate::tests::synthetic;
+    use leadspan_diagnosis::Diagnosis as _;
     use leadspan_sequence::{Section, Split};
     use std::fs;
 

@@ -105,6 +105,8 @@ impl Seal {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     fn sealed(tail: &[u8]) -> Vec<u8> {

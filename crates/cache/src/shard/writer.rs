@@ -346,6 +346,7 @@ fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheErro
 mod tests {
     use super::*;
     use crate::{shard::Shard, tests::synthetic};
+    use leadspan_diagnosis::Diagnosis as _;
     use leadspan_sequence::SectionSet;
     use std::fs;
 

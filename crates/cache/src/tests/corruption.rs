@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::SectionSet;
 use parquet::arrow::ArrowWriter;
 use std::sync::Arc;

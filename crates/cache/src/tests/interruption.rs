@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::SectionSet;
 
 use crate::{Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt, tests::synthetic, verify};

@@ -12,6 +12,7 @@ mod problem;
 mod synthetic_1;
 mod thinking;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -32,7 +33,7 @@ struct Layout {
 macro_rules! layouts {
     ($($(#[$attribute:meta])* $variant:ident = $name:literal => $layout:path,)+) => {
         /// The layout of a data set's rows: `data.format`.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub enum Format {
             $($(#[$attribute])* #[serde(rename = $name)] $variant,)+
         }

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fs};
 
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::Section;
 use serde_json::{Value, json};
 use tempfile::TempDir;

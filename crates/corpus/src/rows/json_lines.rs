@@ -134,6 +134,8 @@ impl Read for CountedReader {
 mod tests {
     use std::{fs, io::Write};
 
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
     use crate::rows::{RawRow, RowReader};
 

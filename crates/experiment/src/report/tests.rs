@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use leadspan_diagnosis::Diagnosis as _;
 use serde_json::{Value, json};
 
 use super::{

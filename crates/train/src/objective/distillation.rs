@@ -176,6 +176,8 @@ impl Distillation {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
     use crate::Loss;
 

@@ -1,5 +1,7 @@
 use std::sync::{Arc, Barrier};
 
+use leadspan_diagnosis::Diagnosis as _;
+
 use super::*;
 
 const LEASE: Duration = Duration::from_mins(10);

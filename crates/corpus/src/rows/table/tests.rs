@@ -7,6 +7,7 @@ use arrow::{
     datatypes::{DataType, Field},
     ipc::writer::StreamWriter,
 };
+use leadspan_diagnosis::Diagnosis as _;
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 use proptest::prelude::*;
 use serde_json::{Value, json};

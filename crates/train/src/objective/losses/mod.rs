@@ -13,6 +13,7 @@ mod soft_cross_entropy;
 mod total_variation;
 
 use candle_core::{Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -48,7 +49,7 @@ pub(super) trait Formula {
 macro_rules! losses {
     ($($(#[$attribute:meta])* $module:ident::$loss:ident,)*) => {
         /// The divergence of the student from the teacher that is minimised.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum Loss {
             $($(#[$attribute])* $loss,)*

@@ -13,11 +13,13 @@ use leadspan_sequence::LeadSpanProportion;
 
 use super::error::SweepError;
 use crate::{
-    arguments,
+    arguments::SweepArguments,
     commands::{Showing, missing},
     configuration::Configuration,
-    configuration_error::{ConfigurationError, Place},
+    configuration_error::ConfigurationError,
+    failure::Result,
     overrides::Override,
+    place::Place,
     sweep_table::{SweepSettings, SweptKey},
 };
 
@@ -45,7 +47,7 @@ impl Sweep {
     /// # Errors
     ///
     /// Where the file, a value or a run's settings are wrong, or the cache does not have what a run would read.
-    pub(super) fn new(arguments: &arguments::Sweep) -> anyhow::Result<Self> {
+    pub(super) fn new(arguments: &SweepArguments) -> Result<Self> {
         // A run's folder is the sweep's to say, and the file need not.
         let given = Given {
             file: &arguments.pipeline.config,
@@ -59,7 +61,8 @@ impl Sweep {
         let (settings, evaluate) = configuration.sweep()?;
         let axes = given.axes(settings)?;
         let resolved = configuration.resolved();
-        let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())?;
+        let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())
+            .expect("a proportion is read as it was written");
         let planned = sweep::plan(&axes, proportion, &settings.own.baselines)?;
         let jobs = planned.into_iter().map(|planned| {
             let train_dir = settings.own.dir.join(&planned.name);
@@ -79,7 +82,7 @@ impl Sweep {
     }
 
     /// Makes sure of each run's settings, and that the cache has what they ask for.
-    fn check(&self, given: &Given<'_>, arguments: &arguments::Sweep) -> anyhow::Result<()> {
+    fn check(&self, given: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
         let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
         let mut cache_dir = PathBuf::new();
         for job in &self.jobs {
@@ -137,7 +140,7 @@ impl Job {
     }
 
     /// The command line of the training, `leadspan` left out, where it is allowed so many operations.
-    pub(super) fn train_arguments(&self, arguments: &arguments::Sweep, max_flops: Option<&str>) -> Vec<OsString> {
+    pub(super) fn train_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("train", arguments, max_flops);
         if arguments.allow_incomplete {
             line.push("--allow-incomplete".into());
@@ -146,7 +149,7 @@ impl Job {
     }
 
     /// The command line of the evaluation, likewise.
-    pub(super) fn evaluate_arguments(&self, arguments: &arguments::Sweep, max_flops: Option<&str>) -> Vec<OsString> {
+    pub(super) fn evaluate_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("evaluate", arguments, max_flops);
         // Whatever the file says of another model, and of where its results go.
         let dir = set("evaluate.dir", &toml_text(&self.train_dir.join("evaluation")));
@@ -155,7 +158,7 @@ impl Job {
         line
     }
 
-    fn arguments(&self, command: &str, arguments: &arguments::Sweep, max_flops: Option<&str>) -> Vec<OsString> {
+    fn arguments(&self, command: &str, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let pipeline = &arguments.pipeline;
         let mut line: Vec<OsString> = vec![command.into(), "-c".into(), pipeline.config.clone().into()];
         for setting in pipeline.overrides.iter().chain(&self.overrides(max_flops)) {

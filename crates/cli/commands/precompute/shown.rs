@@ -1,4 +1,4 @@
-//! `leadspan precompute`: stage one.
+//! What `leadspan precompute` shows while it runs: first preparing, then the tokens that go through the teacher.
 
 use std::{
     path::PathBuf,
@@ -6,123 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Remaining, Summary, Worker};
+use leadspan_precompute::{Event, Origin, Outcome, Remaining, Worker};
 use leadspan_workers::WorkerState;
 use serde_json::json;
 
-use super::{
-    Ending, Showing, finalize,
-    prepare::{self, Preparing, Waited},
-};
 use crate::{
-    amounts::{bytes, duration, grouped, rounded},
-    arguments::Precompute,
-    configuration::Configuration,
+    amounts::{bytes, grouped},
+    commands::{
+        Showing,
+        prepare::{self, Preparing, Waited},
+    },
     heartbeat::Beating,
-    hub, last_line, output,
+    last_line,
     progress::{Counted, Progress},
-    scheduler, signals,
+    signals,
 };
-
-pub(super) fn run(arguments: &Precompute, showing: Showing) -> anyhow::Result<Ending> {
-    signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
-    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
-    if arguments.finalize {
-        return finalize::run(
-            &configuration.stage_one(arguments.proportion)?,
-            &arguments.workers,
-            showing,
-        );
-    }
-    let worker = worker(arguments)?;
-    let replay = configuration.replayed()?;
-    let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let cache_dir = pipeline.cache_dir();
-    last_line::note(json!({ "cache": cache_dir, "worker": worker.to_string() }));
-    tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
-    let mut shown = Shown::new(showing, &stop, cache_dir.clone());
-    let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| shown.show(event))
-        .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
-    let elapsed = shown.elapsed();
-    shown.end(&outcome);
-    // Inside the cache, and so after it.
-    if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
-        signals::exit_on_signals();
-        prepare::prepare_replay(replay, showing)?;
-    }
-    let (name, summary, ending) = match outcome {
-        Outcome::Done(summary) => ("done", summary, Ending::Done),
-        Outcome::Stopped(summary) => ("stopped", summary, Ending::Stopped),
-    };
-    let tokens_per_second = summary.tokens as f64 / elapsed.as_secs_f64().max(1e-9);
-    last_line::note(json!({
-        "units_written": summary.units_written, "units_skipped": summary.units_skipped, "samples": summary.samples,
-        "tokens": summary.tokens, "positions": summary.positions, "bytes": summary.bytes,
-        "tokens_per_second": tokens_per_second,
-    }));
-    if showing.json {
-        let Summary {
-            units_written,
-            units_skipped,
-            samples,
-            tokens,
-            positions,
-            bytes,
-            units_missing,
-        } = summary;
-        output::json(&json!({
-            "outcome": name, "cache": cache_dir, "units_written": units_written, "units_skipped": units_skipped,
-            "units_missing": (ending == Ending::Done).then_some(units_missing),
-            "samples": samples, "tokens": tokens, "positions": positions, "bytes": bytes,
-            "seconds": elapsed.as_secs_f64(), "tokens_per_second": tokens_per_second,
-            "peak_memory_bytes": leadspan_memory::peak_memory_bytes(),
-        }))?;
-    } else if summary.units_written == 0 && ending == Ending::Done {
-        output::text(format_args!(
-            "`{}` has everything already: nothing was left to do",
-            cache_dir.display()
-        ))?;
-    } else {
-        output::text(format_args!(
-            "wrote {} work units to `{}` ({} were there): {} positions of {} samples, {}; {} tokens in {}, {} tokens/s",
-            grouped(summary.units_written as u64),
-            cache_dir.display(),
-            grouped(summary.units_skipped as u64),
-            grouped(summary.positions),
-            grouped(summary.samples),
-            bytes(summary.bytes),
-            grouped(summary.tokens),
-            duration(elapsed),
-            rounded(tokens_per_second)
-        ))?;
-    }
-    if ending == Ending::Done && summary.units_missing > 0 {
-        tracing::info!(
-            "{} work units are still missing, of other workers",
-            grouped(summary.units_missing as u64)
-        );
-    }
-    if ending == Ending::Stopped {
-        tracing::warn!("{}: run the same command again to do the rest", signals::stopped());
-    }
-    Ok(ending)
-}
-
-/// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
-fn worker(arguments: &Precompute) -> anyhow::Result<Worker> {
-    let assigned = scheduler::here(&arguments.workers);
-    if !arguments.claim {
-        return Ok(assigned?.worker);
-    }
-    let worker = match assigned {
-        Err(unclear) if unclear.is_only_a_number() => Worker::ALONE,
-        assigned => assigned?.worker,
-    };
-    Ok(worker.claiming(arguments.lease.0))
-}
 
 /// What whoever watches knows a worker by: those that claim may all be without a number.
 fn name(worker: Worker) -> String {
@@ -134,7 +33,7 @@ fn name(worker: Worker) -> String {
 }
 
 /// What is on the screen: first preparing, then the tokens that go through the teacher.
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     showing: Showing,
     stop: &'a Arc<AtomicBool>,
     cache_dir: PathBuf,
@@ -154,7 +53,7 @@ struct Capturing {
 }
 
 impl<'a> Shown<'a> {
-    fn new(showing: Showing, stop: &'a Arc<AtomicBool>, cache_dir: PathBuf) -> Self {
+    pub(super) fn new(showing: Showing, stop: &'a Arc<AtomicBool>, cache_dir: PathBuf) -> Self {
         Self {
             showing,
             stop,
@@ -166,14 +65,14 @@ impl<'a> Shown<'a> {
     }
 
     /// Time since capturing began.
-    fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.capturing
             .as_ref()
             .map_or(Duration::ZERO, |capturing| capturing.started.elapsed())
     }
 
     /// Takes the progress off the screen, and gives the last sign of life.
-    fn end(self, outcome: &Outcome) {
+    pub(super) fn end(self, outcome: &Outcome) {
         let state = match outcome {
             Outcome::Done(_) => WorkerState::Done,
             Outcome::Stopped(_) => WorkerState::Stopped,
@@ -184,7 +83,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn show(&mut self, event: Event) {
+    pub(super) fn show(&mut self, event: Event) {
         match event {
             Event::WaitingForPreparation(holder) => {
                 self.waited.for_preparation(&holder);
