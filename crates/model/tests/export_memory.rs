@@ -38,7 +38,6 @@ fn an_export_holds_at_most_one_tensor_beside_the_student() {
         let above = ALLOCATOR.peak() - before;
         let largest = VOCABULARY * HIDDEN * dtype_bytes(dtype);
         let exported = parameters.count() * size_of::<f32>();
-        println!("{dtype:?}: {above} bytes above the student; its largest tensor has {largest}, all of it {exported}");
         assert!(
             above <= largest,
             "{dtype:?}: {above} bytes, the largest tensor has {largest}"
