@@ -105,7 +105,7 @@ fn answers_are_graded_and_held_out_losses_measured() {
     let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(
-        stderr.contains("has an evaluation with another `problems.content`"),
+        stderr.contains("holds an evaluation with another `problems.content`"),
         "{stderr}"
     );
     assert!(
@@ -168,7 +168,7 @@ fn what_cannot_be_evaluated_says_what_is_missing() {
         ),
         (
             &["--model", "teacher", "--set", "evaluate.answer_pattern=("],
-            "`evaluate.answer_pattern` is no regular expression",
+            "`evaluate.answer_pattern` is not a valid regular expression",
         ),
         (
             &["--model", "teacher", "--set", "evaluate.answer=gold"],
@@ -184,7 +184,7 @@ fn what_cannot_be_evaluated_says_what_is_missing() {
         ),
         (
             &["--model", "teacher", "--set", "evaluate.where={ id = 'x' }"],
-            "have no problem",
+            "contain no problem",
         ),
     ] {
         let message = message(more);

@@ -143,7 +143,7 @@ fn a_report_of_what_is_no_run_is_refused() {
     place.write("run/summary.json", "{\"steps\": -1}");
     assert_message!(refusal(&place, &["report", "run"]), @r"
     error: could not write the report `report`
-      caused by: `run/summary.json` cannot be understood
+      caused by: `run/summary.json` cannot be parsed
       caused by: invalid value: integer `-1`, expected u64 at line 1 column 12
     hint: leave this run out, or train it again
     ");
@@ -607,7 +607,7 @@ fn a_pipeline_without_a_teacher_must_say_whose_tokenizer_it_means() {
     place.replace("pipeline.toml", "[teacher]\nmodel = \"teacher\"\n", "");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
     error: `pipeline.toml` does not set `teacher.model`
-    hint: set `teacher.model`: directory, FILE.gguf or id of a Hub model
+    hint: set `teacher.model`: a directory in the Hugging Face layout, a `.gguf` file, or the id of a downloaded Hub model
     ");
     place.replace(
         "pipeline.toml",

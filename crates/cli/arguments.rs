@@ -47,40 +47,42 @@ pub(crate) struct Arguments {
     )]
     pub(crate) progress: ProgressStyle,
 
-    /// Stop, as on SIGTERM, when standard input ends: how commands that are made of others hold on to those
+    /// Stop, as on SIGTERM, when standard input ends; commands that run others use it
     #[arg(long, global = true, hide = true)]
     pub(crate) stop_at_end_of_input: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// See all of it in a few minutes: the whole path, on a model family and problems that are part of this program
-    Quickstart(Quickstart),
-    /// Tokenize, find sections, split and order: the prepared corpus in the cache
+    /// Try every step in a few minutes, with a model family and problems that come with the program
+    Quickstart(QuickstartArguments),
+    /// Prepare the corpus in the cache: tokenize, find sections, split and order
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
     Prepare(PipelineArguments),
-    /// Say what `precompute` would take, before anything runs: tokens, positions, bytes, operations, time
+    /// Predict what `precompute` takes before it runs: tokens, positions, bytes, operations, time
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
-    Plan(Plan),
-    /// Run the teacher once and store its distributions (prepares first if need be; does only what is missing)
+    Plan(PlanArguments),
+    /// Run the teacher once and store its distributions; prepares first if needed, and does only what is missing
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
-    Precompute(Precompute),
+    Precompute(PrecomputeArguments),
     /// Train a student from the cache and export it
     #[command(after_long_help = keys::help(&["cache", "student", "train", "replay"]))]
-    Train(Train),
-    /// Put problems to a model, grade its answers, and measure its held-out losses
+    Train(TrainArguments),
+    /// Let a model answer problems, grade the answers, and measure its held-out losses
     #[command(after_long_help = keys::help(&["evaluate", "sections", "cache", "train"]))]
-    Evaluate(Evaluate),
+    Evaluate(EvaluateArguments),
     /// Train and evaluate many students from one cache: every combination of the values in `[sweep]`, and baselines
     ///
-    /// `[sweep]` has a list of values for each key that is swept over: those of `[train]` by their names, such as `seed = [0, 1,
-    /// 2]`, others with their table, such as `"replay.share" = [0.0, 0.25]`. Runs that are finished are skipped, others go on
-    /// where they were.
+    /// `[sweep]` has a list of values for each key that varies. Keys of `[train]` go by their names, such as `seed = [0, 1, 2]`;
+    /// others include their table, such as `"replay.share" = [0.0, 0.25]`. Finished runs are skipped, and unfinished runs
+    /// continue.
     #[command(after_long_help = keys::help(&["sweep", "cache", "student", "train", "replay", "evaluate"]))]
-    Sweep(Sweep),
-    /// Make one page and one table of runs: quality against proportion, time, memory and operations
-    Report(Report),
-    /// Look into a cache, check it, or export it
+    Sweep(SweepArguments),
+    /// Compare runs on one page and in one table: quality against proportion, time, memory and operations
+    Report(ReportArguments),
+    /// Show every key of the pipeline file with its type, its default and what it means
+    Config(ConfigArguments),
+    /// Inspect, check or export a cache
     #[command(subcommand)]
     Cache(CacheCommand),
 }
@@ -97,15 +99,19 @@ impl Command {
             Self::Cache(CacheCommand::Audit(_)) => Some("audit"),
             Self::Cache(CacheCommand::Verify(_)) => Some("verify"),
             Self::Cache(CacheCommand::Export(_)) => Some("export"),
-            Self::Quickstart(_) | Self::Plan(_) | Self::Report(_) | Self::Cache(CacheCommand::Inspect(_)) => None,
+            Self::Quickstart(_)
+            | Self::Plan(_)
+            | Self::Report(_)
+            | Self::Config(_)
+            | Self::Cache(CacheCommand::Inspect(_)) => None,
         }
     }
 }
 
-/// Makes the folder `leadspan-quickstart` where it is run, and everything inside it.
+/// Creates the folder `leadspan-quickstart` in the current folder and writes only there.
 #[derive(Args, Debug)]
-pub(crate) struct Quickstart {
-    /// Remove what an earlier quickstart made, and start over
+pub(crate) struct QuickstartArguments {
+    /// Remove the files of an earlier quickstart and start over
     #[arg(long)]
     pub(crate) fresh: bool,
 }
@@ -129,28 +135,28 @@ pub(crate) struct Stopping {
     #[arg(long, value_name = "TIME")]
     pub(crate) stop_after: Option<TimeSpan>,
 
-    /// How long a stop may take; what is not done by then, such as a checkpoint on a slow disk, is left out [default: 8s]
+    /// How long a stop may take; work that is unfinished by then, such as a checkpoint, is dropped [default: 8s]
     #[arg(long, value_name = "TIME")]
     pub(crate) grace: Option<TimeSpan>,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Precompute {
+pub(crate) struct PrecomputeArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
     #[command(flatten)]
     pub(crate) workers: WorkerArguments,
 
-    /// Claim work units one by one instead of keeping to a share: own share first, then the others', and those of the dead
+    /// Claim work units one by one: first those of its own share, then those of other workers, dead ones included
     #[arg(long)]
     pub(crate) claim: bool,
 
-    /// How long a claim outlives its last renewal, once its worker has died or stands still
+    /// How long a claim stays valid after its last renewal if its worker dies or hangs
     #[arg(long, value_name = "TIME", default_value = "10m", requires = "claim")]
     pub(crate) lease: TimeSpan,
 
-    /// Run nothing: check that every work unit is there and write the manifests, or list what is missing (exit code 1)
+    /// Run nothing: check that every work unit is stored and write the manifests, or list missing units (exit code 1)
     #[arg(long, conflicts_with_all = ["claim", "worker"])]
     pub(crate) finalize: bool,
 
@@ -165,17 +171,17 @@ pub(crate) struct Precompute {
 /// Which of several processes this is.
 #[derive(Args, Debug)]
 pub(crate) struct WorkerArguments {
-    /// Be the I-th of N workers, counted from 0; without it, as the batch scheduler says, or the only one
+    /// Be worker I of N, counted from 0; by default as the batch scheduler says, or the only worker
     #[arg(long, value_name = "I/N")]
     pub(crate) worker: Option<Worker>,
 
-    /// How many workers there are where the scheduler cannot say, or runs only some tasks: the id of a task is then I
+    /// The number of workers, if the scheduler does not know it or runs only some tasks; I is then the id of the task
     #[arg(long, value_name = "N", conflicts_with = "worker")]
     pub(crate) workers: Option<NonZeroUsize>,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -183,7 +189,7 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
 
-    /// Say how many workers of an array job are done within this time, such as `2h`, `90min` or `1d 12h`
+    /// Compute how many workers of an array job finish within this time, such as `2h`, `90min` or `1d 12h`
     #[arg(long, value_name = "TIME", conflicts_with = "no_calibration")]
     pub(crate) wall_time: Option<TimeSpan>,
 
@@ -191,21 +197,21 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "TIME", default_value = "10s", conflicts_with = "no_calibration")]
     pub(crate) calibration: TimeSpan,
 
-    /// Leave the teacher alone: no times, and the codec's published figures for bytes unless the cache has shards
+    /// Do not run the teacher: predicts no times, and takes bytes from the cache's shards or from published figures
     #[arg(long)]
     pub(crate) no_calibration: bool,
 
-    /// How many rows to draw where nothing was prepared yet; all where there are no more
+    /// How many rows to sample if the corpus is not prepared yet
     #[arg(long, value_name = "N", default_value = "2000")]
     pub(crate) sample_rows: NonZeroUsize,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Train {
+pub(crate) struct TrainArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
-    /// Train on what is there of a cache from which work units are missing, instead of refusing it
+    /// Train on an incomplete cache instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
 
@@ -214,7 +220,7 @@ pub(crate) struct Train {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Evaluate {
+pub(crate) struct EvaluateArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -227,18 +233,18 @@ pub(crate) struct Evaluate {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Sweep {
+pub(crate) struct SweepArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
     #[command(flatten)]
     pub(crate) workers: WorkerArguments,
 
-    /// List the runs, how far they have come and the commands that they are made of, and run nothing
+    /// List the runs with their state and commands, and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Train on what is there of a cache from which work units are missing, instead of refusing it
+    /// Train on an incomplete cache instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
 
@@ -247,7 +253,7 @@ pub(crate) struct Sweep {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Report {
+pub(crate) struct ReportArguments {
     /// The folders of runs (`train.dir`), or folders of such folders
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<PathBuf>,
@@ -257,17 +263,24 @@ pub(crate) struct Report {
     pub(crate) out: PathBuf,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArguments {
+    /// Print the JSON schema of the pipeline file instead, by which editors complete and check it
+    #[arg(long)]
+    pub(crate) schema: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
-    /// Show what a cache holds, or with `--sample` what the teacher thought about one sample
-    Inspect(Inspect),
+    /// Show what a cache holds, or with `--sample` the teacher's distributions of one sample
+    Inspect(InspectArguments),
     /// Check every file of a cache against its checksums and against the corpus
-    Verify(Verify),
-    /// Run the teacher again at random positions and compare what the cache says with it
+    Verify(VerifyArguments),
+    /// Run the teacher again at random positions and compare its distributions with the cache
     #[command(after_long_help = keys::help(&["teacher", "cache"]))]
-    Audit(Audit),
+    Audit(AuditArguments),
     /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars and others
-    Export(Export),
+    Export(ExportArguments),
 }
 
 /// Which cache.
@@ -284,7 +297,7 @@ pub(crate) struct CacheFolder {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Inspect {
+pub(crate) struct InspectArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 
@@ -296,14 +309,14 @@ pub(crate) struct Inspect {
     #[arg(long, value_name = "N", default_value_t = 5, requires = "sample")]
     pub(crate) top: usize,
 
-    /// Show the workers that fill the cache and how far they have come, every so many seconds, until it is complete
+    /// Show the workers and their progress every SECONDS seconds until the cache is complete
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", conflicts_with = "sample",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) watch: Option<u64>,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Audit {
+pub(crate) struct AuditArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
@@ -311,23 +324,23 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub(crate) positions: usize,
 
-    /// Decides which positions
+    /// The seed by which positions are chosen
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 
-    /// Drop the shards that are bad, so that `precompute` does those work units again
+    /// Delete damaged shards, so that `precompute` does those work units again
     #[arg(long)]
     pub(crate) repair: bool,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Export {
+pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 
@@ -335,11 +348,11 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
-    /// Export lead spans of this proportion; without it, of the largest there is
+    /// Export lead spans of this proportion; by default the largest that is stored
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
 
-    /// Export what is there of a cache from which work units are missing, instead of refusing it
+    /// Export an incomplete cache instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
 }
@@ -373,7 +386,7 @@ pub(crate) enum ProgressStyle {
     Auto,
     /// A bar
     Bar,
-    /// Log lines, as fit a scheduler's file
+    /// Log lines, for the log file of a scheduler
     Lines,
 }
 

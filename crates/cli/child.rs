@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure;
+use crate::exit_code;
 
 /// How soon the end of a child is noticed: after an eighth of the time that it took, and between these.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -36,9 +36,9 @@ pub(crate) enum ChildEnd {
 impl ChildEnd {
     fn of(status: ExitStatus) -> Self {
         match status.code().map(u8::try_from) {
-            Some(Ok(0)) => Self::Done,
-            Some(Ok(failure::STOPPED)) => Self::Stopped,
-            Some(Ok(code @ (failure::WRONG_INPUT | failure::UNEXPECTED))) => Self::Failed(code),
+            Some(Ok(exit_code::DONE)) => Self::Done,
+            Some(Ok(exit_code::STOPPED)) => Self::Stopped,
+            Some(Ok(code @ (exit_code::WRONG_INPUT | exit_code::UNEXPECTED))) => Self::Failed(code),
             _ => Self::Died(status),
         }
     }
@@ -46,10 +46,10 @@ impl ChildEnd {
     /// The exit code of a parent that cannot do without this child.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
-            Self::Done => 0,
-            Self::Stopped => failure::STOPPED,
+            Self::Done => exit_code::DONE,
+            Self::Stopped => exit_code::STOPPED,
             Self::Failed(code) => code,
-            Self::Died(_) => failure::UNEXPECTED,
+            Self::Died(_) => exit_code::UNEXPECTED,
         }
     }
 }

@@ -4,36 +4,27 @@
 
 use std::path::{Path, PathBuf};
 
-use leadspan_corpus::{DataSettings, SectionSettings};
-use leadspan_evaluate::{EvaluateSettings, Evaluation};
-use leadspan_precompute::{CacheSettings, Pipeline, TeacherSettings, TextPipeline};
+use leadspan_evaluate::Evaluation;
+use leadspan_precompute::{Pipeline, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     configuration_error::ConfigurationError,
     keys,
     overrides::{Override, Texts},
     pipeline_file::PipelineFile,
-    replay::ReplaySettings,
     sweep_table::SweepSettings,
+    tables::Tables,
 };
 
 /// A pipeline file whose every table makes sense by itself.
 #[derive(Debug)]
 pub(crate) struct Configuration {
     file: PathBuf,
-    teacher: Option<TeacherSettings>,
-    data: Option<DataSettings>,
-    sections: SectionSettings,
-    cache: Option<CacheSettings>,
-    student: Option<StudentSettings>,
-    train: Option<TrainSettings>,
-    replay: ReplaySettings,
-    evaluate: Option<EvaluateSettings>,
-    sweep: Option<SweepSettings>,
+    tables: Tables,
 }
 
 /// What a corpus is prepared for.
@@ -82,18 +73,21 @@ impl Configuration {
 
     fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Self, ConfigurationError> {
         let texts = Texts::new(file, text, overrides);
-        let tables = PipelineFile::parse(&texts)?;
+        let written = PipelineFile::parse(&texts)?;
+        let tables = Tables {
+            teacher: present(&written, "teacher")?,
+            data: present(&written, "data")?,
+            sections: written.settings("sections")?,
+            cache: present(&written, "cache")?,
+            student: present(&written, "student")?,
+            train: present(&written, "train")?,
+            replay: written.settings("replay")?,
+            evaluate: present(&written, "evaluate")?,
+            sweep: written.sweep()?,
+        };
         Ok(Self {
             file: file.to_owned(),
-            teacher: present(&tables, "teacher")?,
-            data: present(&tables, "data")?,
-            sections: tables.settings("sections")?,
-            cache: present(&tables, "cache")?,
-            student: present(&tables, "student")?,
-            train: present(&tables, "train")?,
-            replay: tables.settings("replay")?,
-            evaluate: present(&tables, "evaluate")?,
-            sweep: tables.sweep()?,
+            tables,
         })
     }
 
@@ -103,19 +97,19 @@ impl Configuration {
     ///
     /// Where a table is missing, or training would ask for more than is captured.
     pub(crate) fn stage_one(mut self, proportion: Option<LeadSpanProportion>) -> Result<Pipeline, ConfigurationError> {
-        if let (Some(proportion), Some(cache)) = (proportion, &mut self.cache) {
+        if let (Some(proportion), Some(cache)) = (proportion, &mut self.tables.cache) {
             cache.lead_span_proportion = proportion;
         }
         self.check_stages_agree()?;
         let base = self.base();
-        let teacher = self.teacher.take().ok_or_else(|| self.missing("teacher"))?;
-        let data = self.data.take().ok_or_else(|| self.missing("data"))?;
-        let cache = self.cache.take().ok_or_else(|| self.missing("cache"))?;
+        let teacher = self.tables.teacher.take().ok_or_else(|| self.missing("teacher"))?;
+        let data = self.tables.data.take().ok_or_else(|| self.missing("data"))?;
+        let cache = self.tables.cache.take().ok_or_else(|| self.missing("cache"))?;
         Ok(Pipeline {
             base,
             teacher,
             data,
-            sections: self.sections,
+            sections: self.tables.sections,
             cache,
         })
     }
@@ -127,11 +121,11 @@ impl Configuration {
     ///
     /// Where it is not said whose tokenizer that is.
     pub(crate) fn replayed(&self) -> Result<Option<TextOfModel>, ConfigurationError> {
-        if !self.replay.has_samples() {
+        if !self.tables.replay.has_samples() {
             return Ok(None);
         }
         let TextOfModel { pipeline, revision } = self.text()?;
-        let pipeline = self.replay.pipeline(pipeline);
+        let pipeline = self.tables.replay.pipeline(pipeline);
         Ok(Some(TextOfModel { pipeline, revision }))
     }
 
@@ -141,7 +135,7 @@ impl Configuration {
     ///
     /// Where a table is missing, or training would ask for more than is captured.
     pub(crate) fn preparing(self) -> Result<PreparedFor, ConfigurationError> {
-        if self.teacher.is_some() {
+        if self.tables.teacher.is_some() {
             return self.stage_one(None).map(PreparedFor::Teacher);
         }
         self.text().map(PreparedFor::Text)
@@ -149,8 +143,8 @@ impl Configuration {
 
     /// The data as text alone, tokenized as the teacher does, or as the student does where there is none.
     fn text(&self) -> Result<TextOfModel, ConfigurationError> {
-        let student = self.student.clone().unwrap_or_default();
-        let (tokenizer, revision) = match (self.teacher.clone(), student.tokenizer, student.model) {
+        let student = self.tables.student.clone().unwrap_or_default();
+        let (tokenizer, revision) = match (self.tables.teacher.clone(), student.tokenizer, student.model) {
             (Some(teacher), ..) => (teacher.model, teacher.revision),
             (None, Some(tokenizer), _) => (tokenizer, None),
             (None, None, Some(model)) => (model, student.revision),
@@ -163,9 +157,9 @@ impl Configuration {
         let pipeline = TextPipeline {
             base: self.base(),
             tokenizer,
-            data: self.data.clone().ok_or_else(|| self.missing("data"))?,
-            sections: self.sections.clone(),
-            cache: self.cache.clone().ok_or_else(|| self.missing("cache"))?,
+            data: self.tables.data.clone().ok_or_else(|| self.missing("data"))?,
+            sections: self.tables.sections.clone(),
+            cache: self.tables.cache.clone().ok_or_else(|| self.missing("cache"))?,
         };
         Ok(TextOfModel { pipeline, revision })
     }
@@ -179,9 +173,9 @@ impl Configuration {
     pub(crate) fn stage_two(self) -> Result<StageTwo, ConfigurationError> {
         let resolved = self.resolved();
         let base = self.base();
-        let cache = self.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
-        let mut student = self.student.clone().unwrap_or_default();
-        let mut train = self.train.clone().ok_or_else(|| self.missing("train"))?;
+        let cache = self.tables.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
+        let mut student = self.tables.student.clone().unwrap_or_default();
+        let mut train = self.tables.train.clone().ok_or_else(|| self.missing("train"))?;
         self.check_student(&student)?;
         student.model = student.model.map(|path| base.join(path));
         student.config = student.config.map(|path| base.join(path));
@@ -192,7 +186,7 @@ impl Configuration {
             cache_dir: base.join(&cache.dir),
             student,
             train,
-            replay_share: self.replay.share,
+            replay_share: self.tables.replay.share,
             resolved,
         })
     }
@@ -203,9 +197,13 @@ impl Configuration {
     ///
     /// Where the table is missing, or neither it nor `[train]` says which model, or where the results go.
     pub(crate) fn evaluation(self, model: Option<&Path>) -> Result<Evaluation, ConfigurationError> {
-        let settings = self.evaluate.clone().ok_or_else(|| self.missing("evaluate.files"))?;
+        let settings = self
+            .tables
+            .evaluate
+            .clone()
+            .ok_or_else(|| self.missing("evaluate.files"))?;
         let base = self.base();
-        let run = |key| match &self.train {
+        let run = |key| match &self.tables.train {
             Some(train) => Ok(base.join(&train.dir)),
             None => Err(self.missing(key)),
         };
@@ -221,9 +219,9 @@ impl Configuration {
         Ok(Evaluation {
             model,
             dir,
-            cache_dir: self.cache.as_ref().map(|cache| base.join(&cache.dir)),
+            cache_dir: self.tables.cache.as_ref().map(|cache| base.join(&cache.dir)),
             base: base.clone(),
-            sections: self.sections,
+            sections: self.tables.sections,
             settings,
         })
     }
@@ -234,7 +232,7 @@ impl Configuration {
     ///
     /// Where the file does not name one.
     pub(crate) fn cache_dir(&self) -> Result<PathBuf, ConfigurationError> {
-        let cache = self.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
+        let cache = self.tables.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
         Ok(self.base().join(&cache.dir))
     }
 
@@ -244,8 +242,8 @@ impl Configuration {
     ///
     /// Where the table is missing.
     pub(crate) fn sweep(&self) -> Result<(&SweepSettings, bool), ConfigurationError> {
-        let sweep = self.sweep.as_ref().ok_or_else(|| self.missing("sweep"))?;
-        Ok((sweep, sweep.own.evaluate.unwrap_or(self.evaluate.is_some())))
+        let sweep = self.tables.sweep.as_ref().ok_or_else(|| self.missing("sweep"))?;
+        Ok((sweep, sweep.own.evaluate.unwrap_or(self.tables.evaluate.is_some())))
     }
 
     /// The folder of the pipeline file, to which its paths are relative.
@@ -266,12 +264,12 @@ impl Configuration {
         ConfigurationError::MissingKey {
             file: self.file.clone(),
             key: format!("{table}.{}", key.name),
-            about: key.about,
+            about: &key.about,
         }
     }
 
     fn check_stages_agree(&self) -> Result<(), ConfigurationError> {
-        let (Some(cache), Some(train)) = (&self.cache, &self.train) else {
+        let (Some(cache), Some(train)) = (&self.tables.cache, &self.tables.train) else {
             return Ok(());
         };
         if train.distillation_weight == 0.0 {
@@ -332,31 +330,12 @@ impl Configuration {
 
     /// The tables, defaults filled in and paths as written.
     pub(crate) fn resolved(&self) -> Value {
-        let mut tables = Map::new();
-        let mut add = |name: &str, table: Option<Value>| {
-            if let Some(table) = table {
-                tables.insert(name.to_owned(), table);
-            }
-        };
-        add("teacher", self.teacher.as_ref().map(to_json));
-        add("data", self.data.as_ref().map(to_json));
-        add("sections", Some(to_json(&self.sections)));
-        add("cache", self.cache.as_ref().map(to_json));
-        add("student", self.student.as_ref().map(to_json));
-        add("train", self.train.as_ref().map(to_json));
-        add("replay", Some(to_json(&self.replay)));
-        add("evaluate", self.evaluate.as_ref().map(to_json));
-        add("sweep", self.sweep.as_ref().map(to_json));
-        Value::Object(tables)
+        serde_json::to_value(&self.tables).expect("settings have text keys; a number that is not finite becomes null")
     }
 }
 
-fn to_json(settings: &impl serde::Serialize) -> Value {
-    serde_json::to_value(settings).expect("settings have text keys; a number that is not finite becomes null")
-}
-
-fn present<T: DeserializeOwned>(tables: &PipelineFile<'_>, name: &str) -> Result<Option<T>, ConfigurationError> {
-    tables.has(name).then(|| tables.settings(name)).transpose()
+fn present<T: DeserializeOwned>(written: &PipelineFile<'_>, name: &str) -> Result<Option<T>, ConfigurationError> {
+    written.has(name).then(|| written.settings(name)).transpose()
 }
 
 #[cfg(test)]
@@ -364,7 +343,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::keys::{KEYS, Unset};
+    use crate::keys::{self, Unset};
 
     const WHOLE: &str = r#"
         [teacher]
@@ -412,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_keys_agrees_with_the_settings_in_names_and_defaults() {
+    fn the_keys_agree_with_the_settings_in_names_and_defaults() {
         let minimal = WHOLE
             .replace("model = \"/students/one\"", "")
             .replace("layers = [0, 2]", "")
@@ -420,10 +399,10 @@ mod tests {
         let mut settings = BTreeMap::new();
         leaves("", &parse(&minimal, &[]).unwrap().resolved(), &mut settings);
         let mut documented = BTreeMap::new();
-        for key in KEYS {
+        for key in keys::all() {
             let full = format!("{}.{}", key.table, key.name);
             // A default goes through the setting's own type, so that `1.0` and `"1.0"` are the same proportion.
-            let value = match key.default {
+            let value = match &key.default {
                 Unset::Required => settings.get(&full).cloned().unwrap_or_default(),
                 Unset::Absent => Value::Null,
                 Unset::Is(default) => {
@@ -439,6 +418,25 @@ mod tests {
             documented.insert(full, value);
         }
         assert_eq!(documented, settings);
+    }
+
+    #[test]
+    fn every_key_of_the_reference_is_accepted() {
+        for key in keys::all() {
+            let full = format!("{}.{}", key.table, key.name);
+            // A key without a default takes any value of its type.
+            let value = match (&key.default, key.kind.as_str()) {
+                (Unset::Is(default), _) => default.as_str(),
+                (_, "string") => "'text'",
+                (_, "integer") => "1",
+                (_, "number") => "0.5",
+                (_, "boolean") => "true",
+                (_, "[integer, …]") => "[0, 1]",
+                (_, kind) => panic!("`{full}` is of the type {kind}"),
+            };
+            let given = format!("{full}={value}");
+            parse(WHOLE, &[&given]).unwrap_or_else(|error| panic!("{given}: {error}"));
+        }
     }
 
     #[test]

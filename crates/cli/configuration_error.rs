@@ -1,11 +1,11 @@
 //! What can be wrong with a pipeline file or a `--set`, and where.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
+
+use crate::{keys, place::Place};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub(crate) enum ConfigurationError {
     /// The file is not TOML.
     #[error("{place}: {problem}")]
     Syntax { place: Place, problem: String },
-    /// A table nobody knows.
+    /// A table that does not exist.
     #[error("{place}: `[{table}]` is not a table of the pipeline file")]
     UnknownTable {
         place: Place,
@@ -30,14 +30,14 @@ pub(crate) enum ConfigurationError {
     /// A value where a table belongs.
     #[error("{place}: `{table}` is a table, not a value")]
     NotATable { place: Place, table: String },
-    /// A key nobody knows.
+    /// A key that does not exist.
     #[error("{place}: `{key}` is not a key of the pipeline file")]
     UnknownKey {
         place: Place,
         key: String,
         nearest: Option<String>,
     },
-    /// A key that has one value in a sweep.
+    /// A key that cannot vary in a sweep.
     #[error("{place}: a sweep cannot be over `{key}`: {because}")]
     NotSwept {
         place: Place,
@@ -47,7 +47,7 @@ pub(crate) enum ConfigurationError {
     /// A value its key cannot take.
     #[error("{place}: `{key}` cannot be used: {problem}")]
     Value { place: Place, key: String, problem: String },
-    /// A key that the command needs is not there.
+    /// A key that the command needs is not set.
     #[error("`{}` does not set `{key}`", file.display())]
     MissingKey {
         file: PathBuf,
@@ -65,26 +65,25 @@ pub(crate) enum ConfigurationError {
         second: &'static str,
         because: &'static str,
     },
-    /// Neither a model nor a config to make the student of.
+    /// Neither `student.model` nor `student.config` is set.
     #[error("`{}` does not say what the student starts from", file.display())]
     NoStudent { file: PathBuf },
-    /// Neither a teacher nor a student to have the tokenizer of.
+    /// Neither a teacher nor a student says which tokenizer to use.
     #[error("`{}` does not say whose tokenizer the corpus is prepared with", file.display())]
     NoTokenizer { file: PathBuf },
-    /// Training asks for longer lead spans than the cache is made with.
+    /// Training asks for longer lead spans than the cache captures.
     #[error("`train.lead_span_proportion` is {train}, but `cache.lead_span_proportion` is only {cache}")]
     ProportionBeyondCache {
         train: LeadSpanProportion,
         cache: LeadSpanProportion,
     },
-    /// Training asks for sections that the cache is made without.
+    /// Training asks for sections that the cache does not capture.
     #[error("`train.supervised_sections` is `{train}`, but `cache.supervised_sections` is only `{cache}`")]
     SectionsBeyondCache { train: SectionSet, cache: SectionSet },
 }
 
-impl ConfigurationError {
-    /// How to mend it, where that is known.
-    pub(crate) fn hint(&self) -> Option<String> {
+impl Diagnosis for ConfigurationError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("name the pipeline file with `-c FILE`".to_owned())
@@ -99,7 +98,7 @@ impl ConfigurationError {
             | Self::UnknownKey {
                 nearest: Some(nearest), ..
             } => Some(format!("did you mean `{nearest}`?")),
-            Self::UnknownTable { .. } => Some(format!("the tables are `[{}]`", crate::keys::tables().join("]`, `["))),
+            Self::UnknownTable { .. } => Some(format!("the tables are `[{}]`", keys::tables().join("]`, `["))),
             Self::UnknownKey { key, .. } if key.starts_with("sweep.") => Some(
                 "the keys of `[sweep]` are `dir`, `baselines`, `evaluate`, those of `[train]`, and those of other tables \
                  with these in front, such as `\"replay.share\"`"
@@ -107,7 +106,7 @@ impl ConfigurationError {
             ),
             Self::UnknownKey { key, .. } => {
                 let table = key.split('.').next().unwrap_or_default();
-                let keys: Vec<_> = crate::keys::keys_of(table).map(|key| key.name).collect();
+                let keys: Vec<_> = keys::keys_of(table).map(|key| key.name.as_str()).collect();
                 Some(format!("the keys of `[{table}]` are `{}`", keys.join("`, `")))
             }
             Self::NotSwept { .. } => Some("take it out of `[sweep]`".to_owned()),
@@ -139,33 +138,6 @@ impl ConfigurationError {
                 Some("`--help` of the command lists every key with its default and what it takes".to_owned())
             }
             Self::Unreadable { .. } | Self::Syntax { .. } | Self::Value { .. } => None,
-        }
-    }
-}
-
-/// Where a setting was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In the pipeline file.
-    Line { file: PathBuf, line: usize },
-    /// On the command line, as it was given.
-    Override(String),
-}
-
-impl Place {
-    pub(crate) fn line(file: &Path, line: usize) -> Self {
-        Self::Line {
-            file: file.to_owned(),
-            line,
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line { file, line } => write!(formatter, "`{}`, line {line}", file.display()),
-            Self::Override(given) => write!(formatter, "`--set {given}`"),
         }
     }
 }

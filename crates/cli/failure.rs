@@ -1,147 +1,102 @@
-//! How failures are shown and which exit code they become.
+//! A failure on its way to the user: the error, what was being attempted, and how both are shown.
 
-use std::{error::Error, fmt::Write as _, panic};
+use std::{error::Error, fmt::Write as _, iter, panic};
 
-use leadspan_cache::CacheError;
-use leadspan_corpus::CorpusError;
-use leadspan_evaluate::EvaluateError;
-use leadspan_experiment::ExperimentError;
-use leadspan_model::ModelError;
-use leadspan_precompute::PrecomputeError;
-use leadspan_train::TrainError;
+use leadspan_diagnosis::Diagnosis;
 
-use crate::{
-    commands::{Incomplete, PlanRefusal, QuickstartRefusal, SweepError},
-    configuration_error::ConfigurationError,
-    output::OutputError,
-    replay::ReplayError,
-    scheduler::UnclearWorker,
-};
-
-/// The input or the configuration is wrong.
-pub(crate) const WRONG_INPUT: u8 = 1;
-/// Something failed that the user did not cause.
-pub(crate) const UNEXPECTED: u8 = 2;
-/// A signal stopped the run; the same command continues it.
-pub(crate) const STOPPED: u8 = 75;
+use crate::exit_code;
 
 const REPORT: &str = "this looks like a fault of leadspan or of the machine; if it happens again, report it with the \
                       command, this message and the output with `RUST_BACKTRACE=1`";
 
-/// What a known error says about itself beyond its text.
-struct Verdict {
-    unexpected: bool,
-    hint: Option<String>,
+/// An error and what was being attempted when it happened.
+///
+/// `?` makes one of every error that has a [`Diagnosis`], and of no other.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The innermost attempt first.
+    attempts: Vec<String>,
+    error: Box<dyn Diagnosis + Send + Sync>,
 }
 
-fn verdict(cause: &(dyn Error + 'static)) -> Option<Verdict> {
-    macro_rules! of_library_errors {
-        ($($kind:ty),*) => {
-            $(if let Some(error) = cause.downcast_ref::<$kind>() {
-                return Some(Verdict { unexpected: error.is_unexpected(), hint: error.hint() });
-            })*
-        };
-    }
-    of_library_errors!(
-        CacheError,
-        CorpusError,
-        EvaluateError,
-        ExperimentError,
-        ModelError,
-        PrecomputeError,
-        ReplayError,
-        TrainError
-    );
-    if let Some(error) = cause.downcast_ref::<ConfigurationError>() {
-        return Some(Verdict {
-            unexpected: false,
-            hint: error.hint(),
-        });
-    }
-    if let Some(refusal) = cause.downcast_ref::<PlanRefusal>() {
-        return Some(Verdict {
-            unexpected: false,
-            hint: Some(refusal.hint()),
-        });
-    }
-    if let Some(error) = cause.downcast_ref::<UnclearWorker>() {
-        return Some(Verdict {
-            unexpected: false,
-            hint: Some(error.hint()),
-        });
-    }
-    if let Some(incomplete) = cause.downcast_ref::<Incomplete>() {
-        return Some(Verdict {
-            unexpected: false,
-            hint: Some(incomplete.hint()),
-        });
-    }
-    if let Some(error) = cause.downcast_ref::<SweepError>() {
-        return Some(Verdict {
-            unexpected: error.is_unexpected(),
-            hint: Some(error.hint()),
-        });
-    }
-    if let Some(refusal) = cause.downcast_ref::<QuickstartRefusal>() {
-        return Some(Verdict {
-            unexpected: refusal.is_unexpected(),
-            hint: Some(refusal.hint()),
-        });
-    }
-    cause.downcast_ref::<OutputError>().map(|_| Verdict {
-        unexpected: false,
-        hint: None,
-    })
-}
+/// What a command returns.
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The exit code: 1 where an error of the chain is known to be about input or configuration, else 2.
-pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    let mut verdicts = error.chain().filter_map(verdict).peekable();
-    if verdicts.peek().is_none() || verdicts.any(|verdict| verdict.unexpected) {
-        UNEXPECTED
-    } else {
-        WRONG_INPUT
-    }
-}
-
-/// The error, each of its causes once, and the fix where one is known.
-pub(crate) fn describe(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    let mut shown: Vec<String> = Vec::new();
-    for cause in error.chain().map(one_line) {
-        // Some libraries repeat their cause in their own text.
-        if shown.iter().any(|earlier| earlier.contains(&cause)) {
-            continue;
+impl<E: Diagnosis + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            attempts: Vec::new(),
+            error: Box::new(error),
         }
-        let label = if shown.is_empty() { "error" } else { "  caused by" };
-        let _ = writeln!(text, "{label}: {cause}");
-        shown.push(cause);
     }
-    let hint = error.chain().filter_map(verdict).find_map(|verdict| verdict.hint);
-    let hint = hint.or_else(|| (exit_code(error) == UNEXPECTED).then(|| REPORT.to_owned()));
-    if let Some(hint) = hint {
-        let _ = writeln!(text, "hint: {hint}");
-    }
-    text
 }
 
-/// The error and its causes, each once, in a line.
-pub(crate) fn in_a_line(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(one_line) {
-        if text.contains(&cause) {
-            continue;
-        }
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause);
-    }
-    text
+/// Says what was being attempted when an error happened.
+pub(crate) trait Context<T> {
+    /// Adds the attempt, which is only put into words if there is an error.
+    ///
+    /// # Errors
+    ///
+    /// The error that there was, with the attempt.
+    fn with_context(self, attempt: impl FnOnce() -> String) -> Result<T>;
 }
 
-fn one_line(error: &(dyn Error + 'static)) -> String {
-    let text = error.to_string();
+impl<T, E: Into<Failure>> Context<T> for Result<T, E> {
+    fn with_context(self, attempt: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| {
+            let mut failure = error.into();
+            failure.attempts.push(attempt());
+            failure
+        })
+    }
+}
+
+impl Failure {
+    /// The exit code: whether the user can mend it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.error.is_unexpected() {
+            exit_code::UNEXPECTED
+        } else {
+            exit_code::WRONG_INPUT
+        }
+    }
+
+    /// The attempts, the error and its causes, each once and on one line, outermost first.
+    fn causes(&self) -> Vec<String> {
+        let error: &(dyn Error + 'static) = &*self.error;
+        let attempts = self.attempts.iter().rev().cloned();
+        let chain = iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
+        let mut causes: Vec<String> = Vec::new();
+        for cause in attempts.chain(chain).map(|text| one_line(&text)) {
+            // Some libraries repeat their cause in their own text.
+            if !causes.iter().any(|earlier| earlier.contains(&cause)) {
+                causes.push(cause);
+            }
+        }
+        causes
+    }
+
+    /// The failure as it is shown: every cause on a line of its own, and the fix if one is known.
+    pub(crate) fn described(&self) -> String {
+        let mut text = String::new();
+        for (place, cause) in self.causes().iter().enumerate() {
+            let label = if place == 0 { "error" } else { "  caused by" };
+            let _ = writeln!(text, "{label}: {cause}");
+        }
+        let report = || self.error.is_unexpected().then(|| REPORT.to_owned());
+        if let Some(hint) = self.error.hint().or_else(report) {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+        text
+    }
+
+    /// The failure and its causes on one line.
+    pub(crate) fn in_a_line(&self) -> String {
+        self.causes().join(": ")
+    }
+}
+
+fn one_line(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ")
 }
@@ -152,7 +107,7 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
 pub(crate) fn report_panics() {
     let standard = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if leadspan_tables::panics_become_errors() {
+        if leadspan_files::panics_become_errors() {
             return;
         }
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
@@ -170,9 +125,9 @@ pub(crate) fn report_panics() {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{io, path::PathBuf};
 
-    use anyhow::Context as _;
+    use leadspan_model::ModelError;
 
     use super::*;
 
@@ -182,35 +137,40 @@ mod tests {
         }
     }
 
+    fn failing(error: impl Into<Failure>, attempts: &[&str]) -> Failure {
+        let mut failed = Err::<(), Failure>(error.into());
+        for attempt in attempts {
+            failed = failed.with_context(|| (*attempt).to_owned());
+        }
+        failed.unwrap_err()
+    }
+
     #[test]
     fn a_failure_shows_what_was_tried_each_cause_once_and_the_fix() {
-        let error = Err::<(), _>(missing_model())
-            .context("could not prepare `cache`")
-            .unwrap_err();
+        let failure = failing(missing_model(), &["could not prepare `cache`"]);
         assert_eq!(
-            describe(&error),
+            failure.described(),
             "error: could not prepare `cache`\n  caused by: no model at `teacher`\n\
              hint: give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a \
              downloaded Hub model\n"
         );
-        let repeated = anyhow::anyhow!("disk full").context("could not write: disk full");
-        assert_eq!(describe(&repeated).matches("disk full").count(), 1);
-        assert_eq!(in_a_line(&error), "could not prepare `cache`: no model at `teacher`");
-        assert_eq!(in_a_line(&repeated), "could not write: disk full");
+        assert_eq!(failure.in_a_line(), "could not prepare `cache`: no model at `teacher`");
+        let repeated = failing(io::Error::other("disk full"), &["could not write: disk full"]);
+        assert_eq!(repeated.described().matches("disk full").count(), 1);
+        assert_eq!(repeated.in_a_line(), "could not write: disk full");
     }
 
     #[test]
     fn exit_codes_tell_wrong_input_from_failures() {
-        assert_eq!(exit_code(&missing_model().into()), WRONG_INPUT);
+        assert_eq!(failing(missing_model(), &[]).exit_code(), exit_code::WRONG_INPUT);
         assert_eq!(
-            exit_code(&anyhow::Error::from(missing_model()).context("a").context("b")),
-            WRONG_INPUT
+            failing(missing_model(), &["a", "b"]).exit_code(),
+            exit_code::WRONG_INPUT
         );
-        assert_eq!(exit_code(&anyhow::anyhow!("who knows")), UNEXPECTED);
+        let unknown = failing(io::Error::other("who knows"), &[]);
+        assert_eq!(unknown.exit_code(), exit_code::UNEXPECTED);
+        assert!(unknown.described().contains("report it with the command"));
         let broken = ModelError::Tensor(candle_core::Error::Msg("no".to_owned()));
-        assert_eq!(
-            exit_code(&anyhow::Error::from(broken).context("could not train")),
-            UNEXPECTED
-        );
+        assert_eq!(failing(broken, &["could not train"]).exit_code(), exit_code::UNEXPECTED);
     }
 }

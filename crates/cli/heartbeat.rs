@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leadspan_cache::{Cache, Heartbeat, WorkerState, remove_heartbeats_of_gone};
+use leadspan_cache::Cache;
+use leadspan_workers::{Heartbeat, WorkerState, remove_heartbeats_of_gone};
 
 use crate::{last_line, signals};
 

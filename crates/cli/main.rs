@@ -11,6 +11,7 @@ mod child;
 mod commands;
 mod configuration;
 mod configuration_error;
+mod exit_code;
 mod failure;
 mod free_space;
 mod heartbeat;
@@ -21,11 +22,15 @@ mod logs;
 mod output;
 mod overrides;
 mod pipeline_file;
+mod place;
 mod progress;
 mod replay;
+mod replay_error;
 mod scheduler;
 mod signals;
 mod sweep_table;
+mod swept_name;
+mod tables;
 mod time_span;
 
 use std::{
@@ -48,7 +53,11 @@ fn main() -> ExitCode {
         Err(shown) => {
             // Help and version are results; a reader of them that has gone away is no error.
             let _ = shown.print();
-            return ExitCode::from(if shown.use_stderr() { failure::WRONG_INPUT } else { 0 });
+            return ExitCode::from(if shown.use_stderr() {
+                exit_code::WRONG_INPUT
+            } else {
+                exit_code::DONE
+            });
         }
     };
     logs::start(arguments.log_level.into());
@@ -61,16 +70,16 @@ fn main() -> ExitCode {
         commands::run(arguments)
     };
     let (outcome, code, error) = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(Ending::Done)) => ("done", 0, None),
-        Ok(Ok(Ending::Stopped)) => ("stopped", failure::STOPPED, None),
-        Ok(Err(error)) => {
-            show_error(&failure::describe(&error));
-            ("failed", failure::exit_code(&error), Some(failure::in_a_line(&error)))
+        Ok(Ok(Ending::Done)) => ("done", exit_code::DONE, None),
+        Ok(Ok(Ending::Stopped)) => ("stopped", exit_code::STOPPED, None),
+        Ok(Err(failure)) => {
+            show_error(&failure.described());
+            ("failed", failure.exit_code(), Some(failure.in_a_line()))
         }
         // The panic hook has said what happened.
         Err(_) => (
             "failed",
-            failure::UNEXPECTED,
+            exit_code::UNEXPECTED,
             Some("leadspan failed unexpectedly".to_owned()),
         ),
     };

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use leadspan_diagnosis::Diagnosis;
 use serde::Serialize;
 
 /// A result that could not be delivered.
@@ -18,6 +19,8 @@ pub(crate) enum OutputError {
     #[error("`{}` is a folder, not a file", path.display())]
     IsAFolder { path: PathBuf },
 }
+
+impl Diagnosis for OutputError {}
 
 /// Writes text and a line end.
 ///

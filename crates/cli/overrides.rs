@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::configuration_error::{ConfigurationError, Place};
+use crate::{configuration_error::ConfigurationError, place::Place};
 
 /// A `--set table.key=value`, split but not yet understood.
 #[derive(Clone, Debug)]

@@ -13,7 +13,8 @@ use crate::{
     configuration_error::ConfigurationError,
     keys,
     overrides::Texts,
-    sweep_table::{Name, OwnSettings, SweepSettings, SweptKey, SweptValue},
+    sweep_table::{OwnSettings, SweepSettings, SweptKey, SweptValue},
+    swept_name::Name,
 };
 
 /// The tables of a pipeline file, overrides included, every key known.
@@ -59,11 +60,11 @@ impl<'a> PipelineFile<'a> {
             .as_table()
             .expect("`check_names` refused tables that are values");
         for key in keys::keys_of(table).filter(|key| key.default == keys::Unset::Required) {
-            if !entries.contains_key(key.name) {
+            if !entries.contains_key(key.name.as_str()) {
                 return Err(ConfigurationError::MissingKey {
                     file: self.texts.file().to_owned(),
                     key: format!("{table}.{}", key.name),
-                    about: key.about,
+                    about: &key.about,
                 });
             }
         }

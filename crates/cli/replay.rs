@@ -1,31 +1,37 @@
 //! The `[replay]` table: which complete samples go into every step of training, beside those that are distilled.
 
-use std::{error::Error, fmt};
-
 use leadspan_cache::REPLAY;
 use leadspan_corpus::{
     BadRow, ColumnNames, DataSettings, Format, RowFilter, SectionSettings, SystemPrompt, ValidationSize, WithoutMarkers,
 };
-use leadspan_precompute::{PrecomputeError, TextPipeline};
+use leadspan_precompute::TextPipeline;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::keys::is_key;
-
 /// The `[replay]` table. All but `share` is as in `[data]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ReplaySettings {
-    /// The share of each step's samples.
+    /// The share of each step's samples that are replayed: complete, by cross-entropy alone.
     pub(crate) share: f64,
+    /// Files of conversations to replay, as in `[data]`.
     files: Vec<String>,
+    /// Instead of `files`, the folder of a data set, as in `[data]`.
     path: Option<String>,
+    /// The split of that folder; `train` if it is not set.
     split: Option<String>,
+    /// How a row becomes a conversation.
     format: Format,
+    /// Which rows are read, as in `[data]`.
     #[serde(rename = "where")]
     filter: RowFilter,
+    /// What becomes of the system prompt, if the format has a field for it.
     system_prompt: SystemPrompt,
+    /// Longer samples are dropped, never cut.
     max_tokens: usize,
+    /// Whether a malformed row stops the run, or is counted and left out.
     on_bad_row: BadRow,
+    /// The fields that `format = "columns"` reads.
     columns: ColumnNames,
 }
 
@@ -82,79 +88,6 @@ impl ReplaySettings {
             sections,
             cache,
             ..text
-        }
-    }
-}
-
-/// Why the samples to replay could not be prepared. The libraries know their rows as those of `[data]`; here every key has the
-/// name that it has in the pipeline file.
-#[derive(Debug)]
-pub(crate) struct ReplayError(pub(crate) PrecomputeError);
-
-impl ReplayError {
-    pub(crate) fn is_unexpected(&self) -> bool {
-        self.0.is_unexpected()
-    }
-
-    pub(crate) fn hint(&self) -> Option<String> {
-        Some(with_keys_of_replay(&self.0.hint()?))
-    }
-}
-
-impl fmt::Display for ReplayError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&with_keys_of_replay(&self.0.to_string()))
-    }
-}
-
-impl Error for ReplayError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}
-
-/// The text with each `data.KEY` that begins a quotation as `replay.KEY`, where there is such a key.
-fn with_keys_of_replay(text: &str) -> String {
-    const BEGINNING: &str = "`data.";
-    let mut parts = text.split(BEGINNING);
-    let mut renamed = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let end = part.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'));
-        let name = &part[..end.unwrap_or(part.len())];
-        let is_known = name == "columns" || is_key("replay", name);
-        renamed += if is_known { "`replay." } else { BEGINNING };
-        renamed += part;
-    }
-    renamed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_those_of_the_table_and_files_keep_their_names() {
-        for (text, expected) in [
-            ("raise `data.max_tokens`", "raise `replay.max_tokens`"),
-            (
-                "name `data.files` or `data.path`: `data.jsonl` is none",
-                "name `replay.files` or `replay.path`: `data.jsonl` is none",
-            ),
-            (
-                "leave them out with `data.on_bad_row = \"skip\"`",
-                "leave them out with `replay.on_bad_row = \"skip\"`",
-            ),
-            (
-                "`data.columns.answer` and `data.columns`",
-                "`replay.columns.answer` and `replay.columns`",
-            ),
-            (
-                "`data.files.jsonl` in `my.data.files`",
-                "`data.files.jsonl` in `my.data.files`",
-            ),
-            ("`data.", "`data."),
-        ] {
-            assert_eq!(with_keys_of_replay(text), expected);
         }
     }
 }

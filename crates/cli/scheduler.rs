@@ -1,10 +1,11 @@
 //! Which worker this process is, as a batch scheduler's environment says it.
 //!
-//! Pure but for [`here`]: the environment is a function that is handed in. `CLUSTER.md` beside this file has the table for
+//! Pure but for [`here`]: the environment is a function that is handed in. `docs/clusters.md` has the table for
 //! users.
 
 use std::{env, fmt, num::NonZeroUsize};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{InvalidWorker, Worker};
 
 use crate::arguments::WorkerArguments;
@@ -89,10 +90,12 @@ impl UnclearWorker {
             Self::CountUnknown { .. } | Self::IndexUnknown { .. } | Self::PartOfAnArray { .. }
         )
     }
+}
 
-    pub(crate) fn hint(&self) -> String {
+impl Diagnosis for UnclearWorker {
+    fn hint(&self) -> Option<String> {
         let state = format!("state the number of workers with `--workers N` or `{WORKERS}=N`");
-        match self {
+        Some(match self {
             Self::CountUnknown { .. } => state,
             Self::PartOfAnArray { .. } => {
                 format!("{state}; a task's id is then its worker's index, counted from 0, whatever else is submitted")
@@ -115,7 +118,7 @@ impl UnclearWorker {
             | Self::NoSuchWorker { .. } => {
                 "say which worker this is with `--worker I/N` (`--worker 0/1`: the only one)".to_owned()
             }
-        }
+        })
     }
 }
 

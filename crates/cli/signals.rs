@@ -25,7 +25,7 @@ use signal_hook::{
     low_level,
 };
 
-use crate::{failure::STOPPED, last_line, progress, time_span::TimeSpan};
+use crate::{exit_code::STOPPED, last_line, progress, time_span::TimeSpan};
 
 const STOPPING: [i32; 2] = [SIGTERM, SIGINT];
 

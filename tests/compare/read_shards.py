@@ -1,4 +1,4 @@
-"""Decodes a cache's shards as crates/cache/FORMAT.md says, independently of leadspan."""
+"""Decodes a cache's shards as docs/format.md says, independently of leadspan."""
 import json, math, zlib
 from bisect import bisect_right
 from fractions import Fraction

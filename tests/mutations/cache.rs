@@ -6,6 +6,7 @@ use bytes::Bytes;
 use leadspan_cache::{
     CODEC_VERSION, Cache, Coverage, Identity, Layer, Missing, Reader, ShardWriter, TeacherIdentity, WorkUnit, verify,
 };
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_distribution::{Distributions, EntrySettings, Position, codec::Precision};
 use leadspan_sequence::{Sample, SectionBounds, SectionSet, Split};
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::metadata::KeyValue};

@@ -86,7 +86,7 @@ fn watch() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
         panic::set_hook(Box::new(|info| {
-            if leadspan_tables::panics_become_errors() {
+            if leadspan_files::panics_become_errors() {
                 CAUGHT.fetch_add(1, Ordering::Relaxed);
                 return;
             }

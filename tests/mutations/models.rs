@@ -4,6 +4,7 @@ use std::{fs, path::Path, rc::Rc};
 
 use candle_core::Device;
 use leadspan_corpus::{ChatTemplate, Message, Role};
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_model::{Decoder, ModelError, ModelSource, StoredDtype};
 
 use crate::{

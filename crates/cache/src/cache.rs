@@ -7,21 +7,21 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use leadspan_files::{commit_bytes, create_folder};
 use leadspan_sequence::{Sample, Split};
+use leadspan_workers::{Holder, Lock, LockGuard, lock, try_lock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::num::NonZeroU32;
 
 use crate::{
-    Band, CacheError, CorpusWriter, Coverage, FORMAT_VERSION, Holder, Identity, Layer, LayerDir, Lock, LockGuard,
-    PreparedCorpus, WorkUnit,
-    choice::incomplete,
-    commit::{commit_bytes, create_folder},
-    corpus::{check_samples, plan_units},
-    corpus_table::{self, NewPart},
+    Band, CacheError, CorpusWriter, Coverage, FORMAT_VERSION, Identity, Layer, LayerDir, PreparedCorpus, WorkUnit,
+    corpus::{
+        check_samples, plan_units,
+        table::{self, NewPart},
+    },
     json,
-    layer::{division, remainder},
-    lock::{lock, try_lock},
+    layers::{choice::incomplete, division, remainder},
 };
 
 /// The folder, inside a cache's, of the cache of what is replayed.
@@ -182,7 +182,7 @@ impl Cache {
     ///
     /// Where the folder is gone or cannot be written to.
     pub fn lock_for_preparing(&self) -> Result<Lock, CacheError> {
-        try_lock(&self.dir)
+        Ok(try_lock(&self.dir)?)
     }
 
     /// How many parts of the prepared corpus are there by now, whatever this handle has read.
@@ -191,7 +191,7 @@ impl Cache {
     ///
     /// Where its folder cannot be read, or a part of it is missing.
     pub fn count_corpus_parts(&self) -> Result<usize, CacheError> {
-        corpus_table::count_parts(&self.dir.join(CORPUS))
+        table::count_parts(&self.dir.join(CORPUS))
     }
 
     /// The cache's folder.
@@ -280,7 +280,7 @@ impl Cache {
         };
         let folder = self.dir.join(CORPUS);
         create_folder(&folder)?;
-        corpus_table::write_part(&folder, part, fill)?;
+        table::write_part(&folder, part, fill)?;
         self.require_corpus()
     }
 
@@ -305,7 +305,7 @@ impl Cache {
         // Whatever comes of this, the corpus is opened again.
         self.corpus = OnceLock::new();
         let folder = self.dir.join(CORPUS);
-        let (known, there) = (corpus.parts().len(), corpus_table::count_parts(&folder)?);
+        let (known, there) = (corpus.parts().len(), table::count_parts(&folder)?);
         if known != there {
             let problem = format!("it has {there} parts by now where {known} were read");
             return Err(CacheError::UnstorableCorpus { problem });
@@ -329,7 +329,7 @@ impl Cache {
 
     fn write_part(&self, part: NewPart<'_>, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), CacheError> {
         let folder = self.dir.join(CORPUS);
-        corpus_table::write_part(&folder, part, &mut |files| {
+        table::write_part(&folder, part, &mut |files| {
             let mut rows = samples.iter().zip(row_hashes);
             rows.try_for_each(|(sample, row_hash)| files.push(sample.into(), &sample.tokens, row_hash))
         })
@@ -338,7 +338,7 @@ impl Cache {
     /// Compares the tokens of the prepared corpus, which this handle has read, with their checksums.
     pub(crate) fn verify_tokens(&self) -> Result<Vec<CacheError>, CacheError> {
         let corpus = self.require_corpus()?;
-        Ok(corpus_table::verify_tokens(&self.dir.join(CORPUS), &corpus))
+        Ok(table::verify_tokens(&self.dir.join(CORPUS), &corpus))
     }
 
     /// The prepared corpus, or `None` where none was stored yet. It is read once and then kept.
@@ -350,7 +350,7 @@ impl Cache {
         if let Some(corpus) = self.corpus.get() {
             return Ok(Some(corpus.clone()));
         }
-        let read = corpus_table::read(&self.dir.join(CORPUS))?;
+        let read = table::read(&self.dir.join(CORPUS))?;
         Ok(read.map(|corpus| self.corpus.get_or_init(|| corpus).clone()))
     }
 
@@ -577,7 +577,8 @@ fn is_plain_file_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
+    use leadspan_diagnosis::Diagnosis as _;
     use leadspan_sequence::SectionSet;
 
     fn tokenizer() -> Vec<(String, Vec<u8>)> {

@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_distribution::codec::CodecError;
+use leadspan_files::FileError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use parquet::errors::ParquetError;
 
@@ -245,6 +247,13 @@ pub enum CacheError {
     },
 }
 
+impl From<FileError> for CacheError {
+    fn from(error: FileError) -> Self {
+        let FileError { action, path, source } = error;
+        Self::Io { action, path, source }
+    }
+}
+
 impl CacheError {
     /// Turns an I/O error into one that names the file.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
@@ -273,22 +282,12 @@ impl CacheError {
             source => Self::Parquet { action, path, source },
         }
     }
+}
 
-    /// Whether something failed that is neither the user's files nor the configuration.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for CacheError {
+    fn is_unexpected(&self) -> bool {
         match self {
-            Self::Io { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::ReadOnlyFilesystem
-                    | io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::InvalidFilename
-            ),
+            Self::Io { source, .. } => leadspan_files::is_unexpected(source),
             Self::Parquet { .. }
             | Self::WrongSample { .. }
             | Self::NoSuchSample { .. }
@@ -297,19 +296,9 @@ impl CacheError {
         }
     }
 
-    /// What would put it right, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, path, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
-                    "give yourself write access to `{}` or choose another folder",
-                    path.display()
-                )),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("free some space and run the same command again: finished work units are kept".to_owned())
-                }
-                _ => None,
-            },
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
             Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {
                 Some("make it with `leadspan precompute`".to_owned())
             }

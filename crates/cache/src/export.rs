@@ -10,6 +10,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use leadspan_distribution::Distributions;
+use leadspan_files::PendingFile;
 use leadspan_sequence::LeadSpanProportion;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
@@ -18,7 +19,6 @@ use parquet::{
 
 use crate::{
     Cache, CacheError, Coverage, Missing, Progress, Reader, SampleRef, Span,
-    commit::PendingFile,
     hashing::HashingWriter,
     parquet_files::{self, Finished},
 };
@@ -193,7 +193,7 @@ fn list_columns(distributions: &Distributions) -> (ListArray, ListArray) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use arrow::{
         array::AsArray,
         datatypes::{Float32Type, UInt32Type},
@@ -309,7 +309,7 @@ mod tests {
         let layer = captured.cache.layers().unwrap().remove(0);
         let shard = layer.shard_path(&layer.corpus().units()[3]);
         let mut bytes = fs::read(&shard).unwrap();
-        bytes[crate::seal::DATA_START + 30] ^= 1;
+        bytes[crate::shard::seal::DATA_START + 30] ^= 1;
         fs::write(&shard, bytes).unwrap();
         assert!(matches!(
             export(&captured.cache, &out, None, Missing::Refused, &mut |_| {}),

@@ -125,7 +125,7 @@ fn collect_leaves(value: &Value, name: String, leaves: &mut Vec<(String, String)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::identity;
+    use crate::tests::synthetic::identity;
     use serde_json::json;
 
     #[test]

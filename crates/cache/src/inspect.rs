@@ -9,7 +9,7 @@ use std::{
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 use serde::Serialize;
 
-use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, layer::reach};
+use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, layers::reach};
 
 /// What a cache holds.
 #[derive(Clone, Debug, Serialize)]
@@ -180,7 +180,7 @@ fn inspect_layer(dir: &LayerDir) -> Result<LayerInspection, CacheError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use std::fs;
 
     #[test]

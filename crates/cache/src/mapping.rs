@@ -55,7 +55,7 @@ mod tests {
         let path = folder.path().join("shard");
         std::fs::write(&path, b"committed").unwrap();
         let bytes = map(&path).unwrap();
-        crate::commit_bytes(&path, b"replaced!").unwrap();
+        leadspan_files::commit_bytes(&path, b"replaced!").unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(&bytes[..], b"committed");
     }

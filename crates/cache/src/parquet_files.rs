@@ -10,7 +10,9 @@ use parquet::{
     file::properties::{WriterProperties, WriterPropertiesBuilder},
 };
 
-use crate::{CacheError, commit::PendingFile, hashing::HashingWriter};
+use leadspan_files::PendingFile;
+
+use crate::{CacheError, hashing::HashingWriter};
 
 /// About how many bytes a row group may reach before it is written out: what a writer holds in memory.
 pub(crate) const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -54,7 +56,7 @@ pub(crate) fn finish(mut writer: ArrowWriter<HashingWriter<PendingFile>>) -> Res
 ///
 /// Where it fails or panics.
 pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, CacheError> {
-    leadspan_tables::guarded(decode)
+    leadspan_files::guarded(decode)
         .unwrap_or_else(|problem| Err(ParquetError::General(problem)))
         .map_err(CacheError::parquet("read", path))
 }

@@ -11,7 +11,8 @@ use leadspan_distribution::Distributions;
 use rayon::prelude::*;
 
 use crate::{
-    Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, blocks::block_positions, manifest::MANIFEST, shard::Shard,
+    Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, layers::manifest::MANIFEST, shard::Shard,
+    shard::blocks::block_positions,
 };
 
 /// What [`verify`] found.
@@ -240,7 +241,7 @@ fn strays(layer: &LayerDir, names: &HashSet<String>) -> impl Iterator<Item = Cac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::tests::synthetic;
     use leadspan_sequence::SectionSet;
 
     fn verified(cache: &Cache) -> Verification {

@@ -1,38 +1,41 @@
 //! `leadspan evaluate`: problems put to a model, and held-out losses.
 
 use std::{
+    fmt,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
-use anyhow::Context as _;
-use leadspan_evaluate::{Event, HeldOutLosses, Outcome, Summary, Surroundings};
+use leadspan_evaluate::{EvaluationContext, EvaluationSummary, Event, HeldOutLosses, Outcome};
+use serde::Serialize;
 use serde_json::json;
 
-use super::{Ending, Showing, losses};
+use super::{Ending, Showing, losses, stopped};
 use crate::{
     amounts::{grouped, rounded},
-    arguments::Evaluate,
+    arguments::EvaluateArguments,
     configuration::Configuration,
-    hub, last_line, output,
+    failure::{Context as _, Result},
+    hub, last_line,
     progress::{Counted, Progress},
     signals,
 };
 
-pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;
     last_line::note(json!({ "dir": evaluation.dir, "model": evaluation.model }));
     let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
-    let around = Surroundings {
+    let context = EvaluationContext {
         stop: &stop,
         clock: &|| started.elapsed(),
     };
     tracing::info!("reading the model `{}`", evaluation.model.display());
     let mut progress = None;
-    let outcome = leadspan_evaluate::run(&evaluation, &around, &mut |event| {
+    let outcome = leadspan_evaluate::run(&evaluation, &context, &mut |event| {
         if matches!(event, Event::Started { .. }) {
             // Until now there was nothing to keep.
             signals::ask_first(&stop, "keeping the answers that are finished");
@@ -41,36 +44,45 @@ pub(super) fn run(arguments: &Evaluate, showing: Showing) -> anyhow::Result<Endi
     })
     .with_context(|| format!("could not evaluate `{}`", evaluation.model.display()))?;
     drop(progress);
-    let (name, summary) = match outcome {
+    let (outcome, summary) = match outcome {
         Outcome::Done(summary) => ("done", summary),
         Outcome::AlreadyDone(summary) => ("already_done", summary),
-        Outcome::Stopped => {
-            if showing.json {
-                output::json(&json!({ "outcome": "stopped", "dir": evaluation.dir }))?;
-            }
-            tracing::warn!("{}: run the same command again", signals::stopped());
-            return Ok(Ending::Stopped);
-        }
+        Outcome::Stopped => return stopped(&evaluation.dir, showing),
     };
-    last_line::note(json!({ "already_done": name == "already_done", "summary": summary }));
-    if showing.json {
-        let (dir, model) = (&evaluation.dir, &evaluation.model);
-        output::json(&json!({ "outcome": name, "dir": dir, "model": model, "summary": summary }))?;
-    } else {
-        let what = if name == "done" {
-            ""
-        } else {
-            " had been evaluated already"
-        };
-        output::text(format_args!(
-            "`{}`{what}: {}\n  answers in `{}`, the wrong ones in `{}`",
-            evaluation.model.display(),
-            described(&summary),
-            evaluation.dir.join("answers.jsonl").display(),
-            evaluation.dir.join("failures.md").display()
-        ))?;
-    }
+    last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
+    showing.result(&Evaluated {
+        outcome,
+        dir: evaluation.dir,
+        model: evaluation.model,
+        summary,
+    })?;
     Ok(Ending::Done)
+}
+
+/// What came of the command.
+#[derive(Serialize)]
+struct Evaluated {
+    outcome: &'static str,
+    dir: PathBuf,
+    model: PathBuf,
+    summary: EvaluationSummary,
+}
+
+impl fmt::Display for Evaluated {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.outcome {
+            "done" => "",
+            _ => " had been evaluated already",
+        };
+        write!(
+            formatter,
+            "`{}`{what}: {}\n  answers in `{}`, the wrong ones in `{}`",
+            self.model.display(),
+            described(&self.summary),
+            self.dir.join("answers.jsonl").display(),
+            self.dir.join("failures.md").display()
+        )
+    }
 }
 
 fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) {
@@ -116,7 +128,7 @@ fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) 
     }
 }
 
-fn described(summary: &Summary) -> String {
+fn described(summary: &EvaluationSummary) -> String {
     let (low, high) = summary.accuracy_interval;
     let pace = match summary.tokens_per_second {
         0.0 => String::new(),

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, ops::RangeInclusive};
 
-use anyhow::Context as _;
 use leadspan_cache::WorkUnit;
+use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Finalized, Pipeline};
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use super::{Ending, Showing};
 use crate::{
     amounts::{bytes, grouped},
     arguments::WorkerArguments,
+    failure::{Context as _, Result},
     output,
     scheduler::{self, WORKERS},
 };
@@ -18,16 +19,16 @@ use crate::{
 /// Work units that nobody has captured.
 #[derive(Debug, thiserror::Error)]
 #[error("{missing} of {units} work units are missing")]
-pub(crate) struct Incomplete {
+struct Incomplete {
     missing: usize,
     units: usize,
     /// The tasks that have them, and how many workers there are.
     tasks: Option<(String, usize)>,
 }
 
-impl Incomplete {
-    pub(crate) fn hint(&self) -> String {
-        match &self.tasks {
+impl Diagnosis for Incomplete {
+    fn hint(&self) -> Option<String> {
+        Some(match &self.tasks {
             Some((array, workers)) => format!(
                 "submit these tasks again: `--array={array}`, with `--workers {workers}` or `{WORKERS}={workers}` for \
                  `leadspan precompute`"
@@ -36,11 +37,11 @@ impl Incomplete {
                 "run `leadspan precompute` again; with `--workers N` or `{WORKERS}=N`, this command says which of N tasks \
                  have them"
             ),
-        }
+        })
     }
 }
 
-pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showing) -> Result<Ending> {
     let workers = scheduler::stated_here(workers)?;
     let attempt = || format!("could not finalize the cache `{}`", pipeline.cache_dir().display());
     let finalized = leadspan_precompute::finalize(pipeline, workers).with_context(attempt)?;
@@ -58,15 +59,10 @@ pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showi
         units: finalized.units * finalized.layers.len(),
         tasks: array.zip(workers),
     };
-    Err(anyhow::Error::from(incomplete).context(attempt()))
+    Err(incomplete).with_context(attempt)
 }
 
-fn as_json(
-    pipeline: &Pipeline,
-    finalized: &Finalized,
-    array: Option<&str>,
-    workers: Option<usize>,
-) -> anyhow::Result<()> {
+fn as_json(pipeline: &Pipeline, finalized: &Finalized, array: Option<&str>, workers: Option<usize>) -> Result<()> {
     let layers: Vec<_> = finalized
         .layers
         .iter()
@@ -82,7 +78,7 @@ fn as_json(
     Ok(())
 }
 
-fn as_text(pipeline: &Pipeline, finalized: &Finalized) -> anyhow::Result<()> {
+fn as_text(pipeline: &Pipeline, finalized: &Finalized) -> Result<()> {
     for layer in &finalized.layers {
         if let Some(manifest) = &layer.manifest {
             output::text(format_args!(

@@ -1,6 +1,7 @@
 //! One module per command: settings in, libraries called, result out.
 
 mod cache;
+mod config;
 mod evaluate;
 mod finalize;
 mod plan;
@@ -11,15 +12,19 @@ mod report;
 mod sweep;
 mod train;
 
-pub(crate) use finalize::Incomplete;
-pub(crate) use plan::PlanRefusal;
-pub(crate) use quickstart::QuickstartRefusal;
-pub(crate) use sweep::SweepError;
+use std::{fmt, path::Path};
 
 use leadspan_cache::Missing;
 use leadspan_train::HeldOut;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::arguments::{Arguments, Command, LogLevel, ProgressStyle};
+use crate::{
+    arguments::{Arguments, Command, LogLevel, ProgressStyle},
+    failure::Result,
+    output::{self, OutputError},
+    signals,
+};
 
 /// How a command ended, if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,35 @@ struct Showing {
     progress: ProgressStyle,
     /// What children are told.
     log_level: LogLevel,
+}
+
+impl Showing {
+    /// Writes what came of a command: as JSON for scripts, as text for people.
+    fn result(self, result: &(impl Serialize + fmt::Display)) -> Result<(), OutputError> {
+        if self.json {
+            output::json(result)
+        } else {
+            output::text(result)
+        }
+    }
+}
+
+/// The values of some keys of a result, for the last line of the log.
+fn noted(result: &impl Serialize, keys: &[&str]) -> Value {
+    let mut values = serde_json::to_value(result).expect("a result has text keys");
+    if let Some(values) = values.as_object_mut() {
+        values.retain(|key, _| keys.contains(&key.as_str()));
+    }
+    values
+}
+
+/// Ends a command that was stopped, and that goes on in `dir` when it is run again.
+fn stopped(dir: &Path, showing: Showing) -> Result<Ending> {
+    if showing.json {
+        output::json(&json!({ "outcome": "stopped", "dir": dir }))?;
+    }
+    tracing::warn!("{}: run the same command again", signals::stopped());
+    Ok(Ending::Stopped)
 }
 
 /// What `--allow-incomplete` means to the libraries.
@@ -67,7 +101,7 @@ fn losses(held_out: &HeldOut) -> String {
 /// # Errors
 ///
 /// Whatever stops it, with what was attempted.
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
+pub(crate) fn run(arguments: Arguments) -> Result<Ending> {
     let showing = Showing {
         json: arguments.json,
         progress: arguments.progress,
@@ -82,6 +116,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Evaluate(evaluate) => evaluate::run(&evaluate, showing),
         Command::Sweep(sweep) => sweep::run(&sweep, showing),
         Command::Report(report) => report::run(&report, showing),
+        Command::Config(config) => config::run(&config, showing),
         Command::Cache(command) => cache::run(&command, showing),
     }
 }

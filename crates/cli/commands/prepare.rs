@@ -1,11 +1,11 @@
 //! `leadspan prepare`: the prepared corpus in the cache.
 
-use std::{error::Error, path::Path};
+use std::path::Path;
 
-use anyhow::Context as _;
-use leadspan_cache::Holder;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
+use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Event, Origin, PreparedCache};
+use leadspan_workers::Holder;
 use serde_json::{Value, json};
 
 use super::{Ending, Showing};
@@ -13,12 +13,13 @@ use crate::{
     amounts::grouped,
     arguments::PipelineArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
+    failure::{Context as _, Result},
     hub, last_line, output,
     progress::{Counted, Progress},
-    replay::ReplayError,
+    replay_error::ReplayError,
 };
 
-pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> Result<Ending> {
     let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
     let replay = configuration.replayed()?;
     let prepared = match configuration.preparing()? {
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> anyhow::Re
 }
 
 /// Prepares the samples to replay, over which no teacher will be run.
-pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> anyhow::Result<PreparedCache> {
+pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<PreparedCache> {
     let pipeline = hub::with_tokenizer_found(text)?;
     let dir = pipeline.base.join(&pipeline.cache.dir);
     shown(showing, &dir, |show| {
@@ -59,11 +60,11 @@ pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> anyhow::Res
 }
 
 /// Prepares the cache in `dir` by `prepare`, and shows how it goes on.
-fn shown<E: Error + Send + Sync + 'static>(
+fn shown<E: Diagnosis + Send + Sync + 'static>(
     showing: Showing,
     dir: &Path,
     prepare: impl FnOnce(&mut dyn FnMut(Event)) -> Result<PreparedCache, E>,
-) -> anyhow::Result<PreparedCache> {
+) -> Result<PreparedCache> {
     let mut shown = Preparing::new(showing);
     let mut waited = Waited::default();
     let prepared = prepare(&mut |event| match event {
@@ -91,7 +92,7 @@ fn as_json(prepared: &PreparedCache) -> Value {
     })
 }
 
-fn as_text(prepared: &PreparedCache) -> anyhow::Result<()> {
+fn as_text(prepared: &PreparedCache) -> Result<()> {
     let what = match prepared.origin {
         Origin::Made => "prepared".to_owned(),
         Origin::Found => "was prepared already".to_owned(),

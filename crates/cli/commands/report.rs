@@ -1,13 +1,16 @@
 //! `leadspan report`: what many runs show.
 
-use anyhow::Context as _;
-use leadspan_experiment::{Progress, Report, read_runs};
+use leadspan_experiment::{Report, RunState, read_runs};
 use serde_json::json;
 
 use super::{Ending, Showing};
-use crate::{arguments, output};
+use crate::{
+    arguments::ReportArguments,
+    failure::{Context as _, Result},
+    output,
+};
 
-pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Ending> {
     let dir = &arguments.out;
     let attempt = || format!("could not write the report `{}`", dir.display());
     let runs = read_runs(&arguments.runs).with_context(attempt)?;
@@ -15,7 +18,7 @@ pub(super) fn run(arguments: &arguments::Report, showing: Showing) -> anyhow::Re
     report.write(dir).with_context(attempt)?;
     let unfinished = runs
         .iter()
-        .filter(|run| matches!(run.progress, Progress::Unfinished { .. }));
+        .filter(|run| matches!(run.state, RunState::Unfinished { .. }));
     let (page, unfinished) = (dir.join(Report::PAGE), unfinished.count());
     if showing.json {
         output::json(&json!({

@@ -1,23 +1,26 @@
 //! `leadspan train`: stage two.
 
 use std::{
+    fmt,
     panic::resume_unwind,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, Outcome, Summary, Surroundings};
+use leadspan_train::{Event, Outcome, RunContext, RunSummary};
+use serde::Serialize;
 use serde_json::json;
 
-use super::{Ending, Showing, losses, missing};
+use super::{Ending, Showing, losses, missing, stopped};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
-    arguments::Train,
+    arguments::TrainArguments,
     configuration::{Configuration, StageTwo},
-    hub, last_line, output,
+    failure::{Context as _, Result},
+    hub, last_line,
     progress::{Counted, Progress},
     signals,
 };
@@ -25,7 +28,7 @@ use crate::{
 /// The tensor library's backward pass recurses through the whole graph.
 const STACK_BYTES: usize = 256 << 20;
 
-pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
@@ -37,45 +40,65 @@ pub(super) fn run(arguments: &Train, showing: Showing) -> anyhow::Result<Ending>
             .name("train".to_owned())
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || train(&stage, missing, &stop, showing))
-            .context("could not start the training thread")?;
+            .with_context(|| "could not start the training thread".to_owned())?;
         training.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
     .with_context(|| format!("could not train `{}`", stage.train.dir.display()))?;
-    let (name, summary) = match outcome {
+    let dir = stage.train.dir;
+    let (outcome, summary) = match outcome {
         Outcome::Done(summary) => ("done", summary),
         Outcome::AlreadyDone(summary) => ("already_done", summary),
-        Outcome::Stopped => {
-            if showing.json {
-                output::json(&json!({ "outcome": "stopped", "dir": stage.train.dir }))?;
-            }
-            tracing::warn!("{}: run the same command again", signals::stopped());
-            return Ok(Ending::Stopped);
-        }
+        Outcome::Stopped => return stopped(&dir, showing),
     };
-    last_line::note(json!({ "already_done": name == "already_done", "summary": summary }));
-    let model = stage.train.dir.join("model");
-    if showing.json {
-        output::json(&json!({ "outcome": name, "dir": stage.train.dir, "model": model, "summary": summary }))?;
-    } else {
-        let what = if name == "done" {
-            "trained"
-        } else {
-            "had been trained already"
-        };
-        output::text(format_args!("`{}` {what}: {}", model.display(), described(&summary)))?;
-        for (when, held_out) in [("before", &summary.held_out_before), ("after", &summary.held_out_after)] {
-            if let Some(held_out) = held_out {
-                output::text(format_args!("  held out {when:<6}  {}", losses(held_out)))?;
-            }
-        }
-    }
+    last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
+    showing.result(&Trained {
+        outcome,
+        model: dir.join("model"),
+        dir,
+        summary,
+    })?;
     Ok(Ending::Done)
 }
 
-fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> anyhow::Result<Outcome> {
+/// What came of the command.
+#[derive(Serialize)]
+struct Trained {
+    outcome: &'static str,
+    dir: PathBuf,
+    model: PathBuf,
+    summary: RunSummary,
+}
+
+impl fmt::Display for Trained {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.outcome {
+            "done" => "trained",
+            _ => "had been trained already",
+        };
+        let summary = &self.summary;
+        write!(
+            formatter,
+            "`{}` {what}: {} steps in {}, {} tokens at {} tokens/s, peak memory {}",
+            self.model.display(),
+            grouped(summary.steps as u64),
+            duration(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
+            grouped(summary.tokens),
+            rounded(summary.tokens_per_second),
+            bytes(summary.peak_memory_bytes)
+        )?;
+        for (when, held_out) in [("before", &summary.held_out_before), ("after", &summary.held_out_after)] {
+            if let Some(held_out) = held_out {
+                write!(formatter, "\n  held out {when:<6}  {}", losses(held_out))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> Result<Outcome> {
     let cache = Cache::open(&stage.cache_dir)?;
     let started = Instant::now();
-    let around = Surroundings {
+    let context = RunContext {
         stop,
         clock: &|| started.elapsed(),
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
@@ -88,7 +111,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
         &stage.student,
         &stage.train,
         stage.replay_share,
-        &around,
+        &context,
         &mut |event| {
             if matches!(event, Event::Started { .. }) {
                 // Until now there was nothing to keep.
@@ -200,15 +223,4 @@ fn listed(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-fn described(summary: &Summary) -> String {
-    format!(
-        "{} steps in {}, {} tokens at {} tokens/s, peak memory {}",
-        grouped(summary.steps as u64),
-        duration(std::time::Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
-        grouped(summary.tokens),
-        rounded(summary.tokens_per_second),
-        bytes(summary.peak_memory_bytes)
-    )
 }

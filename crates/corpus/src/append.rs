@@ -10,13 +10,13 @@ use std::{
 };
 
 use leadspan_sequence::{Sample, Split};
-use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
-    ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, SectionSettings,
-    order::{draw_training, order},
-    prepare::{read_samples, row_hash},
+    Arrangement, ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, PreparedSample,
+    SectionSettings,
+    order::Arranging,
+    prepare::{placed, read_samples},
 };
 
 /// A sample that a prepared corpus has already.
@@ -44,15 +44,75 @@ pub struct Appended {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads the files of `data`, relative to `base`, and makes samples of the rows whose samples are not `known`.
+/// Reads the files of `data`, relative to `base`, and hands the samples of rows that are not `known` to `sink`, in the
+/// order of the rows.
 ///
 /// The known samples are given in the order of the corpus. Settings, template and tokenizer must be those it was prepared
-/// with; where there are as many training samples as `data.training` allows, none is appended. `progress` is called on this thread after every chunk of rows.
+/// with. If the corpus has as many training samples as `data.training` allows, no sample gets a place. `progress` and
+/// `sink` are called on this thread, `progress` after every chunk of rows.
+///
+/// All samples of the arrangement are training samples. Its report counts the known samples as well.
 ///
 /// # Errors
 ///
-/// [`CorpusError::ChangedSamples`] and [`CorpusError::RemovedSamples`] where the rows do not give every known sample as it
-/// was, beside the errors of [`prepare`](crate::prepare()) that concern settings, files and single rows.
+/// [`CorpusError::ChangedSamples`] and [`CorpusError::RemovedSamples`] if the rows do not give every known sample as it
+/// was; what `sink` returns; the errors of [`prepare`](crate::prepare()) that concern settings, files and single rows.
+#[expect(clippy::too_many_arguments, reason = "those of `prepare_into`, and what is known")]
+pub fn append_into<E: From<CorpusError>>(
+    base: &Path,
+    data: &DataSettings,
+    sections: &SectionSettings,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    known: &[KnownSample<'_>],
+    progress: &dyn Fn(PrepareProgress),
+    sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
+) -> Result<Arrangement, E> {
+    let numbers: HashMap<&str, usize> = known.iter().enumerate().map(|(number, one)| (one.id, number)).collect();
+    // Whether each known sample is the same, once its row came by.
+    let mut same: Vec<Option<bool>> = vec![None; known.len()];
+    let mut arranging = Arranging::default();
+    let mut take = |sample: PreparedSample| match numbers.get(sample.id.as_str()) {
+        None => {
+            arranging.add(&sample.id, sample.bounds);
+            sink(sample)
+        }
+        Some(&number) => {
+            same[number] = Some(sample.row_hash == *known[number].row_hash);
+            Ok(())
+        }
+    };
+    let (mut report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut take)?;
+    let first_of = |state: Option<bool>| {
+        let mut those = same.iter().zip(known).filter(|&(found, _)| *found == state);
+        let id = those.next().map(|(_, one)| one.id.to_owned())?;
+        Some((id, those.count() as u64))
+    };
+    if let Some((id, others)) = first_of(Some(false)) {
+        return Err(CorpusError::ChangedSamples { id, others }.into());
+    }
+    if let Some((id, others)) = first_of(None) {
+        return Err(CorpusError::RemovedSamples { id, others }.into());
+    }
+    report.kept_validation = known.iter().filter(|one| one.split == Split::Validation).count() as u64;
+    let mut places = arranging.all_for_training();
+    if let Some(most) = data.training {
+        let known_train = known.iter().filter(|one| one.split == Split::Train).count();
+        let left_out = arranging.draw_training(&mut places, most.saturating_sub(known_train), data.seed);
+        report.leave_out(left_out.into_iter().map(|sample| arranging.bounds(sample)));
+    }
+    report.kept_train = (known.len() + places.len()) as u64 - report.kept_validation;
+    let places = arranging.order(places, data.seed);
+    Ok(Arrangement { places, report, files })
+}
+
+/// Reads the files of `data`, relative to `base`, and makes samples of the rows whose samples are not `known`.
+///
+/// All new samples are in memory in the end; [`append_into`], whose arguments these are, does without.
+///
+/// # Errors
+///
+/// Those of [`append_into`].
 pub fn append(
     base: &Path,
     data: &DataSettings,
@@ -62,38 +122,14 @@ pub fn append(
     known: &[KnownSample<'_>],
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Appended, CorpusError> {
-    let places: HashMap<&str, usize> = known.iter().enumerate().map(|(place, one)| (one.id, place)).collect();
-    // Whether each known sample is the same, once its row came by.
-    let mut same: Vec<Option<bool>> = vec![None; known.len()];
     let mut samples = Vec::new();
-    let mut keep = |sample: Sample| match places.get(sample.id.as_str()) {
-        None => samples.push(sample),
-        Some(&place) => same[place] = Some(row_hash(&sample) == *known[place].row_hash),
+    let mut sink = |sample| {
+        samples.push(sample);
+        Ok::<(), CorpusError>(())
     };
-    let (mut report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut keep)?;
-    let first_of = |state: Option<bool>| {
-        let mut those = same.iter().zip(known).filter(|&(found, _)| *found == state);
-        let id = those.next().map(|(_, one)| one.id.to_owned())?;
-        Some((id, those.count() as u64))
-    };
-    if let Some((id, others)) = first_of(Some(false)) {
-        return Err(CorpusError::ChangedSamples { id, others });
-    }
-    if let Some((id, others)) = first_of(None) {
-        return Err(CorpusError::RemovedSamples { id, others });
-    }
-    report.kept_validation = known.iter().filter(|one| one.split == Split::Validation).count() as u64;
-    if let Some(most) = data.training {
-        let known_train = known.iter().filter(|one| one.split == Split::Train).count();
-        report.leave_out(&draw_training(
-            &mut samples,
-            most.saturating_sub(known_train),
-            data.seed,
-        ));
-    }
-    report.kept_train = (known.len() + samples.len()) as u64 - report.kept_validation;
-    let samples = order(samples, data.seed);
-    let row_hashes = samples.par_iter().map(row_hash).collect();
+    let arrangement = append_into(base, data, sections, template, tokenizer, known, progress, &mut sink)?;
+    let Arrangement { places, report, files } = arrangement;
+    let (samples, row_hashes) = placed(samples, &places);
     Ok(Appended {
         samples,
         row_hashes,
@@ -106,6 +142,7 @@ pub fn append(
 mod tests {
     use std::fs;
 
+    use leadspan_diagnosis::Diagnosis as _;
     use proptest::prelude::*;
     use serde_json::json;
     use tempfile::TempDir;

@@ -1,8 +1,12 @@
 //! What can go wrong between a data set and a prepared corpus.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use arrow::error::ArrowError;
+use leadspan_diagnosis::Diagnosis;
 
 use crate::{DropReason, PrepareReport, RowProblem};
 
@@ -234,6 +238,17 @@ pub enum CorpusError {
     },
 }
 
+/// The error of a file or folder that cannot be opened.
+pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
+    match source.kind() {
+        io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
+        _ => CorpusError::Open {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
 /// Names in backticks, with commas and `and`.
 fn in_words(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -251,9 +266,8 @@ fn and_others(others: u64) -> String {
     }
 }
 
-impl CorpusError {
-    /// Whether something else than the user's files and configuration is wrong.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for CorpusError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } => !matches!(
                 source.kind(),
@@ -270,8 +284,7 @@ impl CorpusError {
         }
     }
 
-    /// How to mend it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::BadRow { problem: RowProblem::Template { .. }, .. } => Some(
                 "change the conversation to what the model's chat template accepts, \

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, DataSettings, folder::folder_files};
+use crate::{CorpusError, DataSettings, error::open_error, folder::folder_files};
 
 /// The files that the settings name, sorted, each once.
 ///
@@ -84,16 +84,6 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
         });
     }
     Ok(paths)
-}
-
-pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
-    match source.kind() {
-        io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
-        _ => CorpusError::Open {
-            path: path.to_owned(),
-            source,
-        },
-    }
 }
 
 /// What a file is called in ids and messages: its path relative to `base`, with `/` between the parts; a file that is

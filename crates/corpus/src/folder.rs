@@ -18,7 +18,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{CorpusError, files::open_error, rows::FileKind};
+use crate::{CorpusError, error::open_error, rows::FileKind};
 
 /// The split that is read where none is named.
 const DEFAULT_SPLIT: &str = "train";
@@ -259,8 +259,9 @@ fn usual_name(split: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
-    use crate::files::name_of;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -277,7 +278,10 @@ mod tests {
             assert!(!error.is_unexpected() && error.hint().is_some());
             error.to_string().replace(&format!("{}", folder.display()), "F")
         })?;
-        Ok(files.iter().map(|file| name_of(folder, file)).collect())
+        Ok(files
+            .iter()
+            .map(|file| file.strip_prefix(folder).unwrap().to_str().unwrap().to_owned())
+            .collect())
     }
 
     #[test]

@@ -36,12 +36,13 @@ mod tokenize;
 mod turn;
 mod validation_size;
 
-pub use append::{Appended, KnownSample, append};
+pub use append::{Appended, KnownSample, append, append_into};
 pub use error::CorpusError;
 pub use files::{FileFingerprint, files_fingerprint, input_files};
 pub use layout::Format;
 pub use message::{Message, Role};
-pub use prepare::{Prepared, prepare};
+pub use order::Place;
+pub use prepare::{Arrangement, Prepared, PreparedSample, prepare, prepare_into};
 pub use problems::{Problem, problems};
 pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
 pub use row_filter::{InvalidRowFilter, RowFilter};

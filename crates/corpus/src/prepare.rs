@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_sequence::{Sample, Split};
+use leadspan_sequence::{Sample, SectionBounds, Split};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -17,11 +17,38 @@ use crate::{
     BadRow, ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, SectionSettings,
     ValidationSize,
     files::{input_files, name_of},
-    order::{draw_training, order, split},
-    rows::{RawRow, Rows},
+    order::{Arranging, Place},
+    rows::{RawRow, RowReader},
     sample_maker::{MadeSample, RowError, SampleMaker},
     tokenize::PlainTokenizer,
 };
+
+/// One sample as [`prepare_into`] gives it: its place and split are known only after the last row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedSample {
+    /// The row's own id, or `FILE:LINE`.
+    pub id: String,
+    /// Token ids of the whole templated sequence.
+    pub tokens: Vec<u32>,
+    /// Where its sections begin and end.
+    pub bounds: SectionBounds,
+    /// What identifies its content: see [`Prepared::row_hashes`].
+    pub row_hash: [u8; 32],
+}
+
+/// The order of a corpus whose samples went to a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrangement {
+    /// The samples that the corpus consists of: training samples in seeded order, then held-out samples in seeded order.
+    ///
+    /// A sample is known by its number: how many samples the sink took before it. A sample that was not drawn
+    /// ([`DropReason::NotDrawn`]) has no place.
+    pub places: Vec<Place>,
+    /// What became of the rows.
+    pub report: PrepareReport,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
 
 /// A corpus that is ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +70,45 @@ pub struct Prepared {
 const CHUNK_ROWS: usize = 1024;
 
 /// Bytes of rows read before a chunk is closed early.
-const CHUNK_BYTES: usize = 32 << 20;
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// Reads the files of `data`, relative to `base`, makes samples of their rows and hands each to `sink`, in the order of
+/// the rows.
+///
+/// Two chunks of rows are in memory at a time, and of samples that the sink took only ids and bounds. `progress` and
+/// `sink` are called on this thread, `progress` after every chunk of rows.
+///
+/// # Errors
+///
+/// What `sink` returns, and the errors of [`prepare`].
+pub fn prepare_into<E: From<CorpusError>>(
+    base: &Path,
+    data: &DataSettings,
+    sections: &SectionSettings,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    progress: &dyn Fn(PrepareProgress),
+    sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
+) -> Result<Arrangement, E> {
+    let mut arranging = Arranging::default();
+    let (report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut |sample| {
+        arranging.add(&sample.id, sample.bounds);
+        sink(sample)
+    })?;
+    Ok(arrange(
+        &arranging,
+        report,
+        files,
+        data.validation,
+        data.training,
+        data.seed,
+    )?)
+}
 
 /// Reads the files of `data`, relative to `base`, and makes samples of their rows.
 ///
-/// `progress` is called on this thread after every chunk of rows.
+/// All samples are in memory in the end; [`prepare_into`] does without. `progress` is called on this thread after every
+/// chunk of rows.
 ///
 /// # Errors
 ///
@@ -63,43 +124,12 @@ pub fn prepare(
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Prepared, CorpusError> {
     let mut samples = Vec::new();
-    let (report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut |sample| {
+    let arrangement = prepare_into(base, data, sections, template, tokenizer, progress, &mut |sample| {
         samples.push(sample);
+        Ok::<(), CorpusError>(())
     })?;
-    divided(samples, report, files, data.validation, data.training, data.seed)
-}
-
-/// Splits and orders the samples of all rows; `report` does not divide them among the splits yet.
-///
-/// # Errors
-///
-/// Where a held-out count leaves nothing, and where there is no training sample.
-pub(crate) fn divided(
-    mut samples: Vec<Sample>,
-    mut report: PrepareReport,
-    files: Vec<PathBuf>,
-    validation: ValidationSize,
-    training: Option<usize>,
-    seed: u64,
-) -> Result<Prepared, CorpusError> {
-    if samples.is_empty() {
-        return Err(CorpusError::NoTrainingSamples {
-            report: Box::new(report),
-        });
-    }
-    split(&mut samples, validation, seed)?;
-    if let Some(most) = training {
-        report.leave_out(&draw_training(&mut samples, most, seed));
-    }
-    let samples = order(samples, seed);
-    report.kept_train = samples.iter().filter(|sample| sample.split == Split::Train).count() as u64;
-    report.kept_validation = samples.len() as u64 - report.kept_train;
-    if report.kept_train == 0 {
-        return Err(CorpusError::NoTrainingSamples {
-            report: Box::new(report),
-        });
-    }
-    let row_hashes = samples.par_iter().map(row_hash).collect();
+    let Arrangement { places, report, files } = arrangement;
+    let (samples, row_hashes) = placed(samples, &places);
     Ok(Prepared {
         samples,
         row_hashes,
@@ -108,22 +138,75 @@ pub(crate) fn divided(
     })
 }
 
-/// Reads all rows and hands their samples to `keep`, in the order of the rows and not split yet.
+/// Splits and orders the samples of all rows; `report` does not divide them among the splits yet.
+///
+/// # Errors
+///
+/// A held-out count that leaves nothing, and no training sample.
+pub(crate) fn arrange(
+    arranging: &Arranging,
+    mut report: PrepareReport,
+    files: Vec<PathBuf>,
+    validation: ValidationSize,
+    training: Option<usize>,
+    seed: u64,
+) -> Result<Arrangement, CorpusError> {
+    if arranging.is_empty() {
+        return Err(CorpusError::NoTrainingSamples {
+            report: Box::new(report),
+        });
+    }
+    let mut places = arranging.split(validation, seed)?;
+    if let Some(most) = training {
+        let left_out = arranging.draw_training(&mut places, most, seed);
+        report.leave_out(left_out.into_iter().map(|sample| arranging.bounds(sample)));
+    }
+    let places = arranging.order(places, seed);
+    report.kept_train = places.iter().filter(|place| place.split == Split::Train).count() as u64;
+    report.kept_validation = places.len() as u64 - report.kept_train;
+    if report.kept_train == 0 {
+        return Err(CorpusError::NoTrainingSamples {
+            report: Box::new(report),
+        });
+    }
+    Ok(Arrangement { places, report, files })
+}
+
+/// The samples in their places, and their row hashes.
+pub(crate) fn placed(samples: Vec<PreparedSample>, places: &[Place]) -> (Vec<Sample>, Vec<[u8; 32]>) {
+    let mut samples: Vec<Option<PreparedSample>> = samples.into_iter().map(Some).collect();
+    places
+        .iter()
+        .map(|place| {
+            let sample = samples[place.sample].take().expect("a sample has one place");
+            let row_hash = sample.row_hash;
+            let sample = Sample {
+                id: sample.id,
+                split: place.split,
+                tokens: sample.tokens,
+                bounds: sample.bounds,
+            };
+            (sample, row_hash)
+        })
+        .unzip()
+}
+
+/// Reads all rows and hands their samples to `sink`, in the order of the rows.
 ///
 /// Returns what became of the rows, where the samples that are kept are not divided among the splits, and the files.
 ///
 /// # Errors
 ///
-/// Those of [`prepare`] that concern settings, files and single rows.
-pub(crate) fn read_samples(
+/// What `sink` returns, and those errors of [`prepare`] that concern settings, files and single rows.
+pub(crate) fn read_samples<E: From<CorpusError>>(
     base: &Path,
     data: &DataSettings,
     sections: &SectionSettings,
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
     progress: &dyn Fn(PrepareProgress),
-    keep: &mut dyn FnMut(Sample),
-) -> Result<(PrepareReport, Vec<PathBuf>), CorpusError> {
+    sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
+) -> Result<(PrepareReport, Vec<PathBuf>), E> {
     data.check()?;
     sections.check()?;
     let files = input_files(base, data)?;
@@ -140,103 +223,102 @@ pub(crate) fn read_samples(
         tokenizer: PlainTokenizer::new(tokenizer)?,
         names: &names,
     };
-    let mut rows = Rows::new(files.clone(), data.fields());
-    let mut intake = Intake::new(data.on_bad_row, &names, keep);
+    let mut rows = RowReader::new(files.clone(), data.fields());
+    let mut intake = Intake::new(data.on_bad_row, &names);
+    let mut kept = 0;
+    let mut chunk = Chunk::next(&mut rows);
     loop {
-        let (chunk, end) = next_chunk(&mut rows);
-        let outcomes: Vec<_> = chunk.par_iter().map(|row| maker.make(row)).collect();
-        for (row, outcome) in chunk.iter().zip(outcomes) {
-            intake.take(row, outcome)?;
+        let bytes_read = rows.bytes_read();
+        // The next rows are read while these are made into samples, so that no core waits for the decoder.
+        let made = || -> Vec<_> { chunk.rows.par_iter().map(|row| maker.make(row)).collect() };
+        let (outcomes, next) = rayon::join(made, || chunk.end.is_none().then(|| Chunk::next(&mut rows)));
+        for (row, outcome) in chunk.rows.iter().zip(outcomes) {
+            if let Some(sample) = intake.take(row, outcome)? {
+                kept += 1;
+                sink(sample)?;
+            }
         }
         progress(PrepareProgress {
             rows: intake.report.rows,
-            kept: intake.kept,
-            bytes_read: rows.bytes_read(),
+            kept,
+            bytes_read,
             bytes_total,
         });
-        match end {
-            ChunkEnd::Full => {}
-            ChunkEnd::Finished => break,
-            ChunkEnd::Failed(error) => return Err(error),
+        match (next, chunk.end) {
+            (Some(next), _) => chunk = next,
+            (None, Some(Err(error))) => return Err(error.into()),
+            (None, _) => break,
         }
     }
     Ok((intake.report, files))
 }
 
-/// What identifies a sample's content: see [`Prepared::row_hashes`].
-pub(crate) fn row_hash(sample: &Sample) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&(sample.id.len() as u64).to_le_bytes())
-        .update(sample.id.as_bytes());
-    let bounds = [
-        sample.bounds.prompt_end(),
-        sample.bounds.chain_of_thought_end(),
-        sample.bounds.tokens(),
-    ];
-    let numbers: Vec<u8> = sample
-        .tokens
-        .iter()
-        .chain(&bounds)
-        .flat_map(|number| number.to_le_bytes())
-        .collect();
-    *hasher.update(&numbers).finalize().as_bytes()
+/// Some rows, and whether they are the last.
+struct Chunk {
+    rows: Vec<RawRow>,
+    /// Why there are no more rows; `None` if there are.
+    end: Option<Result<(), CorpusError>>,
 }
 
-enum ChunkEnd {
-    Full,
-    Finished,
-    Failed(CorpusError),
-}
-
-/// The next rows, and why there are no more of them; rows before a failure come first, as do their own errors.
-fn next_chunk(rows: &mut Rows) -> (Vec<RawRow>, ChunkEnd) {
-    let (mut chunk, mut bytes) = (Vec::new(), 0);
-    while chunk.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
-        match rows.next_row() {
-            Ok(Some(row)) => {
-                bytes += row.content.bytes();
-                chunk.push(row);
+impl Chunk {
+    /// The next rows. Rows before a failure come first, as do their own errors.
+    fn next(reader: &mut RowReader) -> Self {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while rows.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+            match reader.next_row() {
+                Ok(Some(row)) => {
+                    bytes += row.content.bytes();
+                    rows.push(row);
+                }
+                Ok(None) => {
+                    return Self {
+                        rows,
+                        end: Some(Ok(())),
+                    };
+                }
+                Err(error) => {
+                    return Self {
+                        rows,
+                        end: Some(Err(error)),
+                    };
+                }
             }
-            Ok(None) => return (chunk, ChunkEnd::Finished),
-            Err(error) => return (chunk, ChunkEnd::Failed(error)),
         }
+        Self { rows, end: None }
     }
-    (chunk, ChunkEnd::Full)
 }
 
 /// Takes in what became of the rows, in the order of the rows.
 pub(crate) struct Intake<'a> {
     on_bad_row: BadRow,
     names: &'a [String],
-    /// The file and row of every id.
-    places: HashMap<String, (usize, u64)>,
-    /// Takes the samples.
-    keep: &'a mut dyn FnMut(Sample),
-    /// How many it took.
-    kept: u64,
+    /// The file and row of every id, by the id's BLAKE3: ids may be long, and there are as many as rows.
+    places: HashMap<[u8; 32], (usize, u64)>,
     pub(crate) report: PrepareReport,
 }
 
 impl<'a> Intake<'a> {
-    pub(crate) fn new(on_bad_row: BadRow, names: &'a [String], keep: &'a mut dyn FnMut(Sample)) -> Self {
+    pub(crate) fn new(on_bad_row: BadRow, names: &'a [String]) -> Self {
         Self {
             on_bad_row,
             names,
             places: HashMap::new(),
-            keep,
-            kept: 0,
             report: PrepareReport::default(),
         }
     }
 
-    pub(crate) fn take(&mut self, row: &RawRow, made: Result<Option<MadeSample>, RowError>) -> Result<(), CorpusError> {
+    /// Counts a row; returns its sample if it has one.
+    pub(crate) fn take(
+        &mut self,
+        row: &RawRow,
+        made: Result<Option<MadeSample>, RowError>,
+    ) -> Result<Option<PreparedSample>, CorpusError> {
         self.report.rows += 1;
         let made = match made {
             Ok(Some(made)) => made,
             Ok(None) => {
                 self.drop_one(DropReason::FilteredOut);
-                return Ok(());
+                return Ok(None);
             }
             Err(RowError::Fatal(error)) => return Err(error),
             Err(RowError::Bad(problem)) => {
@@ -251,7 +333,7 @@ impl<'a> Intake<'a> {
                     }
                     BadRow::Skip => {
                         self.report.add_bad_row(&self.place(row.file, row.number), &problem);
-                        Ok(())
+                        Ok(None)
                     }
                 };
             }
@@ -261,7 +343,7 @@ impl<'a> Intake<'a> {
             without_markers,
             outcome,
         } = made;
-        match self.places.entry(id.clone()) {
+        match self.places.entry(*blake3::hash(id.as_bytes()).as_bytes()) {
             Entry::Vacant(entry) => {
                 entry.insert((row.file, row.number));
             }
@@ -273,19 +355,20 @@ impl<'a> Intake<'a> {
         }
         self.report.without_markers += u64::from(without_markers);
         match outcome {
-            Ok((tokens, bounds)) => {
-                self.report.tokens.add(bounds);
-                self.kept += 1;
-                (self.keep)(Sample {
+            Ok(content) => {
+                self.report.tokens.add(content.bounds);
+                Ok(Some(PreparedSample {
                     id,
-                    split: Split::Train,
-                    tokens,
-                    bounds,
-                });
+                    tokens: content.tokens,
+                    bounds: content.bounds,
+                    row_hash: content.row_hash,
+                }))
             }
-            Err(reason) => self.drop_one(reason),
+            Err(reason) => {
+                self.drop_one(reason);
+                Ok(None)
+            }
         }
-        Ok(())
     }
 
     fn drop_one(&mut self, reason: DropReason) {

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     CorpusError, DataSettings, Message, RowProblem, SectionSettings,
     files::{input_files, name_of},
-    rows::{RawRow, Rows},
+    rows::{RawRow, RowReader},
     sample_maker::id_of,
 };
 
@@ -40,7 +40,7 @@ pub fn problems(
     let files = input_files(base, data)?;
     let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
     let fields = data.fields().into_iter().chain(answer.map(str::to_owned)).collect();
-    let mut rows = Rows::new(files, fields);
+    let mut rows = RowReader::new(files, fields);
     let mut places: HashMap<String, String> = HashMap::new();
     let mut problems = Vec::new();
     while let Some(row) = rows.next_row()? {

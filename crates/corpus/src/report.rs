@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leadspan_sequence::{Sample, SectionBounds};
+use leadspan_sequence::SectionBounds;
 use serde::{Deserialize, Serialize};
 
 /// Why a well-formed row is not among the samples.
@@ -113,15 +113,13 @@ impl PrepareReport {
         }
     }
 
-    /// Takes back what was counted of samples that were not drawn.
-    pub(crate) fn leave_out(&mut self, not_drawn: &[Sample]) {
-        if not_drawn.is_empty() {
+    /// Subtracts the samples that were not drawn, given their bounds.
+    pub(crate) fn leave_out(&mut self, not_drawn: impl ExactSizeIterator<Item = SectionBounds>) {
+        if not_drawn.len() == 0 {
             return;
         }
-        for sample in not_drawn {
-            self.tokens.subtract(sample.bounds);
-        }
         *self.dropped.entry(DropReason::NotDrawn).or_default() += not_drawn.len() as u64;
+        not_drawn.for_each(|bounds| self.tokens.subtract(bounds));
     }
 
     /// The reason that took most rows.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::layout::Row;
 /// Written as a table from fields to the value that a row must have there, or to a list of such values. A field inside
 /// another is named with dots (`metadata.source`). Numbers are compared by value; a field that is absent or null has no
 /// value that could be asked for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "BTreeMap<String, Value>", into = "BTreeMap<String, Value>")]
 pub struct RowFilter(BTreeMap<String, Value>);
 

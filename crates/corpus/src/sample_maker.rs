@@ -32,7 +32,15 @@ pub(crate) struct MadeSample {
     /// Whether no chain of thought is closed in it.
     pub(crate) without_markers: bool,
     /// Its tokens and sections, or why it has none.
-    pub(crate) outcome: Result<(Vec<u32>, SectionBounds), DropReason>,
+    pub(crate) outcome: Result<SampleContent, DropReason>,
+}
+
+/// What a sample consists of beside its id.
+#[derive(Debug)]
+pub(crate) struct SampleContent {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) bounds: SectionBounds,
+    pub(crate) row_hash: [u8; 32],
 }
 
 /// Why a row stops the run or, for bad rows, may be left out.
@@ -107,7 +115,11 @@ impl SampleMaker<'_> {
             count if count > self.data.max_tokens => Err(DropReason::TooLong),
             _ => {
                 let bounds = chain_of_thought.bounds(&tokens);
-                Ok((tokens.ids, bounds))
+                Ok(SampleContent {
+                    row_hash: row_hash(&id, &tokens.ids, bounds),
+                    tokens: tokens.ids,
+                    bounds,
+                })
             }
         };
         Ok(MadeSample {
@@ -116,6 +128,19 @@ impl SampleMaker<'_> {
             outcome,
         })
     }
+}
+
+/// What identifies a sample's content: see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
+pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(id.len() as u64).to_le_bytes()).update(id.as_bytes());
+    let bounds = [bounds.prompt_end(), bounds.chain_of_thought_end(), bounds.tokens()];
+    let numbers: Vec<u8> = tokens
+        .iter()
+        .chain(&bounds)
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    *hasher.update(&numbers).finalize().as_bytes()
 }
 
 /// The row's own id; `None` where it has none.

@@ -6,15 +6,15 @@
 
 use std::{collections::BinaryHeap, fs, path::Path};
 
-use leadspan_sequence::Sample;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
     ChatTemplate, CorpusError, DataSettings, PrepareProgress, Prepared, SectionSettings, ValidationSize,
     files::{input_files, name_of},
-    prepare::{Intake, divided, prepare},
-    rows::{RawRow, RowContent, Rows},
+    order::Arranging,
+    prepare::{Arrangement, Intake, arrange, placed, prepare},
+    rows::{RawRow, RowContent, RowReader},
     sample_maker::SampleMaker,
     tokenize::PlainTokenizer,
 };
@@ -55,7 +55,7 @@ pub fn sample(
     let files = input_files(base, data)?;
     let bytes = files.iter().filter_map(|path| fs::metadata(path).ok());
     let bytes_total = bytes.map(|metadata| metadata.len()).sum();
-    let mut reading = Rows::new(files.clone(), data.fields());
+    let mut reading = RowReader::new(files.clone(), data.fields());
     let mut drawing = Drawing::new(most, data.seed);
     while let Some(row) = reading.next_row()? {
         drawing.take(row);
@@ -88,11 +88,13 @@ pub fn sample(
         names: &names,
     };
     let outcomes: Vec<_> = drawn.par_iter().map(|row| maker.make(row)).collect();
-    let mut samples: Vec<Sample> = Vec::new();
-    let mut keep = |sample| samples.push(sample);
-    let mut intake = Intake::new(data.on_bad_row, &names, &mut keep);
+    let (mut samples, mut arranging) = (Vec::new(), Arranging::default());
+    let mut intake = Intake::new(data.on_bad_row, &names);
     for (row, outcome) in drawn.iter().zip(outcomes) {
-        intake.take(row, outcome)?;
+        if let Some(sample) = intake.take(row, outcome)? {
+            arranging.add(&sample.id, sample.bounds);
+            samples.push(sample);
+        }
     }
     let report = intake.report;
     let share = drawn.len() as f64 / rows as f64;
@@ -101,8 +103,15 @@ pub fn sample(
         share @ ValidationSize::Share(_) => share,
     };
     let training = data.training.map(|most| reduced(most, share));
+    let Arrangement { places, report, files } = arrange(&arranging, report, files, validation, training, data.seed)?;
+    let (samples, row_hashes) = placed(samples, &places);
     Ok(Sampled {
-        prepared: divided(samples, report, files, validation, training, data.seed)?,
+        prepared: Prepared {
+            samples,
+            row_hashes,
+            report,
+            files,
+        },
         rows,
         drawn: drawn.len() as u64,
     })

@@ -1,45 +1,51 @@
 //! What a user can ask of a corpus: the `[data]` and `[sections]` tables of a pipeline file.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{CorpusError, Format, RowFilter, ValidationSize};
 
 /// Which rows to read and how to turn them into samples: the `[data]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Files of JSON lines (plain, `.gz` or `.zst`), Parquet tables (`.parquet`) or Arrow streams (`.arrow`); glob patterns
-    /// are expanded. Relative to the pipeline file.
+    /// Files of JSON lines (plain, `.gz` or `.zst`), `.parquet` or `.arrow`, or glob patterns.
+    ///
+    /// They are relative to the pipeline file.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Instead of files, the folder of a data set as Hugging Face's Hub or `save_to_disk` has them.
+    /// Instead of `files`, the folder of a data set in the layout of the Hub or of `save_to_disk`.
     #[serde(default)]
     pub path: Option<String>,
-    /// The split of that folder that is read; `train` where it is absent.
+    /// The split of that folder; `train` if it is not set.
     #[serde(default)]
     pub split: Option<String>,
     /// How a row becomes a conversation.
     #[serde(default)]
     pub format: Format,
-    /// Conditions on a row's fields; rows that do not meet them are counted and left out before anything else.
+    /// Which rows are read: `{ field = "value", other = [1, 2] }`.
+    ///
+    /// Other rows are counted and left out before anything else.
     #[serde(default, rename = "where")]
     pub filter: RowFilter,
-    /// What becomes of the system prompt that some formats have in a field of its own.
+    /// What becomes of the system prompt, if the format has a field for it.
     #[serde(default)]
     pub system_prompt: SystemPrompt,
-    /// Samples with more tokens are dropped, never cut.
+    /// Longer samples are dropped, never cut.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
-    /// The most training samples there may be, drawn by the seed from those there are; all of them where it is absent.
+    /// The most training samples, drawn by the seed; all if it is not set.
     #[serde(default)]
     pub training: Option<usize>,
-    /// How many samples are held out: 0, a share below 1, or a count. Rows that are appended later are never held out.
+    /// Samples that are held out: a share below 1, a count, or 0.
+    ///
+    /// Rows that are appended later are never held out.
     #[serde(default)]
     pub validation: ValidationSize,
-    /// Decides which samples are held out and the order of all.
+    /// Decides which samples are held out, and the order of all.
     #[serde(default)]
     pub seed: u64,
-    /// Whether a malformed row stops the run or is counted and left out.
+    /// Whether a malformed row stops the run, or is counted and left out.
     #[serde(default)]
     pub on_bad_row: BadRow,
     /// The fields that `format = "columns"` reads.
@@ -49,7 +55,7 @@ pub struct DataSettings {
 
 /// What becomes of a system prompt in a field of its own (`system` of `open-thoughts`, `bespoke-stratos` and `sky-t1`,
 /// `system_prompt` of `nemotron`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SystemPrompt {
     /// It is left out: it tells the models that the data were made with how to mark their thinking.
@@ -60,7 +66,7 @@ pub enum SystemPrompt {
 }
 
 /// What to do with a row that cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BadRow {
     /// Stop with the file and line.
@@ -71,14 +77,14 @@ pub enum BadRow {
 }
 
 /// The names of the fields that `format = "columns"` reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColumnNames {
-    /// The user's turn.
+    /// The field of the user's turn.
     pub question: String,
-    /// What goes between the thinking markers.
+    /// The field of the chain of thought, which goes between the thinking markers.
     pub chain_of_thought: String,
-    /// What follows the thinking-end marker; rows may lack it.
+    /// The field of the answer, which follows the thinking-end marker; rows may lack it.
     pub answer: String,
 }
 
@@ -93,14 +99,18 @@ impl Default for ColumnNames {
 }
 
 /// How the chain of thought is recognised: the `[sections]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SectionSettings {
-    /// The text that opens the chain of thought; may be several tokens long.
+    /// The text that opens the chain of thought.
+    ///
+    /// It may be several tokens long.
     pub thinking_start: String,
-    /// The text that closes the chain of thought; may be several tokens long.
+    /// The text that closes the chain of thought.
+    ///
+    /// It may be several tokens long.
     pub thinking_end: String,
-    /// What to do with a sample in which no chain of thought is closed.
+    /// What becomes of a sample in which no chain of thought is closed.
     pub without_markers: WithoutMarkers,
 }
 
@@ -115,7 +125,7 @@ impl Default for SectionSettings {
 }
 
 /// What to do with a sample in which no chain of thought is closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WithoutMarkers {
     /// Drop the sample and count it.

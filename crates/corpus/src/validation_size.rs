@@ -1,5 +1,8 @@
 //! How many samples are held out: a share or a count, told apart by how the number was written.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How many samples are held out.
@@ -39,6 +42,22 @@ impl ValidationSize {
         } else {
             Err(InvalidValidationSize { given: share })
         }
+    }
+}
+
+/// One number; whether it is an integer decides what it means.
+impl JsonSchema for ValidationSize {
+    fn schema_name() -> Cow<'static, str> {
+        "ValidationSize".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "number", "minimum": 0, "exclusiveMaximum": 1 },
+            ],
+        })
     }
 }
 

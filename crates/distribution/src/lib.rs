@@ -9,14 +9,12 @@
 
 pub mod codec;
 mod distributions;
-mod exponential;
 mod select;
 mod settings;
 mod tail;
 mod top_k;
 
 pub use distributions::{Distributions, Position};
-pub use exponential::{exp_of_non_positive, exp_sum_below, exponentiate};
 pub use settings::{EntrySettings, InvalidEntrySettings};
 pub use top_k::{Found, NonFiniteLogit, Row, push_found, reduce, top_k};
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::on_widest_vectors;
+use leadspan_simd::on_widest_vectors;
 
 /// One candidate: a logit and its token.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,8 @@
 //! What is kept of the tokens outside the entries beside their mass: a term for each temperature, and draws.
 
-use crate::{EntrySettings, exponential::exponentiate, select::Candidate};
+use leadspan_simd::exponentiate;
+
+use crate::{EntrySettings, select::Candidate};
 
 /// Facts about one tail, in the scratch memory of [`TailScratch`].
 pub(crate) struct Tail<'a> {

@@ -1,11 +1,10 @@
 //! From rows of logits to stored distributions: entries, exact tail mass, the target's log-probability, tail terms.
 
+use leadspan_simd::exp_sum_below;
 use rayon::prelude::*;
 
 use crate::{
-    Distributions, EntrySettings, MIN_TAIL_LOGPROB, Position,
-    exponential::exp_sum_below,
-    select,
+    Distributions, EntrySettings, MIN_TAIL_LOGPROB, Position, select,
     tail::{Tail, TailScratch},
 };
 

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis;
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 use leadspan_train::TrainError;
 
@@ -18,39 +20,39 @@ pub enum EvaluateError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The expression that is to find answers is none.
-    #[error("`evaluate.answer_pattern` is no regular expression: `{pattern}`")]
+    /// `evaluate.answer_pattern` is not a valid regular expression.
+    #[error("`evaluate.answer_pattern` is not a valid regular expression: `{pattern}`")]
     InvalidPattern {
-        /// As it was written.
+        /// The pattern as it was written.
         pattern: String,
         /// What is wrong with it.
         #[source]
         source: regex::Error,
     },
-    /// The model cannot be asked in its own words.
-    #[error("`{}` has no chat template, so there is no telling how to ask it", model.display())]
+    /// The model has no chat template.
+    #[error("`{}` has no chat template, so problems cannot be put to it", model.display())]
     NoChatTemplate {
         /// The model.
         model: PathBuf,
     },
-    /// There is nothing to ask.
-    #[error("the files of `[evaluate]` have no problem")]
+    /// The files hold no problem.
+    #[error("the files of `[evaluate]` contain no problem")]
     NoProblems,
     /// A prompt cannot be rendered.
     #[error("problem `{id}` cannot be rendered")]
     Prompt {
         /// The problem.
         id: String,
-        /// What the chat template says.
+        /// What the template engine reports.
         #[source]
         source: CorpusError,
     },
-    /// The tokenizer fails on a text.
+    /// The tokenizer fails on a problem.
     #[error("the tokenizer fails on problem `{id}`")]
     Tokenizer {
         /// The problem.
         id: String,
-        /// What it says.
+        /// What the tokenizer reports.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -60,16 +62,16 @@ pub enum EvaluateError {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder has results of something else.
-    #[error("`{}` has an evaluation with another `{key}`: `{stored}`, not `{asked}`", dir.display())]
+    /// The folder holds the results of another evaluation.
+    #[error("`{}` holds an evaluation with another `{key}`: `{stored}`, not `{asked}`", dir.display())]
     OtherEvaluation {
         /// The folder.
         dir: PathBuf,
-        /// What differs.
+        /// The setting that differs.
         key: String,
-        /// What it was.
+        /// Its value in the folder.
         stored: String,
-        /// What it is now.
+        /// Its value now.
         asked: String,
     },
     /// A file of results cannot be read or written.
@@ -97,11 +99,16 @@ pub enum EvaluateError {
     Train(#[from] TrainError),
 }
 
-impl EvaluateError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
-    pub fn is_unexpected(&self) -> bool {
+impl From<FileError> for EvaluateError {
+    fn from(error: FileError) -> Self {
+        Self::Cache(error.into())
+    }
+}
+
+impl Diagnosis for EvaluateError {
+    fn is_unexpected(&self) -> bool {
         match self {
-            Self::Corpus(error) => error.is_unexpected(),
+            Self::Corpus(error) | Self::Prompt { source: error, .. } => error.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
             Self::Train(error) => error.is_unexpected(),
@@ -109,23 +116,88 @@ impl EvaluateError {
         }
     }
 
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NoChatTemplate { .. } => {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".into())
             }
-            Self::NoProblems => Some("look at `evaluate.where`, or at the files themselves".into()),
+            Self::NoProblems => Some("check `evaluate.where` and the files".into()),
             Self::Busy { .. } => Some("wait for it, or give this evaluation another `evaluate.dir`".into()),
             Self::OtherEvaluation { dir, .. } => Some(format!(
                 "give this evaluation a folder of its own, `--set evaluate.dir=DIR`, or remove `{}`",
                 dir.display()
             )),
-            Self::Corpus(error) => error.hint(),
+            Self::Corpus(error) | Self::Prompt { source: error, .. } => hint_about_problems(error),
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Train(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+/// What to do about problems that cannot be read. The corpus crate names the keys of `[data]`; the files of problems come from
+/// `[evaluate]`, which has no `on_bad_row`.
+fn hint_about_problems(error: &CorpusError) -> Option<String> {
+    match error {
+        CorpusError::BadRow { .. } => Some("correct the row, or leave it out with `evaluate.where`".into()),
+        CorpusError::MissingFile { .. } | CorpusError::NoMatch { .. } => {
+            Some("paths in `evaluate.files` are relative to the pipeline file".into())
+        }
+        CorpusError::NotAFile { path } => Some(format!(
+            "name the files inside it (`{}/*.jsonl`), or give a data set's folder as `evaluate.path`",
+            path.display()
+        )),
+        CorpusError::MissingFolder { .. } => Some("`evaluate.path` is relative to the pipeline file".into()),
+        CorpusError::NotAFolder { .. } => Some("name files with `evaluate.files`".into()),
+        CorpusError::NoDataInFolder { .. } | CorpusError::MixedFolder { .. } => {
+            Some("name the files to read with `evaluate.files` instead of `evaluate.path`".into())
+        }
+        CorpusError::NoSuchSplit { .. } => {
+            Some("choose one with `evaluate.split`, or name files with `evaluate.files`".into())
+        }
+        CorpusError::UnreadableFolderState { .. } => {
+            Some("save the data set again, or name its files with `evaluate.files`".into())
+        }
+        other => other.hint(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_about_problems_name_keys_of_the_evaluate_table() {
+        let path = PathBuf::from("problems");
+        let errors = [
+            CorpusError::MissingFile { path: path.clone() },
+            CorpusError::NoMatch {
+                pattern: "*.jsonl".into(),
+                base: PathBuf::new(),
+            },
+            CorpusError::NotAFile { path: path.clone() },
+            CorpusError::MissingFolder { path: path.clone() },
+            CorpusError::NotAFolder { path: path.clone() },
+            CorpusError::NoDataInFolder { path: path.clone() },
+            CorpusError::MixedFolder {
+                first: path.clone(),
+                second: path.clone(),
+            },
+            CorpusError::NoSuchSplit {
+                path: path.clone(),
+                split: "test".into(),
+                known: vec!["train".into()],
+            },
+            CorpusError::UnreadableFolderState {
+                path,
+                source: serde_json::from_str::<()>("").unwrap_err(),
+            },
+        ];
+        for error in errors {
+            let hint = EvaluateError::from(error).hint().unwrap();
+            assert!(hint.contains("evaluate.") || hint.contains("/*.jsonl"), "{hint}");
+            assert!(!hint.contains("data."), "{hint}");
         }
     }
 }

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use leadspan_train::first_difference;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Answered, EvaluateError, Summary, failures};
+use crate::{Answered, EvaluateError, EvaluationSummary, failures};
 
 const IDENTITY: &str = "evaluation.json";
 const PARTIAL: &str = "answers.partial.jsonl";
@@ -63,7 +63,7 @@ impl EvaluationDir {
     }
 
     /// The summary, where the evaluation is done.
-    pub(crate) fn finished(&self) -> Result<Option<Summary>, EvaluateError> {
+    pub(crate) fn finished(&self) -> Result<Option<EvaluationSummary>, EvaluateError> {
         self.read(SUMMARY)
     }
 
@@ -102,7 +102,7 @@ impl EvaluationDir {
     }
 
     /// Writes the results, in the order of the problems; the summary last.
-    pub(crate) fn finish(&self, answers: &[Answered], summary: &Summary) -> Result<(), EvaluateError> {
+    pub(crate) fn finish(&self, answers: &[Answered], summary: &EvaluationSummary) -> Result<(), EvaluateError> {
         let lines: Vec<u8> = answers.iter().flat_map(line).collect();
         self.write(ANSWERS, &lines)?;
         self.write(FAILURES, failures::page(answers).as_bytes())?;

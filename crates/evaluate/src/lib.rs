@@ -31,6 +31,6 @@ mod summary;
 pub use answer::{AnswerPattern, answer_of_reference, answer_of_text, same_answer};
 pub use error::EvaluateError;
 pub use interval::wilson_interval;
-pub use run::{Evaluation, Event, HeldOutLosses, Outcome, Surroundings, run};
+pub use run::{Evaluation, EvaluationContext, Event, HeldOutLosses, Outcome, run};
 pub use settings::EvaluateSettings;
-pub use summary::{AnswerEnd, Answered, Summary};
+pub use summary::{AnswerEnd, Answered, EvaluationSummary};

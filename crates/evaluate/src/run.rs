@@ -9,13 +9,13 @@ use std::{
 use leadspan_cache::{Cache, CacheError, Missing, Reader};
 use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
 use leadspan_model::{
-    Decoder, Generation, ModelError, ModelSource, Prompt, StoredDtype, TokenizerBundle, open_device, stop_tokens,
+    Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device, stop_tokens,
 };
 use leadspan_train::{HeldOut, TrainError, held_out_losses};
 use serde_json::{Value, json};
 
 use crate::{
-    Answered, EvaluateError, EvaluateSettings, Summary,
+    Answered, EvaluateError, EvaluateSettings, EvaluationSummary,
     asking::Asking,
     evaluation_dir::{EvaluationDir, PartialAnswers},
 };
@@ -38,7 +38,7 @@ pub struct Evaluation {
 }
 
 /// What an evaluation is given by the program.
-pub struct Surroundings<'a> {
+pub struct EvaluationContext<'a> {
     /// Set to stop.
     pub stop: &'a AtomicBool,
     /// The time, from any moment on.
@@ -83,9 +83,9 @@ pub enum HeldOutLosses {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It was done to its end.
-    Done(Summary),
+    Done(EvaluationSummary),
     /// It had been done before.
-    AlreadyDone(Summary),
+    AlreadyDone(EvaluationSummary),
     /// It was asked to stop; the same call goes on with what is missing.
     Stopped,
 }
@@ -98,7 +98,7 @@ pub enum Outcome {
 /// or written.
 pub fn run(
     evaluation: &Evaluation,
-    around: &Surroundings<'_>,
+    context: &EvaluationContext<'_>,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, EvaluateError> {
     let settings = &evaluation.settings;
@@ -146,12 +146,12 @@ pub fn run(
         problems: &problems,
         partial: dir.partial()?,
         answers,
-        began: (around.clock)(),
+        began: (context.clock)(),
         tokens: 0,
         seconds: 0.0,
     };
     let generation = Generation::new(&decoder, settings.generation(), stops)?;
-    if !asked.ask(generation, decoder.config().context(), around, events)? {
+    if !asked.ask(generation, decoder.config().context(), context, events)? {
         return Ok(Outcome::Stopped);
     }
     let Asked {
@@ -166,15 +166,15 @@ pub fn run(
             cache,
             &decoder,
             (&asking.tokenizer, settings.dtype),
-            around.stop,
+            context.stop,
             events,
         )?,
         None => None,
     };
-    if around.stop.load(Ordering::Relaxed) {
+    if context.stop.load(Ordering::Relaxed) {
         return Ok(Outcome::Stopped);
     }
-    let summary = Summary::new(&answers, (seconds, tokens), held_out);
+    let summary = EvaluationSummary::new(&answers, (seconds, tokens), held_out);
     dir.finish(&answers, &summary)?;
     Ok(Outcome::Done(summary))
 }
@@ -196,8 +196,8 @@ impl Asked<'_> {
     fn ask(
         &mut self,
         mut generation: Generation<'_>,
-        context: usize,
-        around: &Surroundings<'_>,
+        context_tokens: usize,
+        context: &EvaluationContext<'_>,
         events: &mut dyn FnMut(Event),
     ) -> Result<bool, EvaluateError> {
         let problems = self.problems;
@@ -209,26 +209,26 @@ impl Asked<'_> {
         }
         for (index, problem) in problems.iter().enumerate().filter(|(index, _)| !answered[*index]) {
             let (index, tokens) = (index as u64, self.asking.prompt(problem)?);
-            if tokens.len() < context {
+            if tokens.len() < context_tokens {
                 generation.push(Prompt { index, tokens })?;
             } else {
                 let answer = self.asking.not_asked(problem, index);
-                self.keep(answer, around, events)?;
+                self.keep(answer, context, events)?;
             }
         }
-        self.began = (around.clock)();
+        self.began = (context.clock)();
         while !generation.is_idle() {
-            if around.stop.load(Ordering::Relaxed) {
+            if context.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let finished = match generation.step_unless(around.stop) {
+            let finished = match generation.step(Stop::when(context.stop)) {
                 Err(ModelError::Stopped) => return Ok(false),
                 finished => finished?,
             };
             for generated in finished {
                 self.tokens += generated.tokens.len() as u64;
                 let answer = self.asking.graded(&problems[generated.index as usize], &generated)?;
-                self.keep(answer, around, events)?;
+                self.keep(answer, context, events)?;
             }
         }
         Ok(true)
@@ -237,12 +237,12 @@ impl Asked<'_> {
     fn keep(
         &mut self,
         answer: Answered,
-        around: &Surroundings<'_>,
+        context: &EvaluationContext<'_>,
         events: &mut dyn FnMut(Event),
     ) -> Result<(), EvaluateError> {
         self.partial.add(&answer)?;
         self.answers.push(answer);
-        self.seconds = (around.clock)().saturating_sub(self.began).as_secs_f64();
+        self.seconds = (context.clock)().saturating_sub(self.began).as_secs_f64();
         events(Event::Answered {
             done: self.answers.len() as u64,
             correct: self.answers.iter().filter(|answer| answer.correct).count() as u64,
@@ -327,7 +327,7 @@ fn held_out(
         Err(error) => return Err(error.into()),
     };
     events(Event::HeldOut(HeldOutLosses::Measured));
-    match held_out_losses(decoder, &reader, stop) {
+    match held_out_losses(decoder, &reader, Stop::when(stop)) {
         Err(error @ (TrainError::Context { .. } | TrainError::TokenOutsideVocabulary { .. })) => {
             events(Event::HeldOut(HeldOutLosses::NotMeasured(error.to_string())));
             Ok(None)

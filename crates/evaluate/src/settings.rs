@@ -4,56 +4,59 @@ use std::path::PathBuf;
 
 use leadspan_corpus::{ColumnNames, DataSettings, Format, RowFilter, SystemPrompt};
 use leadspan_model::{GenerationSettings, Sampling, StoredDtype};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{AnswerPattern, EvaluateError};
 
 /// Which problems are put to which model, and how: the `[evaluate]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateSettings {
-    /// The model; what `[train]` exports where it is absent.
+    /// A directory, a `.gguf` file or the id of a downloaded Hub model; what `[train]` exports if it is not set.
     pub model: Option<PathBuf>,
-    /// Branch, tag or commit of a Hub model.
+    /// The branch, tag or commit of a Hub model; `main` if it is not set.
     pub revision: Option<String>,
-    /// Where the results go; `evaluation` in the folder of `[train]` where it is absent.
+    /// The folder of the results; `evaluation` in `train.dir` if it is not set.
     pub dir: Option<PathBuf>,
     /// Files of problems, as in `[data]`.
     pub files: Vec<String>,
-    /// Instead of files, the folder of a data set.
+    /// Instead of `files`, the folder of a data set, as in `[data]`.
     pub path: Option<String>,
-    /// The split of that folder; `test` where it is absent.
+    /// The split of that folder; `test` if it is not set.
     pub split: Option<String>,
-    /// How a row becomes a problem.
+    /// How a row becomes a problem; `columns` needs no chain of thought.
     pub format: Format,
-    /// Conditions on a row's fields.
+    /// Which rows are read: `{ field = "value", other = [1, 2] }`.
     #[serde(rename = "where")]
     pub filter: RowFilter,
-    /// What becomes of the system prompt that some formats have in a field of its own.
+    /// What becomes of the system prompt, if the format has a field for it.
     pub system_prompt: SystemPrompt,
-    /// The fields that `format = "columns"` reads; a chain of thought is not needed.
+    /// The fields that `format = "columns"` reads; the chain of thought is not read here.
     pub columns: ColumnNames,
-    /// The field that has the right answer; where it is absent, the format says where that is.
+    /// The field of the right answer; that of the format if it is not set.
     pub answer: Option<String>,
-    /// The regular expression that finds the answer in what the model writes; without one, the usual places are looked at.
+    /// The regular expression that finds the answer in what the model writes.
+    ///
+    /// The usual places are searched if it is not set.
     pub answer_pattern: Option<String>,
-    /// Only so many problems, from the first on.
+    /// The most problems, counted from the first; all if it is not set.
     pub problems: Option<usize>,
     /// The most tokens of an answer.
     pub max_new_tokens: usize,
-    /// Problems that go through the model together.
+    /// Problems that go through the model together; answers do not depend on it.
     pub batch_samples: usize,
-    /// What scores are divided by before a token is drawn; 0 takes the most probable one.
+    /// The sampling temperature; 0 takes the most probable token.
     pub temperature: f64,
-    /// Draws from the most probable tokens that together have this much probability.
+    /// Draw only from the most probable tokens that together have this probability.
     pub top_p: f64,
-    /// Draws from so many of the most probable tokens.
+    /// Draw only from so many of the most probable tokens.
     pub top_k: Option<usize>,
     /// Decides what is drawn.
     pub seed: u64,
     /// The number format in which weights are held.
     pub dtype: StoredDtype,
-    /// Where the model runs.
+    /// `cpu` or `cuda:N`.
     pub device: String,
 }
 

@@ -42,7 +42,7 @@ pub enum AnswerEnd {
 
 /// What came of all problems.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct EvaluationSummary {
     /// Problems.
     pub problems: u64,
     /// Right answers.
@@ -69,7 +69,7 @@ pub struct Summary {
     pub held_out: Option<HeldOut>,
 }
 
-impl Summary {
+impl EvaluationSummary {
     /// Sums up.
     pub(crate) fn new(answers: &[Answered], pace: (f64, u64), held_out: Option<HeldOut>) -> Self {
         let count = |of: &dyn Fn(&Answered) -> bool| answers.iter().filter(|answer| of(answer)).count() as u64;

@@ -2,29 +2,30 @@
 
 use std::{io, path::PathBuf};
 
-use leadspan_cache::CacheError;
+use leadspan_diagnosis::Diagnosis;
+use leadspan_files::FileError;
 
 /// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
-    /// A path that leads nowhere.
+    /// A folder that does not exist.
     #[error("there is no folder `{}`", path.display())]
     NotFound {
         /// The path.
         path: PathBuf,
     },
-    /// A folder that is neither a run nor has runs.
+    /// A folder that is neither a run nor contains runs.
     #[error("`{}` is neither a run, because it has no `run.json`, nor a folder of runs", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,
     },
-    /// A file of a run that does not say what it should.
-    #[error("`{}` cannot be understood{}", path.display(), line.map_or_else(String::new, |line| format!(", at line {line}")))]
+    /// A file of a run that cannot be parsed.
+    #[error("`{}` cannot be parsed{}", path.display(), line.map_or_else(String::new, |line| format!(", at line {line}")))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Which of its lines, counted from 1, where each is an object of its own.
+        /// The line, counted from 1, if each line is an object of its own.
         line: Option<usize>,
         /// What is wrong.
         #[source]
@@ -43,13 +44,13 @@ pub enum ExperimentError {
     },
     /// A file of the report that cannot be written.
     #[error(transparent)]
-    Write(#[from] CacheError),
+    Write(#[from] FileError),
     /// A plot that cannot be drawn.
     #[error("could not draw the plot `{title}`: {because}")]
     Drawing {
         /// Its title.
         title: String,
-        /// What the drawing library says.
+        /// What the drawing library reports.
         because: String,
     },
     /// A key of a sweep without a value.
@@ -58,7 +59,7 @@ pub enum ExperimentError {
         /// The key with its table.
         key: String,
     },
-    /// A value of a sweep that would make two runs of one.
+    /// A value that a sweep lists twice.
     #[error("`{key}` has the value {value} twice")]
     RepeatedValue {
         /// The key with its table.
@@ -66,13 +67,13 @@ pub enum ExperimentError {
         /// The value as it was written.
         value: String,
     },
-    /// A value of `train.lead_span_proportion` that is none.
+    /// A value of `train.lead_span_proportion` that is not a proportion.
     #[error("{value} is not a lead-span proportion")]
     NotAProportion {
         /// The value as it was written.
         value: String,
     },
-    /// A sweep that would never end.
+    /// A sweep of too many runs.
     #[error("the lists make {runs} runs, and a sweep has {most} at most")]
     TooManyRuns {
         /// How many there would be.
@@ -85,9 +86,8 @@ pub enum ExperimentError {
     Page(#[source] minijinja::Error),
 }
 
-impl ExperimentError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for ExperimentError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Write(error) => error.is_unexpected(),
             Self::Drawing { .. } | Self::Page(_) => true,
@@ -95,8 +95,7 @@ impl ExperimentError {
         }
     }
 
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } | Self::NotARun { .. } => {
                 Some("name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders".into())

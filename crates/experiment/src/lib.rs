@@ -1,7 +1,7 @@
-//! Many runs from one cache, and what they show together.
+//! Sweeps of runs from one cache, and the report that compares the runs.
 //!
-//! [`sweep::plan`] says which runs a sweep is made of. [`read_runs`] reads the folders of runs, finished or not; [`Report`] makes one HTML page and one CSV table of them. Both need
-//! files alone: neither the cache nor a model. Nothing here prints or starts a process.
+//! [`sweep::plan`] lists the runs of a sweep. [`read_runs`] reads the folders of runs, finished or not; [`Report`] makes one HTML
+//! page and one CSV table of them. Both need only files: neither the cache nor a model. Nothing here prints or starts a process.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,5 +13,5 @@ pub mod sweep;
 
 pub use error::ExperimentError;
 pub use report::Report;
-pub use runs::{Evaluation, Graded, HeldOut, Kind, Metrics, Progress, Run, StepLoss, Summary, read_runs};
+pub use runs::{Evaluation, Graded, HeldOut, Kind, Metrics, Run, RunState, StepLoss, TrainingSummary, read_runs};
 pub use statistics::Estimate;

@@ -1,11 +1,11 @@
-//! The program's memory: an allocator that keeps large blocks on huge pages for the next step, and how much is in use.
+//! The program's memory: an allocator that keeps large blocks on huge pages for reuse, and how much is in use.
 //!
-//! Tensors live for part of a step and are followed by others of nearly the same size. The system's allocator returns such
-//! blocks to the kernel at once, which then hands out, page by page, what it has just taken back: on two cores a tenth of a
-//! training step went there. [`LargeBlocks`] maps blocks of at least [`LARGE`] bytes itself, asks for huge pages where the
-//! kernel has them, and keeps blocks that are freed. Smaller ones go to the system's allocator as ever.
+//! Tensors live for part of a step, and others of nearly the same size follow. The system's allocator returns such blocks to
+//! the kernel at once, and the next step waits while the kernel provides the same pages again. [`LargeBlocks`] maps blocks of
+//! at least [`LARGE`] bytes itself, asks for huge pages if the kernel has them, and keeps blocks that are freed. Smaller
+//! blocks go to the system's allocator.
 //!
-//! What is kept costs nothing: blocks in use and blocks kept never come to more than what was once in use at the same time.
+//! Keeping blocks does not raise the peak: blocks in use and blocks kept never exceed what was once in use at the same time.
 //!
 //! ```no_run
 //! #[global_allocator]

@@ -11,7 +11,7 @@
 use std::{error::Error, path::Path, time::Instant};
 
 use candle_core::Device;
-use leadspan_model::{Decoder, Generation, GenerationSettings, ModelSource, Prompt, Sampling, StoredDtype};
+use leadspan_model::{Decoder, Generation, GenerationSettings, ModelSource, Prompt, Sampling, Stop, StoredDtype};
 use serde_json::json;
 
 /// As in the program.
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         }
         let mut generated = vec![Vec::new(); prompts.len()];
         while !generation.is_idle() {
-            for sample in generation.step()? {
+            for sample in generation.step(Stop::NEVER)? {
                 generated[sample.index as usize] = sample.tokens;
             }
         }

@@ -9,7 +9,7 @@
 use std::{collections::HashMap, error::Error, path::Path};
 
 use candle_core::{D, DType, Device, Tensor};
-use leadspan_model::{Decoder, ModelSource, Packed, StoredDtype};
+use leadspan_model::{Decoder, ModelSource, Packed, Stop, StoredDtype};
 
 const TEXT: &str = "A farmer has 12 hens. Each hen lays 5 eggs a week. How many eggs are there after 3 weeks?\n\
     <think>\nEvery week the hens lay 12 * 5 = 60 eggs.\nAfter 3 weeks there are 60 * 3 = 180 eggs.\n</think>\n\n#### 180";
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let text = source.tokenizer()?.tokenizer.encode(TEXT, false)?;
     let decoder = Decoder::load(&source, StoredDtype::F32, &Device::Cpu)?;
     let tokens = Tensor::new(text.get_ids(), &Device::Cpu)?.unsqueeze(0)?;
-    let logits = decoder.logits(&decoder.hidden_states(&Packed::new([text.get_ids()]))?)?;
+    let logits = decoder.logits(&decoder.hidden_states(&Packed::new([text.get_ids()]), Stop::NEVER)?)?;
     // The sum over the vocabulary in double precision, so that what is compared is the model.
     let logprobs = candle_nn::ops::log_softmax(&logits.to_dtype(DType::F64)?, D::Minus1)?.unsqueeze(0)?;
     let logprobs = logprobs.to_dtype(DType::F32)?;

@@ -6,11 +6,9 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::DecoderConfig,
-    kernels::{AttentionShape, Pass, rms_norm, rotate},
+    kernels::{AttentionShape, Pass, RotaryTable, Weight, rms_norm, rotate},
     norm::RmsNorm,
     projection::Projection,
-    rotary::RotaryTable,
-    weight::Weight,
 };
 
 /// One attention block.

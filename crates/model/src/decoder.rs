@@ -1,24 +1,21 @@
 //! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
 
-use candle_core::{Device, Tensor, quantized::QTensor};
-use std::sync::{Arc, atomic::AtomicBool};
+use candle_core::{Device, Tensor};
+use std::sync::Arc;
 
 use crate::{
     GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentDtype, StudentStart,
     attention::Attention,
     config::DecoderConfig,
     feed_forward::FeedForward,
-    kernels::{AttentionShape, Kernels, Pass, attention},
+    kernels::{AttentionShape, Kernels, Pass, RotaryTable, Weight, attention},
+    min_rows::MIN_ROWS,
     norm::RmsNorm,
     projection::Projection,
-    rotary::{Pairing, RotaryTable},
-    stop::{NEVER, unless},
-    weight::Weight,
+    rotary::rotary_table,
+    stop::Stop,
+    weight_source::{Embedding, WeightSource},
 };
-
-/// Rows that go through a decoder together at least: products of fewer add up in another order, and what a position gets
-/// must not depend on what it shares a pass with.
-pub(crate) const MIN_ROWS: usize = 72;
 
 /// A decoder-only transformer of the Llama, Qwen2, Qwen3 or Qwen3-MoE family.
 ///
@@ -36,47 +33,11 @@ pub struct Decoder {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Embedding {
-    /// [vocabulary, hidden]
-    Dense(Weight),
-    Quantised(Arc<QTensor>),
-}
-
-#[derive(Clone, Debug)]
 pub(crate) struct Layer {
     attention_norm: RmsNorm,
     attention: Attention,
     feed_forward_norm: RmsNorm,
     feed_forward: FeedForward,
-}
-
-/// Where a decoder's weights come from, by their Hugging Face names.
-pub(crate) trait WeightSource {
-    /// A dense weight of the given shape.
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
-
-    /// A dense parameter of the given shape.
-    fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
-        self.tensor(name, shape).map(Weight::constant_of)
-    }
-
-    /// The weight of a product, [out, in].
-    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
-        Ok(Projection::Dense {
-            weight: self.weight(name, &shape)?,
-            bias,
-        })
-    }
-
-    /// The token embedding, [vocabulary, hidden].
-    fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, ModelError> {
-        self.weight(name, &shape).map(Embedding::Dense)
-    }
-
-    /// Which elements of a head rotate together.
-    fn pairing(&self) -> Pairing {
-        Pairing::Halves
-    }
 }
 
 impl Decoder {
@@ -152,7 +113,7 @@ impl Decoder {
             },
             (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
         };
-        let rotary = RotaryTable::new(&config, weights.pairing(), dtype.dense(), device)?;
+        let rotary = rotary_table(&config, weights.pairing(), dtype.dense(), device)?;
         Ok(Self {
             config,
             embedding,
@@ -192,24 +153,16 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// Where a sequence is longer than the model's context, a token beyond its vocabulary, or the device fails.
-    pub fn hidden_states(&self, packed: &Packed) -> Result<Tensor, ModelError> {
-        self.hidden_states_unless(packed, &NEVER)
-    }
-
-    /// As [`hidden_states`](Self::hidden_states), unless `stop` is set before the last layer.
-    ///
-    /// # Errors
-    ///
-    /// As [`hidden_states`](Self::hidden_states), and [`ModelError::Stopped`].
-    pub fn hidden_states_unless(&self, packed: &Packed, stop: &AtomicBool) -> Result<Tensor, ModelError> {
+    /// If a sequence is longer than the model's context, a token is outside its vocabulary, or the device fails;
+    /// [`ModelError::Stopped`] if `stop` is requested before the last layer.
+    pub fn hidden_states(&self, packed: &Packed, stop: Stop<'_>) -> Result<Tensor, ModelError> {
         let count = packed.tokens().len();
         if let Some(filled) = packed.filled_up_to(MIN_ROWS) {
-            return Ok(self.hidden_states_unless(&filled, stop)?.narrow(0, 0, count)?);
+            return Ok(self.hidden_states(&filled, stop)?.narrow(0, 0, count)?);
         }
         let mut hidden = self.embed(packed)?;
         for layer in &self.layers {
-            unless(stop)?;
+            stop.check()?;
             hidden = layer.forward(&hidden, packed, &self.rotary, self.kernels)?;
         }
         Ok(self.norm.forward(&hidden, self.kernels)?)

@@ -1,12 +1,13 @@
 //! Devices and the number formats in which weights are kept.
 
 use candle_core::{DType, Device};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
 
 /// The number format in which weights are held in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredDtype {
     /// 32-bit floating point; quantised weights are dequantised.
@@ -44,7 +45,7 @@ impl StoredDtype {
 /// The number format in which a student learns: of its parameters and activations.
 ///
 /// Half precision is not among them: gradients below 6e-8 vanish in it, and most are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StudentDtype {
     /// 32-bit floating point.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use leadspan_diagnosis::Diagnosis;
+
 /// A model that could not be read, understood or run.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -189,14 +191,12 @@ pub enum ModelError {
     Tensor(#[from] candle_core::Error),
 }
 
-impl ModelError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
-    pub fn is_unexpected(&self) -> bool {
+impl Diagnosis for ModelError {
+    fn is_unexpected(&self) -> bool {
         matches!(self, Self::Tensor(_))
     }
 
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())

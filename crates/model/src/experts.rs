@@ -1,21 +1,22 @@
 //! A mixture of experts (Qwen3-MoE): a router chooses the blocks that a token goes through.
 //!
 //! The router's scores become probabilities over all experts; a token goes through its most probable ones and takes the
-//! sum of their outputs, each weighted by its probability. Tokens are grouped by expert, so that an expert computes
-//! those tokens only which chose it. It runs without gradients.
+//! sum of their outputs, each weighted by its probability. Tokens are grouped by expert: an expert computes only the
+//! tokens that chose it. A mixture runs without gradients.
 //!
-//! What a token gets does not depend on the others: products of an expert have at least as many rows as it takes for
-//! their sums to run in one order, and a token's experts are added up in the order of their numbers.
+//! The result for a token does not depend on the other tokens. Products of an expert have at least [`MIN_ROWS`] rows, so
+//! their sums always run in the same order, and a token's experts are added up in the order of their numbers.
 
 use candle_core::{Result, Tensor};
 
 use crate::{
     ModelError,
     config::Experts,
-    decoder::{MIN_ROWS, WeightSource},
-    feed_forward::Gated,
+    gated_block::GatedBlock,
     kernels::{InPlace, Pass, add_rows, with_values},
+    min_rows::MIN_ROWS,
     projection::Projection,
+    weight_source::WeightSource,
 };
 
 /// The experts of one layer and their router.
@@ -23,7 +24,7 @@ use crate::{
 pub(crate) struct Mixture {
     /// `[experts, H]`
     router: Projection,
-    experts: Vec<Gated>,
+    experts: Vec<GatedBlock>,
     per_token: usize,
     normalize: bool,
 }
@@ -36,7 +37,7 @@ struct Group {
 }
 
 impl Mixture {
-    /// The mixture whose weights begin with `name`.
+    /// The mixture; the names of its weights begin with `name`.
     pub(crate) fn build(
         config: &Experts,
         hidden: usize,
@@ -48,7 +49,7 @@ impl Mixture {
             experts: (0..config.count)
                 .map(|expert| {
                     let name = format!("{name}.experts.{expert}");
-                    Gated::build(hidden, config.intermediate_size, weights, &name)
+                    GatedBlock::build(hidden, config.intermediate_size, weights, &name)
                 })
                 .collect::<std::result::Result<_, _>>()?,
             per_token: config.per_token,
@@ -56,7 +57,7 @@ impl Mixture {
         })
     }
 
-    /// `residual` plus what becomes of `x`, both `[N, H]`.
+    /// `residual` plus the output for `x`; both are `[N, H]`.
     pub(crate) fn forward(&self, x: &Tensor, residual: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
         let scores = self.router.scores(x, pass)?.to_vec2::<f32>()?;
         let groups = groups(&scores, self.experts.len(), self.per_token, self.normalize);
@@ -78,12 +79,12 @@ impl Mixture {
     }
 }
 
-/// What `expert` makes of the tokens of its group, times their weights: `[tokens, H]`.
-fn weighted_output(expert: &Gated, x: &Tensor, group: &Group, pass: Pass<'_>) -> Result<Tensor> {
+/// The output of `expert` for the tokens of its group, times their weights: `[tokens, H]`.
+fn weighted_output(expert: &GatedBlock, x: &Tensor, group: &Group, pass: Pass<'_>) -> Result<Tensor> {
     let count = group.tokens.len();
     let mut rows = group.tokens.clone();
     if !pass.takes_few_rows(x) {
-        // A product of few rows adds up in another order: there are always many, whatever they hold.
+        // A product of few rows adds up in another order, so fill up with copies of the first token.
         rows.resize(count.max(MIN_ROWS), group.tokens[0]);
     }
     let rows = Tensor::from_slice(&rows, rows.len(), x.device())?;

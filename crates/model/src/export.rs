@@ -1,23 +1,23 @@
 //! Writing a model as a directory in the Hugging Face layout.
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, tensor::TensorView};
+use candle_core::Tensor;
 
-use crate::{DecoderConfig, ModelError};
+use crate::{DecoderConfig, ModelError, tensor_stream::write_single_precision};
 
 /// Writes `config.json`, `model.safetensors` and the given tokenizer files as directory `dir`.
 ///
-/// Weights are written in single precision, whatever they come in: of a student that learnt in another dtype, give those
-/// that its optimizer keeps in single precision, and nothing of what was learnt is rounded away.
+/// Weights of any dtype are written in single precision. For a student that learnt in a narrower dtype, pass the weights
+/// that its optimizer keeps in single precision, so that nothing is rounded away. A tied head is written once, as the
+/// embedding. Weights are converted and written piece by piece: the export holds no second copy of the model.
 ///
 /// The directory appears whole or not at all: it is filled under a temporary name beside its place, flushed to disk,
-/// and renamed. A tied head is written once, as the embedding.
+/// and renamed.
 ///
 /// # Errors
 ///
-/// Where `dir` exists already, or its parent cannot be written to.
+/// If `dir` exists already, or its parent cannot be written to.
 pub fn write_model_dir<'a>(
     dir: &Path,
     config: &DecoderConfig,
@@ -52,7 +52,7 @@ pub fn write_model_dir<'a>(
     sync_dir(staging.path()).map_err(io("flush", staging.path()))?;
     make_readable(staging.path()).map_err(io("set permissions of", staging.path()))?;
     fs::rename(staging.path(), dir).map_err(io("rename a finished model to", dir))?;
-    // Renamed away: nothing is left to remove.
+    // The directory has its final name: nothing is left to remove.
     drop(staging.keep());
     sync_dir(parent).map_err(io("flush", parent))
 }
@@ -64,39 +64,18 @@ fn pretty(value: &serde_json::Value) -> Vec<u8> {
 }
 
 fn write_weights<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<(), ModelError> {
-    let io = |source| ModelError::Io {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    };
-    let mut values = BTreeMap::new();
-    for (name, tensor) in weights {
-        let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-        values.insert(name, (tensor.dims().to_vec(), little_endian(&tensor)?));
-    }
-    let views = values
-        .iter()
-        .map(|(name, (shape, bytes))| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("four bytes for each element");
-            (*name, view)
-        })
-        .collect::<Vec<_>>();
-    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-    let bytes = safetensors::serialize(views, metadata).map_err(|error| ModelError::Weights {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
-    let mut file = fs::File::create(path).map_err(io)?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)
-}
-
-fn little_endian(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
-    Ok(tensor
-        .flatten_all()?
-        .to_vec1::<f32>()?
-        .into_iter()
-        .flat_map(f32::to_le_bytes)
-        .collect())
+    let written = fs::File::create(path).and_then(|file| {
+        let file = write_single_precision(file, &[("format", "pt")], &weights.collect())?;
+        file.sync_all()
+    });
+    written.map_err(|error| match error.downcast() {
+        Ok(failure) => ModelError::Tensor(failure),
+        Err(source) => ModelError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        },
+    })
 }
 
 fn sync_dir(dir: &Path) -> std::io::Result<()> {

@@ -5,32 +5,23 @@ use candle_core::{Result, Tensor};
 use crate::{
     ModelError,
     config::DecoderConfig,
-    decoder::WeightSource,
     experts::Mixture,
-    kernels::{Pass, swiglu},
-    projection::Projection,
-    weight::Weight,
+    gated_block::GatedBlock,
+    kernels::{Pass, Weight},
+    weight_source::WeightSource,
 };
 
-/// What follows the attention of a layer.
+/// The part of a layer after its attention.
 #[derive(Clone, Debug)]
 pub(crate) enum FeedForward {
     /// Every token goes through the same block.
-    Dense(Gated),
+    Dense(GatedBlock),
     /// Every token goes through the blocks that a router chooses for it.
     Mixture(Mixture),
 }
 
-/// down(silu(gate(x)) · up(x)).
-#[derive(Clone, Debug)]
-pub(crate) struct Gated {
-    gate: Projection,
-    up: Projection,
-    down: Projection,
-}
-
 impl FeedForward {
-    /// That of layer `index`, whose weights begin with `name`.
+    /// The feed-forward part of layer `index`; the names of its weights begin with `name`.
     pub(crate) fn build(
         config: &DecoderConfig,
         weights: &mut dyn WeightSource,
@@ -42,11 +33,11 @@ impl FeedForward {
             Some(experts) if experts.layers.contains(&index) => {
                 Mixture::build(experts, hidden, weights, name).map(Self::Mixture)
             }
-            _ => Gated::build(hidden, config.intermediate_size, weights, name).map(Self::Dense),
+            _ => GatedBlock::build(hidden, config.intermediate_size, weights, name).map(Self::Dense),
         }
     }
 
-    /// `residual` plus what becomes of `x`, both `[N, H]`.
+    /// `residual` plus the output for `x`; both are `[N, H]`.
     pub(crate) fn forward(&self, x: &Tensor, residual: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
         match self {
             Self::Dense(block) => block.forward(x, Some(residual), pass),
@@ -60,33 +51,6 @@ impl FeedForward {
             Self::Dense(block) => Some(block),
             Self::Mixture(_) => None,
         };
-        let projections = block
-            .into_iter()
-            .flat_map(|block| [&block.gate, &block.up, &block.down]);
-        projections.flat_map(Projection::weights)
-    }
-}
-
-impl Gated {
-    /// The block `inner` wide whose weights begin with `name`.
-    pub(crate) fn build(
-        hidden: usize,
-        inner: usize,
-        weights: &mut dyn WeightSource,
-        name: &str,
-    ) -> std::result::Result<Self, ModelError> {
-        let mut product = |part: &str, shape| weights.product(&format!("{name}.{part}.weight"), shape, None);
-        Ok(Self {
-            gate: product("gate_proj", [inner, hidden])?,
-            up: product("up_proj", [inner, hidden])?,
-            down: product("down_proj", [hidden, inner])?,
-        })
-    }
-
-    /// What becomes of `x` `[N, H]`, plus `residual` where there is one.
-    pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, pass: Pass<'_>) -> Result<Tensor> {
-        let gate = self.gate.forward(x, None, pass)?;
-        let up = self.up.forward(x, None, pass)?;
-        self.down.forward(&swiglu(&gate, &up, pass)?, residual, pass)
+        block.into_iter().flat_map(GatedBlock::weights)
     }
 }

@@ -19,11 +19,10 @@ use candle_core::{
 use crate::{
     DecoderConfig, Experts, Family, ModelError, RotaryScaling, StoredDtype,
     config::yarn_attention_factor,
-    decoder::{Embedding, WeightSource},
     gguf_alignment,
+    kernels::{Pairing, Weight},
     projection::Projection,
-    rotary::Pairing,
-    weight::Weight,
+    weight_source::{Embedding, WeightSource},
 };
 
 /// The header of a GGUF file: metadata and the list of tensors.

@@ -160,6 +160,8 @@ fn snapshots(repository: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     const COMMIT: &str = "9216db5781bf21249d130ec9da846c4624c16137";

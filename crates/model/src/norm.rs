@@ -2,10 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{
-    kernels::{Pass, rms_norm},
-    weight::Weight,
-};
+use crate::kernels::{Pass, Weight, rms_norm};
 
 /// Root-mean-square normalisation over the last dimension.
 #[derive(Clone, Debug)]

@@ -2,10 +2,7 @@
 
 use candle_core::{DType, Module as _, Result, Tensor, cuda, quantized::QMatMul};
 
-use crate::{
-    kernels::{Pass, linear, project},
-    weight::Weight,
-};
+use crate::kernels::{Pass, Weight, linear, project};
 
 /// Elements of a weight that are widened to single precision at a time: 128 MiB.
 const WIDENED_ELEMENTS: usize = 1 << 25;

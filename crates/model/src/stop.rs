@@ -1,23 +1,39 @@
-//! Passes that are asked to stop: a flag of the caller is looked at before each layer, which costs nothing beside it.
+//! How a caller stops a pass: each pass looks at the caller's flag before each layer, which costs nothing beside the layer.
 //!
-//! A pass of a large model on a CPU takes minutes, and whoever asks it to stop has seconds. What was computed until then is
-//! lost; the same pass, done again, gives the same bits.
+//! A pass of a large model on a CPU takes minutes, and a process that is told to end has seconds. The work of a stopped pass
+//! is lost. The same pass, run again, gives the same bits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ModelError;
 
-/// The flag of passes that nobody stops.
-pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
+/// When a pass stops early: once a flag is set, or never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stop<'a>(Option<&'a AtomicBool>);
 
-/// Goes on unless `stop` is set.
-///
-/// # Errors
-///
-/// [`ModelError::Stopped`] where it is.
-pub(crate) fn unless(stop: &AtomicBool) -> Result<(), ModelError> {
-    if stop.load(Ordering::Relaxed) {
-        return Err(ModelError::Stopped);
+impl<'a> Stop<'a> {
+    /// The pass runs to its end.
+    pub const NEVER: Self = Self(None);
+
+    /// The pass stops once `flag` is set.
+    pub const fn when(flag: &'a AtomicBool) -> Self {
+        Self(Some(flag))
     }
-    Ok(())
+
+    /// Whether the flag is set.
+    pub fn is_requested(self) -> bool {
+        self.0.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// Goes on unless the flag is set.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Stopped`] if it is.
+    pub fn check(self) -> Result<(), ModelError> {
+        if self.is_requested() {
+            return Err(ModelError::Stopped);
+        }
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@ use candle_core::quantized::{
     gguf_file::{Content, Value as GgufValue},
     tokenizer::TokenizerFromGguf,
 };
-use leadspan_tables::guarded;
+use leadspan_files::guarded;
 use serde_json::{Value, json};
 use tokenizers::{
     PreTokenizerWrapper, Tokenizer,

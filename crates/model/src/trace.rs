@@ -5,15 +5,12 @@
 //! forward pass left. With activation checkpointing the forward pass leaves the inputs alone, and each layer is computed again
 //! on the way back.
 
-use std::sync::atomic::AtomicBool;
-
 use candle_core::{Result, Tensor, Var};
 
 use crate::{
     Decoder, ModelError, Packed,
-    kernels::{Kernels, Pass, Tape, scatter_rows},
-    stop::{NEVER, unless},
-    weight::Weight,
+    kernels::{Kernels, Pass, Tape, Weight, scatter_rows},
+    stop::Stop,
 };
 
 /// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states at some places.
@@ -26,7 +23,7 @@ pub struct Trace<'a> {
     places: Tensor,
     /// The last normalisation, at those places.
     last: Segment,
-    stop: &'a AtomicBool,
+    stop: Stop<'a>,
 }
 
 /// What is left of a layer.
@@ -53,33 +50,19 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// As [`hidden_states`](Decoder::hidden_states).
+    /// As [`hidden_states`](Decoder::hidden_states). [`Trace::backward`] looks at `stop` as well.
     pub fn trace<'a>(
         &'a self,
         packed: &'a Packed,
         places: &[u32],
         activation_checkpointing: bool,
-    ) -> std::result::Result<Trace<'a>, ModelError> {
-        self.trace_unless(packed, places, activation_checkpointing, &NEVER)
-    }
-
-    /// As [`trace`](Decoder::trace), unless `stop` is set before the last layer; going back looks at it as well.
-    ///
-    /// # Errors
-    ///
-    /// As [`trace`](Decoder::trace), and [`ModelError::Stopped`].
-    pub fn trace_unless<'a>(
-        &'a self,
-        packed: &'a Packed,
-        places: &[u32],
-        activation_checkpointing: bool,
-        stop: &'a AtomicBool,
+        stop: Stop<'a>,
     ) -> std::result::Result<Trace<'a>, ModelError> {
         let places = Tensor::from_slice(places, places.len(), self.device())?;
         let mut hidden = self.embed(packed)?;
         let mut layers = Vec::with_capacity(self.layers().len());
         for layer in self.layers() {
-            unless(stop)?;
+            stop.check()?;
             if activation_checkpointing {
                 let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
                 layers.push(Layer::Recomputed(hidden));
@@ -125,7 +108,7 @@ impl Trace<'_> {
         let rows = self.last.go_back(gradient, [norm].into_iter())?;
         let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
         for (layer, left) in decoder.layers().iter().zip(self.layers).rev() {
-            unless(self.stop)?;
+            self.stop.check()?;
             let segment = match left {
                 Layer::Kept(segment) => segment,
                 Layer::Recomputed(input) => Segment::forward(input, decoder.kernels(), |input, pass| {

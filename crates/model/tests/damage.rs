@@ -8,7 +8,8 @@ use std::{
 };
 
 use candle_core::Device;
-use leadspan_model::{Decoder, ModelError, ModelSource, StoredDtype, StudentStart, write_model_dir};
+use leadspan_diagnosis::Diagnosis as _;
+use leadspan_model::{Decoder, ModelError, ModelSource, Stop, StoredDtype, StudentStart, write_model_dir};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -178,7 +179,7 @@ fn an_exported_student_is_a_model_again() {
     let tokens = leadspan_model::Packed::new([&[1, 5, 9, 200, 7][..]]);
     let of = |model: &Decoder| {
         model
-            .hidden_states(&tokens)
+            .hidden_states(&tokens, Stop::NEVER)
             .unwrap()
             .flatten_all()
             .unwrap()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use leadspan_model::{
     Decoder, End, Generated, Generation, GenerationSettings, Kernels, ModelError, ModelSource, Packed, Prompt,
-    Sampling, StoredDtype,
+    Sampling, Stop, StoredDtype,
 };
 
 const MODELS: [&str; 7] = [
@@ -58,7 +58,7 @@ fn generate(
     }
     let mut finished: Vec<Generated> = Vec::new();
     while !generation.is_idle() {
-        finished.extend(generation.step().unwrap());
+        finished.extend(generation.step(Stop::NEVER).unwrap());
     }
     finished.sort_by_key(|sample| sample.index);
     assert!(finished.iter().map(|sample| sample.index).eq(0..prompts.len() as u64));
@@ -138,7 +138,7 @@ fn what_shares_a_batch_changes_no_token() {
                     generation.push(Prompt { index, tokens }).unwrap();
                     let mut finished = Vec::new();
                     while !generation.is_idle() {
-                        finished.extend(generation.step().unwrap());
+                        finished.extend(generation.step(Stop::NEVER).unwrap());
                     }
                     let sample = finished.pop().unwrap();
                     (sample.tokens, sample.end)
@@ -154,7 +154,7 @@ fn what_shares_a_batch_changes_no_token() {
 
 /// Log-probabilities of the whole forward pass at the last position of `tokens`.
 fn last_logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
-    let hidden = decoder.hidden_states(&Packed::new([tokens])).unwrap();
+    let hidden = decoder.hidden_states(&Packed::new([tokens]), Stop::NEVER).unwrap();
     let last = hidden.narrow(0, tokens.len() - 1, 1).unwrap();
     let logits = decoder.logits(&last).unwrap().to_dtype(DType::F32).unwrap();
     logits.get(0).unwrap().to_vec1().unwrap()
@@ -235,7 +235,7 @@ fn a_sample_is_cut_where_the_context_ends_and_a_prompt_must_leave_room() {
     ));
     let mut finished = Vec::new();
     while !generation.is_idle() {
-        finished.extend(generation.step().unwrap());
+        finished.extend(generation.step(Stop::NEVER).unwrap());
     }
     let mut lengths: Vec<(u64, usize, End)> = finished
         .iter()
@@ -263,12 +263,12 @@ fn a_pass_that_is_asked_to_stop_ends_before_its_next_layer_and_gives_the_same_wh
     let decoder = load("parity/llama", StoredDtype::F32);
     let (stop, go_on) = (AtomicBool::new(true), AtomicBool::new(false));
     let packed = Packed::new([&[1u32, 5, 9][..]]);
-    let stopped = decoder.hidden_states_unless(&packed, &stop);
+    let stopped = decoder.hidden_states(&packed, Stop::when(&stop));
     assert!(matches!(stopped, Err(ModelError::Stopped)));
     let values = |hidden: candle_core::Tensor| hidden.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(
-        values(decoder.hidden_states_unless(&packed, &go_on).unwrap()),
-        values(decoder.hidden_states(&packed).unwrap())
+        values(decoder.hidden_states(&packed, Stop::when(&go_on)).unwrap()),
+        values(decoder.hidden_states(&packed, Stop::NEVER).unwrap())
     );
 
     let settings = GenerationSettings {
@@ -279,5 +279,5 @@ fn a_pass_that_is_asked_to_stop_ends_before_its_next_layer_and_gives_the_same_wh
     let mut generation = Generation::new(&decoder, settings, vec![2]).unwrap();
     let tokens = vec![1, 5, 9];
     generation.push(Prompt { index: 0, tokens }).unwrap();
-    assert!(matches!(generation.step_unless(&stop), Err(ModelError::Stopped)));
+    assert!(matches!(generation.step(Stop::when(&stop)), Err(ModelError::Stopped)));
 }

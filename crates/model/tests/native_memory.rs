@@ -9,7 +9,7 @@ use candle_core::{
     quantized::{GgmlDType, QTensor, gguf_file},
 };
 use leadspan_memory::Counting;
-use leadspan_model::{Decoder, ModelSource, Packed, StoredDtype};
+use leadspan_model::{Decoder, ModelSource, Packed, Stop, StoredDtype};
 
 #[global_allocator]
 static ALLOCATOR: Counting<System> = Counting::new(System);
@@ -80,7 +80,9 @@ fn measure(source: &ModelSource, dtype: StoredDtype) -> (usize, usize, usize) {
     let decoder = Decoder::load(source, dtype, &Device::Cpu).unwrap();
     let loaded = ALLOCATOR.held() - before;
     let peak = ALLOCATOR.peak() - before;
-    let hidden = decoder.hidden_states(&Packed::new([&[1, 2, 3][..]])).unwrap();
+    let hidden = decoder
+        .hidden_states(&Packed::new([&[1, 2, 3][..]]), Stop::NEVER)
+        .unwrap();
     let logits = decoder.logits(&hidden).unwrap();
     drop((hidden, logits));
     (peak, loaded, ALLOCATOR.held() - before)

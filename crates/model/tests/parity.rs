@@ -8,7 +8,7 @@ use std::{
 };
 
 use candle_core::{D, DType, Device, IndexOp as _, Tensor};
-use leadspan_model::{Decoder, ModelSource, Packed, StoredDtype};
+use leadspan_model::{Decoder, ModelSource, Packed, Stop, StoredDtype};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -27,7 +27,7 @@ fn load(path: &str, dtype: StoredDtype) -> Decoder {
 fn hidden_states(decoder: &Decoder, tokens: &Tensor) -> Tensor {
     let rows = tokens.to_vec2::<u32>().expect("rows of tokens");
     let packed = Packed::new(rows.iter().map(Vec::as_slice));
-    let hidden = decoder.hidden_states(&packed).expect("a forward pass");
+    let hidden = decoder.hidden_states(&packed, Stop::NEVER).expect("a forward pass");
     let (batch, length) = tokens.dims2().expect("two dimensions");
     hidden.reshape((batch, length, ())).expect("a view")
 }
@@ -185,7 +185,7 @@ fn padding_and_neighbours_in_a_batch_change_nothing() {
 
 /// The hidden states of a sequence as bits, a row for each position.
 fn bits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<u32>> {
-    let hidden = decoder.hidden_states(&Packed::new([tokens])).unwrap();
+    let hidden = decoder.hidden_states(&Packed::new([tokens]), Stop::NEVER).unwrap();
     let hidden = hidden.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
     let bits = |row: Vec<f32>| row.into_iter().map(f32::to_bits).collect();
     hidden.into_iter().map(bits).collect()
@@ -214,7 +214,7 @@ fn what_shares_a_pass_changes_no_bit_of_a_mixture() {
                 .map(|other| tokens.iter().map(|token| (token * 5 + other) % vocabulary).collect())
                 .collect();
             let sequences = std::iter::once(&tokens).chain(&others).map(Vec::as_slice);
-            let hidden = decoder.hidden_states(&Packed::new(sequences)).unwrap();
+            let hidden = decoder.hidden_states(&Packed::new(sequences), Stop::NEVER).unwrap();
             let hidden = hidden.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
             let same = hidden
                 .iter()

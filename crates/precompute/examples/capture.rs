@@ -15,7 +15,7 @@ use std::{error::Error, fs, path::Path, sync::atomic::AtomicBool, time::Instant}
 use candle_core::Tensor;
 use leadspan_cache::Cache;
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_model::{Decoder, ModelSource, Packed, open_device};
+use leadspan_model::{Decoder, ModelSource, Packed, Stop, open_device};
 use leadspan_precompute::{Event, Outcome, Pipeline, Worker, prepare, run};
 use leadspan_sequence::Sample;
 use serde::de::DeserializeOwned;
@@ -132,7 +132,7 @@ fn bare(
             *part += lap.elapsed().as_secs_f64();
             lap = Instant::now();
         };
-        let hidden = decoder.hidden_states(&packed)?;
+        let hidden = decoder.hidden_states(&packed, Stop::NEVER)?;
         spent(&mut parts.forward);
         let places: Vec<u32> = (0..rows.len() as u32).collect();
         for (places, rows) in places.chunks(chunk_rows).zip(rows.chunks(chunk_rows)) {

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use leadspan_cache::{Attempt, CacheError, Claim, Claims, LayerDir, WorkUnit};
+use leadspan_cache::{LayerDir, WorkUnit};
+use leadspan_files::FileError;
+use leadspan_workers::{Attempt, Claim, Claims};
 
 /// So that a file server that stands still for most of a lease takes nobody's unit away.
 const RENEWALS_A_LEASE: u32 = 6;
@@ -25,7 +27,7 @@ pub(crate) struct Claiming {
 }
 
 impl Claiming {
-    pub(crate) fn new(cache: &Path, lease: Duration) -> Result<Self, CacheError> {
+    pub(crate) fn new(cache: &Path, lease: Duration) -> Result<Self, FileError> {
         Ok(Self {
             claims: Claims::new(cache, lease)?,
             held: Mutex::default(),
@@ -39,8 +41,11 @@ impl Claiming {
     }
 
     /// Claims a unit; tells whether nobody else holds it.
-    pub(crate) fn take(&self, layer: &LayerDir, unit: &WorkUnit) -> Result<bool, CacheError> {
-        match self.claims.attempt_unit(layer, unit)? {
+    pub(crate) fn take(&self, layer: &LayerDir, unit: &WorkUnit) -> Result<bool, FileError> {
+        match self
+            .claims
+            .attempt_unit(&layer.layer().folder_name(), &unit.to_string())?
+        {
             Attempt::Claimed(claim) => {
                 self.held().push((unit.clone(), claim));
                 Ok(true)

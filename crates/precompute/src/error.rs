@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis;
 use leadspan_distribution::InvalidEntrySettings;
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
 /// Why a cache could not be prepared or filled.
@@ -76,7 +78,7 @@ pub enum PrecomputeError {
     },
     /// What the cache says about its preparation cannot be understood.
     #[error("the cache `{}` does not say how it was prepared", cache.display())]
-    UnreadableFacts {
+    UnreadableProvenance {
         /// The cache.
         cache: PathBuf,
         /// What is wrong.
@@ -104,9 +106,14 @@ pub enum PrecomputeError {
     },
 }
 
-impl PrecomputeError {
-    /// Whether something else than the user's files and configuration is wrong.
-    pub fn is_unexpected(&self) -> bool {
+impl From<FileError> for PrecomputeError {
+    fn from(error: FileError) -> Self {
+        Self::Cache(error.into())
+    }
+}
+
+impl Diagnosis for PrecomputeError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Model(error) => error.is_unexpected(),
             Self::Corpus(error) => error.is_unexpected(),
@@ -115,8 +122,7 @@ impl PrecomputeError {
         }
     }
 
-    /// What would put it right, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Model(error) => error.hint(),
             Self::Corpus(error) => error.hint(),
@@ -132,7 +138,7 @@ impl PrecomputeError {
             Self::SettingChanged { key, stored, .. } => Some(format!(
                 "set `{key} = {stored}` to use this cache, or point `cache.dir` at a new folder"
             )),
-            Self::UnreadableFacts { .. } => {
+            Self::UnreadableProvenance { .. } => {
                 Some("use the version of leadspan that made it, or point `cache.dir` at a new folder".to_owned())
             }
             Self::Scratch { .. } => Some("name another folder with the environment variable `TMPDIR`".to_owned()),

@@ -1,7 +1,8 @@
 //! What a run tells the program while it goes on, and how it ended.
 
-use leadspan_cache::{Holder, WorkUnit};
+use leadspan_cache::WorkUnit;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
+use leadspan_workers::Holder;
 
 use crate::Remaining;
 

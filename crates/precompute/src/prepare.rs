@@ -10,20 +10,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{
-    CODEC_VERSION, Cache, CacheError, Holder, Identity, Lock, LockGuard, Pauses, PreparedCorpus, TeacherIdentity,
-};
+use leadspan_cache::{CODEC_VERSION, Cache, CacheError, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
     Appended, ChatTemplate, CorpusError, DataSettings, FileFingerprint, KnownSample, PrepareProgress, PrepareReport,
     SectionSettings, files_fingerprint, input_files,
 };
 use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
 use leadspan_sequence::Sample;
+use leadspan_workers::{Holder, Lock, LockGuard, Pauses};
 use serde_json::Value;
 
 use crate::{
-    CacheSettings, Event, Facts, Origin, Pipeline, PrecomputeError, TextPipeline, facts::SettingChange, undo::Before,
-    weights,
+    CacheSettings, Event, Origin, Pipeline, PrecomputeError, Provenance, TextPipeline, provenance::SettingChange,
+    undo::Before, weights,
 };
 
 pub(crate) use self::look::Looked;
@@ -263,9 +262,9 @@ impl<'a> Preparation<'a> {
     /// [`PrecomputeError::SettingChanged`] where it is there, but not with these settings.
     fn find(&self, cache: &Cache, files: &[FileFingerprint]) -> Result<Option<PreparedCache>, PrecomputeError> {
         let Some(corpus) = cache.corpus()? else { return Ok(None) };
-        let facts = Facts::of(&corpus, cache.dir())?;
+        let provenance = Provenance::of(&corpus, cache.dir())?;
         let (stored, asked) = (corpus.samples_per_shard(), self.samples_per_shard);
-        let changed = facts.changed_setting(self.text.data).or_else(|| {
+        let changed = provenance.changed_setting(self.text.data).or_else(|| {
             (stored != asked).then(|| SettingChange {
                 key: "cache.samples_per_shard".to_owned(),
                 stored: stored.to_string(),
@@ -280,10 +279,10 @@ impl<'a> Preparation<'a> {
                 asked,
             });
         }
-        Ok((facts.files == files).then(|| PreparedCache {
+        Ok((provenance.files == files).then(|| PreparedCache {
             cache: cache.clone(),
             corpus,
-            report: facts.report,
+            report: provenance.report,
             origin: Origin::Found,
         }))
     }
@@ -328,7 +327,7 @@ impl<'a> Preparation<'a> {
             &prepared.samples,
             &prepared.row_hashes,
             self.samples_per_shard,
-            self.facts(files, &report),
+            self.provenance(files, &report),
         )?;
         Ok(PreparedCache {
             cache,
@@ -354,7 +353,7 @@ impl<'a> Preparation<'a> {
         })?;
         self.check_vocabulary(&appended.samples)?;
         let report = appended.report;
-        let corpus = cache.extend_corpus(&appended.samples, &appended.row_hashes, self.facts(files, &report))?;
+        let corpus = cache.extend_corpus(&appended.samples, &appended.row_hashes, self.provenance(files, &report))?;
         let part = corpus.newest_part();
         let origin = Origin::Extended {
             samples: part.samples.len() as u64,
@@ -399,13 +398,13 @@ impl<'a> Preparation<'a> {
         Ok(files_fingerprint(base, &input_files(base, data)?)?)
     }
 
-    fn facts(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
-        let facts = Facts {
+    fn provenance(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
+        let provenance = Provenance {
             data: self.text.data.clone(),
             files,
             report: report.clone(),
         };
-        facts.to_value()
+        provenance.to_value()
     }
 
     fn check_vocabulary(&self, samples: &[Sample]) -> Result<(), PrecomputeError> {

@@ -9,8 +9,9 @@ use std::{
     thread,
 };
 
-use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, Pauses, adopt};
+use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
 use leadspan_model::{Decoder, ModelError, ModelSource, open_device};
+use leadspan_workers::Pauses;
 
 use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,

@@ -6,18 +6,20 @@ use candle_core::Device;
 use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_model::StoredDtype;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::PrecomputeError;
 
 /// Which model is run, and how: the `[teacher]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherSettings {
-    /// A directory in the Hugging Face layout, or a `.gguf` file. Relative to the pipeline file. The program also takes
-    /// the id of a Hub model, and puts the place of its files here.
+    /// A directory in the Hugging Face layout, a `.gguf` file, or the id of a downloaded Hub model.
+    ///
+    /// A path is relative to the pipeline file. The program replaces an id by the place of the model's files.
     pub model: PathBuf,
-    /// Which revision of a Hub model is meant; `main` where it is not given.
+    /// The branch, tag or commit of a Hub model; `main` if it is not set.
     #[serde(default)]
     pub revision: Option<String>,
     /// The number format in which weights are held.
@@ -29,40 +31,46 @@ pub struct TeacherSettings {
 }
 
 /// What is stored, and where: the `[cache]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
-    /// The cache's folder. Relative to the pipeline file.
+    /// The folder of the cache, relative to the pipeline file.
     pub dir: PathBuf,
-    /// How much of each training sample is captured; validation samples are captured whole.
+    /// The leading share of every training sample to capture, above 0 and at most 1.
+    ///
+    /// Validation samples are captured whole.
     #[serde(default = "default_proportion")]
     pub lead_span_proportion: LeadSpanProportion,
-    /// The sections whose tokens are targets.
+    /// The sections whose tokens are captured as targets.
     #[serde(default = "default_sections")]
     pub supervised_sections: SectionSet,
-    /// How many of the most probable tokens are stored for a position, at most.
+    /// The most entries that are stored for a position.
     #[serde(default = "default_top_k")]
     pub top_k: u32,
-    /// Where set, no more entries than it takes to cover this much probability.
+    /// Stop at the entry with which the stored ones cover this much probability.
     #[serde(default)]
     pub top_p: Option<f32>,
-    /// Draws from the tail beside the entries, with replacement, each token in proportion to its probability.
+    /// Tokens drawn from the tail of each position, which keep the target unbiased.
+    ///
+    /// They are drawn with replacement, each in proportion to its probability.
     #[serde(default)]
     pub tail_samples: u32,
-    /// The temperatures other than 1 at which students may be trained: each needs a number a position.
+    /// Temperatures other than 1 at which students may be trained.
+    ///
+    /// Each takes one more number for each position.
     #[serde(default)]
     pub temperatures: Vec<f32>,
-    /// How exactly log-probabilities are stored.
+    /// How exactly log-probabilities are stored; `fine` suits reverse KL.
     #[serde(default)]
     pub precision: Precision,
-    /// How many samples one shard holds, which is also what a worker takes at a time.
+    /// Samples in one shard, which is also the work unit of a worker.
     #[serde(default = "default_samples_per_shard")]
     pub samples_per_shard: u32,
-    /// How many tokens go through the model at a time; a longer sample goes alone. Where it is not set,
-    /// [`batch_tokens_on`](Self::batch_tokens_on) says.
+    /// Tokens that go through the teacher at a time: 2048 if it is not set, 16384 on a GPU.
+    ///
+    /// A longer sample goes alone.
     pub batch_tokens: Option<usize>,
-    /// How much memory one chunk of logits may take, in MiB. Where it is not set,
-    /// [`head_chunk_mib_on`](Self::head_chunk_mib_on) says.
+    /// Memory of one chunk of logits in MiB: 64 if it is not set, 512 on a GPU.
     pub head_chunk_mib: Option<usize>,
 }
 
@@ -124,6 +132,8 @@ impl CacheSettings {
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
 
     #[test]

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus, SampleRef};
 use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
-use leadspan_model::{Decoder, ModelError, Packed};
+use leadspan_model::{Decoder, ModelError, Packed, Stop};
+use leadspan_sequence::fed_tokens;
 
 use crate::{
     PrecomputeError,
@@ -89,7 +90,7 @@ impl Teacher {
                     .zip(&tokens)
                     .map(|(span, tokens)| &tokens[..span.tokens as usize]),
             );
-            let hidden = self.decoder.hidden_states_unless(&packed, stop)?;
+            let hidden = self.decoder.hidden_states(&packed, Stop::when(stop))?;
             done(Part::Layers)?;
             let captured =
                 self.distributions(&hidden, &rows_of(batch, &tokens, layer, corpus, packed.edges()), stop)?;
@@ -147,8 +148,10 @@ impl Teacher {
         positions: &[u32],
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), PrecomputeError> {
-        let fed = positions.last().map_or(0, |&last| last as usize + 1);
-        let hidden = self.decoder.hidden_states(&Packed::new([&tokens[..fed]]))?;
+        let fed = fed_tokens(positions.last().copied());
+        let hidden = self
+            .decoder
+            .hidden_states(&Packed::new([&tokens[..fed]]), Stop::NEVER)?;
         let vocabulary = self.decoder.config().vocab_size;
         for (chunk, indices) in positions.chunks(self.chunk_rows).enumerate() {
             let logits = self.logits(&hidden, indices)?;

@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use leadspan_model::{ModelError, ModelSource};
 use serde::{Deserialize, Serialize};
 

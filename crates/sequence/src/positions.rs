@@ -30,6 +30,12 @@ pub fn supervised_position_count(bounds: SectionBounds, proportion: LeadSpanProp
         .sum()
 }
 
+/// How many leading tokens of a sample a model must be fed to predict the tokens after its positions: those up to the last
+/// position, because attention is causal. 0 if there is no position.
+pub fn fed_tokens(last_position: Option<u32>) -> usize {
+    last_position.map_or(0, |position| position as usize + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! The lead-span proportion: an exact decimal in (0, 1], and how many tokens it keeps.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Decimal places kept exactly; more is refused rather than rounded.
@@ -93,6 +94,17 @@ impl fmt::Display for LeadSpanProportion {
         }
         let decimals = format!("{:0MAX_DECIMALS$}", self.units);
         write!(formatter, "0.{}", decimals.trim_end_matches('0'))
+    }
+}
+
+/// A number, or the same number as text.
+impl JsonSchema for LeadSpanProportion {
+    fn schema_name() -> Cow<'static, str> {
+        "LeadSpanProportion".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1 })
     }
 }
 

@@ -1,11 +1,12 @@
 //! The three sections of a sample, sets of them, and the token bounds that separate them.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{borrow::Cow, fmt, ops::Range, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// One part of a training sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Section {
     /// Everything up to the reasoning turn's content, earlier turns and headers included.
@@ -97,6 +98,17 @@ impl fmt::Display for SectionSet {
             section.fmt(formatter)?;
         }
         Ok(())
+    }
+}
+
+/// A list of the names of its sections.
+impl JsonSchema for SectionSet {
+    fn schema_name() -> Cow<'static, str> {
+        "SectionSet".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": generator.subschema_for::<Section>(), "minItems": 1 })
     }
 }
 

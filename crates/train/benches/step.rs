@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, SamplingMode, Throughput};
 use leadspan_cache::Span;
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_model::{Decoder, DecoderConfig, GradientSum, StudentStart};
+use leadspan_model::{Decoder, DecoderConfig, GradientSum, Stop, StudentStart};
 use leadspan_train::{
     AdamW, AdamWSettings, Loss, MicroBatch, TailPolicy, TrainSettings, gradients,
     objective::{self, Distillation, HeadPass},
@@ -98,7 +98,9 @@ fn objectives(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes((256 * VOCABULARY * size_of::<f32>()) as u64));
             for (form, fused) in [("fused", true), ("composed", false)] {
                 group.bench_function(form, |bencher| {
-                    bencher.iter(|| objective::backward(pass(fused), &hidden, &head, &batch.rows, &sum).unwrap());
+                    bencher.iter(|| {
+                        objective::backward(pass(fused), (&hidden, &head), &batch.rows, &sum, Stop::NEVER).unwrap()
+                    });
                 });
             }
             group.finish();
@@ -137,7 +139,7 @@ fn step(criterion: &mut Criterion) {
     group.bench_function("f32", |bencher| {
         bencher.iter(|| {
             gradients::clear(&parameters);
-            gradients::accumulate(&decoder, &batch, pass(true), false).unwrap();
+            gradients::accumulate(&decoder, &batch, pass(true), false, Stop::NEVER).unwrap();
             let gradients = gradients::all(&parameters).unwrap();
             let scale = (1.0 / gradients::norm(&gradients).unwrap()).min(1.0);
             optimizer.update(gradients.into_iter(), scale, 1e-4).unwrap();

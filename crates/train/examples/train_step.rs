@@ -17,8 +17,8 @@ use candle_core::{Device, Tensor};
 use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_memory::{Counting, LargeBlocks, peak_memory_bytes};
-use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, StudentStart};
-use leadspan_sequence::{SectionSet, Split};
+use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, Stop, StudentStart};
+use leadspan_sequence::{SectionSet, Split, fed_tokens};
 use leadspan_train::{
     AdamW, AdamWSettings, MicroBatch, gradients,
     objective::{self, Distillation, HeadPass},
@@ -102,9 +102,8 @@ fn batch(spans: &[Span], vocabulary: usize) -> MicroBatch {
 
 /// The same with what the teacher says now in the place of what is stored.
 fn ask(teacher: &Decoder, spans: &[Span], vocabulary: usize) -> Result<MicroBatch, Box<dyn Error>> {
-    let fed = |span: &Span| span.positions.last().map_or(0, |&last| last as usize + 1);
-    let packed = Packed::new(spans.iter().map(|span| &span.tokens[..fed(span)]));
-    let hidden = teacher.hidden_states(&packed)?;
+    let packed = Packed::new((spans.iter()).map(|span| &span.tokens[..fed_tokens(span.positions.last().copied())]));
+    let hidden = teacher.hidden_states(&packed, Stop::NEVER)?;
     let mut answered = Vec::with_capacity(spans.len());
     for (span, &start) in spans.iter().zip(packed.edges()) {
         let places: Vec<u32> = span.positions.iter().map(|&position| start as u32 + position).collect();
@@ -161,12 +160,18 @@ fn step(
     lap(&mut spent.teacher);
     gradients::clear(parameters);
     let before = ALLOCATOR.held();
-    let trace = decoder.trace(&batch.packed, &batch.places, checkpointing)?;
+    let trace = decoder.trace(&batch.packed, &batch.places, checkpointing, Stop::NEVER)?;
     spent.activation_bytes += ALLOCATOR.held().saturating_sub(before);
     lap(&mut spent.forward);
     let weight = decoder.head_weight().ok_or("the head is dense")?;
     let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
-    let head = objective::backward(PASS, &trace.rows(), &weight, &batch.rows, weight_gradient)?;
+    let head = objective::backward(
+        PASS,
+        (&trace.rows(), &weight),
+        &batch.rows,
+        weight_gradient,
+        Stop::NEVER,
+    )?;
     lap(&mut spent.head_and_loss);
     trace.backward(&head.hidden)?;
     lap(&mut spent.backward);

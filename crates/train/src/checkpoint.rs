@@ -1,5 +1,5 @@
-//! One checkpoint: a safetensors file that says in its header how far the run was, and a receipt beside it, written
-//! after it, with its size and checksum. Without its receipt a file is no checkpoint.
+//! One checkpoint: a safetensors file whose header says how far the run is, and a receipt with its size and checksum, written
+//! after it. A file without its receipt is not a checkpoint.
 //!
 //! ```text
 //! step-00000500.safetensors   NAME (weights in single precision: masters, where there are any),
@@ -7,7 +7,7 @@
 //! step-00000500.json          {"bytes": 336123456, "blake3": "…"}
 //! ```
 //!
-//! They are not compressed: zstd takes 7 % off the weights of SmolLM2-6.
+//! Checkpoints are not compressed: zstd saves 7 % of the weights of SmolLM2-6.
 
 use std::{
     collections::BTreeMap,
@@ -16,23 +16,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor};
-use leadspan_cache::{commit_bytes, commit_file};
+use candle_core::{Device, Tensor};
+use leadspan_files::{commit_bytes, commit_file};
+use leadspan_model::write_single_precision;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::{TrainError, progress::Progress};
+use crate::{TrainError, run_identity::RunIdentity, run_progress::RunProgress};
 
-/// What a checkpoint says beside its tensors.
+/// What a checkpoint holds beside its tensors.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunSoFar {
     /// What the run depends on.
-    pub(crate) ingredients: Value,
+    #[serde(rename = "ingredients")]
+    pub(crate) identity: RunIdentity,
     /// How far it has come.
-    pub(crate) progress: Progress,
+    pub(crate) progress: RunProgress,
 }
 
-/// What tells whether a checkpoint is as it was written.
+/// The size and checksum of a checkpoint as it was written.
 #[derive(Serialize, Deserialize)]
 struct Receipt {
     bytes: u64,
@@ -42,59 +44,45 @@ struct Receipt {
 /// The key of [`RunSoFar`] in the header's metadata.
 const RUN: &str = "leadspan_run";
 
-/// Numbers that are turned into bytes at a time.
-const CHUNK: usize = 1 << 18;
-
 /// The longest header that is read: a model of a thousand layers has less.
 const MAX_HEADER_BYTES: u64 = 100 << 20;
 
-/// Where the receipt of a checkpoint is.
+/// The path of a checkpoint's receipt.
 fn receipt_path(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
 
-/// Writes a checkpoint of tensors in single precision, tensor by tensor; it counts once its receipt is there.
+/// Writes a checkpoint tensor by tensor, in single precision. It is valid once its receipt exists.
 ///
 /// # Errors
 ///
-/// Where a file cannot be written, or a tensor cannot be had from its device.
+/// If a file cannot be written, or a tensor cannot be copied from its device.
 pub(crate) fn write(path: &Path, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
     // The receipt of a checkpoint of the same step would be wrong about this one.
     remove_file(&receipt_path(path))?;
-    let mut failed = None;
+    let run = serde_json::to_string(run).expect("numbers and texts serialize");
+    let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let receipt = commit_file(path, |file| {
         let mut hashing = Hashing {
             file,
             hasher: blake3::Hasher::new(),
             bytes: 0,
         };
-        hashing.write_all(&header(run, tensors))?;
-        for tensor in tensors.values() {
-            match numbers(tensor) {
-                Ok(numbers) => write_numbers(&mut hashing, &numbers)?,
-                Err(error) => {
-                    failed = Some(error);
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-            }
-        }
+        write_single_precision(&mut hashing, &[("format", "pt"), (RUN, &run)], &tensors)?;
         Ok(Receipt {
             bytes: hashing.bytes,
             blake3: hashing.hasher.finalize().to_hex().to_string(),
         })
-    });
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let receipt = serde_json::to_vec(&receipt?).expect("a number and a text serialize");
+    })?;
+    let receipt = serde_json::to_vec(&receipt).expect("a number and a text serialize");
     Ok(commit_bytes(&receipt_path(path), &receipt)?)
 }
 
-/// Removes a checkpoint, its receipt first; what is not there is no error.
+/// Removes a checkpoint, its receipt first. A missing file is no error.
 ///
 /// # Errors
 ///
-/// Where a file is there and cannot be removed.
+/// If a file exists and cannot be removed.
 pub(crate) fn remove(path: &Path) -> Result<(), TrainError> {
     remove_file(&receipt_path(path))?;
     remove_file(path)
@@ -111,41 +99,7 @@ fn remove_file(path: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// The length of the header, and the header: what safetensors files begin with.
-fn header(run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
-    let run = serde_json::to_string(run).expect("numbers and texts serialize");
-    let mut entries = Map::new();
-    entries.insert("__metadata__".to_owned(), json!({ "format": "pt", RUN: run }));
-    let mut start = 0;
-    for (name, tensor) in tensors {
-        let end = start + tensor.elem_count() * size_of::<f32>();
-        let entry = json!({ "dtype": "F32", "shape": tensor.dims(), "data_offsets": [start, end] });
-        entries.insert(name.clone(), entry);
-        start = end;
-    }
-    let mut text = serde_json::to_vec(&entries).expect("numbers and names serialize");
-    // Numbers begin at a multiple of their size.
-    text.resize(text.len().next_multiple_of(8), b' ');
-    [&(text.len() as u64).to_le_bytes()[..], &text].concat()
-}
-
-fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
-    tensor
-        .to_dtype(DType::F32)?
-        .to_device(&Device::Cpu)?
-        .flatten_all()?
-        .to_vec1()
-}
-
-fn write_numbers(to: &mut impl Write, numbers: &[f32]) -> io::Result<()> {
-    for chunk in numbers.chunks(CHUNK) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|number| number.to_le_bytes()).collect();
-        to.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
-/// Hashes what passes through it.
+/// Counts and hashes the bytes that it passes on.
 struct Hashing<W> {
     file: W,
     hasher: blake3::Hasher,
@@ -165,7 +119,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// A checkpoint that is whole.
+/// A checkpoint whose bytes agree with its receipt.
 pub(crate) struct Checkpoint {
     pub(crate) run: RunSoFar,
     file: File,
@@ -175,7 +129,7 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint and compares all of it with its receipt; where they differ, says how.
+    /// Opens a checkpoint and compares all of it with its receipt. The error says how they differ.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let receipt =
             std::fs::read(receipt_path(path)).map_err(|error| format!("its receipt cannot be read: {error}"))?;
@@ -203,11 +157,11 @@ impl Checkpoint {
         })
     }
 
-    /// The tensor of that name, if there is one.
+    /// The tensor of that name; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read.
+    /// If it cannot be read.
     pub(crate) fn tensor(&mut self, name: &str) -> candle_core::Result<Option<Tensor>> {
         let Some(entry) = self.header.get(name) else {
             return Ok(None);
@@ -239,6 +193,8 @@ fn read_header(file: &mut File) -> io::Result<(Map<String, Value>, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn tensors() -> BTreeMap<String, Tensor> {
@@ -256,17 +212,18 @@ mod tests {
 
     fn run() -> RunSoFar {
         RunSoFar {
-            ingredients: json!({ "train": { "learning_rate": 4e-6 } }),
-            progress: Progress {
+            identity: RunIdentity::stored(json!({ "train": { "learning_rate": 4e-6 } })),
+            progress: RunProgress {
                 step: 7,
                 seconds: 0.1 + 0.2,
-                ..Progress::default()
+                ..RunProgress::default()
             },
         }
     }
 
     fn bits(tensor: &Tensor) -> Vec<u32> {
-        numbers(tensor).unwrap().into_iter().map(f32::to_bits).collect()
+        let numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        numbers.into_iter().map(f32::to_bits).collect()
     }
 
     #[test]

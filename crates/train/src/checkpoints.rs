@@ -1,6 +1,7 @@
-//! The folder of a run's checkpoints: which there are, which is gone on from, which are kept.
+//! The folder of a run's checkpoints: which exist, which the run resumes from, which are kept.
 //!
-//! Only the process that holds the run's lock comes here, so whatever no checkpoint needs is a dead process's.
+//! Only the process that holds the run's lock uses the folder, so a file that belongs to no checkpoint was left by a dead
+//! process.
 
 use std::{
     collections::BTreeMap,
@@ -30,21 +31,21 @@ pub(crate) struct Damaged {
 }
 
 impl Checkpoints {
-    /// Those in `dir`, which need not be there.
+    /// The checkpoints in `dir`, which need not exist.
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// Where the checkpoint after `step` steps is, or would be.
+    /// The path of the checkpoint after `step` steps.
     pub(crate) fn path(&self, step: usize) -> PathBuf {
         self.dir.join(format!("step-{step:08}.safetensors"))
     }
 
-    /// Writes the checkpoint of a run, beside those that are there.
+    /// Writes the checkpoint of a run beside the existing ones.
     ///
     /// # Errors
     ///
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn save(&self, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<PathBuf, TrainError> {
         fs::create_dir_all(&self.dir).map_err(|source| TrainError::Io {
             action: "create",
@@ -56,12 +57,11 @@ impl Checkpoints {
         Ok(path)
     }
 
-    /// The newest checkpoint that is as it was written and that `usable` finds nothing wrong with; the others, newer or
-    /// older, are told to `damaged`.
+    /// The newest checkpoint that is undamaged and that `usable` accepts. Newer ones are reported to `damaged`.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be listed.
+    /// If the folder cannot be listed.
     pub(crate) fn newest(
         &self,
         usable: &dyn Fn(&RunSoFar) -> Result<(), String>,
@@ -109,7 +109,7 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be listed.
+    /// If the folder cannot be listed.
     pub(crate) fn steps(&self) -> Result<Vec<usize>, TrainError> {
         let names = self.names()?;
         let step = |name: &String| name.strip_prefix("step-")?.strip_suffix(".json")?.parse().ok();
@@ -137,17 +137,17 @@ impl Checkpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Progress;
+    use crate::run_identity::RunIdentity;
+    use crate::run_progress::RunProgress;
     use candle_core::Device;
-    use serde_json::Value;
 
     fn run(step: usize) -> RunSoFar {
-        let progress = Progress {
+        let progress = RunProgress {
             step,
-            ..Progress::default()
+            ..RunProgress::default()
         };
         RunSoFar {
-            ingredients: Value::Null,
+            identity: RunIdentity::default(),
             progress,
         }
     }

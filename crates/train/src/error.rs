@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
+use leadspan_diagnosis::Diagnosis;
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
 use crate::{Loss, TailPolicy};
@@ -205,9 +207,14 @@ fn temperatures(declared: &[f32]) -> String {
     format!("temperature{plural} {}", all.join(", "))
 }
 
-impl TrainError {
-    /// Whether this is a failure of the program or machine rather than of what was given to it.
-    pub fn is_unexpected(&self) -> bool {
+impl From<FileError> for TrainError {
+    fn from(error: FileError) -> Self {
+        Self::Cache(error.into())
+    }
+}
+
+impl Diagnosis for TrainError {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Cache(error) => error.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
@@ -216,8 +223,7 @@ impl TrainError {
         }
     }
 
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Cache(error) => error.hint(),
             Self::Model(error) => error.hint(),

@@ -1,4 +1,4 @@
-//! How many floating-point operations training takes: a plain function of the architecture and of what a pass is fed.
+//! How many floating-point operations training takes: a function of the architecture and the lengths of a pass.
 
 use leadspan_model::{DecoderConfig, ForwardFlops};
 
@@ -6,39 +6,38 @@ use crate::MicroBatch;
 
 /// Operations of the products of forward and backward passes, a multiplication and an addition counted as two.
 ///
-/// A forward pass takes what [`ForwardFlops`] says, r being the supervised positions, and the backward pass twice that: for
-/// each product one with respect to either factor. So a pass over sequences of n tokens each takes
+/// A forward pass with r supervised positions takes what [`ForwardFlops`] counts. The backward pass takes twice that, one
+/// product for each factor of a forward product. So a pass over sequences of n tokens takes
 ///
 /// ```text
 /// 3 · (Σ layers(n) + head(r))
 /// ```
 ///
-/// Left out are what `train.activation_checkpointing` computes again, which changes no result, what is measured on validation
-/// samples, and the optimizer.
+/// Not counted: layers that `train.activation_checkpointing` computes again, validation, and the optimizer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrainingFlops {
     forward: ForwardFlops,
 }
 
-/// Passes' worth of a forward pass in training: itself and, twice as much, the way back.
+/// Forward passes that one training pass is worth: one forward, and a backward pass of two.
 const FORWARD_PASSES: u64 = 3;
 
 impl TrainingFlops {
-    /// Those of a student of this architecture.
+    /// Counts for a student of this architecture.
     pub(crate) fn of(config: &DecoderConfig) -> Self {
         Self {
             forward: ForwardFlops::of(config),
         }
     }
 
-    /// Of one sample, `tokens` of which go through the layers and `positions` through the head.
+    /// Operations of one sample of which `tokens` tokens go through the layers and `positions` through the head.
     pub(crate) fn sample(&self, tokens: usize, positions: usize) -> u64 {
         // Whole numbers, and exact: a sequence of a model of 70 billion weights stays below 2^53 up to 60,000 tokens.
         let layers = self.forward.layers(tokens as u64) as u64;
         FORWARD_PASSES * (layers + self.forward.head(positions as u64) as u64)
     }
 
-    /// Of one pass over a micro-batch.
+    /// Operations of one pass over a micro-batch.
     pub(crate) fn pass(&self, batch: &MicroBatch) -> u64 {
         let lengths = batch.packed.edges().windows(2).map(|edges| edges[1] - edges[0]);
         let layers: u64 = lengths.map(|tokens| self.sample(tokens, 0)).sum();

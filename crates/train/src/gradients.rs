@@ -1,13 +1,10 @@
 //! One forward and backward pass: the gradients of all parameters, added up where they are kept.
 
-use std::sync::atomic::AtomicBool;
-
 use candle_core::{DType, Tensor};
-use leadspan_model::{Decoder, ModelError, Parameters};
+use leadspan_model::{Decoder, Parameters, Stop};
 
 use crate::{
-    TrainError,
-    batches::MicroBatch,
+    MicroBatch, TrainError,
     objective::{self, HeadPass, LossSums},
 };
 
@@ -16,9 +13,13 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Where the device fails, and [`ModelError::Stopped`] where `stop` is set before the end.
-pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch, stop: &AtomicBool) -> Result<Tensor, TrainError> {
-    let hidden = student.hidden_states_unless(&batch.packed, stop)?;
+/// If the device fails, and [`ModelError::Stopped`](leadspan_model::ModelError::Stopped) if `stop` is requested before the end.
+pub(crate) fn supervised_hidden_states(
+    student: &Decoder,
+    batch: &MicroBatch,
+    stop: Stop<'_>,
+) -> Result<Tensor, TrainError> {
+    let hidden = student.hidden_states(&batch.packed, stop)?;
     let places = Tensor::from_slice(&batch.places, batch.places.len(), student.device())?;
     Ok(hidden.index_select(&places, 0)?.to_dtype(DType::F32)?)
 }
@@ -28,7 +29,7 @@ pub(crate) fn supervised_rows(student: &Decoder, batch: &MicroBatch, stop: &Atom
 ///
 /// # Panics
 ///
-/// Where the student's head is quantised.
+/// If the student's head is quantised.
 pub(crate) fn head_weight(student: &Decoder) -> Result<Tensor, TrainError> {
     let weight = student.head_weight().expect("a student's head is dense");
     Ok(weight.to_dtype(DType::F32)?)
@@ -41,38 +42,24 @@ pub(crate) fn head_weight(student: &Decoder) -> Result<Tensor, TrainError> {
 ///
 /// # Errors
 ///
-/// Where the device fails.
+/// If the device fails, and [`ModelError::Stopped`](leadspan_model::ModelError::Stopped) if `stop` is requested before the end: the gradients then hold part of
+/// the sum.
 ///
 /// # Panics
 ///
-/// Where `student` was not made [trainable](Decoder::trainable).
+/// If `student` was not made [trainable](Decoder::trainable).
 pub fn accumulate(
     student: &Decoder,
     batch: &MicroBatch,
     pass: HeadPass,
     activation_checkpointing: bool,
+    stop: Stop<'_>,
 ) -> Result<LossSums, TrainError> {
-    accumulate_unless(student, batch, pass, activation_checkpointing, &AtomicBool::new(false))
-}
-
-/// As [`accumulate`], unless `stop` is set before the end: gradients are then part of a sum.
-///
-/// # Errors
-///
-/// As [`accumulate`], and [`ModelError::Stopped`].
-pub(crate) fn accumulate_unless(
-    student: &Decoder,
-    batch: &MicroBatch,
-    pass: HeadPass,
-    activation_checkpointing: bool,
-    stop: &AtomicBool,
-) -> Result<LossSums, TrainError> {
-    let trace = student.trace_unless(&batch.packed, &batch.places, activation_checkpointing, stop)?;
+    let trace = student.trace(&batch.packed, &batch.places, activation_checkpointing, stop)?;
     let rows = trace.rows().to_dtype(DType::F32)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
     let weight = head_weight(student)?;
-    let head = objective::backward_unless(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?
-        .ok_or(ModelError::Stopped)?;
+    let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
     trace.backward(&head.hidden)?;
     Ok(head.sums)
 }
@@ -103,7 +90,7 @@ pub fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, TrainError> 
 ///
 /// # Errors
 ///
-/// Where the device fails.
+/// If the device fails.
 pub fn norm(gradients: &[(&str, &Tensor)]) -> Result<f64, TrainError> {
     let mut squares = 0.0;
     for (_, gradient) in gradients {

@@ -1,21 +1,21 @@
 //! Losses on the validation samples, which are always whole.
 
+use candle_core::Tensor;
 use leadspan_cache::Reader;
-use leadspan_model::{Decoder, ModelError};
+use leadspan_model::{Decoder, ModelError, Stop};
 use leadspan_sequence::Split;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::sync::atomic::AtomicBool;
 
 use crate::{
-    TrainError,
+    MicroBatch, TrainError,
     batches::Batching,
-    gradients::{head_weight, supervised_rows},
+    gradients::{head_weight, supervised_hidden_states},
     objective::{self, Distillation, HeadPass, LossSums},
     student,
 };
 
-/// Mean losses over all supervised positions of the validation samples, in nats; without those that compare with the teacher
-/// where the cache does not have what it says of them.
+/// Mean losses over all supervised positions of the validation samples, in nats. Losses against the teacher are absent if the
+/// cache has no distributions of these samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// −log probability of the real next token.
@@ -35,45 +35,44 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// (1 − α)·CE + α·KL, α being the weight of the divergence: what the best student has least of. The divergence is
-    /// forward KL at temperature 1, whatever is learnt.
+    /// (1 − α)·CE + α·KL, α being the weight of the divergence. The best student has the lowest. The divergence is forward
+    /// KL at temperature 1, whatever the loss.
     pub fn loss(&self, distillation_weight: f64) -> f64 {
         weighted(1.0 - distillation_weight, self.cross_entropy)
             + weighted(distillation_weight, self.forward_kl.unwrap_or(f64::NAN))
     }
 }
 
-/// Part of a loss; one without weight may be anything, infinite too.
+/// A weighted part of a loss; 0 if the weight is 0, even if the loss is infinite.
 fn weighted(weight: f64, loss: f64) -> f64 {
     if weight == 0.0 { 0.0 } else { weight * loss }
 }
 
-/// A number, which JSON has as `null` where it is not finite.
+/// Reads a number. JSON has `null` for one that is not finite.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
-/// Samples read at once.
+/// Samples that are read together.
 const GROUP: usize = 32;
 
-/// Tokens of one pass, where no training decides them.
+/// Tokens of one pass outside training.
 const PASS_TOKENS: usize = 2048;
 
-/// Bytes that the logits of one chunk may take, while training too.
+/// Bytes of the logits of one chunk, in training and validation.
 pub(crate) const HEAD_CHUNK_BYTES: usize = 128 << 20;
 
-/// Measures a model, whether it was trained here or not, on all validation samples of a cache, over the sections that
-/// `reader` covers; `None` where there are none, or `stop` was set before the end. What a training run reports of its student is
-/// measured in the same way.
+/// Measures any model on all validation samples of a cache, over the sections that `reader` covers, as a training run
+/// measures its student. `None` if there are no such samples, or `stop` was requested before the end.
 ///
 /// # Errors
 ///
-/// Samples that the model cannot be fed, a cache that cannot be read, or a device that fails.
+/// If the model cannot be fed a sample, the cache cannot be read, or the device fails.
 ///
 /// # Panics
 ///
-/// Where the model's head is quantised.
-pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: &AtomicBool) -> Result<Option<HeldOut>, TrainError> {
+/// If the model's head is quantised.
+pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Result<Option<HeldOut>, TrainError> {
     student::check_samples(model.config(), reader)?;
     let batching = Batching {
         micro_batch_tokens: PASS_TOKENS,
@@ -89,21 +88,21 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: &AtomicBool) -> R
     measure(model, reader, batching, pass, stop)
 }
 
-/// Measures `student` on all validation samples; `None` where there are none, or `stop` was set before the end.
+/// Measures `student` on all validation samples; `None` if there are none, or `stop` was requested before the end.
 ///
 /// # Errors
 ///
-/// Where the cache cannot be read or the device fails.
+/// If the cache cannot be read or the device fails.
 pub(crate) fn measure(
     student: &Decoder,
     reader: &Reader,
     batching: Batching,
     pass: HeadPass,
-    stop: &AtomicBool,
+    stop: Stop<'_>,
 ) -> Result<Option<HeldOut>, TrainError> {
     let batching = Batching {
         normalization: None,
-        // Whatever is learnt, so that held-out losses of different runs compare.
+        // Whatever the loss, so that held-out losses of different runs are comparable.
         distillation: Distillation::default(),
         ..batching
     };
@@ -114,14 +113,10 @@ pub(crate) fn measure(
     let mut sums = LossSums::default();
     for group in samples.chunks(GROUP) {
         for batch in batching.step(reader, group)?.micro_batches {
-            let hidden = match supervised_rows(student, &batch, stop) {
+            match losses(student, &head, &batch, pass, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
-                hidden => hidden?,
-            };
-            let Some(losses) = objective::forward_unless(pass, &hidden, &head, &batch.rows, stop)? else {
-                return Ok(None);
-            };
-            sums.add(&losses);
+                found => sums.add(&found?),
+            }
         }
     }
     let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
@@ -132,4 +127,16 @@ pub(crate) fn measure(
         top_1_agreement: of_teacher(sums.top_1_agreement),
         positions: sums.weight as u64,
     }))
+}
+
+/// The losses of one pass.
+fn losses(
+    student: &Decoder,
+    head: &Tensor,
+    batch: &MicroBatch,
+    pass: HeadPass,
+    stop: Stop<'_>,
+) -> Result<LossSums, TrainError> {
+    let hidden = supervised_hidden_states(student, batch, stop)?;
+    Ok(objective::forward(pass, (&hidden, head), &batch.rows, stop)?)
 }

@@ -24,7 +24,7 @@ pub(crate) enum Record {
     },
 }
 
-/// What is known of one optimizer step.
+/// The metrics of one optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepMetrics {
     /// Counted from 1.
@@ -35,13 +35,13 @@ pub struct StepMetrics {
     pub epoch: usize,
     /// (1 − α)·CE + α·τ²·D, in nats; with replay, the sum of that and what is replayed, each times its share of the weights.
     pub loss: f64,
-    /// CE; this and what follows leave out what is replayed.
+    /// CE. This and the following losses leave out replayed samples.
     pub loss_cross_entropy: f64,
-    /// Forward KL at temperature 1 over entries and bucket, whatever D is; none where α is 0.
+    /// Forward KL at temperature 1 over entries and bucket, whatever D is; `None` if α is 0.
     pub loss_forward_kl: Option<f64>,
     /// That plus the teacher's entropy.
     pub loss_soft_cross_entropy: Option<f64>,
-    /// D under a name of its own, such as `loss_reverse_kl`, where it is not the forward KL above and α is not 0.
+    /// D under its own name, such as `loss_reverse_kl`, unless it is the forward KL above or α is 0.
     #[serde(flatten)]
     pub loss_distillation: BTreeMap<String, f64>,
     /// What was replayed, if anything was.
@@ -51,15 +51,15 @@ pub struct StepMetrics {
     pub learning_rate: f64,
     /// The gradients' global norm before clipping.
     pub gradient_norm: f64,
-    /// Supervised positions, those that are replayed among them.
+    /// Supervised positions, replayed ones included.
     pub positions: usize,
-    /// Tokens through the student, without padding, likewise.
+    /// Tokens through the student, replayed ones included.
     pub tokens: usize,
     /// Tokens of this step over its seconds.
     pub tokens_per_second: f64,
-    /// Operations of all steps so far, this one among them: the products of forward and backward.
+    /// Operations of the products of forward and backward in all steps up to this one.
     pub training_flops: u64,
-    /// Bytes of blocks that were read from the cache for all steps so far, as they are stored.
+    /// Stored bytes of the blocks read from the cache for all steps up to this one.
     pub cache_bytes_read: u64,
     /// Seconds of this step spent waiting for its batch.
     pub waited_seconds: f64,
@@ -67,7 +67,7 @@ pub struct StepMetrics {
     pub peak_memory_bytes: u64,
 }
 
-/// What is known of the samples that were replayed in one step.
+/// The metrics of the samples replayed in one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReplayMetrics {
     /// Their CE.
@@ -86,7 +86,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file with its first `bytes` bytes and nothing behind them, and makes it where it is not there.
+    /// Opens the file, or creates it, and cuts it to its first `bytes` bytes.
     pub(crate) fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
         let mut options = File::options();
         let opened = options.create(true).append(true).open(&path);
@@ -109,7 +109,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// How many bytes were written, all of which are on disk now.
+    /// Syncs the file and returns its length in bytes.
     pub(crate) fn synced_bytes(&self) -> Result<u64, TrainError> {
         let synced = self.file.sync_data();
         synced.map_err(|source| self.failed("sync", source))?;

@@ -4,12 +4,12 @@ use std::{collections::HashMap, path::Path, sync::atomic::AtomicBool};
 
 use candle_core::{Device, Tensor};
 use leadspan_distribution::{Distributions, Position};
-use leadspan_model::{Decoder, Kernels, ModelSource, Packed, Parameters, StudentStart};
+use leadspan_model::{Decoder, Kernels, ModelSource, Packed, Parameters, Stop, StudentStart};
 
 use crate::{
-    batches::MicroBatch,
+    MicroBatch,
     gradients::{self, accumulate},
-    objective::{Distillation, HeadPass, LossSums, Rows},
+    objective::{Distillation, HeadPass, LossSums, SupervisedRows},
 };
 
 const PASS: HeadPass = HeadPass {
@@ -55,8 +55,13 @@ fn case(model: &str) -> Case {
             ..Position::default()
         });
     }
-    let mut rows = Rows::new(Distillation::default());
-    rows.push_sample(&targets, &distributions, 1.0 / targets.len() as f32, vocabulary);
+    let mut rows = SupervisedRows::new(Distillation::default());
+    rows.push_sample(
+        targets.iter().copied(),
+        &distributions,
+        1.0 / targets.len() as f32,
+        vocabulary,
+    );
     let sequences = expected["tokens"].to_vec2::<u32>().unwrap();
     let packed = Packed::new(sequences.iter().map(Vec::as_slice));
     let batch = MicroBatch { packed, places, rows };
@@ -70,7 +75,7 @@ fn case(model: &str) -> Case {
 
 fn gradients(case: &Case, pass: HeadPass, activation_checkpointing: bool) -> (Vec<(String, Tensor)>, LossSums) {
     gradients::clear(&case.parameters);
-    let sums = accumulate(&case.student, &case.batch, pass, activation_checkpointing).unwrap();
+    let sums = accumulate(&case.student, &case.batch, pass, activation_checkpointing, Stop::NEVER).unwrap();
     let gradients = gradients::all(&case.parameters).unwrap();
     let copied = gradients
         .into_iter()
@@ -169,9 +174,9 @@ fn gradients_are_the_slopes_of_the_loss() {
                     .set(&Tensor::from_vec(moved, shape.clone(), &Device::Cpu).unwrap())
                     .unwrap();
                 let hidden =
-                    crate::gradients::supervised_rows(&case.student, &case.batch, &AtomicBool::new(false)).unwrap();
+                    crate::gradients::supervised_hidden_states(&case.student, &case.batch, Stop::NEVER).unwrap();
                 let head = case.student.head_weight().unwrap();
-                let sums = crate::objective::forward(PASS, &hidden, &head, &case.batch.rows).unwrap();
+                let sums = crate::objective::forward(PASS, (&hidden, &head), &case.batch.rows, Stop::NEVER).unwrap();
                 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
             };
             let step = 1e-2;
@@ -199,7 +204,7 @@ fn a_pass_that_is_stopped_anywhere_gives_the_same_gradients_when_it_is_done_agai
                 thread::sleep(Duration::from_micros(50 * moment));
                 stop.store(true, Ordering::Relaxed);
             });
-            gradients::accumulate_unless(&case.student, &case.batch, PASS, moment % 2 == 1, &stop)
+            accumulate(&case.student, &case.batch, PASS, moment % 2 == 1, Stop::when(&stop))
         });
         match pass {
             Err(crate::TrainError::Model(leadspan_model::ModelError::Stopped)) => stopped += 1,

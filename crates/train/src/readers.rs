@@ -1,4 +1,4 @@
-//! Where samples are read from: with what the teacher says of them, or from the prepared corpus alone.
+//! Where samples are read from: the shards, with the teacher's distributions, or the prepared corpus alone.
 
 use leadspan_cache::{Cache, CacheError, Coverage, Missing, Reader};
 
@@ -7,17 +7,17 @@ use crate::{TrainError, TrainSettings};
 /// Where samples are read from.
 pub(crate) struct Readers {
     training: Reader,
-    /// Where it is another one.
+    /// The reader of validation samples, if it is another one.
     held_out: Option<Reader>,
 }
 
 impl Readers {
-    /// With a divergence to learn by, all samples are read with their distributions. Without one only tokens are needed, of
-    /// any proportion and sections: the teacher is then looked up for what is held out, where the cache has all of it.
+    /// With a distillation weight above 0, all samples are read with their distributions. Without one, training needs tokens
+    /// alone, of any proportion and sections; validation samples are read with distributions if the cache has all of them.
     ///
     /// # Errors
     ///
-    /// Where the cache does not have what is needed, or cannot be read.
+    /// If the cache lacks what is needed, or cannot be read.
     pub(crate) fn open(cache: &Cache, settings: &TrainSettings, missing: Missing) -> Result<Self, TrainError> {
         let asked = settings.coverage();
         if settings.distils() {
@@ -43,7 +43,8 @@ impl Readers {
     }
 }
 
-/// What was captured of the sections asked for, if it is complete. Of validation samples it is the same at all proportions.
+/// What was captured of the sections asked for; `None` if it is incomplete. Validation samples are the same at all
+/// proportions.
 fn captured(cache: &Cache, asked: Coverage) -> Result<Option<Reader>, CacheError> {
     let open = |proportion| Reader::open(cache, Coverage { proportion, ..asked }, Missing::Refused);
     let opened = match open(asked.proportion) {

@@ -1,14 +1,14 @@
-//! Replay: complete samples that are learnt from by cross-entropy alone, in every step, beside those that are distilled.
+//! Replay: complete samples that every step learns from by cross-entropy alone, beside those that it distils.
 //!
-//! They keep a student that sees only lead spans from forgetting how to finish. They come from a corpus of their own, all of
-//! their positions are supervised, and they have epochs of their own.
+//! They keep a student that sees only lead spans from forgetting how to finish. They come from a corpus of their own, with
+//! epochs of its own, and all of their positions are supervised.
 
 use leadspan_cache::{Cache, Coverage, Reader};
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 
 use crate::{TrainError, order::epoch_order};
 
-/// What is replayed, and how much of it in a step.
+/// The samples to replay, and how many a step takes.
 pub(crate) struct Replay {
     pub(crate) reader: Reader,
     /// The share that was asked for.
@@ -24,14 +24,14 @@ struct Order {
     seed: u64,
 }
 
-/// What the seed is mixed with, so that the order has nothing to do with that of the other samples.
+/// Mixed into the seed, so that the order is independent of that of the distilled samples.
 const PURPOSE: u64 = u64::from_le_bytes(*b"replayed");
 
 /// How many of `batch_samples` samples are replayed at a share above 0: the nearest number, and at least one.
 ///
 /// # Errors
 ///
-/// [`TrainError::ReplayShare`] where that leaves nothing to distil, or the share is none.
+/// [`TrainError::ReplayShare`] if that leaves nothing to distil, or `share` is not between 0 and 1.
 pub(crate) fn step_samples(share: f64, batch_samples: usize) -> Result<usize, TrainError> {
     let samples = ((share * batch_samples as f64).round() as usize).max(1);
     if share > 0.0 && share < 1.0 && samples < batch_samples {
@@ -41,12 +41,12 @@ pub(crate) fn step_samples(share: f64, batch_samples: usize) -> Result<usize, Tr
 }
 
 impl Replay {
-    /// Opens what `cache` holds to be replayed; nothing where `share` is 0.
+    /// Opens the samples to replay that `cache` holds; `None` if `share` is 0.
     ///
     /// # Errors
     ///
-    /// [`TrainError::NoReplay`] where it holds nothing, [`TrainError::ReplayOfOtherText`] where that was tokenized in another
-    /// way, and as [`step_samples`].
+    /// [`TrainError::NoReplay`] if it holds none, [`TrainError::ReplayOfOtherText`] if their tokenizer or chat template is
+    /// another, and as [`step_samples`].
     pub(crate) fn open(cache: &Cache, share: f64, batch_samples: usize, seed: u64) -> Result<Option<Self>, TrainError> {
         if share == 0.0 {
             return Ok(None);
@@ -103,7 +103,7 @@ impl Replay {
 }
 
 impl Order {
-    /// One seeded epoch after the other, without the first `done` samples.
+    /// One shuffled epoch after the other, without the first `done` samples.
     fn from(&self, done: usize) -> impl Iterator<Item = u32> + '_ {
         let begun = done / self.samples.len();
         let epochs = (begun..).flat_map(|epoch| epoch_order(&self.samples, self.seed, epoch));

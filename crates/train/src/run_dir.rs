@@ -15,10 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use serde_json::{Value, json};
 
-use crate::{Summary, TrainError, ingredients::first_difference};
+use crate::{RunSummary, TrainError, run_identity::RunIdentity};
 
 /// The folder of a run, held by this process.
 pub(crate) struct RunDir {
@@ -60,19 +60,19 @@ impl RunDir {
         self.path.join("model")
     }
 
-    /// The summary of a finished run that was made of the same `ingredients`.
+    /// The summary of a finished run of the same `identity`; `None` if the run is not finished.
     ///
     /// # Errors
     ///
-    /// [`TrainError::OtherRun`] where the finished run was made of others.
-    pub(crate) fn finished(&self, ingredients: &Value) -> Result<Option<Summary>, TrainError> {
+    /// [`TrainError::OtherRun`] if the finished run has another identity.
+    pub(crate) fn finished(&self, identity: &RunIdentity) -> Result<Option<RunSummary>, TrainError> {
         let Some(summary) = self.read("summary.json")? else {
             return Ok(None);
         };
         let stored = self
             .read("run.json")?
             .map_or(Value::Null, |mut run| run["ingredients"].take());
-        self.require_same(&stored, ingredients)?;
+        self.require_same(&RunIdentity::stored(stored), identity)?;
         let damaged = |error| TrainError::Io {
             action: "understand",
             path: self.path.join("summary.json"),
@@ -81,13 +81,13 @@ impl RunDir {
         serde_json::from_value(summary).map(Some).map_err(damaged)
     }
 
-    /// Makes sure that what is here was made of what is asked for.
+    /// Refuses to go on with a run of another identity.
     ///
     /// # Errors
     ///
     /// [`TrainError::OtherRun`] with the first difference.
-    pub(crate) fn require_same(&self, stored: &Value, asked: &Value) -> Result<(), TrainError> {
-        match first_difference(stored, asked) {
+    pub(crate) fn require_same(&self, stored: &RunIdentity, asked: &RunIdentity) -> Result<(), TrainError> {
+        match stored.difference(asked) {
             None => Ok(()),
             Some((key, stored, asked)) => Err(TrainError::OtherRun {
                 dir: self.path.clone(),
@@ -98,8 +98,8 @@ impl RunDir {
         }
     }
 
-    /// Clears a student whose run was not finished, and records what this run is made of.
-    pub(crate) fn start(&self, ingredients: &Value, resolved_config: &Value) -> Result<(), TrainError> {
+    /// Removes the student of an unfinished run, and writes down what this run depends on.
+    pub(crate) fn start(&self, identity: &RunIdentity, resolved_config: &Value) -> Result<(), TrainError> {
         let entries = fs::read_dir(&self.path).map_err(|source| TrainError::Io {
             action: "list",
             path: self.path.clone(),
@@ -118,12 +118,12 @@ impl RunDir {
         }
         self.write(
             "run.json",
-            &json!({ "ingredients": ingredients, "config": resolved_config }),
+            &json!({ "ingredients": identity, "config": resolved_config }),
         )
     }
 
     /// Marks the run as done.
-    pub(crate) fn finish(&self, summary: &Summary) -> Result<(), TrainError> {
+    pub(crate) fn finish(&self, summary: &RunSummary) -> Result<(), TrainError> {
         self.write(
             "summary.json",
             &serde_json::to_value(summary).expect("numbers serialize"),

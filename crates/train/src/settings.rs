@@ -5,76 +5,33 @@ use std::{fmt, path::PathBuf};
 use leadspan_cache::Coverage;
 use leadspan_model::StudentDtype;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
+pub use crate::objective::Loss;
+
 /// Where the student comes from: a model (all of it or chosen layers), or a configuration with seeded weights.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StudentSettings {
-    /// A model directory or GGUF file to start from.
+    /// The model to start from: a directory, a `.gguf` file, or the id of a downloaded Hub model.
     pub model: Option<PathBuf>,
-    /// Which revision of a Hub model is meant, where `model` was given as the id of one.
+    /// The branch, tag or commit of a Hub model; `main` if it is not set.
     pub revision: Option<String>,
-    /// The layers of `model` to keep, ascending; all where it is not given.
+    /// The layers of `model` to keep, ascending, such as `[0, 5, 10]`; all if it is not set.
     pub layers: Option<Vec<usize>>,
-    /// A `config.json` to start from with random weights, instead of `model`.
+    /// Instead of `model`, the `config.json` of a student that starts from random weights.
     pub config: Option<PathBuf>,
-    /// The seed of random weights.
+    /// Decides those random weights.
     pub seed: u64,
-    /// Whose tokenizer the corpus is made with where neither a teacher nor `model` has one: a directory in the Hugging Face
-    /// layout, with or without weights, or a GGUF file.
+    /// A directory or `.gguf` file with the tokenizer, if neither the teacher nor `model` has one.
     pub tokenizer: Option<PathBuf>,
 }
 
-/// What the student is taught by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// KL(teacher ‖ student).
-    #[default]
-    ForwardKl,
-    /// KL(student ‖ teacher).
-    ReverseKl,
-    /// β·KL(teacher ‖ m) + (1 − β)·KL(student ‖ m), m being β of the teacher and 1 − β of the student.
-    JensenShannon,
-    /// KL from the teacher to λ of the teacher and 1 − λ of the student.
-    SkewKl,
-    /// KL from the student to λ of the student and 1 − λ of the teacher.
-    SkewReverseKl,
-    /// Half the sum of the differences.
-    TotalVariation,
-}
-
-impl Loss {
-    /// All there are.
-    pub const ALL: [Self; 6] = [
-        Self::ForwardKl,
-        Self::ReverseKl,
-        Self::JensenShannon,
-        Self::SkewKl,
-        Self::SkewReverseKl,
-        Self::TotalVariation,
-    ];
-}
-
-/// As it is written in a pipeline file.
-impl fmt::Display for Loss {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::ForwardKl => "forward_kl",
-            Self::ReverseKl => "reverse_kl",
-            Self::JensenShannon => "jensen_shannon",
-            Self::SkewKl => "skew_kl",
-            Self::SkewReverseKl => "skew_reverse_kl",
-            Self::TotalVariation => "total_variation",
-        })
-    }
-}
-
 /// What becomes of the probability outside the stored entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TailPolicy {
     /// All the rest is one outcome on both sides.
@@ -111,7 +68,7 @@ impl fmt::Display for TailPolicy {
 }
 
 /// What a step's loss is the mean of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalization {
     /// All supervised positions of the step alike.
@@ -122,7 +79,7 @@ pub enum Normalization {
 }
 
 /// Which student is exported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Export {
     /// That of the last step.
@@ -133,59 +90,65 @@ pub enum Export {
 }
 
 /// How the student is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["dir"]))]
 pub struct TrainSettings {
-    /// Where metrics and the trained student go.
+    /// The folder of the run: metrics, checkpoints, exported student.
     pub dir: PathBuf,
-    /// How much of every training sample is learnt from; at most what was cached.
+    /// The leading share of every training sample to learn from; at most what was captured.
     pub lead_span_proportion: LeadSpanProportion,
-    /// The sections whose tokens are targets; at most those that were cached.
+    /// The sections whose tokens are learnt; at most those that were captured.
     pub supervised_sections: SectionSet,
-    /// The distillation loss.
+    /// The divergence of the student from the teacher.
     pub loss: Loss,
     /// What becomes of the probability outside the stored entries.
     pub tail_policy: TailPolicy,
-    /// β of `jensen_shannon`, above 0 and below 1.
+    /// The teacher's weight β in `jensen_shannon`, above 0 and below 1.
     pub jensen_shannon_beta: f64,
     /// λ of `skew_kl` and `skew_reverse_kl`, from 0 to below 1.
     pub skew: f64,
-    /// α: the weight of the distillation loss; cross-entropy has 1 − α.
+    /// The weight α of the divergence; cross-entropy has 1 − α.
     pub distillation_weight: f64,
-    /// τ: the temperature of the distillation loss.
+    /// The temperature τ of both distributions in the divergence.
     pub temperature: f64,
     /// The learning rate at the end of the warm-up.
     pub learning_rate: f64,
-    /// Decoupled weight decay of everything but norms and biases.
+    /// Decoupled weight decay; not applied to norms and biases.
     pub weight_decay: f64,
-    /// The share of the steps in which the learning rate rises.
+    /// The share of the steps that warm up; cosine decay follows.
     pub warmup_share: f64,
-    /// The global norm above which gradients are scaled down.
+    /// The largest norm of the gradient; larger ones are scaled down.
     pub gradient_clipping: f64,
     /// Passes over all training samples.
     pub epochs: usize,
-    /// Operations of the products of forward and backward after which no further step begins: the last step is the first
-    /// with which the count reaches them, and the learning rate's schedule ends there. With 0 there is no step at all: the
-    /// student is measured and exported as it is.
+    /// Operations after which no further step begins; with 0 there is no step.
+    ///
+    /// Only the products of forward and backward passes count. The last step is the first with which the count reaches
+    /// the limit, and the schedule of the learning rate ends there. With 0 the student is measured and exported as it is.
     pub max_flops: Option<f64>,
     /// Samples of one optimizer step.
     pub batch_samples: usize,
-    /// Tokens of one forward and backward pass; a step takes as many passes as it needs.
+    /// Tokens of one forward and backward pass.
+    ///
+    /// A step takes as many passes as it needs.
     pub micro_batch_tokens: usize,
-    /// Whether layers are computed again on the way back, so that only their inputs are held.
+    /// Compute layers again in the backward pass, which holds only their inputs in memory.
     pub activation_checkpointing: bool,
     /// What a step's loss is the mean of.
     pub normalization: Normalization,
-    /// The seed of the order of samples.
+    /// Decides the order of the samples.
     pub seed: u64,
-    /// What the student's parameters and activations are in: `f32` or `bf16`. Gradients, moments, the weights that updates
-    /// are applied to, logits and losses are in `f32` with either, and so is what is exported.
+    /// The number format of the student's parameters and activations.
+    ///
+    /// Gradients, moments, the weights that updates are applied to, logits, losses and the exported student are in `f32`
+    /// with either.
     pub dtype: StudentDtype,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// Steps from one checkpoint to the next; with 0 there are none but that of a run that is asked to stop.
+    /// Steps between checkpoints; with 0 there is only that of a stopped run.
     pub checkpoint_steps: usize,
-    /// How many checkpoints are kept, beside the best.
+    /// How many of the newest checkpoints are kept, beside the best.
     pub keep_checkpoints: usize,
     /// Which student is exported.
     pub export: Export,

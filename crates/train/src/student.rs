@@ -1,4 +1,4 @@
-//! Opening the student and making sure that it can learn from this cache.
+//! Opens the student and checks that it can learn from this cache.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(crate) struct Student {
     pub(crate) parameters: Parameters,
     /// Shares every parameter with `decoder`, and so is always up to date.
     pub(crate) frozen: Decoder,
-    /// What its first weights depend on, wherever the files lie.
+    /// What its first weights depend on, without paths.
     pub(crate) origin: Value,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Student {
 ///
 /// # Errors
 ///
-/// Where the settings contradict themselves, the model cannot be read, or its tokenizer is not the cache's.
+/// If the settings contradict each other, the model cannot be read, or its tokenizer is not the cache's.
 pub(crate) fn open(
     settings: &StudentSettings,
     cache: &Cache,
@@ -77,7 +77,7 @@ fn require_tokenizer(of: &Path, found: &TokenizerBundle, cache: &Cache) -> Resul
     })
 }
 
-/// Refuses samples that the student cannot be fed: tokens it does not know, or more than its context.
+/// Refuses samples that the student cannot be fed: tokens outside its vocabulary, or more tokens than its context.
 ///
 /// # Errors
 ///

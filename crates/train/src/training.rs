@@ -1,29 +1,22 @@
 //! The training loop.
 
-use std::{
-    collections::BTreeMap,
-    sync::{atomic::Ordering, mpsc::Receiver},
-};
+use std::{collections::BTreeMap, sync::mpsc::Receiver};
 
 use leadspan_cache::Reader;
-use leadspan_model::ModelError;
-use serde_json::Value;
+use leadspan_model::{ModelError, Stop};
 
 use crate::{
-    AdamW, Event, Export, ReplayMetrics, Schedule, StepMetrics, Surroundings, TrainError, TrainSettings,
-    batches::{Batching, Kind, MicroBatch, ReadStep, Step},
+    AdamW, Event, Export, MicroBatch, ReplayMetrics, RunContext, Schedule, StepMetrics, TrainError,
+    batches::{Kind, Step},
     checkpoint::RunSoFar,
     checkpoints::Checkpoints,
-    flops::TrainingFlops,
-    gradients::{self, accumulate_unless},
-    held_out,
+    gradients, held_out,
     metrics::{Metrics, Record},
     objective::{HeadPass, LossSums},
-    plan::Plan,
-    progress::Progress,
-    readers::Readers,
-    replay::Replay,
-    student::Student,
+    read_ahead::ReadStep,
+    run_identity::RunIdentity,
+    run_inputs::RunInputs,
+    run_progress::RunProgress,
 };
 
 /// The losses of a step, those of both kinds of samples apart; positions of both are weighed among each other.
@@ -43,19 +36,13 @@ fn head_pass(distillation_weight: f64) -> HeadPass {
 
 /// What the loop works with.
 pub(crate) struct Training<'a> {
-    pub(crate) student: &'a Student,
+    pub(crate) inputs: &'a RunInputs<'a>,
     pub(crate) optimizer: &'a mut AdamW,
-    pub(crate) settings: &'a TrainSettings,
-    pub(crate) plan: &'a Plan,
-    pub(crate) readers: &'a Readers,
-    pub(crate) replay: Option<&'a Replay>,
-    pub(crate) flops: TrainingFlops,
-    pub(crate) batching: Batching,
-    pub(crate) around: &'a Surroundings<'a>,
-    pub(crate) ingredients: &'a Value,
+    pub(crate) context: &'a RunContext<'a>,
+    pub(crate) identity: &'a RunIdentity,
     pub(crate) checkpoints: &'a Checkpoints,
     pub(crate) metrics: Metrics,
-    pub(crate) progress: Progress,
+    pub(crate) progress: RunProgress,
     pub(crate) events: &'a mut dyn FnMut(Event),
 }
 
@@ -65,20 +52,20 @@ impl Training<'_> {
         clippy::needless_pass_by_value,
         reason = "the reading thread ends when the receiver is dropped here"
     )]
-    pub(crate) fn run(mut self, batches: Receiver<ReadStep>) -> Result<Option<Progress>, TrainError> {
+    pub(crate) fn run(mut self, batches: Receiver<ReadStep>) -> Result<Option<RunProgress>, TrainError> {
         let schedule = Schedule::new(
-            self.settings.learning_rate,
-            self.settings.warmup_share,
-            self.plan.steps(),
+            self.inputs.settings.learning_rate,
+            self.inputs.settings.warmup_share,
+            self.inputs.steps.count(),
         );
         // The checkpoint that the run goes on from.
         let mut saved = self.progress.step;
         loop {
             let step = self.progress.step;
-            if self.plan.is_between_epochs(step) && !self.progress.is_measured() {
+            if self.inputs.steps.is_between_epochs(step) && !self.progress.is_measured() {
                 self.validate()?;
             }
-            let stopped = self.stopped();
+            let stopped = self.stop().is_requested();
             if step > saved && (stopped || self.is_checkpoint()) {
                 self.save()?;
                 saved = step;
@@ -86,7 +73,7 @@ impl Training<'_> {
             if stopped {
                 return Ok(None);
             }
-            if step == self.plan.steps() {
+            if step == self.inputs.steps.count() {
                 return Ok(Some(self.progress));
             }
             let rate = schedule.learning_rate(step + 1);
@@ -96,30 +83,30 @@ impl Training<'_> {
 
     /// One optimizer step, or nothing of it where the run is asked to stop meanwhile.
     fn step(&mut self, batches: &Receiver<ReadStep>, learning_rate: f64) -> Result<(), TrainError> {
-        let began = (self.around.clock)();
+        let began = (self.context.clock)();
         let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
-        let arrived = (self.around.clock)();
+        let arrived = (self.context.clock)();
 
         let Some(sums) = self.accumulate(&batch)? else {
             return Ok(());
         };
-        let gradients = gradients::all(&self.student.parameters)?;
+        let gradients = gradients::all(&self.inputs.student.parameters)?;
         let norm = gradients::norm(&gradients)?;
         let loss = self.loss(&sums);
         self.check_finite(&batch, loss, norm)?;
-        let scale = (self.settings.gradient_clipping / norm).min(1.0);
+        let scale = (self.inputs.settings.gradient_clipping / norm).min(1.0);
         self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
 
-        let seconds = (self.around.clock)().saturating_sub(began).as_secs_f64();
+        let seconds = (self.context.clock)().saturating_sub(began).as_secs_f64();
         let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass)).sum::<usize>();
-        let flops: u64 = batch.passes().map(|(pass, _)| self.flops.pass(pass)).sum();
+        let flops: u64 = batch.passes().map(|(pass, _)| self.inputs.flops.pass(pass)).sum();
         let step = self.progress.step + 1;
-        let distils = self.settings.distils();
+        let distils = self.inputs.settings.distils();
         let share = 1.0 - batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share);
         let metrics = StepMetrics {
             step,
-            steps: self.plan.steps(),
-            epoch: self.plan.epoch_of(step),
+            steps: self.inputs.steps.count(),
+            epoch: self.inputs.steps.epoch_of(step),
             loss,
             loss_cross_entropy: sums.distilled.cross_entropy / share,
             loss_forward_kl: distils.then_some(sums.distilled.forward_kl / share),
@@ -138,7 +125,7 @@ impl Training<'_> {
             training_flops: self.progress.training_flops.saturating_add(flops),
             cache_bytes_read: self.progress.cache_bytes_read + batch.cache_bytes_read,
             waited_seconds: arrived.saturating_sub(began).as_secs_f64(),
-            peak_memory_bytes: (self.around.peak_memory_bytes)(),
+            peak_memory_bytes: (self.context.peak_memory_bytes)(),
         };
         self.progress.add_step(&metrics, seconds);
         self.metrics.write(&Record::Step(metrics.clone()))?;
@@ -148,19 +135,19 @@ impl Training<'_> {
 
     /// Adds up the gradients of a step's micro-batches; `None` where the run was asked to stop.
     fn accumulate(&self, batch: &Step) -> Result<Option<StepSums>, TrainError> {
-        gradients::clear(&self.student.parameters);
+        gradients::clear(&self.inputs.student.parameters);
         let mut sums = StepSums::default();
         for (pass, kind) in batch.passes() {
-            if self.stopped() {
+            if self.stop().is_requested() {
                 return Ok(None);
             }
             let (weight, sums) = match kind {
-                Kind::Distilled => (self.settings.distillation_weight, &mut sums.distilled),
+                Kind::Distilled => (self.inputs.settings.distillation_weight, &mut sums.distilled),
                 Kind::Replayed => (0.0, &mut sums.replayed),
             };
-            let checkpointing = self.settings.activation_checkpointing;
-            let (student, stop) = (&self.student.decoder, self.around.stop);
-            match accumulate_unless(student, pass, head_pass(weight), checkpointing, stop) {
+            let checkpointing = self.inputs.settings.activation_checkpointing;
+            let (student, stop) = (&self.inputs.student.decoder, self.stop());
+            match gradients::accumulate(student, pass, head_pass(weight), checkpointing, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
                 found => sums.add(&found?),
             }
@@ -170,13 +157,14 @@ impl Training<'_> {
 
     /// Measures the student on what is held out, unless the run is asked to stop meanwhile.
     fn validate(&mut self) -> Result<(), TrainError> {
-        let stop = self.around.stop;
-        let pass = head_pass(self.settings.distillation_weight);
-        let reader = self.readers.held_out();
-        let held_out = held_out::measure(&self.student.frozen, reader, self.batching, pass, stop)?;
+        let stop = self.stop();
+        let pass = head_pass(self.inputs.settings.distillation_weight);
+        let reader = self.inputs.readers.held_out();
+        let held_out = held_out::measure(&self.inputs.student.frozen, reader, self.inputs.batching, pass, stop)?;
         if let Some(held_out) = held_out {
             let step = self.progress.step;
-            self.progress.add_held_out(held_out, self.settings.distillation_weight);
+            self.progress
+                .add_held_out(held_out, self.inputs.settings.distillation_weight);
             self.metrics.write(&Record::Validation { step, held_out })?;
             (self.events)(Event::Validation { step, held_out });
         }
@@ -185,22 +173,22 @@ impl Training<'_> {
 
     /// Whether a checkpoint is due. After the last step there is none, because nothing is left to go on with.
     fn is_checkpoint(&self) -> bool {
-        let (step, every) = (self.progress.step, self.settings.checkpoint_steps);
+        let (step, every) = (self.progress.step, self.inputs.settings.checkpoint_steps);
         let is_best = self.progress.best_step() == Some(step);
-        let keeps_best = every > 0 || self.settings.export == Export::Best;
-        step < self.plan.steps() && (every > 0 && step.is_multiple_of(every) || is_best && keeps_best)
+        let keeps_best = every > 0 || self.inputs.settings.export == Export::Best;
+        step < self.inputs.steps.count() && (every > 0 && step.is_multiple_of(every) || is_best && keeps_best)
     }
 
     /// Writes a checkpoint, and then removes those that it makes superfluous.
     fn save(&mut self) -> Result<(), TrainError> {
         self.progress.metrics_bytes = self.metrics.synced_bytes()?;
         let run = RunSoFar {
-            ingredients: self.ingredients.clone(),
+            identity: self.identity.clone(),
             progress: self.progress.clone(),
         };
         let path = self.checkpoints.save(&run, &self.optimizer.state().1)?;
         let mut kept = self.checkpoints.steps()?;
-        kept.drain(..kept.len().saturating_sub(self.settings.keep_checkpoints));
+        kept.drain(..kept.len().saturating_sub(self.inputs.settings.keep_checkpoints));
         kept.extend(self.progress.best_step());
         self.checkpoints.keep(&kept)?;
         let step = self.progress.step;
@@ -209,14 +197,14 @@ impl Training<'_> {
     }
 
     fn loss(&self, sums: &StepSums) -> f64 {
-        let weight = self.settings.distillation_weight;
-        self.batching.distillation.loss(weight, &sums.distilled) + sums.replayed.cross_entropy
+        let weight = self.inputs.settings.distillation_weight;
+        self.inputs.batching.distillation.loss(weight, &sums.distilled) + sums.replayed.cross_entropy
     }
 
     /// The divergence under its own name, unless it is among what is measured of every step.
     fn loss_distillation(&self, loss: f64) -> BTreeMap<String, f64> {
-        let distillation = self.batching.distillation;
-        let named = (self.settings.distils() && !distillation.is_measured())
+        let distillation = self.inputs.batching.distillation;
+        let named = (self.inputs.settings.distils() && !distillation.is_measured())
             .then(|| (format!("loss_{}", distillation.name()), loss));
         named.into_iter().collect()
     }
@@ -229,9 +217,12 @@ impl Training<'_> {
             (true, false) => "gradient",
         };
         let id = |reader: &Reader, sample: u32| reader.corpus().sample(sample as usize).id.to_owned();
-        let distilled = batch.samples.iter().map(|&sample| id(self.readers.training(), sample));
+        let distilled = batch
+            .samples
+            .iter()
+            .map(|&sample| id(self.inputs.readers.training(), sample));
         let replayed = batch.replayed.iter().flat_map(|replayed| &replayed.samples);
-        let replayed = replayed.zip(self.replay.iter().cycle());
+        let replayed = replayed.zip(self.inputs.replay.iter().cycle());
         let replayed = replayed.map(|(&sample, replay)| id(&replay.reader, sample));
         Err(TrainError::NotFinite {
             what,
@@ -240,7 +231,7 @@ impl Training<'_> {
         })
     }
 
-    fn stopped(&self) -> bool {
-        self.around.stop.load(Ordering::Relaxed)
+    fn stop(&self) -> Stop<'_> {
+        Stop::when(self.context.stop)
     }
 }

@@ -10,7 +10,9 @@
 use candle_core::{D, DType, Device, Tensor, Var};
 use leadspan_cache::Span;
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_model::{Decoder, DecoderConfig, Kernels, Packed, Parameters, StudentDtype, StudentStart, open_device};
+use leadspan_model::{
+    Decoder, DecoderConfig, Kernels, Packed, Parameters, Stop, StudentDtype, StudentStart, open_device,
+};
 use leadspan_train::{
     AdamW, AdamWSettings, Loss, MicroBatch, TailPolicy, TrainSettings, gradients,
     objective::{Distillation, HeadPass, LossSums},
@@ -122,7 +124,7 @@ impl Student {
 
     fn gradients(&self, batch: &MicroBatch, checkpointing: bool) -> (LossSums, Vec<(String, Tensor)>) {
         gradients::clear(&self.parameters);
-        let sums = gradients::accumulate(&self.decoder, batch, self.pass(), checkpointing).unwrap();
+        let sums = gradients::accumulate(&self.decoder, batch, self.pass(), checkpointing, Stop::NEVER).unwrap();
         let all = gradients::all(&self.parameters).unwrap().into_iter();
         (
             sums,
@@ -214,7 +216,7 @@ fn hidden_states_and_logits_agree_with_the_cpu() {
             let of = |student: &Student, device: &Device| {
                 let frozen = Decoder::frozen(student.decoder.config(), &student.parameters, device).unwrap();
                 let frozen = frozen.with_kernels(if student.fused { Kernels::Fused } else { Kernels::Stock });
-                let hidden = frozen.hidden_states(&packed).unwrap();
+                let hidden = frozen.hidden_states(&packed, Stop::NEVER).unwrap();
                 (on_cpu(&hidden), on_cpu(&frozen.logits(&hidden).unwrap()))
             };
             let ((hidden, logits), (expected, expected_logits)) = (of(&student, &device), of(&reference, &Device::Cpu));
@@ -224,7 +226,7 @@ fn hidden_states_and_logits_agree_with_the_cpu() {
             assert!(found < tolerance.relative, "logits differ by {found}: {config}");
 
             let places: Vec<u32> = (0..packed.tokens().len() as u32).collect();
-            let trace = student.decoder.trace(&packed, &places, false).unwrap();
+            let trace = student.decoder.trace(&packed, &places, false, Stop::NEVER).unwrap();
             let found = relative_difference(&on_cpu(&trace.rows()), &expected);
             assert!(
                 found < tolerance.relative,
@@ -358,7 +360,10 @@ fn logits_of_a_student_in_bf16_are_in_single_precision() {
     let batch = batch(&spans, Distillation::default());
     let (sums, _) = student.gradients(&batch, false);
     // The loss by hand, from the same hidden states, in double precision.
-    let trace = student.decoder.trace(&batch.packed, &batch.places, false).unwrap();
+    let trace = student
+        .decoder
+        .trace(&batch.packed, &batch.places, false, Stop::NEVER)
+        .unwrap();
     let wide = |tensor: &Tensor| on_cpu(tensor).to_dtype(DType::F64).unwrap();
     let logits = wide(&trace.rows()).matmul(&wide(embedding).t().unwrap()).unwrap();
     let normaliser = logits.log_sum_exp(D::Minus1).unwrap().to_vec1::<f64>().unwrap();

@@ -9,7 +9,7 @@ use candle_core::Device;
 use leadspan_cache::Span;
 use leadspan_distribution::{Distributions, Position};
 use leadspan_memory::Counting;
-use leadspan_model::{Decoder, DecoderConfig, StudentStart};
+use leadspan_model::{Decoder, DecoderConfig, Stop, StudentStart};
 use leadspan_train::{
     MicroBatch, gradients,
     objective::{Distillation, HeadPass},
@@ -75,7 +75,7 @@ fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> 
     };
     let step = || {
         gradients::clear(&parameters);
-        gradients::accumulate(&decoder, &batch, pass, activation_checkpointing).unwrap();
+        gradients::accumulate(&decoder, &batch, pass, activation_checkpointing, Stop::NEVER).unwrap();
     };
     // Threads and their scratch memory are there after the first.
     step();

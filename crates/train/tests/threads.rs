@@ -5,7 +5,7 @@
 use candle_core::Device;
 use leadspan_cache::Span;
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_model::{Decoder, DecoderConfig, StudentStart};
+use leadspan_model::{Decoder, DecoderConfig, Stop, StudentStart};
 use leadspan_train::{
     AdamW, AdamWSettings, MicroBatch, gradients,
     objective::{Distillation, HeadPass},
@@ -49,7 +49,7 @@ fn trained() -> Vec<Vec<u32>> {
     };
     for _ in 0..2 {
         gradients::clear(&parameters);
-        gradients::accumulate(&decoder, &batch, pass, false).unwrap();
+        gradients::accumulate(&decoder, &batch, pass, false, Stop::NEVER).unwrap();
         let gradients = gradients::all(&parameters).unwrap();
         let scale = 1.0 / gradients::norm(&gradients).unwrap();
         optimizer.update(gradients.into_iter(), scale, 1e-3).unwrap();

@@ -25,10 +25,11 @@ use arrow::{
 use leadspan_sequence::{SectionBounds, Split};
 use parquet::errors::ParquetError;
 
+use leadspan_files::PendingFile;
+
 use super::columns::{Columns, ColumnsBuilder, SampleRef, StoredTokens, with_bytes};
 use crate::{
     CacheError, WorkUnit,
-    commit::PendingFile,
     hashing::{HashingWriter, Region},
     mapping, parquet_files,
 };

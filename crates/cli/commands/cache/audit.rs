@@ -1,20 +1,20 @@
 //! `leadspan cache audit`: the cache against the teacher it was made with.
 
-use anyhow::Context as _;
 use leadspan_precompute::{Audit, AuditOutcome, AuditSettings};
 use serde_json::json;
 
 use crate::{
     amounts::grouped,
-    arguments,
+    arguments::AuditArguments,
     commands::{Ending, Showing},
     configuration::Configuration,
+    failure::{Context as _, Result},
     hub, last_line, output,
     progress::{Counted, Progress},
     signals,
 };
 
-pub(super) fn run(arguments: &arguments::Audit, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(None)?)?;
     let stop = signals::stop_on_signals("dropping the audit");

@@ -1,21 +1,24 @@
 //! `leadspan cache export`: the stored positions for everybody else's tools.
 
-use anyhow::{Context as _, bail};
+use std::{fmt, path::PathBuf};
+
 use leadspan_cache::Cache;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     amounts::{bytes, grouped},
-    arguments::Export,
+    arguments::ExportArguments,
     commands::{Ending, Showing, missing},
+    failure::{Context as _, Result},
     last_line, output,
     progress::{Counted, Progress},
 };
 
-pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> Result<Ending> {
     let out = &export.out;
     if out.is_dir() {
-        bail!(output::OutputError::IsAFolder { path: out.clone() });
+        return Err(output::OutputError::IsAFolder { path: out.clone() }.into());
     }
     let missing = missing(export.allow_incomplete);
     let mut bar = None;
@@ -25,19 +28,35 @@ pub(super) fn run(cache: &Cache, export: &Export, showing: Showing) -> anyhow::R
     })
     .with_context(|| format!("could not export `{}` to `{}`", cache.dir().display(), out.display()))?;
     drop(bar);
-    last_line::note(json!({ "out": out, "samples": facts.samples, "rows": facts.rows, "bytes": facts.bytes }));
-    if showing.json {
-        output::json(&json!({
-            "out": out, "samples": facts.samples, "rows": facts.rows, "bytes": facts.bytes
-        }))?;
-    } else {
-        output::text(format_args!(
-            "wrote {} positions of {} samples to `{}`, {}",
-            grouped(facts.rows),
-            grouped(facts.samples),
-            out.display(),
-            bytes(facts.bytes)
-        ))?;
-    }
+    let exported = Exported {
+        out: out.clone(),
+        samples: facts.samples,
+        rows: facts.rows,
+        bytes: facts.bytes,
+    };
+    last_line::note(json!(exported));
+    showing.result(&exported)?;
     Ok(Ending::Done)
+}
+
+/// What came of the command.
+#[derive(Serialize)]
+struct Exported {
+    out: PathBuf,
+    samples: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "wrote {} positions of {} samples to `{}`, {}",
+            grouped(self.rows),
+            grouped(self.samples),
+            self.out.display(),
+            bytes(self.bytes)
+        )
+    }
 }

@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Context as _;
 use leadspan_cache::{Cache, Identity, Inspection, LayerInspection};
 
 use crate::{
     amounts::{bytes, grouped},
     commands::{Ending, Showing},
+    failure::{Context as _, Result},
     output,
 };
 
-pub(super) fn run(cache: &Cache, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(cache: &Cache, showing: Showing) -> Result<Ending> {
     let inspection = cache
         .inspect()
         .with_context(|| format!("could not inspect `{}`", cache.dir().display()))?;

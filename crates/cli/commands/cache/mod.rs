@@ -15,9 +15,10 @@ use super::{Ending, Showing};
 use crate::{
     arguments::{CacheCommand, CacheFolder},
     configuration::Configuration,
+    failure::Result,
 };
 
-pub(super) fn run(command: &CacheCommand, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
     if let CacheCommand::Audit(arguments) = command {
         return audit::run(arguments, showing);
     }
@@ -33,11 +34,11 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> anyhow::Result<En
     }
 }
 
-fn open(folder: &CacheFolder) -> anyhow::Result<Cache> {
+fn open(folder: &CacheFolder) -> Result<Cache> {
     Ok(Cache::open(&dir(folder)?)?)
 }
 
-fn dir(folder: &CacheFolder) -> anyhow::Result<PathBuf> {
+fn dir(folder: &CacheFolder) -> Result<PathBuf> {
     Ok(match (&folder.dir, &folder.config) {
         (Some(dir), _) => dir.clone(),
         (None, Some(config)) => Configuration::load(config, &[])?.cache_dir()?,

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Context as _;
 use leadspan_cache::{Cache, Missing, Reader, SampleRef};
 use leadspan_distribution::Position;
 use leadspan_model::TokenizerBundle;
@@ -11,10 +10,11 @@ use serde_json::{Value, json};
 use crate::{
     amounts::grouped,
     commands::{Ending, Showing},
+    failure::{Context as _, Result},
     output,
 };
 
-pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> Result<Ending> {
     let doing = || format!("could not show sample `{id}` of `{}`", cache.dir().display());
     let reader = Reader::open_largest(cache, Missing::Allowed).with_context(doing)?;
     let index = cache.find_sample(id).with_context(doing)?;

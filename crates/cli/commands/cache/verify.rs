@@ -1,17 +1,17 @@
 //! `leadspan cache verify`: every byte of a cache against its checksums.
 
-use anyhow::Context as _;
 use leadspan_cache::{Cache, Verification};
 use serde_json::json;
 
 use crate::{
     amounts::{bytes, grouped},
     commands::{Ending, Showing},
+    failure::{Context as _, Result},
     last_line, output,
     progress::{Counted, Progress},
 };
 
-pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Ending> {
     let mut bar = None;
     let found = leadspan_cache::verify(cache, &mut |progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Shards, progress.total));
@@ -65,6 +65,6 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> anyhow::Resu
             tracing::warn!("run `leadspan precompute` to do the dropped work units again");
             Ok(Ending::Done)
         }
-        Some(first) => Err(anyhow::Error::from(first.error).context(format!("`{}` is damaged", cache.dir().display()))),
+        Some(first) => Err(first.error).with_context(|| format!("`{}` is damaged", cache.dir().display())),
     }
 }

@@ -11,14 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use leadspan_cache::{Cache, CacheError, WorkerState, heartbeats};
+use leadspan_cache::{Cache, CacheError};
 use leadspan_precompute::unit_tokens;
+use leadspan_workers::{WorkerState, heartbeats};
 use serde::Serialize;
 
 use self::terminal::Screen;
 use crate::{
     commands::{Ending, Showing},
+    failure::{Context as _, Result},
     heartbeat::SILENCE,
     output, signals,
 };
@@ -67,7 +68,7 @@ struct WorkerView {
     quiet_seconds: f64,
 }
 
-pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> Result<Ending> {
     let stop = signals::stop_on_signals("looking away");
     let mut watching = Watching::default();
     let mut screen = (!showing.json).then(Screen::of_stdout).flatten();
@@ -159,7 +160,7 @@ impl Watching {
 }
 
 impl WorkerView {
-    fn of(heard: leadspan_cache::Heard) -> Self {
+    fn of(heard: leadspan_workers::Heard) -> Self {
         let stalled = heard.is_stalled(SILENCE);
         let said = heard.heartbeat;
         Self {

@@ -9,15 +9,16 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
+use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Division, Plan, PlanEvent, PlanOutcome, PlanSettings};
 use serde_json::json;
 
 use super::{Ending, Showing, prepare::Preparing};
 use crate::{
     amounts::{bytes, spelt},
-    arguments,
+    arguments::PlanArguments,
     configuration::Configuration,
+    failure::{Context as _, Result},
     free_space::{Fit, free_bytes},
     hub, output, signals,
     time_span::TimeSpan,
@@ -25,7 +26,7 @@ use crate::{
 
 /// A plan that was made and shown, and that cannot be carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PlanRefusal {
+enum PlanRefusal {
     /// The disk is too small.
     #[error(
         "the cache `{}` does not fit: it needs {} more, and its file system has {} free",
@@ -40,16 +41,15 @@ pub(crate) enum PlanRefusal {
     UnitTooLong { wall_time: TimeSpan, seconds: f64 },
 }
 
-impl PlanRefusal {
-    /// What would put it right.
-    pub(crate) fn hint(&self) -> String {
-        match self {
+impl Diagnosis for PlanRefusal {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::DoesNotFit { .. } => {
                 "point `cache.dir` at another file system, or lower `cache.lead_span_proportion` or `cache.top_k`"
             }
             Self::UnitTooLong { .. } => "allow more time, or lower `cache.samples_per_shard` before preparing",
-        }
-        .to_owned()
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -62,7 +62,7 @@ struct Surroundings {
     division: Option<(TimeSpan, Division)>,
 }
 
-pub(super) fn run(arguments: &arguments::Plan, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
     let stop = Arc::new(AtomicBool::new(false));

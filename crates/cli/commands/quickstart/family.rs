@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 
 use super::QuickstartRefusal;
+use crate::failure::{Context as _, Result};
 
 macro_rules! family {
     ($($file:literal),* $(,)?) => {
@@ -42,7 +42,7 @@ const MADE: &[&str] = &["cache", "runs", "teacher-answers", "report"];
 /// # Errors
 ///
 /// Where a file of the family is there and is another, or the file system refuses.
-pub(super) fn unpack(folder: &Path) -> anyhow::Result<()> {
+pub(super) fn unpack(folder: &Path) -> Result<()> {
     for (name, content) in FAMILY {
         let path = folder.join(name);
         match fs::read(&path) {
@@ -63,7 +63,7 @@ pub(super) fn unpack(folder: &Path) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// Where the file system refuses.
-pub(super) fn remove(folder: &Path) -> anyhow::Result<()> {
+pub(super) fn remove(folder: &Path) -> Result<()> {
     let family = FAMILY.iter().map(|(name, _)| name.split('/').next().unwrap_or(name));
     // The pipeline file comes last in the family, so it goes first: without it nothing here looks like something to go on from.
     let names = family.rev().chain(MADE.iter().copied());

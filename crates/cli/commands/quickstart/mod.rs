@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use leadspan_diagnosis::Diagnosis;
 
 use self::steps::{Step, steps};
 use super::{Ending, Showing};
@@ -19,7 +19,9 @@ use crate::{
     amounts::duration,
     arguments::{self, ProgressStyle},
     child::{self, ChildEnd},
-    failure, output, signals,
+    exit_code,
+    failure::{Context as _, Result},
+    output, signals,
     time_span::TimeSpan,
 };
 
@@ -31,7 +33,7 @@ const LONGER: Duration = Duration::from_secs(2);
 
 /// A quickstart that cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum QuickstartRefusal {
+enum QuickstartRefusal {
     /// A file of the family is not what this program has.
     #[error("`{}` is not what this program puts there", path.display())]
     Changed { path: PathBuf },
@@ -40,27 +42,27 @@ pub(crate) enum QuickstartRefusal {
     Step { command: String, end: ChildEnd },
 }
 
-impl QuickstartRefusal {
-    pub(crate) fn is_unexpected(&self) -> bool {
+impl Diagnosis for QuickstartRefusal {
+    fn is_unexpected(&self) -> bool {
         match self {
             Self::Changed { .. } => false,
-            Self::Step { end, .. } => end.exit_code() != failure::WRONG_INPUT,
+            Self::Step { end, .. } => end.exit_code() != exit_code::WRONG_INPUT,
         }
     }
 
-    pub(crate) fn hint(&self) -> String {
-        match self {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::Changed { .. } => "`--fresh` starts over; to try changes, copy the folder, and run in the copy the \
                                      commands that the quickstart shows"
                 .into(),
             Self::Step { .. } => {
                 "what it says is above; the same quickstart goes on from there, and `--fresh` starts over".into()
             }
-        }
+        })
     }
 }
 
-pub(super) fn run(arguments: &arguments::Quickstart, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) -> Result<Ending> {
     let began = Instant::now();
     signals::limit(None, Some(TimeSpan(signals::GRACE + LONGER)))?;
     let stop = signals::stop_on_signals("the step at hand is stopped; run the same command again to go on");

@@ -2,11 +2,12 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
+use leadspan_diagnosis::Diagnosis;
 use leadspan_sequence::LeadSpanProportion;
 
 /// Why a sweep cannot begin, or did not come to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SweepError {
+pub(super) enum SweepError {
     /// Runs that would read what the cache does not have.
     #[error(
         "the cache `{}` has lead spans up to {captured}, but the sweep asks for {asked}", cache.display()
@@ -54,19 +55,21 @@ impl SweepError {
             longest: asked.last().map_or(captured, |(proportion, _)| *proportion),
         }
     }
+}
 
-    pub(crate) fn is_unexpected(&self) -> bool {
+impl Diagnosis for SweepError {
+    fn is_unexpected(&self) -> bool {
         matches!(self, Self::Failed { unexpected: true, .. })
     }
 
-    pub(crate) fn hint(&self) -> String {
-        match self {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::BeyondCache { longest, .. } => {
                 format!("run `leadspan precompute` with `--proportion {longest}` to add the rest, or take them out")
             }
             Self::Failed { .. } => {
                 "the logs in their folders say why; the same command tries again what is not finished".to_owned()
             }
-        }
+        })
     }
 }

@@ -17,10 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use leadspan_cache::commit_bytes;
 use leadspan_experiment::sweep::PlannedRun;
+use leadspan_files::commit_bytes;
 use serde_json::{Map, Value, json};
+
+use crate::failure::{Context as _, Result};
 
 const RECORD: &str = "sweep.json";
 
@@ -68,7 +69,7 @@ impl RunFolder<'_> {
     }
 
     /// The operations of the training as TOML; `None` where it has not ended or does not say.
-    pub(super) fn training_flops(self) -> anyhow::Result<Option<String>> {
+    pub(super) fn training_flops(self) -> Result<Option<String>> {
         let summary = self.json("summary.json")?;
         let flops = summary
             .as_ref()
@@ -81,7 +82,7 @@ impl RunFolder<'_> {
     }
 
     /// Waits until no other process holds the folder; `false` where one still does, after a while or when `stop` is set.
-    pub(super) fn wait_until_free(self, stop: &AtomicBool) -> anyhow::Result<bool> {
+    pub(super) fn wait_until_free(self, stop: &AtomicBool) -> Result<bool> {
         let began = Instant::now();
         let mut said = false;
         while self.is_held()? {
@@ -98,7 +99,7 @@ impl RunFolder<'_> {
     }
 
     /// Whether a process trains or evaluates there.
-    fn is_held(self) -> anyhow::Result<bool> {
+    fn is_held(self) -> Result<bool> {
         for name in [".lock", "evaluation/.lock"] {
             let path = self.0.join(name);
             let tried = match File::open(&path) {
@@ -118,12 +119,12 @@ impl RunFolder<'_> {
     }
 
     /// The seconds that attempts so far have taken, as far as they were noted.
-    pub(super) fn wall_seconds(self) -> anyhow::Result<Option<f64>> {
+    pub(super) fn wall_seconds(self) -> Result<Option<f64>> {
         Ok(self.json(RECORD)?.and_then(|record| record["wall_seconds"].as_f64()))
     }
 
     /// Notes what the run is, what it has taken, and what has come of it so far.
-    pub(super) fn record(self, planned: &PlannedRun, wall_seconds: Option<f64>) -> anyhow::Result<()> {
+    pub(super) fn record(self, planned: &PlannedRun, wall_seconds: Option<f64>) -> Result<()> {
         let settings: Map<String, Value> = planned
             .settings
             .iter()
@@ -160,7 +161,7 @@ impl RunFolder<'_> {
     }
 
     /// A file of the folder; `None` where there is none.
-    pub(super) fn json(self, name: &str) -> anyhow::Result<Option<Value>> {
+    pub(super) fn json(self, name: &str) -> Result<Option<Value>> {
         let path = self.0.join(name);
         let read = || -> io::Result<Option<Value>> {
             match fs::read(&path) {
@@ -182,7 +183,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens it, and the handle for the child.
-    pub(super) fn open(path: PathBuf) -> anyhow::Result<(Self, File)> {
+    pub(super) fn open(path: PathBuf) -> Result<(Self, File)> {
         let open = || -> io::Result<(u64, File)> {
             let file = File::options().create(true).append(true).open(&path)?;
             Ok((file.metadata()?.len(), file))

@@ -9,17 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-
 use super::{
     folder::{Log, RunFolder, State},
-    plan::{self, Job},
+    jobs::{self, Job},
 };
 use crate::{
     arguments,
     child::{self, ChildEnd},
     commands::Showing,
-    failure,
+    exit_code,
+    failure::{Context as _, Result},
 };
 
 /// How often it is noted how long a run has taken: so much of it is lost when the sweep is killed.
@@ -35,7 +34,7 @@ pub(super) enum JobEnd {
     /// It was stopped, and goes on when the sweep does.
     Stopped,
     /// It failed.
-    Failed(Failure),
+    Failed(FailedRun),
     /// It was not run, because a run that it needs is not finished.
     LeftOut,
 }
@@ -49,7 +48,7 @@ impl JobEnd {
 
 /// Why a run failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct FailedRun {
     pub(super) exit_code: u8,
     pub(super) because: String,
     /// Where it says more, and how that ends.
@@ -58,7 +57,7 @@ pub(super) struct Failure {
 
 /// What is the same for all runs.
 pub(super) struct Running<'a> {
-    pub(super) arguments: &'a arguments::Sweep,
+    pub(super) arguments: &'a arguments::SweepArguments,
     pub(super) showing: Showing,
     pub(super) evaluate: bool,
     pub(super) stop: &'a AtomicBool,
@@ -72,20 +71,15 @@ impl Running<'_> {
     /// # Errors
     ///
     /// Where a child cannot be started, or the folder cannot be written. A child that fails is no error here.
-    pub(super) fn run(
-        &self,
-        job: &Job,
-        max_flops: Option<&str>,
-        meanwhile: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<JobEnd> {
+    pub(super) fn run(&self, job: &Job, max_flops: Option<&str>, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
         let folder = RunFolder(&job.folder);
         fs::create_dir_all(&job.folder).with_context(|| format!("could not create `{}`", job.folder.display()))?;
         if !folder.wait_until_free(self.stop)? {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(JobEnd::Stopped);
             }
-            return Ok(JobEnd::Failed(Failure {
-                exit_code: failure::WRONG_INPUT,
+            return Ok(JobEnd::Failed(FailedRun {
+                exit_code: exit_code::WRONG_INPUT,
                 because: "another process is at it".to_owned(),
                 log: None,
             }));
@@ -129,19 +123,14 @@ impl Running<'_> {
     }
 
     /// Runs a child; `None` where it did what it was to do.
-    fn child(
-        &self,
-        log: PathBuf,
-        mut arguments: Vec<OsString>,
-        meanwhile: &mut dyn FnMut(),
-    ) -> anyhow::Result<Option<JobEnd>> {
+    fn child(&self, log: PathBuf, mut arguments: Vec<OsString>, meanwhile: &mut dyn FnMut()) -> Result<Option<JobEnd>> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(Some(JobEnd::Stopped));
         }
-        arguments.extend(plan::shown_as(self.showing));
+        arguments.extend(jobs::shown_as(self.showing));
         let (log, messages) = Log::open(log)?;
         let end = child::run(&arguments, (Stdio::null(), messages.into()), self.stop, meanwhile)
-            .context("could not run leadspan again, for a run of the sweep")?;
+            .with_context(|| "could not run leadspan again, for a run of the sweep".to_owned())?;
         let because = match end {
             ChildEnd::Done => return Ok(None),
             ChildEnd::Stopped => return Ok(Some(JobEnd::Stopped)),
@@ -149,7 +138,7 @@ impl Running<'_> {
             ChildEnd::Died(status) => status.to_string(),
         };
         let said = log.end();
-        Ok(Some(JobEnd::Failed(Failure {
+        Ok(Some(JobEnd::Failed(FailedRun {
             exit_code: end.exit_code(),
             because,
             log: Some((log.path, said)),

@@ -4,16 +4,16 @@ use std::{ffi::OsString, iter};
 
 use serde_json::json;
 
-use super::{folder::RunFolder, plan::Sweep};
-use crate::{arguments, commands::Showing, output};
+use super::{folder::RunFolder, jobs::Sweep};
+use crate::{arguments, commands::Showing, failure::Result, output};
 
 /// Lists the runs, how far they have come, and the commands that they are made of.
 pub(super) fn show(
     sweep: &Sweep,
     mine: &[usize],
-    arguments: &arguments::Sweep,
+    arguments: &arguments::SweepArguments,
     showing: Showing,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     for &place in mine {
         let job = &sweep.jobs[place];
         let state = RunFolder(&job.folder).state(sweep.evaluate).name();

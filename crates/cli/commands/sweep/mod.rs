@@ -3,27 +3,27 @@
 mod error;
 mod folder;
 mod job;
+mod jobs;
 mod listing;
-mod plan;
 mod table;
-
-pub(crate) use error::SweepError;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use leadspan_experiment::{Report, read_runs, sweep::share};
 use serde_json::{Value, json};
 
 use self::{
+    error::SweepError,
     folder::{RunFolder, State},
-    job::{Failure, JobEnd, Running},
-    plan::{Job, Sweep},
+    job::{FailedRun, JobEnd, Running},
+    jobs::{Job, Sweep},
     table::Table,
 };
 use super::{Ending, Showing};
 use crate::{
     arguments::{self, Stopping},
+    exit_code,
+    failure::{Context as _, Result},
     last_line, output,
     progress::{Counted, Progress, standing_aside},
     scheduler, signals,
@@ -33,7 +33,7 @@ use crate::{
 /// How much longer than its children a sweep that is stopped waits for them.
 const LONGER: Duration = Duration::from_secs(1);
 
-pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Result<Ending> {
     let Stopping { stop_after, grace } = arguments.stopping;
     // Children that are asked to stop have their own grace.
     let grace = grace.map_or(signals::GRACE, |grace| grace.0) + LONGER;
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &arguments::Sweep, showing: Showing) -> anyhow::Res
 }
 
 /// Runs one, where it can be run.
-fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn FnMut(&str)) -> anyhow::Result<JobEnd> {
+fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
     let Some(other) = job.planned.as_long_as else {
         return running.run(job, None, meanwhile);
     };
@@ -130,10 +130,10 @@ impl Ends {
                 self.stopped = true;
                 "stopped"
             }
-            JobEnd::Failed(failure) => {
-                tell(name, failure);
+            JobEnd::Failed(run) => {
+                tell(name, run);
                 self.failed.push(name.clone());
-                self.unexpected |= failure.exit_code != crate::failure::WRONG_INPUT;
+                self.unexpected |= run.exit_code != exit_code::WRONG_INPUT;
                 "failed"
             }
             JobEnd::LeftOut => {
@@ -145,9 +145,9 @@ impl Ends {
     }
 }
 
-fn tell(name: &str, failure: &Failure) {
-    let because = &failure.because;
-    if let Some((log, said)) = &failure.log {
+fn tell(name: &str, run: &FailedRun) {
+    let because = &run.because;
+    if let Some((log, said)) = &run.log {
         let log = log.display();
         tracing::error!(
             "the run `{name}` failed ({because}); its log, `{log}`, ends with:
@@ -161,7 +161,7 @@ fn tell(name: &str, failure: &Failure) {
 /// Shows what the runs of the whole sweep, of all workers, have come to, and tells how this one ended.
 ///
 /// Runs that failed are left out: what a folder has that was refused is of another run.
-fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> anyhow::Result<Ending> {
+fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> Result<Ending> {
     let folders: Vec<_> = sweep
         .jobs
         .iter()
@@ -222,7 +222,7 @@ fn counted(mine: usize, all: usize) -> String {
 }
 
 /// A run that ended, for scripts: what is noted of it where that is of this run, how it ended and where it is.
-fn as_json(job: &Job, state: &str, good: bool) -> anyhow::Result<Value> {
+fn as_json(job: &Job, state: &str, good: bool) -> Result<Value> {
     let record = RunFolder(&job.folder).json("sweep.json")?.filter(|_| good);
     let mut value = record.unwrap_or_else(|| json!({ "name": job.planned.name, "baseline": job.planned.baseline }));
     value["state"] = state.replace(' ', "_").into();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use leadspan_experiment::{Run, read_runs};
 
-use super::plan::{Job, Sweep};
+use super::jobs::{Job, Sweep};
 use crate::amounts::{bytes, short, short_duration};
 
 /// The columns, and how wide those are that do not depend on the sweep.

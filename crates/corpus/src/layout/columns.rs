@@ -6,14 +6,15 @@
 
 use serde_json::Value;
 
-use super::{Row, thinking::with_thinking};
+use super::{Layout, Row, thinking::with_thinking};
 use crate::{ColumnNames, Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
 
-pub(super) fn conversation(
-    row: &Row,
-    columns: &ColumnNames,
-    sections: &SectionSettings,
-) -> Result<Vec<Message>, RowProblem> {
+pub(super) const LAYOUT: Layout = Layout {
+    fields: |columns| vec![&columns.question, &columns.chain_of_thought, &columns.answer],
+    conversation: |row, data, sections| conversation(&row, &data.columns, sections),
+};
+
+fn conversation(row: &Row, columns: &ColumnNames, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {
     let missing = |name: &str| RowProblem::MissingField { field: name.to_owned() };
     let question = text(row, &columns.question)?.ok_or_else(|| missing(&columns.question))?;
     if question.trim().is_empty() {

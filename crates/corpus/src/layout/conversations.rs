@@ -7,10 +7,15 @@
 
 use serde_json::Value;
 
-use super::{Row, fields::string_of, thinking::THOUGHT_AND_SOLUTION};
+use super::{Layout, Row, fields::string_of, thinking::THOUGHT_AND_SOLUTION};
 use crate::{Message, Role, RowProblem, SectionSettings, SystemPrompt, row_problem::kind_of};
 
-pub(super) fn conversation(
+pub(super) const LAYOUT: Layout = Layout {
+    fields: |_| vec!["system", "conversations"],
+    conversation: |row, data, sections| conversation(row, data.system_prompt, sections),
+};
+
+fn conversation(
     mut row: Row,
     system_prompt: SystemPrompt,
     sections: &SectionSettings,

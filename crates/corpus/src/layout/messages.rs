@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
-use super::Row;
+use super::{Layout, Row};
 use crate::{Message, Role, RowProblem, row_problem::kind_of};
 
-pub(super) fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
+pub(super) const LAYOUT: Layout = Layout {
+    fields: |_| vec!["messages"],
+    conversation: |row, _, _| conversation(row),
+};
+
+fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
     let messages = messages(row)?;
     match messages.last() {
         Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {

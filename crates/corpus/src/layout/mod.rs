@@ -1,8 +1,7 @@
 //! How a row becomes a conversation.
 //!
-//! A layout is one function from a row's fields to messages, in a file of its own; a further one is a variant of
-//! [`Format`], an arm of `conversation` and one of `fields`. Whatever it returns ends with the assistant's turn that is
-//! learnt.
+//! A layout is one file with a [`Layout`] in it, and one entry in the list of [`layouts`] below. Its conversation ends
+//! with the assistant's turn that is learnt.
 
 mod columns;
 mod conversations;
@@ -13,37 +12,62 @@ mod problem;
 mod synthetic_1;
 mod thinking;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(crate) use self::thinking::with_thinking;
 use crate::{ColumnNames, DataSettings, Message, RowProblem, SectionSettings};
 
-/// The layout of a data set's rows: `data.format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// `messages`: a list of {role, content} with `OpenAI`'s roles, with or without `reasoning_content`.
-    #[default]
-    Messages,
-    /// A question, a chain of thought and an answer in three fields.
-    Columns,
-    /// OpenThoughts: `conversations`, a list of {from, value}, with thought and solution between markers of their own.
-    OpenThoughts,
-    /// Bespoke-Stratos: the same.
-    BespokeStratos,
-    /// Sky-T1: the same.
-    #[serde(rename = "sky-t1")]
-    SkyT1,
-    /// Synthetic-1: `prompt` and `llm_response`.
-    #[serde(rename = "synthetic-1")]
-    Synthetic1,
-    /// Nemotron's post-training data: `input`, a list of {role, content}, and `output`.
-    Nemotron,
-}
-
 /// A row's fields, in the order in which they are written.
 pub(crate) type Row = Map<String, Value>;
+
+/// What a layout consists of.
+struct Layout {
+    /// The fields that the layout reads.
+    fields: fn(&ColumnNames) -> Vec<&str>,
+    /// The conversation in a row.
+    conversation: fn(Row, &DataSettings, &SectionSettings) -> Result<Vec<Message>, RowProblem>,
+}
+
+macro_rules! layouts {
+    ($($(#[$attribute:meta])* $variant:ident = $name:literal => $layout:path,)+) => {
+        /// The layout of a data set's rows: `data.format`.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum Format {
+            $($(#[$attribute])* #[serde(rename = $name)] $variant,)+
+        }
+
+        impl Format {
+            #[cfg(test)]
+            const ALL: &[(&str, Self)] = &[$(($name, Self::$variant)),+];
+
+            const fn layout(self) -> &'static Layout {
+                match self {
+                    $(Self::$variant => &$layout,)+
+                }
+            }
+        }
+    };
+}
+
+layouts! {
+    /// `messages`: a list of {role, content} with `OpenAI`'s roles, with or without `reasoning_content`.
+    #[default]
+    Messages = "messages" => messages::LAYOUT,
+    /// A question, a chain of thought and an answer in three fields.
+    Columns = "columns" => columns::LAYOUT,
+    /// OpenThoughts: `conversations`, a list of {from, value}, with thought and solution between markers of their own.
+    OpenThoughts = "open-thoughts" => conversations::LAYOUT,
+    /// Bespoke-Stratos: the same as OpenThoughts.
+    BespokeStratos = "bespoke-stratos" => conversations::LAYOUT,
+    /// Sky-T1: the same as OpenThoughts.
+    SkyT1 = "sky-t1" => conversations::LAYOUT,
+    /// Synthetic-1: `prompt` and `llm_response`.
+    Synthetic1 = "synthetic-1" => synthetic_1::LAYOUT,
+    /// Nemotron's post-training data: `input`, a list of {role, content}, and `output`.
+    Nemotron = "nemotron" => nemotron::LAYOUT,
+}
 
 impl Format {
     /// The conversation in `row`.
@@ -53,26 +77,12 @@ impl Format {
         data: &DataSettings,
         sections: &SectionSettings,
     ) -> Result<Vec<Message>, RowProblem> {
-        match self {
-            Self::Messages => messages::conversation(row),
-            Self::Columns => columns::conversation(&row, &data.columns, sections),
-            Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 => {
-                conversations::conversation(row, data.system_prompt, sections)
-            }
-            Self::Synthetic1 => synthetic_1::conversation(&row, sections),
-            Self::Nemotron => nemotron::conversation(row, data.system_prompt, sections),
-        }
+        (self.layout().conversation)(row, data, sections)
     }
 
     /// The fields that the layout reads.
     pub(crate) fn fields(self, columns: &ColumnNames) -> Vec<&str> {
-        match self {
-            Self::Messages => vec!["messages"],
-            Self::Columns => vec![&columns.question, &columns.chain_of_thought, &columns.answer],
-            Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 => vec!["system", "conversations"],
-            Self::Synthetic1 => vec!["prompt", "llm_response"],
-            Self::Nemotron => vec!["system_prompt", "input", "output"],
-        }
+        (self.layout().fields)(columns)
     }
 }
 
@@ -113,14 +123,7 @@ pub(crate) mod tests {
             "system_prompt": "s", "input": [{"role": "user", "content": "q"}], "output": "a"}"#,
         );
         let sections = SectionSettings::default();
-        for format in [
-            "messages",
-            "columns",
-            "open-thoughts",
-            "sky-t1",
-            "synthetic-1",
-            "nemotron",
-        ] {
+        for &(format, _) in Format::ALL {
             let settings = serde_json::json!({"files": ["a"], "format": format, "system_prompt": "keep"});
             let data: DataSettings = serde_json::from_value(settings).unwrap();
             let named = data.format.fields(&data.columns);

@@ -7,14 +7,19 @@
 use serde_json::Value;
 
 use super::{
-    Row,
+    Layout, Row,
     fields::{required_string, string_of},
     messages::message,
     thinking::THINK,
 };
 use crate::{Message, Role, RowProblem, SectionSettings, SystemPrompt};
 
-pub(super) fn conversation(
+pub(super) const LAYOUT: Layout = Layout {
+    fields: |_| vec!["system_prompt", "input", "output"],
+    conversation: |row, data, sections| conversation(row, data.system_prompt, sections),
+};
+
+fn conversation(
     mut row: Row,
     system_prompt: SystemPrompt,
     sections: &SectionSettings,

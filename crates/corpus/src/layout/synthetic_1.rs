@@ -1,9 +1,14 @@
 //! The layout of Synthetic-1: the task in `prompt`, what the model wrote in `llm_response`.
 
-use super::{Row, fields::required_string, thinking::THINK};
+use super::{Layout, Row, fields::required_string, thinking::THINK};
 use crate::{Message, Role, RowProblem, SectionSettings};
 
-pub(super) fn conversation(row: &Row, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {
+pub(super) const LAYOUT: Layout = Layout {
+    fields: |_| vec!["prompt", "llm_response"],
+    conversation: |row, _, sections| conversation(&row, sections),
+};
+
+fn conversation(row: &Row, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {
     let prompt = required_string(row, "prompt")?;
     if prompt.trim().is_empty() {
         return Err(RowProblem::EmptyField { field: "prompt".into() });

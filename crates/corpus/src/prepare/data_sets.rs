@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::Section;
 use serde_json::json;
 

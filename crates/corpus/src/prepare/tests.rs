@@ -2,12 +2,16 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fs};
 
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::Section;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{DropReason, RowProblem, ValidationSize, WithoutMarkers, template::tests::*, test_tokenizers::byte_level};
+use crate::{
+    DropReason, RowProblem, ValidationSize, WithoutMarkers, sample_maker::row_hash, template::tests::*,
+    test_tokenizers::byte_level,
+};
 
 pub(super) fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -423,25 +427,95 @@ fn a_held_out_count_must_leave_training_samples() {
 
 #[test]
 fn a_row_hash_tells_id_tokens_and_bounds_apart() {
-    let sample = |id: &str, tokens: &[u32], prompt_end| Sample {
-        id: id.into(),
-        split: Split::Train,
-        tokens: tokens.to_vec(),
-        bounds: leadspan_sequence::SectionBounds::new(prompt_end, 2, tokens.len() as u32).unwrap(),
+    let hash = |id: &str, tokens: &[u32], prompt_end| {
+        let bounds = leadspan_sequence::SectionBounds::new(prompt_end, 2, tokens.len() as u32).unwrap();
+        row_hash(id, tokens, bounds)
     };
-    let one = row_hash(&sample("a", &[1, 2, 3], 1));
+    let one = hash("a", &[1, 2, 3], 1);
     for other in [
-        sample("b", &[1, 2, 3], 1),
-        sample("a", &[1, 2, 4], 1),
-        sample("a", &[1, 2, 3], 0),
+        hash("b", &[1, 2, 3], 1),
+        hash("a", &[1, 2, 4], 1),
+        hash("a", &[1, 2, 3], 0),
     ] {
-        assert_ne!(row_hash(&other), one);
+        assert_ne!(other, one);
     }
-    let held_out = Sample {
-        split: Split::Validation,
-        ..sample("a", &[1, 2, 3], 1)
+    assert_eq!(hash("a", &[1, 2, 3], 1), one);
+}
+
+#[test]
+fn a_sink_takes_the_samples_in_the_order_of_the_rows_and_the_arrangement_places_them() {
+    let directory = directory(&[("a.jsonl", &thinking_rows(2500))]);
+    let data = DataSettings {
+        validation: ValidationSize::Count(40),
+        training: Some(2000),
+        ..settings(&["a.jsonl"])
     };
-    assert_eq!(row_hash(&held_out), one);
+    let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
+    let (tokenizer, sections) = (byte_level(true), SectionSettings::default());
+    let mut taken = Vec::new();
+    let arrangement = prepare_into(
+        directory.path(),
+        &data,
+        &sections,
+        &template,
+        &tokenizer,
+        &|_| (),
+        &mut |sample| {
+            taken.push(sample);
+            Ok::<(), CorpusError>(())
+        },
+    )
+    .unwrap();
+    let ids: Vec<usize> = taken.iter().map(|sample| sample.id.parse().unwrap()).collect();
+    assert_eq!(ids, (0..2500).collect::<Vec<_>>());
+    let whole = run(directory.path(), &data).unwrap();
+    assert_eq!((&arrangement.report, &arrangement.files), (&whole.report, &whole.files));
+    assert_eq!(arrangement.places.len(), 2040);
+    for (place, (sample, row_hash)) in arrangement
+        .places
+        .iter()
+        .zip(whole.samples.iter().zip(&whole.row_hashes))
+    {
+        let taken = &taken[place.sample];
+        assert_eq!((&taken.id, place.split), (&sample.id, sample.split));
+        assert_eq!(
+            (&taken.tokens, taken.bounds, &taken.row_hash),
+            (&sample.tokens, sample.bounds, row_hash)
+        );
+    }
+}
+
+#[test]
+fn a_sink_that_fails_stops_the_preparation() {
+    #[derive(Debug)]
+    enum Failure {
+        Corpus,
+        Full,
+    }
+    impl From<CorpusError> for Failure {
+        fn from(_: CorpusError) -> Self {
+            Self::Corpus
+        }
+    }
+    let directory = directory(&[("a.jsonl", &thinking_rows(20))]);
+    let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
+    let (tokenizer, sections) = (byte_level(true), SectionSettings::default());
+    let prepared = |base: &Path, most: usize| {
+        let mut taken = 0;
+        let mut sink = |_| {
+            taken += 1;
+            if taken > most { Err(Failure::Full) } else { Ok(()) }
+        };
+        let data = settings(&["a.jsonl"]);
+        let result = prepare_into(base, &data, &sections, &template, &tokenizer, &|_| (), &mut sink);
+        (result.map(|arrangement| arrangement.places.len()), taken)
+    };
+    assert!(matches!(prepared(directory.path(), 3), (Err(Failure::Full), 4)));
+    assert!(matches!(prepared(directory.path(), 20), (Ok(20), 20)));
+    assert!(matches!(
+        prepared(&directory.path().join("elsewhere"), 20),
+        (Err(Failure::Corpus), 0)
+    ));
 }
 
 #[test]

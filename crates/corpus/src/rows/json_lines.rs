@@ -13,12 +13,12 @@ use std::{
 use serde_json::Value;
 
 use super::RowContent;
-use crate::{CorpusError, RowProblem, files::open_error, layout::Row, row_problem::kind_of};
+use crate::{CorpusError, RowProblem, error::open_error, layout::Row, row_problem::kind_of};
 
 /// The lines of a file.
 pub(super) struct JsonLines {
     path: PathBuf,
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn BufRead + Send>,
     line: u64,
     bytes_read: Arc<AtomicU64>,
 }
@@ -93,7 +93,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Large enough that decompression and system calls are not per line.
 const BUFFER_BYTES: usize = 1 << 16;
 
-fn open(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<dyn BufRead>, CorpusError> {
+fn open(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, CorpusError> {
     let failed = |source| open_error(path, source);
     let file = CountedReader {
         inner: File::open(path).map_err(failed)?,
@@ -134,11 +134,13 @@ impl Read for CountedReader {
 mod tests {
     use std::{fs, io::Write};
 
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
-    use crate::rows::{RawRow, Rows};
+    use crate::rows::{RawRow, RowReader};
 
     fn read(paths: &[&Path]) -> Result<Vec<(usize, u64, String)>, CorpusError> {
-        let mut lines = Rows::new(paths.iter().map(|&path| path.to_owned()).collect(), Vec::new());
+        let mut lines = RowReader::new(paths.iter().map(|&path| path.to_owned()).collect(), Vec::new());
         let mut all = Vec::new();
         while let Some(RawRow { file, number, content }) = lines.next_row()? {
             let RowContent::Line(bytes) = content else {

@@ -91,7 +91,7 @@ impl FileKind {
 }
 
 /// The rows of several files.
-pub(crate) struct Rows {
+pub(crate) struct RowReader {
     files: Vec<PathBuf>,
     /// The fields that are needed: of a table, no others are read.
     fields: Vec<String>,
@@ -122,7 +122,7 @@ impl FileRows {
     }
 }
 
-impl Rows {
+impl RowReader {
     pub(crate) fn new(files: Vec<PathBuf>, fields: Vec<String>) -> Self {
         Self {
             files,

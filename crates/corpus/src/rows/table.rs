@@ -19,11 +19,11 @@ use arrow::{
     error::ArrowError,
     ipc::{reader::StreamReader, root_as_message},
 };
-use leadspan_tables::check_pages;
+use leadspan_parquet_guard::check_pages;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{RowContent, record};
-use crate::{CorpusError, files::open_error};
+use crate::{CorpusError, error::open_error};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
@@ -42,7 +42,7 @@ pub(super) struct TableRows {
     file_bytes: u64,
     /// How many there are, where the file says so in front.
     expected: Option<u64>,
-    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     current: Option<Batch>,
     /// Rows given so far.
     given: u64,
@@ -270,7 +270,7 @@ fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>
 
 /// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    leadspan_tables::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
+    leadspan_files::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
 }
 
 #[cfg(test)]

@@ -45,9 +45,7 @@
 //! state ← 2¹⁶·state + the next word. (Range variant of asymmetric numeral systems, Duda 2013, arXiv 1311.2540.) After the
 //! last integer of a block the state is 2¹⁶ and words and bits have been used up: anything else is damage.
 //!
-//! # What was tried
-//!
-//! See the front page of `leadspan-cache`, which has the bytes, errors and speeds of this form and of the alternatives.
+//! `docs/benchmarks.md` has bytes, errors and speeds of this form and of the alternatives that were tried.
 
 mod block;
 mod integers;

@@ -1,5 +1,6 @@
 //! How log-probabilities become levels and come back, and how far they may be off.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How exactly log-probabilities are stored.
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// - `fine`: every log-probability above −1023 is off by at most 1/60, KL ≤ 4e-5: for losses that feel rare tokens, such as
 ///   reverse KL, and for temperatures well above 1.
 /// - `exact`: nothing is lost; negative zero becomes zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Small, and good for whatever weighs tokens by the teacher's probability.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     figure::Table,
-    quality::{Measure, at, relative},
+    measure::{Measure, at, relative},
     series::{Point, Series, by_proportion},
     shown,
 };

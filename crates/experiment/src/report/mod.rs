@@ -1,14 +1,14 @@
 //! One page and one table about many runs.
 //!
 //! The page stands alone: its drawings and its style are in it, it has no scripts and fetches nothing. What it says is put together
-//! in `parts.rs` and its neighbours; how it looks is in `page.html` and `style.css`.
+//! in `parts/` and its neighbours; how it looks is in `page.html` and `style.css`.
 
 mod failures;
 mod figure;
 mod headline;
+mod measure;
 mod parts;
 mod plot;
-mod quality;
 mod series;
 mod shown;
 mod table;
@@ -18,26 +18,26 @@ mod tests;
 
 use std::{fs, path::Path};
 
-use leadspan_cache::commit_bytes;
+use leadspan_files::commit_bytes;
 use minijinja::{Environment, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
 use crate::{ExperimentError, Run};
 
-/// What many runs show: a page for people and a table for programs.
+/// The report of several runs: a page for people and a table for programs.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The page, HTML.
     pub page: String,
     /// One row a run, comma-separated values.
     pub table: String,
-    /// What the runs show, in a sentence or two.
+    /// The result in one or two sentences.
     pub headline: String,
-    /// The runs that have come to their end as a table for a terminal, means over seeds; `None` where there are none.
+    /// The finished runs as a table for a terminal, means over seeds; `None` if no run is finished.
     pub text: Option<String>,
 }
 
-/// What the page is filled in with.
+/// The values that fill in the page.
 #[derive(Serialize)]
 struct Page {
     style: &'static str,
@@ -58,10 +58,10 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// Where a plot cannot be drawn or the page not be filled in, which is a fault of this crate.
+    /// If a plot cannot be drawn or the page cannot be filled in; both are faults of this crate.
     pub fn new(runs: &[Run]) -> Result<Self, ExperimentError> {
         let series = series::series(runs);
-        let measure = quality::Measure::choose(runs);
+        let measure = measure::Measure::choose(runs);
         let headline = headline::headline(&series, measure);
         let sentence = headline.sentences.join(" ");
         let page = Page {
@@ -70,7 +70,7 @@ impl Report {
             headline,
             parts: parts::parts(runs, &series, measure)?,
             failures: failures::failures(runs),
-            runs: parts::runs_table(runs),
+            runs: parts::every_run(runs),
         };
         Ok(Self {
             page: filled_in(page).map_err(ExperimentError::Page)?,
@@ -80,11 +80,11 @@ impl Report {
         })
     }
 
-    /// Writes both into the folder `dir`, which is made where it is not there.
+    /// Writes the page and the table into the folder `dir`, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// Where the file system refuses.
+    /// If the file system refuses.
     pub fn write(&self, dir: &Path) -> Result<(), ExperimentError> {
         fs::create_dir_all(dir).map_err(|source| ExperimentError::Io {
             action: "create",
@@ -97,7 +97,7 @@ impl Report {
     }
 }
 
-/// Fills the template in; whatever is not marked as safe there is escaped.
+/// Fills in the template, which escapes everything not marked as safe.
 fn filled_in(page: Page) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);

@@ -1,6 +1,6 @@
 //! The runs as comma-separated values (RFC 4180): one row a run, full precision, empty where something is not recorded.
 
-use crate::{Progress, Run, runs::HeldOut};
+use crate::{Run, RunState, runs::HeldOut};
 
 const COLUMNS: [&str; 24] = [
     "run",
@@ -44,9 +44,9 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
         value.map_or_else(String::new, |value| value.to_string())
     }
     let summary = run.summary();
-    let (state, steps) = match &run.progress {
-        Progress::Finished(summary) => ("finished", summary.steps),
-        Progress::Unfinished { steps, .. } => ("unfinished", *steps),
+    let (state, steps) = match &run.state {
+        RunState::Finished(summary) => ("finished", summary.steps),
+        RunState::Unfinished { steps, .. } => ("unfinished", *steps),
     };
     let before = summary.and_then(|summary| summary.held_out_before);
     let after = run.held_out();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     figure::Table,
     headline::{flops, memory, seconds},
-    quality::{Measure, at, relative},
+    measure::{Measure, at, relative},
     series::Series,
     shown,
 };

@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use leadspan_diagnosis::Diagnosis as _;
 use serde_json::{Value, json};
 
 use super::{
     Report,
-    quality::{Measure, relative},
+    measure::{Measure, relative},
     series::series,
 };
 use crate::{ExperimentError, Kind, Run, read_runs};
@@ -252,7 +253,7 @@ fn a_folder_that_is_no_run_and_a_file_that_is_damaged_are_errors_with_their_name
     runs.write_text("half/summary.json", "{}");
     let error = read(runs.path());
     assert!(
-        error.to_string().ends_with("half/summary.json` cannot be understood"),
+        error.to_string().ends_with("half/summary.json` cannot be parsed"),
         "{error}"
     );
     assert!(!error.is_unexpected() && error.hint().is_some());

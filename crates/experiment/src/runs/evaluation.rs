@@ -1,4 +1,4 @@
-//! How a run's student did on problems, as `leadspan evaluate` wrote it into the run's folder.
+//! The results of a run's student on problems, as `leadspan evaluate` writes them into the run's folder.
 
 use std::path::Path;
 
@@ -6,27 +6,27 @@ use serde::Deserialize;
 
 use super::{
     HeldOut,
-    read::{json, json_lines},
+    json_files::{json, json_lines},
 };
 use crate::ExperimentError;
 
-/// How a student did on problems.
+/// The results of a student on problems.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Evaluation {
-    /// The share of problems that were answered right.
+    /// The share of problems with a right answer.
     pub accuracy: f64,
     /// Its 95 % interval over problems.
     pub accuracy_interval: Option<(f64, f64)>,
-    /// How many problems there were.
+    /// The number of problems.
     pub problems: u64,
-    /// Held-out losses, where they were measured.
+    /// Held-out losses, if they were measured.
     pub held_out: Option<HeldOut>,
-    /// Each problem's outcome, in the order of the problems.
+    /// The graded answers, in the order of the problems.
     #[serde(skip)]
     pub graded: Vec<Graded>,
 }
 
-/// One problem and what became of it.
+/// One problem and its graded answer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Graded {
     /// The problem's id.
@@ -43,7 +43,7 @@ pub struct Graded {
     pub text: String,
 }
 
-/// Reads the evaluation in the folder of a run; `None` where there is none that was finished.
+/// Reads the evaluation in the folder of a run; `None` if there is no finished one.
 pub(super) fn read(run: &Path) -> Result<Option<Evaluation>, ExperimentError> {
     let folder = run.join("evaluation");
     let Some(mut evaluation) = json::<Evaluation>(folder.join("summary.json"))? else {

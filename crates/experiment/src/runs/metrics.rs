@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{HeldOut, read::json_lines};
+use super::{HeldOut, json_files::json_lines};
 use crate::ExperimentError;
 
 /// Losses while a run was trained.
@@ -12,22 +12,22 @@ use crate::ExperimentError;
 pub struct Metrics {
     /// The loss of each step.
     pub steps: Vec<StepLoss>,
-    /// Held-out losses, each after so many steps.
+    /// Held-out losses, each with the number of steps before it.
     pub held_out: Vec<(u64, HeldOut)>,
-    /// How many steps the run is of.
+    /// The number of steps of the whole run.
     pub all_steps: Option<u64>,
 }
 
 /// The loss of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepLoss {
-    /// Which, counted from 1.
+    /// The step, counted from 1.
     pub step: u64,
-    /// What was minimised.
+    /// The loss that was minimised.
     pub loss: f64,
 }
 
-/// A line of the file.
+/// A line of `metrics.jsonl`.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Line {
@@ -41,7 +41,7 @@ enum Line {
         #[serde(flatten)]
         held_out: HeldOut,
     },
-    /// Whatever else a later version writes.
+    /// Any event of a later version.
     #[serde(other)]
     Other,
 }

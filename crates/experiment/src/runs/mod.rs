@@ -1,10 +1,11 @@
-//! Runs as their folders have them: read leniently, so that those of earlier versions count too.
+//! Runs, as read from their folders. Reading is lenient, so that runs of earlier versions count too.
 //!
-//! A value that a run does not have is `None` and said to be missing on the page; a file that is there and cannot be understood
-//! is an error.
+//! A value that a run lacks is `None`, and the page says that it is missing. A file that exists but cannot be parsed is an
+//! error.
 
 mod evaluation;
 mod find;
+mod json_files;
 mod metrics;
 mod read;
 
@@ -25,14 +26,14 @@ pub enum Kind {
     Distilled,
     /// A student that learnt the text alone.
     Supervised,
-    /// Taught until an allowance of operations was used up, such as whole sequences with those of a shorter proportion.
+    /// A student taught until an allowance of operations was used up, such as the operations of a run on shorter sequences.
     EqualCompute,
-    /// The student as it was before training: an allowance of none.
+    /// The student before training: an allowance of zero operations.
     Untrained,
 }
 
 impl Kind {
-    /// As it is written in files and on the page.
+    /// Its name in files and on the page.
     pub fn name(self) -> &'static str {
         match self {
             Self::Distilled => "distilled",
@@ -54,9 +55,9 @@ pub struct HeldOut {
     pub top_1_agreement: Option<f64>,
 }
 
-/// What a finished training says of itself.
+/// The summary that a finished training writes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Summary {
+pub struct TrainingSummary {
     /// Optimizer steps.
     pub steps: u64,
     /// Tokens through the student.
@@ -65,28 +66,28 @@ pub struct Summary {
     pub positions: Option<u64>,
     /// Seconds of all steps.
     pub seconds: f64,
-    /// The most memory that the process had.
+    /// Peak memory of the process.
     pub peak_memory_bytes: Option<u64>,
     /// Floating-point operations of the training.
     pub training_flops: Option<f64>,
-    /// Bytes of distributions that were read.
+    /// Bytes of distributions read from the cache.
     pub cache_bytes_read: Option<u64>,
-    /// Before the first step.
+    /// Held-out losses before the first step.
     pub held_out_before: Option<HeldOut>,
-    /// Of the student that was exported.
+    /// Held-out losses of the exported student.
     pub held_out_after: Option<HeldOut>,
 }
 
-/// How far a run has come.
+/// Whether a run is finished.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
-    /// Trained to its end.
-    Finished(Summary),
-    /// Not there yet.
+pub enum RunState {
+    /// The training is finished.
+    Finished(TrainingSummary),
+    /// The training is not finished.
     Unfinished {
-        /// Steps that its metrics tell of.
+        /// Steps in its metrics.
         steps: u64,
-        /// Of so many, where it has begun.
+        /// Steps of the whole run, if its metrics have them.
         of: Option<u64>,
     },
 }
@@ -94,7 +95,7 @@ pub enum Progress {
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Its folder's name, or the folder where two have the same name.
+    /// The name of its folder, or the whole path if two runs have the same name.
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
@@ -102,13 +103,13 @@ pub struct Run {
     pub kind: Kind,
     /// Its resolved configuration, `table.key` to value.
     pub config: BTreeMap<String, String>,
-    /// How far it has come.
-    pub progress: Progress,
+    /// Whether it is finished.
+    pub state: RunState,
     /// Losses while it was trained.
     pub metrics: Metrics,
-    /// How it did on problems, where it was evaluated.
+    /// Its results on problems, if it was evaluated.
     pub evaluation: Option<Evaluation>,
-    /// Seconds from its start to its end, evaluation included, where a sweep ran it.
+    /// Seconds from start to end, with the evaluation, if a sweep ran it.
     pub wall_seconds: Option<f64>,
 }
 
@@ -128,15 +129,15 @@ impl Run {
         self.config.get("train.seed").map(String::as_str)
     }
 
-    /// What it says of its training, where that has ended.
-    pub fn summary(&self) -> Option<&Summary> {
-        match &self.progress {
-            Progress::Finished(summary) => Some(summary),
-            Progress::Unfinished { .. } => None,
+    /// The summary of its training, if that is finished.
+    pub fn summary(&self) -> Option<&TrainingSummary> {
+        match &self.state {
+            RunState::Finished(summary) => Some(summary),
+            RunState::Unfinished { .. } => None,
         }
     }
 
-    /// Held-out losses of the student that it ended with.
+    /// Held-out losses of the final student.
     pub fn held_out(&self) -> Option<HeldOut> {
         let measured = self.summary().and_then(|summary| summary.held_out_after);
         measured.or_else(|| self.evaluation.as_ref()?.held_out)

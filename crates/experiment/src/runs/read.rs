@@ -1,15 +1,11 @@
-//! A run's folder, read.
+//! Reads a run from its folder.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Kind, Metrics, Progress, Run, Summary, evaluation};
+use super::{Kind, Metrics, Run, RunState, TrainingSummary, evaluation, json_files::json};
 use crate::ExperimentError;
 
 /// What a training notes when it begins.
@@ -29,16 +25,16 @@ struct SweepFile {
 pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     let run: RunFile = json(folder.join("run.json"))?.unwrap_or_default();
     let sweep: SweepFile = json(folder.join("sweep.json"))?.unwrap_or_default();
-    let summary: Option<Summary> = json(folder.join("summary.json"))?;
+    let summary: Option<TrainingSummary> = json(folder.join("summary.json"))?;
     let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
     let mut config = BTreeMap::new();
     flatten("", &run.config, &mut config);
-    let progress = summary.map_or_else(
-        || Progress::Unfinished {
+    let state = summary.map_or_else(
+        || RunState::Unfinished {
             steps: metrics.steps.last().map_or(0, |step| step.step),
             of: metrics.all_steps,
         },
-        Progress::Finished,
+        RunState::Finished,
     );
     Ok(Run {
         name: folder
@@ -51,7 +47,7 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
         wall_seconds: sweep.wall_seconds,
         path: folder.to_owned(),
         config,
-        progress,
+        state,
         metrics,
     })
 }
@@ -89,47 +85,4 @@ fn shown(value: &Value) -> String {
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("+"),
         _ => value.to_string(),
     }
-}
-
-/// The text of a file; `None` where there is none.
-pub(super) fn text(path: &Path) -> Result<Option<String>, ExperimentError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ExperimentError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-/// The object in a file; `None` where there is no file.
-pub(super) fn json<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>, ExperimentError> {
-    let Some(text) = text(&path)? else {
-        return Ok(None);
-    };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|source| ExperimentError::Damaged {
-            path,
-            line: None,
-            source,
-        })
-}
-
-/// The objects of a file with one on each line, none where there is no file. A last line without its end is left out: its writer
-/// was stopped, or is at it.
-pub(super) fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ExperimentError> {
-    let text = text(path)?.unwrap_or_default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let lines = whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let object = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|source| ExperimentError::Damaged {
-            path: path.to_owned(),
-            line: Some(index + 1),
-            source,
-        })
-    };
-    lines.map(object).collect()
 }

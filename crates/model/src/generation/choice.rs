@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling as Processing};
-use leadspan_distribution::on_widest_vectors;
+use leadspan_simd::on_widest_vectors;
 
 use super::Sampling;
 use crate::{ModelError, kernels::with_values};

@@ -11,10 +11,7 @@ mod choice;
 mod settings;
 mod stop_tokens;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -25,9 +22,9 @@ pub use self::{
 };
 use crate::{
     Decoder, ModelError, Packed,
-    decoder::MIN_ROWS,
     kernels::{KeyValues, Pass, cached_attention},
-    stop::{NEVER, unless},
+    min_rows::MIN_ROWS,
+    stop::Stop,
 };
 
 /// Tokens of prompts that go through the decoder together at most, unless one prompt alone has more.
@@ -145,17 +142,9 @@ impl<'a> Generation<'a> {
     ///
     /// # Errors
     ///
-    /// Where the device fails, or the model's scores are no numbers.
-    pub fn step(&mut self) -> Result<Vec<Generated>, ModelError> {
-        self.step_unless(&NEVER)
-    }
-
-    /// As [`step`](Self::step), unless `stop` is set before its last layer. What is in the batch is then of no more use.
-    ///
-    /// # Errors
-    ///
-    /// As [`step`](Self::step), and [`ModelError::Stopped`].
-    pub fn step_unless(&mut self, stop: &AtomicBool) -> Result<Vec<Generated>, ModelError> {
+    /// If the device fails, or the model's scores are not numbers; [`ModelError::Stopped`] if `stop` is requested before the
+    /// last layer: the samples in the batch are then lost.
+    pub fn step(&mut self, stop: Stop<'_>) -> Result<Vec<Generated>, ModelError> {
         // On one of the threads that share the work: handing over to them hundreds of times a step would take longer than
         // some of what is handed over.
         rayon::scope(|_| {
@@ -174,7 +163,7 @@ impl<'a> Generation<'a> {
     }
 
     /// Takes prompts into the batch, each with its first token.
-    fn admit(&mut self, stop: &AtomicBool) -> Result<(), ModelError> {
+    fn admit(&mut self, stop: Stop<'_>) -> Result<(), ModelError> {
         let room = self.settings.batch_samples - self.active.len();
         let mut tokens = 0;
         let fits = |prompt: &&Prompt| {
@@ -224,7 +213,7 @@ impl<'a> Generation<'a> {
 fn read_prompts(
     decoder: &Decoder,
     prompts: &[Prompt],
-    stop: &AtomicBool,
+    stop: Stop<'_>,
 ) -> Result<(Tensor, Vec<Vec<KeyValues>>), ModelError> {
     let packed = Packed::new(prompts.iter().map(|prompt| prompt.tokens.as_slice()));
     let packed = packed.filled_up_to(MIN_ROWS).unwrap_or(packed);
@@ -237,7 +226,7 @@ fn read_prompts(
         .collect();
     let mut kept: Vec<Vec<KeyValues>> = prompts.iter().map(|_| Vec::new()).collect();
     for layer in decoder.layers() {
-        unless(stop)?;
+        stop.check()?;
         let shape = layer.attention_shape();
         let rotated = (decoder.rotary(), packed.positions());
         hidden = layer.forward_with(&hidden, rotated, pass, |queries, keys, values| {
@@ -253,7 +242,7 @@ fn read_prompts(
 }
 
 /// Runs the newest token of each sample through the decoder: the scores of what follows, `[samples, V]`.
-fn feed(decoder: &Decoder, samples: &mut [Active], stop: &AtomicBool) -> Result<Tensor, ModelError> {
+fn feed(decoder: &Decoder, samples: &mut [Active], stop: Stop<'_>) -> Result<Tensor, ModelError> {
     let count = samples.len();
     let (mut tokens, mut positions): (Vec<u32>, Vec<u32>) = samples.iter().map(Active::newest).unzip();
     let pass = Pass::of_few_rows(decoder.kernels());
@@ -263,7 +252,7 @@ fn feed(decoder: &Decoder, samples: &mut [Active], stop: &AtomicBool) -> Result<
     let positions: Arc<[u32]> = positions.into();
     let mut hidden = decoder.embed_tokens(&tokens)?;
     for (index, layer) in decoder.layers().iter().enumerate() {
-        unless(stop)?;
+        stop.check()?;
         let shape = layer.attention_shape();
         let rotated = (decoder.rotary(), &positions);
         hidden = layer.forward_with(&hidden, rotated, pass, |queries, keys, values| {

@@ -63,7 +63,7 @@ impl Size {
         }))
     }
 
-    /// What the front page of the `cache` crate publishes for `k` entries, straight lines between its figures.
+    /// What `docs/benchmarks.md` publishes for `k` entries, straight lines between its figures.
     pub(super) fn published(top_k: u32, precision: Precision) -> Self {
         let figures = match precision {
             Precision::Standard => [54.0, 97.9, 179.6],

@@ -4,6 +4,7 @@ use std::{fs, sync::Barrier, thread};
 
 use leadspan_cache::verify;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::Split;
 
 use super::*;

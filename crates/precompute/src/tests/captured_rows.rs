@@ -1,7 +1,7 @@
 //! What is stored against a plain computation of the same: one sample alone, softmax by hand.
 
 use candle_core::Device;
-use leadspan_model::{Decoder, ModelSource, Packed, StoredDtype};
+use leadspan_model::{Decoder, ModelSource, Packed, Stop, StoredDtype};
 
 use super::*;
 
@@ -9,7 +9,7 @@ const TOLERANCE: f64 = 1e-5;
 
 /// Natural-log probabilities [T][V] of a sequence that goes through the model alone.
 fn logprobs(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f64>> {
-    let hidden = decoder.hidden_states(&Packed::new([tokens])).unwrap();
+    let hidden = decoder.hidden_states(&Packed::new([tokens]), Stop::NEVER).unwrap();
     let logits: Vec<Vec<f32>> = decoder.logits(&hidden).unwrap().to_vec2().unwrap();
     let log_softmax = |row: Vec<f32>| {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

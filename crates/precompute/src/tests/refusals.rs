@@ -2,6 +2,7 @@
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_model::ModelError;
 use serde_json::Value;
 

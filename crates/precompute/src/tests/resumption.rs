@@ -2,6 +2,8 @@
 
 use std::{fs, sync::atomic::Ordering, thread};
 
+use leadspan_diagnosis::Diagnosis as _;
+
 use super::*;
 
 /// Runs until `batches` batches have gone through, then asks it to stop.

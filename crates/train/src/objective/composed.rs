@@ -1,23 +1,21 @@
-//! The objective in stock tensor operations, for devices without a kernel of our own, and as the oracle of the one.
+//! The objective in stock tensor operations: for devices without a kernel of our own, and to test the fused path against.
 //!
-//! What is as wide as the vocabulary is in single precision; outcomes are few, and in double precision.
+//! Tensors as wide as the vocabulary are in single precision. Outcomes are few, and in double precision.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use std::ops::Range;
 
 use super::{
-    LossSums, Rows,
-    divergence::{Divergence, LOG_OF_NOTHING, Probability},
-    tensor_divergence::value_and_derivative,
+    LossSums, SupervisedRows,
+    losses::Divergence,
+    probability::Probability,
+    tensor_probabilities::{OUT, TensorProbabilities},
 };
-
-/// Stands for −∞ where 0 · −∞ must be 0; large enough that nothing is left of its exponential.
-const OUT: f64 = -1e30;
 
 /// The gradient `[C, V]` of the weighted loss of the rows `range` with respect to `logits` `[C, V]`, and the losses.
 pub(super) fn loss_and_gradient(
     logits: &Tensor,
-    rows: &Rows,
+    rows: &SupervisedRows,
     range: Range<usize>,
     distillation_weight: f32,
 ) -> Result<(Tensor, LossSums)> {
@@ -25,7 +23,7 @@ pub(super) fn loss_and_gradient(
     let distillation = &rows.distillation;
     let (temperature, alpha) = (distillation.temperature(), f64::from(distillation_weight));
     let entries = Entries::new(rows, range.clone(), device)?;
-    let measured = Teacher::new(rows, range.clone(), Rows::measured, Divergence::ForwardKl, &entries)?;
+    let measured = teacher(rows, range.clone(), SupervisedRows::measured, OUT, &entries)?;
     let targets = Tensor::from_slice(&rows.targets[range.clone()], (range.len(), 1), device)?;
     let weights = Tensor::from_slice(&rows.weights[range.clone()], (range.len(), 1), device)?;
 
@@ -35,16 +33,12 @@ pub(super) fn loss_and_gradient(
     let probabilities = at_one.over_vocabulary()?;
     let wide = |tensor: Tensor| tensor.to_dtype(DType::F64);
     let cross_entropy = (&probabilities.log_sum_exp - wide(logits.gather(&targets, 1)?)?)?;
-    let (forward_kl, _) = value_and_derivative(Divergence::ForwardKl, &measured.p, &measured.log_p, &probabilities)?;
-    let (soft_cross_entropy, _) = value_and_derivative(
-        Divergence::SoftCrossEntropy,
-        &measured.p,
-        &measured.log_p,
-        &probabilities,
-    )?;
+    let (forward_kl, _) = Divergence::FORWARD_KL.of_rows(&measured, &probabilities.outcomes)?;
+    let (soft_cross_entropy, _) = Divergence::SOFT_CROSS_ENTROPY.of_rows(&measured, &probabilities.outcomes)?;
 
     let divergence = distillation.divergence();
-    let taught = Teacher::new(rows, range.clone(), Rows::taught, divergence, &entries)?;
+    let nothing = divergence.log_of_nothing();
+    let taught = teacher(rows, range.clone(), SupervisedRows::taught, nothing, &entries)?;
     let other = (temperature != 1.0)
         .then(|| Student::new(&(&logits / temperature)?, &entries))
         .transpose()?;
@@ -54,7 +48,7 @@ pub(super) fn loss_and_gradient(
     } else {
         student.over_vocabulary()?
     };
-    let (mut value, derivative) = value_and_derivative(divergence, &taught.p, &taught.log_p, &learnt)?;
+    let (mut value, derivative) = divergence.of_rows(&taught, &learnt.outcomes)?;
     let mut sum = derivative.sum_keepdim(1)?;
     let drawn = Drawn::new(rows, range.clone(), device)?;
     if let Some(Drawn { token_ids, p }) = &drawn {
@@ -62,9 +56,9 @@ pub(super) fn loss_and_gradient(
         value = (value - (p * log_q)?.sum_keepdim(1)?)?;
         sum = (sum - p.sum_keepdim(1)?)?;
     }
-    let slopes = (derivative - learnt.q.broadcast_mul(&sum)?)?;
+    let slopes = (derivative - learnt.outcomes.value.broadcast_mul(&sum)?)?;
 
-    let at_scores = (&probabilities.q * (1.0 - alpha))?;
+    let at_scores = (&probabilities.outcomes.value * (1.0 - alpha))?;
     let soft = alpha * temperature;
     let gradient = match &other {
         None => at_one.gradient(&entries, &(at_scores + (slopes * soft)?)?)?,
@@ -106,7 +100,7 @@ struct Entries {
 }
 
 impl Entries {
-    fn new(rows: &Rows, range: Range<usize>, device: &Device) -> Result<Self> {
+    fn new(rows: &SupervisedRows, range: Range<usize>, device: &Device) -> Result<Self> {
         let most = range.clone().map(|row| rows.token_ids(row).len()).max().unwrap_or(0);
         let (count, width) = (range.len(), most.max(1));
         let mut token_ids = vec![0u32; count * width];
@@ -132,44 +126,32 @@ impl Entries {
     }
 }
 
-/// The teacher's probabilities of the outcomes, `[C, W + 1]`, the bucket in the last column.
-struct Teacher {
-    p: Tensor,
-    log_p: Tensor,
-}
-
-impl Teacher {
-    fn new<'a>(
-        rows: &'a Rows,
-        range: Range<usize>,
-        outcomes: fn(&'a Rows, usize) -> &'a [Probability],
-        divergence: Divergence,
-        entries: &Entries,
-    ) -> Result<Self> {
-        let (count, width) = (range.len(), entries.width + 1);
-        let nothing = if divergence == Divergence::ReverseKl {
-            LOG_OF_NOTHING
-        } else {
-            OUT
-        };
-        let mut p = vec![0f64; count * width];
-        let mut log_p = vec![nothing; count * width];
-        for (index, row) in range.enumerate() {
-            let outcomes = outcomes(rows, row);
-            let last = outcomes.len() - 1;
-            for (place, outcome) in (0..last).chain([width - 1]).zip(outcomes) {
-                if outcome.log > f64::NEG_INFINITY {
-                    p[index * width + place] = outcome.value;
-                    log_p[index * width + place] = outcome.log;
-                }
+/// The teacher's probabilities of the outcomes, the bucket in the last column; `nothing` stands for the logarithm of 0.
+fn teacher<'a>(
+    rows: &'a SupervisedRows,
+    range: Range<usize>,
+    outcomes: fn(&'a SupervisedRows, usize) -> &'a [Probability],
+    nothing: f64,
+    entries: &Entries,
+) -> Result<TensorProbabilities> {
+    let (count, width) = (range.len(), entries.width + 1);
+    let mut values = vec![0f64; count * width];
+    let mut logs = vec![nothing; count * width];
+    for (index, row) in range.enumerate() {
+        let outcomes = outcomes(rows, row);
+        let last = outcomes.len() - 1;
+        for (place, outcome) in (0..last).chain([width - 1]).zip(outcomes) {
+            if outcome.log > f64::NEG_INFINITY {
+                values[index * width + place] = outcome.value;
+                logs[index * width + place] = outcome.log;
             }
         }
-        let device = entries.token_ids.device();
-        Ok(Self {
-            p: Tensor::from_vec(p, (count, width), device)?,
-            log_p: Tensor::from_vec(log_p, (count, width), device)?,
-        })
     }
+    let device = entries.token_ids.device();
+    Ok(TensorProbabilities {
+        value: Tensor::from_vec(values, (count, width), device)?,
+        log: Tensor::from_vec(logs, (count, width), device)?,
+    })
 }
 
 /// Drawn tokens and their probabilities as a rectangle `[C, D]`.
@@ -180,7 +162,7 @@ struct Drawn {
 
 impl Drawn {
     /// `None` where no row has any.
-    fn new(rows: &Rows, range: Range<usize>, device: &Device) -> Result<Option<Self>> {
+    fn new(rows: &SupervisedRows, range: Range<usize>, device: &Device) -> Result<Option<Self>> {
         let width = range.clone().map(|row| rows.drawn(row).0.len()).max().unwrap_or(0);
         if width == 0 {
             return Ok(None);
@@ -199,23 +181,22 @@ impl Drawn {
     }
 }
 
-/// The student's probabilities of the outcomes, `[C, W + 1]`.
-pub(super) struct Probabilities {
-    pub(super) q: Tensor,
-    pub(super) log_q: Tensor,
-    /// `[C, 1]`.
+/// The student's probabilities of the outcomes.
+struct StudentProbabilities {
+    outcomes: TensorProbabilities,
+    /// Of the scores, `[C, 1]`.
     log_sum_exp: Tensor,
 }
 
-impl Probabilities {
+impl StudentProbabilities {
     fn of_scores(scores: &Tensor) -> Result<Self> {
         let log_sum_exp = scores.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
         let log_q = scores.broadcast_sub(&log_sum_exp)?;
-        // Where all outcomes are out, they would share what there is.
+        // If all outcomes are out, each would get a share of 1.
         let present = scores.gt(OUT / 2.0)?.to_dtype(DType::F64)?;
+        let value = (log_q.exp()? * present)?;
         Ok(Self {
-            q: (log_q.exp()? * present)?,
-            log_q,
+            outcomes: TensorProbabilities { value, log: log_q },
             log_sum_exp,
         })
     }
@@ -246,15 +227,15 @@ impl Student {
         })
     }
 
-    fn over_vocabulary(&self) -> Result<Probabilities> {
-        Probabilities::of_scores(&self.scores)
+    fn over_vocabulary(&self) -> Result<StudentProbabilities> {
+        StudentProbabilities::of_scores(&self.scores)
     }
 
     /// Conditioned on the entries: the bucket has nothing.
-    fn over_entries(&self, entries: &Entries) -> Result<Probabilities> {
+    fn over_entries(&self, entries: &Entries) -> Result<StudentProbabilities> {
         let scores = self.scores.narrow(1, 0, entries.width)?;
         let bucket = scores.narrow(1, 0, 1)?.zeros_like()?.affine(0.0, OUT)?;
-        Probabilities::of_scores(&Tensor::cat(&[scores, bucket], 1)?)
+        StudentProbabilities::of_scores(&Tensor::cat(&[scores, bucket], 1)?)
     }
 
     /// The gradient with respect to the logits, `[C, V]`, given that with respect to the scores: an entry has one logit,

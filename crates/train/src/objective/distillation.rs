@@ -1,9 +1,9 @@
-//! What is learnt from the teacher, as a value that only exists where the cache has what it takes.
+//! What is learnt from the teacher: a loss, a tail policy and a temperature for which the cache has what they need.
 
 use leadspan_distribution::{EntrySettings, Position};
 
-use super::{LossSums, divergence::Divergence};
-use crate::{Loss, TailPolicy, TrainError, TrainSettings};
+use super::{LossSums, losses::Divergence};
+use crate::{TailPolicy, TrainError, TrainSettings};
 
 /// A divergence, a tail policy and a temperature that go together.
 ///
@@ -50,7 +50,7 @@ impl Default for Distillation {
     fn default() -> Self {
         Self {
             target: Target::Bucket {
-                divergence: Divergence::ForwardKl,
+                divergence: Divergence::FORWARD_KL,
                 tail: TailTerm::Mass,
             },
             temperature: 1.0,
@@ -68,9 +68,9 @@ impl Distillation {
     /// [`TrainError::SampledTemperature`] for what the cache does not hold.
     pub fn new(settings: &TrainSettings, entries: &EntrySettings) -> Result<Self, TrainError> {
         settings.check()?;
-        let divergence = divergence(settings);
+        let divergence = settings.loss.divergence(settings);
         let forward_kl_because = |because| {
-            if divergence == Divergence::ForwardKl {
+            if divergence == Divergence::FORWARD_KL {
                 Ok(())
             } else {
                 Err(TrainError::LossOfPolicy {
@@ -131,8 +131,8 @@ impl Distillation {
     pub(super) fn divergence(&self) -> Divergence {
         match self.target {
             Target::Bucket { divergence, .. } | Target::RenormalizeBoth { divergence } => divergence,
-            Target::RenormalizeTeacher => Divergence::ForwardKl,
-            Target::Sampled => Divergence::SoftCrossEntropy,
+            Target::RenormalizeTeacher => Divergence::FORWARD_KL,
+            Target::Sampled => Divergence::SOFT_CROSS_ENTROPY,
         }
     }
 
@@ -151,19 +151,12 @@ impl Distillation {
     /// With drawn tokens it is `sampled_soft_cross_entropy`. The divergence itself lacks the entropy of the tail, and
     /// subtracting that of what was drawn would give a number that grows with the draws at the same student.
     pub fn name(&self) -> String {
-        let divergence = match self.divergence() {
-            Divergence::ForwardKl => "forward_kl",
-            Divergence::ReverseKl => "reverse_kl",
-            Divergence::JensenShannon { .. } => "jensen_shannon",
-            Divergence::SkewKl { .. } => "skew_kl",
-            Divergence::SkewReverseKl { .. } => "skew_reverse_kl",
-            Divergence::TotalVariation => "total_variation",
-            Divergence::SoftCrossEntropy => return "sampled_soft_cross_entropy".to_owned(),
-        };
+        let divergence = self.divergence().name();
         let policy = match self.target {
             Target::RenormalizeTeacher => "_renormalize_teacher",
             Target::RenormalizeBoth { .. } => "_renormalize_both",
-            Target::Bucket { .. } | Target::Sampled => "",
+            Target::Bucket { .. } => "",
+            Target::Sampled => return format!("sampled_{divergence}"),
         };
         let temperature = if self.temperature == 1.0 {
             String::new()
@@ -181,26 +174,12 @@ impl Distillation {
     }
 }
 
-/// The divergence of settings that are in range. A skew of 0 is no skew.
-fn divergence(settings: &TrainSettings) -> Divergence {
-    let skew = settings.skew;
-    match settings.loss {
-        Loss::ReverseKl => Divergence::ReverseKl,
-        Loss::SkewReverseKl if skew == 0.0 => Divergence::ReverseKl,
-        Loss::ForwardKl => Divergence::ForwardKl,
-        Loss::SkewKl if skew == 0.0 => Divergence::ForwardKl,
-        Loss::JensenShannon => Divergence::JensenShannon {
-            beta: settings.jensen_shannon_beta,
-        },
-        Loss::SkewKl => Divergence::SkewKl { skew },
-        Loss::SkewReverseKl => Divergence::SkewReverseKl { skew },
-        Loss::TotalVariation => Divergence::TotalVariation,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
     use super::*;
+    use crate::Loss;
 
     fn settings(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> TrainSettings {
         TrainSettings {

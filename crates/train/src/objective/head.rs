@@ -1,20 +1,10 @@
 //! Rows of hidden states through the head, in chunks of bounded bytes.
 
 use candle_core::{Result, Tensor};
-use leadspan_model::{GradientSum, project, project_back};
-use std::{
-    borrow::Cow,
-    ops::Range,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use leadspan_model::{GradientSum, ModelError, Stop, project, project_back};
+use std::{borrow::Cow, ops::Range, sync::Mutex};
 
-use super::{LossSums, Rows, composed, fused::Fused};
-
-/// The flag of passes that nobody stops.
-static NEVER: AtomicBool = AtomicBool::new(false);
+use super::{LossSums, SupervisedRows, composed, fused::FusedObjective};
 
 /// How rows go through the head.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +35,17 @@ impl HeadPass {
     }
 
     /// The gradient with respect to `logits`, which are used up, and the losses.
-    fn loss_and_gradient(&self, logits: Tensor, rows: &Rows, range: Range<usize>) -> Result<(Tensor, LossSums)> {
+    fn loss_and_gradient(
+        &self,
+        logits: Tensor,
+        rows: &SupervisedRows,
+        range: Range<usize>,
+    ) -> Result<(Tensor, LossSums)> {
         if !(self.fused && logits.device().is_cpu()) {
             return composed::loss_and_gradient(&logits, rows, range, self.distillation_weight);
         }
         let sums = Mutex::new(LossSums::default());
-        let operation = Fused {
+        let operation = FusedObjective {
             rows,
             range,
             distillation_weight: self.distillation_weight,
@@ -61,64 +56,44 @@ impl HeadPass {
     }
 }
 
-/// The losses of `rows` with hidden states `hidden` `[N, H]` under a head of weight `weight` `[V, H]`.
+/// The losses of `rows`, whose hidden states are `hidden`, `[N, H]`, under a head of weight `weight`, `[V, H]`.
 ///
 /// # Errors
 ///
-/// Where the device fails.
-pub fn forward(pass: HeadPass, hidden: &Tensor, weight: &Tensor, rows: &Rows) -> Result<LossSums> {
-    let losses = forward_unless(pass, hidden, weight, rows, &NEVER)?;
-    Ok(losses.expect("nobody sets that flag"))
-}
-
-/// As [`forward`]; `None` where `stop` is set before the last chunk.
-pub(crate) fn forward_unless(
+/// If the device fails, and [`ModelError::Stopped`] if `stop` is requested before the last chunk.
+pub fn forward(
     pass: HeadPass,
-    hidden: &Tensor,
-    weight: &Tensor,
-    rows: &Rows,
-    stop: &AtomicBool,
-) -> Result<Option<LossSums>> {
+    (hidden, weight): (&Tensor, &Tensor),
+    rows: &SupervisedRows,
+    stop: Stop<'_>,
+) -> std::result::Result<LossSums, ModelError> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
     let mut sums = LossSums::default();
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
+        stop.check()?;
         let logits = project(&hidden.narrow(0, range.start, range.len())?, &weight)?;
         sums.add(&pass.loss_and_gradient(logits, rows, range)?.1);
     }
-    Ok(Some(sums))
+    Ok(sums)
 }
 
-/// The losses of `rows`, and their gradients with respect to hidden states and head; the head's, `[V, H]`, is added to
-/// `weight_gradient`.
+/// The losses of `rows`, and their gradients with respect to the hidden states and the head. The head's gradient, `[V, H]`, is
+/// added to `weight_gradient`.
 ///
-/// No graph is built: what is returned is constant. Where the divergence has no weight it is not computed: what is
-/// measured against the teacher is then 0.
+/// No graph is built: the result is constant. If the divergence has no weight, it is not computed, and everything that is
+/// measured against the teacher is 0.
 ///
 /// # Errors
 ///
-/// Where the device fails.
+/// If the device fails, and [`ModelError::Stopped`] if `stop` is requested before the last chunk: `weight_gradient` then
+/// holds part of the sum.
 pub fn backward(
     pass: HeadPass,
-    hidden: &Tensor,
-    weight: &Tensor,
-    rows: &Rows,
-    weight_gradient: &GradientSum,
-) -> Result<HeadGradients> {
-    let gradients = backward_unless(pass, (hidden, weight), rows, weight_gradient, &NEVER)?;
-    Ok(gradients.expect("nobody sets that flag"))
-}
-
-/// As [`backward`]; `None` where `stop` is set before the last chunk, when the head's gradient is part of a sum.
-pub(crate) fn backward_unless(
-    pass: HeadPass,
     (hidden, weight): (&Tensor, &Tensor),
-    rows: &Rows,
+    rows: &SupervisedRows,
     weight_gradient: &GradientSum,
-    stop: &AtomicBool,
-) -> Result<Option<HeadGradients>> {
+    stop: Stop<'_>,
+) -> std::result::Result<HeadGradients, ModelError> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
     let rows = if pass.distillation_weight == 0.0 {
         Cow::Owned(rows.without_teacher())
@@ -128,9 +103,7 @@ pub(crate) fn backward_unless(
     let mut sums = LossSums::default();
     let hidden_gradient = hidden.zeros_like()?;
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
+        stop.check()?;
         let (start, chunk) = (range.start, hidden.narrow(0, range.start, range.len())?);
         let logits = project(&chunk, &weight)?;
         let (gradient, losses) = pass.loss_and_gradient(logits, &rows, range)?;
@@ -138,8 +111,8 @@ pub(crate) fn backward_unless(
         hidden_gradient.slice_set(&project_back(&gradient, &weight)?, 0, start)?;
         weight_gradient.add_product(&gradient, &chunk)?;
     }
-    Ok(Some(HeadGradients {
+    Ok(HeadGradients {
         sums,
         hidden: hidden_gradient,
-    }))
+    })
 }

@@ -7,14 +7,7 @@
 //! probabilities of outcomes are the softmax of scores: z_v / τ for an entry, lse_{u∉K} z_u / τ for the bucket. So
 //! log q_tail = lse_{u∉K} z_u − lse z, not log(1 − Σ), which would lose it where the student is sure.
 //!
-//! | divergence | D | ∂D/∂log q_o, up to a multiple of q_o |
-//! |---|---|---|
-//! | `forward_kl` | Σ p log(p/q) | −p |
-//! | `reverse_kl` | Σ q log(q/p) | q log(q/p) |
-//! | `jensen_shannon`, m = βp + (1 − β)q | β Σ p log(p/m) + (1 − β) Σ q log(q/m) | (1 − β) q log(q/m) |
-//! | `skew_kl`, m = λp + (1 − λ)q | Σ p log(p/m) | −(1 − λ) p q/m |
-//! | `skew_reverse_kl`, m = λq + (1 − λ)p | Σ q log(q/m) | q log(q/m) + λ q (1 − q/m) |
-//! | `total_variation` | ½ Σ \|p − q\| | ½ q sign(q − p) |
+//! Each value of D has a file of its own in `losses/`: its formula, its source, and ∂D/∂log q_o.
 //!
 //! With g_o = ∂D/∂log q_o, and s_v the token's share of its outcome (1 for an entry, exp(z_v/τ − lse_{u∉K} z_u/τ) in the
 //! bucket), the gradient with respect to z_v is
@@ -37,23 +30,26 @@
 //! With `sampled`, −Σ p log q is what is learnt and reported: its mean over draws is that of the whole distribution.
 //!
 //! Rows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
-//! place (`fused`); on other devices stock operations do the same (`composed`), and a test holds both to each other,
-//! to finite differences, and to numbers from `PyTorch`.
+//! place (`fused`). On other devices stock operations do the same (`composed`). Tests compare both with each other, with
+//! finite differences, and with numbers from `PyTorch`.
 
 mod composed;
 mod distillation;
-mod divergence;
 mod fused;
 mod head;
+mod loss_sums;
+mod losses;
 mod outcomes;
-mod rows;
+mod probability;
+mod supervised_rows;
 mod teacher;
-mod tensor_divergence;
+mod tensor_probabilities;
 
 pub use distillation::Distillation;
 pub use head::{HeadGradients, HeadPass, backward, forward};
-pub(crate) use head::{backward_unless, forward_unless};
-pub use rows::{LossSums, Rows};
+pub use loss_sums::LossSums;
+pub use losses::Loss;
+pub use supervised_rows::SupervisedRows;
 
 #[cfg(test)]
 mod tests;

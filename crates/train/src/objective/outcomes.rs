@@ -2,10 +2,10 @@
 //!
 //! An outcome is an entry or the bucket of all other tokens. Its score is z_v / τ for an entry and lse_{u∉K} z_u / τ for
 //! the bucket, so that the student's probabilities q_o are the softmax of the scores. With g_o = ∂D/∂log q_o, the
-//! gradient with respect to the score of o is its *slope* g_o − q_o Σ g. That is all a divergence has to do with the
-//! student; how scores depend on logits is the same for every one.
+//! gradient with respect to the score of o is its *slope* g_o − q_o Σ g. A loss depends on the student through this alone.
+//! How scores depend on logits is the same for every loss.
 
-use super::divergence::{Divergence, Probability};
+use super::{losses::Formula, probability::Probability};
 
 /// The softmax of `scores` into `probabilities`, and their log-sum-exp. Scores may be −∞.
 pub(super) fn softmax(scores: &[f64], probabilities: &mut Vec<Probability>) -> f64 {
@@ -32,8 +32,8 @@ pub(super) fn softmax(scores: &[f64], probabilities: &mut Vec<Probability>) -> f
 /// The divergence of `student` from `teacher`, and its gradient with respect to the student's scores in `slopes`.
 ///
 /// `beside` is Σ g over what is learnt beside the outcomes, at single tokens inside the bucket.
-pub(super) fn divergence_and_slopes(
-    divergence: Divergence,
+pub(super) fn value_and_slopes(
+    formula: &impl Formula,
     teacher: &[Probability],
     student: &[Probability],
     beside: f64,
@@ -42,7 +42,7 @@ pub(super) fn divergence_and_slopes(
     let (mut value, mut sum) = (0.0, beside);
     slopes.clear();
     slopes.extend(teacher.iter().zip(student).map(|(&p, &q)| {
-        let (part, derivative) = divergence.term(p, q);
+        let (part, derivative) = formula.term(p, q);
         value += part;
         sum += derivative;
         derivative

@@ -1,19 +1,19 @@
 //! A stored distribution as the teacher's probabilities of a row's outcomes, under each tail policy.
 //!
-//! Entries beyond the student's vocabulary go to the bucket where there is one, at the temperature at hand. Without a
-//! bucket they are left out: `renormalize_*` scale up the rest, a drawn target sums to less than one, because scaling it
-//! by something drawn would bias it.
+//! Entries outside the student's vocabulary move to the bucket. A policy without a bucket leaves them out: `renormalize_*`
+//! scale up the other entries; a drawn target then sums to less than one, because scaling it by a drawn number would bias
+//! it.
 
 use leadspan_distribution::Position;
 
-use super::divergence::{Probability, log_add};
+use super::probability::{Probability, log_add};
 
 /// One position, its entries brought to agree with its tail: Σ_K p = 1 − p_tail.
 pub(super) struct Stored<'a> {
     position: Position<'a>,
-    /// What is added to the stored log-probabilities for that.
+    /// Added to the stored log-probabilities, so that they do.
     log_scale: f64,
-    /// Tokens of the student.
+    /// The size of the student's vocabulary.
     vocabulary: usize,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Stored<'a> {
         normalize(&mut outcomes[start..]);
     }
 
-    /// Entries alone, summing to one, and an empty bucket. Without a known entry nothing is taught.
+    /// Entries alone, summing to one, and an empty bucket. If the student knows no entry, nothing is taught.
     pub(super) fn conditioned_on_entries(&self, temperature: f64, outcomes: &mut Vec<Probability>) {
         let start = outcomes.len();
         for (known, logprob) in self.entries() {
@@ -97,7 +97,7 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Whether the student knows it, and its stored log-probability, of each entry.
+    /// For each entry, whether the student knows the token, and the stored log-probability.
     fn entries(&self) -> impl Iterator<Item = (bool, f64)> {
         let Position {
             token_ids, logprobs, ..
@@ -107,7 +107,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// Makes probabilities sum to one, where they are not all nothing.
+/// Makes probabilities sum to one, unless all are 0.
 fn normalize(outcomes: &mut [Probability]) {
     let max = outcomes
         .iter()

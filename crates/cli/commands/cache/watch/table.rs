@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use leadspan_cache::WorkerState;
+use leadspan_workers::WorkerState;
 
 use super::{View, WorkerView};
 use crate::{

@@ -7,13 +7,14 @@ use arrow::{
     datatypes::{DataType, Field},
     ipc::writer::StreamWriter,
 };
+use leadspan_diagnosis::Diagnosis as _;
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::rows::{RawRow, Rows};
+use crate::rows::{RawRow, RowReader};
 
 /// Rows `from..to` of a table of texts, lists, structures and a column that nothing can be made of.
 fn batch(from: u64, to: u64) -> RecordBatch {
@@ -72,7 +73,7 @@ const FIELDS: [&str; 5] = ["id", "text", "lists", "inner", "half"];
 
 fn read(path: &Path, fields: &[&str]) -> Result<Vec<(u64, Value)>, CorpusError> {
     let fields = fields.iter().map(|&field| field.to_owned()).collect();
-    let mut rows = Rows::new(vec![path.to_owned()], fields);
+    let mut rows = RowReader::new(vec![path.to_owned()], fields);
     let mut all = Vec::new();
     while let Some(RawRow { number, content, .. }) = rows.next_row()? {
         all.push((number, content.fields().unwrap().into()));
@@ -157,7 +158,7 @@ fn a_table_without_rows_has_none_and_one_without_the_columns_has_empty_rows() {
         place.write("b.arrow", &stream(2)),
     ] {
         let fields = vec!["absent".to_owned()];
-        let mut rows = Rows::new(vec![path], fields);
+        let mut rows = RowReader::new(vec![path], fields);
         assert_eq!(
             rows.next_row().unwrap().unwrap().content.fields().unwrap(),
             crate::layout::Row::new()
@@ -278,7 +279,7 @@ fn a_decoder_that_panics_is_an_error() {
     });
     // Where this finds none any more, the guard has become superfluous.
     assert!(gave_up.count() > 0);
-    assert!(!leadspan_tables::panics_become_errors());
+    assert!(!leadspan_files::panics_become_errors());
 }
 
 /// Flips bytes of `whole` and reads it: an error, or as many rows as there were.

@@ -1,15 +1,15 @@
 //! Both paths of the objective against hand-computed numbers, finite differences, `PyTorch` and each other.
 
-mod by_hand;
+pub(super) mod by_hand;
 mod extremes;
 mod paths;
 mod pytorch;
 
 use candle_core::{Device, Tensor};
 use leadspan_distribution::{Distributions, EntrySettings, Position, Row, reduce};
-use leadspan_model::GradientSum;
+use leadspan_model::{GradientSum, Stop};
 
-use super::{Distillation, HeadPass, LossSums, Rows, backward, forward};
+use super::{Distillation, HeadPass, LossSums, SupervisedRows, backward, forward};
 use crate::{Loss, TailPolicy, TrainSettings};
 
 fn pass(distillation_weight: f32, fused: bool) -> HeadPass {
@@ -29,7 +29,7 @@ fn entries(top_k: u32) -> EntrySettings {
     }
 }
 
-fn distillation(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> Distillation {
+pub(super) fn distillation(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> Distillation {
     let settings = TrainSettings {
         loss,
         tail_policy,
@@ -60,15 +60,22 @@ fn all() -> Vec<Distillation> {
 }
 
 /// The losses and the gradient with respect to the logits: an identity head makes hidden states the logits.
-fn on_logits(logits: &[Vec<f32>], rows: &Rows, pass: HeadPass) -> (LossSums, Vec<Vec<f32>>) {
+fn on_logits(logits: &[Vec<f32>], rows: &SupervisedRows, pass: HeadPass) -> (LossSums, Vec<Vec<f32>>) {
     let vocabulary = logits[0].len();
     let hidden = Tensor::new(logits.to_vec(), &Device::Cpu).unwrap();
     let identity = Tensor::eye(vocabulary, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let gradients = backward(pass, &hidden, &identity, rows, &GradientSum::new(&identity).unwrap()).unwrap();
+    let gradients = backward(
+        pass,
+        (&hidden, &identity),
+        rows,
+        &GradientSum::new(&identity).unwrap(),
+        Stop::NEVER,
+    )
+    .unwrap();
     (gradients.sums, gradients.hidden.to_vec2().unwrap())
 }
 
-fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
+pub(super) fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
     let mut distributions = Distributions::new();
     let ids: Vec<u32> = entries.iter().map(|&(id, _)| id).collect();
     let logprobs: Vec<f32> = entries.iter().map(|&(_, p)| p.ln()).collect();
@@ -81,7 +88,7 @@ fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
     distributions
 }
 
-fn rows(target: u32, distributions: &Distributions, weight: f32, vocabulary: usize) -> Rows {
+fn rows(target: u32, distributions: &Distributions, weight: f32, vocabulary: usize) -> SupervisedRows {
     rows_for(Distillation::default(), target, distributions, weight, vocabulary)
 }
 
@@ -91,9 +98,9 @@ fn rows_for(
     distributions: &Distributions,
     weight: f32,
     vocabulary: usize,
-) -> Rows {
-    let mut rows = Rows::new(distillation);
-    rows.push_sample(&[target], distributions, weight, vocabulary);
+) -> SupervisedRows {
+    let mut rows = SupervisedRows::new(distillation);
+    rows.push_sample([target].into_iter(), distributions, weight, vocabulary);
     rows
 }
 
@@ -103,7 +110,7 @@ fn random_case(
     distillation: Distillation,
     seed: u32,
     (count, vocabulary, top_k, unknown): (usize, usize, u32, usize),
-) -> (Vec<Vec<f32>>, Rows) {
+) -> (Vec<Vec<f32>>, SupervisedRows) {
     let value = |row: usize, token: usize, salt: u32| {
         let mixed = (row as u32 * 7919 + token as u32 * 104_729 + seed * 31 + salt).wrapping_mul(2_654_435_761);
         (mixed >> 8) as f32 / (1u32 << 24) as f32 * 8.0 - 4.0
@@ -114,7 +121,7 @@ fn random_case(
             .collect()
     };
     let (student, teacher) = (matrix(1, vocabulary), matrix(2, vocabulary + unknown));
-    let mut rows = Rows::new(distillation);
+    let mut rows = SupervisedRows::new(distillation);
     for (row, logits) in teacher.iter().enumerate() {
         let target = (row as u32 * 5 + seed) % vocabulary as u32;
         let of = Row {
@@ -122,7 +129,7 @@ fn random_case(
             seed: row as u64,
         };
         let stored = reduce(logits, logits.len(), &[of], &entries(top_k)).unwrap();
-        rows.push_sample(&[target], &stored, 0.1 + row as f32 * 0.05, vocabulary);
+        rows.push_sample([target].into_iter(), &stored, 0.1 + row as f32 * 0.05, vocabulary);
     }
     (student, rows)
 }
@@ -151,9 +158,9 @@ fn chunks_agree(distillation: Distillation) {
         };
         let sum = GradientSum::new(&weight).unwrap();
         (
-            backward(pass, &hidden, &weight, &rows, &sum).unwrap(),
+            backward(pass, (&hidden, &weight), &rows, &sum, Stop::NEVER).unwrap(),
             sum.get().unwrap().clone(),
-            forward(pass, &hidden, &weight, &rows).unwrap(),
+            forward(pass, (&hidden, &weight), &rows, Stop::NEVER).unwrap(),
         )
     };
     let ((whole, whole_sum, whole_forward), (parts, parts_sum, parts_forward)) = (of(1 << 20), of(5 * 64 * 4));

@@ -20,14 +20,14 @@ impl Fixture {
         self.0[name].flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    fn rows(&self, distillation: Distillation) -> Rows {
+    fn rows(&self, distillation: Distillation) -> SupervisedRows {
         let (targets, weights) = (self.ints("targets"), self.floats("weights"));
         let (entry_ids, entry_logprobs) = (self.ints("entry_ids"), self.floats("entry_logprobs"));
         let (sampled_ids, sampled_draws) = (self.ints("sampled_ids"), self.ints("sampled_draws"));
         let (tails, terms) = (self.floats("tail_logprob"), self.floats("temperature_tail"));
         let count = targets.len();
         let (k, s) = (entry_ids.len() / count, sampled_ids.len() / count);
-        let mut rows = Rows::new(distillation);
+        let mut rows = SupervisedRows::new(distillation);
         for row in 0..count {
             let draws: Vec<u32> = sampled_draws[row * s..][..s]
                 .iter()
@@ -45,7 +45,7 @@ impl Fixture {
                 ..Position::default()
             });
             let vocabulary = self.0["head"].dim(0).unwrap();
-            rows.push_sample(&targets[row..=row], &distributions, weights[row], vocabulary);
+            rows.push_sample([targets[row]].into_iter(), &distributions, weights[row], vocabulary);
         }
         rows
     }
@@ -73,7 +73,14 @@ fn every_loss_and_gradient_agrees_with_pytorch() {
                 fused,
             };
             let head = GradientSum::new(&fixture.0["head"]).unwrap();
-            let found = backward(pass, &fixture.0["hidden"], &fixture.0["head"], &rows, &head).unwrap();
+            let found = backward(
+                pass,
+                (&fixture.0["hidden"], &fixture.0["head"]),
+                &rows,
+                &head,
+                Stop::NEVER,
+            )
+            .unwrap();
             let total = distillation.loss(0.4, &found.sums);
             let losses = [found.sums.cross_entropy, found.sums.distillation, total];
             // Logits of up to 10 are products in single precision, good to 2e-6, and so are the stored logarithms.

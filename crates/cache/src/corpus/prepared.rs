@@ -1,0 +1,465 @@
+//! The prepared corpus: samples in their final order, the work units they form, and the parts they came in.
+//!
+//! A corpus that was opened is mapped: a process holds none of its tokens, and ids and edges only as pages that the
+//! system can drop.
+
+use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
+
+use leadspan_sequence::{Sample, Split};
+use serde_json::Value;
+
+use super::columns::{Columns, ColumnsBuilder, SampleRef};
+use crate::CacheError;
+
+/// Consecutive samples of one split: what a worker takes, and what one shard of a layer holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkUnit {
+    /// The split of all its samples.
+    pub split: Split,
+    /// Its number among the units of that split, from 0.
+    pub number: u32,
+    /// Which samples of the corpus it holds.
+    pub samples: Range<usize>,
+}
+
+impl fmt::Display for WorkUnit {
+    /// The stem of its shards' file names, such as `train-000004`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{:06}", self.split, self.number)
+    }
+}
+
+/// What was prepared at one time: the corpus as it was first made, or what was appended to it later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CorpusPart {
+    /// Which samples of the corpus it holds, training samples before validation samples.
+    pub samples: Range<usize>,
+    /// Which of the corpus's work units it holds: none is shared between parts.
+    pub units: Range<usize>,
+    /// What the caller stored about how it was prepared.
+    pub facts: Value,
+}
+
+/// The prepared corpus of a cache. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct PreparedCorpus(Arc<Contents>);
+
+#[derive(Clone, Debug)]
+struct Contents {
+    /// The samples of each part.
+    columns: Vec<Arc<Columns>>,
+    units: Vec<WorkUnit>,
+    /// At least one; together they hold every sample and every unit once, in order.
+    parts: Vec<CorpusPart>,
+    samples_per_shard: NonZeroU32,
+}
+
+impl PreparedCorpus {
+    /// A corpus of which everything is known, whose units and parts were checked to cover the samples in order.
+    pub(crate) fn new(
+        columns: Vec<Arc<Columns>>,
+        units: Vec<WorkUnit>,
+        parts: Vec<CorpusPart>,
+        samples_per_shard: NonZeroU32,
+    ) -> Self {
+        assert!(!parts.is_empty(), "a corpus has a first part");
+        Self(Arc::new(Contents {
+            columns,
+            units,
+            parts,
+            samples_per_shard,
+        }))
+    }
+
+    /// A corpus of one part in memory, cut into work units.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append`](Self::append).
+    pub fn first(
+        samples: &[Sample],
+        row_hashes: &[[u8; 32]],
+        samples_per_shard: NonZeroU32,
+        facts: Value,
+    ) -> Result<Self, CacheError> {
+        let mut corpus = Self(Arc::new(Contents {
+            columns: Vec::new(),
+            units: Vec::new(),
+            parts: Vec::new(),
+            samples_per_shard,
+        }));
+        corpus.append(samples, row_hashes, facts)?;
+        Ok(corpus)
+    }
+
+    /// Puts a part behind those that are there, in work units of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::UnstorableCorpus`] where samples and hashes do not fit each other, or a training sample follows a
+    /// validation sample.
+    pub fn append(&mut self, samples: &[Sample], row_hashes: &[[u8; 32]], facts: Value) -> Result<(), CacheError> {
+        let units = self.plan_part(samples, row_hashes)?;
+        let mut columns = ColumnsBuilder::default();
+        for (sample, row_hash) in samples.iter().zip(row_hashes) {
+            columns.push(sample.into(), &sample.tokens, row_hash);
+        }
+        let (first, first_unit) = (self.len(), self.units().len());
+        let contents = Arc::make_mut(&mut self.0);
+        contents.columns.push(Arc::new(columns.finish()));
+        contents.units.extend(units);
+        contents.parts.push(CorpusPart {
+            samples: first..first + samples.len(),
+            units: first_unit..contents.units.len(),
+            facts,
+        });
+        Ok(())
+    }
+
+    /// The work units of a part of these samples behind those that are there.
+    fn plan_part(&self, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<Vec<WorkUnit>, CacheError> {
+        check_samples(self.len(), samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let splits = samples.iter().map(|sample| sample.split);
+        plan_units(self.units(), splits, self.samples_per_shard())
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.0.parts.last().map_or(0, |part| part.samples.end)
+    }
+
+    /// Whether it has no samples.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A sample, by its index.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn sample(&self, index: usize) -> SampleRef<'_> {
+        let (columns, row) = self.row(index);
+        columns.sample(row)
+    }
+
+    /// The samples: those of one part after the other, in each part training samples before validation samples.
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = SampleRef<'_>> {
+        self.samples_of(0..self.len())
+    }
+
+    /// The samples with these indices.
+    pub fn samples_of(&self, indices: Range<usize>) -> impl ExactSizeIterator<Item = SampleRef<'_>> {
+        indices.map(|index| self.sample(index))
+    }
+
+    /// The tokens of a sample.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Damaged`] if they are not those that were written.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn tokens(&self, index: usize) -> Result<&[u32], CacheError> {
+        let (columns, row) = self.row(index);
+        columns.tokens(row)
+    }
+
+    /// The largest token id of a sample, or 0 if it has no tokens. Its tokens are not read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn largest_token(&self, index: usize) -> u32 {
+        let (columns, row) = self.row(index);
+        columns.largest_tokens[row]
+    }
+
+    /// A hash of a sample's row.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn row_hash(&self, index: usize) -> &[u8; 32] {
+        let (columns, row) = self.row(index);
+        columns.row_hash(row)
+    }
+
+    /// A copy of a sample in memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`tokens`](Self::tokens).
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn owned_sample(&self, index: usize) -> Result<Sample, CacheError> {
+        let SampleRef { id, split, bounds } = self.sample(index);
+        Ok(Sample {
+            id: id.to_owned(),
+            split,
+            tokens: self.tokens(index)?.to_vec(),
+            bounds,
+        })
+    }
+
+    /// Compares the tokens of some samples with their checksums.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`tokens`](Self::tokens).
+    #[cfg(test)]
+    pub(crate) fn check_tokens(&self, mut indices: Range<usize>) -> Result<(), CacheError> {
+        indices.try_for_each(|index| self.tokens(index).map(drop))
+    }
+
+    /// The part that holds a sample, and the sample's place in it.
+    fn row(&self, index: usize) -> (&Columns, usize) {
+        let Contents { columns, parts, .. } = &*self.0;
+        let part = parts.partition_point(|part| part.samples.end <= index);
+        assert!(part < parts.len(), "sample {index} of {}", self.len());
+        (&columns[part], index - parts[part].samples.start)
+    }
+
+    /// The samples of each part.
+    pub(crate) fn columns(&self) -> &[Arc<Columns>] {
+        &self.0.columns
+    }
+
+    /// The work units, in order; together they hold every sample once.
+    pub fn units(&self) -> &[WorkUnit] {
+        &self.0.units
+    }
+
+    /// How many samples a full work unit has.
+    pub fn samples_per_shard(&self) -> NonZeroU32 {
+        self.0.samples_per_shard
+    }
+
+    /// What was prepared at one time each, in order; there is at least one.
+    pub fn parts(&self) -> &[CorpusPart] {
+        &self.0.parts
+    }
+
+    /// The part that was prepared last.
+    pub fn newest_part(&self) -> &CorpusPart {
+        self.0.parts.last().expect("a corpus has a first part")
+    }
+
+    /// What the caller stored about how the corpus was prepared when that was last done.
+    pub fn facts(&self) -> &Value {
+        &self.newest_part().facts
+    }
+
+    /// Indices of the samples of one split.
+    pub fn of_split(&self, split: Split) -> impl Iterator<Item = u32> {
+        let of_split = self.units().iter().filter(move |unit| unit.split == split);
+        of_split.flat_map(|unit| unit.samples.start as u32..unit.samples.end as u32)
+    }
+
+    /// The number of tokens of all samples.
+    pub fn total_tokens(&self) -> u64 {
+        let tokens = |columns: &Arc<Columns>| columns.token_ends.last().copied().unwrap_or(0);
+        self.0.columns.iter().map(tokens).sum()
+    }
+
+    /// The index in [`units`](Self::units) of the unit that holds a sample.
+    pub fn unit_of(&self, sample: u32) -> Option<usize> {
+        let unit = self.0.units.partition_point(|unit| unit.samples.end <= sample as usize);
+        (unit < self.0.units.len()).then_some(unit)
+    }
+
+    /// A hash of a unit's rows, which ties its shards to this corpus.
+    pub(crate) fn unit_fingerprint(&self, unit: &WorkUnit) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for index in unit.samples.clone() {
+            hasher.update(self.row_hash(index));
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// Cuts the samples of a part, given by their splits, into work units behind those of earlier parts.
+///
+/// The units of a split go on counting. The last unit of an earlier part is never filled up, since its shards may be
+/// there already.
+///
+/// # Errors
+///
+/// Where a training sample follows a validation sample of the same part.
+pub(crate) fn plan_units(
+    before: &[WorkUnit],
+    splits: impl IntoIterator<Item = Split>,
+    samples_per_shard: NonZeroU32,
+) -> Result<Vec<WorkUnit>, CacheError> {
+    let first = before.last().map_or(0, |unit| unit.samples.end);
+    let mut units: Vec<WorkUnit> = Vec::new();
+    for (index, split) in splits.into_iter().enumerate() {
+        let index = first + index;
+        match units.last_mut() {
+            Some(unit) if unit.split == split && unit.samples.len() < samples_per_shard.get() as usize => {
+                unit.samples.end = index + 1;
+            }
+            Some(unit) if unit.split > split => {
+                let problem = format!("sample {index} is a training sample behind a validation sample");
+                return Err(CacheError::UnstorableCorpus { problem });
+            }
+            _ => {
+                let number = next_number(before.iter().chain(&units), split);
+                units.push(WorkUnit {
+                    split,
+                    number,
+                    samples: index..index + 1,
+                });
+            }
+        }
+    }
+    Ok(units)
+}
+
+/// The number of the unit of a split that follows `units`.
+pub(crate) fn next_number<'a>(units: impl DoubleEndedIterator<Item = &'a WorkUnit>, split: Split) -> u32 {
+    units
+        .rev()
+        .find(|unit| unit.split == split)
+        .map_or(0, |unit| unit.number + 1)
+}
+
+pub(crate) fn check_samples(before: usize, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
+    if samples.len() != row_hashes.len() {
+        return Err(format!(
+            "{} samples have {} row hashes",
+            samples.len(),
+            row_hashes.len()
+        ));
+    }
+    if u32::try_from(before + samples.len()).is_err() {
+        return Err(format!("{} samples are more than 2^32 − 1", before + samples.len()));
+    }
+    match samples
+        .iter()
+        .find(|sample| sample.tokens.len() != sample.bounds.tokens() as usize)
+    {
+        Some(sample) => Err(format!(
+            "sample `{}` has {} tokens, but its sections end at {}",
+            sample.id,
+            sample.tokens.len(),
+            sample.bounds.tokens()
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Split::{Train, Validation};
+
+    fn unit(split: Split, number: u32, samples: Range<usize>) -> WorkUnit {
+        WorkUnit { split, number, samples }
+    }
+
+    #[test]
+    fn units_are_consecutive_samples_of_one_split() {
+        let splits = [Train, Train, Train, Train, Train, Validation, Validation, Validation];
+        assert_eq!(
+            plan_units(&[], splits, NonZeroU32::new(2).unwrap()).unwrap(),
+            [
+                unit(Train, 0, 0..2),
+                unit(Train, 1, 2..4),
+                unit(Train, 2, 4..5),
+                unit(Validation, 0, 5..7),
+                unit(Validation, 1, 7..8),
+            ]
+        );
+        assert_eq!(plan_units(&[], [], NonZeroU32::MIN).unwrap(), []);
+        assert_eq!(
+            plan_units(&[], [Validation], NonZeroU32::MAX).unwrap(),
+            [unit(Validation, 0, 0..1)]
+        );
+    }
+
+    #[test]
+    fn units_of_a_later_part_go_on_counting_and_fill_up_none_of_an_earlier_one() {
+        let before = [
+            unit(Train, 0, 0..4),
+            unit(Train, 1, 4..5),
+            unit(Validation, 0, 5..7),
+            unit(Train, 2, 7..8),
+        ];
+        let splits = [Train, Train, Train, Train, Train, Validation];
+        assert_eq!(
+            plan_units(&before, splits, NonZeroU32::new(4).unwrap()).unwrap(),
+            [
+                unit(Train, 3, 8..12),
+                unit(Train, 4, 12..13),
+                unit(Validation, 1, 13..14)
+            ]
+        );
+        assert_eq!(plan_units(&before, [], NonZeroU32::MIN).unwrap(), []);
+    }
+
+    #[test]
+    fn a_part_that_is_appended_leaves_what_was_there_in_its_place() {
+        let first = crate::tests::synthetic::corpus(5, 2, 4);
+        let more = crate::tests::synthetic::appended(7, 6);
+        let mut corpus = first.clone();
+        corpus
+            .append(&more, &crate::tests::synthetic::row_hashes(&more), Value::from(1))
+            .unwrap();
+        assert_eq!(first.len(), 7, "a clone does not change with it");
+        let samples = crate::tests::synthetic::samples_of(&corpus);
+        assert_eq!(samples[..7], crate::tests::synthetic::samples_of(&first));
+        let hashes = crate::tests::synthetic::row_hashes_of(&corpus);
+        assert_eq!(hashes[..7], crate::tests::synthetic::row_hashes_of(&first));
+        assert_eq!(&corpus.units()[..3], first.units());
+        assert_eq!(samples[7..], more);
+        assert_eq!(&corpus.units()[3..], [unit(Train, 2, 7..11), unit(Train, 3, 11..13)]);
+        assert_eq!(
+            corpus.of_split(Train).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 12]
+        );
+        assert_eq!(corpus.of_split(Validation).collect::<Vec<_>>(), [5, 6]);
+        let [one, two] = corpus.parts() else {
+            panic!("there are two parts")
+        };
+        assert_eq!(
+            (&one.samples, &one.units, &one.facts),
+            (&(0..7), &(0..3), first.facts())
+        );
+        assert_eq!(
+            (&two.samples, &two.units, &two.facts),
+            (&(7..13), &(3..5), corpus.facts())
+        );
+        assert_every_sample_is_found(&corpus);
+    }
+
+    #[test]
+    fn training_samples_behind_validation_samples_are_refused() {
+        let error = plan_units(&[], [Train, Validation, Train], NonZeroU32::MIN).unwrap_err();
+        assert!(error.to_string().contains("sample 2"), "{error}");
+    }
+
+    #[test]
+    fn units_are_named_for_their_split_and_number() {
+        assert_eq!(unit(Train, 4, 0..1).to_string(), "train-000004");
+        assert_eq!(unit(Validation, 0, 0..1).to_string(), "validation-000000");
+    }
+
+    #[test]
+    fn every_sample_is_found_in_the_unit_that_holds_it() {
+        assert_every_sample_is_found(&crate::tests::synthetic::corpus(11, 4, 3));
+    }
+
+    fn assert_every_sample_is_found(corpus: &PreparedCorpus) {
+        for (index, unit) in corpus.units().iter().enumerate() {
+            for sample in unit.samples.clone() {
+                assert_eq!(corpus.unit_of(sample as u32), Some(index));
+            }
+        }
+        assert_eq!(corpus.unit_of(corpus.len() as u32), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Which layers of a cache to read from, and what is said where they do not hold what is asked for.
+
+use leadspan_sequence::SectionSet;
+
+use crate::{
+    Cache, CacheError, Coverage, Layer, LayerDir, Missing, WorkUnit,
+    layers::{division, reach},
+};
+
+/// Where to read from.
+pub(crate) struct Choice {
+    /// Layers, and what to read from each.
+    pub(crate) parts: Vec<(LayerDir, Layer)>,
+    /// The units that are missing from any of them.
+    pub(crate) missing_units: Vec<WorkUnit>,
+}
+
+/// The layers that hold `asked` together: complete ones where those suffice.
+///
+/// # Errors
+///
+/// Where they do not cover it, or lack work units that must not be missing.
+pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Result<Choice, CacheError> {
+    let dirs = cache.layers()?;
+    let missing_units: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
+    let divided = |usable: Vec<usize>| {
+        let layers: Vec<&Layer> = usable.iter().map(|&index| dirs[index].layer()).collect();
+        let parts = division(asked, &layers)?;
+        let parts = parts.into_iter().map(|(place, wanted)| (usable[place], wanted));
+        Some(parts.collect::<Vec<_>>())
+    };
+    let complete = (0..dirs.len())
+        .filter(|&index| missing_units[index].is_empty())
+        .collect();
+    let begun = (0..dirs.len()).collect();
+    let Some(parts) = divided(complete).or_else(|| divided(begun)) else {
+        return Err(not_covered(cache, asked, &dirs));
+    };
+    let unfinished = || parts.iter().filter(|(index, _)| !missing_units[*index].is_empty());
+    if missing == Missing::Refused
+        && let Some(&(index, _)) = unfinished().next()
+    {
+        return Err(incomplete(&dirs[index], &missing_units[index]));
+    }
+    let missing = unfinished().flat_map(|(index, _)| missing_units[*index].iter().cloned());
+    let missing = missing.collect();
+    let parts = parts.into_iter().map(|(index, wanted)| (dirs[index].clone(), wanted));
+    Ok(Choice {
+        parts: parts.collect(),
+        missing_units: missing,
+    })
+}
+
+/// Why `asked` cannot be read from these layers, even if all of them were complete.
+fn not_covered(cache: &Cache, asked: &Coverage, dirs: &[LayerDir]) -> CacheError {
+    let path = cache.dir().to_owned();
+    if dirs.is_empty() {
+        return CacheError::NothingCaptured { path };
+    }
+    let reached = |section| reach(dirs.iter().map(LayerDir::layer), section);
+    let reaches: Option<Vec<_>> = asked.sections.iter().map(reached).collect();
+    match reaches.and_then(|reaches| reaches.into_iter().min()) {
+        Some(largest) => CacheError::ProportionNotCaptured {
+            path,
+            asked: asked.proportion,
+            largest,
+            sections: asked.sections,
+        },
+        None => CacheError::SectionsNotCaptured {
+            path,
+            asked: asked.sections,
+            captured: SectionSet::new(SectionSet::ALL.iter().filter(|&section| reached(section).is_some()))
+                .map_or_else(
+                    || "nothing without a gap".to_owned(),
+                    |sections| format!("`{sections}`"),
+                ),
+        },
+    }
+}
+
+/// What is said of a layer that lacks work units.
+pub(crate) fn incomplete(dir: &LayerDir, missing: &[WorkUnit]) -> CacheError {
+    CacheError::IncompleteLayer {
+        path: dir.path().to_owned(),
+        missing: missing.len(),
+        units: dir.corpus().units().len(),
+        first: missing.first().map(ToString::to_string).unwrap_or_default(),
+    }
+}

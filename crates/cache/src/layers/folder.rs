@@ -1,0 +1,202 @@
+//! The folder of a layer: its description, its shards, and which of them are committed.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use leadspan_distribution::codec;
+use leadspan_files::{Clearing, commit_bytes, create_folder};
+use serde::{Deserialize, Serialize};
+
+use crate::{CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit, json};
+
+const DESCRIPTION: &str = "layer.json";
+
+/// What `layer.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    bands: Layer,
+}
+
+/// One layer of one cache. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct LayerDir {
+    folder: PathBuf,
+    layer: Arc<Layer>,
+    corpus: PreparedCorpus,
+    identity: Arc<Identity>,
+    identity_fingerprint: Arc<str>,
+    clearing: Arc<Clearing>,
+}
+
+impl LayerDir {
+    /// The layer in `layers`, made there if there is none yet.
+    pub(crate) fn create_or_open(
+        layers: &Path,
+        layer: Layer,
+        corpus: PreparedCorpus,
+        identity: Arc<Identity>,
+    ) -> Result<Self, CacheError> {
+        let folder = layers.join(layer.folder_name());
+        let path = folder.join(DESCRIPTION);
+        if !path.is_file() {
+            create_folder(&folder)?;
+            let description = Description {
+                format: FORMAT_VERSION,
+                bands: layer.clone(),
+            };
+            commit_bytes(&path, &json::to_bytes(&description))?;
+        }
+        Ok(Self::new(folder, layer, corpus, identity))
+    }
+
+    /// The layer in `folder`, or `None` where the folder does not describe one (yet).
+    pub(crate) fn open(
+        folder: &Path,
+        corpus: &PreparedCorpus,
+        identity: &Arc<Identity>,
+    ) -> Result<Option<Self>, CacheError> {
+        let path = folder.join(DESCRIPTION);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CacheError::io("read", path)(error)),
+        };
+        let Description { bands: layer, .. } = json::from_bytes(&bytes, &path)?;
+        if folder.file_name().is_none_or(|name| *name != *layer.folder_name()) {
+            let problem = format!("it describes the layer `{}`", layer.folder_name());
+            return Err(CacheError::Inconsistent { path, problem });
+        }
+        Ok(Some(Self::new(
+            folder.to_owned(),
+            layer,
+            corpus.clone(),
+            Arc::clone(identity),
+        )))
+    }
+
+    /// The layer as it would be in `layers`; nothing is made.
+    pub(crate) fn planned(layers: &Path, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
+        Self::new(layers.join(layer.folder_name()), layer, corpus, identity)
+    }
+
+    fn new(folder: PathBuf, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
+        let identity_fingerprint = identity.fingerprint().into();
+        Self {
+            folder,
+            layer: Arc::new(layer),
+            corpus,
+            identity,
+            identity_fingerprint,
+            clearing: Arc::default(),
+        }
+    }
+
+    /// What it holds.
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The corpus whose distributions it holds.
+    pub fn corpus(&self) -> &PreparedCorpus {
+        &self.corpus
+    }
+
+    /// What its distributions mean.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How its distributions are coded.
+    pub(crate) fn codec_layout(&self) -> codec::Layout {
+        codec::Layout::new(&self.identity.entries, self.identity.precision)
+    }
+
+    /// The fingerprint of the cache's identity.
+    pub(crate) fn identity_fingerprint(&self) -> &str {
+        &self.identity_fingerprint
+    }
+
+    /// When its writers look for what dead ones left.
+    pub(crate) fn clearing(&self) -> &Clearing {
+        &self.clearing
+    }
+
+    /// Where the shard of a work unit is, or will be.
+    pub fn shard_path(&self, unit: &WorkUnit) -> PathBuf {
+        self.folder.join(format!("{unit}.parquet"))
+    }
+
+    /// Where the receipt of a work unit's shard is, or will be.
+    pub fn receipt_path(&self, unit: &WorkUnit) -> PathBuf {
+        self.folder.join(format!("{unit}.json"))
+    }
+
+    /// Whether the shard of a work unit and its receipt are there. By the commit protocol both are then whole.
+    pub fn is_committed(&self, unit: &WorkUnit) -> bool {
+        self.receipt_path(unit).is_file() && self.shard_path(unit).is_file()
+    }
+
+    /// The work units that are not committed yet, in order. Lists the folder once, however many there are.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be listed.
+    pub fn missing_units(&self) -> Result<Vec<WorkUnit>, CacheError> {
+        let names = self.names()?;
+        let there = |unit: &WorkUnit| {
+            let has = |extension| names.contains(&format!("{unit}.{extension}"));
+            has("json") && has("parquet")
+        };
+        let units = self.corpus.units().iter();
+        Ok(units.filter(|unit| !there(unit)).cloned().collect())
+    }
+
+    /// The names of the files in its folder.
+    pub(crate) fn names(&self) -> Result<HashSet<String>, CacheError> {
+        let failed = || CacheError::io("list", &self.folder);
+        let mut names = HashSet::new();
+        let entries = match fs::read_dir(&self.folder) {
+            // A layer that is only planned has no folder yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries.map_err(failed())?,
+        };
+        for entry in entries {
+            names.extend(entry.map_err(failed())?.file_name().into_string().ok());
+        }
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::synthetic;
+    use leadspan_sequence::SectionSet;
+
+    #[test]
+    fn a_folder_under_a_wrong_name_is_refused_and_one_without_description_is_no_layer() {
+        let folder = tempfile::tempdir().unwrap();
+        let corpus = synthetic::corpus(1, 1, 1);
+        let identity = Arc::new(synthetic::identity());
+        let layer = Layer::from(synthetic::coverage("0.5", SectionSet::ALL));
+        let made =
+            LayerDir::create_or_open(folder.path(), layer.clone(), corpus.clone(), Arc::clone(&identity)).unwrap();
+        let open = |path: &Path| LayerDir::open(path, &corpus, &identity);
+        assert_eq!(open(made.path()).unwrap().unwrap().layer(), &layer);
+        let moved = folder.path().join("0-1.0-answer");
+        fs::rename(made.path(), &moved).unwrap();
+        assert!(matches!(open(&moved), Err(CacheError::Inconsistent { .. })));
+        fs::remove_file(moved.join(DESCRIPTION)).unwrap();
+        assert!(open(&moved).unwrap().is_none());
+    }
+}

@@ -1,0 +1,124 @@
+//! Clearing up after writers that were killed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
+
+use leadspan_files::{remove_if_dead, temporary_of};
+use leadspan_workers::{remove_dead_claims, remove_dead_lock};
+
+use crate::{Cache, CacheError, LayerDir};
+
+impl Cache {
+    /// Removes what killed writers left of files that others have committed since, and nothing that is of any use.
+    ///
+    /// A shard that is still missing is cleared up by its next writer. What cannot be removed is harmless and stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the folders cannot be listed.
+    pub fn remove_leftovers(&self) -> Result<(), CacheError> {
+        let layers = self.layers()?;
+        let mut of_committed = HashMap::new();
+        for layer in &layers {
+            let names = layer.names()?;
+            layer.remove_leftovers(&names);
+            of_committed.insert(layer.layer().folder_name(), names);
+        }
+        remove_dead_claims(self.dir(), &|layer, unit| {
+            of_committed.get(layer).is_some_and(|names| is_committed(names, unit))
+        });
+        remove_dead_lock(self.dir());
+        // And of what stands beside the layers, such as the memory of the teacher's hash.
+        for entry in fs::read_dir(self.dir())
+            .map_err(CacheError::io("list", self.dir()))?
+            .flatten()
+        {
+            let name = entry.file_name();
+            if let Some(target) = name.to_str().and_then(temporary_of)
+                && self.dir().join(target).is_file()
+            {
+                remove_if_dead(&entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_committed(names: &HashSet<String>, unit: &str) -> bool {
+    ["parquet", "json"]
+        .iter()
+        .all(|end| names.contains(&format!("{unit}.{end}")))
+}
+
+impl LayerDir {
+    fn remove_leftovers(&self, names: &HashSet<String>) {
+        for name in names {
+            // Only of committed units: where locks do not reach other machines, a living writer's would look dead.
+            let is_committed = temporary_of(name)
+                .and_then(|target| target.strip_suffix(".parquet").or_else(|| target.strip_suffix(".json")))
+                .is_some_and(|unit| is_committed(names, unit));
+            if is_committed {
+                remove_if_dead(&self.path().join(name));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::synthetic;
+    use leadspan_sequence::SectionSet;
+
+    #[test]
+    fn leftovers_of_committed_units_go_and_those_of_missing_ones_or_living_writers_stay() {
+        let prepared = synthetic::prepared(11, 3, 4);
+        let asked = synthetic::coverage("1", SectionSet::ALL);
+        let layer = prepared.cache.layer(&asked.into()).unwrap();
+        let units = layer.corpus().units();
+        synthetic::write_shard(&layer, &units[0]);
+        let committed = layer.path().join(".train-000000.parquet.kill00.tmp");
+        let missing = layer.path().join(".train-000001.parquet.kill00.tmp");
+        let receipt = layer.path().join(".train-000000.json.kill00.tmp");
+        fs::write(&committed, b"PAR1").unwrap();
+        fs::write(&receipt, b"{").unwrap();
+        fs::write(&missing, b"PAR1").unwrap();
+        let living = crate::ShardWriter::create(&layer, &units[2]).unwrap();
+        synthetic::write_shard(&layer, &units[2]);
+        let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
+        fs::write(&beside, b"{").unwrap();
+        // Claims of committed units go where their holders are dead, and so does what their making left aside.
+        let claims = prepared.cache.dir().join(".claims");
+        fs::create_dir(&claims).unwrap();
+        let claim = |unit: &str| claims.join(format!("{}.{unit}", layer.layer().folder_name()));
+        for path in [
+            claim("train-000000"),
+            claim("train-000001"),
+            claims.join(".prepare.0123"),
+        ] {
+            fs::write(path, b"{}").unwrap();
+        }
+        prepared.cache.remove_leftovers().unwrap();
+        let left: Vec<_> = fs::read_dir(&claims)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(left, [claim("train-000001")]);
+        assert!(!committed.exists() && !receipt.exists() && missing.exists() && !beside.exists());
+        let temporaries = || {
+            layer
+                .names()
+                .unwrap()
+                .iter()
+                .filter(|name| name.ends_with(".tmp"))
+                .count()
+        };
+        assert_eq!(temporaries(), 2, "the missing unit's and the living writer's");
+        drop(living);
+        assert_eq!(temporaries(), 1);
+        prepared.cache.remove_leftovers().unwrap();
+        assert!(missing.exists());
+    }
+}

@@ -1,0 +1,181 @@
+//! Manifests: what a complete layer is, in one small file.
+//!
+//! A layer's receipts say all that is to be said of it, and the folder says which units are there. With thousands of
+//! units that is thousands of files to read, so once the last is committed their sums, and one hash of all shards, are
+//! written beside them: two caches with the same manifests have the same bytes. A manifest is nothing to rely on where it
+//! is older than the folder: units that were appended to the corpus since make it out of date, and whoever drops a shard
+//! drops it first.
+
+use std::{fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use leadspan_files::commit_bytes;
+
+use crate::{CacheError, FORMAT_VERSION, LayerDir, Receipt, json};
+
+/// The name of its file.
+pub(crate) const MANIFEST: &str = "manifest.json";
+
+/// What a complete layer is: computed from its receipts, so that whoever comes last writes the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// Work units.
+    pub units: usize,
+    /// Stored positions of all of them.
+    pub positions: u64,
+    /// Stored entries of all positions.
+    pub entries: u64,
+    /// The sizes of all shards.
+    pub shard_bytes: u64,
+    /// blake3 of the names and hashes of all shards, a line `HASH NAME` for each in the order of the corpus.
+    pub shards_blake3: String,
+}
+
+impl LayerDir {
+    /// Where the manifest is, or will be.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.path().join(MANIFEST)
+    }
+
+    /// The manifest, where there is one of all the units that the corpus has by now.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read or understood.
+    pub fn manifest(&self) -> Result<Option<Manifest>, CacheError> {
+        let path = self.manifest_path();
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(CacheError::io("read", &path))?,
+        };
+        let manifest: Manifest = json::from_bytes(&bytes, &path)?;
+        Ok((manifest.units == self.corpus().units().len()).then_some(manifest))
+    }
+
+    /// What the receipts of all its units come to; none where any is missing.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder, or a receipt that is there, cannot be read.
+    pub fn sum_up(&self) -> Result<Option<Manifest>, CacheError> {
+        if !self.missing_units()?.is_empty() {
+            return Ok(None);
+        }
+        let mut manifest = Manifest {
+            format: FORMAT_VERSION,
+            units: self.corpus().units().len(),
+            positions: 0,
+            entries: 0,
+            shard_bytes: 0,
+            shards_blake3: String::new(),
+        };
+        let mut hasher = blake3::Hasher::new();
+        for unit in self.corpus().units() {
+            let receipt = Receipt::read(self, unit)?;
+            manifest.positions += receipt.positions;
+            manifest.entries += receipt.entries;
+            manifest.shard_bytes += receipt.shard_bytes();
+            hasher.update(format!("{} {unit}.parquet\n", receipt.shard.blake3).as_bytes());
+        }
+        manifest.shards_blake3 = hasher.finalize().to_hex().to_string();
+        Ok(Some(manifest))
+    }
+
+    /// Sums the layer up and stores that as its manifest, unless it is there; none where a unit is missing.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be read, or the manifest not be written.
+    pub fn write_manifest(&self) -> Result<Option<Manifest>, CacheError> {
+        let Some(manifest) = self.sum_up()? else {
+            return Ok(None);
+        };
+        // One that cannot be understood makes way.
+        if !self.manifest().is_ok_and(|stored| stored.as_ref() == Some(&manifest)) {
+            commit_bytes(&self.manifest_path(), &json::to_bytes(&manifest))?;
+        }
+        Ok(Some(manifest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{repair, tests::synthetic, verify};
+    use leadspan_sequence::SectionSet;
+
+    fn layer() -> (synthetic::Prepared, LayerDir) {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        let layer = captured.cache.layers().unwrap().remove(0);
+        (captured, layer)
+    }
+
+    #[test]
+    fn a_complete_layer_is_summed_up_once_and_an_incomplete_one_is_not() {
+        let (captured, layer) = layer();
+        let manifest = layer.write_manifest().unwrap().unwrap();
+        let inspection = &captured.cache.inspect().unwrap().layers[0];
+        assert_eq!(
+            (manifest.units as u64, manifest.positions, manifest.shard_bytes),
+            (inspection.units, inspection.positions, inspection.shard_bytes)
+        );
+        assert_eq!(layer.manifest().unwrap(), Some(manifest.clone()));
+        let written = fs::metadata(layer.manifest_path()).unwrap().modified().unwrap();
+        assert_eq!(layer.write_manifest().unwrap(), Some(manifest.clone()));
+        assert_eq!(
+            fs::metadata(layer.manifest_path()).unwrap().modified().unwrap(),
+            written
+        );
+        let same = synthetic::captured("0.5", SectionSet::ALL);
+        let same = same.cache.layers().unwrap().remove(0).sum_up().unwrap();
+        assert_eq!(same, Some(manifest), "the same shards have the same hash");
+        fs::remove_file(layer.receipt_path(&layer.corpus().units()[1])).unwrap();
+        assert_eq!(layer.write_manifest().unwrap(), None);
+    }
+
+    #[test]
+    fn a_manifest_of_fewer_units_than_there_are_now_is_none() {
+        let (mut captured, layer) = layer();
+        layer.write_manifest().unwrap();
+        let more = synthetic::appended(layer.corpus().len(), 4);
+        captured
+            .cache
+            .extend_corpus(&more, &synthetic::row_hashes(&more), serde_json::Value::Null)
+            .unwrap();
+        let layer = captured.cache.layers().unwrap().remove(0);
+        assert_eq!(layer.manifest().unwrap(), None);
+        synthetic::capture(&captured.cache, layer.layer());
+        assert_eq!(
+            layer.write_manifest().unwrap().unwrap().units,
+            layer.corpus().units().len()
+        );
+    }
+
+    #[test]
+    fn a_manifest_that_is_wrong_is_a_problem_and_dropping_a_shard_drops_it() {
+        let (captured, layer) = layer();
+        let sound = layer.write_manifest().unwrap().unwrap();
+        let verified = || verify(&captured.cache, &mut |_| {}).unwrap();
+        assert!(verified().problems.is_empty());
+        let wrong = Manifest {
+            positions: sound.positions + 1,
+            ..sound
+        };
+        commit_bytes(&layer.manifest_path(), &json::to_bytes(&wrong)).unwrap();
+        let found = verified();
+        assert_eq!(found.problems.len(), 1);
+        assert!(found.problems[0].error.to_string().contains("manifest.json"));
+        assert_eq!(repair(&found).unwrap(), [layer.manifest_path()]);
+        assert!(verified().problems.is_empty());
+
+        layer.write_manifest().unwrap();
+        let unit = &layer.corpus().units()[0];
+        fs::write(layer.shard_path(unit), b"no shard").unwrap();
+        let found = verified();
+        repair(&found).unwrap();
+        assert!(!layer.manifest_path().exists() && !layer.shard_path(unit).exists());
+        assert!(verified().problems.is_empty());
+    }
+}

@@ -1,0 +1,147 @@
+//! The seal at the head of a shard: what lets a reader trust the rest before any of it is parsed.
+//!
+//! ```text
+//! byte   0  "PAR1"
+//!        4  "LEADSPAN"
+//!       12  u32 LE   format version
+//!       16  u32 LE   0
+//!       20  u64 LE   bytes of the whole file
+//!       28  u64 LE   bytes of the tail (offset index, footer, length, "PAR1")
+//!       36  32 bytes blake3 of the tail
+//!       68  row groups, back to back, then the tail
+//! ```
+//!
+//! Parquet readers find everything from the footer by absolute offsets, so the gap behind the magic is invisible to them.
+//! The footer lists size and blake3 of each row group; together with the seal that covers every byte of the file.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::{CacheError, FORMAT_VERSION};
+
+/// Bytes of the magic of a Parquet file.
+pub(crate) const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
+/// Bytes of the seal, behind the magic.
+pub(crate) const SEAL_BYTES: usize = 64;
+/// Where the first row group starts.
+pub(crate) const DATA_START: usize = PARQUET_MAGIC.len() + SEAL_BYTES;
+
+const SEAL_MAGIC: &[u8; 8] = b"LEADSPAN";
+
+/// The seal of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seal {
+    pub(crate) file_bytes: u64,
+    pub(crate) tail_bytes: u64,
+    pub(crate) tail_blake3: [u8; 32],
+}
+
+impl Seal {
+    /// The seal as it stands in the file.
+    pub(crate) fn to_bytes(&self) -> [u8; SEAL_BYTES] {
+        let mut bytes = [0; SEAL_BYTES];
+        bytes[..8].copy_from_slice(SEAL_MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.file_bytes.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.tail_bytes.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.tail_blake3);
+        bytes
+    }
+
+    /// Reads the seal of `file` and checks the tail against it.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotAShard`], [`CacheError::UnsupportedVersion`], [`CacheError::WrongSize`] or
+    /// [`CacheError::Damaged`].
+    pub(crate) fn check(file: &Bytes, path: &Path) -> Result<Self, CacheError> {
+        let not_a_shard = || CacheError::NotAShard { path: path.to_owned() };
+        let head = file.get(..DATA_START).ok_or_else(not_a_shard)?;
+        let (magic, seal) = head.split_at(PARQUET_MAGIC.len());
+        if magic != PARQUET_MAGIC || &seal[..8] != SEAL_MAGIC {
+            return Err(not_a_shard());
+        }
+        let u32_at = |at: usize| u32::from_le_bytes(seal[at..at + 4].try_into().expect("four bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(seal[at..at + 8].try_into().expect("eight bytes"));
+        let version = u32_at(8);
+        if version != FORMAT_VERSION {
+            return Err(CacheError::UnsupportedVersion {
+                path: path.to_owned(),
+                found: version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let damaged = |part: &str| CacheError::Damaged {
+            path: path.to_owned(),
+            part: part.to_owned(),
+        };
+        if u32_at(12) != 0 {
+            return Err(damaged("seal"));
+        }
+        let seal = Self {
+            file_bytes: u64_at(16),
+            tail_bytes: u64_at(24),
+            tail_blake3: seal[32..].try_into().expect("the seal's last 32 bytes"),
+        };
+        let found = file.len() as u64;
+        if seal.file_bytes != found {
+            return Err(CacheError::WrongSize {
+                path: path.to_owned(),
+                found,
+                expected: seal.file_bytes,
+            });
+        }
+        if seal.tail_bytes > found - DATA_START as u64 {
+            return Err(damaged("seal"));
+        }
+        let tail = &file[(found - seal.tail_bytes) as usize..];
+        if blake3::hash(tail).as_bytes() != &seal.tail_blake3 {
+            return Err(damaged("index and footer"));
+        }
+        Ok(seal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    fn sealed(tail: &[u8]) -> Vec<u8> {
+        let seal = Seal {
+            file_bytes: (DATA_START + 3 + tail.len()) as u64,
+            tail_bytes: tail.len() as u64,
+            tail_blake3: *blake3::hash(tail).as_bytes(),
+        };
+        [PARQUET_MAGIC, &seal.to_bytes()[..], b"row", tail].concat()
+    }
+
+    #[test]
+    fn a_seal_reads_back_and_every_bit_of_seal_and_tail_matters() {
+        let sound = sealed(b"index footer PAR1");
+        let check = |bytes: Vec<u8>| Seal::check(&Bytes::from(bytes), Path::new("shard"));
+        assert_eq!(check(sound.clone()).unwrap().tail_bytes, 17);
+        for bit in (0..sound.len() * 8).filter(|bit| !(DATA_START..DATA_START + 3).contains(&(bit / 8))) {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(flipped).is_err(), "bit {bit}");
+        }
+        for length in 0..sound.len() {
+            assert!(check(sound[..length].to_vec()).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_by_number() {
+        let mut newer = sealed(b"tail");
+        newer[12] = 200;
+        let error = Seal::check(&Bytes::from(newer), Path::new("shard")).unwrap_err();
+        assert!(
+            matches!(error, CacheError::UnsupportedVersion { found: 200, .. }),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("newer"));
+    }
+}

@@ -1,0 +1,156 @@
+//! `leadspan precompute`: stage one.
+
+mod shown;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use leadspan_precompute::{Outcome, Worker};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use self::shown::Shown;
+use super::{Ending, Showing, finalize, noted, prepare};
+use crate::{
+    amounts::{bytes, grouped, rounded, spelt},
+    arguments::PrecomputeArguments,
+    configuration::Configuration,
+    failure::{Context as _, Result},
+    hub, last_line, scheduler, signals,
+};
+
+pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<Ending> {
+    signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
+    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    if arguments.finalize {
+        return finalize::run(
+            &configuration.stage_one(arguments.proportion)?,
+            &arguments.workers,
+            showing,
+        );
+    }
+    let worker = worker(arguments)?;
+    let replay = configuration.replayed()?;
+    let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let cache_dir = pipeline.cache_dir();
+    last_line::note(json!({ "cache": cache_dir, "worker": worker.to_string() }));
+    tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
+    let mut shown = Shown::new(showing, &stop, cache_dir.clone());
+    let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| shown.show(event))
+        .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
+    let elapsed = shown.elapsed();
+    shown.end(&outcome);
+    // Inside the cache, and so after it.
+    if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
+        signals::exit_on_signals();
+        prepare::prepare_replay(replay, showing)?;
+    }
+    let captured = Captured::new(outcome, cache_dir, elapsed);
+    last_line::note(captured.noted());
+    showing.result(&captured)?;
+    if captured.outcome == "stopped" {
+        tracing::warn!("{}: run the same command again to do the rest", signals::stopped());
+        return Ok(Ending::Stopped);
+    }
+    if let Some(missing @ 1..) = captured.units_missing {
+        tracing::info!(
+            "{} work units are still missing, of other workers",
+            grouped(missing as u64)
+        );
+    }
+    Ok(Ending::Done)
+}
+
+/// What came of the command.
+#[derive(Serialize)]
+struct Captured {
+    outcome: &'static str,
+    cache: PathBuf,
+    units_written: usize,
+    units_skipped: usize,
+    /// Those that other workers have still to do; unknown if this one was stopped.
+    units_missing: Option<usize>,
+    samples: u64,
+    tokens: u64,
+    positions: u64,
+    bytes: u64,
+    seconds: f64,
+    tokens_per_second: f64,
+    peak_memory_bytes: u64,
+}
+
+impl Captured {
+    fn new(outcome: Outcome, cache: PathBuf, elapsed: Duration) -> Self {
+        let (outcome, summary, is_done) = match outcome {
+            Outcome::Done(summary) => ("done", summary, true),
+            Outcome::Stopped(summary) => ("stopped", summary, false),
+        };
+        let seconds = elapsed.as_secs_f64();
+        Self {
+            outcome,
+            cache,
+            units_written: summary.units_written,
+            units_skipped: summary.units_skipped,
+            units_missing: is_done.then_some(summary.units_missing),
+            samples: summary.samples,
+            tokens: summary.tokens,
+            positions: summary.positions,
+            bytes: summary.bytes,
+            seconds,
+            tokens_per_second: summary.tokens as f64 / seconds.max(1e-9),
+            peak_memory_bytes: leadspan_memory::peak_memory_bytes(),
+        }
+    }
+
+    /// The counts, for the last line.
+    fn noted(&self) -> Value {
+        let counts = [
+            "units_written",
+            "units_skipped",
+            "samples",
+            "tokens",
+            "positions",
+            "bytes",
+        ];
+        noted(self, &[&counts[..], &["tokens_per_second"]].concat())
+    }
+}
+
+impl fmt::Display for Captured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cache = self.cache.display();
+        if self.units_written == 0 && self.outcome == "done" {
+            return write!(formatter, "`{cache}` has everything already: nothing was left to do");
+        }
+        write!(
+            formatter,
+            "wrote {} work units to `{cache}` ({} were there): {} positions of {} samples, {}; {} tokens in {}, {} tokens/s",
+            grouped(self.units_written as u64),
+            grouped(self.units_skipped as u64),
+            grouped(self.positions),
+            grouped(self.samples),
+            bytes(self.bytes),
+            grouped(self.tokens),
+            spelt(self.seconds),
+            rounded(self.tokens_per_second)
+        )
+    }
+}
+
+/// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
+fn worker(arguments: &PrecomputeArguments) -> Result<Worker> {
+    let assigned = scheduler::here(&arguments.workers);
+    if !arguments.claim {
+        return Ok(assigned?.worker);
+    }
+    let worker = match assigned {
+        Err(unclear) if unclear.is_only_a_number() => Worker::ALONE,
+        assigned => assigned?.worker,
+    };
+    Ok(worker.claiming(arguments.lease.0))
+}

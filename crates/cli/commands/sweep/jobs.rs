@@ -1,0 +1,237 @@
+//! Which runs a sweep is of, and the settings of each, all of them made sure of before anything runs.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum as _;
+use leadspan_cache::{Cache, CacheError, Coverage, Reader};
+use leadspan_experiment::sweep::{self, Axis, AxisValue, Baseline, PlannedRun};
+use leadspan_sequence::LeadSpanProportion;
+
+use super::error::SweepError;
+use crate::{
+    arguments::SweepArguments,
+    commands::{Showing, missing},
+    configuration::Configuration,
+    configuration_error::ConfigurationError,
+    failure::Result,
+    overrides::Override,
+    place::Place,
+    sweep_table::{SweepSettings, SweptKey},
+};
+
+/// A sweep whose every run makes sense by itself.
+pub(super) struct Sweep {
+    /// The folder of the runs, from where the program runs.
+    pub(super) dir: PathBuf,
+    pub(super) jobs: Vec<Job>,
+    /// Whether students are evaluated.
+    pub(super) evaluate: bool,
+}
+
+/// A run, and where it is.
+pub(super) struct Job {
+    pub(super) planned: PlannedRun,
+    /// Its folder, from where the program runs.
+    pub(super) folder: PathBuf,
+    /// The same, from where the pipeline file is.
+    train_dir: PathBuf,
+}
+
+impl Sweep {
+    /// Reads the pipeline file, and makes sure of every run.
+    ///
+    /// # Errors
+    ///
+    /// Where the file, a value or a run's settings are wrong, or the cache does not have what a run would read.
+    pub(super) fn new(arguments: &SweepArguments) -> Result<Self> {
+        // A run's folder is the sweep's to say, and the file need not.
+        let given = Given {
+            file: &arguments.pipeline.config,
+            overrides: [
+                &[set("train.dir", "\"sweep\"")],
+                arguments.pipeline.overrides.as_slice(),
+            ]
+            .concat(),
+        };
+        let configuration = given.load(&[])?;
+        let (settings, evaluate) = configuration.sweep()?;
+        let axes = given.axes(settings)?;
+        let resolved = configuration.resolved();
+        let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())
+            .expect("a proportion is read as it was written");
+        let planned = sweep::plan(&axes, proportion, &settings.own.baselines)?;
+        let jobs = planned.into_iter().map(|planned| {
+            let train_dir = settings.own.dir.join(&planned.name);
+            Job {
+                folder: configuration.base().join(&train_dir),
+                train_dir,
+                planned,
+            }
+        });
+        let sweep = Self {
+            dir: configuration.base().join(&settings.own.dir),
+            jobs: jobs.collect(),
+            evaluate,
+        };
+        sweep.check(&given, arguments)?;
+        Ok(sweep)
+    }
+
+    /// Makes sure of each run's settings, and that the cache has what they ask for.
+    fn check(&self, given: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
+        let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
+        let mut cache_dir = PathBuf::new();
+        for job in &self.jobs {
+            if self.evaluate {
+                given.load(&job.overrides(None))?.evaluation(None)?;
+            }
+            let stage = given.load(&job.overrides(None))?.stage_two()?;
+            stage.train.check()?;
+            if stage.train.distillation_weight > 0.0 {
+                let coverage = Coverage {
+                    proportion: stage.train.lead_span_proportion,
+                    sections: stage.train.supervised_sections,
+                };
+                let by_baseline = job.planned.baseline == Some(Baseline::EqualCompute);
+                let (_, only_baselines) = asked.entry(coverage.to_string()).or_insert((coverage, true));
+                *only_baselines &= by_baseline;
+            }
+            cache_dir = stage.cache_dir;
+        }
+        let cache = Cache::open(&cache_dir)?;
+        let mut beyond: Vec<(LeadSpanProportion, bool)> = Vec::new();
+        let mut captured = None;
+        for (coverage, only_baselines) in asked.into_values() {
+            match Reader::open(&cache, coverage, missing(arguments.allow_incomplete)) {
+                Ok(_) => {}
+                Err(CacheError::ProportionNotCaptured { largest, .. }) => {
+                    beyond.push((coverage.proportion, only_baselines));
+                    captured = captured.max(Some(largest));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match captured {
+            None => Ok(()),
+            Some(captured) => Err(SweepError::beyond_cache(cache_dir, captured, beyond).into()),
+        }
+    }
+}
+
+impl Job {
+    /// What is set for the run over the file and the command line.
+    fn overrides(&self, max_flops: Option<&str>) -> Vec<Override> {
+        let dir = toml_text(&self.train_dir);
+        let settings = self
+            .planned
+            .settings
+            .iter()
+            .map(|setting| set(&setting.key, &setting.toml));
+        let max_flops = max_flops.map(|flops| set("train.max_flops", flops));
+        [set("train.dir", &dir)]
+            .into_iter()
+            .chain(settings)
+            .chain(max_flops)
+            .collect()
+    }
+
+    /// The command line of the training, `leadspan` left out, where it is allowed so many operations.
+    pub(super) fn train_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
+        let mut line = self.arguments("train", arguments, max_flops);
+        if arguments.allow_incomplete {
+            line.push("--allow-incomplete".into());
+        }
+        line
+    }
+
+    /// The command line of the evaluation, likewise.
+    pub(super) fn evaluate_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
+        let mut line = self.arguments("evaluate", arguments, max_flops);
+        // Whatever the file says of another model, and of where its results go.
+        let dir = set("evaluate.dir", &toml_text(&self.train_dir.join("evaluation")));
+        line.extend(["--set".into(), dir.given().into()]);
+        line.extend(["--model".into(), self.folder.join("model").into()]);
+        line
+    }
+
+    fn arguments(&self, command: &str, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
+        let pipeline = &arguments.pipeline;
+        let mut line: Vec<OsString> = vec![command.into(), "-c".into(), pipeline.config.clone().into()];
+        for setting in pipeline.overrides.iter().chain(&self.overrides(max_flops)) {
+            line.extend(["--set".into(), setting.given().into()]);
+        }
+        if let Some(grace) = arguments.stopping.grace {
+            line.extend(["--grace".into(), format!("{}s", grace.0.as_secs()).into()]);
+        }
+        line
+    }
+}
+
+/// How a child shows what it does, in its log.
+pub(super) fn shown_as(showing: Showing) -> [OsString; 4] {
+    let level = showing
+        .log_level
+        .to_possible_value()
+        .map(|level| level.get_name().to_owned());
+    let level = level.unwrap_or_else(|| "info".to_owned());
+    ["--progress".into(), "lines".into(), "--log-level".into(), level.into()]
+}
+
+/// What the command was given.
+struct Given<'a> {
+    file: &'a Path,
+    overrides: Vec<Override>,
+}
+
+impl Given<'_> {
+    fn load(&self, more: &[Override]) -> Result<Configuration, ConfigurationError> {
+        Configuration::load(self.file, &[self.overrides.as_slice(), more].concat())
+    }
+
+    /// The keys and their values, each of which its key takes.
+    fn axes(&self, settings: &SweepSettings) -> Result<Vec<Axis>, ConfigurationError> {
+        let axis = |swept: &SweptKey| {
+            let value = |value| self.value(swept, value);
+            let values = swept.values.iter().map(value).collect::<Result<_, _>>()?;
+            Ok(Axis {
+                key: swept.key.clone(),
+                values,
+            })
+        };
+        settings.swept.iter().map(axis).collect()
+    }
+
+    fn value(&self, swept: &SweptKey, value: &crate::sweep_table::SweptValue) -> Result<AxisValue, ConfigurationError> {
+        let setting = set(&swept.key, &value.toml);
+        let configuration = self.load(std::slice::from_ref(&setting)).map_err(|error| match error {
+            // It was written in the file.
+            ConfigurationError::Value {
+                place: Place::Override(given),
+                problem,
+                ..
+            } if given == setting.given() => ConfigurationError::Value {
+                place: value.place.clone(),
+                key: format!("sweep.{}", swept.written),
+                problem,
+            },
+            other => other,
+        })?;
+        let pointer = format!("/{}", swept.key.replace('.', "/"));
+        Ok(AxisValue {
+            toml: value.toml.clone(),
+            setting: configuration.resolved().pointer(&pointer).cloned().unwrap_or_default(),
+        })
+    }
+}
+
+fn set(key: &str, toml: &str) -> Override {
+    Override::parse(&format!("{key}={toml}")).expect("a key of the pipeline file has a table")
+}
+
+fn toml_text(path: &Path) -> String {
+    toml::Value::String(path.to_string_lossy().into_owned()).to_string()
+}

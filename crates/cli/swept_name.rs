@@ -1,0 +1,155 @@
+//! What a name in `[sweep]` stands for: a key of the table itself, or a key of another table to sweep over.
+
+use serde_json::{Value, json};
+
+use crate::{keys, tables::Tables};
+
+/// What a name in `[sweep]` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A key of the table itself.
+    Own,
+    /// This key of another table.
+    Swept(String),
+    /// A key that there is, and that no sweep can be over, because of this.
+    NotSwept(&'static str),
+    /// No key; the nearest one, as it is written in `[sweep]`.
+    Unknown(Option<String>),
+}
+
+impl Name {
+    pub(crate) fn of(written: &str) -> Self {
+        if keys::is_key("sweep", written) {
+            return Self::Own;
+        }
+        let (table, key) = written.split_once('.').unwrap_or(("train", written));
+        if !keys::is_key(table, key) {
+            let swept = |full: &String| because_not(full).is_none();
+            let nearest = keys::nearest_key(table, key).filter(swept);
+            let nearest = nearest.or_else(|| keys::nearest_key("train", key).filter(swept));
+            let own = keys::nearest_key("sweep", written);
+            let own = own.and_then(|full| full.strip_prefix("sweep.").map(str::to_owned));
+            return Self::Unknown(own.or_else(|| nearest.map(|full| in_sweep(&full))));
+        }
+        let full = format!("{table}.{key}");
+        match because_not(&full) {
+            Some(because) => Self::NotSwept(because),
+            None => Self::Swept(full),
+        }
+    }
+}
+
+/// The JSON schema of a pipeline file, with a list in `[sweep]` for each key of another table that a sweep may be over.
+pub(crate) fn whole_schema() -> Value {
+    let mut schema = Tables::schema();
+    let mut lists = Vec::new();
+    for key in keys::all() {
+        let full = format!("{}.{}", key.table, key.name);
+        if Name::of(&full) != Name::Swept(full.clone()) {
+            continue;
+        }
+        let path = key.name.replace('.', "/properties/");
+        let mut value = schema["properties"][&key.table].clone();
+        value = value
+            .pointer(&format!("/properties/{path}"))
+            .cloned()
+            .unwrap_or_default();
+        if let Some(entries) = value.as_object_mut() {
+            entries.shift_remove("default");
+            entries.shift_remove("description");
+        }
+        let list = json!({ "description": key.about, "type": "array", "items": value });
+        if let Some(of_train) = full.strip_prefix("train.") {
+            lists.push((of_train.to_owned(), list.clone()));
+        }
+        lists.push((full, list));
+    }
+    let own = &mut schema["properties"]["sweep"]["properties"];
+    for (name, list) in lists {
+        // The same as tables in the table.
+        if let Some((table, _)) = name.split_once('.')
+            && own.get(table).is_none()
+        {
+            own[table] = json!({ "type": "object" });
+        }
+        own[name] = list;
+    }
+    own["evaluate"]["type"] = json!(["boolean", "object"]);
+    schema["properties"]["sweep"]["additionalProperties"] = false.into();
+    schema
+}
+
+/// A key of another table as it is written in `[sweep]`.
+fn in_sweep(full: &str) -> String {
+    match full.strip_prefix("train.") {
+        Some(key) => key.to_owned(),
+        None => format!("\"{full}\""),
+    }
+}
+
+/// Why there is no sweep over a key.
+fn because_not(full: &str) -> Option<&'static str> {
+    const OTHER_CACHE: &str = "it would take another cache, and a sweep trains from one";
+    match full.split_once('.')? {
+        ("train", "dir") => Some("each run has a folder of its own in `sweep.dir`"),
+        ("train", "max_flops") => Some("it is what `baselines = [\"equal_compute\"]` sets"),
+        ("train", "device" | "checkpoint_steps" | "keep_checkpoints") | ("evaluate", "device") => {
+            Some("it changes nothing in the result")
+        }
+        ("evaluate", "model" | "revision" | "dir") => Some("what is evaluated is the run's own student, in its folder"),
+        ("student", "tokenizer") => Some(OTHER_CACHE),
+        ("replay", "share") | ("train" | "student" | "evaluate", _) => None,
+        ("sweep", _) => Some("a sweep is over keys of other tables"),
+        _ => Some(OTHER_CACHE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_keys_of_training_unless_they_say_of_what() {
+        let swept = |full: &str| Name::Swept(full.to_owned());
+        for (written, expected) in [
+            ("dir", Name::Own),
+            ("evaluate", Name::Own),
+            ("seed", swept("train.seed")),
+            ("student.seed", swept("student.seed")),
+            ("train.loss", swept("train.loss")),
+            ("evaluate.columns.answer", swept("evaluate.columns.answer")),
+            (
+                "lead_span_proprotion",
+                Name::Unknown(Some("lead_span_proportion".into())),
+            ),
+            ("student.layer", Name::Unknown(Some("\"student.layers\"".into()))),
+            ("baseline", Name::Unknown(Some("baselines".into()))),
+            ("zzz", Name::Unknown(None)),
+            ("zzz.seed", Name::Unknown(Some("seed".into()))),
+        ] {
+            assert_eq!(Name::of(written), expected, "{written}");
+        }
+        for written in [
+            "cache.top_k",
+            "data.seed",
+            "train.dir",
+            "replay.files",
+            "student.tokenizer",
+            "sweep.dir",
+        ] {
+            assert!(matches!(Name::of(written), Name::NotSwept(_)), "{written}");
+        }
+    }
+    #[test]
+    fn the_schema_has_lists_of_what_is_swept_over_and_of_nothing_else() {
+        let schema = whole_schema();
+        let sweep = &schema["properties"]["sweep"]["properties"];
+        assert_eq!(sweep["seed"]["items"]["type"], "integer");
+        assert_eq!(sweep["replay.share"]["items"]["type"], "number");
+        assert_eq!(sweep["train.loss"]["type"], "array");
+        assert_eq!(sweep["evaluate.columns.answer"]["items"]["type"], "string");
+        for name in ["cache.top_k", "max_flops", "train.dir", "replay.files"] {
+            assert!(sweep.get(name).is_none(), "{name}");
+        }
+    }
+}

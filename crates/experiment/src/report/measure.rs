@@ -1,0 +1,81 @@
+//! The measure of quality, and the share of quality that is retained.
+
+use crate::{
+    Estimate, Kind, Run,
+    report::series::{Point, Series, by_proportion},
+};
+use leadspan_sequence::LeadSpanProportion;
+
+/// What students are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// The share of problems answered right.
+    Accuracy,
+    /// Held-out KL(teacher ‖ student).
+    ForwardKl,
+    /// Held-out cross-entropy.
+    CrossEntropy,
+}
+
+impl Measure {
+    /// The first that distilled runs have (any runs, where none is distilled).
+    pub(super) fn choose(runs: &[Run]) -> Option<Self> {
+        let distilled = runs
+            .iter()
+            .any(|run| run.kind == Kind::Distilled && run.summary().is_some());
+        let counts = |run: &&Run| !distilled || run.kind == Kind::Distilled;
+        [Self::Accuracy, Self::ForwardKl, Self::CrossEntropy]
+            .into_iter()
+            .find(|measure| runs.iter().filter(counts).any(|run| measure.of(run).is_some()))
+    }
+
+    /// Of a run's student.
+    pub(super) fn of(self, run: &Run) -> Option<f64> {
+        run.summary()?;
+        match self {
+            Self::Accuracy => run.evaluation.as_ref().map(|evaluation| evaluation.accuracy),
+            Self::ForwardKl => run.held_out()?.forward_kl,
+            Self::CrossEntropy => run.held_out().map(|held_out| held_out.cross_entropy),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::ForwardKl => "held-out forward KL",
+            Self::CrossEntropy => "held-out cross-entropy",
+        }
+    }
+
+    /// Whether more of it is better, and a ratio of two of them a share.
+    pub(super) fn can_be_retained(self) -> bool {
+        self == Self::Accuracy
+    }
+
+    /// As people read it.
+    pub(super) fn shown(self, value: f64) -> String {
+        match self {
+            Self::Accuracy => super::shown::percent(value),
+            Self::ForwardKl | Self::CrossEntropy => format!("{value:.3}"),
+        }
+    }
+}
+
+/// `value` of each run over that of the run of `whole` with the same seed that saw whole sequences: an estimate at each
+/// proportion. Where the latter is missing or 0 there is no ratio.
+pub(super) fn relative(series: &Series, whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
+    let of_whole = |run: &Run| {
+        let same = |other: &&&Run| other.proportion() == Some(LeadSpanProportion::WHOLE) && other.seed() == run.seed();
+        let whole = whole.runs.iter().find(same);
+        whole.and_then(|run| value(run)).filter(|&value| value != 0.0)
+    };
+    by_proportion(&series.runs, |run| Some(value(run)? / of_whole(run)?))
+}
+
+/// The estimate at a proportion.
+pub(super) fn at(points: &[Point], proportion: LeadSpanProportion) -> Option<Estimate> {
+    points
+        .iter()
+        .find(|point| point.proportion == proportion)
+        .map(|point| point.estimate)
+}

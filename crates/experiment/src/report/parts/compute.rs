@@ -1,0 +1,106 @@
+//! Quality against the operations of training.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Part,
+    plots::{capitalised, described, mark},
+};
+use crate::{
+    Estimate, ExperimentError, Kind, Run,
+    report::{
+        figure::{Figure, Table},
+        headline::flops,
+        measure::Measure,
+        plot::{Line, Plot, Shape},
+        series::Series,
+        shown,
+    },
+};
+
+pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, ExperimentError> {
+    let mut part = Part::new("compute", "Quality against compute");
+    let Some(measure) = measure else {
+        part.text.push("There is no quality to show.".into());
+        return Ok(part);
+    };
+    let mut numbers = Table::new(
+        format!("{} against operations of training", capitalised(measure.name())),
+        &["runs", "proportion", "training FLOPs", measure.name()],
+    );
+    let mut lines = Vec::new();
+    for series in series.iter().filter(|series| series.kind != Kind::Untrained) {
+        // Runs of one proportion and one allowance of operations are seeds of the same.
+        let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+        for run in &series.runs {
+            groups
+                .entry((run.proportion(), run.config.get("train.max_flops")))
+                .or_default()
+                .push(run);
+        }
+        let mut points = Vec::new();
+        for ((proportion, _), runs) in groups {
+            let of = |value: &dyn Fn(&Run) -> Option<f64>| {
+                Estimate::of(&runs.iter().filter_map(|run| value(run)).collect::<Vec<_>>())
+            };
+            let (Some(operations), Some(quality)) = (of(&flops), of(&|run| measure.of(run))) else {
+                continue;
+            };
+            points.push(mark(operations.mean, &quality));
+            numbers.rows.push(vec![
+                series.label.clone(),
+                proportion.map_or_else(|| "not recorded".into(), |proportion| proportion.to_string()),
+                shown::amount(operations.mean, &shown::OPERATIONS),
+                shown::estimate(&quality, |value| measure.shown(value)),
+            ]);
+        }
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        if !points.is_empty() {
+            lines.push(Line {
+                label: series.label.clone(),
+                points,
+                shape: Shape::Marked,
+            });
+        }
+    }
+    if lines.is_empty() {
+        part.text
+            .push("The operations of training were not recorded for these runs.".into());
+        return Ok(part);
+    }
+    part.text.push(
+        "Operations are the additions and multiplications of the products in forward and backward passes: three times those of the \
+         forward pass. What activation checkpointing computes again is not among them."
+            .into(),
+    );
+    if !series.iter().any(|series| series.kind == Kind::EqualCompute) {
+        part.text.push(
+            "There is no run on whole sequences that was stopped at the operations of a shorter proportion.".into(),
+        );
+    }
+    let most = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|mark| mark.x)
+        .fold(0.0, f64::max);
+    let unit = shown::unit(most, &shown::OPERATIONS);
+    for mark in lines.iter_mut().flat_map(|line| &mut line.points) {
+        mark.x /= unit.amount;
+    }
+    let plot = Plot {
+        title: format!("{} against operations", capitalised(measure.name())),
+        x: unit.name,
+        x_from: Some(0.0),
+        x_shown: shown::digits,
+        y_shown: match measure {
+            Measure::Accuracy => |value| format!("{:.0} %", 100.0 * value),
+            _ => |value| format!("{value:.2}"),
+        },
+        y_from: (measure == Measure::Accuracy).then_some(0.0),
+        lines,
+    };
+    let description = described(&plot, &numbers);
+    part.figures
+        .push(Figure::new("operations", &plot, description, numbers)?);
+    Ok(part)
+}

@@ -1,0 +1,3 @@
+//! Makes cargo consider the build dependencies, which procedural macros share.
+
+fn main() {}

@@ -1,0 +1,415 @@
+//! The commit protocol: a file appears under its name whole and durable, or not at all.
+//!
+//! A temporary sibling `.NAME.XXXXXX.tmp` is written, its contents are synced, it is renamed to `NAME`, and the folder is
+//! synced. The temporary's name ends neither in `.parquet` nor in `.json`, so no reader ever looks at it. Its writer
+//! holds an advisory lock on it for as long as it lives; the next writer of the same `NAME` removes the temporaries
+//! whose lock it can take, that is those of dead processes (in a folder of thousands, not every writer). Nothing here knows what the files hold.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tempfile::NamedTempFile;
+
+use crate::{FileError, faults};
+
+/// A file that is being written and not yet visible under its name.
+///
+/// Dropping it uncommitted removes what was written.
+#[derive(Debug)]
+pub struct PendingFile {
+    temporary: NamedTempFile,
+    target: PathBuf,
+}
+
+impl PendingFile {
+    /// Starts a file that will appear as `target`, whose folder must exist.
+    ///
+    /// Temporaries that dead writers of the same target left behind are removed on the way.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder does not exist or cannot be written to.
+    pub fn create(target: &Path) -> Result<Self, FileError> {
+        Self::create_in(target, &Clearing::default())
+    }
+
+    /// As [`create`](Self::create), for one of many files of a folder: looks for what dead writers left when it is due.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_in(target: &Path, clearing: &Clearing) -> Result<Self, FileError> {
+        clearing.before(target);
+        faults::step().map_err(FileError::io("create", target))?;
+        let temporary = create_temporary(target).map_err(FileError::io("create", target))?;
+        Ok(Self {
+            temporary,
+            target: target.to_owned(),
+        })
+    }
+
+    /// The file being written.
+    pub fn file_mut(&mut self) -> &mut File {
+        self.temporary.as_file_mut()
+    }
+
+    /// The name under which the file will appear.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes the file visible under its name, replacing a file of that name.
+    ///
+    /// # Errors
+    ///
+    /// Where syncing or renaming fails: the name then shows what it showed before. The last step, syncing the folder,
+    /// may fail after the rename: the file is then visible and whole, but a power cut may undo the rename.
+    pub fn commit(self) -> Result<(), FileError> {
+        self.sync()?;
+        let Self { temporary, target } = self;
+        // The lock goes with the file handle, so it is held until the file has its final name.
+        let (_file, path) = temporary.into_parts();
+        let failed = || FileError::io("commit", &target);
+        faults::step().map_err(failed())?;
+        path.persist(&target).map_err(|error| failed()(error.error))?;
+        sync_folder(&target).map_err(FileError::io("sync the folder of", &target))
+    }
+
+    /// Like [`commit`](Self::commit), but leaves a file of that name as it is and hands itself back then.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub fn commit_new(self) -> Result<Option<Self>, FileError> {
+        self.sync()?;
+        let Self { temporary, target } = self;
+        let (file, path) = temporary.into_parts();
+        let failed = || FileError::io("commit", &target);
+        faults::step().map_err(failed())?;
+        match path.persist_noclobber(&target) {
+            Ok(()) => {}
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                let temporary = NamedTempFile::from_parts(file, error.path);
+                return Ok(Some(Self { temporary, target }));
+            }
+            Err(error) => return Err(failed()(error.error)),
+        }
+        sync_folder(&target).map_err(FileError::io("sync the folder of", &target))?;
+        Ok(None)
+    }
+
+    fn sync(&self) -> Result<(), FileError> {
+        let failed = || FileError::io("sync", &self.target);
+        faults::step().map_err(failed())?;
+        self.temporary.as_file().sync_all().map_err(failed())
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        faults::step()?;
+        self.file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file_mut().flush()
+    }
+}
+
+impl Seek for PendingFile {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.file_mut().seek(place)
+    }
+}
+
+/// Writes a file by the commit protocol: `write` fills it, and it appears only once it is whole.
+///
+/// # Errors
+///
+/// Those of `write`, as [`FileError`] naming `path`, and those of [`PendingFile`].
+///
+/// # Example
+///
+/// ```
+/// use std::io::Write;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("state.json");
+/// leadspan_files::commit_file(&path, |file| file.write_all(b"{}"))?;
+/// assert_eq!(std::fs::read(&path)?, b"{}");
+/// # Ok(())
+/// # }
+/// ```
+pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, FileError> {
+    let mut pending = PendingFile::create(path)?;
+    let result = write(&mut pending).map_err(FileError::io("write", path))?;
+    pending.commit()?;
+    Ok(result)
+}
+
+/// Writes `bytes` as a file by the commit protocol.
+///
+/// # Errors
+///
+/// Where the file system refuses; see [`PendingFile`].
+pub fn commit_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    commit_file(path, |file| file.write_all(bytes))
+}
+
+/// As [`commit_bytes`], for one of many files of a folder.
+///
+/// # Errors
+///
+/// As [`commit_bytes`].
+pub fn commit_bytes_in(path: &Path, bytes: &[u8], clearing: &Clearing) -> Result<(), FileError> {
+    let mut pending = PendingFile::create_in(path, clearing)?;
+    pending.write_all(bytes).map_err(FileError::io("write", path))?;
+    pending.commit()
+}
+
+/// When to look for temporaries of dead writers in a folder that gets many files.
+///
+/// Looking lists the whole folder. So it is done for every file while they are few, and later for so few of them that a
+/// file costs no more in a folder of thousands. What is not found then goes when the capture is done.
+#[derive(Debug, Default)]
+pub struct Clearing {
+    /// Files that may still be written before it is due again.
+    writes_left: AtomicUsize,
+}
+
+impl Clearing {
+    /// So many names cost about as much as creating, syncing and renaming a file in memory.
+    const NAMES_A_WRITE: usize = 64;
+
+    fn before(&self, target: &Path) {
+        let spend = |left: usize| left.checked_sub(1);
+        if self
+            .writes_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_err()
+        {
+            let names = remove_stale_temporaries(target);
+            self.writes_left.store(names / Self::NAMES_A_WRITE, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Replaces a file at once, so that readers see the old or the new one whole, without waiting for the disk: for what is no
+/// loss after a power cut.
+///
+/// # Errors
+///
+/// Fails if the folder does not exist or cannot be written to.
+pub fn replace_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut pending = PendingFile::create(path)?;
+    pending.write_all(bytes).map_err(FileError::io("write", path))?;
+    let (_file, temporary) = pending.temporary.into_parts();
+    let replaced = temporary.persist(path);
+    replaced.map_err(|error| FileError::io("write", path)(error.error))
+}
+
+/// Creates a folder and what is missing above it, so that a power cut does not lose it.
+///
+/// # Errors
+///
+/// Fails if a folder cannot be created or synced.
+pub fn create_folder(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        create_folder(above)?;
+    }
+    faults::step().map_err(FileError::io("create the folder", path))?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created
+            .and_then(|()| sync_folder(path))
+            .map_err(FileError::io("create the folder", path)),
+    }
+}
+
+fn parent(target: &Path) -> &Path {
+    target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn temporary_prefix(target: &Path) -> String {
+    format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy())
+}
+
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+fn create_temporary(target: &Path) -> io::Result<NamedTempFile> {
+    let prefix = temporary_prefix(target);
+    loop {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(TEMPORARY_SUFFIX);
+        #[cfg(unix)]
+        {
+            // Less the umask, as for any other file: caches are shared between users of a cluster.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        // The random name of a temporary would say nothing to whoever reads the message.
+        let temporary = builder
+            .tempfile_in(parent(target))
+            .map_err(|error| io::Error::from(error.kind()))?;
+        // A file system without locks costs only the clearing up of temporaries.
+        let locked = temporary.as_file().lock().is_ok();
+        // Between creation and lock, another writer may have taken it for a dead one's and removed it.
+        if !locked || temporary.path().exists() {
+            return Ok(temporary);
+        }
+    }
+}
+
+/// The name of the file whose temporary has this name.
+pub fn temporary_of(name: &str) -> Option<&str> {
+    let (target, _random) = name
+        .strip_prefix('.')?
+        .strip_suffix(TEMPORARY_SUFFIX)?
+        .rsplit_once('.')?;
+    Some(target)
+}
+
+/// Removes temporaries of `target` that no living process writes, and counts the names in its folder. Whatever cannot be
+/// removed is harmless and stays.
+fn remove_stale_temporaries(target: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(parent(target)) else {
+        return 0;
+    };
+    let mut names = 0;
+    for entry in entries.flatten() {
+        names += 1;
+        let name = entry.file_name();
+        if name.to_str().and_then(temporary_of).map(OsStr::new) == target.file_name() {
+            remove_if_dead(&entry.path());
+        }
+    }
+    names
+}
+
+/// Removes a temporary whose lock can be taken: its writer is gone.
+pub fn remove_if_dead(temporary: &Path) {
+    if let Ok(file) = File::options().write(true).open(temporary)
+        && file.try_lock().is_ok()
+    {
+        let _ = fs::remove_file(temporary);
+    }
+}
+
+/// Makes a change of names in the folder of `target` durable.
+#[cfg(unix)]
+fn sync_folder(target: &Path) -> io::Result<()> {
+    faults::step()?;
+    File::open(parent(target))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_target: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        commit_bytes(&path, b"old").unwrap();
+        let failed = commit_file(&path, |file| -> io::Result<()> {
+            file.write_all(b"half of the n")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(matches!(failed, Err(FileError { action: "write", .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["state.json"]);
+    }
+
+    #[test]
+    fn nothing_is_visible_under_the_name_or_a_readable_one_before_the_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pending = PendingFile::create(&folder.path().join("train-000000.parquet")).unwrap();
+        pending.write_all(b"rows").unwrap();
+        let during = names(folder.path());
+        assert_eq!(during.len(), 1);
+        assert_eq!(Path::new(&during[0]).extension().unwrap(), "tmp");
+        pending.commit().unwrap();
+        assert_eq!(names(folder.path()), ["train-000000.parquet"]);
+    }
+
+    #[test]
+    fn the_next_writer_removes_temporaries_of_dead_ones_but_not_of_living_ones_or_of_other_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.json");
+        fs::write(folder.path().join(".a.json.dead00.tmp"), b"x").unwrap();
+        fs::write(folder.path().join(".b.json.dead00.tmp"), b"x").unwrap();
+        let mut living = PendingFile::create(&target).unwrap();
+        living.write_all(b"first").unwrap();
+        commit_bytes(&target, b"second").unwrap();
+        living.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"first");
+        assert_eq!(names(folder.path()), [".b.json.dead00.tmp", "a.json"]);
+    }
+
+    #[test]
+    fn a_folder_of_many_files_is_not_listed_for_each_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..200 {
+            fs::write(folder.path().join(format!("{number}.json")), b"{}").unwrap();
+        }
+        let clearing = Clearing::default();
+        let stale = folder.path().join(".a.json.dead00.tmp");
+        let mut removed = Vec::new();
+        for write in 0..8 {
+            fs::write(&stale, b"x").unwrap();
+            commit_bytes_in(&folder.path().join("a.json"), b"{}", &clearing).unwrap();
+            removed.extend((!stale.exists()).then_some(write));
+        }
+        assert_eq!(removed, [0, 4], "of 200 names, every fourth write");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_committed_file_has_ordinary_permissions() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        commit_bytes(&path, b"{}").unwrap();
+        fs::write(folder.path().join("ordinary"), b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&folder.path().join("ordinary")));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("a.json");
+        let error = commit_bytes(&path, b"{}").unwrap_err();
+        assert!(
+            error.to_string().contains("a.json") && !error.is_unexpected(),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! What the file system refuses, with the file that it was about.
+
+use std::{io, path::PathBuf};
+
+use leadspan_diagnosis::Diagnosis;
+
+/// A file or folder that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {action} `{}`", path.display())]
+pub struct FileError {
+    /// What was attempted, such as `open`.
+    pub action: &'static str,
+    /// On which file or folder.
+    pub path: PathBuf,
+    /// What the operating system said.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Turns an I/O error into one that names the file.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self { action, path, source }
+    }
+}
+
+impl Diagnosis for FileError {
+    fn is_unexpected(&self) -> bool {
+        is_unexpected(&self.source)
+    }
+
+    fn hint(&self) -> Option<String> {
+        hint(&self.source, &self.path)
+    }
+}
+
+/// Whether the operating system reports something that the user can do nothing about.
+pub fn is_unexpected(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::InvalidFilename
+    )
+}
+
+/// What to do about an error of the operating system on the file at `path`, if that is known.
+pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "give yourself write access to `{}` or choose another folder",
+            path.display()
+        )),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space and run the same command again: finished work units are kept".to_owned())
+        }
+        _ => None,
+    }
+}

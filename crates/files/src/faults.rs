@@ -1,0 +1,32 @@
+//! Write operations that fail on purpose: in tests, one of them, counted from the start; otherwise, none.
+//!
+//! Everything that commits a file comes here before each operation. It costs a look at a thread's own counter.
+
+use std::{cell::Cell, io};
+
+thread_local! {
+    static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Runs `body` with the `number`-th write operation of this thread, counted from 0, failing as on a full disk; also returns
+/// whether that operation was reached. For tests.
+pub fn failing_at<T>(number: u32, body: impl FnOnce() -> T) -> (T, bool) {
+    LEFT.set(Some(number));
+    let result = body();
+    (result, LEFT.take().is_none())
+}
+
+/// An operation that changes a folder is about to be done.
+pub(crate) fn step() -> io::Result<()> {
+    match LEFT.get() {
+        None => Ok(()),
+        Some(0) => {
+            LEFT.set(None);
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        Some(left) => {
+            LEFT.set(Some(left - 1));
+            Ok(())
+        }
+    }
+}

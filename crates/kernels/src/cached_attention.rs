@@ -1,0 +1,129 @@
+//! Attention of one new token each of several samples, over the keys and values that each has kept of its own past.
+
+use candle_core::{Result, Tensor};
+
+use crate::{AttentionShape, cpu::cached_attention as fused, stock::cached_attention as stock};
+
+/// The keys and values of one sample's tokens in one layer.
+#[derive(Debug)]
+pub struct KeyValues(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    /// In memory that our own operations read, one part for each key-value head.
+    Fused(Vec<fused::Head>),
+    /// As tensors: keys and values, `[T, key-value heads · D]` each.
+    Stock(Tensor, Tensor),
+}
+
+impl KeyValues {
+    /// Those of the rows `first..first + count` of `keys` and `values`, `[N, key-value heads · D]`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device fails.
+    pub fn new(
+        (keys, values): (&Tensor, &Tensor),
+        (first, count): (usize, usize),
+        shape: AttentionShape,
+        fused: bool,
+    ) -> Result<Self> {
+        if !fused {
+            let part = |x: &Tensor| x.narrow(0, first, count)?.copy();
+            return Ok(Self(Kept::Stock(part(keys)?, part(values)?)));
+        }
+        let heads = fused::heads((keys, values), (first, count), shape)?;
+        Ok(Self(Kept::Fused(heads)))
+    }
+}
+
+/// Keeps the keys and values `[N, key-value heads · D]` of one new token of each sample, and gives what the queries
+/// `[N, heads · D]` take from all tokens of their samples, `[N, heads · D]`. There may be more rows than samples; the
+/// others get zeros.
+///
+/// # Errors
+///
+/// Fails if the shapes do not fit or the device fails.
+pub fn cached_attention(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    shape: AttentionShape,
+    samples: &mut [&mut KeyValues],
+) -> Result<Tensor> {
+    if samples.iter().all(|sample| matches!(sample.0, Kept::Fused(_))) {
+        let heads = samples.iter_mut().flat_map(|sample| match &mut sample.0 {
+            Kept::Fused(heads) => heads.iter_mut(),
+            Kept::Stock(..) => [].iter_mut(),
+        });
+        return fused::attend(queries, keys, values, shape, heads.collect());
+    }
+    let (rows, width) = queries.dims2()?;
+    let mut mixed = Vec::with_capacity(samples.len() + 1);
+    for (row, sample) in samples.iter_mut().enumerate() {
+        if let Kept::Stock(all_keys, all_values) = &mut sample.0 {
+            *all_keys = Tensor::cat(&[&*all_keys, &keys.narrow(0, row, 1)?], 0)?;
+            *all_values = Tensor::cat(&[&*all_values, &values.narrow(0, row, 1)?], 0)?;
+            mixed.push(stock::attend(&queries.narrow(0, row, 1)?, all_keys, all_values, shape)?);
+        }
+    }
+    if mixed.len() < rows {
+        mixed.push(Tensor::zeros(
+            (rows - mixed.len(), width),
+            queries.dtype(),
+            queries.device(),
+        )?);
+    }
+    Tensor::cat(&mixed, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    use crate::{Kernels, Packed, attention};
+
+    fn values(seed: usize, rows: usize, width: usize) -> Tensor {
+        let values: Vec<f32> = (0..rows * width)
+            .map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 253.25 - 2.0)
+            .collect();
+        Tensor::from_vec(values, (rows, width), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_last_token_of_whole_sequences_takes_the_same_from_kept_keys_and_values() {
+        for (heads, key_value_heads, head_dim) in [(9, 3, 64), (4, 2, 8), (2, 1, 6), (3, 3, 20)] {
+            let shape = AttentionShape {
+                heads,
+                key_value_heads,
+                head_dim,
+            };
+            let lengths = [1usize, 2, 16, 17, 33, 150];
+            let rows = lengths.iter().sum();
+            let queries = values(1, rows, heads * head_dim);
+            let (keys, vals) = (
+                values(2, rows, key_value_heads * head_dim),
+                values(3, rows, key_value_heads * head_dim),
+            );
+            let tokens: Vec<Vec<u32>> = lengths.iter().map(|&length| vec![0; length]).collect();
+            let packed = Packed::new(tokens.iter().map(Vec::as_slice));
+            let whole = attention(&queries, &keys, &vals, shape, packed.shared_edges(), Kernels::Stock).unwrap();
+            let last: Vec<u32> = packed.edges()[1..].iter().map(|&end| end as u32 - 1).collect();
+            let last = Tensor::new(last, &Device::Cpu).unwrap();
+            let of_last = |x: &Tensor| x.index_select(&last, 0).unwrap();
+            for fused in [true, false] {
+                let mut kept: Vec<KeyValues> = packed
+                    .edges()
+                    .windows(2)
+                    .map(|edge| KeyValues::new((&keys, &vals), (edge[0], edge[1] - edge[0] - 1), shape, fused).unwrap())
+                    .collect();
+                let mut kept: Vec<&mut KeyValues> = kept.iter_mut().collect();
+                let step = cached_attention(&of_last(&queries), &of_last(&keys), &of_last(&vals), shape, &mut kept);
+                let difference = (step.unwrap() - of_last(&whole)).unwrap().abs().unwrap();
+                let difference: f32 = difference.flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
+                assert!(difference < 2e-5, "{shape:?} {fused}: {difference}");
+            }
+        }
+    }
+}

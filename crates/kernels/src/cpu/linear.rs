@@ -1,0 +1,198 @@
+//! Products with a weight on the CPU, forward and backward.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
+
+use super::{
+    product::{Matrix, Sizes, Threads, Write, new_product, product},
+    skinny_product::skinny_product,
+    slices,
+};
+use crate::{GradientSum, Weight};
+
+/// A product of few rows, without gradients.
+pub(crate) fn of_few_rows(
+    x: &Tensor,
+    weight: &Weight,
+    bias: Option<&Weight>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let weight = weight.constant();
+    let ((rows, width), (out, weight_width)) = (x.dims2()?, weight.dims2()?);
+    if width != weight_width {
+        bail!("rows of {width} values do not go through a weight of {weight_width} columns");
+    }
+    let mut y = slices::with_all([x, &weight], |[x, weight]| Ok(skinny_product(x, weight, width, out)))?;
+    if let Some(residual) = residual {
+        slices::with(residual, |residual| {
+            for (y, residual) in y.iter_mut().zip(residual) {
+                *y += residual;
+            }
+            Ok(())
+        })?;
+    }
+    if let Some(bias) = bias {
+        slices::with(&bias.constant(), |bias| {
+            for row in y.chunks_exact_mut(out) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Tensor::from_vec(y, (rows, out), &Device::Cpu)
+}
+
+pub(crate) fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let ((rows, width), out) = (x.dims2()?, weight.dim(0)?);
+    let sizes = Sizes {
+        m: rows,
+        n: out,
+        k: width,
+    };
+    let y = slices::with_all([x, weight], |[x, weight]| {
+        Ok(new_product(
+            sizes,
+            Matrix::rows(x, width),
+            Matrix::rows(weight, width).transposed(),
+        ))
+    })?;
+    Tensor::from_vec(y, (rows, out), &Device::Cpu)
+}
+
+pub(crate) fn project_back(gradient: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let ((rows, out), width) = (gradient.dims2()?, weight.dim(1)?);
+    let sizes = Sizes {
+        m: rows,
+        n: width,
+        k: out,
+    };
+    let x_gradient = slices::with_all([gradient, weight], |[gradient, weight]| {
+        Ok(new_product(
+            sizes,
+            Matrix::rows(gradient, out),
+            Matrix::rows(weight, width),
+        ))
+    })?;
+    Tensor::from_vec(x_gradient, (rows, width), &Device::Cpu)
+}
+
+/// `sum` `[out, in]` += `gradient`ᵀ · `x`, of `[N, out]` and `[N, in]`.
+pub(crate) fn add_outer_products(sum: &GradientSum, gradient: &Tensor, x: &Tensor) -> Result<()> {
+    let ((rows, out), (x_rows, width)) = (gradient.dims2()?, x.dims2()?);
+    if rows != x_rows {
+        bail!("a gradient of {rows} rows does not belong to an input of {x_rows}");
+    }
+    slices::with_all([gradient, x], |[gradient, x]| {
+        sum.accumulate(|sum, write| {
+            let sizes = Sizes {
+                m: out,
+                n: width,
+                k: rows,
+            };
+            let left = Matrix::rows(gradient, out).transposed();
+            product(sum, sizes, left, Matrix::rows(x, width), (write, 1.0, Threads::All));
+        })
+    })
+}
+
+/// The operation on the CPU, with or without a residual stream.
+pub(crate) struct Linear {
+    weight: Weight,
+    bias: Option<Weight>,
+}
+
+impl Linear {
+    pub(crate) fn new(weight: &Weight, bias: Option<&Weight>) -> Self {
+        Self {
+            weight: weight.clone(),
+            bias: bias.cloned(),
+        }
+    }
+
+    /// The product of `x`, `[N, in]`, on top of `residual`, `[N, out]`, where there is one.
+    fn forward(&self, x: &[f32], rows: usize, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let weight = self.weight.constant();
+        let (out, width) = weight.dims2()?;
+        let mut y = slices::with(&weight, |weight| {
+            let sizes = Sizes {
+                m: rows,
+                n: out,
+                k: width,
+            };
+            let (x, transposed) = (Matrix::rows(x, width), Matrix::rows(weight, width).transposed());
+            let Some(residual) = residual else {
+                return Ok(new_product(sizes, x, transposed));
+            };
+            let mut y = residual.to_vec();
+            product(&mut y, sizes, x, transposed, (Write::Add, 1.0, Threads::All));
+            Ok(y)
+        })?;
+        if let Some(bias) = &self.bias {
+            slices::with(&bias.constant(), |bias| {
+                for row in y.chunks_exact_mut(out) {
+                    for (value, bias) in row.iter_mut().zip(bias) {
+                        *value += bias;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok((CpuStorage::F32(y), Shape::from((rows, out))))
+    }
+
+    fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        if let Some(sum) = self.weight.gradient() {
+            add_outer_products(sum, gradient, x)?;
+        }
+        if let Some(bias) = &self.bias {
+            let out = gradient.dim(1)?;
+            slices::with(gradient, |gradient| {
+                bias.add_gradient(|sum| {
+                    for row in gradient.chunks_exact(out) {
+                        for (sum, value) in sum.iter_mut().zip(row) {
+                            *sum += value;
+                        }
+                    }
+                })
+            })?;
+        }
+        crate::project_back(gradient, &self.weight.constant())
+    }
+}
+
+impl CustomOp1 for Linear {
+    fn name(&self) -> &'static str {
+        "leadspan-linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, _) = layout.shape().dims2()?;
+        self.forward(slices::of(storage, layout)?, rows, None)
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        self.backward(x, gradient).map(Some)
+    }
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "leadspan-linear-residual"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, _) = l1.shape().dims2()?;
+        self.forward(slices::of(s1, l1)?, rows, Some(slices::of(s2, l2)?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        _residual: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.backward(x, gradient)?), Some(gradient.clone())))
+    }
+}

@@ -1,0 +1,12 @@
+//! The operations on the CPU, in single precision: parallel, and vectorised for the widest instructions that the processor
+//! has.
+
+pub(crate) mod attention;
+pub(crate) mod cached_attention;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod product;
+pub(crate) mod rotary;
+mod skinny_product;
+pub(crate) mod slices;
+pub(crate) mod swiglu;

@@ -1,0 +1,40 @@
+//! Slices that several threads write to at once.
+
+use std::marker::PhantomData;
+
+/// A slice of which several threads write different parts.
+pub(crate) struct Disjoint<'a> {
+    start: *mut f32,
+    length: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it only hands out parts through `slice`, whose caller promises that no two of them overlap.
+unsafe impl Send for Disjoint<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Disjoint<'_> {}
+
+impl<'a> Disjoint<'a> {
+    pub(crate) fn new(values: &'a mut [f32]) -> Self {
+        Self {
+            start: values.as_mut_ptr(),
+            length: values.len(),
+            borrow: PhantomData,
+        }
+    }
+
+    /// `count` values from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// No other part that overlaps this one may be in use at the same time.
+    #[expect(clippy::mut_from_ref, reason = "whoever calls it promises that parts do not overlap")]
+    pub(crate) unsafe fn slice(&self, first: usize, count: usize) -> &mut [f32] {
+        assert!(
+            first.checked_add(count).is_some_and(|end| end <= self.length),
+            "parts lie in their slice"
+        );
+        // SAFETY: the part lies in the slice that this borrows for writing, and overlaps no other part in use.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }
+    }
+}

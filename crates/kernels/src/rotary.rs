@@ -1,0 +1,31 @@
+//! Rotary position embedding (arXiv 2104.09864) of packed sequences: every pair of elements of a head is turned by its
+//! frequency times the token's position in its own sequence.
+//!
+//! Backward is the rotation by the opposite angle.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use crate::{Pass, RotaryTable, cpu, stock};
+
+/// Rotates `x` `[N, heads · D]`, whose rows are at `positions` of their sequences.
+///
+/// # Errors
+///
+/// Fails if the shapes do not fit, a position is beyond the model's context, or the device fails.
+pub fn rotate<'a>(
+    x: &Tensor,
+    table: &RotaryTable,
+    positions: &Arc<[u32]>,
+    pass: impl Into<Pass<'a>>,
+) -> Result<Tensor> {
+    let pass = pass.into();
+    let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
+    let angles = table.reaching(reach)?;
+    if pass.fuse(x) {
+        let operation = cpu::rotary::Rotation::new(angles, table.pairing(), positions);
+        return pass.one(&x.contiguous()?, operation);
+    }
+    stock::rotary::rotate(x, &angles, table.pairing(), positions)
+}

@@ -1,0 +1,140 @@
+//! The angles of rotary position embedding (arXiv 2104.09864).
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+/// Which elements of a head form a pair that is rotated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// Element i with element i + `head_dim`/2, as in Hugging Face weights.
+    Halves,
+    /// Element 2i with element 2i + 1, as in GGUF files of the Llama architecture.
+    Neighbours,
+}
+
+/// Cosines and sines of the positions that were asked for so far, multiplied by what the scaling lengthens queries and keys
+/// by. A configuration may claim any context; memory is taken for what is used of it.
+#[derive(Clone, Debug)]
+pub struct RotaryTable {
+    frequencies: Arc<[f64]>,
+    length: f64,
+    context: usize,
+    pairing: Pairing,
+    dtype: DType,
+    device: Device,
+    angles: Arc<RwLock<Angles>>,
+}
+
+/// Angles of the first positions.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    /// `[positions, head_dim / 2]`.
+    pub cosines: Tensor,
+    /// `[positions, head_dim / 2]`.
+    pub sines: Tensor,
+}
+
+/// Positions whose angles are made at once.
+const FIRST_POSITIONS: usize = 512;
+
+impl Angles {
+    /// Those of the first `count` positions. They are computed in double precision and rounded once.
+    fn new(frequencies: &[f64], length: f64, count: usize, dtype: DType, device: &Device) -> Result<Self> {
+        let table = |of: fn(f64) -> f64| {
+            let values: Vec<f32> = (0..count)
+                .flat_map(|position| {
+                    frequencies
+                        .iter()
+                        .map(move |frequency| (length * of(position as f64 * frequency)) as f32)
+                })
+                .collect();
+            Tensor::from_vec(values, (count, frequencies.len()), device)?.to_dtype(dtype)
+        };
+        Ok(Self {
+            cosines: table(f64::cos)?,
+            sines: table(f64::sin)?,
+        })
+    }
+}
+
+impl RotaryTable {
+    /// The table of these frequencies, one for each pair of elements, for at most `context` positions. Cosines and sines are
+    /// multiplied by `length`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device has no memory for it.
+    pub fn new(
+        frequencies: &[f64],
+        length: f64,
+        context: usize,
+        pairing: Pairing,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let frequencies: Arc<[f64]> = frequencies.into();
+        let angles = Angles::new(&frequencies, length, FIRST_POSITIONS.min(context), dtype, device)?;
+        Ok(Self {
+            frequencies,
+            length,
+            context,
+            pairing,
+            dtype,
+            device: device.clone(),
+            angles: Arc::new(RwLock::new(angles)),
+        })
+    }
+
+    /// The angles of at least the first `positions` positions.
+    ///
+    /// # Errors
+    ///
+    /// Where the model does not know so many, or there is no memory for them on the device.
+    pub fn reaching(&self, positions: usize) -> Result<Angles> {
+        if positions > self.context {
+            bail!(
+                "position {} is beyond the model's context of {}",
+                positions - 1,
+                self.context
+            );
+        }
+        let known = self.angles.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.cosines.dim(0)? >= positions {
+            return Ok(known);
+        }
+        // Twice as many each time, so that a growing sequence does not make them anew at every step.
+        let count = positions.next_power_of_two().min(self.context);
+        let angles = Angles::new(&self.frequencies, self.length, count, self.dtype, &self.device)?;
+        self.angles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&angles);
+        Ok(angles)
+    }
+
+    /// Which elements rotate together.
+    pub fn pairing(&self) -> Pairing {
+        self.pairing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_grows_to_what_is_asked_for_and_no_further_than_the_context() {
+        let table = RotaryTable::new(&[1.0, 0.01], 1.0, 1 << 28, Pairing::Halves, DType::F32, &Device::Cpu).unwrap();
+        let first: Vec<Vec<f32>> = table.reaching(3).unwrap().cosines.to_vec2().unwrap();
+        assert_eq!(first.len(), 512);
+        let more = table.clone().reaching(600).unwrap();
+        assert_eq!(
+            (more.cosines.dims(), more.sines.dims()),
+            (&[1024, 2][..], &[1024, 2][..])
+        );
+        assert_eq!(more.cosines.to_vec2::<f32>().unwrap()[..512], first);
+        assert_eq!(table.reaching(1).unwrap().cosines.dims(), [1024, 2]);
+        assert!(table.reaching((1 << 28) + 1).is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! Causal attention in stock operations.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use crate::AttentionShape;
+
+/// Sequence after sequence, tile of queries after tile.
+pub(crate) fn attention(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    shape: AttentionShape,
+    edges: &[usize],
+) -> Result<Tensor> {
+    const STOCK_TILE: usize = 512;
+    let longest = edges.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0);
+    let later = later(STOCK_TILE.min(longest), queries)?;
+    let mut sequences = Vec::new();
+    for bounds in edges.windows(2) {
+        let (start, tokens) = (bounds[0], bounds[1] - bounds[0]);
+        if tokens == 0 {
+            continue;
+        }
+        // [heads, T, D]
+        let split = |x: &Tensor, heads: usize| -> Result<Tensor> {
+            let rows = x.narrow(0, start, tokens)?;
+            rows.reshape((tokens, heads, shape.head_dim))?
+                .transpose(0, 1)?
+                .contiguous()
+        };
+        let queries = (split(queries, shape.heads)? * f64::from(shape.scale()))?;
+        let (keys, values) = (
+            split(keys, shape.key_value_heads)?,
+            split(values, shape.key_value_heads)?,
+        );
+        let mut tiles = Vec::new();
+        for first in (0..tokens).step_by(STOCK_TILE) {
+            let length = STOCK_TILE.min(tokens - first);
+            let seen = first + length;
+            // Query heads that share a key-value head are stacked along the rows of one product.
+            let stacked = (shape.key_value_heads, shape.group() * length, shape.head_dim);
+            let tile = queries.narrow(1, first, length)?.contiguous()?.reshape(stacked)?;
+            let scores = tile.matmul(&keys.narrow(1, 0, seen)?.transpose(1, 2)?)?;
+            let scores = without_later(&scores.reshape((shape.heads, length, seen))?, &later)?;
+            let weights = softmax(&scores)?.reshape((shape.key_value_heads, shape.group() * length, seen))?;
+            let mixed = weights.matmul(&values.narrow(1, 0, seen)?)?;
+            tiles.push(mixed.reshape((shape.heads, length, shape.head_dim))?);
+        }
+        let mixed = Tensor::cat(&tiles, 1)?.transpose(0, 1)?;
+        sequences.push(mixed.reshape((tokens, shape.query_width()))?);
+    }
+    Tensor::cat(&sequences, 0)
+}
+
+/// Scores `[heads, length, seen]` of a tile's queries with the keys up to its last one, with −∞ where a key comes after its
+/// query. Only the last `length` keys can.
+fn without_later(scores: &Tensor, later: &Tensor) -> Result<Tensor> {
+    let (_, length, seen) = scores.dims3()?;
+    let later = later.narrow(0, 0, length)?.narrow(1, 0, length)?;
+    let own = scores.narrow(2, seen - length, length)?;
+    if !scores.track_op() {
+        // In place: nobody else holds the scores.
+        scores.slice_set(&own.contiguous()?.broadcast_add(&later)?, 2, seen - length)?;
+        return Ok(scores.clone());
+    }
+    let earlier = Tensor::zeros((length, seen - length), later.dtype(), later.device())?;
+    scores.broadcast_add(&Tensor::cat(&[&earlier, &later.contiguous()?], 1)?)
+}
+
+/// Softmax over the last dimension; differentiable where `scores` is part of a graph. Sums of many weights would not add up
+/// in less than single precision.
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    if scores.track_op() {
+        candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(scores.dtype())
+    } else {
+        candle_nn::ops::softmax_last_dim(scores)
+    }
+}
+
+/// −∞ where column j comes after row i and 0 elsewhere, `[length, length]`, of the dtype and on the device of `like`.
+fn later(length: usize, like: &Tensor) -> Result<Tensor> {
+    let device = like.device();
+    let places = Tensor::arange(0u32, length as u32, device)?;
+    let later = places.unsqueeze(0)?.broadcast_gt(&places.unsqueeze(1)?)?;
+    let nothing = Tensor::full(f32::NEG_INFINITY, (length, length), device)?;
+    later
+        .where_cond(&nothing, &nothing.zeros_like()?)?
+        .to_dtype(like.dtype())
+}

@@ -1,0 +1,18 @@
+//! Normalisation in stock operations.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use crate::Weight;
+
+pub(crate) fn rms_norm(x: &Tensor, weight: &Weight, eps: f64) -> Result<Tensor> {
+    if !x.track_op() && !weight.tensor().track_op() {
+        return candle_nn::ops::rms_norm(&x.contiguous()?, weight.tensor(), eps as f32);
+    }
+    let dtype = x.dtype();
+    let x = x.to_dtype(DType::F32)?;
+    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    let normalised = x.broadcast_div(&(mean_square + eps)?.sqrt()?)?;
+    normalised
+        .broadcast_mul(&weight.tensor().to_dtype(DType::F32)?)?
+        .to_dtype(dtype)
+}

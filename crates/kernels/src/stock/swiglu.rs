@@ -1,0 +1,7 @@
+//! The gate in stock operations.
+
+use candle_core::{Result, Tensor};
+
+pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()? * up
+}

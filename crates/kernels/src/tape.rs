@@ -1,0 +1,223 @@
+//! What the fused operations of a pass did, to go back through.
+//!
+//! The tensor library has a graph for that too, which the stock operations use. For fused operations it would spend a tenth
+//! of a step on what they do not need: gradients that are added to zeros instead of being taken as they are, on its own
+//! threads, which then compete with ours. A tape is the list of operations in the order in which they ran; going back drops
+//! each of them, with its tensors, as soon as its gradients are known.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fmt,
+};
+
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, Device, Result, Shape, Tensor, TensorId, bail};
+use rayon::prelude::*;
+
+use crate::{
+    Kernels,
+    cpu::slices::{self, BLOCK},
+};
+
+/// The operations of one pass, in the order in which they ran.
+#[derive(Default)]
+pub struct Tape {
+    steps: RefCell<Vec<Step>>,
+}
+
+struct Step {
+    operation: Operation,
+    output: Tensor,
+}
+
+enum Operation {
+    One(Box<dyn CustomOp1 + Send + Sync>, Tensor),
+    Two(Box<dyn CustomOp2 + Send + Sync>, [Tensor; 2]),
+    Three(Box<dyn CustomOp3 + Send + Sync>, [Tensor; 3]),
+    Reshape(Tensor),
+}
+
+/// How a pass runs: in which form of the operations, whether they are kept on a tape, and whether its rows are few.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    kernels: Kernels,
+    tape: Option<&'a Tape>,
+    few_rows: bool,
+}
+
+impl From<Kernels> for Pass<'_> {
+    fn from(kernels: Kernels) -> Self {
+        Self {
+            kernels,
+            tape: None,
+            few_rows: false,
+        }
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// Fused operations, kept on this tape.
+    pub fn on(tape: &'a Tape) -> Self {
+        Self {
+            kernels: Kernels::Fused,
+            tape: Some(tape),
+            few_rows: false,
+        }
+    }
+
+    /// Operations on so few rows that products take the time of reading their weights. No gradients.
+    pub fn of_few_rows(kernels: Kernels) -> Self {
+        Self {
+            few_rows: true,
+            ..Self::from(kernels)
+        }
+    }
+
+    /// Whether a product with `x` takes the form for few rows, whose sums run in one order from the first row on.
+    pub fn takes_few_rows(self, x: &Tensor) -> bool {
+        self.few_rows && self.fuse(x)
+    }
+
+    /// Whether an operation on `x` takes its fused form.
+    pub fn fuse(self, x: &Tensor) -> bool {
+        self.kernels.fuse(x)
+    }
+
+    /// Whether somebody will go back through an operation on these.
+    pub(crate) fn goes_back(self, inputs: &[&Tensor]) -> bool {
+        self.tape.is_some() || inputs.iter().any(|input| input.track_op())
+    }
+
+    /// The same values in another shape.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the shape has another number of values.
+    pub fn reshape(self, x: &Tensor, shape: impl Into<Shape>) -> Result<Tensor> {
+        let y = x.reshape(shape.into())?;
+        self.keep(&y, || Operation::Reshape(x.clone()));
+        Ok(y)
+    }
+
+    pub(crate) fn one(self, x: &Tensor, operation: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
+        if x.track_op() {
+            return x.apply_op1(operation);
+        }
+        let y = x.apply_op1_no_bwd(&operation)?;
+        self.keep(&y, || Operation::One(Box::new(operation), x.clone()));
+        Ok(y)
+    }
+
+    pub(crate) fn two(self, inputs: [&Tensor; 2], operation: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
+        if inputs.iter().any(|input| input.track_op()) {
+            return inputs[0].apply_op2(inputs[1], operation);
+        }
+        let y = inputs[0].apply_op2_no_bwd(inputs[1], &operation)?;
+        self.keep(&y, || Operation::Two(Box::new(operation), inputs.map(Tensor::clone)));
+        Ok(y)
+    }
+
+    pub(crate) fn three(
+        self,
+        inputs: [&Tensor; 3],
+        operation: impl CustomOp3 + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        if inputs.iter().any(|input| input.track_op()) {
+            return inputs[0].apply_op3(inputs[1], inputs[2], operation);
+        }
+        let y = inputs[0].apply_op3_no_bwd(inputs[1], inputs[2], &operation)?;
+        self.keep(&y, || Operation::Three(Box::new(operation), inputs.map(Tensor::clone)));
+        Ok(y)
+    }
+
+    fn keep(self, output: &Tensor, operation: impl FnOnce() -> Operation) {
+        if let Some(tape) = self.tape {
+            tape.steps.borrow_mut().push(Step {
+                operation: operation(),
+                output: output.clone(),
+            });
+        }
+    }
+}
+
+impl Tape {
+    /// The gradient of `input` from that of `output`; operations add those of their parameters up themselves.
+    ///
+    /// # Errors
+    ///
+    /// Where `output` depends on something that is neither `input` nor on the tape, so that gradients would be lost.
+    pub fn go_back(self, input: &Tensor, output: &Tensor, gradient: Tensor) -> Result<Tensor> {
+        let mut steps = self.steps.into_inner();
+        let known: HashSet<TensorId> = (steps.iter().map(|step| step.output.id()))
+            .chain([input.id()])
+            .collect();
+        let mut gradients = HashMap::from([(output.id(), gradient)]);
+        while let Some(Step { operation, output }) = steps.pop() {
+            let Some(gradient) = gradients.remove(&output.id()) else {
+                continue;
+            };
+            for (input, gradient) in operation.back(&output, &gradient)? {
+                if !known.contains(&input) {
+                    bail!("an operation between the input of a pass and its output is not on the tape");
+                }
+                match gradients.entry(input) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(gradient);
+                    }
+                    Entry::Occupied(mut entry) => {
+                        let sum = sum(entry.get(), &gradient)?;
+                        entry.insert(sum);
+                    }
+                }
+            }
+        }
+        match gradients.remove(&input.id()) {
+            Some(gradient) => Ok(gradient),
+            None => bail!("the output of a pass does not depend on its input"),
+        }
+    }
+}
+
+impl Operation {
+    /// The gradients of the inputs.
+    fn back(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<(TensorId, Tensor)>> {
+        let (inputs, gradients): (Vec<&Tensor>, Vec<Option<Tensor>>) = match self {
+            Self::One(operation, x) => (vec![x], vec![operation.bwd(x, output, gradient)?]),
+            Self::Two(operation, [x, y]) => {
+                let (first, second) = operation.bwd(x, y, output, gradient)?;
+                (vec![x, y], vec![first, second])
+            }
+            Self::Three(operation, [x, y, z]) => {
+                let (first, second, third) = operation.bwd(x, y, z, output, gradient)?;
+                (vec![x, y, z], vec![first, second, third])
+            }
+            Self::Reshape(x) => (vec![x], vec![Some(gradient.reshape(x.shape())?)]),
+        };
+        let pairs = inputs.into_iter().zip(gradients);
+        Ok(pairs
+            .filter_map(|(input, gradient)| Some((input.id(), gradient?)))
+            .collect())
+    }
+}
+
+/// a + b, of two tensors of one shape.
+fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let mut sum = vec![0f32; a.elem_count()];
+    slices::with_all([a, b], |[a, b]| {
+        sum.par_chunks_mut(BLOCK)
+            .zip(a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK)))
+            .for_each(|(sum, (a, b))| {
+                for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    *sum = a + b;
+                }
+            });
+        Ok(())
+    })?;
+    Tensor::from_vec(sum, a.shape(), &Device::Cpu)
+}
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a tape of {} operations", self.steps.borrow().len())
+    }
+}

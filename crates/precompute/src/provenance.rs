@@ -1,0 +1,135 @@
+//! What is stored beside each part of the prepared corpus, and whether the settings are still those it was made with.
+
+use std::path::Path;
+
+use leadspan_cache::PreparedCorpus;
+use leadspan_corpus::{DataSettings, FileFingerprint, PrepareReport};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::PrecomputeError;
+
+/// How a part of a corpus was prepared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The `[data]` table.
+    pub data: DataSettings,
+    /// The files that were read, in order: all of the data, also for a part that only holds appended rows.
+    pub files: Vec<FileFingerprint>,
+    /// What became of their rows. Samples of earlier parts are counted as they are in the corpus.
+    pub report: PrepareReport,
+}
+
+/// A setting that has another value than a cache was prepared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SettingChange {
+    /// The key, with its table.
+    pub(crate) key: String,
+    /// Its value when the cache was prepared.
+    pub(crate) stored: String,
+    /// Its value now.
+    pub(crate) asked: String,
+}
+
+impl Provenance {
+    /// The provenance stored with the newest part of a corpus.
+    ///
+    /// # Errors
+    ///
+    /// [`PrecomputeError::UnreadableProvenance`] where they are not what this version stores.
+    pub fn of(corpus: &PreparedCorpus, cache: &Path) -> Result<Self, PrecomputeError> {
+        serde_json::from_value(corpus.facts().clone()).map_err(|source| PrecomputeError::UnreadableProvenance {
+            cache: cache.to_owned(),
+            source,
+        })
+    }
+
+    /// As it is stored.
+    pub(crate) fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("settings, names and numbers serialize")
+    }
+
+    /// The first setting that differs from what is asked for now. By what names the files are found does not matter.
+    pub(crate) fn changed_setting(&self, data: &DataSettings) -> Option<SettingChange> {
+        let (stored, asked) = (settings(&self.data), settings(data));
+        let ((key, asked), (_, stored)) = asked
+            .iter()
+            .zip(&stored)
+            .find(|((_, asked), (_, stored))| asked != stored)?;
+        Some(SettingChange {
+            key: format!("data.{key}"),
+            stored: stored.to_string(),
+            asked: asked.to_string(),
+        })
+    }
+}
+
+/// Keys and values of the table in the order of its fields, less those that name the files.
+fn settings(data: &DataSettings) -> Vec<(String, Value)> {
+    let table = serde_json::to_value(data).expect("settings serialize");
+    let fields = table.as_object().expect("settings are a table");
+    fields
+        .iter()
+        .filter(|(key, _)| !["files", "path", "split"].contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(json: &str) -> DataSettings {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_first_setting_that_changed_is_named_with_both_values() {
+        let provenance = Provenance {
+            data: data(r#"{"files": ["*.jsonl"], "max_tokens": 100}"#),
+            files: Vec::new(),
+            report: PrepareReport::default(),
+        };
+        let same = data(r#"{"files": ["a.jsonl", "b.jsonl"], "max_tokens": 100}"#);
+        assert_eq!(provenance.changed_setting(&same), None);
+        let folder = data(r#"{"path": "folder", "split": "train", "max_tokens": 100}"#);
+        assert_eq!(provenance.changed_setting(&folder), None);
+        let longer = data(r#"{"files": ["*.jsonl"], "max_tokens": 200}"#);
+        let of = |key: &str, stored: &str, asked: &str| SettingChange {
+            key: key.to_owned(),
+            stored: stored.to_owned(),
+            asked: asked.to_owned(),
+        };
+        assert_eq!(
+            provenance.changed_setting(&longer),
+            Some(of("data.max_tokens", "100", "200"))
+        );
+        let filtered = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "where": {"task": "math"}}"#);
+        assert_eq!(
+            provenance.changed_setting(&filtered),
+            Some(of("data.where", "{}", r#"{"task":"math"}"#))
+        );
+        let split = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "validation": 0.5}"#);
+        assert_eq!(
+            provenance.changed_setting(&split),
+            Some(of("data.validation", "0", "0.5"))
+        );
+    }
+
+    #[test]
+    fn facts_survive_being_stored() {
+        let provenance = Provenance {
+            data: data(r#"{"files": ["a"], "validation": 0.25, "on_bad_row": "skip"}"#),
+            files: vec![FileFingerprint {
+                path: "a".to_owned(),
+                bytes: 1,
+                blake3: "a".to_owned(),
+            }],
+            report: PrepareReport::default(),
+        };
+        assert_eq!(
+            serde_json::from_value::<Provenance>(provenance.to_value()).unwrap(),
+            provenance
+        );
+    }
+}

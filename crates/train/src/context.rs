@@ -1,0 +1,20 @@
+//! What a run is given by the program: a stop flag, a clock, the process's memory, and what to do about missing units.
+
+use std::{sync::atomic::AtomicBool, time::Duration};
+
+use leadspan_cache::Missing;
+use serde_json::Value;
+
+/// What a run is given by the program that starts it.
+pub struct RunContext<'a> {
+    /// Set by the program to stop the run; the run reads it before each layer of a pass.
+    pub stop: &'a AtomicBool,
+    /// Time since some fixed moment.
+    pub clock: &'a dyn Fn() -> Duration,
+    /// The process's peak resident memory.
+    pub peak_memory_bytes: &'a dyn Fn() -> u64,
+    /// The whole configuration, stored beside the results.
+    pub resolved_config: &'a Value,
+    /// Whether to train on a cache from which work units are missing.
+    pub missing: Missing,
+}

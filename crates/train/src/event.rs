@@ -1,0 +1,57 @@
+//! What a run reports while it runs.
+
+use std::path::PathBuf;
+
+use crate::{HeldOut, StepMetrics};
+
+/// Something that happened during a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A checkpoint cannot be used: the run resumes from the one before it, or starts again.
+    CheckpointDamaged {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        because: String,
+    },
+    /// The run starts or resumes.
+    Started {
+        /// Optimizer steps.
+        steps: usize,
+        /// Steps that an earlier process has done.
+        steps_before: usize,
+        /// Training samples with a supervised position.
+        samples: usize,
+        /// Training samples without one, which are left out.
+        samples_left_out: usize,
+        /// Samples to replay; 0 if nothing is replayed.
+        samples_to_replay: usize,
+        /// The names of work units that the cache lacks; their samples are left out.
+        missing_units: Vec<String>,
+        /// Supervised positions of one epoch.
+        positions: u64,
+        /// How many numbers are learnt.
+        parameters: usize,
+    },
+    /// An optimizer step is done.
+    Step(StepMetrics),
+    /// Held-out losses after `step` steps.
+    Validation {
+        /// Steps done.
+        step: usize,
+        /// The losses.
+        held_out: HeldOut,
+    },
+    /// A checkpoint is written.
+    Checkpoint {
+        /// Steps done.
+        step: usize,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The student is written.
+    Exported {
+        /// Where.
+        path: PathBuf,
+    },
+}

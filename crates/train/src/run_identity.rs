@@ -1,0 +1,99 @@
+//! The identity of a run: everything that its weights depend on, so that no run resumes as another.
+
+use leadspan_cache::{Cache, Reader};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{TrainSettings, replay::Replay};
+
+/// Settings of `[train]` that change no weight: where and how often files are written, the device, the memory.
+const WITHOUT_EFFECT: [&str; 5] = [
+    "dir",
+    "device",
+    "activation_checkpointing",
+    "checkpoint_steps",
+    "keep_checkpoints",
+];
+
+/// What the trained weights depend on. Files call it `ingredients`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct RunIdentity(Value);
+
+impl RunIdentity {
+    /// The identity of a run whose first weights depend on `student`.
+    pub(crate) fn of(
+        cache: &Cache,
+        reader: &Reader,
+        student: &Value,
+        settings: &TrainSettings,
+        replay: Option<&Replay>,
+    ) -> Self {
+        let mut train = serde_json::to_value(settings).expect("settings serialize");
+        if let Some(table) = train.as_object_mut() {
+            table.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
+        }
+        let missing: Vec<String> = reader.missing_units().map(ToString::to_string).collect();
+        Self(json!({
+            "student": student,
+            "train": train,
+            "cache": { "identity": cache.identity(), "rows": corpus_digest(reader), "missing": missing },
+            "replay": replay.map(|replay| json!({ "share": replay.share, "rows": corpus_digest(&replay.reader) })),
+        }))
+    }
+
+    /// An identity as a file has it.
+    pub(crate) fn stored(value: Value) -> Self {
+        Self(value)
+    }
+
+    /// The first difference from what is asked for now: the key with dots, the stored value, the value asked for.
+    pub(crate) fn difference(&self, asked: &Self) -> Option<(String, String, String)> {
+        first_difference(&self.0, &asked.0)
+    }
+}
+
+/// A digest of the rows of a corpus, in their order.
+fn corpus_digest(reader: &Reader) -> String {
+    let mut digest = blake3::Hasher::new();
+    let corpus = reader.corpus();
+    for index in 0..corpus.len() {
+        digest.update(corpus.row_hash(index));
+    }
+    digest.finalize().to_hex().to_string()
+}
+
+/// The first leaf in which two JSON values differ: its key with dots, the stored value, the value asked for.
+pub fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(stored_map), Value::Object(asked_map)) = (stored, asked) else {
+        return (stored != asked).then(|| (String::new(), stored.to_string(), asked.to_string()));
+    };
+    let keys = asked_map
+        .keys()
+        .chain(stored_map.keys().filter(|key| !asked_map.contains_key(*key)));
+    keys.into_iter().find_map(|key| {
+        let (key_difference, stored, asked) = first_difference(
+            stored_map.get(key).unwrap_or(&Value::Null),
+            asked_map.get(key).unwrap_or(&Value::Null),
+        )?;
+        let separator = if key_difference.is_empty() { "" } else { "." };
+        Some((format!("{key}{separator}{key_difference}"), stored, asked))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_differing_key_is_named_with_its_table() {
+        let stored = json!({ "train": { "seed": 1, "epochs": 2 }, "cache": "a" });
+        assert_eq!(first_difference(&stored, &stored), None);
+        let asked = json!({ "train": { "seed": 1, "epochs": 3 }, "cache": "b" });
+        let difference = first_difference(&stored, &asked).unwrap();
+        assert_eq!(difference, ("train.epochs".into(), "2".into(), "3".into()));
+        let (key, stored, asked) = first_difference(&stored, &json!({ "cache": "a" })).unwrap();
+        assert_eq!((key.as_str(), asked.as_str()), ("train", "null"));
+        assert!(stored.contains("epochs"));
+    }
+}

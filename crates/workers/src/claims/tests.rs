@@ -1,0 +1,161 @@
+use std::sync::{Arc, Barrier};
+
+use leadspan_diagnosis::Diagnosis as _;
+
+use super::*;
+
+const LEASE: Duration = Duration::from_mins(10);
+
+fn claims(dir: &Path) -> Claims {
+    Claims::new(dir, LEASE).unwrap()
+}
+
+/// As another machine would see and make them: its processes' locks say nothing here.
+fn elsewhere(dir: &Path) -> Claims {
+    let mut claims = claims(dir);
+    claims.own.kernel = "another".to_owned();
+    claims
+}
+
+fn claim(claims: &Claims, name: &str) -> Option<Claim> {
+    match claims.attempt(name).unwrap() {
+        Attempt::Claimed(claim) => Some(claim),
+        Attempt::Held(_) => None,
+    }
+}
+
+/// Leaves a claim as a process does that was killed.
+fn die(claim: Claim) {
+    let (path, text) = (claim.path.clone(), fs::read(&claim.path).unwrap());
+    drop(claim);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// Makes a claim look as if it had been renewed so long ago.
+fn age(dir: &Path, name: &str, by: Duration) {
+    let file = File::options().write(true).open(dir.join(FOLDER).join(name)).unwrap();
+    let renewed = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(renewed - by).unwrap();
+}
+
+#[test]
+fn one_holds_a_claim_until_it_lets_go_and_nothing_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (claims(folder.path()), claims(folder.path()));
+    let held = claim(&one, "unit").unwrap();
+    let Attempt::Held(holder) = other.attempt("unit").unwrap() else {
+        panic!("it is held")
+    };
+    assert_eq!(holder.process, process::id());
+    assert!(holder.to_string().starts_with(&format!("process {}", process::id())));
+    assert!(claim(&one, "unit").is_none(), "not even its own process gets it twice");
+    assert!(claim(&other, "another").is_some());
+    assert_eq!(held.renew().unwrap(), Renewal::Renewed);
+    drop(held);
+    assert!(claim(&other, "unit").is_some());
+    drop((one, other));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_death_on_this_machine_is_known_at_once_and_elsewhere_when_the_lease_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (claims(folder.path()), elsewhere(folder.path()));
+    die(claim(&here, "unit").unwrap());
+    assert!(claim(&there, "unit").is_none(), "its machine's locks do not reach here");
+    die(claim(&here, "unit").unwrap());
+    age(folder.path(), "unit", LEASE * 99 / 100);
+    assert!(claim(&there, "unit").is_none());
+    age(folder.path(), "unit", LEASE / 50);
+    let taken = claim(&there, "unit").unwrap();
+    assert!(claim(&here, "unit").is_none());
+    drop(taken);
+}
+
+#[test]
+fn a_holder_who_stood_still_for_longer_than_its_lease_is_told_that_it_lost_its_claim() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (claims(folder.path()), elsewhere(folder.path()));
+    let slow = claim(&one, "unit").unwrap();
+    age(folder.path(), "unit", LEASE * 2);
+    assert_eq!(slow.renew().unwrap(), Renewal::Renewed, "nobody has taken it yet");
+    assert!(claim(&other, "unit").is_none(), "and its lease runs again");
+    age(folder.path(), "unit", LEASE * 2);
+    let taken = claim(&other, "unit").unwrap();
+    assert_eq!(slow.renew().unwrap(), Renewal::Lost);
+    drop(slow);
+    assert_eq!(
+        taken.renew().unwrap(),
+        Renewal::Renewed,
+        "it did not remove what is not its own"
+    );
+}
+
+#[test]
+fn clocks_of_machines_do_not_matter() {
+    // The file server's clock is far behind, or far ahead: only what it says of two files is compared.
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (claims(folder.path()), elsewhere(folder.path()));
+    let held = claim(&one, "unit").unwrap();
+    let file = File::options().write(true).open(&held.path).unwrap();
+    file.set_modified(file.metadata().unwrap().modified().unwrap() + LEASE * 100)
+        .unwrap();
+    assert!(claim(&other, "unit").is_none(), "a claim from the future is held");
+}
+
+#[test]
+fn of_many_who_ask_at_once_one_gets_a_claim_also_of_a_dead_holder() {
+    for round in 0..60 {
+        let folder = tempfile::tempdir().unwrap();
+        if round % 2 == 1 {
+            die(claim(&claims(folder.path()), "unit").unwrap());
+        }
+        let barrier = Arc::new(Barrier::new(8));
+        let asking = (0..8).map(|_| {
+            let (dir, barrier) = (folder.path().to_owned(), Arc::clone(&barrier));
+            thread::spawn(move || {
+                let claims = claims(&dir);
+                barrier.wait();
+                let got = claim(&claims, "unit");
+                // Those who hold one do so until everybody has asked.
+                barrier.wait();
+                got.map(|got| got.renew().unwrap())
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        let got: Vec<Renewal> = asking.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
+        let held = got.iter().filter(|&&renewal| renewal == Renewal::Renewed).count();
+        // Taking over from the dead, two may both believe to have it for a moment, and one is told.
+        assert_eq!(held, 1, "round {round}: {got:?}");
+        assert!(got.len() == 1 || round % 2 == 1, "round {round}: {got:?}");
+    }
+}
+
+#[test]
+fn the_folder_may_go_between_any_two_steps_of_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        for name in ["one", "two", "three", "four"] {
+            let dir = folder.path();
+            scope.spawn(move || {
+                let claims = claims(dir);
+                for _ in 0..500 {
+                    drop(claim(&claims, name).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_claim_in_a_folder_that_is_gone_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let error = claims(&missing).attempt("unit").unwrap_err();
+    assert!(
+        error.to_string().contains("missing") && !error.is_unexpected(),
+        "{error}"
+    );
+}
