@@ -223,8 +223,8 @@ fn rows_that_are_appended_later_are_captured_alone_and_learnt_from() {
     }
     assert_eq!(
         after.len(),
-        before.len() + 6,
-        "two files of the corpus, two shards and their receipts"
+        before.len() + 7,
+        "three files of the corpus, two shards and their receipts"
     );
     let inspection: Value = serde_json::from_str(&place.succeed(&["--json", "cache", "inspect", "cache"])).unwrap();
     let corpus = &inspection["corpus"];

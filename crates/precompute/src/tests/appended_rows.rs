@@ -98,7 +98,8 @@ fn only_the_work_units_of_appended_rows_are_captured() {
         added(&before, &after),
         [
             "prepared-001.json",
-            "samples-001.parquet",
+            "samples-001.arrow",
+            "tokens-001.u32",
             "train-000004.json",
             "train-000004.parquet",
             "train-000005.json",
@@ -165,7 +166,8 @@ fn an_added_file_in_front_of_the_others_is_appended_all_the_same() {
         added(&before, &project.cache_files()),
         [
             "prepared-001.json",
-            "samples-001.parquet",
+            "samples-001.arrow",
+            "tokens-001.u32",
             "train-000004.json",
             "train-000004.parquet"
         ]
@@ -194,7 +196,8 @@ fn rows_are_appended_any_number_of_times() {
         added(&before, &project.cache_files()),
         [
             "prepared-002.json",
-            "samples-002.parquet",
+            "samples-002.arrow",
+            "tokens-002.u32",
             "train-000006.json",
             "train-000006.parquet"
         ]
@@ -283,7 +286,7 @@ fn a_file_of_another_name_with_the_same_rows_is_remembered_and_adds_nothing() {
     assert_eq!(project.prepare().origin, Origin::Extended { samples: 0, units: 0 });
     assert_eq!(
         added(&before, &project.cache_files()),
-        ["prepared-001.json", "samples-001.parquet"]
+        ["prepared-001.json", "samples-001.arrow", "tokens-001.u32"]
     );
     assert_eq!(project.prepare().origin, Origin::Found);
     assert_eq!(run_to_end(&project.pipeline).units_written, 0);
@@ -305,7 +308,7 @@ fn an_extension_killed_before_its_description_is_redone_with_the_same_bytes() {
     assert_eq!(cache.require_corpus().unwrap().len(), 40, "the table alone is nothing");
     // Killed in the middle of the table: a temporary and nothing else.
     fs::rename(
-        corpus.join("samples-001.parquet"),
+        corpus.join("samples-001.arrow"),
         corpus.join(".samples-001.arrow.dead00.tmp"),
     )
     .unwrap();
