@@ -1,15 +1,28 @@
-//! Write operations that fail on purpose: in tests, one of them, counted from the start; otherwise, none.
+//! What happens before each write operation: in tests, one of them fails on purpose; otherwise, a hook may see it.
 //!
 //! Everything that changes a cache's folder goes through `commit`, which comes here before each operation.
 
+use std::sync::OnceLock;
+
 #[cfg(test)]
 pub(crate) use injected::{failing_at, step};
+
+static BEFORE_EACH: OnceLock<fn()> = OnceLock::new();
+
+/// Calls `hook` before each operation of the commit protocol (create, write, sync, rename, sync the folder) from here on, in
+/// the thread that is about to do it. The first hook stays. For tests that stop a process at a certain operation.
+pub fn before_each_write(hook: fn()) {
+    let _ = BEFORE_EACH.set(hook);
+}
 
 /// An operation that changes the cache's folder is about to be done.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it can fail")]
 #[inline(always)]
 pub(crate) fn step() -> std::io::Result<()> {
+    if let Some(hook) = BEFORE_EACH.get() {
+        hook();
+    }
     Ok(())
 }
 

@@ -241,6 +241,7 @@ pub use corpus::{CorpusPart, PreparedCorpus, WorkUnit};
 pub use coverage::Coverage;
 pub use error::CacheError;
 pub use export::{ExportFacts, export};
+pub use faults::before_each_write;
 pub use heartbeat::{Heard, Heartbeat, WorkerState, heartbeats, remove_heartbeats_of_gone};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
