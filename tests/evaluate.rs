@@ -1,11 +1,6 @@
 //! `leadspan evaluate` with the real program: results, what is graded as right, interruptions, refusals.
 
-use std::{
-    fs,
-    process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use serde_json::Value;
 
@@ -129,18 +124,13 @@ fn an_evaluation_that_is_stopped_or_killed_ends_as_one_that_was_not() {
     let place = workplace(60);
     for (signal, code) in [("TERM", Some(75)), ("KILL", None)] {
         let before = lines(&place, "run/evaluation/answers.partial.jsonl").len();
-        let mut child = place.start(&command);
-        let began = Instant::now();
-        while lines(&place, "run/evaluation/answers.partial.jsonl").len() < before + 4 {
-            assert!(began.elapsed() < Duration::from_mins(2), "no answers");
-            sleep(Duration::from_millis(2));
+        let held = place.start_held(&command, "problems", 4);
+        if signal == "TERM" {
+            assert_eq!(held.terminate(), code);
+        } else {
+            assert!(held.kill());
         }
-        let killed = Command::new("kill")
-            .args(["-s", signal, &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        assert_eq!(child.wait().unwrap().code(), code, "{signal}");
+        assert!(lines(&place, "run/evaluation/answers.partial.jsonl").len() > before);
         assert!(!place.path("run/evaluation/summary.json").exists());
     }
     let result = json(&place.succeed(&command));

@@ -4,7 +4,9 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use safetensors::tensor::TensorView;
@@ -223,6 +225,13 @@ impl Workplace {
             .unwrap()
     }
 
+    /// Starts the program, whose output nobody reads, to wait at the `number`-th event of `kind`.
+    pub(crate) fn start_held(&self, arguments: &[&str], kind: &str, number: u64) -> Held {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Held::start(&mut command, kind, number)
+    }
+
     /// The committed files below one of its folders: everything that a reader would see.
     pub(crate) fn visible(&self, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         visible(&self.path(folder))
@@ -236,7 +245,75 @@ impl Workplace {
     }
 }
 
-/// Moments that look random and are the same in every run: shares of a second in millionths.
+/// A program that waits at a counted event, before the n-th write or after the n-th report of progress: see
+/// `crates/cli/holding.rs`. How far it has come does not depend on how fast the machine is.
+pub(crate) struct Held {
+    pub(crate) child: Child,
+    pub(crate) folder: TempDir,
+}
+
+impl Held {
+    /// Starts a command that is to wait.
+    pub(crate) fn start(command: &mut Command, kind: &str, number: u64) -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("held");
+        command.env("LEADSPAN_TEST_HOLD", format!("{kind}:{number}:{}", file.display()));
+        let child = command.spawn().unwrap();
+        Self { child, folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("held")
+    }
+
+    /// Whether it waits.
+    pub(crate) fn is_held(&self) -> bool {
+        self.file().exists()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Lets it go on.
+    pub(crate) fn release(&self) {
+        fs::remove_file(self.file()).unwrap();
+    }
+
+    /// Waits until it waits, and returns `false` if it ended before.
+    pub(crate) fn comes(&mut self) -> bool {
+        wait_until("the program waits or ends", || self.is_held() || self.ended().is_some());
+        self.is_held()
+    }
+
+    /// Kills it where it waits; returns `false` if it ended before.
+    pub(crate) fn kill(mut self) -> bool {
+        let held = self.comes();
+        if held {
+            self.child.kill().unwrap();
+        }
+        self.child.wait().unwrap();
+        held
+    }
+
+    /// Asks it to stop where it waits, as a scheduler does, and returns its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        assert!(self.comes(), "it ended before it was to wait");
+        terminate(&mut self.child)
+    }
+}
+
+/// Waits until something is so. Only a hang takes as long as this allows.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(15);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Numbers that look random and are the same in every run.
 pub(crate) struct Moments(u64);
 
 impl Moments {

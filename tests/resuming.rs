@@ -1,19 +1,12 @@
 //! Training that is killed, stopped or goes wrong, with the real program: the same command ends with the same weights to
 //! the bit, and with the same metrics but for times and memory.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    process::Child,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::program::{Moments, Workplace, terminate};
+use crate::program::{Moments, Workplace};
 
 const PIPELINE: [&str; 3] = ["train", "-c", "pipeline.toml"];
 
@@ -88,24 +81,7 @@ fn steps_done(place: &Workplace, dir: &str) -> usize {
     steps.count()
 }
 
-/// Waits until `there` says so, which it must within a minute.
-fn wait_for(there: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !there() {
-        assert!(Instant::now() < deadline, "nothing happened");
-        sleep(Duration::from_millis(1));
-    }
-}
-
-/// Runs `command` and kills it as soon as `there` says so, until when it must go on.
-fn killed_when(place: &Workplace, command: &[&str], there: impl Fn() -> bool) {
-    let mut child = place.start(command);
-    wait_for(there);
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// Kills runs at random moments, again and again until there were enough kills; every run is then brought to its end, and
+/// Kills runs at counted moments, after a step or before a write, again and again until there were enough kills; every run is then brought to its end, and
 /// ends as one that nobody disturbed.
 fn kill_trainers(kills_wanted: usize, kinds: &[&[&str]], seed: u64) {
     let place = captured();
@@ -114,9 +90,7 @@ fn kill_trainers(kills_wanted: usize, kinds: &[&[&str]], seed: u64) {
     for (number, kind) in kinds.iter().enumerate() {
         let (whole_dir, dir) = (format!("whole-{number}"), format!("killed-{number}"));
         let (whole, set) = (format!("train.dir={whole_dir}"), format!("train.dir={dir}"));
-        let began = Instant::now();
         place.succeed(&command(&[kind, &[whole.as_str()][..]].concat()));
-        let takes = began.elapsed();
         let expected = ended(&place, &whole_dir);
 
         let command = command(&[kind, &[set.as_str()][..]].concat());
@@ -126,10 +100,13 @@ fn kill_trainers(kills_wanted: usize, kinds: &[&[&str]], seed: u64) {
                 assert!(ended(&place, &dir) == expected, "{kind:?} after {kills} kills");
                 fs::remove_dir_all(place.path(&dir)).unwrap();
             }
-            let mut child: Child = place.start(&command);
-            sleep(Duration::from_micros(moments.next(takes.as_micros() as u64)));
-            child.kill().unwrap();
-            if child.wait().unwrap().code().is_none() {
+            // Far enough that some leave a checkpoint, near enough that several kills fit into a run.
+            let held = if moments.next(2) == 0 {
+                place.start_held(&command, "steps", 1 + moments.next(12))
+            } else {
+                place.start_held(&command, "writes", 1 + moments.next(120))
+            };
+            if held.kill() {
                 kills += 1;
                 resumed += usize::from(!checkpoints(&place, &dir).is_empty());
             }
@@ -172,17 +149,13 @@ fn training_killed_at_fifty_moments_ends_as_if_it_had_not_been() {
 fn training_that_is_terminated_saves_its_last_step_and_goes_on_from_there() {
     let place = captured();
     for dtype in ["train.dtype=f32", "train.dtype=bf16"] {
-        // Long enough that it is not over before it is stopped twice.
         let settings = [dtype, "train.checkpoint_steps=0", "train.epochs=15"];
         place.succeed(&command(&[&settings[..], &["train.dir=whole"]].concat()));
         let stopped = command(&[&settings[..], &["train.dir=stopped"]].concat());
         for more in [2, 17] {
             let before = steps_done(&place, "stopped");
-            let mut child = place.start(&stopped);
-            wait_for(|| steps_done(&place, "stopped") >= before + more);
-            let asked = Instant::now();
-            assert_eq!(terminate(&mut child), Some(75));
-            assert!(asked.elapsed() < Duration::from_secs(30));
+            let held = place.start_held(&stopped, "steps", more as u64);
+            assert_eq!(held.terminate(), Some(75));
             // Of the last finished step, and nothing but that and the best.
             let done = steps_done(&place, "stopped");
             assert_eq!(checkpoints(&place, "stopped").last(), Some(&done));
@@ -206,7 +179,9 @@ fn a_damaged_checkpoint_is_passed_over_with_a_warning() {
     let place = captured();
     place.succeed(&command(&["train.dir=whole"]));
     let damaged = command(&["train.dir=damaged"]);
-    killed_when(&place, &damaged, || checkpoints(&place, "damaged").len() >= 2);
+    // Checkpoints come every fourth step.
+    assert!(place.start_held(&damaged, "steps", 10).kill());
+    assert!(checkpoints(&place, "damaged").len() >= 2);
     let left = checkpoints(&place, "damaged");
     let newest = left.last().unwrap();
     let path = place.path(&format!("damaged/checkpoints/step-{newest:08}.safetensors"));
@@ -226,7 +201,9 @@ fn a_damaged_checkpoint_is_passed_over_with_a_warning() {
 
     // Where all are, or the metrics are gone, the run begins anew.
     fs::remove_dir_all(place.path("damaged")).unwrap();
-    killed_when(&place, &damaged, || checkpoints(&place, "damaged").len() >= 2);
+    // Checkpoints come every fourth step.
+    assert!(place.start_held(&damaged, "steps", 10).kill());
+    assert!(checkpoints(&place, "damaged").len() >= 2);
     fs::remove_file(place.path("damaged/metrics.jsonl")).unwrap();
     let output = place.run(&damaged);
     let stderr = String::from_utf8(output.stderr).unwrap();

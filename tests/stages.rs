@@ -3,8 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    thread::sleep,
-    time::{Duration, Instant},
 };
 
 use arrow::{
@@ -14,7 +12,7 @@ use arrow::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::program::{Workplace, fixtures, terminate};
+use crate::program::{Workplace, fixtures};
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
@@ -244,9 +242,7 @@ fn rows_that_are_appended_later_are_captured_alone_and_learnt_from() {
 #[test]
 fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
     let whole = Workplace::with_rows(120, 200);
-    let began = Instant::now();
     whole.succeed(&PRECOMPUTE);
-    let takes = began.elapsed();
     let expected = whole.visible("cache");
     assert!(
         expected
@@ -258,15 +254,9 @@ fn a_precompute_killed_at_any_moment_leaves_what_an_uninterrupted_one_makes() {
 
     let killed = Workplace::with_rows(120, 200);
     let (mut kills, mut committed) = (0, Vec::new());
-    // Short ones first: with other tests beside it, the first run may have taken twice as long as it needs.
-    for delay in (1..=14).map(|part| takes * part / 24) {
-        let mut child = killed.start(&PRECOMPUTE);
-        sleep(delay);
-        if child.try_wait().unwrap().is_none() {
-            kills += 1;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+    // At every fifth write and beyond: each process goes on where the last one was killed.
+    for number in (1..=14).map(|part| 5 * part) {
+        kills += usize::from(killed.start_held(&PRECOMPUTE, "writes", number).kill());
         // Nothing that a reader sees is ever partial.
         let so_far = killed.visible("cache");
         for (path, bytes) in &so_far {
@@ -296,13 +286,18 @@ fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
     whole.succeed(&TRAIN);
 
     let stopped = Workplace::with_rows(120, 200);
-    for (arguments, marker) in [(PRECOMPUTE, "cache/corpus/prepared.json"), (TRAIN, "run/metrics.jsonl")] {
-        let mut child = stopped.start(&arguments);
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while !stopped.path(marker).exists() && Instant::now() < deadline {
-            sleep(Duration::from_millis(1));
+    // While it prepares, at the second batch, before the first checkpoint, and after the second step.
+    for (arguments, kind, number) in [
+        (PRECOMPUTE, "writes", 20),
+        (PRECOMPUTE, "tokens", 2),
+        (TRAIN, "steps", 2),
+    ] {
+        if kind == "tokens" {
+            // The case before has completed it.
+            fs::remove_dir_all(stopped.path("cache")).unwrap();
         }
-        assert_eq!(terminate(&mut child), Some(75), "{arguments:?}");
+        let held = stopped.start_held(&arguments, kind, number);
+        assert_eq!(held.terminate(), Some(75), "{arguments:?} at {number} {kind}");
         assert!(!stopped.path("run/model").exists());
         stopped.succeed(&arguments);
         // Stopped while it prepares or loads, a process may leave what a kill leaves, which is hidden; the same command removes

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read as _},
     process::{Child, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::program::{Moments, Workplace, terminate};
+use crate::program::{Held, Moments, Workplace, terminate, wait_until};
 
 const EVALUATE: &str = "
 [evaluate]
@@ -38,15 +39,22 @@ fn workplace() -> Workplace {
     place
 }
 
-/// Starts a command whose log is read when it has ended.
-fn start(place: &Workplace, arguments: &[&str]) -> Child {
-    place
-        .command(arguments)
+/// Starts a command that is to wait at a counted event, and whose log is read when it has ended.
+fn start(place: &Workplace, arguments: &[&str], kind: &str, number: u64) -> Held {
+    let mut command = place.command(arguments);
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    Held::start(&mut command, kind, number)
+}
+
+/// The log and the exit code of a command, when it has ended. Its marker goes last: a run of a sweep may wait there.
+fn output(held: Held) -> Output {
+    let Held { child, folder } = held;
+    let output = child.wait_with_output().unwrap();
+    drop(folder);
+    output
 }
 
 fn signal(name: &str, child: &Child) {
@@ -59,17 +67,12 @@ fn signal(name: &str, child: &Child) {
 /// Waits until the process takes SIGTERM itself: before that it is the system that ends it.
 fn wait_until_it_listens(child: &Child) {
     const TERM: u64 = 1 << 14;
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
+    wait_until("the program listens", || {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        if caught.is_none_or(|mask| mask & TERM != 0) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "it never listens");
-        sleep(Duration::from_millis(1));
-    }
+        caught.is_none_or(|mask| mask & TERM != 0)
+    });
 }
 
 /// The last line of a log.
@@ -80,10 +83,17 @@ fn last_line(output: &Output) -> Value {
     serde_json::from_str(last).unwrap()
 }
 
-#[test]
-fn a_signal_at_any_moment_ends_a_command_in_time_and_leaves_what_the_same_command_completes() {
+/// Stops every command at counted moments, before a write or after a report of progress; within `longest`, if that is given.
+fn stop_at_any_moment(longest: Option<Duration>) {
     let whole = workplace();
-    let commands = ["prepare", "precompute", "train", "evaluate", "sweep"];
+    // Each goes on where the last one was stopped, so few come to their end.
+    let commands = [
+        ("prepare", "bytes", 1, 40),
+        ("precompute", "tokens", 6, 60),
+        ("train", "steps", 3, 30),
+        ("evaluate", "problems", 8, 9),
+        ("sweep", "steps", 4, 5),
+    ];
     let of = |command: &'static str| {
         let model: &[&str] = if command == "evaluate" {
             &["--model", "run/model"]
@@ -92,27 +102,28 @@ fn a_signal_at_any_moment_ends_a_command_in_time_and_leaves_what_the_same_comman
         };
         [&[command, "-c", "pipeline.toml"], model].concat()
     };
-    let takes: Vec<Duration> = commands
-        .iter()
-        .map(|command| {
-            let began = Instant::now();
-            whole.succeed(&of(command));
-            began.elapsed()
-        })
-        .collect();
+    for (command, ..) in commands {
+        whole.succeed(&of(command));
+    }
     let place = workplace();
     let mut moments = Moments::new(9);
     let mut stopped = 0;
-    for (command, takes) in commands.into_iter().zip(takes) {
-        for _ in 0..4 {
-            let child = start(&place, &of(command));
-            wait_until_it_listens(&child);
-            // Each goes on where the last one was stopped, so few come to their end.
-            sleep(Duration::from_micros(moments.next(takes.as_micros() as u64 / 4)));
+    for (command, counted, counts, writes) in commands {
+        for turn in 0..4 {
+            let (kind, number) = match turn % 2 {
+                0 => ("writes", 1 + moments.next(writes)),
+                _ => (counted, 1 + moments.next(counts)),
+            };
+            let mut held = start(&place, &of(command), kind, number);
+            held.comes();
             let began = Instant::now();
-            signal("TERM", &child);
-            let output = child.wait_with_output().unwrap();
-            assert!(began.elapsed() < PROMISED, "{command}: {:?}", began.elapsed());
+            if held.ended().is_none() {
+                signal("TERM", &held.child);
+            }
+            let output = output(held);
+            if let Some(longest) = longest {
+                assert!(began.elapsed() < longest, "{command}: {:?}", began.elapsed());
+            }
             let last = last_line(&output);
             let log = String::from_utf8_lossy(&output.stderr);
             assert_eq!(last["leadspan"], command, "{log}");
@@ -137,7 +148,7 @@ fn a_signal_at_any_moment_ends_a_command_in_time_and_leaves_what_the_same_comman
         }
         place.succeed(&of(command));
     }
-    assert!(stopped >= 5, "only {stopped} of 20 came in time");
+    assert!(stopped >= 10, "only {stopped} of 20 stopped anything");
     for dir in ["cache", "run/model", "runs/seed-0/model", "runs/seed-1/model"] {
         assert!(place.visible(dir) == whole.visible(dir), "`{dir}` ended differently");
     }
@@ -145,18 +156,24 @@ fn a_signal_at_any_moment_ends_a_command_in_time_and_leaves_what_the_same_comman
     assert!(answers(&place) == answers(&whole));
 }
 
-/// A sweep whose run takes long, and the process of that.
-fn long_sweep(place: &Workplace, more: &[&str]) -> (Child, u32) {
+#[test]
+fn a_signal_at_any_moment_ends_a_command_and_leaves_what_the_same_command_completes() {
+    stop_at_any_moment(None);
+}
+
+#[test]
+#[ignore = "the long suite: it holds stops to the ten seconds that are promised, which a busy machine may not keep"]
+fn a_signal_at_any_moment_ends_a_command_in_time() {
+    stop_at_any_moment(Some(PROMISED));
+}
+
+/// A sweep whose run waits after its second step, and the process of that run.
+fn waiting_sweep(place: &Workplace, more: &[&str]) -> (Held, u32) {
     place.succeed(&["precompute", "-c", "pipeline.toml"]);
-    let long = ["sweep", "-c", "pipeline.toml", "--set", "train.epochs=9000"];
-    let sweep = start(place, &[&long[..], more].concat());
-    let metrics = place.path("runs/seed-0/metrics.jsonl");
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while fs::metadata(&metrics).map_or(0, |metadata| metadata.len()) < 2000 {
-        assert!(Instant::now() < deadline, "nothing happened");
-        sleep(Duration::from_millis(5));
-    }
-    let children = format!("/proc/{id}/task/{id}/children", id = sweep.id());
+    let arguments = ["sweep", "-c", "pipeline.toml"];
+    let mut sweep = start(place, &[&arguments[..], more].concat(), "steps", 2);
+    assert!(sweep.comes());
+    let children = format!("/proc/{id}/task/{id}/children", id = sweep.child.id());
     let run = fs::read_to_string(children).unwrap();
     (sweep, run.trim().parse().unwrap())
 }
@@ -171,83 +188,103 @@ fn signal_number(name: &str, id: u32) {
     );
 }
 
-#[test]
-fn the_same_signal_twice_within_a_second_is_one_and_a_later_one_ends_the_program_at_once() {
-    let place = workplace();
-    let (sweep, run) = long_sweep(&place, &["--grace", "1m"]);
-    // A run that cannot stop holds up its sweep.
-    signal_number("STOP", run);
-    signal("TERM", &sweep);
-    signal("TERM", &sweep);
-    sleep(Duration::from_millis(1300));
-    let log_so_far = fs::read_to_string(format!("/proc/{}/status", sweep.id())).unwrap();
-    assert!(!log_so_far.contains("zombie"), "the second of two ended it");
-    let began = Instant::now();
-    signal("TERM", &sweep);
-    let output = sweep.wait_with_output().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_eq!(output.status.code(), Some(75));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped at once by a second signal"));
-    assert_eq!(last_line(&output)["outcome"], "stopped");
-    // It goes on, and finds that it is to stop.
-    signal_number("CONT", run);
-    let ended = place.path("runs/seed-0/train.log");
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !fs::read_to_string(&ended).unwrap().contains("\"outcome\":\"stopped\"") {
-        assert!(Instant::now() < deadline, "the run goes on");
-        sleep(Duration::from_millis(10));
+/// Reads a log until it has `text`.
+fn read_until(log: &mut impl BufRead, text: &str) -> String {
+    let mut read = String::new();
+    while !read.contains(text) {
+        assert!(log.read_line(&mut read).unwrap() > 0, "`{text}` never came: {read}");
     }
+    read
 }
 
+/// That the same signal twice within a second is one is tested beside the code, with a clock of its own.
 #[test]
-fn a_stop_that_takes_longer_than_it_may_ends_the_program_all_the_same() {
+fn a_second_signal_after_a_second_ends_the_program_at_once() {
     let place = workplace();
-    let (sweep, run) = long_sweep(&place, &["--grace", "1s"]);
+    let (mut sweep, run) = waiting_sweep(&place, &["--grace", "30m"]);
+    // A run that cannot stop holds up its sweep.
+    signal_number("STOP", run);
+    signal("TERM", &sweep.child);
+    let mut log = BufReader::new(sweep.child.stderr.take().unwrap());
+    let mut said = read_until(&mut log, "stopping: ");
+    // At least so long: the first signal came before that line.
+    sleep(Duration::from_millis(1100));
+    assert!(sweep.ended().is_none(), "the first signal ended it");
+    signal("TERM", &sweep.child);
+    log.read_to_string(&mut said).unwrap();
+    assert_eq!(sweep.child.wait().unwrap().code(), Some(75));
+    assert!(said.contains("stopped at once by a second signal"), "{said}");
+    let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(last["outcome"], "stopped");
+    // The run goes on, and finds that it is to stop.
+    signal_number("CONT", run);
+    let ended = place.path("runs/seed-0/train.log");
+    wait_until("the run stops", || {
+        fs::read_to_string(&ended).unwrap().contains("\"outcome\":\"stopped\"")
+    });
+}
+
+/// Stops a sweep whose run cannot stop; returns how long that took.
+fn stop_in_vain() -> Duration {
+    let place = workplace();
+    let (sweep, run) = waiting_sweep(&place, &["--grace", "1s"]);
     signal_number("STOP", run);
     let began = Instant::now();
-    signal("INT", &sweep);
-    let output = sweep.wait_with_output().unwrap();
+    signal("INT", &sweep.child);
+    let output = output(sweep);
     signal_number("KILL", run);
-    let took = began.elapsed();
-    assert!(
-        took > Duration::from_secs(1) && took < Duration::from_secs(8),
-        "{took:?}"
-    );
     assert_eq!(output.status.code(), Some(75));
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(log.contains("for want of time: run the same command again"), "{log}");
     assert_eq!(last_line(&output)["stopped_by"], "SIGINT");
+    began.elapsed()
+}
+
+#[test]
+fn a_stop_that_takes_longer_than_it_may_ends_the_program_all_the_same() {
+    let took = stop_in_vain();
+    assert!(took > Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+#[ignore = "the long suite: it asserts that a stop ends within eight seconds, which a busy machine may not keep"]
+fn a_stop_that_takes_longer_than_it_may_ends_the_program_in_time() {
+    let took = stop_in_vain();
+    assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
 #[test]
 fn a_time_that_is_up_stops_as_a_signal_does() {
     let place = workplace();
     place.succeed(&["precompute", "-c", "pipeline.toml"]);
-    let more = ["--set", "train.epochs=9000", "--stop-after", "2s"];
-    for command in ["train", "sweep"] {
-        let began = Instant::now();
-        let output = place.run(&[&[command, "-c", "pipeline.toml"][..], &more].concat());
-        let took = began.elapsed();
-        let log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(75), "{log}");
-        assert!(
-            took >= Duration::from_secs(2) && took < Duration::from_secs(2) + PROMISED,
-            "{took:?}"
-        );
-        assert!(
-            log.contains("stopped after 2 s, as `--stop-after` says: run the same command again"),
-            "{log}"
-        );
-        assert_eq!(last_line(&output)["stopped_by"], "stop-after");
-    }
-    for dir in ["run", "runs/seed-0"] {
-        assert!(
-            fs::read_dir(place.path(dir).join("checkpoints"))
-                .unwrap()
-                .next()
-                .is_some(),
-            "{dir}"
-        );
+    for (command, dir) in [("train", "run"), ("sweep", "runs/seed-0")] {
+        // A busy machine may not have begun to train when the time is up; then it is given more.
+        let mut seconds = 2;
+        loop {
+            let time = format!("{seconds}s");
+            let mut held = start(
+                &place,
+                &[command, "-c", "pipeline.toml", "--stop-after", &time],
+                "steps",
+                2,
+            );
+            let began = held.comes();
+            let output = output(held);
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(75), "{log}");
+            let last = last_line(&output);
+            assert!(last["seconds"].as_f64() >= Some(seconds.into()), "{log}");
+            assert_eq!(last["stopped_by"], "stop-after");
+            let message = format!("stopped after {seconds} s, as `--stop-after` says: run the same command again");
+            assert!(log.contains(&message), "{log}");
+            if began {
+                break;
+            }
+            seconds *= 2;
+            assert!(seconds < 60, "it never begins to train: {log}");
+        }
+        let mut checkpoints = fs::read_dir(place.path(dir).join("checkpoints")).unwrap();
+        assert!(checkpoints.next().is_some(), "{dir}");
     }
     // Before anything is worth keeping, too.
     let place = workplace();
@@ -287,14 +324,12 @@ fn whoever_watches_a_cache_sees_its_workers_and_who_has_stalled() {
     place.succeed(&["prepare", "-c", "pipeline.toml"]);
     let capture = ["precompute", "-c", "pipeline.toml", "--worker"];
     let worker = |worker: &str| place.start(&[&capture[..], &[worker]].concat());
-    let mut workers = [worker("0/3"), worker("1/3"), worker("2/3")];
+    let mut held = place.start_held(&[&capture[..], &["1/3"]].concat(), "tokens", 1);
+    let mut others = [worker("0/3"), worker("2/3")];
     let beat = place.path("cache/.workers/1.3.json");
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !beat.exists() {
-        assert!(Instant::now() < deadline, "no sign of life");
-        sleep(Duration::from_millis(1));
-    }
-    signal("STOP", &workers[1]);
+    wait_until("there is a sign of life", || beat.exists());
+    assert!(held.comes());
+    signal("STOP", &held.child);
     let long_ago = std::time::SystemTime::now() - Duration::from_mins(2);
     let file = fs::File::options().write(true).open(&beat).unwrap();
     file.set_modified(long_ago).unwrap();
@@ -305,9 +340,9 @@ fn whoever_watches_a_cache_sees_its_workers_and_who_has_stalled() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut views = std::io::BufReader::new(watching.stdout.take().unwrap());
+    let mut views = BufReader::new(watching.stdout.take().unwrap());
     let mut first = String::new();
-    std::io::BufRead::read_line(&mut views, &mut first).unwrap();
+    views.read_line(&mut first).unwrap();
     let first: Value = serde_json::from_str(&first).unwrap();
     let stalled: Vec<&Value> = first["workers"]
         .as_array()
@@ -318,8 +353,9 @@ fn whoever_watches_a_cache_sees_its_workers_and_who_has_stalled() {
         .collect();
     assert_eq!(stalled, ["1/3"], "{first}");
     assert_eq!(first["complete"], false);
-    signal("CONT", &workers[1]);
-    for worker in &mut workers {
+    held.release();
+    signal("CONT", &held.child);
+    for worker in others.iter_mut().chain([&mut held.child]) {
         assert_eq!(worker.wait().unwrap().code(), Some(0));
     }
     assert_eq!(

@@ -6,13 +6,11 @@ use std::{
     fs,
     path::PathBuf,
     process::{Output, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use crate::program::{Moments, Workplace, terminate};
+use crate::program::{Held, Moments, Workplace, terminate, wait_until};
 
 const SWEEP: [&str; 3] = ["sweep", "-c", "pipeline.toml"];
 
@@ -241,12 +239,11 @@ fn workers_together_do_what_one_does_alone() {
     assert!(alone == together);
 }
 
-/// Kills sweeps at random moments until there were so many kills, and brings each to its end.
+/// Kills sweeps until there were so many kills, and brings each to its end. A sweep is killed before one of its own writes, or
+/// while one of its runs waits after a step.
 fn kill_sweeps(kills_wanted: usize, seed: u64) {
     let place = captured();
-    let began = Instant::now();
     let said = place.succeed(&SWEEP);
-    let takes = began.elapsed().as_micros() as u64;
     let expected = ended(&place, "runs");
     fs::rename(place.path("runs"), place.path("whole")).unwrap();
 
@@ -254,11 +251,13 @@ fn kill_sweeps(kills_wanted: usize, seed: u64) {
     let mut kills = 0;
     let mut begun = 0;
     while kills < kills_wanted {
-        let mut child = place.start(&SWEEP);
-        // Shorter than the whole, so that several are killed before one comes to its end.
-        sleep(Duration::from_micros(moments.next(takes / 2)));
-        child.kill().unwrap();
-        kills += usize::from(child.wait().unwrap().code().is_none());
+        // A run has some eight steps; the processes of a run that is done count none.
+        let held = if kills % 2 == 0 {
+            place.start_held(&SWEEP, "steps", 1 + moments.next(4))
+        } else {
+            place.start_held(&SWEEP, "writes", 1 + moments.next(60))
+        };
+        kills += usize::from(held.kill());
         let unfinished = folders(&place, "runs").into_iter().filter(|name| {
             let has = |file: &str| place.path(&format!("runs/{name}/{file}")).exists();
             has("run.json") && !has("evaluation/summary.json")
@@ -287,7 +286,7 @@ fn kill_sweeps(kills_wanted: usize, seed: u64) {
 }
 
 #[test]
-fn a_sweep_killed_at_random_moments_and_run_again_ends_with_the_same_table() {
+fn a_sweep_killed_at_four_moments_and_run_again_ends_with_the_same_table() {
     kill_sweeps(4, 5);
 }
 
@@ -297,36 +296,17 @@ fn a_sweep_killed_at_thirty_moments_and_run_again_ends_with_the_same_table() {
     kill_sweeps(30, 6);
 }
 
-/// A sweep whose first run takes long enough to be disturbed.
-fn slow() -> Workplace {
-    let place = captured();
-    place.replace("pipeline.toml", "epochs = 2", "epochs = 4000");
-    place
-}
-
-fn wait_for_steps(place: &Workplace, dir: &str) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    let metrics = place.path(&format!("{dir}/metrics.jsonl"));
-    while fs::metadata(&metrics).map_or(0, |metadata| metadata.len()) < 2000 {
-        assert!(Instant::now() < deadline, "nothing happened");
-        sleep(Duration::from_millis(1));
-    }
-}
-
 #[cfg(unix)]
 #[test]
 fn a_sweep_that_is_terminated_stops_its_run_and_says_so() {
-    let place = slow();
-    let mut child = place
-        .command(&SWEEP)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_for_steps(&place, "runs/proportion-0.5-seed-0");
-    assert_eq!(terminate(&mut child), Some(75));
+    let place = captured();
+    let mut command = place.command(&SWEEP);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut sweep = Held::start(&mut command, "steps", 3);
+    assert!(sweep.comes());
+    assert_eq!(terminate(&mut sweep.child), Some(75));
     let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    std::io::Read::read_to_string(&mut sweep.child.stderr.take().unwrap(), &mut said).unwrap();
     assert!(
         said.contains("stopped by a signal: run the same command again"),
         "{said}"
@@ -344,21 +324,17 @@ fn a_sweep_that_is_terminated_stops_its_run_and_says_so() {
 
 #[test]
 fn a_run_does_not_outlive_its_sweep() {
-    let place = slow();
-    let mut child = place.start(&SWEEP);
-    wait_for_steps(&place, "runs/proportion-0.5-seed-0");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let place = captured();
+    let mut sweep = place.start_held(&SWEEP, "steps", 3);
+    assert!(sweep.comes());
+    sweep.child.kill().unwrap();
+    sweep.child.wait().unwrap();
     // It stops by itself, as if it had been asked to.
     let log = place.path("runs/proportion-0.5-seed-0/train.log");
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !fs::read_to_string(&log)
-        .unwrap()
-        .contains("stopped by a signal: run the same command again\n")
-    {
-        assert!(Instant::now() < deadline, "the run goes on");
-        sleep(Duration::from_millis(5));
-    }
+    wait_until("the run stops", || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.contains("stopped by a signal: run the same command again\n")
+    });
     let lock = fs::File::open(place.path("runs/proportion-0.5-seed-0/.lock")).unwrap();
     assert!(lock.try_lock().is_ok());
     assert!(place.path("runs/proportion-0.5-seed-0/checkpoints").is_dir());

@@ -4,16 +4,16 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::process::ExitStatusExt as _,
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Output},
+    process::{Child, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use crate::program::{Moments, Workplace};
+use crate::program::{Held, Moments, Workplace, wait_until};
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 
@@ -25,59 +25,66 @@ fn message(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Asks a process to stop, or kills it, and waits for its end.
-fn end(child: &mut Child, asked: bool) {
-    if !asked {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        return;
+/// Asks a process that waits to stop, or kills it.
+fn end(held: Held, asked: bool) {
+    if asked {
+        let code = held.terminate();
+        assert!(matches!(code, Some(0 | 75)), "{code:?}");
+    } else {
+        assert!(held.kill());
     }
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let began = Instant::now();
-    let status = child.wait().unwrap();
-    // It may have been done, or not yet have had the time to listen.
-    let is_well = matches!(status.code(), Some(0 | 75)) || status.signal() == Some(15);
-    assert!(is_well && began.elapsed() < Duration::from_secs(10), "{status:?}");
 }
 
-/// Lets so many workers fill caches and ends one of them after the other, by SIGTERM or SIGKILL, until there were enough ends;
-/// every cache is completed by running the same commands again.
+/// Lets so many workers fill caches and ends one of them after the other, each before a write, by SIGTERM or SIGKILL, until
+/// there were enough ends, a quarter of them after a commit; every cache is completed by running the same commands again.
 fn end_workers(workers: usize, ends_wanted: usize, claim: bool, seed: u64) {
     let whole = rows();
-    let began = Instant::now();
     whole.succeed(&PRECOMPUTE);
-    let (expected, takes) = (whole.visible("cache"), began.elapsed());
+    let expected = whole.visible("cache");
     let mut moments = Moments::new(seed);
     let (mut ends, mut caches, mut ends_in_between) = (0, 0, 0);
-    while ends < ends_wanted {
+    while ends < ends_wanted || ends_in_between <= ends / 4 {
+        assert!(caches < 100, "{ends} ends, {ends_in_between} after a commit");
         let place = rows();
-        let start = |worker: usize| -> Child {
+        let start = |worker: usize, number: u64| -> Held {
             let of = format!("{worker}/{workers}");
             let arguments = [&PRECOMPUTE[..], &["--worker", &of]].concat();
-            place.start(&[&arguments[..], if claim { &["--claim"] } else { &[] }].concat())
+            let arguments = [&arguments[..], if claim { &["--claim"] } else { &[] }].concat();
+            place.start_held(&arguments, "writes", number)
         };
-        let mut running: Vec<Option<Child>> = (0..workers).map(|worker| Some(start(worker))).collect();
-        let enough = ends_wanted.min(ends + ends_wanted.div_ceil(2));
+        let mut running: Vec<Option<Held>> = Vec::new();
+        for worker in 0..workers {
+            running.push(Some(start(worker, 1 + moments.next(50))));
+        }
+        let enough = ends + ends_wanted.div_ceil(2);
         while running.iter().any(Option::is_some) {
-            sleep(Duration::from_micros(moments.next(takes.as_micros() as u64 / 2)));
-            let victim = moments.next(workers as u64) as usize;
-            let Some(mut child) = running[victim].take() else {
-                continue;
-            };
-            if ends >= enough || child.try_wait().unwrap().is_some() {
-                let status = child.wait().unwrap();
+            let mut first = None;
+            wait_until("a worker waits or ends", || {
+                first = running.iter_mut().position(|worker| {
+                    let worker = worker.as_mut();
+                    worker.is_some_and(|worker| worker.is_held() || worker.ended().is_some())
+                });
+                first.is_some()
+            });
+            let victim = first.unwrap();
+            let mut held = running[victim].take().unwrap();
+            if let Some(status) = held.ended() {
                 assert_eq!(status.code(), Some(0), "a worker beside killed ones failed");
                 continue;
             }
-            end(&mut child, moments.next(2) == 0);
+            if ends >= enough {
+                held.release();
+                running[victim] = Some(held);
+                continue;
+            }
+            end(held, moments.next(2) == 0);
             ends += 1;
             let left = place.visible("cache");
             ends_in_between += usize::from(left.keys().any(|path| path.starts_with("layers")));
             for (path, bytes) in &left {
                 assert_eq!(Some(bytes), expected.get(path), "`{}` differs", path.display());
             }
-            running[victim] = Some(start(victim));
+            running[victim] = Some(start(victim, 1 + moments.next(50)));
         }
         assert!(place.visible("cache") == expected, "cache {caches} ended differently");
         place.succeed(&["cache", "verify", "cache"]);
@@ -85,10 +92,7 @@ fn end_workers(workers: usize, ends_wanted: usize, claim: bool, seed: u64) {
         assert_nothing_hidden(&place, &[".workers"]);
         caches += 1;
     }
-    assert!(
-        caches > 1 && ends_in_between > ends / 4,
-        "{caches} caches, {ends_in_between}"
-    );
+    assert!(caches > 1, "{ends} ends in one cache");
 }
 
 /// No temporary and no claim of a dead worker is left, nor anything else that is hidden, `but` what is named.
@@ -137,6 +141,23 @@ fn remove_units(place: &Workplace, units: &[&str]) {
     }
 }
 
+/// Runs a command until its log has `line`, ends the lease of the claim that it waits for, and lets it come to its end.
+fn expire_when_waited_for(place: &Workplace, arguments: &[&str], claim: &Path, line: &str) -> (Option<i32>, String) {
+    let mut command = place.command(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut log, mut stderr) = (String::new(), BufReader::new(child.stderr.take().unwrap()));
+    while !log.contains(line) {
+        assert!(stderr.read_line(&mut log).unwrap() > 0, "it never waited: {log}");
+    }
+    assert!(claim.exists(), "a claim was taken over while its lease ran");
+    let file = fs::File::options().write(true).open(claim).unwrap();
+    let renewed = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(renewed - Duration::from_hours(1)).unwrap();
+    drop(file);
+    stderr.read_to_string(&mut log).unwrap();
+    (child.wait().unwrap().code(), log)
+}
+
 #[test]
 fn the_unit_of_a_worker_that_died_elsewhere_is_taken_over_after_its_lease() {
     let place = rows();
@@ -146,15 +167,14 @@ fn the_unit_of_a_worker_that_died_elsewhere_is_taken_over_after_its_lease() {
     let name = layer(&place).file_name().unwrap().to_string_lossy().into_owned();
     let held = r#"{"token":"x","host":"node7","kernel":"of node7","process":7}"#;
     place.write_in("cache/.claims", &format!("{name}.train-000004"), held);
-    let began = Instant::now();
-    let output = place.run(&[&PRECOMPUTE[..], &["--claim", "--lease", "2s"]].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", message(&output));
-    assert!(began.elapsed() > Duration::from_secs(2));
-    assert!(
-        message(&output).contains("waiting for 1 work units"),
-        "{}",
-        message(&output)
+    let claim = place.path(&format!("cache/.claims/{name}.train-000004"));
+    let (code, log) = expire_when_waited_for(
+        &place,
+        &[&PRECOMPUTE[..], &["--claim"]].concat(),
+        &claim,
+        "waiting for 1 work units",
     );
+    assert_eq!(code, Some(0), "{log}");
     assert!(place.visible("cache") == expected);
     assert_nothing_hidden(&place, &[]);
 }
@@ -205,25 +225,13 @@ fn a_worker_that_finds_another_preparing_says_so_and_takes_over_when_that_is_dea
         "prepare",
         r#"{"token":"x","host":"node7","kernel":"of node7","process":7}"#,
     );
-    let output = {
-        let mut command = place.command(&PRECOMPUTE);
-        let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-        sleep(Duration::from_secs(1));
-        // Its lease is over: it was renewed long ago.
-        let claim = fs::File::options()
-            .write(true)
-            .open(place.path("cache/.claims/prepare"))
-            .unwrap();
-        let renewed = claim.metadata().unwrap().modified().unwrap();
-        claim.set_modified(renewed - Duration::from_hours(1)).unwrap();
-        child.wait_with_output().unwrap()
-    };
-    let message = message(&output);
-    assert_eq!(output.status.code(), Some(0), "{message}");
-    assert!(
-        message.contains("waiting for process 7 on node7, which prepares this cache"),
-        "{message}"
+    let (code, log) = expire_when_waited_for(
+        &place,
+        &PRECOMPUTE,
+        &place.path("cache/.claims/prepare"),
+        "waiting for process 7 on node7, which prepares this cache",
     );
+    assert_eq!(code, Some(0), "{log}");
     assert_nothing_hidden(&place, &[]);
 }
 

@@ -1,63 +1,96 @@
-//! The last line of a log: one JSON object that says how a long command ended, for whoever greps a thousand logs.
+//! The closing line of a log: one JSON object that says how a long command ended, for tools that search thousands of logs.
 //!
-//! It begins with `{"leadspan":` at the start of a line, where no log line does, and it is there however the command ends,
-//! unless the process is killed. On a terminal, where a person has just read the result, there is none.
+//! It begins with `{"leadspan":` at the start of a line, which no log line does. It is written however the command ends,
+//! unless the process is killed, and nothing follows it. On a terminal, where a person has just read the result, it is left
+//! out.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::{Map, Value, json};
 
-use crate::{progress, signals};
+use crate::{clock, logs};
 
-/// What is known of the command so far; `None` where it is none that tells, or has told.
-static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+static STATE: Mutex<State> = Mutex::new(State {
+    command: None,
+    decided: None,
+});
 
-struct Known {
-    command: &'static str,
+struct State {
+    /// `None` if the command has no closing line.
+    command: Option<Command>,
+    /// The exit code, once it is known how the command ended.
+    decided: Option<u8>,
+}
+
+/// What is known of the command so far.
+struct Command {
+    name: &'static str,
     counts: Map<String, Value>,
 }
 
-fn known() -> MutexGuard<'static, Option<Known>> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+/// How a command ended.
+pub(crate) struct Conclusion<'a> {
+    pub(crate) outcome: &'a str,
+    pub(crate) exit_code: u8,
+    /// What stopped it.
+    pub(crate) stopped_by: Option<&'a str>,
+    /// Why it failed.
+    pub(crate) error: Option<&'a str>,
 }
 
-/// Begins a command that has a last line.
-pub(crate) fn begin(command: &'static str) {
-    *known() = Some(Known {
-        command,
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins a command that has a closing line.
+pub(crate) fn begin(name: &'static str) {
+    state().command = Some(Command {
+        name,
         counts: Map::new(),
     });
 }
 
-/// Notes the values of an object, each in the place of one of the same name.
+/// Notes the values of an object. Each replaces an earlier one of the same name.
 pub(crate) fn note(values: Value) {
-    if let (Some(known), Value::Object(values)) = (&mut *known(), values) {
-        known.counts.extend(values);
+    if let (Some(command), Value::Object(values)) = (&mut state().command, values) {
+        command.counts.extend(values);
     }
 }
 
-/// Writes it, once: how the command ended, and why where it failed.
-pub(crate) fn write(outcome: &str, exit_code: u8, error: Option<&str>) {
-    let Some(Known { command, counts }) = known().take() else {
-        return;
-    };
-    if io::stderr().is_terminal() || !tracing::enabled!(tracing::Level::INFO) {
-        return;
+/// Writes the closing line and closes the log. Returns the exit code to end with.
+///
+/// A command may end while a signal stops it. The first conclusion counts: a second one writes nothing, waits until the line
+/// of the first is written, and gets its exit code.
+pub(crate) fn write(conclusion: &Conclusion<'_>) -> u8 {
+    let mut state = state();
+    if let Some(exit_code) = state.decided {
+        return exit_code;
     }
+    state.decided = Some(conclusion.exit_code);
+    if let Some(command) = state.command.take()
+        && !io::stderr().is_terminal()
+        && tracing::enabled!(tracing::Level::INFO)
+    {
+        logs::close(&line(command, conclusion).to_string());
+    }
+    conclusion.exit_code
+}
+
+fn line(command: Command, conclusion: &Conclusion<'_>) -> Value {
     let mut line = json!({
-        "leadspan": command,
-        "outcome": outcome,
-        "exit_code": exit_code,
-        "seconds": (signals::elapsed().as_secs_f64() * 1e3).round() / 1e3,
+        "leadspan": command.name,
+        "outcome": conclusion.outcome,
+        "exit_code": conclusion.exit_code,
+        "seconds": (clock::elapsed().as_secs_f64() * 1e3).round() / 1e3,
     });
     let values = line.as_object_mut().expect("it is an object");
-    if let Some(cause) = signals::cause().filter(|_| outcome == "stopped") {
+    if let Some(cause) = conclusion.stopped_by {
         values.insert("stopped_by".to_owned(), cause.into());
     }
-    if let Some(error) = error {
+    if let Some(error) = conclusion.error {
         values.insert("error".to_owned(), error.into());
     }
     values.insert("host".to_owned(), host().into());
@@ -66,10 +99,8 @@ pub(crate) fn write(outcome: &str, exit_code: u8, error: Option<&str>) {
         "peak_memory_bytes".to_owned(),
         leadspan_memory::peak_memory_bytes().into(),
     );
-    values.extend(counts);
-    progress::standing_aside(|| {
-        let _ = writeln!(io::stderr().lock(), "{line}");
-    });
+    values.extend(command.counts);
+    line
 }
 
 /// The name of this machine.

@@ -1,11 +1,19 @@
-//! Logging on standard error, in harmony with a progress bar that may be there.
+//! The log on standard error: its lines stand above a progress bar, and nothing follows its closing line.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::{
+    io::{self, IsTerminal as _, Write},
+    panic,
+    sync::{LazyLock, Mutex, PoisonError},
+    thread,
+};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::progress;
+
+/// The program's log.
+static LOG: LazyLock<Log<io::Stderr>> = LazyLock::new(|| Log::new(io::stderr()));
 
 /// Starts logging. On a terminal lines carry colours but no time; in a file, a time but no colours.
 pub(crate) fn start(level: LevelFilter) {
@@ -27,15 +35,113 @@ pub(crate) fn start(level: LevelFilter) {
     };
 }
 
-/// Standard error, written while the progress bar stands aside.
+/// Writes text to the log, unless the log is closed. If standard error is closed, there is nobody to tell.
+pub(crate) fn write(text: &str) {
+    let _ = AboveBar.write_all(text.as_bytes());
+}
+
+/// Writes the closing line. Whatever any thread logs later, or says in a panic, is dropped.
+pub(crate) fn close(line: &str) {
+    if !thread::panicking() {
+        panic::set_hook(Box::new(|_| ()));
+    }
+    progress::standing_aside(|| LOG.close(line));
+}
+
+/// A log that can be closed. Writing and closing take the same lock, so no line can follow the closing one.
+struct Log<W> {
+    /// `None` once it is closed.
+    sink: Mutex<Option<W>>,
+}
+
+impl<W: Write> Log<W> {
+    fn new(sink: W) -> Self {
+        Self {
+            sink: Mutex::new(Some(sink)),
+        }
+    }
+
+    /// Writes all of `text`, or drops it if the log is closed.
+    fn write(&self, text: &[u8]) -> io::Result<()> {
+        match &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(sink) => sink.write_all(text),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the closing line, once.
+    fn close(&self, line: &str) {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut sink) = sink.take() {
+            let _ = writeln!(sink, "{line}");
+        }
+    }
+}
+
+/// The log, written while the progress bar stands aside.
 struct AboveBar;
 
 impl Write for AboveBar {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        progress::standing_aside(|| io::stderr().write(line))
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        progress::standing_aside(|| LOG.write(text))?;
+        Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    /// Keeps what is written after its log is gone.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_line_follows_the_closing_line_whatever_threads_do() {
+        const THREADS: usize = 4;
+        let kept = Kept::default();
+        let log = Log::new(kept.clone());
+        let (all_have_written, closed) = (Barrier::new(THREADS + 1), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    log.write(b"before\n").unwrap();
+                    all_have_written.wait();
+                    // Each goes on beyond the closing line, whatever the order of the threads.
+                    while !closed.load(Ordering::Relaxed) {
+                        log.write(b"meanwhile\n").unwrap();
+                    }
+                    log.write(b"after\n").unwrap();
+                    log.close("{\"second\":true}");
+                });
+            }
+            all_have_written.wait();
+            log.close("{\"leadspan\":true}");
+            closed.store(true, Ordering::Relaxed);
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("before\n").count(), THREADS);
+        assert!(text.ends_with("\n{\"leadspan\":true}\n"), "{text}");
+        assert!(!text.contains("after") && !text.contains("second"), "{text}");
     }
 }

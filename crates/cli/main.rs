@@ -8,6 +8,7 @@
 mod amounts;
 mod arguments;
 mod child;
+mod clock;
 mod commands;
 mod configuration;
 mod configuration_error;
@@ -15,6 +16,7 @@ mod exit_code;
 mod failure;
 mod free_space;
 mod heartbeat;
+mod holding;
 mod hub;
 mod keys;
 mod last_line;
@@ -34,7 +36,6 @@ mod tables;
 mod time_span;
 
 use std::{
-    io::{self, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
 };
@@ -47,7 +48,7 @@ use crate::{arguments::Arguments, commands::Ending};
 static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
 
 fn main() -> ExitCode {
-    signals::start_clock();
+    clock::start();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(shown) => {
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         }
     };
     logs::start(arguments.log_level.into());
+    holding::start();
     failure::report_panics();
     if let Some(name) = arguments.command.of_long() {
         last_line::begin(name);
@@ -83,13 +85,15 @@ fn main() -> ExitCode {
             Some("leadspan failed unexpectedly".to_owned()),
         ),
     };
-    last_line::write(outcome, code, error.as_deref());
-    ExitCode::from(code)
+    ExitCode::from(last_line::write(&last_line::Conclusion {
+        outcome,
+        exit_code: code,
+        stopped_by: signals::cause().filter(|_| outcome == "stopped"),
+        error: error.as_deref(),
+    }))
 }
 
-/// Writes to standard error, above the progress bar; where that is closed there is nobody to tell.
+/// Writes to standard error, above the progress bar.
 fn show_error(text: &str) {
-    progress::standing_aside(|| {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-    });
+    logs::write(text);
 }

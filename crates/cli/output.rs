@@ -9,13 +9,13 @@ use std::{
 use leadspan_diagnosis::Diagnosis;
 use serde::Serialize;
 
-/// A result that could not be delivered.
+/// A result that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// Standard output could not be written.
     #[error("could not write to standard output")]
     Stdout(#[source] io::Error),
-    /// A folder where a file is to be written.
+    /// The path of the file to write is a folder.
     #[error("`{}` is a folder, not a file", path.display())]
     IsAFolder { path: PathBuf },
 }
@@ -24,11 +24,11 @@ impl Diagnosis for OutputError {}
 
 /// Writes text and a line end.
 ///
-/// A reader that has gone away (`leadspan … | head`) is no error: it has seen what it wanted.
+/// A reader that has gone away (`leadspan … | head`) is not an error: it has seen what it wanted.
 ///
 /// # Errors
 ///
-/// Where standard output cannot be written for any other reason, such as a full disk.
+/// If standard output cannot be written for any other reason, such as a full disk.
 pub(crate) fn text(shown: impl fmt::Display) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{shown}").and_then(|()| stdout.flush()) {

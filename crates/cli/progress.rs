@@ -1,4 +1,4 @@
-//! Progress of a long job: a bar on a terminal, now and then a log line elsewhere.
+//! Progress of a long job: a bar on a terminal, occasional log lines elsewhere.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::ProgressStyle,
+    holding,
 };
 
 /// The shortest time between two lines.
@@ -18,13 +19,13 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest time without a line while work goes on.
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// Before this, a rate says nothing.
+/// A rate over less time says nothing.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
 /// The bar on the terminal, which log lines must not break.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Runs `write` while the bar, if there is one, is off the screen.
+/// Runs `write` while the bar, if any, is off the screen.
 pub(crate) fn standing_aside<T>(write: impl FnOnce() -> T) -> T {
     let bar = BAR.lock().ok().and_then(|bar| bar.clone());
     match bar {
@@ -87,7 +88,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Begins a job of `total`, nothing of it done.
+    /// Begins a job of `total`, of which nothing is done.
     pub(crate) fn new(style: ProgressStyle, counted: Counted, total: u64) -> Self {
         let as_bar = match style {
             ProgressStyle::Auto => io::stderr().is_terminal(),
@@ -115,12 +116,12 @@ impl Progress {
         }
     }
 
-    /// Notes that another process had done `done` of the total, at no cost of time to this one.
+    /// Notes that an earlier process did `done` of the total, which took none of this one's time.
     pub(crate) fn begin_at(&mut self, done: u64) {
         self.before = done;
     }
 
-    /// Notes that part of the job need not be done after all.
+    /// Notes that `by` of the total need not be done after all.
     pub(crate) fn lower_total(&mut self, by: u64) {
         self.total = self.total.saturating_sub(by);
         if let Some(bar) = &self.bar {
@@ -128,16 +129,18 @@ impl Progress {
         }
     }
 
-    /// Notes that `done` of the total is done. `milestone`: something was finished that deserves a line of its own.
+    /// Notes that `done` of the total is done. A `milestone` is worth a line of its own.
     pub(crate) fn advance(&mut self, done: u64, milestone: bool, detail: impl FnOnce() -> String) {
         if self.bar.is_some() || self.line_is_due(done, milestone) {
             self.say(done, detail);
         }
+        holding::reached(self.counted.noun());
     }
 
-    /// Notes that `done` of the total is done, with a line of its own wherever there is no bar.
+    /// Notes that `done` of the total is done, and writes a line if there is no bar.
     pub(crate) fn advance_by_a_unit(&mut self, done: u64, detail: impl FnOnce() -> String) {
         self.say(done, detail);
+        holding::reached(self.counted.noun());
     }
 
     fn say(&mut self, done: u64, detail: impl FnOnce() -> String) {
@@ -190,7 +193,7 @@ impl Drop for Progress {
     }
 }
 
-/// How fast it goes and how long it will take.
+/// The rate, and the time left.
 fn pace(counted: Counted, done: u64, left: u64, elapsed: Duration) -> String {
     if done == 0 || elapsed.is_zero() || (left > 0 && elapsed < TOO_SOON) {
         return "just begun".to_owned();

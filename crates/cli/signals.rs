@@ -1,17 +1,17 @@
-//! What stops the program: SIGTERM and SIGINT, a time that is up, and of a child the end of its input.
+//! What stops the program: SIGTERM, SIGINT, `--stop-after`, and for a child process the end of its standard input.
 //!
-//! As long as nothing is worth keeping, while models are loaded and data is prepared, a stop ends the process there and then:
-//! whatever it writes is whole under its name or not there. Afterwards a command has the libraries [asked](ask_first) to stop,
-//! by a flag; where they are not done in time, because a disk is slow or a file large, the process ends all the same. A second
-//! signal ends it as well, but for one that follows at once: `timeout` and schedulers send the same signal to a process and
-//! then to its group.
+//! While models are loaded and data is prepared, nothing is worth keeping, and a stop ends the process at once. Every file is
+//! then whole under its name or absent. Later, a stop sets a flag that [asks](ask_first) the libraries to finish. If they do
+//! not finish within the grace period, because a disk is slow or a file is large, the process ends anyway. A second signal
+//! ends it too, unless it follows within a second: `timeout` and schedulers send the same signal to a process and to its
+//! group.
 //!
-//! Signals are taken by a thread of their own, so that nothing here runs inside a handler.
+//! A thread of its own receives the signals, so nothing here runs inside a signal handler.
 
 use std::{
     io,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -25,21 +25,25 @@ use signal_hook::{
     low_level,
 };
 
-use crate::{exit_code::STOPPED, last_line, progress, time_span::TimeSpan};
+use crate::{
+    clock,
+    exit_code::STOPPED,
+    holding,
+    last_line::{self, Conclusion},
+    progress,
+    time_span::TimeSpan,
+};
 
 const STOPPING: [i32; 2] = [SIGTERM, SIGINT];
 
-/// How soon a second signal counts as the first: some send two of each.
+/// A second signal within this time counts as the first one: some senders send each signal twice.
 const SAME: Duration = Duration::from_secs(1);
 
-/// How long a stop may take unless it is said.
+/// How long a stop may take unless `--grace` says otherwise.
 pub(crate) const GRACE: Duration = Duration::from_secs(8);
 
-/// How long saying so may hold up the end of the process, where nobody reads standard error.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// When the program began.
-static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// How long the last messages may delay the end of the process if nobody reads standard error.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 static STATE: Mutex<State> = Mutex::new(State {
     manner: Manner::AtOnce,
@@ -58,6 +62,15 @@ struct State {
     signalled: Option<Instant>,
     /// What is done before the process ends here.
     at_the_end: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl State {
+    /// Notes a signal that came at `now`, and returns whether it insists: whether it is a second one, and not the first one
+    /// sent twice.
+    fn insists(&mut self, now: Instant) -> bool {
+        let first = *self.signalled.get_or_insert(now);
+        now.duration_since(first) >= SAME
+    }
 }
 
 /// What a stop does.
@@ -96,18 +109,8 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins to count the program's time.
-pub(crate) fn start_clock() {
-    LazyLock::force(&STARTED);
-}
-
-/// How long the program has run.
-pub(crate) fn elapsed() -> Duration {
-    STARTED.elapsed()
-}
-
-/// Takes SIGTERM and SIGINT from here on; `at_end_of_input`: and the end of standard input, because the process was started by
-/// another of this program, which has ended or wants this one to.
+/// Takes SIGTERM and SIGINT from here on. With `at_end_of_input`, the end of standard input stops the program too: its parent
+/// has ended or wants it to end.
 ///
 /// # Errors
 ///
@@ -140,7 +143,7 @@ pub(crate) fn limit(time: Option<TimeSpan>, grace: Option<TimeSpan>) -> io::Resu
     }
     if let Some(time) = time {
         thread::Builder::new().name("deadline".to_owned()).spawn(move || {
-            thread::sleep(time.0.saturating_sub(elapsed()));
+            thread::sleep(time.0.saturating_sub(clock::elapsed()));
             stop(Cause::TimeUp(time));
         })?;
     }
@@ -156,17 +159,17 @@ pub(crate) fn stop_on_signals(consequence: &'static str) -> Arc<AtomicBool> {
     stop
 }
 
-/// As [`stop_on_signals`], with a flag that is there: something is worth keeping from here on.
+/// As [`stop_on_signals`], with the caller's flag: from here on, something is worth keeping.
 pub(crate) fn ask_first(stop: &Arc<AtomicBool>, consequence: &'static str) {
     let mut state = state();
-    // One that came before this has the process end already.
+    // If a stop came before, the process is ending already.
     if state.cause.is_none() {
         let stop = Arc::clone(stop);
         state.manner = Manner::Asks { stop, consequence };
     }
 }
 
-/// Makes a stop end the process, from here on: nothing is under way that could be lost. One that came before does so now.
+/// Makes a stop end the process from here on: nothing is under way that could be lost. A stop that came before ends it now.
 pub(crate) fn exit_on_signals() {
     let mut state = state();
     state.manner = Manner::AtOnce;
@@ -176,12 +179,12 @@ pub(crate) fn exit_on_signals() {
     }
 }
 
-/// Has something done before a stop ends the process, in the place of what was to be done.
+/// Sets what is done before a stop ends the process; it replaces what was set before.
 pub(crate) fn at_the_end(last: Option<Box<dyn FnOnce() + Send>>) {
     state().at_the_end = last;
 }
 
-/// How the program was stopped, as a sentence begins; the same command does the rest.
+/// How the program was stopped, as the beginning of a sentence.
 pub(crate) fn stopped() -> String {
     match state().cause {
         Some(Cause::TimeUp(time)) => format!("stopped after {time}, as `--stop-after` says"),
@@ -189,20 +192,14 @@ pub(crate) fn stopped() -> String {
     }
 }
 
-/// What stopped the program, for a summary; `None` where nothing did.
+/// What stopped the program, for the closing line; `None` if nothing did.
 pub(crate) fn cause() -> Option<&'static str> {
     state().cause.map(Cause::name)
 }
 
 fn stop(cause: Cause) {
     let mut state = state();
-    let insists = match (cause, state.signalled) {
-        (Cause::Signal(_), Some(first)) => first.elapsed() >= SAME,
-        _ => false,
-    };
-    if matches!(cause, Cause::Signal(_)) {
-        state.signalled.get_or_insert_with(Instant::now);
-    }
+    let insists = matches!(cause, Cause::Signal(_)) && state.insists(Instant::now());
     let first = state.cause.is_none();
     state.cause.get_or_insert(cause);
     if insists {
@@ -220,6 +217,7 @@ fn stop(cause: Cause) {
         }
         Manner::Asks { stop, consequence } => {
             stop.store(true, Ordering::Relaxed);
+            holding::release();
             let consequence = *consequence;
             drop(state);
             // Not in this thread, which may have to end the process before anybody reads what is said.
@@ -238,22 +236,50 @@ fn stop(cause: Cause) {
 }
 
 /// Says so and ends the process, whatever its other threads are doing and whether or not anybody reads it.
+///
+/// If the command has just ended by itself, the process ends as that says.
 fn end(how: &str) -> ! {
     let how = how.to_owned();
     let last = state().at_the_end.take();
-    let (said, heard) = mpsc::channel();
+    let (say, said) = mpsc::channel();
     let saying = thread::Builder::new().spawn(move || {
         progress::remove();
         tracing::warn!("{how}: run the same command again");
-        last_line::write("stopped", STOPPED, None);
+        let exit_code = last_line::write(&Conclusion {
+            outcome: "stopped",
+            exit_code: STOPPED,
+            stopped_by: cause(),
+            error: None,
+        });
         // After what matters more: it writes to a file system that may be what holds everything up.
         if let Some(last) = last {
             last();
         }
-        let _ = said.send(());
+        let _ = say.send(exit_code);
     });
-    if saying.is_ok() {
-        let _ = heard.recv_timeout(LAST_WORDS);
+    let exit_code = saying.ok().and_then(|_| said.recv_timeout(LAST_WORDS).ok());
+    low_level::exit(i32::from(exit_code.unwrap_or(STOPPED)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_signal_insists_but_not_within_a_second() {
+        let mut state = State {
+            manner: Manner::AtOnce,
+            grace: GRACE,
+            cause: None,
+            signalled: None,
+            at_the_end: None,
+        };
+        let first = Instant::now();
+        let after = |ms| first + Duration::from_millis(ms);
+        let signals = [0, 1, 999, 1000, 5000];
+        assert_eq!(
+            signals.map(|ms| state.insists(after(ms))),
+            [false, false, false, true, true]
+        );
     }
-    low_level::exit(i32::from(STOPPED))
 }

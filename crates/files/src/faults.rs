@@ -1,8 +1,16 @@
-//! Write operations that fail on purpose: in tests, one of them, counted from the start; otherwise, none.
+//! What happens before each write operation: in tests, one of them fails on purpose, or a hook sees it; otherwise, nothing.
 //!
 //! Everything that commits a file comes here before each operation. It costs a look at a thread's own counter.
 
-use std::{cell::Cell, io};
+use std::{cell::Cell, io, sync::OnceLock};
+
+static BEFORE_EACH: OnceLock<fn()> = OnceLock::new();
+
+/// Calls `hook` before each operation of the commit protocol (create, write, sync, rename, sync the folder) from here on, in
+/// the thread that is about to do it. The first hook stays. For tests that stop a process at a certain operation.
+pub fn before_each_write(hook: fn()) {
+    let _ = BEFORE_EACH.set(hook);
+}
 
 thread_local! {
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
@@ -18,6 +26,9 @@ pub fn failing_at<T>(number: u32, body: impl FnOnce() -> T) -> (T, bool) {
 
 /// An operation that changes a folder is about to be done.
 pub(crate) fn step() -> io::Result<()> {
+    if let Some(hook) = BEFORE_EACH.get() {
+        hook();
+    }
     match LEFT.get() {
         None => Ok(()),
         Some(0) => {

@@ -322,7 +322,10 @@ fn an_extension_killed_before_its_description_is_redone_with_the_same_bytes() {
     fs::remove_file(corpus.join("prepared-001.json")).unwrap();
     project.write("rows.jsonl", &fixture_rows());
     assert_eq!(project.prepare().origin, Origin::Found);
-    assert_eq!(added(&before, &project.cache_files()), ["samples-001.arrow", "tokens-001.u32"]);
+    assert_eq!(
+        added(&before, &project.cache_files()),
+        ["samples-001.arrow", "tokens-001.u32"]
+    );
 }
 
 #[test]
