@@ -90,7 +90,7 @@ impl SupervisedRows {
         }
     }
 
-    /// Makes room for `positions` more positions with `entries` entries, so that no entry moves while rows are added.
+    /// Makes room for `positions` more positions with `entries` entries.
     fn reserve(&mut self, positions: usize, entries: usize) {
         self.token_ids.reserve(entries);
         self.measured.reserve(entries + positions);
