@@ -44,10 +44,8 @@ use clap::Parser as _;
 
 use crate::{arguments::Arguments, commands::Ending};
 
-#[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
-
 fn main() -> ExitCode {
+    leadspan_memory::keep_freed_blocks();
     clock::start();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

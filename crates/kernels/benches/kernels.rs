@@ -20,9 +20,6 @@ use leadspan_kernels::{
 };
 
 /// As in the program.
-#[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
-
 /// Tokens of the samples.
 const LENGTHS: [usize; 8] = [320, 280, 240, 220, 180, 150, 120, 90];
 
@@ -286,6 +283,7 @@ fn products(criterion: &mut Criterion, name: &str, [rows, out, width]: [usize; 3
 }
 
 fn main() {
+    leadspan_memory::keep_freed_blocks();
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))

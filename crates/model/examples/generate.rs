@@ -15,10 +15,8 @@ use leadspan_model::{Decoder, Generation, GenerationSettings, ModelSource, Promp
 use serde_json::json;
 
 /// As in the program.
-#[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
-
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    leadspan_memory::keep_freed_blocks();
     let mut given = std::env::args().skip(1);
     let usage = "usage: generate MODEL PROMPTS.json [--json] [--batch N] [--new-tokens N] [--dtype DTYPE] [--tokens]";
     let (model, prompts) = given.next().zip(given.next()).ok_or(usage)?;
