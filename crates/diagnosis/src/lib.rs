@@ -5,9 +5,9 @@
 
 use std::{error::Error, io};
 
-/// An error that knows whether it was expected and what would mend it.
+/// An error that says whether it was expected and how to mend it.
 pub trait Diagnosis: Error {
-    /// Whether the program or the machine failed, rather than the user's files or configuration.
+    /// Whether the cause is the program or the machine, not the user's files or configuration.
     fn is_unexpected(&self) -> bool {
         false
     }
@@ -18,7 +18,7 @@ pub trait Diagnosis: Error {
     }
 }
 
-/// An I/O error that no crate has given a meaning.
+/// An I/O error without context from a crate.
 impl Diagnosis for io::Error {
     fn is_unexpected(&self) -> bool {
         true

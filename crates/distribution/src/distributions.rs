@@ -2,8 +2,8 @@
 
 /// The stored part of the teacher's next-token distributions of consecutive rows.
 ///
-/// The number of entries may differ from position to position. Within one, entries run from the most probable to the
-/// least, ties to the lower token id.
+/// The number of entries may differ between positions. The entries of a position are ordered by descending probability,
+/// ties by ascending token id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distributions {
     offsets: Vec<u32>,
@@ -11,7 +11,7 @@ pub struct Distributions {
     logprobs: Vec<f32>,
     tail_logprobs: Vec<f32>,
     target_logprobs: Vec<f32>,
-    /// As many values a position as there are declared temperatures.
+    /// One value per position and declared temperature.
     temperature_tails: Vec<f32>,
     sampled_offsets: Vec<u32>,
     sampled_token_ids: Vec<u32>,
@@ -25,16 +25,16 @@ pub struct Position<'a> {
     pub token_ids: &'a [u32],
     /// Natural-log probabilities of those tokens, descending.
     pub logprobs: &'a [f32],
-    /// Natural log of the probability outside the entries; −∞ where the entries are the whole vocabulary.
+    /// Natural log of the probability outside the entries; −∞ if the entries are the whole vocabulary.
     pub tail_logprob: f32,
-    /// Natural-log probability of the token that follows, whether or not it is among the entries.
+    /// Natural-log probability of the token that follows, even if it is not among the entries.
     pub target_logprob: f32,
-    /// t_τ = log Σ exp(ℓ_u / τ) over the tokens u outside the entries, one value for each declared temperature τ; −∞ where
+    /// t_τ = log Σ exp(ℓ_u / τ) over the tokens u outside the entries, one value for each declared temperature τ; −∞ if
     /// the entries are the whole vocabulary.
     pub temperature_tails: &'a [f32],
-    /// Tokens that were drawn from the tail, ascending. Each stands for the share of its draws in the tail mass.
+    /// Tokens drawn from the tail, ascending. Each represents its share of the draws in the tail mass.
     pub sampled_token_ids: &'a [u32],
-    /// How often each of them was drawn, at least once.
+    /// The number of draws of each of them, at least 1.
     pub sampled_draws: &'a [u32],
 }
 
@@ -71,8 +71,8 @@ impl Distributions {
     ///
     /// # Panics
     ///
-    /// Where there are more ids than log-probabilities or the other way round, and likewise of drawn tokens; where other
-    /// positions have more or fewer temperatures.
+    /// If the numbers of ids and log-probabilities differ, if those of drawn tokens and draws differ, or if the number of
+    /// temperatures differs from that of earlier positions.
     pub fn push(&mut self, position: Position<'_>) {
         assert_eq!(
             position.token_ids.len(),
@@ -99,11 +99,11 @@ impl Distributions {
         self.sampled_offsets.push(self.sampled_token_ids.len() as u32);
     }
 
-    /// Adds the positions of `other` behind those of `self`.
+    /// Appends the positions of `other`.
     ///
     /// # Panics
     ///
-    /// Where both have positions and not the same temperatures.
+    /// If both have positions and their numbers of temperatures differ.
     pub fn append(&mut self, other: &Self) {
         assert!(
             self.is_empty() || other.is_empty() || self.temperatures() == other.temperatures(),
@@ -123,13 +123,13 @@ impl Distributions {
         self.sampled_draws.extend_from_slice(&other.sampled_draws);
     }
 
-    /// About what the positions take in memory.
+    /// Approximate bytes that the positions take in memory.
     pub fn bytes(&self) -> usize {
         let entries = self.token_ids.len() + self.sampled_token_ids.len();
         16 * self.len() + 8 * entries + 4 * self.temperature_tails.len()
     }
 
-    /// How many temperatures every position has a tail term for.
+    /// The number of temperatures for which every position has a tail term.
     pub fn temperatures(&self) -> usize {
         self.temperature_tails.len() / self.len().max(1)
     }
@@ -148,7 +148,7 @@ impl Distributions {
     ///
     /// # Panics
     ///
-    /// Where `index` is not below [`len`](Self::len).
+    /// If `index` is not below [`len`](Self::len).
     pub fn get(&self, index: usize) -> Position<'_> {
         let entries = self.offsets[index] as usize..self.offsets[index + 1] as usize;
         let sampled = self.sampled_offsets[index] as usize..self.sampled_offsets[index + 1] as usize;
@@ -169,7 +169,7 @@ impl Distributions {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Where each position's entries begin, and at last the number of entries.
+    /// The index of each position's first entry, and finally the number of entries.
     pub fn offsets(&self) -> &[u32] {
         &self.offsets
     }
@@ -189,7 +189,7 @@ impl Distributions {
         &self.tail_logprobs
     }
 
-    /// How many tokens were drawn from the tails of all positions, each counted once a position.
+    /// The number of distinct drawn tokens, summed over positions.
     pub fn sampled_entries(&self) -> usize {
         self.sampled_token_ids.len()
     }

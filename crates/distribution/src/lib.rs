@@ -1,4 +1,4 @@
-//! What the teacher says about one position: its most probable next tokens, and how much it left to the rest.
+//! The teacher's next-token distribution at a position: its most probable tokens, and the probability of all others.
 //!
 //! [`top_k`] reduces rows of logits to [`Distributions`]: for each position the k most probable tokens with their
 //! log-probabilities, the log of the probability outside them (the tail mass), and the log-probability of the token that
@@ -18,7 +18,7 @@ pub use distributions::{Distributions, Position};
 pub use settings::{EntrySettings, InvalidEntrySettings};
 pub use top_k::{Found, NonFiniteLogit, Row, push_found, reduce, top_k};
 
-/// The lowest tail log-mass that is stored where entries are left out, in nats.
+/// The lowest stored tail log-mass, in nats, unless the entries are the whole vocabulary.
 ///
 /// exp(−30) is about 1e-13, far below what f32 logits resolve; the clamp keeps log-masses finite.
 pub const MIN_TAIL_LOGPROB: f32 = -30.0;

@@ -20,7 +20,7 @@ pub(crate) fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
 on_widest_vectors! {
     /// Whether no value of `row` is infinite or not a number.
     pub(crate) fn are_finite(row: &[f32]) -> bool {
-        // The exponent of what is not finite is all ones. Without a way out of the loop, many values are looked at together.
+        // All exponent bits of a non-finite value are ones. The loop has no early exit, so that it vectorizes.
         let largest = row.iter().map(|value| value.to_bits() & 0x7fff_ffff).fold(0, u32::max);
         largest < f32::INFINITY.to_bits()
     }
@@ -29,8 +29,8 @@ on_widest_vectors! {
 on_widest_vectors! {
     /// The `k` largest logits of `row` in rank order, into `candidates`.
     ///
-    /// A threshold, the k-th largest logit seen so far, lets almost every logit pass with one comparison; the few that beat
-    /// it are collected, and whenever twice k have gathered, all but the k best are dropped and the threshold rises.
+    /// Almost every logit is dismissed by one comparison with a threshold, the k-th largest logit so far. Larger logits are
+    /// collected. As soon as there are 2k candidates, all but the k best are dropped and the threshold rises.
     /// Negative zero counts as zero. Logits are finite.
     pub(crate) fn largest(row: &[f32], k: usize, candidates: &mut Vec<Candidate>) {
         const STRIDE: usize = 64;
@@ -46,7 +46,7 @@ on_widest_vectors! {
                 continue;
             }
             for (offset, &logit) in logits.iter().enumerate() {
-                // A later token never beats an equal earlier one, so equality with the threshold is a loss.
+                // Ties go to the earlier token, so a logit equal to the threshold is dismissed.
                 if logit > threshold {
                     candidates.push(Candidate {
                         logit: logit + 0.0,

@@ -1,14 +1,14 @@
-//! What is stored of a distribution: how many entries, and which facts about the rest.
+//! The settings that say what is stored of a distribution.
 
 use serde::{Deserialize, Serialize};
 
-/// What is stored of each position, beside the tail mass and the target's log-probability.
+/// What is stored of each position, in addition to the tail mass and the target's log-probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntrySettings {
-    /// Entries a position at most, from the most probable on.
+    /// The maximum number of entries per position, most probable first.
     pub top_k: u32,
-    /// Where set, no more entries than it takes to cover this much probability.
+    /// If set, entries stop as soon as they cover this much probability.
     pub top_p: Option<f32>,
     /// Draws from the tail, with replacement, each token in proportion to its probability.
     pub tail_samples: u32,
@@ -16,56 +16,58 @@ pub struct EntrySettings {
     pub temperatures: Vec<f32>,
 }
 
-/// Settings that cannot be met.
+/// Invalid entry settings.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidEntrySettings {
-    /// No entries at all, or more than are ever of use.
-    #[error("`cache.top_k` is {given}, but must lie between 1 and {}", EntrySettings::MAX_TOP_K)]
+    /// `top_k` is 0 or above the maximum.
+    #[error("`cache.top_k` is {given}, but it must be from 1 to {}", EntrySettings::MAX_TOP_K)]
     TopK {
         /// What was asked for.
         given: u32,
     },
     /// Not a probability.
-    #[error("`cache.top_p` is {given}, but must lie above 0 and below 1")]
+    #[error("`cache.top_p` is {given}, but it must be above 0 and below 1")]
     TopP {
         /// What was asked for.
         given: f32,
     },
-    /// More draws than are ever of use.
+    /// More draws than the maximum.
     #[error(
-        "`cache.tail_samples` is {given}, but may be {} at most",
+        "`cache.tail_samples` is {given}, but it must be at most {}",
         EntrySettings::MAX_TAIL_SAMPLES
     )]
     TailSamples {
         /// What was asked for.
         given: u32,
     },
-    /// Not a temperature, or one that needs no tail term of its own.
-    #[error("`cache.temperatures` holds {given}, but a temperature is a number above 0 other than 1, named once")]
+    /// A value that is not a temperature, is 1, or is repeated.
+    #[error(
+        "`cache.temperatures` has {given}, but each value must be a number above 0, must not be 1, and must not be repeated"
+    )]
     Temperature {
-        /// The first that is wrong.
+        /// The first invalid value.
         given: f32,
     },
-    /// More temperatures than a shard has room for.
+    /// More temperatures than the maximum.
     #[error(
-        "`cache.temperatures` has {given} values, but may have {} at most",
+        "`cache.temperatures` has {given} values, but it must have at most {}",
         EntrySettings::MAX_TEMPERATURES
     )]
     Temperatures {
-        /// How many were asked for.
+        /// The number of values given.
         given: usize,
     },
 }
 
 impl EntrySettings {
-    /// The most entries a position may have.
+    /// The maximum number of entries per position.
     pub const MAX_TOP_K: u32 = 1 << 20;
-    /// The most draws from a tail.
+    /// The maximum number of draws from a tail.
     pub const MAX_TAIL_SAMPLES: u32 = 4096;
-    /// The most temperatures.
+    /// The maximum number of temperatures.
     pub const MAX_TEMPERATURES: usize = 8;
 
-    /// So many entries and nothing beside.
+    /// Settings with this many entries and nothing else.
     pub fn top_k(top_k: u32) -> Self {
         Self {
             top_k,
@@ -75,16 +77,16 @@ impl EntrySettings {
         }
     }
 
-    /// Whether entries and tail mass are all that is stored of a position, so that its other logits are not needed one by one.
+    /// Whether only entries and tail mass are stored, so that the other logits are not needed individually.
     pub fn needs_entries_alone(&self) -> bool {
         self.tail_samples == 0 && self.temperatures.is_empty()
     }
 
-    /// Makes sure that the settings can be met.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
-    /// The first that cannot.
+    /// The first invalid setting.
     pub fn check(&self) -> Result<(), InvalidEntrySettings> {
         if !(1..=Self::MAX_TOP_K).contains(&self.top_k) {
             return Err(InvalidEntrySettings::TopK { given: self.top_k });
@@ -110,7 +112,7 @@ impl EntrySettings {
         }
     }
 
-    /// How many of the most probable tokens, given by their probabilities in order, are stored: at least one.
+    /// The number of entries to store, given the probabilities in descending order: at least one.
     pub(crate) fn entries_of(&self, probabilities: impl ExactSizeIterator<Item = f64>) -> usize {
         let all = probabilities.len();
         let Some(top_p) = self.top_p else { return all };
@@ -149,13 +151,13 @@ mod tests {
             settings.check().unwrap_err().to_string()
         };
         assert!(refused(|s| s.top_k = 0).contains("`cache.top_k` is 0"));
-        assert!(refused(|s| s.top_k = u32::MAX).contains("between 1 and 1048576"));
+        assert!(refused(|s| s.top_k = u32::MAX).contains("from 1 to 1048576"));
         assert!(refused(|s| s.top_p = Some(1.0)).contains("`cache.top_p` is 1"));
         assert!(refused(|s| s.top_p = Some(f32::NAN)).contains("`cache.top_p` is NaN"));
-        assert!(refused(|s| s.tail_samples = 5000).contains("4096 at most"));
-        assert!(refused(|s| s.temperatures = vec![2.0, 1.0]).contains("holds 1,"));
-        assert!(refused(|s| s.temperatures = vec![2.0, 0.5, 2.0]).contains("holds 2,"));
-        assert!(refused(|s| s.temperatures = vec![-1.0]).contains("holds -1,"));
+        assert!(refused(|s| s.tail_samples = 5000).contains("at most 4096"));
+        assert!(refused(|s| s.temperatures = vec![2.0, 1.0]).contains("has 1,"));
+        assert!(refused(|s| s.temperatures = vec![2.0, 0.5, 2.0]).contains("has 2,"));
+        assert!(refused(|s| s.temperatures = vec![-1.0]).contains("has -1,"));
         assert!(refused(|s| s.temperatures = (2..11).map(|t| t as f32).collect()).contains("9 values"));
     }
 }

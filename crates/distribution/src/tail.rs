@@ -1,4 +1,4 @@
-//! What is kept of the tokens outside the entries beside their mass: a term for each temperature, and draws.
+//! What is stored of the tail in addition to its mass: a term for each temperature, and draws.
 
 use leadspan_simd::exponentiate;
 
@@ -25,7 +25,7 @@ pub(crate) struct TailScratch {
 }
 
 impl TailScratch {
-    /// What `settings` ask for of the tokens of `logits` that are not among `kept`.
+    /// Computes the facts that `settings` ask for about the tokens of `logits` that are not in `kept`.
     pub(crate) fn of(
         &mut self,
         logits: &[f32],
@@ -75,7 +75,7 @@ impl TailScratch {
         (f64::from(max), exponentiate(&mut self.masses, 0.0))
     }
 
-    /// log Σ exp(ℓ/τ) over the tail, where ℓ = z − `log_sum_exp`; −∞ where there is no tail.
+    /// log Σ exp(ℓ/τ) over the tail, with ℓ = z − `log_sum_exp`; −∞ if there is no tail.
     fn log_sum_exp_at(&mut self, temperature: f64, log_sum_exp: f64) -> f64 {
         if self.logits.is_empty() {
             return f64::NEG_INFINITY;
@@ -100,7 +100,7 @@ impl TailScratch {
         for (index, (&token, &mass)) in self.token_ids.iter().zip(&self.masses).enumerate() {
             cumulative += f64::from(mass);
             let mut draws = 0;
-            // Rounding must not lose a draw beyond the last token.
+            // Rounding must not push a draw past the last token.
             while uniforms
                 .next_if(|&uniform| uniform < cumulative || index == last)
                 .is_some()
@@ -115,8 +115,8 @@ impl TailScratch {
     }
 }
 
-/// The `number`-th uniform number in [0, 1) of a seed: SplitMix64 (Steele, Lea, Flood 2014), which will give the same
-/// numbers in every version of this program.
+/// The `number`-th uniform number in [0, 1) of a seed, by SplitMix64 (Steele, Lea, Flood 2014). It gives the same numbers
+/// in every version of this program.
 fn uniform(seed: u64, number: u64) -> f64 {
     let mut z = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -23,8 +23,8 @@ const ROWS_A_TASK: usize = 16;
 
 /// The `k` most probable tokens of every row of `logits`, with tail mass and the log-probability of `targets`.
 ///
-/// Where `k` is not below `vocabulary`, all of the vocabulary is stored and the tail is −∞. The tail mass is summed over
-/// the tokens that are left out, never taken as one minus the rest, and clamped below at [`MIN_TAIL_LOGPROB`].
+/// If `k` is not below `vocabulary`, the whole vocabulary is stored and the tail is −∞. The tail mass is the sum over the
+/// tokens that are left out, not one minus the entries, and at least [`MIN_TAIL_LOGPROB`].
 ///
 /// # Shapes
 ///
@@ -32,11 +32,11 @@ const ROWS_A_TASK: usize = 16;
 ///
 /// # Errors
 ///
-/// Where a logit is not finite: the first such row.
+/// If a logit is not finite: the first such row.
 ///
 /// # Panics
 ///
-/// Where the shapes do not fit each other, or a target is outside the vocabulary.
+/// If the shapes do not match, or a target is outside the vocabulary.
 ///
 /// ```
 /// # use leadspan_distribution::top_k;
@@ -52,16 +52,16 @@ pub fn top_k(logits: &[f32], vocabulary: usize, targets: &[u32], k: usize) -> Re
     reduce(logits, vocabulary, &rows, &EntrySettings::top_k(k as u32))
 }
 
-/// What belongs to a row of logits.
+/// The inputs that belong to a row of logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The token that follows.
     pub target: u32,
-    /// What the draws from its tail are made from.
+    /// The seed of the draws from its tail.
     pub seed: u64,
 }
 
-/// What `settings` ask for of every row of `logits`, as [`top_k`] does for a fixed number of entries.
+/// Computes what `settings` ask for from every row of `logits`. [`top_k`] is the case of a fixed number of entries.
 ///
 /// # Shapes
 ///
@@ -69,11 +69,11 @@ pub struct Row {
 ///
 /// # Errors
 ///
-/// Where a logit is not finite: the first such row.
+/// If a logit is not finite: the first such row.
 ///
 /// # Panics
 ///
-/// Where the shapes do not fit each other, or a target is outside the vocabulary.
+/// If the shapes do not match, or a target is outside the vocabulary.
 pub fn reduce(
     logits: &[f32],
     vocabulary: usize,
@@ -105,7 +105,7 @@ pub fn reduce(
             }
             Ok(part)
         })
-        // Collecting every task's outcome first makes the reported row the first one, whatever task ended first.
+        // All results are collected first, so that the reported row is the first one whichever task finishes first.
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Result<_, _>>()?;
@@ -126,7 +126,7 @@ struct Scratch {
 
 fn push_row(logits: &[f32], row: &Row, settings: &EntrySettings, scratch: &mut Scratch, into: &mut Distributions) {
     let k = (settings.top_k as usize).min(logits.len());
-    // k = 0 still needs the maximum, for the log-sum-exp.
+    // The log-sum-exp needs the maximum even if k is 0.
     select::largest(logits, k.max(1), &mut scratch.candidates);
     let max = scratch.candidates[0].logit;
     let candidates = &scratch.candidates[..k];
@@ -160,7 +160,7 @@ fn push_row(logits: &[f32], row: &Row, settings: &EntrySettings, scratch: &mut S
     });
 }
 
-/// What becomes of a row whose largest logits are known, and what the others come to.
+/// Builds the distribution of a row from its largest logits and the sum over the others.
 struct Reduced<'a> {
     kept: &'a [select::Candidate],
     log_sum_exp: f64,
@@ -206,26 +206,26 @@ impl<'a> Reduced<'a> {
     }
 }
 
-/// What another device has found out about a row of logits.
+/// What another device has computed about a row of logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Found<'a> {
-    /// Tokens with the largest logits, at least as many as there will be entries, in any order.
+    /// The tokens with the largest logits, in any order; at least as many as there will be entries.
     pub token_ids: &'a [u32],
     /// Their logits.
     pub logits: &'a [f32],
-    /// log Σ exp(z) over all other tokens; −∞ where there are none.
+    /// log Σ exp(z) over all other tokens; −∞ if there are none.
     pub others: f32,
     /// The logit of the token that follows.
     pub target_logit: f32,
 }
 
-/// Adds what [`top_k`] would have made of the row, up to rounding in `others`.
+/// Appends the distribution that [`top_k`] would give for the row, up to rounding in `others`.
 ///
-/// Ties at the last entry go to the lower id among the tokens that were found.
+/// Ties at the last entry go to the lower id among the given tokens.
 ///
 /// # Panics
 ///
-/// Where fewer tokens were found than the settings ask for, or they ask for more than entries and tail mass.
+/// If fewer tokens are given than the settings ask for, or if the settings ask for more than entries and tail mass.
 pub fn push_found(found: Found<'_>, vocabulary: usize, settings: &EntrySettings, into: &mut Distributions) {
     let k = (settings.top_k as usize).min(vocabulary);
     assert!(
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_small_tail_beside_a_certain_token_keeps_its_precision() {
-        // Tail mass 2·exp(−20): one minus the head would lose it in single precision.
+        // Tail mass 2·exp(−20): one minus the entries would lose it in single precision.
         let stored = top_k(&[20.0, 0.0, 0.0], 3, &[0], 1).unwrap();
         let exact = (2f64 * (-20f64).exp() / (1.0 + 2.0 * (-20f64).exp())).ln() as f32;
         assert!((stored.get(0).tail_logprob - exact).abs() < 1e-6);

@@ -1,9 +1,10 @@
 //! The commit protocol: a file appears under its name whole and durable, or not at all.
 //!
-//! A temporary sibling `.NAME.XXXXXX.tmp` is written, its contents are synced, it is renamed to `NAME`, and the folder is
-//! synced. The temporary's name ends neither in `.parquet` nor in `.json`, so no reader ever looks at it. Its writer
-//! holds an advisory lock on it for as long as it lives; the next writer of the same `NAME` removes the temporaries
-//! whose lock it can take, that is those of dead processes (in a folder of thousands, not every writer). Nothing here knows what the files hold.
+//! A temporary sibling `.NAME.XXXXXX.tmp` is written and synced, it is renamed to `NAME`, and the folder is synced. The
+//! temporary's name ends neither in `.parquet` nor in `.json`, so no reader opens it. Its writer holds an advisory lock on
+//! it until the writer ends. The next writer of the same `NAME` removes the temporaries whose lock it can take, which are
+//! those of dead processes. In a folder of thousands of files, not every writer does so. This module does not depend on
+//! the files' contents.
 
 use std::{
     ffi::OsStr,
@@ -19,7 +20,7 @@ use crate::{FileError, faults};
 
 /// A file that is being written and not yet visible under its name.
 ///
-/// Dropping it uncommitted removes what was written.
+/// Dropping it without a commit removes the temporary.
 #[derive(Debug)]
 pub struct PendingFile {
     temporary: NamedTempFile,
@@ -27,18 +28,19 @@ pub struct PendingFile {
 }
 
 impl PendingFile {
-    /// Starts a file that will appear as `target`, whose folder must exist.
+    /// Starts a file that will appear as `target`. Its folder must exist.
     ///
-    /// Temporaries that dead writers of the same target left behind are removed on the way.
+    /// Temporaries left by dead writers of the same target are removed first.
     ///
     /// # Errors
     ///
-    /// Where the folder does not exist or cannot be written to.
+    /// If the folder does not exist or cannot be written to.
     pub fn create(target: &Path) -> Result<Self, FileError> {
         Self::create_in(target, &Clearing::default())
     }
 
-    /// As [`create`](Self::create), for one of many files of a folder: looks for what dead writers left when it is due.
+    /// Like [`create`](Self::create), for one of many files of a folder: temporaries of dead writers are looked for only when
+    /// `clearing` is due.
     ///
     /// # Errors
     ///
@@ -67,12 +69,12 @@ impl PendingFile {
     ///
     /// # Errors
     ///
-    /// Where syncing or renaming fails: the name then shows what it showed before. The last step, syncing the folder,
-    /// may fail after the rename: the file is then visible and whole, but a power cut may undo the rename.
+    /// If syncing or renaming fails; a file that already had the name is then unchanged. The last step, syncing the folder,
+    /// may fail after the rename: the file is then visible and complete, but a power cut may undo the rename.
     pub fn commit(self) -> Result<(), FileError> {
         self.sync()?;
         let Self { temporary, target } = self;
-        // The lock goes with the file handle, so it is held until the file has its final name.
+        // The lock belongs to the file handle, so it is held until the file has its final name.
         let (_file, path) = temporary.into_parts();
         let failed = || FileError::io("commit", &target);
         faults::step().map_err(failed())?;
@@ -80,7 +82,7 @@ impl PendingFile {
         sync_folder(&target).map_err(FileError::io("sync the folder of", &target))
     }
 
-    /// Like [`commit`](Self::commit), but leaves a file of that name as it is and hands itself back then.
+    /// Like [`commit`](Self::commit), but does not replace an existing file: `self` is then returned.
     ///
     /// # Errors
     ///
@@ -127,7 +129,7 @@ impl Seek for PendingFile {
     }
 }
 
-/// Writes a file by the commit protocol: `write` fills it, and it appears only once it is whole.
+/// Writes a file by the commit protocol: `write` fills it, and it appears once it is complete.
 ///
 /// # Errors
 ///
@@ -156,12 +158,12 @@ pub fn commit_file<T>(path: &Path, write: impl FnOnce(&mut PendingFile) -> io::R
 ///
 /// # Errors
 ///
-/// Where the file system refuses; see [`PendingFile`].
+/// If the file cannot be written; see [`PendingFile`].
 pub fn commit_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     commit_file(path, |file| file.write_all(bytes))
 }
 
-/// As [`commit_bytes`], for one of many files of a folder.
+/// Like [`commit_bytes`], for one of many files of a folder.
 ///
 /// # Errors
 ///
@@ -174,16 +176,16 @@ pub fn commit_bytes_in(path: &Path, bytes: &[u8], clearing: &Clearing) -> Result
 
 /// When to look for temporaries of dead writers in a folder that gets many files.
 ///
-/// Looking lists the whole folder. So it is done for every file while they are few, and later for so few of them that a
-/// file costs no more in a folder of thousands. What is not found then goes when the capture is done.
+/// Looking lists the whole folder. It is done for every file while the folder is small, and less often as the folder
+/// grows, so that the cost per file stays constant. Temporaries that are missed are removed at the end of the capture.
 #[derive(Debug, Default)]
 pub struct Clearing {
-    /// Files that may still be written before it is due again.
+    /// The number of files that may be written before the next look.
     writes_left: AtomicUsize,
 }
 
 impl Clearing {
-    /// So many names cost about as much as creating, syncing and renaming a file in memory.
+    /// Listing this many names costs about as much as creating, syncing and renaming a file in memory.
     const NAMES_A_WRITE: usize = 64;
 
     fn before(&self, target: &Path) {
@@ -199,8 +201,8 @@ impl Clearing {
     }
 }
 
-/// Replaces a file at once, so that readers see the old or the new one whole, without waiting for the disk: for what is no
-/// loss after a power cut.
+/// Replaces a file atomically without waiting for the disk: readers see the complete old or the complete new file. A power
+/// cut may lose it.
 ///
 /// # Errors
 ///
@@ -213,7 +215,7 @@ pub fn replace_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replaced.map_err(|error| FileError::io("write", path)(error.error))
 }
 
-/// Creates a folder and what is missing above it, so that a power cut does not lose it.
+/// Creates a folder and its missing parents durably: a power cut does not lose them.
 ///
 /// # Errors
 ///
@@ -254,24 +256,24 @@ fn create_temporary(target: &Path) -> io::Result<NamedTempFile> {
         builder.prefix(&prefix).suffix(TEMPORARY_SUFFIX);
         #[cfg(unix)]
         {
-            // Less the umask, as for any other file: caches are shared between users of a cluster.
+            // The umask applies, as for any other file: users of a cluster share caches.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        // The random name of a temporary would say nothing to whoever reads the message.
+        // The random name of a temporary would not help the reader of the message.
         let temporary = builder
             .tempfile_in(parent(target))
             .map_err(|error| io::Error::from(error.kind()))?;
-        // A file system without locks costs only the clearing up of temporaries.
+        // On a file system without locks, only the removal of temporaries is lost.
         let locked = temporary.as_file().lock().is_ok();
-        // Between creation and lock, another writer may have taken it for a dead one's and removed it.
+        // Before it was locked, another writer may have taken it for a dead writer's file and removed it.
         if !locked || temporary.path().exists() {
             return Ok(temporary);
         }
     }
 }
 
-/// The name of the file whose temporary has this name.
+/// The name of the target file, given the name of a temporary.
 pub fn temporary_of(name: &str) -> Option<&str> {
     let (target, _random) = name
         .strip_prefix('.')?
@@ -280,8 +282,8 @@ pub fn temporary_of(name: &str) -> Option<&str> {
     Some(target)
 }
 
-/// Removes temporaries of `target` that no living process writes, and counts the names in its folder. Whatever cannot be
-/// removed is harmless and stays.
+/// Removes temporaries of `target` that no living process writes, and counts the names in its folder. A temporary that
+/// cannot be removed stays; it is harmless.
 fn remove_stale_temporaries(target: &Path) -> usize {
     let Ok(entries) = fs::read_dir(parent(target)) else {
         return 0;
@@ -297,7 +299,7 @@ fn remove_stale_temporaries(target: &Path) -> usize {
     names
 }
 
-/// Removes a temporary whose lock can be taken: its writer is gone.
+/// Removes a temporary if its lock can be taken, which means that its writer is dead.
 pub fn remove_if_dead(temporary: &Path) {
     if let Ok(file) = File::options().write(true).open(temporary)
         && file.try_lock().is_ok()
@@ -306,7 +308,7 @@ pub fn remove_if_dead(temporary: &Path) {
     }
 }
 
-/// Makes a change of names in the folder of `target` durable.
+/// Makes changes of names in the folder of `target` durable.
 #[cfg(unix)]
 fn sync_folder(target: &Path) -> io::Result<()> {
     faults::step()?;

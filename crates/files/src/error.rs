@@ -1,4 +1,4 @@
-//! What the file system refuses, with the file that it was about.
+//! Errors of the file system, with the path they concern.
 
 use std::{io, path::PathBuf};
 
@@ -10,9 +10,9 @@ use leadspan_diagnosis::Diagnosis;
 pub struct FileError {
     /// What was attempted, such as `open`.
     pub action: &'static str,
-    /// On which file or folder.
+    /// The file or folder.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }
@@ -35,7 +35,7 @@ impl Diagnosis for FileError {
     }
 }
 
-/// Whether the operating system reports something that the user can do nothing about.
+/// Whether the error is one that the user cannot mend.
 pub fn is_unexpected(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
@@ -51,7 +51,7 @@ pub fn is_unexpected(error: &io::Error) -> bool {
     )
 }
 
-/// What to do about an error of the operating system on the file at `path`, if that is known.
+/// A hint for an error of the operating system on the file at `path`, if there is one.
 pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(

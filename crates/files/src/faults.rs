@@ -1,13 +1,15 @@
-//! What happens before each write operation: in tests, one of them fails on purpose, or a hook sees it; otherwise, nothing.
+//! Fault injection for tests: makes a chosen write operation fail, or calls a hook before each one.
 //!
-//! Everything that commits a file comes here before each operation. It costs a look at a thread's own counter.
+//! All code that commits a file calls [`step`] before each operation. Outside tests a call costs one read of a
+//! thread-local counter.
 
 use std::{cell::Cell, io, sync::OnceLock};
 
 static BEFORE_EACH: OnceLock<fn()> = OnceLock::new();
 
-/// Calls `hook` before each operation of the commit protocol (create, write, sync, rename, sync the folder) from here on, in
-/// the thread that is about to do it. The first hook stays. For tests that stop a process at a certain operation.
+/// Calls `hook` before each later operation of the commit protocol (create, write, sync, rename, sync the folder), in the
+/// thread that performs the operation. Only the first hook that is set counts. For tests that stop a process at a certain
+/// operation.
 pub fn before_each_write(hook: fn()) {
     let _ = BEFORE_EACH.set(hook);
 }
@@ -24,7 +26,7 @@ pub fn failing_at<T>(number: u32, body: impl FnOnce() -> T) -> (T, bool) {
     (result, LEFT.take().is_none())
 }
 
-/// An operation that changes a folder is about to be done.
+/// Must be called before each operation that changes a folder.
 pub(crate) fn step() -> io::Result<()> {
     if let Some(hook) = BEFORE_EACH.get() {
         hook();

@@ -1,4 +1,4 @@
-//! Panics of a decoder as errors.
+//! Turns panics of a decoder into errors.
 
 use std::{
     cell::Cell,
@@ -9,16 +9,17 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread would be caught and become an error, so that a panic hook has nothing to tell.
+/// Whether a panic of this thread would be caught and become an error, so that a panic hook need not report it.
 pub fn panics_become_errors() -> bool {
     GUARDED.get()
 }
 
-/// What `decode` gives, or the words of its panic. Whatever it was changing is not to be used afterwards.
+/// Calls `decode`, and returns its result or the message of its panic. After a panic, do not use anything that `decode` was
+/// changing.
 ///
 /// # Errors
 ///
-/// Where it panics.
+/// If it panics.
 pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let decoded = catch_unwind(AssertUnwindSafe(decode));
@@ -29,7 +30,7 @@ pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
             (_, Some(words)) => words.as_str(),
             _ => "unknown",
         };
-        format!("the decoder gave up: {words}")
+        format!("the decoder panicked: {words}")
     })
 }
 
@@ -42,7 +43,7 @@ mod tests {
         assert_eq!(guarded(|| 3), Ok(3));
         assert_eq!(
             guarded(|| assert!(!panics_become_errors(), "a page is too long")),
-            Err("the decoder gave up: a page is too long".to_owned())
+            Err("the decoder panicked: a page is too long".to_owned())
         );
         assert!(!panics_become_errors());
     }

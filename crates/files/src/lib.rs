@@ -1,10 +1,10 @@
-//! Files that appear under their name whole and durable, or not at all.
+//! Files that appear under their name complete and durable, or not at all.
 //!
-//! [`PendingFile`] is the one commit protocol of the project: a temporary sibling is written and synced, renamed to its name,
-//! and the folder is synced. Whatever stops the process in between leaves the name as it was. [`faults`] lets tests fail any
-//! one of these operations. [`guarded`] turns a panic of a decoding library into an error.
+//! [`PendingFile`] implements the project's only commit protocol: a temporary sibling is written, synced and renamed to its
+//! name, and the folder is synced. If the process stops before the rename, the name stays as it was. [`faults`] lets tests
+//! fail any one operation. [`guarded`] turns a panic of a decoding library into an error.
 //!
-//! This crate knows neither caches nor runs.
+//! This crate does not depend on caches or runs.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,11 +1,11 @@
-//! An allocator that counts what another hands out: for tests and measurements of memory.
+//! An allocator that counts the bytes that another one allocates, for tests and measurements.
 
 use std::{
     alloc::{GlobalAlloc, Layout},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Counts the bytes that are in use, and the most that ever were since [`restart_peak`](Self::restart_peak).
+/// Counts the bytes in use, and their peak since [`restart_peak`](Self::restart_peak).
 #[derive(Debug)]
 pub struct Counting<A> {
     inner: A,
@@ -14,7 +14,7 @@ pub struct Counting<A> {
 }
 
 impl<A> Counting<A> {
-    /// Counts what `inner` hands out.
+    /// Counts the allocations of `inner`.
     pub const fn new(inner: A) -> Self {
         Self {
             inner,
@@ -28,7 +28,7 @@ impl<A> Counting<A> {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// The most bytes that were in use at once.
+    /// The peak number of bytes in use.
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
@@ -46,8 +46,8 @@ impl<A> Counting<A> {
     }
 }
 
-// SAFETY: every call is passed on to the inner allocator as it came; counting beside it has no effect on memory. `realloc` is
-// the trait's own, made of the others, so that growing counts as what it is: a new block beside the old one.
+// SAFETY: every call is passed to the inner allocator unchanged, and counting does not touch memory. `realloc` is the
+// trait's default, made of the other calls, so that growing counts as what it is: a new block beside the old one.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.took(layout.size());

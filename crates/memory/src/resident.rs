@@ -1,4 +1,4 @@
-//! How much memory the process uses, and has used at its peak.
+//! The resident memory of the process, now and at its peak.
 
 /// The largest resident size of this process so far, in bytes; 0 where the system does not say.
 pub fn peak_memory_bytes() -> u64 {

@@ -1,11 +1,11 @@
-//! What becomes of memory that is freed.
+//! Keeps freed memory for reuse.
 
-/// Bytes by which the heap grows beyond what is asked for, so that it grows in few steps.
+/// Extra bytes by which the heap grows, so that it grows in few steps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const GROWTH: i32 = 64 << 20;
 
 /// Tells the allocator of the GNU C library to keep freed memory for the next allocation instead of returning it to the
-/// kernel. Other C libraries are left as they are.
+/// kernel. With other C libraries it does nothing.
 ///
 /// Large blocks then come from the heap instead of mappings of their own; only blocks of 64 MiB and more that a second thread
 /// asks for are still mapped. A program calls this once, first of all.

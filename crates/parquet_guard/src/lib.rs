@@ -1,12 +1,12 @@
-//! What must hold of a Parquet file before the library may decode it.
+//! Checks that a Parquet file must pass before the Parquet library decodes it.
 //!
-//! The Parquet library believes what a file says of its pages: it makes room for as many bytes as a page claims to have,
-//! and for as many entries as an index claims to list, before it looks whether they are there. [`check_pages`] and
-//! [`check_page_index`] compare those claims with the size of the file. What else is wrong with a file the library finds
-//! itself, in an error or, here and there, a panic, which readers turn into an error (`leadspan_files::guarded`): the last line of defence, not the
-//! first.
+//! The Parquet library trusts the sizes that a file declares: it allocates as many bytes as a page claims to have, and as
+//! many entries as an index claims to list, before it checks that they are there. [`check_pages`] and
+//! [`check_page_index`] compare these claims with the size of the file. The library detects all other damage itself. It
+//! then returns an error or, in a few places, panics; readers turn the panic into an error with
+//! `leadspan_files::guarded`.
 //!
-//! What is in the columns is not this crate's business.
+//! This crate does not check the contents of columns.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

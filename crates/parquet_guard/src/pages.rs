@@ -1,4 +1,4 @@
-//! What the pages of a Parquet file claim, compared with what the file can hold.
+//! Compares the sizes that the pages of a Parquet file claim with what the file can hold.
 
 use std::ops::Range;
 
@@ -12,15 +12,15 @@ use parquet::{
 
 use crate::thrift::{Reader, Value};
 
-/// Bytes that a page may claim whatever the size of its file, and for each byte of the file. Pages are a megabyte as a rule;
-/// a file that is one page of a single row can be much more, but is then large itself.
+/// The bytes that a page may claim: a constant, and an amount for each byte of the file. Pages usually have a megabyte. A
+/// page with one huge row can have much more, but its file is then large as well.
 const PAGE_BYTES: u64 = 16 << 20;
 const PAGE_BYTES_A_BYTE: u64 = 8;
-/// Values that a page may claim whatever the size of its file, and for each byte of the file: runs of one value take next
-/// to nothing.
+/// The values that a page may claim: a constant, and an amount for each byte of the file. Runs of one value take almost no
+/// bytes.
 const VALUES: u64 = 1 << 22;
 const VALUES_A_BYTE: u64 = 16;
-/// Bytes of a page's header that are read at first; nearly all are shorter.
+/// Bytes that are read first for a page's header; nearly all headers are shorter.
 const HEADER_BYTES: u64 = 256;
 
 /// A claim that a file cannot meet.
@@ -33,15 +33,15 @@ impl From<Claim> for ParquetError {
     }
 }
 
-/// Makes sure that the pages of some columns lie in the file and claim no more than it can hold.
+/// Checks that the pages of some columns lie in the file and claim no more than it can hold.
 ///
-/// `metadata` is the file's; `wanted` is asked for each row group and leaf of the schema, by their indices. Reads the headers
-/// of the pages and nothing else. It holds for whoever then reads the pages one after the other, which is what the library
-/// does where it was given no page index.
+/// `metadata` is that of the file. `wanted` gets the indices of a row group and of a leaf of the schema, and says whether
+/// to check that column. Only the headers of pages are read. The check is valid for readers that read the pages one after
+/// the other, as the library does if it is given no page index.
 ///
 /// # Errors
 ///
-/// The first claim that does not hold, or what keeps the file from being read.
+/// The first claim that does not hold, or the error that prevents reading the file.
 pub fn check_pages(
     file: &impl ChunkReader,
     metadata: &ParquetMetaData,
@@ -53,7 +53,7 @@ pub fn check_pages(
     Ok(())
 }
 
-/// Makes sure that the lists of the page index are no longer than their bytes, before the index is read.
+/// Checks, before the page index is read, that its lists are no longer than their bytes.
 ///
 /// # Errors
 ///
@@ -72,7 +72,7 @@ pub fn check_page_index(file: &impl ChunkReader, metadata: &ParquetMetaData) -> 
     Ok(())
 }
 
-/// Row group, column and chunk, all there are.
+/// All column chunks, each with its row group and column.
 fn chunks(metadata: &ParquetMetaData) -> impl Iterator<Item = (usize, usize, &ColumnChunkMetaData)> {
     metadata.row_groups().iter().enumerate().flat_map(|(group, row_group)| {
         let chunks = row_group.columns().iter().enumerate();
@@ -80,7 +80,7 @@ fn chunks(metadata: &ParquetMetaData) -> impl Iterator<Item = (usize, usize, &Co
     })
 }
 
-/// The bytes of the file from `start` on, or `None` where it does not have so many.
+/// The range of `bytes` bytes from `start`, or `None` if the file is shorter.
 fn inside(file: &impl ChunkReader, start: i64, bytes: i64) -> Option<Range<u64>> {
     let (start, bytes) = (u64::try_from(start).ok()?, u64::try_from(bytes).ok()?);
     let end = start.checked_add(bytes)?;
@@ -88,7 +88,7 @@ fn inside(file: &impl ChunkReader, start: i64, bytes: i64) -> Option<Range<u64>>
 }
 
 fn beyond(place: &str) -> Claim {
-    Claim(format!("{place} lies beyond the file"))
+    Claim(format!("{place} extends past the end of the file"))
 }
 
 fn check_column(
@@ -102,7 +102,7 @@ fn check_column(
     let mut at = all.start;
     while at < all.end {
         let header =
-            page_header(file, at..all.end)?.ok_or_else(|| Claim(format!("{} has a page without header", place())))?;
+            page_header(file, at..all.end)?.ok_or_else(|| Claim(format!("{} has a page without a header", place())))?;
         at += header.bytes;
         let bytes = u64::try_from(header.compressed)
             .ok()
@@ -131,7 +131,7 @@ fn check_column(
     Ok(())
 }
 
-/// The numbers at the head of a page.
+/// The numbers in the header of a page.
 struct PageHeader {
     /// Bytes of the header itself.
     bytes: u64,
@@ -140,7 +140,7 @@ struct PageHeader {
     values: i64,
 }
 
-/// The header at the start of `range`, or `None` where there is none in it.
+/// The header at the start of `range`, or `None` if there is none.
 fn page_header(file: &impl ChunkReader, range: Range<u64>) -> Result<Option<PageHeader>, ParquetError> {
     let all = range.end - range.start;
     let mut length = HEADER_BYTES.min(all);
@@ -165,7 +165,7 @@ fn parsed(bytes: &[u8]) -> Option<PageHeader> {
             _ => None,
         })
     };
-    // Kinds of pages have headers of their own, all of which begin with the number of values.
+    // Each kind of page has a header of its own. All of them begin with the number of values.
     let values = fields.iter().filter_map(|(at, value)| match value {
         Value::Struct(inner) if (5..=8).contains(at) => inner.iter().find(|(field, _)| *field == 1),
         _ => None,
@@ -247,9 +247,9 @@ mod tests {
         assert!(
             claims(compressed, 0xff)
                 .unwrap_err()
-                .contains("column 0 of row group 0 lies beyond the file")
+                .contains("column 0 of row group 0 extends past the end of the file")
         );
-        // Three bytes hold no number that is too large, so the bound itself is tried on a header by hand.
+        // Three bytes cannot hold a number above the bound, so a header made by hand tests the bound.
         assert_eq!(claims(uncompressed.clone(), 0xfe), Ok(()));
         assert!(
             claims(uncompressed, 0xff)

@@ -1,18 +1,18 @@
-//! Just enough of Thrift's compact protocol to see the numbers at the front of a structure.
+//! The part of Thrift's compact protocol that is needed to read the numbers at the start of a structure.
 
-/// How deep structures may lie in each other.
+/// The maximum depth of nested structures.
 const DEPTH: u32 = 16;
 
-/// Bytes that are being read; `None` comes out where they end too early or are no structure.
+/// Reads bytes. Methods return `None` if the bytes end too early or are not a structure.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// Of a field: what it is, where it is a number.
+/// The value of a field, if it is a number or a structure.
 pub(crate) enum Value {
     Number(i64),
-    /// Numbers of a structure inside, by their field.
+    /// The numbers of a nested structure, by field.
     Struct(Vec<(i64, i64)>),
     Other,
 }
@@ -22,7 +22,7 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read so far.
     pub(crate) fn used(&self) -> usize {
         self.at
     }
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, kind: u8, depth: u32) -> Option<Value> {
         match kind {
-            // A field's truth is in its kind.
+            // The kind of a boolean field holds its value.
             1 | 2 => {}
             3 => self.skip(1)?,
             4..=6 => return Some(Value::Number(unzigzag(self.varint()?))),
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
             15 => self.varint()?,
             size => u64::from(size),
         };
-        // An item takes a byte at least.
+        // An item takes at least one byte.
         (size <= (self.bytes.len() - self.at) as u64).then_some((size, header & 15))
     }
 }

@@ -1,4 +1,4 @@
-//! Which positions of a sample are learnt: those whose next token lies in the lead span and in a supervised section.
+//! The supervised positions of a sample: those whose next token lies in the lead span and in a supervised section.
 
 use crate::{LeadSpanProportion, SectionBounds, SectionSet};
 
@@ -30,8 +30,8 @@ pub fn supervised_position_count(bounds: SectionBounds, proportion: LeadSpanProp
         .sum()
 }
 
-/// How many leading tokens of a sample a model must be fed to predict the tokens after its positions: those up to the last
-/// position, because attention is causal. 0 if there is no position.
+/// The number of leading tokens that a model needs as input to predict the tokens after a sample's positions: those up to
+/// the last position, because attention is causal. 0 if there is no position.
 pub fn fed_tokens(last_position: Option<u32>) -> usize {
     last_position.map_or(0, |position| position as usize + 1)
 }

@@ -5,12 +5,12 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Decimal places kept exactly; more is refused rather than rounded.
+/// The maximum number of decimal places. More are refused, not rounded.
 const MAX_DECIMALS: usize = 12;
 
 /// The fraction p of every sequence that is kept, counted from its start.
 ///
-/// It is the decimal that was written, not the nearest binary fraction, so that 0.29 of 100 tokens is 29.
+/// It is the exact decimal from the input, not the nearest binary fraction, so that 0.29 of 100 tokens is 29.
 ///
 /// ```
 /// # use leadspan_sequence::LeadSpanProportion;
@@ -25,7 +25,7 @@ pub struct LeadSpanProportion {
     units: u64,
 }
 
-/// A proportion that cannot be used, with the text that was given.
+/// An invalid proportion, with its text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{given}` is not a lead-span proportion: it must be a decimal above 0 and at most 1, with at most {MAX_DECIMALS} decimals, such as `0.5`"
@@ -41,7 +41,7 @@ impl LeadSpanProportion {
     /// The whole sequence, p = 1.
     pub const WHOLE: Self = Self { units: Self::ONE };
 
-    /// The number of tokens kept of a sequence of `tokens`: max(1, ⌊n·p⌋), and 0 of an empty one.
+    /// The number of tokens kept of a sequence of n = `tokens` tokens: max(1, ⌊n·p⌋), or 0 if it is empty.
     pub fn kept(self, tokens: usize) -> usize {
         let product = tokens as u128 * u128::from(self.units) / u128::from(Self::ONE);
         (product as usize).max(1).min(tokens)
@@ -115,7 +115,7 @@ impl Serialize for LeadSpanProportion {
 }
 
 impl<'de> Deserialize<'de> for LeadSpanProportion {
-    /// Reads a number or a string; a number is taken as the shortest decimal that denotes it, which is what was written.
+    /// Reads a number or a string. A number stands for the shortest decimal that denotes it, which is what the user wrote.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl de::Visitor<'_> for Visitor {

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::SectionBounds;
 
-/// Whether a sample is learnt from or held out.
+/// Whether a sample is for training or held out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// Learnt from, at any lead-span proportion.
+    /// For training, at any lead-span proportion.
     Train,
-    /// Held out and always whole, so that held-out losses are comparable across proportions.
+    /// Held out, always whole, so that held-out losses are comparable across proportions.
     Validation,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Split {
 pub struct Sample {
     /// The row's own id, or `FILE:LINE`.
     pub id: String,
-    /// Learnt from or held out.
+    /// For training or held out.
     pub split: Split,
     /// Token ids of the whole templated sequence.
     pub tokens: Vec<u32>,

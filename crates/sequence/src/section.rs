@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Section {
-    /// Everything up to the reasoning turn's content, earlier turns and headers included.
+    /// Everything before the content of the last assistant turn, including earlier turns and headers.
     Prompt,
     /// From the thinking-start marker through the thinking-end marker.
     ChainOfThought,
-    /// Whatever follows the chain of thought, end-of-turn tokens included.
+    /// Everything after the chain of thought, including end-of-turn tokens.
     Answer,
 }
 
@@ -26,7 +26,7 @@ pub struct UnknownSection {
 }
 
 impl Section {
-    /// All sections, in the order in which they follow each other.
+    /// All sections, in the order of a sample.
     pub const ALL: [Self; 3] = [Self::Prompt, Self::ChainOfThought, Self::Answer];
 
     /// The name used in configuration, columns and logs.
@@ -66,7 +66,7 @@ impl SectionSet {
     /// Prompt, chain of thought and answer.
     pub const ALL: Self = Self { bits: 0b111 };
 
-    /// The set of the given sections, or `None` where there are none.
+    /// The set of the given sections, or `None` if there are none.
     pub fn new(sections: impl IntoIterator<Item = Section>) -> Option<Self> {
         let bits = sections.into_iter().fold(0, |bits, section| bits | 1 << section as u8);
         (bits != 0).then_some(Self { bits })
@@ -82,7 +82,7 @@ impl SectionSet {
         self.bits & other.bits == other.bits
     }
 
-    /// The sections of the set, in the order in which they follow each other in a sample.
+    /// The sections of the set, in the order of a sample.
     pub fn iter(self) -> impl Iterator<Item = Section> {
         Section::ALL.into_iter().filter(move |&section| self.contains(section))
     }
@@ -101,7 +101,7 @@ impl fmt::Display for SectionSet {
     }
 }
 
-/// A list of the names of its sections.
+/// Serialized as a list of section names.
 impl JsonSchema for SectionSet {
     fn schema_name() -> Cow<'static, str> {
         "SectionSet".into()
@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for SectionSet {
     }
 }
 
-/// Where a sample's sections begin and end, in tokens of the full sequence.
+/// The bounds of a sample's sections, in tokens of the full sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SectionBounds {
     prompt_end: u32,
@@ -133,10 +133,10 @@ pub struct SectionBounds {
     tokens: u32,
 }
 
-/// Section bounds that do not follow each other.
+/// Section bounds that do not ascend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "sections out of order: prompt ends at token {prompt_end}, chain of thought at {chain_of_thought_end}, the sample at {tokens}"
+    "section bounds do not ascend: the prompt ends at token {prompt_end}, the chain of thought at {chain_of_thought_end}, the sample at {tokens}"
 )]
 pub struct InvalidBounds {
     /// The end of the prompt.
@@ -152,7 +152,7 @@ impl SectionBounds {
     ///
     /// # Errors
     ///
-    /// Where the three do not ascend.
+    /// If the three do not ascend.
     pub const fn new(prompt_end: u32, chain_of_thought_end: u32, tokens: u32) -> Result<Self, InvalidBounds> {
         if prompt_end <= chain_of_thought_end && chain_of_thought_end <= tokens {
             Ok(Self {
@@ -184,7 +184,7 @@ impl SectionBounds {
         self.tokens
     }
 
-    /// The tokens of one section; empty where the sample has none of it.
+    /// The token range of one section; empty if the sample does not have the section.
     pub const fn range(self, section: Section) -> Range<u32> {
         match section {
             Section::Prompt => 0..self.prompt_end,

@@ -1,4 +1,4 @@
-//! Positions as integers in their contexts, and back.
+//! Converts positions to integers with their contexts, and back.
 
 use super::{
     CodecError, Layout, Precision, context,
@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{Distributions, Position};
 
-/// Numbers of token ids: what the encoder looks up.
+/// The encoder's table from token id to number.
 pub(super) trait Numbers {
     fn number(&self, token_id: u32) -> u32;
 }
 
-/// Takes positions apart, in memory that is used again.
+/// Converts positions to integers. Buffers are reused.
 #[derive(Default)]
 pub(super) struct Splitter {
     /// Level and number of each entry, in the order in which they are coded.
@@ -82,7 +82,7 @@ impl Splitter {
     }
 }
 
-/// Puts positions together, in memory that is used again.
+/// Converts integers back to positions. Buffers are reused.
 #[derive(Default)]
 pub(super) struct Joiner {
     levels: Vec<u32>,
@@ -94,7 +94,7 @@ pub(super) struct Joiner {
     draws: Vec<u32>,
 }
 
-/// One block that is being decoded.
+/// A block while it is decoded.
 pub(super) struct BlockReader<'a> {
     slots: &'a Slots,
     symbols: Decoder<'a>,
@@ -115,7 +115,7 @@ impl<'a> BlockReader<'a> {
     #[inline(always)]
     fn integer(&mut self, context: usize) -> Result<u32, CodecError> {
         let token = self.symbols.symbol(self.slots, context).ok_or(CodecError::Damaged)?;
-        // Taking no bits is cheaper than finding out that there are none to take.
+        // Reading zero bits is cheaper than a branch that avoids it.
         let (width, base) = meaning(token);
         Ok(base + self.bits.take(width))
     }
@@ -124,7 +124,7 @@ impl<'a> BlockReader<'a> {
         self.symbols.bytes_used() + self.bits.bytes_used() <= self.block.len()
     }
 
-    /// Makes sure that nothing of the block is left over.
+    /// Checks that the whole block has been consumed.
     pub(super) fn finish(&self) -> Result<(), CodecError> {
         let used = self.symbols.bytes_used() + self.bits.bytes_used();
         if self.symbols.is_at_its_end() && used == self.block.len() {
@@ -169,7 +169,7 @@ impl Joiner {
                 number = number.wrapping_add(step).wrapping_add(1);
                 self.token_ids.push(token_id(numbering, number)?);
             }
-            // Entries of one probability run from the lower id to the higher.
+            // Entries of equal probability are ordered by ascending id.
             sort_short(&mut self.token_ids[start..]);
         }
         let (tail_logprob, log_mass) = precision.tail_of(reader.integer(context::TAIL)?);
@@ -184,7 +184,7 @@ impl Joiner {
         if layout.tail_samples {
             self.join_drawn(reader, numbering, layout.most_drawn())?;
         }
-        // Before any more memory is taken: a forged block must not decode zeros for ever.
+        // Checked before memory grows: a forged block must not decode zeros forever.
         if !reader.is_within_the_block() {
             return Err(CodecError::Damaged);
         }
@@ -231,7 +231,7 @@ fn token_id(numbering: &[u32], number: u32) -> Result<u32, CodecError> {
     numbering.get(number as usize).copied().ok_or(CodecError::Damaged)
 }
 
-/// Sorts by insertion what is nearly always a handful.
+/// Insertion sort: the slice rarely has more than a few elements.
 #[inline(always)]
 fn sort_short(ids: &mut [u32]) {
     if ids.len() > 24 {
@@ -250,7 +250,7 @@ fn sort_short(ids: &mut [u32]) {
 }
 
 impl Precision {
-    /// Levels as the decoder wants them.
+    /// Levels in the form that the decoder needs.
     pub(super) fn levels(self) -> Levels {
         Levels::new(self)
     }

@@ -1,13 +1,13 @@
 //! Integers as tokens and raw bits: small ones exactly, larger ones by exponent and two leading bits.
 
-/// Tokens that any integer can have.
+/// The number of tokens that integers are split into.
 pub(super) const TOKENS: usize = 16 + 4 * 28;
 
-/// An integer taken apart.
+/// An integer split into a token and raw bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) token: u8,
-    /// How many raw bits there are.
+    /// The number of raw bits.
     pub(super) width: u32,
     pub(super) bits: u32,
 }
@@ -29,7 +29,7 @@ pub(super) fn split(integer: u32) -> Parts {
     }
 }
 
-/// For each token, how many raw bits follow it, and the integer if those are zero.
+/// For each token: the number of raw bits that follow it, and the integer if all of them are zero.
 const MEANINGS: [(u32, u32); TOKENS] = {
     let mut meanings = [(0, 0); TOKENS];
     let mut token = 0;
@@ -45,13 +45,13 @@ const MEANINGS: [(u32, u32); TOKENS] = {
     meanings
 };
 
-/// How many raw bits follow a token, and the integer that it begins.
+/// The number of raw bits that follow a token, and the integer if all of them are zero.
 #[inline(always)]
 pub(super) fn meaning(token: u8) -> (u32, u32) {
     MEANINGS[token as usize % TOKENS]
 }
 
-/// A bit stream that is being written.
+/// Writes a bit stream.
 #[derive(Default)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
@@ -60,7 +60,7 @@ pub(super) struct BitWriter {
 }
 
 impl BitWriter {
-    /// Adds the lowest `width` bits of `bits`, of which there are no others.
+    /// Adds the lowest `width` bits of `bits`. All other bits are zero.
     pub(super) fn push(&mut self, bits: u32, width: u32) {
         self.pending |= u64::from(bits) << self.pending_bits;
         self.pending_bits += width;
@@ -71,7 +71,7 @@ impl BitWriter {
         }
     }
 
-    /// The bytes in the order of the stream; the last is filled up with zeros.
+    /// The bytes in stream order. The last byte is padded with zeros.
     pub(super) fn finish(&mut self) -> &[u8] {
         if self.pending_bits > 0 {
             self.bytes.push(self.pending as u8);
@@ -85,7 +85,7 @@ impl BitWriter {
     }
 }
 
-/// A bit stream that runs from the last of `bytes` to the first.
+/// Reads a bit stream from the last of `bytes` to the first.
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -96,7 +96,8 @@ impl<'a> BitReader<'a> {
         Self { bytes, position: 0 }
     }
 
-    /// The next `width` bits, at most 30. Beyond the stream there are zeros, which [`bytes_used`](Self::bytes_used) tells.
+    /// The next `width` bits, at most 30. Reading past the end gives zeros; [`bytes_used`](Self::bytes_used) then exceeds
+    /// the length.
     #[inline(always)]
     pub(super) fn take(&mut self, width: u32) -> u32 {
         let (skipped, shift) = (self.position / 8, self.position % 8);

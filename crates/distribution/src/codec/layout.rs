@@ -1,24 +1,24 @@
-//! What the positions of a model hold, and what is not a model.
+//! The fields that a model stores per position, and the codec's errors.
 
 use super::Precision;
 use crate::EntrySettings;
 
-/// What the positions of a model hold, and how exactly.
+/// The fields that a model stores per position, and their precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// How exactly numbers are stored.
+    /// The precision of stored numbers.
     pub precision: Precision,
-    /// How many temperatures have a tail term.
+    /// The number of temperatures that have a tail term.
     pub temperatures: usize,
     /// Whether tokens drawn from the tail are stored.
     pub tail_samples: bool,
-    /// The most entries, and the most drawn tokens, that a position may have: a run of what costs no bits would go on for ever
-    /// in a forged block.
+    /// The maximum number of entries, and of drawn tokens, per position. It bounds what a forged block decodes to: symbols
+    /// that cost no bits could otherwise repeat forever.
     most: [u32; 2],
 }
 
 impl Layout {
-    /// What `settings` store, at `precision`.
+    /// The layout of `settings` at `precision`.
     pub fn new(settings: &EntrySettings, precision: Precision) -> Self {
         Self {
             precision,
@@ -28,24 +28,24 @@ impl Layout {
         }
     }
 
-    /// The most entries that a position may have.
+    /// The maximum number of entries per position.
     pub(super) fn most_entries(&self) -> usize {
         self.most[0] as usize
     }
 
-    /// The most drawn tokens that a position may have.
+    /// The maximum number of drawn tokens per position.
     pub(super) fn most_drawn(&self) -> usize {
         self.most[1] as usize
     }
 }
 
-/// Bytes that are not a block of their model, or numbers that are not a model.
+/// Bytes that are not a block of the given model, or numbers that are not a valid model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The block does not decode to as many positions as it should have, with nothing left over.
+    /// The block does not decode to exactly the expected number of positions.
     #[error("a block does not decode to the positions it should hold")]
     Damaged,
-    /// Frequencies that do not sum to 4096, or not one list for each context.
+    /// Frequencies do not sum to 4096, or the number of lists is not the number of contexts.
     #[error("the token frequencies of a row group are not those of a model")]
     NotAModel,
 }

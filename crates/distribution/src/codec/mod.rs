@@ -1,10 +1,9 @@
 //! The compact form of distributions: blocks of consecutive positions under one shared model.
 //!
 //! A [`Model`] is fitted to many positions (a row group of a shard, some ten thousand) and then encodes them in small
-//! blocks, each of which decodes by itself. What a block holds, position after position, is a sequence of integers; each
-//! integer is a token, coded by rANS with the fixed frequencies of its context, and raw bits. The model is the numbering
-//! of the vocabulary and those frequencies, so a block of a dozen positions pays nothing for its size but four bytes of
-//! coder state.
+//! blocks, each of which decodes by itself. A block is a sequence of integers, position after position. Each integer is a
+//! token, coded by rANS with the fixed frequencies of its context, and raw bits. The model is the numbering of the
+//! vocabulary and those frequencies, so the overhead of a small block is only four bytes of coder state.
 //!
 //! # The integers of a position
 //!
@@ -23,8 +22,8 @@
 //! token ids, which is ordered by how often a token occurs (⌊log₂⌋ of the count, descending, then the id): frequent
 //! tokens have small numbers. Entries are ordered by level, then by number; entries of one level form a run. The first
 //! number of a run is coded as it is in context 9 + c, every further one as its difference from the one before, less 1,
-//! in context 17 + c, where c = ⌊log₂ m⌋, at most 7, and m counts the entries of the run from this one on. Since the order
-//! inside a run costs nothing, coarse levels save bits twice.
+//! in context 17 + c, where c = ⌊log₂ m⌋, at most 7, and m counts the entries of the run from this one on. The order
+//! inside a run costs no bits, so coarse levels save bits twice.
 //!
 //! # Integers, tokens and bits
 //!
@@ -35,7 +34,7 @@
 //!
 //! ```text
 //! u32 LE   state of the coder
-//! u16 LE…  words that the coder takes in, in the order in which the decoder wants them
+//! u16 LE…  words of the coder, in the order in which the decoder reads them
 //!     …u8  raw bits: the last byte of the block is the first of the bit stream, each byte's lowest bit comes first;
 //!          an integer's raw bits come lowest first
 //! ```
@@ -43,7 +42,7 @@
 //! Decoding a token in a context with frequencies f summing to 4096 and cumulative sums c: slot = state mod 4096, the token
 //! is the s with c(s) ≤ slot < c(s + 1), state ← f(s)·⌊state / 4096⌋ + slot − c(s); then, once, if state < 2¹⁶,
 //! state ← 2¹⁶·state + the next word. (Range variant of asymmetric numeral systems, Duda 2013, arXiv 1311.2540.) After the
-//! last integer of a block the state is 2¹⁶ and words and bits have been used up: anything else is damage.
+//! last integer of a block the state is 2¹⁶, and all words and bits have been consumed. Otherwise the block is damaged.
 //!
 //! `docs/benchmarks.md` has bytes, errors and speeds of this form and of the alternatives that were tried.
 
@@ -72,7 +71,7 @@ mod context {
     pub(super) const DRAWN_NUMBER: usize = 28;
     pub(super) const DRAWS: usize = 29;
     pub(super) const TEMPERATURE: usize = 30;
-    /// How many there are.
+    /// The number of contexts.
     pub(super) const COUNT: usize = TEMPERATURE + crate::EntrySettings::MAX_TEMPERATURES;
 
     /// The context of the level of the entry at `rank`.
@@ -81,7 +80,7 @@ mod context {
         LEVEL + ((rank as u32 + 1).ilog2() as usize).min(7)
     }
 
-    /// What is added to a number's context where `left` entries of its run are left, itself included.
+    /// The offset of a number's context if `left` entries of its run are left, including this one.
     #[inline(always)]
     pub(super) fn run_class(left: usize) -> usize {
         ((left as u32).ilog2() as usize).min(7)

@@ -1,4 +1,4 @@
-//! What the blocks of one row group share: the numbering of the vocabulary and the frequencies of tokens.
+//! The model that the blocks of one row group share: the numbering of the vocabulary and the frequencies of tokens.
 
 use std::ops::Range;
 
@@ -18,18 +18,18 @@ pub struct Model {
     layout: Layout,
     /// The token id of each number.
     numbering: Vec<u32>,
-    /// One list a context, empty where nothing is coded in it.
+    /// One list per context; empty if the context is unused.
     frequencies: Vec<Vec<u32>>,
     slots: Slots,
     levels: Levels,
 }
 
 impl Model {
-    /// The model that encodes `distributions`.
+    /// Fits a model to `distributions`.
     ///
     /// # Panics
     ///
-    /// Where they have other temperatures than the layout says.
+    /// If their number of temperatures differs from the layout's.
     pub fn fit(distributions: &Distributions, layout: Layout) -> Self {
         assert!(
             distributions.is_empty() || distributions.temperatures() == layout.temperatures,
@@ -48,7 +48,7 @@ impl Model {
         Self::new(layout, numbering, frequencies).expect("fitted frequencies sum to 4096")
     }
 
-    /// A model from what [`numbering`](Self::numbering) and [`frequencies`](Self::frequencies) gave.
+    /// Restores a model from its [`numbering`](Self::numbering) and [`frequencies`](Self::frequencies).
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Model {
         &self.numbering
     }
 
-    /// The frequencies of every context, each list behind its length.
+    /// The frequencies of every context, each list preceded by its length.
     pub fn frequencies(&self) -> Vec<u32> {
         let with_length = |list: &Vec<u32>| [&[list.len() as u32], list.as_slice()].concat();
         self.frequencies.iter().flat_map(with_length).collect()
@@ -103,15 +103,15 @@ impl Model {
         }
     }
 
-    /// Adds the `positions` positions of a block to `into`.
+    /// Decodes a block of `positions` positions and appends them to `into`.
     ///
     /// # Errors
     ///
-    /// [`CodecError::Damaged`]; `into` then holds some of the positions.
+    /// [`CodecError::Damaged`]. `into` then holds only some of the positions.
     ///
     /// # Panics
     ///
-    /// Where `into` holds positions with other temperatures.
+    /// If `into` holds positions with another number of temperatures.
     pub fn decode(&self, block: &[u8], positions: usize, into: &mut Distributions) -> Result<(), CodecError> {
         let mut reader = BlockReader::new(&self.slots, block)?;
         let mut joiner = Joiner::default();
@@ -134,11 +134,11 @@ pub struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// The block of some of the positions that the model was fitted to.
+    /// Encodes some of the positions that the model was fitted to as one block.
     ///
     /// # Panics
     ///
-    /// Where the model was fitted to others, and something in these never occurred in those.
+    /// If the positions hold a symbol that does not occur in those that the model was fitted to.
     pub fn encode(&mut self, distributions: &Distributions, positions: Range<usize>) -> Vec<u8> {
         let Self {
             model,

@@ -1,9 +1,9 @@
-//! How log-probabilities become levels and come back, and how far they may be off.
+//! Quantisation of log-probabilities to levels and back, with its error bounds.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How exactly log-probabilities are stored.
+/// The precision of stored log-probabilities.
 ///
 /// | | entries ℓ = log p | tail x = log(p_tail / (1 − p_tail)) | target, tail terms |
 /// |---|---|---|---|
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 /// | `fine` | ℓ in steps of 1/64 nat | steps of 1/1024 | steps of 1/1024 nat |
 /// | `exact` | f32 | f32 (of log p_tail) | f32 |
 ///
-/// In `standard` and `fine`, decoded entries are rescaled to sum to 1 − p_tail. With K entries, in nats, whatever the
-/// distribution:
+/// In `standard` and `fine`, decoded entries are rescaled to sum to 1 − p_tail. These bounds hold for every distribution
+/// of K entries, in nats:
 ///
 /// - `standard`: KL(stored outcomes ‖ decoded outcomes) ≤ 6e-5·√K (to leading order 8·δ²·Σ√p with |δ| ≤ 1/384 the error of
 ///   p^¼, and Σ√p ≤ √K), typically a tenth of that. A log-probability is off by 4·δ/p^¼ to leading order: 0.01 at p = 1,
 ///   0.06 at 1e-3, 0.33 at 1e-6. Tokens below 5e-11 are one level.
-/// - `fine`: every log-probability above −1023 is off by at most 1/60, KL ≤ 4e-5: for losses that feel rare tokens, such as
-///   reverse KL, and for temperatures well above 1.
-/// - `exact`: nothing is lost; negative zero becomes zero.
+/// - `fine`: every log-probability above −1023 is off by at most 1/60, KL ≤ 4e-5. It suits losses that are sensitive to
+///   rare tokens, such as reverse KL, and temperatures well above 1.
+/// - `exact`: lossless, but negative zero becomes zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Small, and good for whatever weighs tokens by the teacher's probability.
+    /// Small, and accurate enough for losses that weigh tokens by the teacher's probability.
     #[default]
     Standard,
     /// Every log-probability within 1/60 nat.
@@ -39,16 +39,16 @@ const FINE_STEPS: f64 = 64.0;
 /// The last `fine` level: −1024 nats.
 const LAST_FINE_LEVEL: u32 = 1 << 16;
 
-/// What levels mean.
+/// The meaning of levels.
 #[derive(Clone, Debug)]
 pub(super) struct Levels {
     precision: Precision,
-    /// Log-probability and probability of each level, before rescaling; empty where levels are exact.
+    /// Log-probability and probability of each level, before rescaling; empty if levels are exact.
     values: Vec<(f32, f64)>,
 }
 
 impl Precision {
-    /// As configuration files write it.
+    /// The name in configuration files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Standard => "standard",
@@ -69,7 +69,7 @@ impl Precision {
                 let root = (f64::from(logprob) / 4.0).exp();
                 ROOT_STEPS - ((root * f64::from(ROOT_STEPS)).round() as u32).min(ROOT_STEPS)
             }
-            // A cast of what is negative or not a number gives 0.
+            // The cast turns negative numbers and NaN into 0.
             Self::Fine => ((f64::from(-logprob) * FINE_STEPS).round() as u32).min(LAST_FINE_LEVEL),
             Self::Exact => descending_key(logprob),
         }
@@ -84,7 +84,7 @@ impl Precision {
         }
     }
 
-    /// Log of the tail mass, and log of the entries' mass; the latter is of no use where levels are exact.
+    /// Log of the tail mass, and log of the entries' mass. The latter is unused if levels are exact.
     pub(super) fn tail_of(self, code: u32) -> (f32, f64) {
         match (self, code) {
             (Self::Exact, _) => (from_descending_key(code), 0.0),
@@ -134,7 +134,7 @@ impl Levels {
         let values = match precision {
             Precision::Standard => (0..=ROOT_STEPS)
                 .map(|level| {
-                    // What rounds to 0 is somewhere below half a step.
+                    // A value that rounds to 0 lies below half a step.
                     let steps = f64::from(ROOT_STEPS - level).max(0.25);
                     value(4.0 * (steps / f64::from(ROOT_STEPS)).ln())
                 })
@@ -147,8 +147,8 @@ impl Levels {
         Self { precision, values }
     }
 
-    /// Appends the log-probabilities of `levels`, which ascend, rescaled to the mass whose log is `log_mass`; `None` where
-    /// a level does not exist.
+    /// Appends the log-probabilities of the ascending `levels`, rescaled to the mass exp(`log_mass`). `None` if a level
+    /// does not exist.
     pub(super) fn append(&self, levels: &[u32], log_mass: f64, logprobs: &mut Vec<f32>) -> Option<()> {
         if self.precision == Precision::Exact {
             logprobs.extend(levels.iter().map(|&level| from_descending_key(level)));
@@ -177,7 +177,7 @@ impl Levels {
     }
 }
 
-/// log Σ exp of f32 values in f64; −∞ of none.
+/// log Σ exp of f32 values in f64; −∞ if there are none.
 fn log_sum_exp(logprobs: &[f32]) -> f64 {
     let max = logprobs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if max == f32::NEG_INFINITY {
@@ -202,7 +202,7 @@ fn unzigzag(code: u32) -> f64 {
     f64::from((code >> 1) as i32 ^ -((code & 1) as i32))
 }
 
-/// A number that grows as a float falls, from which the float comes back.
+/// Maps floats to integers in descending order; the mapping can be inverted.
 fn descending_key(value: f32) -> u32 {
     // Adding zero makes negative zero positive.
     let bits = (-(value + 0.0)).to_bits();

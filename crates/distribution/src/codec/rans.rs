@@ -1,12 +1,12 @@
 //! The entropy coder: range asymmetric numeral systems with fixed frequencies.
 
-/// Frequencies of a context sum to this.
+/// The sum of a context's frequencies.
 pub(super) const TOTAL: u32 = 1 << TOTAL_BITS;
 const TOTAL_BITS: u32 = 12;
-/// The state never stays below this; a block starts and ends with it.
+/// The lowest state between symbols; a block starts and ends with it.
 pub(super) const LOWEST_STATE: u32 = 1 << 16;
 
-/// Frequencies in proportion to `counts`, at least 1 where a symbol occurs, summing to [`TOTAL`]; none where nothing
+/// Frequencies in proportion to `counts` that sum to [`TOTAL`], at least 1 for each symbol that occurs. Empty if no symbol
 /// occurs.
 pub(super) fn frequencies(counts: &[u64]) -> Vec<u32> {
     let all: u64 = counts.iter().sum();
@@ -20,7 +20,7 @@ pub(super) fn frequencies(counts: &[u64]) -> Vec<u32> {
         .iter()
         .map(|count| share(count).max(u32::from(*count > 0)))
         .collect();
-    // What rounding took or added goes where it changes the cost least: per occurrence, log₂ of the frequency.
+    // The rounding error is corrected where it changes the cost least: per occurrence, log₂ of the frequency.
     let ratio = |index: usize, frequency: u32| counts[index] as f64 / f64::from(frequency);
     while frequencies.iter().sum::<u32>() != TOTAL {
         let missing = frequencies.iter().sum::<u32>() < TOTAL;
@@ -36,7 +36,7 @@ pub(super) fn frequencies(counts: &[u64]) -> Vec<u32> {
     frequencies
 }
 
-/// Frequency and cumulative frequency of each symbol of one context: what the encoder looks up.
+/// The encoder's table: frequency and cumulative frequency of each symbol of one context.
 #[derive(Clone, Debug)]
 pub(super) struct Ranges(Vec<(u32, u32)>);
 
@@ -52,22 +52,22 @@ impl Ranges {
     }
 }
 
-/// What each slot of each context means: what the decoder looks up. Small, because it must stay near the processor.
+/// The decoder's table: the symbol of each slot of each context. Small, so that it stays in the processor's cache.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
-    /// The symbol of each slot of each context in which something is coded.
+    /// The symbol of each slot of each context in use.
     symbols: Vec<u8>,
-    /// For each of those contexts and each symbol: its frequency (16 bits), and the sum of those before it (16 bits).
+    /// For each context in use and each symbol: its frequency (16 bits), and the sum of those before it (16 bits).
     ranges: Vec<u32>,
-    /// Which of those contexts each context is; beyond their number where nothing is coded in it.
+    /// The index of each context among those in use; out of range if the context is unused.
     places: Vec<usize>,
 }
 
-/// Symbols that there is room for.
+/// The number of symbols that the table has room for.
 const SYMBOLS: usize = super::integers::TOKENS;
 
 impl Slots {
-    /// The slots of all contexts, or `None` where the frequencies of one do not sum to [`TOTAL`] or are too many.
+    /// The slots of all contexts. `None` if the frequencies of a context do not sum to [`TOTAL`] or are too many.
     pub(super) fn new(contexts: &[Vec<u32>]) -> Option<Self> {
         let used = contexts.iter().filter(|frequencies| !frequencies.is_empty());
         let mut symbols = Vec::with_capacity(used.clone().count() * TOTAL as usize);
@@ -123,7 +123,7 @@ pub(super) fn encode<'a>(symbols: impl Iterator<Item = (&'a Ranges, u8)>, words:
     block.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
 }
 
-/// The decoder's side: takes words from the front of a block.
+/// The decoder: takes words from the front of a block.
 pub(super) struct Decoder<'a> {
     state: u32,
     block: &'a [u8],
@@ -131,14 +131,14 @@ pub(super) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Starts at the head of a block, or `None` where it has none.
+    /// Starts at the head of a block. `None` if the block is too short to have one.
     pub(super) fn new(block: &'a [u8]) -> Option<Self> {
         let state = u32::from_le_bytes(block.get(..4)?.try_into().ok()?);
         Some(Self { state, block, at: 4 })
     }
 
-    /// The next symbol, or `None` where nothing is coded in the context. Beyond the block there are zeros, which
-    /// [`bytes_used`](Self::bytes_used) tells.
+    /// The next symbol, or `None` if the context is unused. Reading past the end gives zeros;
+    /// [`bytes_used`](Self::bytes_used) then exceeds the length.
     #[inline(always)]
     pub(super) fn symbol(&mut self, slots: &Slots, context: usize) -> Option<u8> {
         let slot = (self.state & (TOTAL - 1)) as usize;
@@ -146,7 +146,7 @@ impl<'a> Decoder<'a> {
         let symbol = *slots.symbols.get(place * TOTAL as usize + slot)?;
         let range = *slots.ranges.get(place * SYMBOLS + symbol as usize)?;
         let mut state = (range & 0xffff) * (self.state >> TOTAL_BITS) + slot as u32 - (range >> 16);
-        // Whether a word is wanted is as good as random, so both outcomes are computed rather than guessed.
+        // Whether a word is needed is unpredictable, so both outcomes are computed without a branch.
         let word = match self.block.get(self.at..self.at + 2) {
             Some(word) => u16::from_le_bytes([word[0], word[1]]),
             None => 0,

@@ -1,4 +1,4 @@
-//! Whatever is encoded comes back within its precision's bound, and what is no block is refused.
+//! Encoded positions decode within the bounds of their precision, and damaged blocks are refused.
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn numbers(seed: u64) -> impl Iterator<Item = f64> {
     })
 }
 
-/// What a teacher of this vocabulary might say: the larger `spread`, the surer it is.
+/// Plausible distributions over a vocabulary; the larger `spread`, the lower the entropy.
 fn distributions(vocabulary: usize, positions: usize, spread: f32, settings: &EntrySettings) -> Distributions {
     let mut numbers = numbers(vocabulary as u64);
     let logits: Vec<f32> = numbers
@@ -36,7 +36,7 @@ fn distributions(vocabulary: usize, positions: usize, spread: f32, settings: &En
     reduce(&logits, vocabulary, &rows, settings).unwrap()
 }
 
-/// Encoded in blocks of this many positions, decoded again.
+/// Encodes in blocks of this many positions and decodes them.
 fn coded(distributions: &Distributions, layout: Layout, block_positions: usize) -> Distributions {
     let model = Model::fit(distributions, layout);
     let model = Model::from_parts(layout, model.numbering().to_vec(), &model.frequencies()).unwrap();
@@ -171,7 +171,7 @@ fn a_block_decodes_alone_and_to_its_own_number_of_positions_only() {
 
 #[test]
 fn a_block_of_more_entries_than_are_ever_stored_is_damage_although_they_cost_no_bits() {
-    // One entry everywhere, so that everything but the number of entries is coded in no bits at all.
+    // All positions are alike, so that everything except the number of entries takes no bits.
     let settings = EntrySettings {
         tail_samples: 1,
         ..EntrySettings::top_k(100_000)
