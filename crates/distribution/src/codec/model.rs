@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Distributions, EntrySettings};
 
-/// A codec fitted to some positions; see the [module's front page](super).
+/// A codec fitted to some positions; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct Model {
     layout: Layout,
