@@ -552,7 +552,7 @@ fn the_best_student_needs_something_to_tell_it_by() {
     place.succeed(&PRECOMPUTE);
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "train.export=best"]), @r#"
     error: could not train `run`
-      caused by: `train.export` is `best`, but the cache holds no validation samples to tell the best by
+      caused by: `train.export` is `best`, but the cache holds no validation samples to choose the best student by
     hint: set `train.export = "last"`, or prepare a cache with `data.validation` above 0
     "#);
 }

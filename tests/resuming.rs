@@ -191,7 +191,7 @@ fn a_damaged_checkpoint_is_passed_over_with_a_warning() {
     fs::write(&path, bytes).unwrap();
     let output = place.run(&damaged);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let warning = format!("step-{newest:08}.safetensors` cannot be used: it does not have its checksum");
+    let warning = format!("step-{newest:08}.safetensors` cannot be used: its checksum is wrong");
     assert!(output.status.success() && stderr.contains(&warning), "{stderr}");
     assert!(
         stderr.contains(&format!("going on after step {}", left[left.len() - 2])),
@@ -208,7 +208,7 @@ fn a_damaged_checkpoint_is_passed_over_with_a_warning() {
     let output = place.run(&damaged);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        stderr.contains("`metrics.jsonl` has lost lines") && !stderr.contains("going on"),
+        stderr.contains("`metrics.jsonl` lacks lines") && !stderr.contains("going on"),
         "{stderr}"
     );
     assert!(ended(&place, "damaged") == ended(&place, "whole"));

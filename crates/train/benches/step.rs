@@ -88,7 +88,7 @@ fn objectives(criterion: &mut Criterion) {
                 ..TrainSettings::default()
             };
             let Ok(distillation) = Distillation::new(&settings, &entries()) else {
-                continue; // It has no meaning.
+                continue; // The loss has no meaning under this policy.
             };
             let batch = batch(&spans, distillation);
             let mut group = criterion.benchmark_group(format!("objective/{loss}-{tail_policy}"));
@@ -130,7 +130,7 @@ fn step(criterion: &mut Criterion) {
     let mut optimizer = AdamW::new(parameters.iter(), AdamWSettings::default()).unwrap();
     let batch = batch(&LENGTHS.map(span), Distillation::default());
     let mut group = criterion.benchmark_group("step");
-    // One step a sample: it takes seconds.
+    // One step per sample of the benchmark, because a step takes seconds.
     group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(batch.token_count() as u64));
     group.bench_function("f32", |bencher| {

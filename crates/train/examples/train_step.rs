@@ -1,13 +1,13 @@
-//! Times the optimizer step on a cache's samples: the figures in this crate's documentation.
+//! Times the optimizer step on a cache's samples, for the figures in `docs/benchmarks.md`.
 //!
 //!     cargo run --release -p leadspan-train --example train_step -- CACHE [--shape smollm2-6 | qwen3-4] [--steps N]
 //!         [--warmup N] [--batch-samples N] [--proportion P] [--sections SECTION,…] [--checkpointing] [--online] [--json]
 //!
-//! The student has random weights of the given shape; training samples come in the order of the corpus. Printed are
-//! tokens a second, the process's peak memory, the share of each part of the step, and what the matrix products alone
-//! would take at the rate that this machine reaches on one of them. With `--online` a teacher of SmolLM2-135M's shape
-//! (random weights) runs in every step, and what it says is taken instead of what is stored. `tests/compare/train_step.py` is the same step in
-//! `PyTorch`.
+//! The student has random weights of the given shape, and training samples come in the order of the corpus. The example
+//! prints tokens per second, the process's peak memory, the share of each part of the step, and the time that the matrix
+//! products alone would take at the rate that this machine reaches on one of them. With `--online` a teacher of
+//! SmolLM2-135M's shape (random weights) runs in every step, and its distributions replace the stored ones.
+//! `tests/compare/train_step.py` is the same step in `PyTorch`.
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
@@ -25,7 +25,7 @@ use leadspan_train::{
 };
 use serde_json::json;
 
-/// The program's, and how much of it is in use.
+/// The program's allocator, which also counts the bytes in use.
 #[global_allocator]
 static ALLOCATOR: Counting<System> = Counting::new(System);
 
@@ -100,7 +100,7 @@ fn batch(spans: &[Span], vocabulary: usize) -> MicroBatch {
     MicroBatch::new(&spans, &|_| 1.0 / positions as f64, Distillation::default(), vocabulary)
 }
 
-/// The same with what the teacher says now in the place of what is stored.
+/// The same, with the distributions of a teacher that runs now instead of the stored ones.
 fn ask(teacher: &Decoder, spans: &[Span], vocabulary: usize) -> Result<MicroBatch, Box<dyn Error>> {
     let packed = Packed::new((spans.iter()).map(|span| &span.tokens[..fed_tokens(span.positions.last().copied())]));
     let hidden = teacher.hidden_states(&packed, Stop::NEVER)?;
@@ -128,7 +128,7 @@ fn ask(teacher: &Decoder, spans: &[Span], vocabulary: usize) -> Result<MicroBatc
     Ok(batch(&answered, vocabulary))
 }
 
-/// Seconds of the parts of some steps, and the bytes that their forward passes leave for going back.
+/// Seconds of the parts of some steps, and the bytes that their forward passes keep for the backward passes.
 #[derive(Default)]
 struct Spent {
     activation_bytes: usize,
@@ -182,8 +182,8 @@ fn step(
     Ok(0.5 * head.sums.cross_entropy + 0.5 * head.sums.forward_kl)
 }
 
-/// Floating-point operations of the products of one step: two a weight and row forward, four backward; attention's scores
-/// and mixtures over the half of the square that is seen, two and four products of them.
+/// Floating-point operations of the products of one step: two per weight and row forward, four backward. The scores and
+/// mixtures of attention count over the visible half of the square, with two products forward and four backward.
 fn product_operations(config: &DecoderConfig, batch: &MicroBatch) -> f64 {
     let (queries, keys) = (
         config.num_attention_heads * config.head_dim,
@@ -203,7 +203,7 @@ fn product_operations(config: &DecoderConfig, batch: &MicroBatch) -> f64 {
     3.0 * (layers + head)
 }
 
-/// The rate of one product of the feed-forward block, in operations a second; the best of several.
+/// The rate of one product of the feed-forward block in operations per second, the best of several.
 fn product_rate(config: &DecoderConfig, rows: usize) -> Result<f64, Box<dyn Error>> {
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let x = Tensor::randn(0f32, 1.0, (rows, hidden), &Device::Cpu)?;

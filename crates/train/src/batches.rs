@@ -18,7 +18,7 @@ pub(crate) struct Step {
     pub(crate) micro_batches: Vec<MicroBatch>,
     /// The samples that are replayed in the same step.
     pub(crate) replayed: Option<Replayed>,
-    /// Bytes of blocks that were read for them, as they are stored.
+    /// Stored bytes of the blocks that were read for them.
     pub(crate) cache_bytes_read: u64,
 }
 
@@ -29,11 +29,11 @@ pub(crate) struct Replayed {
     pub(crate) samples: Vec<u32>,
     /// Their forward passes.
     pub(crate) micro_batches: Vec<MicroBatch>,
-    /// The share of the step's weight that they have.
+    /// Their share of the step's weight.
     pub(crate) share: f64,
 }
 
-/// How a sample is learnt from.
+/// The loss by which a sample is learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// By the objective of the settings.
@@ -56,7 +56,7 @@ impl Step {
 pub(crate) struct Batching {
     /// Tokens of one pass.
     pub(crate) micro_batch_tokens: usize,
-    /// What the loss is the mean of; `None` weighs every position 1.
+    /// The normalisation of the loss; `None` gives every position the weight 1.
     pub(crate) normalization: Option<Normalization>,
     /// What is learnt from the teacher.
     pub(crate) distillation: Distillation,
@@ -113,8 +113,8 @@ impl Batching {
     }
 }
 
-/// Reads samples, and returns how many bytes of blocks that took. If several samples cannot be read, the error is that of the
-/// first of them, whatever thread met it.
+/// Reads samples, and returns the bytes of blocks that were read. If several samples cannot be read, the error is that of
+/// the first of them, whichever thread met it.
 fn spans(reader: &Reader, samples: &[u32]) -> Result<(Vec<Span>, u64), CacheError> {
     let read = samples.par_iter().map(|&sample| reader.span_and_bytes(sample));
     let read: Vec<(Span, u64)> = read.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;

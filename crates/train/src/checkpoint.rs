@@ -1,5 +1,5 @@
-//! One checkpoint: a safetensors file whose header says how far the run is, and a receipt with its size and checksum, written
-//! after it. A file without its receipt is not a checkpoint.
+//! One checkpoint: a safetensors file with the run's progress in its header, and a receipt with its size and checksum. The
+//! receipt is written last; a file without its receipt is not a checkpoint.
 //!
 //! ```text
 //! step-00000500.safetensors   NAME (weights in single precision: masters, where there are any),
@@ -44,7 +44,7 @@ struct Receipt {
 /// The key of [`RunSoFar`] in the header's metadata.
 const RUN: &str = "leadspan_run";
 
-/// The longest header that is read: a model of a thousand layers has less.
+/// The longest header that is read. The header of a model of a thousand layers is shorter.
 const MAX_HEADER_BYTES: u64 = 100 << 20;
 
 /// The path of a checkpoint's receipt.
@@ -58,7 +58,7 @@ fn receipt_path(path: &Path) -> PathBuf {
 ///
 /// If a file cannot be written, or a tensor cannot be copied from its device.
 pub(crate) fn write(path: &Path, run: &RunSoFar, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
-    // The receipt of a checkpoint of the same step would be wrong about this one.
+    // The receipt of an older checkpoint of the same step would not match this one.
     remove_file(&receipt_path(path))?;
     let run = serde_json::to_string(run).expect("numbers and texts serialize");
     let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -134,7 +134,7 @@ impl Checkpoint {
         let receipt =
             std::fs::read(receipt_path(path)).map_err(|error| format!("its receipt cannot be read: {error}"))?;
         let receipt: Receipt =
-            serde_json::from_slice(&receipt).map_err(|error| format!("its receipt cannot be understood: {error}"))?;
+            serde_json::from_slice(&receipt).map_err(|error| format!("its receipt is malformed: {error}"))?;
         let unreadable = |error: io::Error| format!("it cannot be read: {error}");
         let mut file = File::open(path).map_err(unreadable)?;
         let bytes = file.metadata().map_err(unreadable)?.len();
@@ -144,11 +144,11 @@ impl Checkpoint {
         let mut hasher = blake3::Hasher::new();
         hasher.update_mmap_rayon(path).map_err(unreadable)?;
         if hasher.finalize().to_hex().as_str() != receipt.blake3 {
-            return Err("it does not have its checksum".to_owned());
+            return Err("its checksum is wrong".to_owned());
         }
         let (header, start) = read_header(&mut file).map_err(unreadable)?;
         let run = header["__metadata__"][RUN].as_str().unwrap_or_default();
-        let run = serde_json::from_str(run).map_err(|error| format!("it is of another version: {error}"))?;
+        let run = serde_json::from_str(run).map_err(|error| format!("another version wrote it: {error}"))?;
         Ok(Self {
             run,
             file,
@@ -263,7 +263,7 @@ mod tests {
             flipped[at] ^= 1;
             assert_eq!(
                 opened(&flipped, &receipt),
-                Err("it does not have its checksum".to_owned()),
+                Err("its checksum is wrong".to_owned()),
                 "byte {at}"
             );
         }

@@ -78,17 +78,17 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// Removes everything but the checkpoints of the steps that `kept` names, and the folder where nothing is left.
+    /// Removes everything except the checkpoints of the steps in `kept`. Removes the folder if nothing is left.
     ///
     /// # Errors
     ///
-    /// Where something cannot be removed.
+    /// If something cannot be removed.
     pub(crate) fn keep(&self, kept: &[usize]) -> Result<(), TrainError> {
         let steps = self.steps()?;
         for &step in steps.iter().filter(|step| !kept.contains(step)) {
             checkpoint::remove(&self.path(step))?;
         }
-        // Temporaries, and tensors that never had a receipt.
+        // Temporary files, and tensors without a receipt.
         let stems: Vec<String> = kept.iter().map(|&step| format!("step-{step:08}.")).collect();
         for name in self.names()? {
             if !stems.iter().any(|stem| name.starts_with(stem.as_str())) {
@@ -100,7 +100,7 @@ impl Checkpoints {
                 })?;
             }
         }
-        // Refused where something is left.
+        // Fails if something is left, which is fine.
         let _ = fs::remove_dir(&self.dir);
         Ok(())
     }
@@ -175,7 +175,7 @@ mod tests {
         fs::write(checkpoints.path(100_000_000), b"nothing").unwrap();
         let (step, damaged) = newest(&checkpoints);
         assert_eq!((step, &damaged[0].path), (Some(10), &checkpoints.path(100_000_000)));
-        // A file without its receipt is what a killed process leaves: no damage, and no checkpoint.
+        // A killed process leaves a file without its receipt. It is not a checkpoint, and not reported as damaged.
         fs::remove_file(checkpoints.path(10).with_extension("json")).unwrap();
         assert_eq!(newest(&checkpoints).0, Some(9));
         checkpoints.keep(&[]).unwrap();

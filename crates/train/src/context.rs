@@ -1,11 +1,11 @@
-//! What a run is given by the program: a stop flag, a clock, the process's memory, and what to do about missing units.
+//! What the program gives a run: a stop flag, a clock, the process's memory, and what to do about missing units.
 
 use std::{sync::atomic::AtomicBool, time::Duration};
 
 use leadspan_cache::Missing;
 use serde_json::Value;
 
-/// What a run is given by the program that starts it.
+/// What the program gives a run that it starts.
 pub struct RunContext<'a> {
     /// Set by the program to stop the run; the run reads it before each layer of a pass.
     pub stop: &'a AtomicBool,

@@ -19,7 +19,7 @@ pub enum TrainError {
         key: &'static str,
         /// Its value.
         found: String,
-        /// What would be accepted.
+        /// The accepted values.
         expected: &'static str,
     },
     /// A temperature for which the cache has no tail terms.
@@ -43,10 +43,10 @@ pub enum TrainError {
         /// Why not.
         because: &'static str,
     },
-    /// Drawn tokens are to be learnt from, and none were drawn.
+    /// The tail policy is `sampled`, but the cache holds no drawn tokens.
     #[error("`train.tail_policy` is `sampled`, but the cache holds no draws from the tail")]
     NoTailSamples,
-    /// Drawn tokens are to be learnt from at a temperature at which they were not drawn.
+    /// The tail policy is `sampled`, and the temperature is not the one of the draws.
     #[error(
         "`train.tail_policy` is `sampled` and `train.temperature` is `{temperature}`, but tails were drawn from at \
          temperature 1"
@@ -113,8 +113,8 @@ pub enum TrainError {
         /// The value asked for.
         asked: String,
     },
-    /// The best student is to be exported, and nothing says which that is.
-    #[error("`train.export` is `best`, but the cache holds no validation samples to tell the best by")]
+    /// The best student is to be exported, but there are no validation samples to choose it by.
+    #[error("`train.export` is `best`, but the cache holds no validation samples to choose the best student by")]
     NothingHeldOut,
     /// The checkpoint of the best student cannot be used.
     #[error("the checkpoint of the best student, `{}`, cannot be used: {because}", path.display())]
@@ -124,7 +124,7 @@ pub enum TrainError {
         /// What is wrong with it.
         because: String,
     },
-    /// A share of samples to replay that leaves none to distil, or is none.
+    /// A share of samples to replay that is invalid, or leaves none to distil.
     #[error(
         "`replay.share` is `{share}`, but it must be a number from 0 to below 1 that leaves at least one of \
          `train.batch_samples = {batch_samples}` to distil"
@@ -143,7 +143,7 @@ pub enum TrainError {
         /// The cache.
         cache: PathBuf,
     },
-    /// What is to be replayed has other tokens than what is distilled.
+    /// The samples to replay have another tokenizer or chat template than the distilled ones.
     #[error("the samples to replay, `{}`, have another tokenizer or chat template than the cache around them", path.display())]
     ReplayOfOtherText {
         /// Where they are.
@@ -158,11 +158,11 @@ pub enum TrainError {
     /// A file of the run could not be read or written.
     #[error("could not {action} `{}`", path.display())]
     Io {
-        /// What was attempted.
+        /// What was attempted, such as `open`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },

@@ -19,7 +19,7 @@ pub(crate) struct TrainingFlops {
     forward: ForwardFlops,
 }
 
-/// Forward passes that one training pass is worth: one forward, and a backward pass of two.
+/// The cost of a training pass in forward passes: one forward pass, and a backward pass that costs two.
 const FORWARD_PASSES: u64 = 3;
 
 impl TrainingFlops {
@@ -32,7 +32,7 @@ impl TrainingFlops {
 
     /// Operations of one sample of which `tokens` tokens go through the layers and `positions` through the head.
     pub(crate) fn sample(&self, tokens: usize, positions: usize) -> u64 {
-        // Whole numbers, and exact: a sequence of a model of 70 billion weights stays below 2^53 up to 60,000 tokens.
+        // Exact whole numbers: for a model of 70 billion weights, a sequence stays below 2^53 up to 60,000 tokens.
         let layers = self.forward.layers(tokens as u64) as u64;
         FORWARD_PASSES * (layers + self.forward.head(positions as u64) as u64)
     }
@@ -79,7 +79,7 @@ mod tests {
             positions: positions.to_vec(),
             distributions: Distributions::new(),
         };
-        // What stands behind the last supervised position is not fed: 4 tokens and 2, not 9 and 5.
+        // Tokens after the last supervised position are not fed: 4 tokens and 2, not 9 and 5.
         let spans = [span(9, &[1, 3]), span(5, &[1])];
         let members: Vec<&Span> = spans.iter().collect();
         let batch = MicroBatch::new(&members, &|_| 1.0, Distillation::default(), 320);

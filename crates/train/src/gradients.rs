@@ -1,4 +1,4 @@
-//! One forward and backward pass: the gradients of all parameters, added up where they are kept.
+//! One forward and backward pass, which adds to the stored gradients of all parameters.
 
 use candle_core::{DType, Tensor};
 use leadspan_model::{Decoder, Parameters, Stop};
@@ -24,8 +24,8 @@ pub(crate) fn supervised_hidden_states(
     Ok(hidden.index_select(&places, 0)?.to_dtype(DType::F32)?)
 }
 
-/// The head's weight in single precision: whatever the student computes in, its logits and losses are in no less, because
-/// logits of 30 rounded to bfloat16 are off by up to 0.06.
+/// The head's weight in single precision. Logits and losses are always in single precision, because logits of 30 rounded to
+/// bfloat16 are off by up to 0.06.
 ///
 /// # Panics
 ///
@@ -64,7 +64,7 @@ pub fn accumulate(
     Ok(head.sums)
 }
 
-/// Forgets all gradients. Their memory stays.
+/// Clears all gradients and keeps their memory.
 pub fn clear(parameters: &Parameters) {
     for (_, gradient) in parameters.gradients() {
         gradient.clear();
@@ -75,7 +75,7 @@ pub fn clear(parameters: &Parameters) {
 ///
 /// # Errors
 ///
-/// [`TrainError::NoGradient`] where one received none since they were last cleared.
+/// [`TrainError::NoGradient`] if a parameter received no gradient since they were last cleared.
 pub fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, TrainError> {
     parameters
         .gradients()
@@ -86,7 +86,7 @@ pub fn all(parameters: &Parameters) -> Result<Vec<(&str, &Tensor)>, TrainError> 
         .collect()
 }
 
-/// The global norm, added up in double precision in the order of the names.
+/// The global norm, summed in double precision in the order of the names.
 ///
 /// # Errors
 ///

@@ -30,7 +30,7 @@ pub struct HeldOut {
     /// The share of positions where the student's most probable token is the teacher's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_1_agreement: Option<f64>,
-    /// How many positions these are means of.
+    /// The number of positions that the means are taken over.
     pub positions: u64,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn measure(
 ) -> Result<Option<HeldOut>, TrainError> {
     let batching = Batching {
         normalization: None,
-        // Whatever the loss, so that held-out losses of different runs are comparable.
+        // The same for every loss, so that held-out losses of different runs are comparable.
         distillation: Distillation::default(),
         ..batching
     };

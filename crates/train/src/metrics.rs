@@ -1,4 +1,4 @@
-//! The run's metrics: one JSON object a line.
+//! The run's metrics: one JSON object per line.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,8 @@ pub struct StepMetrics {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
-    /// (1 − α)·CE + α·τ²·D, in nats; with replay, the sum of that and what is replayed, each times its share of the weights.
+    /// (1 − α)·CE + α·τ²·D, in nats. With replay, the sum of this and the replayed samples' CE, each times its share of the
+    /// weights.
     pub loss: f64,
     /// CE. This and the following losses leave out replayed samples.
     pub loss_cross_entropy: f64,
@@ -44,7 +45,7 @@ pub struct StepMetrics {
     /// D under its own name, such as `loss_reverse_kl`, unless it is the forward KL above or α is 0.
     #[serde(flatten)]
     pub loss_distillation: BTreeMap<String, f64>,
-    /// What was replayed, if anything was.
+    /// The metrics of replayed samples, if there were any.
     #[serde(flatten)]
     pub replay: Option<ReplayMetrics>,
     /// The step's learning rate.
@@ -102,7 +103,7 @@ impl Metrics {
     pub(crate) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
         let mut line = serde_json::to_vec(record).expect("numbers serialize");
         line.push(b'\n');
-        // One write a line, so that a reader of the growing file sees whole lines.
+        // One write per line, so that a reader of the growing file sees whole lines.
         let written = self.file.write_all(&line);
         written.map_err(|source| self.failed("write", source))?;
         self.bytes += line.len() as u64;

@@ -1,4 +1,4 @@
-//! One forward pass: samples packed together, and what is learnt at their supervised positions.
+//! One forward pass: packed samples, and the targets at their supervised positions.
 
 use leadspan_cache::Span;
 use leadspan_model::Packed;
@@ -71,7 +71,7 @@ mod tests {
     fn places_and_targets_line_up() {
         let (a, b) = (span(&[10, 11, 12, 13], &[1, 2]), span(&[20, 21, 22], &[0]));
         let batch = MicroBatch::new(&[&a, &b], &|_| 1.0, Distillation::default(), 50);
-        // The last token of a sample is only a target, and so is what follows the last supervised position.
+        // The last token of a sample is only a target, and so is the token after the last supervised position.
         assert_eq!(
             (batch.packed.tokens(), batch.packed.edges()),
             (&[10, 11, 12, 20][..], &[0, 3, 4][..])

@@ -1,6 +1,6 @@
 //! The order of samples in an epoch, and how a step's samples are grouped into forward passes.
 
-/// A permutation of `samples` that depends on nothing but seed and epoch.
+/// A permutation of `samples` that depends only on seed and epoch.
 pub(crate) fn epoch_order(samples: &[u32], seed: u64, epoch: usize) -> Vec<u32> {
     let key = |sample: &u32| {
         let mut bits = [0; 16];

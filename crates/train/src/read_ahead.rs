@@ -1,4 +1,4 @@
-//! Steps are read and laid out ahead of the loop, by a thread of their own.
+//! A thread that reads and lays out steps ahead of the loop.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -6,7 +6,7 @@ use leadspan_cache::CacheError;
 
 use crate::{batches::Step, run_inputs::RunInputs};
 
-/// A step as it was read, or why it could not be.
+/// A step that was read, or the error that prevented it.
 pub(crate) type ReadStep = Result<Step, CacheError>;
 
 /// Steps that may wait between the reading thread and the loop.
@@ -14,8 +14,8 @@ pub(crate) fn step_queue() -> (SyncSender<ReadStep>, Receiver<ReadStep>) {
     sync_channel(2)
 }
 
-/// Reads the steps that are left after `done` steps into `read_steps`, one after the other, until the other side hangs up or
-/// one cannot be read.
+/// Reads the steps after the first `done` ones into `read_steps`, one after the other, until the receiver is dropped or a
+/// step cannot be read.
 pub(crate) fn read_ahead(inputs: &RunInputs, done: usize, read_steps: &SyncSender<ReadStep>) {
     let (reader, batching) = (inputs.readers.training(), inputs.batching);
     let mut replayed = inputs.replay.as_ref().map(|replay| (replay, replay.batches(done)));

@@ -1,10 +1,10 @@
-//! Where samples are read from: the shards, with the teacher's distributions, or the prepared corpus alone.
+//! The sources of samples: the shards, with the teacher's distributions, or the prepared corpus alone.
 
 use leadspan_cache::{Cache, CacheError, Coverage, Missing, Reader};
 
 use crate::{TrainError, TrainSettings};
 
-/// Where samples are read from.
+/// The sources of training and validation samples.
 pub(crate) struct Readers {
     training: Reader,
     /// The reader of validation samples, if it is another one.

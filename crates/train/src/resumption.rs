@@ -9,8 +9,8 @@ use crate::{
     run_progress::{Measured, RunProgress},
 };
 
-/// Puts the optimizer and its parameters where the newest usable checkpoint has them, and returns how far that is. Without
-/// a usable checkpoint the run starts at its beginning.
+/// Restores the optimizer and its parameters from the newest usable checkpoint, and returns its progress. Without a usable
+/// checkpoint the run starts at its beginning.
 pub(crate) fn resume(
     run_dir: &RunDir,
     checkpoints: &Checkpoints,
@@ -20,9 +20,9 @@ pub(crate) fn resume(
 ) -> Result<RunProgress, TrainError> {
     let metrics_bytes = std::fs::metadata(run_dir.metrics_path()).map_or(0, |metadata| metadata.len());
     let usable = |run: &RunSoFar| {
-        // A run of another identity is refused below, whatever became of its metrics.
+        // A run of another identity is refused below, even if its metrics are damaged.
         if metrics_bytes < run.progress.metrics_bytes && run.identity == *identity {
-            return Err("`metrics.jsonl` has lost lines that were written before it".to_owned());
+            return Err("`metrics.jsonl` lacks lines that were written before this checkpoint".to_owned());
         }
         Ok(())
     };
@@ -40,7 +40,7 @@ pub(crate) fn resume(
     Ok(progress)
 }
 
-/// Gives the optimizer the best weights if they are not the last, and returns what was measured of them.
+/// Gives the optimizer the best weights if they are not the last, and returns their held-out losses.
 pub(crate) fn restore_best(
     checkpoints: &Checkpoints,
     progress: &RunProgress,

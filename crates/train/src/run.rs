@@ -76,7 +76,7 @@ pub fn run(
     Ok(Outcome::Done(summary))
 }
 
-/// Does the steps that are left, while another thread reads the samples of the steps ahead; `None` if the run was stopped.
+/// Does the remaining steps while another thread reads samples ahead. `None` if the run was stopped.
 fn train(training: Training) -> Result<Option<RunProgress>, TrainError> {
     let (sender, read_steps) = step_queue();
     let (inputs, done) = (training.inputs, training.progress.step);

@@ -3,10 +3,10 @@
 //! ```text
 //! RUN/
 //!   run.json        the resolved configuration, and what the result depends on
-//!   metrics.jsonl   one line a step and validation
-//!   checkpoints/    what an interrupted run goes on from; of a finished one, the best where it is not the exported one
-//!   model/          the trained student, a Hugging Face directory; appears whole
-//!   summary.json    written last: a run with it is done
+//!   metrics.jsonl   one line per step and per validation
+//!   checkpoints/    what an interrupted run resumes from; after the end, the best student if another one was exported
+//!   model/          the trained student, a Hugging Face directory; appears complete
+//!   summary.json    written last: a run that has it is done
 //! ```
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{RunSummary, TrainError, run_identity::RunIdentity};
 /// The folder of a run, held by this process.
 pub(crate) struct RunDir {
     path: PathBuf,
-    /// Held as long as the run goes on.
+    /// Held until the run ends.
     _lock: File,
 }
 
@@ -81,7 +81,7 @@ impl RunDir {
         serde_json::from_value(summary).map(Some).map_err(damaged)
     }
 
-    /// Refuses to go on with a run of another identity.
+    /// Refuses to continue a run of another identity.
     ///
     /// # Errors
     ///

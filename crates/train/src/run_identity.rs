@@ -42,12 +42,12 @@ impl RunIdentity {
         }))
     }
 
-    /// An identity as a file has it.
+    /// An identity from a file.
     pub(crate) fn stored(value: Value) -> Self {
         Self(value)
     }
 
-    /// The first difference from what is asked for now: the key with dots, the stored value, the value asked for.
+    /// The first difference from `asked`: the key with dots, the stored value, and the value asked for.
     pub(crate) fn difference(&self, asked: &Self) -> Option<(String, String, String)> {
         first_difference(&self.0, &asked.0)
     }

@@ -1,4 +1,4 @@
-//! What a run learns with, opened and checked before anything is written: samples, student, steps.
+//! The inputs of a run: samples, student and steps. They are opened and checked before anything is written.
 
 use leadspan_cache::{Cache, Missing};
 use leadspan_model::open_device;
@@ -101,7 +101,7 @@ impl<'a> RunInputs<'a> {
     }
 }
 
-/// Refuses to export the best student if nothing is held out to tell which that is.
+/// Refuses to export the best student if there are no validation samples to choose it by.
 fn require_held_out(readers: &Readers, export: Export) -> Result<(), TrainError> {
     let mut held_out = readers.training().corpus().of_split(Split::Validation);
     if export == Export::Best && held_out.next().is_none() {

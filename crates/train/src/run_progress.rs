@@ -18,7 +18,7 @@ pub(crate) struct RunProgress {
     pub(crate) positions: u64,
     /// Operations of the products of forward and backward.
     pub(crate) training_flops: u64,
-    /// Bytes of blocks that were read for the steps, as they are stored.
+    /// Stored bytes of the blocks that were read for the steps.
     pub(crate) cache_bytes_read: u64,
     /// Seconds of the steps, in all processes.
     pub(crate) seconds: f64,
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn the_best_is_the_first_of_the_lowest_losses_after_an_epoch() {
         let mut progress = RunProgress::default();
-        // Before the first step nothing has been learnt that could be the best.
+        // The untrained student does not count as the best.
         progress.add_held_out(held_out(0.1, 0.1), 0.5);
         assert_eq!((progress.best_step(), progress.is_measured()), (None, true));
         for (step, cross_entropy, forward_kl, best) in [

@@ -28,13 +28,13 @@ pub struct RunSummary {
     pub tokens: u64,
     /// Supervised positions learnt from.
     pub positions: u64,
-    /// Operations of the products of forward and backward, at most 2^64 − 1; what activation checkpointing computes again is
-    /// left out, and so is validation.
+    /// Operations of the products of forward and backward, at most 2^64 − 1, without validation and without what activation
+    /// checkpointing computes again.
     pub training_flops: u64,
-    /// Bytes of blocks that were read for the steps, as they are stored in the shards: heads of row groups, which many samples
-    /// share, are left out, and so is validation.
+    /// Stored bytes of the blocks that were read for the steps, without validation and without the heads of row groups, which
+    /// many samples share.
     pub cache_bytes_read: u64,
-    /// Seconds of the steps, validation left out, and what was dropped when a process was stopped.
+    /// Seconds of the steps, without validation and without steps that were dropped when a process was stopped.
     pub seconds: f64,
     /// Tokens over those seconds.
     pub tokens_per_second: f64,

@@ -22,20 +22,20 @@ pub struct StudentSettings {
     pub layers: Option<Vec<usize>>,
     /// Instead of `model`, the `config.json` of a student that starts from random weights.
     pub config: Option<PathBuf>,
-    /// Decides those random weights.
+    /// The seed of these random weights.
     pub seed: u64,
     /// A directory or `.gguf` file with the tokenizer, if neither the teacher nor `model` has one.
     pub tokenizer: Option<PathBuf>,
 }
 
-/// What a step's loss is the mean of.
+/// How a step's loss is averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalization {
-    /// All supervised positions of the step alike.
+    /// The mean over all supervised positions of the step.
     #[default]
     Token,
-    /// The means of its samples, so that short samples weigh as much as long ones.
+    /// The mean over samples of their means, so that short samples weigh as much as long ones.
     Sequence,
 }
 
@@ -43,10 +43,10 @@ pub enum Normalization {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Export {
-    /// That of the last step.
+    /// The student after the last step.
     #[default]
     Last,
-    /// That of the epoch after which the held-out loss was the lowest.
+    /// The student after the epoch with the lowest held-out loss.
     Best,
 }
 
@@ -63,7 +63,7 @@ pub struct TrainSettings {
     pub supervised_sections: SectionSet,
     /// The divergence of the student from the teacher.
     pub loss: Loss,
-    /// What becomes of the probability outside the stored entries.
+    /// How the probability outside the stored entries is treated.
     pub tail_policy: TailPolicy,
     /// The teacher's weight β in `jensen_shannon`, above 0 and below 1.
     pub jensen_shannon_beta: f64,
@@ -79,7 +79,7 @@ pub struct TrainSettings {
     pub weight_decay: f64,
     /// The share of the steps that warm up; cosine decay follows.
     pub warmup_share: f64,
-    /// The largest norm of the gradient; larger ones are scaled down.
+    /// The maximum norm of the gradient; larger gradients are scaled down.
     pub gradient_clipping: f64,
     /// Passes over all training samples.
     pub epochs: usize,
@@ -96,18 +96,18 @@ pub struct TrainSettings {
     pub micro_batch_tokens: usize,
     /// Compute layers again in the backward pass, which holds only their inputs in memory.
     pub activation_checkpointing: bool,
-    /// What a step's loss is the mean of.
+    /// How a step's loss is averaged.
     pub normalization: Normalization,
-    /// Decides the order of the samples.
+    /// The seed of the order of the samples.
     pub seed: u64,
     /// The number format of the student's parameters and activations.
     ///
-    /// Gradients, moments, the weights that updates are applied to, logits, losses and the exported student are in `f32`
-    /// with either.
+    /// Gradients, moments, the weights that updates are applied to, logits, losses and the exported student are always in
+    /// `f32`.
     pub dtype: StudentDtype,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// Steps between checkpoints; with 0 there is only that of a stopped run.
+    /// Steps between checkpoints; with 0, only a stopped run writes one.
     pub checkpoint_steps: usize,
     /// How many of the newest checkpoints are kept, beside the best.
     pub keep_checkpoints: usize,
@@ -211,7 +211,7 @@ impl TrainSettings {
                 return refuse(key, &value, "a positive whole number");
             }
         }
-        // Where an integer of 64 bits ends, nothing is counted any more.
+        // The count is an integer of 64 bits.
         if let Some(max_flops) = self.max_flops
             && !(0.0..u64::MAX as f64).contains(&max_flops)
         {

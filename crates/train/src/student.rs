@@ -77,7 +77,7 @@ fn require_tokenizer(of: &Path, found: &TokenizerBundle, cache: &Cache) -> Resul
     })
 }
 
-/// Refuses samples that the student cannot be fed: tokens outside its vocabulary, or more tokens than its context.
+/// Refuses samples that the student cannot take: with tokens outside its vocabulary, or longer than its context.
 ///
 /// # Errors
 ///

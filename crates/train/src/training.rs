@@ -19,7 +19,7 @@ use crate::{
     run_progress::RunProgress,
 };
 
-/// The losses of a step, those of both kinds of samples apart; positions of both are weighed among each other.
+/// The losses of a step, separate for distilled and replayed samples. The weights of both kinds together sum to one.
 #[derive(Default)]
 struct StepSums {
     distilled: LossSums,
@@ -47,7 +47,7 @@ pub(crate) struct Training<'a> {
 }
 
 impl Training<'_> {
-    /// All steps that are left; `None` where the run was asked to stop, of which a checkpoint is there then.
+    /// Does all remaining steps. `None` if the run was asked to stop; a checkpoint has then been written.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the reading thread ends when the receiver is dropped here"
@@ -58,7 +58,7 @@ impl Training<'_> {
             self.inputs.settings.warmup_share,
             self.inputs.steps.count(),
         );
-        // The checkpoint that the run goes on from.
+        // The checkpoint from which the run resumes.
         let mut saved = self.progress.step;
         loop {
             let step = self.progress.step;
@@ -81,7 +81,7 @@ impl Training<'_> {
         }
     }
 
-    /// One optimizer step, or nothing of it where the run is asked to stop meanwhile.
+    /// Does one optimizer step, or none if the run is asked to stop meanwhile.
     fn step(&mut self, batches: &Receiver<ReadStep>, learning_rate: f64) -> Result<(), TrainError> {
         let began = (self.context.clock)();
         let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
@@ -133,7 +133,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// Adds up the gradients of a step's micro-batches; `None` where the run was asked to stop.
+    /// Adds up the gradients of a step's micro-batches. `None` if the run was asked to stop.
     fn accumulate(&self, batch: &Step) -> Result<Option<StepSums>, TrainError> {
         gradients::clear(&self.inputs.student.parameters);
         let mut sums = StepSums::default();
@@ -155,7 +155,7 @@ impl Training<'_> {
         Ok(Some(sums))
     }
 
-    /// Measures the student on what is held out, unless the run is asked to stop meanwhile.
+    /// Measures the student on the validation samples, unless the run is asked to stop meanwhile.
     fn validate(&mut self) -> Result<(), TrainError> {
         let stop = self.stop();
         let pass = head_pass(self.inputs.settings.distillation_weight);
@@ -171,7 +171,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// Whether a checkpoint is due. After the last step there is none, because nothing is left to go on with.
+    /// Whether a checkpoint is due. None is due after the last step, because no step is left.
     fn is_checkpoint(&self) -> bool {
         let (step, every) = (self.progress.step, self.inputs.settings.checkpoint_steps);
         let is_best = self.progress.best_step() == Some(step);
@@ -201,7 +201,7 @@ impl Training<'_> {
         self.inputs.batching.distillation.loss(weight, &sums.distilled) + sums.replayed.cross_entropy
     }
 
-    /// The divergence under its own name, unless it is among what is measured of every step.
+    /// The divergence under its own name, unless every step reports it already.
     fn loss_distillation(&self, loss: f64) -> BTreeMap<String, f64> {
         let distillation = self.inputs.batching.distillation;
         let named = (self.inputs.settings.distils() && !distillation.is_measured())
@@ -209,7 +209,7 @@ impl Training<'_> {
         named.into_iter().collect()
     }
 
-    /// Stops a run before a step that would spoil the weights; what was saved stays.
+    /// Stops a run before a step that would spoil the weights. Checkpoints stay.
     fn check_finite(&self, batch: &Step, loss: f64, norm: f64) -> Result<(), TrainError> {
         let what = match (loss.is_finite(), norm.is_finite()) {
             (true, true) => return Ok(()),

@@ -10,7 +10,7 @@ pub(crate) struct TrainingSteps {
     pub(crate) samples: Vec<u32>,
     pub(crate) samples_left_out: usize,
     pub(crate) positions: u64,
-    /// How many samples of a step are distilled.
+    /// The number of distilled samples of a step.
     batch_samples: usize,
     epochs: usize,
     seed: u64,
@@ -166,7 +166,7 @@ mod tests {
         for done in 0..=5 {
             assert_eq!(shorter.batches(done).collect::<Vec<_>>(), whole[done..5]);
         }
-        // The end of a run is a place to measure, wherever it lies.
+        // The end of a run is measured even in the middle of an epoch.
         assert_eq!(
             [0, 3, 4, 5].map(|done| shorter.is_between_epochs(done)),
             [true, true, false, true]

@@ -4,7 +4,7 @@ use leadspan_cache::Span;
 
 use crate::Normalization;
 
-/// What each position of a step weighs. The weights of a normalized step sum to one.
+/// The weight of each position of a step. The weights of a normalized step sum to one.
 pub(crate) struct Weights {
     normalization: Option<Normalization>,
     positions: usize,
@@ -36,7 +36,7 @@ impl Weights {
         }
     }
 
-    /// The share of the whole weight that these samples have.
+    /// The share of these samples in the step's weight.
     pub(crate) fn share(&self, spans: &[Span]) -> f64 {
         let Self { positions, samples, .. } = Self::of(self.normalization, &[spans]);
         match self.normalization {

@@ -1,4 +1,4 @@
-//! The objective in stock tensor operations: for devices without a kernel of our own, and to test the fused path against.
+//! The objective in stock tensor operations, for devices without a fused kernel and as the reference for tests.
 //!
 //! Tensors as wide as the vocabulary are in single precision. Outcomes are few, and in double precision.
 
@@ -27,7 +27,7 @@ pub(super) fn loss_and_gradient(
     let targets = Tensor::from_slice(&rows.targets[range.clone()], (range.len(), 1), device)?;
     let weights = Tensor::from_slice(&rows.weights[range.clone()], (range.len(), 1), device)?;
 
-    // Against the largest logit, so that rounding is relative to what is left and not to its size.
+    // The largest logit is subtracted first, so that rounding is relative to the differences and not to the logits.
     let logits = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
     let at_one = Student::new(&logits, &entries)?;
     let probabilities = at_one.over_vocabulary()?;
@@ -94,7 +94,7 @@ struct Entries {
     token_ids: Tensor,
     /// 0 at entries and [`OUT`] at spare places, with a column of 0 for the bucket, `[C, W + 1]`.
     out_unless_present: Tensor,
-    /// [`OUT`] at entries and 0 at spare places, `[C, W]`; `None` where no row has entries.
+    /// [`OUT`] at entries and 0 at spare places, `[C, W]`; `None` if no row has entries.
     out_if_present: Option<Tensor>,
     width: usize,
 }
@@ -161,7 +161,7 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// `None` where no row has any.
+    /// `None` if no row has drawn tokens.
     fn new(rows: &SupervisedRows, range: Range<usize>, device: &Device) -> Result<Option<Self>> {
         let width = range.clone().map(|row| rows.drawn(row).0.len()).max().unwrap_or(0);
         if width == 0 {
@@ -231,7 +231,7 @@ impl Student {
         StudentProbabilities::of_scores(&self.scores)
     }
 
-    /// Conditioned on the entries: the bucket has nothing.
+    /// Conditioned on the entries: the bucket has probability 0.
     fn over_entries(&self, entries: &Entries) -> Result<StudentProbabilities> {
         let scores = self.scores.narrow(1, 0, entries.width)?;
         let bucket = scores.narrow(1, 0, 1)?.zeros_like()?.affine(0.0, OUT)?;

@@ -1,4 +1,4 @@
-//! What is learnt from the teacher: a loss, a tail policy and a temperature for which the cache has what they need.
+//! What is learnt from the teacher: a loss, a tail policy and a temperature that go together and that the cache supports.
 
 use leadspan_distribution::{EntrySettings, Position};
 
@@ -14,21 +14,21 @@ pub struct Distillation {
     temperature: f64,
 }
 
-/// The teacher's outcomes, and where a choice is left, the divergence from them.
+/// The teacher's outcomes, and the divergence from them if there is a choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Target {
-    /// Entries and one outcome for all the rest.
+    /// Entries and one outcome for all other tokens.
     Bucket { divergence: Divergence, tail: TailTerm },
     /// Entries, scaled to sum to one; the student is over its whole vocabulary. Always forward KL.
     RenormalizeTeacher,
     /// Entries, scaled to sum to one on both sides.
     RenormalizeBoth { divergence: Divergence },
-    /// Entries and drawn tokens; the student is over its whole vocabulary. Always forward KL at temperature 1, of which
-    /// the part that depends on the student is known.
+    /// Entries and drawn tokens; the student is over its whole vocabulary. Always forward KL at temperature 1, and only the
+    /// part of it that depends on the student.
     Sampled,
 }
 
-/// Where a bucket's share at the temperature is stored.
+/// The stored value that gives the bucket's share at the temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum TailTerm {
     /// The tail mass, at temperature 1.
@@ -59,7 +59,7 @@ impl Default for Distillation {
 }
 
 impl Distillation {
-    /// What `settings` ask for, from a cache that stores `entries`.
+    /// The distillation of `settings` from a cache that stores `entries`.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Distillation {
                     temperature,
                     declared: declared.clone(),
                 })?;
-                // The stored terms are those of the number that was stored.
+                // A term belongs to the exact number in the cache.
                 temperature = f64::from(declared[index]);
                 let tail = TailTerm::Declared(index);
                 Target::Bucket { divergence, tail }
@@ -141,7 +141,7 @@ impl Distillation {
         matches!(self.target, Target::RenormalizeBoth { .. })
     }
 
-    /// Whether it is what [`LossSums::forward_kl`] measures anyway.
+    /// Whether it equals [`LossSums::forward_kl`], which is always measured.
     pub fn is_measured(&self) -> bool {
         *self == Self::default()
     }
@@ -166,7 +166,7 @@ impl Distillation {
         format!("{divergence}{policy}{temperature}")
     }
 
-    /// (1 − α)·CE + α·τ²·D. A part that does not count may be anything, infinite too.
+    /// (1 − α)·CE + α·τ²·D. A part with weight 0 is ignored, even if it is infinite.
     pub fn loss(&self, distillation_weight: f64, sums: &LossSums) -> f64 {
         let part = |weight: f64, loss: f64| if weight == 0.0 { 0.0 } else { weight * loss };
         let squared = self.temperature * self.temperature;

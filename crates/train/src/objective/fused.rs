@@ -36,7 +36,7 @@ impl InplaceOp1 for FusedObjective<'_> {
                 scratch.loss_and_gradient(buffer, &Row::new(self.rows, row, alpha))
             })
             .collect();
-        // Added up in the order of the rows, whatever thread made them.
+        // Summed in the order of the rows, whichever thread computed them.
         let mut sums = self.sums.lock().expect("no thread panicked while adding");
         for row in &partial {
             sums.add(row);
@@ -147,7 +147,7 @@ impl Scratch {
         of_tokens(&mut self.drawn_logits, row.drawn_ids);
     }
 
-    /// Turns the logits in `buffer` into the exponentials of the tail at temperature 1, with nothing at the entries.
+    /// Turns the logits in `buffer` into the exponentials of the tail at temperature 1, with 0 at the entries.
     fn exponentiate_tail(&mut self, buffer: &mut [f32], row: &Row) -> Tails {
         // Without the entries, what remains is the tail.
         for &token in row.token_ids {
@@ -278,12 +278,12 @@ fn measure(teacher: &[Probability], student: &[Probability]) -> (f64, f64) {
     (forward_kl, soft_cross_entropy)
 }
 
-/// What each unit of the tail's exponentials gets of the bucket's gradient.
+/// The factor from the tail's exponentials to their part of the bucket's gradient.
 fn share(gradient: f64, sum: f64) -> f32 {
     if sum > 0.0 { (gradient / sum) as f32 } else { 0.0 }
 }
 
-/// The largest value, −∞ of none.
+/// The largest value; −∞ if there are none.
 fn max(values: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (lanes, rest) = values.as_chunks::<LANES>();

@@ -13,11 +13,11 @@ pub struct HeadPass {
     pub distillation_weight: f32,
     /// Bytes that the logits of one chunk may take.
     pub chunk_bytes: usize,
-    /// Whether the fused path of the CPU may be taken.
+    /// Whether the fused path may be used on the CPU.
     pub fused: bool,
 }
 
-/// What the head's part of a backward pass gives.
+/// The result of the head's part of a backward pass.
 #[derive(Debug)]
 pub struct HeadGradients {
     /// The losses.
@@ -34,7 +34,7 @@ impl HeadPass {
             .map(move |start| start..(start + size).min(rows))
     }
 
-    /// The gradient with respect to `logits`, which are used up, and the losses.
+    /// The gradient with respect to `logits`, which it consumes, and the losses.
     fn loss_and_gradient(
         &self,
         logits: Tensor,

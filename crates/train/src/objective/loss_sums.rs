@@ -7,7 +7,7 @@ pub struct LossSums {
     pub cross_entropy: f64,
     /// D as the distillation has it, without τ².
     pub distillation: f64,
-    /// KL(teacher ‖ student) at temperature 1 over entries and bucket, 0 at the optimum, whatever is learnt.
+    /// KL(teacher ‖ student) at temperature 1 over entries and bucket, 0 at the optimum, for every distillation.
     pub forward_kl: f64,
     /// That plus the teacher's entropy: −Σ p log q.
     pub soft_cross_entropy: f64,

@@ -5,7 +5,7 @@
 //!
 //! D compares p and q over *outcomes*: the entries, and in most policies one bucket for all other tokens. The student's
 //! probabilities of outcomes are the softmax of scores: z_v / τ for an entry, lse_{u∉K} z_u / τ for the bucket. So
-//! log q_tail = lse_{u∉K} z_u − lse z, not log(1 − Σ), which would lose it where the student is sure.
+//! log q_tail = lse_{u∉K} z_u − lse z, not log(1 − Σ), which loses precision if the entries' probabilities sum to almost one.
 //!
 //! Each value of D has a file of its own in `losses/`: its formula, its source, and ∂D/∂log q_o.
 //!
@@ -18,16 +18,11 @@
 //!
 //! which for forward KL at τ = 1 is q_v − p_v for entries and q_v − p_tail·s_v elsewhere.
 //!
-//! | tail policy | teacher | student | divergences |
-//! |---|---|---|---|
-//! | `bucket` | entries and bucket | entries and bucket | all |
-//! | `renormalize_teacher` | entries, scaled to sum to one | over its vocabulary | forward KL |
-//! | `renormalize_both` | entries, scaled to sum to one | conditioned on the entries | all |
-//! | `sampled` | entries, and drawn tokens with p_tail · draws / all draws | over its vocabulary | forward KL |
+//! `crates/README.md` has the tables of losses and tail policies and says which go together.
 //!
-//! A bucket makes forward KL a lower bound on the divergence over the whole vocabulary. Of the teacher at τ the entries
-//! are known, and the bucket where the cache has its term; hence the temperatures that are declared at capture.
-//! With `sampled`, −Σ p log q is what is learnt and reported: its mean over draws is that of the whole distribution.
+//! At a temperature τ the teacher's entries follow from the cache, but its bucket needs a stored term, so temperatures are
+//! declared at capture. With `sampled`, −Σ p log q is learnt and reported: its mean over draws is that of the whole
+//! distribution.
 //!
 //! Rows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
 //! place (`fused`). On other devices stock operations do the same (`composed`). Tests compare both with each other, with

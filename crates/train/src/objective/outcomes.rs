@@ -31,7 +31,7 @@ pub(super) fn softmax(scores: &[f64], probabilities: &mut Vec<Probability>) -> f
 
 /// The divergence of `student` from `teacher`, and its gradient with respect to the student's scores in `slopes`.
 ///
-/// `beside` is Σ g over what is learnt beside the outcomes, at single tokens inside the bucket.
+/// `beside` is Σ g over the single tokens inside the bucket that are learnt in addition to the outcomes.
 pub(super) fn value_and_slopes(
     formula: &impl Formula,
     teacher: &[Probability],

@@ -16,7 +16,7 @@ pub struct SupervisedRows {
     /// The place of each row's first entry, and at the end the number of entries.
     offsets: Vec<usize>,
     token_ids: Vec<u32>,
-    /// Outcomes at temperature 1 with a bucket: what is measured.
+    /// Outcomes at temperature 1 with a bucket, for the metrics.
     measured: Vec<Probability>,
     /// Outcomes as the distillation has them; empty if those are the measured ones.
     taught: Vec<Probability>,
@@ -160,7 +160,7 @@ impl SupervisedRows {
         }
     }
 
-    /// Tokens inside a row's bucket that are learnt by themselves, and their probabilities.
+    /// Tokens inside a row's bucket that are learnt individually, and their probabilities.
     pub(super) fn drawn(&self, row: usize) -> (&[u32], &[f64]) {
         let drawn = self.drawn_offsets[row]..self.drawn_offsets[row + 1];
         (&self.drawn_token_ids[drawn.clone()], &self.drawn_probabilities[drawn])

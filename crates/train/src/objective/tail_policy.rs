@@ -5,23 +5,23 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What becomes of the probability outside the stored entries.
+/// How the probability outside the stored entries is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TailPolicy {
-    /// All the rest is one outcome on both sides.
+    /// All other tokens are one outcome on both sides.
     #[default]
     Bucket,
-    /// It is forgotten: the teacher is its entries, scaled to sum to one. Forward KL only.
+    /// It is dropped: the teacher's entries are scaled to sum to one. Forward KL only.
     RenormalizeTeacher,
     /// Both sides are conditioned on the entries.
     RenormalizeBoth,
-    /// Tokens drawn from it stand for it. Forward KL at temperature 1 only, from a cache with `cache.tail_samples`.
+    /// Tokens drawn from the tail represent it. Forward KL at temperature 1 only, from a cache with `cache.tail_samples`.
     Sampled,
 }
 
 impl TailPolicy {
-    /// All there are.
+    /// All tail policies.
     pub const ALL: [Self; 4] = [
         Self::Bucket,
         Self::RenormalizeTeacher,

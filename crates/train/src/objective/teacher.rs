@@ -8,10 +8,10 @@ use leadspan_distribution::Position;
 
 use super::probability::{Probability, log_add};
 
-/// One position, its entries brought to agree with its tail: Σ_K p = 1 − p_tail.
+/// One position, with entries rescaled to match its tail: Σ_K p = 1 − p_tail.
 pub(super) struct Stored<'a> {
     position: Position<'a>,
-    /// Added to the stored log-probabilities, so that they do.
+    /// The shift of the stored log-probabilities that rescales them.
     log_scale: f64,
     /// The size of the student's vocabulary.
     vocabulary: usize,
@@ -36,8 +36,8 @@ impl<'a> Stored<'a> {
 
     /// Entries and bucket at a temperature whose tail term is `tail`, summing to one.
     ///
-    /// Where the entries are all of the student's tokens, there is nothing to put into a bucket: the teacher is then
-    /// conditioned on them.
+    /// If the entries are all of the student's tokens, the bucket has no tokens, and the teacher is conditioned on the
+    /// entries.
     pub(super) fn with_bucket(&self, temperature: f64, tail: f64, outcomes: &mut Vec<Probability>) {
         let start = outcomes.len();
         let mut bucket = tail;
@@ -56,7 +56,7 @@ impl<'a> Stored<'a> {
         normalize(&mut outcomes[start..]);
     }
 
-    /// Entries alone, summing to one, and an empty bucket. If the student knows no entry, nothing is taught.
+    /// Entries alone, summing to one, and an empty bucket. If the student knows none of them, all probabilities are 0.
     pub(super) fn conditioned_on_entries(&self, temperature: f64, outcomes: &mut Vec<Probability>) {
         let start = outcomes.len();
         for (known, logprob) in self.entries() {
@@ -68,8 +68,8 @@ impl<'a> Stored<'a> {
         normalize(&mut outcomes[start..]);
     }
 
-    /// Entries with the probabilities they have, an empty bucket, and for each drawn token that the student knows its
-    /// share of the tail mass.
+    /// Entries with their own probabilities, an empty bucket, and the share of the tail mass of each drawn token that the
+    /// student knows.
     pub(super) fn with_draws(
         &self,
         outcomes: &mut Vec<Probability>,

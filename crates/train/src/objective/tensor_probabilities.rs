@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-/// Stands for −∞ where 0 · −∞ must be 0. It is so large that nothing is left of its exponential.
+/// Stands for −∞ in products in which 0 · −∞ must be 0. Its exponential is 0.
 pub(super) const OUT: f64 = -1e30;
 
 /// Probabilities of outcomes in double precision, `[C, W + 1]`: W entries and the bucket.

@@ -1,5 +1,5 @@
-//! Operations on whole tensors in place, on the CPU and in single precision, shared among threads: those of an update, and the
-//! sum of squares.
+//! In-place operations on whole tensors, on the CPU, in single precision and multithreaded: those of an update, and the sum of
+//! squares.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -84,7 +84,7 @@ impl InplaceOp3 for MoveBy {
     }
 }
 
-/// Σ x², in double precision, added up in a fixed order.
+/// Σ x², summed in double precision in a fixed order.
 pub(crate) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let tensor = tensor.contiguous()?;
     {

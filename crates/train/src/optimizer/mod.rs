@@ -1,4 +1,4 @@
-//! `AdamW` (arXiv 1711.05101), in place, in single precision whatever the parameters are in.
+//! `AdamW` (arXiv 1711.05101), in place, in single precision for parameters of any dtype.
 //!
 //! Moments are always in single precision. Parameters in another dtype have *masters*, weights in single precision: an
 //! update is applied to the master, and the parameter is the rounded master. So updates too small to change a parameter
@@ -26,7 +26,7 @@ pub struct AdamWSettings {
 }
 
 impl Default for AdamWSettings {
-    /// β₁ = 0.9, β₂ = 0.999, ε = 1e-8, no decay: `PyTorch`'s, but for the decay.
+    /// β₁ = 0.9, β₂ = 0.999, ε = 1e-8, no decay: the defaults of `PyTorch`, except for the decay.
     fn default() -> Self {
         Self {
             beta1: 0.9,
@@ -47,7 +47,7 @@ pub struct AdamW {
 struct Parameter {
     name: String,
     variable: Var,
-    /// In single precision, where the variable is not.
+    /// The master, if the variable is not in single precision.
     master: Option<Tensor>,
     first_moment: Tensor,
     second_moment: Tensor,
@@ -55,11 +55,11 @@ struct Parameter {
 }
 
 impl AdamW {
-    /// An optimizer of the named parameters. Norms and biases do not decay. Masters begin as what the parameters are.
+    /// An optimizer of the named parameters. Norms and biases do not decay. Masters start with the parameters' values.
     ///
     /// # Errors
     ///
-    /// If there is no memory for moments and masters.
+    /// If moments and masters cannot be allocated.
     pub fn new<'a>(parameters: impl Iterator<Item = (&'a str, &'a Var)>, settings: AdamWSettings) -> Result<Self> {
         let parameters = parameters
             .map(|(name, variable)| {
@@ -90,9 +90,9 @@ impl AdamW {
             .map(|parameter| (parameter.name.as_str(), parameter.weight()))
     }
 
-    /// Updates made so far, and all that another optimizer of the same parameters needs to go on from here: by the names
-    /// `NAME`, `NAME.first_moment` and `NAME.second_moment` the [weights](Self::weights) and their moments, all in single
-    /// precision. They are the optimizer's own tensors, which the next update changes.
+    /// The number of updates so far, and the tensors that another optimizer of the same parameters needs to continue: the
+    /// [weights](Self::weights) and their moments under the names `NAME`, `NAME.first_moment` and `NAME.second_moment`, all
+    /// in single precision. They are not copies: the next update changes them.
     pub fn state(&self) -> (u32, BTreeMap<String, Tensor>) {
         let mut state = BTreeMap::new();
         for parameter in &self.parameters {
@@ -103,12 +103,12 @@ impl AdamW {
         (self.step as u32, state)
     }
 
-    /// Goes on from what [`state`](Self::state) gave, to the bit; `stored` is asked for each tensor by its name, one after
-    /// the other. Parameters become what the weights are, or round to.
+    /// Restores a [state](Self::state), to the bit. `stored` is called with the name of each tensor in turn. Parameters
+    /// become the weights, rounded to their dtype.
     ///
     /// # Errors
     ///
-    /// Where `stored` fails, or a tensor is missing or of another shape; parameters and optimizer are then of no use.
+    /// If `stored` fails, or a tensor is missing or has another shape. Parameters and optimizer are then unusable.
     pub fn restore(&mut self, step: u32, stored: &mut dyn FnMut(&str) -> Result<Option<Tensor>>) -> Result<()> {
         for parameter in &self.parameters {
             for (name, into) in parameter.tensors() {
@@ -129,14 +129,14 @@ impl AdamW {
     }
 
     /// Updates every parameter: g ← scale · g; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
-    /// θ ← θ − η(λθ + m̂ / (√v̂ + ε)) with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ). θ is the master where there is one, and
-    /// the parameter what it rounds to.
+    /// θ ← θ − η(λθ + m̂ / (√v̂ + ε)) with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ). θ is the master if there is one;
+    /// the parameter is then the rounded master.
     ///
-    /// `gradients` are named as the parameters are, in the same order.
+    /// `gradients` have the names of the parameters, in the same order.
     ///
     /// # Errors
     ///
-    /// Where a gradient is missing or the device fails.
+    /// If a gradient is missing or the device fails.
     pub fn update<'a>(
         &mut self,
         gradients: impl Iterator<Item = (&'a str, &'a Tensor)>,
@@ -177,12 +177,12 @@ impl AdamW {
 }
 
 impl Parameter {
-    /// What updates are applied to.
+    /// The tensor to which updates are applied.
     fn weight(&self) -> &Tensor {
         self.master.as_ref().unwrap_or(self.variable.as_tensor())
     }
 
-    /// What is kept of it from one update to the next, by its names in the state.
+    /// The tensors that are kept from one update to the next, with their names in the state.
     fn tensors(&self) -> [(String, &Tensor); 3] {
         [
             (self.name.clone(), self.weight()),
@@ -191,7 +191,7 @@ impl Parameter {
         ]
     }
 
-    /// Gives a parameter that has a master the value that this rounds to.
+    /// Sets a parameter that has a master to the rounded master.
     fn round_master(&self) -> Result<()> {
         match &self.master {
             Some(master) => self.variable.set(&master.to_dtype(self.variable.dtype())?),

@@ -1,4 +1,4 @@
-//! What every loss has: its terms and their derivatives.
+//! The trait of all losses: terms and their derivatives.
 
 use candle_core::{Result, Tensor};
 

@@ -164,7 +164,7 @@ mod tests {
                 for q in [f64::NEG_INFINITY, -2e4, -1.0, 0.0] {
                     let (p, q) = (Probability::of_log(p), Probability::of_log(q));
                     let (value, derivative) = divergence.formula().term(p, q);
-                    // A student that gives nothing where the teacher gives something is infinitely far by definition.
+                    // KL is infinite by definition if the student gives 0 to an outcome that the teacher does not.
                     let infinite = p.log >= -1.0
                         && q.log == f64::NEG_INFINITY
                         && matches!(divergence, Divergence::ForwardKl(_) | Divergence::SoftCrossEntropy(_));

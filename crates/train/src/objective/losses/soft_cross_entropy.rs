@@ -1,7 +1,7 @@
 //! Soft cross-entropy: −Σ p log q, with ∂/∂log q = −p.
 //!
-//! It is forward KL without the teacher's entropy, which a drawn target does not know (after arXiv 2503.16870). The tail
-//! policy `sampled` minimises it; it is no value of `train.loss`.
+//! It is forward KL without the teacher's entropy, which drawn tokens do not determine (after arXiv 2503.16870). The tail
+//! policy `sampled` minimises it. It is not a value of `train.loss`.
 
 use candle_core::{Result, Tensor};
 

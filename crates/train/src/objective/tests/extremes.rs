@@ -75,7 +75,7 @@ fn nothing_is_infinite_or_no_number_whatever_the_logits_and_tails() {
                     distillation.name()
                 );
                 for (a, b) in fused_gradient[0].iter().zip(&composed_gradient[0]) {
-                    // Where log q is −1e4 single precision leaves 1e-3 of it.
+                    // At log q = −1e4, single precision has errors of 1e-3.
                     assert!(
                         (a - b).abs() < 2e-6 + 1e-6 * a.abs(),
                         "{}: {a} {b}",
@@ -89,7 +89,7 @@ fn nothing_is_infinite_or_no_number_whatever_the_logits_and_tails() {
 
 #[test]
 fn what_the_teacher_lacks_counts_as_the_floor_of_tails_in_reverse() {
-    // Half of the student is where the teacher has nothing: ½ (ln ½ + 30) + ½ ln ½.
+    // Half of the student's probability is on an outcome to which the teacher gives 0: ½ (ln ½ + 30) + ½ ln ½.
     let rows = rows_for(
         distillation(Loss::ReverseKl, TailPolicy::Bucket, 1.0),
         0,
