@@ -112,7 +112,7 @@ fn a_loss_that_the_cache_or_the_tail_policy_cannot_serve_is_refused_before_anyth
     for (changes, reason, way_out) in [
         (
             ["train.temperature=3.0", "train.loss=forward_kl"],
-            "holds the tail at temperatures 1, 2 only",
+            "stores the tail only at temperatures 1, 2",
             "cache.temperatures = [3.0]",
         ),
         (

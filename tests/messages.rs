@@ -223,7 +223,7 @@ fn a_student_that_cannot_be_fed_a_sample_is_refused_before_the_run() {
         &config.replace("\"vocab_size\": 320", "\"vocab_size\": 288"),
     );
     let message = refusal(&place, &TRAIN);
-    let beyond = "caused by: the student knows 288 tokens, but sample `made-up-";
+    let beyond = "caused by: the student's vocabulary has 288 tokens, but sample `made-up-";
     assert!(message.contains(beyond), "{message}");
 }
 
@@ -490,13 +490,13 @@ fn a_run_that_was_stopped_goes_on_as_it_was_or_not_at_all() {
     assert_message!(refusal(&place, &TRAIN), @r"
     error: could not train `run`
       caused by: `run` holds a run that differs in `train.epochs`: it has `2000`, but now `1` is asked for
-    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     ");
     place.replace("pipeline.toml", "epochs = 1", "epochs = 2000");
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "student.layers=[1]"]), @r"
     error: could not train `run`
       caused by: `run` holds a run that differs in `student.layers`: it has `[0]`, but now `[1]` is asked for
-    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     ");
     place.succeed(&[
         "precompute",
@@ -510,7 +510,7 @@ fn a_run_that_was_stopped_goes_on_as_it_was_or_not_at_all() {
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "cache.dir=other"]), @r"
     error: could not train `run`
       caused by: `run` holds a run that differs in `cache.identity.entries.top_k`: it has `8`, but now `4` is asked for
-    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     ");
     // One bit of one weight is another student.
     fs::create_dir(place.path("student")).unwrap();
@@ -524,14 +524,14 @@ fn a_run_that_was_stopped_goes_on_as_it_was_or_not_at_all() {
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "student.model=student"]), @r#"
     error: could not train `run`
       caused by: `run` holds a run that differs in `student.weights`: it has `"[digest]"`, but now `"[digest]"` is asked for
-    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     "#);
     swap_two_tokens(&place);
     place.succeed(&["precompute", "-c", "pipeline.toml", "--set", "cache.dir=swapped"]);
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "cache.dir=swapped"]), @r#"
     error: could not train `run`
       caused by: `run` holds a run that differs in `cache.identity.tokenizer`: it has `"[digest]"`, but now `"[digest]"` is asked for
-    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     "#);
     let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
     let row = text.lines().next().unwrap().replace("made-up-0", "appended");
@@ -541,7 +541,7 @@ fn a_run_that_was_stopped_goes_on_as_it_was_or_not_at_all() {
     assert_message!(refusal(&place, &TRAIN), @r#"
     error: could not train `run`
       caused by: `run` holds a run that differs in `cache.rows`: it has `"[digest]"`, but now `"[digest]"` is asked for
-    hint: set it back to go on with that run, choose another `train.dir`, or remove this one
+    hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     "#);
 }
 

@@ -22,13 +22,13 @@ pub enum InvalidEntrySettings {
     /// `top_k` is 0 or above the maximum.
     #[error("`cache.top_k` is {given}, but it must be from 1 to {}", EntrySettings::MAX_TOP_K)]
     TopK {
-        /// What was asked for.
+        /// The value given.
         given: u32,
     },
     /// Not a probability.
     #[error("`cache.top_p` is {given}, but it must be above 0 and below 1")]
     TopP {
-        /// What was asked for.
+        /// The value given.
         given: f32,
     },
     /// More draws than the maximum.
@@ -37,7 +37,7 @@ pub enum InvalidEntrySettings {
         EntrySettings::MAX_TAIL_SAMPLES
     )]
     TailSamples {
-        /// What was asked for.
+        /// The value given.
         given: u32,
     },
     /// A value that is not a temperature, is 1, or is repeated.

@@ -1,6 +1,6 @@
 //! Fault injection for tests: makes a chosen write operation fail, or calls a hook before each one.
 //!
-//! All code that commits a file calls [`step`] before each operation. Outside tests a call costs one read of a
+//! All code that commits a file calls `step` before each operation. Outside tests a call costs one read of a
 //! thread-local counter.
 
 use std::{cell::Cell, io, sync::OnceLock};

@@ -31,7 +31,7 @@ pub struct LeadSpanProportion {
     "`{given}` is not a lead-span proportion: it must be a decimal above 0 and at most 1, with at most {MAX_DECIMALS} decimals, such as `0.5`"
 )]
 pub struct InvalidProportion {
-    /// What was written.
+    /// The text.
     pub given: String,
 }
 

@@ -21,7 +21,7 @@ pub enum Section {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not a section: expected `prompt`, `chain_of_thought` or `answer`")]
 pub struct UnknownSection {
-    /// What was written.
+    /// The text.
     pub given: String,
 }
 

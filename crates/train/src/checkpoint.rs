@@ -24,13 +24,13 @@ use serde_json::{Map, Value};
 
 use crate::{TrainError, run_identity::RunIdentity, run_progress::RunProgress};
 
-/// What a checkpoint holds beside its tensors.
+/// The contents of a checkpoint other than its tensors.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunSoFar {
-    /// What the run depends on.
+    /// The run's identity.
     #[serde(rename = "ingredients")]
     pub(crate) identity: RunIdentity,
-    /// How far it has come.
+    /// The run's progress.
     pub(crate) progress: RunProgress,
 }
 
@@ -124,7 +124,7 @@ pub(crate) struct Checkpoint {
     pub(crate) run: RunSoFar,
     file: File,
     header: Map<String, Value>,
-    /// Where the tensors begin.
+    /// The offset of the first tensor in the file.
     start: u64,
 }
 

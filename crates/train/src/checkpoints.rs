@@ -24,9 +24,9 @@ pub(crate) struct Checkpoints {
 /// A checkpoint that cannot be used.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Damaged {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub(crate) because: String,
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong in stage two.
+//! The errors of stage two.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub enum TrainError {
     },
     /// A temperature for which the cache has no tail terms.
     #[error(
-        "`train.temperature` is `{temperature}`, but the cache holds the tail at {} only",
+        "`train.temperature` is `{temperature}`, but the cache stores the tail only at {}",
         temperatures(declared)
     )]
     UndeclaredTemperature {
@@ -34,7 +34,7 @@ pub enum TrainError {
         declared: Vec<f32>,
     },
     /// A loss that has no meaning under the tail policy.
-    #[error("`train.tail_policy` is `{policy}`, which does not go with `train.loss = \"{loss}\"`: {because}")]
+    #[error("`train.tail_policy` is `{policy}`, which cannot be combined with `train.loss = \"{loss}\"`: {because}")]
     LossOfPolicy {
         /// The loss.
         loss: Loss,
@@ -48,8 +48,8 @@ pub enum TrainError {
     NoTailSamples,
     /// The tail policy is `sampled`, and the temperature is not the one of the draws.
     #[error(
-        "`train.tail_policy` is `sampled` and `train.temperature` is `{temperature}`, but tails were drawn from at \
-         temperature 1"
+        "`train.tail_policy` is `sampled` and `train.temperature` is `{temperature}`, but the cache's draws from \
+         the tail are at temperature 1"
     )]
     SampledTemperature {
         /// The temperature.
@@ -72,7 +72,7 @@ pub enum TrainError {
         expected: String,
     },
     /// The student's vocabulary does not reach a token of the corpus.
-    #[error("the student knows {vocabulary} tokens, but sample `{sample}` has token {token}")]
+    #[error("the student's vocabulary has {vocabulary} tokens, but sample `{sample}` has token {token}")]
     TokenOutsideVocabulary {
         /// Rows of the student's embedding.
         vocabulary: usize,
@@ -119,9 +119,9 @@ pub enum TrainError {
     /// The checkpoint of the best student cannot be used.
     #[error("the checkpoint of the best student, `{}`, cannot be used: {because}", path.display())]
     BestLost {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         because: String,
     },
     /// A share of samples to replay that is invalid, or leaves none to distil.
@@ -146,7 +146,7 @@ pub enum TrainError {
     /// The samples to replay have another tokenizer or chat template than the distilled ones.
     #[error("the samples to replay, `{}`, have another tokenizer or chat template than the cache around them", path.display())]
     ReplayOfOtherText {
-        /// Where they are.
+        /// Their folder.
         path: PathBuf,
     },
     /// Another process trains in the same folder.
@@ -232,7 +232,7 @@ impl Diagnosis for TrainError {
                  `train.tail_policy = \"renormalize_both\"`, which needs no tail"
             )),
             Self::LossOfPolicy { .. } => Some(
-                "set `train.loss = \"forward_kl\"`, or `train.tail_policy` to `bucket` or `renormalize_both`, which go with \
+                "set `train.loss = \"forward_kl\"`, or `train.tail_policy` to `bucket` or `renormalize_both`, which work with \
                  every loss"
                     .into(),
             ),
@@ -256,7 +256,7 @@ impl Diagnosis for TrainError {
             }
             Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
             Self::OtherRun { .. } => {
-                Some("set it back to go on with that run, choose another `train.dir`, or remove this one".into())
+                Some("set it back to continue that run, choose another `train.dir`, or remove this folder".into())
             },
             Self::NotFinite { .. } => Some("lower `train.learning_rate`, or look at the named samples".into()),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),

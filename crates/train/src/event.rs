@@ -1,4 +1,4 @@
-//! What a run reports while it runs.
+//! The events that a run reports.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub enum Event {
     CheckpointDamaged {
         /// Where it is.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         because: String,
     },
     /// The run starts or resumes.
@@ -30,7 +30,7 @@ pub enum Event {
         missing_units: Vec<String>,
         /// Supervised positions of one epoch.
         positions: u64,
-        /// How many numbers are learnt.
+        /// The number of trainable parameters.
         parameters: usize,
     },
     /// An optimizer step is done.
@@ -51,7 +51,7 @@ pub enum Event {
     },
     /// The student is written.
     Exported {
-        /// Where.
+        /// Its folder.
         path: PathBuf,
     },
 }

@@ -43,8 +43,8 @@ impl Readers {
     }
 }
 
-/// What was captured of the sections asked for; `None` if it is incomplete. Validation samples are the same at all
-/// proportions.
+/// A reader of the sections asked for, at the captured proportion if that is smaller than the one asked for, because
+/// validation samples are the same at all proportions. `None` if the cache lacks a part of them.
 fn captured(cache: &Cache, asked: Coverage) -> Result<Option<Reader>, CacheError> {
     let open = |proportion| Reader::open(cache, Coverage { proportion, ..asked }, Missing::Refused);
     let opened = match open(asked.proportion) {

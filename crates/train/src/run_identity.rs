@@ -15,7 +15,7 @@ const WITHOUT_EFFECT: [&str; 5] = [
     "keep_checkpoints",
 ];
 
-/// What the trained weights depend on. Files call it `ingredients`.
+/// Everything that the trained weights depend on. Its key in files is `ingredients`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct RunIdentity(Value);

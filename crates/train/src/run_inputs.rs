@@ -70,7 +70,7 @@ impl<'a> RunInputs<'a> {
         })
     }
 
-    /// What the trained weights depend on.
+    /// The identity of the run: everything that the trained weights depend on.
     pub(crate) fn identity(&self, cache: &Cache) -> RunIdentity {
         let (reader, origin) = (self.readers.training(), &self.student.origin);
         RunIdentity::of(cache, reader, origin, self.settings, self.replay.as_ref())

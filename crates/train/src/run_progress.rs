@@ -1,10 +1,10 @@
-//! How far a run has come: a checkpoint keeps it beside the tensors, and the summary follows from it.
+//! The progress of a run. A checkpoint stores it beside the tensors, and the summary follows from it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{HeldOut, StepMetrics};
 
-/// How far a run has come.
+/// The progress of a run.
 ///
 /// The number of steps determines the place in the data: each epoch's order depends on the seed and the epoch alone. There is
 /// no other random state.
@@ -39,7 +39,7 @@ pub(crate) struct RunProgress {
 pub(crate) struct Measured {
     /// Optimizer steps done.
     pub(crate) step: usize,
-    /// What was measured.
+    /// The losses.
     pub(crate) held_out: HeldOut,
 }
 

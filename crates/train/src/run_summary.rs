@@ -40,7 +40,7 @@ pub struct RunSummary {
     pub tokens_per_second: f64,
     /// The share of those seconds spent waiting for batches.
     pub waiting_share: f64,
-    /// Numbers learnt.
+    /// The number of trainable parameters.
     pub parameters: usize,
     /// The last process's peak resident memory.
     pub peak_memory_bytes: u64,

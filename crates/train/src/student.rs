@@ -16,7 +16,7 @@ pub(crate) struct Student {
     pub(crate) parameters: Parameters,
     /// Shares every parameter with `decoder`, and so is always up to date.
     pub(crate) frozen: Decoder,
-    /// What its first weights depend on, without paths.
+    /// Everything that its initial weights depend on, without paths.
     pub(crate) origin: Value,
 }
 

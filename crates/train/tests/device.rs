@@ -1,9 +1,9 @@
-//! A training step on another device against the fused one of the CPU: forward, gradients for every loss under every tail
-//! policy, optimizer, a few steps; in `f32` and `bf16`.
+//! Compares a training step on another device with the fused one on the CPU: forward pass, gradients of every loss under every
+//! tail policy, optimizer, and a few steps, in `f32` and `bf16`.
 //!
-//! The device is the first GPU where the feature `cuda` is on (`tests/cuda.sh` runs it), and otherwise the CPU with stock
-//! operations, which are what a GPU runs: so the comparisons themselves are tested everywhere. Everything is compared with
-//! single precision on the CPU at the same weights, those that `bf16` rounds them to in its case.
+//! The device is the first GPU if the feature `cuda` is on (`tests/cuda.sh` runs it). Otherwise it is the CPU with stock
+//! operations, which a GPU runs as well, so that the comparisons themselves are tested everywhere. The reference is single
+//! precision on the CPU at the same weights; for `bf16`, these are the rounded weights.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -33,7 +33,7 @@ const CONFIGS: [&str; 3] = [
         "max_position_embeddings": 512, "tie_word_embeddings": false, "hidden_act": "silu"}"#,
 ];
 
-/// How far from the CPU's single precision a dtype may be.
+/// The tolerance of a dtype against single precision on the CPU.
 #[derive(Clone, Copy)]
 struct Tolerance {
     dtype: StudentDtype,
@@ -69,7 +69,7 @@ struct Student {
     fused: bool,
 }
 
-/// Numbers in −1..1 that differ from each other.
+/// Distinct numbers in −1..1.
 fn waves(seed: usize, count: usize) -> Vec<f32> {
     (0..count)
         .map(|index| ((index * 7919 + seed * 104_729) as f32 * 0.618).sin())
@@ -155,7 +155,7 @@ fn entries() -> EntrySettings {
     }
 }
 
-/// Samples of several lengths, one longer than the tiles of attention, with what a teacher of made-up logits says.
+/// Samples of several lengths, one longer than the tiles of attention, with distributions of made-up logits.
 fn spans() -> Vec<Span> {
     let span = |length: usize| {
         let tokens: Vec<u32> = (0..length)
@@ -212,7 +212,7 @@ fn hidden_states_and_logits_agree_with_the_cpu() {
         for tolerance in TOLERANCES {
             let student = Student::new(config, tolerance.dtype, &device, Kernels::Stock);
             let reference = Student::reference(config, &student);
-            // Inference takes other operations than training where nothing is tracked.
+            // Inference uses other operations than training if no gradient is tracked.
             let of = |student: &Student, device: &Device| {
                 let frozen = Decoder::frozen(student.decoder.config(), &student.parameters, device).unwrap();
                 let frozen = frozen.with_kernels(if student.fused { Kernels::Fused } else { Kernels::Stock });
@@ -244,7 +244,7 @@ fn every_gradient_of_every_loss_agrees_with_the_cpu() {
             let student = Student::new(config, tolerance.dtype, &device, Kernels::Stock);
             let reference = Student::reference(config, &student);
             for (number, distillation) in distillations().into_iter().enumerate() {
-                // All losses on one architecture, some on the others: the decoder does not know what is learnt.
+                // All losses on one architecture, some on the others: the decoder does not depend on the loss.
                 if index > 0 && number % 9 != 0 {
                     continue;
                 }
@@ -338,7 +338,7 @@ fn a_few_steps_learn_what_the_cpu_learns() {
         };
         let (found, expected) = (losses(&student), losses(&reference));
         assert!(expected[7] < expected[0] - 0.5, "nothing was learnt: {expected:?}");
-        // Each step goes on from where the differences of those before have led.
+        // Each step starts from weights that already differ by the earlier steps.
         for (found_loss, expected_loss) in found.iter().zip(&expected) {
             assert!(
                 (found_loss - expected_loss).abs() < 5.0 * tolerance.nats,
@@ -350,7 +350,7 @@ fn a_few_steps_learn_what_the_cpu_learns() {
 
 #[test]
 fn logits_of_a_student_in_bf16_are_in_single_precision() {
-    // Of a head whose logits are far from zero, rounded logits would be off by up to 0.06 nats.
+    // If a head's logits are far from zero, rounding them causes errors of up to 0.06 nats.
     let device = device();
     let student = Student::new(CONFIGS[0], StudentDtype::Bf16, &device, Kernels::Stock);
     let embedding = student.parameters.get("model.embed_tokens.weight").unwrap();

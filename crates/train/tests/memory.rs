@@ -1,5 +1,5 @@
-//! What a training step holds at its peak: linear in the tokens with the slope that the crate's documentation states, and of
-//! the vocabulary no more than one chunk of logits.
+//! The peak memory of a training step: linear in the tokens, with the slope that the crate's documentation states, plus one
+//! chunk of logits.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -40,7 +40,7 @@ fn student(vocabulary: usize) -> (Decoder, leadspan_model::Parameters) {
     Decoder::trainable(&StudentStart::Config { config, seed: 1 }, &Device::Cpu).unwrap()
 }
 
-/// A sample of whose tokens all but the last are fed.
+/// A sample. All of its tokens except the last are fed.
 fn span(sample: usize) -> Span {
     let tokens: Vec<u32> = (0..=TOKENS)
         .map(|token| ((sample * 31 + token * 7) % 500) as u32)
@@ -61,7 +61,7 @@ fn span(sample: usize) -> Span {
     }
 }
 
-/// The most that one forward and backward pass over sequences of 256 tokens holds beside parameters and gradients.
+/// The peak of one forward and backward pass over sequences of 256 tokens, without parameters and gradients.
 fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> usize {
     let (decoder, parameters) = student(vocabulary);
     let spans: Vec<Span> = (0..sequences).map(span).collect();
@@ -77,7 +77,7 @@ fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> 
         gradients::clear(&parameters);
         gradients::accumulate(&decoder, &batch, pass, activation_checkpointing, Stop::NEVER).unwrap();
     };
-    // Threads and their scratch memory are there after the first.
+    // The first pass creates threads and their scratch memory.
     step();
     let before = ALLOCATOR.restart_peak();
     step();
@@ -86,10 +86,10 @@ fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> 
 
 #[test]
 fn peak_memory_is_linear_in_tokens_and_has_one_chunk_of_the_vocabulary() {
-    // What a layer leaves for its way back, in numbers a token: its input, both normalised inputs, the sum in its middle, its
-    // output; queries, rotated queries, attended values; keys, rotated keys, values; gate, up, and their product.
+    // What a layer keeps for the backward pass, in numbers per token: its input, both normalised inputs, the sum in its middle,
+    // its output; queries, rotated queries, attended values; keys, rotated keys, values; gate, up, and their product.
     let layer = 5 * HIDDEN + 3 * HIDDEN + 3 * KEYS + 3 * INNER;
-    // Beside that, gradients of the layer at hand: half as much again.
+    // In addition, gradients of the current layer: half as much again.
     for (activation_checkpointing, bytes) in [
         (false, 4 * (LAYERS * layer + 3 * layer / 2)),
         (true, 4 * (LAYERS * HIDDEN + 5 * layer / 2)),

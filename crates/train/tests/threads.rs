@@ -1,4 +1,4 @@
-//! How many threads there are changes no bit of a step.
+//! The number of threads changes no bit of a step.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -11,12 +11,12 @@ use leadspan_train::{
     objective::{Distillation, HeadPass},
 };
 
-/// Large enough that products, attention and loss are shared among threads.
+/// Large enough that products, attention and loss are split among threads.
 const CONFIG: &str = r#"{"model_type": "qwen3", "vocab_size": 4096, "hidden_size": 256, "intermediate_size": 704,
     "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 32, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "max_position_embeddings": 1024, "tie_word_embeddings": true, "hidden_act": "silu"}"#;
 
-/// A sample with what a teacher of made-up logits says of it.
+/// A sample with distributions of made-up logits.
 fn span(length: usize, vocabulary: usize) -> Span {
     let tokens: Vec<u32> = (0..length).map(|token| (token * 7919 % vocabulary) as u32).collect();
     let logits: Vec<f32> = (0..(length - 1) * vocabulary)

@@ -99,14 +99,12 @@ impl Distillation {
                 Target::Bucket { divergence, tail }
             }
             TailPolicy::RenormalizeTeacher => {
-                forward_kl_because(
-                    "its teacher gives nothing to tokens for which the student must keep some probability",
-                )?;
+                forward_kl_because("the teacher's probability is 0 for tokens to which the student must give some")?;
                 Target::RenormalizeTeacher
             }
             TailPolicy::RenormalizeBoth => Target::RenormalizeBoth { divergence },
             TailPolicy::Sampled => {
-                forward_kl_because("a drawn target is right on average only for what is linear in the teacher")?;
+                forward_kl_because("draws give an unbiased estimate only of terms that are linear in the teacher")?;
                 if entries.tail_samples == 0 {
                     return Err(TrainError::NoTailSamples);
                 }
@@ -208,8 +206,8 @@ mod tests {
         let (message, hint) = refused(Loss::ReverseKl, TailPolicy::RenormalizeTeacher, 1.0, &plain);
         assert_eq!(
             message,
-            "`train.tail_policy` is `renormalize_teacher`, which does not go with `train.loss = \"reverse_kl\"`: its \
-             teacher gives nothing to tokens for which the student must keep some probability"
+            "`train.tail_policy` is `renormalize_teacher`, which cannot be combined with `train.loss = \"reverse_kl\"`: the \
+             teacher's probability is 0 for tokens to which the student must give some"
         );
         assert!(hint.contains("`bucket` or `renormalize_both`"), "{hint}");
         let (message, _) = refused(Loss::TotalVariation, TailPolicy::Sampled, 1.0, &declaring(&[], 8));
@@ -218,15 +216,15 @@ mod tests {
         assert!(message.contains("holds no draws"), "{message}");
         assert!(hint.contains("cache.tail_samples"), "{hint}");
         let (message, _) = refused(Loss::ForwardKl, TailPolicy::Sampled, 2.0, &declaring(&[2.0], 8));
-        assert!(message.contains("drawn from at temperature 1"), "{message}");
+        assert!(message.contains("the tail are at temperature 1"), "{message}");
         let (message, hint) = refused(Loss::ForwardKl, TailPolicy::Bucket, 2.0, &plain);
         assert_eq!(
             message,
-            "`train.temperature` is `2`, but the cache holds the tail at temperature 1 only"
+            "`train.temperature` is `2`, but the cache stores the tail only at temperature 1"
         );
         assert!(hint.contains("`cache.temperatures = [2.0]`"), "{hint}");
         let (message, _) = refused(Loss::ForwardKl, TailPolicy::Bucket, 2.0, &declaring(&[0.5, 4.0], 0));
-        assert!(message.ends_with("at temperatures 1, 0.5, 4 only"), "{message}");
+        assert!(message.ends_with("only at temperatures 1, 0.5, 4"), "{message}");
     }
 
     #[test]

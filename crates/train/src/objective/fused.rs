@@ -45,7 +45,7 @@ impl InplaceOp1 for FusedObjective<'_> {
     }
 }
 
-/// What is learnt at one position.
+/// The target, weights and outcomes of one position.
 struct Row<'a> {
     rows: &'a SupervisedRows,
     index: usize,

@@ -1,4 +1,4 @@
-//! What is added up over rows: the losses and what is measured beside them.
+//! Sums over rows: the losses and the metrics beside them.
 
 /// Weighted sums of losses over rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

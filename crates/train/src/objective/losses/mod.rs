@@ -66,7 +66,7 @@ macro_rules! losses {
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub(super) enum Divergence {
             $($loss($loss),)*
-            /// What drawn tokens teach; not a value of `train.loss`.
+            /// The loss of drawn tokens; not a value of `train.loss`.
             SoftCrossEntropy(SoftCrossEntropy),
         }
 
@@ -119,7 +119,7 @@ losses! {
     total_variation::TotalVariation,
 }
 
-/// As in a pipeline file.
+/// The name in pipeline files.
 impl fmt::Display for Loss {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())

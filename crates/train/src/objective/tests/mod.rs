@@ -20,7 +20,7 @@ fn pass(distillation_weight: f32, fused: bool) -> HeadPass {
     }
 }
 
-/// What a cache stores in these tests.
+/// The entry settings of the cache in these tests.
 fn entries(top_k: u32) -> EntrySettings {
     EntrySettings {
         tail_samples: 6,

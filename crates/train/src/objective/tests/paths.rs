@@ -1,4 +1,4 @@
-//! Both paths against each other and against finite differences, for everything that can be learnt.
+//! Both paths against each other and against finite differences, for every distillation.
 
 use super::*;
 
