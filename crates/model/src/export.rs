@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, path::Path};
 
 use candle_core::Tensor;
 
-use crate::{DecoderConfig, ModelError, tensor_stream::write_single_precision};
+use crate::{DecoderConfig, ModelError, weights::tensor_stream::write_single_precision};
 
 /// Writes `config.json`, `model.safetensors` and the given tokenizer files as directory `dir`.
 ///

@@ -12,48 +12,31 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod attention;
 mod config;
 mod decoder;
 mod device;
 mod error;
-mod experts;
 mod export;
-mod feed_forward;
 mod flops;
-mod gated_block;
 mod generation;
-mod gguf;
-mod gguf_alignment;
-mod hub;
-mod min_rows;
-mod norm;
-mod normal;
-mod parameters;
-mod projection;
-mod rotary;
-mod safetensors_files;
-mod safetensors_writer;
-mod source;
 mod stop;
-mod tensor_stream;
 mod tokenizer;
-mod trace;
-mod weight_source;
+mod weights;
 
 pub use config::{DecoderConfig, Experts, Family, RotaryScaling};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, trace::Trace};
 pub use device::{StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
 pub use flops::ForwardFlops;
 pub use generation::{End, Generated, Generation, GenerationSettings, Prompt, Sampling, stop_tokens};
-pub use hub::HubCache;
 pub use leadspan_kernels::{self as kernels, GradientSum, Kernels, Packed, project, project_back};
-pub use parameters::{Parameters, StudentStart};
-pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
-pub use source::ModelSource;
 pub use stop::Stop;
-pub use tensor_stream::write_single_precision;
 pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
-pub use trace::Trace;
+pub use weights::{
+    hub::HubCache,
+    parameters::{Parameters, StudentStart},
+    safetensors_writer::{SafetensorsWriter, TensorHeader},
+    source::ModelSource,
+    tensor_stream::write_single_precision,
+};

@@ -22,8 +22,8 @@ pub use self::{
 };
 use crate::{
     Decoder, ModelError, Packed,
+    decoder::min_rows::MIN_ROWS,
     kernels::{KeyValues, Pass, cached_attention},
-    min_rows::MIN_ROWS,
     stop::Stop,
 };
 

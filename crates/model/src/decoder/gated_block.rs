@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor};
 use crate::{
     ModelError,
     kernels::{Pass, Weight, swiglu},
-    projection::Projection,
-    weight_source::WeightSource,
+    weights::projection::Projection,
+    weights::weight_source::WeightSource,
 };
 
 /// down(silu(gate(x)) · up(x)).

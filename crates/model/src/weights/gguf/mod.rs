@@ -1,5 +1,7 @@
 //! Models in one GGUF file: architecture, tokenizer and (quantised) weights.
 
+mod alignment;
+
 use std::{
     fs::File,
     io::{BufReader, Read as _, Seek as _, SeekFrom},
@@ -19,10 +21,9 @@ use candle_core::{
 use crate::{
     DecoderConfig, Experts, Family, ModelError, RotaryScaling, StoredDtype,
     config::yarn_attention_factor,
-    gguf_alignment,
     kernels::{Pairing, Weight},
-    projection::Projection,
-    weight_source::{Embedding, WeightSource},
+    weights::projection::Projection,
+    weights::weight_source::{Embedding, WeightSource},
 };
 
 /// The header of a GGUF file: metadata and the list of tensors.
@@ -46,7 +47,7 @@ impl GgufFile {
         let file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let mut header = BufReader::new(file);
-        if gguf_alignment::is_nothing(&mut header) {
+        if alignment::is_nothing(&mut header) {
             return Err(damaged("it aligns its tensors to multiples of nothing".to_owned()));
         }
         header.rewind().map_err(io)?;

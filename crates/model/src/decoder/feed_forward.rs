@@ -5,10 +5,10 @@ use candle_core::{Result, Tensor};
 use crate::{
     ModelError,
     config::DecoderConfig,
-    experts::Mixture,
-    gated_block::GatedBlock,
+    decoder::gated_block::GatedBlock,
+    decoder::mixture::Mixture,
     kernels::{Pass, Weight},
-    weight_source::WeightSource,
+    weights::weight_source::WeightSource,
 };
 
 /// The part of a layer after its attention.

@@ -10,7 +10,7 @@ use candle_core::{Tensor, quantized::QTensor};
 use crate::{
     ModelError,
     kernels::{Pairing, Weight},
-    projection::Projection,
+    weights::projection::Projection,
 };
 
 /// Where a decoder's weights come from, by their Hugging Face names.

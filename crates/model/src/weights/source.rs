@@ -6,9 +6,9 @@ use candle_core::Device;
 
 use crate::{
     DecoderConfig, ModelError, StoredDtype, TokenizerBundle,
-    gguf::{GgufFile, GgufWeights},
-    safetensors_files::{SafetensorsFiles, weight_files},
-    weight_source::WeightSource,
+    weights::gguf::{GgufFile, GgufWeights},
+    weights::safetensors::{SafetensorsFiles, weight_files},
+    weights::weight_source::WeightSource,
 };
 
 /// A model on disk, its architecture already read.

@@ -13,7 +13,7 @@ use tokenizers::{
     pre_tokenizers::{byte_level::ByteLevel, digits::Digits, sequence::Sequence},
 };
 
-use crate::{ModelError, gguf::GgufFile};
+use crate::{ModelError, weights::gguf::GgufFile};
 
 /// Everything about text that belongs to a model.
 pub struct TokenizerBundle {

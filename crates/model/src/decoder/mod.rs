@@ -1,20 +1,29 @@
 //! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
 
+pub(crate) mod attention;
+pub(crate) mod feed_forward;
+pub(crate) mod gated_block;
+pub(crate) mod min_rows;
+pub(crate) mod mixture;
+pub(crate) mod norm;
+pub(crate) mod rotary;
+pub(crate) mod trace;
+
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 use crate::{
     GradientSum, ModelError, ModelSource, Packed, Parameters, StoredDtype, StudentDtype, StudentStart,
-    attention::Attention,
     config::DecoderConfig,
-    feed_forward::FeedForward,
+    decoder::attention::Attention,
+    decoder::feed_forward::FeedForward,
+    decoder::min_rows::MIN_ROWS,
+    decoder::norm::RmsNorm,
+    decoder::rotary::rotary_table,
     kernels::{AttentionShape, Kernels, Pass, RotaryTable, Weight, attention},
-    min_rows::MIN_ROWS,
-    norm::RmsNorm,
-    projection::Projection,
-    rotary::rotary_table,
     stop::Stop,
-    weight_source::{Embedding, WeightSource},
+    weights::projection::Projection,
+    weights::weight_source::{Embedding, WeightSource},
 };
 
 /// A decoder-only transformer of the Llama, Qwen2, Qwen3 or Qwen3-MoE family.

@@ -12,11 +12,11 @@ use candle_core::{Result, Tensor};
 use crate::{
     ModelError,
     config::Experts,
-    gated_block::GatedBlock,
+    decoder::gated_block::GatedBlock,
+    decoder::min_rows::MIN_ROWS,
     kernels::{InPlace, Pass, add_rows, with_values},
-    min_rows::MIN_ROWS,
-    projection::Projection,
-    weight_source::WeightSource,
+    weights::projection::Projection,
+    weights::weight_source::WeightSource,
 };
 
 /// The experts of one layer and their router.

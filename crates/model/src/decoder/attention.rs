@@ -6,9 +6,9 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::DecoderConfig,
+    decoder::norm::RmsNorm,
     kernels::{AttentionShape, Pass, RotaryTable, Weight, rms_norm, rotate},
-    norm::RmsNorm,
-    projection::Projection,
+    weights::projection::Projection,
 };
 
 /// One attention block.

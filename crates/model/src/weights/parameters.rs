@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 
 use crate::{
-    DecoderConfig, GradientSum, ModelError, ModelSource, RotaryScaling, StoredDtype, kernels::Weight, normal::normals,
-    weight_source::WeightSource,
+    DecoderConfig, GradientSum, ModelError, ModelSource, RotaryScaling, StoredDtype, kernels::Weight,
+    weights::initial::normals, weights::weight_source::WeightSource,
 };
 
 /// How a student starts.

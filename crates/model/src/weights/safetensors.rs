@@ -8,7 +8,7 @@ use std::{
 use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
 use serde::Deserialize;
 
-use crate::{ModelError, weight_source::WeightSource};
+use crate::{ModelError, weights::weight_source::WeightSource};
 
 /// The weight files of a model directory, in a fixed order.
 ///
