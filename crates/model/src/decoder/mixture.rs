@@ -83,7 +83,7 @@ impl Mixture {
 fn weighted_output(expert: &GatedBlock, x: &Tensor, group: &Group, pass: Pass<'_>) -> Result<Tensor> {
     let count = group.tokens.len();
     let mut rows = group.tokens.clone();
-    if !pass.takes_few_rows(x) {
+    if !pass.uses_skinny_product(x) {
         // A product of few rows adds up in another order, so fill up with copies of the first token.
         rows.resize(count.max(MIN_ROWS), group.tokens[0]);
     }

@@ -150,7 +150,7 @@ impl Segment {
     /// up on the way.
     fn go_back<'a>(self, gradient: Tensor, weights: impl Iterator<Item = &'a Weight>) -> Result<Tensor> {
         match self {
-            Self::Tape { tape, input, output } => tape.go_back(&input, &output, gradient),
+            Self::Tape { tape, input, output } => tape.backward(&input, &output, gradient),
             Self::Graph { input, output } => {
                 // The gradient of Σ output · g with respect to the output is g.
                 let mut store = (output * gradient)?.sum_all()?.backward()?;

@@ -245,7 +245,7 @@ fn read_prompts(
 fn feed(decoder: &Decoder, samples: &mut [Active], stop: Stop<'_>) -> Result<Tensor, ModelError> {
     let count = samples.len();
     let (mut tokens, mut positions): (Vec<u32>, Vec<u32>) = samples.iter().map(Active::newest).unzip();
-    let pass = Pass::of_few_rows(decoder.kernels());
+    let pass = Pass::skinny(decoder.kernels());
     let rows = rows_together(decoder, pass, count)?;
     tokens.resize(rows, 0);
     positions.resize(rows, 0);
@@ -265,7 +265,7 @@ fn feed(decoder: &Decoder, samples: &mut [Active], stop: Stop<'_>) -> Result<Ten
 
 /// The head's scores of a few hidden states before the last normalisation, `[N, V]` in CPU memory.
 fn scores(decoder: &Decoder, hidden: &Tensor) -> Result<Tensor, ModelError> {
-    let pass = Pass::of_few_rows(decoder.kernels());
+    let pass = Pass::skinny(decoder.kernels());
     let count = hidden.dim(0)?;
     let rows = rows_together(decoder, pass, count)?;
     let hidden = hidden.pad_with_zeros(0, 0, rows - count)?;
@@ -277,7 +277,7 @@ fn scores(decoder: &Decoder, hidden: &Tensor) -> Result<Tensor, ModelError> {
 /// and what a sample gets must not depend on how many others there are.
 fn rows_together(decoder: &Decoder, pass: Pass<'_>, count: usize) -> Result<usize, ModelError> {
     let one = decoder.embed_tokens(&[0])?;
-    let any_number = pass.takes_few_rows(&one) || !decoder.device().is_cpu();
+    let any_number = pass.uses_skinny_product(&one) || !decoder.device().is_cpu();
     Ok(if any_number { count } else { count.max(MIN_ROWS) })
 }
 

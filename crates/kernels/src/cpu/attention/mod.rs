@@ -1,67 +1,73 @@
 //! Causal attention on the CPU, forward and backward.
 //!
-//! Queries are handled in tiles, one head at a time; a tile's scores, at most `QUERY_TILE` × tokens, are all that is ever
-//! held of the matrix of a sequence. Tiles are counted from the sequence's first token, and what lies behind a position has
-//! weight zero, so a position's result depends on what precedes it alone.
+//! Queries are processed in tiles, one head at a time. Of the score matrix of a sequence, memory holds only the rows of a
+//! tile, at most `QUERY_TILE` × tokens. Tiles are counted from the sequence's first token, and later keys have weight zero,
+//! so a position's result depends on earlier positions alone.
+
+mod backward;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-use leadspan_simd::{exponentiate, on_widest_vectors};
+use leadspan_simd::exponentiate;
 use rayon::prelude::*;
 
+use self::backward::{Gradients, Results};
 use super::{
     product::{Disjoint, Matrix, Sizes, Threads, Write, product},
     slices,
 };
-use crate::AttentionShape;
+use crate::attention_shape::AttentionShape;
 
-/// Queries of a tile.
+/// The number of queries in a tile.
 const QUERY_TILE: usize = 64;
 
-/// Keys whose values are summed by one product, counted from the first key: a sum is cut at the same places whatever
-/// follows.
+/// The number of keys whose values one product sums, counted from the first key. So a sum is divided at the same keys,
+/// whatever follows.
 const KEY_TILE: usize = 256;
 
-/// Keys come in multiples of this, filled up with zeros: products of a few columns add up in another order.
+/// The number of keys is padded with zeros to a multiple of this: products of a few columns sum in another order.
 const KEY_BLOCK: usize = 64;
 
+/// The operation.
 pub(crate) struct Attention {
     shape: AttentionShape,
     edges: Arc<[usize]>,
-    /// What the forward pass leaves for the backward one, where there will be one: for each token and head, the
-    /// log-sum-exp of its scores.
+    /// The log-sum-exp of the scores of each head and token, which the forward pass leaves for the backward pass; `None` if
+    /// there is no backward pass.
     log_sums: Option<Mutex<Vec<f32>>>,
 }
 
-/// One tile of the queries of one group of heads.
+/// A tile of queries of the heads that share a key-value head.
 #[derive(Clone, Copy, Debug)]
 struct Tile {
-    /// Rows of the sequence.
+    /// The first row of the sequence.
     start: usize,
+    /// The length of the sequence.
     tokens: usize,
     key_head: usize,
-    /// First query, counted from the sequence's first token.
+    /// The first query, counted from the sequence's first token.
     first: usize,
 }
 
 impl Tile {
+    /// The number of queries in the tile.
     fn queries(&self) -> usize {
         QUERY_TILE.min(self.tokens - self.first)
     }
 
-    /// Keys that its last query sees.
+    /// The number of keys that the last query sees.
     fn seen(&self) -> usize {
         self.first + self.queries()
     }
 
-    /// Those, filled up with zeros.
+    /// The number of keys that the last query sees, padded.
     fn columns(&self) -> usize {
         self.seen().next_multiple_of(KEY_BLOCK)
     }
 }
 
-/// Memory that a thread uses again for every tile.
+/// Memory that a thread reuses for every tile.
 #[derive(Default)]
 struct Scratch {
     queries: Vec<f32>,
@@ -75,21 +81,22 @@ struct Scratch {
 }
 
 impl Attention {
-    /// Keeps what a backward pass needs if `goes_back`.
-    pub(crate) fn new(shape: AttentionShape, edges: &Arc<[usize]>, goes_back: bool) -> Self {
+    /// The operation on sequences with these `edges`. It stores what the backward pass needs if `needs_backward`.
+    pub(crate) fn new(shape: AttentionShape, edges: &Arc<[usize]>, needs_backward: bool) -> Self {
         Self {
             shape,
             edges: Arc::clone(edges),
-            log_sums: goes_back.then(Mutex::default),
+            log_sums: needs_backward.then(Mutex::default),
         }
     }
 
+    /// The first row and the length of each sequence.
     fn sequences(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let bounds = self.edges.windows(2);
         bounds.map(|bounds| (bounds[0], bounds[1] - bounds[0]))
     }
 
-    /// Copies the keys and values that a tile sees, filled up with zeros.
+    /// Copies the keys and values that a tile sees, padded with zeros.
     fn gather(&self, tile: Tile, inputs: Inputs<'_>, scratch: &mut Scratch) {
         let (head_dim, width) = (self.shape.head_dim, self.shape.key_width());
         for (all, gathered) in [(inputs.keys, &mut scratch.keys), (inputs.values, &mut scratch.values)] {
@@ -102,13 +109,14 @@ impl Attention {
         }
     }
 
-    /// Fills `weights` with softmax(s · q kᵀ) of one head's tile, whose keys were gathered; unseen keys have weight zero.
+    /// Writes softmax(s · q kᵀ) of one head's tile, whose keys were gathered, to `scratch.weights`. Unseen keys have weight
+    /// zero.
     ///
-    /// `log_sums` holds the rows' log-sum-exps, or receives them.
+    /// `log_sums` holds the log-sum-exps of the rows, or receives them.
     fn weights(&self, tile: Tile, head: usize, inputs: Inputs<'_>, scratch: &mut Scratch, log_sums: LogSums<'_>) {
         let AttentionShape { head_dim, .. } = self.shape;
         let (queries, columns) = (tile.queries(), tile.columns());
-        // Always a full tile, so that the product adds up in the same order however many queries there are.
+        // Always a full tile, so that the product sums in the same order for any number of queries.
         scratch.queries.clear();
         for query in 0..queries {
             let row = (tile.start + tile.first + query) * self.shape.query_width() + head * head_dim;
@@ -149,6 +157,7 @@ impl Attention {
         scratch.weights[queries * columns..QUERY_TILE * columns].fill(0.0);
     }
 
+    /// Writes the output, and the log-sum-exps head after head.
     fn forward(&self, inputs: Inputs<'_>, output: &mut [f32], log_sums: &mut [f32]) {
         let AttentionShape { head_dim, .. } = self.shape;
         let mut tiles = Vec::new();
@@ -183,7 +192,7 @@ impl Attention {
         });
     }
 
-    /// `scratch.output` ← weights · values, key tile after key tile.
+    /// `scratch.output` ← weights · values, one key tile after the other.
     fn mix(&self, tile: Tile, scratch: &mut Scratch) {
         let (head_dim, columns) = (self.shape.head_dim, tile.columns());
         for key in (0..columns).step_by(KEY_TILE) {
@@ -201,124 +210,9 @@ impl Attention {
             );
         }
     }
-
-    fn backward(&self, inputs: Inputs<'_>, results: Results<'_>, gradients: Gradients<'_>) {
-        let rows = results.output.len() / self.shape.query_width().max(1);
-        let mut tasks = Vec::new();
-        for sequence in self.sequences() {
-            tasks.extend((0..self.shape.key_value_heads).map(|key_head| (sequence, key_head)));
-        }
-        let into = [gradients.queries, gradients.keys, gradients.values].map(Disjoint::new);
-        tasks
-            .into_par_iter()
-            .for_each_init(Scratch::default, |scratch, ((start, tokens), key_head)| {
-                let head_dim = self.shape.head_dim;
-                for gradient in [&mut scratch.key_gradient, &mut scratch.value_gradient] {
-                    gradient.clear();
-                    gradient.resize(tokens.next_multiple_of(KEY_BLOCK) * head_dim, 0.0);
-                }
-                for first in (0..tokens).step_by(QUERY_TILE) {
-                    let tile = Tile {
-                        start,
-                        tokens,
-                        key_head,
-                        first,
-                    };
-                    self.gather(tile, inputs, scratch);
-                    for head in key_head * self.shape.group()..(key_head + 1) * self.shape.group() {
-                        let first_row = start + first;
-                        let log_sums = &results.log_sums[head * rows + first_row..][..tile.queries()];
-                        self.weights(tile, head, inputs, scratch, LogSums::Known(log_sums));
-                        self.propagate_tile(tile, head, results, scratch);
-                        for (query, row) in scratch.output.chunks_exact(head_dim).take(tile.queries()).enumerate() {
-                            let place = (first_row + query) * self.shape.query_width() + head * head_dim;
-                            // SAFETY: these columns of these rows of the queries belong to this task.
-                            unsafe { into[0].slice(place, head_dim) }.copy_from_slice(row);
-                        }
-                    }
-                }
-                for (into, gradient) in into[1..].iter().zip([&scratch.key_gradient, &scratch.value_gradient]) {
-                    for (token, row) in gradient.chunks_exact(head_dim).take(tokens).enumerate() {
-                        let place = (start + token) * self.shape.key_width() + key_head * head_dim;
-                        // SAFETY: this key-value head of this sequence belongs to this task.
-                        unsafe { into.slice(place, head_dim) }.copy_from_slice(row);
-                    }
-                }
-            });
-    }
-
-    /// With the weights of a tile at hand: adds to the gradients of keys and values, and leaves that of its queries in
-    /// `scratch.output`.
-    fn propagate_tile(&self, tile: Tile, head: usize, results: Results<'_>, scratch: &mut Scratch) {
-        let AttentionShape { head_dim, .. } = self.shape;
-        let query_width = self.shape.query_width();
-        let (queries, columns) = (tile.queries(), tile.columns());
-        let from = (tile.start + tile.first) * query_width + head * head_dim;
-        let gradient = Matrix::strided(&results.gradient[from..], query_width);
-        let this = |write, scale| (write, scale, Threads::This);
-        // ∂v += Pᵀ g
-        product(
-            &mut scratch.value_gradient,
-            Sizes {
-                m: columns,
-                n: head_dim,
-                k: queries,
-            },
-            Matrix::rows(&scratch.weights, columns).transposed(),
-            gradient,
-            this(Write::Add, 1.0),
-        );
-        // ∂P = g vᵀ
-        scratch.slopes.resize(QUERY_TILE * columns, 0.0);
-        product(
-            &mut scratch.slopes,
-            Sizes {
-                m: queries,
-                n: columns,
-                k: head_dim,
-            },
-            gradient,
-            Matrix::rows(&scratch.values, head_dim).transposed(),
-            this(Write::Replace, 1.0),
-        );
-        // ∂S = P ∘ (∂P − rowsum(g ∘ o))
-        for query in 0..queries {
-            let row = from + query * query_width;
-            let dot: f32 = (results.gradient[row..row + head_dim].iter())
-                .zip(&results.output[row..row + head_dim])
-                .map(|(gradient, output)| gradient * output)
-                .sum();
-            let columns = query * columns..(query + 1) * columns;
-            score_slopes(&scratch.weights[columns.clone()], dot, &mut scratch.slopes[columns]);
-        }
-        let slopes = Matrix::rows(&scratch.slopes, columns);
-        let scale = self.shape.scale();
-        scratch.output.resize(QUERY_TILE * head_dim, 0.0);
-        product(
-            &mut scratch.output,
-            Sizes {
-                m: queries,
-                n: head_dim,
-                k: columns,
-            },
-            slopes,
-            Matrix::rows(&scratch.keys, head_dim),
-            this(Write::Replace, scale),
-        );
-        product(
-            &mut scratch.key_gradient,
-            Sizes {
-                m: columns,
-                n: head_dim,
-                k: queries,
-            },
-            slopes.transposed(),
-            Matrix::rows(&scratch.queries, head_dim),
-            this(Write::Add, scale),
-        );
-    }
 }
 
+/// The values of the inputs.
 #[derive(Clone, Copy)]
 struct Inputs<'a> {
     queries: &'a [f32],
@@ -326,23 +220,11 @@ struct Inputs<'a> {
     values: &'a [f32],
 }
 
-/// What the forward pass gave, and the gradient of its output.
-#[derive(Clone, Copy)]
-struct Results<'a> {
-    output: &'a [f32],
-    log_sums: &'a [f32],
-    gradient: &'a [f32],
-}
-
-struct Gradients<'a> {
-    queries: &'a mut [f32],
-    keys: &'a mut [f32],
-    values: &'a mut [f32],
-}
-
 /// The log-sum-exps of a tile's rows.
 enum LogSums<'a> {
+    /// They are computed and written here.
     Receive(&'a mut [f32]),
+    /// They are known.
     Known(&'a [f32]),
 }
 
@@ -419,14 +301,5 @@ impl CustomOp3 for Attention {
 fn scale(values: &mut [f32], by: f32) {
     for value in values {
         *value *= by;
-    }
-}
-
-on_widest_vectors! {
-    /// `slopes` ← weights ∘ (slopes − `dot`).
-    fn score_slopes(weights: &[f32], dot: f32, slopes: &mut [f32]) {
-        for (slope, &weight) in slopes.iter_mut().zip(weights) {
-            *slope = weight * (*slope - dot);
-        }
     }
 }
