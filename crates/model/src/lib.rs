@@ -36,7 +36,6 @@ pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
 pub use weights::{
     hub::HubCache,
     parameters::{Parameters, StudentStart},
-    safetensors_writer::{SafetensorsWriter, TensorHeader},
     source::ModelSource,
     tensor_stream::write_single_precision,
 };

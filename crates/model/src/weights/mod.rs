@@ -6,7 +6,6 @@ pub(crate) mod initial;
 pub(crate) mod parameters;
 pub(crate) mod projection;
 pub(crate) mod safetensors;
-pub(crate) mod safetensors_writer;
 pub(crate) mod source;
 pub(crate) mod tensor_stream;
 pub(crate) mod weight_source;

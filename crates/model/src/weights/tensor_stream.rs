@@ -11,7 +11,7 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 
-use super::safetensors_writer::{SafetensorsWriter, TensorHeader};
+use leadspan_files::{SafetensorsWriter, TensorHeader};
 
 /// Numbers converted at a time: 1 MiB in single precision.
 const NUMBERS_PER_PIECE: usize = 1 << 18;

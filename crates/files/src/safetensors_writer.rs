@@ -1,4 +1,4 @@
-//! A safetensors file as a stream: the header first, then the values of one tensor after another.
+//! Writing a safetensors file as a stream: the header first, then the values of one tensor after another.
 //!
 //! ```text
 //! 8 bytes   length of the header, a little-endian integer
@@ -7,28 +7,28 @@
 //! values    of each tensor, in the order of the header
 //! ```
 //!
-//! The header needs the names, types and shapes of all tensors; the values can be produced while they are written, so the
-//! file is never whole in memory. This module knows no tensor library, and it does not commit files: it writes to whatever
-//! it is given.
+//! The header needs the names, types and shapes of all tensors; the values can be produced while they are written, so
+//! memory never holds the whole file. This module knows no tensor library and does not commit files: it writes to any
+//! [`Write`].
 
 use std::io::{self, Write};
 
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-/// What the header says about one tensor.
+/// The entry of one tensor in the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorHeader {
     /// Its name.
     pub name: String,
-    /// The number format of its values.
+    /// Its number format.
     pub dtype: Dtype,
-    /// Its dimensions.
+    /// Its dimensions; empty for a scalar.
     pub shape: Vec<usize>,
 }
 
 impl TensorHeader {
-    /// The size of its values.
+    /// The size of its values in bytes.
     fn value_bytes(&self) -> u64 {
         let bits = self.shape.iter().product::<usize>() as u64 * self.dtype.bitsize() as u64;
         bits.div_ceil(8)
@@ -40,7 +40,7 @@ impl TensorHeader {
 /// # Example
 ///
 /// ```
-/// use leadspan_model::{SafetensorsWriter, TensorHeader};
+/// use leadspan_files::{SafetensorsWriter, TensorHeader};
 /// # fn main() -> std::io::Result<()> {
 /// let header = TensorHeader { name: "bias".into(), dtype: safetensors::Dtype::F32, shape: vec![2] };
 /// let mut writer = SafetensorsWriter::new(Vec::new(), &[("format", "pt")], [header])?;
@@ -53,7 +53,7 @@ impl TensorHeader {
 #[derive(Debug)]
 pub struct SafetensorsWriter<W> {
     to: W,
-    /// Sizes of the tensors still to be written.
+    /// The sizes in bytes of the tensors that are not written yet.
     left: std::vec::IntoIter<u64>,
 }
 
@@ -81,8 +81,8 @@ impl<W: Write> SafetensorsWriter<W> {
     ///
     /// # Errors
     ///
-    /// If a piece or `to` fails, and with [`io::ErrorKind::InvalidInput`] if the pieces do not have the size that the header
-    /// gives, or if the header has no further tensor. The file is then of no use.
+    /// If a piece or `to` fails, and with [`io::ErrorKind::InvalidInput`] if the pieces do not have the size that the
+    /// header gives, or if the header has no further tensor. The file is then unusable.
     pub fn write_tensor<B: AsRef<[u8]>>(&mut self, pieces: impl IntoIterator<Item = io::Result<B>>) -> io::Result<()> {
         let expected = self
             .left
@@ -101,7 +101,7 @@ impl<W: Write> SafetensorsWriter<W> {
         }
     }
 
-    /// Ends the file and returns what it was written to.
+    /// Completes the file and returns the writer it was written to.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
-/// The length of the header and the header.
+/// The header, preceded by its length.
 fn header(metadata: &[(&str, &str)], tensors: &[TensorHeader]) -> Vec<u8> {
     let metadata: Map<String, Value> = metadata
         .iter()
@@ -135,7 +135,7 @@ fn header(metadata: &[(&str, &str)], tensors: &[TensorHeader]) -> Vec<u8> {
         start = end;
     }
     let mut text = serde_json::to_vec(&entries).expect("numbers and names serialize");
-    // Readers map the file: values begin at a multiple of 8 bytes.
+    // Readers map the file, so values begin at a multiple of 8 bytes.
     text.resize(text.len().next_multiple_of(8), b' ');
     [&(text.len() as u64).to_le_bytes()[..], &text].concat()
 }
