@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
+use leadspan_kernels::{AttentionShape, Pass, RotaryTable, Weight, rms_norm, rotate};
 
-use crate::{
-    config::DecoderConfig,
-    decoder::norm::RmsNorm,
-    kernels::{AttentionShape, Pass, RotaryTable, Weight, rms_norm, rotate},
-    weights::projection::Projection,
-};
+use super::norm::RmsNorm;
+use crate::{config::DecoderConfig, weights::projection::Projection};
 
 /// One attention block.
 #[derive(Clone, Debug)]
@@ -18,21 +15,21 @@ pub(crate) struct Attention {
     pub(crate) keys: Projection,
     pub(crate) values: Projection,
     pub(crate) output: Projection,
-    /// Normalisation of each query and key head (Qwen3).
+    /// The normalisations of each query head and each key head (Qwen3).
     pub(crate) head_norms: Option<(RmsNorm, RmsNorm)>,
     pub(crate) shape: AttentionShape,
 }
 
 impl Attention {
-    /// `residual` plus what `mix` makes of the queries, keys and values of `x`, both `[N, H]`; row i of `x` is at
-    /// `positions[i]` of its sequence.
+    /// `residual` plus the block's output for `x`, both `[N, H]`. Row i of `x` is at `positions[i]` of its sequence.
+    /// `attend` computes attention from queries, keys and values.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         residual: &Tensor,
         (rotary, positions): (&RotaryTable, &Arc<[u32]>),
         pass: Pass<'_>,
-        mix: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
+        attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let heads = |projection: &Projection, norm: Option<&RmsNorm>| -> Result<Tensor> {
             let projected = projection.forward(x, None, pass)?;
@@ -51,21 +48,23 @@ impl Attention {
             Some((query_norm, key_norm)) => (Some(query_norm), Some(key_norm)),
             None => (None, None),
         };
-        let mixed = mix(
+        let attended = attend(
             &heads(&self.queries, query_norm)?,
             &heads(&self.keys, key_norm)?,
             &self.values.forward(x, None, pass)?,
         )?;
-        self.output.forward(&mixed, Some(residual), pass)
+        self.output.forward(&attended, Some(residual), pass)
     }
 
-    pub(crate) fn sizes(config: &DecoderConfig) -> (usize, usize) {
+    /// The widths of queries, and of keys and values, over all heads.
+    pub(crate) fn widths(config: &DecoderConfig) -> (usize, usize) {
         (
             config.num_attention_heads * config.head_dim,
             config.num_key_value_heads * config.head_dim,
         )
     }
 
+    /// The dense parameters of the block.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         let projections = [&self.queries, &self.keys, &self.values, &self.output].into_iter();
         let norms = self

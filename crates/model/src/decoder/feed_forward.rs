@@ -1,22 +1,17 @@
-//! The feed-forward part of a layer: one gated block, or a mixture of them.
+//! The feed-forward part of a layer: one gated block, or a mixture of experts.
 
 use candle_core::{Result, Tensor};
+use leadspan_kernels::{Pass, Weight};
 
-use crate::{
-    ModelError,
-    config::DecoderConfig,
-    decoder::gated_block::GatedBlock,
-    decoder::mixture::Mixture,
-    kernels::{Pass, Weight},
-    weights::weight_source::WeightSource,
-};
+use super::{gated_block::GatedBlock, mixture::Mixture};
+use crate::{config::DecoderConfig, error::ModelError, weights::weight_source::WeightSource};
 
-/// The part of a layer after its attention.
+/// The feed-forward part of a layer.
 #[derive(Clone, Debug)]
 pub(crate) enum FeedForward {
-    /// Every token goes through the same block.
+    /// One block for all tokens.
     Dense(GatedBlock),
-    /// Every token goes through the blocks that a router chooses for it.
+    /// Several blocks; a router chooses some of them for each token.
     Mixture(Mixture),
 }
 
@@ -45,7 +40,7 @@ impl FeedForward {
         }
     }
 
-    /// The dense parameters of a block that every token goes through. Those of a mixture do not learn.
+    /// The dense parameters. A mixture has none, because it cannot be trained.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         let block = match self {
             Self::Dense(block) => Some(block),

@@ -1,12 +1,11 @@
-//! One gated feed-forward block (SwiGLU): the whole of a dense layer's feed-forward part, or one expert of a mixture.
+//! A gated feed-forward block (SwiGLU): the feed-forward part of a dense layer, or one expert of a mixture.
 
 use candle_core::{Result, Tensor};
+use leadspan_kernels::{Pass, Weight, swiglu};
 
 use crate::{
-    ModelError,
-    kernels::{Pass, Weight, swiglu},
-    weights::projection::Projection,
-    weights::weight_source::WeightSource,
+    error::ModelError,
+    weights::{projection::Projection, weight_source::WeightSource},
 };
 
 /// down(silu(gate(x)) · up(x)).
@@ -40,7 +39,7 @@ impl GatedBlock {
         self.down.forward(&swiglu(&gate, &up, pass)?, residual, pass)
     }
 
-    /// Its dense parameters.
+    /// The dense parameters of the block.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         let projections = [&self.gate, &self.up, &self.down].into_iter();
         projections.flat_map(Projection::weights)

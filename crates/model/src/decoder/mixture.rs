@@ -1,22 +1,20 @@
-//! A mixture of experts (Qwen3-MoE): a router chooses the blocks that a token goes through.
+//! A mixture of experts (Qwen3-MoE): a router chooses the experts that process a token.
 //!
-//! The router's scores become probabilities over all experts; a token goes through its most probable ones and takes the
-//! sum of their outputs, each weighted by its probability. Tokens are grouped by expert: an expert computes only the
-//! tokens that chose it. A mixture runs without gradients.
+//! The router's scores become probabilities over all experts. A token is processed by its most probable experts; the result
+//! is the sum of their outputs, weighted by their probabilities. Tokens are grouped by expert: an expert computes only its
+//! own tokens. A mixture computes no gradients.
 //!
 //! The result for a token does not depend on the other tokens. Products of an expert have at least [`MIN_ROWS`] rows, so
-//! their sums always run in the same order, and a token's experts are added up in the order of their numbers.
+//! they always sum in the same order, and the outputs of a token's experts are added in the order of the experts' numbers.
 
 use candle_core::{Result, Tensor};
+use leadspan_kernels::{InPlace, Pass, add_rows, with_values};
 
+use super::{gated_block::GatedBlock, min_rows::MIN_ROWS};
 use crate::{
-    ModelError,
-    config::Experts,
-    decoder::gated_block::GatedBlock,
-    decoder::min_rows::MIN_ROWS,
-    kernels::{InPlace, Pass, add_rows, with_values},
-    weights::projection::Projection,
-    weights::weight_source::WeightSource,
+    config::experts::Experts,
+    error::ModelError,
+    weights::{projection::Projection, weight_source::WeightSource},
 };
 
 /// The experts of one layer and their router.
@@ -29,7 +27,7 @@ pub(crate) struct Mixture {
     normalize: bool,
 }
 
-/// The tokens that chose one expert, ascending, and the weight of its output for each.
+/// The tokens of one expert, ascending, and the weight of the expert's output for each.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Group {
     tokens: Vec<u32>,
@@ -37,7 +35,7 @@ struct Group {
 }
 
 impl Mixture {
-    /// The mixture; the names of its weights begin with `name`.
+    /// The mixture of one layer; the names of its weights begin with `name`.
     pub(crate) fn build(
         config: &Experts,
         hidden: usize,
@@ -79,12 +77,12 @@ impl Mixture {
     }
 }
 
-/// The output of `expert` for the tokens of its group, times their weights: `[tokens, H]`.
+/// The output of `expert` for the tokens of its group, multiplied by their weights: `[tokens, H]`.
 fn weighted_output(expert: &GatedBlock, x: &Tensor, group: &Group, pass: Pass<'_>) -> Result<Tensor> {
     let count = group.tokens.len();
     let mut rows = group.tokens.clone();
     if !pass.uses_skinny_product(x) {
-        // A product of few rows adds up in another order, so fill up with copies of the first token.
+        // A general product of few rows sums in another order, so pad with copies of the first token.
         rows.resize(count.max(MIN_ROWS), group.tokens[0]);
     }
     let rows = Tensor::from_slice(&rows, rows.len(), x.device())?;
@@ -104,9 +102,10 @@ fn add_in_place(sum: &Tensor, rows: &Tensor, places: &[u32]) -> Result<()> {
     })
 }
 
-/// The tokens of each expert, from the router's `scores` `[N][experts]`: of every token the `per_token` experts with the
-/// highest scores, ties to the lower number, weighted by their softmax over all experts, or over the chosen ones where
-/// the weights are to sum to one.
+/// The tokens of each expert, from the router's `scores` `[N][experts]`.
+///
+/// Each token gets the `per_token` experts with the highest scores, ties to the lower number. Their weights are the softmax
+/// over all experts, or over the chosen ones if `normalize`.
 fn groups(scores: &[Vec<f32>], experts: usize, per_token: usize, normalize: bool) -> Vec<Group> {
     let mut groups = vec![Group::default(); experts];
     let mut order: Vec<usize> = Vec::with_capacity(experts);
@@ -116,7 +115,7 @@ fn groups(scores: &[Vec<f32>], experts: usize, per_token: usize, normalize: bool
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let mass = |expert: usize| f64::from(scores[expert] - scores[order[0]]).exp();
         let chosen = &order[..per_token];
-        // In the order of the experts, so that it is one sum whatever their ranks.
+        // Over all experts, the sum runs in the order of their numbers.
         let sum: f64 = if normalize {
             chosen.iter().map(|&expert| mass(expert)).sum()
         } else {
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn tokens_go_to_their_most_probable_experts_with_the_weights_worked_out_by_hand() {
-        // Masses 1, 2, 4, 1 and 3, 1, 1, 3: of equal ones the lower number comes first.
+        // In the second row two experts have the mass 3, in the third all are equal: the lower number comes first.
         let of = |masses: [f32; 4]| masses.map(f32::ln).to_vec();
         let scores = [
             of([1.0, 2.0, 4.0, 1.0]),

@@ -1,19 +1,19 @@
-//! A normalisation of the decoder: its weight and what is added under the root.
+//! A root-mean-square normalisation with its weight.
 
 use candle_core::{Result, Tensor};
-
-use crate::kernels::{Pass, Weight, rms_norm};
+use leadspan_kernels::{Pass, Weight, rms_norm};
 
 /// Root-mean-square normalisation over the last dimension.
 #[derive(Clone, Debug)]
 pub(crate) struct RmsNorm {
-    /// [width]
+    /// `[width]`
     pub(crate) weight: Weight,
+    /// Added to the mean square before its root is taken.
     pub(crate) eps: f64,
 }
 
 impl RmsNorm {
-    /// Normalises `x` [.., width].
+    /// Normalises `x` `[.., width]`.
     pub(crate) fn forward<'a>(&self, x: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
         rms_norm(x, &self.weight, self.eps, pass)
     }

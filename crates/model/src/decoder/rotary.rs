@@ -1,19 +1,17 @@
-//! The rotary frequencies of a model, scaled as Llama 3.1 and YaRN (arXiv 2309.00071) do.
+//! The rotary frequencies of a model, with the scaling of Llama 3.1 or YaRN (arXiv 2309.00071).
 
 use std::f64::consts::TAU;
 
 use candle_core::{DType, Device, Result};
+use leadspan_kernels::{Pairing, RotaryTable};
 
-use crate::{
-    config::{DecoderConfig, RotaryScaling},
-    kernels::{Pairing, RotaryTable},
-};
+use crate::config::{DecoderConfig, scaling::RotaryScaling};
 
 /// The rotary table of a model.
 ///
 /// # Errors
 ///
-/// Fails if the device has no memory for it.
+/// If the device has no memory for it.
 pub(crate) fn rotary_table(
     config: &DecoderConfig,
     pairing: Pairing,
@@ -27,10 +25,10 @@ pub(crate) fn rotary_table(
     RotaryTable::new(&frequencies(config), length, config.context(), pairing, dtype, device)
 }
 
-/// The rotary frequencies θ^(−2i/d), scaled as the configuration says; `head_dim`/2 of them.
-pub(crate) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
+/// The `head_dim`/2 rotary frequencies θ^(−2i/d), scaled as the configuration says.
+fn frequencies(config: &DecoderConfig) -> Vec<f64> {
     let plain = |index: usize| config.rope_theta.powf(-2.0 * index as f64 / config.head_dim as f64);
-    // What is kept of a frequency; the rest of it is divided by the factor.
+    // `kept` is the proportion of a frequency that is kept; the rest is divided by the factor.
     let interpolated = |kept: &dyn Fn(usize, f64) -> f64, factor: f64| -> Vec<f64> {
         (0..config.head_dim / 2)
             .map(|index| {
@@ -67,7 +65,7 @@ pub(crate) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
             truncate,
             attention_factor: _,
         } => {
-            // The (fractional) index whose frequency turns so many times in the context of pre-training.
+            // The (fractional) index of the frequency that makes `turns` turns in the context of pre-training.
             let index_of = |turns: f64| {
                 let wavelengths = *original_max_position_embeddings as f64 / (turns * TAU);
                 config.head_dim as f64 * wavelengths.ln() / (2.0 * config.rope_theta.ln())
@@ -77,7 +75,7 @@ pub(crate) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
                 (first, last) = (first.floor(), last.ceil());
             }
             (first, last) = (first.max(0.0), last.min((config.head_dim - 1) as f64));
-            // The smallest range that transformers divides by.
+            // Avoids a division by zero, as transformers does.
             let range = if first == last { 0.001 } else { last - first };
             let kept = |index, _| 1.0 - ((index as f64 - first) / range).clamp(0.0, 1.0);
             interpolated(&kept, *factor)

@@ -1,56 +1,54 @@
-//! A student's forward pass that can be gone back through, layer by layer.
+//! A student's forward pass with its backward pass, layer by layer.
 //!
 //! Each layer is a segment of its own, from its input to its output: a tape of fused operations, or the tensor library's
-//! graph of stock ones. Going back, a segment is dropped as soon as its gradients are known, so no more is ever held than the
-//! forward pass left. With activation checkpointing the forward pass leaves the inputs alone, and each layer is computed again
-//! on the way back.
+//! graph of stock operations. The backward pass drops a segment as soon as its gradients are known, so memory never exceeds
+//! what the forward pass left. With activation checkpointing, the forward pass keeps only the inputs of the layers, and the
+//! backward pass computes each layer again.
 
 use candle_core::{Result, Tensor, Var};
+use leadspan_kernels::{Kernels, Packed, Pass, Tape, Weight, scatter_rows};
 
-use crate::{
-    Decoder, ModelError, Packed,
-    kernels::{Kernels, Pass, Tape, Weight, scatter_rows},
-    stop::Stop,
-};
+use super::Decoder;
+use crate::{error::ModelError, stop::Stop};
 
-/// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states at some places.
+/// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states of some tokens.
 #[derive(Debug)]
 pub struct Trace<'a> {
     decoder: &'a Decoder,
     packed: &'a Packed,
-    layers: Vec<Layer>,
-    /// Where the final hidden states are taken: `[P]` of u32.
+    layers: Vec<LayerTrace>,
+    /// The rows whose final hidden states are taken: `[P]` of u32.
     places: Tensor,
-    /// The last normalisation, at those places.
+    /// The last normalisation of those rows.
     last: Segment,
     stop: Stop<'a>,
 }
 
-/// What is left of a layer.
+/// What the forward pass keeps of a layer.
 #[derive(Debug)]
-enum Layer {
-    /// All of its segment.
+enum LayerTrace {
+    /// The whole segment.
     Kept(Segment),
-    /// Its input.
+    /// Only the input; the backward pass computes the layer again.
     Recomputed(Tensor),
 }
 
-/// Operations from an input to an output that can be gone back through.
+/// Operations from an input to an output, with what their backward pass needs.
 #[derive(Debug)]
 enum Segment {
-    /// Fused ones.
+    /// Fused operations.
     Tape { tape: Tape, input: Tensor, output: Tensor },
-    /// Stock ones.
+    /// Stock operations.
     Graph { input: Var, output: Tensor },
 }
 
 impl Decoder {
-    /// Runs whole sequences forward, ready to go back, and takes the final hidden states at `places`, which are all
-    /// different.
+    /// Runs whole sequences forward, ready for the backward pass, and takes the final hidden states of the rows `places`,
+    /// which are all different.
     ///
     /// # Errors
     ///
-    /// As [`hidden_states`](Decoder::hidden_states). [`Trace::backward`] looks at `stop` as well.
+    /// As [`hidden_states`](Decoder::hidden_states). [`Trace::backward`] checks `stop` as well.
     pub fn trace<'a>(
         &'a self,
         packed: &'a Packed,
@@ -65,14 +63,14 @@ impl Decoder {
             stop.check()?;
             if activation_checkpointing {
                 let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
-                layers.push(Layer::Recomputed(hidden));
+                layers.push(LayerTrace::Recomputed(hidden));
                 hidden = output.detach();
             } else {
                 let segment = Segment::forward(hidden, self.kernels(), |input, pass| {
                     layer.forward(input, packed, self.rotary(), pass)
                 })?;
                 hidden = segment.output();
-                layers.push(Layer::Kept(segment));
+                layers.push(LayerTrace::Kept(segment));
             }
         }
         let rows = hidden.index_select(&places, 0)?;
@@ -89,33 +87,33 @@ impl Decoder {
 }
 
 impl Trace<'_> {
-    /// The final hidden states at the places that were asked for, `[P, H]`, untracked.
+    /// The final hidden states of the chosen rows, `[P, H]`, untracked.
     pub fn rows(&self) -> Tensor {
         self.last.output()
     }
 
-    /// Goes back from the gradient of [`rows`](Self::rows), in whatever dtype it is, and adds to the gradients of all
-    /// parameters but the head's.
+    /// Runs the backward pass from the gradient of [`rows`](Self::rows), in any dtype, and adds to the gradients of all
+    /// parameters except the head's.
     ///
     /// # Errors
     ///
-    /// Where the device fails, and [`ModelError::Stopped`] where the flag that the trace was made with is set: some gradients
-    /// are then added and others are not.
+    /// If the device fails. [`ModelError::Stopped`] if the stop of the forward pass is requested: then some gradients are
+    /// added and others are not.
     pub fn backward(self, gradient: &Tensor) -> std::result::Result<(), ModelError> {
         let decoder = self.decoder;
         let norm = &decoder.norm().weight;
         let gradient = gradient.to_dtype(self.last.output().dtype())?;
-        let rows = self.last.go_back(gradient, [norm].into_iter())?;
+        let rows = self.last.backward(gradient, [norm].into_iter())?;
         let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
         for (layer, left) in decoder.layers().iter().zip(self.layers).rev() {
             self.stop.check()?;
             let segment = match left {
-                Layer::Kept(segment) => segment,
-                Layer::Recomputed(input) => Segment::forward(input, decoder.kernels(), |input, pass| {
+                LayerTrace::Kept(segment) => segment,
+                LayerTrace::Recomputed(input) => Segment::forward(input, decoder.kernels(), |input, pass| {
                     layer.forward(input, self.packed, decoder.rotary(), pass)
                 })?,
             };
-            gradient = segment.go_back(gradient, layer.weights())?;
+            gradient = segment.backward(gradient, layer.weights())?;
         }
         if let Some(embedding) = decoder.embedding_gradient() {
             embedding.add_rows(&gradient, self.packed.tokens())?;
@@ -125,7 +123,7 @@ impl Trace<'_> {
 }
 
 impl Segment {
-    /// Runs `forward` from `input`, ready to go back.
+    /// Runs `forward` from `input`, ready for the backward pass.
     fn forward(input: Tensor, kernels: Kernels, forward: impl Fn(&Tensor, Pass<'_>) -> Result<Tensor>) -> Result<Self> {
         if kernels.fuse(&input) {
             let tape = Tape::default();
@@ -146,9 +144,9 @@ impl Segment {
         }
     }
 
-    /// The gradient of the input from that of the output; those of `weights`, which are all that the segment has, are added
-    /// up on the way.
-    fn go_back<'a>(self, gradient: Tensor, weights: impl Iterator<Item = &'a Weight>) -> Result<Tensor> {
+    /// The gradient of the input from the gradient of the output. Adds the gradients of `weights`, which are all parameters
+    /// of the segment, to their sums.
+    fn backward<'a>(self, gradient: Tensor, weights: impl Iterator<Item = &'a Weight>) -> Result<Tensor> {
         match self {
             Self::Tape { tape, input, output } => tape.backward(&input, &output, gradient),
             Self::Graph { input, output } => {

@@ -1,7 +1,7 @@
-//! Models that were downloaded from the Hugging Face Hub, found in its local cache by id and revision.
+//! Models downloaded from the Hugging Face Hub, found in the Hub's local cache by id and revision.
 //!
-//! The cache has a folder for every model, `models--OWNER--NAME`: `refs/REVISION` holds the commit that a branch or tag stood
-//! for when it was downloaded, `snapshots/COMMIT` the files. Nothing is ever downloaded from here.
+//! The cache has a folder `models--OWNER--NAME` for every model. In it, `refs/REVISION` holds the commit of a branch or tag
+//! at the time of the download, and `snapshots/COMMIT` the files. This module never downloads anything.
 
 use std::{
     ffi::OsString,
@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// The local cache of the Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct HubCache {
     dir: PathBuf,
 }
 
-/// The revision that is meant where none is named.
+/// The revision of an id that names none.
 const MAIN: &str = "main";
 
 impl HubCache {
@@ -29,7 +29,7 @@ impl HubCache {
     /// The folder that the Hub's own tools use: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `huggingface/hub` in
     /// `XDG_CACHE_HOME` or `~/.cache`.
     ///
-    /// `variable` looks an environment variable up.
+    /// `variable` looks up an environment variable.
     pub fn of_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let home = variable("HOME").map_or_else(|| PathBuf::from("~"), PathBuf::from);
         let set = |name: &str| {
@@ -54,15 +54,15 @@ impl HubCache {
         &self.dir
     }
 
-    /// Where the model is that a pipeline file in the folder `base` calls `written`: `written` itself where something is
-    /// there (relative to `base` as before) or where it cannot be an id, else the snapshot of the Hub model of that id.
+    /// The path of the model that a pipeline file in the folder `base` calls `written`.
     ///
-    /// An id is `OWNER/NAME`, and `OWNER/NAME/FILE.gguf` one file of it. `revision` is a branch, a tag or a commit; `main`
-    /// where it is not given.
+    /// This is `written` itself if that path exists relative to `base`, or if it cannot be an id. Otherwise it is the
+    /// snapshot of the Hub model with that id. An id is `OWNER/NAME` for a whole model, or `OWNER/NAME/FILE.gguf` for one
+    /// of its files. `revision` is a branch, a tag or a commit; the default is `main`.
     ///
     /// # Errors
     ///
-    /// Where an id has no snapshot of that revision in the cache, and where a revision is named of what is no Hub model.
+    /// If the cache has no snapshot of that revision, or a revision is given for a model that is not from the Hub.
     pub fn resolve(&self, written: &Path, base: &Path, revision: Option<&str>) -> Result<PathBuf, ModelError> {
         let local = base.join(written);
         let id = if local.exists() { None } else { HubId::parse(written) };
@@ -89,11 +89,11 @@ impl HubCache {
     }
 }
 
-/// The id of a model on the Hub, and perhaps a file of it.
+/// The id of a model on the Hub, or of one file of it.
 struct HubId<'a> {
     owner: &'a str,
     name: &'a str,
-    /// Empty for the whole model.
+    /// The path of the file; empty for the whole model.
     file: PathBuf,
 }
 
@@ -133,7 +133,7 @@ impl<'a> HubId<'a> {
     }
 }
 
-/// The folder of the files of a revision, where they were downloaded.
+/// The folder with the files of a revision; `None` if it was not downloaded.
 fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     let mut components = Path::new(revision).components();
     if revision.is_empty() || !components.all(|component| matches!(component, Component::Normal(_))) {
@@ -148,7 +148,7 @@ fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     (is_name && snapshot.is_dir()).then_some(snapshot)
 }
 
-/// The commits of which there are files, in the order of their names.
+/// The commits that were downloaded, ordered by name.
 fn snapshots(repository: &Path) -> Vec<String> {
     let entries = fs::read_dir(repository.join("snapshots")).into_iter().flatten();
     let mut names: Vec<String> = entries
@@ -167,7 +167,7 @@ mod tests {
     const COMMIT: &str = "9216db5781bf21249d130ec9da846c4624c16137";
     const OTHER: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    /// A folder with a Hub cache in `hub`, in which `main` and `refs/pr/1` of `Qwen/Qwen3-8B` were downloaded.
+    /// A folder whose subfolder `hub` is a Hub cache with `main` and `refs/pr/1` of `Qwen/Qwen3-8B`.
     fn downloaded() -> (tempfile::TempDir, HubCache) {
         let folder = tempfile::tempdir().unwrap();
         let repository = folder.path().join("hub/models--Qwen--Qwen3-8B");

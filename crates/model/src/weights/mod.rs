@@ -1,4 +1,5 @@
-//! Where weights are and how they are held: safetensors and GGUF files, the Hub's local cache, a student's parameters.
+//! Where a model's weights are and how they are held: safetensors and GGUF files, the Hub's local cache, a student's
+//! parameters.
 
 pub(crate) mod gguf;
 pub(crate) mod hub;

@@ -1,24 +1,27 @@
-//! The student's parameters: named variables, and where their first values come from.
+//! The student's parameters: named variables, and the source of their initial values.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
+use leadspan_kernels::{GradientSum, Weight};
 
+use super::{initial::initial_weight, source::ModelSource, weight_source::WeightSource};
 use crate::{
-    DecoderConfig, GradientSum, ModelError, ModelSource, RotaryScaling, StoredDtype, kernels::Weight,
-    weights::initial::normals, weights::weight_source::WeightSource,
+    config::{DecoderConfig, scaling::RotaryScaling},
+    device::StoredDtype,
+    error::ModelError,
 };
 
-/// How a student starts.
+/// The source of a student's architecture and initial weights.
 pub enum StudentStart {
-    /// From a model, all of it or only some of its layers (a depth-pruned start).
+    /// A model, all of it or only some of its layers (a depth-pruned start).
     Model {
         /// The model.
         source: ModelSource,
         /// The layers to keep, ascending; `None` keeps all.
         layers: Option<Vec<usize>>,
     },
-    /// From a configuration, with seeded random weights.
+    /// A configuration, with seeded random weights.
     Config {
         /// The architecture.
         config: DecoderConfig,
@@ -27,7 +30,7 @@ pub enum StudentStart {
     },
 }
 
-/// The student's parameters by their Hugging Face names, in the order of the names.
+/// The student's parameters by their Hugging Face names, ordered by name.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     dtype: StoredDtype,
@@ -47,13 +50,13 @@ impl Parameters {
         parameters.map(|(name, parameter)| (name.as_str(), &parameter.variable))
     }
 
-    /// Names and the sums of gradients, ordered by name.
+    /// Names and sums of gradients, ordered by name.
     pub fn gradients(&self) -> impl ExactSizeIterator<Item = (&str, &GradientSum)> {
         let parameters = self.parameters.iter();
         parameters.map(|(name, parameter)| (name.as_str(), &parameter.gradient))
     }
 
-    /// The variable of that name.
+    /// The variable of this name.
     pub fn get(&self, name: &str) -> Option<&Var> {
         self.parameters.get(name).map(|parameter| &parameter.variable)
     }
@@ -63,13 +66,13 @@ impl Parameters {
         self.dtype
     }
 
-    /// How many numbers there are to learn.
+    /// The number of trainable numbers.
     pub fn count(&self) -> usize {
         self.iter().map(|(_, variable)| variable.elem_count()).sum()
     }
 }
 
-/// A weight source that turns each weight into a variable and remembers it.
+/// A weight source that makes a variable of each weight that is asked for, and records it.
 pub(crate) struct Variables<'a> {
     dtype: StoredDtype,
     start: Start<'a>,
@@ -87,11 +90,12 @@ enum Start<'a> {
     },
 }
 
-/// Standard deviation of seeded weights, the usual `initializer_range`.
-const INITIAL_DEVIATION: f64 = 0.02;
-
 impl StudentStart {
-    /// The student's architecture, and its first weights as they are asked for.
+    /// The student's architecture, and a source of its initial weights.
+    ///
+    /// # Errors
+    ///
+    /// If chosen layers do not exist, the weights cannot be opened, or the architecture cannot be trained.
     pub(crate) fn open(
         &self,
         dtype: StoredDtype,
@@ -132,14 +136,13 @@ impl StudentStart {
             ),
         };
         if config.experts.is_some() {
-            return Err(ModelError::Unteachable {
+            return Err(ModelError::CannotBeTrained {
                 because: "it is a mixture of experts, which runs as a teacher only",
             });
         }
         if matches!(config.rope_scaling, RotaryScaling::Divisors { .. }) {
-            return Err(ModelError::Unteachable {
-                because: "its GGUF file has rotary divisors (`rope_freqs.weight`), which the `config.json` of a trained \
-                          model could not hold",
+            return Err(ModelError::CannotBeTrained {
+                because: "its GGUF file has rotary divisors (`rope_freqs.weight`), which a `config.json` cannot express",
             });
         }
         Ok((
@@ -154,6 +157,7 @@ impl StudentStart {
 }
 
 impl Variables<'_> {
+    /// The variables made so far.
     pub(crate) fn into_parameters(self) -> Parameters {
         Parameters {
             dtype: self.dtype,
@@ -166,7 +170,7 @@ impl WeightSource for Variables<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let initial = match &mut self.start {
             Start::Model { weights, layers } => weights.tensor(&source_name(name, *layers), shape)?,
-            Start::Seeded { seed, device } => seeded(name, shape, *seed, device)?,
+            Start::Seeded { seed, device } => initial_weight(name, shape, *seed, device)?,
         };
         let variable = Var::from_tensor(&initial.to_dtype(self.dtype.dense())?)?;
         let tensor = variable.as_tensor().clone();
@@ -183,7 +187,7 @@ impl WeightSource for Variables<'_> {
     }
 }
 
-/// Weights that share the storage of the variables but are no part of any graph.
+/// Weights that share the storage of the variables but do not belong to any graph.
 impl WeightSource for &Parameters {
     fn tensor(&mut self, name: &str, _shape: &[usize]) -> Result<Tensor, ModelError> {
         let missing = || ModelError::MissingWeight {
@@ -194,22 +198,7 @@ impl WeightSource for &Parameters {
     }
 }
 
-/// Norms start at 1, biases at 0, everything else normal.
-fn seeded(name: &str, shape: &[usize], seed: u64, device: &Device) -> candle_core::Result<Tensor> {
-    if name.ends_with("norm.weight") {
-        Tensor::ones(shape, candle_core::DType::F32, device)
-    } else if name.ends_with(".bias") {
-        Tensor::zeros(shape, candle_core::DType::F32, device)
-    } else {
-        Tensor::from_vec(
-            normals(seed, name, INITIAL_DEVIATION, shape.iter().product()),
-            shape,
-            device,
-        )
-    }
-}
-
-/// The name in the full model of a weight of the depth-pruned one.
+/// The name in the whole model of a weight of the depth-pruned model.
 fn source_name(name: &str, layers: Option<&[usize]>) -> String {
     const PREFIX: &str = "model.layers.";
     let (Some(layers), Some((index, rest))) = (layers, name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')))

@@ -1,29 +1,32 @@
-//! Matrix products with a weight: dense, or quantised as a GGUF file has it.
+//! Matrix products with a weight: dense, or quantised as a GGUF file stores it.
 
 use candle_core::{DType, Module as _, Result, Tensor, cuda, quantized::QMatMul};
+use leadspan_kernels::{Pass, Weight, linear, project};
 
-use crate::kernels::{Pass, Weight, linear, project};
-
-/// Elements of a weight that are widened to single precision at a time: 128 MiB.
+/// How many elements of a weight are converted to single precision at a time: 128 MiB.
 const WIDENED_ELEMENTS: usize = 1 << 25;
 
 /// y = x · weightᵀ + bias.
 #[derive(Clone, Debug)]
 pub(crate) enum Projection {
+    /// In a floating-point format.
     Dense {
-        /// [out, in]
+        /// `[out, in]`
         weight: Weight,
-        /// [out]
+        /// `[out]`
         bias: Option<Weight>,
     },
+    /// In blocks of quantised numbers.
     Quantised {
+        /// `[out, in]`
         weight: QMatMul,
+        /// `[out]`
         bias: Option<Weight>,
     },
 }
 
 impl Projection {
-    /// `x` `[N, in]` to `[N, out]`, plus `residual` where there is one.
+    /// `x` `[N, in]` to `[N, out]`, plus `residual` `[N, out]` if it is given.
     pub(crate) fn forward<'a>(
         &self,
         x: &Tensor,
@@ -42,9 +45,11 @@ impl Projection {
         }
     }
 
-    /// `rows` `[N, in]` to single-precision scores `[N, out]`. Dense weights in a narrower dtype are widened for it, block by
-    /// block: a logit of 30 rounded to bfloat16 is off by up to 0.06. What was narrow has no more digits than NVIDIA's
-    /// `TensorFloat-32` keeps, so there the products may be of that kind, which loses nothing and is many times as fast.
+    /// `rows` `[N, in]` to single-precision scores `[N, out]`.
+    ///
+    /// Dense weights in a narrower dtype are converted to single precision, block by block: a logit of 30 rounded to
+    /// bfloat16 is off by up to 0.06. Numbers from a narrower dtype have no more digits than NVIDIA's `TensorFloat-32`
+    /// keeps, so GPUs may use that format: it loses nothing and is many times as fast.
     pub(crate) fn scores<'a>(&self, rows: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
         let Self::Dense { weight, bias } = self else {
             return self.forward(rows, None, pass)?.to_dtype(DType::F32);
@@ -52,7 +57,7 @@ impl Projection {
         if rows.dtype() == DType::F32 {
             return self.forward(rows, None, pass);
         }
-        let _narrow = TensorFloat32::allowed();
+        let _allowed = TensorFloat32::allow();
         let (rows, weight) = (rows.to_dtype(DType::F32)?, weight.constant());
         let (out, width) = weight.dims2()?;
         let at_once = (WIDENED_ELEMENTS / width.max(1)).max(1);
@@ -80,14 +85,14 @@ impl Projection {
     }
 }
 
-/// Lets CUDA's products in single precision round their factors to `TensorFloat-32` (8 bits of exponent, 10 of mantissa) as
-/// long as it lives. Sums stay in single precision.
+/// While this value lives, CUDA's single-precision products may round their factors to `TensorFloat-32` (8 bits of
+/// exponent, 10 of mantissa). Sums stay in single precision.
 struct TensorFloat32 {
     before: bool,
 }
 
 impl TensorFloat32 {
-    fn allowed() -> Self {
+    fn allow() -> Self {
         let before = cuda::gemm_reduced_precision_f32();
         cuda::set_gemm_reduced_precision_f32(true);
         Self { before }

@@ -1,4 +1,4 @@
-//! Weights in safetensors: one file, or several with an index.
+//! Weights in safetensors files: one file, or several with an index.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +8,14 @@ use std::{
 use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
 use serde::Deserialize;
 
-use crate::{ModelError, weights::weight_source::WeightSource};
+use super::weight_source::WeightSource;
+use crate::error::ModelError;
 
 /// The weight files of a model directory, in a fixed order.
 ///
 /// # Errors
 ///
-/// Where there are none, or the index is damaged or points outside the directory.
+/// If there are none, or the index is damaged or points outside the directory.
 pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
     #[derive(Deserialize)]
     struct Index {
@@ -62,7 +63,7 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
 
 /// Memory-mapped safetensors files.
 pub(crate) struct SafetensorsFiles {
-    /// For messages: the directory.
+    /// The directory, for messages.
     dir: PathBuf,
     files: MmapedSafetensors,
     dtype: DType,
@@ -70,6 +71,11 @@ pub(crate) struct SafetensorsFiles {
 }
 
 impl SafetensorsFiles {
+    /// Maps the weight files of a model directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`weight_files`], and if a file cannot be opened or is damaged.
     pub(crate) fn open(dir: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
         let paths = weight_files(dir)?;
         for path in &paths {
@@ -80,7 +86,7 @@ impl SafetensorsFiles {
                     source,
                 });
             }
-            // Each file alone first, so that damage is reported with the name of the file that has it.
+            // Each file alone first, so that a message about damage names the file.
             map(std::slice::from_ref(path)).map_err(|error| ModelError::Weights {
                 path: path.clone(),
                 reason: error.to_string(),
@@ -101,9 +107,9 @@ impl SafetensorsFiles {
 
 #[expect(unsafe_code, reason = "memory-mapping weight files; the argument is at the block")]
 fn map(paths: &[PathBuf]) -> candle_core::Result<MmapedSafetensors> {
-    // SAFETY: the mapping is read-only and lives no longer than the loading of the model. Model files are inputs that
-    // nobody changes while a run reads them; a file that shrinks under the map ends the process (SIGBUS), which leaves
-    // nothing partial behind, since every output is committed by rename.
+    // SAFETY: the mapping is read-only and is dropped once the model is loaded. Model files are inputs that nobody changes
+    // during a run. A file that shrinks while it is mapped ends the process (SIGBUS); this leaves no partial output behind,
+    // because every output is committed by a rename.
     unsafe { MmapedSafetensors::multi(paths) }
 }
 

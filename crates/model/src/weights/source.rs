@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use crate::{
-    DecoderConfig, ModelError, StoredDtype, TokenizerBundle,
-    weights::gguf::{GgufFile, GgufWeights},
-    weights::safetensors::{SafetensorsFiles, weight_files},
-    weights::weight_source::WeightSource,
+use super::{
+    gguf::{file::GgufFile, weights::GgufWeights},
+    safetensors::{SafetensorsFiles, weight_files},
+    weight_source::WeightSource,
 };
+use crate::{config::DecoderConfig, device::StoredDtype, error::ModelError, tokenizer::TokenizerBundle};
 
-/// A model on disk, its architecture already read.
+/// A model on disk whose architecture has been read.
 pub struct ModelSource {
     path: PathBuf,
     config: DecoderConfig,
@@ -24,11 +24,11 @@ enum Layout {
 }
 
 impl ModelSource {
-    /// Opens a model directory or a `.gguf` file; weights are not read yet.
+    /// Opens a model directory or a `.gguf` file. Weights are not read yet.
     ///
     /// # Errors
     ///
-    /// Where there is nothing at `path`, or its configuration is missing, damaged or unsupported.
+    /// If nothing is at `path`, or the configuration is missing, damaged or not supported.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         if path.is_dir() {
             let config_path = path.join("config.json");
@@ -66,11 +66,11 @@ impl ModelSource {
         &self.config
     }
 
-    /// Its tokenizer, chat template and the files that an exported model needs.
+    /// Its tokenizer, its chat template, and the files that an exported model needs.
     ///
     /// # Errors
     ///
-    /// Where the tokenizer is missing, damaged, or of a kind that cannot be built.
+    /// If the tokenizer is missing, damaged, or of an unsupported kind.
     pub fn tokenizer(&self) -> Result<TokenizerBundle, ModelError> {
         match &self.layout {
             Layout::Directory => TokenizerBundle::from_dir(&self.path),
@@ -78,17 +78,17 @@ impl ModelSource {
         }
     }
 
-    /// A digest of the architecture, independent of how it was written down.
+    /// A digest of the architecture. Every file format of the same model gives the same digest.
     pub fn config_fingerprint(&self) -> String {
         let canonical = serde_json::to_vec(&self.config).expect("numbers and names serialize");
         blake3::hash(&canonical).to_hex().to_string()
     }
 
-    /// The files that hold the weights, in the order of their names.
+    /// The files that hold the weights, ordered by name.
     ///
     /// # Errors
     ///
-    /// Where a directory has none, or its index names files that are missing.
+    /// If a directory has no weights, or its index is damaged or points outside the directory.
     pub fn weight_files(&self) -> Result<Vec<PathBuf>, ModelError> {
         match &self.layout {
             Layout::Directory => weight_files(&self.path),
@@ -96,11 +96,11 @@ impl ModelSource {
         }
     }
 
-    /// A digest of the weight files' bytes, in the order of their names.
+    /// A digest of the bytes of the weight files, ordered by name.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be read.
+    /// If a file cannot be read.
     pub fn weights_fingerprint(&self) -> Result<String, ModelError> {
         let mut hasher = blake3::Hasher::new();
         for path in self.weight_files()? {
@@ -113,6 +113,11 @@ impl ModelSource {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// The weights, in the format `dtype`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be opened or is damaged, or `dtype` does not exist in this layout.
     pub(crate) fn weights<'a>(
         &'a self,
         dtype: StoredDtype,
@@ -132,5 +137,20 @@ impl ModelSource {
                 device: device.clone(),
             }),
         })
+    }
+}
+
+impl TokenizerBundle {
+    /// The tokenizer of a directory in the Hugging Face layout, which need not hold a model, or of a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it is damaged or of an unsupported kind.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        if path.is_dir() {
+            Self::from_dir(path)
+        } else {
+            ModelSource::open(path)?.tokenizer()
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Tensors written to a safetensors file in single precision, piece by piece.
 //!
-//! Values are converted a piece at a time. Beside the tensors themselves, memory holds one piece; a tensor on another device
-//! is copied to main memory whole, one at a time.
+//! Values are converted one piece at a time, so memory holds one piece beside the tensors themselves. A tensor on another
+//! device is first copied to main memory as a whole.
 
 use std::{
     collections::BTreeMap,
@@ -9,18 +9,17 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
+use leadspan_files::{SafetensorsWriter, TensorHeader};
 use safetensors::Dtype;
 
-use leadspan_files::{SafetensorsWriter, TensorHeader};
-
-/// Numbers converted at a time: 1 MiB in single precision.
+/// How many numbers are converted at a time: 1 MiB in single precision.
 const NUMBERS_PER_PIECE: usize = 1 << 18;
 
 /// Writes `tensors` to `to` as a safetensors file in single precision, in the order of their names.
 ///
 /// # Errors
 ///
-/// If `to` fails. An error of the tensor library comes as [`io::ErrorKind::Other`]; [`io::Error::downcast`] gives it back.
+/// If `to` fails. An error of the tensor library has the kind [`io::ErrorKind::Other`]; [`io::Error::downcast`] returns it.
 pub fn write_single_precision<W: Write>(
     to: W,
     metadata: &[(&str, &str)],
@@ -43,12 +42,12 @@ pub fn write_single_precision<W: Write>(
     writer.finish()
 }
 
-/// The numbers of `tensor` in one dimension, untracked; a copy only if they are on another device or not contiguous.
+/// The numbers of `tensor` as a vector, untracked. They are copied only if they are on another device or not contiguous.
 fn in_main_memory(tensor: &Tensor) -> candle_core::Result<Tensor> {
     tensor.detach().to_device(&Device::Cpu)?.flatten_all()
 }
 
-/// The bytes of `count` numbers from `start` on.
+/// `count` numbers from `start` on, as little-endian single-precision bytes.
 fn piece(numbers: &Tensor, start: usize, count: usize) -> candle_core::Result<Vec<u8>> {
     let numbers = numbers
         .narrow(0, start, count)?

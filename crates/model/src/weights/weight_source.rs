@@ -1,19 +1,17 @@
-//! The interface between a decoder and the place its weights come from.
+//! The interface between a decoder and the source of its weights.
 //!
-//! A decoder asks for each weight by its Hugging Face name. Files of either format and a student's variables answer; this
-//! module knows neither them nor the decoder.
+//! A decoder asks for each weight by its Hugging Face name. Safetensors files, GGUF files and a student's variables
+//! implement the interface; this module knows neither them nor the decoder.
 
 use std::sync::Arc;
 
 use candle_core::{Tensor, quantized::QTensor};
+use leadspan_kernels::{Pairing, Weight};
 
-use crate::{
-    ModelError,
-    kernels::{Pairing, Weight},
-    weights::projection::Projection,
-};
+use super::projection::Projection;
+use crate::error::ModelError;
 
-/// Where a decoder's weights come from, by their Hugging Face names.
+/// The source of a decoder's weights, by their Hugging Face names.
 pub(crate) trait WeightSource {
     /// A dense weight of the given shape.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
@@ -23,7 +21,7 @@ pub(crate) trait WeightSource {
         self.tensor(name, shape).map(Weight::constant_of)
     }
 
-    /// The weight of a product, [out, in].
+    /// The weight of a matrix product, `[out, in]`.
     fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
         Ok(Projection::Dense {
             weight: self.weight(name, &shape)?,
@@ -31,7 +29,7 @@ pub(crate) trait WeightSource {
         })
     }
 
-    /// The token embedding, [vocabulary, hidden].
+    /// The token embedding, `[V, H]`.
     fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, ModelError> {
         self.weight(name, &shape).map(Embedding::Dense)
     }
@@ -45,7 +43,8 @@ pub(crate) trait WeightSource {
 /// The token embedding.
 #[derive(Clone, Debug)]
 pub(crate) enum Embedding {
-    /// [vocabulary, hidden]
+    /// `[V, H]`
     Dense(Weight),
+    /// `[V, H]`, as a GGUF file stores it.
     Quantised(Arc<QTensor>),
 }

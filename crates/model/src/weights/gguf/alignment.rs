@@ -1,27 +1,28 @@
-//! The one number of a GGUF header that the tensor library divides by without looking at it.
+//! The alignment of tensors in a GGUF header. The tensor library divides by it without checking for zero.
 
 use std::io::{self, BufRead, Read as _};
 
-/// The key of the number of bytes that tensors are aligned to.
+/// The key of the alignment in bytes.
 const KEY: &[u8] = b"general.alignment";
 
-/// Whether the header sets the alignment of tensors to nothing. What is wrong with it otherwise is for others to find.
+/// Whether the header sets the alignment to zero. A header that cannot be read gives `false`: the tensor library reports
+/// its damage.
 ///
-/// Reads the metadata without holding any of it.
-pub(crate) fn is_nothing(header: &mut impl BufRead) -> bool {
+/// Reads the metadata without keeping any of it in memory.
+pub(super) fn is_zero(header: &mut impl BufRead) -> bool {
     alignment_of(header).ok().flatten() == Some(0)
 }
 
-/// The alignment, where the metadata has it.
+/// The alignment, if the metadata has it.
 fn alignment_of(header: &mut impl BufRead) -> io::Result<Option<u64>> {
     let _magic = number(header, 4)?;
-    // Version 1 has short counts.
+    // Counts have 32 bits in version 1.
     let count_bytes = if number(header, 4)? == 1 { 4 } else { 8 };
     let _tensors = number(header, count_bytes)?;
     let mut found = None;
     for _ in 0..number(header, count_bytes)? {
         let length = number(header, count_bytes)?;
-        // Only a key of the right length is worth holding.
+        // Only a key of the right length can be the one.
         let is_key = if length == KEY.len() as u64 {
             let mut key = [0; KEY.len()];
             header.read_exact(&mut key)?;
@@ -32,7 +33,7 @@ fn alignment_of(header: &mut impl BufRead) -> io::Result<Option<u64>> {
         };
         let kind = number(header, 4)?;
         match (is_key, width(kind)) {
-            // Where a key occurs twice, the last one counts.
+            // If a key occurs twice, the last value counts.
             (true, Some(bytes)) => found = Some(number(header, bytes)?),
             _ => skip_value(header, kind, count_bytes, 0)?,
         }
@@ -40,7 +41,7 @@ fn alignment_of(header: &mut impl BufRead) -> io::Result<Option<u64>> {
     Ok(found)
 }
 
-/// Bytes of a value of this kind, where all have as many.
+/// The size in bytes of a value of this kind; `None` if sizes vary.
 fn width(kind: u64) -> Option<u64> {
     match kind {
         0 | 1 | 7 => Some(1),
@@ -51,6 +52,7 @@ fn width(kind: u64) -> Option<u64> {
     }
 }
 
+/// Skips a value. Lists nested more than `DEEPEST` deep are invalid.
 fn skip_value(header: &mut impl BufRead, kind: u64, count_bytes: u64, depth: usize) -> io::Result<()> {
     const TEXT: u64 = 8;
     const LIST: u64 = 9;
@@ -72,7 +74,7 @@ fn skip_value(header: &mut impl BufRead, kind: u64, count_bytes: u64, depth: usi
     }
 }
 
-/// A little-endian number of up to eight bytes.
+/// Reads a little-endian number of up to eight bytes.
 fn number(header: &mut impl BufRead, bytes: u64) -> io::Result<u64> {
     let mut value = [0; 8];
     header.read_exact(&mut value[..bytes as usize])?;

@@ -1,22 +1,25 @@
-//! Which token comes next.
+//! The choice of the next token.
 
 use std::fmt;
 
 use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling as Processing};
+use leadspan_kernels::with_values;
 use leadspan_simd::on_widest_vectors;
 
-use super::Sampling;
-use crate::{ModelError, kernels::with_values};
+use super::settings::Sampling;
+use crate::error::ModelError;
 
-/// How one sample's tokens are chosen.
-pub(super) enum Choice {
+/// Chooses the tokens of one sample.
+pub(super) enum Sampler {
+    /// The most probable token.
     Greedy,
-    /// With a generator of its own, so that it does not matter who else draws.
+    /// A random token. The sample has its own generator, so its draws do not depend on other samples.
     Drawn(Box<LogitsProcessor>),
 }
 
-impl Choice {
+impl Sampler {
+    /// The sampler of the sample `index`.
     pub(super) fn new(sampling: &Sampling, index: u64) -> Self {
         let &Sampling::Drawn {
             temperature,
@@ -43,12 +46,12 @@ impl Choice {
         )))
     }
 
-    /// The next token, by the scores `[V]` in single precision and CPU memory.
+    /// The next token, from the logits `[V]` in single precision and CPU memory.
     ///
     /// # Errors
     ///
-    /// Scores that are no numbers.
-    pub(super) fn of(&mut self, logits: &Tensor) -> Result<u32, ModelError> {
+    /// If a logit is not finite.
+    pub(super) fn next_token(&mut self, logits: &Tensor) -> Result<u32, ModelError> {
         let best = with_values(logits, |logits| Ok(most_probable(logits)))?;
         let best = best.ok_or(ModelError::NonFiniteLogits)?;
         match self {
@@ -58,7 +61,7 @@ impl Choice {
     }
 }
 
-impl fmt::Debug for Choice {
+impl fmt::Debug for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Greedy => "greedy",
@@ -79,7 +82,7 @@ fn seed_of(seed: u64, index: u64) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// The place of the largest value, the first of equal ones; `None` where one is not a number, or the largest is not finite.
+/// The index of the largest value, the first of equal ones; `None` if a value is not a number or the largest is not finite.
 fn most_probable(logits: &[f32]) -> Option<u32> {
     let (max, numbers) = largest(logits);
     let place = logits.iter().position(|&logit| logit == max)?;
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_that_are_no_numbers_are_refused() {
+    fn logits_that_are_not_finite_are_refused() {
         assert_eq!(most_probable(&[f32::NAN, 1.0]), None);
         assert_eq!(most_probable(&[1.0, f32::INFINITY]), None);
         let mut long = vec![0.0; 40];
@@ -138,13 +141,13 @@ mod tests {
             seed: 0,
         };
         assert!(matches!(
-            Choice::new(&drawn, 0).of(&logits),
+            Sampler::new(&drawn, 0).next_token(&logits),
             Err(ModelError::NonFiniteLogits)
         ));
     }
 
     #[test]
-    fn what_is_drawn_follows_the_probabilities_among_those_that_may_be() {
+    fn draws_follow_the_probabilities_of_the_tokens_that_may_be_drawn() {
         let logits: Vec<f32> = [0.5f32, 0.3, 0.15, 0.05].iter().map(|p| p.ln()).collect();
         let logits = Tensor::new(logits, &Device::Cpu).unwrap();
         let counts = |temperature: f64, top_p: f64, top_k: Option<usize>| {
@@ -156,11 +159,11 @@ mod tests {
                     top_k,
                     seed: 7,
                 };
-                counts[Choice::new(&sampling, index).of(&logits).unwrap() as usize] += 1;
+                counts[Sampler::new(&sampling, index).next_token(&logits).unwrap() as usize] += 1;
             }
             counts.map(|count| f64::from(count) / 4000.0)
         };
-        // Four standard deviations of a share of 4,000 draws are at most 0.032.
+        // Four standard deviations of a proportion of 4,000 draws are at most 0.032.
         let close = |found: [f64; 4], expected: [f64; 4]| {
             assert!(
                 found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.032),
