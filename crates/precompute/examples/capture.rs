@@ -21,7 +21,6 @@ use leadspan_sequence::Sample;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// As in the program.
 struct Arguments {
     pipeline: String,
     samples: usize,

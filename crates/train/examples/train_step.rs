@@ -25,7 +25,7 @@ use leadspan_train::{
 };
 use serde_json::json;
 
-/// The program's, and how much of it is in use.
+/// Counts how much memory is in use.
 #[global_allocator]
 static ALLOCATOR: Counting<System> = Counting::new(System);
 
