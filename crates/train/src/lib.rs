@@ -89,6 +89,6 @@ pub use micro_batch::MicroBatch;
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::run;
 pub use run_identity::first_difference;
-pub use run_summary::{Outcome, RunSummary};
+pub use run_summary::{RunSummary, TrainingOutcome};
 pub use schedule::Schedule;
 pub use settings::{Export, Loss, Normalization, StudentSettings, TailPolicy, TrainSettings};

@@ -1,95 +1,45 @@
-//! Claims: small files by which processes that share a cache keep out of each other's way, on any file system.
+//! Claims: small files by which processes that share a folder keep out of each other's way, on any file system.
 //!
-//! A claim is a file in the cache's `.claims/`, there as long as somebody holds it. It is made by a hard link from a file
-//! that is whole already, so it appears under its name at once or not at all, also on NFS, where the reply may be lost:
-//! whose claim it is says its text. Its *lease* is how long it outlives its last renewal, which rewrites it. Both times
-//! are the file server's: a claim's last modification, and that of a file that was made just now beside it. No clock of
-//! this machine is compared with anything.
+//! A claim is a file in `.claims/` that exists as long as a process holds it. It is written under a temporary name and then
+//! hard-linked to its real name, so that it appears whole or not at all. Over NFS, where the reply to the link may be lost,
+//! the text of the claim says who holds it. The *lease* is how long a claim stays valid after its last renewal, which rewrites
+//! the file. All times are the file server's: the modification time of the claim is compared with that of a file that was just
+//! created beside it. The clocks of the machines do not matter.
 //!
-//! On the machine of its holder a dead process is known at once, by the lock that it held on its claim; elsewhere when the
-//! lease is over. Whoever takes over renames the claim away first, and makes sure that it is the one that was found to be
-//! dead: should it be somebody's fresh one, it is put back.
+//! A process on the holder's own machine sees at once that the holder is dead, from the lock on the claim. Other machines wait
+//! until the lease has run out. A process that takes a claim over renames the file first and checks that it is the one that it
+//! found dead. If it is another process's new claim, it is put back.
 //!
-//! Nothing depends on claims for its correctness. A worker that was suspended, or whose machine was cut off, may wake up
-//! after it was replaced; then two do the same, and what they commit is the same or the first one's.
+//! Correctness does not depend on claims. A worker that was suspended, or whose machine lost its network, may continue after it
+//! was replaced. Then two workers do the same work: they commit the same bytes, or the first commit wins.
+
+mod claim;
+mod found;
+mod fresh;
+mod holder;
+mod pauses;
 
 use std::{
-    fmt,
-    fs::{self, File},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    fs, io,
     path::{Path, PathBuf},
-    process, thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
-
-use serde::{Deserialize, Serialize};
 
 use leadspan_files::{FileError, remove_if_dead};
 
+pub use self::{
+    claim::{Claim, Renewal},
+    holder::Holder,
+    pauses::Pauses,
+};
+use self::{
+    found::{Found, is_gone},
+    fresh::Fresh,
+};
+
 const FOLDER: &str = ".claims";
 
-/// Who holds a claim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Different for every claim that anybody makes.
-    token: String,
-    /// The name of its machine.
-    pub host: String,
-    /// Which running kernel that is; empty where it does not say.
-    kernel: String,
-    /// Its number there.
-    pub process: u32,
-}
-
-impl Holder {
-    fn this_process() -> Result<Self, io::Error> {
-        let of_kernel = |name: &str| {
-            let text = fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default();
-            text.trim().to_owned()
-        };
-        Ok(Self {
-            token: token()?,
-            host: of_kernel("hostname"),
-            kernel: of_kernel("random/boot_id"),
-            process: process::id(),
-        })
-    }
-
-    /// Of a claim that does not say whose it is.
-    fn unknown() -> Self {
-        Self {
-            token: String::new(),
-            host: String::new(),
-            kernel: String::new(),
-            process: 0,
-        }
-    }
-
-    fn is_on_this_machine(&self, own: &Self) -> bool {
-        !self.kernel.is_empty() && self.kernel == own.kernel
-    }
-}
-
-/// 24 hexadecimal digits that nobody else has.
-fn token() -> io::Result<String> {
-    let mut bytes = [0; 12];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.map(|byte| format!("{byte:02x}")).concat())
-}
-
-impl fmt::Display for Holder {
-    /// Such as `process 4711 on node7`.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "process {}", self.process)?;
-        if self.host.is_empty() {
-            Ok(())
-        } else {
-            write!(formatter, " on {}", self.host)
-        }
-    }
-}
-
-/// The claims in a cache's folder, as one process makes and sees them.
+/// The claims in a folder, as one process makes and sees them.
 #[derive(Debug)]
 pub struct Claims {
     folder: PathBuf,
@@ -97,66 +47,47 @@ pub struct Claims {
     own: Holder,
 }
 
-/// What asking for a claim comes to.
+/// The result of asking for a claim.
 #[derive(Debug)]
 pub enum Attempt {
-    /// It is ours.
+    /// This process holds it now.
     Claimed(Claim),
-    /// Somebody holds it.
+    /// Another process holds it.
     Held(Holder),
 }
 
-/// A claim that is held until it is dropped, or its process ends and its lease with it.
-#[derive(Debug)]
-pub struct Claim {
-    path: PathBuf,
-    token: String,
-    text: Vec<u8>,
-    /// Its lock tells others on this machine that the holder lives.
-    _file: File,
-}
-
-/// Whether a claim is still ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// Its lease runs from now.
-    Renewed,
-    /// It had run out, and somebody took it over, or cleared it away.
-    Lost,
-}
-
 impl Claims {
-    /// Those of the cache in `dir`, which outlive their last renewal by `lease`. Writes nothing yet.
+    /// The claims of the cache in `dir`, each valid for `lease` after its last renewal. Writes nothing yet.
     ///
     /// # Errors
     ///
-    /// Where the system has no random numbers.
+    /// If the system provides no random numbers.
     pub fn new(dir: &Path, lease: Duration) -> Result<Self, FileError> {
         let folder = dir.join(FOLDER);
         let own = Holder::this_process().map_err(FileError::io("name a holder of claims in", &folder))?;
         Ok(Self { folder, lease, own })
     }
 
-    /// How long a claim outlives its last renewal.
+    /// How long a claim stays valid after its last renewal.
     pub fn lease(&self) -> Duration {
         self.lease
     }
 
-    /// A number that is different for every process.
+    /// A random number of this process.
     pub fn number(&self) -> u64 {
         u64::from_str_radix(&self.own.token[..16], 16).unwrap_or_default()
     }
 
-    /// Whether anybody, dead or alive, has claimed `name`.
+    /// Whether a process, dead or alive, has claimed `name`.
     pub(crate) fn is_claimed(&self, name: &str) -> bool {
         self.folder.join(name).exists()
     }
 
-    /// Claims `name`, unless somebody holds it who is alive, or whose lease is not over.
+    /// Claims `name`, unless another process holds it that is alive or whose lease still runs.
     ///
     /// # Errors
     ///
-    /// Where the cache's folder is gone or cannot be written to.
+    /// If the cache's folder is gone or cannot be written to.
     pub fn attempt(&self, name: &str) -> Result<Attempt, FileError> {
         let path = self.folder.join(name);
         self.attempt_at(&path).map_err(FileError::io("claim", &path))
@@ -168,7 +99,7 @@ impl Claims {
             match fresh.link(path) {
                 Ok(true) => return Ok(Attempt::Claimed(fresh.into_claim(path))),
                 Ok(false) => {}
-                // Somebody who found the cache complete has cleared up.
+                // A process that found the cache complete has removed the folder.
                 Err(error) if is_gone(&error) => {
                     fresh = self.fresh(path)?;
                     continue;
@@ -177,28 +108,25 @@ impl Claims {
             }
             let Some(found) = Found::read(path)? else { continue };
             if found.holder.as_ref() == Some(&fresh.holder) {
-                // The link was made, and word of it was lost.
+                // The link was made, and the reply was lost.
                 return Ok(Attempt::Claimed(fresh.into_claim(path)));
             }
             if !found.is_dead(&self.own, fresh.made, self.lease) {
                 return Ok(Attempt::Held(found.holder.unwrap_or_else(Holder::unknown)));
             }
-            clear_away(path, &found, &fresh.aside.0)?;
+            found.clear_away(path, fresh.temporary())?;
         }
     }
 
-    /// A claim that has no name yet. The folder is made where it is missing; the cache's own folder is not.
+    /// A claim that has only its temporary name. Creates the folder of claims if it is missing, but not the cache's own folder.
     fn fresh(&self, path: &Path) -> io::Result<Fresh> {
-        let holder = Holder {
-            token: token()?,
-            ..self.own.clone()
-        };
+        let holder = self.own.with_new_token()?;
         loop {
             match Fresh::create(path, holder.clone()) {
                 Err(error) if is_gone(&error) => {}
                 created => return created,
             }
-            // Whoever lets the last claim go removes the folder, again and again where few work.
+            // The process that drops the last claim removes the folder, which happens often if few processes work.
             match fs::create_dir(&self.folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -206,7 +134,7 @@ impl Claims {
         }
     }
 
-    /// Claims a work unit of a layer, likewise.
+    /// Claims a work unit of a layer, as [`attempt`](Self::attempt) does.
     ///
     /// # Errors
     ///
@@ -215,7 +143,7 @@ impl Claims {
         self.attempt(&format!("{layer}.{unit}"))
     }
 
-    /// Waits for `name`, calling `waiting` with its holder now and then.
+    /// Waits for `name`, and calls `waiting` with its holder before each pause.
     ///
     /// # Errors
     ///
@@ -234,19 +162,19 @@ impl Claims {
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        // Refused where anybody's claim is there.
+        // Fails if the folder has any claim in it.
         let _ = fs::remove_dir(&self.folder);
     }
 }
 
-/// Removes from the cache in `dir` the claims of dead processes, as far as can be told here, to units that are committed,
-/// and whatever else they left. What cannot be removed is harmless and stays.
+/// Removes from the cache in `dir` the claims of dead processes on units that are committed, and the temporary files of dead
+/// processes. Files that cannot be removed are harmless and stay.
 pub fn remove_dead_claims(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool) {
     let folder = dir.join(FOLDER);
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        // A name without a point is the lock of preparing, which is not for this to judge.
+        // A name without a dot is the lock of preparing, which this function leaves alone.
         let is_of_no_use = name
             .rsplit_once('.')
             .is_some_and(|(layer, unit)| name.starts_with('.') || is_committed(layer, unit));
@@ -255,224 +183,6 @@ pub fn remove_dead_claims(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool)
         }
     }
     let _ = fs::remove_dir(&folder);
-}
-
-/// Ever longer pauses between looking again, up to two seconds.
-#[derive(Debug)]
-pub struct Pauses(Duration);
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self(Duration::from_millis(20))
-    }
-}
-
-impl Pauses {
-    /// Sleeps for the next of them.
-    pub fn next(&mut self) {
-        thread::sleep(self.0);
-        self.0 = (self.0 * 3 / 2).min(Duration::from_secs(2));
-    }
-}
-
-/// A claim that is whole and has no name yet that counts.
-struct Fresh {
-    aside: Aside,
-    file: File,
-    holder: Holder,
-    text: Vec<u8>,
-    /// Now, as the file server has it.
-    made: SystemTime,
-}
-
-/// The name of a file that goes when this is dropped.
-struct Aside(PathBuf);
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-impl Fresh {
-    fn create(path: &Path, holder: Holder) -> io::Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let aside = path.with_file_name(format!(".{name}.{}", holder.token));
-        let mut file = create_new(&aside)?;
-        let aside = Aside(aside);
-        // Of an empty file: what is written may be kept back, and stamped, by this machine.
-        let made = file.metadata()?.modified()?;
-        let mut text = serde_json::to_vec(&holder).map_err(io::Error::other)?;
-        text.push(b'\n');
-        file.write_all(&text)?;
-        Ok(Self {
-            aside,
-            file,
-            holder,
-            text,
-            made,
-        })
-    }
-
-    /// Gives it the name that counts; tells whether nobody had it.
-    fn link(&mut self, path: &Path) -> io::Result<bool> {
-        let taken = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Ok(false),
-            _ => Err(error),
-        };
-        match fs::hard_link(&self.aside.0, path) {
-            Ok(()) => Ok(true),
-            // Without hard links, a new file has to do, which is there before its text is.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                match create_new(path) {
-                    Ok(file) => self.file = file,
-                    Err(error) => return taken(error),
-                }
-                self.file.write_all(&self.text)?;
-                Ok(true)
-            }
-            Err(error) => taken(error),
-        }
-    }
-
-    fn into_claim(self, path: &Path) -> Claim {
-        Claim {
-            path: path.to_owned(),
-            token: self.holder.token,
-            text: self.text,
-            _file: self.file,
-        }
-    }
-}
-
-/// A new file, locked: others on this machine see by that that its writer lives.
-fn create_new(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).write(true).create_new(true).open(path)?;
-    // A file system without locks costs only that a death is seen later.
-    let _ = file.try_lock();
-    Ok(file)
-}
-
-/// A claim as it was found.
-struct Found {
-    file: File,
-    /// `None` where its text is not whole.
-    holder: Option<Holder>,
-    renewed: SystemTime,
-}
-
-impl Found {
-    /// `None` where it is gone by now. Opening asks the file server for the times that it has.
-    fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut opened = File::options().read(true).write(true).open(path);
-        // Other users' claims may not be ours to write to.
-        if opened
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-        {
-            opened = File::open(path);
-        }
-        let mut file = match opened {
-            Err(error) if is_gone(&error) => return Ok(None),
-            opened => opened?,
-        };
-        let mut text = Vec::new();
-        let read = file.metadata().and_then(|metadata| {
-            (&mut file).take(1 << 12).read_to_end(&mut text)?;
-            metadata.modified()
-        });
-        let renewed = match read {
-            Err(error) if is_gone(&error) => return Ok(None),
-            read => read?,
-        };
-        Ok(Some(Self {
-            file,
-            holder: serde_json::from_slice(&text).ok(),
-            renewed,
-        }))
-    }
-
-    /// Whether nobody holds it any more: its holder is gone from this machine, or its lease is over.
-    fn is_dead(&self, own: &Holder, now: SystemTime, lease: Duration) -> bool {
-        let is_here = self
-            .holder
-            .as_ref()
-            .is_some_and(|holder| holder.is_on_this_machine(own));
-        let is_over = now.duration_since(self.renewed).is_ok_and(|age| age > lease);
-        is_over || (is_here && self.file.try_lock().is_ok())
-    }
-}
-
-/// Removes a dead claim, by way of a name that nobody else uses.
-fn clear_away(path: &Path, found: &Found, aside: &Path) -> io::Result<()> {
-    let grave = aside.with_extension("dead");
-    match fs::rename(path, &grave) {
-        Err(error) if is_gone(&error) => return Ok(()),
-        renamed => renamed?,
-    }
-    let taken = Found::read(&grave)?;
-    let is_that_one = taken.is_none_or(|taken| taken.holder == found.holder);
-    if !is_that_one {
-        // Somebody else was faster, and this is theirs. Where a third has claimed it meanwhile, two do the same.
-        let _ = fs::hard_link(&grave, path);
-    }
-    match fs::remove_file(&grave) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a file is not there any more, in the words of a local or of a network file system.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
-    )
-}
-
-impl Claim {
-    /// Makes the lease begin anew.
-    ///
-    /// # Errors
-    ///
-    /// Where the file system refuses.
-    pub fn renew(&self) -> Result<Renewal, FileError> {
-        self.rewrite().map_err(FileError::io("renew the claim", &self.path))
-    }
-
-    fn rewrite(&self) -> io::Result<Renewal> {
-        let Some(mut found) = Found::read(&self.path)? else {
-            return Ok(Renewal::Lost);
-        };
-        if found.holder.is_none_or(|holder| holder.token != self.token) {
-            return Ok(Renewal::Lost);
-        }
-        // Through a handle that is closed afterwards, which is when a network file system passes it on.
-        found.file.seek(SeekFrom::Start(0))?;
-        found.file.write_all(&self.text)?;
-        Ok(Renewal::Renewed)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let is_ours = Found::read(&self.path).is_ok_and(|found| {
-            found
-                .and_then(|found| found.holder)
-                .is_some_and(|holder| holder.token == self.token)
-        });
-        if is_ours {
-            let _ = fs::remove_file(&self.path);
-        }
-        if let Some(folder) = self.path.parent() {
-            let _ = fs::remove_dir(folder);
-        }
-    }
 }
 
 #[cfg(test)]
