@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, display_order = 100)]
     pub(crate) json: bool,
 
-    /// How much to say on standard error
+    /// How much to log on standard error
     #[arg(
         long,
         global = true,
