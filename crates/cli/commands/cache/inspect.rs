@@ -1,4 +1,4 @@
-//! `leadspan cache inspect`: what a cache holds, in numbers.
+//! `leadspan cache inspect`: shows what a cache holds.
 
 use std::fmt::Write as _;
 
@@ -115,7 +115,7 @@ fn describe_layer(layer: &LayerInspection, text: &mut String) {
     }
 }
 
-/// What is stored of a position, in words.
+/// Describes what is stored for each position.
 fn entries(identity: &Identity) -> String {
     let entries = &identity.entries;
     let mut text = format!("top {} of every position", entries.top_k);
@@ -132,7 +132,7 @@ fn entries(identity: &Identity) -> String {
     text
 }
 
-/// Enough of a digest to compare by eye.
+/// The first digits of a digest.
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }

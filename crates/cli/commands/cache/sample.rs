@@ -1,4 +1,4 @@
-//! `leadspan cache inspect --sample`: one sample as text, with what the teacher thought at each position.
+//! `leadspan cache inspect --sample`: one sample as text, with the teacher's distribution at each position.
 
 use std::fmt::Write as _;
 
@@ -53,14 +53,14 @@ pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> Resu
     Ok(Ending::Done)
 }
 
-/// Token ids as people read them.
+/// Shows token ids as text.
 struct Tokens(TokenizerBundle);
 
 impl Tokens {
-    /// The text of one token, quoted, with its white space visible.
+    /// The text of one token, quoted, with visible white space.
     fn text(&self, token: u32) -> String {
         let decoded = self.0.tokenizer.decode(&[token], false).unwrap_or_default();
-        // A token may be a part of a character: then its written form in the vocabulary says more.
+        // A token may be a part of a character. Then its form in the vocabulary is shown.
         let text = if decoded.is_empty() || decoded.contains('\u{fffd}') {
             self.0
                 .tokenizer

@@ -1,8 +1,10 @@
-//! One table of environments, and what is made of each.
+//! One table of environments and the worker that each names, and one of environments that are refused.
+
+use leadspan_diagnosis::Diagnosis as _;
 
 use super::*;
 
-fn told(environment: &str, workers: Option<usize>) -> Result<String, UnclearWorker> {
+fn named_by(environment: &str, workers: Option<usize>) -> Result<String, UnclearWorker> {
     let get = |name: &str| {
         let mut variables = environment.split_whitespace().filter_map(|pair| pair.split_once('='));
         variables
@@ -14,7 +16,7 @@ fn told(environment: &str, workers: Option<usize>) -> Result<String, UnclearWork
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
-fn every_scheduler_says_which_worker_this_is() {
+fn every_scheduler_names_the_worker() {
     let array = |rest: &str| format!("SLURM_ARRAY_TASK_ID={rest}");
     let whole =
         array("3 SLURM_ARRAY_TASK_MIN=0 SLURM_ARRAY_TASK_MAX=15 SLURM_ARRAY_TASK_COUNT=16 SLURM_ARRAY_TASK_STEP=1");
@@ -40,7 +42,7 @@ fn every_scheduler_says_which_worker_this_is() {
         ),
         (from_one, None, "worker 15 of 16 (SLURM_ARRAY_TASK_ID)"),
         (stepped, None, "worker 2 of 4 (SLURM_ARRAY_TASK_ID)"),
-        // A part of an array keeps its numbers where their number is stated.
+        // A part of an array keeps its numbers if the number of workers is stated.
         (part.clone(), Some(20), "worker 17 of 20 (SLURM_ARRAY_TASK_ID)"),
         (
             format!("{part} LEADSPAN_WORKERS=32"),
@@ -115,7 +117,7 @@ fn every_scheduler_says_which_worker_this_is() {
             None,
             "worker 3 of 4 (OMPI_COMM_WORLD_RANK)",
         ),
-        // What agrees, or says that there is only one, is no conflict.
+        // Schedulers that agree do not conflict, nor does one that has a single task.
         (
             format!("{step} OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=4"),
             None,
@@ -130,7 +132,7 @@ fn every_scheduler_says_which_worker_this_is() {
     ];
     for (environment, workers, expected) in table {
         assert_eq!(
-            told(&environment, workers).as_deref(),
+            named_by(&environment, workers).as_deref(),
             Ok(expected),
             "{environment} {workers:?}"
         );
@@ -138,10 +140,10 @@ fn every_scheduler_says_which_worker_this_is() {
 }
 
 #[test]
-fn what_cannot_be_told_is_refused_with_what_to_do() {
+fn an_environment_that_names_no_worker_is_refused_with_a_hint() {
     let array = |rest: &str| format!("SLURM_ARRAY_TASK_ID={rest}");
     let table: Vec<(String, Option<usize>, &[&str])> = vec![
-        // Parts of an array, which would be counted anew.
+        // Parts of an array.
         (
             array("3 SLURM_ARRAY_TASK_MIN=3 SLURM_ARRAY_TASK_MAX=19 SLURM_ARRAY_TASK_COUNT=4"),
             None,
@@ -150,19 +152,19 @@ fn what_cannot_be_told_is_refused_with_what_to_do() {
         (
             array("17 SLURM_ARRAY_TASK_MIN=17 SLURM_ARRAY_TASK_MAX=19 SLURM_ARRAY_TASK_COUNT=3"),
             None,
-            &["cannot be told"],
+            &["cannot be derived"],
         ),
         (
             array("3 SLURM_ARRAY_TASK_MIN=3 SLURM_ARRAY_TASK_MAX=3 SLURM_ARRAY_TASK_COUNT=1"),
             None,
-            &["cannot be told"],
+            &["cannot be derived"],
         ),
         (
             array("3 SLURM_ARRAY_TASK_MIN=0 SLURM_ARRAY_TASK_MAX=5 SLURM_ARRAY_TASK_COUNT=3"),
             None,
-            &["cannot be told"],
+            &["cannot be derived"],
         ),
-        // Counted from 1, though the number is stated: refused in every task, not in the last alone.
+        // Counted from 1 although the number is stated: every task is refused, not only the last one.
         (
             array("1 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=16 SLURM_ARRAY_TASK_COUNT=16"),
             Some(16),
@@ -219,7 +221,7 @@ fn what_cannot_be_told_is_refused_with_what_to_do() {
         ),
     ];
     for (environment, workers, parts) in table {
-        let error = told(&environment, workers).unwrap_err();
+        let error = named_by(&environment, workers).unwrap_err();
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         let text = format!(
             "{error}; {}; {}",
