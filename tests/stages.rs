@@ -301,11 +301,11 @@ fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
         assert!(!stopped.path("run/model").exists());
         stopped.succeed(&arguments);
         // Stopped while it prepares or loads, a process may leave what a kill leaves, which is hidden; the same command removes
-        // it. A run's lock stays as an empty file, and the teacher's hash is remembered.
+        // it. A run's lock stays as an empty file, and the hashes of teacher and data are remembered.
         for path in stopped.contents().into_keys() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             assert!(
-                !name.starts_with('.') || name == ".lock" || name == ".weights.json",
+                !name.starts_with('.') || [".lock", ".weights.json", ".data.json"].contains(&name.as_str()),
                 "`{}` was left",
                 path.display()
             );

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use leadspan_evaluate::Evaluation;
-use leadspan_precompute::{Pipeline, TextPipeline};
+use leadspan_precompute::{DataCheck, Pipeline, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
 use serde::de::DeserializeOwned;
@@ -111,6 +111,7 @@ impl Configuration {
             data,
             sections: self.tables.sections,
             cache,
+            data_check: DataCheck::default(),
         })
     }
 
@@ -160,6 +161,7 @@ impl Configuration {
             data: self.tables.data.clone().ok_or_else(|| self.missing("data"))?,
             sections: self.tables.sections.clone(),
             cache: self.tables.cache.clone().ok_or_else(|| self.missing("cache"))?,
+            data_check: DataCheck::default(),
         };
         Ok(TextOfModel { pipeline, revision })
     }

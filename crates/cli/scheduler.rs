@@ -6,7 +6,7 @@
 use std::{env, fmt, num::NonZeroUsize};
 
 use leadspan_diagnosis::Diagnosis;
-use leadspan_precompute::{InvalidWorker, Worker};
+use leadspan_workers::{InvalidWorker, Worker};
 
 use crate::arguments::WorkerArguments;
 
