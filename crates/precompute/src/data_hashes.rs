@@ -82,7 +82,7 @@ impl DataHashes {
                 found.push(file.clone());
                 continue;
             }
-            let [fingerprint] = files_fingerprint(base, &[path.clone()])?
+            let [fingerprint] = files_fingerprint(base, std::slice::from_ref(path))?
                 .try_into()
                 .expect("one file has one fingerprint");
             // A file that changed while it was read must be read again.

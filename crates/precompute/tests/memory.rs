@@ -19,7 +19,7 @@ static ALLOCATOR: Counting<System> = Counting::new(System);
 const FEW_ROWS: usize = 2048;
 
 /// Further rows.
-const MORE_ROWS: usize = 4096;
+const MORE_ROWS: usize = 2048;
 
 /// What a sample may take beside its tokens.
 const SAMPLE_BYTES: usize = 600;

@@ -32,7 +32,7 @@ fn prepared(pipeline: &Pipeline) -> Result<PreparedCache, PrecomputeError> {
     prepare(pipeline, &mut |_| ())
 }
 
-fn is_changed(result: Result<PreparedCache, PrecomputeError>) -> bool {
+fn is_changed(result: &Result<PreparedCache, PrecomputeError>) -> bool {
     matches!(
         result,
         Err(PrecomputeError::Corpus(CorpusError::ChangedSamples { others: 0, .. }))
@@ -58,13 +58,13 @@ fn a_changed_row_is_noticed_by_the_time_or_size_of_its_file() {
     let (project, path, [from, to]) = project();
     overwrite_unnoticed(&path, &from, &to);
     set_time(&path, 1_000_001);
-    assert!(is_changed(prepared(&project.pipeline)));
+    assert!(is_changed(&prepared(&project.pipeline)));
 
     let (project, path, [from, to]) = self::project();
     let rows = fs::read_to_string(&path).unwrap();
     fs::write(&path, rows.replacen(&from, &to.replace("row-8", "row-88"), 1)).unwrap();
     set_time(&path, 1_000_000);
-    assert!(is_changed(prepared(&project.pipeline)));
+    assert!(is_changed(&prepared(&project.pipeline)));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_change_that_keeps_size_time_and_inode_is_found_only_by_hashing_all_data() {
     overwrite_unnoticed(&path, &from, &to);
     assert_eq!(prepared(&project.pipeline).unwrap().origin, Origin::Found);
     let verifying = project.another("one", |pipeline| pipeline.data_check = DataCheck::Contents);
-    assert!(is_changed(prepared(&verifying)));
+    assert!(is_changed(&prepared(&verifying)));
     // A failed call remembers nothing; with the row as it was, both find the corpus.
     overwrite_unnoticed(&path, &to, &from);
     assert_eq!(prepared(&verifying).unwrap().origin, Origin::Found);
