@@ -67,11 +67,11 @@ fn a_terminated_stage_exits_75_and_the_same_command_finishes_it() {
         assert!(!stopped.path("run/model").exists());
         stopped.succeed(&arguments);
         // A process that is stopped while it prepares or loads may leave hidden files, as a killed one does. The same command
-        // removes them. The lock of a run stays as an empty file, and the teacher's hash is stored.
+        // removes them. The lock of a run stays as an empty file, and the hashes of teacher and data are stored.
         for path in stopped.contents().into_keys() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             assert!(
-                !name.starts_with('.') || name == ".lock" || name == ".weights.json",
+                !name.starts_with('.') || [".lock", ".weights.json", ".data.json"].contains(&name.as_str()),
                 "`{}` was left",
                 path.display()
             );

@@ -42,6 +42,7 @@ fn assert_nothing_hidden(place: &Workplace, but: &[&str]) {
         let name = path.file_name().unwrap().to_string_lossy();
         name.starts_with('.')
             && name != ".weights.json"
+            && name != ".data.json"
             && !but.contains(&&*name)
             && path.starts_with(place.path("cache"))
     });

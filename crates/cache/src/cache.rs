@@ -301,6 +301,27 @@ impl Cache {
         row_hashes: &[[u8; 32]],
         facts: Value,
     ) -> Result<PreparedCorpus, CacheError> {
+        let known = self.require_corpus()?.len();
+        check_samples(known, samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        let splits: Vec<Split> = samples.iter().map(|sample| sample.split).collect();
+        self.extend_corpus_with(&splits, facts, &mut |files| {
+            let mut rows = samples.iter().zip(row_hashes);
+            rows.try_for_each(|(sample, row_hash)| files.push(sample.into(), &sample.tokens, row_hash))
+        })
+    }
+
+    /// As [`extend_corpus`](Self::extend_corpus), of samples that need not be in memory together: `fill` pushes one for each
+    /// of `splits`, in this order.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend_corpus`](Self::extend_corpus), and what `fill` returns.
+    pub fn extend_corpus_with(
+        &mut self,
+        splits: &[Split],
+        facts: Value,
+        fill: &mut dyn FnMut(&mut CorpusWriter) -> Result<(), CacheError>,
+    ) -> Result<PreparedCorpus, CacheError> {
         let corpus = self.require_corpus()?;
         // Whatever comes of this, the corpus is opened again.
         self.corpus = OnceLock::new();
@@ -310,20 +331,15 @@ impl Cache {
             let problem = format!("it has {there} parts by now where {known} were read");
             return Err(CacheError::UnstorableCorpus { problem });
         }
-        check_samples(corpus.len(), samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
         let samples_per_shard = corpus.samples_per_shard();
-        let units = plan_units(
-            corpus.units(),
-            samples.iter().map(|sample| sample.split),
-            samples_per_shard,
-        )?;
+        let units = plan_units(corpus.units(), splits.iter().copied(), samples_per_shard)?;
         let part = NewPart {
             number: known,
             units: &units,
             samples_per_shard,
             facts,
         };
-        self.write_part(part, samples, row_hashes)?;
+        table::write_part(&folder, part, fill)?;
         self.require_corpus()
     }
 

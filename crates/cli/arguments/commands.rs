@@ -33,8 +33,12 @@ pub(crate) struct PrecomputeArguments {
     pub(crate) lease: TimeSpan,
 
     /// Run nothing: check that every work unit is stored and write the manifests, or list missing units (exit code 1)
-    #[arg(long, conflicts_with_all = ["claim", "worker"])]
+    #[arg(long, conflicts_with_all = ["claim", "worker", "verify_data"])]
     pub(crate) finalize: bool,
+
+    /// Hash all raw data, instead of only files whose size, modification time or inode changed since the last run
+    #[arg(long)]
+    pub(crate) verify_data: bool,
 
     /// Capture lead spans of this proportion instead of `cache.lead_span_proportion`
     #[arg(long, value_name = "P")]

@@ -9,7 +9,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use leadspan_evaluate::Evaluation;
-use leadspan_precompute::{Pipeline, TextPipeline};
+use leadspan_precompute::{DataCheck, Pipeline, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
 use serde::de::DeserializeOwned;
@@ -115,6 +115,7 @@ impl Configuration {
             data,
             sections: self.tables.sections,
             cache,
+            data_check: DataCheck::default(),
         })
     }
 
@@ -164,6 +165,7 @@ impl Configuration {
             data: self.tables.data.clone().ok_or_else(|| self.missing("data"))?,
             sections: self.tables.sections.clone(),
             cache: self.tables.cache.clone().ok_or_else(|| self.missing("cache"))?,
+            data_check: DataCheck::default(),
         };
         Ok(TextOfModel { pipeline, revision })
     }

@@ -88,7 +88,7 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
 
 /// What a file is called in ids and messages: its path relative to `base`, with `/` between the parts; a file that is
 /// not reached through `base` keeps its own path.
-pub(crate) fn name_of(base: &Path, path: &Path) -> String {
+pub fn name_of(base: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(base).unwrap_or(path);
     let parts: PathBuf = relative
         .components()

@@ -38,7 +38,7 @@ mod validation_size;
 
 pub use append::{Appended, KnownSample, append, append_into};
 pub use error::CorpusError;
-pub use files::{FileFingerprint, files_fingerprint, input_files};
+pub use files::{FileFingerprint, files_fingerprint, input_files, name_of};
 pub use layout::Format;
 pub use message::{Message, Role};
 pub use order::Place;

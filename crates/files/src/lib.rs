@@ -2,8 +2,8 @@
 //!
 //! [`PendingFile`] is the one commit protocol of the project: a temporary sibling is written and synced, renamed to its name,
 //! and the folder is synced. Whatever stops the process in between leaves the name as it was. [`faults`] lets tests fail any
-//! one of these operations. [`guarded`] turns a panic of a decoding library into an error.
-//! [`SafetensorsWriter`] writes tensors one after another.
+//! one of these operations. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a panic of a
+//! decoding library into an error. [`SafetensorsWriter`] writes tensors one after another.
 //!
 //! This crate knows neither caches nor runs.
 
@@ -14,6 +14,7 @@ mod error;
 pub mod faults;
 mod guard;
 mod safetensors_writer;
+mod unnamed;
 
 pub use commit::{
     Clearing, PendingFile, commit_bytes, commit_bytes_in, commit_file, create_folder, remove_if_dead, replace_bytes,
@@ -22,3 +23,4 @@ pub use commit::{
 pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
+pub use unnamed::UnnamedFile;

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use leadspan_precompute::{Outcome, Worker};
+use leadspan_precompute::{DataCheck, Outcome};
+use leadspan_workers::Worker;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -34,8 +35,14 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         );
     }
     let worker = worker(arguments)?;
-    let replay = configuration.replayed()?;
-    let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
+    let mut replay = configuration.replayed()?;
+    let mut pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
+    if arguments.verify_data {
+        pipeline.data_check = DataCheck::Contents;
+        if let Some(replay) = &mut replay {
+            replay.pipeline.data_check = DataCheck::Contents;
+        }
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let cache_dir = pipeline.cache_dir();
     last_line::note(json!({ "cache": cache_dir, "worker": worker.to_string() }));

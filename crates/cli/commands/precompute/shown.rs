@@ -7,8 +7,8 @@ use std::{
 };
 
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Remaining, Worker};
-use leadspan_workers::WorkerState;
+use leadspan_precompute::{Event, Origin, Outcome, Remaining};
+use leadspan_workers::{Worker, WorkerState};
 use serde_json::json;
 
 use crate::{
