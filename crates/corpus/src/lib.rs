@@ -28,7 +28,7 @@ mod rows;
 mod sample_maker;
 mod sampled;
 mod sections;
-mod settings;
+mod data_settings;
 mod template;
 #[cfg(test)]
 mod test_tokenizers;
@@ -48,6 +48,6 @@ pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
 pub use row_filter::{InvalidRowFilter, RowFilter};
 pub use row_problem::RowProblem;
 pub use sampled::{Sampled, sample};
-pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, SystemPrompt, WithoutMarkers};
+pub use data_settings::{BadRow, ColumnNames, DataSettings, SectionSettings, SystemPrompt, WithoutMarkers};
 pub use template::ChatTemplate;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

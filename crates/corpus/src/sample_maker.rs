@@ -9,7 +9,7 @@ use crate::{
     row_problem::kind_of,
     rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
-    settings::MIN_TOKENS,
+    data_settings::MIN_TOKENS,
     tokenize::PlainTokenizer,
     turn,
 };
