@@ -252,7 +252,7 @@ fn a_bad_row_is_shown_with_its_file_and_line() {
     error: could not precompute into `cache`
       caused by: bad row at `text.jsonl:2`
       caused by: the line is not valid JSON: expected `,` or `}` at column 20
-    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 
@@ -264,7 +264,7 @@ fn a_row_without_a_column_is_shown_with_its_file_and_line() {
     error: could not precompute into `cache`
       caused by: bad row at `text.jsonl:1`
       caused by: the field `problem` is missing
-    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 
@@ -407,7 +407,7 @@ fn a_plan_is_refused_as_its_run_would_be() {
     error: could not plan `cache`
       caused by: bad row at `text.jsonl:2`
       caused by: the line is not valid JSON: expected `,` or `}` at column 20
-    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 
@@ -592,7 +592,7 @@ fn replay_that_cannot_be_is_refused() {
     error: could not prepare the cache `cache/replay`
       caused by: bad row at `chats.jsonl:1`
       caused by: the field `messages` is missing
-    hint: mend the row, or leave such rows out with `replay.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `replay.on_bad_row = "skip"`
     "#);
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]", "--set", "replay.max_tokens=100000"]), @r"
     error: could not prepare the cache `cache/replay`
