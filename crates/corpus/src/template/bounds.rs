@@ -29,7 +29,7 @@ const MOST_FUEL: u64 = 8_000_000;
 const VALUE_BYTES: usize = 64;
 
 /// Stack for each fuel, in bytes: more than twice what any way to nest values with it was seen to use, by `nesting_tests`.
-const STACK_BYTES_A_FUEL: usize = 512;
+pub(super) const STACK_BYTES_A_FUEL: usize = 512;
 
 /// Stack for the engine's own frames, in bytes.
 const STACK_BYTES: usize = 4 << 20;
