@@ -121,9 +121,6 @@ fn the_stack_suffices_twice_for_whatever_the_fuel_can_nest() {
             let used = rendered(&step, times, look)
                 .1
                 .max(rendered(&step, times * 9 / 10, look).1);
-            if std::env::var_os("MEASURE").is_some() {
-                eprintln!("{used:>9} bytes of stack: {times} times {name}, {look}");
-            }
             let deep = used.saturating_sub(FLAT_BYTES);
             assert!(
                 2 * deep < ALLOWANCE.fuel as usize * STACK_BYTES_A_FUEL,
