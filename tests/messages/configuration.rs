@@ -130,7 +130,7 @@ fn a_plan_is_refused_as_its_run_would_be() {
     error: could not plan `cache`
       caused by: bad row at `text.jsonl:2`
       caused by: the line is not valid JSON: expected `,` or `}` at column 20
-    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 

@@ -80,7 +80,7 @@ fn a_bad_row_is_shown_with_its_file_and_line() {
     error: could not precompute into `cache`
       caused by: bad row at `text.jsonl:2`
       caused by: the line is not valid JSON: expected `,` or `}` at column 20
-    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 
@@ -92,7 +92,7 @@ fn a_row_without_a_column_is_shown_with_its_file_and_line() {
     error: could not precompute into `cache`
       caused by: bad row at `text.jsonl:1`
       caused by: the field `problem` is missing
-    hint: mend the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 

@@ -1,6 +1,9 @@
 //! Whole corpora through [`prepare`](super::prepare), on files in a temporary directory.
 
-use std::{cell::RefCell, collections::BTreeMap, fs};
+mod refusals;
+mod sinks;
+
+use std::{collections::BTreeMap, fs};
 
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::Section;
@@ -9,11 +12,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    DropReason, RowProblem, ValidationSize, WithoutMarkers, sample_maker::row_hash, template::tests::*,
+    BadRow, DropReason, RowProblem, ValidationSize, WithoutMarkers, sample_maker::row_hash, template::tests::*,
     test_tokenizers::byte_level,
 };
 
-pub(super) fn directory(files: &[(&str, &str)]) -> TempDir {
+pub(crate) fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in files {
         fs::write(directory.path().join(name), text).unwrap();
@@ -39,7 +42,7 @@ fn thinking_rows(count: usize) -> String {
         .collect()
 }
 
-pub(super) fn run_with(
+pub(crate) fn run_with(
     template: &str,
     base: &Path,
     data: &DataSettings,
@@ -49,11 +52,11 @@ pub(super) fn run_with(
     prepare(base, data, sections, &template, &byte_level(true), &|_| ())
 }
 
-pub(super) fn run(base: &Path, data: &DataSettings) -> Result<Prepared, CorpusError> {
+pub(crate) fn run(base: &Path, data: &DataSettings) -> Result<Prepared, CorpusError> {
     run_with(SMOLLM2, base, data, &SectionSettings::default())
 }
 
-pub(super) fn text(sample: &Sample, section: Section) -> String {
+pub(crate) fn text(sample: &Sample, section: Section) -> String {
     let range = sample.bounds.range(section);
     byte_level(true)
         .decode(&sample.tokens[range.start as usize..range.end as usize], false)
@@ -180,7 +183,7 @@ fn every_row_is_accounted_for_by_one_reason() {
 fn rows_that_data_where_leaves_out_are_counted_and_nothing_else_is_asked_of_them() {
     let rows = [
         row("a", "q", "<think>r</think>a").replace("{\"id\"", "{\"kind\": \"math\", \"id\""),
-        // Of another kind: no conversation, and an id that is there already.
+        // A row of another kind, without a conversation and with a repeated id.
         "{\"id\": \"a\", \"kind\": \"code\"}\n".into(),
         row("b", "q", "<think>r</think>a"),
     ];
@@ -230,7 +233,7 @@ fn a_limited_number_of_training_samples_is_drawn_and_the_rest_counted() {
         drawn.samples.iter().map(|s| s.tokens.len() as u64).sum::<u64>()
     );
     assert_eq!(drawn.row_hashes.len(), 35);
-    // In the order in which they stand among all.
+    // In the same order as among all samples.
     let still: Vec<_> = all
         .samples
         .iter()
@@ -266,45 +269,6 @@ fn a_sample_of_exactly_the_maximum_is_kept_whole_and_a_longer_one_is_never_cut()
 }
 
 #[test]
-fn without_markers_decides_about_samples_without_a_closed_chain_of_thought() {
-    let rows = row("a", "q", "<think>r</think>a") + &row("b", "q", "just an answer");
-    let directory = directory(&[("a.jsonl", &rows)]);
-    let with = |without_markers| {
-        let sections = SectionSettings {
-            without_markers,
-            ..SectionSettings::default()
-        };
-        run_with(SMOLLM2, directory.path(), &settings(&["a.jsonl"]), &sections)
-    };
-    assert_eq!(with(WithoutMarkers::Skip).unwrap().samples.len(), 1);
-    let prepared = with(WithoutMarkers::Answer).unwrap();
-    assert_eq!((prepared.report.without_markers, prepared.report.kept_train), (1, 2));
-    let sample = prepared.samples.iter().find(|sample| sample.id == "b").unwrap();
-    assert_eq!(text(sample, Section::ChainOfThought), "");
-    assert_eq!(text(sample, Section::Answer), "just an answer<|im_end|>\n");
-    let error = with(WithoutMarkers::Error).unwrap_err();
-    assert!(
-        matches!(&error, CorpusError::WithoutMarkers { file, line: 2, .. } if file == "a.jsonl"),
-        "{error}"
-    );
-}
-
-#[test]
-fn thinking_that_the_template_removes_is_never_taken_for_a_plain_answer() {
-    let directory = directory(&[("a.jsonl", &row("a", "q", "<think>r</think>a"))]);
-    let sections = SectionSettings {
-        without_markers: WithoutMarkers::Answer,
-        ..SectionSettings::default()
-    };
-    let error = run_with(REMOVES_THINKING, directory.path(), &settings(&["a.jsonl"]), &sections).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no training sample is left: of 1 rows, 1 dropped as thinking_removed"
-    );
-    assert!(error.hint().unwrap().contains("chat template"));
-}
-
-#[test]
 fn ids_are_the_rows_own_or_their_place() {
     let bare = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "</think>"}]}"#;
     let rows = format!("{}{}\n{bare}\n", row("x", "q", "</think>"), row(17, "q", "</think>"));
@@ -316,113 +280,6 @@ fn ids_are_the_rows_own_or_their_place() {
     ids.sort_unstable();
     assert_eq!(ids, ["17", "data/a.jsonl:4", "x"]);
     assert_eq!(prepared.files, [directory.path().join("data/a.jsonl")]);
-}
-
-#[test]
-fn an_id_that_occurs_twice_is_an_error_that_names_both_places() {
-    let rows = row("a", "q", "</think>") + &row("b", "q", "dropped") + "\n" + &row("b", "q", "</think>");
-    let directory = directory(&[("a.jsonl", &rows), ("b.jsonl", &row("a.jsonl:1", "q", "</think>"))]);
-    let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the id `b` is at `a.jsonl:2` and again at `a.jsonl:4`"
-    );
-    assert!(!error.is_unexpected() && error.hint().is_some());
-}
-
-#[test]
-fn a_bad_row_stops_the_run_with_its_file_and_line() {
-    let good = thinking_rows(1500);
-    for (bad, expected) in [
-        (
-            b"{\"id\": 1".as_slice(),
-            "the line is not valid JSON: EOF while parsing an object at column 8",
-        ),
-        (b"[1]", "expected an object, found a list"),
-        (b"{\"id\": \"\xff\"}", "the line is not valid UTF-8 at byte 8"),
-        (
-            b"{\"id\": true, \"messages\": []}",
-            "the field `id` must be a string or a number, found a boolean",
-        ),
-        (b"{\"id\": \"\", \"messages\": []}", "the field `id` is empty"),
-        (b"{\"id\": \"x\"}", "the field `messages` is missing"),
-    ] {
-        let directory = directory(&[]);
-        // Far into the file and twice, so that it is the first that is reported whatever thread meets it.
-        fs::write(
-            directory.path().join("a.jsonl"),
-            [good.as_bytes(), bad, b"\n", bad].concat(),
-        )
-        .unwrap();
-        let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
-        assert_eq!(error.to_string(), "bad row at `a.jsonl:1501`");
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), expected);
-        assert!(!error.is_unexpected());
-        assert!(error.hint().unwrap().contains("data.on_bad_row"));
-    }
-}
-
-#[test]
-fn a_conversation_that_the_template_refuses_is_a_bad_row() {
-    let developer =
-        json!({"messages": [{"role": "developer", "content": "d"}, {"role": "assistant", "content": "</think>"}]});
-    let directory = directory(&[("a.jsonl", &(row("a", "q", "</think>") + &developer.to_string()))]);
-    let run = |on_bad_row| {
-        let data = DataSettings {
-            on_bad_row,
-            ..settings(&["a.jsonl"])
-        };
-        run_with(LLAMA3, directory.path(), &data, &SectionSettings::default())
-    };
-    let error = run(BadRow::Stop).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            CorpusError::BadRow {
-                line: 2,
-                problem: RowProblem::Template { .. },
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert_eq!(run(BadRow::Skip).unwrap().report.bad_rows, 1);
-}
-
-#[test]
-fn an_error_in_a_row_comes_before_damage_further_down_the_file() {
-    let directory = directory(&[]);
-    let whole = zstd::encode_all(format!("oops\n{}", thinking_rows(5000)).as_bytes(), 3).unwrap();
-    fs::write(directory.path().join("a.jsonl.zst"), &whole[..whole.len() - 10]).unwrap();
-    let error = run(directory.path(), &settings(&["a.jsonl.zst"])).unwrap_err();
-    assert!(matches!(error, CorpusError::BadRow { line: 1, .. }), "{error}");
-    // Damage is never a bad row that could be skipped.
-    let data = DataSettings {
-        on_bad_row: BadRow::Skip,
-        ..settings(&["a.jsonl.zst"])
-    };
-    assert!(matches!(run(directory.path(), &data), Err(CorpusError::Read { .. })));
-}
-
-#[test]
-fn an_empty_data_set_is_an_error() {
-    let directory = directory(&[("a.jsonl", "\n\n")]);
-    let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
-    assert_eq!(error.to_string(), "no training sample is left: of 0 rows");
-}
-
-#[test]
-fn a_held_out_count_must_leave_training_samples() {
-    let directory = directory(&[("a.jsonl", &thinking_rows(4))]);
-    let data = DataSettings {
-        validation: ValidationSize::Count(5),
-        ..settings(&["a.jsonl"])
-    };
-    let error = run(directory.path(), &data).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`data.validation` holds out 5 samples, but there are only 4"
-    );
 }
 
 #[test]
@@ -440,109 +297,4 @@ fn a_row_hash_tells_id_tokens_and_bounds_apart() {
         assert_ne!(other, one);
     }
     assert_eq!(hash("a", &[1, 2, 3], 1), one);
-}
-
-#[test]
-fn a_sink_takes_the_samples_in_the_order_of_the_rows_and_the_arrangement_places_them() {
-    let directory = directory(&[("a.jsonl", &thinking_rows(2500))]);
-    let data = DataSettings {
-        validation: ValidationSize::Count(40),
-        training: Some(2000),
-        ..settings(&["a.jsonl"])
-    };
-    let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
-    let (tokenizer, sections) = (byte_level(true), SectionSettings::default());
-    let mut taken = Vec::new();
-    let arrangement = prepare_into(
-        directory.path(),
-        &data,
-        &sections,
-        &template,
-        &tokenizer,
-        &|_| (),
-        &mut |sample| {
-            taken.push(sample);
-            Ok::<(), CorpusError>(())
-        },
-    )
-    .unwrap();
-    let ids: Vec<usize> = taken.iter().map(|sample| sample.id.parse().unwrap()).collect();
-    assert_eq!(ids, (0..2500).collect::<Vec<_>>());
-    let whole = run(directory.path(), &data).unwrap();
-    assert_eq!((&arrangement.report, &arrangement.files), (&whole.report, &whole.files));
-    assert_eq!(arrangement.places.len(), 2040);
-    for (place, (sample, row_hash)) in arrangement
-        .places
-        .iter()
-        .zip(whole.samples.iter().zip(&whole.row_hashes))
-    {
-        let taken = &taken[place.sample];
-        assert_eq!((&taken.id, place.split), (&sample.id, sample.split));
-        assert_eq!(
-            (&taken.tokens, taken.bounds, &taken.row_hash),
-            (&sample.tokens, sample.bounds, row_hash)
-        );
-    }
-}
-
-#[test]
-fn a_sink_that_fails_stops_the_preparation() {
-    #[derive(Debug)]
-    enum Failure {
-        Corpus,
-        Full,
-    }
-    impl From<CorpusError> for Failure {
-        fn from(_: CorpusError) -> Self {
-            Self::Corpus
-        }
-    }
-    let directory = directory(&[("a.jsonl", &thinking_rows(20))]);
-    let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
-    let (tokenizer, sections) = (byte_level(true), SectionSettings::default());
-    let prepared = |base: &Path, most: usize| {
-        let mut taken = 0;
-        let mut sink = |_| {
-            taken += 1;
-            if taken > most { Err(Failure::Full) } else { Ok(()) }
-        };
-        let data = settings(&["a.jsonl"]);
-        let result = prepare_into(base, &data, &sections, &template, &tokenizer, &|_| (), &mut sink);
-        (result.map(|arrangement| arrangement.places.len()), taken)
-    };
-    assert!(matches!(prepared(directory.path(), 3), (Err(Failure::Full), 4)));
-    assert!(matches!(prepared(directory.path(), 20), (Ok(20), 20)));
-    assert!(matches!(
-        prepared(&directory.path().join("elsewhere"), 20),
-        (Err(Failure::Corpus), 0)
-    ));
-}
-
-#[test]
-fn progress_counts_up_to_all_rows_and_bytes() {
-    let rows = thinking_rows(2500);
-    let directory = directory(&[("a.jsonl", &rows)]);
-    let template = ChatTemplate::new(SMOLLM2, None, None).unwrap();
-    let told = RefCell::new(Vec::new());
-    let tell = |progress| told.borrow_mut().push(progress);
-    let data = settings(&["a.jsonl"]);
-    prepare(
-        directory.path(),
-        &data,
-        &SectionSettings::default(),
-        &template,
-        &byte_level(true),
-        &tell,
-    )
-    .unwrap();
-    let told = told.into_inner();
-    assert!(told.len() > 1 && told.is_sorted_by_key(|progress| (progress.rows, progress.bytes_read)));
-    let bytes = rows.len() as u64;
-    let expected = PrepareProgress {
-        rows: 2500,
-        kept: 2500,
-        bytes_read: bytes,
-        bytes_total: bytes,
-    };
-    assert_eq!(*told.last().unwrap(), expected);
 }

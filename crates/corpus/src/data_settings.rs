@@ -1,9 +1,11 @@
-//! What a user can ask of a corpus: the `[data]` and `[sections]` tables of a pipeline file.
+//! The `[data]` table of a pipeline file: which rows are read and how they become samples.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, Format, RowFilter, ValidationSize};
+use crate::{
+    ColumnNames, CorpusError, Format, RowFilter, SectionSettings, SystemPrompt, ValidationSize, layout::LayoutOptions,
+};
 
 /// Which rows to read and how to turn them into samples: the `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,18 +55,6 @@ pub struct DataSettings {
     pub columns: ColumnNames,
 }
 
-/// What becomes of a system prompt in a field of its own (`system` of `open-thoughts`, `bespoke-stratos` and `sky-t1`,
-/// `system_prompt` of `nemotron`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SystemPrompt {
-    /// It is left out: it tells the models that the data were made with how to mark their thinking.
-    #[default]
-    Drop,
-    /// It is the first turn.
-    Keep,
-}
-
 /// What to do with a row that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -76,67 +66,6 @@ pub enum BadRow {
     Skip,
 }
 
-/// The names of the fields that `format = "columns"` reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ColumnNames {
-    /// The field of the user's turn.
-    pub question: String,
-    /// The field of the chain of thought, which goes between the thinking markers.
-    pub chain_of_thought: String,
-    /// The field of the answer, which follows the thinking-end marker; rows may lack it.
-    pub answer: String,
-}
-
-impl Default for ColumnNames {
-    fn default() -> Self {
-        Self {
-            question: "question".into(),
-            chain_of_thought: "chain_of_thought".into(),
-            answer: "answer".into(),
-        }
-    }
-}
-
-/// How the chain of thought is recognised: the `[sections]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SectionSettings {
-    /// The text that opens the chain of thought.
-    ///
-    /// It may be several tokens long.
-    pub thinking_start: String,
-    /// The text that closes the chain of thought.
-    ///
-    /// It may be several tokens long.
-    pub thinking_end: String,
-    /// What becomes of a sample in which no chain of thought is closed.
-    pub without_markers: WithoutMarkers,
-}
-
-impl Default for SectionSettings {
-    fn default() -> Self {
-        Self {
-            thinking_start: "<think>".into(),
-            thinking_end: "</think>".into(),
-            without_markers: WithoutMarkers::default(),
-        }
-    }
-}
-
-/// What to do with a sample in which no chain of thought is closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WithoutMarkers {
-    /// Drop the sample and count it.
-    #[default]
-    Skip,
-    /// Stop with the file and line.
-    Error,
-    /// Keep it: the whole of the turn's content is answer.
-    Answer,
-}
-
 fn default_max_tokens() -> usize {
     4096
 }
@@ -145,11 +74,20 @@ fn default_max_tokens() -> usize {
 pub(crate) const MIN_TOKENS: usize = 2;
 
 impl DataSettings {
-    /// The fields of a row that may be looked at.
+    /// The fields of a row that the format, the filter and the id need.
     pub(crate) fn fields(&self) -> Vec<String> {
         let of_format = self.format.fields(&self.columns);
         let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
         all.map(str::to_owned).collect()
+    }
+
+    /// The settings that the layout is given with each row.
+    pub(crate) fn layout_options<'a>(&'a self, sections: &'a SectionSettings) -> LayoutOptions<'a> {
+        LayoutOptions {
+            columns: &self.columns,
+            system_prompt: self.system_prompt,
+            sections,
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), CorpusError> {
@@ -174,7 +112,7 @@ impl DataSettings {
             return invalid("data.max_tokens", "a sample needs at least 2 tokens");
         }
         if self.training == Some(0) {
-            return invalid("data.training", "there must be something to learn from");
+            return invalid("data.training", "a run needs at least one training sample");
         }
         let ColumnNames {
             question,
@@ -183,22 +121,6 @@ impl DataSettings {
         } = &self.columns;
         if question == chain_of_thought || question == answer || chain_of_thought == answer {
             return invalid("data.columns", "two columns have the same name");
-        }
-        Ok(())
-    }
-}
-
-impl SectionSettings {
-    pub(crate) fn check(&self) -> Result<(), CorpusError> {
-        let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
-        if self.thinking_start.trim().is_empty() {
-            return invalid("sections.thinking_start", "the marker is empty");
-        }
-        if self.thinking_end.trim().is_empty() {
-            return invalid("sections.thinking_end", "the marker is empty");
-        }
-        if self.thinking_start == self.thinking_end {
-            return invalid("sections.thinking_end", "the two thinking markers are the same text");
         }
         Ok(())
     }
@@ -219,12 +141,6 @@ mod tests {
             (RowFilter::default(), SystemPrompt::Drop)
         );
         assert_eq!(data.columns.chain_of_thought, "chain_of_thought");
-        let sections: SectionSettings = serde_json::from_str("{}").unwrap();
-        assert_eq!(
-            (sections.thinking_start.as_str(), sections.thinking_end.as_str()),
-            ("<think>", "</think>")
-        );
-        assert_eq!(sections.without_markers, WithoutMarkers::Skip);
     }
 
     #[test]
@@ -246,14 +162,12 @@ mod tests {
             problem.contains("max_token") && problem.contains("max_tokens"),
             "{problem}"
         );
-        assert!(serde_json::from_str::<SectionSettings>(r#"{"thinking_begin": "<t>"}"#).is_err());
     }
 
     #[test]
     fn settings_that_cannot_work_are_refused_by_key() {
         let data: DataSettings = serde_json::from_str(r#"{"files": ["a"]}"#).unwrap();
-        let sections = SectionSettings::default();
-        assert!(data.check().is_ok() && sections.check().is_ok());
+        assert!(data.check().is_ok());
         let key = |result: Result<(), CorpusError>| match result.unwrap_err() {
             CorpusError::InvalidSetting { key, .. } => key,
             other => panic!("{other}"),
@@ -299,16 +213,5 @@ mod tests {
             ..ColumnNames::default()
         };
         assert_eq!(key(DataSettings { columns, ..data }.check()), "data.columns");
-        let same = SectionSettings {
-            thinking_start: "```".into(),
-            thinking_end: "```".into(),
-            ..sections.clone()
-        };
-        assert_eq!(key(same.check()), "sections.thinking_end");
-        let empty = SectionSettings {
-            thinking_start: String::new(),
-            ..sections
-        };
-        assert_eq!(key(empty.check()), "sections.thinking_start");
     }
 }

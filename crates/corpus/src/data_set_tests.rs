@@ -1,16 +1,18 @@
-//! The made-up data sets of `tests/fixtures/data-sets`, in every kind of file they are in.
+//! The synthetic data sets of `tests/fixtures/data-sets`, in every kind of file.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis as _;
-use leadspan_sequence::Section;
+use leadspan_sequence::{Sample, Section};
 use serde_json::json;
 
-use super::{
-    tests::{directory, run, run_with, text},
-    *,
+use crate::{
+    ChatTemplate, DataSettings, DropReason, SectionSettings, WithoutMarkers, append,
+    append::tests::known,
+    prepare::tests::{directory, run, run_with, text},
+    template::tests::{QWEN3, SMOLLM2},
+    test_tokenizers::byte_level,
 };
-use crate::{DropReason, WithoutMarkers, template::tests::QWEN3};
 
 fn fixtures() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "..", "tests", "fixtures", "data-sets"]
@@ -22,7 +24,7 @@ fn settings(value: serde_json::Value) -> DataSettings {
     serde_json::from_value(value).unwrap()
 }
 
-/// The samples in the order of their rows, which is their ids' where those are `FILE:ROW`.
+/// The samples sorted by id; ids of the form `FILE:ROW` then give the order of the rows.
 fn samples(data: &DataSettings) -> Vec<Sample> {
     let mut samples = run_with(QWEN3, &fixtures(), data, &SectionSettings::default())
         .unwrap()
@@ -31,7 +33,7 @@ fn samples(data: &DataSettings) -> Vec<Sample> {
     samples
 }
 
-/// What of a sample does not depend on the kind of file it comes from.
+/// The part of each sample that does not depend on the kind of file.
 fn content(samples: &[Sample]) -> Vec<(&[u32], leadspan_sequence::SectionBounds)> {
     samples
         .iter()
@@ -91,7 +93,7 @@ fn one_task_of_synthetic_1_is_chosen_by_a_condition() {
         ids.sort_unstable();
         assert_eq!(ids, [format!("{files}:1"), format!("{files}:3")]);
         assert_eq!(prepared.report.dropped[&DropReason::FilteredOut], 2);
-        // Without it, the row that has no response is a bad one.
+        // Without the condition, the row that has no response is malformed.
         let all = settings(json!({"files": [files], "format": "synthetic-1"}));
         let error = run(&fixtures(), &all).unwrap_err();
         assert_eq!(error.to_string(), format!("bad row at `{files}:4`"));
@@ -169,26 +171,16 @@ fn rows_of_further_pieces_are_appended() {
     let prepared = run(directory.path(), &data).unwrap();
     assert_eq!(prepared.samples.len(), 2);
     copy(1);
-    let known: Vec<crate::KnownSample> = prepared
-        .samples
-        .iter()
-        .zip(&prepared.row_hashes)
-        .map(|(sample, row_hash)| crate::KnownSample {
-            id: &sample.id,
-            split: sample.split,
-            row_hash,
-        })
-        .collect();
-    let template = ChatTemplate::new(crate::template::tests::SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
-    let tokenizer = crate::test_tokenizers::byte_level(true);
+    let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
+    let tokenizer = byte_level(true);
     let sections = SectionSettings::default();
-    let appended = crate::append(
+    let appended = append(
         directory.path(),
         &data,
         &sections,
         &template,
         &tokenizer,
-        &known,
+        &known(&prepared),
         &|_| (),
     )
     .unwrap();
