@@ -92,8 +92,8 @@ pub use error::CacheError;
 pub use export::{ExportFacts, export};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
-pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, NotALayer};
-pub use shard::{BytesRead, Missing, Reader, Receipt, ShardWriter, Span, adopt};
+pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
+pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, verify};
 
 /// The version of everything on disk that this program reads and writes.

@@ -12,37 +12,10 @@ use arrow::{
     array::{FixedSizeBinaryArray, LargeStringArray},
     buffer::ScalarBuffer,
 };
-use leadspan_sequence::{Sample, SectionBounds, Split};
+use leadspan_sequence::{SectionBounds, Split};
 
+use super::sample_ref::SampleRef;
 use crate::CacheError;
-
-/// Everything about a sample of the prepared corpus except its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SampleRef<'a> {
-    /// The row's own id, or `FILE:LINE`.
-    pub id: &'a str,
-    /// Learnt from or held out.
-    pub split: Split,
-    /// Where its sections begin and end.
-    pub bounds: SectionBounds,
-}
-
-impl SampleRef<'_> {
-    /// The number of its tokens.
-    pub fn token_count(&self) -> usize {
-        self.bounds.tokens() as usize
-    }
-}
-
-impl<'a> From<&'a Sample> for SampleRef<'a> {
-    fn from(sample: &'a Sample) -> Self {
-        Self {
-            id: &sample.id,
-            split: sample.split,
-            bounds: sample.bounds,
-        }
-    }
-}
 
 /// Samples of one part. Row numbers count within the part.
 #[derive(Clone, Debug)]

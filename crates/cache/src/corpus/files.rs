@@ -27,7 +27,10 @@ use parquet::errors::ParquetError;
 
 use leadspan_files::PendingFile;
 
-use super::columns::{Columns, ColumnsBuilder, SampleRef, StoredTokens, with_bytes};
+use super::{
+    columns::{Columns, ColumnsBuilder, StoredTokens, with_bytes},
+    sample_ref::SampleRef,
+};
 use crate::{
     CacheError, WorkUnit,
     hashing::{HashingWriter, Region},

@@ -2,10 +2,21 @@
 
 use leadspan_sequence::SectionSet;
 
-use crate::{
-    Cache, CacheError, Coverage, Layer, LayerDir, Missing, WorkUnit,
-    layers::{division, reach},
+use super::{
+    coverage::Coverage,
+    folder::LayerDir,
+    layer::{Layer, division, reach},
 };
+use crate::{Cache, CacheError, WorkUnit};
+
+/// Whether work units may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A cache with missing units is refused.
+    Refused,
+    /// Samples of missing units are read as if they had no positions.
+    Allowed,
+}
 
 /// Where to read from.
 pub(crate) struct Choice {
@@ -40,7 +51,7 @@ pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Resul
     if missing == Missing::Refused
         && let Some(&(index, _)) = unfinished().next()
     {
-        return Err(incomplete(&dirs[index], &missing_units[index]));
+        return Err(dirs[index].incomplete(&missing_units[index]));
     }
     let missing = unfinished().flat_map(|(index, _)| missing_units[*index].iter().cloned());
     let missing = missing.collect();
@@ -75,15 +86,5 @@ fn not_covered(cache: &Cache, asked: &Coverage, dirs: &[LayerDir]) -> CacheError
                     |sections| format!("`{sections}`"),
                 ),
         },
-    }
-}
-
-/// What is said of a layer that lacks work units.
-pub(crate) fn incomplete(dir: &LayerDir, missing: &[WorkUnit]) -> CacheError {
-    CacheError::IncompleteLayer {
-        path: dir.path().to_owned(),
-        missing: missing.len(),
-        units: dir.corpus().units().len(),
-        first: missing.first().map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -161,6 +161,16 @@ impl LayerDir {
         Ok(units.filter(|unit| !there(unit)).cloned().collect())
     }
 
+    /// What is said of it where it lacks work units.
+    pub(crate) fn incomplete(&self, missing: &[WorkUnit]) -> CacheError {
+        CacheError::IncompleteLayer {
+            path: self.folder.clone(),
+            missing: missing.len(),
+            units: self.corpus.units().len(),
+            first: missing.first().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
     /// The names of the files in its folder.
     pub(crate) fn names(&self) -> Result<HashSet<String>, CacheError> {
         let failed = || CacheError::io("list", &self.folder);

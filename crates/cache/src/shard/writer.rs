@@ -1,14 +1,13 @@
 //! Writing one shard: sample after sample into bounded row groups, then the seal, then the commit and the receipt.
 
 use std::{
-    fs,
     io::{self, Read as _, Seek, SeekFrom, Write},
     mem,
     ops::Range,
 };
 
 use leadspan_distribution::{Distributions, EntrySettings, codec::Model};
-use leadspan_files::{FileError, PendingFile, commit_bytes_in};
+use leadspan_files::PendingFile;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     file::metadata::KeyValue,
@@ -17,10 +16,10 @@ use parquet::{
 use crate::{
     CacheError, LayerDir, Receipt, WorkUnit,
     hashing::{HashingWriter, Region},
-    json,
     parquet_files::{self, Finished},
     shard::blocks::{self, BLOCK_COLUMN, Rows, block_positions},
-    shard::file::{FOOTER_KEY, Footer, Placement, RowGroup, Shard},
+    shard::commit::commit_shard,
+    shard::footer::{FOOTER_KEY, Footer, Placement, RowGroup},
     shard::seal::{DATA_START, PARQUET_MAGIC, SEAL_BYTES, Seal},
 };
 
@@ -162,7 +161,7 @@ impl ShardWriter {
     ///
     /// [`CacheError::WrongSample`] where samples with positions are still to come; [`CacheError::Io`] where the file
     /// system refuses. Nothing is left behind in either case, save that an error after the shard has become visible
-    /// leaves a shard without a receipt, which [`adopt`] takes up.
+    /// leaves a shard without a receipt, which [`adopt`](crate::adopt) takes up.
     pub fn commit(mut self) -> Result<Receipt, CacheError> {
         self.require_no_positions(self.next_sample..self.unit.samples.end)?;
         if !self.plan.is_empty() {
@@ -188,29 +187,7 @@ impl ShardWriter {
             tail_blake3: *tail_blake3.as_bytes(),
         };
         write_seal(&mut pending, &seal).map_err(CacheError::io("write", &path))?;
-        loop {
-            pending = match pending.commit_new() {
-                Ok(None) => return write_receipt(&layer, &unit),
-                Ok(Some(pending)) => pending,
-                // On a file system without locks, the process that committed the unit first may have cleared ours up.
-                Err(FileError { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && layer.is_committed(&unit) =>
-                {
-                    return Receipt::read(&layer, &unit);
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if let Some(receipt) = adopt(&layer, &unit)? {
-                return Ok(receipt);
-            }
-            // A shard that nobody vouches for and that is no good makes way.
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(CacheError::io("replace", &path)(error));
-                }
-                _ => {}
-            }
-        }
+        commit_shard(pending, &layer, &unit)
     }
 
     fn write_row_group(&mut self) -> Result<(), CacheError> {
@@ -317,191 +294,4 @@ fn read_back(pending: &mut PendingFile, start: u64, bytes: u64) -> io::Result<Ve
     pending.file_mut().read_exact(&mut read)?;
     pending.seek(SeekFrom::End(0))?;
     Ok(read)
-}
-
-/// Takes up the shard of a unit that has no receipt, as a process leaves it that dies between the two: where it is sound
-/// and belongs there, writes the receipt and returns it.
-///
-/// # Errors
-///
-/// Where the file system refuses. A shard that is not sound is no error: it will be written anew.
-pub fn adopt(layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Receipt>, CacheError> {
-    if layer.is_committed(unit) {
-        return Receipt::read(layer, unit).map(Some);
-    }
-    let sound = Shard::open_in(layer, unit).and_then(|shard| shard.check_all());
-    if sound.is_err() {
-        return Ok(None);
-    }
-    write_receipt(layer, unit).map(Some)
-}
-
-fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheError> {
-    let receipt = Receipt::of(&Shard::open_in(layer, unit)?);
-    commit_bytes_in(&layer.receipt_path(unit), &json::to_bytes(&receipt), layer.clearing())?;
-    Ok(receipt)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{shard::Shard, tests::synthetic};
-    use leadspan_diagnosis::Diagnosis as _;
-    use leadspan_sequence::SectionSet;
-    use std::fs;
-
-    fn start(synthetic: &synthetic::Prepared) -> (LayerDir, WorkUnit, ShardWriter) {
-        let layer = synthetic
-            .cache
-            .layer(&synthetic::coverage("0.5", SectionSet::ALL).into())
-            .unwrap();
-        let unit = layer.corpus().units()[0].clone();
-        let writer = ShardWriter::create(&layer, &unit).unwrap();
-        (layer, unit, writer)
-    }
-
-    fn push(writer: &mut ShardWriter, layer: &LayerDir, index: usize) -> Result<(), CacheError> {
-        let sample = layer.corpus().sample(index);
-        let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        writer.push_sample(
-            index as u32,
-            &positions,
-            &synthetic::distributions(layer.corpus(), index, &positions),
-        )
-    }
-
-    #[test]
-    fn an_uncommitted_writer_leaves_nothing_behind() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, mut writer) = start(&synthetic);
-        push(&mut writer, &layer, 0).unwrap();
-        assert!(!layer.is_committed(&unit) && layer.missing_units().unwrap().len() == layer.corpus().units().len());
-        drop(writer);
-        let names: Vec<_> = fs::read_dir(layer.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(names, ["layer.json"]);
-    }
-
-    #[test]
-    fn a_temporary_of_a_killed_writer_is_no_shard_and_goes_with_the_next_write() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, writer) = start(&synthetic);
-        drop(writer);
-        let stale = layer.path().join(".train-000000.parquet.kill00.tmp");
-        fs::write(&stale, b"PAR1 and then the power went").unwrap();
-        assert!(layer.missing_units().unwrap().contains(&unit));
-        synthetic::write_shard(&layer, &unit);
-        assert!(layer.is_committed(&unit) && !stale.exists());
-    }
-
-    #[test]
-    fn samples_out_of_order_or_with_other_positions_are_refused() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, _, mut writer) = start(&synthetic);
-        let refused = |result: Result<(), CacheError>, what: &str| {
-            let error = result.unwrap_err();
-            assert!(error.is_unexpected() && error.to_string().contains(what), "{error}");
-        };
-        refused(push(&mut writer, &layer, 1), "sample 0 cannot be written");
-        push(&mut writer, &layer, 0).unwrap();
-        refused(push(&mut writer, &layer, 0), "already");
-        refused(push(&mut writer, &layer, 4), "another work unit");
-        refused(writer.push_sample(1, &[0, 1], &Distributions::new()), "more or fewer");
-        let sample = layer.corpus().sample(1);
-        refused(
-            writer.push_sample(1, &[5], &synthetic::distributions(layer.corpus(), 1, &[5])),
-            "the layer covers",
-        );
-        let mut impossible = Distributions::new();
-        for &position in &layer.layer().positions(sample).collect::<Vec<_>>() {
-            let distributions = synthetic::distributions(layer.corpus(), 1, &[position]);
-            let mut stored = distributions.get(0);
-            stored.tail_logprob = f32::NAN;
-            impossible.push(stored);
-        }
-        let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        refused(writer.push_sample(1, &positions, &impossible), "no log-probabilities");
-        refused(writer.commit().map(|_| ()), "left out");
-    }
-
-    #[test]
-    fn samples_without_positions_may_be_left_out() {
-        let synthetic = synthetic::prepared_with_tokens(&[1, 9, 1, 1], 4);
-        let (layer, unit, mut writer) = start(&synthetic);
-        push(&mut writer, &layer, 1).unwrap();
-        let facts = writer.commit().unwrap();
-        assert_eq!(facts.positions, 3);
-        assert_eq!(Shard::open_in(&layer, &unit).unwrap().footer().positions, 3);
-    }
-
-    #[test]
-    fn a_unit_without_any_position_is_an_empty_shard() {
-        let synthetic = synthetic::prepared_with_tokens(&[1, 1], 2);
-        let (layer, unit, writer) = start(&synthetic);
-        assert_eq!(writer.commit().unwrap().positions, 0);
-        let shard = Shard::open_in(&layer, &unit).unwrap();
-        shard.check_all().unwrap();
-        assert_eq!(shard.block_count(), 0);
-    }
-
-    #[test]
-    fn the_same_rows_give_the_same_bytes() {
-        let bytes = || {
-            let synthetic = synthetic::prepared(6, 2, 4);
-            let (layer, unit, writer) = start(&synthetic);
-            drop(writer);
-            synthetic::write_shard(&layer, &unit);
-            fs::read(layer.shard_path(&unit)).unwrap()
-        };
-        let first = bytes();
-        assert_eq!(first, bytes());
-        let version = concat!("leadspan ", env!("CARGO_PKG_VERSION")).as_bytes();
-        assert!(
-            !first.windows(version.len()).any(|window| window == version),
-            "the crate version is in the file"
-        );
-    }
-
-    #[test]
-    fn the_writer_that_comes_second_leaves_the_committed_shard_as_it_is() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, mut slow) = start(&synthetic);
-        for index in unit.samples.clone() {
-            push(&mut slow, &layer, index).unwrap();
-        }
-        synthetic::write_shard(&layer, &unit);
-        let state = || {
-            [layer.shard_path(&unit), layer.receipt_path(&unit)].map(|path| {
-                let modified = fs::metadata(&path).unwrap().modified().unwrap();
-                (fs::read(&path).unwrap(), modified)
-            })
-        };
-        let before = state();
-        let receipt = slow.with_device_class("another").commit().unwrap();
-        assert_eq!(receipt.device_class, None);
-        assert_eq!(state(), before);
-    }
-
-    #[test]
-    fn a_shard_whose_receipt_was_never_written_is_taken_up_where_it_is_sound() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, writer) = start(&synthetic);
-        drop(writer);
-        synthetic::write_shard(&layer, &unit);
-        let sound = fs::read(layer.shard_path(&unit)).unwrap();
-        let receipt = fs::read(layer.receipt_path(&unit)).unwrap();
-        fs::remove_file(layer.receipt_path(&unit)).unwrap();
-        assert!(!layer.is_committed(&unit));
-        assert!(adopt(&layer, &unit).unwrap().is_some());
-        assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
-        // One that is not sound makes way for what is written next.
-        fs::remove_file(layer.receipt_path(&unit)).unwrap();
-        fs::write(layer.shard_path(&unit), &sound[..sound.len() - 1]).unwrap();
-        assert!(adopt(&layer, &unit).unwrap().is_none() && !layer.is_committed(&unit));
-        synthetic::write_shard(&layer, &unit);
-        assert_eq!(fs::read(layer.shard_path(&unit)).unwrap(), sound);
-        assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
-    }
 }

@@ -3,5 +3,6 @@
 mod bytes_touched;
 mod corruption;
 mod interruption;
+mod reading;
 mod round_trip;
 pub(crate) mod synthetic;
