@@ -1,4 +1,6 @@
-//! A cache's folder: making it, opening it, and finding what lies in it.
+//! A cache's folder: creating it and opening it.
+//!
+//! `corpus::stored` reads and writes the corpus of a cache, `layers::stored` its layers.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CacheError, FORMAT_VERSION, Identity, PreparedCorpus, json};
 
-/// The folder, inside a cache's, of the cache of what is replayed.
+/// The folder inside a cache that holds the cache of the samples to replay.
 pub const REPLAY: &str = "replay";
 
 const IDENTITY: &str = "identity.json";
@@ -23,14 +25,15 @@ const TOKENIZER: &str = "tokenizer";
 #[derive(Clone, Debug)]
 pub struct Cache {
     dir: PathBuf,
+    /// Shared with the layers.
     pub(crate) identity: Arc<Identity>,
     /// blake3 of each file in `tokenizer/`.
     tokenizer_files: BTreeMap<String, String>,
-    /// Read once, by what is in `corpus/`.
+    /// Set when the prepared corpus is first read.
     pub(crate) corpus: OnceLock<PreparedCorpus>,
 }
 
-/// What `identity.json` holds.
+/// The contents of `identity.json`.
 #[derive(Serialize, Deserialize)]
 struct IdentityFile {
     format: u32,
@@ -39,25 +42,25 @@ struct IdentityFile {
 }
 
 impl Cache {
-    /// Opens a cache that exists.
+    /// Opens an existing cache.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotACache`] where there is none; [`CacheError::BadJson`] or [`CacheError::UnsupportedVersion`]
-    /// where its `identity.json` cannot be understood.
+    /// [`CacheError::NotACache`] if the folder holds no cache; [`CacheError::BadJson`],
+    /// [`CacheError::UnsupportedVersion`] or [`CacheError::Inconsistent`] if its `identity.json` is damaged.
     pub fn open(dir: &Path) -> Result<Self, CacheError> {
         Self::open_if_there(dir)?.ok_or_else(|| CacheError::NotACache { path: dir.to_owned() })
     }
 
-    /// Opens the cache in `dir`, or makes one of this identity there.
+    /// Opens the cache in `dir`, or creates one with this identity.
     ///
-    /// Processes that do so at the same time wait for each other. The cache exists from the moment `identity.json` is
-    /// committed, after the tokenizer files.
+    /// Processes that create the same cache wait for each other. The cache exists once `identity.json` is committed,
+    /// which happens after the tokenizer files.
     ///
     /// # Errors
     ///
-    /// [`CacheError::IdentityMismatch`] where a cache of another identity is there; [`CacheError::Io`] where the folder
-    /// cannot be written to.
+    /// [`CacheError::IdentityMismatch`] if the folder holds a cache with another identity; [`CacheError::NotAFileName`]
+    /// if a tokenizer file has a name that leaves the folder; [`CacheError::Io`] if the folder cannot be written.
     pub fn create_or_open(
         dir: &Path,
         identity: &Identity,
@@ -66,11 +69,12 @@ impl Cache {
         Self::create_or_open_telling(dir, identity, tokenizer_files, &mut |_| {})
     }
 
-    /// As [`create_or_open`](Self::create_or_open), calling `waiting` with the process that is waited for now and then.
+    /// Like [`create_or_open`](Self::create_or_open). While it waits, it calls `waiting` regularly with the process
+    /// that it waits for.
     ///
     /// # Errors
     ///
-    /// As [`create_or_open`](Self::create_or_open).
+    /// Those of [`create_or_open`](Self::create_or_open).
     pub fn create_or_open_telling(
         dir: &Path,
         identity: &Identity,
@@ -85,11 +89,11 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Makes sure that the cache's distributions mean what `identity` says.
+    /// Checks that the cache's distributions mean what `identity` says.
     ///
     /// # Errors
     ///
-    /// [`CacheError::IdentityMismatch`] with the first part that differs.
+    /// [`CacheError::IdentityMismatch`] with the first field that differs.
     pub fn require_identity(&self, identity: &Identity) -> Result<(), CacheError> {
         match self.identity.first_difference(identity) {
             None => Ok(()),
@@ -121,6 +125,11 @@ impl Cache {
             tokenizer_files,
             ..
         } = json::from_bytes(&bytes, &path)?;
+        // Programs read these files by their names, and an export copies them.
+        if let Some(name) = tokenizer_files.keys().find(|name| !is_plain_file_name(name)) {
+            let problem = format!("the name `{name}` of a tokenizer file is not a plain file name");
+            return Err(CacheError::Inconsistent { path, problem });
+        }
         Ok(Some(Self {
             dir: dir.to_owned(),
             identity: Arc::new(identity),
@@ -164,11 +173,11 @@ impl Cache {
         })
     }
 
-    /// Keeps others from preparing this cache until the guard is dropped, unless another process does so.
+    /// Takes the lock that one process at a time holds while it prepares this cache, unless another process holds it.
     ///
     /// # Errors
     ///
-    /// Where the folder is gone or cannot be written to.
+    /// [`CacheError::Io`] if the folder is gone or cannot be written.
     pub fn lock_for_preparing(&self) -> Result<Lock, CacheError> {
         Ok(try_lock(&self.dir)?)
     }
@@ -178,17 +187,17 @@ impl Cache {
         &self.dir
     }
 
-    /// The cache inside this one that holds the samples that are replayed while a student learns from this one: a prepared
-    /// corpus of their own, without a teacher; none where none was prepared.
+    /// The cache of the samples to replay: a prepared corpus of its own, without a teacher. `None` if none was
+    /// prepared.
     ///
     /// # Errors
     ///
-    /// Where it is there and cannot be read.
+    /// Those of [`open`](Self::open), except [`CacheError::NotACache`].
     pub fn replay(&self) -> Result<Option<Self>, CacheError> {
         Self::open_if_there(&self.dir.join(REPLAY))
     }
 
-    /// What the stored distributions mean.
+    /// What the stored distributions mean: the teacher, the tokenizer and the settings.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -204,6 +213,7 @@ impl Cache {
     }
 }
 
+/// Whether `name` names a file in a folder, and not a file somewhere else or a hidden one.
 fn is_plain_file_name(name: &str) -> bool {
     !name.starts_with('.') && Path::new(name).file_name().is_some_and(|file_name| file_name == name)
 }
@@ -260,6 +270,32 @@ mod tests {
             assert!(matches!(result, Err(CacheError::NotAFileName { .. })), "{name}");
         }
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn an_identity_that_names_files_outside_its_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        Cache::create_or_open(folder.path(), &synthetic::identity(), &tokenizer()).unwrap();
+        let path = folder.path().join(IDENTITY);
+        let sound = fs::read_to_string(&path).unwrap();
+        for name in [
+            "../identity.json",
+            "/etc/passwd",
+            "inside/tokenizer.json",
+            "..",
+            ".hidden",
+            "",
+        ] {
+            fs::write(&path, sound.replace("\"tokenizer.json\"", &format!("\"{name}\""))).unwrap();
+            let error = Cache::open(folder.path()).unwrap_err();
+            assert!(matches!(error, CacheError::Inconsistent { .. }), "{name}: {error}");
+            assert!(
+                error.to_string().contains(&format!("`{name}`")) && !error.is_unexpected() && error.hint().is_some(),
+                "{error}"
+            );
+        }
+        fs::write(&path, sound).unwrap();
+        Cache::open(folder.path()).unwrap();
     }
 
     #[test]
