@@ -1,11 +1,11 @@
-//! Makes a corpus of a billion tokens in 500,000 samples, and measures how long it takes to open and what that holds.
+//! Writes a corpus of a billion tokens in 500,000 samples, and measures the time and the memory that opening it takes.
 //!
 //! ```sh
 //! cargo run --release -p leadspan-cache --example billion_tokens -- FOLDER
 //! ```
 //!
-//! The corpus takes 4 GB. It is made if FOLDER has none; delete FOLDER afterwards. If FOLDER is a cache that has no corpus
-//! yet, the corpus is made in it, so that other commands can be measured on it.
+//! The corpus takes 4 GB. It is written if FOLDER has none; delete FOLDER afterwards. If FOLDER is a cache without a
+//! corpus, the corpus is written into it, so that other commands can be measured on it.
 
 #![allow(clippy::print_stdout, reason = "an example prints what it measured")]
 
@@ -19,10 +19,10 @@ const SAMPLES: u32 = 500_000;
 const VALIDATION: u32 = 1_000;
 const MEAN_TOKENS: u32 = 2_000;
 const SAMPLES_A_SHARD: u32 = 1_024;
-/// Below every vocabulary.
+/// Smaller than every real vocabulary.
 const TOKENS: u32 = 200;
 
-/// The memory of this process in MB: what is resident, and what of that is not mapped from files.
+/// The memory of this process in MB: resident, and resident but not mapped from files.
 fn memory() -> Result<(u64, u64), Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let of = |key: &str| {

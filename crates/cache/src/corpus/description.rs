@@ -1,11 +1,11 @@
-//! The descriptions that make files parts of the prepared corpus, and the names of these files.
+//! The names and the descriptions of the parts of a prepared corpus.
 //!
-//! The first part is `corpus/samples.arrow`, `corpus/tokens.u32` and, committed after them, `corpus/prepared.json`; the
-//! next is `samples-001.arrow`, `tokens-001.u32` and `prepared-001.json`, and so on. Files without their description are
-//! no part. Each description but the first also carries the blake3 of the one before it: the parts are a chain, and one
-//! that is missing in the middle or belongs to another chain is an error.
+//! The first part consists of `samples.arrow`, `tokens.u32` and its description `prepared.json`, which is committed
+//! last. The files of the next part are `samples-001.arrow`, `tokens-001.u32` and `prepared-001.json`, and so on. Data
+//! files without a description are not a part. Each description except the first contains the blake3 of the one before
+//! it, so a part that is missing or comes from another corpus is found.
 //!
-//! Parts of format 2 are one Parquet table, `samples.parquet`. They are read into memory; nothing writes them any more.
+//! A part of format 2 has one Parquet table, `samples.parquet`, instead of the two data files.
 
 use std::{fs, io, num::NonZeroU32, path::Path};
 
@@ -14,29 +14,31 @@ use serde_json::Value;
 
 use crate::{CacheError, hashing::Region, json};
 
-/// The version of a part of the corpus that this program writes.
+/// The format of the parts that this program writes.
 pub(super) const FORMAT: u32 = 3;
 
-/// The version of parts that are one Parquet table.
+/// The format of parts that are one Parquet table.
 const TABLE_FORMAT: u32 = 2;
 
-/// What the description of a part holds.
+/// The contents of a description.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Prepared {
+pub(super) struct Description {
     pub(super) format: u32,
-    /// blake3 of the description before it; absent in the first.
+    /// blake3 of the previous description; absent in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<String>,
     pub(super) table: Region,
-    /// The file of tokens; absent in format 2, whose table has them.
+    /// The file of tokens; absent in format 2, whose table contains the tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tokens: Option<Region>,
     pub(super) samples: u64,
     pub(super) samples_per_shard: NonZeroU32,
-    pub(super) facts: Value,
+    /// How the part was prepared, as the caller stated it.
+    #[serde(rename = "facts")]
+    pub(super) provenance: Value,
 }
 
-/// The name of one of a part's files.
+/// The name of a file of a part, such as `samples-001.arrow`.
 fn file_name(stem: &str, part: usize, extension: &str) -> String {
     match part {
         0 => format!("{stem}.{extension}"),
@@ -64,7 +66,7 @@ pub(super) fn description_name(part: usize) -> String {
     file_name("prepared", part, "json")
 }
 
-/// Which part a file of the folder describes.
+/// The number of the part that a file describes; `None` if it is not a description.
 pub(super) fn described_part(name: &str) -> Option<usize> {
     let part = match name.strip_prefix("prepared-") {
         None => 0,
@@ -73,7 +75,11 @@ pub(super) fn described_part(name: &str) -> Option<usize> {
     (description_name(part) == name).then_some(part)
 }
 
-/// How many parts `folder` has by the number of the last description in it.
+/// The number of parts in `folder`, by the highest number of a description.
+///
+/// # Errors
+///
+/// [`CacheError::Io`] if the folder cannot be listed.
 pub(crate) fn count_parts(folder: &Path) -> Result<usize, CacheError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -90,15 +96,15 @@ pub(crate) fn count_parts(folder: &Path) -> Result<usize, CacheError> {
     Ok(parts)
 }
 
-/// What a description says, whose format and contents fit each other.
-pub(super) fn description(bytes: &[u8], path: &Path) -> Result<Prepared, CacheError> {
-    let prepared: Prepared = json::from_bytes_of(bytes, path, &[TABLE_FORMAT, FORMAT])?;
-    if (prepared.format == TABLE_FORMAT) == prepared.tokens.is_some() {
-        let problem = format!("a part of format {} has other files than it names", prepared.format);
+/// Parses a description and checks that its keys fit its format.
+pub(super) fn parse_description(bytes: &[u8], path: &Path) -> Result<Description, CacheError> {
+    let description: Description = json::from_bytes_of(bytes, path, &[TABLE_FORMAT, FORMAT])?;
+    if (description.format == TABLE_FORMAT) == description.tokens.is_some() {
+        let problem = format!("a part of format {} has other files than it states", description.format);
         return Err(CacheError::Inconsistent {
             path: path.to_owned(),
             problem,
         });
     }
-    Ok(prepared)
+    Ok(description)
 }

@@ -1,7 +1,10 @@
 //! The prepared corpus: its samples and work units, and the files that keep them.
 //!
-//! `columns` is how the samples of one part lie in memory or in a map, `files` how they are stored, `description` and `parts`
-//! what makes files a part, and `stored` how a cache keeps its corpus.
+//! - `columns`: the samples of one part, in memory or mapped;
+//! - `files`: the two data files of a part;
+//! - `description`: the JSON file that makes data files a part;
+//! - `parts`: writing and reading all parts in order;
+//! - `stored`: the corpus of a cache.
 
 mod columns;
 mod description;

@@ -1,4 +1,4 @@
-//! Parts of format 2, which are one Parquet table. They are read into memory; nothing writes them any more.
+//! Parts of format 2: one Parquet table, which is read into memory. This program no longer writes them.
 
 use std::{path::Path, sync::Arc};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{CacheError, hashing::Region, mapping, parquet_files};
 
-/// Rows that are decoded at a time, to bound memory.
+/// The number of rows that are decoded at a time.
 const BATCH_SAMPLES: usize = 1024;
 
 /// The columns of a table of format 2.
@@ -34,7 +34,12 @@ fn old_schema() -> SchemaRef {
     ]))
 }
 
-/// Reads a table of format 2 into memory.
+/// Reads a table of format 2 into memory and adds its samples to `units`.
+///
+/// # Errors
+///
+/// [`CacheError::WrongSize`], [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if it is not the table that was
+/// written; [`CacheError::Io`] if it cannot be mapped.
 pub(super) fn read_table(path: &Path, region: &Region, units: &mut UnitPlacement) -> Result<Columns, CacheError> {
     let inconsistent = |problem| CacheError::Inconsistent {
         path: path.to_owned(),
@@ -71,7 +76,7 @@ pub(super) fn read_table(path: &Path, region: &Region, units: &mut UnitPlacement
     Ok(columns.finish())
 }
 
-/// Adds the rows of a table of format 2.
+/// Adds the rows of a batch of the table.
 fn add_batch(columns: &mut ColumnsBuilder, batch: &RecordBatch, units: &mut UnitPlacement) -> Result<(), String> {
     let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>();
     let (ids, splits) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
@@ -83,7 +88,7 @@ fn add_batch(columns: &mut ColumnsBuilder, batch: &RecordBatch, units: &mut Unit
         let split = match splits.value(row) {
             "train" => Split::Train,
             "validation" => Split::Validation,
-            other => return Err(format!("sample {index} is of the unknown split `{other}`")),
+            other => return Err(format!("sample {index} has the unknown split `{other}`")),
         };
         let tokens = tokens.value(row);
         let tokens = tokens.as_primitive::<UInt32Type>().values();

@@ -1,26 +1,31 @@
-//! Finding the work units again, sample by sample, when a part is read.
+//! Recovering the work units of a part from its rows, each of which states the number of its unit.
 
 use leadspan_sequence::Split;
 
 use super::work_unit::{WorkUnit, next_number};
 
-/// The work units of samples, as they come out of the parts.
+/// Collects the work units of the samples that are read, part by part.
 #[derive(Default)]
 pub(super) struct UnitPlacement {
-    /// How many samples there were.
+    /// The number of samples so far.
     pub(super) samples: usize,
     pub(super) units: Vec<WorkUnit>,
-    /// How many of the units belong to earlier parts.
+    /// The number of units that belong to earlier parts.
     earlier_units: usize,
 }
 
 impl UnitPlacement {
-    /// From here on, samples are those of the next part.
+    /// Starts the next part.
     pub(super) fn begin_part(&mut self) {
         self.earlier_units = self.units.len();
     }
 
-    /// Puts the next sample into the unit that its row names, which is the last one of its part or the next of its split.
+    /// Adds the next sample to the unit that its row states: the last unit of the part, or the next unit of the
+    /// sample's split.
+    ///
+    /// # Errors
+    ///
+    /// A message if the unit is any other one, or if the sample comes too late or is one too many.
     pub(super) fn place(&mut self, split: Split, number: u32) -> Result<(), String> {
         let index = self.samples;
         if u32::try_from(index).is_err() {
@@ -30,9 +35,7 @@ impl UnitPlacement {
         if let Some(last) = self.units[self.earlier_units..].last()
             && last.split > split
         {
-            return Err(format!(
-                "sample {index} is a training sample behind a validation sample"
-            ));
+            return Err(format!("sample {index} is a training sample after a validation sample"));
         }
         if let Some(unit) = self.units[self.earlier_units..].last_mut()
             && (unit.split, unit.number) == (split, number)
@@ -43,7 +46,7 @@ impl UnitPlacement {
         let expected = next_number(self.units.iter(), split);
         if number != expected {
             return Err(format!(
-                "sample {index} is of work unit `{split}-{number:06}` where number {expected} is next"
+                "sample {index} is in work unit `{split}-{number:06}`, but number {expected} is next"
             ));
         }
         self.units.push(WorkUnit {
@@ -86,9 +89,9 @@ mod tests {
             other
                 .place(Split::Train, 2)
                 .unwrap_err()
-                .contains("behind a validation sample")
+                .contains("after a validation sample")
         );
-        // A later part goes on counting in units of its own.
+        // A later part has units of its own and continues their numbers.
         units.begin_part();
         let mut other = UnitPlacement {
             units: units.units.clone(),

@@ -1,15 +1,15 @@
-//! A sample of the prepared corpus without its tokens.
+//! A view of a sample of the prepared corpus, without its tokens.
 
 use leadspan_sequence::{Sample, SectionBounds, Split};
 
-/// Everything about a sample of the prepared corpus except its tokens.
+/// A sample of the prepared corpus without its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleRef<'a> {
-    /// The row's own id, or `FILE:LINE`.
+    /// The id that the row states, or `FILE:LINE`.
     pub id: &'a str,
-    /// Learnt from or held out.
+    /// Whether it is trained on or held out.
     pub split: Split,
-    /// Where its sections begin and end.
+    /// Where its sections begin and end, in tokens.
     pub bounds: SectionBounds,
 }
 

@@ -1,6 +1,6 @@
-//! The prepared corpus that a cache holds: storing it, extending it, opening it.
+//! The prepared corpus of a cache: storing, extending and opening it.
 
-use std::{num::NonZeroU32, sync::OnceLock};
+use std::{num::NonZeroU32, path::PathBuf, sync::OnceLock};
 
 use leadspan_files::create_folder;
 use leadspan_sequence::{Sample, Split};
@@ -15,158 +15,148 @@ use super::{
 };
 use crate::{Cache, CacheError};
 
-/// The folder of the corpus, inside a cache's.
+/// The folder of the corpus, inside a cache's folder.
 const CORPUS: &str = "corpus";
 
 impl Cache {
-    /// How many parts of the prepared corpus are there by now, whatever this handle has read.
-    ///
-    /// # Errors
-    ///
-    /// Where its folder cannot be read, or a part of it is missing.
-    pub fn count_corpus_parts(&self) -> Result<usize, CacheError> {
-        count_parts(&self.dir().join(CORPUS))
+    fn corpus_dir(&self) -> PathBuf {
+        self.dir().join(CORPUS)
     }
 
-    /// Stores the prepared corpus: `samples` in their final order, training samples first, one hash a row.
-    ///
-    /// `facts` is whatever the caller wants to find again beside it.
+    /// The number of parts that the prepared corpus has on disk now, even if this handle has read fewer.
     ///
     /// # Errors
     ///
-    /// [`CacheError::AlreadyPrepared`] where there is a corpus; [`CacheError::UnstorableCorpus`] where samples and
-    /// hashes do not fit each other or the order is wrong; [`CacheError::Io`] where the file system refuses.
+    /// [`CacheError::Io`] if its folder cannot be read.
+    pub fn count_corpus_parts(&self) -> Result<usize, CacheError> {
+        count_parts(&self.corpus_dir())
+    }
+
+    /// Stores the prepared corpus: `samples` in their final order, training samples first, and one hash for each row.
+    ///
+    /// `provenance` says how the corpus was prepared. It is stored as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::AlreadyPrepared`] if the cache has a corpus; [`CacheError::UnstorableCorpus`] if samples and
+    /// hashes differ in number, a sample's tokens and sections differ in length, or the order is wrong;
+    /// [`CacheError::Io`] if the file system refuses.
     pub fn write_corpus(
         &self,
         samples: &[Sample],
         row_hashes: &[[u8; 32]],
         samples_per_shard: NonZeroU32,
-        facts: Value,
+        provenance: Value,
     ) -> Result<PreparedCorpus, CacheError> {
-        if self.corpus()?.is_some() {
-            return Err(CacheError::AlreadyPrepared {
-                path: self.dir().to_owned(),
-            });
-        }
-        check_samples(0, samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
-        let units = plan_units(&[], samples.iter().map(|sample| sample.split), samples_per_shard)?;
-        let part = NewPart {
-            number: 0,
-            units: &units,
-            samples_per_shard,
-            facts,
-        };
-        create_folder(&self.dir().join(CORPUS))?;
-        self.write_part(part, samples, row_hashes)?;
-        self.require_corpus()
+        self.require_unprepared()?;
+        check_samples(0, samples, row_hashes)?;
+        let splits: Vec<Split> = samples.iter().map(|sample| sample.split).collect();
+        self.write_corpus_with(&splits, samples_per_shard, provenance, &mut |writer| {
+            push_all(writer, samples, row_hashes)
+        })
     }
 
-    /// As [`write_corpus`](Self::write_corpus), of samples that need not be in memory together: `fill` pushes one for each
-    /// of `splits`, in this order.
+    /// Like [`write_corpus`](Self::write_corpus), without holding all samples in memory: `fill` pushes one sample for
+    /// each of `splits`, in this order.
     ///
     /// # Errors
     ///
-    /// As [`write_corpus`](Self::write_corpus), and what `fill` returns.
+    /// Those of [`write_corpus`](Self::write_corpus) and of `fill`.
     pub fn write_corpus_with(
         &self,
         splits: &[Split],
         samples_per_shard: NonZeroU32,
-        facts: Value,
+        provenance: Value,
         fill: &mut dyn FnMut(&mut CorpusWriter) -> Result<(), CacheError>,
     ) -> Result<PreparedCorpus, CacheError> {
-        if self.corpus()?.is_some() {
-            return Err(CacheError::AlreadyPrepared {
-                path: self.dir().to_owned(),
-            });
-        }
+        self.require_unprepared()?;
         let units = plan_units(&[], splits.iter().copied(), samples_per_shard)?;
         let part = NewPart {
             number: 0,
             units: &units,
             samples_per_shard,
-            facts,
+            provenance,
         };
-        let folder = self.dir().join(CORPUS);
+        let folder = self.corpus_dir();
         create_folder(&folder)?;
         parts::write_part(&folder, part, fill)?;
         self.require_corpus()
     }
 
-    /// Puts a part behind the prepared corpus: `samples` in their final order, training samples first, one hash a row.
+    /// Appends a part to the prepared corpus: `samples` in their final order, training samples first, and one hash for
+    /// each row.
     ///
-    /// They form work units of their own, so every stored shard stays what it was. There may be no samples at all: the
-    /// part then only says that `facts` hold now. To be called while [preparing is locked](Self::lock_for_preparing), on
-    /// a handle that was opened since. Other handles go on seeing the corpus as it was when they read it.
+    /// They form work units of their own, so no stored shard changes. A part without samples only records a new
+    /// `provenance`. Hold the [lock for preparing](Self::lock_for_preparing) and use a handle that was opened under it.
+    /// Other handles still see the corpus as they have read it.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotPrepared`] where there is no corpus; [`CacheError::UnstorableCorpus`] where samples and hashes do
-    /// not fit each other, the order is wrong, or another process put a part there meanwhile; [`CacheError::Io`] where
-    /// the file system refuses. The corpus is then what it was.
+    /// [`CacheError::NotPrepared`] if the cache has no corpus; [`CacheError::UnstorableCorpus`] as for
+    /// [`write_corpus`](Self::write_corpus), or if another process has appended a part since this handle read the
+    /// corpus; [`CacheError::Io`] if the file system refuses. An error leaves the corpus as it was.
     pub fn extend_corpus(
         &mut self,
         samples: &[Sample],
         row_hashes: &[[u8; 32]],
-        facts: Value,
+        provenance: Value,
     ) -> Result<PreparedCorpus, CacheError> {
         let corpus = self.require_corpus()?;
-        // Whatever comes of this, the corpus is opened again.
+        // The next call reads the corpus again, whether this one succeeds or fails.
         self.corpus = OnceLock::new();
-        let folder = self.dir().join(CORPUS);
+        let folder = self.corpus_dir();
         let (known, there) = (corpus.parts().len(), count_parts(&folder)?);
         if known != there {
-            let problem = format!("it has {there} parts by now where {known} were read");
+            let problem = format!("it has {there} parts now, but {known} when it was read");
             return Err(CacheError::UnstorableCorpus { problem });
         }
-        check_samples(corpus.len(), samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        check_samples(corpus.len(), samples, row_hashes)?;
         let samples_per_shard = corpus.samples_per_shard();
-        let units = plan_units(
-            corpus.units(),
-            samples.iter().map(|sample| sample.split),
-            samples_per_shard,
-        )?;
+        let splits = samples.iter().map(|sample| sample.split);
+        let units = plan_units(corpus.units(), splits, samples_per_shard)?;
         let part = NewPart {
             number: known,
             units: &units,
             samples_per_shard,
-            facts,
+            provenance,
         };
-        self.write_part(part, samples, row_hashes)?;
+        parts::write_part(&folder, part, &mut |writer| push_all(writer, samples, row_hashes))?;
         self.require_corpus()
     }
 
-    fn write_part(&self, part: NewPart<'_>, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), CacheError> {
-        let folder = self.dir().join(CORPUS);
-        parts::write_part(&folder, part, &mut |files| {
-            let mut rows = samples.iter().zip(row_hashes);
-            rows.try_for_each(|(sample, row_hash)| files.push(sample.into(), &sample.tokens, row_hash))
-        })
+    fn require_unprepared(&self) -> Result<(), CacheError> {
+        match self.corpus()? {
+            None => Ok(()),
+            Some(_) => Err(CacheError::AlreadyPrepared {
+                path: self.dir().to_owned(),
+            }),
+        }
     }
 
-    /// Compares the tokens of the prepared corpus, which this handle has read, with their checksums.
+    /// Compares the tokens of the prepared corpus with their checksums.
     pub(crate) fn verify_tokens(&self) -> Result<Vec<CacheError>, CacheError> {
         let corpus = self.require_corpus()?;
-        Ok(parts::verify_tokens(&self.dir().join(CORPUS), &corpus))
+        Ok(parts::verify_tokens(&self.corpus_dir(), &corpus))
     }
 
-    /// The prepared corpus, or `None` where none was stored yet. It is read once and then kept.
+    /// The prepared corpus, or `None` if none is stored yet. The first call opens it; later ones return the same.
     ///
     /// # Errors
     ///
-    /// Where its files are damaged or cannot be read. The tokens are not read yet.
+    /// The error of a file that is damaged or cannot be read. The tokens are not read yet.
     pub fn corpus(&self) -> Result<Option<PreparedCorpus>, CacheError> {
         if let Some(corpus) = self.corpus.get() {
             return Ok(Some(corpus.clone()));
         }
-        let read = parts::read(&self.dir().join(CORPUS))?;
+        let read = parts::read(&self.corpus_dir())?;
         Ok(read.map(|corpus| self.corpus.get_or_init(|| corpus).clone()))
     }
 
-    /// The prepared corpus, which must be there.
+    /// The prepared corpus.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotPrepared`] where it is not, beside the errors of [`corpus`](Self::corpus).
+    /// [`CacheError::NotPrepared`] if the cache has none, and the errors of [`corpus`](Self::corpus).
     pub fn require_corpus(&self) -> Result<PreparedCorpus, CacheError> {
         self.corpus()?.ok_or_else(|| CacheError::NotPrepared {
             path: self.dir().to_owned(),
@@ -177,7 +167,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::UnknownSample`] where there is none, beside the errors of [`require_corpus`](Self::require_corpus).
+    /// [`CacheError::UnknownSample`] if no sample has it, and the errors of [`require_corpus`](Self::require_corpus).
     pub fn find_sample(&self, id: &str) -> Result<u32, CacheError> {
         let corpus = self.require_corpus()?;
         let found = corpus.samples().position(|sample| sample.id == id);
@@ -190,14 +180,20 @@ impl Cache {
             })
     }
 
-    /// What was stored beside the newest part of the corpus, or `None` where there is none yet.
+    /// How the newest part of the corpus was prepared, as the caller stated it; `None` if there is no corpus yet.
     ///
     /// # Errors
     ///
     /// Those of [`corpus`](Self::corpus).
-    pub fn prepared_facts(&self) -> Result<Option<Value>, CacheError> {
-        Ok(self.corpus()?.map(|corpus| corpus.facts().clone()))
+    pub fn corpus_provenance(&self) -> Result<Option<Value>, CacheError> {
+        Ok(self.corpus()?.map(|corpus| corpus.provenance().clone()))
     }
+}
+
+/// Pushes samples that are in memory.
+fn push_all(writer: &mut CorpusWriter, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), CacheError> {
+    let mut rows = samples.iter().zip(row_hashes);
+    rows.try_for_each(|(sample, row_hash)| writer.push(sample.into(), &sample.tokens, row_hash))
 }
 
 #[cfg(test)]
@@ -251,7 +247,7 @@ mod tests {
         let samples = synthetic::appended(before.len(), 6);
         let hashes = synthetic::row_hashes(&samples);
         let extended = cache.extend_corpus(&samples, &hashes, "later".into()).unwrap();
-        assert_eq!(cache.prepared_facts().unwrap(), Some("later".into()));
+        assert_eq!(cache.corpus_provenance().unwrap(), Some("later".into()));
         assert_eq!(captured.cache.require_corpus().unwrap().len(), 14, "an older handle");
 
         let reopened = Cache::open(cache.dir()).unwrap();
@@ -293,7 +289,7 @@ mod tests {
         };
         assert!(refused(&samples, &hashes[1..]).contains("row hashes"));
         samples[0].split = leadspan_sequence::Split::Validation;
-        assert!(refused(&samples, &hashes).contains("sample 7 is a training sample behind"));
+        assert!(refused(&samples, &hashes).contains("sample 7 is a training sample after"));
 
         let folder = tempfile::tempdir().unwrap();
         let mut empty = Cache::create_or_open(folder.path(), &synthetic::identity(), &[]).unwrap();
@@ -309,7 +305,7 @@ mod tests {
         let error = other.extend_corpus(&[], &[], "second".into()).unwrap_err();
         assert!(matches!(error, CacheError::UnstorableCorpus { .. }), "{error}");
         assert_eq!(
-            other.prepared_facts().unwrap(),
+            other.corpus_provenance().unwrap(),
             Some("first".into()),
             "it is read again"
         );

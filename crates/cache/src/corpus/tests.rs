@@ -1,4 +1,4 @@
-//! The parts of a corpus on disk: what is written reads back, and what is damaged or out of place is named.
+//! The parts of a corpus on disk: they read back as written, and damaged or misplaced files give their named errors.
 
 use std::{fs, path::Path};
 
@@ -19,7 +19,7 @@ fn write_newest_part(folder: &Path, corpus: &PreparedCorpus) -> Result<(), Cache
         number: corpus.parts().len() - 1,
         units: &corpus.units()[newest.units.clone()],
         samples_per_shard: corpus.samples_per_shard(),
-        facts: newest.facts.clone(),
+        provenance: newest.provenance.clone(),
     };
     write_part(folder, part, &mut |files| {
         let mut indices = newest.samples.clone();
@@ -27,7 +27,7 @@ fn write_newest_part(folder: &Path, corpus: &PreparedCorpus) -> Result<(), Cache
     })
 }
 
-/// A folder with a corpus of these many parts.
+/// A folder with a corpus of this many parts.
 fn written(parts: usize) -> (tempfile::TempDir, PreparedCorpus) {
     let folder = tempfile::tempdir().unwrap();
     let mut corpus = synthetic::corpus(9, 4, 4);
@@ -38,11 +38,11 @@ fn written(parts: usize) -> (tempfile::TempDir, PreparedCorpus) {
     (folder, corpus)
 }
 
-/// Puts five samples behind a corpus, in memory and on disk.
-fn append(folder: &Path, corpus: &mut PreparedCorpus, facts: usize) {
+/// Appends a part of five samples to a corpus, in memory and on disk.
+fn append(folder: &Path, corpus: &mut PreparedCorpus, provenance: usize) {
     let samples = synthetic::appended(corpus.len(), 5);
     corpus
-        .append(&samples, &synthetic::row_hashes(&samples), facts.into())
+        .append(&samples, &synthetic::row_hashes(&samples), provenance.into())
         .unwrap();
     write_newest_part(folder, corpus).unwrap();
 }
@@ -134,8 +134,8 @@ fn a_part_that_is_missing_before_others_is_named() {
 
 #[test]
 fn descriptions_that_do_not_follow_each_other_are_refused() {
-    // The chain breaks behind whatever changed: other facts in a part, the first part of another corpus, a part
-    // in another's place.
+    // The description after the changed one is refused: a part with another provenance, the first part of another
+    // corpus, a part in the place of another.
     type Change = fn(&Path);
     let changes: [(Change, &str); 4] = [
         (
@@ -196,7 +196,7 @@ fn the_table_of_another_part_is_refused() {
         let name = folder.path().join(tokens_name(to));
         fs::copy(folder.path().join(tokens_name(from)), &name).unwrap();
         let error = match read(folder.path()) {
-            // Of the same size: found as the samples are read.
+            // A file of the same size is found when the samples are read.
             Ok(corpus) => {
                 let corpus = corpus.unwrap();
                 corpus.check_tokens(0..corpus.len()).unwrap_err()

@@ -1,4 +1,4 @@
-//! Work units: how the samples of a part are cut into what one shard holds.
+//! Work units: how the samples of a part are divided among shards.
 
 use std::{fmt, num::NonZeroU32, ops::Range};
 
@@ -6,32 +6,32 @@ use leadspan_sequence::Split;
 
 use crate::CacheError;
 
-/// Consecutive samples of one split: what a worker takes, and what one shard of a layer holds.
+/// Consecutive samples of one split. A worker takes one unit at a time, and a shard holds one unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkUnit {
-    /// The split of all its samples.
+    /// The split of its samples.
     pub split: Split,
     /// Its number among the units of that split, from 0.
     pub number: u32,
-    /// Which samples of the corpus it holds.
+    /// The indices of its samples in the corpus.
     pub samples: Range<usize>,
 }
 
 impl fmt::Display for WorkUnit {
-    /// The stem of its shards' file names, such as `train-000004`.
+    /// The stem of the file names of its shards, such as `train-000004`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}-{:06}", self.split, self.number)
     }
 }
 
-/// Cuts the samples of a part, given by their splits, into work units behind those of earlier parts.
+/// Divides the samples of a new part, given by their splits, into work units that follow the units `before`.
 ///
-/// The units of a split go on counting. The last unit of an earlier part is never filled up, since its shards may be
-/// there already.
+/// The numbers of a split's units continue. The last unit of an earlier part gets no further samples, because its
+/// shards may exist already.
 ///
 /// # Errors
 ///
-/// Where a training sample follows a validation sample of the same part.
+/// [`CacheError::UnstorableCorpus`] if a training sample follows a validation sample of the same part.
 pub(crate) fn plan_units(
     before: &[WorkUnit],
     splits: impl IntoIterator<Item = Split>,
@@ -46,7 +46,7 @@ pub(crate) fn plan_units(
                 unit.samples.end = index + 1;
             }
             Some(unit) if unit.split > split => {
-                let problem = format!("sample {index} is a training sample behind a validation sample");
+                let problem = format!("sample {index} is a training sample after a validation sample");
                 return Err(CacheError::UnstorableCorpus { problem });
             }
             _ => {
@@ -62,7 +62,7 @@ pub(crate) fn plan_units(
     Ok(units)
 }
 
-/// The number of the unit of a split that follows `units`.
+/// The number of the next unit of a split after `units`.
 pub(crate) fn next_number<'a>(units: impl DoubleEndedIterator<Item = &'a WorkUnit>, split: Split) -> u32 {
     units
         .rev()

@@ -1,4 +1,4 @@
-//! Which errors are expected, and how to mend them.
+//! Which errors are unexpected, and hints for the others.
 
 use std::path::Path;
 
@@ -62,7 +62,7 @@ impl Diagnosis for CacheError {
                     _ => "its folder".to_owned(),
                 };
                 Some(format!(
-                    "run `leadspan precompute` with the proportion and sections it was begun with, or delete `{folder}`"
+                    "run `leadspan precompute` with the proportion and sections of that layer, or delete `{folder}`"
                 ))
             }
             _ => None,

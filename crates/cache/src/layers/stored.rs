@@ -1,40 +1,44 @@
-//! The layers that a cache holds, complete or not.
+//! The layers of a cache, complete or not.
 
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use super::{folder::LayerDir, layer::Layer};
 use crate::{Cache, CacheError, PreparedCorpus};
 
-/// The folder of the layers, inside a cache's.
+/// The folder of the layers, inside a cache's folder.
 const LAYERS: &str = "layers";
 
 impl Cache {
-    /// The folder that has one folder for each layer.
-    pub(super) fn layers_dir(&self) -> PathBuf {
+    fn layers_dir(&self) -> PathBuf {
         self.dir().join(LAYERS)
     }
 
-    /// The folder of a layer, made where there is none yet, to write shards into.
+    /// Opens a layer to write shards into, and creates its folder if there is none yet.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotPrepared`] where there is no corpus; [`CacheError::Io`] where the file system refuses.
+    /// [`CacheError::NotPrepared`] if there is no corpus; [`CacheError::Io`] if the file system refuses.
     pub fn layer(&self, layer: &Layer) -> Result<LayerDir, CacheError> {
         let corpus = self.require_corpus()?;
         let identity = Arc::clone(&self.identity);
         LayerDir::create_or_open(&self.layers_dir(), layer.clone(), corpus, identity)
     }
 
-    /// The layers that were begun, ordered by the names of their folders.
+    /// All layers that have been started, ordered by the names of their folders.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotPrepared`] where there is no corpus, and where a layer's description is damaged.
+    /// [`CacheError::NotPrepared`] if there is no corpus, or the error of a layer whose description is damaged.
     pub fn layers(&self) -> Result<Vec<LayerDir>, CacheError> {
         self.layers_of(&self.require_corpus()?)
     }
 
-    /// The layers that were begun, over `corpus`.
+    /// A layer of `corpus` that may not exist yet. Creates nothing.
+    pub(super) fn planned_layer(&self, layer: Layer, corpus: PreparedCorpus) -> LayerDir {
+        LayerDir::planned(&self.layers_dir(), layer, corpus, Arc::clone(&self.identity))
+    }
+
+    /// All layers that have been started, as layers of `corpus`.
     pub(super) fn layers_of(&self, corpus: &PreparedCorpus) -> Result<Vec<LayerDir>, CacheError> {
         let path = self.layers_dir();
         let entries = match fs::read_dir(&path) {

@@ -1,6 +1,4 @@
-//! What has to be captured for a cache to hold what is asked for.
-
-use std::sync::Arc;
+//! Finding what has to be captured before a cache holds what is asked for.
 
 use leadspan_workers::{LockGuard, lock};
 
@@ -12,7 +10,7 @@ use super::{
 use crate::{Cache, CacheError, PreparedCorpus, WorkUnit};
 
 impl Cache {
-    /// Whether complete layers cover `asked`.
+    /// Whether complete layers hold `asked`.
     fn holds(&self, asked: &Coverage) -> Result<bool, CacheError> {
         let mut complete = Vec::new();
         for dir in self.layers()? {
@@ -24,22 +22,23 @@ impl Cache {
         Ok(division(asked, &complete).is_some())
     }
 
-    /// The layers with missing units that have to be captured for the cache to hold `asked`; none where it does already.
+    /// The layers whose missing units have to be captured before the cache holds `asked`; none if it holds it already.
     ///
-    /// What no layer holds gets a new one, made here; layers that were begun are finished beside it. Processes that ask at
-    /// the same time get the same answer.
+    /// Creates a new layer for what no layer holds. Layers that were started are finished beside it. Processes that
+    /// call this at the same time get the same layers.
     ///
     /// # Errors
     ///
-    /// [`CacheError::UnfinishedLayer`] where part of it is in a layer that was begun and reaches beyond it, so that finishing
-    /// that one would capture more than is asked for; and those of [`layer`](Self::layer).
+    /// [`CacheError::UnfinishedLayer`] if part of `asked` is in an unfinished layer that reaches further, so that
+    /// finishing it would capture more than is asked for; and those of [`layer`](Self::layer).
     pub fn layers_to_capture(&self, asked: &Coverage) -> Result<Vec<LayerDir>, CacheError> {
-        // What is committed stays, so nobody needs to wait, or to be able to write, to find that nothing is left to do.
+        // Committed units stay, so a process need not take the lock, or be able to write, to find that nothing is left
+        // to do.
         if self.holds(asked)? {
             return Ok(Vec::new());
         }
         let mut dirs = self.layers()?;
-        // Nor to find that there is nothing to be made: of thousands of workers, only the first few wait.
+        // The lock is only needed to create a layer. Of thousands of workers, only the first few wait for it.
         if lacking(asked, &dirs).is_some() {
             let _lock: LockGuard = lock(self.dir(), &mut |_| {})?;
             dirs = self.layers()?;
@@ -51,12 +50,12 @@ impl Cache {
         Ok(uncaptured.into_iter().map(|(index, _)| dirs[index].clone()).collect())
     }
 
-    /// What [`layers_to_capture`](Self::layers_to_capture) would find if the cache's corpus were `corpus`, each layer with
-    /// its missing units. Nothing is made or locked.
+    /// The layers that [`layers_to_capture`](Self::layers_to_capture) would return if the cache's corpus were `corpus`,
+    /// each with its missing units. Creates and locks nothing.
     ///
     /// # Errors
     ///
-    /// Those of [`layers_to_capture`](Self::layers_to_capture) that do not come of writing.
+    /// Those of [`layers_to_capture`](Self::layers_to_capture), except those of writing.
     pub fn uncaptured(
         &self,
         asked: &Coverage,
@@ -64,8 +63,7 @@ impl Cache {
     ) -> Result<Vec<(Layer, Vec<WorkUnit>)>, CacheError> {
         let mut dirs = self.layers_of(corpus)?;
         if let Some(layer) = lacking(asked, &dirs) {
-            let identity = Arc::clone(&self.identity);
-            dirs.push(LayerDir::planned(&self.layers_dir(), layer, corpus.clone(), identity));
+            dirs.push(self.planned_layer(layer, corpus.clone()));
         }
         let complete: Vec<&Layer> = dirs
             .iter()
@@ -84,8 +82,8 @@ impl Cache {
             .collect())
     }
 
-    /// The layers that hold `asked` together, or will when they are complete, each with its missing units. One that is not
-    /// begun has no folder yet. Nothing is made or locked.
+    /// The layers that together hold `asked`, or will hold it when they are complete, each with its missing units. A
+    /// layer that has not been started has no folder yet. Creates and locks nothing.
     ///
     /// # Errors
     ///
@@ -96,40 +94,40 @@ impl Cache {
         let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
         let chosen = |dirs: &[LayerDir], usable: Vec<usize>| {
             let layers: Vec<&Layer> = usable.iter().map(|&index| dirs[index].layer()).collect();
-            let parts = division(asked, &layers)?;
-            Some(parts.into_iter().map(|(place, _)| usable[place]).collect::<Vec<_>>())
+            let used = division(asked, &layers)?;
+            Some(used.into_iter().map(|(place, _)| usable[place]).collect::<Vec<_>>())
         };
         let complete = (0..dirs.len()).filter(|&index| missing[index].is_empty()).collect();
-        let parts = chosen(&dirs, complete).unwrap_or_else(|| {
+        let used = chosen(&dirs, complete).unwrap_or_else(|| {
             if let Some(layer) = lacking(asked, &dirs) {
-                let identity = Arc::clone(&self.identity);
                 missing.push(corpus.units().to_vec());
-                dirs.push(LayerDir::planned(&self.layers_dir(), layer, corpus, identity));
+                dirs.push(self.planned_layer(layer, corpus));
             }
             let all = (0..dirs.len()).collect();
-            chosen(&dirs, all).expect("the layers and what they lack cover it")
+            chosen(&dirs, all).expect("the layers with the missing one cover it")
         });
         let of = |index: usize| (dirs[index].clone(), missing[index].clone());
-        Ok(parts.into_iter().map(of).collect())
+        Ok(used.into_iter().map(of).collect())
     }
 }
 
-/// The layer that is missing for `dirs` to cover `asked`.
+/// The layer that `dirs` lack to cover `asked`; `None` if they cover it.
 fn lacking(asked: &Coverage, dirs: &[LayerDir]) -> Option<Layer> {
     let begun: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
     remainder(asked, &begun)
 }
 
-/// Which of `dirs`, which cover `asked` together, have missing units that belong to it, and those units.
+/// The indices of those layers that hold parts of `asked` and have missing units, each with these units. `dirs` cover
+/// `asked`.
 ///
 /// # Errors
 ///
-/// [`CacheError::UnfinishedLayer`] where one of them reaches beyond it.
+/// [`CacheError::UnfinishedLayer`] if one of them reaches further than `asked`.
 fn uncaptured(asked: &Coverage, dirs: &[LayerDir]) -> Result<Vec<(usize, Vec<WorkUnit>)>, CacheError> {
     let layers: Vec<&Layer> = dirs.iter().map(LayerDir::layer).collect();
-    let parts = division(asked, &layers).expect("the layers and what they lack cover it");
+    let used = division(asked, &layers).expect("the layers with the missing one cover it");
     let mut unfinished = Vec::new();
-    for (index, _) in parts {
+    for (index, _) in used {
         let missing = dirs[index].missing_units()?;
         if !missing.is_empty() {
             unfinished.push((index, missing));

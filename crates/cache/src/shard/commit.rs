@@ -1,4 +1,4 @@
-//! The commit of a work unit: its shard becomes visible, and then its receipt.
+//! Committing a work unit: first its shard becomes visible, then its receipt.
 
 use std::{fs, io};
 
@@ -7,16 +7,21 @@ use leadspan_files::{FileError, PendingFile, commit_bytes_in};
 use super::{file::Shard, receipt::Receipt};
 use crate::{CacheError, LayerDir, WorkUnit, json};
 
-/// Makes a shard that is written to its last byte visible, and then its receipt.
+/// Commits a finished shard and then its receipt.
 ///
-/// Where another process has committed the same unit meanwhile, its shard stays and this one is dropped.
+/// If another process has committed the same unit meanwhile, its shard stays and this one is dropped.
+///
+/// # Errors
+///
+/// [`CacheError::Io`] if the file system refuses.
 pub(super) fn commit_shard(mut pending: PendingFile, layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheError> {
     let path = layer.shard_path(unit);
     loop {
         pending = match pending.commit_new() {
             Ok(None) => return write_receipt(layer, unit),
             Ok(Some(pending)) => pending,
-            // On a file system without locks, the process that committed the unit first may have cleared ours up.
+            // On a file system without locks, the process that committed the unit first may have removed our temporary
+            // file.
             Err(FileError { source, .. }) if source.kind() == io::ErrorKind::NotFound && layer.is_committed(unit) => {
                 return Receipt::read(layer, unit);
             }
@@ -25,7 +30,7 @@ pub(super) fn commit_shard(mut pending: PendingFile, layer: &LayerDir, unit: &Wo
         if let Some(receipt) = adopt(layer, unit)? {
             return Ok(receipt);
         }
-        // A shard that nobody vouches for and that is no good makes way.
+        // The shard that is there has no receipt and is damaged, so it is replaced.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(CacheError::io("replace", &path)(error));
@@ -35,12 +40,13 @@ pub(super) fn commit_shard(mut pending: PendingFile, layer: &LayerDir, unit: &Wo
     }
 }
 
-/// Takes up the shard of a unit that has no receipt, as a process leaves it that dies between the two: where it is sound
-/// and belongs there, writes the receipt and returns it.
+/// Commits a shard without a receipt, as a process leaves it that dies between writing the two. If the shard is sound
+/// and belongs there, writes its receipt and returns it; otherwise returns `None`, and the unit has to be written
+/// again.
 ///
 /// # Errors
 ///
-/// Where the file system refuses. A shard that is not sound is no error: it will be written anew.
+/// [`CacheError::Io`] if the file system refuses.
 pub fn adopt(layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Receipt>, CacheError> {
     if layer.is_committed(unit) {
         return Receipt::read(layer, unit).map(Some);

@@ -1,4 +1,4 @@
-//! What a shard says about itself, and where it belongs.
+//! The description of a shard in its footer: its contents and where it belongs.
 
 use leadspan_distribution::{EntrySettings, codec};
 use leadspan_sequence::Split;
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Layer, LayerDir, WorkUnit, hashing::Region};
 
-/// The key of the footer's metadata under which [`Footer`] stands as JSON.
+/// The key of the Parquet metadata under which [`Footer`] is stored as JSON.
 pub(crate) const FOOTER_KEY: &str = "leadspan";
 
-/// What a shard says about itself.
+/// The description of a shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Footer {
     pub(crate) placement: Placement,
-    /// What kind of device computed it, as the writer was told.
+    /// The kind of device that computed it, as stated to the writer.
     pub(crate) device_class: Option<String>,
-    /// How the positions are coded, for readers that have nothing but the shard.
+    /// What is stored of each position. For readers that have only the shard.
     pub(crate) stored: EntrySettings,
     pub(crate) precision: codec::Precision,
     pub(crate) positions: u64,
     pub(crate) entries: u64,
-    /// Probability that the entries of all positions retain.
+    /// Sum over all positions of the probability of the stored entries.
     pub(crate) retained_mass: f64,
     pub(crate) row_groups: Vec<RowGroup>,
 }
 
-/// Where a shard belongs.
+/// The cache, the layer and the work unit that a shard belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placement {
     pub(crate) identity: String,
@@ -34,18 +34,18 @@ pub(crate) struct Placement {
     pub(crate) unit: u32,
     pub(crate) first_sample: u64,
     pub(crate) samples: u64,
-    /// The hash of the rows of the corpus that the unit holds.
+    /// The hash of the unit's rows in the corpus.
     pub(crate) rows_blake3: String,
 }
 
-/// One row group: how many blocks and positions, and its bytes in the file.
+/// One row group: the numbers of its blocks and positions, and its bytes in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowGroup {
     pub(crate) blocks: u64,
     pub(crate) positions: u64,
-    /// Everything before the column of blocks, from the start of the row group.
+    /// All columns before the column of blocks.
     pub(crate) head: Region,
-    /// All of it.
+    /// All columns.
     pub(crate) data: Region,
 }
 
@@ -56,7 +56,7 @@ impl Footer {
 }
 
 impl Placement {
-    /// Where the shard of `unit` in `layer` belongs.
+    /// The placement of the shard of `unit` in `layer`.
     pub(crate) fn of(layer: &LayerDir, unit: &WorkUnit) -> Self {
         Self {
             identity: layer.identity_fingerprint().to_owned(),
@@ -69,7 +69,8 @@ impl Placement {
         }
     }
 
-    /// What tells this shard from one that belongs elsewhere, in the order in which it is best explained.
+    /// The values that differ if a shard belongs elsewhere. A difference in an earlier value explains those in later
+    /// ones.
     pub(super) fn marks(&self) -> [(&'static str, String); 4] {
         let (first, end) = (self.first_sample, self.first_sample.saturating_add(self.samples));
         [

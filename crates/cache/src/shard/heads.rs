@@ -1,4 +1,4 @@
-//! The heads of row groups that were read last.
+//! A cache of the heads of row groups that were read last.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -8,13 +8,13 @@ use std::sync::{
 use super::file::{Head, Shard};
 use crate::CacheError;
 
-/// Heads of row groups that are kept, at about half a megabyte each.
+/// The number of heads that are kept. A head takes about half a megabyte.
 const KEPT_HEADS: usize = 64;
 
-/// Layer, work unit and row group of a head.
+/// The numbers of the layer, the work unit and the row group of a head.
 type HeadKey = (usize, usize, usize);
 
-/// The heads that were wanted last, the newest of them at the end.
+/// The heads that were used last, the most recent one at the end.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     kept: Mutex<Vec<(HeadKey, Arc<Head>)>>,
@@ -22,12 +22,12 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// How many bytes of heads were read from shards.
+    /// The number of bytes of heads that were read from shards.
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The head of a row group, from memory where it was wanted not long ago.
+    /// The head of a row group, from memory if it is kept.
     pub(super) fn get(&self, key: HeadKey, shard: &Shard) -> Result<Arc<Head>, CacheError> {
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         {

@@ -1,4 +1,4 @@
-//! Reading what one layer holds of a sample, block by block.
+//! Reading the positions of a sample from one layer, block by block.
 
 use std::{ops::Range, sync::OnceLock};
 
@@ -11,32 +11,33 @@ use super::{
 };
 use crate::{CacheError, Layer, LayerDir, SampleRef};
 
-/// Entries of a sample that room is made for before they are read: with `top_p` there may be far fewer than k a position.
+/// The most entries of a sample to reserve memory for. With `top_p` a position may have far fewer entries than top-k.
 const MOST_RESERVED_ENTRIES: usize = 1 << 20;
 
-/// What is read from one layer.
+/// A layer to read from. Its shards are mapped when they are first needed.
 #[derive(Debug)]
 pub(super) struct LayerReader {
-    /// Which of the reader's layers it is.
+    /// Its number among the reader's layers.
     number: usize,
     dir: LayerDir,
+    /// The part of the layer that is read.
     wanted: Layer,
-    /// One a work unit.
+    /// One shard for each work unit.
     shards: Vec<OnceLock<Shard>>,
     /// The number of each sample's first block in its shard.
     first_blocks: Vec<u32>,
 }
 
-/// What one layer holds of a sample.
+/// The positions of a sample that are read from one layer.
 pub(super) struct Piece {
     pub(super) positions: Vec<u32>,
     pub(super) distributions: Distributions,
-    /// Bytes of the blocks that were read for it.
+    /// The number of bytes of the blocks that were read.
     pub(super) block_bytes: u64,
 }
 
 impl LayerReader {
-    /// Reads `wanted` from the layer in `dir`; `number` tells it from the reader's other layers.
+    /// A reader of the part `wanted` of the layer `dir`. `number` is its number among the reader's layers.
     pub(super) fn new(number: usize, dir: LayerDir, wanted: Layer) -> Self {
         let corpus = dir.corpus();
         let mut first_blocks = Vec::with_capacity(corpus.len());
@@ -62,7 +63,11 @@ impl LayerReader {
         self.dir.layer()
     }
 
-    /// What the layer holds of a sample, of what is wanted.
+    /// Reads the wanted positions of a sample.
+    ///
+    /// # Errors
+    ///
+    /// The error of a shard that is missing, damaged or misplaced.
     pub(super) fn read(
         &self,
         unit: usize,
@@ -112,7 +117,7 @@ impl LayerReader {
         })
     }
 
-    /// Decodes one block to the end of `into` and returns how many bytes it has.
+    /// Decodes one block, appends it to `into` and returns its size in bytes.
     fn read_block(
         &self,
         unit: usize,
@@ -132,7 +137,7 @@ impl LayerReader {
         Ok(bytes as u64)
     }
 
-    /// The shard of a unit, mapped and checked once.
+    /// The shard of a work unit, which is mapped and checked once.
     fn shard(&self, unit: usize) -> Result<&Shard, CacheError> {
         let place = &self.shards[unit];
         if let Some(shard) = place.get() {
@@ -143,7 +148,8 @@ impl LayerReader {
     }
 }
 
-/// Which of the positions that `stored` holds of a sample, by their places among them, `wanted` holds too; ascending.
+/// Ranges of the positions that `stored` holds of a sample, as indices into these positions: those that `wanted` holds
+/// too. Ascending.
 fn wanted_ordinals(sample: SampleRef<'_>, stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut before = 0;

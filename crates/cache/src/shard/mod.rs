@@ -1,4 +1,9 @@
-//! Shards: one immutable Parquet file for each work unit of a layer, with its receipt, its writer and its reader.
+//! Shards: one immutable Parquet file for each work unit of a layer.
+//!
+//! - `seal`, `footer`, `blocks`: what a shard contains;
+//! - `file`: a shard that is mapped and checked;
+//! - `writer`, `commit`, `receipt`: writing a shard and committing it;
+//! - `reader`, `layer_reader`, `heads`: reading samples from the shards of several layers.
 
 pub(crate) mod blocks;
 mod commit;

@@ -1,4 +1,4 @@
-//! Reading samples with their distributions, at any proportion and section set that the layers cover together.
+//! Reading samples with their distributions, at any proportion and set of sections that the layers together hold.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use crate::{
     layers::{Choice, choose, reach},
 };
 
-/// A cache opened for reading: the layers that hold what is asked for, whose shards are mapped as they are first needed.
+/// A cache opened for reading. Its shards are mapped when they are first needed.
 ///
 /// It is `Send + Sync`: several threads may read samples at the same time.
 #[derive(Debug)]
@@ -19,52 +19,52 @@ pub struct Reader {
     corpus: PreparedCorpus,
     asked: Coverage,
     layers: Vec<LayerReader>,
-    /// By work unit: whether all parts have its shard.
+    /// For each work unit, whether all layers have its shard.
     present: Vec<bool>,
     heads: Heads,
     block_bytes_read: AtomicU64,
 }
 
-/// What is read of one sample.
+/// One sample as it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// The kept tokens: the lead span of a training sample, all of a validation sample.
     pub tokens: Vec<u32>,
     /// The supervised positions, ascending; position i predicts `tokens[i + 1]`.
     pub positions: Vec<u32>,
-    /// The teacher's distribution at each of them, or none at all where the reader has [no
-    /// distributions](Reader::open_corpus).
+    /// The teacher's distribution at each position; empty if the reader has [no distributions](Reader::open_corpus).
     pub distributions: Distributions,
 }
 
-/// How much of the shards a [`Reader`] has read, footers aside.
+/// The number of bytes of shards that a [`Reader`] has read, without footers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BytesRead {
-    /// Heads of row groups, which all samples of one share; counted again where one had to be read again.
+    /// Heads of row groups. The samples of a row group share its head; a head that is read again counts again.
     pub heads: u64,
-    /// The blocks themselves.
+    /// Blocks.
     pub blocks: u64,
 }
 
 impl Reader {
-    /// Opens what the cache holds of `asked`.
+    /// Opens the layers that hold `asked`.
     ///
-    /// Lists the folders of the layers and opens no shard: those are checked as they are first read.
+    /// Lists the folders of the layers but opens no shard. Shards are checked when they are first read.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NothingCaptured`], [`CacheError::SectionsNotCaptured`] or [`CacheError::ProportionNotCaptured`] where
-    /// the layers do not cover it; [`CacheError::IncompleteLayer`] where units are missing that must not be.
+    /// [`CacheError::NothingCaptured`], [`CacheError::SectionsNotCaptured`] or [`CacheError::ProportionNotCaptured`] if
+    /// the layers do not hold it; [`CacheError::IncompleteLayer`] if `missing` refuses missing units and there are
+    /// some.
     pub fn open(cache: &Cache, asked: Coverage, missing: Missing) -> Result<Self, CacheError> {
         let corpus = cache.require_corpus()?;
-        let Choice { parts, missing_units } = choose(cache, &asked, missing)?;
+        let Choice { layers, missing_units } = choose(cache, &asked, missing)?;
         let mut present = vec![true; corpus.units().len()];
         for unit in missing_units {
             if let Some(number) = corpus.unit_of(unit.samples.start as u32) {
                 present[number] = false;
             }
         }
-        let layers = parts
+        let layers = layers
             .into_iter()
             .enumerate()
             .map(|(number, (dir, wanted))| LayerReader::new(number, dir, wanted))
@@ -79,12 +79,12 @@ impl Reader {
         })
     }
 
-    /// Opens the prepared corpus alone, which is all that there is before anything was captured: spans have no
-    /// distributions, and there may be positions of any proportion and sections.
+    /// Opens only the prepared corpus. Spans then have no distributions, and any proportion and sections can be read,
+    /// whether they were captured or not.
     ///
     /// # Errors
     ///
-    /// Where there is no prepared corpus, or it cannot be read.
+    /// [`CacheError::NotPrepared`] if there is no prepared corpus, or the error of a corpus that cannot be read.
     pub fn open_corpus(cache: &Cache, asked: Coverage) -> Result<Self, CacheError> {
         let corpus = cache.require_corpus()?;
         Ok(Self {
@@ -97,12 +97,12 @@ impl Reader {
         })
     }
 
-    /// Opens the most that the cache holds: the largest proportion, with all sections that reach it. Layers with missing
-    /// units count where those are allowed.
+    /// Opens the largest proportion that the cache holds of any section, with all sections that reach it. Layers with
+    /// missing units count if `missing` allows them.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_largest(cache: &Cache, missing: Missing) -> Result<Self, CacheError> {
         let mut usable = Vec::new();
         for dir in cache.layers()? {
@@ -136,7 +136,7 @@ impl Reader {
         &self.corpus
     }
 
-    /// What is read: the proportion and sections asked for.
+    /// The proportion and the sections that are read.
     pub fn coverage(&self) -> &Coverage {
         &self.asked
     }
@@ -151,13 +151,13 @@ impl Reader {
         self.layers.iter().map(LayerReader::layer)
     }
 
-    /// The work units whose samples are read as if they had no positions, because they have not been captured.
+    /// The work units that have not been captured. Their samples read as if they had no positions.
     pub fn missing_units(&self) -> impl Iterator<Item = &WorkUnit> {
         let units = self.corpus.units().iter().zip(&self.present);
         units.filter(|(_, present)| !**present).map(|(unit, _)| unit)
     }
 
-    /// How much of the shards has been read so far.
+    /// The number of bytes of shards that have been read so far.
     pub fn bytes_read(&self) -> BytesRead {
         BytesRead {
             heads: self.heads.bytes_read(),
@@ -165,7 +165,7 @@ impl Reader {
         }
     }
 
-    /// How many positions [`span`](Self::span) gives for a sample, without reading anything.
+    /// The number of positions of a sample's [`span`](Self::span). Reads nothing.
     ///
     /// # Errors
     ///
@@ -179,22 +179,23 @@ impl Reader {
         })
     }
 
-    /// Reads one sample's kept tokens and the distributions at its supervised positions, and no other block.
+    /// Reads the kept tokens of one sample and the distributions at its supervised positions. Reads only the blocks of
+    /// these positions.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NoSuchSample`], and [`CacheError::Damaged`] or another error of the shard where its bytes are not
-    /// those that were written.
+    /// [`CacheError::NoSuchSample`], and the error of a shard or of tokens that are damaged, such as
+    /// [`CacheError::Damaged`].
     pub fn span(&self, sample_index: u32) -> Result<Span, CacheError> {
         Ok(self.span_and_bytes(sample_index)?.0)
     }
 
-    /// As [`span`](Self::span), and how many bytes of blocks were read for it, as they are stored: the same whenever and
-    /// beside whatever else the sample is read. Heads of row groups, which are kept for many samples, are not among them.
+    /// Like [`span`](Self::span), with the number of stored bytes of the blocks that were read. It depends only on the
+    /// sample, because heads of row groups, which many samples share, do not count.
     ///
     /// # Errors
     ///
-    /// As [`span`](Self::span).
+    /// Those of [`span`](Self::span).
     pub fn span_and_bytes(&self, sample_index: u32) -> Result<(Span, u64), CacheError> {
         let (sample, unit) = self.sample(sample_index)?;
         let kept = self.asked.proportion_of(sample.split).kept(sample.token_count());
@@ -227,6 +228,7 @@ impl Reader {
         Ok((span, bytes))
     }
 
+    /// A sample and the index of its work unit.
     fn sample(&self, index: u32) -> Result<(SampleRef<'_>, usize), CacheError> {
         let unit = self.corpus.unit_of(index);
         unit.map(|unit| (self.corpus.sample(index as usize), unit))
@@ -237,7 +239,7 @@ impl Reader {
     }
 }
 
-/// Pieces of a sample from several layers, in the order of the positions.
+/// Merges the pieces of a sample from several layers, in the order of the positions.
 fn merge(mut pieces: Vec<(Vec<u32>, Distributions)>) -> (Vec<u32>, Distributions) {
     if pieces.len() < 2 {
         return pieces.pop().unwrap_or_default();

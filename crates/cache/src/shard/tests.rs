@@ -1,4 +1,4 @@
-//! Writing shards: what is refused, what is left behind, and who wins.
+//! Writing shards: what is refused, what is left behind, and which of two writers wins.
 
 use std::fs;
 
@@ -55,11 +55,14 @@ fn samples_out_of_order_or_with_other_positions_are_refused() {
     push(&mut writer, &layer, 0).unwrap();
     refused(push(&mut writer, &layer, 0), "already");
     refused(push(&mut writer, &layer, 4), "another work unit");
-    refused(writer.push_sample(1, &[0, 1], &Distributions::new()), "more or fewer");
+    refused(
+        writer.push_sample(1, &[0, 1], &Distributions::new()),
+        "numbers of its positions",
+    );
     let sample = layer.corpus().sample(1);
     refused(
         writer.push_sample(1, &[5], &synthetic::distributions(layer.corpus(), 1, &[5])),
-        "the layer covers",
+        "the layer holds",
     );
     let mut impossible = Distributions::new();
     for &position in &layer.layer().positions(sample).collect::<Vec<_>>() {
@@ -69,7 +72,7 @@ fn samples_out_of_order_or_with_other_positions_are_refused() {
         impossible.push(stored);
     }
     let positions: Vec<u32> = layer.layer().positions(sample).collect();
-    refused(writer.push_sample(1, &positions, &impossible), "no log-probabilities");
+    refused(writer.push_sample(1, &positions, &impossible), "not log-probabilities");
     refused(writer.commit().map(|_| ()), "left out");
 }
 
@@ -78,8 +81,8 @@ fn samples_without_positions_may_be_left_out() {
     let synthetic = synthetic::prepared_with_tokens(&[1, 9, 1, 1], 4);
     let (layer, unit, mut writer) = start(&synthetic);
     push(&mut writer, &layer, 1).unwrap();
-    let facts = writer.commit().unwrap();
-    assert_eq!(facts.positions, 3);
+    let receipt = writer.commit().unwrap();
+    assert_eq!(receipt.positions, 3);
     assert_eq!(Shard::open_in(&layer, &unit).unwrap().footer().positions, 3);
 }
 
@@ -155,7 +158,7 @@ fn a_shard_whose_receipt_was_never_written_is_taken_up_where_it_is_sound() {
     assert!(!layer.is_committed(&unit));
     assert!(adopt(&layer, &unit).unwrap().is_some());
     assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
-    // One that is not sound makes way for what is written next.
+    // A damaged shard is replaced by the next writer.
     fs::remove_file(layer.receipt_path(&unit)).unwrap();
     fs::write(layer.shard_path(&unit), &sound[..sound.len() - 1]).unwrap();
     assert!(adopt(&layer, &unit).unwrap().is_none() && !layer.is_committed(&unit));

@@ -1,4 +1,4 @@
-//! Writing one shard: sample after sample into bounded row groups, then the seal, then the commit and the receipt.
+//! Writing one shard: samples go into row groups of bounded size, then the seal is written and the shard is committed.
 
 use std::{
     io::{self, Read as _, Seek, SeekFrom, Write},
@@ -17,7 +17,7 @@ use crate::{
     CacheError, LayerDir, Receipt, WorkUnit,
     hashing::{HashingWriter, Region},
     parquet_files::{self, Finished},
-    shard::blocks::{self, BLOCK_COLUMN, Rows, block_positions},
+    shard::blocks::{self, BLOCK_COLUMN, BlockRows, block_positions},
     shard::commit::commit_shard,
     shard::footer::{FOOTER_KEY, Footer, Placement, RowGroup},
     shard::seal::{DATA_START, PARQUET_MAGIC, SEAL_BYTES, Seal},
@@ -25,22 +25,22 @@ use crate::{
 
 /// Writes the shard of one work unit.
 ///
-/// Nothing is visible before [`commit`](Self::commit); dropping the writer removes what it wrote. It holds at most one
-/// row group (32 MiB decoded, or one block if that is larger) and its encoded form at a time.
+/// The shard is not visible before [`commit`](Self::commit). Dropping the writer removes its file. The writer holds at
+/// most one row group in memory (32 MiB decoded, or one block if that is larger), and its encoded form.
 pub struct ShardWriter {
     layer: LayerDir,
     unit: WorkUnit,
     writer: ArrowWriter<HashingWriter<PendingFile>>,
-    /// The row group at hand: its positions, and which blocks they form.
+    /// The positions of the current row group, and the blocks that they form.
     distributions: Distributions,
     plan: Vec<PlannedBlock>,
     next_sample: usize,
-    /// Where the next row group starts in the file.
+    /// Offset of the next row group in the file.
     row_group_start: u64,
     footer: Footer,
 }
 
-/// A block of the row group at hand.
+/// A block of the current row group.
 struct PlannedBlock {
     sample: u32,
     first_position: u32,
@@ -52,7 +52,7 @@ impl ShardWriter {
     ///
     /// # Errors
     ///
-    /// Where the layer's folder cannot be written to.
+    /// [`CacheError::Io`] if the layer's folder cannot be written.
     pub fn create(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
         let path = layer.shard_path(unit);
         let failed = || CacheError::parquet("write", &path);
@@ -61,7 +61,7 @@ impl ShardWriter {
             .with_properties(blocks::writer_properties())
             .with_skip_arrow_metadata(true);
         let mut writer = ArrowWriter::try_new_with_options(output, blocks::schema(), options).map_err(failed())?;
-        // Room for the seal, which is known last.
+        // Space for the seal, which is written last.
         writer
             .write_all(&[0; SEAL_BYTES])
             .and_then(|()| writer.sync())
@@ -92,21 +92,21 @@ impl ShardWriter {
         })
     }
 
-    /// Records what kind of device computes the shard (instruction set or compute capability) in its footer.
+    /// Records the kind of device that computes the shard (instruction set or compute capability) in its footer.
     #[must_use]
     pub fn with_device_class(mut self, device_class: impl Into<String>) -> Self {
         self.footer.device_class = Some(device_class.into());
         self
     }
 
-    /// Adds a sample: exactly the positions that the layer covers, ascending, with their distributions.
+    /// Adds a sample: exactly the positions that the layer holds of it, ascending, with their distributions.
     ///
-    /// Samples come in the order of the corpus. Those without positions may be left out.
+    /// Samples come in the order of the corpus. Samples without positions may be left out.
     ///
     /// # Errors
     ///
-    /// [`CacheError::WrongSample`] where sample or positions are not the expected ones; [`CacheError::Io`] where the
-    /// file system refuses.
+    /// [`CacheError::WrongSample`] if the sample, its positions or its distributions are not the expected ones;
+    /// [`CacheError::Io`] if the file system refuses.
     pub fn push_sample(
         &mut self,
         sample_index: u32,
@@ -116,24 +116,24 @@ impl ShardWriter {
         let wrong = |problem: &str| Err(self.wrong_sample(sample_index, problem.to_owned()));
         let index = sample_index as usize;
         if !(self.next_sample..self.unit.samples.end).contains(&index) {
-            return wrong("it was written already or belongs to another work unit");
+            return wrong("it is already written or belongs to another work unit");
         }
         if positions.len() != distributions.len() {
-            return wrong("it has more or fewer positions than distributions");
+            return wrong("the numbers of its positions and of its distributions differ");
         }
         self.require_no_positions(self.next_sample..index)?;
         let sample = self.layer.corpus().sample(index);
         if !self.layer.layer().positions(sample).eq(positions.iter().copied()) {
-            return wrong("its positions are not those that the layer covers");
+            return wrong("its positions are not those that the layer holds");
         }
         if !distributions.is_empty() && distributions.temperatures() != self.footer.stored.temperatures.len() {
-            return wrong("it has tail terms for more or fewer temperatures than the cache");
+            return wrong("it has tail terms for another number of temperatures than the cache");
         }
         if !is_within(&self.footer.stored, distributions) {
             return wrong("it has more entries or drawn tokens at a position than the cache stores");
         }
         if !are_logprobs(distributions) {
-            return wrong("it has values that are no log-probabilities");
+            return wrong("it has values that are not log-probabilities");
         }
         let size = block_positions(sample.token_count());
         for (number, block) in positions.chunks(size).enumerate() {
@@ -153,15 +153,15 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes the shard visible, durable and whole under its name, and then its receipt.
+    /// Commits the shard and then its receipt: both become visible, whole and durable.
     ///
-    /// Where another process has committed the same unit meanwhile, its shard stays and this one is dropped.
+    /// If another process has committed the same unit meanwhile, its shard stays and this one is dropped.
     ///
     /// # Errors
     ///
-    /// [`CacheError::WrongSample`] where samples with positions are still to come; [`CacheError::Io`] where the file
-    /// system refuses. Nothing is left behind in either case, save that an error after the shard has become visible
-    /// leaves a shard without a receipt, which [`adopt`](crate::adopt) takes up.
+    /// [`CacheError::WrongSample`] if samples with positions are missing; [`CacheError::Io`] if the file system
+    /// refuses. An error leaves no file, with one exception: after the shard has become visible, an error leaves a
+    /// shard without a receipt, which [`adopt`](crate::adopt) can commit.
     pub fn commit(mut self) -> Result<Receipt, CacheError> {
         self.require_no_positions(self.next_sample..self.unit.samples.end)?;
         if !self.plan.is_empty() {
@@ -190,6 +190,7 @@ impl ShardWriter {
         commit_shard(pending, &layer, &unit)
     }
 
+    /// Codes and writes the current row group, and adds it to the footer.
     fn write_row_group(&mut self) -> Result<(), CacheError> {
         let path = self.layer.shard_path(&self.unit);
         let failed = || CacheError::parquet("write", &path);
@@ -197,7 +198,7 @@ impl ShardWriter {
         let plan = mem::take(&mut self.plan);
         let model = Model::fit(&distributions, self.layer.codec_layout());
         let mut encoder = model.encoder();
-        let mut rows = Rows::default();
+        let mut rows = BlockRows::default();
         let mut first = 0;
         for block in &plan {
             rows.samples.push(block.sample);
@@ -245,7 +246,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes sure that nothing is lost by leaving out the samples in `range`.
+    /// Checks that the samples in `range`, which are left out, have no positions.
     fn require_no_positions(&self, mut range: Range<usize>) -> Result<(), CacheError> {
         let corpus = self.layer.corpus();
         match range.find(|&index| self.layer.layer().position_count(corpus.sample(index)) > 0) {
@@ -263,7 +264,7 @@ impl ShardWriter {
     }
 }
 
-/// Whether no position has more than `settings` store, which is all that a reader takes.
+/// Whether no position has more entries or drawn tokens than `settings` allow. Readers refuse more.
 fn is_within(settings: &EntrySettings, distributions: &Distributions) -> bool {
     distributions.iter().all(|position| {
         position.token_ids.len() <= settings.top_k as usize
@@ -271,7 +272,7 @@ fn is_within(settings: &EntrySettings, distributions: &Distributions) -> bool {
     })
 }
 
-/// Whether all values are what they say: at most 0, but for rounding.
+/// Whether all values can be log-probabilities: at most 0, up to rounding.
 fn are_logprobs(distributions: &Distributions) -> bool {
     const ROUNDING: f32 = 1e-5;
     let columns = [
@@ -287,7 +288,7 @@ fn write_seal(pending: &mut PendingFile, seal: &Seal) -> io::Result<()> {
     pending.write_all(&seal.to_bytes())
 }
 
-/// What was just written at `start`; afterwards writing goes on at the end.
+/// Reads the `bytes` bytes from `start` back, and moves to the end of the file.
 fn read_back(pending: &mut PendingFile, start: u64, bytes: u64) -> io::Result<Vec<u8>> {
     let mut read = vec![0; bytes as usize];
     pending.seek(SeekFrom::Start(start))?;

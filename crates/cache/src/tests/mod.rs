@@ -1,4 +1,4 @@
-//! What holds of a whole cache: what reading touches, damage, interruption, the round trip.
+//! Tests of whole caches: bytes that reading touches, damage, interruption, reading, the round trip.
 
 mod bytes_touched;
 mod corruption;

@@ -1,4 +1,4 @@
-//! What is read of a cache, whatever layers it lies in and at whatever proportion.
+//! Reading a cache: any proportion and sections, from one layer or several.
 
 use std::fs;
 
@@ -218,7 +218,7 @@ fn what_was_begun_is_finished_beside_what_is_added() {
         "0-0.5-prompt+chain_of_thought+answer",
         "0.5-1.0-prompt+chain_of_thought+answer",
     );
-    // Asking again gives the same layers, whoever asks.
+    // Every call returns the same layers.
     assert_eq!(
         (names(&half), names(&half)),
         (vec![first.to_owned()], vec![first.to_owned()])
@@ -232,13 +232,13 @@ fn what_was_begun_is_finished_beside_what_is_added() {
     );
     synthetic::capture(&prepared.cache, &half.into());
     assert_eq!((names(&half), names(&whole)), (vec![], vec![rest.to_owned()]));
-    // A half-finished extension is invisible to readers of what was there before.
+    // An unfinished extension does not affect readers of the layers before it.
     assert_eq!(open(&prepared.cache, "0.5", SectionSet::ALL).unwrap().layers().len(), 1);
     assert!(matches!(
         open(&prepared.cache, "1.0", SectionSet::ALL),
         Err(CacheError::IncompleteLayer { .. })
     ));
-    // Half of what was begun cannot be had without the rest of it.
+    // A part of an unfinished layer cannot be captured without the rest of it.
     let error = prepared
         .cache
         .layers_to_capture(&synthetic::coverage("0.75", SectionSet::ALL))
