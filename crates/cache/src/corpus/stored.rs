@@ -101,6 +101,23 @@ impl Cache {
         row_hashes: &[[u8; 32]],
         provenance: Value,
     ) -> Result<PreparedCorpus, CacheError> {
+        check_samples(self.require_corpus()?.len(), samples, row_hashes)?;
+        let splits: Vec<Split> = samples.iter().map(|sample| sample.split).collect();
+        self.extend_corpus_with(&splits, provenance, &mut |writer| push_all(writer, samples, row_hashes))
+    }
+
+    /// Like [`extend_corpus`](Self::extend_corpus), without holding all samples in memory: `fill` pushes one sample for
+    /// each of `splits`, in this order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`extend_corpus`](Self::extend_corpus) and of `fill`.
+    pub fn extend_corpus_with(
+        &mut self,
+        splits: &[Split],
+        provenance: Value,
+        fill: &mut dyn FnMut(&mut CorpusWriter) -> Result<(), CacheError>,
+    ) -> Result<PreparedCorpus, CacheError> {
         let corpus = self.require_corpus()?;
         // The next call reads the corpus again, whether this one succeeds or fails.
         self.corpus = OnceLock::new();
@@ -110,17 +127,15 @@ impl Cache {
             let problem = format!("it has {there} parts now, but {known} when it was read");
             return Err(CacheError::UnstorableCorpus { problem });
         }
-        check_samples(corpus.len(), samples, row_hashes)?;
         let samples_per_shard = corpus.samples_per_shard();
-        let splits = samples.iter().map(|sample| sample.split);
-        let units = plan_units(corpus.units(), splits, samples_per_shard)?;
+        let units = plan_units(corpus.units(), splits.iter().copied(), samples_per_shard)?;
         let part = NewPart {
             number: known,
             units: &units,
             samples_per_shard,
             provenance,
         };
-        parts::write_part(&folder, part, &mut |writer| push_all(writer, samples, row_hashes))?;
+        parts::write_part(&folder, part, fill)?;
         self.require_corpus()
     }
 
