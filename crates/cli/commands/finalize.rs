@@ -1,32 +1,28 @@
-//! `leadspan precompute --finalize`: whether every work unit is captured.
+//! `leadspan precompute --finalize`: whether every work unit is there.
 
-use std::{
-    collections::BTreeSet,
-    fmt::{self, Write as _},
-    ops::RangeInclusive,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fmt::Write as _, ops::RangeInclusive};
 
-use leadspan_cache::{Manifest, WorkUnit};
+use leadspan_cache::WorkUnit;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Finalized, Pipeline};
-use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use super::{Ending, Showing};
 use crate::{
     amounts::{bytes, grouped},
     arguments::WorkerArguments,
     failure::{Context as _, Result},
+    output,
     scheduler::{self, WORKERS},
 };
 
-/// Work units are missing.
+/// Work units that nobody has captured.
 #[derive(Debug, thiserror::Error)]
 #[error("{missing} of {units} work units are missing")]
 struct Incomplete {
     missing: usize,
     units: usize,
-    /// The tasks that have them, and the number of workers.
+    /// The tasks that have them, and how many workers there are.
     tasks: Option<(String, usize)>,
 }
 
@@ -49,107 +45,64 @@ pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showi
     let workers = scheduler::stated_here(workers)?;
     let attempt = || format!("could not finalize the cache `{}`", pipeline.cache_dir().display());
     let finalized = leadspan_precompute::finalize(pipeline, workers).with_context(attempt)?;
-    let result = FinalizeResult::new(pipeline, finalized, workers);
-    showing.result(&result)?;
-    if result.complete {
+    let array = finalized.tasks.as_ref().map(array_expression);
+    if showing.json {
+        as_json(pipeline, &finalized, array.as_deref(), workers)?;
+    } else {
+        as_text(pipeline, &finalized)?;
+    }
+    if finalized.missing() == 0 {
         return Ok(Ending::Done);
     }
     let incomplete = Incomplete {
-        missing: result.units_missing,
-        units: result.units * result.layers.len(),
-        tasks: result.array.zip(workers),
+        missing: finalized.missing(),
+        units: finalized.units * finalized.layers.len(),
+        tasks: array.zip(workers),
     };
     Err(incomplete).with_context(attempt)
 }
 
-/// The result of the command.
-#[derive(Serialize)]
-struct FinalizeResult {
-    cache: PathBuf,
-    complete: bool,
-    /// Number of work units of the corpus.
-    units: usize,
-    /// Number of missing units, counted once for each layer.
-    units_missing: usize,
-    workers: Option<usize>,
-    /// The tasks of the job array that have the missing units.
-    array: Option<String>,
-    layers: Vec<LayerResult>,
+fn as_json(pipeline: &Pipeline, finalized: &Finalized, array: Option<&str>, workers: Option<usize>) -> Result<()> {
+    let layers: Vec<_> = finalized
+        .layers
+        .iter()
+        .map(|layer| {
+            let missing: Vec<String> = layer.missing.iter().map(ToString::to_string).collect();
+            json!({"layer": layer.name, "missing": missing, "manifest": layer.manifest})
+        })
+        .collect();
+    output::json(&json!({
+        "cache": pipeline.cache_dir(), "complete": finalized.missing() == 0, "units": finalized.units,
+        "units_missing": finalized.missing(), "workers": workers, "array": array, "layers": layers,
+    }))?;
+    Ok(())
 }
 
-#[derive(Serialize)]
-struct LayerResult {
-    /// The name of the layer's folder.
-    layer: String,
-    #[serde(serialize_with = "unit_names")]
-    missing: Vec<WorkUnit>,
-    manifest: Option<Manifest>,
-}
-
-fn unit_names<S: Serializer>(units: &[WorkUnit], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(units.iter().map(ToString::to_string))
-}
-
-impl FinalizeResult {
-    fn new(pipeline: &Pipeline, finalized: Finalized, workers: Option<usize>) -> Self {
-        let units_missing = finalized.missing();
-        let layers = finalized.layers.into_iter().map(|layer| LayerResult {
-            layer: layer.name,
-            missing: layer.missing,
-            manifest: layer.manifest,
-        });
-        Self {
-            cache: pipeline.cache_dir(),
-            complete: units_missing == 0,
-            units: finalized.units,
-            units_missing,
-            workers,
-            array: finalized.tasks.as_ref().map(array_expression),
-            layers: layers.collect(),
+fn as_text(pipeline: &Pipeline, finalized: &Finalized) -> Result<()> {
+    for layer in &finalized.layers {
+        if let Some(manifest) = &layer.manifest {
+            output::text(format_args!(
+                "`{}` is complete: {} work units, {} positions, {}; blake3 {}",
+                pipeline.cache_dir().join("layers").join(&layer.name).display(),
+                grouped(manifest.units as u64),
+                grouped(manifest.positions),
+                bytes(manifest.shard_bytes),
+                manifest.shards_blake3
+            ))?;
+        } else {
+            output::text(format_args!(
+                "`{}` lacks {} of {} work units: {}",
+                pipeline.cache_dir().join("layers").join(&layer.name).display(),
+                grouped(layer.missing.len() as u64),
+                grouped(finalized.units as u64),
+                named(&layer.missing)
+            ))?;
         }
     }
+    Ok(())
 }
 
-impl fmt::Display for FinalizeResult {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (
-            index,
-            LayerResult {
-                layer,
-                missing,
-                manifest,
-            },
-        ) in self.layers.iter().enumerate()
-        {
-            if index > 0 {
-                writeln!(formatter)?;
-            }
-            let folder = self.cache.join("layers").join(layer);
-            match manifest {
-                Some(manifest) => write!(
-                    formatter,
-                    "`{}` is complete: {} work units, {} positions, {}; blake3 {}",
-                    folder.display(),
-                    grouped(manifest.units as u64),
-                    grouped(manifest.positions),
-                    bytes(manifest.shard_bytes),
-                    manifest.shards_blake3
-                )?,
-                None => write!(
-                    formatter,
-                    "`{}` lacks {} of {} work units: {}",
-                    folder.display(),
-                    grouped(missing.len() as u64),
-                    grouped(self.units as u64),
-                    named(missing)
-                )?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Numbers in the notation of a job array: `3,17-19`.
+/// Numbers as a job array is written: `3,17-19`.
 fn array_expression(tasks: &BTreeSet<usize>) -> String {
     let mut text = String::new();
     for range in ranges(tasks.iter().copied()) {
@@ -163,7 +116,7 @@ fn array_expression(tasks: &BTreeSet<usize>) -> String {
     text
 }
 
-/// The names of units, with consecutive ones as ranges: `train-000003, train-000017 to train-000019`.
+/// Units that follow each other together: `train-000003, train-000017 to train-000019`.
 fn named(units: &[WorkUnit]) -> String {
     let mut named: Vec<String> = Vec::new();
     for of_split in units.chunk_by(|one, next| one.split == next.split) {
@@ -179,7 +132,7 @@ fn named(units: &[WorkUnit]) -> String {
     named.join(", ")
 }
 
-/// Ascending numbers as ranges of consecutive ones.
+/// Ascending numbers as the ranges that they form.
 fn ranges(numbers: impl Iterator<Item = usize>) -> Vec<RangeInclusive<usize>> {
     let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
     for number in numbers {
