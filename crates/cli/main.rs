@@ -28,12 +28,12 @@ mod place;
 mod progress;
 mod replay;
 mod replay_error;
-mod scheduler;
 mod signals;
 mod sweep_table;
 mod swept_name;
 mod tables;
 mod time_span;
+mod worker_here;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -44,10 +44,8 @@ use clap::Parser as _;
 
 use crate::{arguments::Arguments, commands::Ending};
 
-#[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
-
 fn main() -> ExitCode {
+    leadspan_memory::keep_freed_blocks();
     clock::start();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -21,10 +21,6 @@ use leadspan_sequence::Sample;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// As in the program.
-#[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
-
 struct Arguments {
     pipeline: String,
     samples: usize,
@@ -184,6 +180,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    leadspan_memory::keep_freed_blocks();
     let arguments = arguments()?;
     let folder = tempfile::tempdir()?;
     let pipeline = pipeline_of(&arguments, &folder.path().join("cache"))?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io};
 
 use leadspan_cache::{Cache, CacheError, Coverage, Manifest, WorkUnit, adopt};
 
-use crate::{Pipeline, PrecomputeError, share::Costs};
+use crate::{Pipeline, PrecomputeError, costs::unit_costs};
 
 /// What has become of a capture.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +67,7 @@ pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized
             }
         }
         if let Some(workers) = workers {
-            let takers = Costs::of(dir.layer(), &corpus).takers(workers.max(1));
+            let takers = unit_costs(dir.layer(), &corpus).takers(workers.max(1));
             let places = missing
                 .iter()
                 .filter_map(|unit| corpus.unit_of(unit.samples.start as u32));

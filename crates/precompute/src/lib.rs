@@ -35,6 +35,7 @@
 mod audit;
 mod batches;
 mod claiming;
+mod costs;
 mod device_class;
 mod device_selection;
 mod error;
@@ -47,7 +48,6 @@ mod provenance;
 mod remaining;
 mod run;
 mod settings;
-mod share;
 mod teacher;
 mod undo;
 mod weights;

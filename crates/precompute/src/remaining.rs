@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use leadspan_cache::{Cache, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit};
 
-use crate::{PrecomputeError, Worker, batches::spans_of, share::Costs};
+use crate::{PrecomputeError, Worker, batches::spans_of, costs::unit_costs};
 
 /// What a worker still has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,14 +105,14 @@ pub(crate) fn remaining(
 /// it goes on with the share of the next worker, from the other end, and so on. Where it is not numbered it begins
 /// somewhere, so that not all of them ask for the same unit.
 fn order(layer: &Layer, corpus: &PreparedCorpus, worker: Worker, number: u64) -> Vec<usize> {
-    let costs = Costs::of(layer, corpus);
+    let costs = unit_costs(layer, corpus);
     let takers = costs.takers(worker.count());
     if worker.lease().is_none() {
-        return (0..costs.len())
+        return (0..costs.units())
             .filter(|&unit| takers[unit] == worker.index())
             .collect();
     }
-    let mut order: Vec<usize> = (0..costs.len()).collect();
+    let mut order: Vec<usize> = (0..costs.units()).collect();
     if worker.count() == 1 {
         let somewhere = number % (order.len() as u64).max(1);
         order.rotate_left(somewhere as usize);

@@ -21,10 +21,6 @@ use leadspan_train::{
     objective::{self, Distillation, HeadPass},
 };
 
-/// As in the program.
-#[global_allocator]
-static ALLOCATOR: leadspan_memory::LargeBlocks = leadspan_memory::LargeBlocks::new();
-
 const VOCABULARY: usize = 49_152;
 const HIDDEN: usize = 576;
 
@@ -149,6 +145,7 @@ fn step(criterion: &mut Criterion) {
 }
 
 fn main() {
+    leadspan_memory::keep_freed_blocks();
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))

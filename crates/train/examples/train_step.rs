@@ -11,12 +11,12 @@
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
-use std::{error::Error, fs, path::Path, time::Instant};
+use std::{alloc::System, error::Error, fs, path::Path, time::Instant};
 
 use candle_core::{Device, Tensor};
 use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_memory::{Counting, LargeBlocks, peak_memory_bytes};
+use leadspan_memory::{Counting, keep_freed_blocks, peak_memory_bytes};
 use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, Stop, StudentStart};
 use leadspan_sequence::{SectionSet, Split, fed_tokens};
 use leadspan_train::{
@@ -25,9 +25,9 @@ use leadspan_train::{
 };
 use serde_json::json;
 
-/// The program's, and how much of it is in use.
+/// Counts how much memory is in use.
 #[global_allocator]
-static ALLOCATOR: Counting<LargeBlocks> = Counting::new(LargeBlocks::new());
+static ALLOCATOR: Counting<System> = Counting::new(System);
 
 const SMOLLM2_6: &str = r#"{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
     "num_hidden_layers": 6, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
@@ -257,6 +257,7 @@ fn batches(arguments: &Arguments, vocabulary: usize) -> Result<Vec<Samples>, Box
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    keep_freed_blocks();
     let arguments = arguments()?;
     let text = match arguments.shape.as_str() {
         "smollm2-6" => SMOLLM2_6,

@@ -1,6 +1,6 @@
 //! The `[student]` and `[train]` tables of a pipeline.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use leadspan_cache::Coverage;
 use leadspan_model::StudentDtype;
@@ -8,9 +8,7 @@ use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
-
-pub use crate::objective::Loss;
+use crate::{Loss, TailPolicy, TrainError, objective::LossParameters};
 
 /// Where the student comes from: a model (all of it or chosen layers), or a configuration with seeded weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,43 +26,6 @@ pub struct StudentSettings {
     pub seed: u64,
     /// A directory or `.gguf` file with the tokenizer, if neither the teacher nor `model` has one.
     pub tokenizer: Option<PathBuf>,
-}
-
-/// What becomes of the probability outside the stored entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TailPolicy {
-    /// All the rest is one outcome on both sides.
-    #[default]
-    Bucket,
-    /// It is forgotten: the teacher is its entries, scaled to sum to one. Forward KL only.
-    RenormalizeTeacher,
-    /// Both sides are conditioned on the entries.
-    RenormalizeBoth,
-    /// Tokens drawn from it stand for it. Forward KL at temperature 1 only, from a cache with `cache.tail_samples`.
-    Sampled,
-}
-
-impl TailPolicy {
-    /// All there are.
-    pub const ALL: [Self; 4] = [
-        Self::Bucket,
-        Self::RenormalizeTeacher,
-        Self::RenormalizeBoth,
-        Self::Sampled,
-    ];
-}
-
-/// As it is written in a pipeline file.
-impl fmt::Display for TailPolicy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Bucket => "bucket",
-            Self::RenormalizeTeacher => "renormalize_teacher",
-            Self::RenormalizeBoth => "renormalize_both",
-            Self::Sampled => "sampled",
-        })
-    }
 }
 
 /// What a step's loss is the mean of.
@@ -187,6 +148,14 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// The parameters of all losses.
+    pub(crate) fn loss_parameters(&self) -> LossParameters {
+        LossParameters {
+            jensen_shannon_beta: self.jensen_shannon_beta,
+            skew: self.skew,
+        }
+    }
+
     /// Whether anything is learnt from the teacher.
     pub(crate) fn distils(&self) -> bool {
         self.distillation_weight > 0.0

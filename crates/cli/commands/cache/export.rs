@@ -12,7 +12,7 @@ use crate::{
     commands::{Ending, Showing, missing},
     failure::{Context as _, Result},
     last_line, output,
-    progress::{Counted, Progress},
+    progress::{Counted, ProgressMeter},
 };
 
 pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> Result<Ending> {
@@ -23,7 +23,7 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
     let missing = missing(export.allow_incomplete);
     let mut bar = None;
     let exported = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Samples, progress.total));
+        let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Samples, progress.total));
         bar.advance(progress.done, true, || "exporting".to_owned());
     })
     .with_context(|| format!("could not export `{}` to `{}`", cache.dir().display(), out.display()))?;

@@ -14,13 +14,13 @@ use crate::{
     commands::{Ending, Showing},
     failure::{Context as _, Result},
     last_line,
-    progress::{Counted, Progress},
+    progress::{Counted, ProgressMeter},
 };
 
 pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Ending> {
     let mut bar = None;
     let found = leadspan_cache::verify(cache, &mut |progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Shards, progress.total));
+        let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Shards, progress.total));
         bar.advance(progress.done, true, || "checking".to_owned());
     })
     .with_context(|| format!("could not verify `{}`", cache.dir().display()))?;

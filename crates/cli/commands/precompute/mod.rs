@@ -20,7 +20,7 @@ use crate::{
     arguments::PrecomputeArguments,
     configuration::Configuration,
     failure::{Context as _, Result},
-    hub, last_line, scheduler, signals,
+    hub, last_line, signals, worker_here,
 };
 
 pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<Ending> {
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
     shown.end(&outcome);
-    // Inside the cache, and so after it.
+    // The samples to replay are stored inside the cache, so they come after it.
     if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
         signals::exit_on_signals();
         prepare::prepare_replay(replay, showing)?;
@@ -66,14 +66,14 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     Ok(Ending::Done)
 }
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Serialize)]
 struct Captured {
     outcome: &'static str,
     cache: PathBuf,
     units_written: usize,
     units_skipped: usize,
-    /// Those that other workers have still to do; unknown if this one was stopped.
+    /// Units that other workers still have to do; `None` if this worker was stopped.
     units_missing: Option<usize>,
     samples: u64,
     tokens: u64,
@@ -107,7 +107,7 @@ impl Captured {
         }
     }
 
-    /// The counts, for the last line.
+    /// The counts for the closing line.
     fn noted(&self) -> Value {
         let counts = [
             "units_written",
@@ -142,9 +142,9 @@ impl fmt::Display for Captured {
     }
 }
 
-/// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
+/// The worker that this process is, and whether it claims units. Workers that claim units need no number.
 fn worker(arguments: &PrecomputeArguments) -> Result<Worker> {
-    let assigned = scheduler::here(&arguments.workers);
+    let assigned = worker_here::here(&arguments.workers);
     if !arguments.claim {
         return Ok(assigned?.worker);
     }

@@ -49,13 +49,15 @@
 
 mod block;
 mod integers;
+mod layout;
 mod model;
 mod precision;
 mod rans;
 #[cfg(test)]
 mod tests;
 
-pub use model::{CodecError, Layout, Model};
+pub use layout::{CodecError, Layout};
+pub use model::Model;
 pub use precision::Precision;
 
 /// The contexts of the integers, as the table on the front page of this module numbers them.

@@ -23,6 +23,7 @@ use leadspan_cache::{Cache, Coverage, Layer, WorkUnit};
 use leadspan_corpus::{PrepareProgress, PrepareReport, SectionTokens};
 use leadspan_model::{Decoder, ForwardFlops, ModelError, ModelSource, open_device};
 use leadspan_sequence::{LeadSpanProportion, Split};
+use leadspan_workers::UnitCosts;
 use serde::Serialize;
 
 pub use self::{
@@ -34,8 +35,8 @@ pub use self::{
 use self::{calibration::calibrate, scratch::Scratch, work::Work, workers::LeftOfLayer};
 use crate::{
     Pipeline, PrecomputeError,
+    costs::unit_costs,
     prepare::{Looked, Preparation},
-    share::Costs,
     teacher::Teacher,
 };
 
@@ -303,7 +304,7 @@ impl Predicting<'_> {
                 }
                 total.add(&work);
             }
-            let costs = Costs::of(layer, corpus);
+            let costs = unit_costs(layer, corpus);
             left_of_layers.push(LeftOfLayer { costs, seconds });
             layers.push(LayerPlan {
                 layer: layer.folder_name(),
@@ -347,7 +348,7 @@ impl Predicting<'_> {
             Some(total) if matches!(self.looked.basis, Basis::Sampled { .. }) => {
                 let (units, each) = (left.units as usize, total / left.units.max(1) as f64);
                 vec![LeftOfLayer {
-                    costs: Costs::alike(units),
+                    costs: UnitCosts::equal(units),
                     seconds: (0..units).map(|unit| (unit, each)).collect(),
                 }]
             }

@@ -1,8 +1,7 @@
 //! Into how many tasks an array job must be divided to be done in time. Pure.
 
+use leadspan_workers::UnitCosts;
 use serde::Serialize;
-
-use crate::share::Costs;
 
 /// So many workers are done in time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -30,7 +29,7 @@ pub enum Division {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LeftOfLayer {
     /// By what all of its units are divided.
-    pub(super) costs: Costs,
+    pub(super) costs: UnitCosts,
     /// The place of each unit that is left, and its time.
     pub(super) seconds: Vec<(usize, f64)>,
 }
@@ -48,7 +47,7 @@ pub(super) fn divide(layers: &[LeftOfLayer], load_seconds: f64, wall_seconds: f6
         load_seconds + busy.iter().copied().fold(0.0, f64::max)
     };
     // As many workers as there are units: each has one of a layer at most.
-    let most = layers.iter().map(|layer| layer.costs.len()).max().unwrap_or(1).max(1);
+    let most = layers.iter().map(|layer| layer.costs.units()).max().unwrap_or(1).max(1);
     let alone = longest(most);
     if alone > wall_seconds {
         return Division::UnitTooLong { seconds: alone };
@@ -80,7 +79,7 @@ mod tests {
 
     fn left(units: usize, seconds: &[(usize, f64)]) -> [LeftOfLayer; 1] {
         [LeftOfLayer {
-            costs: Costs::alike(units),
+            costs: UnitCosts::equal(units),
             seconds: seconds.to_vec(),
         }]
     }

@@ -68,7 +68,7 @@ impl Distillation {
     /// [`TrainError::SampledTemperature`] for what the cache does not hold.
     pub fn new(settings: &TrainSettings, entries: &EntrySettings) -> Result<Self, TrainError> {
         settings.check()?;
-        let divergence = settings.loss.divergence(settings);
+        let divergence = settings.loss.divergence(settings.loss_parameters());
         let forward_kl_because = |because| {
             if divergence == Divergence::FORWARD_KL {
                 Ok(())

@@ -42,6 +42,7 @@ mod losses;
 mod outcomes;
 mod probability;
 mod supervised_rows;
+mod tail_policy;
 mod teacher;
 mod tensor_probabilities;
 
@@ -49,7 +50,9 @@ pub use distillation::Distillation;
 pub use head::{HeadGradients, HeadPass, backward, forward};
 pub use loss_sums::LossSums;
 pub use losses::Loss;
+pub(crate) use losses::LossParameters;
 pub use supervised_rows::SupervisedRows;
+pub use tail_policy::TailPolicy;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! gradient with respect to the score of o is its *slope* g_o − q_o Σ g. A loss depends on the student through this alone.
 //! How scores depend on logits is the same for every loss.
 
-use super::{losses::Formula, probability::Probability};
+use super::{losses::formula::Formula, probability::Probability};
 
 /// The softmax of `scores` into `probabilities`, and their log-sum-exp. Scores may be −∞.
 pub(super) fn softmax(scores: &[f64], probabilities: &mut Vec<Probability>) -> f64 {

@@ -5,20 +5,17 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Divergence, Formula};
-use crate::{
-    TrainSettings,
-    objective::{
-        probability::{Probability, times_log_ratio},
-        tensor_probabilities::TensorProbabilities,
-    },
+use super::{Divergence, LossParameters, formula::Formula};
+use crate::objective::{
+    probability::{Probability, times_log_ratio},
+    tensor_probabilities::TensorProbabilities,
 };
 
 /// KL(p ‖ q).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct ForwardKl;
 
-pub(super) fn divergence(_: &TrainSettings) -> Divergence {
+pub(super) fn divergence(_: LossParameters) -> Divergence {
     Divergence::FORWARD_KL
 }
 

@@ -4,13 +4,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Divergence, Formula};
-use crate::{
-    TrainSettings,
-    objective::{
-        probability::{Probability, log_mixture, times_log_ratio},
-        tensor_probabilities::{self, TensorProbabilities},
-    },
+use super::{Divergence, LossParameters, formula::Formula};
+use crate::objective::{
+    probability::{Probability, log_mixture, times_log_ratio},
+    tensor_probabilities::{self, TensorProbabilities},
 };
 
 /// β·KL(p ‖ m) + (1 − β)·KL(q ‖ m).
@@ -20,9 +17,9 @@ pub(in super::super) struct JensenShannon {
     beta: f64,
 }
 
-pub(super) fn divergence(settings: &TrainSettings) -> Divergence {
+pub(super) fn divergence(parameters: LossParameters) -> Divergence {
     Divergence::JensenShannon(JensenShannon {
-        beta: settings.jensen_shannon_beta,
+        beta: parameters.jensen_shannon_beta,
     })
 }
 

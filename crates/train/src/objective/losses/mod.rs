@@ -4,6 +4,7 @@
 //! the CPU, the same in stock operations for other devices, and a row worked out by hand. To add a loss, write its file
 //! and add its line to the list below; its name in pipeline files and logs is that of its module.
 
+pub(super) mod formula;
 mod forward_kl;
 mod jensen_shannon;
 mod reverse_kl;
@@ -18,31 +19,18 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use self::{
-    forward_kl::ForwardKl, jensen_shannon::JensenShannon, reverse_kl::ReverseKl, skew_kl::SkewKl,
+    formula::Formula, forward_kl::ForwardKl, jensen_shannon::JensenShannon, reverse_kl::ReverseKl, skew_kl::SkewKl,
     skew_reverse_kl::SkewReverseKl, soft_cross_entropy::SoftCrossEntropy, total_variation::TotalVariation,
 };
-use super::{
-    outcomes::value_and_slopes,
-    probability::Probability,
-    tensor_probabilities::{OUT, TensorProbabilities},
-};
-use crate::TrainSettings;
+use super::{outcomes::value_and_slopes, probability::Probability, tensor_probabilities::TensorProbabilities};
 
-/// The formula of a divergence D.
-///
-/// Derivatives are given up to a multiple of q that is the same for all outcomes of a row: Σ q = 1 takes it out of every
-/// gradient. 0 · log 0 is 0.
-pub(super) trait Formula {
-    /// What an outcome with the teacher's probability `p` and the student's `q` adds to D, and ∂D/∂log q.
-    fn term(&self, p: Probability, q: Probability) -> (f64, f64);
-
-    /// What each outcome adds to D, and ∂D/∂log q of each, both `[C, W + 1]`.
-    fn terms(&self, p: &TensorProbabilities, q: &TensorProbabilities) -> Result<(Tensor, Tensor)>;
-
-    /// log p of an outcome to which the teacher gives nothing, in tensors.
-    fn log_of_nothing(&self) -> f64 {
-        OUT
-    }
+/// The settings that some losses have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LossParameters {
+    /// β of `jensen_shannon`.
+    pub(crate) jensen_shannon_beta: f64,
+    /// λ of `skew_kl` and `skew_reverse_kl`.
+    pub(crate) skew: f64,
 }
 
 /// Declares the losses: the values of `train.loss`, and the divergences behind them.
@@ -66,10 +54,10 @@ macro_rules! losses {
                 }
             }
 
-            /// The divergence that `settings`, which are in range, ask for by this loss.
-            pub(super) fn divergence(self, settings: &TrainSettings) -> Divergence {
+            /// The divergence of this loss with `parameters`, which are in range.
+            pub(super) fn divergence(self, parameters: LossParameters) -> Divergence {
                 match self {
-                    $(Self::$loss => $module::divergence(settings),)*
+                    $(Self::$loss => $module::divergence(parameters),)*
                 }
             }
         }
@@ -162,10 +150,9 @@ mod tests {
     use super::*;
 
     fn divergence(loss: Loss, skew: f64) -> Divergence {
-        loss.divergence(&TrainSettings {
+        loss.divergence(LossParameters {
             jensen_shannon_beta: 0.3,
             skew,
-            ..TrainSettings::default()
         })
     }
 

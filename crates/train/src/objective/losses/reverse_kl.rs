@@ -5,13 +5,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Divergence, Formula};
-use crate::{
-    TrainSettings,
-    objective::{
-        probability::{Probability, times_log_ratio},
-        tensor_probabilities::TensorProbabilities,
-    },
+use super::{Divergence, LossParameters, formula::Formula};
+use crate::objective::{
+    probability::{Probability, times_log_ratio},
+    tensor_probabilities::TensorProbabilities,
 };
 
 /// log p of an outcome to which the teacher gives nothing: the floor of stored tails.
@@ -23,7 +20,7 @@ const LOG_OF_NOTHING: f64 = -30.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct ReverseKl;
 
-pub(super) fn divergence(_: &TrainSettings) -> Divergence {
+pub(super) fn divergence(_: LossParameters) -> Divergence {
     Divergence::ReverseKl(ReverseKl)
 }
 

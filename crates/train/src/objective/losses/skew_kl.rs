@@ -4,13 +4,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Divergence, Formula};
-use crate::{
-    TrainSettings,
-    objective::{
-        probability::{Probability, log_mixture, times_log_ratio},
-        tensor_probabilities::{self, TensorProbabilities},
-    },
+use super::{Divergence, LossParameters, formula::Formula};
+use crate::objective::{
+    probability::{Probability, log_mixture, times_log_ratio},
+    tensor_probabilities::{self, TensorProbabilities},
 };
 
 /// KL(p ‖ λp + (1 − λ)q).
@@ -20,8 +17,8 @@ pub(in super::super) struct SkewKl {
     skew: f64,
 }
 
-pub(super) fn divergence(settings: &TrainSettings) -> Divergence {
-    match settings.skew {
+pub(super) fn divergence(parameters: LossParameters) -> Divergence {
+    match parameters.skew {
         0.0 => Divergence::FORWARD_KL,
         skew => Divergence::SkewKl(SkewKl { skew }),
     }

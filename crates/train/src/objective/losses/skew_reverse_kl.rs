@@ -4,13 +4,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Divergence, Formula, reverse_kl::ReverseKl};
-use crate::{
-    TrainSettings,
-    objective::{
-        probability::{Probability, log_mixture, times_log_ratio},
-        tensor_probabilities::{self, TensorProbabilities},
-    },
+use super::{Divergence, LossParameters, formula::Formula, reverse_kl::ReverseKl};
+use crate::objective::{
+    probability::{Probability, log_mixture, times_log_ratio},
+    tensor_probabilities::{self, TensorProbabilities},
 };
 
 /// KL(q ‖ λq + (1 − λ)p).
@@ -20,8 +17,8 @@ pub(in super::super) struct SkewReverseKl {
     skew: f64,
 }
 
-pub(super) fn divergence(settings: &TrainSettings) -> Divergence {
-    match settings.skew {
+pub(super) fn divergence(parameters: LossParameters) -> Divergence {
+    match parameters.skew {
         0.0 => Divergence::ReverseKl(ReverseKl),
         skew => Divergence::SkewReverseKl(SkewReverseKl { skew }),
     }

@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Formula;
+use super::formula::Formula;
 use crate::objective::{
     probability::{Probability, times_log_ratio},
     tensor_probabilities::TensorProbabilities,

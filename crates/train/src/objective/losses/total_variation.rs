@@ -4,17 +4,14 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Divergence, Formula};
-use crate::{
-    TrainSettings,
-    objective::{probability::Probability, tensor_probabilities::TensorProbabilities},
-};
+use super::{Divergence, LossParameters, formula::Formula};
+use crate::objective::{probability::Probability, tensor_probabilities::TensorProbabilities};
 
 /// ½ Σ |p − q|.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct TotalVariation;
 
-pub(super) fn divergence(_: &TrainSettings) -> Divergence {
+pub(super) fn divergence(_: LossParameters) -> Divergence {
     Divergence::TotalVariation(TotalVariation)
 }
 
