@@ -202,5 +202,23 @@ mod tests {
             names(folder.path(), None).unwrap_err(),
             "`F/train/state.json` cannot be read"
         );
+        // It may not name files outside its folder.
+        fs::write(folder.path().join("outside.arrow"), "").unwrap();
+        let inside = folder.path().join("train/data-00000-of-00002.arrow");
+        for name in [
+            "../outside.arrow",
+            "..",
+            "",
+            inside.to_str().unwrap(),
+            "./data-00000-of-00002.arrow",
+        ] {
+            let text = format!(r#"{{"_data_files": [{{"filename": "{name}"}}]}}"#);
+            write("train/state.json", &text);
+            assert_eq!(
+                names(folder.path(), None).unwrap_err(),
+                "`F/train/state.json` cannot be read",
+                "{name}"
+            );
+        }
     }
 }

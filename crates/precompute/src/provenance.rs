@@ -38,7 +38,7 @@ impl Provenance {
     ///
     /// [`PrecomputeError::UnreadableProvenance`] if it is not in the form that this version stores.
     pub fn of(corpus: &PreparedCorpus, cache: &Path) -> Result<Self, PrecomputeError> {
-        serde_json::from_value(corpus.facts().clone()).map_err(|source| PrecomputeError::UnreadableProvenance {
+        serde_json::from_value(corpus.provenance().clone()).map_err(|source| PrecomputeError::UnreadableProvenance {
             cache: cache.to_owned(),
             source,
         })

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::no_split;
 use crate::{CorpusError, error::open_error};
@@ -27,7 +27,17 @@ struct SavedState {
 
 #[derive(Deserialize)]
 struct SavedFile {
+    #[serde(deserialize_with = "plain_file_name")]
     filename: String,
+}
+
+/// The name of a file in the folder, and not of one somewhere else.
+fn plain_file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    match Path::new(&name).file_name() {
+        Some(file_name) if file_name == name.as_str() => Ok(name),
+        _ => Err(D::Error::custom(format!("`{name}` is not a plain file name"))),
+    }
 }
 
 /// The splits of a folder with several; `None` if `save_to_disk` did not write it so.
