@@ -58,7 +58,7 @@ fn a_family_that_was_changed_is_refused_and_fresh_starts_over() {
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(refused.stderr).unwrap(),
-        "error: `leadspan-quickstart/pipeline.toml` is not what this program puts there\n\
+        "error: `leadspan-quickstart/pipeline.toml` differs from the built-in file\n\
          hint: `--fresh` starts over; to try changes, copy the folder, and run in the copy the commands that the \
          quickstart shows\n"
     );
@@ -82,7 +82,7 @@ fn a_step_that_fails_ends_the_quickstart_with_its_exit_code() {
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(
         said.contains(
-            "\nerror: `leadspan prepare -c leadspan-quickstart/pipeline.toml` failed\nhint: what it says is above"
+            "\nerror: `leadspan prepare -c leadspan-quickstart/pipeline.toml` failed\nhint: its message is above"
         ),
         "{said}"
     );

@@ -1,16 +1,21 @@
-//! Training that is killed, stopped or goes wrong, with the real program: the same command ends with the same weights to
-//! the bit, and with the same metrics but for times and memory.
+//! Training that is killed, stopped or fails, with the real program: the same command ends with the same weights to the bit,
+//! and with the same metrics except for times and memory.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::program::{Moments, Workplace};
+use crate::program::{Moments, Workplace, terminate, wait_until};
 
 const PIPELINE: [&str; 3] = ["train", "-c", "pipeline.toml"];
 
-/// A captured cache, and settings for some forty steps with a checkpoint at every fourth.
+/// A captured cache, and settings for about forty steps with a checkpoint after every fourth.
 fn captured() -> Workplace {
     let place = Workplace::with_rows(120, 120);
     place.succeed(&["precompute", "-c", "pipeline.toml"]);
@@ -23,7 +28,7 @@ fn command<'a>(settings: &[&'a str]) -> Vec<&'a str> {
     PIPELINE.into_iter().chain(settings).collect()
 }
 
-/// What a run ends with: its student, and its metrics and summary without what depends on the machine's mood.
+/// The results of a run: its student, and its metrics and summary without times and memory.
 #[derive(Debug, PartialEq)]
 struct Ended {
     model: BTreeMap<PathBuf, Vec<u8>>,
@@ -81,8 +86,8 @@ fn steps_done(place: &Workplace, dir: &str) -> usize {
     steps.count()
 }
 
-/// Kills runs at counted moments, after a step or before a write, again and again until there were enough kills; every run is then brought to its end, and
-/// ends as one that nobody disturbed.
+/// Kills runs at counted moments, after a step or before a write, until there were enough kills. Each run is then completed,
+/// and ends as an undisturbed one does.
 fn kill_trainers(kills_wanted: usize, kinds: &[&[&str]], seed: u64) {
     let place = captured();
     let mut moments = Moments::new(seed);
@@ -100,7 +105,7 @@ fn kill_trainers(kills_wanted: usize, kinds: &[&[&str]], seed: u64) {
                 assert!(ended(&place, &dir) == expected, "{kind:?} after {kills} kills");
                 fs::remove_dir_all(place.path(&dir)).unwrap();
             }
-            // Far enough that some leave a checkpoint, near enough that several kills fit into a run.
+            // Late enough that some kills leave a checkpoint, early enough that several kills fit into a run.
             let held = if moments.next(2) == 0 {
                 place.start_held(&command, "steps", 1 + moments.next(12))
             } else {
@@ -156,7 +161,7 @@ fn training_that_is_terminated_saves_its_last_step_and_goes_on_from_there() {
             let before = steps_done(&place, "stopped");
             let held = place.start_held(&stopped, "steps", more as u64);
             assert_eq!(held.terminate(), Some(75));
-            // Of the last finished step, and nothing but that and the best.
+            // The newest checkpoint is of the last finished step.
             let done = steps_done(&place, "stopped");
             assert_eq!(checkpoints(&place, "stopped").last(), Some(&done));
             assert!(done >= before + more && !place.path("stopped/model").exists());
@@ -170,6 +175,27 @@ fn training_that_is_terminated_saves_its_last_step_and_goes_on_from_there() {
         assert!(ended(&place, "stopped") == ended(&place, "whole"), "{dtype}");
         for dir in ["stopped", "whole"] {
             fs::remove_dir_all(place.path(dir)).unwrap();
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "the long suite: it measures wall time"]
+fn a_stop_of_training_takes_effect_within_thirty_seconds() {
+    let place = captured();
+    for dtype in ["f32", "bf16"] {
+        let [set_dtype, set_dir] = ["dtype", "dir"].map(|key| format!("train.{key}={dtype}"));
+        // Long enough that the run is stopped twice before its end.
+        let stopped = command(&[&set_dtype, &set_dir, "train.checkpoint_steps=0", "train.epochs=200"]);
+        for more in [2, 17] {
+            let before = steps_done(&place, dtype);
+            let mut child = place.start(&stopped);
+            wait_until("some steps are done", || steps_done(&place, dtype) >= before + more);
+            let asked = Instant::now();
+            assert_eq!(terminate(&mut child), Some(75));
+            let elapsed = asked.elapsed();
+            assert!(elapsed < Duration::from_secs(30), "{dtype}: {elapsed:?}");
         }
     }
 }
@@ -199,7 +225,7 @@ fn a_damaged_checkpoint_is_passed_over_with_a_warning() {
     );
     assert!(ended(&place, "damaged") == ended(&place, "whole"));
 
-    // Where all are, or the metrics are gone, the run begins anew.
+    // Without its metrics, the run starts again from the beginning.
     fs::remove_dir_all(place.path("damaged")).unwrap();
     // Checkpoints come every fourth step.
     assert!(place.start_held(&damaged, "steps", 10).kill());
@@ -226,7 +252,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_stays() 
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     let done = steps_done(&place, "run");
-    // The last line, for scripts, says the same.
+    // The closing line repeats the message.
     let (stderr, _) = stderr.split_once("{\"leadspan\":").unwrap();
     let message = format!("of step {} is not finite (samples row-", done + 1);
     assert!(
@@ -248,7 +274,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_stays() 
 #[test]
 fn the_best_student_is_exported_where_that_is_asked_for() {
     let place = captured();
-    // So fast that it learns, and then learns the training samples by heart.
+    // A high learning rate, so that the student first learns and then overfits.
     let settings = ["train.learning_rate=5e-2", "train.epochs=6", "train.batch_samples=4"];
     place.succeed(&command(&[&settings[..], &["train.export=best"]].concat()));
     let best = ended(&place, "run");
@@ -267,7 +293,7 @@ fn the_best_student_is_exported_where_that_is_asked_for() {
     );
     assert!(!place.path("run/checkpoints").exists());
 
-    // As a student to start from it is what was measured then.
+    // A run that starts from it measures the same losses.
     let start = ["student.model=run/model", "student.layers=[0]", "train.dir=next"];
     place.succeed(&command(&start));
     let next = ended(&place, "next");
@@ -275,7 +301,7 @@ fn the_best_student_is_exported_where_that_is_asked_for() {
         assert_eq!(next.summary["held_out_before"][key], lowest[key]);
     }
 
-    // The last is exported otherwise, and the best stays as a checkpoint with the same weights.
+    // By default the last student is exported, and the best one stays as a checkpoint with the same weights.
     place.succeed(&command(&[&settings[..], &["train.dir=last"]].concat()));
     let last = ended(&place, "last");
     assert_eq!(last.summary["exported_step"], last.summary["steps"]);

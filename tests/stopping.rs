@@ -235,7 +235,10 @@ fn stop_in_vain() -> Duration {
     signal_number("KILL", run);
     assert_eq!(output.status.code(), Some(75));
     let log = String::from_utf8_lossy(&output.stderr);
-    assert!(log.contains("for want of time: run the same command again"), "{log}");
+    assert!(
+        log.contains("before everything was saved: run the same command again"),
+        "{log}"
+    );
     assert_eq!(last_line(&output)["stopped_by"], "SIGINT");
     began.elapsed()
 }

@@ -1,4 +1,4 @@
-//! Counts, rates, sizes and times as people read them.
+//! Formats counts, rates, sizes and times for people.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) fn rounded(rate: f64) -> String {
     }
 }
 
-/// A count with its thousands set apart: `1,234,567`.
+/// A count with thousands separators: `1,234,567`.
 pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -41,7 +41,7 @@ pub(crate) fn short(count: f64) -> String {
     three_digits(amount) + " E"
 }
 
-/// Three digits, or all of those before the point.
+/// Three significant digits, or all digits before the decimal point if there are more.
 fn three_digits(amount: f64) -> String {
     if amount < 9.995 {
         format!("{amount:.2}")
@@ -52,7 +52,7 @@ fn three_digits(amount: f64) -> String {
     }
 }
 
-/// A length of time in one unit, two digits or three: `45 s`, `12 min`, `3.4 h`.
+/// A duration in one unit with two or three digits: `45 s`, `12 min`, `3.4 h`.
 pub(crate) fn short_duration(seconds: f64) -> String {
     let (amount, unit) = match seconds {
         ..99.5 => (seconds, "s"),
@@ -67,7 +67,7 @@ pub(crate) fn short_duration(seconds: f64) -> String {
     }
 }
 
-/// A length of time in its two largest units: `3 h 05 min`.
+/// A duration in its two largest units: `3 h 05 min`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {
@@ -78,7 +78,7 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// [`duration`] of seconds that were predicted.
+/// [`duration`] of a number of seconds, which may be too large for a [`Duration`].
 pub(crate) fn spelt(seconds: f64) -> String {
     duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }

@@ -1,8 +1,9 @@
-//! This program as a child of its own, for commands that are made of others: the child's memory, log and crash are its own.
+//! Runs this program as a child process, for commands that consist of other commands. Each child has its own memory and log, and
+//! a crash of a child does not end the parent.
 //!
-//! A child ends with its parent, however that ends. Its standard input is a pipe from the parent, and `--stop-at-end-of-input`
-//! makes it stop, as on SIGTERM, when that pipe is closed: by a parent that was asked to stop, or by the system, whose parent
-//! was killed. So nothing has to be sent to it, and no child goes on beside the same command that was run again.
+//! A child ends with its parent. Its standard input is a pipe from the parent, and `--stop-at-end-of-input` makes it stop, as on
+//! SIGTERM, when that pipe is closed. The parent closes it when it is asked to stop, and the system closes it when the parent is
+//! killed. Therefore no child continues beside the same command that is run again.
 
 use std::{
     env,
@@ -16,20 +17,20 @@ use std::{
 
 use crate::exit_code;
 
-/// How soon the end of a child is noticed: after an eighth of the time that it took, and between these.
+/// The end of a child is noticed after at most an eighth of its running time, within these bounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildEnd {
-    /// It did all that it was to do.
+    /// It finished its work.
     Done,
-    /// It was stopped, by its parent or by a signal of its own, and goes on when it is run again.
+    /// It was stopped by its parent or by a signal, and continues when it is run again.
     Stopped,
-    /// It said why it failed, with this exit code.
+    /// It failed with an error message and this exit code.
     Failed(u8),
-    /// It was killed, or crashed: all that is known is what the system says.
+    /// It was killed or it crashed, and ended with this status.
     Died(ExitStatus),
 }
 
@@ -43,7 +44,7 @@ impl ChildEnd {
         }
     }
 
-    /// The exit code of a parent that cannot do without this child.
+    /// The exit code of a parent that depends on this child.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Done => exit_code::DONE,
@@ -56,11 +57,11 @@ impl ChildEnd {
 
 /// Runs this program with `arguments` to its end.
 ///
-/// When `stop` is set the child is asked to stop, and waited for. `meanwhile` is called a few times a second.
+/// When `stop` is set, the child is asked to stop, and this function waits for it. `meanwhile` is called a few times a second.
 ///
 /// # Errors
 ///
-/// Where the child cannot be started or waited for.
+/// If the child cannot be started or waited for.
 pub(crate) fn run(
     arguments: &[OsString],
     (stdout, stderr): (Stdio, Stdio),
@@ -84,7 +85,7 @@ fn wait(child: &mut Child, stop: &AtomicBool, meanwhile: &mut dyn FnMut()) -> io
             return Ok(ChildEnd::of(status));
         }
         if stop.load(Ordering::Relaxed) {
-            // Closes the pipe, and waits for as long as it takes.
+            // Closes the pipe, and waits without a limit.
             return child.wait().map(ChildEnd::of);
         }
         meanwhile();

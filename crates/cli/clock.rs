@@ -1,4 +1,4 @@
-//! How long the program has run.
+//! The time since the program began.
 
 use std::{
     sync::LazyLock,
@@ -8,7 +8,7 @@ use std::{
 /// When the program began.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Begins to count.
+/// Starts the clock.
 pub(crate) fn start() {
     LazyLock::force(&STARTED);
 }

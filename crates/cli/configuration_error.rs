@@ -109,7 +109,7 @@ impl Diagnosis for ConfigurationError {
                 let keys: Vec<_> = keys::keys_of(table).map(|key| key.name.as_str()).collect();
                 Some(format!("the keys of `[{table}]` are `{}`", keys.join("`, `")))
             }
-            Self::NotSwept { .. } => Some("take it out of `[sweep]`".to_owned()),
+            Self::NotSwept { .. } => Some("remove it from `[sweep]`".to_owned()),
             Self::NotATable { table, .. } => {
                 Some(format!("begin it with a line `[{table}]`, or write `{table}.KEY = …`"))
             }
@@ -130,7 +130,7 @@ impl Diagnosis for ConfigurationError {
                  `train.lead_span_proportion` to {cache}"
             )),
             Self::SectionsBeyondCache { .. } => Some(
-                "add the missing sections to `cache.supervised_sections`, or take them out of \
+                "add the missing sections to `cache.supervised_sections`, or remove them from \
                  `train.supervised_sections`"
                     .to_owned(),
             ),

@@ -101,7 +101,7 @@ fn one_line(text: &str) -> String {
     lines.join("; ")
 }
 
-/// Makes a panic, of whatever thread, one readable message; one that becomes an error is told as that.
+/// Shows a panic of any thread as one readable message. A panic that becomes an error is shown as that error only.
 ///
 /// With `RUST_BACKTRACE` set, the standard message with its backtrace comes first.
 pub(crate) fn report_panics() {

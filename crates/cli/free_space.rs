@@ -1,11 +1,12 @@
-//! How much space a file system has left, and whether what is planned fits into it.
+//! The free space of a file system, and whether a planned cache fits into it.
 
 use std::path::Path;
 
-/// Bytes that an ordinary user can still write where `path` is, or will be; `None` where the system does not say.
+/// Bytes that an ordinary user can still write to the file system of `path`, which need not exist yet; `None` if the system
+/// does not tell.
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|folder| folder.exists());
-    // A relative path's last ancestor is empty, and stands for the current folder.
+    // The last ancestor of a relative path is empty and stands for the current folder.
     let there = there
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
@@ -13,14 +14,14 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     Some(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-/// Whether so many bytes fit.
+/// Whether a predicted number of bytes fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// With more than a tenth of the need to spare.
+    /// It fits with at least a tenth of the need to spare.
     Fits,
-    /// But for the error of a prediction.
+    /// It may or may not fit, given the error of the prediction.
     Tight,
-    /// Not even where the prediction is a tenth too high.
+    /// It does not fit even if the prediction is a tenth too high.
     TooLarge,
 }
 
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_told_from_what_may_not() {
+    fn a_cache_that_does_not_fit_is_told_from_one_that_may_not() {
         assert_eq!(Fit::of(100, 1000), Fit::Fits);
         assert_eq!([Fit::of(100, 109), Fit::of(100, 91)], [Fit::Tight; 2]);
         assert_eq!(Fit::of(100, 89), Fit::TooLarge);
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_yet_is_on_its_parents_file_system() {
+    fn a_folder_that_does_not_exist_yet_is_on_its_parents_file_system() {
         let folder = tempfile::tempdir().unwrap();
         let there = free_bytes(folder.path()).unwrap();
         assert!(there > 0);

@@ -1,4 +1,4 @@
-//! The sign of life that a worker gives while it fills a cache: a thread that writes it every few seconds.
+//! The heartbeat of a worker that fills a cache: a thread writes it every few seconds.
 
 use std::{
     path::PathBuf,
@@ -15,16 +15,16 @@ use leadspan_workers::{Heartbeat, WorkerState, remove_heartbeats_of_gone};
 
 use crate::{last_line, signals};
 
-/// The time from one sign to the next.
+/// The time between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A worker that gives no sign of life for longer has stalled: twelve signs are missing then.
+/// A worker without a heartbeat for longer than this has stalled. It has then missed twelve.
 pub(crate) const SILENCE: Duration = Duration::from_mins(1);
 
-/// Signs of life until it is ended or dropped, which counts as a failure.
+/// Writes heartbeats until it is ended. Dropping it without ending it counts as a failure of the worker.
 pub(crate) struct Beating {
     shared: Arc<Shared>,
-    /// Its end ends the thread.
+    /// Dropping it ends the thread.
     wake: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -36,8 +36,9 @@ struct Shared {
 
 struct Said {
     heartbeat: Heartbeat,
-    /// When the teacher was loaded, and the last batch finished.
+    /// When the teacher was loaded.
     capturing_since: Option<Instant>,
+    /// When the last batch was finished.
     last_batch: Instant,
 }
 
@@ -46,7 +47,7 @@ impl Shared {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes it. A worker that cannot give a sign of life works on.
+    /// Writes the heartbeat. A worker that cannot write it continues its work.
     fn write(&self) {
         let mut said = self.said();
         said.heartbeat.memory_bytes = leadspan_memory::memory_bytes();
@@ -56,7 +57,7 @@ impl Shared {
             said.heartbeat.tokens_per_second = said.heartbeat.tokens as f64 / seconds;
         }
         if let Err(error) = said.heartbeat.write(&self.cache_dir) {
-            tracing::debug!("no sign of life could be given: {error}");
+            tracing::debug!("could not write the heartbeat: {error}");
         }
     }
 
@@ -82,7 +83,7 @@ fn is_complete(cache_dir: &std::path::Path) -> bool {
 }
 
 impl Beating {
-    /// Begins with a worker that is to commit `units`.
+    /// Begins for a worker that has to commit `units` work units.
     pub(crate) fn start(cache_dir: PathBuf, worker: String, units: u64) -> Self {
         let heartbeat = Heartbeat {
             worker,
@@ -118,7 +119,7 @@ impl Beating {
         }
     }
 
-    /// The teacher is loaded.
+    /// Reports that the teacher is loaded.
     pub(crate) fn loaded(&self) {
         let mut said = self.shared.said();
         said.heartbeat.state = WorkerState::Capturing;
@@ -126,7 +127,7 @@ impl Beating {
         said.last_batch = Instant::now();
     }
 
-    /// A batch of `unit` is done.
+    /// Reports that a batch of `unit` is done.
     pub(crate) fn batch(&self, unit: String, samples: u64, tokens: u64) {
         let mut said = self.shared.said();
         said.heartbeat.unit = Some(unit);
@@ -135,14 +136,14 @@ impl Beating {
         said.last_batch = Instant::now();
     }
 
-    /// How many units are committed, of how many that are to be.
+    /// Reports that `done` of `all` units are committed.
     pub(crate) fn units(&self, done: u64, all: u64) {
         let mut said = self.shared.said();
         said.heartbeat.units_done = done;
         said.heartbeat.units = all;
     }
 
-    /// The last sign.
+    /// Writes the last heartbeat, with the state in which the worker ended.
     pub(crate) fn end(mut self, state: WorkerState) {
         self.finish(state);
     }

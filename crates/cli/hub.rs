@@ -1,4 +1,4 @@
-//! Models that the pipeline file calls by their Hub ids, found in the local cache of the Hub.
+//! Finds models that the pipeline file names by their Hub ids in the local Hub cache.
 
 use std::path::PathBuf;
 
@@ -8,36 +8,36 @@ use leadspan_precompute::{Pipeline, TextPipeline};
 
 use crate::configuration::{StageTwo, TextOfModel};
 
-/// The pipeline with a teacher that is where it says.
+/// The pipeline with the path of its teacher resolved.
 ///
 /// # Errors
 ///
-/// Where the teacher is the id of a Hub model that was not downloaded.
+/// If the teacher is the id of a Hub model that was not downloaded.
 pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, ModelError> {
     let revision = pipeline.teacher.revision.as_deref();
     pipeline.teacher.model = cache().resolve(&pipeline.teacher.model, &pipeline.base, revision)?;
     Ok(pipeline)
 }
 
-/// What is prepared without a teacher, with a tokenizer that is where it says.
+/// The pipeline for preparing text, with the path of its tokenizer resolved.
 ///
 /// # Errors
 ///
-/// Where it is that of a Hub model that was not downloaded.
+/// If the tokenizer is that of a Hub model that was not downloaded.
 pub(crate) fn with_tokenizer_found(text: TextOfModel) -> Result<TextPipeline, ModelError> {
     let TextOfModel { mut pipeline, revision } = text;
     pipeline.tokenizer = cache().resolve(&pipeline.tokenizer, &pipeline.base, revision.as_deref())?;
     Ok(pipeline)
 }
 
-/// Stage two with a student that is where it says.
+/// Stage two with the path of its student resolved.
 ///
 /// # Errors
 ///
-/// Where the student is the id of a Hub model that was not downloaded.
+/// If the student is the id of a Hub model that was not downloaded.
 pub(crate) fn with_student_found(mut stage: StageTwo) -> Result<StageTwo, ModelError> {
     if let Some(model) = &stage.student.model {
-        // Stage two has the path from where the program runs; an id is what was written.
+        // The path is relative to the current folder. A Hub id is what the file says.
         let written = model.strip_prefix(&stage.base).unwrap_or(model);
         let found = cache().resolve(written, &stage.base, stage.student.revision.as_deref())?;
         stage.student.model = Some(stage.base.join(found));
@@ -45,13 +45,13 @@ pub(crate) fn with_student_found(mut stage: StageTwo) -> Result<StageTwo, ModelE
     Ok(stage)
 }
 
-/// An evaluation of a model that is where it says.
+/// An evaluation with the path of its model resolved.
 ///
 /// # Errors
 ///
-/// Where the model is the id of a Hub model that was not downloaded.
+/// If the model is the id of a Hub model that was not downloaded.
 pub(crate) fn with_evaluated_found(mut evaluation: Evaluation) -> Result<Evaluation, ModelError> {
-    // As above; a model of the command line is not relative to the pipeline file.
+    // As above, but a model on the command line is not relative to the pipeline file.
     let (base, model) = (&evaluation.base, &evaluation.model);
     let (written, base) = match model.strip_prefix(base) {
         Ok(written) => (written, base.clone()),
@@ -62,8 +62,7 @@ pub(crate) fn with_evaluated_found(mut evaluation: Evaluation) -> Result<Evaluat
     Ok(evaluation)
 }
 
-/// The Hub's cache on this machine, from the root of the file system: models are otherwise looked for beside the
-/// pipeline file.
+/// The Hub cache of this machine. Its path is absolute, because relative paths of models are relative to the pipeline file.
 fn cache() -> HubCache {
     let of_environment = HubCache::of_environment(|name| std::env::var_os(name));
     let absolute: PathBuf = std::path::absolute(of_environment.dir()).unwrap_or_else(|_| of_environment.dir().into());

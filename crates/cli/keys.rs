@@ -1,4 +1,4 @@
-//! Every key of the pipeline file, with its type, its default and what it means.
+//! Every key of the pipeline file, with its type, its default and its meaning.
 //!
 //! The keys are read from the schema of [`Tables`]: nothing about a setting is declared here.
 
@@ -16,19 +16,19 @@ pub(crate) struct Key {
     pub(crate) table: String,
     /// Its name inside the table, dotted where tables nest.
     pub(crate) name: String,
-    /// What its values are, such as `integer` or `"token" | "sequence"`.
+    /// The type of its values, such as `integer` or `"token" | "sequence"`.
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// What holds if the file does not set it.
+    /// Its value if the file does not set it.
     pub(crate) default: Unset,
-    /// What it is for: a phrase without a full stop.
+    /// Its meaning: a phrase without a full stop.
     pub(crate) about: String,
-    /// The words that it takes, or that its lists are made of; empty if it takes others.
+    /// The words that it, or an item of its list, may be; empty if it takes other values.
     #[serde(skip)]
     words: Vec<String>,
 }
 
-/// What holds if the file does not set a key.
+/// The value of a key that the file does not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unset {
     /// The file must set it if its table is needed.
@@ -52,18 +52,18 @@ impl Serialize for Unset {
     }
 }
 
-/// A table of the pipeline file, and what it is for.
-struct Table {
+/// A table of the pipeline file, and its purpose.
+struct NamedTable {
     name: String,
     about: String,
 }
 
 /// All tables and keys, in the order in which they are shown.
-static TABLES: LazyLock<(Vec<Table>, Vec<Key>)> = LazyLock::new(|| {
+static TABLES: LazyLock<(Vec<NamedTable>, Vec<Key>)> = LazyLock::new(|| {
     let schema = Tables::schema();
     let (mut tables, mut keys) = (Vec::new(), Vec::new());
     for (name, table) in properties(&schema) {
-        tables.push(Table {
+        tables.push(NamedTable {
             name: name.clone(),
             about: about(table),
         });
@@ -112,7 +112,7 @@ fn add_keys(table: &str, prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
     }
 }
 
-/// A default as it is written in the file.
+/// A default as TOML.
 fn toml(value: &Value) -> String {
     match value {
         Value::Array(values) => format!("[{}]", values.iter().map(toml).collect::<Vec<_>>().join(", ")),
@@ -120,7 +120,7 @@ fn toml(value: &Value) -> String {
     }
 }
 
-/// The type of a key, in TOML's words.
+/// The type of a key, in the terms of TOML.
 fn kind(schema: &Value) -> String {
     let words = words(schema);
     if !words.is_empty() {
@@ -144,7 +144,7 @@ fn kind(schema: &Value) -> String {
     }
 }
 
-/// The words that a setting is one of.
+/// The words that a setting may be.
 fn words(schema: &Value) -> Vec<String> {
     let mut words = Vec::new();
     let choices = schema["oneOf"]
@@ -162,7 +162,7 @@ fn words(schema: &Value) -> Vec<String> {
     words
 }
 
-/// The first paragraph of a description as a phrase: without its full stop, and beginning in lower case.
+/// The first paragraph of a description as a phrase: without its full stop, and starting in lower case.
 fn about(schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
     let first = text.split("\n\n").next().unwrap_or_default().trim_end_matches('.');
@@ -193,14 +193,14 @@ pub(crate) fn is_nested_table(table: &str, name: &str) -> bool {
     keys_of(table).any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// The table whose name is nearest to `given`, where one is near.
+/// The table whose name is most similar to `given`; `None` if none is similar.
 pub(crate) fn nearest_table(given: &str) -> Option<String> {
     nearest(given, tables().into_iter().map(|table| (table, format!("[{table}]"))))
 }
 
-/// The full name of the key that was most likely meant by `name` in `table`.
+/// The full name of the key that `name` in `table` most likely stands for.
 ///
-/// A key of the same table is preferred; a key of that very name in another table comes next.
+/// A key of the same table is preferred, then a key with exactly this name in another table.
 pub(crate) fn nearest_key(table: &str, name: &str) -> Option<String> {
     let full = |key: &Key| format!("{}.{}", key.table, key.name);
     nearest(name, keys_of(table).map(|key| (key.name.as_str(), full(key))))
@@ -208,7 +208,7 @@ pub(crate) fn nearest_key(table: &str, name: &str) -> Option<String> {
         .or_else(|| nearest(name, all().iter().map(|key| (key.name.as_str(), full(key)))))
 }
 
-/// How alike two names must be, from 0 to 1, for one to be suggested for the other.
+/// The least similarity, from 0 to 1, at which one name is suggested for another.
 const ALIKE: f64 = 0.8;
 
 fn nearest(given: &str, known: impl Iterator<Item = (&'static str, String)>) -> Option<String> {
@@ -219,7 +219,7 @@ fn nearest(given: &str, known: impl Iterator<Item = (&'static str, String)>) -> 
         .map(|(_, shown)| shown)
 }
 
-/// The keys of some tables as `--help` shows them: a file that could be pasted, defaults filled in.
+/// The keys of some tables for `--help`: text that can be pasted into a file, with defaults filled in.
 pub(crate) fn help(shown: &[&str]) -> String {
     const SETTING: usize = 32;
     const ABOUT: usize = 60;
@@ -251,7 +251,7 @@ pub(crate) fn help(shown: &[&str]) -> String {
     text
 }
 
-/// The reference of the pipeline file: every key with its type, its default and what it means, by table.
+/// The reference of the pipeline file: every key with its type, its default and its meaning, by table.
 pub(crate) fn reference() -> String {
     const WIDTH: usize = 92;
     let mut text = String::new();
@@ -276,7 +276,7 @@ pub(crate) fn reference() -> String {
     text
 }
 
-/// Lines of at most `width` characters, but for longer words.
+/// Breaks text into lines of at most `width` characters. A longer word gets a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_key_suggests_the_one_that_was_meant() {
+    fn for_a_misspelt_key_a_similar_key_is_suggested() {
         assert_eq!(nearest_key("cache", "top_kk").as_deref(), Some("cache.top_k"));
         assert_eq!(
             nearest_key("train", "lead_span_proprotion").as_deref(),

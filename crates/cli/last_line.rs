@@ -1,8 +1,7 @@
 //! The closing line of a log: one JSON object that says how a long command ended, for tools that search thousands of logs.
 //!
-//! It begins with `{"leadspan":` at the start of a line, which no log line does. It is written however the command ends,
-//! unless the process is killed, and nothing follows it. On a terminal, where a person has just read the result, it is left
-//! out.
+//! It begins with `{"leadspan":` at the start of a line, which no log line does. It is written at every end of the command
+//! unless the process is killed, and nothing follows it. On a terminal it is left out.
 
 use std::{
     io::{self, IsTerminal as _},

@@ -28,12 +28,12 @@ mod place;
 mod progress;
 mod replay;
 mod replay_error;
-mod scheduler;
 mod signals;
 mod sweep_table;
 mod swept_name;
 mod tables;
 mod time_span;
+mod worker_here;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

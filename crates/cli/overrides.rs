@@ -1,7 +1,7 @@
-//! `--set table.key=value`, and where in all the text that was given each piece of it stands.
+//! `--set table.key=value`, and the place of every value in the file or on the command line.
 //!
-//! Overrides take part in the same spans as the file's own values, beyond the end of its text. So the parser's spans say
-//! of every value whether it comes from the file, and from which line, or from an override, and from which.
+//! Overrides are laid out beyond the end of the file's text. The parser's span of a value therefore tells whether it comes from
+//! the file, and from which line, or from which override.
 
 use std::{borrow::Cow, ops::Range, path::Path};
 
@@ -12,7 +12,7 @@ use toml::{
 
 use crate::{configuration_error::ConfigurationError, place::Place};
 
-/// A `--set table.key=value`, split but not yet understood.
+/// A `--set table.key=value`, split but not yet parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct Override {
     given: String,
@@ -25,7 +25,7 @@ impl Override {
     ///
     /// # Errors
     ///
-    /// Where there is no `=`, or no table in front of it.
+    /// If there is no `=`, or no table in front of it.
     pub(crate) fn parse(given: &str) -> Result<Self, ConfigurationError> {
         let malformed = || ConfigurationError::NotAnOverride {
             given: given.to_owned(),
@@ -57,9 +57,9 @@ pub(crate) struct Texts<'a> {
 
 struct PlacedOverride<'a> {
     given: &'a Override,
-    /// Where its text counts as standing.
+    /// The span of its text.
     span: Range<usize>,
-    /// `value = …`, moved there by white space in front.
+    /// `value = …`, moved to its span by leading white space.
     padded: String,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Texts<'a> {
         self.file
     }
 
-    /// What it says.
+    /// Its text.
     pub(crate) fn file_text(&self) -> &str {
         self.text
     }
@@ -98,11 +98,11 @@ impl<'a> Texts<'a> {
         Place::line(self.file, before.matches('\n').count() + 1)
     }
 
-    /// Sets what the overrides set, the last of several winning.
+    /// Applies the overrides. The last one for a key counts.
     ///
     /// # Errors
     ///
-    /// Where an override needs a table in the place of a value.
+    /// If an override needs a table where there is a value.
     pub(crate) fn lay_over<'t>(&'t self, tables: &mut DeTable<'t>) -> Result<(), ConfigurationError> {
         for placed in &self.overrides {
             let name = |name: &'t String| Spanned::new(placed.span.clone(), Cow::from(name.as_str()));
@@ -120,7 +120,7 @@ impl<'a> Texts<'a> {
     ) -> Result<(), ConfigurationError> {
         let (name, deeper) = names.split_first().expect("an override names a table and a key");
         if deeper.is_empty() {
-            // The old name goes too: a name that is wrong is reported where it was last written.
+            // The old name is removed too, so that a wrong name is reported where it was last written.
             tables.remove(name.get_ref().as_ref());
             tables.insert(name.clone(), value);
             return Ok(());
@@ -139,7 +139,7 @@ impl<'a> Texts<'a> {
 }
 
 impl PlacedOverride<'_> {
-    /// TOML where it is, text where it is not (`train.dir=runs/half`).
+    /// The value as TOML or, if it is not TOML, as text (`train.dir=runs/half`).
     fn value(&self) -> Spanned<DeValue<'_>> {
         DeTable::parse(&self.padded)
             .ok()

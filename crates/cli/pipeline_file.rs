@@ -1,5 +1,5 @@
-//! The tables of a pipeline file with the overrides laid over them: known keys only, and whatever is wrong with a value
-//! is reported at the place where somebody wrote it.
+//! The tables of a pipeline file with the overrides applied. Only known keys are accepted, and a wrong value is reported at the
+//! place where it was written.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -14,10 +14,10 @@ use crate::{
     keys,
     overrides::Texts,
     sweep_table::{OwnSettings, SweepSettings, SweptKey, SweptValue},
-    swept_name::Name,
+    swept_name::SweptName,
 };
 
-/// The tables of a pipeline file, overrides included, every key known.
+/// The tables of a pipeline file with the overrides applied. All keys are known.
 pub(crate) struct PipelineFile<'a> {
     texts: &'a Texts<'a>,
     tables: DeTable<'a>,
@@ -28,7 +28,7 @@ impl<'a> PipelineFile<'a> {
     ///
     /// # Errors
     ///
-    /// Where the text is not TOML, or a table or key is unknown.
+    /// If the text is not TOML, or a table or key is unknown.
     pub(crate) fn parse(texts: &'a Texts<'a>) -> Result<Self, ConfigurationError> {
         let mut tables = DeTable::parse(texts.file_text())
             .map_err(|error| ConfigurationError::Syntax {
@@ -42,16 +42,16 @@ impl<'a> PipelineFile<'a> {
         Ok(file)
     }
 
-    /// Whether a table is there, in the file or through an override.
+    /// Whether a table is set in the file or by an override.
     pub(crate) fn has(&self, table: &str) -> bool {
         self.tables.contains_key(table)
     }
 
-    /// Reads one table into its settings; an absent one reads like an empty one.
+    /// Reads one table into its settings. A missing table counts as empty.
     ///
     /// # Errors
     ///
-    /// Where a required key is absent or a value is not what its key takes.
+    /// If a required key is missing, or a value does not have the type of its key.
     pub(crate) fn settings<T: DeserializeOwned>(&self, table: &str) -> Result<T, ConfigurationError> {
         let empty = Spanned::new(0..0, DeValue::Table(DeTable::new()));
         let value = self.tables.get(table).unwrap_or(&empty);
@@ -78,11 +78,11 @@ impl<'a> PipelineFile<'a> {
         })
     }
 
-    /// Reads `[sweep]`, where it is there.
+    /// Reads `[sweep]`; `None` if it is missing.
     ///
     /// # Errors
     ///
-    /// Where a key of its own is not what it should be, or another has no list of values.
+    /// If a key of the table itself has a wrong value, or another key has no list of values.
     pub(crate) fn sweep(&self) -> Result<Option<SweepSettings>, ConfigurationError> {
         let Some(entries) = self.tables.get("sweep").and_then(|table| table.get_ref().as_table()) else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl<'a> PipelineFile<'a> {
         let own: OwnSettings = self.settings("sweep")?;
         let mut swept = Vec::new();
         for (written, _, value) in flattened("", entries) {
-            if let Name::Swept(key) = Name::of(&written) {
+            if let SweptName::Swept(key) = SweptName::of(&written) {
                 let values = self.swept_values(&written, value)?;
                 swept.push(SweptKey { written, key, values });
             }
@@ -105,7 +105,7 @@ impl<'a> PipelineFile<'a> {
             problem,
         };
         let DeValue::Array(values) = list.get_ref() else {
-            let problem = "a list of the values that it takes is expected, such as `seed = [0, 1, 2]`";
+            let problem = "a list of values is expected, such as `seed = [0, 1, 2]`";
             return Err(wrong(list.span(), problem.to_owned()));
         };
         let value = |value: &Spanned<DeValue<'_>>| {
@@ -148,16 +148,16 @@ impl<'a> PipelineFile<'a> {
     fn check_swept(&self, entries: &DeTable<'_>) -> Result<(), ConfigurationError> {
         for (written, name, _) in flattened("", entries) {
             let place = self.texts.place(name.start);
-            match Name::of(&written) {
-                Name::Own | Name::Swept(_) => {}
-                Name::NotSwept(because) => {
+            match SweptName::of(&written) {
+                SweptName::Own | SweptName::Swept(_) => {}
+                SweptName::NotSwept(because) => {
                     return Err(ConfigurationError::NotSwept {
                         place,
                         key: written,
                         because,
                     });
                 }
-                Name::Unknown(nearest) => {
+                SweptName::Unknown(nearest) => {
                     return Err(ConfigurationError::UnknownKey {
                         place,
                         key: format!("sweep.{written}"),
@@ -190,15 +190,15 @@ impl<'a> PipelineFile<'a> {
 
 type Entry<'t, 'i> = (&'t Spanned<Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
 
-/// The entries of a table as they were written, so that the first mistake is reported first.
+/// The entries of a table in the order in which they were written, so that the first mistake is reported first.
 fn in_written_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
 }
 
-/// The entries of `[sweep]` as they were written, each with its name and where that stands; `--set sweep.replay.share=…` is a
-/// table in the table, and the same as a name with a dot.
+/// The entries of `[sweep]` in the order in which they were written, each with its name and the place of the name. The nested
+/// table of `--set sweep.replay.share=…` is the same as a name with a dot.
 fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range<usize>, &'t Spanned<DeValue<'i>>)> {
     let mut all = Vec::new();
     for (name, value) in in_written_order(table) {
@@ -213,7 +213,7 @@ fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range
     all
 }
 
-/// What a deserializer says, in the words of somebody who writes TOML.
+/// Rewords a deserializer's message for the author of a TOML file.
 fn in_plain_words(problem: &str) -> String {
     let text = problem.replace("unknown variant", "unknown value");
     let Some((found, expected)) = text.rsplit_once(", expected ") else {

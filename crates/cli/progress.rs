@@ -19,10 +19,10 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest time without a line while work goes on.
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// A rate over less time says nothing.
+/// A rate over less time is not meaningful.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
-/// The bar on the terminal, which log lines must not break.
+/// The bar on the terminal. Log lines are written while it is off the screen.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Runs `write` while the bar, if any, is off the screen.
@@ -34,14 +34,14 @@ pub(crate) fn standing_aside<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Takes the bar off the screen, before the process ends in the middle of something.
+/// Takes the bar off the screen before the process ends early.
 pub(crate) fn remove() {
     if let Some(bar) = BAR.lock().ok().and_then(|mut bar| bar.take()) {
         bar.finish_and_clear();
     }
 }
 
-/// What progress is counted in.
+/// The unit of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
     Bytes,
@@ -76,10 +76,10 @@ impl Counted {
     }
 }
 
-/// The progress of one job, as done by this process.
-pub(crate) struct Progress {
+/// Shows the progress that this process makes with one job.
+pub(crate) struct ProgressMeter {
     total: u64,
-    /// Done before this process began.
+    /// The amount that was done before this process began.
     before: u64,
     counted: Counted,
     started: Instant,
@@ -87,8 +87,8 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
 }
 
-impl Progress {
-    /// Begins a job of `total`, of which nothing is done.
+impl ProgressMeter {
+    /// Begins a job of size `total`.
     pub(crate) fn new(style: ProgressStyle, counted: Counted, total: u64) -> Self {
         let as_bar = match style {
             ProgressStyle::Auto => io::stderr().is_terminal(),
@@ -116,12 +116,12 @@ impl Progress {
         }
     }
 
-    /// Notes that an earlier process did `done` of the total, which took none of this one's time.
+    /// Notes that an earlier process did `done` of the total.
     pub(crate) fn begin_at(&mut self, done: u64) {
         self.before = done;
     }
 
-    /// Notes that `by` of the total need not be done after all.
+    /// Reduces the total by `by`.
     pub(crate) fn lower_total(&mut self, by: u64) {
         self.total = self.total.saturating_sub(by);
         if let Some(bar) = &self.bar {
@@ -129,7 +129,7 @@ impl Progress {
         }
     }
 
-    /// Notes that `done` of the total is done. A `milestone` is worth a line of its own.
+    /// Notes that `done` of the total is done. At a `milestone`, lines are written more often.
     pub(crate) fn advance(&mut self, done: u64, milestone: bool, detail: impl FnOnce() -> String) {
         if self.bar.is_some() || self.line_is_due(done, milestone) {
             self.say(done, detail);
@@ -182,7 +182,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressMeter {
     fn drop(&mut self) {
         if let Ok(mut shared) = BAR.lock() {
             *shared = None;
@@ -193,7 +193,7 @@ impl Drop for Progress {
     }
 }
 
-/// The rate, and the time left.
+/// The rate and the time left.
 fn pace(counted: Counted, done: u64, left: u64, elapsed: Duration) -> String {
     if done == 0 || elapsed.is_zero() || (left > 0 && elapsed < TOO_SOON) {
         return "just begun".to_owned();
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_tells_the_rate_and_the_time_left() {
+    fn the_pace_shows_the_rate_and_the_time_left() {
         let after = |seconds| Duration::from_secs(seconds);
         assert_eq!(pace(Counted::Tokens, 100, 300, after(10)), "10.0 tokens/s, 30 s left");
         assert_eq!(pace(Counted::Bytes, 4096, 0, after(1)), "4.0 KiB/s for 1 s");

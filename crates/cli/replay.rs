@@ -53,14 +53,14 @@ impl Default for ReplaySettings {
 }
 
 impl ReplaySettings {
-    /// Whether it names any samples.
+    /// Whether it names files or a folder.
     pub(crate) fn has_samples(&self) -> bool {
         !self.files.is_empty() || self.path.is_some()
     }
 
-    /// How its samples are prepared: in a cache inside that of `text`, with its tokenizer.
+    /// The settings for preparing its samples: in a cache inside that of `text`, with the same tokenizer.
     ///
-    /// No sample is left out for want of a chain of thought: all sections are supervised, whatever they are.
+    /// Samples without a chain of thought are kept, because all sections are supervised.
     pub(crate) fn pipeline(&self, text: TextPipeline) -> TextPipeline {
         let settings = self.clone();
         let data = DataSettings {

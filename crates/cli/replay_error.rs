@@ -1,40 +1,49 @@
-//! Errors of preparing the samples to replay, in the words of the `[replay]` table.
+//! Errors of preparing the samples to replay, with the names of the `[replay]` table.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::PrecomputeError;
 
 use crate::keys::is_key;
 
-/// Why the samples to replay could not be prepared. The libraries know their rows as those of `[data]`; here every key has the
-/// name that it has in the pipeline file.
+/// Advice of the libraries that is too much for samples to replay, whose cache is a folder inside the cache.
+const NEW_CACHE: &str = "point `cache.dir` at a new folder";
+
+/// Why the samples to replay could not be prepared.
+///
+/// The libraries name the keys of `[data]`. Here every key has its name in the pipeline file.
 #[derive(Debug)]
-pub(crate) struct ReplayError(pub(crate) PrecomputeError);
+pub(crate) struct ReplayError {
+    pub(crate) error: Box<PrecomputeError>,
+    /// The folder of the samples to replay.
+    pub(crate) dir: PathBuf,
+}
 
 impl Diagnosis for ReplayError {
     fn is_unexpected(&self) -> bool {
-        self.0.is_unexpected()
+        self.error.is_unexpected()
     }
 
     fn hint(&self) -> Option<String> {
-        Some(with_keys_of_replay(&self.0.hint()?))
+        let again = format!("remove `{}` to prepare these samples again", self.dir.display());
+        Some(with_keys_of_replay(&self.error.hint()?).replace(NEW_CACHE, &again))
     }
 }
 
 impl fmt::Display for ReplayError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&with_keys_of_replay(&self.0.to_string()))
+        formatter.write_str(&with_keys_of_replay(&self.error.to_string()))
     }
 }
 
 impl Error for ReplayError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
+        self.error.source()
     }
 }
 
-/// The text with each `data.KEY` that begins a quotation as `replay.KEY`, where there is such a key.
+/// The text with each quoted `data.KEY` renamed to `replay.KEY`, if `[replay]` has such a key.
 fn with_keys_of_replay(text: &str) -> String {
     const BEGINNING: &str = "`data.";
     let mut parts = text.split(BEGINNING);
@@ -54,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_those_of_the_table_and_files_keep_their_names() {
+    fn keys_get_the_names_of_the_replay_table_and_file_names_stay() {
         for (text, expected) in [
             ("raise `data.max_tokens`", "raise `replay.max_tokens`"),
             (
@@ -77,5 +86,21 @@ mod tests {
         ] {
             assert_eq!(with_keys_of_replay(text), expected);
         }
+    }
+    #[test]
+    fn a_new_folder_is_not_needed_if_only_the_replayed_samples_changed() {
+        let error = ReplayError {
+            error: Box::new(PrecomputeError::SettingChanged {
+                cache: PathBuf::from("cache/replay"),
+                key: "data.max_tokens".to_owned(),
+                stored: "4096".to_owned(),
+                asked: "100".to_owned(),
+            }),
+            dir: PathBuf::from("cache/replay"),
+        };
+        assert_eq!(
+            error.hint().unwrap(),
+            "set `replay.max_tokens = 4096` to use this cache, or remove `cache/replay` to prepare these samples again"
+        );
     }
 }

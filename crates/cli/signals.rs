@@ -60,7 +60,7 @@ struct State {
     cause: Option<Cause>,
     /// When the first signal came.
     signalled: Option<Instant>,
-    /// What is done before the process ends here.
+    /// What is done before a stop ends the process.
     at_the_end: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -73,11 +73,11 @@ impl State {
     }
 }
 
-/// What a stop does.
+/// The effect of a stop.
 enum Manner {
     /// It ends the process.
     AtOnce,
-    /// It sets the flag, and says what comes of it.
+    /// It sets the flag, and logs the consequence.
     Asks {
         stop: Arc<AtomicBool>,
         consequence: &'static str,
@@ -93,7 +93,7 @@ enum Cause {
 }
 
 impl Cause {
-    /// In a summary.
+    /// Its name in the closing line.
     fn name(self) -> &'static str {
         match self {
             Self::Signal(SIGINT) => "SIGINT",
@@ -114,7 +114,7 @@ fn state() -> MutexGuard<'static, State> {
 ///
 /// # Errors
 ///
-/// Where the system refuses a handler or a thread.
+/// If the system refuses a handler or a thread.
 pub(crate) fn listen(at_end_of_input: bool) -> io::Result<()> {
     let mut signals = Signals::new(STOPPING)?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -124,7 +124,7 @@ pub(crate) fn listen(at_end_of_input: bool) -> io::Result<()> {
     })?;
     if at_end_of_input {
         thread::Builder::new().name("input".to_owned()).spawn(|| {
-            // An input that cannot be read has no end to wait for, either.
+            // An input that cannot be read counts as ended.
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             stop(Cause::EndOfInput);
         })?;
@@ -136,7 +136,7 @@ pub(crate) fn listen(at_end_of_input: bool) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// Where the system refuses a thread.
+/// If the system refuses a thread.
 pub(crate) fn limit(time: Option<TimeSpan>, grace: Option<TimeSpan>) -> io::Result<()> {
     if let Some(grace) = grace {
         state().grace = grace.0;
@@ -220,10 +220,10 @@ fn stop(cause: Cause) {
             holding::release();
             let consequence = *consequence;
             drop(state);
-            // Not in this thread, which may have to end the process before anybody reads what is said.
+            // In another thread, since writing the message below may block.
             let _ = thread::Builder::new().name("grace".to_owned()).spawn(move || {
                 thread::sleep(grace);
-                end("stopped before everything was done that a stop does, for want of time");
+                end("stopped when the grace period was over, before everything was saved");
             });
             let how = if matches!(cause, Cause::TimeUp(_)) {
                 "time is up, stopping"
@@ -235,9 +235,9 @@ fn stop(cause: Cause) {
     }
 }
 
-/// Says so and ends the process, whatever its other threads are doing and whether or not anybody reads it.
+/// Logs `how` and ends the process, whatever its other threads are doing, and even if nobody reads the log.
 ///
-/// If the command has just ended by itself, the process ends as that says.
+/// If the command has just ended by itself, the process ends with the exit code of the command.
 fn end(how: &str) -> ! {
     let how = how.to_owned();
     let last = state().at_the_end.take();
@@ -251,7 +251,7 @@ fn end(how: &str) -> ! {
             stopped_by: cause(),
             error: None,
         });
-        // After what matters more: it writes to a file system that may be what holds everything up.
+        // Last, because it writes to a file system that may hang.
         if let Some(last) = last {
             last();
         }

@@ -1,7 +1,7 @@
-//! The `[sweep]` table: keys of its own, and any key of other tables with a list of the values that it takes.
+//! The `[sweep]` table: its own keys, and keys of other tables, each with a list of values.
 //!
-//! A key without a table is one of `[train]`; `"replay.share"` is one of `[replay]`. Whether each value is what its key takes is
-//! found out when it is set for a run.
+//! A key without a table belongs to `[train]`; `"replay.share"` belongs to `[replay]`. A value is checked when it is set for a
+//! run.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub(crate) struct SweepSettings {
     pub(crate) swept: Vec<SweptKey>,
 }
 
-/// The keys that are the table's own.
+/// The table's own keys.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 pub(crate) struct OwnSettings {
     /// The folder of the runs' folders.
@@ -34,9 +34,9 @@ pub(crate) struct OwnSettings {
 /// A key of another table, and the values that it takes.
 #[derive(Clone, Debug)]
 pub(crate) struct SweptKey {
-    /// As it was written in `[sweep]`.
+    /// Its name in `[sweep]`.
     pub(crate) written: String,
-    /// With its table, such as `train.seed`.
+    /// Its full name, such as `train.seed`.
     pub(crate) key: String,
     pub(crate) values: Vec<SweptValue>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct SweptValue {
     pub(crate) place: Place,
 }
 
-/// As it was written, each list as text.
+/// Each list is serialized as the texts of its values.
 impl Serialize for SweepSettings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

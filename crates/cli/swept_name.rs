@@ -1,23 +1,23 @@
-//! What a name in `[sweep]` stands for: a key of the table itself, or a key of another table to sweep over.
+//! The meaning of a name in `[sweep]`: a key of the table itself, or a key of another table to sweep over.
 
 use serde_json::{Value, json};
 
 use crate::{keys, tables::Tables};
 
-/// What a name in `[sweep]` stands for.
+/// The meaning of a name in `[sweep]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum SweptName {
     /// A key of the table itself.
     Own,
     /// This key of another table.
     Swept(String),
-    /// A key that there is, and that no sweep can be over, because of this.
+    /// A key over which no sweep is possible, and the reason.
     NotSwept(&'static str),
-    /// No key; the nearest one, as it is written in `[sweep]`.
+    /// Not a key; the most similar one, as it is written in `[sweep]`.
     Unknown(Option<String>),
 }
 
-impl Name {
+impl SweptName {
     pub(crate) fn of(written: &str) -> Self {
         if keys::is_key("sweep", written) {
             return Self::Own;
@@ -39,13 +39,13 @@ impl Name {
     }
 }
 
-/// The JSON schema of a pipeline file, with a list in `[sweep]` for each key of another table that a sweep may be over.
+/// The JSON schema of a pipeline file. `[sweep]` has a list for each key of another table that can be swept over.
 pub(crate) fn whole_schema() -> Value {
     let mut schema = Tables::schema();
     let mut lists = Vec::new();
     for key in keys::all() {
         let full = format!("{}.{}", key.table, key.name);
-        if Name::of(&full) != Name::Swept(full.clone()) {
+        if SweptName::of(&full) != SweptName::Swept(full.clone()) {
             continue;
         }
         let path = key.name.replace('.', "/properties/");
@@ -66,7 +66,7 @@ pub(crate) fn whole_schema() -> Value {
     }
     let own = &mut schema["properties"]["sweep"]["properties"];
     for (name, list) in lists {
-        // The same as tables in the table.
+        // Nested tables have the same meaning as dotted names.
         if let Some((table, _)) = name.split_once('.')
             && own.get(table).is_none()
         {
@@ -79,7 +79,7 @@ pub(crate) fn whole_schema() -> Value {
     schema
 }
 
-/// A key of another table as it is written in `[sweep]`.
+/// A key of another table, as it is written in `[sweep]`.
 fn in_sweep(full: &str) -> String {
     match full.strip_prefix("train.") {
         Some(key) => key.to_owned(),
@@ -87,16 +87,16 @@ fn in_sweep(full: &str) -> String {
     }
 }
 
-/// Why there is no sweep over a key.
+/// Why a key cannot be swept over; `None` if it can.
 fn because_not(full: &str) -> Option<&'static str> {
-    const OTHER_CACHE: &str = "it would take another cache, and a sweep trains from one";
+    const OTHER_CACHE: &str = "it would need another cache, and a sweep trains from one cache";
     match full.split_once('.')? {
         ("train", "dir") => Some("each run has a folder of its own in `sweep.dir`"),
         ("train", "max_flops") => Some("it is what `baselines = [\"equal_compute\"]` sets"),
         ("train", "device" | "checkpoint_steps" | "keep_checkpoints") | ("evaluate", "device") => {
-            Some("it changes nothing in the result")
+            Some("it does not change the result")
         }
-        ("evaluate", "model" | "revision" | "dir") => Some("what is evaluated is the run's own student, in its folder"),
+        ("evaluate", "model" | "revision" | "dir") => Some("each run evaluates its own student in its own folder"),
         ("student", "tokenizer") => Some(OTHER_CACHE),
         ("replay", "share") | ("train" | "student" | "evaluate", _) => None,
         ("sweep", _) => Some("a sweep is over keys of other tables"),
@@ -109,25 +109,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_keys_of_training_unless_they_say_of_what() {
-        let swept = |full: &str| Name::Swept(full.to_owned());
+    fn names_are_keys_of_training_unless_they_name_a_table() {
+        let swept = |full: &str| SweptName::Swept(full.to_owned());
         for (written, expected) in [
-            ("dir", Name::Own),
-            ("evaluate", Name::Own),
+            ("dir", SweptName::Own),
+            ("evaluate", SweptName::Own),
             ("seed", swept("train.seed")),
             ("student.seed", swept("student.seed")),
             ("train.loss", swept("train.loss")),
             ("evaluate.columns.answer", swept("evaluate.columns.answer")),
             (
                 "lead_span_proprotion",
-                Name::Unknown(Some("lead_span_proportion".into())),
+                SweptName::Unknown(Some("lead_span_proportion".into())),
             ),
-            ("student.layer", Name::Unknown(Some("\"student.layers\"".into()))),
-            ("baseline", Name::Unknown(Some("baselines".into()))),
-            ("zzz", Name::Unknown(None)),
-            ("zzz.seed", Name::Unknown(Some("seed".into()))),
+            ("student.layer", SweptName::Unknown(Some("\"student.layers\"".into()))),
+            ("baseline", SweptName::Unknown(Some("baselines".into()))),
+            ("zzz", SweptName::Unknown(None)),
+            ("zzz.seed", SweptName::Unknown(Some("seed".into()))),
         ] {
-            assert_eq!(Name::of(written), expected, "{written}");
+            assert_eq!(SweptName::of(written), expected, "{written}");
         }
         for written in [
             "cache.top_k",
@@ -137,11 +137,11 @@ mod tests {
             "student.tokenizer",
             "sweep.dir",
         ] {
-            assert!(matches!(Name::of(written), Name::NotSwept(_)), "{written}");
+            assert!(matches!(SweptName::of(written), SweptName::NotSwept(_)), "{written}");
         }
     }
     #[test]
-    fn the_schema_has_lists_of_what_is_swept_over_and_of_nothing_else() {
+    fn the_schema_has_lists_for_the_keys_that_can_be_swept_over_only() {
         let schema = whole_schema();
         let sweep = &schema["properties"]["sweep"]["properties"];
         assert_eq!(sweep["seed"]["items"]["type"], "integer");

@@ -16,7 +16,7 @@ use crate::{
     sweep_table::{OwnSettings, SweepSettings},
 };
 
-/// The tables of a pipeline file, each complete by itself; defaults are filled in.
+/// The tables of a pipeline file, with defaults filled in.
 #[derive(Debug, JsonSchema, Serialize)]
 #[schemars(title = "leadspan pipeline file", deny_unknown_fields)]
 pub(crate) struct Tables {
@@ -60,13 +60,13 @@ impl Tables {
     }
 }
 
-/// Makes the schema one of TOML: there is no null in it, and a default is written as its key takes it.
+/// Adapts the schema to TOML: without null, and with each default in the form that its key takes.
 fn as_toml(schema: &mut Value) {
     match schema {
         Value::Object(entries) => {
             entries.values_mut().for_each(as_toml);
             without_null(entries);
-            // Sizes of Rust's numbers are nothing that an editor knows; a key may be called `format`, too.
+            // Editors do not know the sizes of Rust's numbers. A key may also be called `format`.
             if entries.get("format").is_some_and(Value::is_string) {
                 entries.shift_remove("format");
             }
@@ -89,7 +89,7 @@ fn as_toml(schema: &mut Value) {
     }
 }
 
-/// Takes null out of what an optional key may be.
+/// Removes null from the values of an optional key.
 fn without_null(entries: &mut Map<String, Value>) {
     if entries.get("default").is_some_and(Value::is_null) {
         entries.shift_remove("default");
@@ -109,13 +109,13 @@ fn without_null(entries: &mut Map<String, Value>) {
         let only = std::mem::take(only);
         entries.shift_remove("anyOf");
         for (name, value) in only {
-            // The description of the field says more than that of its type.
+            // The description of the field takes precedence over that of its type.
             entries.entry(name).or_insert(value);
         }
     }
 }
 
-/// Paragraphs without the line breaks that they have in the source.
+/// Paragraphs without the line breaks of the source.
 fn unwrapped(text: &str) -> String {
     let paragraphs: Vec<String> = text
         .split("\n\n")

@@ -1,14 +1,14 @@
-//! Lengths of time as they are written on the command line: `2h`, `90min`, `1h 30m`, `45s`.
+//! Durations on the command line: `2h`, `90min`, `1h 30m`, `45s`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::amounts;
 
-/// A length of time above zero.
+/// A duration above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeSpan(pub(crate) Duration);
 
-/// Text that does not say how long.
+/// A text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{given}` is not a length of time: write whole numbers with their units, the largest first, such as `2h`, `90min`, `1d 12h` or `45s`"

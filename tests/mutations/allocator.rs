@@ -1,4 +1,4 @@
-//! The allocator of this test program: it counts, and gives nothing beyond a limit.
+//! The allocator of this test program: it counts bytes, and refuses requests beyond a limit.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -13,13 +13,13 @@ static ALLOCATOR: Limited = Limited {
     limit: AtomicUsize::new(usize::MAX),
 };
 
-/// What may be held beyond the bound that is checked after a read, so that most of what goes beyond is told as a failure and
-/// does not end the program. Pages that nobody writes to take no memory.
+/// Bytes beyond the bound that is checked after a read. Most reads that exceed the bound are then reported as failures and do
+/// not end the program. Pages that are never written take no memory.
 const GRACE: usize = 4 << 30;
 
 struct Limited {
     counting: Counting<System>,
-    /// What may be held at most.
+    /// The most bytes that may be held.
     limit: AtomicUsize,
 }
 
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Limited {
         let held = self.counting.held();
         if held.saturating_add(layout.size()) > self.limit.load(Ordering::Relaxed) {
             let size = layout.size();
-            crate::harness::say(format_args!("{size} bytes more are asked for while {held} are held"));
+            crate::harness::say(format_args!("{size} more bytes are requested while {held} are held"));
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's promise about the layout is passed on.
@@ -43,9 +43,9 @@ unsafe impl GlobalAlloc for Limited {
     }
 }
 
-/// What `work` gives, and the most bytes of all threads that were held while it ran beyond those held before.
+/// Runs `work` and returns its result, and the peak of the bytes that all threads held in addition to those held before.
 ///
-/// A request that goes beyond `bound` by several gigabytes is refused, which ends the program where nobody expects that.
+/// A request that exceeds `bound` by several gigabytes is refused, which ends the program if the caller does not expect it.
 pub(crate) fn peak_of<T>(bound: usize, work: impl FnOnce() -> T) -> (T, usize) {
     let before = ALLOCATOR.counting.restart_peak();
     ALLOCATOR.limit.store(before + bound + GRACE, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Runs a reader over mutations and holds it to what must be true of each.
+//! Runs readers over mutations, and checks the bounds of every read.
 
 use std::{
     any::Any,
@@ -19,20 +19,21 @@ use std::{
 
 use crate::{allocator::peak_of, mutation::Random};
 
-/// Bytes that a read may hold at its peak, however small its file.
+/// Bytes that a read may hold at its peak for any file.
 const CONSTANT_BYTES: usize = 64 << 20;
-/// Bytes beside those that it may hold for each byte of its file.
+/// Bytes that it may hold in addition for each byte of its file.
 const BYTES_A_BYTE: usize = 16;
-/// How long a read may take; a thousand times what the slowest takes, because others may be using the machine.
-const MOST_TIME: Duration = Duration::from_secs(30);
-/// Failures after which a reader is given up.
+/// Processor time that a read may take, in all threads: a thousand times what the slowest read takes. It does not depend on
+/// other processes.
+const MOST_PROCESSOR_TIME: Duration = Duration::from_mins(1);
+/// The number of failures after which a reader is abandoned.
 const FAILURES: usize = 12;
 
 /// A mutated input, ready to be read.
 pub(crate) struct Case {
     /// The length of what was mutated.
     pub(crate) bytes: usize,
-    /// Reads it; an error is told by its text, so that making the text is part of what is tried.
+    /// Reads it. An error is returned as text, so that formatting it is tested too.
     pub(crate) read: Box<dyn FnOnce() -> Result<(), String>>,
 }
 
@@ -45,31 +46,32 @@ pub(crate) struct Reader {
     pub(crate) mutate: Box<dyn FnMut(&mut Random) -> Case>,
 }
 
-/// What became of a reader's mutations.
+/// The results of a reader's mutations.
 #[derive(Default)]
 struct Tally {
     mutations: u64,
     errors: u64,
     values: u64,
-    /// Panics of the Parquet and Arrow libraries that the reader made errors of.
+    /// Panics of the Parquet and Arrow libraries that the reader turned into errors.
     caught: u64,
     seconds: f64,
     slowest_seconds: f64,
-    /// The number of the mutation that took so long.
+    /// The number of the slowest mutation.
     slowest: u64,
     peak_bytes: usize,
 }
 
-/// The mutation at hand, in the low half its number, in the high half its reader; for whoever has to tell when all goes
-/// wrong.
+/// The current mutation: its number in the low half, its reader in the high half. Messages about a failure name it.
 static CURRENT: AtomicU64 = AtomicU64::new(0);
-/// Since when it is being read; `None` where nothing is.
+/// When the current read began; `None` between reads.
 static BEGUN: Mutex<Option<Instant>> = Mutex::new(None);
 static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
 static CAUGHT: AtomicU64 = AtomicU64::new(0);
+/// How long a read may take on the clock, if that is limited.
+static MOST_WALL_TIME: Mutex<Option<Duration>> = Mutex::new(None);
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Says on standard error which mutation is at hand and what is the matter with it, without allocating.
+/// Writes the current mutation and its problem to standard error, without allocating.
 pub(crate) fn say(problem: fmt::Arguments<'_>) {
     let current = CURRENT.load(Ordering::Relaxed);
     let name = NAMES.get().and_then(|names| names.get((current >> 32) as usize));
@@ -77,7 +79,7 @@ pub(crate) fn say(problem: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "LEADSPAN_MUTATION={name}:{number}: {problem}");
 }
 
-/// Where the mutation at hand is written before it is read, for when the program does not outlive it.
+/// The file that names the current mutation, in case that the program does not survive it.
 fn place_of_current() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mutation-at-hand")
 }
@@ -95,11 +97,25 @@ fn watch() {
             *lock(&PANIC) = text;
         }));
         thread::spawn(|| {
+            // The read that was under way at the last look, and the processor time at that look.
+            let mut seen: Option<(Instant, Duration)> = None;
             loop {
                 thread::sleep(Duration::from_secs(1));
-                let begun = *lock(&BEGUN);
-                if begun.is_some_and(|begun| begun.elapsed() > MOST_TIME) {
-                    say(format_args!("it is still being read after {MOST_TIME:?}"));
+                let Some(begun) = *lock(&BEGUN) else {
+                    seen = None;
+                    continue;
+                };
+                let now = processor_time();
+                let since = match seen {
+                    Some((same, since)) if same == begun => since,
+                    _ => now,
+                };
+                seen = Some((begun, since));
+                let (used, elapsed) = (now.saturating_sub(since), begun.elapsed());
+                if used > MOST_PROCESSOR_TIME || lock(&MOST_WALL_TIME).is_some_and(|most| elapsed > most) {
+                    say(format_args!(
+                        "the read has not ended after {elapsed:?} and {used:?} of processor time"
+                    ));
                     process::abort();
                 }
             }
@@ -107,17 +123,28 @@ fn watch() {
     });
 }
 
-/// What is behind a lock, whoever panicked with it in their hands.
+/// The processor time that all threads of this process have used.
+fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields are counted after the name, which may contain spaces. Times are in hundredths of a second.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    Duration::from_millis(10 * ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>())
+}
+
+/// Locks a mutex, also after a panic of another thread that held it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `total` mutations, shared out among the readers, and fails where one of them does not hold.
+/// Runs `total` mutations, divided among the readers, and fails if a read breaks a bound. `most_wall_time` limits each read on
+/// the clock.
 ///
-/// With `LEADSPAN_MUTATION=reader:number` in the environment only that mutation is run.
-pub(crate) fn run(total: u64, readers: Vec<Reader>) -> String {
+/// With `LEADSPAN_MUTATION=READER:NUMBER` in the environment only that mutation is run.
+pub(crate) fn run(total: u64, readers: Vec<Reader>, most_wall_time: Option<Duration>) -> String {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = lock(&ALONE);
+    *lock(&MOST_WALL_TIME) = most_wall_time;
     watch();
     let _ = NAMES.set(readers.iter().map(|reader| reader.name).collect());
     let only = std::env::var("LEADSPAN_MUTATION").ok();
@@ -156,7 +183,7 @@ pub(crate) fn run(total: u64, readers: Vec<Reader>) -> String {
                 }
             }
         }
-        // Mutations of what could not be read in the first place would show nothing.
+        // If no mutation can be read, the mutations test nothing.
         if only.is_none() && tally.values == 0 {
             failures.push(format!("{}: not a single mutation was read", reader.name));
         }
@@ -174,7 +201,7 @@ pub(crate) fn run(total: u64, readers: Vec<Reader>) -> String {
     report
 }
 
-/// One mutation: no panic, no more memory than it may have.
+/// Runs one mutation, which must not panic or exceed its memory.
 fn one(reader: &mut Reader, number: u64, tally: &mut Tally) -> Result<(), String> {
     let seed = reader.name.bytes().fold(number, |seed, byte| {
         Random::new(seed.rotate_left(9) ^ u64::from(byte)).next()

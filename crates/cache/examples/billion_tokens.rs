@@ -4,16 +4,19 @@
 //! cargo run --release -p leadspan-cache --example billion_tokens -- FOLDER
 //! ```
 //!
-//! The corpus takes 4 GB. It is made if FOLDER has none; delete FOLDER afterwards. If FOLDER is a cache that has no corpus
-//! yet, the corpus is made in it, so that other commands can be measured on it.
+//! The corpus takes 4 GB. It is made if FOLDER has none; delete FOLDER afterwards.
+//!
+//! If FOLDER is a cache whose `corpus/prepared.json` was moved to `FOLDER/provenance.json`, the new corpus has the provenance
+//! of the moved one. `precompute` then takes it for the corpus of the pipeline's data, so commands can be measured on it.
 
 #![allow(clippy::print_stdout, reason = "an example prints what it measured")]
 
-use std::{error::Error, fs, num::NonZeroU32, path::PathBuf, time::Instant};
+use std::{error::Error, fs, io, num::NonZeroU32, path::PathBuf, time::Instant};
 
 use leadspan_cache::{Cache, CacheError, Identity, SampleRef};
 use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_sequence::{SectionBounds, Split};
+use serde_json::Value;
 
 const SAMPLES: u32 = 500_000;
 const VALIDATION: u32 = 1_000;
@@ -34,7 +37,16 @@ fn memory() -> Result<(u64, u64), Box<dyn Error>> {
     Ok((of("VmRSS:")?, of("RssAnon:")?))
 }
 
-fn make(cache: &Cache) -> Result<(), CacheError> {
+/// What the new corpus says about how it was prepared.
+fn provenance(cache: &Cache) -> Result<Value, Box<dyn Error>> {
+    match fs::read(cache.dir().join("provenance.json")) {
+        Ok(bytes) => Ok(serde_json::from_slice::<Value>(&bytes)?["facts"].take()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn make(cache: &Cache, provenance: Value) -> Result<(), CacheError> {
     let split = |index| {
         if index < SAMPLES - VALIDATION {
             Split::Train
@@ -44,7 +56,7 @@ fn make(cache: &Cache) -> Result<(), CacheError> {
     };
     let splits: Vec<Split> = (0..SAMPLES).map(split).collect();
     let size = NonZeroU32::new(SAMPLES_A_SHARD).expect("it is not zero");
-    cache.write_corpus_with(&splits, size, serde_json::Value::Null, &mut |writer| {
+    cache.write_corpus_with(&splits, size, provenance, &mut |writer| {
         for index in 0..SAMPLES {
             // Lengths of 1,000 to 3,000 tokens.
             let tokens = MEAN_TOKENS / 2 + index.wrapping_mul(2_654_435_761) % (MEAN_TOKENS + 1);
@@ -74,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 teacher: None,
                 tokenizer: "none".into(),
                 chat_template: "none".into(),
-                sections: serde_json::Value::Null,
+                sections: Value::Null,
                 entries: EntrySettings::top_k(8),
                 precision: Precision::Standard,
                 codec: leadspan_cache::CODEC_VERSION,
@@ -85,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     if cache.count_corpus_parts()? == 0 {
         let began = Instant::now();
-        make(&cache)?;
+        make(&cache, provenance(&cache)?)?;
         println!(
             "made in {:.1} s; run this again to measure opening",
             began.elapsed().as_secs_f64()

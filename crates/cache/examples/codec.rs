@@ -1,11 +1,10 @@
-//! What a position costs in the cache, how faithful it is, and how fast it is read: the figures in this crate's
-//! documentation.
+//! Measures the size of a stored position, its errors and the speed of reading, for `docs/benchmarks.md`.
 //!
 //!     cargo run --release -p leadspan-cache --example codec -- CACHE
 //!
-//! CACHE holds at least 128 exact entries a position (`cache.precision = "exact"`, `cache.top_k = 128`); work units may be
-//! missing. For k = 32, 64 and 128 and every precision it writes a cache of the same samples to a temporary folder, with
-//! the first k entries and the tail they leave, reads it back, and compares.
+//! CACHE holds at least 128 exact entries at each position (`cache.precision = "exact"`, `cache.top_k = 128`). Work
+//! units may be missing. For k = 32, 64 and 128 and every precision, the example writes a cache of the same samples to
+//! a temporary folder, with the first k entries and the rest as tail, reads it back and compares.
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
@@ -15,7 +14,7 @@ use leadspan_cache::{Cache, Coverage, Identity, Missing, Reader, ShardWriter, Sp
 use leadspan_distribution::{Distributions, EntrySettings, Position, codec::Precision};
 use leadspan_sequence::LeadSpanProportion;
 
-/// How often each cache is read: the fastest reading counts.
+/// The number of times that each cache is read. The fastest one counts.
 const READINGS: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -70,14 +69,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The units that the cache has.
+/// The work units that the cache holds.
 fn units_of(reader: &Reader) -> Vec<WorkUnit> {
     let missing: Vec<&WorkUnit> = reader.missing_units().collect();
     let units = reader.corpus().units().iter();
     units.filter(|unit| !missing.contains(unit)).cloned().collect()
 }
 
-/// The first `top_k` entries of each position, the others going to the tail.
+/// The first `top_k` entries of each position; the others go to the tail.
 fn truncated(distributions: &Distributions, top_k: usize) -> Distributions {
     let mut truncated = Distributions::new();
     for position in distributions.iter() {
@@ -95,7 +94,7 @@ fn truncated(distributions: &Distributions, top_k: usize) -> Distributions {
     truncated
 }
 
-/// Writes the shards and returns what they take.
+/// Writes the shards and returns their size in bytes.
 fn write(
     cache: &Cache,
     source: &Reader,
@@ -113,7 +112,7 @@ fn write(
         &samples,
         &row_hashes,
         corpus.samples_per_shard(),
-        corpus.facts().clone(),
+        corpus.provenance().clone(),
     )?;
     let layer = cache.layers_to_capture(whole)?.remove(0);
     let mut bytes = 0;
@@ -128,7 +127,7 @@ fn write(
     Ok(bytes)
 }
 
-/// Reads everything, on this thread alone; returns it with the seconds of the fastest of several readings.
+/// Reads everything on one thread several times. Returns it with the time of the fastest reading, in seconds.
 fn read(cache: &Cache, whole: &Coverage) -> Result<(Vec<Distributions>, f64), Box<dyn Error>> {
     let mut fastest = f64::INFINITY;
     let mut read = Vec::new();
@@ -145,13 +144,13 @@ fn read(cache: &Cache, whole: &Coverage) -> Result<(Vec<Distributions>, f64), Bo
     Ok((read, fastest))
 }
 
-/// How far what was read is from what was written.
+/// The differences between the distributions that were written and those that were read.
 struct Errors {
     mean_kl: f64,
     p99_kl: f64,
     /// 95th percentile of the entries' |Δ log p|.
     p95: f64,
-    /// The same, of each position's rarest quarter of entries.
+    /// The same for the least probable quarter of the entries of each position.
     rare: f64,
     largest: f64,
 }

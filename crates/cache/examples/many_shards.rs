@@ -1,9 +1,10 @@
-//! How long a cache of very many shards takes to open, and how much memory: the figures in this crate's documentation.
+//! Measures the time and the memory that opening a cache of many shards takes, for `docs/benchmarks.md`.
 //!
 //!     cargo run --release -p leadspan-cache --example many_shards -- FOLDER [SHARDS]
 //!
-//! Writes a cache of synthetic shards (10,000 unless told) to FOLDER/cache where there is none yet, then opens it for
-//! training and reads one sample of every thousandth shard. Memory is that of the second run, which writes nothing.
+//! Writes a cache of SHARDS synthetic shards (default 10,000) to FOLDER/cache if there is none yet, then opens it for
+//! training and reads one sample of every thousandth shard. For the memory, run it a second time: that run writes
+//! nothing.
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
@@ -115,8 +116,8 @@ fn distributions(sample: usize, positions: usize) -> Distributions {
     distributions
 }
 
-/// The most memory that the process has held, which says little where it has just written the shards; 0 where the system
-/// does not say.
+/// The peak memory of the process in bytes; 0 if the system does not state it. It means little if the process has just
+/// written the shards.
 fn peak_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

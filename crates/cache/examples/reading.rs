@@ -1,9 +1,9 @@
-//! How many bytes reading touches: the figures in this crate's documentation.
+//! Measures how many bytes reading touches, for `docs/benchmarks.md`.
 //!
 //!     cargo run --release -p leadspan-cache --example reading -- CACHE
 //!
-//! CACHE holds whole samples. First the share of the shards' bytes that is read for shorter proportions of all training
-//! samples, then what reading single samples touches, each with a reader of its own.
+//! CACHE holds whole samples. Prints the share of the shards' bytes that is read for shorter proportions of all
+//! training samples, and then the bytes that are read for single samples, each with a new reader.
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 

@@ -1,16 +1,17 @@
-//! What can go wrong with a cache, said in the cache's own terms.
+//! The errors of this crate.
 
 use std::{io, path::PathBuf};
 
-use leadspan_diagnosis::Diagnosis;
 use leadspan_distribution::codec::CodecError;
 use leadspan_files::FileError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use parquet::errors::ParquetError;
 
-use crate::{Coverage, identity::ABSENT};
+use crate::Coverage;
 
-/// Why a cache could not be made, read, extended or exported.
+mod hints;
+
+/// An error of creating, reading, extending, checking or exporting a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The file system refused.
@@ -18,9 +19,9 @@ pub enum CacheError {
     Io {
         /// What was attempted, such as `open`.
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -30,137 +31,137 @@ pub enum CacheError {
         /// The folder.
         path: PathBuf,
     },
-    /// The cache holds no prepared corpus yet.
+    /// The cache has no prepared corpus yet.
     #[error("the cache `{path}` has no prepared corpus")]
     NotPrepared {
         /// The cache.
         path: PathBuf,
     },
-    /// The cache holds a prepared corpus already, and its shards stand on it.
-    #[error("the cache `{path}` has a prepared corpus already")]
+    /// The cache already has a prepared corpus, which its shards depend on.
+    #[error("the cache `{path}` already has a prepared corpus")]
     AlreadyPrepared {
         /// The cache.
         path: PathBuf,
     },
-    /// A part of the prepared corpus is gone, though later ones are there.
-    #[error("`{path}` is missing, but later parts of the prepared corpus are there")]
+    /// A part of the prepared corpus is missing, but later parts exist.
+    #[error("`{path}` is missing, but later parts of the prepared corpus exist")]
     MissingPart {
         /// The part's description.
         path: PathBuf,
     },
-    /// A part of the prepared corpus was not appended to the parts before it.
+    /// A part of the prepared corpus was not appended to the part before it.
     #[error("`{path}` does not belong here: {}", match before {
-        Some(before) => format!("it was not appended to the `{}` that is there", before.display()),
+        Some(before) => format!("it was not appended to `{}`", before.display()),
         None => "it was appended to another part, but it is the first".to_owned(),
     })]
     ForeignPart {
         /// The part's description.
         path: PathBuf,
-        /// The description before it; `None` where it is the first.
+        /// The description of the part before it; `None` if it is the first part.
         before: Option<PathBuf>,
     },
-    /// A file was written by a newer (or unknown) version of the format.
+    /// A file has a version of the format that this program does not know.
     #[error("`{path}` has format version {found}, but this program reads version {supported}")]
     UnsupportedVersion {
         /// The file.
         path: PathBuf,
         /// The version it states.
         found: u32,
-        /// The version this program knows.
+        /// The newest version that this program knows.
         supported: u32,
     },
-    /// Stored and asked distributions would not mean the same.
+    /// The stored distributions mean something else than those that are asked for.
     #[error("the cache `{path}` was made with {field} `{stored}`, but `{asked}` is asked for")]
     IdentityMismatch {
         /// The cache.
         path: PathBuf,
-        /// The first part of the identity that differs, such as `teacher.dtype`.
+        /// The first field of the identity that differs, such as `teacher.dtype`.
         field: String,
         /// Its value in the cache.
         stored: String,
-        /// Its value now.
+        /// The value that is asked for.
         asked: String,
     },
-    /// A text file of the cache does not hold what belongs there.
+    /// A JSON file of the cache is damaged.
     #[error("`{path}` is damaged: it does not hold the expected JSON")]
     BadJson {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the JSON parser.
         #[source]
         source: serde_json::Error,
     },
-    /// The file is not one of leadspan's shards at all.
+    /// The file is not a shard of leadspan.
     #[error("`{path}` is not a leadspan shard")]
     NotAShard {
         /// The file.
         path: PathBuf,
     },
-    /// The file is shorter or longer than it was when it was committed.
+    /// The size of a file is not the size that was committed.
     #[error("`{path}` has {found} bytes, but {expected} were committed")]
     WrongSize {
         /// The file.
         path: PathBuf,
-        /// Its size now.
+        /// Its size in bytes.
         found: u64,
-        /// Its size when it was committed.
+        /// The size that was committed, in bytes.
         expected: u64,
     },
-    /// The bytes are not those that were written.
+    /// The bytes of a file do not match their checksum.
     #[error("`{path}` is damaged: the checksum of its {part} does not match")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Which part of it: `index and footer`, `head of row group 3`, `block 17`, `contents`.
+        /// The part of the file: `index and footer`, `head of row group 3`, `block 17`, `contents`.
         part: String,
     },
-    /// The shard is sound but belongs to another cache, corpus, layer or unit.
+    /// A shard belongs to another cache, corpus, layer or work unit.
     #[error("the shard `{path}` does not belong here: its {field} is `{found}`, not `{expected}`")]
     ForeignShard {
         /// The shard.
         path: PathBuf,
-        /// What gives it away.
+        /// The property that differs.
         field: &'static str,
-        /// The shard's value.
+        /// Its value in the shard.
         found: String,
-        /// The value that belongs here.
+        /// The expected value.
         expected: String,
     },
-    /// Rows of a sound file contradict the corpus, the schema or themselves.
+    /// A file whose checksums match contradicts the corpus, its schema or itself.
     #[error("`{path}` contradicts itself: {problem}")]
     Inconsistent {
         /// The file.
         path: PathBuf,
-        /// In what way.
+        /// The contradiction.
         problem: String,
     },
-    /// Blocks of a shard do not decode.
-    #[error("`{path}` holds blocks that are no distributions")]
+    /// A block of a shard cannot be decoded.
+    #[error("`{path}` has blocks that cannot be decoded")]
     NotDistributions {
         /// The shard.
         path: PathBuf,
-        /// Why not.
+        /// The error of the codec.
         #[source]
         source: CodecError,
     },
-    /// The Parquet library failed on a file whose bytes are as they were written.
+    /// The Parquet library failed on a file whose checksums match.
     #[error("could not {action} the Parquet file `{path}`")]
     Parquet {
-        /// What was attempted.
+        /// What was attempted, such as `read`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the library said.
+        /// The error of the library.
         #[source]
         source: ParquetError,
     },
-    /// No layer has been captured yet.
+    /// No layer has been started yet.
     #[error("the cache `{path}` holds no distributions yet")]
     NothingCaptured {
         /// The cache.
         path: PathBuf,
     },
-    /// No layer reaches as far as is asked.
+    /// The layers do not reach the proportion that is asked for.
     #[error(
         "the cache `{path}` holds lead spans up to proportion {largest} of `{sections}`, but proportion {asked} is asked for"
     )]
@@ -169,39 +170,39 @@ pub enum CacheError {
         path: PathBuf,
         /// The proportion asked for.
         asked: LeadSpanProportion,
-        /// The largest proportion captured for these sections.
+        /// The largest proportion that is captured of all these sections.
         largest: LeadSpanProportion,
         /// The sections asked for.
         sections: SectionSet,
     },
-    /// No layer has all the sections asked for.
+    /// The layers do not hold all sections that are asked for.
     #[error("the cache `{path}` holds the sections {captured}, but `{asked}` is asked for")]
     SectionsNotCaptured {
         /// The cache.
         path: PathBuf,
         /// The sections asked for.
         asked: SectionSet,
-        /// What the layers hold, such as `chain_of_thought+answer`.
+        /// The sections that the layers hold, such as `chain_of_thought+answer`.
         captured: String,
     },
-    /// Precomputing has not finished.
+    /// A layer lacks work units.
     #[error("the cache `{path}` is incomplete: {missing} of {units} work units are missing, the first is `{first}`")]
     IncompleteLayer {
         /// The layer's folder.
         path: PathBuf,
-        /// How many units have no shard.
+        /// The number of missing units.
         missing: usize,
-        /// How many units there are.
+        /// The number of all units.
         units: usize,
-        /// The first unit without a shard.
+        /// The first missing unit.
         first: String,
     },
-    /// Part of what is to be captured is in a layer that reaches beyond it and was not finished.
-    #[error("{asked} cannot be captured apart from a larger layer that was begun")]
+    /// A part of what is to be captured belongs to an unfinished layer that reaches further.
+    #[error("{asked} cannot be captured without an unfinished layer that reaches further")]
     UnfinishedLayer {
         /// What is to be captured.
         asked: Coverage,
-        /// The layer that is in the way.
+        /// The error of the unfinished layer.
         #[source]
         unfinished: Box<CacheError>,
     },
@@ -215,15 +216,15 @@ pub enum CacheError {
         /// The id of its first sample.
         first: Option<String>,
     },
-    /// A sample that the corpus does not have was asked for.
+    /// An index is not that of a sample of the corpus.
     #[error("there is no sample {index}: the corpus has {samples}")]
     NoSuchSample {
         /// The index asked for.
         index: u32,
-        /// How many samples there are.
+        /// The number of samples.
         samples: usize,
     },
-    /// A shard writer was handed something other than its unit's next sample and that sample's positions.
+    /// A shard writer was not given the next sample of its unit with exactly its positions.
     #[error("sample {index} cannot be written to `{path}`: {problem}")]
     WrongSample {
         /// The shard.
@@ -233,13 +234,13 @@ pub enum CacheError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A prepared corpus that cannot be stored.
+    /// The prepared corpus cannot be stored.
     #[error("the prepared corpus cannot be stored: {problem}")]
     UnstorableCorpus {
-        /// What is wrong with it.
+        /// The reason.
         problem: String,
     },
-    /// A tokenizer file whose name would leave the cache.
+    /// A tokenizer file has a name that would leave the cache.
     #[error("`{name}` is not a plain file name")]
     NotAFileName {
         /// The name.
@@ -255,15 +256,15 @@ impl From<FileError> for CacheError {
 }
 
 impl CacheError {
-    /// Turns an I/O error into one that names the file.
+    /// Converts an I/O error into one that names the file.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
 
-    /// Turns an error of the Parquet library into one that names the file.
+    /// Converts an error of the Parquet library into one that names the file.
     ///
-    /// What the file system refused beneath the library comes out as [`CacheError::Io`].
+    /// I/O errors inside the library become [`CacheError::Io`].
     pub(crate) fn parquet(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(ParquetError) -> Self {
         let path = path.into();
         move |source| match source {
@@ -281,126 +282,5 @@ impl CacheError {
             },
             source => Self::Parquet { action, path, source },
         }
-    }
-}
-
-impl Diagnosis for CacheError {
-    fn is_unexpected(&self) -> bool {
-        match self {
-            Self::Io { source, .. } => leadspan_files::is_unexpected(source),
-            Self::Parquet { .. }
-            | Self::WrongSample { .. }
-            | Self::NoSuchSample { .. }
-            | Self::UnstorableCorpus { .. } => true,
-            _ => false,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
-            Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {
-                Some("make it with `leadspan precompute`".to_owned())
-            }
-            Self::AlreadyPrepared { .. } => Some("point `cache.dir` at a new folder".to_owned()),
-            Self::UnsupportedVersion { found, supported, .. } if found > supported => {
-                Some("use the version of leadspan that made it, or a newer one".to_owned())
-            }
-            Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),
-            Self::IdentityMismatch { field, stored, .. } => Some(identity_hint(field, stored)),
-            Self::MissingPart { path } | Self::ForeignPart { path, .. } | Self::BadJson { path, .. } => {
-                Some(restore_hint(path))
-            }
-            Self::NotAShard { path }
-            | Self::WrongSize { path, .. }
-            | Self::Damaged { path, .. }
-            | Self::ForeignShard { path, .. }
-            | Self::Inconsistent { path, .. }
-            | Self::NotDistributions { path, .. } => Some(damage_hint(path)),
-            Self::ProportionNotCaptured { asked, .. } => Some(format!(
-                "ask for less, or set `cache.lead_span_proportion = {asked}` and run `leadspan precompute` to add the rest"
-            )),
-            Self::SectionsNotCaptured { asked, .. } => {
-                let names: Vec<String> = asked.iter().map(|section| format!("\"{section}\"")).collect();
-                Some(format!(
-                    "set `cache.supervised_sections = [{}]` and run `leadspan precompute` to add them",
-                    names.join(", ")
-                ))
-            }
-            Self::IncompleteLayer { .. } => {
-                Some("run `leadspan precompute` again: it does only what is missing".to_owned())
-            }
-            Self::UnknownSample { first: Some(first), .. } => Some(format!(
-                "ids look like `{first}`: a row's `id`, or its file and line; `leadspan cache export` lists them all"
-            )),
-            Self::UnfinishedLayer { unfinished, .. } => {
-                let folder = match &**unfinished {
-                    Self::IncompleteLayer { path, .. } => path.display().to_string(),
-                    _ => "its folder".to_owned(),
-                };
-                Some(format!(
-                    "run `leadspan precompute` with the proportion and sections it was begun with, or delete `{folder}`"
-                ))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn identity_hint(field: &str, stored: &str) -> String {
-    let elsewhere = "point `cache.dir` at a new folder";
-    match field {
-        _ if stored == ABSENT => format!("it was prepared without a teacher: {elsewhere}"),
-        "top_k" | "top_p" | "tail_samples" | "temperatures" => {
-            format!("set `cache.{field} = {stored}` to use this cache, or {elsewhere}")
-        }
-        "precision" => format!("set `cache.precision = \"{stored}\"` to use this cache, or {elsewhere}"),
-        "teacher.dtype" => format!("set `teacher.dtype = \"{stored}\"` to use this cache, or {elsewhere}"),
-        "codec" => elsewhere.to_owned(),
-        _ if field.starts_with("teacher.") => format!("use the teacher that made this cache, or {elsewhere}"),
-        _ if field.starts_with("sections.") => {
-            format!("set `{field}` back to `{stored}` to use this cache, or {elsewhere}")
-        }
-        _ => format!("use the model files that made this cache, or {elsewhere}"),
-    }
-}
-
-fn damage_hint(path: &std::path::Path) -> String {
-    let in_a_layer = path
-        .parent()
-        .and_then(std::path::Path::parent)
-        .is_some_and(|folder| folder.ends_with("layers"));
-    if in_a_layer {
-        format!(
-            "run `leadspan cache verify --repair` to drop `{}`, then `leadspan precompute`: it redoes only that work unit",
-            path.display()
-        )
-    } else {
-        restore_hint(path)
-    }
-}
-
-fn restore_hint(path: &std::path::Path) -> String {
-    format!("restore `{}` from a copy or make the cache again", path.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_of_the_file_system_are_told_from_failures() {
-        let of = |kind: io::ErrorKind| CacheError::io("open", "shard")(kind.into());
-        assert!(!of(io::ErrorKind::PermissionDenied).is_unexpected());
-        assert!(!of(io::ErrorKind::StorageFull).is_unexpected());
-        assert!(of(io::ErrorKind::Other).is_unexpected());
-    }
-
-    #[test]
-    fn an_io_error_beneath_the_parquet_library_keeps_its_kind() {
-        let full = ParquetError::External(Box::new(io::Error::from(io::ErrorKind::StorageFull)));
-        let error = CacheError::parquet("write", "shard")(full);
-        assert!(matches!(&error, CacheError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
-        assert!(error.hint().unwrap().contains("free some space"));
     }
 }

@@ -1,6 +1,6 @@
-//! The export: plain Parquet for everybody else's tools, one row per stored position.
+//! Exporting a cache to a Parquet file for other programs, with one row for each stored position.
 //!
-//! The columns are part of leadspan's interface, unlike those of the shards, which change with the codec.
+//! The columns are a stable interface of leadspan, unlike those of shards, which change with the codec.
 
 use std::{path::Path, sync::Arc};
 
@@ -16,6 +16,7 @@ use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     schema::types::ColumnPath,
 };
+use serde::Serialize;
 
 use crate::{
     Cache, CacheError, Coverage, Missing, Progress, Reader, SampleRef, Span,
@@ -23,36 +24,36 @@ use crate::{
     parquet_files::{self, Finished},
 };
 
-/// Decoded bytes that are gathered before they are handed to the Parquet writer.
+/// Size in bytes of the decoded rows that are collected before they are passed to the Parquet writer.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// What was exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExportFacts {
-    /// Samples, those without positions included.
+/// The result of [`export`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Exported {
+    /// Number of samples, including samples without positions.
     pub samples: u64,
-    /// Rows of the file, one a position.
+    /// Number of rows of the file, which is the number of positions.
     pub rows: u64,
-    /// Size of the file.
+    /// Size of the file, in bytes.
     pub bytes: u64,
 }
 
 /// Writes every stored position to the Parquet file `out`, in the order of the corpus.
 ///
-/// `proportion` restricts training samples; validation samples are exported whole. Without it, as much is exported as the
-/// layers hold together. Samples of missing units have no rows, where such units are allowed. The file appears once it is whole; memory is bounded by a row group (16 MiB encoded).
-/// `progress` counts samples.
+/// `proportion` limits training samples; validation samples are exported whole. Without it, the export has everything
+/// that the layers together hold. If `missing` allows missing units, their samples have no rows. The file becomes
+/// visible when it is complete. Memory is bounded by one row group (16 MiB encoded). `progress` counts samples.
 ///
 /// # Errors
 ///
-/// Those of [`Reader`], and [`CacheError::Io`] where `out` cannot be written.
+/// Those of [`Reader`], and [`CacheError::Io`] if `out` cannot be written.
 pub fn export(
     cache: &Cache,
     out: &Path,
     proportion: Option<LeadSpanProportion>,
     missing: Missing,
     progress: &mut dyn FnMut(Progress),
-) -> Result<ExportFacts, CacheError> {
+) -> Result<Exported, CacheError> {
     let largest = Reader::open_largest(cache, missing)?;
     let reader = match proportion {
         None => largest,
@@ -69,7 +70,7 @@ pub fn export(
     let mut writer = ArrowWriter::try_new_with_options(output, schema(), options).map_err(failed())?;
     let samples = reader.corpus().samples();
     let total = samples.len() as u64;
-    let mut rows = Rows::default();
+    let mut rows = ExportRows::default();
     let mut row_count = 0;
     for (index, sample) in samples.enumerate() {
         let span = reader.span(index as u32)?;
@@ -94,7 +95,7 @@ pub fn export(
         last_region: (bytes, _),
     } = parquet_files::finish(writer).map_err(failed())?;
     file.commit()?;
-    Ok(ExportFacts {
+    Ok(Exported {
         samples: total,
         rows: row_count,
         bytes,
@@ -116,7 +117,7 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Encodings that every reader knows, since the export is for other people's.
+/// Encodings that every Parquet reader knows, because other programs read the export.
 fn writer_properties() -> parquet::file::properties::WriterProperties {
     let mut properties = parquet_files::writer_properties();
     for name in ["sample_id", "split", "section"] {
@@ -125,9 +126,9 @@ fn writer_properties() -> parquet::file::properties::WriterProperties {
     properties.build()
 }
 
-/// Rows of the export in memory.
+/// Rows of the export that have not been written yet.
 #[derive(Default)]
-struct Rows {
+struct ExportRows {
     sample_ids: Vec<String>,
     splits: Vec<&'static str>,
     positions: Vec<u32>,
@@ -136,7 +137,7 @@ struct Rows {
     distributions: Distributions,
 }
 
-impl Rows {
+impl ExportRows {
     fn add(&mut self, sample: SampleRef<'_>, span: &Span) {
         for &position in &span.positions {
             let target = position + 1;
@@ -149,7 +150,7 @@ impl Rows {
         self.distributions.append(&span.distributions);
     }
 
-    /// About what the rows take in memory.
+    /// The approximate size of the rows in memory, in bytes.
     fn bytes(&self) -> usize {
         100 * self.positions.len() + 8 * self.distributions.token_ids().len()
     }
@@ -171,7 +172,7 @@ impl Rows {
     }
 }
 
-/// Token ids and log-probabilities as list columns, one list a position.
+/// Token ids and log-probabilities as list columns, with one list for each position.
 fn list_columns(distributions: &Distributions) -> (ListArray, ListArray) {
     let offsets: Vec<i32> = distributions.offsets().iter().map(|&offset| offset as i32).collect();
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
@@ -202,10 +203,10 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use std::fs;
 
-    fn exported(cache: &Cache, proportion: Option<&str>) -> (ExportFacts, Vec<RecordBatch>) {
+    fn exported(cache: &Cache, proportion: Option<&str>) -> (Exported, Vec<RecordBatch>) {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("export.parquet");
-        let facts = export(
+        let written = export(
             cache,
             &out,
             proportion.map(|text| text.parse().unwrap()),
@@ -213,10 +214,10 @@ mod tests {
             &mut |_| {},
         )
         .unwrap();
-        assert_eq!(fs::metadata(&out).unwrap().len(), facts.bytes);
+        assert_eq!(fs::metadata(&out).unwrap().len(), written.bytes);
         let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&out).unwrap()).unwrap();
         assert_eq!(reader.schema().fields(), schema().fields());
-        (facts, reader.build().unwrap().map(Result::unwrap).collect())
+        (written, reader.build().unwrap().map(Result::unwrap).collect())
     }
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
         let corpus = captured.cache.require_corpus().unwrap();
         for (asked, layer) in [(None, "1.0"), (Some("0.5"), "0.5")] {
             let layer = synthetic::coverage(layer, SectionSet::ALL);
-            let (facts, batches) = exported(&captured.cache, asked);
+            let (written, batches) = exported(&captured.cache, asked);
             let mut expected = corpus
                 .samples()
                 .enumerate()
@@ -256,7 +257,7 @@ mod tests {
                 }
             }
             assert!(expected.next().is_none());
-            assert_eq!((facts.rows, facts.samples), (rows, 14));
+            assert_eq!((written.rows, written.samples), (rows, 14));
         }
     }
 
@@ -283,8 +284,8 @@ mod tests {
     #[test]
     fn a_section_layer_is_exported_with_its_sections() {
         let captured = synthetic::captured("0.5", SectionSet::new([Section::ChainOfThought]).unwrap());
-        let (facts, batches) = exported(&captured.cache, Some("0.5"));
-        assert!(facts.rows > 0);
+        let (written, batches) = exported(&captured.cache, Some("0.5"));
+        assert!(written.rows > 0);
         for batch in batches {
             assert!(
                 batch

@@ -1,18 +1,18 @@
-//! A writer that hashes what passes through it, region by region.
+//! A writer that hashes the bytes that pass through it, region by region.
 
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// Passes bytes on to `inner` and hashes them.
+/// Writes bytes to `inner` and hashes them.
 pub(crate) struct HashingWriter<W> {
-    /// Absent once it was [taken](Self::take).
+    /// `None` after [`take`](Self::take).
     inner: Option<W>,
     hasher: blake3::Hasher,
     bytes: u64,
 }
 
-/// Size and hash of one stretch of bytes.
+/// Size and hash of consecutive bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Region {
     pub(crate) bytes: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// The region that holds `bytes`.
+    /// The size and hash of `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self {
             bytes: bytes.len() as u64,
@@ -28,13 +28,13 @@ impl Region {
         }
     }
 
-    /// Whether `bytes` are those that were hashed.
+    /// Whether `bytes` have this size and this hash.
     pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         bytes.len() as u64 == self.bytes && hash(bytes).to_hex().as_str() == self.blake3
     }
 }
 
-/// The hash of `bytes`, by all processors where there is enough to share.
+/// The hash of `bytes`. Uses all processors if there are enough bytes.
 fn hash(bytes: &[u8]) -> blake3::Hash {
     const WORTH_SHARING: usize = 1 << 20;
     if bytes.len() < WORTH_SHARING {
@@ -53,7 +53,8 @@ impl<W> HashingWriter<W> {
         }
     }
 
-    /// Ends the region that began at the last call (or at the start) and begins the next.
+    /// Ends the current region, which began at the last call or at the start, and begins the next. Returns size and
+    /// hash.
     pub(crate) fn end_region(&mut self) -> (u64, blake3::Hash) {
         let region = (self.bytes, self.hasher.finalize());
         self.hasher.reset();
@@ -61,20 +62,20 @@ impl<W> HashingWriter<W> {
         region
     }
 
-    /// What is written to. What is written past this goes unhashed.
+    /// The inner writer. Bytes that are written to it directly are not hashed.
     ///
     /// # Errors
     ///
-    /// Where it was taken.
+    /// [`io::ErrorKind::NotConnected`] if it was taken.
     pub(crate) fn inner_mut(&mut self) -> io::Result<&mut W> {
         self.inner.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// What was written to; nothing can be written afterwards.
+    /// Takes the inner writer. Nothing can be written afterwards.
     ///
     /// # Errors
     ///
-    /// Where it was taken before.
+    /// [`io::ErrorKind::NotConnected`] if it was taken before.
     pub(crate) fn take(&mut self) -> io::Result<W> {
         self.inner.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

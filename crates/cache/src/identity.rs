@@ -1,32 +1,33 @@
-//! The identity of a cache: what must agree for stored distributions to mean the same.
+//! The identity of a cache: the values on which the meaning of its distributions depends.
 
 use leadspan_distribution::{EntrySettings, codec::Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The version of the shard encoding, part of the identity.
+/// The version of the coding of positions, which is part of the identity.
 pub const CODEC_VERSION: u32 = 2;
 
-/// What must agree for stored distributions to mean the same.
+/// The values that must be equal for stored distributions to mean the same.
 ///
-/// Paths, devices, worker counts and proportions are not part of it; the corpus is kept apart, as row hashes.
+/// Paths, devices, numbers of workers and proportions are not among them. The corpus is compared by the hashes of its
+/// rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The model that was run; none where the cache is a prepared corpus alone, for training without a teacher.
+    /// The teacher; `None` if the cache is only a prepared corpus, for training without a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<TeacherIdentity>,
-    /// Fingerprint of the tokenizer.
+    /// The fingerprint of the tokenizer.
     pub tokenizer: String,
     /// blake3 of the chat template's text.
     pub chat_template: String,
-    /// The rule by which sections are found, as the corpus crate states it.
+    /// The rule for finding sections, as the corpus crate states it.
     pub sections: Value,
-    /// What is stored of a position.
+    /// The entries that are stored of a position.
     pub entries: EntrySettings,
-    /// How exactly it is stored.
+    /// The precision of the stored values.
     pub precision: Precision,
-    /// The version of the encoding: [`CODEC_VERSION`].
+    /// The version of the coding: [`CODEC_VERSION`].
     pub codec: u32,
 }
 
@@ -38,26 +39,26 @@ pub struct TeacherIdentity {
     pub config_blake3: String,
     /// blake3 of the weights as stored.
     pub weights_blake3: String,
-    /// The dtype in which the weights are held while computing.
+    /// The dtype of the weights during computation.
     pub dtype: String,
 }
 
-/// What is shown of a part that an identity does not have.
+/// Stands for a value that an identity does not have.
 pub(crate) const ABSENT: &str = "(absent)";
 
-/// One part of the identity that differs.
+/// One field in which two identities differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Which part, such as `teacher.dtype`.
+    /// The field, such as `teacher.dtype`.
     pub field: String,
     /// Its value in the cache.
     pub stored: String,
-    /// Its value now.
+    /// The value that is asked for.
     pub asked: String,
 }
 
 impl Identity {
-    /// The first part in which `asked` differs from this, the stored identity.
+    /// The first field in which `asked` differs from this stored identity.
     pub fn first_difference(&self, asked: &Self) -> Option<Difference> {
         let (stored, asked) = (self.leaves(), asked.leaves());
         let value_of = |leaves: &[(String, String)], field: &str| {
@@ -76,7 +77,7 @@ impl Identity {
         })
     }
 
-    /// A hash of the identity, which every shard carries.
+    /// A hash of the identity. Every shard contains it.
     pub fn fingerprint(&self) -> String {
         let mut leaves = self.leaves();
         leaves.sort();
@@ -95,7 +96,7 @@ impl Identity {
         let value = serde_json::to_value(self).expect("strings, numbers and JSON values always serialize");
         let mut leaves = Vec::new();
         collect_leaves(&value, String::new(), &mut leaves);
-        // The user knows them as keys of the `[cache]` table.
+        // Users know these values as keys of the `[cache]` table.
         for (name, _) in &mut leaves {
             if let Some(key) = name.strip_prefix("entries.") {
                 *name = key.to_owned();

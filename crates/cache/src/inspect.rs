@@ -1,4 +1,4 @@
-//! What a cache holds, in numbers.
+//! The contents of a cache in numbers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,80 +11,82 @@ use serde::Serialize;
 
 use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, layers::reach};
 
-/// What a cache holds.
+/// The contents of a cache in numbers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
-    /// Its folder.
+    /// The cache's folder.
     pub dir: PathBuf,
-    /// The version of its format.
+    /// The version of the format.
     pub format: u32,
-    /// What its distributions mean.
+    /// The identity of the cache: what its distributions mean.
     pub identity: Identity,
-    /// The prepared corpus, if there is one.
+    /// The prepared corpus; `None` if there is none yet.
     pub corpus: Option<CorpusInspection>,
-    /// The corpus to replay, if one was prepared.
+    /// The samples to replay; `None` if none were prepared.
     pub replay: Option<CorpusInspection>,
-    /// For each section, the largest proportion of training samples that complete layers serve together.
+    /// For each section, the largest proportion of training samples that complete layers together hold.
     pub serves: BTreeMap<&'static str, LeadSpanProportion>,
-    /// Its layers, by the names of their folders.
+    /// The layers, ordered by the names of their folders.
     pub layers: Vec<LayerInspection>,
 }
 
 /// The prepared corpus in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CorpusInspection {
-    /// How many training samples there are.
+    /// Number of training samples.
     pub train_samples: u64,
-    /// How many validation samples there are.
+    /// Number of validation samples.
     pub validation_samples: u64,
-    /// How many tokens they have, untruncated.
+    /// Number of tokens of all samples, whole.
     pub tokens: u64,
-    /// How many work units they form.
+    /// Number of work units.
     pub units: u64,
-    /// How many samples a full work unit has.
+    /// Number of samples of a full work unit.
     pub samples_per_shard: u32,
 }
 
 /// One layer in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerInspection {
-    /// The name of its folder.
+    /// The name of the layer's folder.
     pub name: String,
-    /// Which part of which sections it holds.
+    /// The bands of the layer.
     pub bands: Vec<Band>,
-    /// How many work units there are.
+    /// Number of work units.
     pub units: u64,
-    /// How many of them are committed.
+    /// Number of committed units that can be used.
     pub units_committed: u64,
-    /// Whether that is all of them.
+    /// Whether all units are committed and can be used.
     pub complete: bool,
-    /// Samples of the committed units that have positions here.
+    /// Number of samples of these units that have positions in this layer.
     pub samples: u64,
-    /// Stored positions.
+    /// Number of stored positions.
     pub positions: u64,
-    /// Stored entries of all positions.
+    /// Number of stored entries of all positions.
     pub entries: u64,
-    /// The shards' sizes, headers and footers included; receipts are not.
+    /// Size of all shards in bytes, without receipts.
     pub shard_bytes: u64,
-    /// Everything in the shards, for each stored position; absent where there is none.
+    /// Bytes of shards for each stored position; `None` if there are no positions.
     pub bytes_per_position: Option<f64>,
-    /// Entries for each stored position; absent where there is none.
+    /// Entries for each stored position; `None` if there are no positions.
     pub entries_per_position: Option<f64>,
-    /// Mean probability that a position's entries retain; absent where there is no position.
+    /// Mean probability of a position's stored entries; `None` if there are no positions.
     pub mean_retained_mass: Option<f64>,
     /// The kinds of devices that computed the shards.
     pub device_classes: BTreeSet<String>,
-    /// Units that look committed but cannot be used, and why.
+    /// An error message for each unit that looks committed but cannot be used.
     pub unusable: Vec<String>,
 }
 
 impl Cache {
-    /// Counts what the cache holds, reading receipts but no shard.
+    /// Counts what the cache holds. Reads receipts but no shard.
+    ///
+    /// Damaged receipts, and shards whose size differs from their receipt, are [listed](LayerInspection::unusable).
+    /// [`verify`](crate::verify) finds other damage.
     ///
     /// # Errors
     ///
-    /// Where a corpus or the description of a layer is damaged. Damaged receipts are listed instead, as are shards of
-    /// another size than their receipts say; more than that is [`verify`](crate::verify)'s to find.
+    /// The error of a corpus, or of a description of a layer, that is damaged.
     pub fn inspect(&self) -> Result<Inspection, CacheError> {
         let corpus = self.corpus()?;
         let layers = if corpus.is_some() { self.layers()? } else { Vec::new() };

@@ -1,4 +1,4 @@
-//! The JSON files of a cache: versioned, indented, ending in a line break.
+//! The JSON files of a cache: they state their format, are indented and end with a line break.
 
 use std::path::Path;
 
@@ -13,12 +13,16 @@ pub(crate) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Reads a JSON file whose `format` says which version it is; the version is judged before anything else.
+/// Parses a JSON file. Its key `format` is checked before anything else.
+///
+/// # Errors
+///
+/// [`CacheError::BadJson`] or [`CacheError::UnsupportedVersion`].
 pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CacheError> {
     from_bytes_of(bytes, path, &[FORMAT_VERSION])
 }
 
-/// As [`from_bytes`], for a file of one of several versions, the newest of them last.
+/// Like [`from_bytes`], for a file that may have one of several formats. `formats` lists the newest last.
 pub(crate) fn from_bytes_of<T: DeserializeOwned>(bytes: &[u8], path: &Path, formats: &[u32]) -> Result<T, CacheError> {
     #[derive(Deserialize)]
     struct Version {

@@ -1,53 +1,54 @@
-//! The stored form of teacher distributions: what people keep, copy between clusters and train from.
+//! The stored form of teacher distributions, which people keep, copy between machines and train from.
 //!
-//! A cache is a folder: its [identity](Identity), the tokenizer's files, the prepared corpus, and layers of shards, one shard
-//! per work unit. `docs/format.md` describes every file and byte; `docs/benchmarks.md` has sizes, errors and speeds. To other
-//! programs, shards are ordinary Parquet files.
+//! A cache is a folder: its [identity](Identity), the tokenizer's files, the prepared corpus, and layers of shards, one
+//! shard per work unit. `docs/format.md` describes every file and byte; `docs/benchmarks.md` has sizes, errors and
+//! speeds. To other programs, shards are ordinary Parquet files.
 //!
-//! The bytes of a shard depend only on the format version, the corpus and the distributions: not on a clock, the version of
-//! the program or a path. Receipts, which are files of their own, name the program's version.
+//! The bytes of a shard depend only on the format version, the corpus and the distributions, not on a clock, a path or
+//! the version of the program. The version of the program is in the receipts, which are separate files.
 //!
 //! # Checksums
 //!
-//! Everything that is read is checked in the pieces in which it is read. A reader compares a shard's seal with its size, index
-//! and footer when it opens the shard, a head's blake3 before it parses the head, and a block's CRC-32 before it decodes the
-//! block. The Parquet library therefore only sees bytes whose checksum holds. [`verify`] also compares the blake3 of whole
-//! files, which covers what readers never look at.
+//! Everything that is read is checked in the pieces in which it is read. A reader compares a shard's seal with its
+//! size, index and footer when it opens the shard, a head with its blake3 before it parses the head, and a block with
+//! its CRC-32 before it decodes the block. The Parquet library therefore only sees bytes whose checksum matches.
+//! [`verify`] also compares the blake3 of whole files, which covers bytes that readers never read.
 //!
-//! Checksums protect against accidents. A file that was forged with matching checksums can state wrong distributions, and
-//! nothing more: what its pages and indices claim is compared with the file's size before memory is allocated, a panic of the
-//! Parquet library becomes an error, and no block decodes to more entries than the cache's identity allows. `tests/mutations`
-//! holds every reader to that; `docs/security.md` tells what else is bounded.
+//! Checksums protect against accidents. A forged file with matching checksums can state wrong distributions, and
+//! nothing more: the sizes that its pages and indices claim are compared with the file's size before memory is
+//! allocated, a panic of the Parquet library becomes an error, and no block decodes to more entries than the cache's
+//! identity allows. `tests/mutations` tests this for every reader; `docs/security.md` describes the other bounds.
 //!
 //! # Guarantees
 //!
-//! Every file is written by one protocol: a temporary sibling (`.NAME.XXXXXX.tmp`, which no reader looks at) is
+//! Every file is written by one protocol: a temporary file beside it (`.NAME.XXXXXX.tmp`, which readers ignore) is
 //! written and synced, renamed to its name, and the folder is synced. A work unit is committed once its shard and its
-//! receipt are both there. A committed shard is never modified; a second writer of the same unit leaves it as it is.
+//! receipt both exist. A committed shard is never modified; a second writer of the same unit leaves it as it is.
 //!
-//! - **An error return** leaves what was visible before, and removes its temporary. One exception: if syncing the
-//!   folder fails after the rename, the new file is visible and whole, but may not survive a power cut.
-//! - **A killed process** leaves what was visible before, and perhaps a temporary, or a shard without its receipt. The next
-//!   writer of the same file removes the temporary, once it can take the lock that a living writer holds; in a folder of
-//!   thousands of files, whoever finishes the layer does. Nothing else ever removes it. A claim that the process held is
-//!   taken over. The next run adopts the shard if it is sound, and writes it again if not.
-//! - **A power cut** leaves each file either absent or whole. Everything whose commit had returned is there, if the
-//!   device keeps what it acknowledges as synced.
-//! - **Not covered:** somebody who modifies or truncates a committed file in place. The checksums find such damage before
-//!   a file is read; while it is mapped, truncation ends the reading process with a bus error. On file systems
-//!   whose locks do not reach other machines, a writer may remove a living writer's temporary: that writer then fails, or
-//!   finds the unit committed, and nothing is lost.
+//! - **An error return** leaves the visible files as they were and removes the temporary file. One exception: if
+//!   syncing the folder fails after the rename, the new file is visible and whole, but may not survive a power cut.
+//! - **A killed process** leaves the visible files as they were, and possibly a temporary file, or a shard without its
+//!   receipt. The next writer of the same file removes the temporary file if it can take the lock that a living writer
+//!   holds; in a folder of thousands of files, the process that finishes the layer removes it. Nothing else removes it.
+//!   A claim of the killed process is taken over. The next run adopts the shard if it is sound, and writes it again
+//!   otherwise.
+//! - **A power cut** leaves each file either absent or whole. Every file whose commit has returned exists, if the
+//!   device keeps what it reports as synced.
+//! - **Not covered:** modifying or truncating a committed file in place. The checksums find such damage before a file
+//!   is read; truncating a file while it is mapped ends the reading process with a bus error. On file systems whose
+//!   locks do not reach other machines, a writer may remove the temporary file of a living writer. That writer then
+//!   fails, or finds the unit committed, and nothing is lost.
 //!
 //! # Concurrent processes
 //!
-//! Any number of processes may read and write one cache. Only one at a time creates, prepares or extends it, under a
-//! [lock](leadspan_workers::LockGuard). Worker numbers or [claims](leadspan_workers::Claims) decide which process captures
-//! which unit. Locks and claims are files in `.claims/` that hold for a lease; they need neither locks of the file system nor
-//! synchronised clocks. What is stored does not depend on them: of two writers of one unit the first to commit wins, whatever
-//! device the other has.
+//! Any number of processes may read and write one cache. One process at a time creates, prepares or extends it, under a
+//! [lock](leadspan_workers::LockGuard). Worker numbers or [claims](leadspan_workers::Claims) decide which process
+//! captures which unit. Locks and claims are files in `.claims/` that are valid for a lease; they need neither
+//! file-system locks nor synchronized clocks. Correctness does not depend on them: of two writers of one unit, the
+//! first to commit wins.
 //!
-//! Opening a cache lists the folders of its layers and reads the prepared corpus. Shards are mapped when a sample of them is
-//! first read.
+//! Opening a cache reads `identity.json`. The prepared corpus is opened when it is first used, and a shard is mapped
+//! when one of its samples is first read.
 //!
 //! # Reading
 //!
@@ -89,17 +90,17 @@ mod tests;
 pub use cache::{Cache, REPLAY};
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use error::CacheError;
-pub use export::{ExportFacts, export};
+pub use export::{Exported, export};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
-pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, NotALayer};
-pub use shard::{BytesRead, Missing, Reader, Receipt, ShardWriter, Span, adopt};
+pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
+pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, verify};
 
-/// The version of everything on disk that this program reads and writes.
+/// The version of the format of caches, layers and shards. Parts of the prepared corpus have a version of their own.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// How far a long operation has come.
+/// The progress of a long operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Steps done.

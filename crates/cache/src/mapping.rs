@@ -10,7 +10,7 @@ use crate::CacheError;
 ///
 /// # Errors
 ///
-/// Where the file cannot be opened or mapped.
+/// [`CacheError::Io`] if the file cannot be opened or mapped.
 #[expect(
     unsafe_code,
     reason = "a file-backed memory map is unsafe by nature; the argument is below"
@@ -22,11 +22,11 @@ pub(crate) fn map(path: &Path) -> Result<Bytes, CacheError> {
         // An empty mapping is an error on some systems.
         return Ok(Bytes::new());
     }
-    // SAFETY: the bytes behind a mapping must not change while it is borrowed. Only files of a cache are mapped, which
-    // are written under another name and renamed into place once complete; after that no code of this project opens
-    // them for writing, and replacing or deleting a name leaves the mapped inode as it was. A foreign process that
-    // modifies a committed file in place breaks the cache's contract (front page of the crate): then checksums that
-    // were already compared no longer hold, and truncation ends the process with a bus error.
+    // SAFETY: the mapped bytes must not change while they are borrowed. Only files of a cache are mapped. They are
+    // written under another name and renamed when they are complete. After that, no code of this project opens them for
+    // writing, and replacing or deleting the name leaves the mapped inode as it was. Another program that modifies a
+    // committed file in place breaks the guarantees of the cache (front page of the crate): checksums that were already
+    // compared no longer match, and truncation ends the process with a bus error.
     let mapping = unsafe { memmap2::Mmap::map(&file) }.map_err(CacheError::io("map", path))?;
     Ok(Bytes::from_owner(mapping))
 }

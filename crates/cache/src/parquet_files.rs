@@ -1,4 +1,4 @@
-//! What all Parquet files of this crate share, whatever their columns.
+//! Settings and functions for all Parquet files of this crate.
 
 use std::{path::Path, sync::Arc};
 
@@ -14,13 +14,13 @@ use leadspan_files::PendingFile;
 
 use crate::{CacheError, hashing::HashingWriter};
 
-/// About how many bytes a row group may reach before it is written out: what a writer holds in memory.
+/// Approximate encoded size in bytes at which a row group is written. It bounds the writer's memory.
 pub(crate) const ROW_GROUP_BYTES: usize = 16 << 20;
 
-/// Who wrote the file. Without a program version, so that the bytes depend on the format alone.
+/// The writer that a file states. It has no program version, so that the bytes depend only on the format.
 const CREATED_BY: &str = "leadspan";
 
-/// Settings that make bytes small and the same everywhere; columns choose their encodings on top.
+/// Settings that keep files small and identical on every machine. Callers add the encodings of their columns.
 pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
@@ -29,18 +29,18 @@ pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
         .set_max_row_group_row_count(None)
 }
 
-/// A Parquet file that is written to its last byte, but not committed.
+/// A Parquet file that is complete but not committed.
 pub(crate) struct Finished {
     pub(crate) file: PendingFile,
-    /// Size and hash of what came after the last region that was ended.
+    /// Size and hash of the bytes after the last region that was ended.
     pub(crate) last_region: (u64, blake3::Hash),
 }
 
-/// Writes the footer. Unlike the library's `into_inner`, this keeps the kind of an error that the file system gives.
+/// Writes the footer. Unlike the library's `into_inner`, this keeps the kind of an I/O error.
 ///
 /// # Errors
 ///
-/// Where the file system refuses.
+/// The error of the file system or of the library.
 pub(crate) fn finish(mut writer: ArrowWriter<HashingWriter<PendingFile>>) -> Result<Finished, ParquetError> {
     writer.finish()?;
     let output = writer.inner_mut();
@@ -49,19 +49,19 @@ pub(crate) fn finish(mut writer: ArrowWriter<HashingWriter<PendingFile>>) -> Res
     Ok(Finished { file, last_region })
 }
 
-/// What `decode` reads of the Parquet file at `path`; a panic of the library, which checks most of what a forged file can
-/// say but not all, is an error.
+/// Runs `decode` on the Parquet file at `path`. The library does not check everything that a forged file can state, so
+/// a panic becomes an error.
 ///
 /// # Errors
 ///
-/// Where it fails or panics.
+/// [`CacheError::Parquet`] if `decode` fails or panics; [`CacheError::Io`] if it fails with an I/O error.
 pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, CacheError> {
     leadspan_files::guarded(decode)
         .unwrap_or_else(|problem| Err(ParquetError::General(problem)))
         .map_err(CacheError::parquet("read", path))
 }
 
-/// The field of a list's values, named as the Parquet format names it.
+/// The field of the values of a list, with the name that the Parquet format specifies.
 pub(crate) fn list_item(data_type: DataType) -> FieldRef {
     Arc::new(Field::new("element", data_type, false))
 }

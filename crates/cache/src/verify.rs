@@ -1,4 +1,4 @@
-//! Checking every byte of a cache: checksums, structure, and that every block is the one that belongs there.
+//! Checking every byte of a cache: checksums, structure, and the place of every block.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,33 +9,41 @@ use std::{
 
 use leadspan_distribution::Distributions;
 use rayon::prelude::*;
+use serde::{Serialize, Serializer};
 
 use crate::{
     Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, layers::manifest::MANIFEST, shard::Shard,
     shard::blocks::block_positions,
 };
 
-/// What [`verify`] found.
-#[derive(Debug, Default)]
+/// The result of [`verify`].
+#[derive(Debug, Default, Serialize)]
 pub struct Verification {
-    /// Files that were checked.
+    /// Number of files that were checked.
     pub files: u64,
-    /// Their bytes.
+    /// Size of these files, in bytes.
     pub bytes: u64,
-    /// Positions that were decoded and compared with the corpus.
+    /// Number of positions that were decoded and compared with the corpus.
     pub positions: u64,
     /// What is wrong, in the order of the files.
     pub problems: Vec<Problem>,
 }
 
-/// Something that is wrong.
+/// Something that is wrong with a cache.
 #[derive(Debug)]
 pub struct Problem {
-    /// What it is. It names its file.
+    /// The error, which names the file.
     pub error: CacheError,
-    /// What is to be removed where that is the cure: a layer's manifest, and before it shard and receipt of a work unit that
-    /// can be captured anew.
+    /// The files that [`repair`] removes: the shard and the receipt of a work unit, which can be captured again, and
+    /// the manifest of the layer. Empty if removing files does not help.
     removable: Vec<PathBuf>,
+}
+
+impl Serialize for Problem {
+    /// The text of the error.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.error)
+    }
 }
 
 impl Problem {
@@ -47,14 +55,15 @@ impl Problem {
     }
 }
 
-/// Checks the tokenizer files, the corpus, and every committed shard of every layer, several at a time; and likewise the
-/// cache [inside](Cache::replay) this one, if there is one.
+/// Checks the tokenizer files, the corpus and every committed shard of every layer, several shards at a time. Checks
+/// the [samples to replay](Cache::replay) as well, if there are any.
 ///
-/// Missing work units are no problem: `inspect` counts them. `progress` is told after each shard.
+/// Missing work units are not a problem; [`inspect`](Cache::inspect) counts them. `progress` is called after each
+/// shard.
 ///
 /// # Errors
 ///
-/// Where a folder cannot be listed. Damage is no error here but a [problem](Verification::problems).
+/// [`CacheError::Io`] if a folder cannot be listed. Damage is not an error, but a [problem](Verification::problems).
 pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Verification, CacheError> {
     let mut found = match cache.replay() {
         Ok(None) => Verification::default(),
@@ -65,7 +74,7 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
         },
     };
     verify_tokenizer(cache, &mut found);
-    // A fresh handle, so that the table is read and checked now even if the caller's has it in memory.
+    // A new handle reads and checks the corpus again, even if the caller's handle has opened it.
     let layers = match Cache::open(cache.dir()).and_then(|cache| {
         if cache.corpus()?.is_some() {
             Ok((cache.verify_tokens()?, cache.layers()?))
@@ -85,7 +94,7 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
     let names: Vec<HashSet<String>> = layers.iter().map(LayerDir::names).collect::<Result<_, _>>()?;
     let mut committed: Vec<(&LayerDir, &WorkUnit)> = Vec::new();
     for (layer, names) in layers.iter().zip(&names) {
-        // A shard without a receipt is not committed; a receipt without a shard is a loss.
+        // A shard without a receipt is not committed. A receipt without a shard means that the shard was lost.
         let units = layer.corpus().units().iter();
         committed.extend(
             units
@@ -131,26 +140,26 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
     Ok(found)
 }
 
-/// Compares a manifest with the receipts, unless it is of fewer units than there are by now, or a receipt cannot be read,
-/// which is told already.
+/// Compares a manifest with the receipts. A manifest that is out of date is not a problem, and a receipt that cannot be
+/// read has been reported already.
 fn check_manifest(layer: &LayerDir) -> Result<(), CacheError> {
     match (layer.manifest()?, layer.sum_up()) {
         (Some(stored), Ok(found)) if found.as_ref() != Some(&stored) => Err(CacheError::Inconsistent {
             path: layer.manifest_path(),
-            problem: "it is not what the receipts of the layer come to".to_owned(),
+            problem: "it is not the sum of the receipts of the layer".to_owned(),
         }),
         _ => Ok(()),
     }
 }
 
-/// Drops the shards that [`verify`] found unusable, so that capturing does those units again, and manifests that are wrong;
-/// returns their paths.
+/// Removes the shards that [`verify`] found unusable, so that these units are captured again, and wrong manifests.
+/// Returns their paths.
 ///
-/// What is wrong with other files stays wrong, as do shards that the file system would not let us read.
+/// Other damaged files stay as they are, and so do shards that the file system did not let the program read.
 ///
 /// # Errors
 ///
-/// Where a file cannot be removed.
+/// [`CacheError::Io`] if a file cannot be removed.
 pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
     let mut dropped = Vec::new();
     for problem in &found.problems {
@@ -159,7 +168,7 @@ pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
         let Some(first) = problem.removable.first().filter(|_| !refused) else {
             continue;
         };
-        // The manifest goes first: it must not say that all is there when it is not.
+        // The manifest is removed first: it must not state a complete layer when a shard is missing.
         for path in problem.removable.iter().rev() {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -189,7 +198,8 @@ fn verify_tokenizer(cache: &Cache, found: &mut Verification) {
     }
 }
 
-/// Compares all checksums of a shard, decodes every block and compares its place with the corpus.
+/// Compares all checksums of a shard, decodes every block and compares its place with the corpus. Returns the numbers
+/// of bytes and positions.
 fn check_shard(layer: &LayerDir, unit: &WorkUnit) -> Result<(u64, u64), CacheError> {
     let receipt = Receipt::read(layer, unit)?;
     let shard = Shard::open_in(layer, unit)?;
@@ -218,12 +228,12 @@ fn check_shard(layer: &LayerDir, unit: &WorkUnit) -> Result<(u64, u64), CacheErr
         Ok((shard.bytes().len() as u64, positions_read))
     } else {
         Err(shard.inconsistent(format!(
-            "it has more than the {positions_read} positions that belong there"
+            "it has more than the {positions_read} positions of its work unit"
         )))
     }
 }
 
-/// Files that look like shards but belong to no work unit.
+/// An error for each file that is named like a shard but belongs to no work unit.
 fn strays(layer: &LayerDir, names: &HashSet<String>) -> impl Iterator<Item = CacheError> {
     let units = layer.corpus().units().iter();
     let expected: HashSet<String> = units.map(|unit| format!("{unit}.parquet")).collect();
@@ -342,7 +352,12 @@ mod tests {
         let corpus = synthetic::corpus(3, 0, 4);
         let (samples, hashes) = (synthetic::samples_of(&corpus), synthetic::row_hashes_of(&corpus));
         inside
-            .write_corpus(&samples, &hashes, corpus.samples_per_shard(), corpus.facts().clone())
+            .write_corpus(
+                &samples,
+                &hashes,
+                corpus.samples_per_shard(),
+                corpus.provenance().clone(),
+            )
             .unwrap();
         assert_eq!(captured.cache.replay().unwrap().unwrap().dir(), dir);
         let both = verified(&captured.cache);

@@ -1,4 +1,4 @@
-//! `leadspan evaluate`: problems put to a model, and held-out losses.
+//! `leadspan evaluate`: lets a model answer problems, and measures held-out losses.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use leadspan_evaluate::{EvaluationContext, EvaluationSummary, Event, HeldOutLosses, Outcome};
+use leadspan_evaluate::{EvaluationContext, EvaluationEvent, EvaluationOutcome, EvaluationSummary, HeldOutLosses};
 use serde::Serialize;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::{
     configuration::Configuration,
     failure::{Context as _, Result},
     hub, last_line,
-    progress::{Counted, Progress},
+    progress::{Counted, ProgressMeter},
     signals,
 };
 
@@ -36,8 +36,8 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
     tracing::info!("reading the model `{}`", evaluation.model.display());
     let mut progress = None;
     let outcome = leadspan_evaluate::run(&evaluation, &context, &mut |event| {
-        if matches!(event, Event::Started { .. }) {
-            // Until now there was nothing to keep.
+        if matches!(event, EvaluationEvent::Started { .. }) {
+            // Until now there was nothing to save.
             signals::ask_first(&stop, "keeping the answers that are finished");
         }
         show(event, &mut progress, showing);
@@ -45,9 +45,9 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
     .with_context(|| format!("could not evaluate `{}`", evaluation.model.display()))?;
     drop(progress);
     let (outcome, summary) = match outcome {
-        Outcome::Done(summary) => ("done", summary),
-        Outcome::AlreadyDone(summary) => ("already_done", summary),
-        Outcome::Stopped => return stopped(&evaluation.dir, showing),
+        EvaluationOutcome::Done(summary) => ("done", summary),
+        EvaluationOutcome::AlreadyDone(summary) => ("already_done", summary),
+        EvaluationOutcome::Stopped => return stopped(&evaluation.dir, showing),
     };
     last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
     showing.result(&Evaluated {
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
     Ok(Ending::Done)
 }
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Serialize)]
 struct Evaluated {
     outcome: &'static str,
@@ -85,9 +85,9 @@ impl fmt::Display for Evaluated {
     }
 }
 
-fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) {
+fn show(event: EvaluationEvent, progress: &mut Option<(ProgressMeter, u64)>, showing: Showing) {
     match event {
-        Event::Started { problems, done } => {
+        EvaluationEvent::Started { problems, done } => {
             last_line::note(json!({ "problems": problems, "answered_before": done }));
             if done > 0 {
                 tracing::info!(
@@ -97,9 +97,9 @@ fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) 
                 );
             }
             let left = problems - done.min(problems);
-            *progress = Some((Progress::new(showing.progress, Counted::Problems, left), done));
+            *progress = Some((ProgressMeter::new(showing.progress, Counted::Problems, left), done));
         }
-        Event::Answered {
+        EvaluationEvent::Answered {
             done,
             correct,
             tokens,
@@ -118,11 +118,11 @@ fn show(event: Event, progress: &mut Option<(Progress, u64)>, showing: Showing) 
                 });
             }
         }
-        Event::HeldOut(HeldOutLosses::Measured) => {
+        EvaluationEvent::HeldOut(HeldOutLosses::Measured) => {
             *progress = None;
             tracing::info!("measuring the losses on the cache's validation samples");
         }
-        Event::HeldOut(HeldOutLosses::NotMeasured(because)) => {
+        EvaluationEvent::HeldOut(HeldOutLosses::NotMeasured(because)) => {
             tracing::info!("no held-out losses: {because}");
         }
     }

@@ -1,28 +1,33 @@
-//! `leadspan precompute --finalize`: whether every work unit is there.
+//! `leadspan precompute --finalize`: checks that every work unit is stored.
 
-use std::{collections::BTreeSet, fmt::Write as _, ops::RangeInclusive};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
 
-use leadspan_cache::WorkUnit;
+use leadspan_cache::{Manifest, WorkUnit};
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Finalized, Pipeline};
-use serde_json::json;
+use leadspan_workers::scheduler::WORKERS;
+use serde::{Serialize, Serializer};
 
 use super::{Ending, Showing};
 use crate::{
     amounts::{bytes, grouped},
     arguments::WorkerArguments,
     failure::{Context as _, Result},
-    output,
-    scheduler::{self, WORKERS},
+    worker_here,
 };
 
-/// Work units that nobody has captured.
+/// Some work units are not captured.
 #[derive(Debug, thiserror::Error)]
 #[error("{missing} of {units} work units are missing")]
 struct Incomplete {
     missing: usize,
     units: usize,
-    /// The tasks that have them, and how many workers there are.
+    /// The tasks whose shares they are in, and the number of workers.
     tasks: Option<(String, usize)>,
 }
 
@@ -34,75 +39,106 @@ impl Diagnosis for Incomplete {
                  `leadspan precompute`"
             ),
             None => format!(
-                "run `leadspan precompute` again; with `--workers N` or `{WORKERS}=N`, this command says which of N tasks \
-                 have them"
+                "run `leadspan precompute` again; with `--workers N` or `{WORKERS}=N`, this command lists those of N tasks that \
+                 have missing units"
             ),
         })
     }
 }
 
 pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showing) -> Result<Ending> {
-    let workers = scheduler::stated_here(workers)?;
+    let workers = worker_here::stated_here(workers)?;
     let attempt = || format!("could not finalize the cache `{}`", pipeline.cache_dir().display());
     let finalized = leadspan_precompute::finalize(pipeline, workers).with_context(attempt)?;
-    let array = finalized.tasks.as_ref().map(array_expression);
-    if showing.json {
-        as_json(pipeline, &finalized, array.as_deref(), workers)?;
-    } else {
-        as_text(pipeline, &finalized)?;
-    }
-    if finalized.missing() == 0 {
+    let checked = Checked::new(pipeline.cache_dir(), finalized, workers);
+    showing.result(&checked)?;
+    if checked.complete {
         return Ok(Ending::Done);
     }
     let incomplete = Incomplete {
-        missing: finalized.missing(),
-        units: finalized.units * finalized.layers.len(),
-        tasks: array.zip(workers),
+        missing: checked.units_missing,
+        units: checked.units * checked.layers.len(),
+        tasks: checked.array.zip(workers),
     };
     Err(incomplete).with_context(attempt)
 }
 
-fn as_json(pipeline: &Pipeline, finalized: &Finalized, array: Option<&str>, workers: Option<usize>) -> Result<()> {
-    let layers: Vec<_> = finalized
-        .layers
-        .iter()
-        .map(|layer| {
-            let missing: Vec<String> = layer.missing.iter().map(ToString::to_string).collect();
-            json!({"layer": layer.name, "missing": missing, "manifest": layer.manifest})
-        })
-        .collect();
-    output::json(&json!({
-        "cache": pipeline.cache_dir(), "complete": finalized.missing() == 0, "units": finalized.units,
-        "units_missing": finalized.missing(), "workers": workers, "array": array, "layers": layers,
-    }))?;
-    Ok(())
+/// The result of the command.
+#[derive(Serialize)]
+struct Checked {
+    cache: PathBuf,
+    complete: bool,
+    units: usize,
+    units_missing: usize,
+    workers: Option<usize>,
+    /// The tasks whose shares have missing units, as a job array is written.
+    array: Option<String>,
+    layers: Vec<CheckedLayer>,
 }
 
-fn as_text(pipeline: &Pipeline, finalized: &Finalized) -> Result<()> {
-    for layer in &finalized.layers {
-        if let Some(manifest) = &layer.manifest {
-            output::text(format_args!(
-                "`{}` is complete: {} work units, {} positions, {}; blake3 {}",
-                pipeline.cache_dir().join("layers").join(&layer.name).display(),
-                grouped(manifest.units as u64),
-                grouped(manifest.positions),
-                bytes(manifest.shard_bytes),
-                manifest.shards_blake3
-            ))?;
-        } else {
-            output::text(format_args!(
-                "`{}` lacks {} of {} work units: {}",
-                pipeline.cache_dir().join("layers").join(&layer.name).display(),
-                grouped(layer.missing.len() as u64),
-                grouped(finalized.units as u64),
-                named(&layer.missing)
-            ))?;
+#[derive(Serialize)]
+struct CheckedLayer {
+    layer: String,
+    #[serde(serialize_with = "as_names")]
+    missing: Vec<WorkUnit>,
+    manifest: Option<Manifest>,
+}
+
+impl Checked {
+    fn new(cache: PathBuf, finalized: Finalized, workers: Option<usize>) -> Self {
+        let units_missing = finalized.missing();
+        let layers = finalized.layers.into_iter().map(|layer| CheckedLayer {
+            layer: layer.name,
+            missing: layer.missing,
+            manifest: layer.manifest,
+        });
+        Self {
+            cache,
+            complete: units_missing == 0,
+            units: finalized.units,
+            units_missing,
+            workers,
+            array: finalized.tasks.as_ref().map(array_expression),
+            layers: layers.collect(),
         }
     }
-    Ok(())
 }
 
-/// Numbers as a job array is written: `3,17-19`.
+impl fmt::Display for Checked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, layer) in self.layers.iter().enumerate() {
+            let gap = if place == 0 { "" } else { "\n" };
+            let path = self.cache.join("layers").join(&layer.layer);
+            if let Some(manifest) = &layer.manifest {
+                write!(
+                    formatter,
+                    "{gap}`{}` is complete: {} work units, {} positions, {}; blake3 {}",
+                    path.display(),
+                    grouped(manifest.units as u64),
+                    grouped(manifest.positions),
+                    bytes(manifest.shard_bytes),
+                    manifest.shards_blake3
+                )?;
+            } else {
+                write!(
+                    formatter,
+                    "{gap}`{}` lacks {} of {} work units: {}",
+                    path.display(),
+                    grouped(layer.missing.len() as u64),
+                    grouped(self.units as u64),
+                    named(&layer.missing)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn as_names<S: Serializer>(units: &[WorkUnit], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(units.iter().map(ToString::to_string))
+}
+
+/// Writes numbers as a job array: `3,17-19`.
 fn array_expression(tasks: &BTreeSet<usize>) -> String {
     let mut text = String::new();
     for range in ranges(tasks.iter().copied()) {
@@ -116,7 +152,7 @@ fn array_expression(tasks: &BTreeSet<usize>) -> String {
     text
 }
 
-/// Units that follow each other together: `train-000003, train-000017 to train-000019`.
+/// Writes consecutive units as a range: `train-000003, train-000017 to train-000019`.
 fn named(units: &[WorkUnit]) -> String {
     let mut named: Vec<String> = Vec::new();
     for of_split in units.chunk_by(|one, next| one.split == next.split) {
@@ -132,7 +168,7 @@ fn named(units: &[WorkUnit]) -> String {
     named.join(", ")
 }
 
-/// Ascending numbers as the ranges that they form.
+/// Groups ascending numbers into ranges.
 fn ranges(numbers: impl Iterator<Item = usize>) -> Vec<RangeInclusive<usize>> {
     let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
     for number in numbers {

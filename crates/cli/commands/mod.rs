@@ -1,4 +1,4 @@
-//! One module per command: settings in, libraries called, result out.
+//! One module per command. It reads the settings, calls the libraries and shows the result.
 
 mod cache;
 mod config;
@@ -26,12 +26,12 @@ use crate::{
     signals,
 };
 
-/// How a command ended, if it did not fail.
+/// How a command ended if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Everything asked for is done.
+    /// It is done.
     Done,
-    /// A signal came first.
+    /// It was stopped.
     Stopped,
 }
 
@@ -40,12 +40,12 @@ pub(crate) enum Ending {
 struct Showing {
     json: bool,
     progress: ProgressStyle,
-    /// What children are told.
+    /// The log level of child processes.
     log_level: LogLevel,
 }
 
 impl Showing {
-    /// Writes what came of a command: as JSON for scripts, as text for people.
+    /// Writes the result of a command, as JSON or as text.
     fn result(self, result: &(impl Serialize + fmt::Display)) -> Result<(), OutputError> {
         if self.json {
             output::json(result)
@@ -55,7 +55,7 @@ impl Showing {
     }
 }
 
-/// The values of some keys of a result, for the last line of the log.
+/// The values of some keys of a result, for the closing line of the log.
 fn noted(result: &impl Serialize, keys: &[&str]) -> Value {
     let mut values = serde_json::to_value(result).expect("a result has text keys");
     if let Some(values) = values.as_object_mut() {
@@ -64,7 +64,7 @@ fn noted(result: &impl Serialize, keys: &[&str]) -> Value {
     values
 }
 
-/// Ends a command that was stopped, and that goes on in `dir` when it is run again.
+/// Ends a command that was stopped, and that continues in `dir` when it is run again.
 fn stopped(dir: &Path, showing: Showing) -> Result<Ending> {
     if showing.json {
         output::json(&json!({ "outcome": "stopped", "dir": dir }))?;
@@ -73,7 +73,7 @@ fn stopped(dir: &Path, showing: Showing) -> Result<Ending> {
     Ok(Ending::Stopped)
 }
 
-/// What `--allow-incomplete` means to the libraries.
+/// `--allow-incomplete` as the libraries take it.
 fn missing(allow_incomplete: bool) -> Missing {
     if allow_incomplete {
         Missing::Allowed
@@ -82,7 +82,7 @@ fn missing(allow_incomplete: bool) -> Missing {
     }
 }
 
-/// Held-out losses in a few words.
+/// Held-out losses in one line.
 fn losses(held_out: &HeldOut) -> String {
     let forward_kl = held_out.forward_kl.map(|loss| format!("forward KL {loss:.4}, "));
     let agreement = held_out
@@ -100,7 +100,7 @@ fn losses(held_out: &HeldOut) -> String {
 ///
 /// # Errors
 ///
-/// Whatever stops it, with what was attempted.
+/// The failure of the command, with what was attempted.
 pub(crate) fn run(arguments: Arguments) -> Result<Ending> {
     let showing = Showing {
         json: arguments.json,

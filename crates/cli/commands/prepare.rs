@@ -1,12 +1,16 @@
 //! `leadspan prepare`: the prepared corpus in the cache.
 
-use std::path::Path;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Event, Origin, PreparedCache};
 use leadspan_workers::Holder;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{Ending, Showing};
 use crate::{
@@ -14,8 +18,8 @@ use crate::{
     arguments::PipelineArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
     failure::{Context as _, Result},
-    hub, last_line, output,
-    progress::{Counted, Progress},
+    hub, last_line,
+    progress::{Counted, ProgressMeter},
     replay_error::ReplayError,
 };
 
@@ -35,19 +39,70 @@ pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> Result<End
         }
     };
     let replay = replay.map(|text| prepare_replay(text, showing)).transpose()?;
-    last_line::note(as_json(&prepared));
-    if showing.json {
-        let mut result = as_json(&prepared);
-        if let Some(replay) = &replay {
-            result["replay"] = as_json(replay);
-        }
-        output::json(&result)?;
-    } else {
-        for prepared in [Some(&prepared), replay.as_ref()].into_iter().flatten() {
-            as_text(prepared)?;
+    let mut prepared = Prepared::from(prepared);
+    last_line::note(json!(prepared));
+    prepared.replay = replay.map(|replay| Box::new(replay.into()));
+    showing.result(&prepared)?;
+    Ok(Ending::Done)
+}
+
+/// The result of the command.
+#[derive(Serialize)]
+struct Prepared {
+    cache: PathBuf,
+    new: bool,
+    added_samples: u64,
+    added_work_units: u64,
+    work_units: usize,
+    report: PrepareReport,
+    /// The corpus of the samples to replay, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<Box<Self>>,
+    #[serde(skip)]
+    origin: Origin,
+}
+
+impl From<PreparedCache> for Prepared {
+    fn from(prepared: PreparedCache) -> Self {
+        let (added_samples, added_work_units) = match prepared.origin {
+            Origin::Extended { samples, units } => (samples, units),
+            Origin::Found | Origin::Made => (0, 0),
+        };
+        Self {
+            cache: prepared.cache.dir().to_owned(),
+            new: prepared.origin == Origin::Made,
+            added_samples,
+            added_work_units,
+            work_units: prepared.corpus.units().len(),
+            report: prepared.report,
+            replay: None,
+            origin: prepared.origin,
         }
     }
-    Ok(Ending::Done)
+}
+
+impl fmt::Display for Prepared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.origin {
+            Origin::Made => "prepared".to_owned(),
+            Origin::Found => "was prepared already".to_owned(),
+            Origin::Extended { samples, units } => extended(samples, units),
+        };
+        write!(
+            formatter,
+            "`{}` {what}: {}; {} work units",
+            self.cache.display(),
+            described(&self.report),
+            grouped(self.work_units as u64)
+        )?;
+        for line in losses(&self.report) {
+            write!(formatter, "\n  {line}")?;
+        }
+        match &self.replay {
+            Some(replay) => write!(formatter, "\n{replay}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Prepares the samples to replay, over which no teacher will be run.
@@ -55,11 +110,14 @@ pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<Prep
     let pipeline = hub::with_tokenizer_found(text)?;
     let dir = pipeline.base.join(&pipeline.cache.dir);
     shown(showing, &dir, |show| {
-        leadspan_precompute::prepare_text(&pipeline, show).map_err(ReplayError)
+        leadspan_precompute::prepare_text(&pipeline, show).map_err(|error| ReplayError {
+            error: Box::new(error),
+            dir: dir.clone(),
+        })
     })
 }
 
-/// Prepares the cache in `dir` by `prepare`, and shows how it goes on.
+/// Prepares the cache in `dir` by calling `prepare`, and shows its progress.
 fn shown<E: Diagnosis + Send + Sync + 'static>(
     showing: Showing,
     dir: &Path,
@@ -75,45 +133,10 @@ fn shown<E: Diagnosis + Send + Sync + 'static>(
     prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
 }
 
-fn as_json(prepared: &PreparedCache) -> Value {
-    let PreparedCache {
-        cache,
-        corpus,
-        report,
-        origin,
-    } = prepared;
-    let (added_samples, added_units) = match *origin {
-        Origin::Extended { samples, units } => (samples, units),
-        Origin::Found | Origin::Made => (0, 0),
-    };
-    json!({
-        "cache": cache.dir(), "new": *origin == Origin::Made, "added_samples": added_samples,
-        "added_work_units": added_units, "work_units": corpus.units().len(), "report": report,
-    })
-}
-
-fn as_text(prepared: &PreparedCache) -> Result<()> {
-    let what = match prepared.origin {
-        Origin::Made => "prepared".to_owned(),
-        Origin::Found => "was prepared already".to_owned(),
-        Origin::Extended { samples, units } => extended(samples, units),
-    };
-    output::text(format_args!(
-        "`{}` {what}: {}; {} work units",
-        prepared.cache.dir().display(),
-        described(&prepared.report),
-        grouped(prepared.corpus.units().len() as u64)
-    ))?;
-    for line in losses(&prepared.report) {
-        output::text(format_args!("  {line}"))?;
-    }
-    Ok(())
-}
-
-/// The progress of preparing, which only shows once it is known how much there is to read.
+/// The progress of preparing. It is shown once the number of bytes to read is known.
 pub(super) struct Preparing {
     showing: Showing,
-    progress: Option<Progress>,
+    progress: Option<ProgressMeter>,
 }
 
 impl Preparing {
@@ -125,7 +148,7 @@ impl Preparing {
     }
 
     pub(super) fn advance(&mut self, at: PrepareProgress) {
-        let begin = || Progress::new(self.showing.progress, Counted::Bytes, at.bytes_total);
+        let begin = || ProgressMeter::new(self.showing.progress, Counted::Bytes, at.bytes_total);
         self.progress
             .get_or_insert_with(begin)
             .advance(at.bytes_read, false, || {
@@ -134,7 +157,7 @@ impl Preparing {
     }
 }
 
-/// What was waited for, so that it is said once.
+/// What this process has waited for, so that each wait is logged once.
 #[derive(Default)]
 pub(super) struct Waited {
     holder: Option<Holder>,
@@ -160,7 +183,7 @@ impl Waited {
     }
 }
 
-/// What was put behind a corpus that was there.
+/// Describes the extension of a corpus.
 pub(super) fn extended(samples: u64, units: u64) -> String {
     match samples {
         0 => "was prepared already, and the changed files add nothing".to_owned(),
@@ -172,7 +195,7 @@ pub(super) fn extended(samples: u64, units: u64) -> String {
     }
 }
 
-/// What there is, in a line.
+/// Describes the corpus in one line.
 pub(super) fn described(report: &PrepareReport) -> String {
     format!(
         "{} training and {} validation samples of {} rows, {} tokens",
@@ -183,7 +206,7 @@ pub(super) fn described(report: &PrepareReport) -> String {
     )
 }
 
-/// What became of the other rows, a line for each reason.
+/// Describes the rows that were left out, with one line for each reason.
 pub(super) fn losses(report: &PrepareReport) -> Vec<String> {
     let mut lines: Vec<String> = report
         .dropped

@@ -1,13 +1,14 @@
-//! `leadspan report`: what many runs show.
+//! `leadspan report`: compares many runs.
+
+use std::{fmt, path::PathBuf};
 
 use leadspan_experiment::{Report, RunState, read_runs};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Ending, Showing};
 use crate::{
     arguments::ReportArguments,
     failure::{Context as _, Result},
-    output,
 };
 
 pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Ending> {
@@ -19,25 +20,45 @@ pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Endin
     let unfinished = runs
         .iter()
         .filter(|run| matches!(run.state, RunState::Unfinished { .. }));
-    let (page, unfinished) = (dir.join(Report::PAGE), unfinished.count());
-    if showing.json {
-        output::json(&json!({
-            "page": page,
-            "table": dir.join(Report::TABLE),
-            "runs": runs.len(),
-            "unfinished": unfinished,
-            "headline": report.headline,
-        }))?;
-    } else {
-        if let Some(table) = &report.text {
-            output::text(format_args!("{table}\n"))?;
-        }
-        output::text(format_args!("{}", report.headline))?;
-        let of = match unfinished {
-            0 => String::new(),
-            some => format!(", {some} of them unfinished"),
-        };
-        output::text(format_args!("`{}`: {} runs{of}", page.display(), runs.len()))?;
-    }
+    showing.result(&Written {
+        page: dir.join(Report::PAGE),
+        table: dir.join(Report::TABLE),
+        runs: runs.len(),
+        unfinished: unfinished.count(),
+        headline: report.headline,
+        text: report.text,
+    })?;
     Ok(Ending::Done)
+}
+
+/// The result of the command.
+#[derive(Serialize)]
+struct Written {
+    page: PathBuf,
+    table: PathBuf,
+    runs: usize,
+    unfinished: usize,
+    headline: String,
+    /// The finished runs as a table of text, if there are any.
+    #[serde(skip)]
+    text: Option<String>,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = &self.text {
+            write!(formatter, "{table}\n\n")?;
+        }
+        write!(
+            formatter,
+            "{}\n`{}`: {} runs",
+            self.headline,
+            self.page.display(),
+            self.runs
+        )?;
+        match self.unfinished {
+            0 => Ok(()),
+            some => write!(formatter, ", {some} of them unfinished"),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, Outcome, RunContext, RunSummary};
+use leadspan_train::{Event, RunContext, RunSummary, TrainingOutcome};
 use serde::Serialize;
 use serde_json::json;
 
@@ -21,11 +21,11 @@ use crate::{
     configuration::{Configuration, StageTwo},
     failure::{Context as _, Result},
     hub, last_line,
-    progress::{Counted, Progress},
+    progress::{Counted, ProgressMeter},
     signals,
 };
 
-/// The tensor library's backward pass recurses through the whole graph.
+/// The stack of the training thread. The tensor library's backward pass recurses through the whole graph.
 const STACK_BYTES: usize = 256 << 20;
 
 pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending> {
@@ -46,9 +46,9 @@ pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending
     .with_context(|| format!("could not train `{}`", stage.train.dir.display()))?;
     let dir = stage.train.dir;
     let (outcome, summary) = match outcome {
-        Outcome::Done(summary) => ("done", summary),
-        Outcome::AlreadyDone(summary) => ("already_done", summary),
-        Outcome::Stopped => return stopped(&dir, showing),
+        TrainingOutcome::Done(summary) => ("done", summary),
+        TrainingOutcome::AlreadyDone(summary) => ("already_done", summary),
+        TrainingOutcome::Stopped => return stopped(&dir, showing),
     };
     last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
     showing.result(&Trained {
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending
     Ok(Ending::Done)
 }
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Serialize)]
 struct Trained {
     outcome: &'static str,
@@ -95,7 +95,7 @@ impl fmt::Display for Trained {
     }
 }
 
-fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> Result<Outcome> {
+fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> Result<TrainingOutcome> {
     let cache = Cache::open(&stage.cache_dir)?;
     let started = Instant::now();
     let context = RunContext {
@@ -114,7 +114,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
         &context,
         &mut |event| {
             if matches!(event, Event::Started { .. }) {
-                // Until now there was nothing to keep.
+                // Until now there was nothing to save.
                 signals::ask_first(stop, "dropping the step at hand and writing a checkpoint");
             }
             show(event, &mut progress, showing);
@@ -123,7 +123,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
     Ok(outcome)
 }
 
-fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
+fn show(event: Event, progress: &mut Option<ProgressMeter>, showing: Showing) {
     match event {
         Event::CheckpointDamaged { path, because } => {
             tracing::warn!("the checkpoint `{}` cannot be used: {because}", path.display());
@@ -165,7 +165,7 @@ fn show(event: Event, progress: &mut Option<Progress>, showing: Showing) {
             if steps_before > 0 {
                 tracing::info!("going on after step {}", grouped(steps_before as u64));
             }
-            let mut shown = Progress::new(showing.progress, Counted::Steps, steps as u64);
+            let mut shown = ProgressMeter::new(showing.progress, Counted::Steps, steps as u64);
             shown.begin_at(steps_before as u64);
             *progress = Some(shown);
         }

@@ -1,4 +1,5 @@
-//! What a model's chat template and tokenizer make of conversations, for comparison with other implementations.
+//! Prints the text and tokens that a model's chat template and tokenizer give for conversations, to compare with other
+//! implementations.
 //!
 //!     cargo run --release -p leadspan-corpus --example render -- MODEL CONVERSATIONS
 //!

@@ -1,4 +1,4 @@
-//! What can go wrong between a data set and a prepared corpus.
+//! The errors of reading data sets and preparing a corpus.
 
 use std::{
     io,
@@ -39,25 +39,25 @@ pub enum CorpusError {
         /// The directory it is relative to.
         base: PathBuf,
     },
-    /// A file is not there.
+    /// A file does not exist.
     #[error("there is no file `{}`", path.display())]
     MissingFile {
         /// The path that was looked at.
         path: PathBuf,
     },
-    /// A path names something else than a file.
+    /// A path does not name a file.
     #[error("`{}` is not a file", path.display())]
     NotAFile {
         /// The path that was looked at.
         path: PathBuf,
     },
-    /// A data set's folder is not there.
+    /// A data set's folder does not exist.
     #[error("there is no folder `{}`", path.display())]
     MissingFolder {
         /// The path that was looked at.
         path: PathBuf,
     },
-    /// A data set's path names something else than a folder.
+    /// A data set's path does not name a folder.
     #[error("`{}` is not a folder", path.display())]
     NotAFolder {
         /// The path that was looked at.
@@ -69,17 +69,17 @@ pub enum CorpusError {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder does not have the split that is asked for.
+    /// A folder does not have the requested split.
     #[error("`{}` has no split `{split}`: it has {}", path.display(), in_words(known))]
     NoSuchSplit {
         /// The folder.
         path: PathBuf,
-        /// The split that is asked for.
+        /// The requested split.
         split: String,
-        /// Those it has, sorted.
+        /// The splits that it has, sorted.
         known: Vec<String>,
     },
-    /// A split of a folder is there in several kinds of files: most likely twice.
+    /// A split of a folder is in files of several kinds, so it is probably there twice.
     #[error("`{}` and `{}` are of different kinds", first.display(), second.display())]
     MixedFolder {
         /// A file.
@@ -87,7 +87,7 @@ pub enum CorpusError {
         /// One of another kind.
         second: PathBuf,
     },
-    /// The file that says what is in a saved data set is not what it should be.
+    /// The file that lists the contents of a saved data set is not valid.
     #[error("`{}` cannot be read", path.display())]
     UnreadableFolderState {
         /// The file.
@@ -105,18 +105,28 @@ pub enum CorpusError {
         #[source]
         source: io::Error,
     },
-    /// A file cannot be read to its end; a damaged or cut compressed file is one of these.
+    /// A file cannot be read to its end; damaged and truncated compressed files are of this kind.
     #[error("could not read `{}` after line {line}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The last line that was read whole.
+        /// The last line that was read completely.
         line: u64,
         /// What the system or the decompressor says.
         #[source]
         source: io::Error,
     },
-    /// A Parquet table or Arrow stream is damaged, cut short, or something else under that name.
+    /// A line of a JSON-lines file is longer than a row may be.
+    #[error("line {line} of `{}` has more than {most_bytes} bytes", path.display())]
+    LongLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// The most bytes that a line may have once it is decompressed.
+        most_bytes: u64,
+    },
+    /// A Parquet table or Arrow stream is damaged, truncated, or not what its name says.
     #[error("could not read `{}` after row {row}", path.display())]
     DamagedTable {
         /// The file.
@@ -127,7 +137,7 @@ pub enum CorpusError {
         #[source]
         source: ArrowError,
     },
-    /// A file with the name of an Arrow stream is cut short or something else.
+    /// A file with the name of an Arrow stream is truncated or not one.
     #[error("`{}` is not a whole Arrow stream", path.display())]
     NotAnArrowStream {
         /// The file.
@@ -171,7 +181,7 @@ pub enum CorpusError {
         file: String,
         /// The line, counted from 1.
         line: u64,
-        /// The marker that was looked for.
+        /// The marker that is missing.
         thinking_end: String,
     },
     /// The tokenizer cannot encode a text.
@@ -192,7 +202,7 @@ pub enum CorpusError {
         #[source]
         source: tokenizers::Error,
     },
-    /// The chat template is not one.
+    /// The chat template is not valid.
     #[error("the chat template cannot be parsed")]
     InvalidTemplate {
         /// What the template engine says.
@@ -206,34 +216,34 @@ pub enum CorpusError {
         #[source]
         source: minijinja::Error,
     },
-    /// More samples are to be held out than leaves one to learn from.
+    /// Holding out so many samples leaves none for training.
     #[error("`data.validation` holds out {asked} samples, but there are only {samples}")]
     ValidationTooLarge {
         /// The count that was asked for.
         asked: usize,
-        /// The samples there are.
+        /// The number of samples.
         samples: usize,
     },
-    /// Samples of a corpus that rows are to be appended to come out differently now.
+    /// The data now gives different samples for rows that a corpus already has.
     #[error("sample `{id}`{} has changed in the data since the corpus was prepared", and_others(*others))]
     ChangedSamples {
-        /// The id of the first of them in the order of the corpus.
+        /// The first such id in the order of the corpus.
         id: String,
-        /// How many more there are.
+        /// The number of further samples.
         others: u64,
     },
-    /// Samples of a corpus that rows are to be appended to are no longer among those of the data.
+    /// The data no longer gives samples that a corpus already has.
     #[error("sample `{id}`{} is gone from the data since the corpus was prepared", and_others(*others))]
     RemovedSamples {
-        /// The id of the first of them in the order of the corpus.
+        /// The first such id in the order of the corpus.
         id: String,
-        /// How many more there are.
+        /// The number of further samples.
         others: u64,
     },
-    /// No sample is left to learn from.
+    /// No sample is left for training.
     #[error("no training sample is left: {}", report.losses())]
     NoTrainingSamples {
-        /// What became of the rows.
+        /// Counts of the rows by outcome.
         report: Box<PrepareReport>,
     },
 }
@@ -292,11 +302,12 @@ impl Diagnosis for CorpusError {
                     .into(),
             ),
             Self::BadRow { .. } => {
-                Some("mend the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
+                Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
             }
             Self::MissingFile { .. } | Self::NoMatch { .. } => {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }
+            Self::LongLine { .. } => Some("write the rows on lines of their own, one JSON object a line".into()),
             Self::DamagedTable { .. } => Some("copy or download the file again".into()),
             Self::NotAnArrowStream { .. } => Some(
                 "`save_to_disk` of Hugging Face's datasets writes such streams; copy the file again, or give Parquet"

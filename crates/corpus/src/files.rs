@@ -1,4 +1,5 @@
-//! Which files a corpus is read from, what they are called, and whether they are still the same.
+//! The files that a corpus is read from: which they are, their names in messages, and fingerprints to tell whether they
+//! changed.
 
 use std::{
     fs::{self, File},
@@ -12,14 +13,14 @@ use crate::{CorpusError, DataSettings, error::open_error, folder::folder_files};
 
 /// The files that the settings name, sorted, each once.
 ///
-/// Paths are relative to `base`. A pattern of `data.files` that names an existing file is that file even where it holds
-/// characters that mean something in patterns; `*` matches no hidden file. The files of a folder `data.path` are those of
-/// the split, as a clone from Hugging Face's Hub or its `save_to_disk` has them.
+/// Paths are relative to `base`. A pattern of `data.files` that is the name of an existing file means that file, even
+/// if it contains special characters of patterns. `*` matches no hidden file. If `data.path` names a folder, the files
+/// are those of its split; the folder is a clone from Hugging Face's Hub or written by `save_to_disk`.
 ///
 /// # Errors
 ///
-/// A pattern that cannot be read or matches no file, a file or folder that is missing or the other of the two, a folder
-/// that does not have the split or has it in several kinds of files.
+/// A pattern that is invalid or matches no file; a file or folder that is missing; a file in place of a folder, or the
+/// reverse; a folder that lacks the split, or has it in several kinds of files.
 pub fn input_files(base: &Path, data: &DataSettings) -> Result<Vec<PathBuf>, CorpusError> {
     match &data.path {
         Some(path) => folder_files(&base.join(path), data.split.as_deref()),
@@ -86,9 +87,9 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
     Ok(paths)
 }
 
-/// What a file is called in ids and messages: its path relative to `base`, with `/` between the parts; a file that is
-/// not reached through `base` keeps its own path.
-pub(crate) fn name_of(base: &Path, path: &Path) -> String {
+/// The name of a file in ids and messages: its path relative to `base`, with `/` between the parts. A file outside
+/// `base` keeps its own path.
+pub fn name_of(base: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(base).unwrap_or(path);
     let parts: PathBuf = relative
         .components()
@@ -102,7 +103,7 @@ pub(crate) fn name_of(base: &Path, path: &Path) -> String {
     }
 }
 
-/// A file's name, size and content, to tell later whether the data changed.
+/// A file's name, size and hash, to tell later whether the data changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFingerprint {
     /// The file's path relative to the base directory.

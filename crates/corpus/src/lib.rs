@@ -1,34 +1,38 @@
 //! From data sets to tokenized, sectioned and ordered samples.
 //!
-//! [`prepare`] reads rows of JSON lines, Parquet tables or Arrow streams, turns each into a conversation ([`Format`]), renders it through the model's
-//! own [`ChatTemplate`], finds where the chain of thought begins and ends in the rendered text, tokenizes it without
-//! adding anything, drops what cannot be used (every drop has a [`DropReason`] and is counted) and returns the samples
-//! in a seeded order. [`append`] does the same for rows that came later, and makes sure that the earlier ones still give
-//! the samples they gave. [`sample`] prepares a few rows only, to know what all of them would come to.
+//! [`prepare`] reads rows of JSON lines, Parquet tables or Arrow streams and turns each into a conversation ([`Format`]). It
+//! renders the conversation through the model's own [`ChatTemplate`], finds the chain of thought in the text, and tokenizes
+//! the text without adding anything. Samples that cannot be used are dropped and counted, each with a [`DropReason`]. The
+//! rest are returned in a seeded order. [`append`] does the same for rows that were added later, and checks that the earlier
+//! rows still give the same samples. [`sample`] prepares only a few rows, to predict the result for all.
 //!
-//! The same files, settings, template and tokenizer give the same [`Prepared`] whatever the number of threads, the
-//! clock, or the order in which a directory lists its files. Nothing is written here: storing the samples is the
-//! cache's business.
+//! The same files, settings, template and tokenizer give the same [`Prepared`], whatever the number of threads, the clock,
+//! or the order in which a directory lists its files. This crate writes nothing: storing the samples is the cache's task.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod append;
+#[cfg(test)]
+mod data_set_tests;
+mod data_settings;
 mod error;
 mod files;
 mod folder;
+mod intake;
 mod layout;
 mod message;
 mod order;
 mod prepare;
 mod problems;
+mod reading;
 mod report;
 mod row_filter;
 mod row_problem;
 mod rows;
 mod sample_maker;
 mod sampled;
+mod section_settings;
 mod sections;
-mod settings;
 mod template;
 #[cfg(test)]
 mod test_tokenizers;
@@ -37,17 +41,19 @@ mod turn;
 mod validation_size;
 
 pub use append::{Appended, KnownSample, append, append_into};
+pub use data_settings::{BadRow, DataSettings};
 pub use error::CorpusError;
-pub use files::{FileFingerprint, files_fingerprint, input_files};
-pub use layout::Format;
+pub use files::{FileFingerprint, files_fingerprint, input_files, name_of};
+pub use intake::PreparedSample;
+pub use layout::{ColumnNames, Format, SystemPrompt};
 pub use message::{Message, Role};
 pub use order::Place;
-pub use prepare::{Arrangement, Prepared, PreparedSample, prepare, prepare_into};
+pub use prepare::{Arrangement, Prepared, prepare, prepare_into};
 pub use problems::{Problem, problems};
 pub use report::{DropReason, PrepareProgress, PrepareReport, SectionTokens};
 pub use row_filter::{InvalidRowFilter, RowFilter};
 pub use row_problem::RowProblem;
 pub use sampled::{Sampled, sample};
-pub use settings::{BadRow, ColumnNames, DataSettings, SectionSettings, SystemPrompt, WithoutMarkers};
+pub use section_settings::{SectionSettings, WithoutMarkers};
 pub use template::ChatTemplate;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

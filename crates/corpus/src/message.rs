@@ -47,7 +47,7 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub content: String,
-    /// Thinking that the data keeps apart from the content; absent rather than null for templates.
+    /// Thinking that the data has in a field of its own. If there is none, the field is absent for templates, not null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
     /// The message's other fields (`name`, `tool_calls`, …), handed to the template as they are.

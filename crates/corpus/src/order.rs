@@ -1,4 +1,4 @@
-//! Which samples are held out and in what order all of them stand: keyed by seed and id, never by place.
+//! Which samples are held out, and the order of all samples: decided by seed and id, never by place.
 //!
 //! A sample's key for a purpose is BLAKE3 of the seed (8 bytes, little-endian), the purpose, a zero byte and the
 //! sample's id. Under purpose `validation`, a share s holds out the samples whose key, its first 8 bytes read as a
@@ -6,8 +6,8 @@
 //! a limited number of training samples are those with the smallest keys. Under purpose `order`, training samples and
 //! then held-out samples stand by ascending key.
 //!
-//! So neither depends on the order of files or rows. Samples of rows that are appended later stand behind all others,
-//! whatever their keys: among themselves by ascending `order` key.
+//! So neither depends on the order of files or rows. Samples of rows that are appended later come after all others, by
+//! ascending `order` key among themselves.
 
 use leadspan_sequence::{SectionBounds, Split};
 use rayon::prelude::*;
@@ -35,7 +35,7 @@ pub struct Place {
     pub split: Split,
 }
 
-/// What arranging needs to know of each sample, in the order of the rows.
+/// The ids and bounds of all samples, in the order of the rows.
 #[derive(Debug, Default)]
 pub(crate) struct Arranging {
     ids: Vec<Box<str>>,
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_keys_of_this_version_are_the_keys_of_every_version() {
-        // Worked out with Python's blake3 package. Changing the key would silently reshuffle every corpus.
+        // Computed with Python's blake3 package. Changing the key would silently reshuffle every corpus.
         let ordered = split_and_order(&samples(0..6), ValidationSize::Count(2), 7).unwrap();
         assert_eq!(ids(&ordered, Split::Train), ["row 1", "row 3", "row 4", "row 0"]);
         assert_eq!(ids(&ordered, Split::Validation), ["row 5", "row 2"]);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_share_holds_out_about_that_share() {
-        // Binomial, n = 4000, p = 0.25: standard deviation 27; six of them are never seen by chance.
+        // Binomial, n = 4000, p = 0.25: standard deviation 27; a deviation of six of them does not happen by chance.
         let ordered = split_and_order(&samples(0..4000), ValidationSize::Share(0.25), 3).unwrap();
         let held_out = ids(&ordered, Split::Validation).len();
         assert!((1000 - 164..1000 + 164).contains(&held_out), "{held_out}");

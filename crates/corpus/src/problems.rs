@@ -1,4 +1,4 @@
-//! Rows as problems for a model: read, not tokenized, in the order of the files.
+//! Rows as problems to put to a model, in the order of the files. Nothing is tokenized here.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -12,25 +12,25 @@ use crate::{
     sample_maker::id_of,
 };
 
-/// Something to ask a model, and the answer it is held to.
+/// A question to a model, and the answer that it is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The row's own id, or `FILE:LINE`.
     pub id: String,
     /// The turns before the model's own.
     pub messages: Vec<Message>,
-    /// The text that has the right answer.
+    /// The text that contains the right answer.
     pub reference: String,
 }
 
-/// Reads the rows of `data`, relative to `base`, as problems. The right answer is in the field `answer` where one is named,
-/// else in the `columns` layout's answer, else in the last assistant's turn.
+/// Reads the rows of `data`, relative to `base`, as problems. The right answer is in the field `answer` if one is
+/// named, else in the answer field of the `columns` layout, else in the assistant's last turn.
 ///
-/// What concerns tokens, splits and malformed rows in `data` has no meaning here: the first malformed row is an error.
+/// The settings in `data` about tokens, splits and malformed rows are ignored: the first malformed row is an error.
 ///
 /// # Errors
 ///
-/// Files that cannot be found or read, a row that cannot be asked, and an id that occurs twice.
+/// Files that cannot be found or read, a row without a question or answer, and an id that occurs twice.
 pub fn problems(
     base: &Path,
     data: &DataSettings,
@@ -66,7 +66,7 @@ pub fn problems(
     Ok(problems)
 }
 
-/// The problem of a row; `None` where `data.where` leaves it out.
+/// The problem in a row; `None` if `data.where` leaves the row out.
 fn problem(
     row: &RawRow,
     place: &str,
@@ -77,7 +77,7 @@ fn problem(
         return Ok(None);
     }
     let id = id_of(&mut fields)?.unwrap_or_else(|| place.to_owned());
-    let (messages, reference) = data.format.problem(fields, data, sections, answer)?;
+    let (messages, reference) = data.format.problem(fields, data.layout_options(sections), answer)?;
     Ok(Some(Problem {
         id,
         messages,

@@ -1,4 +1,4 @@
-//! What became of the rows: counts that account for every one of them.
+//! Counts of the rows by outcome: every row is counted once.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ impl SectionTokens {
     }
 }
 
-/// What became of the rows.
+/// Counts of the rows by outcome.
 ///
 /// `rows = kept_train + kept_validation + bad_rows + Σ dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct PrepareReport {
     pub dropped: BTreeMap<DropReason, u64>,
     /// Malformed rows that were left out.
     pub bad_rows: u64,
-    /// The first few of them: where, and what is wrong.
+    /// The first few malformed rows: their places and problems.
     pub bad_row_examples: Vec<String>,
     /// Rows without a closed chain of thought, whether dropped or kept as answer.
     pub without_markers: u64,
@@ -113,7 +113,7 @@ impl PrepareReport {
         }
     }
 
-    /// Subtracts the samples that were not drawn, given their bounds.
+    /// Moves samples from the kept to those not drawn, given their bounds.
     pub(crate) fn leave_out(&mut self, not_drawn: impl ExactSizeIterator<Item = SectionBounds>) {
         if not_drawn.len() == 0 {
             return;
@@ -122,7 +122,7 @@ impl PrepareReport {
         not_drawn.for_each(|bounds| self.tokens.subtract(bounds));
     }
 
-    /// The reason that took most rows.
+    /// The reason for which most rows were dropped.
     pub(crate) fn main_loss(&self) -> Option<DropReason> {
         self.dropped
             .iter()
@@ -130,7 +130,7 @@ impl PrepareReport {
             .map(|(&reason, _)| reason)
     }
 
-    /// What was lost on the way, in words.
+    /// The losses as a text for messages.
     pub(crate) fn losses(&self) -> String {
         let mut parts = vec![format!("of {} rows", self.rows)];
         parts.extend(
@@ -152,15 +152,15 @@ impl PrepareReport {
     }
 }
 
-/// How far preparation is; told between chunks of rows.
+/// The progress of preparation, reported after each chunk of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrepareProgress {
     /// Rows read so far.
     pub rows: u64,
     /// Samples kept so far.
     pub kept: u64,
-    /// Bytes read so far, as they lie on disk.
+    /// Bytes read so far, counted on disk.
     pub bytes_read: u64,
-    /// Bytes of all files, as they lie on disk.
+    /// Bytes of all files on disk.
     pub bytes_total: u64,
 }

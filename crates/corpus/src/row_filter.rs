@@ -1,4 +1,4 @@
-//! Which rows are read at all: `data.where`, conditions on a row's fields.
+//! `data.where`: conditions on a row's fields that decide whether the row is read.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use crate::layout::Row;
 /// Conditions on a row's fields, all of which must hold for the row to be read.
 ///
 /// Written as a table from fields to the value that a row must have there, or to a list of such values. A field inside
-/// another is named with dots (`metadata.source`). Numbers are compared by value; a field that is absent or null has no
-/// value that could be asked for.
+/// another is named with dots (`metadata.source`). Numbers are compared by value. A field that is absent or null meets
+/// no condition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "BTreeMap<String, Value>", into = "BTreeMap<String, Value>")]
 pub struct RowFilter(BTreeMap<String, Value>);
 
-/// A condition that no row can be compared with.
+/// A condition that no row can meet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRowFilter {
-    /// The value is not one that fields are compared with.
+    /// The value is null, a structure or a nested list.
     #[error("`{field}` must be compared with text, a number, `true` or `false`, or with a list of these")]
     NotComparable {
         /// The field that the condition is on.
         field: String,
     },
     /// The list of values is empty.
-    #[error("the list for `{field}` is empty: no row could be in it")]
+    #[error("the list for `{field}` is empty: no row can match it")]
     NothingAccepted {
         /// The field that the condition is on.
         field: String,
@@ -61,7 +61,7 @@ impl From<RowFilter> for BTreeMap<String, Value> {
 }
 
 impl RowFilter {
-    /// Whether the row is to be read.
+    /// Whether the row meets all conditions.
     pub(crate) fn accepts(&self, row: &Row) -> bool {
         self.0.iter().all(|(field, accepted)| {
             let found = find(row, field);
@@ -72,7 +72,7 @@ impl RowFilter {
         })
     }
 
-    /// The outermost fields that conditions may be on: each name as it is written, and up to every dot in it.
+    /// The outermost fields that the conditions may mean: each name in full, and cut at each of its dots.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.keys().flat_map(|field| {
             let outer = field.match_indices('.').map(|(dot, _)| &field[..dot]);
@@ -81,7 +81,7 @@ impl RowFilter {
     }
 }
 
-/// The value at a path with dots; a name that has dots itself is found too.
+/// The value at a path with dots. Names of fields may contain dots themselves.
 fn find<'a>(row: &'a Row, path: &str) -> Option<&'a Value> {
     row.get(path).or_else(|| {
         path.match_indices('.').find_map(|(dot, _)| {
@@ -140,7 +140,7 @@ mod tests {
         }
         assert_eq!(
             filter(&json!({"a": []})).unwrap_err(),
-            "the list for `a` is empty: no row could be in it"
+            "the list for `a` is empty: no row can match it"
         );
     }
 

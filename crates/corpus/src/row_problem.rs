@@ -1,16 +1,16 @@
-//! What can be wrong with one row, apart from where it stands.
+//! What can be wrong with one row. The place of the row is not part of it.
 
 /// Why a row cannot become a conversation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowProblem {
-    /// The line is not text.
+    /// The line is not valid UTF-8.
     #[error("the line is not valid UTF-8 at byte {byte}")]
     InvalidUtf8 {
         /// The first byte of the line, counted from 0, that is not part of a character.
         byte: usize,
     },
-    /// The line is not JSON.
+    /// The line is not valid JSON.
     #[error("the line is not valid JSON: {reason} at column {column}")]
     InvalidJson {
         /// What the parser says.
@@ -24,7 +24,7 @@ pub enum RowProblem {
         /// The kind of value that was found.
         found: &'static str,
     },
-    /// A field that the format needs is not there.
+    /// A field that the format needs is missing.
     #[error("the field `{field}` is missing")]
     MissingField {
         /// The field's path inside the row.
@@ -35,12 +35,12 @@ pub enum RowProblem {
     WrongType {
         /// The field's path inside the row.
         field: String,
-        /// What it may be.
+        /// The kind of value that is expected.
         expected: &'static str,
-        /// What it is.
+        /// The kind of value that was found.
         found: &'static str,
     },
-    /// A field holds nothing.
+    /// A field is empty.
     #[error("the field `{field}` is empty")]
     EmptyField {
         /// The field's path inside the row.
@@ -55,23 +55,23 @@ pub enum RowProblem {
         role: String,
     },
     /// A part of a message's content is not text.
-    #[error("the field `{field}` has type `{kind}`: only text can be learnt from")]
+    #[error("the field `{field}` has type `{kind}`: only text is supported")]
     NotText {
         /// The field's path inside the row.
         field: String,
         /// The type it names.
         kind: String,
     },
-    /// The conversation does not end with the turn that would be learnt.
+    /// The conversation does not end with a turn of the assistant.
     #[error("the last message is from `{role}`: it must be from `assistant`")]
     LastMessageNotAssistant {
-        /// Whose message is the last.
+        /// The role of the last message.
         role: &'static str,
     },
-    /// A problem without a turn that a model could answer.
+    /// A problem has no turn for a model to answer.
     #[error("there is no turn before the assistant's")]
     NothingToAsk,
-    /// A problem without an answer to compare with.
+    /// A problem has no answer to compare with.
     #[error("the assistant's last turn has no answer")]
     NoReference,
     /// The chat template cannot render the conversation.

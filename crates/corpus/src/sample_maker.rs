@@ -1,30 +1,32 @@
-//! One row to one sample: parse, filter, lay out, render, find the sections, tokenize. A plain function of the row.
+//! Makes a sample of a row: parses it, filters it, lays out the conversation, renders it, finds the sections, and
+//! tokenizes. The result depends only on the row and the settings.
 
 use leadspan_sequence::SectionBounds;
 use serde_json::Value;
+use tokenizers::Tokenizer;
 
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, SectionSettings, WithoutMarkers,
+    data_settings::MIN_TOKENS,
     layout::Row,
     row_problem::kind_of,
     rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
-    settings::MIN_TOKENS,
     tokenize::PlainTokenizer,
     turn,
 };
 
-/// What every row is made into a sample with.
+/// The settings, template and tokenizer that make a row into a sample.
 pub(crate) struct SampleMaker<'a> {
-    pub(crate) data: &'a DataSettings,
-    pub(crate) sections: &'a SectionSettings,
-    pub(crate) template: &'a ChatTemplate,
-    pub(crate) tokenizer: PlainTokenizer,
-    /// What the files are called, by index.
-    pub(crate) names: &'a [String],
+    data: &'a DataSettings,
+    sections: &'a SectionSettings,
+    template: &'a ChatTemplate,
+    tokenizer: PlainTokenizer,
+    /// The names of the files, by index.
+    names: &'a [String],
 }
 
-/// What became of a well-formed row.
+/// The outcome of a well-formed row that `data.where` lets through.
 #[derive(Debug)]
 pub(crate) struct MadeSample {
     /// The row's own id, or `FILE:LINE`.
@@ -35,7 +37,7 @@ pub(crate) struct MadeSample {
     pub(crate) outcome: Result<SampleContent, DropReason>,
 }
 
-/// What a sample consists of beside its id.
+/// A sample without its id.
 #[derive(Debug)]
 pub(crate) struct SampleContent {
     pub(crate) tokens: Vec<u32>,
@@ -43,12 +45,12 @@ pub(crate) struct SampleContent {
     pub(crate) row_hash: [u8; 32],
 }
 
-/// Why a row stops the run or, for bad rows, may be left out.
+/// Why a row has no outcome.
 #[derive(Debug)]
 pub(crate) enum RowError {
-    /// The row is malformed.
+    /// The row is malformed: it stops the run or is left out, as `data.on_bad_row` says.
     Bad(RowProblem),
-    /// Nothing can be made of the corpus.
+    /// The run must stop.
     Fatal(CorpusError),
 }
 
@@ -58,8 +60,27 @@ impl From<RowProblem> for RowError {
     }
 }
 
-impl SampleMaker<'_> {
-    /// What becomes of a row; `None` where `data.where` leaves it out unseen.
+impl<'a> SampleMaker<'a> {
+    /// # Errors
+    ///
+    /// A tokenizer whose truncation cannot be turned off.
+    pub(crate) fn new(
+        data: &'a DataSettings,
+        sections: &'a SectionSettings,
+        template: &'a ChatTemplate,
+        tokenizer: &Tokenizer,
+        names: &'a [String],
+    ) -> Result<Self, CorpusError> {
+        Ok(Self {
+            data,
+            sections,
+            template,
+            tokenizer: PlainTokenizer::new(tokenizer)?,
+            names,
+        })
+    }
+
+    /// The outcome of a row; `None` if `data.where` leaves it out.
     pub(crate) fn make(&self, raw: &RawRow) -> Result<Option<MadeSample>, RowError> {
         let row = raw.content.fields()?;
         if self.data.filter.accepts(&row) {
@@ -71,7 +92,10 @@ impl SampleMaker<'_> {
 
     fn make_of(&self, raw: &RawRow, mut row: Row) -> Result<MadeSample, RowError> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
-        let messages = self.data.format.conversation(row, self.data, self.sections)?;
+        let messages = self
+            .data
+            .format
+            .conversation(row, self.data.layout_options(self.sections))?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -130,7 +154,7 @@ impl SampleMaker<'_> {
     }
 }
 
-/// What identifies a sample's content: see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
+/// The hash of a sample's content: see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
 pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(id.len() as u64).to_le_bytes()).update(id.as_bytes());
@@ -143,7 +167,7 @@ pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds) -> [u8; 
     *hasher.update(&numbers).finalize().as_bytes()
 }
 
-/// The row's own id; `None` where it has none.
+/// The row's own id; `None` if it has none.
 pub(crate) fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
     let field = || "id".to_owned();
     match row.remove("id") {

@@ -1,42 +1,42 @@
-//! A few rows instead of all, to know what preparing would come to before it is done.
+//! Prepares a random sample of the rows, to predict what preparing all of them gives.
 //!
-//! All rows are read, but only the drawn ones are parsed, rendered and tokenized, which is what takes the time. A row's
+//! All rows are read, but only the drawn ones are parsed, rendered and tokenized, which takes most of the time. A row's
 //! key is BLAKE3 of the seed (8 bytes, little-endian), `sample`, a zero byte, the index of its file and its number (8
-//! bytes each, little-endian); those with the smallest keys are drawn.
+//! bytes each, little-endian); the rows with the smallest keys are drawn.
 
-use std::{collections::BinaryHeap, fs, path::Path};
+use std::{collections::BinaryHeap, path::Path};
 
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
     ChatTemplate, CorpusError, DataSettings, PrepareProgress, Prepared, SectionSettings, ValidationSize,
-    files::{input_files, name_of},
+    intake::Intake,
     order::Arranging,
-    prepare::{Arrangement, Intake, arrange, placed, prepare},
-    rows::{RawRow, RowContent, RowReader},
+    prepare::{arrange, prepare},
+    reading::Input,
+    rows::{RawRow, RowContent},
     sample_maker::SampleMaker,
-    tokenize::PlainTokenizer,
 };
 
 /// Rows between two reports of progress.
 const PROGRESS_ROWS: u64 = 4096;
 
-/// What some of the rows come to.
+/// The samples of some of the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sampled {
-    /// What the drawn rows come to: `data.validation` and `data.training`, where they are counts, are reduced like the
+    /// The corpus of the drawn rows. If `data.validation` or `data.training` is a count, it is scaled down like the
     /// rows.
     pub prepared: Prepared,
-    /// Rows that there are.
+    /// The number of all rows.
     pub rows: u64,
-    /// Rows that were drawn: all of them where there are no more than were asked for.
+    /// The number of rows that were drawn; all rows if there are no more than asked for.
     pub drawn: u64,
 }
 
-/// Prepares `most` rows of `data`, or all where there are no more: the result is then that of [`prepare`](crate::prepare()).
+/// Prepares `most` rows of `data`. If there are no more than that, the result is that of [`prepare`](crate::prepare()).
 ///
-/// `progress` is called on this thread while rows are read. Ids that occur twice are only found among the drawn rows.
+/// `progress` is called on this thread while rows are read. Repeated ids are found among the drawn rows only.
 ///
 /// # Errors
 ///
@@ -50,12 +50,8 @@ pub fn sample(
     most: usize,
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Sampled, CorpusError> {
-    data.check()?;
-    sections.check()?;
-    let files = input_files(base, data)?;
-    let bytes = files.iter().filter_map(|path| fs::metadata(path).ok());
-    let bytes_total = bytes.map(|metadata| metadata.len()).sum();
-    let mut reading = RowReader::new(files.clone(), data.fields());
+    let input = Input::find(base, data, sections)?;
+    let mut reading = input.rows(data);
     let mut drawing = Drawing::new(most, data.seed);
     while let Some(row) = reading.next_row()? {
         drawing.take(row);
@@ -64,7 +60,7 @@ pub fn sample(
                 rows: drawing.rows,
                 kept: drawing.drawn.len() as u64,
                 bytes_read: reading.bytes_read(),
-                bytes_total,
+                bytes_total: input.bytes,
             });
         }
     }
@@ -79,17 +75,10 @@ pub fn sample(
     }
     let mut drawn: Vec<RawRow> = drawn.into_iter().map(|one| one.row).collect();
     drawn.sort_unstable_by_key(|row| (row.file, row.number));
-    let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
-    let maker = SampleMaker {
-        data,
-        sections,
-        template,
-        tokenizer: PlainTokenizer::new(tokenizer)?,
-        names: &names,
-    };
+    let maker = SampleMaker::new(data, sections, template, tokenizer, &input.names)?;
     let outcomes: Vec<_> = drawn.par_iter().map(|row| maker.make(row)).collect();
     let (mut samples, mut arranging) = (Vec::new(), Arranging::default());
-    let mut intake = Intake::new(data.on_bad_row, &names);
+    let mut intake = Intake::new(data.on_bad_row, &input.names);
     for (row, outcome) in drawn.iter().zip(outcomes) {
         if let Some(sample) = intake.take(row, outcome)? {
             arranging.add(&sample.id, sample.bounds);
@@ -103,21 +92,15 @@ pub fn sample(
         share @ ValidationSize::Share(_) => share,
     };
     let training = data.training.map(|most| reduced(most, share));
-    let Arrangement { places, report, files } = arrange(&arranging, report, files, validation, training, data.seed)?;
-    let (samples, row_hashes) = placed(samples, &places);
+    let arrangement = arrange(&arranging, report, input.files, validation, training, data.seed)?;
     Ok(Sampled {
-        prepared: Prepared {
-            samples,
-            row_hashes,
-            report,
-            files,
-        },
+        prepared: arrangement.of(samples),
         rows,
         drawn: drawn.len() as u64,
     })
 }
 
-/// A count of all rows among a share of them: at least 1, unless it is 0.
+/// A count for all rows, scaled to a share of them: at least 1, unless it is 0.
 fn reduced(count: usize, share: f64) -> usize {
     ((count as f64 * share).round() as usize).max(count.min(1))
 }
@@ -127,7 +110,7 @@ struct Drawing {
     most: usize,
     seed: u64,
     rows: u64,
-    /// Those with the largest keys go first.
+    /// Rows with the largest keys leave first.
     drawn: BinaryHeap<Drawn>,
 }
 
@@ -161,7 +144,7 @@ impl Drawing {
     }
 }
 
-/// The row by itself: one of a table would keep all of its batch in memory.
+/// The row without its batch: a row of a table would keep the whole batch in memory.
 fn alone(mut row: RawRow) -> RawRow {
     if let RowContent::Record { .. } = row.content
         && let Ok(fields) = row.content.fields()
@@ -204,6 +187,8 @@ impl Ord for Drawn {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use leadspan_sequence::Split;
     use serde_json::json;
 
@@ -259,7 +244,7 @@ mod tests {
         };
         assert_eq!(ids(&of(1)), ids(&found));
         assert_ne!(ids(&of(2)), ids(&found));
-        // Ids say which line each is from: they are spread over the file.
+        // An id tells the line of its row: the drawn rows are spread over the file.
         let late = found.prepared.samples.iter().filter(|sample| {
             let line: usize = sample.id.rsplit(':').next().unwrap().parse().unwrap();
             line > 200

@@ -1,20 +1,20 @@
-//! Where the chain of thought lies in the rendered text, and which tokens that makes.
+//! Finds the chain of thought in the rendered text, and its tokens.
 
 use leadspan_sequence::SectionBounds;
 
 use crate::{SectionSettings, tokenize::TokenizedText};
 
-/// The chain of thought in bytes of the rendered text, markers included.
+/// The bytes of the chain of thought in the rendered text, including its markers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChainOfThoughtBytes {
     start: usize,
     end: usize,
 }
 
-/// The chain of thought of the content that begins at `content_start`; `None` where none is closed.
+/// The chain of thought of the content that begins at `content_start`; `None` if none is closed.
 ///
-/// It ends with the first end marker. A start marker counts only before that; without one, the content's start is the
-/// chain of thought's.
+/// It ends with the first end marker. A start marker counts only before that marker; without one, the chain of thought
+/// starts where the content starts.
 pub(crate) fn find_chain_of_thought(
     text: &str,
     content_start: usize,
@@ -30,7 +30,7 @@ pub(crate) fn find_chain_of_thought(
 }
 
 impl ChainOfThoughtBytes {
-    /// No chain of thought: all that begins at `content_start` is answer.
+    /// No chain of thought: everything from `content_start` is answer.
     pub(crate) fn none(content_start: usize) -> Self {
         Self {
             start: content_start,
@@ -38,7 +38,7 @@ impl ChainOfThoughtBytes {
         }
     }
 
-    /// The sections in tokens; a token that straddles an edge belongs to the section of its first byte.
+    /// The section bounds in tokens. A token that straddles a bound belongs to the section of its first byte.
     pub(crate) fn bounds(self, tokens: &TokenizedText) -> SectionBounds {
         let tokens_before = |byte: usize| tokens.starts.partition_point(|&start| start < byte) as u32;
         SectionBounds::new(
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(bounds, SectionBounds::new(2, 2, 5).unwrap());
     }
 
-    /// Checks one sample: the sections partition its tokens, and each begins in its own bytes of the text.
+    /// Checks one sample: the sections partition its tokens, and each token is in the section of its first byte.
     fn check(tokenizer: &Tokenizer, prompt: &str, thinking: &str, answer: &str) {
         let text = format!("{prompt}<think>{thinking}</think>{answer}");
         let bytes = find_chain_of_thought(&text, prompt.len(), &SectionSettings::default()).unwrap();

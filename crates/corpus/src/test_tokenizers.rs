@@ -1,4 +1,4 @@
-//! Tiny tokenizers of the kinds that models come with, built in the test rather than downloaded.
+//! Tiny tokenizers of the kinds that models have, built by the tests and not downloaded.
 
 use tokenizers::{
     AddedToken, Tokenizer,
@@ -27,7 +27,8 @@ fn merged(tokens: &mut Vec<String>, merges: &[(&str, &str)]) -> Vec<(String, Str
         .collect()
 }
 
-/// GPT-2's kind: bytes and merges; the markers are single tokens or spelt out, with a merge across the edge of one.
+/// Like GPT-2's: bytes and merges. The thinking markers are single tokens or several, with a merge across the edge of
+/// one.
 pub(crate) fn byte_level(special_markers: bool) -> Tokenizer {
     let mut tokens: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
     tokens.sort();
@@ -52,7 +53,7 @@ pub(crate) fn byte_level(special_markers: bool) -> Tokenizer {
         .build()
         .unwrap();
     let mut tokenizer = Tokenizer::new(model);
-    // Without the word pattern, so that merges reach across the markers' edges.
+    // No word pattern, so that merges cross the edges of the markers.
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, special_markers)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
     tokenizer.with_post_processor(Some(ByteLevel::default().trim_offsets(true)));
@@ -63,14 +64,14 @@ pub(crate) fn byte_level(special_markers: bool) -> Tokenizer {
     tokenizer
 }
 
-/// The same with a normalizer that joins characters, as Qwen's tokenizers have.
+/// The same with a normalizer that composes characters, as Qwen's tokenizers have.
 pub(crate) fn composing() -> Tokenizer {
     let mut tokenizer = byte_level(false);
     tokenizer.with_normalizer(Some(NFC)).unwrap();
     tokenizer
 }
 
-/// Llama 2's kind: spaces become `▁`, one is put in front, and unknown characters fall back to bytes.
+/// Like Llama 2's: spaces become `▁`, one is put in front, and unknown characters fall back to bytes.
 pub(crate) fn llama_like() -> Tokenizer {
     let mut tokens: Vec<String> = vec!["<unk>".into()];
     tokens.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
@@ -105,7 +106,7 @@ pub(crate) fn llama_like() -> Tokenizer {
     tokenizer
 }
 
-/// One of each.
+/// One tokenizer of each kind.
 pub(crate) fn all() -> [Tokenizer; 4] {
     [byte_level(false), byte_level(true), composing(), llama_like()]
 }

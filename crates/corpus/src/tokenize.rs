@@ -1,8 +1,8 @@
-//! Tokenizing rendered text, with the byte every token begins at.
+//! Tokenizes rendered text, with the byte at which every token begins.
 //!
-//! The rendered text already holds every special token, so nothing is added; and nothing is cut or padded, whatever the
-//! tokenizer's file asks for. The post-processor goes too: without special tokens to add, all it would do is trim white
-//! space off the offsets.
+//! The rendered text already contains every special token, so none is added. Nothing is cut or padded, whatever the
+//! tokenizer's file says. The post-processor is removed: without special tokens to add, it would only trim white space
+//! from the offsets.
 
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
@@ -16,8 +16,8 @@ pub(crate) struct PlainTokenizer(Tokenizer);
 pub(crate) struct TokenizedText {
     /// Token ids.
     pub(crate) ids: Vec<u32>,
-    /// The byte of the text that each token begins at; never descending. The tokens of one character that was split
-    /// all begin where it does.
+    /// The byte of the text at which each token begins, in ascending order. If a character is split into several
+    /// tokens, all of them begin where the character begins.
     pub(crate) starts: Vec<usize>,
 }
 
@@ -39,7 +39,7 @@ impl PlainTokenizer {
             .get_offsets()
             .iter()
             .map(|&(start, _)| {
-                // A token that a normalizer made up out of nothing may point back to the text's start.
+                // A token that the normalizer inserted may point back to the start of the text.
                 begun = begun.max(start);
                 begun
             })

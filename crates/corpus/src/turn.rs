@@ -1,4 +1,4 @@
-//! The rendered conversation, and where the content of its last turn begins.
+//! Renders a conversation and finds where the content of its last turn begins.
 
 use crate::{ChatTemplate, Message, SectionSettings, layout::with_thinking};
 
@@ -7,22 +7,22 @@ use crate::{ChatTemplate, Message, SectionSettings, layout::with_thinking};
 pub(crate) struct RenderedConversation {
     /// The whole text, without a generation prompt.
     pub(crate) text: String,
-    /// The byte at which the last turn's content begins; `None` where the text does not show it.
+    /// The byte at which the last turn's content begins; `None` if the text does not show it.
     pub(crate) content_start: Option<usize>,
-    /// Whether the last turn has closed thinking before the template saw it.
+    /// Whether the last turn had a closed chain of thought before it was rendered.
     pub(crate) has_thinking: bool,
 }
 
 /// Renders a conversation that ends with the assistant's turn.
 ///
-/// The content of that turn begins
+/// The content of that turn begins after the first of these that the text starts with:
 ///
-/// 1. after the conversation without it, rendered with a generation prompt, where that is how the text begins. This is
-///    also what the model is given to continue, so that thinking opened there is prompt;
-/// 2. else where a stand-in for the content turns up;
-/// 3. else, for templates that have no generation prompt, after the conversation without the turn.
+/// 1. the conversation without the turn, rendered with a generation prompt. This is what the model is given to
+///    continue, so thinking that is opened there is prompt;
+/// 2. the text before a stand-in for the content, which is rendered in its place;
+/// 3. for templates that have no generation prompt, the conversation without the turn.
 ///
-/// A template that does not know `reasoning_content` gets it inside the markers at the start of the content.
+/// If the template does not read `reasoning_content`, it goes between the thinking markers at the start of the content.
 pub(crate) fn render(
     template: &ChatTemplate,
     mut messages: Vec<Message>,
@@ -60,7 +60,7 @@ fn content_start(
     sections: &SectionSettings,
 ) -> Option<usize> {
     let (last, earlier) = messages.split_last()?;
-    // A template may refuse a conversation without its last turn; then the stand-in decides.
+    // A template may refuse a conversation without its last turn. The stand-in is used then.
     let opened = template
         .try_render(earlier, true)
         .ok()
@@ -74,7 +74,7 @@ fn content_start(
     }
 }
 
-/// The length of what comes before the last turn's content, found by rendering a stand-in for that content.
+/// The length of the text before the last turn's content, found by rendering a stand-in for that content.
 fn header_before_stand_in(
     template: &ChatTemplate,
     last: &Message,
@@ -101,7 +101,7 @@ fn header_before_stand_in(
     if !text.starts_with(header) {
         return None;
     }
-    // Thinking that is kept apart comes with its marker from the template: the marker is content all the same.
+    // The template writes the marker before a separate `reasoning_content`. The marker is part of the content.
     let before_marker = header
         .trim_end()
         .strip_suffix(&sections.thinking_start)

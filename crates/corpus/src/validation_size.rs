@@ -1,4 +1,4 @@
-//! How many samples are held out: a share or a count, told apart by how the number was written.
+//! How many samples are held out: a share or a count, depending on how the number is written.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ impl Default for ValidationSize {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("`{given}` is not a validation size: it must be a share below 1 such as `0.05`, a count such as `500`, or `0`")]
 pub struct InvalidValidationSize {
-    /// What was given.
+    /// The number that was given.
     pub given: f64,
 }
 
@@ -35,7 +35,7 @@ impl ValidationSize {
     ///
     /// # Errors
     ///
-    /// Where it is not in 0..1.
+    /// If it is not in 0..1.
     pub fn share(share: f64) -> Result<Self, InvalidValidationSize> {
         if (0.0..1.0).contains(&share) {
             Ok(Self::Share(share))
@@ -45,7 +45,7 @@ impl ValidationSize {
     }
 }
 
-/// One number; whether it is an integer decides what it means.
+/// An integer or a number with a fraction.
 impl JsonSchema for ValidationSize {
     fn schema_name() -> Cow<'static, str> {
         "ValidationSize".into()

@@ -1,4 +1,4 @@
-//! Problems as prompts, and generated tokens as graded answers.
+//! Turns problems into prompts, and generated tokens into graded answers.
 
 use leadspan_corpus::{ChatTemplate, Problem};
 use leadspan_model::{End, Generated, TokenizerBundle};
@@ -7,7 +7,7 @@ use crate::{
     AnswerEnd, AnswerPattern, Answered, EvaluateError, answer::answer_of_reference, answer_of_text, same_answer,
 };
 
-/// What problems are asked and answers are graded with.
+/// Renders prompts and grades answers.
 pub(crate) struct Asking {
     pub(crate) tokenizer: TokenizerBundle,
     pub(crate) template: ChatTemplate,
@@ -16,7 +16,7 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// The tokens that the model is given.
+    /// The tokens of the prompt.
     pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
         let text = self.template.render(&problem.messages, true).map_err(|source| {
             let id = problem.id.clone();
@@ -29,7 +29,7 @@ impl Asking {
         Ok(encoded.get_ids().to_vec())
     }
 
-    /// What became of a problem.
+    /// The graded answer to a problem.
     pub(crate) fn graded(&self, problem: &Problem, generated: &Generated) -> Result<Answered, EvaluateError> {
         let text = self
             .tokenizer
@@ -46,7 +46,7 @@ impl Asking {
         Ok(self.answered(problem, (generated.index, generated.tokens.len()), text, end))
     }
 
-    /// What becomes of a problem that fills the model's context.
+    /// The result of a problem whose prompt fills the model's context.
     pub(crate) fn not_asked(&self, problem: &Problem, index: u64) -> Answered {
         self.answered(problem, (index, 0), String::new(), AnswerEnd::PromptTooLong)
     }

@@ -30,7 +30,7 @@ pub enum EvaluateError {
         source: regex::Error,
     },
     /// The model has no chat template.
-    #[error("`{}` has no chat template, so problems cannot be put to it", model.display())]
+    #[error("`{}` has no chat template, so it cannot be asked problems", model.display())]
     NoChatTemplate {
         /// The model.
         model: PathBuf,
@@ -38,7 +38,7 @@ pub enum EvaluateError {
     /// The files hold no problem.
     #[error("the files of `[evaluate]` contain no problem")]
     NoProblems,
-    /// A prompt cannot be rendered.
+    /// The chat template cannot render a problem.
     #[error("problem `{id}` cannot be rendered")]
     Prompt {
         /// The problem.
@@ -136,7 +136,7 @@ impl Diagnosis for EvaluateError {
     }
 }
 
-/// What to do about problems that cannot be read. The corpus crate names the keys of `[data]`; the files of problems come from
+/// The hint for problems that cannot be read. The corpus crate names keys of `[data]`, but files of problems are named in
 /// `[evaluate]`, which has no `on_bad_row`.
 fn hint_about_problems(error: &CorpusError) -> Option<String> {
     match error {

@@ -1,4 +1,4 @@
-//! The folder of an evaluation: who may write it, what it is of, what is there already.
+//! The folder of an evaluation: its lock, its identity, and the answers so far.
 
 use std::{
     fs::{self, File},
@@ -19,10 +19,10 @@ const ANSWERS: &str = "answers.jsonl";
 const FAILURES: &str = "failures.md";
 const SUMMARY: &str = "summary.json";
 
-/// The folder, held by this process.
+/// The folder, locked by this process.
 pub(crate) struct EvaluationDir {
     path: PathBuf,
-    /// Held as long as the evaluation goes on.
+    /// The lock, held until the evaluation ends.
     _lock: File,
 }
 
@@ -31,8 +31,8 @@ impl EvaluationDir {
     ///
     /// # Errors
     ///
-    /// [`EvaluateError::OtherEvaluation`] where it has results of another, [`EvaluateError::Busy`] where another process
-    /// holds it.
+    /// [`EvaluateError::OtherEvaluation`] if it has the results of another evaluation, [`EvaluateError::Busy`] if another
+    /// process has locked it.
     pub(crate) fn open(path: &Path, identity: &Value) -> Result<Self, EvaluateError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock_path = path.join(".lock");
@@ -62,12 +62,12 @@ impl EvaluationDir {
         Ok(dir)
     }
 
-    /// The summary, where the evaluation is done.
+    /// The summary, if the evaluation is finished.
     pub(crate) fn finished(&self) -> Result<Option<EvaluationSummary>, EvaluateError> {
         self.read(SUMMARY)
     }
 
-    /// The answers that are there. A line that a kill cut short is dropped, and so is whatever follows it.
+    /// The answers so far. A line that was cut short by a kill is dropped, with everything after it.
     pub(crate) fn answers_so_far(&self) -> Result<Vec<Answered>, EvaluateError> {
         let path = self.path.join(PARTIAL);
         let text = match fs::read(&path) {
@@ -93,7 +93,7 @@ impl EvaluationDir {
         Ok(answers)
     }
 
-    /// Where further answers go.
+    /// The file for further answers.
     pub(crate) fn partial(&self) -> Result<PartialAnswers, EvaluateError> {
         let path = self.path.join(PARTIAL);
         let file = File::options().create(true).append(true).open(&path);
@@ -101,7 +101,7 @@ impl EvaluationDir {
         Ok(PartialAnswers { path, file })
     }
 
-    /// Writes the results, in the order of the problems; the summary last.
+    /// Writes the results in the order of the problems, and the summary last.
     pub(crate) fn finish(&self, answers: &[Answered], summary: &EvaluationSummary) -> Result<(), EvaluateError> {
         let lines: Vec<u8> = answers.iter().flat_map(line).collect();
         self.write(ANSWERS, &lines)?;
@@ -130,14 +130,14 @@ impl EvaluationDir {
     }
 }
 
-/// The file to which answers are added as they are finished.
+/// The file to which finished answers are appended.
 pub(crate) struct PartialAnswers {
     path: PathBuf,
     file: File,
 }
 
 impl PartialAnswers {
-    /// Adds one, as a whole line.
+    /// Appends one answer as a whole line.
     pub(crate) fn add(&mut self, answer: &Answered) -> Result<(), EvaluateError> {
         self.file
             .write_all(&line(answer))
@@ -199,7 +199,7 @@ mod tests {
             let found = dir.answers_so_far().unwrap();
             let lines = String::from_utf8_lossy(&whole[..cut]).matches('\n').count();
             assert_eq!(found, [answer(1), answer(0)][..lines]);
-            // What is added next stands on a line of its own.
+            // The next answer gets a line of its own.
             dir.partial().unwrap().add(&answer(2)).unwrap();
             assert_eq!(dir.answers_so_far().unwrap().len(), lines + 1);
         }

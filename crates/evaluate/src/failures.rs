@@ -1,10 +1,10 @@
-//! The wrong answers as a page for a person.
+//! The page of wrong answers.
 
 use std::fmt::Write as _;
 
 use crate::{AnswerEnd, Answered};
 
-/// Characters of the end of a text that are shown.
+/// The number of characters that are shown from the end of a text.
 const SHOWN: usize = 800;
 
 /// The page, in Markdown.
@@ -31,7 +31,7 @@ pub(crate) fn page(answers: &[Answered]) -> String {
     page
 }
 
-/// The last characters.
+/// The last characters of a text.
 fn end_of(text: &str) -> String {
     let text = text.trim_end();
     match text.char_indices().rev().nth(SHOWN - 1) {
@@ -40,20 +40,20 @@ fn end_of(text: &str) -> String {
     }
 }
 
-/// Text as it is, fenced by more backticks than it has.
+/// A text as a block, fenced by more backticks than the text contains.
 fn block(text: &str) -> String {
     let fence = "`".repeat(longest_run(text).max(2) + 1);
     format!("{fence}text\n{text}\n{fence}\n")
 }
 
-/// The same within a line.
+/// A text as code within a line.
 fn code(text: &str) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
     let fence = "`".repeat(longest_run(text) + 1);
     format!("{fence} {} {fence}", line.join(" "))
 }
 
-/// The longest run of backticks.
+/// The length of the longest run of backticks.
 fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }

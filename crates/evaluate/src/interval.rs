@@ -1,10 +1,9 @@
-//! How sure one can be of a share.
+//! The confidence interval of a proportion of successes.
 
 /// The 97.5th percentile of the standard normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The Wilson score interval with 95 % confidence for a share of which `successes` of `trials` were seen (Wilson 1927); from 0
-/// to 1 where nothing was tried.
+/// The Wilson score interval with 95 % confidence for `successes` of `trials` (Wilson 1927); from 0 to 1 without trials.
 pub fn wilson_interval(successes: u64, trials: u64) -> (f64, f64) {
     if trials == 0 {
         return (0.0, 1.0);
@@ -13,7 +12,7 @@ pub fn wilson_interval(successes: u64, trials: u64) -> (f64, f64) {
     let scale = 1.0 + Z * Z / n;
     let centre = (share + Z * Z / (2.0 * n)) / scale;
     let half = Z / scale * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    // Rounding must not leave a share that was seen outside.
+    // Despite rounding, the observed share must be inside.
     ((centre - half).clamp(0.0, share), (centre + half).clamp(share, 1.0))
 }
 
@@ -22,9 +21,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_those_worked_out_by_hand() {
-        // With z² = 3.841459: none of 10 reaches up to z²/(10 + z²); 5 of 10 is ½ ± z/2 · √(1/(10 + z²)); and
-        // 81 of 263 is a textbook's example (Newcombe 1998, table I).
+    fn intervals_agree_with_those_worked_out_by_hand() {
+        // With z² = 3.841459, the upper end for 0 of 10 is z²/(10 + z²), and 5 of 10 gives ½ ± z/2 · √(1/(10 + z²)).
+        // 81 of 263 is an example from the literature (Newcombe 1998, table I).
         for (successes, trials, low, high) in [
             (0, 10, 0.0, 0.277_533),
             (10, 10, 0.722_467, 1.0),

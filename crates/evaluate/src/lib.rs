@@ -1,20 +1,20 @@
-//! How good a model is: problems put to it and its answers graded, and losses on samples held out.
+//! Evaluates a model: it answers problems, its answers are graded, and its losses on held-out samples are measured.
 //!
-//! [`run`] reads problems, renders each through the model's own chat template, lets the model answer, finds the answer in
-//! what it wrote and compares it with the right one. Where there is a cache of the model's tokenizer, it also measures
+//! [`run`] reads problems, renders each through the model's own chat template, lets the model answer, finds the answer in the
+//! generated text and compares it with the right one. If there is a cache with the model's tokenizer, it also measures
 //! cross-entropy, divergence from the teacher and agreement with it on the whole validation samples.
 //!
 //! ```text
 //! EVALUATION/
-//!   evaluation.json        what was asked of which model, and how
+//!   evaluation.json        the identity: the model, the problems and the settings
 //!   answers.partial.jsonl  a line for each problem answered so far, in the order in which they were finished
 //!   answers.jsonl          at the end: a line for each problem, in the order of the problems
-//!   failures.md            the wrong answers, for a person to read
-//!   summary.json           written last: an evaluation with it is done
+//!   failures.md            the wrong answers, for people
+//!   summary.json           written last: with it, an evaluation is finished
 //! ```
 //!
-//! An answer depends on the model, the problem and the settings, and neither on the batch nor on an interruption: a stopped
-//! evaluation goes on with what is missing, and ends with the same `answers.jsonl` and `failures.md` as one that was not.
+//! An answer depends on the model, the problem and the settings, but not on the batch or an interruption. A stopped evaluation
+//! continues with the missing problems, and ends with the same `answers.jsonl` and `failures.md` as an uninterrupted one.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -31,6 +31,6 @@ mod summary;
 pub use answer::{AnswerPattern, answer_of_reference, answer_of_text, same_answer};
 pub use error::EvaluateError;
 pub use interval::wilson_interval;
-pub use run::{Evaluation, EvaluationContext, Event, HeldOutLosses, Outcome, run};
+pub use run::{Evaluation, EvaluationContext, EvaluationEvent, EvaluationOutcome, HeldOutLosses, run};
 pub use settings::EvaluateSettings;
 pub use summary::{AnswerEnd, Answered, EvaluationSummary};

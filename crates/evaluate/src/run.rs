@@ -1,4 +1,4 @@
-//! An evaluation from the problems to the summary.
+//! Runs an evaluation, from the problems to the summary.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,50 +20,50 @@ use crate::{
     evaluation_dir::{EvaluationDir, PartialAnswers},
 };
 
-/// What is evaluated, and where.
+/// The model and the problems of an evaluation, and the folder of its results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The folder that the files of problems are relative to.
+    /// The folder to which the files of problems are relative.
     pub base: PathBuf,
     /// The model: a directory in the Hugging Face layout or a GGUF file.
     pub model: PathBuf,
-    /// Where the results go.
+    /// The folder of the results.
     pub dir: PathBuf,
-    /// A cache on whose validation samples losses are measured, if it is there and has the model's tokenizer.
+    /// A cache on whose validation samples losses are measured, if it exists and has the model's tokenizer.
     pub cache_dir: Option<PathBuf>,
     /// The thinking markers.
     pub sections: SectionSettings,
-    /// Everything else; `model` and `dir` in it are not looked at.
+    /// All other settings; `model` and `dir` in them are ignored.
     pub settings: EvaluateSettings,
 }
 
-/// What an evaluation is given by the program.
+/// What the program passes to an evaluation.
 pub struct EvaluationContext<'a> {
     /// Set to stop.
     pub stop: &'a AtomicBool,
-    /// The time, from any moment on.
+    /// The time since some fixed moment.
     pub clock: &'a dyn Fn() -> Duration,
 }
 
-/// What happens during an evaluation.
+/// An event of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum EvaluationEvent {
     /// The model is about to be asked.
     Started {
-        /// Problems.
+        /// The number of problems.
         problems: u64,
-        /// Those that were answered before.
+        /// The number of problems that were answered before.
         done: u64,
     },
     /// An answer was graded.
     Answered {
-        /// Answers so far, those of before included.
+        /// The number of answers so far, including earlier ones.
         done: u64,
-        /// Right ones among them.
+        /// The number of right answers among them.
         correct: u64,
-        /// Tokens that this process has generated.
+        /// The tokens that this process has generated.
         tokens: u64,
-        /// Seconds that took.
+        /// The seconds that this took.
         seconds: f64,
     },
     /// Losses are about to be measured, or why they are not.
@@ -73,34 +73,34 @@ pub enum Event {
 /// Whether losses on held-out samples are measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldOutLosses {
-    /// They are.
+    /// They are measured.
     Measured,
-    /// They are not, because of this.
+    /// They are not measured, for this reason.
     NotMeasured(String),
 }
 
 /// How an evaluation ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// It was done to its end.
+pub enum EvaluationOutcome {
+    /// It is finished.
     Done(EvaluationSummary),
-    /// It had been done before.
+    /// It had been finished before.
     AlreadyDone(EvaluationSummary),
-    /// It was asked to stop; the same call goes on with what is missing.
+    /// It was stopped. The same call continues with the missing problems.
     Stopped,
 }
 
-/// Evaluates.
+/// Evaluates a model.
 ///
 /// # Errors
 ///
-/// Settings, problems or a model that cannot be used, a folder of results of something else, and files that cannot be read
-/// or written.
+/// If the settings, the problems or the model cannot be used, the folder holds the results of another evaluation, or a file
+/// cannot be read or written.
 pub fn run(
     evaluation: &Evaluation,
     context: &EvaluationContext<'_>,
-    events: &mut dyn FnMut(Event),
-) -> Result<Outcome, EvaluateError> {
+    events: &mut dyn FnMut(EvaluationEvent),
+) -> Result<EvaluationOutcome, EvaluateError> {
     let settings = &evaluation.settings;
     let (data, pattern) = (settings.data()?, settings.pattern()?);
     let source = ModelSource::open(&evaluation.model)?;
@@ -133,11 +133,11 @@ pub fn run(
     };
     let dir = EvaluationDir::open(&evaluation.dir, &identity)?;
     if let Some(summary) = dir.finished()? {
-        return Ok(Outcome::AlreadyDone(summary));
+        return Ok(EvaluationOutcome::AlreadyDone(summary));
     }
     let decoder = Decoder::load(&source, settings.dtype, &open_device(&settings.device)?)?;
     let answers = dir.answers_so_far()?;
-    events(Event::Started {
+    events(EvaluationEvent::Started {
         problems: problems.len() as u64,
         done: answers.len() as u64,
     });
@@ -152,7 +152,7 @@ pub fn run(
     };
     let generation = Generation::new(&decoder, settings.generation(), stops)?;
     if !asked.ask(generation, decoder.config().context(), context, events)? {
-        return Ok(Outcome::Stopped);
+        return Ok(EvaluationOutcome::Stopped);
     }
     let Asked {
         mut answers,
@@ -172,33 +172,33 @@ pub fn run(
         None => None,
     };
     if context.stop.load(Ordering::Relaxed) {
-        return Ok(Outcome::Stopped);
+        return Ok(EvaluationOutcome::Stopped);
     }
     let summary = EvaluationSummary::new(&answers, (seconds, tokens), held_out);
     dir.finish(&answers, &summary)?;
-    Ok(Outcome::Done(summary))
+    Ok(EvaluationOutcome::Done(summary))
 }
 
-/// Problems that are being put to a model.
+/// The problems that a model is being asked.
 struct Asked<'a> {
     asking: &'a Asking,
     problems: &'a [Problem],
     partial: PartialAnswers,
     answers: Vec<Answered>,
     began: Duration,
-    /// What this process has generated, and how long that took.
+    /// The tokens that this process has generated, and the seconds that this took.
     tokens: u64,
     seconds: f64,
 }
 
 impl Asked<'_> {
-    /// Asks what was not answered; `false` where it was stopped.
+    /// Asks all unanswered problems. Returns `false` if it was stopped.
     fn ask(
         &mut self,
         mut generation: Generation<'_>,
         context_tokens: usize,
         context: &EvaluationContext<'_>,
-        events: &mut dyn FnMut(Event),
+        events: &mut dyn FnMut(EvaluationEvent),
     ) -> Result<bool, EvaluateError> {
         let problems = self.problems;
         let mut answered = vec![false; problems.len()];
@@ -238,12 +238,12 @@ impl Asked<'_> {
         &mut self,
         answer: Answered,
         context: &EvaluationContext<'_>,
-        events: &mut dyn FnMut(Event),
+        events: &mut dyn FnMut(EvaluationEvent),
     ) -> Result<(), EvaluateError> {
         self.partial.add(&answer)?;
         self.answers.push(answer);
         self.seconds = (context.clock)().saturating_sub(self.began).as_secs_f64();
-        events(Event::Answered {
+        events(EvaluationEvent::Answered {
             done: self.answers.len() as u64,
             correct: self.answers.iter().filter(|answer| answer.correct).count() as u64,
             tokens: self.tokens,
@@ -253,7 +253,7 @@ impl Asked<'_> {
     }
 }
 
-/// The tokenizer without the cutting and filling that its file may ask for.
+/// Switches off truncation and padding, which the file of a tokenizer may ask for.
 fn plain(tokenizer: &mut TokenizerBundle) -> Result<(), EvaluateError> {
     tokenizer.tokenizer.with_padding(None);
     let cut = tokenizer.tokenizer.with_truncation(None);
@@ -263,7 +263,7 @@ fn plain(tokenizer: &mut TokenizerBundle) -> Result<(), EvaluateError> {
     })
 }
 
-/// Everything that decides the answers.
+/// All values on which the answers depend.
 fn identity(
     evaluation: &Evaluation,
     source: &ModelSource,
@@ -298,16 +298,16 @@ fn identity(
     }))
 }
 
-/// The losses on the validation samples of the cache in `path`, where they can be measured.
+/// The losses on the validation samples of the cache in `path`, if they can be measured.
 fn held_out(
     path: &Path,
     decoder: &Decoder,
     (tokenizer, dtype): (&TokenizerBundle, StoredDtype),
     stop: &AtomicBool,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(EvaluationEvent),
 ) -> Result<Option<HeldOut>, EvaluateError> {
     let mut not_measured = |because: String| {
-        events(Event::HeldOut(HeldOutLosses::NotMeasured(because)));
+        events(EvaluationEvent::HeldOut(HeldOutLosses::NotMeasured(because)));
         Ok(None)
     };
     let at = path.display();
@@ -326,10 +326,10 @@ fn held_out(
         Err(error @ CacheError::NothingCaptured { .. }) => return not_measured(error.to_string()),
         Err(error) => return Err(error.into()),
     };
-    events(Event::HeldOut(HeldOutLosses::Measured));
+    events(EvaluationEvent::HeldOut(HeldOutLosses::Measured));
     match held_out_losses(decoder, &reader, Stop::when(stop)) {
         Err(error @ (TrainError::Context { .. } | TrainError::TokenOutsideVocabulary { .. })) => {
-            events(Event::HeldOut(HeldOutLosses::NotMeasured(error.to_string())));
+            events(EvaluationEvent::HeldOut(HeldOutLosses::NotMeasured(error.to_string())));
             Ok(None)
         }
         measured => Ok(measured?),

@@ -1,4 +1,4 @@
-//! What a user can ask of an evaluation: the `[evaluate]` table of a pipeline file.
+//! The settings of an evaluation: the `[evaluate]` table of a pipeline file.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AnswerPattern, EvaluateError};
 
-/// Which problems are put to which model, and how: the `[evaluate]` table.
+/// The `[evaluate]` table: the model, the problems, and how answers are generated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateSettings {
@@ -44,15 +44,15 @@ pub struct EvaluateSettings {
     pub problems: Option<usize>,
     /// The most tokens of an answer.
     pub max_new_tokens: usize,
-    /// Problems that go through the model together; answers do not depend on it.
+    /// How many problems go through the model together; answers do not depend on it.
     pub batch_samples: usize,
     /// The sampling temperature; 0 takes the most probable token.
     pub temperature: f64,
     /// Draw only from the most probable tokens that together have this probability.
     pub top_p: f64,
-    /// Draw only from so many of the most probable tokens.
+    /// Draw only from this many of the most probable tokens.
     pub top_k: Option<usize>,
-    /// Decides what is drawn.
+    /// The seed of the draws.
     pub seed: u64,
     /// The number format in which weights are held.
     pub dtype: StoredDtype,
@@ -89,7 +89,7 @@ impl Default for EvaluateSettings {
 }
 
 impl EvaluateSettings {
-    /// What is read of the files.
+    /// The settings for reading the files of problems.
     pub(crate) fn data(&self) -> Result<DataSettings, EvaluateError> {
         let invalid = |key, problem| Err(EvaluateError::InvalidSetting { key, problem });
         match (self.files.is_empty(), &self.path, &self.split) {
@@ -118,7 +118,7 @@ impl EvaluateSettings {
         Ok(data)
     }
 
-    /// How answers are generated.
+    /// The settings for generating answers.
     pub(crate) fn generation(&self) -> GenerationSettings {
         let sampling = if self.temperature == 0.0 {
             Sampling::Greedy
@@ -137,7 +137,7 @@ impl EvaluateSettings {
         }
     }
 
-    /// What finds the answer, where it is set.
+    /// The pattern that finds the answer, if it is set.
     pub(crate) fn pattern(&self) -> Result<Option<AnswerPattern>, EvaluateError> {
         let compile = |pattern: &String| {
             AnswerPattern::new(pattern).map_err(|source| EvaluateError::InvalidPattern {

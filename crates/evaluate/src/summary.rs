@@ -1,14 +1,14 @@
-//! What came of an evaluation: of each problem, and of all.
+//! The results of an evaluation: of each problem, and of all.
 
 use leadspan_train::HeldOut;
 use serde::{Deserialize, Serialize};
 
 use crate::wilson_interval;
 
-/// What a model made of one problem: a line of `answers.jsonl`.
+/// The graded answer to one problem: a line of `answers.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
-    /// The place of the problem among all, from 0.
+    /// The index of the problem, counted from 0.
     pub index: u64,
     /// The problem's id.
     pub id: String,
@@ -16,61 +16,61 @@ pub struct Answered {
     pub correct: bool,
     /// The right answer.
     pub expected: String,
-    /// The model's answer, where one was found.
+    /// The model's answer, if one was found.
     pub found: Option<String>,
-    /// How the text came to its end.
+    /// How the text ended.
     pub end: AnswerEnd,
-    /// Tokens generated, without the stop token.
+    /// The number of generated tokens, without the stop token.
     pub tokens: usize,
-    /// The last turn that the model was given.
+    /// The last turn of the prompt.
     pub question: String,
-    /// What it wrote.
+    /// The generated text.
     pub text: String,
 }
 
-/// How a text came to its end.
+/// How a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerEnd {
-    /// The model ended it.
+    /// The model generated a stop token.
     Stopped,
-    /// It reached the most tokens that are allowed, or the end of the model's context.
+    /// It reached the limit of tokens, or the end of the model's context.
     Cut,
-    /// The problem alone fills the model's context: nothing was asked.
+    /// The prompt fills the model's context, so the model was not asked.
     PromptTooLong,
 }
 
-/// What came of all problems.
+/// The summary of all problems.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationSummary {
-    /// Problems.
+    /// The number of problems.
     pub problems: u64,
-    /// Right answers.
+    /// The number of right answers.
     pub correct: u64,
-    /// Their share.
+    /// The share of right answers.
     pub accuracy: f64,
-    /// The lower and upper end of its 95 % interval.
+    /// The lower and upper end of the accuracy's 95 % interval.
     pub accuracy_interval: (f64, f64),
-    /// Texts in which no answer was found.
+    /// The number of texts in which no answer was found.
     pub without_answer: u64,
-    /// Texts that were cut at the limit.
+    /// The number of texts that were cut at the limit.
     pub cut: u64,
-    /// Their share.
+    /// The share of texts that were cut at the limit.
     pub cut_share: f64,
-    /// Problems that fill the model's context.
+    /// The number of problems whose prompts fill the model's context.
     pub prompts_too_long: u64,
-    /// Tokens generated.
+    /// The number of generated tokens.
     pub tokens: u64,
-    /// Seconds of generation in the process that finished the evaluation, and tokens a second in these.
+    /// The seconds of generation in the process that finished the evaluation.
     pub seconds: f64,
-    /// 0 where that process had nothing left to generate.
+    /// Tokens per second in that process; 0 if it had nothing left to generate.
     pub tokens_per_second: f64,
-    /// Held-out losses, where there is a cache to measure them on.
+    /// Held-out losses, if there is a cache to measure them on.
     pub held_out: Option<HeldOut>,
 }
 
 impl EvaluationSummary {
-    /// Sums up.
+    /// Summarizes `answers`. `pace` is the seconds of generation of this process and the tokens generated in them.
     pub(crate) fn new(answers: &[Answered], pace: (f64, u64), held_out: Option<HeldOut>) -> Self {
         let count = |of: &dyn Fn(&Answered) -> bool| answers.iter().filter(|answer| of(answer)).count() as u64;
         let problems = answers.len() as u64;

@@ -1,4 +1,4 @@
-//! What can go wrong with a sweep, runs and their report.
+//! The errors of sweeps, runs and reports.
 
 use std::{io, path::PathBuf};
 
@@ -34,7 +34,7 @@ pub enum ExperimentError {
     /// A file or folder that cannot be read.
     #[error("could not {action} `{}`", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -100,8 +100,10 @@ impl Diagnosis for ExperimentError {
             Self::NotFound { .. } | Self::NotARun { .. } => {
                 Some("name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders".into())
             }
-            Self::NoValues { key } => Some(format!("give `{key}` a list of values in `[sweep]`, or take it out")),
-            Self::RepeatedValue { .. } => Some("each value once: repetitions are what `seed` is for".into()),
+            Self::NoValues { key } => Some(format!("give `{key}` a list of values in `[sweep]`, or remove it")),
+            Self::RepeatedValue { .. } => {
+                Some("list each value once; repeat runs with several values of `seed`".into())
+            }
             Self::TooManyRuns { .. } => Some("divide the lists among several pipeline files".into()),
             Self::Damaged { .. } => Some("leave this run out, or train it again".into()),
             Self::Write(error) => error.hint(),

@@ -13,5 +13,7 @@ pub mod sweep;
 
 pub use error::ExperimentError;
 pub use report::Report;
-pub use runs::{Evaluation, Graded, HeldOut, Kind, Metrics, Run, RunState, StepLoss, TrainingSummary, read_runs};
+pub use runs::{
+    EvaluationResults, Graded, HeldOut, Kind, Metrics, Run, RunState, StepLoss, TrainingSummary, read_runs,
+};
 pub use statistics::Estimate;

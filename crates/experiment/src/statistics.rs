@@ -1,4 +1,4 @@
-//! Means over seeds, and how sure one can be of them.
+//! Means over seeds, with confidence intervals.
 
 use serde::Serialize;
 
@@ -7,15 +7,15 @@ use serde::Serialize;
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// The interval's ends; `None` with fewer than two values, which say nothing about their spread.
+    /// The ends of the interval; `None` for fewer than two values.
     pub interval: Option<(f64, f64)>,
-    /// How many values this is of.
+    /// The number of values.
     pub values: usize,
 }
 
 impl Estimate {
-    /// The mean m of `values` and m ± t · s/√n, where s is the standard deviation with n − 1 and t the 97.5th percentile of
-    /// Student's distribution with n − 1 degrees of freedom; `None` of no values.
+    /// The mean m of `values` and the interval m ± t · s/√n, where s is the sample standard deviation (divided by n − 1) and t the
+    /// 97.5th percentile of Student's distribution with n − 1 degrees of freedom; `None` without values.
     ///
     /// ```
     /// let estimate = leadspan_experiment::Estimate::of(&[1.0, 2.0, 3.0]).ok_or("no values")?;
@@ -40,13 +40,13 @@ impl Estimate {
         })
     }
 
-    /// The interval's ends, or the mean twice where there is none.
+    /// The ends of the interval, or the mean twice if there is no interval.
     pub(crate) fn span(&self) -> (f64, f64) {
         self.interval.unwrap_or((self.mean, self.mean))
     }
 }
 
-/// The 97.5th percentile of Student's distribution with so many degrees of freedom, at least 1.
+/// The 97.5th percentile of Student's distribution with this many degrees of freedom, at least 1.
 fn student_t(degrees: usize) -> f64 {
     #[rustfmt::skip]
     const TABLE: [f64; 30] = [
@@ -57,7 +57,7 @@ fn student_t(degrees: usize) -> f64 {
     if let Some(&percentile) = TABLE.get(degrees.saturating_sub(1)) {
         return percentile;
     }
-    // Beyond the table two terms of the expansion around the normal distribution (Abramowitz and Stegun, 26.7.5) are exact to
+    // Beyond the table, two terms of the expansion around the normal distribution (Abramowitz and Stegun, 26.7.5) are exact to
     // four decimals.
     let (z, n) = (1.959_964_f64, degrees as f64);
     z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)

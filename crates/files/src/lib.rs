@@ -2,7 +2,8 @@
 //!
 //! [`PendingFile`] implements the project's only commit protocol: a temporary sibling is written, synced and renamed to its
 //! name, and the folder is synced. If the process stops before the rename, the name stays as it was. [`faults`] lets tests
-//! fail any one operation. [`guarded`] turns a panic of a decoding library into an error.
+//! fail any one operation. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a panic of a
+//! decoding library into an error. [`SafetensorsWriter`] writes tensors one after another.
 //!
 //! This crate does not depend on caches or runs.
 
@@ -12,6 +13,8 @@ mod commit;
 mod error;
 pub mod faults;
 mod guard;
+mod safetensors_writer;
+mod unnamed;
 
 pub use commit::{
     Clearing, PendingFile, commit_bytes, commit_bytes_in, commit_file, create_folder, remove_if_dead, replace_bytes,
@@ -19,3 +22,5 @@ pub use commit::{
 };
 pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
+pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
+pub use unnamed::UnnamedFile;

@@ -1,12 +1,12 @@
-//! Every kernel of the decoder, forward and backward, fused and stock: the figures in
+//! The speed of every kernel of the decoder, forward and backward, fused and stock. The figures are in
 //! `docs/benchmarks.md`.
 //!
 //!     cargo bench -p leadspan-kernels [-- FILTER]
 //!
 //! Benchmarks are named KERNEL/DIRECTION/SHAPE/FORM, such as `attention/backward/qwen3-0.6b/fused`. Inputs are 1,600 packed
-//! tokens of eight samples. A forward pass leaves what its backward pass needs; a backward pass includes what the tensor
-//! library adds to it, as training has it. Bytes are those that have to be read or written at least, operations those of
-//! the products, of attention only what is seen.
+//! tokens of eight samples. A forward pass stores what its backward pass needs. A backward pass includes the overhead of
+//! the tensor library, as in training. Rates count only the minimum traffic in bytes, or the operations of the matrix
+//! products; attention counts only pairs of a query and a key that it sees.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
 
@@ -19,8 +19,7 @@ use leadspan_kernels::{
     project_back, rms_norm, rotate, swiglu,
 };
 
-/// As in the program.
-/// Tokens of the samples.
+/// The lengths of the samples in tokens.
 const LENGTHS: [usize; 8] = [320, 280, 240, 220, 180, 150, 120, 90];
 
 /// The widths of a model.
@@ -57,10 +56,10 @@ const SHAPES: [Shape; 2] = [
     },
 ];
 
-/// From inputs and weights to an output.
+/// An operation: from inputs and weights to an output.
 type Operation<'a> = dyn Fn(&[Tensor], &[Weight], Kernels) -> Result<Tensor> + 'a;
 
-/// A kernel, what it works on, and how much there is to do forward and backward.
+/// A kernel, its inputs and weights, and the amount of work forward and backward.
 struct Bench<'a> {
     kernel: &'a str,
     shape: &'a str,
@@ -69,7 +68,7 @@ struct Bench<'a> {
     work: [Throughput; 2],
 }
 
-/// Ends a graph with a number whose gradient with respect to `x` is known: nothing but the operations before it is timed.
+/// Ends a graph with a scalar whose gradient with respect to `x` is given, so that only the operations before it are timed.
 struct End {
     gradient: Tensor,
 }
@@ -93,7 +92,7 @@ fn random(shape: &[usize]) -> Tensor {
 }
 
 impl Bench<'_> {
-    /// Both directions in both forms.
+    /// Measures both directions in both forms.
     fn run(&self, criterion: &mut Criterion, operation: &Operation<'_>) {
         let inputs: Vec<Tensor> = (self.inputs.iter())
             .map(|input| Var::from_tensor(input).unwrap().into_inner())
@@ -119,7 +118,7 @@ impl Bench<'_> {
             let backward = |end: Tensor| {
                 let store = end.backward().unwrap();
                 for weight in &weights {
-                    // Fused operations have added it up already.
+                    // Fused operations have already added the gradient.
                     if let Some(gradient) = store.get(weight.tensor()) {
                         weight.gradient().unwrap().add(gradient).unwrap();
                     }
@@ -136,7 +135,7 @@ impl Bench<'_> {
     }
 }
 
-/// Single-precision numbers as bytes.
+/// The bytes of `count` single-precision numbers.
 fn numbers(count: usize) -> Throughput {
     Throughput::Bytes((count * size_of::<f32>()) as u64)
 }
@@ -145,7 +144,7 @@ fn operations(count: usize) -> Throughput {
     Throughput::Elements(count as u64)
 }
 
-/// The frequencies of a model with θ = 1e6.
+/// The rotary frequencies of a model with θ = 1e6.
 fn frequencies(head_dim: usize) -> Vec<f64> {
     (0..head_dim / 2)
         .map(|index| 1e6f64.powf(-2.0 * index as f64 / head_dim as f64))
@@ -226,7 +225,7 @@ fn of_sequences(criterion: &mut Criterion, shape: &Shape) {
     });
 }
 
-/// The gradients of the tokens' rows, added to that of the embedding.
+/// Adding the gradients of the tokens' rows to the gradient of the embedding.
 fn embedding(criterion: &mut Criterion, shape: &Shape) {
     let rows: usize = LENGTHS.iter().sum();
     let tokens: Vec<u32> = (0..rows)
@@ -251,11 +250,11 @@ fn embedding(criterion: &mut Criterion, shape: &Shape) {
     group.finish();
 }
 
-/// What is timed.
+/// A product that is timed.
 type Product<'a> = &'a dyn Fn() -> Tensor;
 
-/// The three products of a weight `[out, in]` as a step has them: y = x · Wᵀ, the gradient of x, and that of W; ours beside
-/// the tensor library's.
+/// The three products of a weight `[out, in]` in a training step: y = x · Wᵀ, the gradient of x, and the gradient of W;
+/// this crate's and the tensor library's.
 fn products(criterion: &mut Criterion, name: &str, [rows, out, width]: [usize; 3]) {
     let (x, weight, gradient) = (random(&[rows, width]), random(&[out, width]), random(&[rows, out]));
     let sum = GradientSum::new(&weight).unwrap();

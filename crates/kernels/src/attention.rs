@@ -8,44 +8,17 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::{Pass, cpu, stock};
+use crate::{attention_shape::AttentionShape, cpu, stock, tape::Pass};
 
-/// The heads of an attention block.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionShape {
-    /// Query heads, a multiple of the key-value heads.
-    pub heads: usize,
-    /// Heads of keys and values, each shared by as many query heads.
-    pub key_value_heads: usize,
-    /// The width of a head.
-    pub head_dim: usize,
-}
-
-impl AttentionShape {
-    /// Query heads that share a key-value head.
-    pub(crate) fn group(&self) -> usize {
-        self.heads / self.key_value_heads
-    }
-
-    pub(crate) fn query_width(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    pub(crate) fn key_width(&self) -> usize {
-        self.key_value_heads * self.head_dim
-    }
-
-    pub(crate) fn scale(&self) -> f32 {
-        (self.head_dim as f32).powf(-0.5)
-    }
-}
-
-/// From queries `[N, heads · D]` and keys and values `[N, key-value heads · D]` to `[N, heads · D]`; sequence b has the
-/// rows `edges[b]..edges[b + 1]`.
+/// Causal attention within each sequence. Sequence b has the rows `edges[b]..edges[b + 1]`.
+///
+/// # Shapes
+///
+/// Queries are `[N, heads · D]`, keys and values `[N, key-value heads · D]`, the result is `[N, heads · D]`.
 ///
 /// # Errors
 ///
-/// Fails if the shapes do not fit or the device fails.
+/// If the shapes do not fit or the device fails.
 pub fn attention<'a>(
     queries: &Tensor,
     keys: &Tensor,
@@ -60,6 +33,6 @@ pub fn attention<'a>(
     }
     let (queries, keys, values) = (queries.contiguous()?, keys.contiguous()?, values.contiguous()?);
     let inputs = [&queries, &keys, &values];
-    let operation = cpu::attention::Attention::new(shape, edges, pass.goes_back(&inputs));
+    let operation = cpu::attention::Attention::new(shape, edges, pass.needs_backward(&inputs));
     pass.three(inputs, operation)
 }

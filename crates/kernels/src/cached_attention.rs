@@ -1,27 +1,28 @@
-//! Attention of one new token each of several samples, over the keys and values that each has kept of its own past.
+//! Attention of one new token of each of several samples, over the stored keys and values of the sample's past.
 
 use candle_core::{Result, Tensor};
 
-use crate::{AttentionShape, cpu::cached_attention as fused, stock::cached_attention as stock};
+use crate::{attention_shape::AttentionShape, cpu::cached_attention as fused, stock::cached_attention as stock};
 
 /// The keys and values of one sample's tokens in one layer.
 #[derive(Debug)]
-pub struct KeyValues(Kept);
+pub struct KeyValues(Stored);
 
 #[derive(Debug)]
-enum Kept {
-    /// In memory that our own operations read, one part for each key-value head.
+enum Stored {
+    /// In the layout of the fused operation, one part for each key-value head.
     Fused(Vec<fused::Head>),
     /// As tensors: keys and values, `[T, key-value heads · D]` each.
     Stock(Tensor, Tensor),
 }
 
 impl KeyValues {
-    /// Those of the rows `first..first + count` of `keys` and `values`, `[N, key-value heads · D]`.
+    /// A copy of the rows `first..first + count` of `keys` and `values`, `[N, key-value heads · D]`, for the fused or the
+    /// stock operation.
     ///
     /// # Errors
     ///
-    /// Fails if the device fails.
+    /// If the device fails.
     pub fn new(
         (keys, values): (&Tensor, &Tensor),
         (first, count): (usize, usize),
@@ -30,20 +31,24 @@ impl KeyValues {
     ) -> Result<Self> {
         if !fused {
             let part = |x: &Tensor| x.narrow(0, first, count)?.copy();
-            return Ok(Self(Kept::Stock(part(keys)?, part(values)?)));
+            return Ok(Self(Stored::Stock(part(keys)?, part(values)?)));
         }
         let heads = fused::heads((keys, values), (first, count), shape)?;
-        Ok(Self(Kept::Fused(heads)))
+        Ok(Self(Stored::Fused(heads)))
     }
 }
 
-/// Keeps the keys and values `[N, key-value heads · D]` of one new token of each sample, and gives what the queries
-/// `[N, heads · D]` take from all tokens of their samples, `[N, heads · D]`. There may be more rows than samples; the
-/// others get zeros.
+/// Appends the keys and values of one new token to each sample, then computes the attention of the queries over all tokens
+/// of their samples.
+///
+/// # Shapes
+///
+/// Keys and values are `[N, key-value heads · D]`, queries and the result `[N, heads · D]`. Row i belongs to sample i. If
+/// there are more rows than samples, the results of the other rows are zero.
 ///
 /// # Errors
 ///
-/// Fails if the shapes do not fit or the device fails.
+/// If the shapes do not fit or the device fails.
 pub fn cached_attention(
     queries: &Tensor,
     keys: &Tensor,
@@ -51,30 +56,30 @@ pub fn cached_attention(
     shape: AttentionShape,
     samples: &mut [&mut KeyValues],
 ) -> Result<Tensor> {
-    if samples.iter().all(|sample| matches!(sample.0, Kept::Fused(_))) {
+    if samples.iter().all(|sample| matches!(sample.0, Stored::Fused(_))) {
         let heads = samples.iter_mut().flat_map(|sample| match &mut sample.0 {
-            Kept::Fused(heads) => heads.iter_mut(),
-            Kept::Stock(..) => [].iter_mut(),
+            Stored::Fused(heads) => heads.iter_mut(),
+            Stored::Stock(..) => [].iter_mut(),
         });
         return fused::attend(queries, keys, values, shape, heads.collect());
     }
     let (rows, width) = queries.dims2()?;
-    let mut mixed = Vec::with_capacity(samples.len() + 1);
+    let mut attended = Vec::with_capacity(samples.len() + 1);
     for (row, sample) in samples.iter_mut().enumerate() {
-        if let Kept::Stock(all_keys, all_values) = &mut sample.0 {
+        if let Stored::Stock(all_keys, all_values) = &mut sample.0 {
             *all_keys = Tensor::cat(&[&*all_keys, &keys.narrow(0, row, 1)?], 0)?;
             *all_values = Tensor::cat(&[&*all_values, &values.narrow(0, row, 1)?], 0)?;
-            mixed.push(stock::attend(&queries.narrow(0, row, 1)?, all_keys, all_values, shape)?);
+            attended.push(stock::attend(&queries.narrow(0, row, 1)?, all_keys, all_values, shape)?);
         }
     }
-    if mixed.len() < rows {
-        mixed.push(Tensor::zeros(
-            (rows - mixed.len(), width),
+    if attended.len() < rows {
+        attended.push(Tensor::zeros(
+            (rows - attended.len(), width),
             queries.dtype(),
             queries.device(),
         )?);
     }
-    Tensor::cat(&mixed, 0)
+    Tensor::cat(&attended, 0)
 }
 
 #[cfg(test)]
@@ -92,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_token_of_whole_sequences_takes_the_same_from_kept_keys_and_values() {
+    fn the_last_token_of_a_sequence_gets_the_same_attention_from_stored_keys_and_values() {
         for (heads, key_value_heads, head_dim) in [(9, 3, 64), (4, 2, 8), (2, 1, 6), (3, 3, 20)] {
             let shape = AttentionShape {
                 heads,

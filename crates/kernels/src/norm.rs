@@ -1,18 +1,18 @@
-//! Root-mean-square normalisation (arXiv 1910.07467): y = x / √(mean(x²) + ε) · w over the last dimension, in single
-//! precision inside.
+//! Root-mean-square normalisation (arXiv 1910.07467): y = x / √(mean(x²) + ε) · w over the last dimension, computed
+//! in single precision.
 //!
 //! Backward, with r = 1 / √(mean(x²) + ε), g the gradient of y and W the width: ∂w = Σ_rows g · x · r;
 //! ∂x = r · (g · w) − x · r³ · mean(x · g · w).
 
 use candle_core::{Result, Tensor};
 
-use crate::{Pass, Weight, cpu, stock};
+use crate::{cpu, stock, tape::Pass, weight::Weight};
 
 /// Normalises `x` `[.., W]` with `weight` `[W]`.
 ///
 /// # Errors
 ///
-/// Fails if the shapes do not fit or the device fails.
+/// If the shapes do not fit or the device fails.
 pub fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
     if pass.fuse(x) {

@@ -1,4 +1,4 @@
-//! Sequences back to back, without padding.
+//! Sequences one after the other, without padding.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
     tokens: Vec<u32>,
-    /// Where each sequence begins, and at last the number of tokens.
+    /// The first token of each sequence, and the number of all tokens.
     edges: Arc<[usize]>,
-    /// The place of each token in its own sequence.
+    /// The position of each token in its own sequence.
     positions: Arc<[u32]>,
 }
 
@@ -40,17 +40,17 @@ impl Packed {
         &self.tokens
     }
 
-    /// Where each sequence begins among the tokens, and at last their number.
+    /// The index of the first token of each sequence, and finally the number of all tokens.
     pub fn edges(&self) -> &[usize] {
         &self.edges
     }
 
-    /// The edges, to be shared with an operation.
+    /// The edges, for operations that share them.
     pub fn shared_edges(&self) -> &Arc<[usize]> {
         &self.edges
     }
 
-    /// The place of each token in its own sequence.
+    /// The position of each token in its own sequence.
     pub fn positions(&self) -> &Arc<[u32]> {
         &self.positions
     }
@@ -64,7 +64,7 @@ impl Packed {
             .unwrap_or(0)
     }
 
-    /// The same with sequences of one token behind it, where there are fewer than `count` tokens.
+    /// The same sequences, followed by sequences of one token until there are `count` tokens; `None` if there are enough.
     pub fn filled_up_to(&self, count: usize) -> Option<Self> {
         let missing = count.checked_sub(self.tokens.len()).filter(|&missing| missing > 0)?;
         let sequences = self.edges.windows(2).map(|bounds| &self.tokens[bounds[0]..bounds[1]]);

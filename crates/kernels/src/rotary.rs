@@ -1,19 +1,19 @@
-//! Rotary position embedding (arXiv 2104.09864) of packed sequences: every pair of elements of a head is turned by its
+//! Rotary position embedding (arXiv 2104.09864) of packed sequences: every pair of elements of a head is rotated by its
 //! frequency times the token's position in its own sequence.
 //!
-//! Backward is the rotation by the opposite angle.
+//! The backward pass rotates by the opposite angle.
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::{Pass, RotaryTable, cpu, stock};
+use crate::{cpu, rotary_table::RotaryTable, stock, tape::Pass};
 
 /// Rotates `x` `[N, heads · D]`, whose rows are at `positions` of their sequences.
 ///
 /// # Errors
 ///
-/// Fails if the shapes do not fit, a position is beyond the model's context, or the device fails.
+/// If the shapes do not fit, a position is beyond the model's context, or the device fails.
 pub fn rotate<'a>(
     x: &Tensor,
     table: &RotaryTable,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Which elements of a head form a pair that is rotated together.
+/// Which elements of a head form the pairs that are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
     /// Element i with element i + `head_dim`/2, as in Hugging Face weights.
@@ -13,8 +13,8 @@ pub enum Pairing {
     Neighbours,
 }
 
-/// Cosines and sines of the positions that were asked for so far, multiplied by what the scaling lengthens queries and keys
-/// by. A configuration may claim any context; memory is taken for what is used of it.
+/// Cosines and sines of the angles of all positions that were used so far, multiplied by the scaling's factor of queries
+/// and keys. A configuration may state any context; memory is used only for the positions that occur.
 #[derive(Clone, Debug)]
 pub struct RotaryTable {
     frequencies: Arc<[f64]>,
@@ -26,7 +26,7 @@ pub struct RotaryTable {
     angles: Arc<RwLock<Angles>>,
 }
 
-/// Angles of the first positions.
+/// The cosines and sines of the first positions.
 #[derive(Clone, Debug)]
 pub struct Angles {
     /// `[positions, head_dim / 2]`.
@@ -35,11 +35,11 @@ pub struct Angles {
     pub sines: Tensor,
 }
 
-/// Positions whose angles are made at once.
+/// How many positions a new table has.
 const FIRST_POSITIONS: usize = 512;
 
 impl Angles {
-    /// Those of the first `count` positions. They are computed in double precision and rounded once.
+    /// The first `count` positions. Values are computed in double precision and rounded once.
     fn new(frequencies: &[f64], length: f64, count: usize, dtype: DType, device: &Device) -> Result<Self> {
         let table = |of: fn(f64) -> f64| {
             let values: Vec<f32> = (0..count)
@@ -59,12 +59,12 @@ impl Angles {
 }
 
 impl RotaryTable {
-    /// The table of these frequencies, one for each pair of elements, for at most `context` positions. Cosines and sines are
+    /// The table of `frequencies`, one for each pair of elements, for at most `context` positions. Cosines and sines are
     /// multiplied by `length`.
     ///
     /// # Errors
     ///
-    /// Fails if the device has no memory for it.
+    /// If the device has no memory for it.
     pub fn new(
         frequencies: &[f64],
         length: f64,
@@ -90,7 +90,7 @@ impl RotaryTable {
     ///
     /// # Errors
     ///
-    /// Where the model does not know so many, or there is no memory for them on the device.
+    /// If the model's context is shorter, or the device has no memory for them.
     pub fn reaching(&self, positions: usize) -> Result<Angles> {
         if positions > self.context {
             bail!(
@@ -103,7 +103,7 @@ impl RotaryTable {
         if known.cosines.dim(0)? >= positions {
             return Ok(known);
         }
-        // Twice as many each time, so that a growing sequence does not make them anew at every step.
+        // The size doubles, so that a growing sequence does not compute the table again at every step.
         let count = positions.next_power_of_two().min(self.context);
         let angles = Angles::new(&self.frequencies, self.length, count, self.dtype, &self.device)?;
         self.angles

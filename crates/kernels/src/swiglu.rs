@@ -1,16 +1,16 @@
-//! The gated feed-forward's nonlinearity (arXiv 2002.05202): y = silu(a) · b with silu(a) = a · σ(a).
+//! The nonlinearity of the gated feed-forward block (arXiv 2002.05202): y = silu(a) · b with silu(a) = a · σ(a).
 //!
 //! Backward, with g the gradient of y and s = σ(a): ∂a = g · b · s · (1 + a · (1 − s)); ∂b = g · a · s.
 
 use candle_core::{Result, Tensor};
 
-use crate::{Pass, cpu, stock};
+use crate::{cpu, stock, tape::Pass};
 
 /// silu(`gate`) · `up`, of two tensors of one shape.
 ///
 /// # Errors
 ///
-/// Fails if the shapes do not fit or the device fails.
+/// If the shapes do not fit or the device fails.
 pub fn swiglu<'a>(gate: &Tensor, up: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
     if pass.fuse(gate) {

@@ -1,9 +1,9 @@
-//! What the fused operations of a pass did, to go back through.
+//! The tape of a pass: its fused operations in the order in which they ran, for the backward pass.
 //!
-//! The tensor library has a graph for that too, which the stock operations use. For fused operations it would spend a tenth
-//! of a step on what they do not need: gradients that are added to zeros instead of being taken as they are, on its own
-//! threads, which then compete with ours. A tape is the list of operations in the order in which they ran; going back drops
-//! each of them, with its tensors, as soon as its gradients are known.
+//! Stock operations use the tensor library's graph instead. For fused operations the graph would spend a tenth of a step on
+//! work that they do not need: it adds gradients to zeros instead of taking them as they are, on its own threads, which
+//! compete with those of this crate. The backward pass drops each operation of the tape, with its tensors, as soon as its
+//! gradients are known.
 
 use std::{
     cell::RefCell,
@@ -37,12 +37,13 @@ enum Operation {
     Reshape(Tensor),
 }
 
-/// How a pass runs: in which form of the operations, whether they are kept on a tape, and whether its rows are few.
+/// How a pass runs: the form of its operations, whether a tape records them, and whether linear operations use the skinny
+/// product.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
     kernels: Kernels,
     tape: Option<&'a Tape>,
-    few_rows: bool,
+    skinny: bool,
 }
 
 impl From<Kernels> for Pass<'_> {
@@ -50,41 +51,43 @@ impl From<Kernels> for Pass<'_> {
         Self {
             kernels,
             tape: None,
-            few_rows: false,
+            skinny: false,
         }
     }
 }
 
 impl<'a> Pass<'a> {
-    /// Fused operations, kept on this tape.
+    /// Fused operations, recorded on `tape`.
     pub fn on(tape: &'a Tape) -> Self {
         Self {
             kernels: Kernels::Fused,
             tape: Some(tape),
-            few_rows: false,
+            skinny: false,
         }
     }
 
-    /// Operations on so few rows that products take the time of reading their weights. No gradients.
-    pub fn of_few_rows(kernels: Kernels) -> Self {
+    /// Operations on few rows, without gradients. The fused form of a linear operation is then the skinny product, whose
+    /// time is that of reading the weight once.
+    pub fn skinny(kernels: Kernels) -> Self {
         Self {
-            few_rows: true,
+            skinny: true,
             ..Self::from(kernels)
         }
     }
 
-    /// Whether a product with `x` takes the form for few rows, whose sums run in one order from the first row on.
-    pub fn takes_few_rows(self, x: &Tensor) -> bool {
-        self.few_rows && self.fuse(x)
+    /// Whether a linear operation on `x` uses the skinny product, whose order of summation does not depend on the number of
+    /// rows.
+    pub fn uses_skinny_product(self, x: &Tensor) -> bool {
+        self.skinny && self.fuse(x)
     }
 
-    /// Whether an operation on `x` takes its fused form.
+    /// Whether an operation on `x` uses its fused form.
     pub fn fuse(self, x: &Tensor) -> bool {
         self.kernels.fuse(x)
     }
 
-    /// Whether somebody will go back through an operation on these.
-    pub(crate) fn goes_back(self, inputs: &[&Tensor]) -> bool {
+    /// Whether an operation on `inputs` will have a backward pass.
+    pub(crate) fn needs_backward(self, inputs: &[&Tensor]) -> bool {
         self.tape.is_some() || inputs.iter().any(|input| input.track_op())
     }
 
@@ -92,31 +95,34 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     ///
-    /// Fails if the shape has another number of values.
+    /// If the shape has another number of values.
     pub fn reshape(self, x: &Tensor, shape: impl Into<Shape>) -> Result<Tensor> {
         let y = x.reshape(shape.into())?;
-        self.keep(&y, || Operation::Reshape(x.clone()));
+        self.record(&y, || Operation::Reshape(x.clone()));
         Ok(y)
     }
 
+    /// Runs an operation on one tensor.
     pub(crate) fn one(self, x: &Tensor, operation: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
         if x.track_op() {
             return x.apply_op1(operation);
         }
         let y = x.apply_op1_no_bwd(&operation)?;
-        self.keep(&y, || Operation::One(Box::new(operation), x.clone()));
+        self.record(&y, || Operation::One(Box::new(operation), x.clone()));
         Ok(y)
     }
 
+    /// Runs an operation on two tensors.
     pub(crate) fn two(self, inputs: [&Tensor; 2], operation: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
         if inputs.iter().any(|input| input.track_op()) {
             return inputs[0].apply_op2(inputs[1], operation);
         }
         let y = inputs[0].apply_op2_no_bwd(inputs[1], &operation)?;
-        self.keep(&y, || Operation::Two(Box::new(operation), inputs.map(Tensor::clone)));
+        self.record(&y, || Operation::Two(Box::new(operation), inputs.map(Tensor::clone)));
         Ok(y)
     }
 
+    /// Runs an operation on three tensors.
     pub(crate) fn three(
         self,
         inputs: [&Tensor; 3],
@@ -126,11 +132,11 @@ impl<'a> Pass<'a> {
             return inputs[0].apply_op3(inputs[1], inputs[2], operation);
         }
         let y = inputs[0].apply_op3_no_bwd(inputs[1], inputs[2], &operation)?;
-        self.keep(&y, || Operation::Three(Box::new(operation), inputs.map(Tensor::clone)));
+        self.record(&y, || Operation::Three(Box::new(operation), inputs.map(Tensor::clone)));
         Ok(y)
     }
 
-    fn keep(self, output: &Tensor, operation: impl FnOnce() -> Operation) {
+    fn record(self, output: &Tensor, operation: impl FnOnce() -> Operation) {
         if let Some(tape) = self.tape {
             tape.steps.borrow_mut().push(Step {
                 operation: operation(),
@@ -141,12 +147,13 @@ impl<'a> Pass<'a> {
 }
 
 impl Tape {
-    /// The gradient of `input` from that of `output`; operations add those of their parameters up themselves.
+    /// The gradient of `input` from the gradient of `output`. Operations add the gradients of their parameters to the sums
+    /// themselves.
     ///
     /// # Errors
     ///
-    /// Where `output` depends on something that is neither `input` nor on the tape, so that gradients would be lost.
-    pub fn go_back(self, input: &Tensor, output: &Tensor, gradient: Tensor) -> Result<Tensor> {
+    /// If `output` depends on a tensor that is neither `input` nor on the tape: its gradient would be lost.
+    pub fn backward(self, input: &Tensor, output: &Tensor, gradient: Tensor) -> Result<Tensor> {
         let mut steps = self.steps.into_inner();
         let known: HashSet<TensorId> = (steps.iter().map(|step| step.output.id()))
             .chain([input.id()])
@@ -156,7 +163,7 @@ impl Tape {
             let Some(gradient) = gradients.remove(&output.id()) else {
                 continue;
             };
-            for (input, gradient) in operation.back(&output, &gradient)? {
+            for (input, gradient) in operation.backward(&output, &gradient)? {
                 if !known.contains(&input) {
                     bail!("an operation between the input of a pass and its output is not on the tape");
                 }
@@ -180,7 +187,7 @@ impl Tape {
 
 impl Operation {
     /// The gradients of the inputs.
-    fn back(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<(TensorId, Tensor)>> {
+    fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<(TensorId, Tensor)>> {
         let (inputs, gradients): (Vec<&Tensor>, Vec<Option<Tensor>>) = match self {
             Self::One(operation, x) => (vec![x], vec![operation.bwd(x, output, gradient)?]),
             Self::Two(operation, [x, y]) => {

@@ -1,4 +1,4 @@
-//! The fused form of every operation against its stock form and finite differences, forward and backward.
+//! The fused form of every operation compared with its stock form and with finite differences, forward and backward.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::{
     linear, rms_norm, rotate, swiglu,
 };
 
-/// From inputs and weights to an output.
+/// An operation: from inputs and weights to an output.
 type Operation<'a> = dyn Fn(&[Tensor], &[Weight]) -> Result<Tensor> + 'a;
 
-/// The same, in the form that is asked for.
+/// An operation in the form that is given last.
 type InBothForms<'a> = dyn Fn(&[Tensor], &[Weight], Kernels) -> Result<Tensor> + 'a;
 
-/// Numbers that look random, of about unit size.
+/// Pseudo-random numbers between −1 and 1.
 fn values(seed: u64, shape: &[usize]) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -35,7 +35,7 @@ fn learning(tensor: &Tensor) -> (Weight, Var) {
     (Weight::learning(variable.as_tensor().clone(), gradient), variable)
 }
 
-/// The output of an operation on `inputs` and `weights`, and the gradients of Σ output · g with respect to all of them.
+/// The output of an operation, and the gradients of Σ output · g with respect to all inputs and weights.
 fn run(inputs: &[Tensor], weights: &[Tensor], operation: &Operation<'_>) -> (Tensor, Vec<Tensor>) {
     let inputs: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(input).unwrap()).collect();
     let (weights, variables): (Vec<Weight>, Vec<Var>) = weights.iter().map(learning).unzip();
@@ -52,7 +52,7 @@ fn run(inputs: &[Tensor], weights: &[Tensor], operation: &Operation<'_>) -> (Ten
         .map(|input| store.get(input.as_tensor()).unwrap().clone())
         .collect();
     for (weight, variable) in weights.iter().zip(&variables) {
-        // Fused operations add it up in place, stock ones leave it to the graph.
+        // Fused operations add to the gradient in place, stock ones leave it in the graph.
         let in_place = weight.gradient().unwrap().get().cloned();
         gradients.push(in_place.or_else(|| store.get(variable.as_tensor()).cloned()).unwrap());
     }
@@ -68,8 +68,8 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     difference.max(0).unwrap().to_scalar().unwrap()
 }
 
-/// Both forms agree to single precision's rounding of sums of a few hundred terms of unit size; and where nothing is
-/// tracked, the fused form gives the same bits.
+/// Asserts that both forms agree, up to the single-precision rounding of sums of a few hundred terms of unit size, and that
+/// the fused form gives the same bits without tracking.
 fn assert_forms_agree(inputs: &[Tensor], weights: &[Tensor], operation: &InBothForms<'_>) {
     let (fused, fused_gradients) = run(inputs, weights, &|inputs, weights| {
         operation(inputs, weights, Kernels::Fused)
@@ -92,7 +92,7 @@ fn assert_forms_agree(inputs: &[Tensor], weights: &[Tensor], operation: &InBothF
     assert_eq!(largest_difference(&untracked, &fused), 0.0);
 }
 
-/// The fused form's gradients are slopes, along a random direction of each input and weight.
+/// Asserts that the gradients equal finite differences along a random direction of each input and weight.
 fn assert_gradients_are_slopes(inputs: &[Tensor], weights: &[Tensor], operation: &Operation<'_>) {
     let (_, gradients) = run(inputs, weights, operation);
     let all: Vec<&Tensor> = inputs.iter().chain(weights).collect();
@@ -110,7 +110,7 @@ fn assert_gradients_are_slopes(inputs: &[Tensor], weights: &[Tensor], operation:
             let inputs: Vec<Tensor> = (0..inputs.len()).map(moved).collect();
             let weights: Vec<Weight> = (inputs.len()..all.len()).map(moved).map(Weight::constant_of).collect();
             let output = operation(&inputs, &weights).unwrap();
-            // Summed in double precision: a difference of sums is what is looked at.
+            // In double precision, because the difference of two sums is taken.
             let output = output.to_dtype(DType::F64).unwrap();
             let weight = values(99, output.dims()).to_dtype(DType::F64).unwrap();
             (output * weight).unwrap().sum_all().unwrap().to_scalar().unwrap()
@@ -139,7 +139,7 @@ fn packed(lengths: &[usize]) -> Packed {
     Packed::new(tokens.iter().map(Vec::as_slice))
 }
 
-/// What attention is checked with: lengths of the sequences, and the heads.
+/// Queries, keys and values for sequences of these lengths, and the edges of the sequences.
 fn attend(lengths: &[usize], shape: AttentionShape) -> (Vec<Tensor>, Arc<[usize]>) {
     let packed = packed(lengths);
     let rows = packed.tokens().len();

@@ -1,41 +1,40 @@
-//! Parameters of a decoder, and the gradients that are added up for them in place.
+//! Parameters of a decoder, and the sums of their gradients, which accumulate in place.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 use crate::cpu::{
-    linear::add_outer_products,
-    product::Write,
+    product::{Matrix, Sizes, Threads, Write, product},
     slices::{self, InPlace},
 };
 
-/// A parameter as the kernels see it: its values and, where it learns, the sum of its gradients.
+/// A parameter as the kernels see it: its values and, if it is trainable, the sum of its gradients.
 #[derive(Clone, Debug)]
 pub struct Weight {
     tensor: Tensor,
     gradient: Option<GradientSum>,
 }
 
-/// The gradient of one parameter, added up where it lies. Cloning it gives another handle on the same sum.
+/// The sum of the gradients of one parameter. A clone is another handle on the same sum.
 #[derive(Clone, Debug)]
 pub struct GradientSum {
-    /// Of the parameter's shape, in single precision.
+    /// In the parameter's shape and single precision.
     sum: Tensor,
-    /// Whether anything was added since it was last cleared; until then the values mean nothing.
+    /// Whether anything was added since the last [`clear`](Self::clear); if not, the values of `sum` are meaningless.
     begun: Arc<AtomicBool>,
 }
 
 impl Weight {
-    /// A parameter that does not learn.
+    /// A constant parameter.
     pub fn constant_of(tensor: Tensor) -> Self {
         Self { tensor, gradient: None }
     }
 
-    /// A parameter that learns. `tensor` is part of the graphs that stock operations build.
+    /// A trainable parameter. `tensor` is part of the graphs that stock operations build.
     pub fn learning(tensor: Tensor, gradient: GradientSum) -> Self {
         Self {
             tensor,
@@ -43,7 +42,7 @@ impl Weight {
         }
     }
 
-    /// The values, tracked where it learns.
+    /// The values, tracked if the parameter is trainable.
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }
@@ -53,12 +52,12 @@ impl Weight {
         self.tensor.detach()
     }
 
-    /// The sum of its gradients, where it learns.
+    /// The sum of its gradients; `None` if the parameter is constant.
     pub fn gradient(&self) -> Option<&GradientSum> {
         self.gradient.as_ref()
     }
 
-    /// Lets `add` add to the sum of its gradients, if it learns.
+    /// Lets `add` add to the sum of its gradients. Does nothing if the parameter is constant.
     pub(crate) fn add_gradient(&self, add: impl Fn(&mut [f32])) -> Result<()> {
         self.gradient
             .as_ref()
@@ -67,11 +66,11 @@ impl Weight {
 }
 
 impl GradientSum {
-    /// No gradient yet of a parameter like `tensor`.
+    /// An empty sum for a parameter of the shape and device of `tensor`.
     ///
     /// # Errors
     ///
-    /// Where there is no memory for it.
+    /// If the device has no memory for it.
     pub fn new(tensor: &Tensor) -> Result<Self> {
         Ok(Self {
             sum: Tensor::zeros(tensor.shape(), DType::F32, tensor.device())?,
@@ -79,21 +78,21 @@ impl GradientSum {
         })
     }
 
-    /// The sum, or `None` where nothing was added since the last [`clear`](Self::clear).
+    /// The sum; `None` if nothing was added since the last [`clear`](Self::clear).
     pub fn get(&self) -> Option<&Tensor> {
         self.is_begun().then_some(&self.sum)
     }
 
-    /// Forgets what was added. The memory stays.
+    /// Empties the sum. Its memory stays allocated.
     pub fn clear(&self) {
         self.set_begun(false);
     }
 
-    /// Adds a gradient, in whatever dtype it is.
+    /// Adds a gradient of any dtype.
     ///
     /// # Errors
     ///
-    /// Where the shapes differ or the device fails.
+    /// If the shapes differ or the device fails.
     pub fn add(&self, gradient: &Tensor) -> Result<()> {
         let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
         if self.is_begun() {
@@ -113,24 +112,43 @@ impl GradientSum {
     ///
     /// # Errors
     ///
-    /// Where the shapes do not fit or the device fails.
+    /// If the shapes do not fit or the device fails.
     pub fn add_product(&self, gradient: &Tensor, x: &Tensor) -> Result<()> {
         if self.sum.device().is_cpu() && gradient.dtype() == DType::F32 && x.dtype() == DType::F32 {
-            add_outer_products(self, gradient, x)
+            self.add_outer_products(gradient, x)
         } else {
             self.add(&gradient.t()?.matmul(x)?)
         }
     }
 
-    /// Adds row i of `rows` to row `places[i]` of the sum of a matrix: the gradient of an embedding.
+    /// [`add_product`](Self::add_product) in CPU memory.
+    fn add_outer_products(&self, gradient: &Tensor, x: &Tensor) -> Result<()> {
+        let ((rows, out), (x_rows, width)) = (gradient.dims2()?, x.dims2()?);
+        if rows != x_rows {
+            bail!("a gradient of {rows} rows does not belong to an input of {x_rows}");
+        }
+        slices::with_all([gradient, x], |[gradient, x]| {
+            self.accumulate(|sum, write| {
+                let sizes = Sizes {
+                    m: out,
+                    n: width,
+                    k: rows,
+                };
+                let left = Matrix::rows(gradient, out).transposed();
+                product(sum, sizes, left, Matrix::rows(x, width), (write, 1.0, Threads::All));
+            })
+        })
+    }
+
+    /// Adds row i of `rows` to row `places[i]` of the sum, which is a matrix: the gradient of an embedding.
     ///
     /// # Errors
     ///
-    /// Where the device fails.
+    /// If the device fails.
     ///
     /// # Panics
     ///
-    /// Where a place is beyond the matrix.
+    /// If a place is beyond the matrix.
     pub fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
         let rows = rows.to_dtype(DType::F32)?;
         if self.sum.device().is_cpu() {
@@ -150,11 +168,11 @@ impl GradientSum {
         Ok(())
     }
 
-    /// Lets `add` add to the sum, in CPU memory.
+    /// Lets `add` add to the sum in CPU memory.
     ///
     /// # Errors
     ///
-    /// Where it is elsewhere.
+    /// If the sum is on another device.
     pub fn add_in_place(&self, add: impl Fn(&mut [f32])) -> Result<()> {
         self.accumulate(|sum, write| {
             if write == Write::Replace {
@@ -164,7 +182,8 @@ impl GradientSum {
         })
     }
 
-    pub(crate) fn accumulate(&self, put: impl Fn(&mut [f32], Write)) -> Result<()> {
+    /// Lets `put` write to the sum: replace its values if it is empty, or add to them.
+    fn accumulate(&self, put: impl Fn(&mut [f32], Write)) -> Result<()> {
         let write = if self.is_begun() { Write::Add } else { Write::Replace };
         self.sum.inplace_op1(&InPlace(|sum: &mut [f32]| {
             put(sum, write);

@@ -1,10 +1,10 @@
-//! How fast a model generates: prompts continued greedily for a number of tokens, whatever they are.
+//! Measures the speed of generation: continues prompts greedily by a fixed number of tokens.
 //!
 //!     cargo run --release -p leadspan-model --example generate -- MODEL PROMPTS.json [--json] [--batch N] [--new-tokens N]
 //!         [--dtype f32 | bf16 | native] [--tokens]
 //!
-//! PROMPTS.json is a list of lists of tokens. With `--tokens` the result has what was generated. Nothing stops a sample
-//! before it has its tokens, so that every run does the same work.
+//! PROMPTS.json is a list of lists of tokens. With `--tokens` the result contains the generated tokens. No token ends a
+//! sample early, so every run does the same work.
 
 #![allow(clippy::print_stdout, reason = "an example is a program")]
 
@@ -14,7 +14,6 @@ use candle_core::Device;
 use leadspan_model::{Decoder, Generation, GenerationSettings, ModelSource, Prompt, Sampling, Stop, StoredDtype};
 use serde_json::json;
 
-/// As in the program.
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     leadspan_memory::keep_freed_blocks();
     let mut given = std::env::args().skip(1);

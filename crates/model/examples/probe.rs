@@ -1,4 +1,4 @@
-//! Writes what a model says about a fixed text, for comparison with other implementations.
+//! Writes a model's log-probabilities for a fixed text, for comparison with other implementations.
 //!
 //!     cargo run --release -p leadspan-model --example probe -- MODEL probe.safetensors
 //!
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let decoder = Decoder::load(&source, StoredDtype::F32, &Device::Cpu)?;
     let tokens = Tensor::new(text.get_ids(), &Device::Cpu)?.unsqueeze(0)?;
     let logits = decoder.logits(&decoder.hidden_states(&Packed::new([text.get_ids()]), Stop::NEVER)?)?;
-    // The sum over the vocabulary in double precision, so that what is compared is the model.
+    // The softmax is computed in double precision, so that only the model is compared.
     let logprobs = candle_nn::ops::log_softmax(&logits.to_dtype(DType::F64)?, D::Minus1)?.unsqueeze(0)?;
     let logprobs = logprobs.to_dtype(DType::F32)?;
     println!(

@@ -1,12 +1,12 @@
-//! Devices and the number formats in which weights are kept.
+//! Devices, and the number formats of weights in memory.
 
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::error::ModelError;
 
-/// The number format in which weights are held in memory.
+/// The number format of weights in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredDtype {
@@ -17,12 +17,12 @@ pub enum StoredDtype {
     Bf16,
     /// 16-bit floating point.
     F16,
-    /// As the GGUF file has them: quantised products, nothing dequantised whole.
+    /// As the GGUF file stores them: matrix products work on quantised weights.
     Native,
 }
 
 impl StoredDtype {
-    /// The name used in configuration and identities.
+    /// The name in configurations and identities.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -32,7 +32,7 @@ impl StoredDtype {
         }
     }
 
-    /// The format of activations and of weights that are not quantised.
+    /// The format of activations and of weights that are not quantised: single precision for `Native`.
     pub(crate) const fn dense(self) -> DType {
         match self {
             Self::F32 | Self::Native => DType::F32,
@@ -42,9 +42,9 @@ impl StoredDtype {
     }
 }
 
-/// The number format in which a student learns: of its parameters and activations.
+/// The number format of a student's parameters and activations during training.
 ///
-/// Half precision is not among them: gradients below 6e-8 vanish in it, and most are.
+/// 16-bit floating point (f16) is not offered: it rounds gradients below 6e-8 to zero, and most gradients are smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StudentDtype {
@@ -64,11 +64,11 @@ impl From<StudentDtype> for StoredDtype {
     }
 }
 
-/// Opens `cpu` or `cuda:N`.
+/// Opens the device `cpu` or `cuda:N`.
 ///
 /// # Errors
 ///
-/// Where the name is neither, this build has no CUDA, or there is no such GPU.
+/// If the name is neither, this build lacks CUDA, or no such GPU exists.
 pub fn open_device(name: &str) -> Result<Device, ModelError> {
     let failed = |reason: String| ModelError::Device {
         device: name.to_owned(),

@@ -1,19 +1,19 @@
-//! What can go wrong with a model, named in the terms of the person who gave it.
+//! The errors of this crate, in the terms of the person who configured the model.
 
 use std::path::PathBuf;
 
 use leadspan_diagnosis::Diagnosis;
 
-/// A model that could not be read, understood or run.
+/// A model that cannot be read, is not supported, or fails while it runs.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// There is no such directory or file.
+    /// No directory or file is at the path.
     #[error("no model at `{}`", path.display())]
     NotFound {
-        /// Where it was looked for.
+        /// The path.
         path: PathBuf,
     },
-    /// Neither a directory or file of that name, nor a snapshot of a Hub model.
+    /// The name is neither that of a directory or file nor the id of a downloaded Hub model.
     #[error(
         "no model at `{}`, and `{id}`{} is not in the Hub cache, at `{}`",
         path.display(),
@@ -21,18 +21,18 @@ pub enum ModelError {
         repository.display()
     )]
     NotInHubCache {
-        /// Where a directory or file was looked for.
+        /// The path at which no directory or file is.
         path: PathBuf,
-        /// The Hub id that it may be.
+        /// The name, as a Hub id.
         id: Box<str>,
-        /// The revision that was named.
+        /// The revision, if the configuration names one.
         revision: Option<Box<str>>,
-        /// The folder in the Hub cache where it was looked for.
+        /// The folder in the Hub cache that a model of this id would have.
         repository: PathBuf,
-        /// The commits that are there.
+        /// The commits of the model that were downloaded.
         available: Box<[String]>,
     },
-    /// A revision was named of a model that has none.
+    /// The configuration names a revision of a model that is not from the Hub.
     #[error("`{}` is not a model of the Hub, so it has no revision `{revision}`", path.display())]
     RevisionOfNoHubModel {
         /// The model.
@@ -51,23 +51,23 @@ pub enum ModelError {
         #[source]
         source: std::io::Error,
     },
-    /// A directory that lacks a file every model has.
+    /// A directory lacks a file that every model has.
     #[error("`{}` has no `{file}`", dir.display())]
     MissingFile {
         /// The model's directory.
         dir: PathBuf,
-        /// The file that should be there.
+        /// The missing file.
         file: &'static str,
     },
-    /// A JSON file that is not what it should be.
+    /// A JSON file is not valid.
     #[error("`{}` is not valid: {reason}", path.display())]
     InvalidJson {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         reason: String,
     },
-    /// A configuration this decoder does not implement, or that contradicts itself.
+    /// A configuration is not supported by this decoder, or contradicts itself.
     #[error("`{}`: `{key}` is `{found}`, but {expected}", path.display())]
     Config {
         /// The file.
@@ -76,15 +76,15 @@ pub enum ModelError {
         key: String,
         /// Its value.
         found: String,
-        /// What would be accepted.
+        /// The rule that the value breaks.
         expected: String,
     },
-    /// A weight file that is damaged, truncated or of another format.
+    /// A weight file is damaged, truncated or of another format.
     #[error("weights in `{}` cannot be read: {reason}", path.display())]
     Weights {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
+        /// The reader's message.
         reason: String,
     },
     /// The index of sharded weights names a file outside its directory.
@@ -92,10 +92,10 @@ pub enum ModelError {
     IndexOutside {
         /// The index.
         index: PathBuf,
-        /// The file name it gives.
+        /// The file name in the index.
         file: String,
     },
-    /// A weight the configuration asks for is not in the files.
+    /// A weight of the architecture is not in the files.
     #[error("`{}` has no weight `{name}`", path.display())]
     MissingWeight {
         /// The model.
@@ -103,7 +103,7 @@ pub enum ModelError {
         /// The weight, by its Hugging Face name.
         name: String,
     },
-    /// A weight has another shape than the configuration says.
+    /// The shape of a weight differs from the configuration's.
     #[error("weight `{name}` of `{}` has shape {found:?}, but the configuration says {expected:?}", path.display())]
     WeightShape {
         /// The model.
@@ -112,10 +112,10 @@ pub enum ModelError {
         name: String,
         /// Its shape.
         found: Vec<usize>,
-        /// The shape that belongs.
+        /// The shape that the configuration gives.
         expected: Vec<usize>,
     },
-    /// The tokenizer could not be read or built.
+    /// The tokenizer cannot be read or is not supported.
     #[error("the tokenizer of `{}` cannot be used: {reason}", path.display())]
     Tokenizer {
         /// The model.
@@ -123,67 +123,67 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
-    /// Layers chosen for a depth-pruned start that the model does not have, or that do not ascend.
+    /// The layers of a depth-pruned start do not all exist, or do not ascend.
     #[error("`student.layers` must ascend and stay below the {available} layers of `{}`, but `{layer}` does not", path.display())]
     Layers {
         /// The model.
         path: PathBuf,
-        /// The first layer that does not fit.
+        /// The first layer that breaks the rule.
         layer: usize,
-        /// How many layers there are.
+        /// How many layers the model has.
         available: usize,
     },
-    /// A student of an architecture that only runs.
+    /// The architecture is supported for teachers only.
     #[error("the student cannot be trained: {because}")]
-    Unteachable {
+    CannotBeTrained {
         /// Why not.
         because: &'static str,
     },
-    /// A device that does not exist here.
+    /// The device does not exist.
     #[error("device `{device}` cannot be used: {reason}")]
     Device {
-        /// What was asked for.
+        /// The device that the configuration names.
         device: String,
         /// Why not.
         reason: String,
     },
-    /// `dtype = "native"` for a model that is not quantised.
+    /// `dtype = "native"` is set for a model that is not quantised.
     #[error("`{}` is not a GGUF file, so `dtype = \"native\"` has no meaning for it", path.display())]
     NativeNeedsGguf {
         /// The model.
         path: PathBuf,
     },
-    /// More tokens than the model's positions reach.
+    /// A sequence is longer than the model's context.
     #[error("a sequence of {tokens} tokens is longer than the model's context of {context}")]
     Context {
-        /// How many tokens were asked for.
+        /// The length of the sequence.
         tokens: usize,
-        /// How many positions the model knows.
+        /// The model's context in tokens.
         context: usize,
     },
-    /// A setting with which nothing could be generated.
+    /// A setting of generation is out of range.
     #[error("`{setting}` cannot be used: {problem}")]
     Generation {
         /// The setting.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         problem: &'static str,
     },
-    /// Nothing to continue.
+    /// A prompt has no tokens.
     #[error("a prompt has no tokens")]
     EmptyPrompt,
-    /// A token for which the model has no embedding.
+    /// The model has no embedding for a token.
     #[error("token {token} is beyond the model's vocabulary of {vocabulary}")]
     TokenOutsideVocabulary {
         /// The token.
         token: u32,
-        /// Rows of the embedding.
+        /// The number of rows of the embedding.
         vocabulary: usize,
     },
-    /// What the model computes is not finite.
-    #[error("the model's scores are no numbers")]
+    /// The model computes logits that are not finite.
+    #[error("the model's logits are not finite")]
     NonFiniteLogits,
-    /// A pass was asked to stop before its end. What it had added to gradients is part of a sum.
+    /// The caller stopped a pass before its end. The gradients then hold part of a sum.
     #[error("the pass was stopped before its end")]
     Stopped,
     /// The tensor library failed.
@@ -224,12 +224,12 @@ impl Diagnosis for ModelError {
                 Some("save the model with a fast tokenizer: `tokenizer.save_pretrained(DIR)` in transformers".into())
             }
             Self::Weights { .. } => Some("the file may be truncated: compare its size with the original's".into()),
-            Self::Unteachable { .. } => Some(
+            Self::CannotBeTrained { .. } => Some(
                 "choose a dense student of the same tokenizer, as a directory in the Hugging Face layout".into(),
             ),
             Self::NativeNeedsGguf { .. } => Some("use `dtype = \"f32\"`, or \"bf16\" on a GPU".into()),
             Self::Context { .. } => Some("lower `data.max_tokens`".into()),
-            Self::TokenOutsideVocabulary { .. } => Some("the tokenizer is not the model's: copy the right one beside it".into()),
+            Self::TokenOutsideVocabulary { .. } => Some("the tokenizer belongs to another model: copy the right one beside the weights".into()),
             Self::NonFiniteLogits => Some("its weights may be damaged; in half precision, try `dtype = \"f32\"`".into()),
             Self::Device { device, .. } if device.starts_with("cuda") => {
                 Some("build with `--features cuda`, or set `device = \"cpu\"`".into())

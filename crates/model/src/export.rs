@@ -4,20 +4,20 @@ use std::{fs, io::Write as _, path::Path};
 
 use candle_core::Tensor;
 
-use crate::{DecoderConfig, ModelError, tensor_stream::write_single_precision};
+use crate::{config::DecoderConfig, error::ModelError, weights::tensor_stream::write_single_precision};
 
-/// Writes `config.json`, `model.safetensors` and the given tokenizer files as directory `dir`.
+/// Writes `config.json`, `model.safetensors` and the given tokenizer files into the new directory `dir`.
 ///
-/// Weights of any dtype are written in single precision. For a student that learnt in a narrower dtype, pass the weights
-/// that its optimizer keeps in single precision, so that nothing is rounded away. A tied head is written once, as the
-/// embedding. Weights are converted and written piece by piece: the export holds no second copy of the model.
+/// Weights of any dtype are written in single precision. For a student that was trained in a narrower dtype, pass the
+/// weights that its optimizer keeps in single precision, so that no digit is lost. A tied head is written once, as the
+/// embedding. Weights are converted and written piece by piece, so the export needs no second copy of the model.
 ///
-/// The directory appears whole or not at all: it is filled under a temporary name beside its place, flushed to disk,
+/// The directory appears complete or not at all: it is filled under a temporary name in the same parent, flushed to disk,
 /// and renamed.
 ///
 /// # Errors
 ///
-/// If `dir` exists already, or its parent cannot be written to.
+/// If `dir` already exists, or its parent cannot be written to.
 pub fn write_model_dir<'a>(
     dir: &Path,
     config: &DecoderConfig,
@@ -52,7 +52,7 @@ pub fn write_model_dir<'a>(
     sync_dir(staging.path()).map_err(io("flush", staging.path()))?;
     make_readable(staging.path()).map_err(io("set permissions of", staging.path()))?;
     fs::rename(staging.path(), dir).map_err(io("rename a finished model to", dir))?;
-    // The directory has its final name: nothing is left to remove.
+    // The directory has its final name, so the temporary must not be removed.
     drop(staging.keep());
     sync_dir(parent).map_err(io("flush", parent))
 }
@@ -82,7 +82,7 @@ fn sync_dir(dir: &Path) -> std::io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
-/// Temporary directories are private to their owner; a finished model is for whoever may read its parent.
+/// Temporary directories are private to their owner. A finished model is readable by all who may read its parent.
 #[cfg(unix)]
 fn make_readable(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;

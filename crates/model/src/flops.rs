@@ -1,10 +1,10 @@
-//! How many floating-point operations a forward pass takes: a plain function of the architecture.
+//! The number of floating-point operations of a forward pass, as a function of the architecture.
 
-use crate::DecoderConfig;
+use crate::config::DecoderConfig;
 
-/// Operations of the products of a forward pass, a multiplication and an addition counted as two.
+/// Operations of the matrix products of a forward pass. A multiplication and an addition count as two.
 ///
-/// Of n tokens that attend to each other causally, r of which go through the head:
+/// For n tokens with causal attention, r of which go through the head:
 ///
 /// ```text
 /// layers(n) = 2 · L · (H·Q + 2·H·KV + Q·H + 3·H·I) · n  +  4 · L · Q · n(n + 1)/2
@@ -12,20 +12,21 @@ use crate::DecoderConfig;
 /// ```
 ///
 /// with L layers, hidden width H, query width Q = heads · head width, key-value width KV, feed-forward width I and
-/// vocabulary V. A layer with experts has H·E + 3·H·(k·I) in the place of 3·H·I: its router scores E experts, and a token
-/// goes through k of them, each I wide. Normalisations, activations and the softmax are left out: they are a few parts in a thousand.
+/// vocabulary V. A layer with experts has H·E + 3·H·(k·I) in place of 3·H·I: its router scores E experts, and each token
+/// goes through k of them, each I wide. Normalisations, activations and the softmax are not counted: they add less than 1
+/// %.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForwardFlops {
-    /// Of the weights of all layers, for each token.
+    /// Operations with the weights of all layers, per token.
     pub token: f64,
-    /// Of attention in all layers, for each token and each token that it attends to, itself included.
+    /// Operations of attention in all layers, per pair of a token and a token that it attends to, itself included.
     pub pair: f64,
-    /// Of the head, for each row of logits.
+    /// Operations of the head, per row of logits.
     pub row: f64,
 }
 
 impl ForwardFlops {
-    /// Those of a decoder of this architecture.
+    /// The operations of a decoder of this architecture.
     pub fn of(config: &DecoderConfig) -> Self {
         let [layers, hidden, inner, vocabulary] = [
             config.num_hidden_layers,
@@ -50,13 +51,13 @@ impl ForwardFlops {
         }
     }
 
-    /// Of all layers, for one sequence of so many tokens.
+    /// Operations of all layers for one sequence of `tokens` tokens.
     pub fn layers(&self, tokens: u64) -> f64 {
         let tokens = tokens as f64;
         self.token * tokens + self.pair * tokens * (tokens + 1.0) / 2.0
     }
 
-    /// Of the head, for so many rows of logits.
+    /// Operations of the head for `rows` rows of logits.
     pub fn head(&self, rows: u64) -> f64 {
         self.row * rows as f64
     }
@@ -65,7 +66,7 @@ impl ForwardFlops {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Experts;
+    use crate::config::experts::Experts;
 
     #[test]
     fn operations_are_those_counted_by_hand() {

@@ -1,59 +1,51 @@
-//! One decoder for teacher and student: Llama, Qwen2, Qwen3, and Qwen3-MoE as a teacher.
+//! One decoder for teacher and student, for the families in [`Family`].
 //!
-//! A [`ModelSource`] is a model on disk, a directory in the Hugging Face layout or a GGUF file: its [`DecoderConfig`],
-//! its tokenizer, its weights. [`Decoder::load`] makes an inference-only decoder of it, [`Decoder::trainable`] one whose
-//! every parameter receives a gradient; both run the same forward. Hidden states of all positions and logits of chosen
-//! rows are separate calls, so that nobody ever makes a `[tokens, vocabulary]` tensor by accident.
+//! A [`ModelSource`] is a model on disk, a directory in the Hugging Face layout or a GGUF file: its [`DecoderConfig`], its
+//! tokenizer, its weights. [`Decoder::load`] makes a decoder for inference of it; [`Decoder::trainable`] makes one whose
+//! parameters all receive gradients. Both run the same forward pass. Hidden states of all positions and logits of chosen
+//! rows are separate calls, so that no caller makes a `[tokens, vocabulary]` tensor by accident.
 //!
-//! The final hidden state of a token depends on it and on those before it in its sequence, bit for bit on the CPU, whatever
-//! shares the pass. A [`HubCache`] finds models that were downloaded from the Hugging Face Hub; nothing here downloads.
+//! The final hidden state of a token depends only on the token and the earlier tokens of its sequence, on the CPU bit for
+//! bit, and not on other sequences in the same pass. A [`HubCache`] finds models that were downloaded from the Hugging Face
+//! Hub; this crate downloads nothing.
 //!
-//! The crate knows nothing of caches or data sets.
+//! The folders: `families` has one file for each family of models, `config` the architecture, `weights` everything on disk
+//! and in memory that holds numbers, `decoder` the forward and backward pass, `generation` the generation of text.
+//!
+//! This crate knows neither caches nor data sets.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod attention;
 mod config;
 mod decoder;
 mod device;
 mod error;
-mod experts;
 mod export;
-mod feed_forward;
+mod families;
 mod flops;
-mod gated_block;
 mod generation;
-mod gguf;
-mod gguf_alignment;
-mod hub;
-mod min_rows;
-mod norm;
-mod normal;
-mod parameters;
-mod projection;
-mod rotary;
-mod safetensors_files;
-mod safetensors_writer;
-mod source;
 mod stop;
-mod tensor_stream;
 mod tokenizer;
-mod trace;
-mod weight_source;
+mod weights;
 
-pub use config::{DecoderConfig, Experts, Family, RotaryScaling};
-pub use decoder::Decoder;
+pub use config::{DecoderConfig, experts::Experts, scaling::RotaryScaling};
+pub use decoder::{Decoder, trace::Trace};
 pub use device::{StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
+pub use families::Family;
 pub use flops::ForwardFlops;
-pub use generation::{End, Generated, Generation, GenerationSettings, Prompt, Sampling, stop_tokens};
-pub use hub::HubCache;
+pub use generation::{
+    End, Generated, Generation, Prompt,
+    settings::{GenerationSettings, Sampling},
+    stop_tokens::stop_tokens,
+};
 pub use leadspan_kernels::{self as kernels, GradientSum, Kernels, Packed, project, project_back};
-pub use parameters::{Parameters, StudentStart};
-pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
-pub use source::ModelSource;
 pub use stop::Stop;
-pub use tensor_stream::write_single_precision;
 pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
-pub use trace::Trace;
+pub use weights::{
+    hub::HubCache,
+    parameters::{Parameters, StudentStart},
+    source::ModelSource,
+    tensor_stream::write_single_precision,
+};

@@ -1,13 +1,13 @@
-//! How a caller stops a pass: each pass looks at the caller's flag before each layer, which costs nothing beside the layer.
+//! How a caller stops a pass early. Every pass checks the caller's flag before each layer, at negligible cost.
 //!
-//! A pass of a large model on a CPU takes minutes, and a process that is told to end has seconds. The work of a stopped pass
-//! is lost. The same pass, run again, gives the same bits.
+//! On a CPU, a pass of a large model takes minutes, but a process that is asked to end has seconds. The work of a stopped
+//! pass is lost. The same pass, run again, gives the same bits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ModelError;
+use crate::error::ModelError;
 
-/// When a pass stops early: once a flag is set, or never.
+/// When a pass stops early: as soon as a flag is set, or never.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stop<'a>(Option<&'a AtomicBool>);
 
@@ -15,7 +15,7 @@ impl<'a> Stop<'a> {
     /// The pass runs to its end.
     pub const NEVER: Self = Self(None);
 
-    /// The pass stops once `flag` is set.
+    /// The pass stops as soon as `flag` is set.
     pub const fn when(flag: &'a AtomicBool) -> Self {
         Self(Some(flag))
     }
@@ -25,7 +25,7 @@ impl<'a> Stop<'a> {
         self.0.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
-    /// Goes on unless the flag is set.
+    /// Ends the pass with an error if the flag is set.
     ///
     /// # Errors
     ///

@@ -167,7 +167,7 @@ fn an_exported_student_is_a_model_again() {
     let back = ModelSource::open(&exported).unwrap();
     assert_eq!(back.config(), student.config());
     assert_eq!(back.tokenizer().unwrap().fingerprint, bundle.fingerprint);
-    // The same decoder made of what was written computes the same bits, so every weight survived exactly.
+    // A decoder made of the exported files computes the same bits, so every weight is unchanged.
     let (again, _) = Decoder::trainable(
         &StudentStart::Model {
             source: back,
@@ -187,7 +187,7 @@ fn an_exported_student_is_a_model_again() {
             .unwrap()
     };
     assert_eq!(of(&again), of(&student));
-    // A place that cannot be written to leaves nothing behind.
+    // An export to a path that cannot be written leaves nothing behind.
     let error = write_model_dir(
         &exported.join("config.json/x"),
         student.config(),
@@ -198,7 +198,7 @@ fn an_exported_student_is_a_model_again() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
-/// A directory like the tiny teacher's, with weights of these bytes.
+/// A copy of the tiny teacher whose weight file has these bytes.
 fn with_weights(bytes: &[u8]) -> tempfile::TempDir {
     let dir = copy("tiny-teacher");
     fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
@@ -332,7 +332,7 @@ fn a_mixture_of_experts_is_refused_as_a_student() {
     ];
     for start in starts {
         let error = Decoder::trainable(&start, &Device::Cpu).unwrap_err();
-        assert!(matches!(error, ModelError::Unteachable { .. }), "{error}");
+        assert!(matches!(error, ModelError::CannotBeTrained { .. }), "{error}");
         assert!(!error.is_unexpected() && error.hint().unwrap().contains("dense"));
     }
 }

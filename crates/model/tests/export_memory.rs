@@ -1,4 +1,4 @@
-//! What exporting a student holds in memory beside the student: never more than one of its tensors.
+//! The memory that exporting a student needs beside the student: never more than one of its tensors.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 

@@ -1,4 +1,4 @@
-//! Generated tokens against transformers (committed ones), and against what shares a batch with them.
+//! Generated tokens: compared with committed tokens of transformers, and independent of the other samples of the batch.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -162,11 +162,11 @@ fn last_logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
 
 #[test]
 fn greedy_tokens_are_the_best_of_the_whole_forward_pass() {
-    // Long enough for several blocks of keys; what is kept was computed in another order than the whole pass.
+    // Long enough for several blocks of keys. Stored keys and values are summed in another order than in the whole pass.
     for (model, vocabulary, dtype, slack) in [
         ("tiny-teacher", 302, StoredDtype::F32, 1e-4),
         ("parity/qwen3_moe", 64, StoredDtype::F32, 1e-4),
-        // What bfloat16 resolves of a logit here.
+        // The resolution of bfloat16 for these logits.
         ("tiny-teacher", 302, StoredDtype::Bf16, 0.25),
     ] {
         let decoder = load(model, dtype);

@@ -1,4 +1,4 @@
-//! What a quantised model holds in memory: with `native` its quantised weights, and never one of them dequantised whole.
+//! The memory of a quantised model: with `native` it holds its quantised weights, and never dequantises a whole one.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -19,7 +19,7 @@ const INNER: usize = 1024;
 const LAYERS: usize = 4;
 const VOCABULARY: usize = 8192;
 
-/// Writes a Llama whose matrices are all of one quantisation, and returns how many bytes those take.
+/// Writes a Llama whose matrices all have one quantisation, and returns the size of these matrices in bytes.
 fn write_model(path: &Path, kind: GgmlDType) -> usize {
     let number = |value: usize| gguf_file::Value::U32(value as u32);
     let metadata = [
@@ -74,7 +74,7 @@ fn write_model(path: &Path, kind: GgmlDType) -> usize {
     quantised
 }
 
-/// What loading `source` allocates at its peak and keeps, and what one pass over few tokens then leaves, in bytes.
+/// The bytes that are allocated at the peak of loading `source`, after loading it, and after one pass over few tokens.
 fn measure(source: &ModelSource, dtype: StoredDtype) -> (usize, usize, usize) {
     let before = ALLOCATOR.restart_peak();
     let decoder = Decoder::load(source, dtype, &Device::Cpu).unwrap();
@@ -110,14 +110,14 @@ fn native_weights_stay_quantised_and_are_never_dequantised_whole() {
             share(used),
             share(dense)
         );
-        // Beside the weights only norms and rotary angles: a twentieth.
+        // Norms and rotary angles add at most a twentieth to the weights.
         assert!(share(loaded) < 1.05, "{figures}");
-        // While it loads, one tensor's bytes as they are read beside their copy; the embedding alone would take more than
-        // all the rest if it were dequantised.
+        // While it loads, memory holds one tensor twice: as it is read, and its copy. A dequantised embedding alone would
+        // be larger than all the rest.
         assert!(peak < quantised + embedding / 2, "{figures}");
         assert!(dense > 4 * (VOCABULARY * HIDDEN), "{figures}");
-        // For some formats the tensor library arranges the weights once more for the processor, at most as large again
-        // and with room for scales; for matrix tiles (AMX) with a byte for each four bits.
+        // For some formats the tensor library keeps a second copy of the weights in the processor's layout, at most as
+        // large and with space for scales; for matrix tiles (AMX) with one byte per four bits.
         let most = if has_tiles() { 3.0 } else { 2.6 };
         assert!(share(used) < most && used < dense, "{figures}");
     }

@@ -1,4 +1,4 @@
-//! The forward pass against independent implementations: transformers (committed numbers) and candle-transformers.
+//! The forward pass compared with independent implementations: transformers (committed numbers) and candle-transformers.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -23,7 +23,7 @@ fn load(path: &str, dtype: StoredDtype) -> Decoder {
     Decoder::load(&source, dtype, &Device::Cpu).expect("a committed model")
 }
 
-/// Final hidden states [B, T, H] of the sequences that are the rows of `tokens` [B, T].
+/// The final hidden states `[B, T, H]` of the sequences in the rows of `tokens` `[B, T]`.
 fn hidden_states(decoder: &Decoder, tokens: &Tensor) -> Tensor {
     let rows = tokens.to_vec2::<u32>().expect("rows of tokens");
     let packed = Packed::new(rows.iter().map(Vec::as_slice));
@@ -32,7 +32,7 @@ fn hidden_states(decoder: &Decoder, tokens: &Tensor) -> Tensor {
     hidden.reshape((batch, length, ())).expect("a view")
 }
 
-/// Log-softmax of the logits of every position, [B, T, V], with stock operations.
+/// The log-softmax of the logits of every position, `[B, T, V]`, with stock operations.
 fn logprobs(decoder: &Decoder, tokens: &Tensor) -> Tensor {
     let hidden = hidden_states(decoder, tokens);
     let (batch, length, width) = hidden.dims3().expect("three dimensions");
@@ -57,8 +57,8 @@ fn mean_difference(a: &Tensor, b: &Tensor) -> f32 {
         .expect("two tensors of one shape")
 }
 
-/// Both compute in single precision along different orders of summation; logits here spread over several nats and the
-/// values agree to about 1e-5.
+/// Both sides compute in single precision and sum in different orders. Logits here range over several nats, and values
+/// agree to about 1e-5.
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
@@ -67,7 +67,7 @@ fn hidden_states_and_logprobs_agree_with_transformers() {
         "llama",
         "qwen3",
         "llama_untied_sharded",
-        // Stored as bfloat16 or half precision, of which transformers read what it computed with.
+        // The files hold bfloat16 or half precision, which transformers read for its computation.
         "qwen2",
         "qwen3_yarn",
         "qwen3_moe",
@@ -101,7 +101,7 @@ fn a_mixture_in_a_gguf_file_is_what_its_values_stand_for() {
     let dense = logprobs(&load("parity/qwen3_moe.gguf", StoredDtype::F32), &expected["tokens"]);
     let difference = max_difference(&dense, &expected["logprobs"]);
     assert!(difference < TOLERANCE, "{difference}");
-    // As in the test below: inputs are rounded to eight bits a block. A token in this many may choose another expert then.
+    // As in the test below, inputs are rounded to eight bits per block. So a few tokens may choose another expert.
     let native = logprobs(&load("parity/qwen3_moe.gguf", StoredDtype::Native), &expected["tokens"]);
     let (mean, max) = (mean_difference(&native, &dense), max_difference(&native, &dense));
     assert!(max > 0.0 && mean < 0.1, "{mean} on average, {max} at most");
@@ -114,14 +114,14 @@ fn a_gguf_file_gives_what_transformers_reads_from_it() {
     assert!(max_difference(&dense, &expected["logprobs"]) < TOLERANCE);
     let gguf = logprobs(&load("tiny-teacher.gguf", StoredDtype::F32), &expected["tokens"]);
     assert!(max_difference(&gguf, &expected["gguf_logprobs"]) < TOLERANCE);
-    // Quantised products round their inputs to eight bits a block as well: close to, but not the same numbers.
+    // Quantised products also round their inputs to eight bits per block: the numbers are close, but not the same.
     let native = logprobs(&load("tiny-teacher.gguf", StoredDtype::Native), &expected["tokens"]);
     let difference = max_difference(&native, &gguf);
     let mean = mean_difference(&native, &gguf);
-    // 0.06 nats on average here, where the wrong pairing of rotated elements would give 2.0.
+    // 0.06 nats on average here; the wrong pairing of rotated elements would give 2.0.
     assert!(difference > 0.0 && mean < 0.1, "{difference} {mean}");
-    // What transformers 5.23 loses on the same model and tokens when it computes in these formats itself, on average and
-    // at most. Where an implementation rounds is its own affair, so ours may lose half as much again, and must lose some.
+    // The average and largest error of transformers 5.23 on the same model and tokens when it computes in these formats.
+    // Implementations round at different places, so ours may be off by half as much again, and must be off by some.
     for (dtype, their_mean, their_max) in [(StoredDtype::F16, 0.00757, 0.0516), (StoredDtype::Bf16, 0.0514, 0.4286)] {
         let half = logprobs(&load("tiny-teacher", dtype), &expected["tokens"]);
         let (mean, max) = (mean_difference(&half, &dense), max_difference(&half, &dense));
@@ -158,7 +158,7 @@ fn a_gguf_tokenizer_is_the_one_of_the_directory_it_was_made_from() {
     );
 }
 
-/// A longer sequence than one query tile, so that tiles are put together as well.
+/// Tokens of a sequence, which may be longer than one query tile.
 fn long_tokens(vocabulary: u32, length: usize) -> Tensor {
     let tokens: Vec<u32> = (0..length as u32)
         .map(|i| (i * 7919 + i * i % 31) % vocabulary)
@@ -183,7 +183,7 @@ fn padding_and_neighbours_in_a_batch_change_nothing() {
     );
 }
 
-/// The hidden states of a sequence as bits, a row for each position.
+/// The bits of the hidden states of a sequence, a row for each position.
 fn bits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<u32>> {
     let hidden = decoder.hidden_states(&Packed::new([tokens]), Stop::NEVER).unwrap();
     let hidden = hidden.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
@@ -193,7 +193,7 @@ fn bits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<u32>> {
 
 #[test]
 fn what_shares_a_pass_changes_no_bit_of_a_mixture() {
-    // An expert computes as many rows as chose it, from none to a hundred here.
+    // An expert computes as many rows as it has tokens, here from none to a hundred.
     for (model, vocabulary, dtype) in [
         ("parity/qwen3_moe", 64, StoredDtype::F32),
         ("parity/qwen3_moe", 64, StoredDtype::Bf16),
@@ -248,7 +248,7 @@ fn the_trainable_decoder_computes_the_same_forward() {
             &logprobs(&student, &tokens),
             &logprobs(&load(model, StoredDtype::F32), &tokens),
         );
-        // Fused and stock operations add up in different orders.
+        // Fused and stock operations sum in different orders.
         assert!(difference < TOLERANCE, "{model}: {difference}");
     }
 }
@@ -285,7 +285,7 @@ fn candle_transformers_llama_agrees_on_the_last_position() {
 #[test]
 fn candle_transformers_qwen2_agrees_with_the_biases() {
     use candle_transformers::models::qwen2;
-    // A seeded Qwen2: our own student from a configuration, with the biases moved away from their start at zero.
+    // A student from a seeded Qwen2 configuration, with biases that differ from their initial zero.
     let dir = tempfile::tempdir().unwrap();
     let config_path = dir.path().join("config.json");
     let config = serde_json::json!({
@@ -320,7 +320,7 @@ fn candle_transformers_qwen2_agrees_with_the_biases() {
     assert!(difference < TOLERANCE, "{difference}");
 }
 
-/// transformers 5 nests the rotary base, which the oracle's configuration does not know.
+/// The configuration for candle-transformers, which does not support the nested rotary base of transformers 5.
 fn oracle_config(dir: &Path) -> serde_json::Value {
     let mut config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();

@@ -1,12 +1,12 @@
-//! Times the capture of a teacher against its bare forward pass: the figures in this crate's documentation.
+//! Times the capture of a teacher against its bare forward pass, for the figures in `docs/benchmarks.md`.
 //!
 //!     cargo run --release -p leadspan-precompute --example capture -- PIPELINE [--samples N] [--rounds N] [--json]
 //!
 //! In each round the first N training samples of the pipeline go through the teacher twice. *Bare*: hidden states and the
 //! logits of all positions that the cache would hold, in the same chunks, and nothing else. *Capture*: what `leadspan
-//! precompute` does, into a cache in a temporary folder. Both are timed from the end of their first batch, so that neither
-//! loading the teacher nor preparing the corpus counts; of the capture, until its shard is committed. Beside them, the parts
-//! of a loop that does forward, head and selection one after the other.
+//! precompute` does, into a cache in a temporary folder. Both are timed from the end of their first batch, so that loading the
+//! teacher and preparing the corpus do not count; the capture is timed until its shard is committed. The example also times
+//! the parts of a loop that does forward pass, head and selection one after the other.
 
 #![expect(clippy::print_stdout, reason = "an example that prints is a program")]
 
@@ -16,12 +16,12 @@ use candle_core::Tensor;
 use leadspan_cache::Cache;
 use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_model::{Decoder, ModelSource, Packed, Stop, open_device};
-use leadspan_precompute::{Event, Outcome, Pipeline, Worker, prepare, run};
+use leadspan_precompute::{DataCheck, Event, Outcome, Pipeline, prepare, run};
 use leadspan_sequence::Sample;
+use leadspan_workers::Worker;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// As in the program.
 struct Arguments {
     pipeline: String,
     samples: usize,
@@ -49,13 +49,13 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
     Ok(arguments)
 }
 
-/// A table of a pipeline file; an empty one where there is none.
+/// A table of a pipeline file; empty if the file does not have it.
 fn table<T: DeserializeOwned>(tables: &toml::Table, name: &str) -> Result<T, Box<dyn Error>> {
     let empty = toml::Value::Table(toml::Table::new());
     Ok(tables.get(name).unwrap_or(&empty).clone().try_into()?)
 }
 
-/// The pipeline of a file, with a cache elsewhere whose first unit has just the wanted samples.
+/// The pipeline of a file, with another cache whose first unit has just the wanted samples.
 fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn Error>> {
     let path = fs::canonicalize(&arguments.pipeline)?;
     let tables: toml::Table = fs::read_to_string(&path)?.parse()?;
@@ -65,13 +65,14 @@ fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn 
         data: table(&tables, "data")?,
         sections: table(&tables, "sections")?,
         cache: table(&tables, "cache")?,
+        data_check: DataCheck::default(),
     };
     cache.clone_into(&mut pipeline.cache.dir);
     pipeline.cache.samples_per_shard = u32::try_from(arguments.samples)?;
     Ok(pipeline)
 }
 
-/// Tokens and seconds of some batches, the first left out.
+/// Tokens and seconds of some batches, without the first.
 #[derive(Clone, Copy, Default)]
 struct Timed {
     tokens: u64,
@@ -86,7 +87,7 @@ struct Parts {
     selection: f64,
 }
 
-/// Batches of samples in their order, as the capture makes them.
+/// Divides samples in their order into batches, as the capture does.
 fn batches_of(samples: &[Sample], budget: usize) -> Vec<Vec<&Sample>> {
     let mut batches: Vec<Vec<&Sample>> = Vec::new();
     let mut tokens = 0;
@@ -104,7 +105,7 @@ fn batches_of(samples: &[Sample], budget: usize) -> Vec<Vec<&Sample>> {
     batches
 }
 
-/// Forward and head of all positions, and selection where `entries` say so.
+/// Forward pass and head of all positions, and selection if there are `entries`.
 fn bare(
     decoder: &Decoder,
     batches: &[Vec<&Sample>],
@@ -151,7 +152,7 @@ fn bare(
     Ok((timed, parts))
 }
 
-/// The whole of stage one into a fresh cache, of its first work unit.
+/// Stage one on the first work unit of a new cache.
 fn capture(arguments: &Arguments, units: usize) -> Result<Timed, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let pipeline = pipeline_of(arguments, &folder.path().join("cache"))?;
@@ -192,8 +193,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .samples
         .map(|index| corpus.owned_sample(index))
         .collect::<Result<_, _>>()?;
-    // The capture's memory by itself, since nothing else has run yet. Its time does not count: the others find memory that
-    // the process has had before.
+    // This is the memory of the capture alone, because nothing else has run yet. Its time does not count: later runs reuse
+    // memory of the process.
     let units = corpus.units().len();
     capture(&arguments, units)?;
     let peak = leadspan_memory::peak_memory_bytes();

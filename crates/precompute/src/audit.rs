@@ -1,4 +1,4 @@
-//! The audit: the teacher runs again at random positions, and what the cache says about them is compared with it.
+//! The audit: runs the teacher again at random positions and compares its distributions with those of the cache.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,57 +12,57 @@ use crate::{Pipeline, PrecomputeError, prepare::Preparation, teacher::Teacher};
 /// What to audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// How many positions at least, where the cache holds so many.
+    /// The number of positions, or all positions if the cache has fewer.
     pub positions: usize,
-    /// Decides which.
+    /// The seed of the choice of positions.
     pub seed: u64,
 }
 
-/// Positions of one sample that are audited at most: the teacher runs once a sample, however many there are.
+/// The most positions of one sample. The teacher runs once for each sample, however many positions are audited.
 const POSITIONS_A_SAMPLE: usize = 64;
 
-/// How well the cache says what the teacher says. Log-probabilities are natural, divergences in nats.
+/// How well the cache agrees with the teacher. Log-probabilities are natural, divergences in nats.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Audit {
-    /// Samples that were run.
+    /// The number of samples.
     pub samples: usize,
-    /// Positions that were compared.
+    /// The number of compared positions.
     pub positions: usize,
-    /// Entries that were compared.
+    /// The number of compared entries.
     pub entries: u64,
-    /// Mean of KL(teacher ‖ cache) over the stored tokens and the tail as one outcome.
+    /// Mean KL(teacher ‖ cache) over the stored tokens, with the tail as one outcome.
     pub mean_kl: f64,
-    /// Its 99th percentile.
+    /// The 99th percentile of this divergence.
     pub p99_kl: f64,
-    /// The share of positions at which the most probable token is the same.
+    /// The share of positions at which both have the same most probable token.
     pub top_1_agreement: f64,
-    /// Mean probability, by the teacher, of the stored tokens.
+    /// Mean probability of the stored tokens according to the teacher.
     pub retained_mass: f64,
-    /// 95th percentile of |stored − teacher's| over all entries' log-probabilities.
+    /// 95th percentile of |stored − teacher's| log-probability over all entries.
     pub p95_logprob_error: f64,
-    /// The largest of them.
+    /// The largest of these errors.
     pub largest_logprob_error: f64,
-    /// The largest |stored − teacher's| of the log-probabilities of targets.
+    /// The largest |stored − teacher's| log-probability of a target.
     pub largest_target_error: f64,
 }
 
-/// How an audit ended that did not fail.
+/// How an audit ended if it did not fail.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuditOutcome {
-    /// With its figures.
+    /// It is complete.
     Done(Audit),
     /// It was told to stop.
     Stopped,
 }
 
-/// Compares the cache of `pipeline`, at random positions of all that it holds, with the teacher.
+/// Compares the cache of `pipeline` with the teacher at random positions.
 ///
-/// `progress` is told how many positions of how many are done.
+/// `progress` receives the numbers of compared and of all chosen positions.
 ///
 /// # Errors
 ///
-/// Where the cache holds nothing, where it was made with another teacher, tokenizer or template than the pipeline
-/// names, and where teacher or cache cannot be read.
+/// Fails if the cache has no shards, if it was made with another teacher, tokenizer or template than the pipeline names, and
+/// if teacher or cache cannot be read.
 pub fn audit(
     pipeline: &Pipeline,
     settings: &AuditSettings,
@@ -103,7 +103,7 @@ pub fn audit(
     Ok(AuditOutcome::Done(found.figures(chosen.len())))
 }
 
-/// Samples in a random order, each with the places among its positions that are audited, ascending.
+/// Samples in a random order, each with the chosen places among its positions, ascending.
 fn choose(reader: &Reader, settings: &AuditSettings) -> Result<Vec<(u32, Vec<usize>)>, PrecomputeError> {
     let mut samples: Vec<u32> = (0..reader.corpus().len() as u32).collect();
     samples.sort_by_key(|&sample| number(settings.seed, sample, u32::MAX));

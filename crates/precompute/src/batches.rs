@@ -1,20 +1,20 @@
-//! Which samples go through the teacher together. Pure: a unit's batches depend on its samples and the budget alone.
+//! Which samples go through the teacher together. Pure: the batches of a unit depend only on its samples and the budget.
 
 use leadspan_cache::{Layer, PreparedCorpus, SampleRef, WorkUnit};
 
-/// What is captured of one sample.
+/// The captured tokens and positions of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CapturedSpan {
     /// Index in the corpus.
     pub(crate) sample: u32,
-    /// Leading tokens that go through the model: up to the last supervised position. Its target need not.
+    /// The number of leading tokens that go through the model: up to the last supervised position, without its target.
     pub(crate) tokens: u32,
-    /// Supervised positions.
+    /// The number of supervised positions.
     pub(crate) positions: u32,
 }
 
 impl CapturedSpan {
-    /// What `layer` covers of a sample, or `None` where it covers no position of it.
+    /// What `layer` covers of a sample, or `None` if it covers no position.
     pub(crate) fn of(layer: &Layer, index: usize, sample: SampleRef<'_>) -> Option<Self> {
         let tokens = layer.leading_tokens(sample)?;
         let positions = layer.position_count(sample) as u32;
@@ -26,7 +26,7 @@ impl CapturedSpan {
     }
 }
 
-/// What `layer` covers of the samples of a unit, in their order, those without positions left out.
+/// What `layer` covers of the samples of a unit, in their order, without samples that have no positions.
 pub(crate) fn spans_of(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit) -> Vec<CapturedSpan> {
     unit.samples
         .clone()
@@ -35,9 +35,9 @@ pub(crate) fn spans_of(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit) 
         .collect()
 }
 
-/// Divides spans, in their order, into batches of at most `batch_tokens` tokens; a span that is longer goes alone.
+/// Divides spans in their order into batches of at most `batch_tokens` tokens. A longer span is a batch of its own.
 ///
-/// Nothing is padded, so lengths need not be alike.
+/// Nothing is padded, so spans of a batch may differ in length.
 pub(crate) fn plan_batches(spans: &[CapturedSpan], batch_tokens: usize) -> Vec<&[CapturedSpan]> {
     let mut batches = Vec::new();
     let mut rest = spans;

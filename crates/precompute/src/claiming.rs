@@ -1,5 +1,5 @@
-//! Claims to work units, for workers that share more than a fixed division: taken one by one, kept while the teacher gets
-//! on, let go when the shard is there.
+//! Claims to work units, for workers that take units one by one: claimed before capturing, renewed while batches go through
+//! the teacher, released when the shard is committed.
 
 use std::{
     path::Path,
@@ -15,7 +15,7 @@ use leadspan_cache::{LayerDir, WorkUnit};
 use leadspan_files::FileError;
 use leadspan_workers::{Attempt, Claim, Claims};
 
-/// So that a file server that stands still for most of a lease takes nobody's unit away.
+/// Renewals in one lease: enough that a file server may hang for most of a lease without costing a worker its unit.
 const RENEWALS_A_LEASE: u32 = 6;
 
 /// The claims of one worker.
@@ -35,12 +35,12 @@ impl Claiming {
         })
     }
 
-    /// A number that no other worker has.
+    /// A number that differs between workers.
     pub(crate) fn number(&self) -> u64 {
         self.claims.number()
     }
 
-    /// Claims a unit; tells whether nobody else holds it.
+    /// Claims a unit. Returns whether it succeeded; otherwise another worker holds the unit.
     pub(crate) fn take(&self, layer: &LayerDir, unit: &WorkUnit) -> Result<bool, FileError> {
         match self
             .claims
@@ -54,18 +54,18 @@ impl Claiming {
         }
     }
 
-    /// Lets a unit go.
+    /// Releases a unit.
     pub(crate) fn release(&self, unit: &WorkUnit) {
         self.held().retain(|(held, _)| held != unit);
     }
 
-    /// A batch has gone through the teacher.
+    /// Counts a batch that has gone through the teacher.
     pub(crate) fn advance(&self) {
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Renews what is held until `ended` is closed, as long as batches go through: one that stands still loses its units as
-    /// one does that has died.
+    /// Renews the held claims until `ended` is closed, as long as batches go through the teacher. A worker that hangs loses
+    /// its units like one that has died.
     pub(crate) fn keep(&self, ended: &Receiver<()>) {
         let mut seen = self.batches.load(Ordering::Relaxed);
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(self.claims.lease() / RENEWALS_A_LEASE) {
@@ -73,7 +73,7 @@ impl Claiming {
             if batches != seen {
                 seen = batches;
                 for (_, claim) in &*self.held() {
-                    // One that is lost, or that the file server will not renew, costs that another does the same.
+                    // If a claim is lost or cannot be renewed, another worker may do the same unit, which does no harm.
                     let _ = claim.renew();
                 }
             }

@@ -1,8 +1,8 @@
-//! The class of device that computes: what decides, beside the inputs, which bits come out.
+//! The class of the computing device, which decides, together with the inputs, the bits of the output.
 
 use candle_core::Device;
 
-/// Names the instruction set (CPU) or the compute capability (CUDA), such as `cpu x86_64 avx512f`.
+/// The instruction set (CPU) or the compute capability (CUDA), such as `cpu x86_64 avx512f`.
 pub(crate) fn device_class(device: &Device) -> String {
     match device {
         Device::Cpu => format!("cpu {} {}", std::env::consts::ARCH, instruction_set()),

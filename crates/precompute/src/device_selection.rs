@@ -1,33 +1,32 @@
-//! The largest logits of rows on another device, found there, so that not the logits but a few hundred numbers a row are
-//! copied to the host.
+//! Finds the largest logits of rows on a GPU, so that only a few hundred numbers of each row are copied to the host.
 //!
-//! There is no top-k among the stock operations, and their sort stops at some thousand columns. So a row is cut into pieces:
-//! every one of its k largest logits lies in one of the k pieces with the largest maxima. Sorting the maxima finds those
-//! pieces, and sorting what is in them finds the logits. What all other tokens come to is a log-sum-exp over the row with the
-//! found ones taken out. All of it runs on any device, which is how it is tested.
+//! The stock operations have no top-k, and their sort is limited to some thousand columns. So a row is cut into pieces: each
+//! of its k largest logits lies in one of the k pieces with the largest maxima. Sorting the maxima finds these pieces, and
+//! sorting their logits finds the largest. The mass of all other tokens is a log-sum-exp over the row without the found
+//! logits. Everything here runs on any device, so the tests use the CPU.
 
 use candle_core::{D, DType, Result, Tensor};
 use leadspan_distribution::{Distributions, EntrySettings, Found, NonFiniteLogit, Row, push_found};
 
-/// Columns that the device's sort takes.
+/// The most columns of the device's sort.
 const SORTED_COLUMNS: usize = 8192;
-/// Tokens that are found beyond the entries: of logits that tie with the last entry, those with the lowest ids are kept as
-/// long as there are no more ties than this.
+/// Tokens that are found beyond the entries. If no more logits than these tie with the last entry, those with the lowest ids
+/// are kept.
 const SPARE: usize = 16;
 
-/// How rows are cut: `pieces` pieces of `length` logits, of which `chosen` are looked into.
+/// How rows are cut: into `pieces` pieces of `length` logits, of which `chosen` are sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     pieces: usize,
     length: usize,
     chosen: usize,
-    /// Tokens that are found.
+    /// The number of tokens that are found.
     found: usize,
 }
 
 impl Cut {
-    /// How to cut rows of this vocabulary for these settings; `None` where the sort is too narrow for it, or where more is
-    /// asked for than entries and tail mass.
+    /// How to cut rows of this vocabulary for these settings. `None` if the vocabulary is too large for the sort, or if the
+    /// settings ask for more than entries and tail mass.
     pub(crate) fn of(vocabulary: usize, settings: &EntrySettings) -> Option<Self> {
         let k = (settings.top_k as usize).min(vocabulary);
         if !settings.needs_entries_alone() || k == 0 {
@@ -48,11 +47,12 @@ impl Cut {
     }
 }
 
-/// What [`reduce`](leadspan_distribution::reduce) makes of `logits` `[N, V]` in single precision, whose rows are `rows`.
+/// The result of [`reduce`](leadspan_distribution::reduce) for `logits` `[N, V]` in single precision; `rows` describes their
+/// rows.
 ///
 /// # Errors
 ///
-/// Where the device fails; in the inner result, where a logit is not finite.
+/// Fails if the device fails. The inner result is an error if a logit is not finite.
 pub(crate) fn reduce_on_device(
     logits: &Tensor,
     rows: &[Row],
@@ -106,7 +106,7 @@ pub(crate) fn reduce_on_device(
     let target_logits = logits.gather(&targets, 1)?.flatten_all()?.to_vec1::<f32>()?;
     let mut reduced = Distributions::with_capacity(count, count * settings.top_k as usize);
     for row in 0..count {
-        // Padding has no token; where it was chosen, all of the vocabulary was.
+        // Padding has no token. If padding was chosen, the whole vocabulary was chosen.
         let real = token_ids[row]
             .iter()
             .filter(|&&token| (token as usize) < vocabulary)
@@ -122,12 +122,12 @@ pub(crate) fn reduce_on_device(
     Ok(Ok(reduced))
 }
 
-/// Columns from the largest value of each row down.
+/// The column indices of each row, largest value first.
 fn descending(values: &Tensor) -> Result<Tensor> {
     values.contiguous()?.arg_sort_last_dim(false)
 }
 
-/// log Σ exp(z) of every row over the columns that are not in `ids` `[N, F]`; −∞ where there are none.
+/// log Σ exp(z) of every row over the columns that are not in `ids` `[N, F]`; −∞ if there are none.
 fn others(logits: &Tensor, ids: &Tensor) -> Result<Vec<f32>> {
     let (count, vocabulary) = logits.dims2()?;
     if ids.dim(1)? >= vocabulary {

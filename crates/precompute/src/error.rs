@@ -1,4 +1,4 @@
-//! What can go wrong in stage one, beside what the crates beneath it report.
+//! The errors of stage one.
 
 use std::path::PathBuf;
 
@@ -27,29 +27,29 @@ pub enum PrecomputeError {
         /// The key, with its table.
         key: &'static str,
     },
-    /// What is to be stored of a position cannot be.
+    /// The settings of the stored entries are impossible.
     #[error(transparent)]
     Entries(#[from] InvalidEntrySettings),
-    /// The teacher has no chat template, so conversations cannot be rendered for it.
+    /// The teacher has no chat template, so conversations cannot be rendered.
     #[error("the model `{}` has no chat template", model.display())]
     NoChatTemplate {
         /// The model.
         model: PathBuf,
     },
-    /// Samples may be longer than the teacher can read.
+    /// Samples may be longer than the teacher's context.
     #[error(
         "`data.max_tokens` is {max_tokens}, but the model `{}` has a context of {context} tokens",
         model.display()
     )]
     BeyondContext {
-        /// The longest sample that is accepted.
+        /// The length of the longest accepted sample.
         max_tokens: usize,
-        /// The positions the model knows.
+        /// The length of the model's context.
         context: usize,
         /// The model.
         model: PathBuf,
     },
-    /// The tokenizer makes tokens that the model does not know.
+    /// The tokenizer gives a token that the model does not know.
     #[error(
         "sample `{sample}` has the token {token}, but the model `{}` has a vocabulary of {vocabulary}",
         model.display()
@@ -59,12 +59,12 @@ pub enum PrecomputeError {
         sample: String,
         /// The token.
         token: u32,
-        /// Rows of the model's embedding.
+        /// The number of rows of the model's embedding.
         vocabulary: usize,
         /// The model.
         model: PathBuf,
     },
-    /// A setting is not that which the cache was prepared with.
+    /// A setting differs from the one that the cache was prepared with.
     #[error("the cache `{}` was prepared with `{key}` `{stored}`, but `{asked}` is asked for", cache.display())]
     SettingChanged {
         /// The cache.
@@ -76,12 +76,12 @@ pub enum PrecomputeError {
         /// Its value now.
         asked: String,
     },
-    /// What the cache says about its preparation cannot be understood.
+    /// The cache's record of its preparation cannot be read.
     #[error("the cache `{}` does not say how it was prepared", cache.display())]
     UnreadableProvenance {
         /// The cache.
         cache: PathBuf,
-        /// What is wrong.
+        /// Why it cannot be read.
         #[source]
         source: serde_json::Error,
     },
@@ -90,7 +90,7 @@ pub enum PrecomputeError {
     Scratch {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },

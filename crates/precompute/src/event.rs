@@ -1,4 +1,4 @@
-//! What a run tells the program while it goes on, and how it ended.
+//! The events of a run, and how it ended.
 
 use leadspan_cache::WorkUnit;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
@@ -6,10 +6,10 @@ use leadspan_workers::Holder;
 
 use crate::Remaining;
 
-/// Something that happened. Tokens are those that go through the model, without padding.
+/// What happened during a run. Tokens are those that go through the model; there is no padding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Another process prepares the same cache; told again and again for as long as it does.
+    /// Another process prepares the same cache. Repeated while it does.
     WaitingForPreparation(Holder),
     /// Some more rows were read.
     Preparing(PrepareProgress),
@@ -17,10 +17,10 @@ pub enum Event {
     Prepared {
         /// What became of the rows.
         report: PrepareReport,
-        /// How it came there.
+        /// How it came into the cache.
         origin: Origin,
     },
-    /// It is known what is left to do.
+    /// The run knows what is left to do.
     Begun(Remaining),
     /// The teacher is loaded, and the first unit begins.
     Loaded,
@@ -57,9 +57,9 @@ pub enum Event {
         /// Positions that need not be captured.
         positions: u64,
     },
-    /// Other workers hold all the units that are left of a layer; told again and again until they are done or dead.
+    /// Other workers hold all units that are left of a layer. Repeated until they are done or dead.
     WaitingForUnits {
-        /// How many.
+        /// The number of these units.
         units: usize,
     },
 }
@@ -67,44 +67,43 @@ pub enum Event {
 /// How the prepared corpus came into the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It was there already, of the same data.
+    /// It was in the cache already, prepared from the same data.
     Found,
-    /// It was made now.
+    /// This run made it.
     Made,
-    /// It was there already, and a part was put behind it now because the files of the data had changed.
+    /// It was in the cache already, and this run appended a part because the files of the data had changed.
     Extended {
-        /// Training samples of appended rows. None where the changed files give the samples they gave.
+        /// Training samples of appended rows; 0 if the changed files give the same samples as before.
         samples: u64,
         /// The work units they form.
         units: u64,
     },
 }
 
-/// How a run ended that did not fail.
+/// How a run ended if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every work unit of this worker's share has its shard, or of all where it claims them.
+    /// Every work unit of this worker's share has a shard, or every unit of all if the worker claims units.
     Done(Summary),
-    /// It was told to stop; running it again does the rest.
+    /// It was told to stop. The same call does the rest.
     Stopped(Summary),
 }
 
-/// What a run did.
+/// The work of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Shards written.
+    /// Written shards.
     pub units_written: usize,
-    /// Work units of this worker whose shards were there already.
+    /// Work units of this worker that had a shard already.
     pub units_skipped: usize,
     /// Samples of the written shards.
     pub samples: u64,
     /// Tokens that went through the model for the written shards.
     pub tokens: u64,
-    /// Positions stored.
+    /// Stored positions.
     pub positions: u64,
-    /// Bytes stored.
+    /// Stored bytes.
     pub bytes: u64,
-    /// Work units that are missing still, of all workers, counted once for each layer; what a run that was stopped leaves is
-    /// not counted.
+    /// Work units of all workers that are still missing, counted once for each layer. 0 if the run was stopped.
     pub units_missing: usize,
 }

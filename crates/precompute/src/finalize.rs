@@ -1,50 +1,50 @@
-//! Whether all of a capture is there, whoever did it: what is missing, and the manifests of what is not.
+//! Completing a capture, whoever did it: finds missing work units, and writes the manifests of complete layers.
 
 use std::{collections::BTreeSet, io};
 
 use leadspan_cache::{Cache, CacheError, Coverage, Manifest, WorkUnit, adopt};
 
-use crate::{Pipeline, PrecomputeError, share::Costs};
+use crate::{Pipeline, PrecomputeError, costs::unit_costs};
 
-/// What has become of a capture.
+/// The state of a capture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finalized {
-    /// What the cache is to hold.
+    /// What the cache should hold.
     pub asked: Coverage,
     /// Work units of the corpus.
     pub units: usize,
-    /// The layers that hold it together.
+    /// The layers that hold this coverage together.
     pub layers: Vec<FinalizedLayer>,
-    /// The workers, of as many as were named, whose shares have missing units.
+    /// The workers whose shares have missing units, if the number of workers was given.
     pub tasks: Option<BTreeSet<usize>>,
 }
 
-/// What has become of one layer.
+/// The state of one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinalizedLayer {
     /// The name of its folder.
     pub name: String,
-    /// Units that nobody has captured, in order.
+    /// Units that have no shard, in order.
     pub missing: Vec<WorkUnit>,
-    /// What it is, where none is missing.
+    /// The manifest, if no unit is missing.
     pub manifest: Option<Manifest>,
 }
 
 impl Finalized {
-    /// How many units are missing, counted once for each layer.
+    /// The number of missing units, counted once for each layer.
     pub fn missing(&self) -> usize {
         self.layers.iter().map(|layer| layer.missing.len()).sum()
     }
 }
 
-/// Looks whether everything that the pipeline asks for is captured: takes up shards whose writers died before their
-/// receipts, clears up, and writes the manifests of complete layers. The teacher is not needed.
+/// Checks whether everything that the pipeline asks for is captured. Takes up shards whose writers died before they wrote the
+/// receipts, removes leftovers, and writes the manifests of complete layers. Does not need the teacher.
 ///
-/// With `workers`, says which of so many have units missing from their shares.
+/// If `workers` gives their number, also finds the workers whose shares have missing units.
 ///
 /// # Errors
 ///
-/// Where there is no prepared cache, or it cannot be read or written. Missing units are no error.
+/// Fails if the cache does not exist, has no corpus, or cannot be read or written. Missing units are no error.
 pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized, PrecomputeError> {
     let cache = Cache::open(&pipeline.cache_dir())?;
     let corpus = cache.require_corpus()?;
@@ -67,7 +67,7 @@ pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized
             }
         }
         if let Some(workers) = workers {
-            let takers = Costs::of(dir.layer(), &corpus).takers(workers.max(1));
+            let takers = unit_costs(dir.layer(), &corpus).takers(workers.max(1));
             let places = missing
                 .iter()
                 .filter_map(|unit| corpus.unit_of(unit.samples.start as u32));
@@ -84,15 +84,14 @@ pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized
     Ok(finalized)
 }
 
-/// What every run ends with: where everything is there, the layers get their manifests, should nobody have written them;
-/// otherwise, how many units are missing.
+/// Ends a run: writes the manifests of complete layers that have none, and returns the number of missing units.
 pub(crate) fn conclude(cache: &Cache, asked: &Coverage) -> Result<usize, PrecomputeError> {
     let mut units_missing = 0;
     for (dir, missing) in cache.layers_for(asked)? {
         units_missing += missing.len();
         if missing.is_empty() && dir.manifest()?.is_none() {
             match dir.write_manifest() {
-                // A cache that one may only read is as good without.
+                // A cache that is only readable is complete without a manifest.
                 Err(CacheError::Io { source, .. })
                     if matches!(
                         source.kind(),

@@ -1,7 +1,7 @@
 //! Stage one: the teacher's forward pass over the lead spans, written to shards.
 //!
-//! [`prepare`] makes the cache and puts the prepared corpus into it. [`run`] does that first if need be, then takes those
-//! work units of its [`Worker`] that have no shard yet, one after the other:
+//! [`prepare`] makes the cache and its prepared corpus. [`run`] prepares first if necessary, and then captures the work units
+//! of its [`Worker`](leadspan_workers::Worker) that have no shard yet, one after the other:
 //!
 //! ```text
 //!  work unit ─▶ batches ─▶ teacher ─▶ head, chunk by chunk ─▶ top-k ──channel──▶ writer thread ─▶ shard
@@ -11,21 +11,21 @@
 //!
 //! # Guarantees
 //!
-//! - A unit's batches depend only on its samples and the settings. A run that was stopped, killed or divided among workers
-//!   therefore leaves the same bytes as an uninterrupted one, on the same class of device and with the same number of
-//!   threads.
-//! - Workers agree on their shares whenever they start, since shares depend only on the corpus, the layer and the number of
-//!   workers; two workers that do the same unit do no harm. The last worker writes the manifests, and
+//! - The batches of a unit depend only on its samples and the settings. So a run that was stopped, killed or divided among
+//!   workers leaves the same bytes as an uninterrupted run, on the same class of device and with the same number of threads.
+//! - Workers agree on their shares whenever they start, because shares depend only on the corpus, the layer and the number
+//!   of workers. If two workers do the same unit, the shard is the same. The last worker writes the manifests, and
 //!   [`finalize`] says whether anything is missing.
-//! - A shard exists whole or not at all (see `leadspan-cache`). A run repeats the unit in which it was interrupted.
-//! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, results for one batch and for what the channel
-//!   holds. Memory does not grow with the number of samples, except for the prepared corpus itself.
-//! - Rows that are appended to the data later become new work units; what was captured before is neither repeated nor
-//!   changed. Changed or removed rows are refused by id.
-//! - [`prepare_text`] prepares a corpus for training on its tokens alone. Such a cache records that, and takes no shards.
-//! - A cache that this crate creates and then cannot fill for want of good data is removed again.
+//! - A shard exists whole or not at all (see `leadspan-cache`). The next run repeats the unit in which a run was interrupted.
+//! - Logits exist for one chunk of `cache.head_chunk_mib` at a time, and results for one batch and for the batches in the
+//!   channel. Memory does not grow with the number of samples, except by ids and bounds while the corpus is prepared.
+//! - Rows that are appended to the data later become new work units. Nothing that was captured before is repeated or changed.
+//!   Changed or removed rows are refused by id.
+//! - [`prepare_text`] prepares a corpus for training on its tokens alone. Such a cache records that it has no teacher, and
+//!   takes no shards.
+//! - If this crate creates a cache and then cannot fill it because the data is unusable, it removes the cache.
 //!
-//! [`plan`] predicts what a run would take.
+//! [`plan`] predicts the cost of a run.
 //!
 //! This crate prints nothing and reads no clock: the program receives [`Event`]s, and passes in the clock by which a plan
 //! times the teacher. Speeds are in `docs/benchmarks.md`.
@@ -35,6 +35,8 @@
 mod audit;
 mod batches;
 mod claiming;
+mod costs;
+mod data_hashes;
 mod device_class;
 mod device_selection;
 mod error;
@@ -47,7 +49,7 @@ mod provenance;
 mod remaining;
 mod run;
 mod settings;
-mod share;
+mod stamp;
 mod teacher;
 mod undo;
 mod weights;
@@ -57,10 +59,10 @@ mod writer;
 mod tests;
 
 pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
+pub use data_hashes::DataCheck;
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use finalize::{Finalized, FinalizedLayer, finalize};
-pub use leadspan_workers::{InvalidWorker, Worker};
 pub use pipeline::{Pipeline, TextPipeline};
 pub use plan::{
     AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,

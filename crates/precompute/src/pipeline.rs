@@ -1,32 +1,34 @@
-//! The tables of a pipeline file that stage one reads, or that preparing reads, and what their paths are relative to.
+//! The tables of a pipeline file that stage one reads, and the folder that their paths are relative to.
 
 use std::path::PathBuf;
 
 use leadspan_corpus::{DataSettings, SectionSettings};
 
-use crate::{CacheSettings, TeacherSettings};
+use crate::{CacheSettings, TeacherSettings, data_hashes::DataCheck};
 
-/// Everything that stage one is told.
+/// The settings of stage one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     /// The folder that relative paths start from: the pipeline file's.
     pub base: PathBuf,
-    /// The model that is run.
+    /// The teacher.
     pub teacher: TeacherSettings,
-    /// The rows it is run on.
+    /// The rows that it is run on.
     pub data: DataSettings,
     /// How their sections are found.
     pub sections: SectionSettings,
     /// What is stored.
     pub cache: CacheSettings,
+    /// How changes of the data are noticed.
+    pub data_check: DataCheck,
 }
 
-/// Everything that preparing a corpus is told where there is no teacher.
+/// The settings of preparing a corpus without a teacher.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextPipeline {
     /// The folder that relative paths start from: the pipeline file's.
     pub base: PathBuf,
-    /// Whose tokenizer and chat template are used: a directory, which need not have weights, or a GGUF file.
+    /// Where the tokenizer and the chat template are: a directory, which need not have weights, or a GGUF file.
     pub tokenizer: PathBuf,
     /// The rows.
     pub data: DataSettings,
@@ -34,15 +36,17 @@ pub struct TextPipeline {
     pub sections: SectionSettings,
     /// Where the corpus goes.
     pub cache: CacheSettings,
+    /// How changes of the data are noticed.
+    pub data_check: DataCheck,
 }
 
 impl Pipeline {
-    /// Where the teacher is.
+    /// The path of the teacher.
     pub fn model_path(&self) -> PathBuf {
         self.base.join(&self.teacher.model)
     }
 
-    /// Where the cache is, or will be.
+    /// The folder of the cache, which need not exist yet.
     pub fn cache_dir(&self) -> PathBuf {
         self.base.join(&self.cache.dir)
     }

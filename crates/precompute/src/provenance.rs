@@ -1,4 +1,4 @@
-//! What is stored beside each part of the prepared corpus, and whether the settings are still those it was made with.
+//! How each part of the prepared corpus was made, and whether the settings have changed since.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use crate::PrecomputeError;
 pub struct Provenance {
     /// The `[data]` table.
     pub data: DataSettings,
-    /// The files that were read, in order: all of the data, also for a part that only holds appended rows.
+    /// The files that were read, in order: all of the data, also for a part that holds only appended rows.
     pub files: Vec<FileFingerprint>,
-    /// What became of their rows. Samples of earlier parts are counted as they are in the corpus.
+    /// What became of their rows. The counts include the samples of earlier parts.
     pub report: PrepareReport,
 }
 
-/// A setting that has another value than a cache was prepared with.
+/// A setting whose value differs from the one that the cache was prepared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SettingChange {
     /// The key, with its table.
@@ -36,20 +36,20 @@ impl Provenance {
     ///
     /// # Errors
     ///
-    /// [`PrecomputeError::UnreadableProvenance`] where they are not what this version stores.
+    /// [`PrecomputeError::UnreadableProvenance`] if it is not in the form that this version stores.
     pub fn of(corpus: &PreparedCorpus, cache: &Path) -> Result<Self, PrecomputeError> {
-        serde_json::from_value(corpus.facts().clone()).map_err(|source| PrecomputeError::UnreadableProvenance {
+        serde_json::from_value(corpus.provenance().clone()).map_err(|source| PrecomputeError::UnreadableProvenance {
             cache: cache.to_owned(),
             source,
         })
     }
 
-    /// As it is stored.
+    /// The provenance in the form that is stored.
     pub(crate) fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("settings, names and numbers serialize")
     }
 
-    /// The first setting that differs from what is asked for now. By what names the files are found does not matter.
+    /// The first setting that differs from `data`. The keys that name files do not count.
     pub(crate) fn changed_setting(&self, data: &DataSettings) -> Option<SettingChange> {
         let (stored, asked) = (settings(&self.data), settings(data));
         let ((key, asked), (_, stored)) = asked
@@ -64,7 +64,7 @@ impl Provenance {
     }
 }
 
-/// Keys and values of the table in the order of its fields, less those that name the files.
+/// The keys and values of the table in the order of its fields, without those that name files.
 fn settings(data: &DataSettings) -> Vec<(String, Value)> {
     let table = serde_json::to_value(data).expect("settings serialize");
     let fields = table.as_object().expect("settings are a table");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_survive_being_stored() {
+    fn provenance_survives_being_stored() {
         let provenance = Provenance {
             data: data(r#"{"files": ["a"], "validation": 0.25, "on_bad_row": "skip"}"#),
             files: vec![FileFingerprint {

@@ -1,33 +1,34 @@
-//! What is left to do: which work units this worker still has to capture, and how much they hold.
+//! The work that is left: the work units that a worker still has to capture, and their tokens and positions.
 
 use std::collections::HashSet;
 
 use leadspan_cache::{Cache, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit};
+use leadspan_workers::Worker;
 
-use crate::{PrecomputeError, Worker, batches::spans_of, share::Costs};
+use crate::{PrecomputeError, batches::spans_of, costs::unit_costs};
 
-/// What a worker still has to do.
+/// The work that a worker still has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remaining {
-    /// What the cache is to hold in the end.
+    /// What the cache should hold in the end.
     pub asked: Coverage,
-    /// The layers that have to be captured for that; none where complete ones cover it already.
+    /// The layers that have to be captured for this; none if complete layers cover it already.
     pub layers: Vec<Layer>,
-    /// Which units are this worker's.
+    /// The worker.
     pub worker: Worker,
     /// Work units of all workers.
     pub units_total: usize,
-    /// Work units of this worker's share, or of all where it claims them; counted once for each layer.
+    /// Work units of this worker's share, or all units if it claims them; counted once for each layer.
     pub units_mine: usize,
-    /// Those of them whose shards are there.
+    /// Those of them that have a shard.
     pub units_skipped: usize,
-    /// Tokens of the others that go through the model.
+    /// Tokens of the other units that go through the model.
     pub tokens: u64,
-    /// Positions of the others that will be stored.
+    /// Positions of the other units that will be stored.
     pub positions: u64,
 }
 
-/// One work unit and how much there is to do for it.
+/// A work unit with its tokens and positions.
 #[derive(Clone, Debug)]
 pub(crate) struct UnitWork {
     pub(crate) unit: WorkUnit,
@@ -46,18 +47,18 @@ impl UnitWork {
     }
 }
 
-/// Tokens that go through the teacher for a work unit of `layer`.
+/// The number of tokens that go through the teacher for a work unit of `layer`.
 pub fn unit_tokens(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit) -> u64 {
     UnitWork::of(layer, corpus, unit).tokens
 }
 
-/// A layer, and its units that are to be done, in the order in which they are.
+/// A layer with its units that have to be captured, in the order of the capture.
 pub(crate) struct LayerWork {
     pub(crate) dir: LayerDir,
     pub(crate) units: Vec<UnitWork>,
 }
 
-/// What is left, in numbers and layer by layer. `number` is different for every worker that claims.
+/// The work that is left, in numbers and layer by layer. `number` differs between workers that claim units.
 pub(crate) fn remaining(
     cache: &Cache,
     asked: Coverage,
@@ -98,21 +99,21 @@ pub(crate) fn remaining(
     Ok((remaining, works))
 }
 
-/// The units of a layer that a worker may come to do, captured or not, in the order in which it does them: its share in
+/// The units of a layer that a worker may capture, whether they have a shard or not, in the order of its work: its share in
 /// the order of the corpus.
 ///
-/// One that claims does the longest of its share first, which leaves the short ones for the end, when everybody helps; then
-/// it goes on with the share of the next worker, from the other end, and so on. Where it is not numbered it begins
-/// somewhere, so that not all of them ask for the same unit.
+/// A worker that claims units begins with the longest unit of its share, so that short units are left for the end, when
+/// workers help each other. It continues with the share of the next worker, shortest unit first, and so on. A worker without
+/// a number begins at a place that depends on `number`, so that not all workers try to claim the same unit.
 fn order(layer: &Layer, corpus: &PreparedCorpus, worker: Worker, number: u64) -> Vec<usize> {
-    let costs = Costs::of(layer, corpus);
+    let costs = unit_costs(layer, corpus);
     let takers = costs.takers(worker.count());
     if worker.lease().is_none() {
-        return (0..costs.len())
+        return (0..costs.units())
             .filter(|&unit| takers[unit] == worker.index())
             .collect();
     }
-    let mut order: Vec<usize> = (0..costs.len()).collect();
+    let mut order: Vec<usize> = (0..costs.units()).collect();
     if worker.count() == 1 {
         let somewhere = number % (order.len() as u64).max(1);
         order.rotate_left(somewhere as usize);
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_claim_without_a_number_begin_in_different_places() {
+    fn workers_that_claim_without_a_number_begin_at_different_units() {
         let corpus = corpus(&[10; 5]);
         let claiming = Worker::ALONE.claiming(Duration::from_secs(1));
         assert_eq!(order(&whole(), &corpus, claiming, 5), [0, 1, 2, 3, 4]);

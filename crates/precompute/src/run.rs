@@ -1,4 +1,4 @@
-//! The run itself: unit after unit, batch after batch, with the writer thread beside it.
+//! The run: unit after unit, batch after batch, with the writer on a thread of its own.
 
 use std::{
     panic::resume_unwind,
@@ -11,10 +11,10 @@ use std::{
 
 use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
 use leadspan_model::{Decoder, ModelError, ModelSource, open_device};
-use leadspan_workers::Pauses;
+use leadspan_workers::{Pauses, Worker};
 
 use crate::{
-    Event, Outcome, Pipeline, PrecomputeError, Summary, Worker,
+    Event, Outcome, Pipeline, PrecomputeError, Summary,
     batches::{CapturedSpan, plan_batches, spans_of},
     claiming::Claiming,
     device_class::device_class,
@@ -25,22 +25,22 @@ use crate::{
     writer::{Committed, Message, write_shards},
 };
 
-/// Batches that may wait for the writer: enough to bridge a row group that is being compressed.
+/// The most batches that wait for the writer: enough to continue while a row group is compressed.
 const WAITING_BATCHES: usize = 4;
 
-/// Captures the teacher's distributions for every work unit of `worker` that has no shard yet: those of its share, or, where
-/// it claims them, all that nobody else does.
+/// Captures the teacher's distributions for the work units of `worker` that have no shard yet: those of its share, or all that
+/// no other worker holds if it claims units.
 ///
-/// Whoever commits the last unit of all writes the manifests. A worker that claims waits for those who hold the last units,
-/// to take over should they die.
+/// The worker that commits the last unit writes the manifests. A worker that claims units waits for the holders of the last
+/// units, and takes over if they die.
 ///
-/// Prepares the corpus first where that has not been done. `stop` is looked at between layers: the unit at hand is then
-/// dropped without a trace, and the same call does the rest another time.
+/// Prepares the corpus first if necessary. `stop` is checked between the layers of the teacher: the current unit is then
+/// dropped, and the next call does the rest.
 ///
 /// # Errors
 ///
 /// Those of [`prepare`](crate::prepare()); a teacher that cannot be loaded or run, or whose logits are not finite; a
-/// shard that cannot be written. Shards that were committed before stay.
+/// shard that cannot be written. Committed shards stay.
 pub fn run(
     pipeline: &Pipeline,
     worker: Worker,
@@ -51,7 +51,7 @@ pub fn run(
     let preparation = Preparation::new(pipeline, &source)?;
     let device = open_device(&pipeline.teacher.device)?;
     let load = || Decoder::load(&source, pipeline.teacher.dtype, &device);
-    // A model that cannot be loaded must not become a new cache's identity, so it is loaded before there is one.
+    // A model that cannot be loaded must not become the identity of a new cache, so it is loaded before.
     let loaded = match Cache::open(&pipeline.cache_dir()) {
         Err(CacheError::NotACache { .. }) => Some(load()?),
         _ => None,
@@ -97,7 +97,7 @@ pub fn run(
     Ok(Outcome::Done(summary))
 }
 
-/// What capturing needs, whatever the layer.
+/// What capturing needs for every layer.
 struct Capturing<'a> {
     teacher: Teacher,
     device_class: String,
@@ -107,7 +107,7 @@ struct Capturing<'a> {
 }
 
 impl Capturing<'_> {
-    /// Captures the units of one layer, with the writer thread beside.
+    /// Captures the units of one layer, while the writer runs on a thread of its own.
     fn layer(
         &self,
         work: &LayerWork,
@@ -121,7 +121,7 @@ impl Capturing<'_> {
             if let Some(claiming) = self.claiming {
                 scope.spawn(move || claiming.keep(&ended));
             }
-            // Until all is committed, or this fails.
+            // Claims are renewed until this is dropped: when everything is committed, or on a failure.
             let _capturing: Sender<()> = capturing;
             let writer = scope.spawn(|| write_shards(&work.dir, &self.device_class, messages, &{ from_writer }));
             let mut capture = Capture {
@@ -136,11 +136,11 @@ impl Capturing<'_> {
                 events,
             };
             let captured = capture.all(&to_writer);
-            // No more messages: the writer ends. (Should capturing panic, this closure drops it likewise.)
+            // Without a sender the writer ends. If capturing panics, unwinding drops the sender too.
             drop(to_writer);
             let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
             capture.report_committed();
-            // Where the writer failed, capturing ended only because nobody took the results.
+            // If the writer failed, capturing ended only because nobody took its results.
             written?;
             captured
         })
@@ -151,7 +151,7 @@ impl Capturing<'_> {
 enum Progress {
     Finished,
     Stopped,
-    /// The writer is gone and will say why.
+    /// The writer has ended, and its result says why.
     WriterGone,
 }
 
@@ -168,7 +168,7 @@ struct Capture<'a> {
 }
 
 impl Capture<'_> {
-    /// Every unit in turn; those that others hold again, until nobody does.
+    /// Captures every unit. Tries units that other workers hold again, until nobody holds one.
     fn all(&mut self, to_writer: &SyncSender<Message>) -> Result<Progress, PrecomputeError> {
         let mut left: Vec<&UnitWork> = self.units.iter().collect();
         let mut pauses = Pauses::default();
@@ -183,7 +183,7 @@ impl Capture<'_> {
                         held.push(work);
                         continue;
                     }
-                    // Whoever held it until now may have done it.
+                    // The worker that held it before may have done it.
                     if self.is_there(work)? {
                         claiming.release(&work.unit);
                         continue;
@@ -207,7 +207,7 @@ impl Capture<'_> {
         }
     }
 
-    /// Whether another process has done a unit, or died between its shard and its receipt.
+    /// Whether a unit is done. Also takes up a shard whose writer died before it wrote the receipt.
     fn is_there(&mut self, work: &UnitWork) -> Result<bool, PrecomputeError> {
         if adopt(self.layer, &work.unit)?.is_none() {
             return Ok(false);
@@ -265,7 +265,7 @@ impl Capture<'_> {
         Ok(Progress::Finished)
     }
 
-    /// Tells of the shards that the writer has committed since the last time.
+    /// Reports the shards that the writer has committed since the last call.
     fn report_committed(&mut self) {
         for Committed { unit, receipt } in self.committed.try_iter() {
             if let Some(claiming) = self.claiming {

@@ -14,16 +14,16 @@ use crate::{
     device_selection::{Cut, reduce_on_device},
 };
 
-/// Rows of logits that are made at a time at least: products of very few rows add up in another order, and a position's
-/// value should not depend on how many share its chunk. 2.3 MiB for a vocabulary of 150,000.
+/// The fewest rows of logits that are computed at a time. Products of fewer rows add in another order, but the value of a
+/// position must not depend on the number of rows in its chunk. These rows take 2.3 MiB for a vocabulary of 150,000.
 const MIN_CHUNK_ROWS: usize = 4;
 
-/// A teacher that is ready to be asked.
+/// A loaded teacher.
 pub(crate) struct Teacher {
     pub(crate) decoder: Decoder,
-    /// What is kept of a position.
+    /// What is stored of a position.
     pub(crate) entries: EntrySettings,
-    /// Rows of logits that may exist at a time: at least [`MIN_CHUNK_ROWS`].
+    /// The most rows of logits that exist at a time: at least [`MIN_CHUNK_ROWS`].
     pub(crate) chunk_rows: usize,
 }
 
@@ -32,17 +32,17 @@ pub(crate) struct Teacher {
 pub(crate) enum Part {
     /// Tokens through the layers.
     Layers,
-    /// Positions through the head, and what is kept of their logits.
+    /// Positions through the head, and logits to distributions.
     Head,
 }
 
 /// The rows of a batch that go through the head, sample after sample.
 struct Rows<'a> {
-    /// Which sample and position each row is.
+    /// The sample and position of each row.
     places: Vec<(SampleRef<'a>, u32)>,
-    /// Where it is in the flattened hidden states.
+    /// The index of each row in the flattened hidden states.
     indices: Vec<u32>,
-    /// The token that follows, and what draws are made from.
+    /// The token that follows, and the seed of draws from the tail.
     wanted: Vec<Row>,
 }
 
@@ -57,9 +57,12 @@ impl Teacher {
         }
     }
 
-    /// The distributions at all positions that `layer` covers of a batch, sample after sample. Where a device has no memory
-    /// for all of the batch, its halves go through one after the other. [`ModelError::Stopped`] where `stop` is set before the
-    /// end.
+    /// The distributions at all positions that `layer` covers of a batch, sample after sample. If the device has too little
+    /// memory for the batch, its halves go through one after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Stopped`] if `stop` is set before the end; the errors of the teacher; logits that are not finite.
     pub(crate) fn capture(
         &self,
         batch: &[CapturedSpan],
@@ -70,7 +73,7 @@ impl Teacher {
         self.capture_in_parts(batch, layer, corpus, stop, &mut |_| Ok(()))
     }
 
-    /// As [`capture`](Self::capture), with word of each part as it is done.
+    /// Like [`capture`](Self::capture), and calls `done` after each part.
     pub(crate) fn capture_in_parts(
         &self,
         batch: &[CapturedSpan],
@@ -99,7 +102,7 @@ impl Teacher {
         })
     }
 
-    /// The distributions at some rows of hidden states, `[T, H]`.
+    /// The distributions at some rows of the hidden states `[T, H]`.
     fn distributions(
         &self,
         hidden: &Tensor,
@@ -131,8 +134,8 @@ impl Teacher {
         Ok(captured)
     }
 
-    /// What is stored of rows of logits. On the CPU they are read where they lie; elsewhere the largest are found there, as
-    /// long as entries are all that is asked for.
+    /// The distributions of rows of logits. On the CPU the logits are read in place. A GPU finds the largest logits itself, if
+    /// only entries and tail mass are asked for.
     fn reduce(&self, logits: &Tensor, rows: &[Row]) -> candle_core::Result<Result<Distributions, NonFiniteLogit>> {
         let vocabulary = self.decoder.config().vocab_size;
         match Cut::of(vocabulary, &self.entries) {
@@ -141,7 +144,8 @@ impl Teacher {
         }
     }
 
-    /// Hands over the logits at some positions of one sequence, ascending, each with its place among them.
+    /// Calls `visit` with the logits at each of some ascending positions of one sequence, and the place of the position in
+    /// `positions`.
     pub(crate) fn visit_logits(
         &self,
         tokens: &[u32],
@@ -165,8 +169,8 @@ impl Teacher {
         Ok(())
     }
 
-    /// `[N, V]` of the rows of `hidden` at N `indices`, of which there is at least one; behind them, the last row again as
-    /// often as it takes to make [`MIN_CHUNK_ROWS`].
+    /// The logits `[N, V]` of the rows of `hidden` at N `indices`, of which there is at least one. The last row is repeated
+    /// until there are [`MIN_CHUNK_ROWS`].
     fn logits(&self, hidden: &Tensor, indices: &[u32]) -> Result<Tensor, ModelError> {
         let mut indices = indices.to_vec();
         let last = indices.last().copied().unwrap_or(0);
@@ -177,8 +181,8 @@ impl Teacher {
     }
 }
 
-/// `capture` of all samples; where it fails for want of memory, of the halves of the batch, and of theirs, down to single
-/// samples.
+/// Calls `capture` with a batch. If there is too little memory, calls it with the halves of the batch, and so on down to
+/// single samples.
 fn in_halves<S, E>(
     batch: &[S],
     wants_memory: fn(&E) -> bool,
@@ -195,7 +199,7 @@ fn in_halves<S, E>(
     }
 }
 
-/// Whether a device had no memory left. The driver's error comes as text alone.
+/// Whether a device ran out of memory. The driver's error is only text.
 fn is_out_of_memory(error: &PrecomputeError) -> bool {
     let text = format!("{error:?}");
     matches!(error, PrecomputeError::Model(_)) && (text.contains("OUT_OF_MEMORY") || text.contains("out of memory"))
@@ -227,7 +231,7 @@ fn rows_of<'a>(
     rows
 }
 
-/// What the draws at a position are made from: its row and its place in it, whatever else is in the batch.
+/// The seed of the draws at a position: it depends only on the row and the position, not on the batch.
 fn seed(row_hash: &[u8; 32], position: u32) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(row_hash).update(&position.to_le_bytes());
@@ -236,7 +240,7 @@ fn seed(row_hash: &[u8; 32], position: u32) -> u64 {
     u64::from_le_bytes(first)
 }
 
-/// Hands over the values of a tensor: as they lie in memory on the CPU, copied from elsewhere.
+/// Calls `read` with the values of a tensor: in place on the CPU, or else copied to memory.
 fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> candle_core::Result<T> {
     {
         let (storage, layout) = tensor.storage_and_layout();
@@ -253,7 +257,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn a_batch_for_which_there_is_no_memory_goes_through_in_parts() {
+    fn a_batch_that_needs_too_much_memory_goes_through_in_parts() {
         use leadspan_distribution::Position;
         let mut tried = Vec::new();
         let mut capture = |batch: &[u32]| {
@@ -275,7 +279,7 @@ mod tests {
         let tokens: Vec<u32> = captured.iter().map(|position| position.token_ids[0]).collect();
         assert_eq!(tokens, [5, 6, 7, 8, 9, 10, 11]);
         assert_eq!(tried, [7, 4, 2, 2, 3, 2, 1]);
-        // Another failure, or one of a single sample, is one.
+        // Another failure, or the failure of a single sample, is returned.
         let mut fail = |_: &[u32]| Err("out of memory");
         assert_eq!(
             in_halves(&[1, 2], |error| error.contains("disk"), &mut fail),
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_from_other_failures() {
+    fn too_little_memory_is_told_from_other_failures() {
         let of = |text: &str| PrecomputeError::from(ModelError::from(candle_core::Error::Msg(text.to_owned())));
         assert!(is_out_of_memory(&of(
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"

@@ -1,4 +1,4 @@
-//! Taking back a cache that was made and then could not be filled.
+//! Removing a cache that was made and then could not be filled.
 
 use std::{
     fs,
@@ -7,20 +7,20 @@ use std::{
 
 use leadspan_cache::{Cache, CacheError, Identity};
 
-/// How the cache's folder looked before anything was done to it.
+/// The state of the cache's folder before preparing.
 pub(crate) struct Before {
     dir: PathBuf,
     state: State,
-    /// Folders that were not there, the innermost first.
+    /// Folders that did not exist, innermost first.
     missing: Vec<PathBuf>,
 }
 
 enum State {
-    /// There was a cache.
+    /// It held a cache.
     Cache,
-    /// There was a folder with something in it.
+    /// It held something else.
     Occupied,
-    /// There was an empty folder, or none.
+    /// It was empty or did not exist.
     Empty,
 }
 
@@ -45,9 +45,9 @@ impl Before {
         }
     }
 
-    /// Removes what preparing made, unless the cache was there before, is another process's, or holds a corpus by now.
+    /// Removes what preparing made, unless the cache existed before, belongs to another process, or has a corpus now.
     ///
-    /// What cannot be removed stays: the failure that led here is the one to report.
+    /// Files that cannot be removed stay, because the failure that led here is the one to report.
     pub(crate) fn restore(&self, identity: &Identity) {
         if matches!(self.state, State::Cache) {
             return;
@@ -57,7 +57,7 @@ impl Before {
             Err(CacheError::NotACache { .. }) => {}
             _ => return,
         }
-        // First of all, so that no process takes the rest for a cache.
+        // This goes first, so that no process takes the rest for a cache.
         let _ = fs::remove_file(self.dir.join("identity.json"));
         if matches!(self.state, State::Empty) {
             for folder in ["tokenizer", "corpus", ".claims"] {
@@ -65,7 +65,7 @@ impl Before {
             }
         }
         for folder in &self.missing {
-            // Refused where something else has been put there.
+            // The system refuses this if the folder holds anything else.
             let _ = fs::remove_dir(folder);
         }
     }

@@ -1,38 +1,32 @@
-//! The hash of the teacher's weights, computed once and remembered in the cache beside the files' sizes and times.
+//! The hash of the teacher's weights, remembered in the cache beside size and time of each file.
 //!
-//! Every worker of an array job needs it to know that it runs the teacher the cache was made with, and a large teacher takes
-//! minutes to read. What is remembered is a convenience of this machine, no part of the cache: it names files by their
-//! full paths, so that a copy of the cache elsewhere computes the hash again.
+//! Every worker of an array job needs the hash to know that it runs the teacher that the cache was made with, and a large
+//! teacher takes minutes to read. `.weights.json` belongs to this machine: it has full paths, and a copy of the cache
+//! elsewhere computes the hash again.
 
-use std::{fs, path::Path, time::UNIX_EPOCH};
+use std::{fs, path::Path};
 
 use leadspan_files::commit_bytes;
 use leadspan_model::{ModelError, ModelSource};
 use serde::{Deserialize, Serialize};
 
+use crate::stamp::Stamp;
+
 const FILE: &str = ".weights.json";
 
-/// What `.weights.json` holds.
+/// The contents of `.weights.json`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
     files: Vec<Stamp>,
     blake3: String,
 }
 
-/// What tells whether a file is still the one that was hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    path: String,
-    bytes: u64,
-    /// Nanoseconds since 1970.
-    modified_ns: u64,
-}
-
-/// The hash of the weights of `source`: remembered in the cache at `cache_dir` where the files have not changed since.
+/// The hash of the weights of `source`: the one that the cache in `cache_dir` remembers if the files have not changed since,
+/// or else computed from the files.
 ///
 /// # Errors
 ///
-/// Where the weights cannot be read.
+/// Fails if the weights cannot be read.
 pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<String, ModelError> {
     let stamps = stamps(source);
     let remembered = fs::read(cache_dir.join(FILE)).ok();
@@ -43,9 +37,9 @@ pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<Stri
     }
 }
 
-/// Remembers the hash of the weights of `source` in the cache, unless it is there already.
+/// Stores the hash of the weights of `source` in the cache, unless it is there already.
 ///
-/// A cache that cannot be written to is no reason to fail: the hash is then computed again another time.
+/// If the cache cannot be written to, the next process computes the hash again.
 pub(crate) fn remember(source: &ModelSource, cache_dir: &Path, blake3: &str) {
     let Some(files) = stamps(source) else { return };
     let remembered = Remembered {
@@ -59,19 +53,9 @@ pub(crate) fn remember(source: &ModelSource, cache_dir: &Path, blake3: &str) {
     }
 }
 
-/// The stamps of all weight files, or `None` where the file system does not have them.
+/// The stamps of all weight files, or `None` if the file system does not have them.
 fn stamps(source: &ModelSource) -> Option<Vec<Stamp>> {
-    let stamp = |path: &std::path::PathBuf| {
-        let path = path.canonicalize().ok()?;
-        let metadata = path.metadata().ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(Stamp {
-            path: path.to_str()?.to_owned(),
-            bytes: metadata.len(),
-            modified_ns: u64::try_from(modified.as_nanos()).ok()?,
-        })
-    };
-    source.weight_files().ok()?.iter().map(stamp).collect()
+    source.weight_files().ok()?.iter().map(|path| Stamp::of(path)).collect()
 }
 
 #[cfg(test)]
@@ -96,14 +80,14 @@ mod tests {
         set_time(&model, 1_000_000);
         let computed = fingerprint(&source, folder.path()).unwrap();
         assert_eq!(computed, source.weights_fingerprint().unwrap());
-        // What is remembered is believed, which shows that it is used.
+        // A remembered hash is trusted: this one shows that it is used.
         remember(&source, folder.path(), "remembered");
         assert_eq!(fingerprint(&source, folder.path()).unwrap(), "remembered");
         set_time(&model, 1_000_001);
         assert_eq!(fingerprint(&source, folder.path()).unwrap(), computed);
         fs::write(folder.path().join(FILE), b"not JSON").unwrap();
         assert_eq!(fingerprint(&source, folder.path()).unwrap(), computed);
-        // A folder that is not there, or cannot be written to, costs only time.
+        // A missing folder, or one that cannot be written to, costs only time.
         let nowhere = folder.path().join("nowhere");
         remember(&source, &nowhere, &computed);
         assert_eq!(fingerprint(&source, &nowhere).unwrap(), computed);

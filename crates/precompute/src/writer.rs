@@ -1,4 +1,4 @@
-//! The writer thread: takes batches as they are computed and writes their samples.
+//! The writer thread: receives batches as they are computed and writes their samples to shards.
 
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -7,29 +7,29 @@ use leadspan_distribution::Distributions;
 
 use crate::batches::CapturedSpan;
 
-/// What the writer is told. A unit is begun, gets its batches, and is finished before the next is begun.
+/// A message to the writer. A unit begins, its batches follow, and it is finished before the next begins.
 pub(crate) enum Message {
     Begin(WorkUnit),
     Batch {
-        /// Each sample of the batch, in the order of `distributions`.
+        /// The samples of the batch, in the order of `distributions`.
         spans: Vec<CapturedSpan>,
-        /// Their positions, back to back.
+        /// The positions of the samples, one sample after the other.
         distributions: Box<Distributions>,
     },
     Finish,
 }
 
-/// A shard that is in the cache.
+/// A committed shard.
 pub(crate) struct Committed {
     pub(crate) unit: WorkUnit,
     pub(crate) receipt: Receipt,
 }
 
-/// Writes shards until there are no more messages; a unit that is not finished by then leaves nothing behind.
+/// Writes shards until the sender is dropped. A unit that is not finished by then leaves nothing behind.
 ///
 /// # Errors
 ///
-/// The first that the cache reports: messages that are still to come find nobody listening.
+/// The first error of the cache. Later messages are not received.
 pub(crate) fn write_shards(
     layer: &LayerDir,
     device_class: &str,
@@ -48,7 +48,7 @@ pub(crate) fn write_shards(
             Message::Finish => {
                 let shard = open.take().expect("a unit is begun before it is finished");
                 let receipt = shard.writer.commit()?;
-                // Nobody listens any more where the run failed meanwhile; the shard is good all the same.
+                // If the run has failed meanwhile, nobody receives this, but the shard is committed.
                 let _ = committed.send(Committed {
                     unit: shard.unit,
                     receipt,

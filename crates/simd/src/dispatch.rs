@@ -1,8 +1,9 @@
-//! The choice of instructions when a function is called.
+//! The choice of the instruction set when a function is called.
 
-/// Defines a function whose body is compiled for the widest vectors that the processor has, as found when it is called.
+/// Defines a function that runs on the widest vectors of the processor, which it detects at every call.
 ///
-/// Every version does the same arithmetic: nothing is fused.
+/// The body is compiled for AVX-512, AVX2 and the baseline. All versions do the same arithmetic, without fused
+/// multiply-add.
 #[macro_export]
 macro_rules! on_widest_vectors {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {

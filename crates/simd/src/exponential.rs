@@ -1,16 +1,16 @@
-//! The sum of exponentials over a row of logits, vectorised.
+//! Vectorised sums of exponentials over a row of logits.
 //!
-//! The same arithmetic runs in sixteen lanes whatever the instruction set (no fused multiply-add), so that AVX-512, AVX2
-//! and baseline machines give the same bits; wider instructions only make it faster.
+//! Every instruction set runs the same arithmetic in sixteen lanes, without fused multiply-add. So AVX-512, AVX2 and
+//! baseline machines give the same bits; wider instructions are only faster.
 
 use crate::on_widest_vectors;
 
 const LANES: usize = 16;
-/// Terms summed in single precision in one lane before they are added up in double precision.
+/// How many values of a row are summed in single precision (64 per lane) before the sums are added in double precision.
 const BLOCK: usize = 64 * LANES;
 
 on_widest_vectors! {
-    /// Σ exp(z − `max`) over the logits z of `row` below `threshold`, and how many equal `threshold`.
+    /// Σ exp(z − `max`) over the logits z of `row` below `threshold`, and the number of logits equal to `threshold`.
     ///
     /// `max` is the largest logit of the row, so every term is at most 1. Pass +∞ as `threshold` to sum the whole row.
     /// The relative error is below 1e-6.
@@ -44,6 +44,7 @@ on_widest_vectors! {
     }
 }
 
+/// [`exp_sum_below`] for any instruction set.
 #[inline(always)]
 fn exp_sum_below_lanes(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
     let mut sum = 0f64;
@@ -58,7 +59,7 @@ fn exp_sum_below_lanes(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
         if !rest.is_empty() {
             let mut logits = [f32::INFINITY; LANES];
             logits[..rest.len()].copy_from_slice(rest);
-            // Padding is above any threshold but +∞, where it would be counted as equal; the count is then unused.
+            // Padding is above every threshold except +∞. For +∞ it counts as equal, but then the count is unused.
             for lane in &mut logits[rest.len()..] {
                 *lane = f32::INFINITY;
             }
@@ -70,6 +71,7 @@ fn exp_sum_below_lanes(row: &[f32], max: f32, threshold: f32) -> (f64, usize) {
     (sum, equal)
 }
 
+/// Adds one logit to the sum and the count of each lane.
 #[inline(always)]
 fn add_terms(sums: &mut [f32; LANES], counts: &mut [u32; LANES], logits: &[f32; LANES], max: f32, threshold: f32) {
     for lane in 0..LANES {
@@ -80,14 +82,15 @@ fn add_terms(sums: &mut [f32; LANES], counts: &mut [u32; LANES], logits: &[f32; 
     }
 }
 
-/// exp(x) for x ≤ 0, to about 1e-7 relative; below −87 it stays at exp(−87) ≈ 1.6e-38, which no sum here can feel.
+/// exp(x) for x ≤ 0, with a relative error of about 1e-7. Below −87 the result stays at exp(−87) ≈ 1.6e-38, which changes
+/// no sum of this crate.
 ///
 /// x = n·ln 2 + r with |r| ≤ ½ ln 2; exp(r) by its Taylor polynomial of degree 6; 2^n by its bit pattern.
 #[inline(always)]
 pub fn exp_of_non_positive(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5·2^23 rounds to the nearest integer without leaving vector registers.
+    // Adding and subtracting 1.5·2^23 rounds to the nearest integer within vector registers.
     const ROUND: f32 = 12_582_912.0;
     let x = x.max(-87.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;

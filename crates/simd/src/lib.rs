@@ -1,7 +1,7 @@
-//! Arithmetic on the widest vectors that the processor has, and exponentials made with it.
+//! Arithmetic on the widest vectors of the processor, and vectorised exponentials.
 //!
-//! The same bits come out whatever the instruction set: [`on_widest_vectors`] compiles one body for AVX-512, AVX2 and the
-//! baseline, and fuses nothing. What the numbers mean is not this crate's business.
+//! All instruction sets give the same bits: [`on_widest_vectors`] compiles one body for AVX-512, AVX2 and the baseline,
+//! without fused multiply-add. This crate does not know what the numbers mean.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

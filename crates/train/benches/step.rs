@@ -21,7 +21,6 @@ use leadspan_train::{
     objective::{self, Distillation, HeadPass},
 };
 
-/// As in the program.
 const VOCABULARY: usize = 49_152;
 const HIDDEN: usize = 576;
 

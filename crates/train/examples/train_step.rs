@@ -25,7 +25,7 @@ use leadspan_train::{
 };
 use serde_json::json;
 
-/// The program's allocator, which also counts the bytes in use.
+/// Counts how much memory is in use.
 #[global_allocator]
 static ALLOCATOR: Counting<System> = Counting::new(System);
 

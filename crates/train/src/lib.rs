@@ -90,6 +90,6 @@ pub use objective::{Loss, TailPolicy};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::run;
 pub use run_identity::first_difference;
-pub use run_summary::{Outcome, RunSummary};
+pub use run_summary::{RunSummary, TrainingOutcome};
 pub use schedule::Schedule;
 pub use settings::{Export, Normalization, StudentSettings, TrainSettings};

@@ -4,7 +4,7 @@ use leadspan_cache::Cache;
 use leadspan_model::write_model_dir;
 
 use crate::{
-    AdamW, Event, Export, Outcome, RunContext, RunSummary, StudentSettings, TrainError, TrainSettings,
+    AdamW, Event, Export, RunContext, RunSummary, StudentSettings, TrainError, TrainSettings, TrainingOutcome,
     checkpoints::Checkpoints,
     metrics::Metrics,
     read_ahead::{read_ahead, step_queue},
@@ -34,7 +34,7 @@ pub fn run(
     replay_share: f64,
     context: &RunContext,
     events: &mut dyn FnMut(Event),
-) -> Result<Outcome, TrainError> {
+) -> Result<TrainingOutcome, TrainError> {
     let inputs = RunInputs::open(cache, student_settings, settings, replay_share, context.missing)?;
     let mut optimizer = inputs.optimizer()?;
     let run_dir = RunDir::open(&settings.dir)?;
@@ -42,7 +42,7 @@ pub fn run(
     let identity = inputs.identity(cache);
     if let Some(summary) = run_dir.finished(&identity)? {
         keep_of_finished(&checkpoints, &summary)?;
-        return Ok(Outcome::AlreadyDone(summary));
+        return Ok(TrainingOutcome::AlreadyDone(summary));
     }
     let progress = resume(&run_dir, &checkpoints, &identity, &mut optimizer, events)?;
     run_dir.start(&identity, context.resolved_config)?;
@@ -59,7 +59,7 @@ pub fn run(
         events,
     };
     let Some(progress) = train(training)? else {
-        return Ok(Outcome::Stopped);
+        return Ok(TrainingOutcome::Stopped);
     };
     let summary = export(
         &inputs,
@@ -73,7 +73,7 @@ pub fn run(
     events(Event::Exported {
         path: run_dir.model_path(),
     });
-    Ok(Outcome::Done(summary))
+    Ok(TrainingOutcome::Done(summary))
 }
 
 /// Does the remaining steps while another thread reads samples ahead. `None` if the run was stopped.

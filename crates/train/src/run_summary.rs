@@ -6,7 +6,7 @@ use crate::{HeldOut, run_progress::Measured, run_progress::RunProgress};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum TrainingOutcome {
     /// It ran to its end.
     Done(RunSummary),
     /// An earlier process had finished it.

@@ -104,12 +104,10 @@ impl TrainingSteps {
     /// The samples of each step that is left after `done` steps.
     pub(crate) fn batches(&self, done: usize) -> impl Iterator<Item = Vec<u32>> + '_ {
         let begun = done / self.steps_an_epoch();
-        let batches = (begun..self.epochs).flat_map(|epoch| {
+        let batches = (begun..self.epochs).flat_map(move |epoch| {
             let order = epoch_order(&self.samples, self.seed, epoch);
-            order
-                .chunks(self.batch_samples)
-                .map(<[u32]>::to_vec)
-                .collect::<Vec<_>>()
+            let starts = (0..order.len()).step_by(self.batch_samples);
+            starts.map(move |start| order[start..].iter().take(self.batch_samples).copied().collect())
         });
         let left = self.steps.saturating_sub(done);
         batches.skip(done % self.steps_an_epoch()).take(left)

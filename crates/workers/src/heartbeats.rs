@@ -1,9 +1,9 @@
-//! What a worker tells of itself while it fills a cache, and what others make of its silence.
+//! Heartbeats: what a worker reports about itself while it fills a cache, and whether a silent worker has stalled.
 //!
-//! Each worker has a small file of its own in `.workers/`, which it writes anew every few seconds: atomically, so that readers
-//! see a whole one, but without syncing, because a lost one is no loss. Nothing that is stored depends on these files, and
-//! nobody but `inspect --watch` reads them. The time of the last sign is the file's; how long ago that is follows from a file
-//! that the reader touches in the same folder, not from clocks, which differ between machines.
+//! Each worker has a small file of its own in `.workers/`, which it replaces every few seconds. The replacement is atomic, so
+//! that readers see a whole file, but it is not synced, because a lost heartbeat does no harm. No stored byte depends on these
+//! files, and only `inspect --watch` reads them. The age of a heartbeat is the difference between the modification time of its
+//! file and that of a file that the reader creates in the same folder. Clocks are not used, since they differ between machines.
 
 use std::{
     fs::{self, File},
@@ -22,26 +22,26 @@ const FOLDER: &str = ".workers";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
-    /// It loads the teacher.
+    /// It is loading the teacher.
     #[default]
     Loading,
-    /// Batches go through the teacher.
+    /// It is running batches through the teacher.
     Capturing,
-    /// It did all that it was to do.
+    /// It has finished its work.
     Done,
-    /// It was stopped, and goes on when it is run again.
+    /// It was stopped, and continues when it is run again.
     Stopped,
     /// It failed.
     Failed,
 }
 
 impl WorkerState {
-    /// Whether the process is there no more.
+    /// Whether the process has ended.
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Done | Self::Stopped | Self::Failed)
     }
 
-    /// Its name, as in the file.
+    /// Its name in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Loading => "loading",
@@ -53,58 +53,58 @@ impl WorkerState {
     }
 }
 
-/// What a worker tells of itself. Counts are those of its process; the time is that of the file.
+/// What a worker reports about itself. Counts are those of its process. The time is that of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Heartbeat {
-    /// Which worker it is, such as `3/8`; a worker that is started again takes the place of what it was.
+    /// The name of the worker, such as `3/8`. A worker that is started again replaces its earlier heartbeat.
     pub worker: String,
-    /// The machine.
+    /// The name of its machine.
     pub host: String,
-    /// The process.
+    /// Its process id.
     pub pid: u32,
-    /// What it is doing.
+    /// Its state.
     pub state: WorkerState,
-    /// The work unit at hand.
+    /// The current work unit.
     pub unit: Option<String>,
-    /// Work units that it has committed.
+    /// The work units that it has committed.
     pub units_done: u64,
-    /// Work units that it is to commit, those included.
+    /// The work units that it has to commit in total.
     pub units: u64,
-    /// Samples that went through the teacher.
+    /// The samples that went through the teacher.
     pub samples: u64,
-    /// Tokens that went through the teacher.
+    /// The tokens that went through the teacher.
     pub tokens: u64,
-    /// Tokens for each second since the teacher was loaded.
+    /// Tokens per second since the teacher was loaded.
     pub tokens_per_second: f64,
-    /// Resident memory.
+    /// Resident memory, in bytes.
     pub memory_bytes: u64,
-    /// Seconds since a batch was finished, or since the teacher was loaded.
+    /// Seconds since the last batch, or since the teacher was loaded.
     pub quiet_seconds: f64,
 }
 
-/// A heartbeat, and how old it is.
+/// A heartbeat and its age.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// What the worker said.
+    /// What the worker reported.
     pub heartbeat: Heartbeat,
-    /// How long ago.
+    /// How long ago it was written.
     pub age: Duration,
 }
 
 impl Heard {
-    /// Whether the worker has not ended and gave no sign for longer than `silence`.
+    /// Whether the worker has not ended, and its last heartbeat is older than `silence`.
     pub fn is_stalled(&self, silence: Duration) -> bool {
         !self.heartbeat.state.has_ended() && self.age > silence
     }
 }
 
 impl Heartbeat {
-    /// Writes it in the place of the last of this worker.
+    /// Writes it, replacing the last heartbeat of this worker.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be written to.
+    /// If the folder cannot be written to.
     pub fn write(&self, cache_dir: &Path) -> Result<(), FileError> {
         let folder = cache_dir.join(FOLDER);
         let path = folder.join(file_name(&self.worker));
@@ -118,11 +118,11 @@ impl Heartbeat {
     }
 }
 
-/// The heartbeats of all workers, in the order of their names; those that cannot be read are left out.
+/// The heartbeats of all workers, in the order of their names. Files that cannot be read are skipped.
 ///
 /// # Errors
 ///
-/// Where the folder cannot be listed.
+/// If the folder cannot be listed.
 pub fn heartbeats(cache_dir: &Path) -> Result<Vec<Heard>, FileError> {
     let folder = cache_dir.join(FOLDER);
     let entries = match fs::read_dir(&folder) {
@@ -144,8 +144,8 @@ pub fn heartbeats(cache_dir: &Path) -> Result<Vec<Heard>, FileError> {
     Ok(heard)
 }
 
-/// Removes the heartbeats of workers that have ended or given no sign for longer than `silence`, and the folder where there is
-/// no other. Whatever cannot be removed is harmless and stays.
+/// Removes the heartbeats of workers that have ended or stalled for longer than `silence`, and then the folder if it is empty.
+/// Files that cannot be removed are harmless and stay.
 pub fn remove_heartbeats_of_gone(cache_dir: &Path, silence: Duration) {
     let folder = cache_dir.join(FOLDER);
     for heard in heartbeats(cache_dir).unwrap_or_default() {
@@ -156,7 +156,7 @@ pub fn remove_heartbeats_of_gone(cache_dir: &Path, silence: Duration) {
     let _ = fs::remove_dir(folder);
 }
 
-/// The time where the folder is: that of a file that is touched there, or of this machine where none can be.
+/// The current time of the file server: that of a file created in the folder. If none can be created, the time of this machine.
 fn time_there(folder: &Path) -> SystemTime {
     let path: PathBuf = folder.join(format!("now.{}.tmp", std::process::id()));
     let touched = File::create(&path)
@@ -166,13 +166,13 @@ fn time_there(folder: &Path) -> SystemTime {
     touched.unwrap_or_else(|_| SystemTime::now())
 }
 
-/// Letters and digits of a worker's name, the rest as points: `3/8` is `3.8.json`.
+/// The name of a worker's file: characters other than letters and digits become dots, so `3/8` is `3.8.json`.
 fn file_name(worker: &str) -> String {
     let plain = |letter: char| if letter.is_alphanumeric() { letter } else { '.' };
     worker.chars().map(plain).collect::<String>() + ".json"
 }
 
-/// Numbers in names count as numbers: `2/10` is before `10/10`.
+/// Sorts names by their numbers: `2/10` comes before `10/10`.
 fn order(worker: &str) -> (Vec<u64>, String) {
     let numbers = worker
         .split(|letter: char| !letter.is_ascii_digit())
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_heard_of_once_and_the_newest_counts() {
+    fn each_worker_has_one_heartbeat_and_the_newest_counts() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(heartbeats(folder.path()).unwrap(), []);
         for (worker, state) in [
@@ -222,11 +222,11 @@ mod tests {
         );
         assert!(heard.iter().all(|heard| heard.age < Duration::from_secs(30)));
         let files = fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
-        assert_eq!(files, 2, "neither writing nor reading leaves anything else");
+        assert_eq!(files, 2, "neither writing nor reading leaves other files");
     }
 
     #[test]
-    fn a_worker_that_goes_on_and_is_silent_is_stalled() {
+    fn a_worker_that_has_not_ended_and_is_silent_is_stalled() {
         let folder = tempfile::tempdir().unwrap();
         for (worker, state) in [("0/2", WorkerState::Capturing), ("1/2", WorkerState::Stopped)] {
             beat(worker, state).write(folder.path()).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn heartbeats_of_workers_that_go_on_stay() {
+    fn heartbeats_of_active_workers_stay() {
         let silence = Duration::from_mins(1);
         let folder = tempfile::tempdir().unwrap();
         beat("0/2", WorkerState::Done).write(folder.path()).unwrap();
@@ -248,14 +248,14 @@ mod tests {
         let left = heartbeats(folder.path()).unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].heartbeat.worker, "1/2");
-        // That of one that was killed goes as well.
+        // The heartbeat of a killed worker is removed as well.
         make_older(folder.path(), "1/2");
         remove_heartbeats_of_gone(folder.path(), silence);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_file_that_is_no_heartbeat_is_passed_over() {
+    fn a_file_that_is_not_a_heartbeat_is_skipped() {
         let folder = tempfile::tempdir().unwrap();
         beat("0/1", WorkerState::Capturing).write(folder.path()).unwrap();
         fs::write(folder.path().join(FOLDER).join("1.1.json"), b"{\"worker\":").unwrap();

@@ -1,17 +1,22 @@
-//! Processes that share a folder, on one machine or many: which of them a process is, what it has claimed, and what it says
-//! of itself.
+//! Workers: processes that fill the same folder together, on one machine or many.
 //!
-//! Nothing that is stored depends on any of it. [`Claims`] and the [lock](LockGuard) made of one keep processes out of each
-//! other's way; a [`Heartbeat`] tells others that a worker lives.
+//! The [scheduler]'s environment says which [`Worker`] a process is, and [`UnitCosts`] divides the work units among workers.
+//! [`Claims`], and the [lock](LockGuard) made of one, keep processes out of each other's way. A [`Heartbeat`] tells others
+//! that a worker is alive.
+//!
+//! No stored byte depends on claims, locks and heartbeats. Nothing here reads the environment.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod claims;
 mod heartbeats;
 mod lock;
+pub mod scheduler;
+mod shares;
 mod worker;
 
 pub use claims::{Attempt, Claim, Claims, Holder, Pauses, Renewal, remove_dead_claims};
 pub use heartbeats::{Heard, Heartbeat, WorkerState, heartbeats, remove_heartbeats_of_gone};
 pub use lock::{Lock, LockGuard, lock, remove_dead_lock, try_lock};
+pub use shares::UnitCosts;
 pub use worker::{InvalidWorker, Worker};

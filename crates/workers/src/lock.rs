@@ -1,5 +1,5 @@
-//! The lock of whoever makes, prepares or extends what is in a folder: a [claim](crate::Claims) that is renewed for as long as its
-//! process lives.
+//! The lock on a folder for the process that creates, prepares or extends its contents: a [claim](crate::Claims) that is renewed
+//! as long as the process lives.
 
 use std::{
     path::Path,
@@ -12,13 +12,13 @@ use leadspan_files::FileError;
 
 use crate::claims::{Attempt, Claim, Claims, Holder, Renewal};
 
-/// How long a process of another machine that died keeps others waiting. Preparing takes longer; its lock is renewed.
+/// How long others wait for a process that died on another machine. Preparing may take longer, since the lock is renewed.
 const LEASE: Duration = Duration::from_mins(2);
-/// So that a file server that stands still for a minute takes nobody's lock away.
+/// Renewals for each lease, so that no lock is lost when a file server hangs for a minute.
 const RENEWALS_A_LEASE: u32 = 6;
 const NAME: &str = "prepare";
 
-/// Keeps other processes from preparing the same cache until it is dropped (or its process ends).
+/// Keeps other processes from preparing the same cache until it is dropped or its process ends.
 #[derive(Debug)]
 pub struct LockGuard {
     stop: Option<Sender<()>>,
@@ -30,12 +30,12 @@ impl LockGuard {
         let (stop, stopped) = mpsc::channel();
         let renewing = thread::Builder::new().name("lock".to_owned()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LEASE / RENEWALS_A_LEASE) {
-                // A file server that does not answer now may do so the next time.
+                // If the file server does not answer now, it may answer the next time.
                 if claim.renew().is_ok_and(|renewal| renewal == Renewal::Lost) {
                     break;
                 }
             }
-            // Claim and lock go here.
+            // The claim is dropped here, and with it the lock.
         });
         Ok(Self {
             stop: Some(stop),
@@ -48,26 +48,26 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(renewing) = self.renewing.take() {
-            // It has nothing to panic about, and there is nothing to be done if it did.
+            // The thread does not panic. If it did, nothing could be done about it.
             let _ = renewing.join();
         }
     }
 }
 
-/// What asking for the lock comes to.
+/// The result of asking for the lock.
 #[derive(Debug)]
 pub enum Lock {
-    /// It is ours.
+    /// This process holds it now.
     Locked(LockGuard),
-    /// This process prepares.
+    /// Another process holds it.
     Held(Holder),
 }
 
-/// Locks the folder `dir` unless another process does so.
+/// Locks the folder `dir` unless another process has locked it.
 ///
 /// # Errors
 ///
-/// Fails if the folder cannot be written to.
+/// If the folder cannot be written to.
 pub fn try_lock(dir: &Path) -> Result<Lock, FileError> {
     Ok(match Claims::new(dir, LEASE)?.attempt(NAME)? {
         Attempt::Claimed(claim) => Lock::Locked(LockGuard::keep(claim, dir)?),
@@ -75,18 +75,18 @@ pub fn try_lock(dir: &Path) -> Result<Lock, FileError> {
     })
 }
 
-/// Waits until no other process has locked the folder `dir`, calling `waiting` with its holder now and then.
+/// Waits until no other process has locked the folder `dir`, then locks it. Calls `waiting` with the holder before each pause.
 ///
 /// # Errors
 ///
-/// Fails if the folder cannot be written to.
+/// If the folder cannot be written to.
 pub fn lock(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockGuard, FileError> {
     LockGuard::keep(Claims::new(dir, LEASE)?.wait_for(NAME, waiting)?, dir)
 }
 
-/// Removes the lock of a process that is dead, as far as can be told here.
+/// Removes the lock of a process that is known to be dead.
 pub fn remove_dead_lock(dir: &Path) {
-    // Claimed and let go at once. Where that fails it is harmless and stays.
+    // Claims the lock and drops it at once. If that fails, the lock stays, which is harmless.
     let _ = Claims::new(dir, LEASE).map(|claims| claims.is_claimed(NAME).then(|| claims.attempt(NAME)));
 }
 
@@ -97,12 +97,12 @@ mod tests {
     #[test]
     fn the_lock_is_free_again_once_its_guard_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let guard = lock(folder.path(), &mut |_| panic!("nobody holds it")).unwrap();
+        let guard = lock(folder.path(), &mut |_| panic!("no process holds it")).unwrap();
         assert!(matches!(try_lock(folder.path()).unwrap(), Lock::Held(holder) if holder.process == std::process::id()));
-        let (waited, told) = mpsc::channel();
+        let (waited, waiting) = mpsc::channel();
         thread::scope(|scope| {
             let second = scope.spawn(|| drop(lock(folder.path(), &mut |_| waited.send(()).unwrap()).unwrap()));
-            told.recv().unwrap();
+            waiting.recv().unwrap();
             drop(guard);
             second.join().unwrap();
         });

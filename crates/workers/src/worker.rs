@@ -1,8 +1,8 @@
-//! Dividing the work units of a cache among the tasks of an array job.
+//! Which one of several workers a process is.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// One of several processes that fill the same cache, each taking a share of the work units, as even as whole units allow.
+/// One of several processes that fill the same cache. Each takes a share of the work units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worker {
     index: usize,
@@ -10,27 +10,27 @@ pub struct Worker {
     lease: Option<Duration>,
 }
 
-/// Text that does not name a worker.
+/// A text or numbers that do not name a worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWorker {
-    /// It is not two numbers with a slash between them.
+    /// The text is not two numbers with a slash between them.
     #[error("`{given}` is not a worker: write it as I/N, such as `0/4` for the first of four")]
     NotAFraction {
-        /// What was written.
+        /// The text.
         given: String,
     },
-    /// There would be no workers at all.
-    #[error("`{given}` says that there are no workers: N must be at least 1")]
+    /// The number of workers is 0.
+    #[error("`{given}` names no workers: N must be at least 1")]
     NoWorkers {
-        /// What was written.
+        /// The text.
         given: String,
     },
-    /// The index is not below the count.
+    /// The index is not below the number of workers.
     #[error("`{given}` is not one of the workers: I counts from 0, so the last of {count} is `{last}/{count}`", last = .count - 1)]
     BeyondCount {
-        /// What was written.
+        /// The text.
         given: String,
-        /// How many workers it says there are.
+        /// The number of workers.
         count: usize,
     },
 }
@@ -43,11 +43,11 @@ impl Worker {
         lease: None,
     };
 
-    /// The worker with this index, from 0, of so many.
+    /// Worker `index`, counted from 0, of `count` workers.
     ///
     /// # Errors
     ///
-    /// Where there is none.
+    /// If `count` is 0, or `index` is not below it.
     pub fn new(index: usize, count: usize) -> Result<Self, InvalidWorker> {
         let given = || format!("{index}/{count}");
         match count {
@@ -61,8 +61,8 @@ impl Worker {
         }
     }
 
-    /// The same worker, which claims units one by one, its own share first and then the others': a claim outlives its last
-    /// renewal by `lease`.
+    /// The same worker, which claims units one by one: first those of its own share, then those of others. A claim stays valid
+    /// for `lease` after its last renewal.
     #[must_use]
     pub const fn claiming(self, lease: Duration) -> Self {
         Self {
@@ -71,17 +71,17 @@ impl Worker {
         }
     }
 
-    /// The lease of its claims; none where it keeps to its share.
+    /// The lease of its claims; `None` if it does not claim units and keeps to its share.
     pub const fn lease(self) -> Option<Duration> {
         self.lease
     }
 
-    /// Its number, from 0.
+    /// Its index, counted from 0.
     pub const fn index(self) -> usize {
         self.index
     }
 
-    /// How many workers there are.
+    /// The number of workers.
     pub const fn count(self) -> usize {
         self.count
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_worker_says_how_to_write_one() {
+    fn a_text_that_names_no_worker_is_refused_with_the_right_form() {
         let message = |text: &str| text.parse::<Worker>().unwrap_err().to_string();
         for text in [
             "",

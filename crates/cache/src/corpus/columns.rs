@@ -1,7 +1,7 @@
-//! The samples of one part as columns: ids, edges and hashes, and the tokens of all samples in one buffer.
+//! The samples of one part as columns: ids, section bounds and hashes, and the tokens of all samples in one buffer.
 //!
-//! The buffers are either in memory or mapped from the part's files. The columns do not know which; only a sample whose
-//! checksum is stored is checked when its tokens are read.
+//! The buffers are in memory or mapped from the part's files. Tokens that are mapped are compared with their checksum
+//! each time they are read.
 
 use std::{
     iter::{once, repeat_n},
@@ -12,62 +12,35 @@ use arrow::{
     array::{FixedSizeBinaryArray, LargeStringArray},
     buffer::ScalarBuffer,
 };
-use leadspan_sequence::{Sample, SectionBounds, Split};
+use leadspan_sequence::{SectionBounds, Split};
 
+use super::sample_ref::SampleRef;
 use crate::CacheError;
 
-/// Everything about a sample of the prepared corpus except its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SampleRef<'a> {
-    /// The row's own id, or `FILE:LINE`.
-    pub id: &'a str,
-    /// Learnt from or held out.
-    pub split: Split,
-    /// Where its sections begin and end.
-    pub bounds: SectionBounds,
-}
-
-impl SampleRef<'_> {
-    /// The number of its tokens.
-    pub fn token_count(&self) -> usize {
-        self.bounds.tokens() as usize
-    }
-}
-
-impl<'a> From<&'a Sample> for SampleRef<'a> {
-    fn from(sample: &'a Sample) -> Self {
-        Self {
-            id: &sample.id,
-            split: sample.split,
-            bounds: sample.bounds,
-        }
-    }
-}
-
-/// Samples of one part. Row numbers count within the part.
+/// The samples of one part. Rows are counted within the part.
 #[derive(Clone, Debug)]
 pub(crate) struct Columns {
     pub(super) ids: LargeStringArray,
-    /// So many samples at the start are for training; the others are held out.
+    /// The number of training samples. They come first; the others are held out.
     pub(super) train: usize,
-    /// Where each sample's tokens end in `tokens`.
+    /// Where the tokens of each sample end in `tokens`.
     pub(super) token_ends: ScalarBuffer<u64>,
     pub(super) prompt_ends: ScalarBuffer<u32>,
     pub(super) chain_of_thought_ends: ScalarBuffer<u32>,
     /// The largest token id of each sample; 0 if it has no tokens.
     pub(super) largest_tokens: ScalarBuffer<u32>,
     pub(super) row_hashes: FixedSizeBinaryArray,
-    /// The tokens of all samples, one after the other.
+    /// The tokens of all samples, one sample after the other.
     pub(super) tokens: ScalarBuffer<u32>,
-    /// What the tokens are compared with when they are read.
+    /// The checksums of mapped tokens; `None` if the tokens are in memory.
     pub(super) stored: Option<StoredTokens>,
 }
 
-/// Where the tokens are stored, and their checksums.
+/// The file of the tokens and their checksums.
 #[derive(Clone, Debug)]
 pub(super) struct StoredTokens {
     pub(super) path: PathBuf,
-    /// CRC-32 of each sample's tokens as little-endian bytes.
+    /// CRC-32 of the tokens of each sample, as little-endian bytes.
     pub(super) crc32s: ScalarBuffer<u32>,
 }
 
@@ -83,7 +56,7 @@ impl Columns {
     pub(super) fn sample(&self, row: usize) -> SampleRef<'_> {
         let tokens = (self.token_ends[row] - self.token_start(row)) as u32;
         let bounds = SectionBounds::new(self.prompt_ends[row], self.chain_of_thought_ends[row], tokens)
-            .expect("edges are checked before the columns are made");
+            .expect("bounds are checked before the columns are made");
         SampleRef {
             id: self.ids.value(row),
             split: if row < self.train {
@@ -95,7 +68,11 @@ impl Columns {
         }
     }
 
-    /// The tokens of a sample, compared with their checksum if it is stored.
+    /// The tokens of a sample.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Damaged`] if they are mapped and differ from their checksum.
     pub(super) fn tokens(&self, row: usize) -> Result<&[u32], CacheError> {
         let tokens = &self.tokens[self.token_start(row) as usize..self.token_ends[row] as usize];
         match &self.stored {
@@ -113,14 +90,19 @@ impl Columns {
     }
 }
 
-/// The checksum of a sample's tokens.
+/// CRC-32 of tokens as little-endian bytes.
 pub(super) fn crc32(tokens: &[u32]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     with_bytes(tokens, |bytes| hasher.update(bytes));
     hasher.finalize()
 }
 
-/// Hands over tokens as little-endian bytes, piece by piece.
+/// The largest token id, or 0 if there are no tokens.
+pub(super) fn largest(tokens: &[u32]) -> u32 {
+    tokens.iter().copied().max().unwrap_or(0)
+}
+
+/// Passes tokens to `take` as little-endian bytes, piece by piece.
 pub(super) fn with_bytes(tokens: &[u32], mut take: impl FnMut(&[u8])) {
     let mut bytes = [0; 4096];
     for piece in tokens.chunks(bytes.len() / 4) {
@@ -131,7 +113,7 @@ pub(super) fn with_bytes(tokens: &[u32], mut take: impl FnMut(&[u8])) {
     }
 }
 
-/// Columns that grow in memory.
+/// Builds [`Columns`] in memory.
 #[derive(Debug, Default)]
 pub(crate) struct ColumnsBuilder {
     ids: Vec<u8>,
@@ -147,20 +129,15 @@ pub(crate) struct ColumnsBuilder {
 }
 
 impl ColumnsBuilder {
-    /// Adds a sample with its tokens, which `sample.bounds` fit.
+    /// Adds a sample with its tokens. Their number is the one that `sample.bounds` states.
     pub(crate) fn push(&mut self, sample: SampleRef<'_>, tokens: &[u32], row_hash: &[u8; 32]) {
         self.push_edges(sample, tokens, row_hash);
         self.tokens.extend_from_slice(tokens);
     }
 
-    /// Adds a sample whose tokens are kept elsewhere.
+    /// Adds a sample without storing its tokens.
     pub(super) fn push_edges(&mut self, sample: SampleRef<'_>, tokens: &[u32], row_hash: &[u8; 32]) {
         debug_assert_eq!(tokens.len(), sample.token_count());
-        let of_tokens = TokenFacts::of(tokens);
-        self.push_facts(sample, of_tokens, row_hash);
-    }
-
-    pub(super) fn push_facts(&mut self, sample: SampleRef<'_>, tokens: TokenFacts, row_hash: &[u8; 32]) {
         self.ids.extend_from_slice(sample.id.as_bytes());
         self.id_ends.push(self.ids.len() as i64);
         self.train += usize::from(sample.split == Split::Train);
@@ -168,18 +145,18 @@ impl ColumnsBuilder {
         self.token_ends.push(before + sample.token_count() as u64);
         self.prompt_ends.push(sample.bounds.prompt_end());
         self.chain_of_thought_ends.push(sample.bounds.chain_of_thought_end());
-        self.largest_tokens.push(tokens.largest);
+        self.largest_tokens.push(largest(tokens));
         self.row_hashes.extend_from_slice(row_hash);
-        self.crc32s.push(tokens.crc32);
+        self.crc32s.push(crc32(tokens));
     }
 
-    /// The split of each sample, if training samples come first.
+    /// The split of each sample, assuming that training samples come first.
     pub(super) fn splits(&self) -> impl Iterator<Item = Split> {
         let held_out = self.token_ends.len() - self.train;
         repeat_n(Split::Train, self.train).chain(repeat_n(Split::Validation, held_out))
     }
 
-    /// The columns, and the checksum of each sample's tokens.
+    /// The columns, and the CRC-32 of the tokens of each sample.
     pub(super) fn build(self) -> (Columns, ScalarBuffer<u32>) {
         let id_offsets: Vec<i64> = once(0).chain(self.id_ends).collect();
         let columns = Columns {
@@ -200,24 +177,8 @@ impl ColumnsBuilder {
         (columns, self.crc32s.into())
     }
 
-    /// The columns, with the tokens in memory.
+    /// The columns. Their tokens are in memory.
     pub(crate) fn finish(self) -> Columns {
         self.build().0
-    }
-}
-
-/// What the columns hold of a sample's tokens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TokenFacts {
-    pub(super) largest: u32,
-    pub(super) crc32: u32,
-}
-
-impl TokenFacts {
-    pub(super) fn of(tokens: &[u32]) -> Self {
-        Self {
-            largest: tokens.iter().copied().max().unwrap_or(0),
-            crc32: crc32(tokens),
-        }
     }
 }

@@ -1,7 +1,7 @@
-//! The two files of a part: `tokens.u32` with the tokens of all samples, and `samples.arrow` with everything else.
+//! The two data files of a part: `tokens.u32` holds the tokens of all samples, `samples.arrow` everything else.
 //!
-//! Both are mapped and never decoded into memory. The columns are small and are compared with their blake3 when they are
-//! opened. The tokens are not read then: their file's size is compared, and each sample's CRC-32 when the sample is read.
+//! Both files are mapped. Opening a part reads all of `samples.arrow`, which is small, and compares it with its blake3.
+//! Of `tokens.u32` it compares only the size; the tokens of a sample are compared with their CRC-32 when they are read.
 
 use std::{
     io::{BufWriter, Write},
@@ -27,14 +27,17 @@ use parquet::errors::ParquetError;
 
 use leadspan_files::PendingFile;
 
-use super::columns::{Columns, ColumnsBuilder, SampleRef, StoredTokens, with_bytes};
+use super::{
+    columns::{Columns, ColumnsBuilder, StoredTokens, largest, with_bytes},
+    sample_ref::SampleRef,
+};
 use crate::{
     CacheError, WorkUnit,
     hashing::{HashingWriter, Region},
     mapping, parquet_files,
 };
 
-/// How much is written at a time.
+/// The size of the write buffers, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
 fn schema() -> SchemaRef {
@@ -52,21 +55,21 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Writes the files of a part, sample by sample: the tokens go to their file at once, the columns are kept.
+/// Writes the files of a part, sample by sample. Tokens are written as they come; the other columns are kept in memory.
 pub struct CorpusWriter {
     path: PathBuf,
     tokens: BufWriter<HashingWriter<PendingFile>>,
     columns: ColumnsBuilder,
 }
 
-/// What was written.
+/// Sizes and hashes of the files that were written.
 pub(crate) struct WrittenFiles {
     pub(crate) table: Region,
     pub(crate) tokens: Region,
 }
 
 impl CorpusWriter {
-    /// Begins with the file of tokens at `path`.
+    /// Creates the file of tokens at `path`.
     pub(crate) fn create(path: &Path) -> Result<Self, CacheError> {
         let output = HashingWriter::new(PendingFile::create(path)?);
         Ok(Self {
@@ -76,11 +79,12 @@ impl CorpusWriter {
         })
     }
 
-    /// Adds a sample, whose bounds fit its tokens.
+    /// Adds the next sample with its tokens and the hash of its row.
     ///
     /// # Errors
     ///
-    /// [`CacheError::UnstorableCorpus`] if they do not; [`CacheError::Io`] if the file system refuses.
+    /// [`CacheError::UnstorableCorpus`] if `sample.bounds` state another number of tokens; [`CacheError::Io`] if the
+    /// file system refuses.
     pub fn push(&mut self, sample: SampleRef<'_>, tokens: &[u32], row_hash: &[u8; 32]) -> Result<(), CacheError> {
         if tokens.len() != sample.token_count() {
             let (id, found, expected) = (sample.id, tokens.len(), sample.token_count());
@@ -97,11 +101,16 @@ impl CorpusWriter {
         result.map_err(CacheError::io("write", &self.path))
     }
 
-    /// Commits the tokens and then the columns, at `table`, of samples that form `units`.
+    /// Commits the tokens, and then the other columns at the path `table`. The samples form `units`.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::UnstorableCorpus`] if the samples that were pushed are not those of `units`; [`CacheError::Io`] if
+    /// the file system refuses.
     pub(crate) fn finish(self, table: &Path, units: &[WorkUnit]) -> Result<WrittenFiles, CacheError> {
         let splits = units.iter().flat_map(|unit| repeat_n(unit.split, unit.samples.len()));
         if !splits.eq(self.columns.splits()) {
-            let problem = "its samples are not those that its work units are made of".to_owned();
+            let problem = "the samples that were pushed differ from those of the work units".to_owned();
             return Err(CacheError::UnstorableCorpus { problem });
         }
         let failed = || CacheError::io("write", &self.path);
@@ -130,7 +139,7 @@ impl CorpusWriter {
     }
 }
 
-/// Size and hash of everything written to `output`.
+/// Size and hash of everything that was written to `output`.
 fn region(output: &mut HashingWriter<PendingFile>) -> Region {
     let (bytes, hash) = output.end_region();
     Region {
@@ -172,8 +181,13 @@ fn batch(columns: ColumnsBuilder, units: &[WorkUnit]) -> RecordBatch {
     RecordBatch::try_new(schema(), arrays).expect("the columns are built to the schema, one row a sample")
 }
 
-/// Maps the files of a part and checks everything but the tokens themselves. `place` is told split and work unit of each
-/// sample, in order.
+/// Maps the files of a part and checks everything except the tokens. Calls `place` with the split and the work unit of
+/// each sample, in order.
+///
+/// # Errors
+///
+/// [`CacheError::WrongSize`], [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if a file is not the one that was
+/// written, or says what cannot be; [`CacheError::Io`] if it cannot be mapped.
 pub(crate) fn open(
     table_path: &Path,
     table: &Region,
@@ -203,7 +217,7 @@ pub(crate) fn open(
     if !token_bytes.len().is_multiple_of(size_of::<u32>()) {
         return Err(CacheError::Inconsistent {
             path: tokens_path.to_owned(),
-            problem: format!("its {} bytes are no whole number of tokens", token_bytes.len()),
+            problem: format!("its size of {} bytes is not a multiple of 4", token_bytes.len()),
         });
     }
     let numbers = |column: usize| batch.column(column).as_primitive::<UInt32Type>().values().clone();
@@ -218,7 +232,7 @@ pub(crate) fn open(
         chain_of_thought_ends: numbers(4),
         largest_tokens: numbers(6),
         row_hashes: batch.column(8).as_fixed_size_binary().clone(),
-        // The bytes of an empty file are nowhere, hence aligned to nothing.
+        // An empty file has no bytes, so its pointer is not aligned.
         tokens: if token_count == 0 {
             ScalarBuffer::default()
         } else {
@@ -235,18 +249,18 @@ pub(crate) fn open(
             "train" if columns.train == row => Split::Train,
             "train" => {
                 return Err(inconsistent(format!(
-                    "row {row} is a training sample behind a validation sample"
+                    "row {row} is a training sample after a validation sample"
                 )));
             }
             "validation" => Split::Validation,
-            other => return Err(inconsistent(format!("row {row} is of the unknown split `{other}`"))),
+            other => return Err(inconsistent(format!("row {row} has the unknown split `{other}`"))),
         };
         columns.train += usize::from(split == Split::Train);
         let end = columns.token_ends[row];
         let length = end.checked_sub(start).and_then(|length| u32::try_from(length).ok());
         let Some(length) = length.filter(|_| end <= token_count as u64) else {
             return Err(inconsistent(format!(
-                "the tokens of row {row} are {start} to {end} of {token_count}"
+                "the tokens of row {row} are {start} to {end}, but there are {token_count}"
             )));
         };
         SectionBounds::new(columns.prompt_ends[row], columns.chain_of_thought_ends[row], length)
@@ -256,14 +270,19 @@ pub(crate) fn open(
     }
     if start != token_count as u64 {
         return Err(inconsistent(format!(
-            "its samples have {start} of {token_count} tokens"
+            "its samples have {start} tokens, but the file of tokens has {token_count}"
         )));
     }
     Ok(columns)
 }
 
-/// Compares the tokens of a part with the blake3 of their file, and those of each sample with its checksum and its largest
-/// token.
+/// Compares the tokens of a part with the blake3 of their file, and the tokens of each sample with its CRC-32 and its
+/// largest token.
+///
+/// # Errors
+///
+/// [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ; [`CacheError::Io`] if the file cannot be
+/// read.
 pub(crate) fn verify_tokens(columns: &Columns, tokens: &Region) -> Result<(), CacheError> {
     let Some(StoredTokens { path, .. }) = &columns.stored else {
         return Ok(());
@@ -277,17 +296,17 @@ pub(crate) fn verify_tokens(columns: &Columns, tokens: &Region) -> Result<(), Ca
         });
     }
     for row in 0..columns.len() {
-        if columns.tokens(row)?.iter().copied().max().unwrap_or(0) != columns.largest_tokens[row] {
+        if largest(columns.tokens(row)?) != columns.largest_tokens[row] {
             return Err(CacheError::Inconsistent {
                 path: path.clone(),
-                problem: format!("row {row} has another largest token than the table says"),
+                problem: format!("the largest token of row {row} is not the one that the table states"),
             });
         }
     }
     Ok(())
 }
 
-/// Maps a file whose size is known.
+/// Maps a file and compares its size.
 fn map_of_size(path: &Path, region: &Region) -> Result<bytes::Bytes, CacheError> {
     let mapped = mapping::map(path)?;
     let found = mapped.len() as u64;
@@ -302,7 +321,7 @@ fn map_of_size(path: &Path, region: &Region) -> Result<bytes::Bytes, CacheError>
     }
 }
 
-/// The one batch of an Arrow file, whose columns lie in `file`.
+/// Decodes an Arrow file of one record batch. The columns point into `file`.
 fn decode(file: &Buffer) -> Result<RecordBatch, ArrowError> {
     const TRAILER: usize = 10;
     let broken = |problem: &str| ArrowError::IpcError(problem.to_owned());
@@ -310,7 +329,7 @@ fn decode(file: &Buffer) -> Result<RecordBatch, ArrowError> {
         .len()
         .checked_sub(TRAILER)
         .ok_or_else(|| broken("it is too short"))?;
-    let trailer = file[trailer_start..].try_into().expect("so many bytes were taken");
+    let trailer = file[trailer_start..].try_into().expect("the slice has this length");
     let footer_length = read_footer_length(trailer)?;
     let footer_start = trailer_start
         .checked_sub(footer_length)
@@ -324,18 +343,18 @@ fn decode(file: &Buffer) -> Result<RecordBatch, ArrowError> {
             .dictionaries()
             .is_some_and(|dictionaries| !dictionaries.is_empty())
     {
-        return Err(broken("it has more or less than one batch of plain columns"));
+        return Err(broken("it does not hold exactly one record batch of plain columns"));
     }
     let block = blocks.get(0);
-    let place = |number: i64| usize::try_from(number).map_err(|_| broken("a block lies before the file"));
+    let place = |number: i64| usize::try_from(number).map_err(|_| broken("a block starts before the file"));
     let start = place(block.offset())?;
     let end = place(block.bodyLength())?
         .checked_add(place(i64::from(block.metaDataLength()))?)
         .and_then(|length| length.checked_add(start))
         .filter(|&end| end <= footer_start)
-        .ok_or_else(|| broken("a block lies behind the file"))?;
+        .ok_or_else(|| broken("a block ends after the file"))?;
     let decoder = FileDecoder::new(Arc::new(try_fb_to_schema(schema)?), footer.version());
     decoder
         .read_record_batch(block, &file.slice_with_length(start, end - start))?
-        .ok_or_else(|| broken("its block is no batch"))
+        .ok_or_else(|| broken("its block is not a record batch"))
 }

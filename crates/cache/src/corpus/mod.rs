@@ -1,15 +1,26 @@
 //! The prepared corpus: its samples and work units, and the files that keep them.
 //!
-//! `columns` is how the samples of one part lie in memory or in a map, `files` how they are stored, `table` the descriptions
-//! of parts and how a corpus is opened.
+//! - `columns`: the samples of one part, in memory or mapped;
+//! - `files`: the two data files of a part;
+//! - `description`: the JSON file that makes data files a part;
+//! - `parts`: writing and reading all parts in order;
+//! - `stored`: the corpus of a cache.
 
 mod columns;
+mod description;
 mod files;
+mod parquet_table;
+mod parts;
+mod placement;
 mod prepared;
-pub(crate) mod table;
+mod sample_ref;
+mod stored;
+mod work_unit;
 
-pub use columns::SampleRef;
-pub(crate) use columns::{Columns, ColumnsBuilder};
+#[cfg(test)]
+mod tests;
+
 pub use files::CorpusWriter;
-pub use prepared::{CorpusPart, PreparedCorpus, WorkUnit};
-pub(crate) use prepared::{check_samples, next_number, plan_units};
+pub use prepared::{CorpusPart, PreparedCorpus};
+pub use sample_ref::SampleRef;
+pub use work_unit::WorkUnit;

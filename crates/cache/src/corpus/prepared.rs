@@ -1,43 +1,29 @@
-//! The prepared corpus: samples in their final order, the work units they form, and the parts they came in.
+//! The prepared corpus: samples in their final order, the work units they form, and the parts in which they were added.
 //!
-//! A corpus that was opened is mapped: a process holds none of its tokens, and ids and edges only as pages that the
-//! system can drop.
+//! An opened corpus is mapped, so a process holds its tokens, ids and section bounds only as pages that the system can
+//! drop.
 
-use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
+use std::{num::NonZeroU32, ops::Range, sync::Arc};
 
 use leadspan_sequence::{Sample, Split};
 use serde_json::Value;
 
-use super::columns::{Columns, ColumnsBuilder, SampleRef};
+use super::{
+    columns::{Columns, ColumnsBuilder},
+    sample_ref::SampleRef,
+    work_unit::{WorkUnit, plan_units},
+};
 use crate::CacheError;
 
-/// Consecutive samples of one split: what a worker takes, and what one shard of a layer holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkUnit {
-    /// The split of all its samples.
-    pub split: Split,
-    /// Its number among the units of that split, from 0.
-    pub number: u32,
-    /// Which samples of the corpus it holds.
-    pub samples: Range<usize>,
-}
-
-impl fmt::Display for WorkUnit {
-    /// The stem of its shards' file names, such as `train-000004`.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}-{:06}", self.split, self.number)
-    }
-}
-
-/// What was prepared at one time: the corpus as it was first made, or what was appended to it later.
+/// Samples that were prepared together: those of the first preparation, or those appended by a later one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CorpusPart {
-    /// Which samples of the corpus it holds, training samples before validation samples.
+    /// The indices of its samples, training samples before validation samples.
     pub samples: Range<usize>,
-    /// Which of the corpus's work units it holds: none is shared between parts.
+    /// The indices of its work units. A unit belongs to one part.
     pub units: Range<usize>,
-    /// What the caller stored about how it was prepared.
-    pub facts: Value,
+    /// How it was prepared, as the caller stated it.
+    pub provenance: Value,
 }
 
 /// The prepared corpus of a cache. Cloning it is cheap.
@@ -49,13 +35,17 @@ struct Contents {
     /// The samples of each part.
     columns: Vec<Arc<Columns>>,
     units: Vec<WorkUnit>,
-    /// At least one; together they hold every sample and every unit once, in order.
+    /// At least one. Together they hold every sample and every unit once, in order.
     parts: Vec<CorpusPart>,
     samples_per_shard: NonZeroU32,
 }
 
 impl PreparedCorpus {
-    /// A corpus of which everything is known, whose units and parts were checked to cover the samples in order.
+    /// A corpus whose units and parts have been checked: they cover the samples in order.
+    ///
+    /// # Panics
+    ///
+    /// If there is no part.
     pub(crate) fn new(
         columns: Vec<Arc<Columns>>,
         units: Vec<WorkUnit>,
@@ -71,7 +61,7 @@ impl PreparedCorpus {
         }))
     }
 
-    /// A corpus of one part in memory, cut into work units.
+    /// A corpus of one part in memory, divided into work units.
     ///
     /// # Errors
     ///
@@ -80,7 +70,7 @@ impl PreparedCorpus {
         samples: &[Sample],
         row_hashes: &[[u8; 32]],
         samples_per_shard: NonZeroU32,
-        facts: Value,
+        provenance: Value,
     ) -> Result<Self, CacheError> {
         let mut corpus = Self(Arc::new(Contents {
             columns: Vec::new(),
@@ -88,17 +78,17 @@ impl PreparedCorpus {
             parts: Vec::new(),
             samples_per_shard,
         }));
-        corpus.append(samples, row_hashes, facts)?;
+        corpus.append(samples, row_hashes, provenance)?;
         Ok(corpus)
     }
 
-    /// Puts a part behind those that are there, in work units of its own.
+    /// Appends a part, in work units of its own.
     ///
     /// # Errors
     ///
-    /// [`CacheError::UnstorableCorpus`] where samples and hashes do not fit each other, or a training sample follows a
-    /// validation sample.
-    pub fn append(&mut self, samples: &[Sample], row_hashes: &[[u8; 32]], facts: Value) -> Result<(), CacheError> {
+    /// [`CacheError::UnstorableCorpus`] if samples and hashes differ in number, a sample's tokens and sections differ
+    /// in length, or a training sample follows a validation sample.
+    pub fn append(&mut self, samples: &[Sample], row_hashes: &[[u8; 32]], provenance: Value) -> Result<(), CacheError> {
         let units = self.plan_part(samples, row_hashes)?;
         let mut columns = ColumnsBuilder::default();
         for (sample, row_hash) in samples.iter().zip(row_hashes) {
@@ -111,14 +101,14 @@ impl PreparedCorpus {
         contents.parts.push(CorpusPart {
             samples: first..first + samples.len(),
             units: first_unit..contents.units.len(),
-            facts,
+            provenance,
         });
         Ok(())
     }
 
-    /// The work units of a part of these samples behind those that are there.
+    /// The work units of a part that is appended.
     fn plan_part(&self, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<Vec<WorkUnit>, CacheError> {
-        check_samples(self.len(), samples, row_hashes).map_err(|problem| CacheError::UnstorableCorpus { problem })?;
+        check_samples(self.len(), samples, row_hashes)?;
         let splits = samples.iter().map(|sample| sample.split);
         plan_units(self.units(), splits, self.samples_per_shard())
     }
@@ -128,12 +118,12 @@ impl PreparedCorpus {
         self.0.parts.last().map_or(0, |part| part.samples.end)
     }
 
-    /// Whether it has no samples.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A sample, by its index.
+    /// The sample with this index, without its tokens.
     ///
     /// # Panics
     ///
@@ -143,7 +133,7 @@ impl PreparedCorpus {
         columns.sample(row)
     }
 
-    /// The samples: those of one part after the other, in each part training samples before validation samples.
+    /// All samples, part by part; in each part, training samples come before validation samples.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = SampleRef<'_>> {
         self.samples_of(0..self.len())
     }
@@ -157,7 +147,7 @@ impl PreparedCorpus {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Damaged`] if they are not those that were written.
+    /// [`CacheError::Damaged`] if they differ from their checksum.
     ///
     /// # Panics
     ///
@@ -167,7 +157,7 @@ impl PreparedCorpus {
         columns.tokens(row)
     }
 
-    /// The largest token id of a sample, or 0 if it has no tokens. Its tokens are not read.
+    /// The largest token id of a sample, or 0 if it has no tokens. Does not read the tokens.
     ///
     /// # Panics
     ///
@@ -177,7 +167,7 @@ impl PreparedCorpus {
         columns.largest_tokens[row]
     }
 
-    /// A hash of a sample's row.
+    /// The hash of a sample's row.
     ///
     /// # Panics
     ///
@@ -216,7 +206,7 @@ impl PreparedCorpus {
         indices.try_for_each(|index| self.tokens(index).map(drop))
     }
 
-    /// The part that holds a sample, and the sample's place in it.
+    /// The columns that hold a sample, and its row in them.
     fn row(&self, index: usize) -> (&Columns, usize) {
         let Contents { columns, parts, .. } = &*self.0;
         let part = parts.partition_point(|part| part.samples.end <= index);
@@ -229,17 +219,17 @@ impl PreparedCorpus {
         &self.0.columns
     }
 
-    /// The work units, in order; together they hold every sample once.
+    /// The work units, in order. Together they hold every sample once.
     pub fn units(&self) -> &[WorkUnit] {
         &self.0.units
     }
 
-    /// How many samples a full work unit has.
+    /// The number of samples of a full work unit.
     pub fn samples_per_shard(&self) -> NonZeroU32 {
         self.0.samples_per_shard
     }
 
-    /// What was prepared at one time each, in order; there is at least one.
+    /// The parts, in the order of their preparation; at least one.
     pub fn parts(&self) -> &[CorpusPart] {
         &self.0.parts
     }
@@ -249,12 +239,12 @@ impl PreparedCorpus {
         self.0.parts.last().expect("a corpus has a first part")
     }
 
-    /// What the caller stored about how the corpus was prepared when that was last done.
-    pub fn facts(&self) -> &Value {
-        &self.newest_part().facts
+    /// How the newest part was prepared, as the caller stated it.
+    pub fn provenance(&self) -> &Value {
+        &self.newest_part().provenance
     }
 
-    /// Indices of the samples of one split.
+    /// The indices of the samples of one split.
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = u32> {
         let of_split = self.units().iter().filter(move |unit| unit.split == split);
         of_split.flat_map(|unit| unit.samples.start as u32..unit.samples.end as u32)
@@ -266,13 +256,13 @@ impl PreparedCorpus {
         self.0.columns.iter().map(tokens).sum()
     }
 
-    /// The index in [`units`](Self::units) of the unit that holds a sample.
+    /// The index in [`units`](Self::units) of the unit that holds a sample; `None` if there is no such sample.
     pub fn unit_of(&self, sample: u32) -> Option<usize> {
         let unit = self.0.units.partition_point(|unit| unit.samples.end <= sample as usize);
         (unit < self.0.units.len()).then_some(unit)
     }
 
-    /// A hash of a unit's rows, which ties its shards to this corpus.
+    /// A hash of a unit's rows. Its shards contain it, so that a shard of another corpus is recognized.
     pub(crate) fn unit_fingerprint(&self, unit: &WorkUnit) -> String {
         let mut hasher = blake3::Hasher::new();
         for index in unit.samples.clone() {
@@ -282,72 +272,30 @@ impl PreparedCorpus {
     }
 }
 
-/// Cuts the samples of a part, given by their splits, into work units behind those of earlier parts.
-///
-/// The units of a split go on counting. The last unit of an earlier part is never filled up, since its shards may be
-/// there already.
+/// Checks that samples can be stored behind `before` others.
 ///
 /// # Errors
 ///
-/// Where a training sample follows a validation sample of the same part.
-pub(crate) fn plan_units(
-    before: &[WorkUnit],
-    splits: impl IntoIterator<Item = Split>,
-    samples_per_shard: NonZeroU32,
-) -> Result<Vec<WorkUnit>, CacheError> {
-    let first = before.last().map_or(0, |unit| unit.samples.end);
-    let mut units: Vec<WorkUnit> = Vec::new();
-    for (index, split) in splits.into_iter().enumerate() {
-        let index = first + index;
-        match units.last_mut() {
-            Some(unit) if unit.split == split && unit.samples.len() < samples_per_shard.get() as usize => {
-                unit.samples.end = index + 1;
-            }
-            Some(unit) if unit.split > split => {
-                let problem = format!("sample {index} is a training sample behind a validation sample");
-                return Err(CacheError::UnstorableCorpus { problem });
-            }
-            _ => {
-                let number = next_number(before.iter().chain(&units), split);
-                units.push(WorkUnit {
-                    split,
-                    number,
-                    samples: index..index + 1,
-                });
-            }
-        }
-    }
-    Ok(units)
-}
-
-/// The number of the unit of a split that follows `units`.
-pub(crate) fn next_number<'a>(units: impl DoubleEndedIterator<Item = &'a WorkUnit>, split: Split) -> u32 {
-    units
-        .rev()
-        .find(|unit| unit.split == split)
-        .map_or(0, |unit| unit.number + 1)
-}
-
-pub(crate) fn check_samples(before: usize, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), String> {
+/// [`CacheError::UnstorableCorpus`] if samples and hashes differ in number, a sample's tokens and sections differ in
+/// length, or there are more than 2^32 − 1 samples.
+pub(crate) fn check_samples(before: usize, samples: &[Sample], row_hashes: &[[u8; 32]]) -> Result<(), CacheError> {
+    let unstorable = |problem| Err(CacheError::UnstorableCorpus { problem });
+    let total = before + samples.len();
     if samples.len() != row_hashes.len() {
-        return Err(format!(
-            "{} samples have {} row hashes",
-            samples.len(),
-            row_hashes.len()
-        ));
+        let (samples, hashes) = (samples.len(), row_hashes.len());
+        return unstorable(format!("{samples} samples have {hashes} row hashes"));
     }
-    if u32::try_from(before + samples.len()).is_err() {
-        return Err(format!("{} samples are more than 2^32 − 1", before + samples.len()));
+    if u32::try_from(total).is_err() {
+        return unstorable(format!("{total} samples are more than 2^32 − 1"));
     }
-    match samples
+    let misfit = samples
         .iter()
-        .find(|sample| sample.tokens.len() != sample.bounds.tokens() as usize)
-    {
-        Some(sample) => Err(format!(
-            "sample `{}` has {} tokens, but its sections end at {}",
-            sample.id,
-            sample.tokens.len(),
-            sample.bounds.tokens()
+        .find(|sample| sample.tokens.len() != sample.bounds.tokens() as usize);
+    match misfit {
+        Some(Sample { id, tokens, bounds, .. }) => unstorable(format!(
+            "sample `{id}` has {} tokens, but its sections end at {}",
+            tokens.len(),
+            bounds.tokens()
         )),
         None => Ok(()),
     }
@@ -360,46 +308,6 @@ mod tests {
 
     fn unit(split: Split, number: u32, samples: Range<usize>) -> WorkUnit {
         WorkUnit { split, number, samples }
-    }
-
-    #[test]
-    fn units_are_consecutive_samples_of_one_split() {
-        let splits = [Train, Train, Train, Train, Train, Validation, Validation, Validation];
-        assert_eq!(
-            plan_units(&[], splits, NonZeroU32::new(2).unwrap()).unwrap(),
-            [
-                unit(Train, 0, 0..2),
-                unit(Train, 1, 2..4),
-                unit(Train, 2, 4..5),
-                unit(Validation, 0, 5..7),
-                unit(Validation, 1, 7..8),
-            ]
-        );
-        assert_eq!(plan_units(&[], [], NonZeroU32::MIN).unwrap(), []);
-        assert_eq!(
-            plan_units(&[], [Validation], NonZeroU32::MAX).unwrap(),
-            [unit(Validation, 0, 0..1)]
-        );
-    }
-
-    #[test]
-    fn units_of_a_later_part_go_on_counting_and_fill_up_none_of_an_earlier_one() {
-        let before = [
-            unit(Train, 0, 0..4),
-            unit(Train, 1, 4..5),
-            unit(Validation, 0, 5..7),
-            unit(Train, 2, 7..8),
-        ];
-        let splits = [Train, Train, Train, Train, Train, Validation];
-        assert_eq!(
-            plan_units(&before, splits, NonZeroU32::new(4).unwrap()).unwrap(),
-            [
-                unit(Train, 3, 8..12),
-                unit(Train, 4, 12..13),
-                unit(Validation, 1, 13..14)
-            ]
-        );
-        assert_eq!(plan_units(&before, [], NonZeroU32::MIN).unwrap(), []);
     }
 
     #[test]
@@ -427,26 +335,14 @@ mod tests {
             panic!("there are two parts")
         };
         assert_eq!(
-            (&one.samples, &one.units, &one.facts),
-            (&(0..7), &(0..3), first.facts())
+            (&one.samples, &one.units, &one.provenance),
+            (&(0..7), &(0..3), first.provenance())
         );
         assert_eq!(
-            (&two.samples, &two.units, &two.facts),
-            (&(7..13), &(3..5), corpus.facts())
+            (&two.samples, &two.units, &two.provenance),
+            (&(7..13), &(3..5), corpus.provenance())
         );
         assert_every_sample_is_found(&corpus);
-    }
-
-    #[test]
-    fn training_samples_behind_validation_samples_are_refused() {
-        let error = plan_units(&[], [Train, Validation, Train], NonZeroU32::MIN).unwrap_err();
-        assert!(error.to_string().contains("sample 2"), "{error}");
-    }
-
-    #[test]
-    fn units_are_named_for_their_split_and_number() {
-        assert_eq!(unit(Train, 4, 0..1).to_string(), "train-000004");
-        assert_eq!(unit(Validation, 0, 0..1).to_string(), "validation-000000");
     }
 
     #[test]

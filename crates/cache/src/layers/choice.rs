@@ -1,57 +1,69 @@
-//! Which layers of a cache to read from, and what is said where they do not hold what is asked for.
+//! Choosing the layers to read from, and the errors if they do not hold what is asked for.
 
 use leadspan_sequence::SectionSet;
 
-use crate::{
-    Cache, CacheError, Coverage, Layer, LayerDir, Missing, WorkUnit,
-    layers::{division, reach},
+use super::{
+    coverage::Coverage,
+    folder::LayerDir,
+    layer::{Layer, division, reach},
 };
+use crate::{Cache, CacheError, WorkUnit};
 
-/// Where to read from.
+/// Whether work units may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Reading a cache with missing units is an error.
+    Refused,
+    /// Samples of missing units read as if they had no positions.
+    Allowed,
+}
+
+/// The layers to read from.
 pub(crate) struct Choice {
-    /// Layers, and what to read from each.
-    pub(crate) parts: Vec<(LayerDir, Layer)>,
-    /// The units that are missing from any of them.
+    /// Each layer with the part of it that is to be read.
+    pub(crate) layers: Vec<(LayerDir, Layer)>,
+    /// The units that at least one of them lacks.
     pub(crate) missing_units: Vec<WorkUnit>,
 }
 
-/// The layers that hold `asked` together: complete ones where those suffice.
+/// Chooses layers that together hold `asked`: complete ones if they suffice, otherwise also incomplete ones.
 ///
 /// # Errors
 ///
-/// Where they do not cover it, or lack work units that must not be missing.
+/// [`CacheError::NothingCaptured`], [`CacheError::ProportionNotCaptured`] or [`CacheError::SectionsNotCaptured`] if no
+/// layers hold it; [`CacheError::IncompleteLayer`] if `missing` refuses missing units and there are some.
 pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Result<Choice, CacheError> {
     let dirs = cache.layers()?;
     let missing_units: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
     let divided = |usable: Vec<usize>| {
         let layers: Vec<&Layer> = usable.iter().map(|&index| dirs[index].layer()).collect();
-        let parts = division(asked, &layers)?;
-        let parts = parts.into_iter().map(|(place, wanted)| (usable[place], wanted));
-        Some(parts.collect::<Vec<_>>())
+        let chosen = division(asked, &layers)?;
+        let chosen = chosen.into_iter().map(|(place, wanted)| (usable[place], wanted));
+        Some(chosen.collect::<Vec<_>>())
     };
     let complete = (0..dirs.len())
         .filter(|&index| missing_units[index].is_empty())
         .collect();
     let begun = (0..dirs.len()).collect();
-    let Some(parts) = divided(complete).or_else(|| divided(begun)) else {
+    let Some(chosen) = divided(complete).or_else(|| divided(begun)) else {
         return Err(not_covered(cache, asked, &dirs));
     };
-    let unfinished = || parts.iter().filter(|(index, _)| !missing_units[*index].is_empty());
+    let unfinished = || chosen.iter().filter(|(index, _)| !missing_units[*index].is_empty());
     if missing == Missing::Refused
         && let Some(&(index, _)) = unfinished().next()
     {
-        return Err(incomplete(&dirs[index], &missing_units[index]));
+        return Err(dirs[index].incomplete(&missing_units[index]));
     }
     let missing = unfinished().flat_map(|(index, _)| missing_units[*index].iter().cloned());
     let missing = missing.collect();
-    let parts = parts.into_iter().map(|(index, wanted)| (dirs[index].clone(), wanted));
+    let layers = chosen.into_iter().map(|(index, wanted)| (dirs[index].clone(), wanted));
     Ok(Choice {
-        parts: parts.collect(),
+        layers: layers.collect(),
         missing_units: missing,
     })
 }
 
-/// Why `asked` cannot be read from these layers, even if all of them were complete.
+/// The error for a request that these layers do not hold, even if all of them were complete.
 fn not_covered(cache: &Cache, asked: &Coverage, dirs: &[LayerDir]) -> CacheError {
     let path = cache.dir().to_owned();
     if dirs.is_empty() {
@@ -75,15 +87,5 @@ fn not_covered(cache: &Cache, asked: &Coverage, dirs: &[LayerDir]) -> CacheError
                     |sections| format!("`{sections}`"),
                 ),
         },
-    }
-}
-
-/// What is said of a layer that lacks work units.
-pub(crate) fn incomplete(dir: &LayerDir, missing: &[WorkUnit]) -> CacheError {
-    CacheError::IncompleteLayer {
-        path: dir.path().to_owned(),
-        missing: missing.len(),
-        units: dir.corpus().units().len(),
-        first: missing.first().map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked for of every sample, whatever layers it is stored in.
+//! A request: which positions of every sample, in whatever layers they are stored.
 
 use std::fmt;
 
@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::SampleRef;
 
-/// A proportion of every training sample (validation samples are whole), of some sections.
+/// The positions of a lead-span proportion of every training sample, and of all of every validation sample, whose
+/// targets are in some sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// How much of each training sample; validation samples are whole.
+    /// The lead-span proportion of training samples. Validation samples are whole.
     pub proportion: LeadSpanProportion,
-    /// Whose tokens are targets.
+    /// The sections whose tokens are targets.
     pub sections: SectionSet,
 }
 
 impl Coverage {
-    /// The proportion kept of the samples of a split: all of a validation sample.
+    /// The lead-span proportion for a split, which is 1 for validation samples.
     pub fn proportion_of(&self, split: Split) -> LeadSpanProportion {
         match split {
             Split::Train => self.proportion,
@@ -25,12 +26,12 @@ impl Coverage {
         }
     }
 
-    /// The positions of a sample that this covers, ascending.
+    /// The positions of a sample that are covered, ascending.
     pub fn positions(&self, sample: SampleRef<'_>) -> impl Iterator<Item = u32> + use<> {
         supervised_positions(sample.bounds, self.proportion_of(sample.split), self.sections)
     }
 
-    /// How many positions of a sample this covers.
+    /// The number of positions of a sample that are covered.
     pub fn position_count(&self, sample: SampleRef<'_>) -> usize {
         supervised_position_count(sample.bounds, self.proportion_of(sample.split), self.sections)
     }

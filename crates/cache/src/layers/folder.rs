@@ -1,4 +1,4 @@
-//! The folder of a layer: its description, its shards, and which of them are committed.
+//! The folder of a layer: its description, the paths of its shards, and which of them are committed.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use crate::{CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUni
 
 const DESCRIPTION: &str = "layer.json";
 
-/// What `layer.json` holds.
+/// The contents of `layer.json`.
 #[derive(Serialize, Deserialize)]
 struct Description {
     format: u32,
@@ -34,7 +34,11 @@ pub struct LayerDir {
 }
 
 impl LayerDir {
-    /// The layer in `layers`, made there if there is none yet.
+    /// Opens the layer in the folder `layers`, or creates it there.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if the file system refuses.
     pub(crate) fn create_or_open(
         layers: &Path,
         layer: Layer,
@@ -54,7 +58,12 @@ impl LayerDir {
         Ok(Self::new(folder, layer, corpus, identity))
     }
 
-    /// The layer in `folder`, or `None` where the folder does not describe one (yet).
+    /// Opens the layer in `folder`; `None` if the folder has no description yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::BadJson`], [`CacheError::UnsupportedVersion`] or [`CacheError::Inconsistent`] if the description
+    /// is damaged or belongs to another folder; [`CacheError::Io`] if it cannot be read.
     pub(crate) fn open(
         folder: &Path,
         corpus: &PreparedCorpus,
@@ -79,7 +88,7 @@ impl LayerDir {
         )))
     }
 
-    /// The layer as it would be in `layers`; nothing is made.
+    /// A layer that may not exist yet, in the folder `layers`. Creates nothing.
     pub(crate) fn planned(layers: &Path, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
         Self::new(layers.join(layer.folder_name()), layer, corpus, identity)
     }
@@ -96,27 +105,27 @@ impl LayerDir {
         }
     }
 
-    /// What it holds.
+    /// The bands that the layer holds.
     pub fn layer(&self) -> &Layer {
         &self.layer
     }
 
-    /// Its folder.
+    /// The layer's folder.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// The corpus whose distributions it holds.
+    /// The corpus that its distributions belong to.
     pub fn corpus(&self) -> &PreparedCorpus {
         &self.corpus
     }
 
-    /// What its distributions mean.
+    /// The identity of the cache.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// How its distributions are coded.
+    /// The layout of its coded distributions.
     pub(crate) fn codec_layout(&self) -> codec::Layout {
         codec::Layout::new(&self.identity.entries, self.identity.precision)
     }
@@ -126,31 +135,32 @@ impl LayerDir {
         &self.identity_fingerprint
     }
 
-    /// When its writers look for what dead ones left.
+    /// Decides when a writer of this layer removes the temporary files of dead writers.
     pub(crate) fn clearing(&self) -> &Clearing {
         &self.clearing
     }
 
-    /// Where the shard of a work unit is, or will be.
+    /// The path of the shard of a work unit, whether it exists or not.
     pub fn shard_path(&self, unit: &WorkUnit) -> PathBuf {
         self.folder.join(format!("{unit}.parquet"))
     }
 
-    /// Where the receipt of a work unit's shard is, or will be.
+    /// The path of the receipt of a work unit, whether it exists or not.
     pub fn receipt_path(&self, unit: &WorkUnit) -> PathBuf {
         self.folder.join(format!("{unit}.json"))
     }
 
-    /// Whether the shard of a work unit and its receipt are there. By the commit protocol both are then whole.
+    /// Whether a work unit is committed: its shard and its receipt exist. The commit protocol guarantees that both are
+    /// whole.
     pub fn is_committed(&self, unit: &WorkUnit) -> bool {
         self.receipt_path(unit).is_file() && self.shard_path(unit).is_file()
     }
 
-    /// The work units that are not committed yet, in order. Lists the folder once, however many there are.
+    /// The work units that are not committed yet, in order. Lists the folder once.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be listed.
+    /// [`CacheError::Io`] if the folder cannot be listed.
     pub fn missing_units(&self) -> Result<Vec<WorkUnit>, CacheError> {
         let names = self.names()?;
         let there = |unit: &WorkUnit| {
@@ -161,12 +171,21 @@ impl LayerDir {
         Ok(units.filter(|unit| !there(unit)).cloned().collect())
     }
 
-    /// The names of the files in its folder.
+    /// The error for a layer that lacks these work units.
+    pub(crate) fn incomplete(&self, missing: &[WorkUnit]) -> CacheError {
+        CacheError::IncompleteLayer {
+            path: self.folder.clone(),
+            missing: missing.len(),
+            units: self.corpus.units().len(),
+            first: missing.first().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// The names of the files in the layer's folder; none if the folder does not exist yet.
     pub(crate) fn names(&self) -> Result<HashSet<String>, CacheError> {
         let failed = || CacheError::io("list", &self.folder);
         let mut names = HashSet::new();
         let entries = match fs::read_dir(&self.folder) {
-            // A layer that is only planned has no folder yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
             entries => entries.map_err(failed())?,
         };

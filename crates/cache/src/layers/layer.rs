@@ -1,7 +1,7 @@
-//! Layers: which positions a set of shards holds, and how several of them together cover what is asked for.
+//! Layers: which positions a set of shards holds, and which layers together cover a request.
 //!
-//! A cache that is extended gets another layer with what it lacked, so a layer is a band of proportions for each of its
-//! sections. Pure: the folders of layers are `layer_dir`'s.
+//! Extending a cache adds a layer with the positions that the others lack. A layer is therefore a band of proportions
+//! for each of its sections. Pure: `folder` has the folders of layers.
 
 use std::ops::Range;
 
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Coverage, SampleRef};
 
-/// The part of one section that a layer holds: targets beyond one proportion, up to another.
+/// The part of one section that a layer holds: the targets above one lead-span proportion, up to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Band {
     /// The section of the targets.
     pub section: Section,
-    /// Targets within this proportion are in other layers. Without it the band begins with the sample, and holds all of a
-    /// validation sample; with it, it holds nothing of one.
+    /// The lower bound: targets up to this proportion are in other layers. `None`: the band starts with the sample and
+    /// holds all of a validation sample. With a lower bound, the band holds nothing of a validation sample.
     pub above: Option<LeadSpanProportion>,
-    /// The proportion up to which targets are held.
+    /// The upper bound: targets up to this proportion are in the band.
     pub up_to: LeadSpanProportion,
 }
 
 impl Band {
-    /// Which tokens of a sample are targets of this band.
+    /// The tokens of a sample that are targets of this band.
     pub(crate) fn targets(&self, sample: SampleRef<'_>) -> Range<u32> {
         let tokens = sample.token_count();
         let (first, end) = match (sample.split, self.above) {
@@ -32,20 +32,20 @@ impl Band {
             (Split::Validation, Some(_)) => (0, 0),
         };
         let section = sample.bounds.range(self.section);
-        // The first token of a sample is nobody's target.
+        // No position predicts the first token of a sample.
         let start = section.start.max(first as u32).max(1);
         start..section.end.min(end as u32).max(start)
     }
 }
 
-/// What a layer holds: a band for each of its sections, in the order of the sections, at least one.
+/// The contents of a layer: a band for each of its sections, in the order of the sections; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Band>", into = "Vec<Band>")]
 pub struct Layer {
     bands: Vec<Band>,
 }
 
-/// Bands that are not those of a layer.
+/// Bands that do not form a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a layer has one ascending band for each of its sections, in their order")]
 pub struct NotALayer;
@@ -71,7 +71,7 @@ impl From<Layer> for Vec<Band> {
 }
 
 impl From<Coverage> for Layer {
-    /// The layer that holds all of it.
+    /// The layer that alone holds everything that is asked for.
     fn from(coverage: Coverage) -> Self {
         let bands = coverage.sections.iter().map(|section| Band {
             section,
@@ -88,29 +88,29 @@ impl Layer {
         &self.bands
     }
 
-    /// The sections of its targets.
+    /// The sections of the layer.
     pub fn sections(&self) -> SectionSet {
         SectionSet::new(self.bands.iter().map(|band| band.section)).expect("a layer has at least one band")
     }
 
-    /// The band of a section.
+    /// The band of a section; `None` if the layer does not hold the section.
     pub fn band(&self, section: Section) -> Option<&Band> {
         self.bands.iter().find(|band| band.section == section)
     }
 
-    /// The positions of a sample that it holds, ascending.
+    /// The positions of a sample that the layer holds, ascending.
     pub fn positions(&self, sample: SampleRef<'_>) -> impl Iterator<Item = u32> + use<> {
         let targets: Vec<Range<u32>> = self.bands.iter().map(|band| band.targets(sample)).collect();
         targets.into_iter().flatten().map(|target| target - 1)
     }
 
-    /// How many positions of a sample it holds.
+    /// The number of positions of a sample that the layer holds.
     pub fn position_count(&self, sample: SampleRef<'_>) -> usize {
         self.bands.iter().map(|band| band.targets(sample).len()).sum()
     }
 
-    /// How many leading tokens of a sample it takes to compute its positions: up to the last of them, whose target need not
-    /// be computed. None where it holds no position of the sample.
+    /// The number of leading tokens of a sample that a model must read to compute the layer's positions: up to the last
+    /// position, without its target. `None` if the layer holds no position of the sample.
     pub fn leading_tokens(&self, sample: SampleRef<'_>) -> Option<u32> {
         let targets = self.bands.iter().map(|band| band.targets(sample));
         targets
@@ -119,8 +119,8 @@ impl Layer {
             .max()
     }
 
-    /// The name of its folder: bands of the same proportions together, such as `0-0.5-prompt+chain_of_thought+answer`
-    /// or `0-0.75-prompt,0.5-0.75-answer`.
+    /// The name of the layer's folder. Bands of the same proportions stand together, as in
+    /// `0-0.5-prompt+chain_of_thought+answer` or `0-0.75-prompt,0.5-0.75-answer`.
     pub fn folder_name(&self) -> String {
         let mut groups: Vec<(&Band, Vec<&str>)> = Vec::new();
         for band in &self.bands {
@@ -138,7 +138,7 @@ impl Layer {
     }
 }
 
-/// How far `layers` reach into a section without a gap, or `None` where they hold nothing of it.
+/// The proportion up to which `layers` hold a section without a gap; `None` if they do not hold its beginning.
 pub(crate) fn reach<'a>(
     layers: impl Iterator<Item = &'a Layer> + Clone,
     section: Section,
@@ -158,7 +158,7 @@ pub(crate) fn reach<'a>(
     }
 }
 
-/// The layer that `layers` lack to cover `asked`, or `None` where they cover it.
+/// The layer that has to be added to `layers` to cover `asked`; `None` if they cover it.
 pub(crate) fn remainder(asked: &Coverage, layers: &[&Layer]) -> Option<Layer> {
     let missing = |section| {
         let above = reach(layers.iter().copied(), section);
@@ -172,7 +172,7 @@ pub(crate) fn remainder(asked: &Coverage, layers: &[&Layer]) -> Option<Layer> {
     Layer::try_from(bands).ok()
 }
 
-/// Which bands to read from which of `layers`, by their indices, to get `asked`; `None` where they do not cover it.
+/// The bands to read from each of `layers`, given by their indices, to get `asked`; `None` if they do not cover it.
 pub(crate) fn division(asked: &Coverage, layers: &[&Layer]) -> Option<Vec<(usize, Layer)>> {
     let mut wanted: Vec<Vec<Band>> = vec![Vec::new(); layers.len()];
     for section in asked.sections.iter() {
@@ -183,7 +183,7 @@ pub(crate) fn division(asked: &Coverage, layers: &[&Layer]) -> Option<Vec<(usize
                 (band.above <= reached && Some(band.up_to) > reached).then_some((index, band.up_to))
             };
             let candidates = || layers.iter().enumerate().filter_map(next);
-            // The shortest that suffices, else the one that reaches furthest.
+            // The shortest band that suffices, or else the one that reaches furthest.
             let sufficient = candidates().filter(|(_, up_to)| *up_to >= asked.proportion);
             let (index, up_to) = sufficient
                 .min_by_key(|&(index, up_to)| (up_to, index))
@@ -196,8 +196,8 @@ pub(crate) fn division(asked: &Coverage, layers: &[&Layer]) -> Option<Vec<(usize
             reached = Some(up_to);
         }
     }
-    let parts = wanted.into_iter().enumerate().filter(|(_, bands)| !bands.is_empty());
-    Some(parts.map(|(index, bands)| (index, Layer { bands })).collect())
+    let used = wanted.into_iter().enumerate().filter(|(_, bands)| !bands.is_empty());
+    Some(used.map(|(index, bands)| (index, Layer { bands })).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Clearing up after writers that were killed.
+//! Removing what killed writers left.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,13 +11,14 @@ use leadspan_workers::{remove_dead_claims, remove_dead_lock};
 use crate::{Cache, CacheError, LayerDir};
 
 impl Cache {
-    /// Removes what killed writers left of files that others have committed since, and nothing that is of any use.
+    /// Removes temporary files and claims of dead writers whose files have been committed since.
     ///
-    /// A shard that is still missing is cleared up by its next writer. What cannot be removed is harmless and stays.
+    /// The temporary files of a shard that is still missing are removed by its next writer. Files that cannot be
+    /// removed stay; they do no harm.
     ///
     /// # Errors
     ///
-    /// Where the folders cannot be listed.
+    /// [`CacheError::Io`] if a folder cannot be listed.
     pub fn remove_leftovers(&self) -> Result<(), CacheError> {
         let layers = self.layers()?;
         let mut of_committed = HashMap::new();
@@ -30,7 +31,7 @@ impl Cache {
             of_committed.get(layer).is_some_and(|names| is_committed(names, unit))
         });
         remove_dead_lock(self.dir());
-        // And of what stands beside the layers, such as the memory of the teacher's hash.
+        // Files beside the layers, such as the record of the teacher's hash.
         for entry in fs::read_dir(self.dir())
             .map_err(CacheError::io("list", self.dir()))?
             .flatten()
@@ -55,7 +56,7 @@ fn is_committed(names: &HashSet<String>, unit: &str) -> bool {
 impl LayerDir {
     fn remove_leftovers(&self, names: &HashSet<String>) {
         for name in names {
-            // Only of committed units: where locks do not reach other machines, a living writer's would look dead.
+            // Only those of committed units: if locks do not reach other machines, a living writer looks dead.
             let is_committed = temporary_of(name)
                 .and_then(|target| target.strip_suffix(".parquet").or_else(|| target.strip_suffix(".json")))
                 .is_some_and(|unit| is_committed(names, unit));
@@ -89,7 +90,7 @@ mod tests {
         synthetic::write_shard(&layer, &units[2]);
         let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
         fs::write(&beside, b"{").unwrap();
-        // Claims of committed units go where their holders are dead, and so does what their making left aside.
+        // Claims of committed units go if their holders are dead, and so do the temporary files of claims.
         let claims = prepared.cache.dir().join(".claims");
         fs::create_dir(&claims).unwrap();
         let claim = |unit: &str| claims.join(format!("{}.{unit}", layer.layer().folder_name()));

@@ -1,10 +1,9 @@
-//! Manifests: what a complete layer is, in one small file.
+//! Manifests: a complete layer described by one small file.
 //!
-//! A layer's receipts say all that is to be said of it, and the folder says which units are there. With thousands of
-//! units that is thousands of files to read, so once the last is committed their sums, and one hash of all shards, are
-//! written beside them: two caches with the same manifests have the same bytes. A manifest is nothing to rely on where it
-//! is older than the folder: units that were appended to the corpus since make it out of date, and whoever drops a shard
-//! drops it first.
+//! The folder and the receipts describe a layer completely, but a layer may have thousands of them. After the last unit
+//! is committed, the manifest records the sums of the receipts and one hash of all shards: two caches with the same
+//! manifests have the same bytes. A manifest is out of date once units are appended to the corpus. Whoever removes a
+//! shard removes the manifest first.
 
 use std::{fs, io, path::PathBuf};
 
@@ -14,36 +13,37 @@ use leadspan_files::commit_bytes;
 
 use crate::{CacheError, FORMAT_VERSION, LayerDir, Receipt, json};
 
-/// The name of its file.
+/// The file name of a manifest.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
-/// What a complete layer is: computed from its receipts, so that whoever comes last writes the same.
+/// The description of a complete layer, computed from its receipts. All writers of one layer write the same manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
-    /// Work units.
+    /// Number of work units.
     pub units: usize,
-    /// Stored positions of all of them.
+    /// Number of stored positions.
     pub positions: u64,
-    /// Stored entries of all positions.
+    /// Number of stored entries of all positions.
     pub entries: u64,
-    /// The sizes of all shards.
+    /// Size of all shards, in bytes.
     pub shard_bytes: u64,
-    /// blake3 of the names and hashes of all shards, a line `HASH NAME` for each in the order of the corpus.
+    /// blake3 of one line `HASH NAME` for each shard, in the order of the corpus.
     pub shards_blake3: String,
 }
 
 impl LayerDir {
-    /// Where the manifest is, or will be.
+    /// The path of the manifest, whether it exists or not.
     pub fn manifest_path(&self) -> PathBuf {
         self.path().join(MANIFEST)
     }
 
-    /// The manifest, where there is one of all the units that the corpus has by now.
+    /// Reads the manifest; `None` if there is none, or if it is older than the last units of the corpus.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read or understood.
+    /// [`CacheError::BadJson`] or [`CacheError::UnsupportedVersion`] if it is damaged; [`CacheError::Io`] if it cannot
+    /// be read.
     pub fn manifest(&self) -> Result<Option<Manifest>, CacheError> {
         let path = self.manifest_path();
         let bytes = match fs::read(&path) {
@@ -54,11 +54,11 @@ impl LayerDir {
         Ok((manifest.units == self.corpus().units().len()).then_some(manifest))
     }
 
-    /// What the receipts of all its units come to; none where any is missing.
+    /// Computes the manifest from the receipts of all units; `None` if a unit is missing.
     ///
     /// # Errors
     ///
-    /// Where the folder, or a receipt that is there, cannot be read.
+    /// The error of the folder or of a receipt that cannot be read.
     pub fn sum_up(&self) -> Result<Option<Manifest>, CacheError> {
         if !self.missing_units()?.is_empty() {
             return Ok(None);
@@ -83,16 +83,16 @@ impl LayerDir {
         Ok(Some(manifest))
     }
 
-    /// Sums the layer up and stores that as its manifest, unless it is there; none where a unit is missing.
+    /// Computes the manifest and stores it, unless the same is stored already; `None` if a unit is missing.
     ///
     /// # Errors
     ///
-    /// Where something cannot be read, or the manifest not be written.
+    /// Those of [`sum_up`](Self::sum_up), and [`CacheError::Io`] if the manifest cannot be written.
     pub fn write_manifest(&self) -> Result<Option<Manifest>, CacheError> {
         let Some(manifest) = self.sum_up()? else {
             return Ok(None);
         };
-        // One that cannot be understood makes way.
+        // A damaged manifest is replaced.
         if !self.manifest().is_ok_and(|stored| stored.as_ref() == Some(&manifest)) {
             commit_bytes(&self.manifest_path(), &json::to_bytes(&manifest))?;
         }

@@ -1,14 +1,23 @@
-//! Layers: which bands of proportions and sections a cache holds, in which folders, and which of them answer a request.
+//! Layers: which proportions of which sections a cache holds, in which folders, and which of them answer a request.
+//!
+//! - `coverage`, `layer`: what is asked for and what a layer holds. Pure;
+//! - `folder`, `manifest`: a layer on disk;
+//! - `stored`, `choice`, `uncaptured`: the layers of a cache, which of them to read, and what is still to be captured;
+//! - `leftovers`: removing what killed writers left.
 
-pub(crate) mod choice;
+mod choice;
 mod coverage;
 mod folder;
 mod layer;
 mod leftovers;
 pub(crate) mod manifest;
+mod stored;
+mod uncaptured;
 
+pub use choice::Missing;
+pub(crate) use choice::{Choice, choose};
 pub use coverage::Coverage;
 pub use folder::LayerDir;
+pub(crate) use layer::reach;
 pub use layer::{Band, Layer, NotALayer};
-pub(crate) use layer::{division, reach, remainder};
 pub use manifest::Manifest;

@@ -1,4 +1,4 @@
-//! The rows of a shard: blocks of consecutive positions of one sample, and the columns they stand in.
+//! The rows of a shard, which are blocks of consecutive positions of one sample, and the columns of the rows.
 
 use std::sync::Arc;
 
@@ -15,22 +15,24 @@ use parquet::{
 
 use crate::parquet_files;
 
-/// Decoded bytes after which a row group is written out: what is held while writing, and what one model is fitted to.
+/// Size in decoded bytes at which a row group is written. It bounds the writer's memory and the data that one model is
+/// fitted to.
 pub(crate) const ROW_GROUP_BYTES: usize = 32 << 20;
 
-/// Index of the column that holds the blocks themselves; all columns before it are the head of a row group.
+/// Index of the column of the coded blocks. All columns before it form the head of a row group.
 pub(crate) const BLOCK_COLUMN: usize = 6;
 
-/// Bytes at the start of each block that hold the CRC-32 of the rest.
+/// Size of the CRC-32 at the start of each block, in bytes.
 pub(crate) const CRC_BYTES: usize = 4;
 
-/// How many positions of a sample with so many tokens form a block: about a sixteenth, so that a prefix of the sample can
-/// be read without much of the rest, but not so few that a block's own bytes weigh, nor more than are read at a time.
+/// The number of positions in a block of a sample with this many tokens: about a sixteenth, between 8 and 64.
+///
+/// Small blocks let a reader skip the rest of a sample; below 8 positions the bytes of the block itself weigh too much.
 pub(crate) fn block_positions(tokens: usize) -> usize {
     (tokens / 64 * 4).clamp(8, 64)
 }
 
-/// How many blocks a sample with so many tokens has whose stored positions are so many.
+/// The number of blocks of a sample with `tokens` tokens and `positions` stored positions.
 pub(crate) fn block_count(tokens: usize, positions: usize) -> usize {
     positions.div_ceil(block_positions(tokens))
 }
@@ -50,8 +52,8 @@ pub(crate) fn schema() -> SchemaRef {
     ]))
 }
 
-/// How those columns are encoded: runs become deltas under zstd; blocks, which no compressor can make smaller, stay as they
-/// are, so that each can be read where it lies.
+/// The encodings of the columns. Numbers are stored as deltas, compressed with zstd. Blocks are incompressible and stay
+/// plain, so that each can be read in place.
 pub(crate) fn writer_properties() -> WriterProperties {
     let block = ColumnPath::from("block");
     parquet_files::writer_properties()
@@ -62,28 +64,28 @@ pub(crate) fn writer_properties() -> WriterProperties {
         .build()
 }
 
-/// A block as it is stored: the CRC-32 of what was coded, and that.
+/// A block as it is stored: the CRC-32 of the coded positions, and these.
 pub(crate) fn with_crc(coded: &[u8]) -> Vec<u8> {
     [&crc32fast::hash(coded).to_le_bytes()[..], coded].concat()
 }
 
-/// What was coded, of a block as it is stored; `None` where the checksum does not match.
+/// The coded positions of a stored block; `None` if the checksum does not match.
 pub(crate) fn checked(block: &[u8]) -> Option<&[u8]> {
     let (crc, coded) = block.split_first_chunk::<CRC_BYTES>()?;
     (crc32fast::hash(coded) == u32::from_le_bytes(*crc)).then_some(coded)
 }
 
-/// The blocks of one row group, on their way into a shard.
+/// The rows of one row group to write: coded blocks and their positions.
 #[derive(Debug, Default)]
-pub(crate) struct Rows {
+pub(crate) struct BlockRows {
     pub(crate) samples: Vec<u32>,
     pub(crate) first_positions: Vec<u32>,
     pub(crate) positions: Vec<u32>,
     pub(crate) blocks: Vec<Vec<u8>>,
 }
 
-impl Rows {
-    /// The rows as a batch of [`schema`]; the first of them carries the model.
+impl BlockRows {
+    /// The rows as a batch of [`schema`]. The first row contains the model.
     pub(crate) fn into_batch(self, numbering: Vec<u32>, frequencies: Vec<u32>) -> RecordBatch {
         let rows = self.blocks.len();
         let of_each = |of: fn(&[u8]) -> u32| UInt32Array::from_iter_values(self.blocks.iter().map(|block| of(block)));
@@ -100,7 +102,7 @@ impl Rows {
     }
 }
 
-/// A list column whose first row has all the values.
+/// A list column whose first row holds all the values.
 fn in_first_row(values: Vec<u32>, rows: usize) -> ListArray {
     let lengths = (0..rows).map(|row| if row == 0 { values.len() } else { 0 });
     let offsets = OffsetBuffer::from_lengths(lengths);
@@ -108,7 +110,7 @@ fn in_first_row(values: Vec<u32>, rows: usize) -> ListArray {
     ListArray::new(item, offsets, Arc::new(UInt32Array::from(values)), None)
 }
 
-/// The head of a row group: where its blocks are, and the model they are coded with.
+/// The rows of the head of a row group: the positions of its blocks, and the model that codes them.
 #[derive(Debug, Default)]
 pub(crate) struct HeadRows {
     pub(crate) samples: Vec<u32>,
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_head_of_a_batch_comes_back() {
-        let rows = Rows {
+        let rows = BlockRows {
             samples: vec![4, 4, 5],
             first_positions: vec![0, 8, 0],
             positions: vec![8, 3, 2],

@@ -6,9 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use leadspan_distribution::{Distributions, EntrySettings, codec};
+use leadspan_distribution::{Distributions, codec};
 use leadspan_parquet_guard::{check_page_index, check_pages};
-use leadspan_sequence::Split;
 use parquet::{
     arrow::{
         ProjectionMask,
@@ -17,95 +16,17 @@ use parquet::{
     errors::ParquetError,
     file::metadata::PageIndexPolicy,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    CacheError, Layer, LayerDir, WorkUnit,
+    CacheError, LayerDir, WorkUnit,
     hashing::Region,
     mapping, parquet_files,
     shard::blocks::{self, BLOCK_COLUMN, HeadRows},
+    shard::footer::{FOOTER_KEY, Footer, Placement},
     shard::seal::{DATA_START, Seal},
 };
 
-/// The key of the footer's metadata under which [`Footer`] stands as JSON.
-pub(crate) const FOOTER_KEY: &str = "leadspan";
-
-/// What a shard says about itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Footer {
-    pub(crate) placement: Placement,
-    /// What kind of device computed it, as the writer was told.
-    pub(crate) device_class: Option<String>,
-    /// How the positions are coded, for readers that have nothing but the shard.
-    pub(crate) stored: EntrySettings,
-    pub(crate) precision: codec::Precision,
-    pub(crate) positions: u64,
-    pub(crate) entries: u64,
-    /// Probability that the entries of all positions retain.
-    pub(crate) retained_mass: f64,
-    pub(crate) row_groups: Vec<RowGroup>,
-}
-
-/// Where a shard belongs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Placement {
-    pub(crate) identity: String,
-    pub(crate) layer: Layer,
-    pub(crate) split: Split,
-    pub(crate) unit: u32,
-    pub(crate) first_sample: u64,
-    pub(crate) samples: u64,
-    /// The hash of the rows of the corpus that the unit holds.
-    pub(crate) rows_blake3: String,
-}
-
-/// One row group: how many blocks and positions, and its bytes in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RowGroup {
-    pub(crate) blocks: u64,
-    pub(crate) positions: u64,
-    /// Everything before the column of blocks, from the start of the row group.
-    pub(crate) head: Region,
-    /// All of it.
-    pub(crate) data: Region,
-}
-
-impl Footer {
-    pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and strings always serialize")
-    }
-}
-
-impl Placement {
-    /// Where the shard of `unit` in `layer` belongs.
-    pub(crate) fn of(layer: &LayerDir, unit: &WorkUnit) -> Self {
-        Self {
-            identity: layer.identity_fingerprint().to_owned(),
-            layer: layer.layer().clone(),
-            split: unit.split,
-            unit: unit.number,
-            first_sample: unit.samples.start as u64,
-            samples: unit.samples.len() as u64,
-            rows_blake3: layer.corpus().unit_fingerprint(unit),
-        }
-    }
-
-    /// What tells this shard from one that belongs elsewhere, in the order in which it is best explained.
-    fn marks(&self) -> [(&'static str, String); 4] {
-        let (first, end) = (self.first_sample, self.first_sample.saturating_add(self.samples));
-        [
-            ("cache identity", self.identity.clone()),
-            ("layer", self.layer.folder_name()),
-            (
-                "work unit",
-                format!("{}-{:06}, samples {first} to {end}", self.split, self.unit),
-            ),
-            ("corpus fingerprint", self.rows_blake3.clone()),
-        ]
-    }
-}
-
-/// A shard whose seal and footer hold; heads and blocks are checked when they are read.
+/// A mapped shard whose seal and footer have been checked. Heads and blocks are checked when they are read.
 #[derive(Debug)]
 pub(crate) struct Shard {
     path: PathBuf,
@@ -114,7 +35,7 @@ pub(crate) struct Shard {
     groups: Vec<Group>,
 }
 
-/// Where a row group lies in the file and among the shard's blocks.
+/// The places of a row group: among the shard's blocks, and in the file.
 #[derive(Debug)]
 struct Group {
     blocks: Range<usize>,
@@ -123,21 +44,21 @@ struct Group {
     pages: Vec<Page>,
 }
 
-/// A page of the column of blocks: its end in the file, and the row group's rows in it.
+/// A page of the column of blocks: where it ends in the file, and which rows of the row group it holds.
 #[derive(Debug)]
 struct Page {
     end: usize,
     rows: Range<usize>,
 }
 
-/// What the blocks of a row group share, and where each of them lies.
+/// The head of a row group: the model of its blocks, and the place of each block.
 #[derive(Debug)]
 pub(crate) struct Head {
     model: codec::Model,
-    /// Number of the group's first block in the shard.
+    /// The number of the group's first block in the shard.
     first_block: usize,
     blocks: Vec<Block>,
-    /// Bytes that were read for it.
+    /// The number of bytes that were read for it.
     pub(crate) bytes: usize,
 }
 
@@ -151,7 +72,11 @@ struct Block {
 }
 
 impl Shard {
-    /// Maps the shard at `path` and checks everything but its row groups.
+    /// Maps the shard at `path` and checks everything except its row groups.
+    ///
+    /// # Errors
+    ///
+    /// The error that names what is wrong with the file; [`CacheError::Io`] if it cannot be mapped.
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
         let bytes = mapping::map(path)?;
         let seal = Seal::check(&bytes, path)?;
@@ -167,7 +92,7 @@ impl Shard {
         let text = file
             .key_value_metadata()
             .and_then(|pairs| pairs.iter().find(|pair| pair.key == FOOTER_KEY)?.value.as_deref())
-            .ok_or_else(|| inconsistent("its footer does not say what it holds"))?;
+            .ok_or_else(|| inconsistent("its footer does not describe its contents"))?;
         let footer: Footer = serde_json::from_str(text).map_err(|source| CacheError::BadJson {
             path: path.to_owned(),
             source,
@@ -181,7 +106,11 @@ impl Shard {
         })
     }
 
-    /// Maps the shard of `unit` in `layer` and makes sure that it is that shard.
+    /// Maps the shard of `unit` in `layer` and checks that it belongs there.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::ForeignShard`] if it does not, and the errors of [`open`](Self::open).
     pub(crate) fn open_in(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
         let shard = Self::open(&layer.shard_path(unit))?;
         let (found, expected) = (shard.footer.placement.marks(), Placement::of(layer, unit).marks());
@@ -211,17 +140,21 @@ impl Shard {
         &self.bytes
     }
 
-    /// How many blocks the row groups have.
+    /// The number of blocks of all row groups.
     pub(crate) fn block_count(&self) -> usize {
         self.groups.last().map_or(0, |group| group.blocks.end)
     }
 
-    /// The row group that holds a block.
+    /// The index of the row group that holds a block.
     pub(crate) fn group_of(&self, block: usize) -> usize {
         self.groups.partition_point(|group| group.blocks.end <= block)
     }
 
-    /// Compares the checksums of all row groups.
+    /// Compares all row groups with their checksums.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Damaged`] with the first row group that differs.
     pub(crate) fn check_all(&self) -> Result<(), CacheError> {
         for (index, (group, stated)) in self.groups.iter().zip(&self.footer.row_groups).enumerate() {
             if !stated.data.matches(&self.bytes[group.data.clone()]) {
@@ -231,8 +164,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Reads the head of a row group, compared with its checksum first: the Parquet library sees only bytes that were
-    /// written by us.
+    /// Reads the head of a row group. Its checksum is compared first, so the Parquet library sees only bytes that
+    /// leadspan wrote.
+    ///
+    /// # Errors
+    ///
+    /// The error that names what is wrong with the row group.
     pub(crate) fn head(&self, group_index: usize) -> Result<Head, CacheError> {
         let group = &self.groups[group_index];
         let region = &self.footer.row_groups[group_index].head;
@@ -271,8 +208,12 @@ impl Shard {
         })
     }
 
-    /// Decodes a block of the row group of `head`, which must hold these positions of this sample, to the end of `into`;
-    /// returns how many bytes were read.
+    /// Decodes a block and appends it to `into`. `head` is the head of the block's row group; the block must hold these
+    /// positions of this sample. Returns the number of bytes that were read.
+    ///
+    /// # Errors
+    ///
+    /// The error that names what is wrong with the block.
     pub(crate) fn read_block(
         &self,
         head: &Head,
@@ -289,7 +230,7 @@ impl Shard {
         };
         let place = (stored.sample, Some(&stored.first_position), stored.positions as usize);
         if place != (sample, positions.first(), positions.len()) {
-            let problem = format!("block {block} does not hold the positions of sample {sample} that belong there");
+            let problem = format!("block {block} does not hold the expected positions of sample {sample}");
             return Err(self.inconsistent(problem));
         }
         let bytes = &self.bytes[stored.bytes.clone()];
@@ -316,19 +257,20 @@ impl Shard {
     }
 }
 
-/// The Parquet footer. Parsed anew for every head: kept, it would be most of what an open shard takes.
+/// The Parquet footer. It is parsed again for every head, because it would be most of the memory of an open shard.
 fn footer_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
     ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())
 }
 
-/// The Parquet footer with its page index, which says where the blocks lie.
+/// The Parquet footer with the page index, which has the places of the blocks.
 fn metadata_with_index(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
     check_page_index(bytes, footer_metadata(bytes)?.metadata())?;
     let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
     ArrowReaderMetadata::load(bytes, options)
 }
 
-/// Lays the footer's row groups end to end and compares them with what the Parquet footer and its page index say.
+/// Computes the places of the row groups, which follow each other without gaps, and compares them with the Parquet
+/// footer and its page index.
 fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usize) -> Result<Vec<Group>, &'static str> {
     const BEYOND: &str = "its row groups end beyond its data";
     const DISAGREE: &str = "its footer and its row groups disagree";
@@ -369,7 +311,7 @@ fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usiz
                 rows: page.first_row_index as usize..next as usize,
             });
         }
-        // Every row has a block of some bytes, so rows beyond them are not worth counting.
+        // Every row has a block of at least one byte, so there cannot be more rows than bytes.
         if rows > data.len()
             || stated.num_rows() != rows as i64
             || pages.first().is_none_or(|page| page.rows.start != 0)
@@ -392,7 +334,7 @@ fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usiz
     }
 }
 
-/// Where each block of a row group lies: values stand behind their lengths (four bytes), up to the end of their page.
+/// The place of each block of a row group: each value follows its length (four bytes), up to the end of its page.
 fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>> {
     const LENGTH_BYTES: usize = 4;
     if rows.samples.len() != group.blocks.len() {

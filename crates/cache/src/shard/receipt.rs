@@ -1,6 +1,6 @@
-//! Receipts: what each committed shard is, in a small file beside it that is written after it.
+//! Receipts: small files that describe committed shards.
 //!
-//! A work unit is committed once its receipt is there.
+//! A receipt stands beside its shard and is written after it. A work unit is committed once its receipt exists.
 
 use std::{fs, path::Path};
 
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CacheError, FORMAT_VERSION, LayerDir, WorkUnit, hashing::Region, json, shard::Shard};
 
-/// What a shard is: computed from the shard, so that two writers of one shard write the same receipt.
+/// The description of a shard, computed from the shard. All writers of one shard write the same receipt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     pub(crate) format: u32,
-    /// Size and blake3 of the whole file.
+    /// Size and blake3 of the whole shard.
     pub(crate) shard: Region,
-    /// Stored positions.
+    /// Number of stored positions.
     pub positions: u64,
-    /// Stored entries of all positions.
+    /// Number of stored entries of all positions.
     pub entries: u64,
-    /// Probability that the entries of all positions retain: its mean is this over `positions`.
+    /// Sum over all positions of the probability of the stored entries. Divide it by `positions` to get the mean.
     pub retained_mass: f64,
-    /// The fingerprint of the identity that it was made for.
+    /// The fingerprint of the cache's identity.
     pub identity: String,
-    /// The hash of the corpus rows that it was made of.
+    /// The hash of the unit's rows in the corpus.
     pub rows_blake3: String,
-    /// What kind of device computed it.
+    /// The kind of device that computed the shard.
     pub device_class: Option<String>,
-    /// The program that wrote it.
+    /// The program that wrote the shard, with its version.
     pub program: String,
 }
 
 impl Receipt {
-    /// The size of the shard.
+    /// The size of the shard, in bytes.
     pub fn shard_bytes(&self) -> u64 {
         self.shard.bytes
     }
 
-    /// The receipt of an open shard; reads all of it.
+    /// Computes the receipt of an open shard. Reads the whole file.
     pub(crate) fn of(shard: &Shard) -> Self {
         let footer = shard.footer();
         Self {
@@ -52,18 +52,23 @@ impl Receipt {
         }
     }
 
-    /// The receipt of a committed unit.
+    /// Reads the receipt of a committed unit.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read or understood.
+    /// [`CacheError::BadJson`] or [`CacheError::UnsupportedVersion`] if it is damaged; [`CacheError::Io`] if it cannot
+    /// be read.
     pub fn read(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
         let path = layer.receipt_path(unit);
         let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
         json::from_bytes(&bytes, &path)
     }
 
-    /// Compares an open shard with the receipt; reads all of it.
+    /// Compares an open shard with the receipt. Reads the whole file.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::WrongSize`], [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ.
     pub(crate) fn check(&self, shard: &Shard, receipt_path: &Path) -> Result<(), CacheError> {
         let actual = Self {
             program: self.program.clone(),

@@ -1,4 +1,4 @@
-//! The seal at the head of a shard: what lets a reader trust the rest before any of it is parsed.
+//! The seal at the head of a shard, with which a reader checks the footer before it parses anything.
 //!
 //! ```text
 //! byte   0  "PAR1"
@@ -11,8 +11,8 @@
 //!       68  row groups, back to back, then the tail
 //! ```
 //!
-//! Parquet readers find everything from the footer by absolute offsets, so the gap behind the magic is invisible to them.
-//! The footer lists size and blake3 of each row group; together with the seal that covers every byte of the file.
+//! Parquet readers start at the footer and follow absolute offsets, so they do not see the seal. The footer lists size
+//! and blake3 of each row group. Seal and footer together cover every byte of the file.
 
 use std::path::Path;
 
@@ -20,11 +20,11 @@ use bytes::Bytes;
 
 use crate::{CacheError, FORMAT_VERSION};
 
-/// Bytes of the magic of a Parquet file.
+/// The magic at the start of a Parquet file.
 pub(crate) const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
-/// Bytes of the seal, behind the magic.
+/// Size of the seal, which follows the magic, in bytes.
 pub(crate) const SEAL_BYTES: usize = 64;
-/// Where the first row group starts.
+/// Offset of the first row group.
 pub(crate) const DATA_START: usize = PARQUET_MAGIC.len() + SEAL_BYTES;
 
 const SEAL_MAGIC: &[u8; 8] = b"LEADSPAN";
@@ -38,7 +38,7 @@ pub(crate) struct Seal {
 }
 
 impl Seal {
-    /// The seal as it stands in the file.
+    /// The seal's bytes in the file.
     pub(crate) fn to_bytes(&self) -> [u8; SEAL_BYTES] {
         let mut bytes = [0; SEAL_BYTES];
         bytes[..8].copy_from_slice(SEAL_MAGIC);
@@ -49,7 +49,7 @@ impl Seal {
         bytes
     }
 
-    /// Reads the seal of `file` and checks the tail against it.
+    /// Reads the seal of `file` and compares the tail with it.
     ///
     /// # Errors
     ///

@@ -1,14 +1,13 @@
-//! Writing one shard: sample after sample into bounded row groups, then the seal, then the commit and the receipt.
+//! Writing one shard: samples go into row groups of bounded size, then the seal is written and the shard is committed.
 
 use std::{
-    fs,
     io::{self, Read as _, Seek, SeekFrom, Write},
     mem,
     ops::Range,
 };
 
 use leadspan_distribution::{Distributions, EntrySettings, codec::Model};
-use leadspan_files::{FileError, PendingFile, commit_bytes_in};
+use leadspan_files::PendingFile;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     file::metadata::KeyValue,
@@ -17,31 +16,31 @@ use parquet::{
 use crate::{
     CacheError, LayerDir, Receipt, WorkUnit,
     hashing::{HashingWriter, Region},
-    json,
     parquet_files::{self, Finished},
-    shard::blocks::{self, BLOCK_COLUMN, Rows, block_positions},
-    shard::file::{FOOTER_KEY, Footer, Placement, RowGroup, Shard},
+    shard::blocks::{self, BLOCK_COLUMN, BlockRows, block_positions},
+    shard::commit::commit_shard,
+    shard::footer::{FOOTER_KEY, Footer, Placement, RowGroup},
     shard::seal::{DATA_START, PARQUET_MAGIC, SEAL_BYTES, Seal},
 };
 
 /// Writes the shard of one work unit.
 ///
-/// Nothing is visible before [`commit`](Self::commit); dropping the writer removes what it wrote. It holds at most one
-/// row group (32 MiB decoded, or one block if that is larger) and its encoded form at a time.
+/// The shard is not visible before [`commit`](Self::commit). Dropping the writer removes its file. The writer holds at
+/// most one row group in memory (32 MiB decoded, or one block if that is larger), and its encoded form.
 pub struct ShardWriter {
     layer: LayerDir,
     unit: WorkUnit,
     writer: ArrowWriter<HashingWriter<PendingFile>>,
-    /// The row group at hand: its positions, and which blocks they form.
+    /// The positions of the current row group, and the blocks that they form.
     distributions: Distributions,
     plan: Vec<PlannedBlock>,
     next_sample: usize,
-    /// Where the next row group starts in the file.
+    /// Offset of the next row group in the file.
     row_group_start: u64,
     footer: Footer,
 }
 
-/// A block of the row group at hand.
+/// A block of the current row group.
 struct PlannedBlock {
     sample: u32,
     first_position: u32,
@@ -53,7 +52,7 @@ impl ShardWriter {
     ///
     /// # Errors
     ///
-    /// Where the layer's folder cannot be written to.
+    /// [`CacheError::Io`] if the layer's folder cannot be written.
     pub fn create(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
         let path = layer.shard_path(unit);
         let failed = || CacheError::parquet("write", &path);
@@ -62,7 +61,7 @@ impl ShardWriter {
             .with_properties(blocks::writer_properties())
             .with_skip_arrow_metadata(true);
         let mut writer = ArrowWriter::try_new_with_options(output, blocks::schema(), options).map_err(failed())?;
-        // Room for the seal, which is known last.
+        // Space for the seal, which is written last.
         writer
             .write_all(&[0; SEAL_BYTES])
             .and_then(|()| writer.sync())
@@ -93,21 +92,21 @@ impl ShardWriter {
         })
     }
 
-    /// Records what kind of device computes the shard (instruction set or compute capability) in its footer.
+    /// Records the kind of device that computes the shard (instruction set or compute capability) in its footer.
     #[must_use]
     pub fn with_device_class(mut self, device_class: impl Into<String>) -> Self {
         self.footer.device_class = Some(device_class.into());
         self
     }
 
-    /// Adds a sample: exactly the positions that the layer covers, ascending, with their distributions.
+    /// Adds a sample: exactly the positions that the layer holds of it, ascending, with their distributions.
     ///
-    /// Samples come in the order of the corpus. Those without positions may be left out.
+    /// Samples come in the order of the corpus. Samples without positions may be left out.
     ///
     /// # Errors
     ///
-    /// [`CacheError::WrongSample`] where sample or positions are not the expected ones; [`CacheError::Io`] where the
-    /// file system refuses.
+    /// [`CacheError::WrongSample`] if the sample, its positions or its distributions are not the expected ones;
+    /// [`CacheError::Io`] if the file system refuses.
     pub fn push_sample(
         &mut self,
         sample_index: u32,
@@ -117,24 +116,24 @@ impl ShardWriter {
         let wrong = |problem: &str| Err(self.wrong_sample(sample_index, problem.to_owned()));
         let index = sample_index as usize;
         if !(self.next_sample..self.unit.samples.end).contains(&index) {
-            return wrong("it was written already or belongs to another work unit");
+            return wrong("it is already written or belongs to another work unit");
         }
         if positions.len() != distributions.len() {
-            return wrong("it has more or fewer positions than distributions");
+            return wrong("the numbers of its positions and of its distributions differ");
         }
         self.require_no_positions(self.next_sample..index)?;
         let sample = self.layer.corpus().sample(index);
         if !self.layer.layer().positions(sample).eq(positions.iter().copied()) {
-            return wrong("its positions are not those that the layer covers");
+            return wrong("its positions are not those that the layer holds");
         }
         if !distributions.is_empty() && distributions.temperatures() != self.footer.stored.temperatures.len() {
-            return wrong("it has tail terms for more or fewer temperatures than the cache");
+            return wrong("it has tail terms for another number of temperatures than the cache");
         }
         if !is_within(&self.footer.stored, distributions) {
             return wrong("it has more entries or drawn tokens at a position than the cache stores");
         }
         if !are_logprobs(distributions) {
-            return wrong("it has values that are no log-probabilities");
+            return wrong("it has values that are not log-probabilities");
         }
         let size = block_positions(sample.token_count());
         for (number, block) in positions.chunks(size).enumerate() {
@@ -154,15 +153,15 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes the shard visible, durable and whole under its name, and then its receipt.
+    /// Commits the shard and then its receipt: both become visible, whole and durable.
     ///
-    /// Where another process has committed the same unit meanwhile, its shard stays and this one is dropped.
+    /// If another process has committed the same unit meanwhile, its shard stays and this one is dropped.
     ///
     /// # Errors
     ///
-    /// [`CacheError::WrongSample`] where samples with positions are still to come; [`CacheError::Io`] where the file
-    /// system refuses. Nothing is left behind in either case, save that an error after the shard has become visible
-    /// leaves a shard without a receipt, which [`adopt`] takes up.
+    /// [`CacheError::WrongSample`] if samples with positions are missing; [`CacheError::Io`] if the file system
+    /// refuses. An error leaves no file, with one exception: after the shard has become visible, an error leaves a
+    /// shard without a receipt, which [`adopt`](crate::adopt) can commit.
     pub fn commit(mut self) -> Result<Receipt, CacheError> {
         self.require_no_positions(self.next_sample..self.unit.samples.end)?;
         if !self.plan.is_empty() {
@@ -188,31 +187,10 @@ impl ShardWriter {
             tail_blake3: *tail_blake3.as_bytes(),
         };
         write_seal(&mut pending, &seal).map_err(CacheError::io("write", &path))?;
-        loop {
-            pending = match pending.commit_new() {
-                Ok(None) => return write_receipt(&layer, &unit),
-                Ok(Some(pending)) => pending,
-                // On a file system without locks, the process that committed the unit first may have cleared ours up.
-                Err(FileError { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && layer.is_committed(&unit) =>
-                {
-                    return Receipt::read(&layer, &unit);
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if let Some(receipt) = adopt(&layer, &unit)? {
-                return Ok(receipt);
-            }
-            // A shard that nobody vouches for and that is no good makes way.
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(CacheError::io("replace", &path)(error));
-                }
-                _ => {}
-            }
-        }
+        commit_shard(pending, &layer, &unit)
     }
 
+    /// Codes and writes the current row group, and adds it to the footer.
     fn write_row_group(&mut self) -> Result<(), CacheError> {
         let path = self.layer.shard_path(&self.unit);
         let failed = || CacheError::parquet("write", &path);
@@ -220,7 +198,7 @@ impl ShardWriter {
         let plan = mem::take(&mut self.plan);
         let model = Model::fit(&distributions, self.layer.codec_layout());
         let mut encoder = model.encoder();
-        let mut rows = Rows::default();
+        let mut rows = BlockRows::default();
         let mut first = 0;
         for block in &plan {
             rows.samples.push(block.sample);
@@ -268,7 +246,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes sure that nothing is lost by leaving out the samples in `range`.
+    /// Checks that the samples in `range`, which are left out, have no positions.
     fn require_no_positions(&self, mut range: Range<usize>) -> Result<(), CacheError> {
         let corpus = self.layer.corpus();
         match range.find(|&index| self.layer.layer().position_count(corpus.sample(index)) > 0) {
@@ -286,7 +264,7 @@ impl ShardWriter {
     }
 }
 
-/// Whether no position has more than `settings` store, which is all that a reader takes.
+/// Whether no position has more entries or drawn tokens than `settings` allow. Readers refuse more.
 fn is_within(settings: &EntrySettings, distributions: &Distributions) -> bool {
     distributions.iter().all(|position| {
         position.token_ids.len() <= settings.top_k as usize
@@ -294,7 +272,7 @@ fn is_within(settings: &EntrySettings, distributions: &Distributions) -> bool {
     })
 }
 
-/// Whether all values are what they say: at most 0, but for rounding.
+/// Whether all values can be log-probabilities: at most 0, up to rounding.
 fn are_logprobs(distributions: &Distributions) -> bool {
     const ROUNDING: f32 = 1e-5;
     let columns = [
@@ -310,198 +288,11 @@ fn write_seal(pending: &mut PendingFile, seal: &Seal) -> io::Result<()> {
     pending.write_all(&seal.to_bytes())
 }
 
-/// What was just written at `start`; afterwards writing goes on at the end.
+/// Reads the `bytes` bytes from `start` back, and moves to the end of the file.
 fn read_back(pending: &mut PendingFile, start: u64, bytes: u64) -> io::Result<Vec<u8>> {
     let mut read = vec![0; bytes as usize];
     pending.seek(SeekFrom::Start(start))?;
     pending.file_mut().read_exact(&mut read)?;
     pending.seek(SeekFrom::End(0))?;
     Ok(read)
-}
-
-/// Takes up the shard of a unit that has no receipt, as a process leaves it that dies between the two: where it is sound
-/// and belongs there, writes the receipt and returns it.
-///
-/// # Errors
-///
-/// Where the file system refuses. A shard that is not sound is no error: it will be written anew.
-pub fn adopt(layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Receipt>, CacheError> {
-    if layer.is_committed(unit) {
-        return Receipt::read(layer, unit).map(Some);
-    }
-    let sound = Shard::open_in(layer, unit).and_then(|shard| shard.check_all());
-    if sound.is_err() {
-        return Ok(None);
-    }
-    write_receipt(layer, unit).map(Some)
-}
-
-fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheError> {
-    let receipt = Receipt::of(&Shard::open_in(layer, unit)?);
-    commit_bytes_in(&layer.receipt_path(unit), &json::to_bytes(&receipt), layer.clearing())?;
-    Ok(receipt)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{shard::Shard, tests::synthetic};
-    use leadspan_diagnosis::Diagnosis as _;
-    use leadspan_sequence::SectionSet;
-    use std::fs;
-
-    fn start(synthetic: &synthetic::Prepared) -> (LayerDir, WorkUnit, ShardWriter) {
-        let layer = synthetic
-            .cache
-            .layer(&synthetic::coverage("0.5", SectionSet::ALL).into())
-            .unwrap();
-        let unit = layer.corpus().units()[0].clone();
-        let writer = ShardWriter::create(&layer, &unit).unwrap();
-        (layer, unit, writer)
-    }
-
-    fn push(writer: &mut ShardWriter, layer: &LayerDir, index: usize) -> Result<(), CacheError> {
-        let sample = layer.corpus().sample(index);
-        let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        writer.push_sample(
-            index as u32,
-            &positions,
-            &synthetic::distributions(layer.corpus(), index, &positions),
-        )
-    }
-
-    #[test]
-    fn an_uncommitted_writer_leaves_nothing_behind() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, mut writer) = start(&synthetic);
-        push(&mut writer, &layer, 0).unwrap();
-        assert!(!layer.is_committed(&unit) && layer.missing_units().unwrap().len() == layer.corpus().units().len());
-        drop(writer);
-        let names: Vec<_> = fs::read_dir(layer.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(names, ["layer.json"]);
-    }
-
-    #[test]
-    fn a_temporary_of_a_killed_writer_is_no_shard_and_goes_with_the_next_write() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, writer) = start(&synthetic);
-        drop(writer);
-        let stale = layer.path().join(".train-000000.parquet.kill00.tmp");
-        fs::write(&stale, b"PAR1 and then the power went").unwrap();
-        assert!(layer.missing_units().unwrap().contains(&unit));
-        synthetic::write_shard(&layer, &unit);
-        assert!(layer.is_committed(&unit) && !stale.exists());
-    }
-
-    #[test]
-    fn samples_out_of_order_or_with_other_positions_are_refused() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, _, mut writer) = start(&synthetic);
-        let refused = |result: Result<(), CacheError>, what: &str| {
-            let error = result.unwrap_err();
-            assert!(error.is_unexpected() && error.to_string().contains(what), "{error}");
-        };
-        refused(push(&mut writer, &layer, 1), "sample 0 cannot be written");
-        push(&mut writer, &layer, 0).unwrap();
-        refused(push(&mut writer, &layer, 0), "already");
-        refused(push(&mut writer, &layer, 4), "another work unit");
-        refused(writer.push_sample(1, &[0, 1], &Distributions::new()), "more or fewer");
-        let sample = layer.corpus().sample(1);
-        refused(
-            writer.push_sample(1, &[5], &synthetic::distributions(layer.corpus(), 1, &[5])),
-            "the layer covers",
-        );
-        let mut impossible = Distributions::new();
-        for &position in &layer.layer().positions(sample).collect::<Vec<_>>() {
-            let distributions = synthetic::distributions(layer.corpus(), 1, &[position]);
-            let mut stored = distributions.get(0);
-            stored.tail_logprob = f32::NAN;
-            impossible.push(stored);
-        }
-        let positions: Vec<u32> = layer.layer().positions(sample).collect();
-        refused(writer.push_sample(1, &positions, &impossible), "no log-probabilities");
-        refused(writer.commit().map(|_| ()), "left out");
-    }
-
-    #[test]
-    fn samples_without_positions_may_be_left_out() {
-        let synthetic = synthetic::prepared_with_tokens(&[1, 9, 1, 1], 4);
-        let (layer, unit, mut writer) = start(&synthetic);
-        push(&mut writer, &layer, 1).unwrap();
-        let facts = writer.commit().unwrap();
-        assert_eq!(facts.positions, 3);
-        assert_eq!(Shard::open_in(&layer, &unit).unwrap().footer().positions, 3);
-    }
-
-    #[test]
-    fn a_unit_without_any_position_is_an_empty_shard() {
-        let synthetic = synthetic::prepared_with_tokens(&[1, 1], 2);
-        let (layer, unit, writer) = start(&synthetic);
-        assert_eq!(writer.commit().unwrap().positions, 0);
-        let shard = Shard::open_in(&layer, &unit).unwrap();
-        shard.check_all().unwrap();
-        assert_eq!(shard.block_count(), 0);
-    }
-
-    #[test]
-    fn the_same_rows_give_the_same_bytes() {
-        let bytes = || {
-            let synthetic = synthetic::prepared(6, 2, 4);
-            let (layer, unit, writer) = start(&synthetic);
-            drop(writer);
-            synthetic::write_shard(&layer, &unit);
-            fs::read(layer.shard_path(&unit)).unwrap()
-        };
-        let first = bytes();
-        assert_eq!(first, bytes());
-        let version = concat!("leadspan ", env!("CARGO_PKG_VERSION")).as_bytes();
-        assert!(
-            !first.windows(version.len()).any(|window| window == version),
-            "the crate version is in the file"
-        );
-    }
-
-    #[test]
-    fn the_writer_that_comes_second_leaves_the_committed_shard_as_it_is() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, mut slow) = start(&synthetic);
-        for index in unit.samples.clone() {
-            push(&mut slow, &layer, index).unwrap();
-        }
-        synthetic::write_shard(&layer, &unit);
-        let state = || {
-            [layer.shard_path(&unit), layer.receipt_path(&unit)].map(|path| {
-                let modified = fs::metadata(&path).unwrap().modified().unwrap();
-                (fs::read(&path).unwrap(), modified)
-            })
-        };
-        let before = state();
-        let receipt = slow.with_device_class("another").commit().unwrap();
-        assert_eq!(receipt.device_class, None);
-        assert_eq!(state(), before);
-    }
-
-    #[test]
-    fn a_shard_whose_receipt_was_never_written_is_taken_up_where_it_is_sound() {
-        let synthetic = synthetic::prepared(6, 2, 4);
-        let (layer, unit, writer) = start(&synthetic);
-        drop(writer);
-        synthetic::write_shard(&layer, &unit);
-        let sound = fs::read(layer.shard_path(&unit)).unwrap();
-        let receipt = fs::read(layer.receipt_path(&unit)).unwrap();
-        fs::remove_file(layer.receipt_path(&unit)).unwrap();
-        assert!(!layer.is_committed(&unit));
-        assert!(adopt(&layer, &unit).unwrap().is_some());
-        assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
-        // One that is not sound makes way for what is written next.
-        fs::remove_file(layer.receipt_path(&unit)).unwrap();
-        fs::write(layer.shard_path(&unit), &sound[..sound.len() - 1]).unwrap();
-        assert!(adopt(&layer, &unit).unwrap().is_none() && !layer.is_committed(&unit));
-        synthetic::write_shard(&layer, &unit);
-        assert_eq!(fs::read(layer.shard_path(&unit)).unwrap(), sound);
-        assert_eq!(fs::read(layer.receipt_path(&unit)).unwrap(), receipt);
-    }
 }

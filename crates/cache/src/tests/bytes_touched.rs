@@ -1,11 +1,12 @@
-//! Reading less touches less: prefixes of samples, and samples alone.
+//! The number of bytes that reading touches: for prefixes of all samples, and for single samples.
 
 use leadspan_distribution::{Distributions, EntrySettings, Position, codec::Precision};
 use leadspan_sequence::{SectionSet, Split};
 
 use crate::{Cache, Identity, Missing, Reader, ShardWriter, tests::synthetic};
 
-/// A cache of samples of 100 to 2,000 tokens, with sixteen entries a position among which small ids are frequent.
+/// A cache of samples of 100 to 2,000 tokens, with sixteen entries at each position. Small ids are
+/// frequent.
 fn captured() -> (tempfile::TempDir, Cache) {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity {
@@ -16,13 +17,13 @@ fn captured() -> (tempfile::TempDir, Cache) {
     let cache = Cache::create_or_open(folder.path(), &identity, &[]).unwrap();
     let tokens: Vec<usize> = (0..48).map(|index| 100 + index * 37 % 48 * 40).collect();
     let corpus = synthetic::corpus_of(&tokens, 44, 22);
-    let facts = corpus.facts().clone();
+    let provenance = corpus.provenance().clone();
     cache
         .write_corpus(
             &synthetic::samples_of(&corpus),
             &synthetic::row_hashes_of(&corpus),
             corpus.samples_per_shard(),
-            facts,
+            provenance,
         )
         .unwrap();
     let layer = cache.layer(&synthetic::coverage("1", SectionSet::ALL).into()).unwrap();
@@ -69,7 +70,7 @@ fn open(cache: &Cache, proportion: &str) -> Reader {
     .unwrap()
 }
 
-/// Bytes of heads and blocks that reading the training samples touches.
+/// The number of bytes of heads and blocks that are read for the training samples.
 fn touched(cache: &Cache, proportion: &str) -> u64 {
     let reader = open(cache, proportion);
     for sample in reader.corpus().of_split(Split::Train) {
@@ -91,7 +92,7 @@ fn reading_a_proportion_touches_that_share_of_the_bytes_and_a_twentieth_more_at_
             "{proportion}: {share}, which is too good to be true"
         );
     }
-    // Nothing is read twice: what the shards hold of training samples is what was touched.
+    // Nothing is read twice: at most the training shards themselves are read.
     let layer = cache.layers().unwrap().remove(0);
     let units = layer.corpus().units().iter().filter(|unit| unit.split == Split::Train);
     let files: u64 = units.map(|unit| layer.shard_path(unit).metadata().unwrap().len()).sum();
@@ -105,13 +106,13 @@ fn a_sample_costs_the_same_bytes_whenever_it_is_read() {
     let samples: Vec<u32> = reader.corpus().of_split(Split::Train).collect();
     let bytes = |sample: &u32| reader.span_and_bytes(*sample).unwrap().1;
     let first: Vec<u64> = samples.iter().map(bytes).collect();
-    // By now every head is in memory.
+    // Every head is in memory now.
     let heads = reader.bytes_read().heads;
     let again: Vec<u64> = samples.iter().rev().map(bytes).collect();
     assert!(first.iter().eq(again.iter().rev()) && first.iter().all(|&bytes| bytes > 0));
     assert_eq!(reader.bytes_read().heads, heads);
     assert_eq!(reader.bytes_read().blocks, 2 * first.iter().sum::<u64>());
-    // Tokens alone cost nothing.
+    // Reading only tokens reads no blocks.
     let tokens = Reader::open_corpus(&cache, synthetic::coverage("0.4", SectionSet::ALL)).unwrap();
     assert_eq!(tokens.span_and_bytes(samples[0]).unwrap().1, 0);
 }
@@ -129,7 +130,7 @@ fn reading_one_sample_touches_at_most_four_times_its_own_bytes() {
         })
         .collect();
     ratios.sort_by(f64::total_cmp);
-    // The head of a row group is read once and kept: only for the shortest samples does it weigh more than they do.
+    // The head of a row group is read once and kept. It is larger than the sample only for the shortest samples.
     assert!(ratios[ratios.len() / 2] < 1.5, "{ratios:?}");
     assert!(ratios[ratios.len() - 3] <= 4.0, "{ratios:?}");
 }

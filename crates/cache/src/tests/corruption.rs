@@ -1,4 +1,4 @@
-//! What happens to shards that were damaged, cut, swapped or made by others: a named error, never a panic.
+//! Shards that are damaged, truncated, swapped or foreign give a named error and never a panic.
 
 use std::{
     fs,
@@ -63,12 +63,12 @@ fn verify_finds_every_flipped_bit_of_a_shard() {
 fn a_flipped_bit_in_any_byte_of_a_shard_is_named() {
     let (captured, shard, sound) = captured();
     read_all(&captured.cache).unwrap();
-    // One bit of every byte; which one changes from byte to byte.
+    // One bit of every byte, a different one from byte to byte.
     for byte in 0..sound.len() {
         let mut flipped = sound.clone();
         flipped[byte] ^= 1 << (byte % 8);
         fs::write(&shard, flipped).unwrap();
-        // A reader does not look at page headers and lengths; whoever verifies looks at everything.
+        // A reader does not read page headers and lengths; `verify` reads everything.
         let error = match read_all(&captured.cache) {
             Err(error) => error,
             Ok(()) => {
@@ -138,7 +138,7 @@ fn files_that_are_no_shards_are_refused() {
     }
 }
 
-/// Replaces the first shard of a cache by that of another one and tells what gave it away.
+/// Replaces the first shard of a cache by that of another one. Returns the property in which they differ.
 fn mark_of_a_shard_from(other: &Cache) -> &'static str {
     let (captured, shard, _) = captured();
     fs::copy(first_shard(other), &shard).unwrap();
@@ -160,7 +160,7 @@ fn a_shard_of_another_cache_is_refused() {
             &synthetic::samples_of(&corpus),
             &synthetic::row_hashes_of(&corpus),
             corpus.samples_per_shard(),
-            corpus.facts().clone(),
+            corpus.provenance().clone(),
         )
         .unwrap();
     synthetic::capture(&other, &synthetic::coverage("1.0", SectionSet::ALL).into());
@@ -190,22 +190,22 @@ fn a_shard_of_another_layer_unit_or_corpus_is_refused() {
             &synthetic::samples_of(&corpus),
             &hashes,
             corpus.samples_per_shard(),
-            corpus.facts().clone(),
+            corpus.provenance().clone(),
         )
         .unwrap();
     synthetic::capture(&other, &synthetic::coverage("1.0", SectionSet::ALL).into());
     assert_eq!(mark_of_a_shard_from(&other), "corpus fingerprint");
 }
 
-/// Changes of a byte that hit signs, lengths and kinds.
+/// Changes of a byte that affect signs, lengths and types.
 const CHANGES: [u8; 5] = [0x01, 0x02, 0x40, 0x80, 0xff];
 
-/// Where index and footer of a shard begin.
+/// The offset of the page index and footer of a shard.
 fn tail_start(shard: &[u8]) -> usize {
     shard.len() - u64::from_le_bytes(shard[28..36].try_into().unwrap()) as usize
 }
 
-/// The shard of these row groups, room for the seal before them, and this tail.
+/// The shard with these row groups, which follow space for the seal, and this tail.
 fn sealed(data: &[u8], tail: &[u8]) -> Vec<u8> {
     let seal = Seal {
         file_bytes: (data.len() + tail.len()) as u64,
@@ -275,7 +275,7 @@ fn a_page_of_negative_length_is_refused() {
     assert!(matches!(error, CacheError::Inconsistent { .. }), "{error}");
 }
 
-/// Forges each byte of a file of a corpus, under a checksum that fits; returns how many of the changes were refused.
+/// Forges each byte of a file of a corpus with a matching checksum. Returns how many of the changes were refused.
 fn forge_everywhere(cache: &Path, file: &str, checksum: &str) -> usize {
     let folder = cache.join("corpus");
     let (path, description) = (folder.join(file), folder.join("prepared.json"));
@@ -306,7 +306,7 @@ fn a_corpus_that_was_forged_anywhere_is_an_error_or_a_corpus() {
     let synthetic = synthetic::prepared(3, 1, 2);
     let dir = synthetic.cache.dir();
     let size = |file: &str| fs::metadata(dir.join("corpus").join(file)).unwrap().len() as usize;
-    // Most of the small table is padding and headers that nothing depends on.
+    // Most of the small table is padding and headers that are not used.
     assert!(forge_everywhere(dir, "samples.arrow", "table") > size("samples.arrow") / 2);
     // Each token is covered by the checksum of its sample.
     let refused = forge_everywhere(dir, "tokens.u32", "tokens");

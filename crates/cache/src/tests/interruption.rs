@@ -1,4 +1,4 @@
-//! What a failure at any write operation leaves behind, and what two writers of one shard make of it.
+//! What a failure at any write operation leaves behind, and what happens if two writers write one shard.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use leadspan_sequence::SectionSet;
 
 use crate::{Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt, tests::synthetic, verify};
 
-/// Every file of a cache, by its path.
+/// The contents of every file of a cache, by path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
@@ -28,14 +28,19 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// All that stage one does to a cache: makes it, prepares it, captures a half and then the rest, unit after unit.
+/// Everything that stage one does to a cache: creates it, prepares it, captures a half and then the rest, unit by unit.
 fn fill(dir: &Path) -> Result<(), CacheError> {
     let tokenizer = [("tokenizer.json".to_owned(), b"{}".to_vec())];
     let cache = Cache::create_or_open(dir, &synthetic::identity(), &tokenizer)?;
     if cache.corpus()?.is_none() {
         let corpus = synthetic::corpus(6, 2, 4);
         let (samples, hashes) = (synthetic::samples_of(&corpus), synthetic::row_hashes_of(&corpus));
-        cache.write_corpus(&samples, &hashes, corpus.samples_per_shard(), corpus.facts().clone())?;
+        cache.write_corpus(
+            &samples,
+            &hashes,
+            corpus.samples_per_shard(),
+            corpus.provenance().clone(),
+        )?;
     }
     for proportion in ["0.5", "1"] {
         let asked: Coverage = synthetic::coverage(proportion, SectionSet::ALL);
@@ -71,7 +76,8 @@ fn whichever_write_fails_nothing_partial_is_accepted_and_the_next_run_ends_with_
             result.unwrap();
             break;
         }
-        // Failing to make a folder durable may go unnoticed by one who only finds it there; everything else is told.
+        // A folder that could not be made durable may go unnoticed if it exists already. Every other failure is an
+        // error.
         if let Err(error) = result {
             assert!(
                 !error.is_unexpected() && error.hint().is_some(),
@@ -99,7 +105,7 @@ fn whichever_write_fails_nothing_partial_is_accepted_and_the_next_run_ends_with_
 
 #[test]
 fn a_process_that_dies_at_any_write_leaves_a_cache_that_the_next_one_completes() {
-    // What a kill leaves is what an error leaves, and the temporary besides, which nobody has removed.
+    // A kill leaves what an error leaves, and also the temporary file.
     let whole = tempfile::tempdir().unwrap();
     fill(whole.path()).unwrap();
     let expected = files(whole.path());
@@ -131,7 +137,7 @@ fn writers_that_race_for_a_unit_agree_on_one_shard_and_its_receipt() {
             for writer in 0..4 {
                 let (cache, barrier) = (&prepared.cache, &barrier);
                 scope.spawn(move || {
-                    // They all ask for the layer at once, and are told the same.
+                    // All writers ask for the layer at the same time and get the same one.
                     let layer: LayerDir = cache.layers_to_capture(&asked).unwrap().remove(0);
                     let unit: WorkUnit = layer.corpus().units()[0].clone();
                     barrier.wait();

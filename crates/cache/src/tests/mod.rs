@@ -1,7 +1,8 @@
-//! What holds of a whole cache: what reading touches, damage, interruption, the round trip.
+//! Tests of whole caches: bytes that reading touches, damage, interruption, reading, the round trip.
 
 mod bytes_touched;
 mod corruption;
 mod interruption;
+mod reading;
 mod round_trip;
 pub(crate) mod synthetic;

@@ -1,4 +1,4 @@
-//! Whatever shape the distributions have, what is read is what was written.
+//! Distributions of any shape read back as they were written.
 
 use leadspan_distribution::{Distributions, Position};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{Cache, Coverage, Missing, Reader, ShardWriter, shard::Shard, shard::blocks, tests::synthetic};
 
-/// A position: how many entries, and a number to make the rest from.
+/// A position: its number of entries, and the seed of its values.
 type Shape = (usize, u32);
 
 fn distributions(shapes: &[Shape]) -> Distributions {
@@ -82,7 +82,7 @@ proptest! {
 
 #[test]
 fn samples_that_straddle_pages_and_row_groups_read_back() {
-    // 12,000 positions of 0 to 509 entries: some 24 MB in one sample, with others around it.
+    // 12,000 positions of 0 to 509 entries: about 24 MB in one sample, between other samples.
     let shapes = |positions: u32, salt: u32| (0..positions).map(|i| ((i * 37 % 510) as usize, i ^ salt)).collect();
     let samples: Vec<Vec<Shape>> = vec![shapes(5, 1), shapes(12_000, 2), shapes(0, 3), shapes(9_000, 4)];
     let prepared = write(&samples, 8);

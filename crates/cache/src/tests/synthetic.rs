@@ -1,4 +1,4 @@
-//! Made-up corpora, distributions and caches for this crate's tests: plain functions of their arguments.
+//! Synthetic corpora, distributions and caches for the tests of this crate. All depend only on their arguments.
 
 use std::num::NonZeroU32;
 
@@ -10,7 +10,7 @@ use crate::{
     Cache, CacheError, Coverage, Identity, Layer, LayerDir, PreparedCorpus, ShardWriter, TeacherIdentity, WorkUnit,
 };
 
-/// A cache in a folder that goes when this is dropped.
+/// A cache in a folder that is removed when this is dropped.
 pub(crate) struct Prepared {
     pub(crate) cache: Cache,
     _folder: tempfile::TempDir,
@@ -53,7 +53,7 @@ pub(crate) fn sample(index: usize, split: Split, tokens: usize) -> Sample {
     }
 }
 
-/// `train` training and `validation` validation samples, of 1 to 41 tokens.
+/// `train` training samples and `validation` validation samples of 1 to 41 tokens.
 pub(crate) fn corpus(train: usize, validation: usize, samples_per_shard: u32) -> PreparedCorpus {
     let tokens: Vec<usize> = (0..train + validation)
         .map(|index| 5 + index * 7 % 37 - 4 * usize::from(index == 3))
@@ -70,7 +70,7 @@ pub(crate) fn corpus_of(tokens: &[usize], train: usize, samples_per_shard: u32) 
     PreparedCorpus::first(&samples, &row_hashes(&samples), samples_per_shard, json!({"seed": 7})).unwrap()
 }
 
-/// One hash a sample.
+/// One hash for each sample.
 pub(crate) fn row_hashes(samples: &[Sample]) -> Vec<[u8; 32]> {
     let hash = |sample: &Sample| *blake3::hash(sample.id.as_bytes()).as_bytes();
     samples.iter().map(hash).collect()
@@ -87,7 +87,7 @@ pub(crate) fn row_hashes_of(corpus: &PreparedCorpus) -> Vec<[u8; 32]> {
     (0..corpus.len()).map(|index| *corpus.row_hash(index)).collect()
 }
 
-/// `count` training samples that follow the first `before` of a corpus.
+/// `count` training samples that follow the first `before` samples of a corpus.
 pub(crate) fn appended(before: usize, count: usize) -> Vec<Sample> {
     let tokens = |index| 4 + index * 5 % 23;
     (before..before + count)
@@ -99,13 +99,13 @@ fn store(corpus: &PreparedCorpus) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
     let files = [("tokenizer.json".to_owned(), b"{}".to_vec())];
     let cache = Cache::create_or_open(folder.path(), &identity(), &files).unwrap();
-    let facts = corpus.facts().clone();
+    let provenance = corpus.provenance().clone();
     cache
         .write_corpus(
             &samples_of(corpus),
             &row_hashes_of(corpus),
             corpus.samples_per_shard(),
-            facts,
+            provenance,
         )
         .unwrap();
     Prepared { cache, _folder: folder }
@@ -158,7 +158,7 @@ pub(crate) fn try_write_shard(layer: &LayerDir, unit: &WorkUnit, device_class: O
     writer.commit().map(drop)
 }
 
-/// What a teacher might say at these positions: 0 to 8 entries, a function of sample and position alone.
+/// Distributions at these positions, with 0 to 8 entries, which depend only on the sample and the position.
 pub(crate) fn distributions(corpus: &PreparedCorpus, index: usize, positions: &[u32]) -> Distributions {
     let first_token = corpus.tokens(index).unwrap()[0] as usize;
     let mut distributions = Distributions::new();

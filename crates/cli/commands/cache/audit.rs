@@ -1,6 +1,9 @@
-//! `leadspan cache audit`: the cache against the teacher it was made with.
+//! `leadspan cache audit`: compares the cache with the teacher that made it.
+
+use std::{fmt, path::PathBuf};
 
 use leadspan_precompute::{Audit, AuditOutcome, AuditSettings};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -9,8 +12,8 @@ use crate::{
     commands::{Ending, Showing},
     configuration::Configuration,
     failure::{Context as _, Result},
-    hub, last_line, output,
-    progress::{Counted, Progress},
+    hub, last_line,
+    progress::{Counted, ProgressMeter},
     signals,
 };
 
@@ -26,7 +29,7 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut bar = None;
     let outcome = leadspan_precompute::audit(&pipeline, &settings, &stop, &mut |done, total| {
-        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Positions, total as u64));
+        let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Positions, total as u64));
         bar.advance(done as u64, false, || "comparing".to_owned());
     })
     .with_context(|| format!("could not audit `{}`", cache_dir.display()))?;
@@ -35,31 +38,43 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
         return Ok(Ending::Stopped);
     };
     last_line::note(json!({ "cache": cache_dir, "audit": audit }));
-    if showing.json {
-        output::json(&json!({ "dir": cache_dir, "seed": arguments.seed, "audit": audit }))?;
-    } else {
-        output::text(described(&audit))?;
-    }
+    showing.result(&Audited {
+        dir: cache_dir,
+        seed: arguments.seed,
+        audit,
+    })?;
     Ok(Ending::Done)
 }
 
-fn described(audit: &Audit) -> String {
-    format!(
-        "{} positions of {} samples, {} entries\n\
-         KL(teacher ‖ cache)     mean {:.2e}, 99th percentile {:.2e} nats\n\
-         top-1 agreement         {:.2} %\n\
-         retained mass           {:.2} %\n\
-         log-probability error   95th percentile {:.3}, largest {:.3} nats\n\
-         target's error          largest {:.4} nats",
-        grouped(audit.positions as u64),
-        grouped(audit.samples as u64),
-        grouped(audit.entries),
-        audit.mean_kl,
-        audit.p99_kl,
-        100.0 * audit.top_1_agreement,
-        100.0 * audit.retained_mass,
-        audit.p95_logprob_error,
-        audit.largest_logprob_error,
-        audit.largest_target_error
-    )
+/// The result of the command.
+#[derive(Serialize)]
+struct Audited {
+    dir: PathBuf,
+    seed: u64,
+    audit: Audit,
+}
+
+impl fmt::Display for Audited {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let audit = &self.audit;
+        write!(
+            formatter,
+            "{} positions of {} samples, {} entries\n\
+             KL(teacher ‖ cache)     mean {:.2e}, 99th percentile {:.2e} nats\n\
+             top-1 agreement         {:.2} %\n\
+             retained mass           {:.2} %\n\
+             log-probability error   95th percentile {:.3}, largest {:.3} nats\n\
+             target's error          largest {:.4} nats",
+            grouped(audit.positions as u64),
+            grouped(audit.samples as u64),
+            grouped(audit.entries),
+            audit.mean_kl,
+            audit.p99_kl,
+            100.0 * audit.top_1_agreement,
+            100.0 * audit.retained_mass,
+            audit.p95_logprob_error,
+            audit.largest_logprob_error,
+            audit.largest_target_error
+        )
+    }
 }

@@ -1,8 +1,8 @@
-//! `leadspan cache export`: the stored positions for everybody else's tools.
+//! `leadspan cache export`: the stored positions as a Parquet file for other programs.
 
 use std::{fmt, path::PathBuf};
 
-use leadspan_cache::Cache;
+use leadspan_cache::{Cache, Exported};
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::{
     commands::{Ending, Showing, missing},
     failure::{Context as _, Result},
     last_line, output,
-    progress::{Counted, Progress},
+    progress::{Counted, ProgressMeter},
 };
 
 pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> Result<Ending> {
@@ -22,41 +22,38 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
     }
     let missing = missing(export.allow_incomplete);
     let mut bar = None;
-    let facts = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Samples, progress.total));
+    let exported = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {
+        let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Samples, progress.total));
         bar.advance(progress.done, true, || "exporting".to_owned());
     })
     .with_context(|| format!("could not export `{}` to `{}`", cache.dir().display(), out.display()))?;
     drop(bar);
-    let exported = Exported {
+    let written = Written {
         out: out.clone(),
-        samples: facts.samples,
-        rows: facts.rows,
-        bytes: facts.bytes,
+        exported,
     };
-    last_line::note(json!(exported));
-    showing.result(&exported)?;
+    last_line::note(json!(written));
+    showing.result(&written)?;
     Ok(Ending::Done)
 }
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Serialize)]
-struct Exported {
+struct Written {
     out: PathBuf,
-    samples: u64,
-    rows: u64,
-    bytes: u64,
+    #[serde(flatten)]
+    exported: Exported,
 }
 
-impl fmt::Display for Exported {
+impl fmt::Display for Written {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
             "wrote {} positions of {} samples to `{}`, {}",
-            grouped(self.rows),
-            grouped(self.samples),
+            grouped(self.exported.rows),
+            grouped(self.exported.samples),
             self.out.display(),
-            bytes(self.bytes)
+            bytes(self.exported.bytes)
         )
     }
 }

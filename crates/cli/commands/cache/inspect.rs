@@ -1,26 +1,33 @@
-//! `leadspan cache inspect`: what a cache holds, in numbers.
+//! `leadspan cache inspect`: the contents of a cache in numbers.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use leadspan_cache::{Cache, Identity, Inspection, LayerInspection};
+use serde::Serialize;
 
 use crate::{
     amounts::{bytes, grouped},
     commands::{Ending, Showing},
     failure::{Context as _, Result},
-    output,
 };
 
 pub(super) fn run(cache: &Cache, showing: Showing) -> Result<Ending> {
     let inspection = cache
         .inspect()
         .with_context(|| format!("could not inspect `{}`", cache.dir().display()))?;
-    if showing.json {
-        output::json(&inspection)?;
-    } else {
-        output::text(described(&inspection).trim_end())?;
-    }
+    showing.result(&Inspected(inspection))?;
     Ok(Ending::Done)
+}
+
+/// The result of the command.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Inspected(Inspection);
+
+impl fmt::Display for Inspected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(described(&self.0).trim_end())
+    }
 }
 
 fn described(inspection: &Inspection) -> String {
@@ -115,7 +122,7 @@ fn describe_layer(layer: &LayerInspection, text: &mut String) {
     }
 }
 
-/// What is stored of a position, in words.
+/// The entries that are stored of a position, in words.
 fn entries(identity: &Identity) -> String {
     let entries = &identity.entries;
     let mut text = format!("top {} of every position", entries.top_k);
@@ -132,7 +139,7 @@ fn entries(identity: &Identity) -> String {
     text
 }
 
-/// Enough of a digest to compare by eye.
+/// The start of a digest, enough to compare by eye.
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }

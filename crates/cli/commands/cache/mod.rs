@@ -1,4 +1,4 @@
-//! `leadspan cache`: look into a cache, check it, export it.
+//! `leadspan cache`: inspects, checks and exports a cache.
 
 mod audit;
 mod export;

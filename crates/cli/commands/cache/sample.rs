@@ -1,17 +1,16 @@
-//! `leadspan cache inspect --sample`: one sample as text, with what the teacher thought at each position.
+//! `leadspan cache inspect --sample`: one sample as text, with the teacher's distribution at each position.
 
-use std::fmt::Write as _;
+use std::fmt;
 
-use leadspan_cache::{Cache, Missing, Reader, SampleRef};
+use leadspan_cache::{Cache, Coverage, Missing, Reader, SampleRef};
 use leadspan_distribution::Position;
 use leadspan_model::TokenizerBundle;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::{
     amounts::grouped,
     commands::{Ending, Showing},
     failure::{Context as _, Result},
-    output,
 };
 
 pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> Result<Ending> {
@@ -22,45 +21,102 @@ pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> Resu
     let of_sample = reader.corpus().tokens(index as usize).with_context(doing)?;
     let span = reader.span(index).with_context(doing)?;
     let tokens = Tokens(TokenizerBundle::from_dir(&cache.tokenizer_dir()).with_context(doing)?);
-    let stored = || span.positions.iter().copied().zip(span.distributions.iter());
-    if showing.json {
-        let positions: Vec<Value> = stored()
-            .map(|(position, distribution)| tokens.as_json(sample, of_sample, position, &distribution, top))
-            .collect();
-        let split = sample.split.as_str();
-        output::json(&json!({ "id": id, "split": split, "tokens": sample.token_count(), "positions": positions }))?;
-        return Ok(Ending::Done);
-    }
-    let mut text = format!(
-        "{id} ({}): {} tokens, {} stored positions of {}\n\n",
-        sample.split.as_str(),
-        grouped(sample.token_count() as u64),
-        grouped(span.positions.len() as u64),
-        reader.coverage()
-    );
-    let _ = writeln!(
-        text,
-        "position  section           next token         p      the teacher's most probable, and the rest"
-    );
-    for (position, distribution) in stored() {
-        let _ = writeln!(
-            text,
-            "{}",
-            tokens.as_line(sample, of_sample, position, &distribution, top)
-        );
-    }
-    output::text(text.trim_end())?;
+    let stored = span.positions.iter().zip(span.distributions.iter());
+    let positions = stored
+        .map(|(&position, distribution)| tokens.shown(sample, of_sample, position, &distribution, top))
+        .collect();
+    showing.result(&ShownSample {
+        id,
+        split: sample.split.as_str(),
+        tokens: sample.token_count(),
+        positions,
+        coverage: *reader.coverage(),
+    })?;
     Ok(Ending::Done)
 }
 
-/// Token ids as people read them.
+/// The result of the command.
+#[derive(Serialize)]
+struct ShownSample<'a> {
+    id: &'a str,
+    split: &'static str,
+    tokens: usize,
+    positions: Vec<ShownPosition>,
+    #[serde(skip)]
+    coverage: Coverage,
+}
+
+/// A stored position. Log-probabilities are natural.
+#[derive(Serialize)]
+struct ShownPosition {
+    position: u32,
+    /// The section of the next token.
+    section: &'static str,
+    /// The next token.
+    token_id: u32,
+    text: String,
+    target_logprob: f64,
+    tail_logprob: f64,
+    /// The most probable entries.
+    entries: Vec<ShownEntry>,
+}
+
+#[derive(Serialize)]
+struct ShownEntry {
+    token_id: u32,
+    text: String,
+    logprob: f64,
+}
+
+impl fmt::Display for ShownSample<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "{} ({}): {} tokens, {} stored positions of {}\n",
+            self.id,
+            self.split,
+            grouped(self.tokens as u64),
+            grouped(self.positions.len() as u64),
+            self.coverage
+        )?;
+        write!(
+            formatter,
+            "position  section           next token         p      the teacher's most probable, and the rest"
+        )?;
+        for position in &self.positions {
+            write!(formatter, "\n{position}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ShownPosition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let best = self.entries.iter();
+        let best: Vec<String> = best
+            .map(|entry| format!("{} {}", entry.text, percent(entry.logprob)))
+            .collect();
+        write!(
+            formatter,
+            "{:>8}  {:<16}  {:<16} {:>6}   {}  … tail {}",
+            self.position,
+            self.section,
+            self.text,
+            percent(self.target_logprob),
+            best.join("  "),
+            percent(self.tail_logprob)
+        )
+    }
+}
+
+/// Shows token ids as text.
 struct Tokens(TokenizerBundle);
 
 impl Tokens {
     /// The text of one token, quoted, with its white space visible.
     fn text(&self, token: u32) -> String {
         let decoded = self.0.tokenizer.decode(&[token], false).unwrap_or_default();
-        // A token may be a part of a character: then its written form in the vocabulary says more.
+        // If the token is a part of a character, its form in the vocabulary says more.
         let text = if decoded.is_empty() || decoded.contains('\u{fffd}') {
             self.0
                 .tokenizer
@@ -72,60 +128,37 @@ impl Tokens {
         format!("{text:?}")
     }
 
-    fn as_line(
+    fn shown(
         &self,
         sample: SampleRef<'_>,
         tokens: &[u32],
         position: u32,
         distribution: &Position<'_>,
         top: usize,
-    ) -> String {
+    ) -> ShownPosition {
         let target = tokens[position as usize + 1];
         let entries = distribution.token_ids.iter().zip(distribution.logprobs).take(top);
-        let best: Vec<String> = entries
-            .map(|(&token, &logprob)| format!("{} {}", self.text(token), percent(logprob)))
-            .collect();
-        format!(
-            "{position:>8}  {:<16}  {:<16} {:>6}   {}  … tail {}",
-            sample.bounds.section_of(position + 1).as_str(),
-            self.text(target),
-            percent(distribution.target_logprob),
-            best.join("  "),
-            percent(distribution.tail_logprob)
-        )
-    }
-
-    fn as_json(
-        &self,
-        sample: SampleRef<'_>,
-        tokens: &[u32],
-        position: u32,
-        distribution: &Position<'_>,
-        top: usize,
-    ) -> Value {
-        let target = tokens[position as usize + 1];
-        let entry = |(&token, &logprob): (&u32, &f32)| json!({ "token_id": token, "text": self.text(token), "logprob": logprob });
-        let entries = distribution
-            .token_ids
-            .iter()
-            .zip(distribution.logprobs)
-            .take(top)
-            .map(entry);
-        json!({
-            "position": position,
-            "section": sample.bounds.section_of(position + 1).as_str(),
-            "token_id": target,
-            "text": self.text(target),
-            "target_logprob": distribution.target_logprob,
-            "tail_logprob": distribution.tail_logprob,
-            "entries": entries.collect::<Vec<_>>(),
-        })
+        ShownPosition {
+            position,
+            section: sample.bounds.section_of(position + 1).as_str(),
+            token_id: target,
+            text: self.text(target),
+            target_logprob: f64::from(distribution.target_logprob),
+            tail_logprob: f64::from(distribution.tail_logprob),
+            entries: entries
+                .map(|(&token_id, &logprob)| ShownEntry {
+                    token_id,
+                    text: self.text(token_id),
+                    logprob: f64::from(logprob),
+                })
+                .collect(),
+        }
     }
 }
 
-/// A probability as people read it.
-fn percent(logprob: f32) -> String {
-    let percent = 100.0 * logprob.exp();
+/// A probability in percent.
+fn percent(logprob: f64) -> String {
+    let percent = 100.0 * (logprob as f32).exp();
     if percent >= 0.1 || percent == 0.0 {
         format!("{percent:.1}%")
     } else {

@@ -1,20 +1,26 @@
-//! `leadspan cache verify`: every byte of a cache against its checksums.
+//! `leadspan cache verify`: every byte of a cache compared with its checksums.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use leadspan_cache::{Cache, Verification};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     amounts::{bytes, grouped},
     commands::{Ending, Showing},
     failure::{Context as _, Result},
-    last_line, output,
-    progress::{Counted, Progress},
+    last_line,
+    progress::{Counted, ProgressMeter},
 };
 
 pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Ending> {
     let mut bar = None;
     let found = leadspan_cache::verify(cache, &mut |progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new(showing.progress, Counted::Shards, progress.total));
+        let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Shards, progress.total));
         bar.advance(progress.done, true, || "checking".to_owned());
     })
     .with_context(|| format!("could not verify `{}`", cache.dir().display()))?;
@@ -24,47 +30,63 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Endin
     } else {
         Vec::new()
     };
-    let Verification {
-        files,
-        bytes: size,
-        positions,
-        problems,
-    } = found;
-    let texts: Vec<String> = problems.iter().map(|problem| problem.error.to_string()).collect();
     last_line::note(json!({
-        "cache": cache.dir(), "files": files, "bytes": size, "positions": positions, "problems": texts.len(),
+        "cache": cache.dir(), "files": found.files, "bytes": found.bytes, "positions": found.positions,
+        "problems": found.problems.len(),
     }));
-    if showing.json {
-        output::json(&json!({
-            "dir": cache.dir(), "files": files, "bytes": size, "positions": positions, "problems": texts,
-            "dropped": dropped,
-        }))?;
-    } else {
-        for problem in &texts {
-            output::text(format_args!("problem: {problem}"))?;
+    let verified = Verified {
+        dir: cache.dir(),
+        found,
+        dropped,
+    };
+    showing.result(&verified)?;
+    let Verified { found, dropped, .. } = verified;
+    let cured = dropped.len() == found.problems.len();
+    match found.problems.into_iter().next() {
+        None => Ok(Ending::Done),
+        Some(_) if repair && cured => {
+            tracing::warn!("run `leadspan precompute` to capture the dropped work units again");
+            Ok(Ending::Done)
         }
-        for path in &dropped {
-            output::text(format_args!("dropped: `{}`", path.display()))?;
+        Some(first) => Err(first.error).with_context(|| format!("`{}` is damaged", cache.dir().display())),
+    }
+}
+
+/// The result of the command.
+#[derive(Serialize)]
+struct Verified<'a> {
+    dir: &'a Path,
+    #[serde(flatten)]
+    found: Verification,
+    /// The shards and manifests that were removed.
+    dropped: Vec<PathBuf>,
+}
+
+impl fmt::Display for Verified<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verification {
+            files,
+            bytes: size,
+            positions,
+            problems,
+        } = &self.found;
+        for problem in problems {
+            writeln!(formatter, "problem: {}", problem.error)?;
         }
-        output::text(format_args!(
+        for path in &self.dropped {
+            writeln!(formatter, "dropped: `{}`", path.display())?;
+        }
+        write!(
+            formatter,
             "{} files, {}, {} positions checked: {}",
-            grouped(files),
-            bytes(size),
-            grouped(positions),
+            grouped(*files),
+            bytes(*size),
+            grouped(*positions),
             match problems.len() {
                 0 => "all sound".to_owned(),
                 1 => "1 problem".to_owned(),
                 count => format!("{count} problems"),
             }
-        ))?;
-    }
-    let cured = dropped.len() == problems.len();
-    match problems.into_iter().next() {
-        None => Ok(Ending::Done),
-        Some(_) if repair && cured => {
-            tracing::warn!("run `leadspan precompute` to do the dropped work units again");
-            Ok(Ending::Done)
-        }
-        Some(first) => Err(first.error).with_context(|| format!("`{}` is damaged", cache.dir().display())),
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! `leadspan cache inspect --watch`: who fills a cache, and how far it has come.
+//! `leadspan cache inspect --watch`: the workers that fill a cache, and their progress.
 
 mod table;
 mod terminal;
@@ -24,19 +24,19 @@ use crate::{
     output, signals,
 };
 
-/// How often a stop is looked for.
+/// How often a stop is checked for.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// What there is to see at a moment.
+/// The state of the cache and its workers at one moment.
 #[derive(Debug, Serialize)]
 struct View {
     layers: Vec<LayerView>,
     workers: Vec<WorkerView>,
-    /// Tokens for each second of all workers that are at it.
+    /// Tokens per second of all active workers together.
     tokens_per_second: f64,
-    /// Tokens that still go through the teacher, for the layers that are there.
+    /// Tokens that still have to go through the teacher, for the layers that exist.
     tokens_left: u64,
-    /// How long that takes at this rate; `None` where nobody is at it.
+    /// The time for these at the current rate; `None` if no worker is active.
     seconds_left: Option<f64>,
     complete: bool,
 }
@@ -62,14 +62,14 @@ struct WorkerView {
     tokens: u64,
     tokens_per_second: f64,
     memory_bytes: u64,
-    /// Seconds since the last sign of life.
+    /// Seconds since the last heartbeat.
     age_seconds: f64,
-    /// Seconds without a batch.
+    /// Seconds since the last batch.
     quiet_seconds: f64,
 }
 
 pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> Result<Ending> {
-    let stop = signals::stop_on_signals("looking away");
+    let stop = signals::stop_on_signals("ending the watch");
     let mut watching = Watching::default();
     let mut screen = (!showing.json).then(Screen::of_stdout).flatten();
     loop {
@@ -92,7 +92,7 @@ pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> Result<Endin
     }
 }
 
-/// Waits; `false` where it was stopped.
+/// Waits for `time`. Returns `false` if it was stopped.
 fn waited(time: Duration, stop: &AtomicBool) -> bool {
     let began = Instant::now();
     while began.elapsed() < time {
@@ -104,16 +104,16 @@ fn waited(time: Duration, stop: &AtomicBool) -> bool {
     true
 }
 
-/// What need not be read again at every look.
+/// What is kept from one look to the next.
 #[derive(Default)]
 struct Watching {
     cache: Option<Cache>,
-    /// The tokens of work units, by layer and unit.
+    /// The tokens of each work unit, by layer and unit.
     tokens: BTreeMap<(String, String), u64>,
 }
 
 impl Watching {
-    /// Looks; `None` where there is no prepared cache yet.
+    /// The current state; `None` if there is no prepared cache yet.
     fn look(&mut self, dir: &Path) -> Result<Option<View>, CacheError> {
         let cache = match self.cache.take() {
             Some(cache) => cache,
@@ -143,8 +143,8 @@ impl Watching {
         }
         self.cache = Some(cache);
         let workers: Vec<WorkerView> = heartbeats(dir)?.into_iter().map(WorkerView::of).collect();
-        let at_it = workers.iter().filter(|worker| worker.is_at_it());
-        let tokens_per_second = at_it
+        let active = workers.iter().filter(|worker| worker.is_active());
+        let tokens_per_second = active
             .map(|worker| worker.tokens_per_second)
             .fold(0.0, |sum, rate| sum + rate);
         let complete = !layers.is_empty() && layers.iter().all(|layer| layer.units_committed == layer.units);
@@ -182,7 +182,7 @@ impl WorkerView {
     }
 
     /// Whether it adds to the rate.
-    fn is_at_it(&self) -> bool {
+    fn is_active(&self) -> bool {
         self.state == WorkerState::Capturing && !self.stalled
     }
 }

@@ -1,4 +1,4 @@
-//! `leadspan plan`: what stage one would take, before anything runs.
+//! `leadspan plan`: predicts the cost of stage one before it runs.
 
 mod text;
 
@@ -24,7 +24,7 @@ use crate::{
     time_span::TimeSpan,
 };
 
-/// A plan that was made and shown, and that cannot be carried out.
+/// Why a plan cannot be carried out. The plan is shown nevertheless.
 #[derive(Debug, thiserror::Error)]
 enum PlanRefusal {
     /// The disk is too small.
@@ -35,7 +35,7 @@ enum PlanRefusal {
     DoesNotFit { cache: PathBuf, need: u64, free: u64 },
     /// A work unit is too large for the wall time.
     #[error(
-        "no number of workers is done within {wall_time}: one work unit alone takes {}, loading the teacher included",
+        "no number of workers finishes within {wall_time}: one work unit alone takes {}, including loading the teacher",
         spelt(*seconds)
     )]
     UnitTooLong { wall_time: TimeSpan, seconds: f64 },
@@ -53,12 +53,12 @@ impl Diagnosis for PlanRefusal {
     }
 }
 
-/// What is known of a plan beside it.
-struct Surroundings {
+/// What a plan is shown with and judged by.
+struct PlanContext {
     config: PathBuf,
     cache: PathBuf,
     free_bytes: Option<u64>,
-    /// The wall time that was asked for, and how the work is divided to be done in it.
+    /// The requested wall time, and the division of the work that fits into it.
     division: Option<(TimeSpan, Division)>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
         }
         PlanEvent::Calibrating => {
             *reading.borrow_mut() = None;
-            // There are temporary files from here on.
+            // From here on there are temporary files to remove.
             signals::ask_first(&stop, "dropping the plan");
             tracing::info!(
                 "running the teacher `{}` for {} once it is loaded",
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
         return Ok(Ending::Stopped);
     };
     let division = arguments.wall_time.and_then(|time| Some((time, plan.divide(time.0)?)));
-    let surroundings = Surroundings {
+    let context = PlanContext {
         config: arguments.pipeline.config.clone(),
         free_bytes: free_bytes(&cache),
         cache,
@@ -105,34 +105,34 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
     };
     if showing.json {
         output::json(&json!({
-            "cache": surroundings.cache,
+            "cache": context.cache,
             "plan": plan,
             "bytes": plan.bytes(),
-            "free_bytes": surroundings.free_bytes,
+            "free_bytes": context.free_bytes,
             "wall_seconds": arguments.wall_time.map(|time| time.0.as_secs()),
-            "division": surroundings.division.map(|(_, division)| division),
+            "division": context.division.map(|(_, division)| division),
         }))?;
     } else {
-        output::text(text::described(&plan, &surroundings).trim_end())?;
+        output::text(text::described(&plan, &context).trim_end())?;
     }
-    refuse(&plan, surroundings)?;
+    refuse(&plan, context)?;
     Ok(Ending::Done)
 }
 
-/// Makes sure that the plan can be carried out.
-fn refuse(plan: &Plan, surroundings: Surroundings) -> Result<(), PlanRefusal> {
+/// Checks that the plan can be carried out.
+fn refuse(plan: &Plan, context: PlanContext) -> Result<(), PlanRefusal> {
     let need = plan.bytes();
-    if let Some(free) = surroundings.free_bytes {
+    if let Some(free) = context.free_bytes {
         match Fit::of(need, free) {
             Fit::Fits => {}
             Fit::Tight => tracing::warn!("{} are needed, and only {} are free", bytes(need), bytes(free)),
             Fit::TooLarge => {
-                let cache = surroundings.cache;
+                let cache = context.cache;
                 return Err(PlanRefusal::DoesNotFit { cache, need, free });
             }
         }
     }
-    match surroundings.division {
+    match context.division {
         Some((wall_time, Division::UnitTooLong { seconds })) => Err(PlanRefusal::UnitTooLong { wall_time, seconds }),
         _ => Ok(()),
     }

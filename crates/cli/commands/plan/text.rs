@@ -1,27 +1,27 @@
-//! A plan as people read it, in lines of 80 columns.
+//! A plan as text, in lines of 80 columns.
 
 use std::fmt::Write as _;
 
 use leadspan_precompute::{AtProportion, Basis, Calibration, Division, LayerPlan, Lengths, Plan, SizeSource};
 
-use super::Surroundings;
+use super::PlanContext;
 use crate::{
     amounts::{bytes, grouped, rounded, short, short_duration, spelt},
     commands::prepare,
 };
 
-/// The longest bar of the histogram.
+/// The length of the longest bar of the histogram, in characters.
 const BAR: usize = 40;
 
-pub(super) fn described(plan: &Plan, surroundings: &Surroundings) -> String {
+pub(super) fn described(plan: &Plan, context: &PlanContext) -> String {
     let mut text = String::new();
     corpus(plan, &mut text);
     lengths(&plan.lengths, &mut text);
     proportions(plan, &mut text);
     left(plan, &mut text);
     if plan.left.units > 0 {
-        space(plan, surroundings, &mut text);
-        time(plan, surroundings, &mut text);
+        space(plan, context, &mut text);
+        time(plan, context, &mut text);
     }
     text
 }
@@ -145,7 +145,7 @@ fn left(plan: &Plan, text: &mut String) {
     );
 }
 
-/// A short amount whose unit is followed by another.
+/// A short amount, with a space before the unit that follows.
 fn spaced(amount: &str) -> String {
     if amount.contains(' ') {
         amount.to_owned()
@@ -154,7 +154,7 @@ fn spaced(amount: &str) -> String {
     }
 }
 
-fn space(plan: &Plan, surroundings: &Surroundings, text: &mut String) {
+fn space(plan: &Plan, context: &PlanContext, text: &mut String) {
     for LayerPlan { layer, size, totals } in &plan.layers {
         if plan.layers.len() > 1 {
             let _ = writeln!(text, "layer      `{layer}`");
@@ -175,18 +175,18 @@ fn space(plan: &Plan, surroundings: &Surroundings, text: &mut String) {
     if plan.corpus_bytes > 0 {
         let _ = writeln!(text, "           up to {} of prepared corpus", bytes(plan.corpus_bytes));
     }
-    if let Some(free) = surroundings.free_bytes {
+    if let Some(free) = context.free_bytes {
         let _ = writeln!(
             text,
             "space      {} of {} that are free where `{}` is",
             bytes(plan.bytes()),
             bytes(free),
-            surroundings.cache.display()
+            context.cache.display()
         );
     }
 }
 
-fn time(plan: &Plan, surroundings: &Surroundings, text: &mut String) {
+fn time(plan: &Plan, context: &PlanContext, text: &mut String) {
     let (Some(calibration), Some(seconds)) = (&plan.calibration, plan.left.seconds) else {
         text.push_str("time       unknown: the teacher was not run\n");
         return;
@@ -212,7 +212,7 @@ fn time(plan: &Plan, surroundings: &Surroundings, text: &mut String) {
         grouped(*samples as u64),
         grouped(*tokens)
     );
-    if let Some((wall_time, division)) = &surroundings.division {
+    if let Some((wall_time, division)) = &context.division {
         match division {
             Division::Workers(workers) => {
                 let count = workers.count;
@@ -230,7 +230,7 @@ fn time(plan: &Plan, surroundings: &Surroundings, text: &mut String) {
                 let _ = writeln!(
                     text,
                     "           leadspan precompute -c {} --worker I/{count}",
-                    surroundings.config.display()
+                    context.config.display()
                 );
             }
             Division::UnitTooLong { seconds } => {

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use leadspan_precompute::{Outcome, Worker};
+use leadspan_precompute::{DataCheck, Outcome};
+use leadspan_workers::Worker;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::{
     arguments::PrecomputeArguments,
     configuration::Configuration,
     failure::{Context as _, Result},
-    hub, last_line, scheduler, signals,
+    hub, last_line, signals, worker_here,
 };
 
 pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<Ending> {
@@ -34,8 +35,14 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         );
     }
     let worker = worker(arguments)?;
-    let replay = configuration.replayed()?;
-    let pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
+    let mut replay = configuration.replayed()?;
+    let mut pipeline = hub::with_teacher_found(configuration.stage_one(arguments.proportion)?)?;
+    if arguments.verify_data {
+        pipeline.data_check = DataCheck::Contents;
+        if let Some(replay) = &mut replay {
+            replay.pipeline.data_check = DataCheck::Contents;
+        }
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let cache_dir = pipeline.cache_dir();
     last_line::note(json!({ "cache": cache_dir, "worker": worker.to_string() }));
@@ -45,7 +52,7 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
     shown.end(&outcome);
-    // Inside the cache, and so after it.
+    // The samples to replay are stored inside the cache, so they come after it.
     if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
         signals::exit_on_signals();
         prepare::prepare_replay(replay, showing)?;
@@ -66,14 +73,14 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     Ok(Ending::Done)
 }
 
-/// What came of the command.
+/// The result of the command.
 #[derive(Serialize)]
 struct Captured {
     outcome: &'static str,
     cache: PathBuf,
     units_written: usize,
     units_skipped: usize,
-    /// Those that other workers have still to do; unknown if this one was stopped.
+    /// Units that other workers still have to do; `None` if this worker was stopped.
     units_missing: Option<usize>,
     samples: u64,
     tokens: u64,
@@ -107,7 +114,7 @@ impl Captured {
         }
     }
 
-    /// The counts, for the last line.
+    /// The counts for the closing line.
     fn noted(&self) -> Value {
         let counts = [
             "units_written",
@@ -142,9 +149,9 @@ impl fmt::Display for Captured {
     }
 }
 
-/// Which worker this is, and whether it claims what it does. Workers that claim need not be numbered.
+/// The worker that this process is, and whether it claims units. Workers that claim units need no number.
 fn worker(arguments: &PrecomputeArguments) -> Result<Worker> {
-    let assigned = scheduler::here(&arguments.workers);
+    let assigned = worker_here::here(&arguments.workers);
     if !arguments.claim {
         return Ok(assigned?.worker);
     }

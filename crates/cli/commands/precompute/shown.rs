@@ -1,4 +1,4 @@
-//! What `leadspan precompute` shows while it runs: first preparing, then the tokens that go through the teacher.
+//! The progress of `leadspan precompute`: first of preparing, then of the tokens that go through the teacher.
 
 use std::{
     path::PathBuf,
@@ -7,8 +7,8 @@ use std::{
 };
 
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Remaining, Worker};
-use leadspan_workers::WorkerState;
+use leadspan_precompute::{Event, Origin, Outcome, Remaining};
+use leadspan_workers::{Worker, WorkerState};
 use serde_json::json;
 
 use crate::{
@@ -19,11 +19,11 @@ use crate::{
     },
     heartbeat::Beating,
     last_line,
-    progress::{Counted, Progress},
+    progress::{Counted, ProgressMeter},
     signals,
 };
 
-/// What whoever watches knows a worker by: those that claim may all be without a number.
+/// The name of a worker in heartbeats. Workers that claim units may have no number, so they are named by host and process.
 fn name(worker: Worker) -> String {
     if worker.lease().is_some() && worker.count() == 1 {
         format!("{} {}", last_line::host(), std::process::id())
@@ -32,7 +32,7 @@ fn name(worker: Worker) -> String {
     }
 }
 
-/// What is on the screen: first preparing, then the tokens that go through the teacher.
+/// Shows progress, writes heartbeats and notes counts for the closing line.
 pub(super) struct Shown<'a> {
     showing: Showing,
     stop: &'a Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub(super) struct Shown<'a> {
 }
 
 struct Capturing {
-    progress: Progress,
+    progress: ProgressMeter,
     beating: Beating,
     started: Instant,
     samples: u64,
@@ -71,7 +71,7 @@ impl<'a> Shown<'a> {
             .map_or(Duration::ZERO, |capturing| capturing.started.elapsed())
     }
 
-    /// Takes the progress off the screen, and gives the last sign of life.
+    /// Removes the progress from the screen and writes the last heartbeat.
     pub(super) fn end(self, outcome: &Outcome) {
         let state = match outcome {
             Outcome::Done(_) => WorkerState::Done,
@@ -110,7 +110,7 @@ impl<'a> Shown<'a> {
             }
             Event::Begun(remaining) => self.begin(&remaining),
             Event::Loaded => {
-                // Until now there was nothing to keep.
+                // Until now there was nothing to save.
                 signals::ask_first(self.stop, "dropping the work unit at hand; finished ones are kept");
                 if let Some(capturing) = &mut self.capturing {
                     capturing.beating.loaded();
@@ -169,7 +169,7 @@ impl<'a> Shown<'a> {
                     grouped(remaining.tokens),
                     grouped(remaining.positions)
                 );
-                let progress = Progress::new(self.showing.progress, Counted::Tokens, remaining.tokens);
+                let progress = ProgressMeter::new(self.showing.progress, Counted::Tokens, remaining.tokens);
                 self.capturing = Some(Capturing {
                     progress,
                     beating: Beating::start(self.cache_dir.clone(), name(remaining.worker), units_planned as u64),
@@ -185,7 +185,7 @@ impl<'a> Shown<'a> {
 }
 
 impl Capturing {
-    /// Notes how far it has come, for the last line and for whoever watches.
+    /// Notes the counts for the closing line and the heartbeat.
     fn note(&self) {
         self.beating.units(self.units as u64, self.units_planned as u64);
         last_line::note(json!({

@@ -1,4 +1,4 @@
-//! The built-in model family and its problems: part of the program, so that it needs nothing but an empty folder.
+//! The built-in model family and its problems. They are part of the program, so that a quickstart needs only an empty folder.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ macro_rules! family {
     };
 }
 
-/// Each file's place in the folder, and what is in it. `pipelines/quickstart/build.sh` makes them.
+/// The path of each file in the folder, and its content. `pipelines/quickstart/build.sh` makes the files.
 const FAMILY: &[(&str, &[u8])] = family![
     "teacher/config.json",
     "teacher/generation_config.json",
@@ -34,14 +34,14 @@ const FAMILY: &[(&str, &[u8])] = family![
     "pipeline.toml",
 ];
 
-/// What the quickstart makes beside the family.
+/// The folders that the quickstart makes beside the family.
 const MADE: &[&str] = &["cache", "runs", "teacher-answers", "report"];
 
-/// Puts the family into `folder`; what is there already is left.
+/// Writes the family into `folder`. Files that exist already are kept.
 ///
 /// # Errors
 ///
-/// Where a file of the family is there and is another, or the file system refuses.
+/// If an existing file differs from the built-in one, or a file cannot be read or written.
 pub(super) fn unpack(folder: &Path) -> Result<()> {
     for (name, content) in FAMILY {
         let path = folder.join(name);
@@ -58,14 +58,14 @@ pub(super) fn unpack(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes from `folder` what an earlier quickstart left there, and nothing else; the folder too where nothing else is in it.
+/// Removes the files of an earlier quickstart from `folder`, and then the folder if it is empty.
 ///
 /// # Errors
 ///
-/// Where the file system refuses.
+/// If a file cannot be removed.
 pub(super) fn remove(folder: &Path) -> Result<()> {
     let family = FAMILY.iter().map(|(name, _)| name.split('/').next().unwrap_or(name));
-    // The pipeline file comes last in the family, so it goes first: without it nothing here looks like something to go on from.
+    // The pipeline file is the last of the family and is removed first: without it, nothing here can be continued.
     let names = family.rev().chain(MADE.iter().copied());
     for path in names.map(|name| folder.join(name)) {
         removed(&path).with_context(|| format!("could not remove `{}`", path.display()))?;

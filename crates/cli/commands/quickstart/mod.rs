@@ -1,4 +1,4 @@
-//! `leadspan quickstart`: the whole path on a model family that is part of the program, one command after the other.
+//! `leadspan quickstart`: runs all commands, one after the other, on a model family that is part of the program.
 
 mod family;
 mod steps;
@@ -25,19 +25,19 @@ use crate::{
     time_span::TimeSpan,
 };
 
-/// All of the quickstart is in this folder, in the current one.
+/// The folder of the quickstart, in the current folder.
 const FOLDER: &str = "leadspan-quickstart";
 
-/// How much longer than its steps a quickstart that is stopped waits for them.
+/// A quickstart that is stopped waits for its step for this much longer than the step's own grace period.
 const LONGER: Duration = Duration::from_secs(2);
 
-/// A quickstart that cannot go on.
+/// Why a quickstart cannot continue.
 #[derive(Debug, thiserror::Error)]
 enum QuickstartRefusal {
-    /// A file of the family is not what this program has.
-    #[error("`{}` is not what this program puts there", path.display())]
+    /// A file of the family differs from the built-in one.
+    #[error("`{}` differs from the built-in file", path.display())]
     Changed { path: PathBuf },
-    /// A command failed, and has said why.
+    /// A command failed with a message of its own.
     #[error("`{command}` failed")]
     Step { command: String, end: ChildEnd },
 }
@@ -56,7 +56,7 @@ impl Diagnosis for QuickstartRefusal {
                                      commands that the quickstart shows"
                 .into(),
             Self::Step { .. } => {
-                "what it says is above; the same quickstart goes on from there, and `--fresh` starts over".into()
+                "its message is above; the same command continues from there, and `--fresh` starts over".into()
             }
         })
     }
@@ -65,7 +65,7 @@ impl Diagnosis for QuickstartRefusal {
 pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) -> Result<Ending> {
     let began = Instant::now();
     signals::limit(None, Some(TimeSpan(signals::GRACE + LONGER)))?;
-    let stop = signals::stop_on_signals("the step at hand is stopped; run the same command again to go on");
+    let stop = signals::stop_on_signals("stopping the current step; run the same command again to continue");
     let folder = Path::new(FOLDER);
     if arguments.fresh {
         family::remove(folder)?;
@@ -96,14 +96,14 @@ pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) 
     Ok(Ending::Done)
 }
 
-/// What the step is run with: its own arguments, and how this command is to show things.
+/// The arguments of the step, with those by which it shows progress and results as this command does.
 fn arguments_of(step: &Step, showing: Showing) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = step.arguments.iter().map(OsString::from).collect();
     if ["precompute", "sweep"].contains(&&*step.arguments[0]) {
-        // All of it, also where a scheduler's environment says that this is one of many.
+        // One worker does everything, even if the environment of a scheduler names one of many.
         arguments.extend(["--worker", "0/1"].map(OsString::from));
     }
-    // Each command is told of by what it prints in the end.
+    // The result of each command is enough.
     arguments.extend(["--log-level", "warn"].map(OsString::from));
     match showing.progress {
         ProgressStyle::Auto => {}

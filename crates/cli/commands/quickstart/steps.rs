@@ -1,10 +1,10 @@
-//! What the quickstart does, one command a step: those that a user would type.
+//! The steps of the quickstart. Each is one command, as a user would type it.
 
 use std::path::Path;
 
 /// One command of the quickstart.
 pub(super) struct Step {
-    /// What it is for, in a line.
+    /// Its purpose, in one line.
     pub(super) what: &'static str,
     /// The command's arguments.
     pub(super) arguments: Vec<String>,
@@ -40,11 +40,11 @@ pub(super) fn steps(folder: &Path) -> Vec<Step> {
             &["prepare", "-c", &pipeline],
         ),
         step(
-            "what it would take to run the teacher over the first part of every problem, or all of it",
+            "predict the cost of running the teacher over the first part of every problem, or all of it",
             &["plan", "-c", &pipeline, "--calibration", "2s"],
         ),
         step(
-            "run the teacher once, and keep what it says about every next token",
+            "run the teacher once, and store its distribution of every next token",
             &["precompute", "-c", &pipeline],
         ),
         step(
@@ -72,7 +72,7 @@ pub(super) fn steps(folder: &Path) -> Vec<Step> {
             &["sweep", "-c", &pipeline],
         ),
         step(
-            "put all of that on one page",
+            "put all results on one page",
             &["report", &inside("runs"), "--out", &inside("report")],
         ),
     ]

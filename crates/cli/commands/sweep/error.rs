@@ -1,25 +1,25 @@
-//! Why a sweep cannot begin, or did not come to its end.
+//! Why a sweep cannot start, or did not finish.
 
 use std::{fmt::Write as _, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
 use leadspan_sequence::LeadSpanProportion;
 
-/// Why a sweep cannot begin, or did not come to its end.
+/// Why a sweep cannot start, or did not finish.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SweepError {
-    /// Runs that would read what the cache does not have.
+    /// Some runs need longer lead spans than the cache has.
     #[error(
         "the cache `{}` has lead spans up to {captured}, but the sweep asks for {asked}", cache.display()
     )]
     BeyondCache {
         cache: PathBuf,
         captured: LeadSpanProportion,
-        /// The proportions in words.
+        /// The proportions, separated by commas.
         asked: String,
         longest: LeadSpanProportion,
     },
-    /// Runs that failed.
+    /// Some runs failed.
     #[error("{} of {of} runs failed: `{}`", names.len(), names.join("`, `"))]
     Failed {
         names: Vec<String>,
@@ -30,7 +30,7 @@ pub(super) enum SweepError {
 }
 
 impl SweepError {
-    /// `asked`: each proportion that the cache does not have, and whether only a baseline asks for it.
+    /// `asked` has each proportion that the cache lacks, and whether only a baseline asks for it.
     pub(super) fn beyond_cache(
         cache: PathBuf,
         captured: LeadSpanProportion,
@@ -65,10 +65,12 @@ impl Diagnosis for SweepError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::BeyondCache { longest, .. } => {
-                format!("run `leadspan precompute` with `--proportion {longest}` to add the rest, or take them out")
+                format!(
+                    "run `leadspan precompute` with `--proportion {longest}` to add the rest, or remove these proportions"
+                )
             }
             Self::Failed { .. } => {
-                "the logs in their folders say why; the same command tries again what is not finished".to_owned()
+                "the logs in their folders say why; the same command tries the unfinished runs again".to_owned()
             }
         })
     }

@@ -1,11 +1,11 @@
-//! The folder of a run, as a sweep sees it: how far the run has come, whether somebody is at it, what is noted of it.
+//! The folder of a run as a sweep sees it: the state of the run, whether another process works in it, and the record.
 //!
 //! ```text
 //! RUN/
 //!   …              what `leadspan train` writes
 //!   evaluation/    what `leadspan evaluate` writes
-//!   train.log      what the training said, in all attempts; of the evaluation, `evaluate.log`
-//!   sweep.json     what the run is of the sweep, what it took and what came of it
+//!   train.log      the log of all attempts to train; `evaluate.log` is that of the evaluation
+//!   sweep.json     the record: the settings of the run, its time and its results
 //! ```
 
 use std::{
@@ -25,9 +25,9 @@ use crate::failure::{Context as _, Result};
 
 const RECORD: &str = "sweep.json";
 
-/// How long a run's folder is waited for: a child whose sweep was killed needs a moment to write its checkpoint.
+/// How long to wait for the folder of a run. A child whose sweep was killed needs a moment to write its checkpoint.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// When it is said that it is waited for.
+/// How long to wait before that is logged.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// How far a run has come.
@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub(super) enum State {
     New,
     Begun,
-    /// Trained, and not evaluated yet.
+    /// Trained, but not evaluated yet.
     Trained,
     Finished,
 }
@@ -56,7 +56,7 @@ impl State {
 pub(super) struct RunFolder<'a>(pub(super) &'a Path);
 
 impl RunFolder<'_> {
-    /// How far the run has come, by the files that are there.
+    /// The state of the run, derived from its files.
     pub(super) fn state(self, evaluate: bool) -> State {
         let has = |name: &str| self.0.join(name).is_file();
         match (has("run.json"), has("summary.json"), has("evaluation/summary.json")) {
@@ -68,20 +68,20 @@ impl RunFolder<'_> {
         }
     }
 
-    /// The operations of the training as TOML; `None` where it has not ended or does not say.
+    /// The operations of the training as TOML; `None` if it has not ended or did not record them.
     pub(super) fn training_flops(self) -> Result<Option<String>> {
         let summary = self.json("summary.json")?;
         let flops = summary
             .as_ref()
             .and_then(|summary| summary["training_flops"].as_number());
-        // All digits, and a point: as whole numbers TOML has only half as many as there may be operations.
+        // With a decimal point, because the integers of TOML end at half the largest possible count.
         Ok(flops.map(|flops| match flops.as_u64() {
             Some(whole) => format!("{whole}.0"),
             None => flops.to_string(),
         }))
     }
 
-    /// Waits until no other process holds the folder; `false` where one still does, after a while or when `stop` is set.
+    /// Waits until no other process holds the folder. Returns `false` if one still does after a while, or when `stop` is set.
     pub(super) fn wait_until_free(self, stop: &AtomicBool) -> Result<bool> {
         let began = Instant::now();
         let mut said = false;
@@ -91,14 +91,14 @@ impl RunFolder<'_> {
             }
             if !said && began.elapsed() > SILENCE {
                 said = true;
-                tracing::info!("waiting for another process to let go of `{}`", self.0.display());
+                tracing::info!("waiting for another process that works in `{}`", self.0.display());
             }
             thread::sleep(Duration::from_millis(20));
         }
         Ok(true)
     }
 
-    /// Whether a process trains or evaluates there.
+    /// Whether a process trains or evaluates in the folder.
     fn is_held(self) -> Result<bool> {
         for name in [".lock", "evaluation/.lock"] {
             let path = self.0.join(name);
@@ -118,12 +118,12 @@ impl RunFolder<'_> {
         Ok(false)
     }
 
-    /// The seconds that attempts so far have taken, as far as they were noted.
+    /// The recorded seconds of all attempts so far.
     pub(super) fn wall_seconds(self) -> Result<Option<f64>> {
         Ok(self.json(RECORD)?.and_then(|record| record["wall_seconds"].as_f64()))
     }
 
-    /// Notes what the run is, what it has taken, and what has come of it so far.
+    /// Writes the record: the settings of the run, its time, and its results so far.
     pub(super) fn record(self, planned: &PlannedRun, wall_seconds: Option<f64>) -> Result<()> {
         let settings: Map<String, Value> = planned
             .settings
@@ -160,7 +160,7 @@ impl RunFolder<'_> {
         Ok(commit_bytes(&path, &bytes)?)
     }
 
-    /// A file of the folder; `None` where there is none.
+    /// A JSON file of the folder; `None` if it is missing.
     pub(super) fn json(self, name: &str) -> Result<Option<Value>> {
         let path = self.0.join(name);
         let read = || -> io::Result<Option<Value>> {
@@ -174,15 +174,15 @@ impl RunFolder<'_> {
     }
 }
 
-/// A file that a child's messages are added to.
+/// A log file to which the messages of a child are appended.
 pub(super) struct Log {
     pub(super) path: PathBuf,
-    /// Where this child's begin.
+    /// Where the messages of this child begin, in bytes.
     from: u64,
 }
 
 impl Log {
-    /// Opens it, and the handle for the child.
+    /// Opens the file, and returns it with the handle for the child.
     pub(super) fn open(path: PathBuf) -> Result<(Self, File)> {
         let open = || -> io::Result<(u64, File)> {
             let file = File::options().create(true).append(true).open(&path)?;
@@ -192,7 +192,7 @@ impl Log {
         Ok((Self { path, from }, file))
     }
 
-    /// What the child said of its failure: from the error on, or the last lines where there is none.
+    /// The messages about the child's failure: all lines from the error on, or the last lines if there is no error.
     pub(super) fn end(&self) -> String {
         const LINES: usize = 8;
         const BYTES: u64 = 1 << 16;
@@ -205,7 +205,7 @@ impl Log {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = read().unwrap_or_default();
-        // The last line is for scripts, and says the same.
+        // The closing line is for scripts and repeats the error.
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.starts_with("{\"leadspan\":"))

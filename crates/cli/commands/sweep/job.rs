@@ -1,4 +1,4 @@
-//! One run of a sweep: trained and evaluated, each by a child, or gone on with where it was left.
+//! One run of a sweep. One child process trains, another evaluates. An unfinished run is continued.
 
 use std::{
     ffi::OsString,
@@ -21,17 +21,17 @@ use crate::{
     failure::{Context as _, Result},
 };
 
-/// How often it is noted how long a run has taken: so much of it is lost when the sweep is killed.
+/// How often the time of a run is recorded. If the sweep is killed, at most this much time goes unrecorded.
 const NOTED: Duration = Duration::from_secs(10);
 
 /// How a run ended.
 #[derive(Debug)]
 pub(super) enum JobEnd {
-    /// It is finished.
+    /// It was finished now.
     Finished,
-    /// It had been finished.
+    /// It had been finished before.
     AlreadyFinished,
-    /// It was stopped, and goes on when the sweep does.
+    /// It was stopped, and continues when the sweep is run again.
     Stopped,
     /// It failed.
     Failed(FailedRun),
@@ -40,7 +40,7 @@ pub(super) enum JobEnd {
 }
 
 impl JobEnd {
-    /// Whether what is in the folder is of the run that was asked for, and whole.
+    /// Whether the folder holds the complete results of this run.
     pub(super) fn is_good(&self) -> bool {
         matches!(self, Self::Finished | Self::AlreadyFinished)
     }
@@ -51,11 +51,11 @@ impl JobEnd {
 pub(super) struct FailedRun {
     pub(super) exit_code: u8,
     pub(super) because: String,
-    /// Where it says more, and how that ends.
+    /// The path of its log, and the end of the log.
     pub(super) log: Option<(PathBuf, String)>,
 }
 
-/// What is the same for all runs.
+/// What all runs have in common.
 pub(super) struct Running<'a> {
     pub(super) arguments: &'a arguments::SweepArguments,
     pub(super) showing: Showing,
@@ -64,13 +64,13 @@ pub(super) struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Brings a run to its end; `max_flops` are the operations that it is allowed, where that depends on another.
+    /// Completes a run; `max_flops` limits its operations if that depends on another run.
     ///
-    /// Children say whether a finished run is that which is asked for: it is theirs to tell, and to refuse.
+    /// The children also start for a finished run: they refuse it if it was made with other settings.
     ///
     /// # Errors
     ///
-    /// Where a child cannot be started, or the folder cannot be written. A child that fails is no error here.
+    /// If a child cannot be started, or the folder cannot be written. A child that fails is not an error here.
     pub(super) fn run(&self, job: &Job, max_flops: Option<&str>, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
         let folder = RunFolder(&job.folder);
         fs::create_dir_all(&job.folder).with_context(|| format!("could not create `{}`", job.folder.display()))?;
@@ -80,7 +80,7 @@ impl Running<'_> {
             }
             return Ok(JobEnd::Failed(FailedRun {
                 exit_code: exit_code::WRONG_INPUT,
-                because: "another process is at it".to_owned(),
+                because: "another process is working in its folder".to_owned(),
                 log: None,
             }));
         }
@@ -89,7 +89,7 @@ impl Running<'_> {
         let began = Instant::now();
         let mut noted = began;
         let wall_seconds = || {
-            // Making sure that nothing is left to do is no part of it.
+            // The time for checking that a run is finished does not count.
             let now = (!finished_before).then(|| began.elapsed().as_secs_f64());
             now.map_or(before, |seconds| Some(before.unwrap_or(0.0) + seconds))
         };
@@ -122,7 +122,7 @@ impl Running<'_> {
         })
     }
 
-    /// Runs a child; `None` where it did what it was to do.
+    /// Runs a child; `None` if it finished its work.
     fn child(&self, log: PathBuf, mut arguments: Vec<OsString>, meanwhile: &mut dyn FnMut()) -> Result<Option<JobEnd>> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(Some(JobEnd::Stopped));

@@ -1,4 +1,4 @@
-//! Which runs a sweep is of, and the settings of each, all of them made sure of before anything runs.
+//! The runs of a sweep and the settings of each. All settings are checked before anything runs.
 
 use std::{
     collections::BTreeMap,
@@ -23,32 +23,32 @@ use crate::{
     sweep_table::{SweepSettings, SweptKey},
 };
 
-/// A sweep whose every run makes sense by itself.
+/// A sweep whose runs are all valid.
 pub(super) struct Sweep {
-    /// The folder of the runs, from where the program runs.
+    /// The folder of the runs, relative to the current folder.
     pub(super) dir: PathBuf,
     pub(super) jobs: Vec<Job>,
     /// Whether students are evaluated.
     pub(super) evaluate: bool,
 }
 
-/// A run, and where it is.
+/// A run and its folder.
 pub(super) struct Job {
     pub(super) planned: PlannedRun,
-    /// Its folder, from where the program runs.
+    /// Its folder, relative to the current folder.
     pub(super) folder: PathBuf,
-    /// The same, from where the pipeline file is.
+    /// Its folder, relative to the pipeline file.
     train_dir: PathBuf,
 }
 
 impl Sweep {
-    /// Reads the pipeline file, and makes sure of every run.
+    /// Reads the pipeline file and checks every run.
     ///
     /// # Errors
     ///
-    /// Where the file, a value or a run's settings are wrong, or the cache does not have what a run would read.
+    /// If the file, a value or the settings of a run are wrong, or the cache lacks what a run would read.
     pub(super) fn new(arguments: &SweepArguments) -> Result<Self> {
-        // A run's folder is the sweep's to say, and the file need not.
+        // The sweep sets `train.dir` for each run, so the file need not set it.
         let given = Given {
             file: &arguments.pipeline.config,
             overrides: [
@@ -62,7 +62,7 @@ impl Sweep {
         let axes = given.axes(settings)?;
         let resolved = configuration.resolved();
         let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())
-            .expect("a proportion is read as it was written");
+            .expect("a proportion serializes as it is read");
         let planned = sweep::plan(&axes, proportion, &settings.own.baselines)?;
         let jobs = planned.into_iter().map(|planned| {
             let train_dir = settings.own.dir.join(&planned.name);
@@ -81,7 +81,7 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// Makes sure of each run's settings, and that the cache has what they ask for.
+    /// Checks the settings of each run, and that the cache covers them.
     fn check(&self, given: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
         let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
         let mut cache_dir = PathBuf::new();
@@ -123,7 +123,7 @@ impl Sweep {
 }
 
 impl Job {
-    /// What is set for the run over the file and the command line.
+    /// The overrides of the run, which come after those of the command line.
     fn overrides(&self, max_flops: Option<&str>) -> Vec<Override> {
         let dir = toml_text(&self.train_dir);
         let settings = self
@@ -139,7 +139,7 @@ impl Job {
             .collect()
     }
 
-    /// The command line of the training, `leadspan` left out, where it is allowed so many operations.
+    /// The arguments of the training; `max_flops` limits its operations.
     pub(super) fn train_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("train", arguments, max_flops);
         if arguments.allow_incomplete {
@@ -148,10 +148,10 @@ impl Job {
         line
     }
 
-    /// The command line of the evaluation, likewise.
+    /// The arguments of the evaluation.
     pub(super) fn evaluate_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("evaluate", arguments, max_flops);
-        // Whatever the file says of another model, and of where its results go.
+        // These take precedence over the model and the folder in the file.
         let dir = set("evaluate.dir", &toml_text(&self.train_dir.join("evaluation")));
         line.extend(["--set".into(), dir.given().into()]);
         line.extend(["--model".into(), self.folder.join("model").into()]);
@@ -171,7 +171,7 @@ impl Job {
     }
 }
 
-/// How a child shows what it does, in its log.
+/// The arguments by which a child writes its log.
 pub(super) fn shown_as(showing: Showing) -> [OsString; 4] {
     let level = showing
         .log_level
@@ -181,7 +181,7 @@ pub(super) fn shown_as(showing: Showing) -> [OsString; 4] {
     ["--progress".into(), "lines".into(), "--log-level".into(), level.into()]
 }
 
-/// What the command was given.
+/// The pipeline file and the overrides that the command was given.
 struct Given<'a> {
     file: &'a Path,
     overrides: Vec<Override>,
@@ -192,7 +192,7 @@ impl Given<'_> {
         Configuration::load(self.file, &[self.overrides.as_slice(), more].concat())
     }
 
-    /// The keys and their values, each of which its key takes.
+    /// The keys and their values, after each value was checked.
     fn axes(&self, settings: &SweepSettings) -> Result<Vec<Axis>, ConfigurationError> {
         let axis = |swept: &SweptKey| {
             let value = |value| self.value(swept, value);
@@ -208,7 +208,7 @@ impl Given<'_> {
     fn value(&self, swept: &SweptKey, value: &crate::sweep_table::SweptValue) -> Result<AxisValue, ConfigurationError> {
         let setting = set(&swept.key, &value.toml);
         let configuration = self.load(std::slice::from_ref(&setting)).map_err(|error| match error {
-            // It was written in the file.
+            // The value was written in `[sweep]`, so the error names that place.
             ConfigurationError::Value {
                 place: Place::Override(given),
                 problem,

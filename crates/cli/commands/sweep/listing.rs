@@ -1,22 +1,36 @@
-//! `leadspan sweep --dry-run`: the runs, how far they have come, and the commands that they are made of.
+//! `leadspan sweep --dry-run`: lists the runs with their states and commands.
 
-use std::{ffi::OsString, iter};
+use std::{ffi::OsString, fmt, iter, path::Path};
 
-use serde_json::json;
+use serde::Serialize;
 
-use super::{folder::RunFolder, jobs::Sweep};
-use crate::{arguments, commands::Showing, failure::Result, output};
+use super::{
+    as_word,
+    folder::RunFolder,
+    jobs::{Job, Sweep},
+};
+use crate::{arguments::SweepArguments, commands::Showing, failure::Result};
 
-/// Lists the runs, how far they have come, and the commands that they are made of.
-pub(super) fn show(
-    sweep: &Sweep,
-    mine: &[usize],
-    arguments: &arguments::SweepArguments,
-    showing: Showing,
-) -> Result<()> {
+/// Lists the runs at the places `mine`, each with its state and its commands.
+pub(super) fn show(sweep: &Sweep, mine: &[usize], arguments: &SweepArguments, showing: Showing) -> Result<()> {
     for &place in mine {
-        let job = &sweep.jobs[place];
-        let state = RunFolder(&job.folder).state(sweep.evaluate).name();
+        showing.result(&ListedRun::new(sweep, &sweep.jobs[place], arguments)?)?;
+    }
+    Ok(())
+}
+
+/// A run that was planned.
+#[derive(Serialize)]
+struct ListedRun<'a> {
+    name: &'a str,
+    dir: &'a Path,
+    #[serde(serialize_with = "as_word")]
+    state: &'static str,
+    commands: Vec<String>,
+}
+
+impl<'a> ListedRun<'a> {
+    fn new(sweep: &'a Sweep, job: &'a Job, arguments: &SweepArguments) -> Result<Self> {
         let needed = job.planned.as_long_as.map(|other| &sweep.jobs[other]);
         let flops = match needed {
             Some(other) => RunFolder(&other.folder).training_flops()?,
@@ -28,26 +42,27 @@ pub(super) fn show(
         let evaluate = sweep
             .evaluate
             .then(|| job.evaluate_arguments(arguments, flops.as_deref()));
-        let commands: Vec<String> = [Some(train), evaluate]
-            .into_iter()
-            .flatten()
-            .map(|line| command(&line))
-            .collect();
-        if showing.json {
-            let (name, dir) = (&job.planned.name, &job.folder);
-            let state = state.replace(' ', "_").replace(',', "");
-            output::json(&json!({ "name": name, "dir": dir, "state": state, "commands": commands }))?;
-        } else {
-            output::text(format_args!("{}: {state}", job.planned.name))?;
-            for command in commands {
-                output::text(format_args!("  {command}"))?;
-            }
-        }
+        let lines = [Some(train), evaluate].into_iter().flatten();
+        Ok(Self {
+            name: &job.planned.name,
+            dir: &job.folder,
+            state: RunFolder(&job.folder).state(sweep.evaluate).name(),
+            commands: lines.map(|line| command(&line)).collect(),
+        })
     }
-    Ok(())
 }
 
-/// A command line as a shell takes it.
+impl fmt::Display for ListedRun<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.name, self.state)?;
+        for command in &self.commands {
+            write!(formatter, "\n  {command}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A command line, quoted for a shell.
 fn command(arguments: &[OsString]) -> String {
     let quoted = |argument: &OsString| {
         let text = argument.to_string_lossy();

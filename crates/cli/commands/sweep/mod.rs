@@ -1,4 +1,4 @@
-//! `leadspan sweep`: many runs from one cache, each a child of its own, with the baselines to compare them with.
+//! `leadspan sweep`: many runs from one cache, each a process of its own, and baselines to compare them with.
 
 mod error;
 mod folder;
@@ -7,17 +7,18 @@ mod jobs;
 mod listing;
 mod table;
 
-use std::time::Duration;
+use std::{fmt, path::Path, time::Duration};
 
 use leadspan_experiment::{Report, read_runs, sweep::share};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 use self::{
     error::SweepError,
     folder::{RunFolder, State},
     job::{FailedRun, JobEnd, Running},
     jobs::{Job, Sweep},
-    table::Table,
+    table::RunTable,
 };
 use super::{Ending, Showing};
 use crate::{
@@ -25,23 +26,24 @@ use crate::{
     exit_code,
     failure::{Context as _, Result},
     last_line, output,
-    progress::{Counted, Progress, standing_aside},
-    scheduler, signals,
+    progress::{Counted, ProgressMeter, standing_aside},
+    signals,
     time_span::TimeSpan,
+    worker_here,
 };
 
-/// How much longer than its children a sweep that is stopped waits for them.
+/// A sweep that is stopped waits for its children for this much longer than their own grace period.
 const LONGER: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Result<Ending> {
     let Stopping { stop_after, grace } = arguments.stopping;
-    // Children that are asked to stop have their own grace.
+    // Children that are asked to stop have a grace period of their own.
     let grace = grace.map_or(signals::GRACE, |grace| grace.0) + LONGER;
     signals::limit(stop_after, Some(TimeSpan(grace)))?;
     let attempt = || format!("could not sweep as `{}` says", arguments.pipeline.config.display());
     let sweep = Sweep::new(arguments).with_context(attempt)?;
     let planned: Vec<_> = sweep.jobs.iter().map(|job| job.planned.clone()).collect();
-    let worker = scheduler::here(&arguments.workers)?.worker;
+    let worker = worker_here::here(&arguments.workers)?.worker;
     let mine = share(&planned, worker.index(), worker.count());
     if arguments.dry_run {
         listing::show(&sweep, &mine, arguments, showing)?;
@@ -49,16 +51,16 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
     }
     tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
     last_line::note(json!({ "dir": sweep.dir, "worker": worker.to_string(), "runs": mine.len() }));
-    let stop = signals::stop_on_signals("asking the run at hand to stop, which goes on when the sweep does");
+    let stop = signals::stop_on_signals("asking the current run to stop; the sweep continues it when it is run again");
     let running = Running {
         arguments,
         showing,
         evaluate: sweep.evaluate,
         stop: &stop,
     };
-    let table = Table::new(&sweep);
+    let table = RunTable::new(&sweep);
     let mut ends = Ends::default();
-    let mut progress = Progress::new(showing.progress, Counted::Runs, mine.len() as u64);
+    let mut progress = ProgressMeter::new(showing.progress, Counted::Runs, mine.len() as u64);
     if !showing.json {
         standing_aside(|| output::text(table.head()))?;
     }
@@ -72,25 +74,21 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
         if matches!(end, JobEnd::Stopped) {
             break;
         }
-        let shown = if showing.json {
-            as_json(job, state, end.is_good())?.to_string()
-        } else {
-            table.row(job, state, end.is_good())
-        };
-        standing_aside(|| output::text(shown))?;
+        let ended = EndedRun::new(job, state, end.is_good(), &table)?;
+        standing_aside(|| showing.result(&ended))?;
         progress.advance(done as u64 + 1, true, || job.planned.name.clone());
     }
     drop(progress);
     conclude(&sweep, ends, mine.len(), showing)
 }
 
-/// Runs one, where it can be run.
+/// Runs one job, if it can be run.
 fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
     let Some(other) = job.planned.as_long_as else {
         return running.run(job, None, meanwhile);
     };
     let other = RunFolder(&sweep.jobs[other].folder);
-    // A run that failed may have a summary of before.
+    // A run that failed may still have an earlier summary.
     let finished = other.state(false) == State::Finished;
     match other.training_flops()?.filter(|_| finished) {
         Some(flops) => running.run(job, Some(&flops), meanwhile),
@@ -98,7 +96,7 @@ fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn 
     }
 }
 
-/// How the runs ended.
+/// How the runs ended so far.
 #[derive(Default)]
 struct Ends {
     finished: usize,
@@ -109,12 +107,12 @@ struct Ends {
 }
 
 impl Ends {
-    /// Notes how far it has come.
+    /// Notes the counts for the closing line.
     fn note(&self) {
         last_line::note(json!({ "finished": self.finished, "failed": self.failed, "left_out": self.left_out }));
     }
 
-    /// Counts a run, and tells why it failed.
+    /// Counts a run, logs why it failed, and returns its state.
     fn add(&mut self, job: &Job, end: &JobEnd) -> &'static str {
         let name = &job.planned.name;
         match end {
@@ -137,7 +135,7 @@ impl Ends {
                 "failed"
             }
             JobEnd::LeftOut => {
-                tracing::warn!("`{name}` is left out: the run that it is to be as long as has not come to its end");
+                tracing::warn!("`{name}` is left out: the run whose operations it should match is not finished");
                 self.left_out += 1;
                 "left out"
             }
@@ -158,9 +156,9 @@ fn tell(name: &str, run: &FailedRun) {
     }
 }
 
-/// Shows what the runs of the whole sweep, of all workers, have come to, and tells how this one ended.
+/// Shows the results of the whole sweep, of all workers, and returns how this command ended.
 ///
-/// Runs that failed are left out: what a folder has that was refused is of another run.
+/// Runs that failed are left out: their folders may hold the results of another run.
 fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> Result<Ending> {
     let folders: Vec<_> = sweep
         .jobs
@@ -169,50 +167,73 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> Result<
         .map(|job| job.folder.clone())
         .filter(|folder| folder.join("run.json").is_file())
         .collect();
-    let runs = read_runs(&folders)?;
-    let report = Report::new(&runs)?;
-    let outcome = match (ends.stopped, ends.failed.is_empty()) {
-        (true, _) => "stopped",
-        (false, true) => "done",
-        (false, false) => "failed",
+    let report = Report::new(&read_runs(&folders)?)?;
+    let swept = Swept {
+        outcome: match (ends.stopped, ends.failed.is_empty()) {
+            (true, _) => "stopped",
+            (false, true) => "done",
+            (false, false) => "failed",
+        },
+        dir: &sweep.dir,
+        runs: mine,
+        finished: ends.finished,
+        failed: ends.failed,
+        left_out: ends.left_out,
+        headline: report.headline,
+        table: report.text,
+        runs_of_all: sweep.jobs.len(),
     };
-    if showing.json {
-        output::json(&json!({
-            "outcome": outcome,
-            "dir": sweep.dir,
-            "runs": mine,
-            "finished": ends.finished,
-            "failed": ends.failed,
-            "left_out": ends.left_out,
-            "headline": report.headline,
-        }))?;
-    } else {
-        if let Some(table) = &report.text {
-            output::text(format_args!("\n{table}\n"))?;
-        }
-        output::text(format_args!(
-            "`{}`: {} of {} finished",
-            sweep.dir.display(),
-            ends.finished,
-            counted(mine, sweep.jobs.len())
-        ))?;
-    }
+    showing.result(&swept)?;
     if ends.stopped {
         tracing::warn!("{}: run the same command again", signals::stopped());
         return Ok(Ending::Stopped);
     }
-    if ends.failed.is_empty() {
+    if swept.failed.is_empty() {
         return Ok(Ending::Done);
     }
     Err(SweepError::Failed {
-        names: ends.failed,
+        names: swept.failed,
         of: mine,
         unexpected: ends.unexpected,
     }
     .into())
 }
 
-/// How many runs a worker has, of how many.
+/// The result of the command.
+#[derive(Serialize)]
+struct Swept<'a> {
+    outcome: &'static str,
+    dir: &'a Path,
+    /// Runs of this worker.
+    runs: usize,
+    finished: usize,
+    failed: Vec<String>,
+    left_out: usize,
+    headline: String,
+    /// The means over seeds as a table of text, if any run is finished.
+    #[serde(skip)]
+    table: Option<String>,
+    /// Runs of all workers.
+    #[serde(skip)]
+    runs_of_all: usize,
+}
+
+impl fmt::Display for Swept<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = &self.table {
+            write!(formatter, "\n{table}\n\n")?;
+        }
+        write!(
+            formatter,
+            "`{}`: {} of {} finished",
+            self.dir.display(),
+            self.finished,
+            counted(self.runs, self.runs_of_all)
+        )
+    }
+}
+
+/// The number of a worker's runs, and of all runs if these are more.
 fn counted(mine: usize, all: usize) -> String {
     if mine == all {
         format!("{all} runs")
@@ -221,11 +242,39 @@ fn counted(mine: usize, all: usize) -> String {
     }
 }
 
-/// A run that ended, for scripts: what is noted of it where that is of this run, how it ended and where it is.
-fn as_json(job: &Job, state: &str, good: bool) -> Result<Value> {
-    let record = RunFolder(&job.folder).json("sweep.json")?.filter(|_| good);
-    let mut value = record.unwrap_or_else(|| json!({ "name": job.planned.name, "baseline": job.planned.baseline }));
-    value["state"] = state.replace(' ', "_").into();
-    value["dir"] = json!(job.folder);
-    Ok(value)
+/// A run that ended: what is recorded of it if the record is of this run, how it ended, and its folder.
+#[derive(Serialize)]
+struct EndedRun<'a> {
+    #[serde(flatten)]
+    record: Map<String, Value>,
+    #[serde(serialize_with = "as_word")]
+    state: &'static str,
+    dir: &'a Path,
+    #[serde(skip)]
+    row: String,
+}
+
+impl<'a> EndedRun<'a> {
+    /// `good`: whether the folder holds this very run.
+    fn new(job: &'a Job, state: &'static str, good: bool, table: &RunTable) -> Result<Self> {
+        let record = RunFolder(&job.folder).json("sweep.json")?.filter(|_| good);
+        let record = record.unwrap_or_else(|| json!({ "name": job.planned.name, "baseline": job.planned.baseline }));
+        Ok(Self {
+            record: record.as_object().cloned().unwrap_or_default(),
+            state,
+            dir: &job.folder,
+            row: table.row(job, state, good),
+        })
+    }
+}
+
+impl fmt::Display for EndedRun<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.row)
+    }
+}
+
+/// The state as one word: `had_been_finished`.
+fn as_word<S: Serializer>(state: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&state.replace(' ', "_").replace(',', ""))
 }

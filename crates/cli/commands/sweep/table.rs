@@ -1,4 +1,4 @@
-//! A line for each run as it ends.
+//! The table of runs: one line for each run as it ends.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use leadspan_experiment::{Run, read_runs};
 use super::jobs::{Job, Sweep};
 use crate::amounts::{bytes, short, short_duration};
 
-/// The columns, and how wide those are that do not depend on the sweep.
+/// The columns whose widths do not depend on the sweep, with their widths.
 const COLUMNS: [(&str, usize); 5] = [
     ("accuracy", 8),
     ("held-out KL", 11),
@@ -16,13 +16,13 @@ const COLUMNS: [(&str, usize); 5] = [
     ("memory", 10),
 ];
 
-/// How wide the names are, and whether there are accuracies.
-pub(super) struct Table {
+/// The layout of the table.
+pub(super) struct RunTable {
     name_width: usize,
     evaluate: bool,
 }
 
-impl Table {
+impl RunTable {
     pub(super) fn new(sweep: &Sweep) -> Self {
         let longest = sweep.jobs.iter().map(|job| job.planned.name.len()).max();
         Self {
@@ -31,12 +31,12 @@ impl Table {
         }
     }
 
-    /// The names of the columns.
+    /// The line with the names of the columns.
     pub(super) fn head(&self) -> String {
         self.line("run", COLUMNS.map(|(name, _)| name.to_owned()), "state")
     }
 
-    /// A run: quality, operations, time and memory of its training, where it is `good`.
+    /// The line of a run: if `good`, with the quality, operations, time and memory of its training.
     pub(super) fn row(&self, job: &Job, state: &str, good: bool) -> String {
         let read = || read_runs(std::slice::from_ref(&job.folder)).ok();
         let run = good.then(read).flatten().and_then(|runs| runs.into_iter().next());

@@ -1,17 +1,17 @@
 //! The `columns` layout: a question, a chain of thought and an answer in three fields.
 //!
-//! Question and chain of thought must be there, the answer may be absent, null or empty. Outer white space of chain of
-//! thought and answer goes, and so do thinking markers that already enclose the chain of thought. An empty chain of
-//! thought gets no markers, so that `sections.without_markers` decides about the row.
+//! Question and chain of thought are required; the answer may be absent, null or empty. Outer white space of the chain
+//! of thought and the answer is removed, and so are thinking markers that already enclose the chain of thought. An
+//! empty chain of thought gets no markers, so that `sections.without_markers` decides about the row.
 
 use serde_json::Value;
 
-use super::{Layout, Row, thinking::with_thinking};
-use crate::{ColumnNames, Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
+use super::{ColumnNames, Layout, Row, thinking::with_thinking};
+use crate::{Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |columns| vec![&columns.question, &columns.chain_of_thought, &columns.answer],
-    conversation: |row, data, sections| conversation(&row, &data.columns, sections),
+    conversation: |row, options| conversation(&row, options.columns, options.sections),
 };
 
 fn conversation(row: &Row, columns: &ColumnNames, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {
@@ -45,7 +45,7 @@ fn conversation(row: &Row, columns: &ColumnNames, sections: &SectionSettings) ->
     ])
 }
 
-/// The text of a field: a string, a number as it is written, or nothing for null; `None` where the field is absent.
+/// The text of a field: a string, a number as it is written, or an empty text for null; `None` if the field is absent.
 pub(super) fn text(row: &Row, name: &str) -> Result<Option<String>, RowProblem> {
     match row.get(name) {
         None => Ok(None),

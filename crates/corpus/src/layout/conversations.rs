@@ -1,18 +1,18 @@
 //! The layout that OpenThoughts, Bespoke-Stratos and Sky-T1 share: `conversations`, a list of {from, value}.
 //!
 //! `from` has the names of `OpenAI`'s roles or ShareGPT's (`human`, `gpt`). The assistant's turns hold a thought and a
-//! solution between markers of their own, which become the configured ones. The system prompt of these data sets, in
-//! the field `system`, asks for their own markers; it is left out unless it is asked for, and then names the configured
-//! ones too.
+//! solution between the data set's own markers, which are replaced by the configured ones. The system prompt in the
+//! field `system` asks for the data set's markers. It is left out, unless `data.system_prompt` keeps it; the markers in
+//! it are then replaced too.
 
 use serde_json::Value;
 
-use super::{Layout, Row, fields::string_of, thinking::THOUGHT_AND_SOLUTION};
-use crate::{Message, Role, RowProblem, SectionSettings, SystemPrompt, row_problem::kind_of};
+use super::{Layout, Row, SystemPrompt, fields::string_of, thinking::THOUGHT_AND_SOLUTION};
+use crate::{Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system", "conversations"],
-    conversation: |row, data, sections| conversation(row, data.system_prompt, sections),
+    conversation: |row, options| conversation(row, options.system_prompt, options.sections),
 };
 
 fn conversation(

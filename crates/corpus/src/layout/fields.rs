@@ -1,11 +1,11 @@
-//! A row's fields by name, or what is wrong with them.
+//! Reads a row's fields by name, with errors that name the field.
 
 use serde_json::Value;
 
 use super::Row;
 use crate::RowProblem;
 
-/// The text of a field; `None` where it is null or absent.
+/// The text of a field; `None` if it is null or absent.
 pub(super) fn string_of<'a>(row: &'a Row, name: &str) -> Result<Option<&'a str>, RowProblem> {
     match row.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -14,7 +14,7 @@ pub(super) fn string_of<'a>(row: &'a Row, name: &str) -> Result<Option<&'a str>,
     }
 }
 
-/// The text of a field that must be there.
+/// The text of a required field.
 pub(super) fn required_string<'a>(row: &'a Row, name: &str) -> Result<&'a str, RowProblem> {
     match row.get(name) {
         Some(Value::String(text)) => Ok(text),

@@ -7,7 +7,7 @@ use crate::{Message, Role, RowProblem, row_problem::kind_of};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["messages"],
-    conversation: |row, _, _| conversation(row),
+    conversation: |row, _| conversation(row),
 };
 
 fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
@@ -20,7 +20,7 @@ fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
     }
 }
 
-/// The turns of a row, at least one, whoever has the last word.
+/// The turns of a row, at least one. The last may be of any role.
 pub(super) fn messages(mut row: Row) -> Result<Vec<Message>, RowProblem> {
     let field = || "messages".to_owned();
     let messages = match row.remove("messages") {
@@ -83,7 +83,7 @@ pub(super) fn message(value: Value, path: &str) -> Result<Message, RowProblem> {
     })
 }
 
-/// The texts of a list of {type: "text", text}, one after the other.
+/// The joined texts of a list of {type: "text", text}.
 fn text_of_parts(parts: &[Value], field: &str) -> Result<String, RowProblem> {
     let mut content = String::new();
     for (index, part) in parts.iter().enumerate() {
@@ -194,7 +194,7 @@ mod tests {
             ),
             (
                 r#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#,
-                "the field `messages[0].content[0]` has type `image_url`: only text can be learnt from",
+                "the field `messages[0].content[0]` has type `image_url`: only text is supported",
             ),
             (
                 r#"{"messages": [{"role": "user", "content": [{"type": "text"}]}]}"#,

@@ -1,13 +1,14 @@
 //! How a row becomes a conversation.
 //!
 //! A layout is one file with a [`Layout`] in it, and one entry in the list of [`layouts`] below. Its conversation ends
-//! with the assistant's turn that is learnt.
+//! with the turn of the assistant that is learnt.
 
 mod columns;
 mod conversations;
 mod fields;
 mod messages;
 mod nemotron;
+mod options;
 mod problem;
 mod synthetic_1;
 mod thinking;
@@ -16,18 +17,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use self::thinking::with_thinking;
-use crate::{ColumnNames, DataSettings, Message, RowProblem, SectionSettings};
+pub use self::options::{ColumnNames, SystemPrompt};
+pub(crate) use self::{options::LayoutOptions, thinking::with_thinking};
+use crate::{Message, RowProblem};
 
 /// A row's fields, in the order in which they are written.
 pub(crate) type Row = Map<String, Value>;
 
-/// What a layout consists of.
+/// The parts of a layout.
 struct Layout {
     /// The fields that the layout reads.
     fields: fn(&ColumnNames) -> Vec<&str>,
     /// The conversation in a row.
-    conversation: fn(Row, &DataSettings, &SectionSettings) -> Result<Vec<Message>, RowProblem>,
+    conversation: fn(Row, LayoutOptions) -> Result<Vec<Message>, RowProblem>,
 }
 
 macro_rules! layouts {
@@ -71,13 +73,8 @@ layouts! {
 
 impl Format {
     /// The conversation in `row`.
-    pub(crate) fn conversation(
-        self,
-        row: Row,
-        data: &DataSettings,
-        sections: &SectionSettings,
-    ) -> Result<Vec<Message>, RowProblem> {
-        (self.layout().conversation)(row, data, sections)
+    pub(crate) fn conversation(self, row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
+        (self.layout().conversation)(row, options)
     }
 
     /// The fields that the layout reads.
@@ -89,6 +86,7 @@ impl Format {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::SectionSettings;
 
     pub(crate) fn row(json: &str) -> Row {
         let Value::Object(row) = serde_json::from_str(json).unwrap() else {
@@ -116,25 +114,28 @@ pub(crate) mod tests {
 
     #[test]
     fn no_layout_reads_a_field_that_it_does_not_name() {
-        // Of a table, only the named columns are read.
+        // A table is read by the named columns only.
         let whole = row(
             r#"{"messages": [{"role": "assistant", "content": "a"}], "question": "q", "chain_of_thought": "c", "answer": "a",
             "system": "s", "conversations": [{"from": "gpt", "value": "a"}], "prompt": "q", "llm_response": "a",
             "system_prompt": "s", "input": [{"role": "user", "content": "q"}], "output": "a"}"#,
         );
-        let sections = SectionSettings::default();
-        for &(format, _) in Format::ALL {
-            let settings = serde_json::json!({"files": ["a"], "format": format, "system_prompt": "keep"});
-            let data: DataSettings = serde_json::from_value(settings).unwrap();
-            let named = data.format.fields(&data.columns);
+        let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
+        let options = LayoutOptions {
+            columns: &columns,
+            system_prompt: SystemPrompt::Keep,
+            sections: &sections,
+        };
+        for &(name, format) in Format::ALL {
+            let named = format.fields(&columns);
             let of_named: Row = whole
                 .iter()
                 .filter(|(name, _)| named.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
-            let of = |row: Row| data.format.conversation(row, &data, &sections).unwrap();
-            assert_eq!(of(of_named.clone()), of(whole.clone()), "{format}");
-            assert!(of_named.len() == named.len(), "{format}");
+            let of = |row: Row| format.conversation(row, options).unwrap();
+            assert_eq!(of(of_named.clone()), of(whole.clone()), "{name}");
+            assert!(of_named.len() == named.len(), "{name}");
         }
     }
 }

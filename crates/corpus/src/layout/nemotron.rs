@@ -2,21 +2,21 @@
 //! `output`.
 //!
 //! The system prompt in the field `system_prompt` switches the thinking of Nemotron's own models on and off; it is left
-//! out unless it is asked for.
+//! out, unless `data.system_prompt` keeps it.
 
 use serde_json::Value;
 
 use super::{
-    Layout, Row,
+    Layout, Row, SystemPrompt,
     fields::{required_string, string_of},
     messages::message,
     thinking::THINK,
 };
-use crate::{Message, Role, RowProblem, SectionSettings, SystemPrompt};
+use crate::{Message, Role, RowProblem, SectionSettings};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system_prompt", "input", "output"],
-    conversation: |row, data, sections| conversation(row, data.system_prompt, sections),
+    conversation: |row, options| conversation(row, options.system_prompt, options.sections),
 };
 
 fn conversation(

@@ -1,16 +1,15 @@
-//! A row as something to ask: the turns that a model is given, and the answer it is held to.
+//! A row as a problem: the turns that a model is given, and the answer that its own is compared with.
 
-use super::{Format, Row, columns, messages};
-use crate::{DataSettings, Message, Role, RowProblem, SectionSettings};
+use super::{Format, LayoutOptions, Row, columns, messages};
+use crate::{Message, Role, RowProblem};
 
 impl Format {
-    /// The turns before the model's own, and the text that has the right answer: the field `answer` where one is named,
-    /// else the `columns` layout's answer, else the last assistant's turn.
+    /// The turns before the model's own, and the text that contains the right answer: the field `answer` if one is
+    /// named, else the answer field of the `columns` layout, else the assistant's last turn.
     pub(crate) fn problem(
         self,
         row: Row,
-        data: &DataSettings,
-        sections: &SectionSettings,
+        options: LayoutOptions,
         answer: Option<&str>,
     ) -> Result<(Vec<Message>, String), RowProblem> {
         let field = |name: &str| {
@@ -21,15 +20,15 @@ impl Format {
             Ok(text)
         };
         if self == Self::Columns {
-            let question = field(&data.columns.question)?;
-            let reference = field(answer.unwrap_or(&data.columns.answer))?;
+            let question = field(&options.columns.question)?;
+            let reference = field(answer.unwrap_or(&options.columns.answer))?;
             return Ok((vec![Message::new(Role::User, question)], reference));
         }
         let reference = answer.map(field).transpose()?;
         let mut conversation = match (self, &reference) {
-            // The answer is elsewhere, so the conversation may be open.
+            // The answer is in another field, so the conversation may end with the user's turn.
             (Self::Messages, Some(_)) => messages::messages(row)?,
-            _ => self.conversation(row, data, sections)?,
+            _ => self.conversation(row, options)?,
         };
         let last = conversation.pop_if(|last| last.role == Role::Assistant);
         if conversation.is_empty() {
@@ -46,12 +45,20 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tests::row;
+    use crate::{
+        SectionSettings,
+        layout::{ColumnNames, SystemPrompt, tests::row},
+    };
 
     fn problem(format: &str, answer: Option<&str>, json: &str) -> Result<(Vec<String>, String), String> {
-        let data: DataSettings = serde_json::from_value(serde_json::json!({"files": ["a"], "format": format})).unwrap();
-        data.format
-            .problem(row(json), &data, &SectionSettings::default(), answer)
+        let format: Format = serde_json::from_value(format.into()).unwrap();
+        let options = LayoutOptions {
+            columns: &ColumnNames::default(),
+            system_prompt: SystemPrompt::default(),
+            sections: &SectionSettings::default(),
+        };
+        format
+            .problem(row(json), options, answer)
             .map(|(turns, reference)| (turns.into_iter().map(|turn| turn.content).collect(), reference))
             .map_err(|problem| problem.to_string())
     }

@@ -5,7 +5,7 @@ use crate::{Message, Role, RowProblem, SectionSettings};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["prompt", "llm_response"],
-    conversation: |row, _, sections| conversation(&row, sections),
+    conversation: |row, options| conversation(&row, options.sections),
 };
 
 fn conversation(row: &Row, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {

@@ -1,4 +1,4 @@
-//! From the markers that a data set writes to those that are configured.
+//! Replaces the thinking markers of a data set by the configured ones.
 
 use crate::SectionSettings;
 
@@ -8,7 +8,7 @@ pub(super) struct DataMarkers {
     pub(super) thinking_start: &'static str,
     /// Closes it.
     pub(super) thinking_end: &'static str,
-    /// Mark nothing that is kept apart here, and go.
+    /// Markers of parts that are not distinguished here; they are removed.
     pub(super) removed: &'static [&'static str],
 }
 
@@ -19,7 +19,7 @@ pub(super) const THOUGHT_AND_SOLUTION: DataMarkers = DataMarkers {
     removed: &["<|begin_of_solution|>", "<|end_of_solution|>"],
 };
 
-/// What DeepSeek-R1 and most models after it write.
+/// The markers of DeepSeek-R1 and most later models.
 pub(super) const THINK: DataMarkers = DataMarkers {
     thinking_start: "<think>",
     thinking_end: "</think>",
@@ -29,9 +29,9 @@ pub(super) const THINK: DataMarkers = DataMarkers {
 impl DataMarkers {
     /// The assistant's text with the configured markers.
     ///
-    /// A chain of thought that is opened and closed, and what follows it, lose their outer white space and get the
-    /// spacing that reasoning models write. One that is empty gets no markers, so that `sections.without_markers` decides about
-    /// the row. Where the markers are not in that order, each is replaced where it stands.
+    /// If a chain of thought is opened and closed, it and the text after it lose their outer white space and get the
+    /// spacing that reasoning models write. An empty one gets no markers, so that `sections.without_markers` decides
+    /// about the row. If the markers are not in that order, each is replaced in its place.
     pub(super) fn translate(&self, text: &str, sections: &SectionSettings) -> String {
         let parts = text.split_once(self.thinking_end).and_then(|(opened, after)| {
             let (before, thought) = opened.split_once(self.thinking_start)?;
@@ -49,7 +49,7 @@ impl DataMarkers {
         format!("{}{text}", before.trim_start())
     }
 
-    /// Every marker by itself.
+    /// The text with each marker replaced in its place.
     pub(super) fn replace(&self, text: &str, sections: &SectionSettings) -> String {
         let mut text = text
             .replace(self.thinking_start, &sections.thinking_start)
@@ -89,18 +89,18 @@ mod tests {
                 "<think>\nhm\n\nso\n</think>\n\n4",
             ),
             ("\n<|begin_of_thought|>t<|end_of_thought|>", "<think>\nt\n</think>"),
-            // What stands outside of both is kept.
+            // Text outside of both is kept.
             (
                 "Well: <|begin_of_thought|>t<|end_of_thought|> and <|begin_of_solution|>s<|end_of_solution|>!\n",
                 "Well: <think>\nt\n</think>\n\nand s!",
             ),
-            // Nothing was thought.
+            // An empty thought.
             (
                 "<|begin_of_thought|> \n<|end_of_thought|><|begin_of_solution|>s<|end_of_solution|>",
                 "s",
             ),
             ("<|begin_of_solution|>\ns\n<|end_of_solution|>", "s"),
-            // Never closed, never opened, the wrong way round.
+            // Not closed, not opened, in the wrong order.
             ("<|begin_of_thought|>t", "<think>t"),
             ("t<|end_of_thought|>s", "t</think>s"),
             ("<|end_of_thought|>t<|begin_of_thought|>", "</think>t<think>"),

@@ -1,4 +1,4 @@
-//! Lines of text out of plain and compressed files, and what is wrong with one that is no JSON object.
+//! Lines of plain and compressed files, and their fields if they are JSON objects.
 
 use std::{
     fs::File,
@@ -15,46 +15,68 @@ use serde_json::Value;
 use super::RowContent;
 use crate::{CorpusError, RowProblem, error::open_error, layout::Row, row_problem::kind_of};
 
+/// The most bytes of a line: a hundred times the longest conversation that anybody learns from, and few enough to hold. A
+/// small compressed file can claim any number.
+const LINE_BYTES: u64 = 256 << 20;
+
 /// The lines of a file.
 pub(super) struct JsonLines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
     line: u64,
+    /// The most bytes of a line, its end included.
+    most_bytes: u64,
     bytes_read: Arc<AtomicU64>,
 }
 
 impl JsonLines {
     pub(super) fn open(path: &Path) -> Result<Self, CorpusError> {
+        Self::open_with(path, LINE_BYTES)
+    }
+
+    fn open_with(path: &Path, most_bytes: u64) -> Result<Self, CorpusError> {
         let bytes_read = Arc::default();
         Ok(Self {
             path: path.to_owned(),
             reader: open(path, &bytes_read)?,
             line: 0,
+            most_bytes,
             bytes_read,
         })
     }
 
-    /// Bytes read so far, as they lie on disk.
+    /// Bytes read so far, counted on disk.
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// The next line that is not blank, and its number; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or decompressed, and a line of more than [`LINE_BYTES`].
     pub(super) fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
         loop {
             let mut bytes = Vec::new();
-            let read = self
-                .reader
-                .read_until(b'\n', &mut bytes)
-                .map_err(|source| CorpusError::Read {
-                    path: self.path.clone(),
-                    line: self.line,
-                    source,
-                })?;
+            let line = (&mut self.reader)
+                .take(self.most_bytes + 1)
+                .read_until(b'\n', &mut bytes);
+            let read = line.map_err(|source| CorpusError::Read {
+                path: self.path.clone(),
+                line: self.line,
+                source,
+            })?;
             if read == 0 {
                 return Ok(None);
             }
             self.line += 1;
+            if read as u64 > self.most_bytes {
+                return Err(CorpusError::LongLine {
+                    path: self.path.clone(),
+                    line: self.line,
+                    most_bytes: self.most_bytes,
+                });
+            }
             if self.line == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
                 bytes.drain(..BYTE_ORDER_MARK.len());
             }
@@ -79,7 +101,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowProblem> {
     }
 }
 
-/// The parser's words without the line it counts: a row is one line, whose number in the file is told apart.
+/// The parser's message without its line number, which is always 1; the error of the row has the number of the line in
+/// the file.
 fn invalid_json(error: &serde_json::Error) -> RowProblem {
     let text = error.to_string();
     RowProblem::InvalidJson {
@@ -90,7 +113,7 @@ fn invalid_json(error: &serde_json::Error) -> RowProblem {
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Large enough that decompression and system calls are not per line.
+/// Large enough that a system call and a step of decompression serve many lines.
 const BUFFER_BYTES: usize = 1 << 16;
 
 fn open(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, CorpusError> {
@@ -116,7 +139,7 @@ fn open(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Se
     })
 }
 
-/// Counts what is read of a file, so that progress is known before decompression.
+/// Counts the bytes read of a file before decompression, for progress.
 struct CountedReader {
     inner: File,
     bytes_read: Arc<AtomicU64>,
@@ -188,6 +211,45 @@ mod tests {
         assert_eq!(expected.len(), 3);
         assert_eq!(read(&[&gz]).unwrap(), expected);
         assert_eq!(read(&[&zst]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_of_too_many_bytes_is_an_error_that_names_it_however_the_file_is_stored() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!("{}\n{}\n", "a".repeat(999), "b".repeat(100_000));
+        for (name, stored) in [
+            ("a.jsonl", text.clone().into_bytes()),
+            ("a.gz", gzip(text.as_bytes())),
+            ("a.zst", zstd::encode_all(text.as_bytes(), 3).unwrap()),
+        ] {
+            let path = directory.path().join(name);
+            fs::write(&path, stored).unwrap();
+            let mut lines = JsonLines::open_with(&path, 1000).unwrap();
+            assert!(lines.next().unwrap().is_some(), "{name}");
+            let error = lines.next().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("line 2 of `{}` has more than 1000 bytes", path.display())
+            );
+            assert!(!error.is_unexpected() && error.hint().unwrap().contains("lines of their own"));
+            let mut lines = JsonLines::open_with(&path, 100_001).unwrap();
+            assert!(
+                lines.next().unwrap().is_some() && lines.next().unwrap().is_some(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_that_decompresses_to_more_than_fits_is_refused_in_bounded_memory() {
+        // 300 MB of one letter, in some 30 KB.
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.zst");
+        let letters = std::io::repeat(b'a').take(300 << 20);
+        zstd::stream::copy_encode(letters, fs::File::create(&path).unwrap(), 1).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 1 << 20);
+        let error = read(&[&path]).unwrap_err();
+        assert!(matches!(error, CorpusError::LongLine { line: 1, .. }), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Rows out of files, one after the other, never a whole file at once.
+//! Reads rows from files one after the other, never a whole file at once.
 //!
-//! What a file is, its name says: `.parquet` is a Parquet table, `.arrow` an Arrow stream, everything else lines of JSON.
-//! Says where each row stands and gives its fields; what is in them is not this folder's business.
+//! The name of a file tells its kind: `.parquet` is a Parquet table, `.arrow` an Arrow stream, everything else is lines
+//! of JSON. Each row comes with its place and its fields; this folder does not interpret the fields.
 
 mod json_lines;
 mod record;
@@ -25,11 +25,11 @@ pub(crate) struct RawRow {
     pub(crate) file: usize,
     /// The line or the row of the table, counted from 1; blank lines count.
     pub(crate) number: u64,
-    /// What is there.
+    /// Its content.
     pub(crate) content: RowContent,
 }
 
-/// A row as its file has it.
+/// A row as it is stored in its file.
 #[derive(Debug, PartialEq)]
 pub(crate) enum RowContent {
     /// A line that is not blank, without its end.
@@ -67,7 +67,7 @@ impl RowContent {
     }
 }
 
-/// What a file holds its rows in.
+/// The kind of a file of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// Lines of JSON, plain or compressed.
@@ -79,7 +79,7 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    /// What a file of that name holds.
+    /// The kind of a file of that name.
     pub(crate) fn of(path: &Path) -> Self {
         let extension = path.extension().map(OsStr::to_ascii_lowercase);
         match extension.as_deref().and_then(OsStr::to_str) {
@@ -93,7 +93,7 @@ impl FileKind {
 /// The rows of several files.
 pub(crate) struct RowReader {
     files: Vec<PathBuf>,
-    /// The fields that are needed: of a table, no others are read.
+    /// The fields that are needed; other columns of a table are not read.
     fields: Vec<String>,
     next_file: usize,
     current: Option<FileRows>,
@@ -133,7 +133,7 @@ impl RowReader {
         }
     }
 
-    /// Bytes read so far, as they lie on disk; of a table, the share that its rows so far are of it.
+    /// Bytes read so far, counted on disk. For a table, they are in proportion to its rows.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_before + self.current.as_ref().map_or(0, FileRows::bytes_read)
     }

@@ -1,7 +1,7 @@
 //! A row of an Arrow batch as the fields that a line of JSON would have.
 //!
-//! Inside of a structure, a field that is null is absent: in a column every structure has the same fields, so that null is how
-//! tables say that a row never had one.
+//! Inside a structure, a null field counts as absent: all structures of a column have the same fields, so tables store
+//! null for a field that a row does not have.
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::layout::Row;
 
-/// Whether values of that type have a meaning in JSON.
+/// Whether values of that type can be written as JSON.
 pub(super) fn is_readable(data_type: &DataType) -> bool {
     match data_type {
         DataType::Null
@@ -89,7 +89,7 @@ fn value(array: &dyn Array, index: usize) -> Value {
                 .collect();
             object.into()
         }
-        // `DataType::Null`; a table with columns of other types was refused when it was opened.
+        // Only `DataType::Null` gets here: a table with columns of other types is refused when it is opened.
         _ => Value::Null,
     }
 }

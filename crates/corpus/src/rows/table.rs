@@ -1,10 +1,10 @@
 //! The rows of Parquet tables and Arrow streams, a batch at a time.
 //!
-//! Of a Parquet table, small batches are decoded page by page. An Arrow stream has its rows in batches already, which are
-//! read one after the other; its writer decided how large they are.
+//! A Parquet table is decoded page by page, in small batches. An Arrow stream consists of batches whose size its writer
+//! chose; they are read one after the other.
 //!
-//! A damaged file ends in an error. Where it still decodes, as plain text with a wrong letter does, nothing in it tells,
-//! unless its pages have checksums: those are compared.
+//! A damaged file gives an error, if the damage shows. Checksums of pages are compared. Without them, a file that still
+//! decodes, such as one with a wrong letter in a text, is not recognised as damaged.
 
 use std::{
     fs::File,
@@ -28,19 +28,19 @@ use crate::{CorpusError, error::open_error};
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
 
-/// Rows that a table may have whatever its size, and for each byte of it: what it says about its rows is believed up to
-/// here. A column of nothing but nulls, or a file that has none of the columns that are read, can claim any number.
+/// The most rows of a table: so many whatever its size, and so many more for each of its bytes. A column that holds
+/// only nulls, or a file without any of the columns that are read, can claim any number.
 const ROWS: u64 = 1 << 20;
 const ROWS_A_BYTE: u64 = 64;
 
-/// The last bytes of a stream that was written to its end.
+/// The last bytes of a complete stream.
 const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// The rows of a table.
 pub(super) struct TableRows {
     path: PathBuf,
     file_bytes: u64,
-    /// How many there are, where the file says so in front.
+    /// The number of rows that the file claims at its start, if it does.
     expected: Option<u64>,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     current: Option<Batch>,
@@ -92,7 +92,7 @@ impl TableRows {
         if !is_whole(&mut file).map_err(|source| open_error(path, source))? {
             return Err(CorpusError::NotAnArrowStream { path: path.to_owned() });
         }
-        // The columns to read are known once the schema is, which the reader that is given them reads again.
+        // The columns to read follow from the schema. The reader that is given them reads the schema again.
         guarded(|| check_messages(&mut BufReader::new(&file), file_bytes)).map_err(damaged)?;
         file.rewind().map_err(|source| open_error(path, source))?;
         let schema = guarded(|| Ok(StreamReader::try_new(&mut file, None)?.schema())).map_err(damaged)?;
@@ -110,7 +110,7 @@ impl TableRows {
         })
     }
 
-    /// The share of the file that the rows so far are, or nothing where it is not known how many there are.
+    /// The file's bytes in proportion to the rows so far; 0 if the number of rows is not known.
     pub(super) fn bytes_read(&self) -> u64 {
         match self.expected {
             _ if self.finished => self.file_bytes,
@@ -149,7 +149,7 @@ impl TableRows {
         }
     }
 
-    /// A batch, where the file is large enough to hold so many rows.
+    /// The batch, if the file is large enough to hold so many rows.
     fn checked(&self, rows: RecordBatch) -> Result<Batch, CorpusError> {
         let most = ROWS + ROWS_A_BYTE * self.file_bytes;
         if rows.num_rows() as u64 > most.saturating_sub(self.given) {
@@ -201,7 +201,7 @@ fn open(path: &Path) -> Result<(File, u64), CorpusError> {
     Ok((file, bytes))
 }
 
-/// Whether a file ends as an Arrow stream does; at its start again afterwards.
+/// Whether a file ends like a complete Arrow stream. The file is rewound.
 fn is_whole(file: &mut File) -> std::io::Result<bool> {
     let mut end = [0; END_OF_STREAM.len()];
     let bytes = file.seek(SeekFrom::End(0))?;
@@ -213,7 +213,8 @@ fn is_whole(file: &mut File) -> std::io::Result<bool> {
     Ok(end == END_OF_STREAM)
 }
 
-/// Makes sure that the messages of an Arrow stream lie in its `bytes`: the library makes room for them before it reads them.
+/// Checks that the messages of an Arrow stream lie within its `bytes`: the library allocates memory for them before it
+/// reads them.
 fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<(), ArrowError> {
     const CONTINUATION: u32 = u32::MAX;
     let mut at = 0;
@@ -245,11 +246,11 @@ fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<(), Arr
     }
 }
 
-/// The columns that are needed and there, by index.
+/// The indices of those columns of the table that are needed.
 ///
 /// # Errors
 ///
-/// One whose values mean nothing in JSON.
+/// A column whose values cannot be written as JSON.
 fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>, CorpusError> {
     let needed = schema.fields().iter().enumerate();
     needed
@@ -268,7 +269,7 @@ fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>
         .collect()
 }
 
-/// Decodes, with a panic being an error: the decoders check most of what a damaged file can say, but not all.
+/// Decodes, and turns a panic into an error: the decoders do not check everything that a damaged file can contain.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     leadspan_files::guarded(decode).unwrap_or_else(|problem| Err(ArrowError::ParseError(problem)))
 }

@@ -1,4 +1,4 @@
-//! What chat templates expect of Python and of the transformers library around them.
+//! The functions, filters and methods of Python and transformers that chat templates use.
 
 use minijinja::{
     Error, ErrorKind, State, Value,
@@ -11,15 +11,15 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::bounds;
 
-/// How a template refuses a conversation.
+/// Lets a template refuse a conversation.
 pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
-/// The date a template gets for today: always Friday 26 July 2024, midnight.
+/// The date that a template gets as today's: always Friday 26 July 2024, midnight.
 ///
-/// The real one would put the clock into every prompt, so that the same data prepared on two days would differ. This
-/// one is the date that Llama 3's own templates write where they are given none.
+/// Today's date would make the same data differ when it is prepared on two days. This date is the default of Llama 3's
+/// own templates.
 pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
     let mut text = String::new();
     let mut characters = format.chars();
@@ -70,7 +70,7 @@ pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Python's methods. Those whose result may be far longer than what they are given are paid for before they are called.
+/// Python's methods. If the result may be far longer than the arguments, its fuel is taken before the call.
 pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         let first = arguments.first();
@@ -89,20 +89,20 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[
     pycompat::unknown_method_callback(state, value, name, arguments)
 }
 
-/// The filter `format`, which is Python's `%`.
+/// The filter `format`, Python's `%`.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn format(state: &State, text: &str, arguments: Rest<Value>) -> Result<String, Error> {
     pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
     formatting::format(FormatStyle::Printf, text, &arguments)
 }
 
-/// Takes away the fuel for so many bytes.
+/// Takes the fuel for so many bytes.
 fn pay_for(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / 64)
 }
 
-/// The most that formatting may come to: each place may ask for the largest argument, as wide as the largest number that
-/// the text has, or that stands in for a width.
+/// The most bytes that formatting may give: each place may hold the largest argument, as wide as the largest number in
+/// the text or among the arguments that are widths.
 fn formatted_bytes(state: &State, place: char, text: &str, arguments: &[Value]) -> Result<usize, Error> {
     let mut widest = text
         .split(|character: char| !character.is_ascii_digit())
@@ -128,7 +128,7 @@ fn formatted_bytes(state: &State, place: char, text: &str, arguments: &[Value]) 
         .saturating_mul(widest.saturating_add(largest)))
 }
 
-/// `json.dumps` as transformers calls it: nothing escaped for HTML, characters beyond ASCII as they are.
+/// `json.dumps` as transformers calls it: nothing is escaped for HTML, and characters beyond ASCII stay as they are.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the engine hands its keyword arguments over by value"
@@ -143,6 +143,7 @@ pub(super) fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<
             "`tojson` with `ensure_ascii=true` is not supported",
         ));
     }
+    bounds::charge(state, value)?;
     let mut bytes = Affordable::new(state);
     let written = if let Some(indent) = indent {
         let indent = " ".repeat(indent.min(64));
@@ -157,7 +158,7 @@ pub(super) fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<
     Ok(Value::from(text))
 }
 
-/// Bytes that are written, no more than the fuel pays for.
+/// A writer that fails when the fuel does not pay for the bytes.
 struct Affordable {
     written: Vec<u8>,
     most: usize,
@@ -187,7 +188,7 @@ impl std::io::Write for Affordable {
     }
 }
 
-/// One line with a space after every comma and colon, which is Python's default.
+/// Python's default form: one line, with a space after every comma and colon.
 struct SpacedFormatter;
 
 impl Formatter for SpacedFormatter {
@@ -204,8 +205,8 @@ impl Formatter for SpacedFormatter {
     }
 }
 
-/// The template with `{% generation %}` and its end, which transformers adds to the language to mark the assistant's
-/// tokens, replaced by blocks that do nothing.
+/// The template with `{% generation %}` and its end replaced by blocks that do nothing. transformers adds these tags to
+/// the language to mark the assistant's tokens.
 pub(super) fn without_generation_tags(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
@@ -269,7 +270,7 @@ mod tests {
         let source = "{%- generation -%}{{ generation }}{% endgeneration %} {% if x %}generation{% endif %} {% open";
         let expected = "{%- if true -%}{{ generation }}{% endif %} {% if x %}generation{% endif %} {% open";
         assert_eq!(without_generation_tags(source), expected);
-        // An end that shares its sign with the beginning is none.
+        // A `%` cannot be part of the start and the end of a tag.
         assert_eq!(without_generation_tags("a{%}b"), "a{%}b");
         assert_eq!(without_generation_tags("{%}{%generation%}"), "{%}{%generation%}");
         assert_eq!(without_generation_tags("{%%}{%generation%}"), "{%%}{%if true%}");

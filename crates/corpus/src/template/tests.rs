@@ -1,4 +1,4 @@
-//! Templates of the kinds that models come with, reduced to what matters here, and what they must render.
+//! Reduced templates of the kinds that models have, and the texts that they must render.
 
 use super::*;
 use crate::Role;
@@ -74,7 +74,7 @@ pub(crate) const LLAMA3: &str = r#"{{- bos_token }}
 {%- endif %}
 "#;
 
-/// Qwen3-Thinking's way: the generation prompt opens the thinking and finished turns repeat that.
+/// Like Qwen3-Thinking's: the generation prompt opens the thinking, and finished turns do the same.
 pub(crate) const OPENS_THINKING: &str = r"{%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\n' }}
     {%- if message.role == 'assistant' %}
@@ -84,7 +84,7 @@ pub(crate) const OPENS_THINKING: &str = r"{%- for message in messages %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}";
 
-/// The R1 family's generation prompt, with finished turns as they are.
+/// The R1 family's generation prompt, with unchanged finished turns.
 pub(crate) const R1: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}\
     {{ '<|User|>' + message['content'] }}{% else %}{{ '<|Assistant|>' + message['content'] + eos_token }}{% endif %}\
     {% endfor %}{% if add_generation_prompt %}{{ '<|Assistant|><think>\\n' }}{% endif %}";
@@ -95,7 +95,7 @@ pub(crate) const REMOVES_THINKING: &str = "{% for message in messages %}{% set c
     {% endif %}{{ '<|' + message['role'] + '|>' + content }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|assistant|><think>\\n' }}{% endif %}";
 
-/// Knows no generation prompt.
+/// Has no generation prompt.
 pub(crate) const NO_GENERATION_PROMPT: &str =
     "{% for message in messages %}### {{ message.role }}:\n{{ message.content }}\n\n{% endfor %}";
 
@@ -215,10 +215,10 @@ fn namespaces_hold_lists_and_texts_that_grow_as_real_templates_let_them() {
         {% set m = messages|selectattr('role', 'equalto', 'user')|list %}{{ m|map(attribute='content')|join('|') }}\
         {% macro show(m, mark) %}<{{ m.role }}{{ mark }}>{% endmacro %}{{ show(messages[-1], mark='!') }}\
         {% for name, value in {'a': 1, 'b': [2, (3,)]}.items() %}{{ name }}={{ value }},{% endfor %}\
-        {{ [1, 2, 3][1:] is sequence }}{{ ({'a': 1, 'b': [2][:]}|chain({'c': 3}))|tojson }}{{ (1, 2)[::-1] }}{{ 'a' if (1 in [1] and not 2 in (1,)) else 'b' }}";
+        {{ [1, 2, 3][1:] is sequence }}{{ ({'a': 1, 'b': [2][:]}|chain({'c': 3}))|tojson }}{{ (1, 2)[::-1] }}{{ messages[1:][-1].role }}{{ 'a' if (1 in [1] and not 2 in (1,)) else 'b' }}";
     assert_eq!(
         rendered(source, &conversation(), false),
-        "two1user;assistant;user;assistant;4systemone|two<assistant!>a=1,b=[2, (3,)],True{\"a\": 1, \"b\": [2], \"c\": 3}(2, 1)a"
+        "two1user;assistant;user;assistant;4systemone|two<assistant!>a=1,b=[2, (3,)],True{\"a\": 1, \"b\": [2], \"c\": 3}(2, 1)assistanta"
     );
 }
 
@@ -262,6 +262,61 @@ fn a_long_conversation_has_fuel_enough() {
         .map(|index| Message::new(if index % 2 == 0 { Role::User } else { Role::Assistant }, turn.clone()))
         .collect();
     assert!(rendered(QWEN3, &messages, false).len() > 19_000_000);
+}
+
+/// Looks from every message at all later ones, as templates with tools do.
+const PAIRS: &str = "{% for m in messages %}{% set ns = namespace(found=false) %}{% for later in messages[loop.index:] %}\
+    {% if later.role == 'assistant' and not later.tool_calls %}{% set ns.found = true %}{% endif %}{% endfor %}\
+    {{ m.role ~ ': ' ~ m.content }}{% endfor %}";
+
+#[test]
+fn real_templates_need_a_tenth_of_the_fuel_at_most() {
+    let turns = |count: usize, turn: &str| -> Vec<Message> {
+        let role = |index| if index % 2 == 0 { Role::User } else { Role::Assistant };
+        (0..count).map(|index| Message::new(role(index), turn)).collect()
+    };
+    let thinking = |bytes: usize| format!("<think>\n{}\n</think>\n\nIt is four.", "so ".repeat(bytes / 3));
+    let conversations = [
+        turns(2, "q"),
+        turns(500, "four words or so"),
+        turns(2, &thinking(1 << 20)),
+        turns(40, &thinking(50_000)),
+    ];
+    let fixture = include_str!("../../../../tests/fixtures/tiny-teacher/chat_template.jinja");
+    let templates = [
+        SMOLLM2,
+        QWEN3,
+        LLAMA3,
+        R1,
+        REMOVES_THINKING,
+        NO_GENERATION_PROMPT,
+        fixture,
+    ];
+    let needed = |source: &str, messages: &[Message]| {
+        let template = ChatTemplate::new(source, Some("<bos>"), Some("<eos>")).unwrap();
+        let allowance = Allowance::of(messages);
+        let mut environment = template.environment.clone();
+        environment.set_fuel(Some(allowance.fuel));
+        let context = Value::from(Serde(Context {
+            messages,
+            add_generation_prompt: true,
+        }));
+        let rendered = environment
+            .get_template(NAME)
+            .unwrap()
+            .render_captured(context)
+            .unwrap();
+        let (consumed, _) = rendered.state().fuel_levels().unwrap();
+        consumed as f64 / allowance.fuel as f64
+    };
+    for messages in &conversations {
+        for source in templates {
+            let share = needed(source, messages);
+            assert!(share < 0.1, "{share} for {} messages: {source}", messages.len());
+        }
+    }
+    let share = needed(PAIRS, &turns(100, "four words or so"));
+    assert!(share < 0.5, "{share}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Whether two answers are the same.
+//! Compares two answers.
 
 use super::number::Number;
 
-/// Whether `found` is the answer `expected`: the same number however it is written, or the same text.
+/// Whether `found` is the answer `expected`: the same number in any notation, or the same text.
 ///
-/// Numbers are compared exactly. A percent sign on one side alone may be left out or stand for a hundredth: `50%` is both
-/// `50` and `0.5`. Texts are compared without white space, case, what LaTeX uses for spacing and size, and final stops.
+/// Numbers are compared exactly. If only one side has a percent sign, the sign may be ignored or mean a hundredth: `50%` equals
+/// both `50` and `0.5`. Texts are compared without white space, case, LaTeX's spacing and sizes, and final punctuation.
 pub fn same_answer(expected: &str, found: &str) -> bool {
     let (expected, found) = (bare(expected), bare(found));
     if let (Some(a), Some(b)) = (Number::parse(&expected), Number::parse(&found)) {
@@ -18,7 +18,7 @@ pub fn same_answer(expected: &str, found: &str) -> bool {
     !expected.is_empty() && expected == found
 }
 
-/// The text without what encloses mathematics.
+/// The text without the delimiters of mathematics.
 fn bare(text: &str) -> String {
     let mut text = text.trim();
     loop {
@@ -39,7 +39,7 @@ fn bare(text: &str) -> String {
     }
 }
 
-/// The text without what does not change its meaning.
+/// The text without parts that do not change its meaning.
 fn plain(text: &str) -> String {
     let mut text = text.to_lowercase();
     for (from, to) in [
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_the_same_however_they_are_written() {
+    fn answers_are_the_same_in_any_notation() {
         for (expected, found, same) in [
             ("42", "42", true),
             ("42", "42.0", true),

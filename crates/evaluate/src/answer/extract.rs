@@ -1,4 +1,4 @@
-//! Where the answer is in a text.
+//! Finds the answer in a text.
 
 use regex::Regex;
 
@@ -6,10 +6,10 @@ use super::number::Number;
 
 /// Commands whose argument is the final answer.
 const BOXES: [&str; 2] = ["\\boxed", "\\fbox"];
-/// What marks the final answer in GSM8K and its kin.
+/// The marker of the final answer in GSM8K and similar sets.
 const HASHES: &str = "####";
 
-/// A regular expression that finds the answer: its first group, or all of it where it has none.
+/// A regular expression that finds the answer: its first group, or the whole match if it has no group.
 #[derive(Clone, Debug)]
 pub struct AnswerPattern(Regex);
 
@@ -18,12 +18,12 @@ impl AnswerPattern {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// If the expression is not valid.
     pub fn new(pattern: &str) -> Result<Self, regex::Error> {
         Regex::new(pattern).map(Self)
     }
 
-    /// The last answer that it finds.
+    /// The last answer in a text.
     fn last_in(&self, text: &str) -> Option<String> {
         let found = self.0.captures_iter(text).last()?;
         let answer = found.get(1).or_else(|| found.get(0))?;
@@ -33,8 +33,8 @@ impl AnswerPattern {
 
 /// The answer that a model gives in `text`.
 ///
-/// With a pattern, what that finds. Else the last of these that is there: the argument of `\boxed{…}`, what follows `####` on
-/// its line, a number. What follows `thinking_end` is looked at before the whole.
+/// With a pattern, it is the last match. Otherwise it is the first of these that is found: the argument of the last `\boxed{…}`,
+/// the rest of the line after the last `####`, the last number. The text after `thinking_end` is searched before the whole text.
 pub fn answer_of_text(text: &str, thinking_end: &str, pattern: Option<&AnswerPattern>) -> Option<String> {
     let conclusion = text
         .rfind(thinking_end)
@@ -45,8 +45,8 @@ pub fn answer_of_text(text: &str, thinking_end: &str, pattern: Option<&AnswerPat
     })
 }
 
-/// The answer in a reference: by the pattern or a marker, as in what a model writes; else the text itself behind its
-/// thinking, or the last number of it where it is prose, which is three words or more.
+/// The answer in a reference. It is found by the pattern or a marker, as in a generated text. Otherwise it is the text after the
+/// thinking or, if that is prose of three words or more, its last number.
 pub fn answer_of_reference(text: &str, thinking_end: &str, pattern: Option<&AnswerPattern>) -> String {
     let text = text
         .rfind(thinking_end)
@@ -63,7 +63,7 @@ pub fn answer_of_reference(text: &str, thinking_end: &str, pattern: Option<&Answ
         .unwrap_or_else(|| text.to_owned())
 }
 
-/// What a marker says is the answer, the last where there are several.
+/// The answer after the last marker.
 fn marked(text: &str) -> Option<String> {
     boxed(text).or_else(|| {
         let place = text.rfind(HASHES)? + HASHES.len();
@@ -72,7 +72,7 @@ fn marked(text: &str) -> Option<String> {
     })
 }
 
-/// The argument of the last box that is closed.
+/// The argument of the last closed box.
 fn boxed(text: &str) -> Option<String> {
     let mut places: Vec<usize> = BOXES
         .iter()
@@ -102,7 +102,7 @@ fn boxed(text: &str) -> Option<String> {
     })
 }
 
-/// The last number of a text as it is written, with its sign, and with a fraction's denominator.
+/// The last number of a text as it is written, with its sign and, if it is a fraction, its denominator.
 fn last_number(text: &str) -> Option<String> {
     let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '/');
     let mut end = text.len();
@@ -112,7 +112,7 @@ fn last_number(text: &str) -> Option<String> {
             place + text[place..].chars().next().map_or(0, char::len_utf8)
         });
         let digits = text[start..end].trim_start_matches([',', '/']);
-        // A list such as `3,4` or a date is not one number: then it is what follows the last separator.
+        // A list such as `3,4` or a date is not one number. Then the number is the text after the last separator.
         let number = [digits, digits.rsplit([',', '/']).next().unwrap_or(digits)]
             .into_iter()
             .find(|number| Number::parse(number).is_some());
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_is_where_a_person_would_look_for_it() {
+    fn the_answer_is_found_where_a_person_would_look_for_it() {
         for (text, expected) in [
             ("So it is \\boxed{42}.", Some("42")),
             ("\\boxed{1} no, \\boxed{\\frac{3}{4}}", Some("\\frac{3}{4}")),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_decides_alone() {
+    fn a_pattern_overrides_everything_else() {
         let pattern = AnswerPattern::new(r"(?i)answer:\s*(\S+)").unwrap();
         let found = |text| answer_of_text(text, "</think>", Some(&pattern));
         assert_eq!(found("Answer: B\nanswer: C \\boxed{7}").as_deref(), Some("C"));

@@ -1,4 +1,4 @@
-//! Answers: found in what a model wrote, and compared with the right one.
+//! Answers: found in generated text, and compared with the right answer.
 
 mod compare;
 mod extract;

@@ -1,4 +1,4 @@
-//! Numbers as people and LaTeX write them, as exact fractions.
+//! Parses numbers as people and LaTeX write them into exact fractions.
 
 /// A number, and whether it was written with a percent sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ impl Number {
     }
 
     /// The number that all of `text` is: an integer with or without thousands separators, a decimal, a fraction `a/b` or
-    /// `\frac{a}{b}`, a mixed number, with a sign, a currency sign, a percent sign, and a unit behind it. `None` where it is
-    /// anything else, or has more digits than can be compared exactly.
+    /// `\frac{a}{b}` or a mixed number, with a sign, a currency sign, a percent sign and a unit after it. `None` if it is
+    /// anything else, or has too many digits to compare exactly.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut text = text.trim();
         // `x = 5` is 5.
@@ -57,12 +57,12 @@ impl Number {
         })
     }
 
-    /// A hundredth of it.
+    /// One hundredth of it.
     pub(super) fn hundredth(self) -> Option<Self> {
         Self::new(self.numerator, self.denominator.checked_mul(100)?)
     }
 
-    /// Whether it is the same value, percent signs aside.
+    /// Whether the values are equal, ignoring percent signs.
     pub(super) fn equals(self, other: Self) -> bool {
         (self.numerator, self.denominator) == (other.numerator, other.denominator)
     }
@@ -137,15 +137,15 @@ fn greatest_common_divisor(mut a: i128, mut b: i128) -> i128 {
     a
 }
 
-/// Whether a minus sign is in front, and the rest behind the sign.
+/// Whether the text starts with a minus sign, and the text after the sign.
 fn signed(text: &str) -> (bool, &str) {
     let negative = text.strip_prefix(['-', '−', '–']);
     let rest = negative.or_else(|| text.strip_prefix('+')).unwrap_or(text);
     (negative.is_some(), rest.trim_start())
 }
 
-/// The text without a unit, and whether that was a percent sign. A unit that follows without a space has two letters or
-/// more: `3x` is no number.
+/// The text without its unit, and whether the unit was a percent sign. A unit without a space before it has at least two
+/// letters: `3x` is not a number.
 fn without_unit(text: &str) -> (&str, bool) {
     for sign in ["\\%", "%", "percent"] {
         if let Some(text) = text.strip_suffix(sign) {
@@ -178,7 +178,7 @@ fn without_unit(text: &str) -> (&str, bool) {
     (if is_unit { &text[..end] } else { text }, false)
 }
 
-/// The argument that `text` begins with, in braces or a single digit, and what follows it.
+/// The argument at the start of `text`, in braces or a single digit, and the rest.
 fn argument(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     if let Some(inner) = text.strip_prefix('{') {
@@ -192,7 +192,7 @@ fn digits(text: &str) -> Option<i128> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// The text without thousands separators; `None` where one does not stand before three digits.
+/// The text without thousands separators; `None` if one of them is not followed by three digits.
 fn without_separators(text: &str) -> Option<String> {
     let text = text
         .replace("{,}", ",")
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_however_they_are_written() {
+    fn numbers_are_read_in_every_notation() {
         let number = |numerator: i128, denominator: i128| Number::new(numerator, denominator);
         for (text, expected) in [
             ("42", number(42, 1)),

@@ -1,19 +1,19 @@
-//! Wrong answers, a few of each run.
+//! A few wrong answers of each run.
 
 use serde::Serialize;
 
 use super::shown;
 use crate::{Graded, Run};
 
-/// Wrong answers that are shown of one run.
+/// The number of wrong answers shown for each run.
 const SHOWN: usize = 3;
-/// Characters of a question, and of the end of what was written.
+/// The number of characters shown of a question, and of the end of a text.
 const CHARACTERS: usize = 600;
 
-/// Wrong answers.
+/// The wrong answers of all runs.
 #[derive(Debug, Serialize)]
 pub(super) struct Failures {
-    /// What there is to say where there are none.
+    /// A note if there are no wrong answers.
     note: Option<&'static str>,
     runs: Vec<FailuresOfRun>,
 }
@@ -30,9 +30,9 @@ struct Failure {
     id: String,
     question: String,
     expected: String,
-    /// What was found, where anything was.
+    /// The answer found in the text, if any.
     found: Option<String>,
-    /// The end of what the student wrote.
+    /// The end of the text.
     end: String,
 }
 

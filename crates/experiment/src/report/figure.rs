@@ -1,4 +1,4 @@
-//! A plot with all that belongs to it on the page: legend, description, and its numbers as a table.
+//! A plot with its legend, its description and its numbers as a table.
 
 use serde::Serialize;
 
@@ -8,10 +8,10 @@ use crate::ExperimentError;
 /// A plot on the page.
 #[derive(Debug, Serialize)]
 pub(super) struct Figure {
-    /// A name for references within the page.
+    /// The id for references within the page.
     id: String,
     title: String,
-    /// What it shows, for those who do not see it.
+    /// A description for readers who cannot see the plot.
     description: String,
     /// The elements inside its SVG.
     drawing: String,
@@ -19,14 +19,14 @@ pub(super) struct Figure {
     numbers: Table,
 }
 
-/// What a line of a plot is.
+/// The legend of one line of a plot.
 #[derive(Debug, Serialize)]
 struct LegendEntry {
     label: String,
-    /// Number of its colour, from 1.
+    /// The number of its colour, counted from 1.
     colour: usize,
     dashes: &'static str,
-    /// The mark of its points, where they have any.
+    /// The mark of its points; empty if they have none.
     mark: &'static str,
 }
 
@@ -49,7 +49,7 @@ impl Table {
 }
 
 impl Figure {
-    /// Draws `plot`; `numbers` are what it shows.
+    /// Draws `plot`; `numbers` is the table of its numbers.
     pub(super) fn new(id: &str, plot: &Plot, description: String, numbers: Table) -> Result<Self, ExperimentError> {
         let entry = |(number, line): (usize, &super::plot::Line)| LegendEntry {
             label: line.label.clone(),

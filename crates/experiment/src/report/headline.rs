@@ -1,4 +1,4 @@
-//! What the runs show in a sentence, and the table behind it.
+//! The result of all runs in one sentence, and the table behind it.
 
 use leadspan_sequence::LeadSpanProportion;
 use serde::Serialize;
@@ -13,14 +13,14 @@ use crate::{Kind, Run};
 
 const RETAINED: &str = "retained";
 
-/// The page's first lines.
+/// The first lines of the page.
 #[derive(Debug, Serialize)]
 pub(super) struct Headline {
     pub(super) sentences: Vec<String>,
     table: Option<Table>,
 }
 
-/// Says what is retained at about half of every sequence, and at each proportion in the table.
+/// Says how much quality is retained at about half of every sequence, with a table of all proportions.
 pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline {
     let Some(main) = series.iter().find(|series| series.kind == Kind::Distilled) else {
         return Headline {
@@ -30,7 +30,7 @@ pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline 
     };
     let Some(measure) = measure else {
         return Headline {
-            sentences: vec!["No distilled run has come to its end with an evaluation or held-out losses.".into()],
+            sentences: vec!["No finished distilled run has an evaluation or held-out losses.".into()],
             table: None,
         };
     };
@@ -53,15 +53,14 @@ pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline 
 fn sentence(main: &Series, measure: Measure) -> String {
     let quality = by_proportion(&main.runs, |run| measure.of(run));
     let Some(whole) = at(&quality, LeadSpanProportion::WHOLE) else {
-        return "No distilled run on whole sequences has come to its end, so nothing can be said to be retained."
-            .into();
+        return "No distilled run on whole sequences is finished, so no retained share can be computed.".into();
     };
     let distance = |point: &&Point| (point.proportion.as_f64() - 0.5).abs();
     let shorter = quality
         .iter()
         .filter(|point| point.proportion != LeadSpanProportion::WHOLE);
     let Some(half) = shorter.min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
-        return "All distilled runs that have come to their end are on whole sequences.".into();
+        return "All finished distilled runs are on whole sequences.".into();
     };
     let proportion = half.proportion;
     let part = shown::digits(100.0 * proportion.as_f64());
@@ -84,8 +83,8 @@ fn sentence(main: &Series, measure: Measure) -> String {
             shown::estimate(&retained, shown::percent)
         ),
         None => format!(
-            "At {part} % of every sequence accuracy is {}, on whole sequences {}; no seed has a positive one on whole sequences to \
-             compare with.",
+            "At {part} % of every sequence accuracy is {}, on whole sequences {}; no seed has a positive \
+             accuracy on whole sequences to compare with.",
             shown::estimate(&half.estimate, shown::percent),
             shown::estimate(&whole, shown::percent)
         ),
@@ -121,7 +120,7 @@ fn table(main: &Series, measure: Measure) -> Table {
         row.extend(columns.iter().map(|(name, points)| {
             at(points, point.proportion).map_or_else(
                 || "not recorded".into(),
-                // Only what is retained has its spread here: a table with all of them is hard to read.
+                // Only the retained share has an interval here, so that the table is easy to read.
                 |estimate| match *name {
                     RETAINED => shown::estimate(&estimate, shown::percent),
                     _ => shown::percent(estimate.mean),
@@ -134,17 +133,17 @@ fn table(main: &Series, measure: Measure) -> Table {
     table
 }
 
-/// Seconds of all steps.
+/// The seconds of all steps of a run.
 pub(super) fn seconds(run: &Run) -> Option<f64> {
     run.summary().map(|summary| summary.seconds)
 }
 
-/// Operations of the training.
+/// The operations of a run's training.
 pub(super) fn flops(run: &Run) -> Option<f64> {
     run.summary()?.training_flops
 }
 
-/// The most memory of the process.
+/// The peak memory of a run's process, in bytes.
 pub(super) fn memory(run: &Run) -> Option<f64> {
     run.summary()?.peak_memory_bytes.map(|bytes| bytes as f64)
 }

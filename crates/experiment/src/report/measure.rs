@@ -6,7 +6,7 @@ use crate::{
 };
 use leadspan_sequence::LeadSpanProportion;
 
-/// What students are compared by.
+/// The measure by which students are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     /// The share of problems answered right.
@@ -18,7 +18,7 @@ pub(super) enum Measure {
 }
 
 impl Measure {
-    /// The first that distilled runs have (any runs, where none is distilled).
+    /// The first measure that distilled runs have or, if no run is distilled, that any run has.
     pub(super) fn choose(runs: &[Run]) -> Option<Self> {
         let distilled = runs
             .iter()
@@ -29,7 +29,7 @@ impl Measure {
             .find(|measure| runs.iter().filter(counts).any(|run| measure.of(run).is_some()))
     }
 
-    /// Of a run's student.
+    /// The value for a run's student.
     pub(super) fn of(self, run: &Run) -> Option<f64> {
         run.summary()?;
         match self {
@@ -47,12 +47,12 @@ impl Measure {
         }
     }
 
-    /// Whether more of it is better, and a ratio of two of them a share.
+    /// Whether higher is better, so that the ratio of two values is the share that is retained.
     pub(super) fn can_be_retained(self) -> bool {
         self == Self::Accuracy
     }
 
-    /// As people read it.
+    /// Formats a value.
     pub(super) fn shown(self, value: f64) -> String {
         match self {
             Self::Accuracy => super::shown::percent(value),
@@ -61,8 +61,8 @@ impl Measure {
     }
 }
 
-/// `value` of each run over that of the run of `whole` with the same seed that saw whole sequences: an estimate at each
-/// proportion. Where the latter is missing or 0 there is no ratio.
+/// The ratio of `value` of each run to that of the run of `whole` on whole sequences with the same seed, as an estimate at each
+/// proportion. Runs for which the latter is missing or 0 are left out.
 pub(super) fn relative(series: &Series, whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
     let of_whole = |run: &Run| {
         let same = |other: &&&Run| other.proportion() == Some(LeadSpanProportion::WHOLE) && other.seed() == run.seed();

@@ -1,7 +1,7 @@
 //! One page and one table about many runs.
 //!
-//! The page stands alone: its drawings and its style are in it, it has no scripts and fetches nothing. What it says is put together
-//! in `parts/` and its neighbours; how it looks is in `page.html` and `style.css`.
+//! The page is self-contained: it includes its plots and its style, has no scripts and fetches nothing. Its content is made in
+//! `parts/` and the files beside it, its appearance is defined in `page.html` and `style.css`.
 
 mod failures;
 mod figure;
@@ -29,7 +29,7 @@ use crate::{ExperimentError, Run};
 pub struct Report {
     /// The page, HTML.
     pub page: String,
-    /// One row a run, comma-separated values.
+    /// Comma-separated values, one row for each run.
     pub table: String,
     /// The result in one or two sentences.
     pub headline: String,
@@ -101,7 +101,7 @@ impl Report {
 fn filled_in(page: Page) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    // The name's ending decides that it is HTML.
+    // The engine escapes HTML because of the extension of the name.
     environment.add_template("page.html", include_str!("page.html"))?;
     environment.get_template("page.html")?.render(Serde(page))
 }

@@ -1,7 +1,7 @@
 //! Lines and levels over two axes, drawn as SVG that takes its colours from the page.
 //!
-//! The drawing library knows colours as numbers alone. So each role gets a number of its own, which no text can contain by
-//! chance, and the drawing's numbers are then replaced by the page's variables: `#0A0B02` becomes `var(--line-2)`.
+//! The drawing library takes colours as numbers only. Each role therefore has a number of its own that occurs nowhere else in the
+//! drawing, and these numbers are then replaced by the page's variables: `#0A0B02` becomes `var(--line-2)`.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use plotters::{
 
 use crate::ExperimentError;
 
-/// Of the drawing; small, so that its text is legible on a phone, and scaled up where there is room.
+/// The size of a plot. It is small, so that its text is legible on a phone, and scaled up on larger screens.
 const SIZE: (u32, u32) = (360, 250);
 const FONT: (&str, u32) = ("sans-serif", 15);
-/// Colours, and beyond them again the first.
+/// The number of colours. Further lines start again with the first.
 pub(super) const COLOURS: usize = 6;
-/// Patterns of strokes, which tell lines apart without colours.
+/// Patterns of strokes, by which lines differ even without colours.
 pub(super) const DASHES: [&str; 4] = ["none", "7 4", "2 3", "9 3 2 3"];
 
 const TEXT: RGBColor = RGBColor(10, 11, 100);
@@ -25,25 +25,25 @@ const AXIS: RGBColor = RGBColor(10, 11, 101);
 const GRID: RGBColor = RGBColor(10, 11, 102);
 const NONE: RGBColor = RGBColor(10, 11, 103);
 
-/// How a number is written beside an axis.
+/// Formats a number at an axis.
 type Shown = fn(f64) -> String;
 
-/// What is drawn.
+/// A plot to be drawn.
 #[derive(Clone, Debug)]
 pub(super) struct Plot {
     pub(super) title: String,
-    /// What stands below the horizontal axis.
+    /// The label of the horizontal axis.
     pub(super) x: &'static str,
-    /// A value that the horizontal axis must reach.
+    /// A value that the horizontal axis must include.
     pub(super) x_from: Option<f64>,
     pub(super) x_shown: Shown,
     pub(super) y_shown: Shown,
-    /// A value that the vertical axis must reach, such as 0.
+    /// A value that the vertical axis must include, such as 0.
     pub(super) y_from: Option<f64>,
     pub(super) lines: Vec<Line>,
 }
 
-/// One line: through points, or at one level all along.
+/// One line: through points, or at a constant level.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) label: String,
@@ -54,11 +54,11 @@ pub(super) struct Line {
 /// How a line's points are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Each with a mark.
+    /// Marks connected by a line.
     Marked,
-    /// As a line alone.
+    /// A line without marks.
     Plain,
-    /// There is one, which holds everywhere.
+    /// One point, drawn as a level across the plot.
     Level,
 }
 
@@ -82,7 +82,7 @@ impl Plot {
         Ok(self.coloured(inner(&svg)))
     }
 
-    /// The view that the elements are drawn for.
+    /// The view box of the elements.
     pub(super) fn view_box() -> String {
         format!("0 0 {} {}", SIZE.0, SIZE.1)
     }
@@ -110,7 +110,7 @@ impl Plot {
             .x_label_formatter(&|&value| (self.x_shown)(value))
             .y_label_formatter(&|&value| (self.y_shown)(value))
             .draw()?;
-        // The first line comes last, and so lies above the others.
+        // The first line is drawn last, so that it lies above the others.
         for (number, line) in self.lines.iter().enumerate().rev() {
             let stroke = stroke(number);
             let path: Vec<(f64, f64)> = match (line.shape, line.points.first()) {
@@ -139,7 +139,7 @@ impl Plot {
         Ok(())
     }
 
-    /// What the axes span: all points with their intervals, and some room.
+    /// The ranges of the axes: all points with their intervals, and a margin.
     fn ranges(&self) -> (Range<f64>, Range<f64>) {
         let marks = || self.lines.iter().flat_map(|line| &line.points);
         let across = self.lines.iter().filter(|line| line.shape != Shape::Level);
@@ -148,7 +148,7 @@ impl Plot {
         (axis(x, self.x_from, 0.04), axis(y, self.y_from, 0.06))
     }
 
-    /// Puts the page's variables in the place of the numbers of colours.
+    /// Replaces the numbers of colours by the page's variables.
     fn coloured(&self, svg: &str) -> String {
         let mut svg = svg
             .replace(&quoted(TEXT), "\"var(--text)\"")
@@ -183,14 +183,14 @@ fn quoted(colour: RGBColor) -> String {
     format!("\"#{:02X}{:02X}{:02X}\"", colour.0, colour.1, colour.2)
 }
 
-/// What is between the outermost tags.
+/// The content of the outermost element.
 fn inner(svg: &str) -> &str {
     let start = svg.find('>').map_or(0, |end| end + 1);
     let end = svg.rfind("</svg>").unwrap_or(svg.len());
     svg.get(start..end).unwrap_or_default()
 }
 
-/// What an axis spans: all values and `from`, with some room; an axis from 0 begins there unless there are values below.
+/// The range of an axis: all values and `from`, with a margin. If `from` is 0 and no value is below, the axis starts at 0.
 fn axis(values: impl Iterator<Item = f64>, from: Option<f64>, room: f64) -> Range<f64> {
     let range = spanned(values.chain(from));
     let all = roomy(&range, room);

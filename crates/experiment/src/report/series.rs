@@ -1,4 +1,4 @@
-//! Runs that differ in nothing but proportion and seed, together.
+//! Groups runs that differ only in proportion and seed.
 
 use std::{
     cmp::Reverse,
@@ -9,25 +9,25 @@ use leadspan_sequence::LeadSpanProportion;
 
 use crate::{Estimate, Kind, Run};
 
-/// Runs that differ in nothing but proportion and seed (and, of equal compute, in the allowance).
+/// Runs that differ only in proportion and seed, and those of equal compute also in the limit of operations.
 #[derive(Clone, Debug)]
 pub(super) struct Series<'a> {
-    /// What they were for.
+    /// Their kind.
     pub(super) kind: Kind,
-    /// What sets them apart from the other series.
+    /// The settings in which they differ from other series.
     pub(super) label: String,
     /// The runs.
     pub(super) runs: Vec<&'a Run>,
 }
 
-/// Values at one proportion.
+/// The estimate at one proportion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
     pub(super) proportion: LeadSpanProportion,
     pub(super) estimate: Estimate,
 }
 
-/// Keys in which the runs of one series may differ, or that say nothing about what was learnt.
+/// Keys in which the runs of one series may differ, or that do not affect what was learnt.
 const WITHIN: [&str; 7] = [
     "train.dir",
     "train.seed",
@@ -38,7 +38,7 @@ const WITHIN: [&str; 7] = [
     "evaluate.dir",
 ];
 
-/// Groups runs; distilled ones first, then by what sets them apart.
+/// Groups runs into series: distilled ones first, then by the settings in which they differ.
 pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
     let mut by_kind: BTreeMap<Kind, Vec<&Run>> = BTreeMap::new();
     for run in runs {
@@ -71,7 +71,7 @@ pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
             });
         }
     }
-    // The most sections first: what the others are compared with.
+    // The series with the most sections comes first, because the others are compared with it.
     let sections = |series: &Series| {
         series.runs[0]
             .sections()
@@ -81,7 +81,7 @@ pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
     all
 }
 
-/// The keys whose values differ among runs that have them, in order.
+/// The keys whose values differ among the runs that have them, in alphabetical order.
 pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
     let keys: BTreeSet<&String> = runs.iter().flat_map(|run| run.config.keys()).collect();
     let differ = |key: &&String| {
@@ -91,12 +91,12 @@ pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
     keys.into_iter().filter(differ).cloned().collect()
 }
 
-/// `prompt+chain_of_thought` as people read it.
+/// Formats `prompt+chain_of_thought` for people.
 pub(super) fn sections_in_words(sections: &str) -> String {
     sections.replace('+', " + ").replace('_', " ")
 }
 
-/// An estimate of `value` at each proportion at which some of the runs have it.
+/// An estimate of `value` at each proportion at which at least one run has it.
 pub(super) fn by_proportion(runs: &[&Run], value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
     let mut values: BTreeMap<LeadSpanProportion, Vec<f64>> = BTreeMap::new();
     for run in runs {

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
 use crate::Estimate;
 
@@ -7,11 +7,11 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// What amounts are counted in.
+/// A unit of an amount.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Unit {
     pub(super) name: &'static str,
-    /// How much one is.
+    /// The amount of one unit.
     pub(super) amount: f64,
 }
 
@@ -19,16 +19,16 @@ const fn of(name: &'static str, amount: f64) -> Unit {
     Unit { name, amount }
 }
 
-/// Of time, in seconds.
+/// Units of time, in seconds.
 pub(super) const TIMES: [Unit; 3] = [of("s", 1.0), of("min", 60.0), of("h", 3600.0)];
-/// Of memory, in bytes.
+/// Units of memory, in bytes.
 pub(super) const SIZES: [Unit; 4] = [
     of("bytes", 1.0),
     of("KiB", 1024.0),
     of("MiB", 1_048_576.0),
     of("GiB", 1_073_741_824.0),
 ];
-/// Of operations.
+/// Units of operations.
 pub(super) const OPERATIONS: [Unit; 7] = [
     of("FLOP", 1.0),
     of("kFLOP", 1e3),
@@ -39,7 +39,7 @@ pub(super) const OPERATIONS: [Unit; 7] = [
     of("EFLOP", 1e18),
 ];
 
-/// The largest unit of which there are one and a half or more.
+/// The largest unit of which `amount` has at least one and a half.
 pub(super) fn unit(amount: f64, units: &[Unit]) -> Unit {
     let fits = |unit: &&Unit| amount >= 1.5 * unit.amount;
     *units.iter().rev().find(fits).unwrap_or(&units[0])
@@ -51,7 +51,7 @@ pub(super) fn amount(amount: f64, units: &[Unit]) -> String {
     format!("{} {}", digits(amount / unit.amount), unit.name)
 }
 
-/// Three digits, or all of those before the point; none behind it that are zeros alone.
+/// Three significant digits, or all digits before the decimal point, without trailing zeros after it.
 pub(super) fn digits(amount: f64) -> String {
     let decimals = match amount.abs() {
         ..9.995 => 2,
@@ -65,7 +65,7 @@ pub(super) fn digits(amount: f64) -> String {
     }
 }
 
-/// A count with its thousands set apart: `1,234,567`.
+/// A count with thousands separators: `1,234,567`.
 pub(super) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -78,7 +78,7 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
-/// A mean and its interval, where that has a width: `93.1 % (88.0 % to 98.2 %)`.
+/// A mean, with its interval if that has a width: `93.1 % (88.0 % to 98.2 %)`.
 pub(super) fn estimate(estimate: &Estimate, shown: impl Fn(f64) -> String) -> String {
     let mean = shown(estimate.mean);
     match estimate.interval {

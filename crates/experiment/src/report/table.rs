@@ -1,4 +1,4 @@
-//! The runs as comma-separated values (RFC 4180): one row a run, full precision, empty where something is not recorded.
+//! The runs as comma-separated values (RFC 4180): one row for each run, in full precision. Values that were not recorded are empty.
 
 use crate::{Run, RunState, runs::HeldOut};
 
@@ -81,7 +81,7 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// A cell in quotes where it needs them.
+/// A cell, in quotes if it needs them.
 fn quoted(cell: &str) -> String {
     if cell.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", cell.replace('"', "\"\""))

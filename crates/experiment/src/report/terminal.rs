@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{Estimate, Kind, Run};
 
-/// A line for each proportion (and allowance of operations) of each series: the mean over seeds, each with its interval.
+/// A line for each proportion and limit of operations of each series, with means over seeds and their intervals.
 ///
-/// Of one seed the interval of its accuracy is that over problems. `None` where no run has come to its end.
+/// With one seed, the interval of accuracy is that over problems. `None` if no run is finished.
 pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<String> {
     let mut table = Table::new("", &["runs", "proportion"]);
     if let Some(measure) = measure {
@@ -49,19 +49,19 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
     (!table.rows.is_empty()).then(|| aligned(&table))
 }
 
-/// The runs of a series that have come to their end, by proportion and allowance.
+/// The finished runs of a series, by proportion and limit of operations.
 fn groups<'a>(series: &Series<'a>) -> impl Iterator<Item = Vec<&'a Run>> + use<'a> {
     let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
     for run in series.runs.iter().filter(|run| run.summary().is_some()) {
         let allowance = run.config.get("train.max_flops").and_then(|text| text.parse().ok());
-        // Operations are positive and whole, so their bits are in their order.
+        // The bits of positive numbers are in the order of the numbers.
         let key = (run.proportion(), allowance.map(f64::to_bits));
         groups.entry(key).or_default().push(run);
     }
     groups.into_values()
 }
 
-/// An untrained student has seen nothing of any sequence.
+/// The proportion; a dash for the untrained student, which has seen no sequence.
 fn proportion(series: &Series, runs: &[&Run]) -> String {
     match runs[0].proportion() {
         Some(proportion) if series.kind != Kind::Untrained => proportion.to_string(),
@@ -85,7 +85,7 @@ fn quality(runs: &[&Run], measure: Measure) -> String {
     shown::estimate(&Estimate { interval, ..estimate }, |value| measure.shown(value))
 }
 
-/// Of what whole sequences give the student that the teacher taught, seed by seed.
+/// The share of the quality of the distilled student on whole sequences, seed by seed.
 fn retained(series: &Series, main: &Series, runs: &[&Run], measure: Measure) -> String {
     let of_these = Series {
         kind: series.kind,
@@ -102,7 +102,7 @@ fn mean(runs: &[&Run], value: fn(&Run) -> Option<f64>, units: &[shown::Unit]) ->
     Estimate::of(&values).map_or_else(|| "–".into(), |estimate| shown::amount(estimate.mean, units))
 }
 
-/// Columns under their heads, the first to the left and the others to the right.
+/// Aligns columns under their heads, the first to the left and the others to the right.
 fn aligned(table: &Table) -> String {
     let lines: Vec<&Vec<String>> = std::iter::once(&table.head).chain(&table.rows).collect();
     let widths: Vec<usize> = (0..table.head.len())

@@ -33,7 +33,7 @@ impl Runs {
         fs::write(path, content).unwrap();
     }
 
-    /// A run of `train`ing settings that has ended, after so many seconds.
+    /// A finished run with these `train` settings that took `seconds`.
     fn run(&self, name: &str, train: &Value, seconds: f64) {
         self.write(&format!("{name}/run.json"), &json!({ "config": { "train": train } }));
         let held_out = json!({ "cross_entropy": 2.0, "forward_kl": 1.0 + seconds, "top_1_agreement": 0.5 });
@@ -114,7 +114,10 @@ fn a_ratio_to_nothing_is_none() {
     let read = runs.read();
     let all = &series(&read)[0];
     assert_eq!(relative(all, all, |run| Measure::Accuracy.of(run)), []);
-    assert!(runs.page().contains("no seed has a positive one on whole sequences"));
+    assert!(
+        runs.page()
+            .contains("no seed has a positive accuracy on whole sequences")
+    );
 }
 
 #[test]
@@ -225,8 +228,8 @@ fn unfinished_runs_are_listed_as_such() {
     runs.write_text("begun/metrics.jsonl", &format!("{step}\n{{\"event\": \"st"));
     let page = runs.page();
     assert!(page.contains("unfinished: 7 of 20 steps"), "{page}");
-    assert!(page.contains("No distilled run has come to its end"));
-    assert!(page.contains("No training has come to its end."));
+    assert!(page.contains("No finished distilled run has an evaluation"));
+    assert!(page.contains("No training is finished."));
     let table = Report::new(&runs.read()).unwrap().table;
     assert!(
         table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,\r\n"),

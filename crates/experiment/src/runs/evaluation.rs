@@ -12,7 +12,7 @@ use crate::ExperimentError;
 
 /// The results of a student on problems.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Evaluation {
+pub struct EvaluationResults {
     /// The share of problems with a right answer.
     pub accuracy: f64,
     /// Its 95 % interval over problems.
@@ -35,18 +35,18 @@ pub struct Graded {
     pub correct: bool,
     /// The right answer.
     pub expected: String,
-    /// The answer found in what the student wrote.
+    /// The answer found in the student's text, if any.
     pub found: Option<String>,
-    /// What was asked.
+    /// The last turn of the prompt.
     pub question: String,
-    /// What the student wrote.
+    /// The text that the student generated.
     pub text: String,
 }
 
 /// Reads the evaluation in the folder of a run; `None` if there is no finished one.
-pub(super) fn read(run: &Path) -> Result<Option<Evaluation>, ExperimentError> {
+pub(super) fn read(run: &Path) -> Result<Option<EvaluationResults>, ExperimentError> {
     let folder = run.join("evaluation");
-    let Some(mut evaluation) = json::<Evaluation>(folder.join("summary.json"))? else {
+    let Some(mut evaluation) = json::<EvaluationResults>(folder.join("summary.json"))? else {
         return Ok(None);
     };
     evaluation.graded = json_lines(&folder.join("answers.jsonl"))?;

@@ -1,4 +1,4 @@
-//! Which folders are runs.
+//! Finds the folders of runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,12 +9,12 @@ use std::{
 use super::{Run, read::read_run};
 use crate::ExperimentError;
 
-/// Reads every run among `paths`, each a run's folder or a folder of such folders, in the order of their proportions, seeds and
-/// names.
+/// Reads every run in `paths`, each of which is the folder of a run or a folder of such folders. The runs are sorted by
+/// proportion, seed and name.
 ///
 /// # Errors
 ///
-/// A path that leads nowhere or to no run, and files that cannot be read or understood.
+/// If a path does not exist or has no run, or a file cannot be read or parsed.
 pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Run>, ExperimentError> {
     let mut folders = BTreeSet::new();
     for path in paths {
@@ -36,7 +36,7 @@ pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Run>, ExperimentError> {
     Ok(runs)
 }
 
-/// Whether a training has begun in the folder.
+/// Whether a training has started in the folder.
 fn is_run(path: &Path) -> bool {
     path.join("run.json").is_file()
 }

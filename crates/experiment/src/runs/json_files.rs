@@ -1,4 +1,4 @@
-//! JSON files of a run's folder. A missing file is no error: a run may not have come that far.
+//! Reads JSON files of a run's folder. A missing file is not an error, because a run may be unfinished.
 
 use std::{
     fs, io,

@@ -14,21 +14,21 @@ use std::{collections::BTreeMap, path::PathBuf};
 use leadspan_sequence::LeadSpanProportion;
 use serde::{Deserialize, Serialize};
 
-pub use evaluation::{Evaluation, Graded};
+pub use evaluation::{EvaluationResults, Graded};
 pub use find::read_runs;
 pub use metrics::{Metrics, StepLoss};
 
-/// What a run was for.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A student taught by the teacher.
     Distilled,
-    /// A student that learnt the text alone.
+    /// A student that learnt from the text alone.
     Supervised,
-    /// A student taught until an allowance of operations was used up, such as the operations of a run on shorter sequences.
+    /// A student taught up to a limit of operations, such as those of a run on shorter sequences.
     EqualCompute,
-    /// The student before training: an allowance of zero operations.
+    /// The student before training: a limit of zero operations.
     Untrained,
 }
 
@@ -47,7 +47,7 @@ impl Kind {
 /// Held-out losses, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 pub struct HeldOut {
-    /// −log probability of the real next token.
+    /// The negative log-probability of the actual next token.
     pub cross_entropy: f64,
     /// KL(teacher ‖ student).
     pub forward_kl: Option<f64>,
@@ -99,7 +99,7 @@ pub struct Run {
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
-    /// What it was for.
+    /// Its kind.
     pub kind: Kind,
     /// Its resolved configuration, `table.key` to value.
     pub config: BTreeMap<String, String>,
@@ -108,7 +108,7 @@ pub struct Run {
     /// Losses while it was trained.
     pub metrics: Metrics,
     /// Its results on problems, if it was evaluated.
-    pub evaluation: Option<Evaluation>,
+    pub evaluation: Option<EvaluationResults>,
     /// Seconds from start to end, with the evaluation, if a sweep ran it.
     pub wall_seconds: Option<f64>,
 }

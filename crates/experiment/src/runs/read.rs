@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::{Kind, Metrics, Run, RunState, TrainingSummary, evaluation, json_files::json};
 use crate::ExperimentError;
 
-/// What a training notes when it begins.
+/// The file that a training writes when it starts.
 #[derive(Default, Deserialize)]
 struct RunFile {
     #[serde(default)]
     config: Value,
 }
 
-/// What a sweep notes of a run.
+/// The record that a sweep writes for a run.
 #[derive(Default, Deserialize)]
 struct SweepFile {
     wall_seconds: Option<f64>,
@@ -52,7 +52,7 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     })
 }
 
-/// What a run was for, by its configuration.
+/// The kind of a run, derived from its configuration.
 fn kind_of(config: &BTreeMap<String, String>) -> Kind {
     let number = |key| config.get(key).and_then(|value| value.parse::<f64>().ok());
     match (number("train.max_flops"), number("train.distillation_weight")) {
@@ -63,7 +63,7 @@ fn kind_of(config: &BTreeMap<String, String>) -> Kind {
     }
 }
 
-/// Puts each leaf of `value` under its key with dots, as text that people read.
+/// Inserts each leaf of `value` as text, under its dotted key.
 fn flatten(key: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(table) => {

@@ -1,11 +1,11 @@
-//! What the runs of a sweep are compared with: which values of the axes make a difference to it.
+//! The baselines of a sweep. Each takes only the axes that affect it.
 
 use leadspan_sequence::LeadSpanProportion;
 
 use super::{Axis, AxisValue, Baseline, PROPORTION, PlannedRun, combinations, name, proportion_in, set, settings};
 use crate::ExperimentError;
 
-/// Keys that say how the teacher is learnt from.
+/// Keys of distillation, which do not affect supervised training.
 const OF_DISTILLATION: [&str; 6] = [
     "train.loss",
     "train.tail_policy",
@@ -15,10 +15,9 @@ const OF_DISTILLATION: [&str; 6] = [
     "train.temperature",
 ];
 
-/// The student before training: one for each start and each way to evaluate it.
+/// The student before training: one run for each combination of the keys of `[student]` and `[evaluate]`.
 ///
-/// Whatever else is swept makes no difference; it takes the first value, and of proportions the longest, so that no run needs
-/// more of the cache than the others.
+/// Other axes do not affect it. Each of them takes its first value, and the proportion its largest.
 pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result<Vec<PlannedRun>, ExperimentError> {
     let matters = |axis: &&Axis| {
         ["student.", "evaluate."]
@@ -56,7 +55,7 @@ pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result
     Ok(combinations(&kept).into_iter().map(run).collect())
 }
 
-/// Whole sequences by cross-entropy alone, nothing replayed: one for each combination of what does not belong to distillation.
+/// Whole sequences by cross-entropy alone, without replay: one run for each combination of the keys that are not of distillation.
 pub(super) fn supervised(axes: &[Axis]) -> Vec<PlannedRun> {
     let matters = |axis: &&Axis| {
         let key = axis.key.as_str();
@@ -79,7 +78,7 @@ pub(super) fn supervised(axes: &[Axis]) -> Vec<PlannedRun> {
     combinations(&kept).into_iter().map(run).collect()
 }
 
-/// For each run on shorter sequences the same on whole ones, for as many operations.
+/// For each run on shorter sequences, the same run on whole ones with as many operations.
 pub(super) fn equal_compute(runs: &[PlannedRun]) -> Vec<PlannedRun> {
     let shorter = runs
         .iter()

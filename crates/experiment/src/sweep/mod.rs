@@ -1,6 +1,6 @@
-//! A sweep: which runs there are of several values of some keys, with the baselines to compare them with.
+//! Plans a sweep: a run for every combination of the values of some keys, and baselines to compare with.
 //!
-//! Planning is all that happens here: nothing is read, and no run is started.
+//! Nothing is read here, and no run is started.
 
 mod baselines;
 mod name;
@@ -20,15 +20,15 @@ use crate::ExperimentError;
 /// The key of the lead-span proportion.
 const PROPORTION: &str = "train.lead_span_proportion";
 
-/// More runs than anybody means: a list too many, or one that a script made.
+/// The most runs of a sweep. More are most likely a mistake.
 const MOST_RUNS: usize = 10_000;
 
-/// A key and the values that it takes.
+/// A key and its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
     /// The key with its table, such as `train.seed`.
     pub key: String,
-    /// Its values, in the order in which they are taken.
+    /// Its values, in order.
     pub values: Vec<AxisValue>,
 }
 
@@ -37,11 +37,11 @@ pub struct Axis {
 pub struct AxisValue {
     /// As TOML, as it was written.
     pub toml: String,
-    /// As the setting has it: two spellings of one value are the same.
+    /// As its setting reads it, so that two spellings of one value are equal.
     pub setting: Value,
 }
 
-/// A key that a run sets, and to what.
+/// A key that a run sets, and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The key with its table.
@@ -50,20 +50,20 @@ pub struct Setting {
     pub toml: String,
 }
 
-/// What the runs of a sweep are compared with.
+/// A baseline to compare the runs of a sweep with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Baseline {
-    /// The student as it is before training.
+    /// The student before training.
     Untrained,
     /// Whole sequences, learnt by cross-entropy alone.
     Supervised,
-    /// Whole sequences until as many operations are done as a run on shorter ones takes.
+    /// Whole sequences, stopped at the number of operations of a run on shorter ones.
     EqualCompute,
 }
 
 impl Baseline {
-    /// As it is written in the pipeline file, and at the beginning of the names of its runs.
+    /// Its name in the pipeline file, and the beginning of the names of its runs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Untrained => "untrained",
@@ -73,30 +73,31 @@ impl Baseline {
     }
 }
 
-/// A run that a sweep is made of.
+/// One run of a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedRun {
-    /// Its name, and that of its folder: of letters that every file system takes, and the same whenever the sweep is planned.
+    /// Its name, which is also that of its folder. It has only characters that every file system takes, and it is the same
+    /// whenever the sweep is planned.
     pub name: String,
-    /// What it is, where it is not one of the runs that are compared with it.
+    /// The baseline, if it is one.
     pub baseline: Option<Baseline>,
     /// The keys that it sets.
     pub settings: Vec<Setting>,
-    /// The proportion that it is trained at.
+    /// The lead-span proportion of its training.
     pub proportion: LeadSpanProportion,
-    /// The run, by its place among all, whose operations are as many as this one may use: it comes first.
+    /// The index of the run whose operations limit this one; that run comes first.
     pub as_long_as: Option<usize>,
 }
 
-/// A value of each axis.
+/// One value of each axis.
 type Combination<'a> = Vec<(&'a str, &'a AxisValue)>;
 
-/// The runs of a sweep: one for each combination of values, in the order of the axes, the last of them changing first; then the
-/// baselines. `proportion` is that of runs where it is not swept.
+/// The runs of a sweep: one for each combination of values, where the last axis changes fastest, and then the baselines.
+/// `proportion` is the proportion of the runs if it is not swept.
 ///
 /// # Errors
 ///
-/// An axis without a value, or with one twice, and runs beyond all measure.
+/// If an axis has no values or the same value twice, or if there are too many runs.
 pub fn plan(
     axes: &[Axis],
     proportion: LeadSpanProportion,
@@ -114,7 +115,7 @@ pub fn plan(
         });
     }
     let swept = runs.len();
-    // In this order, whatever that of the list: what a run needs comes before it.
+    // The order does not depend on the list: a run that another one needs comes before it.
     for baseline in [Baseline::Untrained, Baseline::Supervised, Baseline::EqualCompute] {
         if baselines.contains(&baseline) {
             let more = match baseline {
@@ -153,7 +154,7 @@ fn check(axes: &[Axis]) -> Result<(), ExperimentError> {
     Ok(())
 }
 
-/// Every combination of a value of each axis; one of nothing where there are no axes.
+/// Every combination of values, one of each axis. Without axes there is one empty combination.
 fn combinations<'a>(axes: &'a [Axis]) -> Vec<Combination<'a>> {
     let mut all: Vec<Combination<'a>> = vec![Vec::new()];
     for axis in axes {
@@ -191,7 +192,7 @@ fn proportion_in(value: &AxisValue) -> Result<LeadSpanProportion, ExperimentErro
     })
 }
 
-/// `key = value` over whatever is set of it already.
+/// Sets `key` to a value, replacing an earlier one.
 fn set(settings: &mut Vec<Setting>, key: &str, toml: &str) {
     settings.retain(|setting| setting.key != key);
     settings.push(Setting {

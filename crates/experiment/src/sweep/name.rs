@@ -4,17 +4,17 @@ use serde_json::Value;
 
 use super::{AxisValue, Baseline};
 
-/// The name of the only run of a sweep of nothing.
+/// The name of the only run of a sweep without axes.
 const ONLY: &str = "run";
-/// A value longer than this is cut, and told from others by a digest.
+/// A longer value is cut and gets a digest.
 const LONGEST_VALUE: usize = 40;
-/// So much is left of it, beside the digest.
+/// The length that a cut value keeps beside its digest.
 const LEFT: usize = 24;
-/// File systems take 255 bytes; temporary names beside a folder need some of them.
+/// File systems take 255 bytes, some of which are needed for temporary names.
 const LONGEST_NAME: usize = 200;
 
-/// The name of the run with these values: every key that is swept appears, also with a single value, so that a run keeps its
-/// name when more values are added.
+/// The name of the run with these values. Every swept key appears, also one with a single value, so that a run keeps its name
+/// when values are added.
 pub(super) fn of(baseline: Option<Baseline>, values: &[(&str, &AxisValue)]) -> String {
     let words = baseline.map(|baseline| baseline.name().to_owned());
     let pairs = values
@@ -32,7 +32,7 @@ pub(super) fn after(baseline: Baseline, name: &str) -> String {
     fitted(&format!("{}-{name}", baseline.name()), LONGEST_NAME + 20, LONGEST_NAME)
 }
 
-/// A key without what goes without saying.
+/// A key without the parts that are obvious.
 fn short(key: &str) -> String {
     match key {
         "train.lead_span_proportion" => "proportion".to_owned(),
@@ -55,7 +55,7 @@ fn shown(setting: &Value) -> String {
     format!("{start}~{}", digest(&text))
 }
 
-/// Lists are joined by `+`; what is nested deeper is told by its digest.
+/// The items of a list are joined by `+`. Deeper values are written as JSON.
 fn text(setting: &Value) -> String {
     match setting {
         Value::String(text) => text.clone(),
@@ -66,7 +66,7 @@ fn text(setting: &Value) -> String {
     }
 }
 
-/// `text`, or where it is too long `left` bytes of it and a digest of all. It is ASCII.
+/// `text` or, if it is too long, its first `left` bytes and a digest of all of it. It must be ASCII.
 fn fitted(text: &str, longest: usize, left: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();

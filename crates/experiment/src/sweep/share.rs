@@ -1,9 +1,9 @@
-//! Dividing the runs of a sweep among the tasks of an array job.
+//! Divides the runs of a sweep among workers.
 
 use super::PlannedRun;
 
-/// The runs, by their places, that worker `index` of `count` takes, in order: every n-th of those that need no other, and those
-/// that need one of these.
+/// The indices of the runs that worker `index` of `count` takes, in order: every `count`-th of the runs that need no other run,
+/// and the runs that need one of these.
 pub fn share(runs: &[PlannedRun], index: usize, count: usize) -> Vec<usize> {
     let mut worker = vec![0; runs.len()];
     let mut independent = 0;

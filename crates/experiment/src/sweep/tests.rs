@@ -65,13 +65,13 @@ fn every_combination_is_a_run_and_the_last_axis_changes_first() {
         (runs[1].proportion, runs[2].proportion),
         (half(), LeadSpanProportion::WHOLE)
     );
-    // A sweep of nothing is the run that the file describes.
+    // A sweep without axes is the run that the file describes.
     let only = planned(&[], &[]);
     assert_eq!((names(&only), only[0].proportion), (vec!["run"], half()));
 }
 
 #[test]
-fn baselines_are_those_that_make_a_difference_to_them() {
+fn a_baseline_takes_only_the_axes_that_affect_it() {
     let mut axes = axes();
     axes.push(axis("train.loss", json!(["forward_kl", "reverse_kl"])));
     axes.push(axis("replay.share", json!([0.25])));
@@ -132,13 +132,13 @@ fn baselines_of_a_proportion_that_is_not_swept_are_those_of_the_file() {
         ]
     );
     assert_eq!(runs[2].proportion, half());
-    // On whole sequences there is nothing to be as long as.
+    // A run on whole sequences has no baseline of equal compute.
     let whole = plan(&seeds, LeadSpanProportion::WHOLE, &[Baseline::EqualCompute]).unwrap();
     assert_eq!(whole.len(), 2);
 }
 
 #[test]
-fn names_are_fit_for_files_and_tell_values_apart() {
+fn names_are_valid_file_names_and_differ_for_different_values() {
     let long = "x".repeat(300);
     let awkward = [
         json!("a/b"),
@@ -181,7 +181,7 @@ fn names_are_fit_for_files_and_tell_values_apart() {
 }
 
 #[test]
-fn lists_that_make_no_sweep_are_refused() {
+fn lists_without_a_valid_sweep_are_refused() {
     let refused = |axes: &[Axis]| plan(axes, half(), &[]).unwrap_err();
     assert!(
         matches!(refused(&[axis("train.seed", json!([]))]), ExperimentError::NoValues { key } if key == "train.seed")
@@ -199,7 +199,7 @@ fn lists_that_make_no_sweep_are_refused() {
 }
 
 #[test]
-fn workers_share_the_runs_and_take_what_needs_a_run_of_theirs() {
+fn workers_share_the_runs_and_take_those_that_need_one_of_theirs() {
     let runs = planned(&axes(), &ALL);
     for count in 1..=runs.len() + 1 {
         let shares: Vec<Vec<usize>> = (0..count).map(|index| share(&runs, index, count)).collect();

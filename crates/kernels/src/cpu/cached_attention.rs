@@ -1,19 +1,20 @@
-//! Attention over kept keys and values on the CPU.
+//! Attention over stored keys and values on the CPU.
 //!
-//! The keys of a head lie in blocks of sixteen tokens, element by element, so that sixteen scores add up side by side without
-//! a sum across lanes; values lie token by token. A sample's result depends on its own past alone, bit for bit.
+//! The keys of a head are stored in blocks of sixteen tokens, element by element, so that sixteen scores sum side by side
+//! without a sum across lanes. Values are stored token by token. A sample's result depends on its own past alone, bit for
+//! bit.
 
 use candle_core::{Device, Result, Tensor};
 use leadspan_simd::{exponentiate, on_widest_vectors};
 use rayon::prelude::*;
 
 use super::slices;
-use crate::AttentionShape;
+use crate::attention_shape::AttentionShape;
 
-/// Tokens of a block of keys.
+/// The number of tokens in a block of keys.
 const BLOCK: usize = 16;
 
-/// The keys and values of one head.
+/// The keys and values of one key-value head of one sample.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     tokens: usize,
@@ -23,7 +24,7 @@ pub(crate) struct Head {
     values: Vec<f32>,
 }
 
-/// The heads that keep the rows `first..first + count` of `keys` and `values`, `[N, key-value heads · D]`.
+/// The heads with copies of the rows `first..first + count` of `keys` and `values`, `[N, key-value heads · D]`.
 pub(crate) fn heads(
     (keys, values): (&Tensor, &Tensor),
     (first, count): (usize, usize),
@@ -47,6 +48,7 @@ pub(crate) fn heads(
 }
 
 impl Head {
+    /// Appends the key and the value of one token.
     fn push(&mut self, key: &[f32], value: &[f32]) {
         let (block, lane) = (self.tokens / BLOCK, self.tokens % BLOCK);
         if lane == 0 {
@@ -60,7 +62,7 @@ impl Head {
         self.tokens += 1;
     }
 
-    /// What the queries, one after the other, take from all tokens so far.
+    /// The attention of the queries, one after the other, over all tokens so far.
     fn attend(&self, queries: &[f32], scale: f32, head_dim: usize, scores: &mut Vec<f32>, output: &mut [f32]) {
         let stride = self.tokens.next_multiple_of(BLOCK);
         scores.resize(queries.len() / head_dim * stride, 0.0);
@@ -79,7 +81,8 @@ impl Head {
     }
 }
 
-/// Keeps one new token of each sample and attends; `heads` are those of all samples, sample after sample.
+/// Appends one new token to each sample and computes its attention. `heads` are the heads of all samples, sample after
+/// sample.
 pub(crate) fn attend(
     queries: &Tensor,
     keys: &Tensor,
@@ -91,7 +94,7 @@ pub(crate) fn attend(
     let mut output = vec![0f32; queries.elem_count()];
     slices::with_all([queries, keys, values], |[queries, keys, values]| {
         let group = shape.group() * head_dim;
-        // A row's heads follow one another, and so do the rows.
+        // The heads of a row are consecutive, and so are the rows.
         heads
             .par_iter_mut()
             .zip(output.par_chunks_mut(group))
@@ -129,7 +132,7 @@ on_widest_vectors! {
 on_widest_vectors! {
     /// `output` `[queries][D]` += Σ weight · value, token after token.
     fn mix(weights: &[f32], stride: usize, values: &[f32], head_dim: usize, output: &mut [f32]) {
-        /// Tokens whose values are added while a part of the output is at hand.
+        /// The number of tokens whose values are added in one pass over the output.
         const AT_ONCE: usize = 4;
         for (index, values) in values.chunks(AT_ONCE * head_dim).enumerate() {
             for (weights, output) in weights.chunks_exact(stride).zip(output.chunks_exact_mut(head_dim)) {

@@ -1,4 +1,4 @@
-//! Products with a weight on the CPU, forward and backward.
+//! The linear operation on the CPU, forward and backward.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
 
@@ -7,10 +7,10 @@ use super::{
     skinny_product::skinny_product,
     slices,
 };
-use crate::{GradientSum, Weight};
+use crate::weight::Weight;
 
-/// A product of few rows, without gradients.
-pub(crate) fn of_few_rows(
+/// The operation for few rows of `x`, without gradients.
+pub(crate) fn skinny_linear(
     x: &Tensor,
     weight: &Weight,
     bias: Option<&Weight>,
@@ -43,6 +43,7 @@ pub(crate) fn of_few_rows(
     Tensor::from_vec(y, (rows, out), &Device::Cpu)
 }
 
+/// `x` `[N, in]` times the transpose of `weight` `[out, in]`.
 pub(crate) fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let ((rows, width), out) = (x.dims2()?, weight.dim(0)?);
     let sizes = Sizes {
@@ -60,6 +61,7 @@ pub(crate) fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(y, (rows, out), &Device::Cpu)
 }
 
+/// `gradient` `[N, out]` times `weight` `[out, in]`.
 pub(crate) fn project_back(gradient: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let ((rows, out), width) = (gradient.dims2()?, weight.dim(1)?);
     let sizes = Sizes {
@@ -77,26 +79,7 @@ pub(crate) fn project_back(gradient: &Tensor, weight: &Tensor) -> Result<Tensor>
     Tensor::from_vec(x_gradient, (rows, width), &Device::Cpu)
 }
 
-/// `sum` `[out, in]` += `gradient`ᵀ · `x`, of `[N, out]` and `[N, in]`.
-pub(crate) fn add_outer_products(sum: &GradientSum, gradient: &Tensor, x: &Tensor) -> Result<()> {
-    let ((rows, out), (x_rows, width)) = (gradient.dims2()?, x.dims2()?);
-    if rows != x_rows {
-        bail!("a gradient of {rows} rows does not belong to an input of {x_rows}");
-    }
-    slices::with_all([gradient, x], |[gradient, x]| {
-        sum.accumulate(|sum, write| {
-            let sizes = Sizes {
-                m: out,
-                n: width,
-                k: rows,
-            };
-            let left = Matrix::rows(gradient, out).transposed();
-            product(sum, sizes, left, Matrix::rows(x, width), (write, 1.0, Threads::All));
-        })
-    })
-}
-
-/// The operation on the CPU, with or without a residual stream.
+/// The operation, with or without a residual stream.
 pub(crate) struct Linear {
     weight: Weight,
     bias: Option<Weight>,
@@ -110,7 +93,7 @@ impl Linear {
         }
     }
 
-    /// The product of `x`, `[N, in]`, on top of `residual`, `[N, out]`, where there is one.
+    /// The operation on `x` `[N, in]`, added to `residual` `[N, out]` if it is given.
     fn forward(&self, x: &[f32], rows: usize, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
         let weight = self.weight.constant();
         let (out, width) = weight.dims2()?;
@@ -141,9 +124,10 @@ impl Linear {
         Ok((CpuStorage::F32(y), Shape::from((rows, out))))
     }
 
+    /// Adds to the gradients of weight and bias, and returns the gradient of `x`.
     fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         if let Some(sum) = self.weight.gradient() {
-            add_outer_products(sum, gradient, x)?;
+            sum.add_product(gradient, x)?;
         }
         if let Some(bias) = &self.bias {
             let out = gradient.dim(1)?;
@@ -157,7 +141,7 @@ impl Linear {
                 })
             })?;
         }
-        crate::project_back(gradient, &self.weight.constant())
+        project_back(gradient, &self.weight.constant())
     }
 }
 

@@ -1,5 +1,5 @@
-//! The operations on the CPU, in single precision: parallel, and vectorised for the widest instructions that the processor
-//! has.
+//! The operations in fused form, for single precision on the CPU: parallel, and vectorised for the widest instructions of
+//! the processor.
 
 pub(crate) mod attention;
 pub(crate) mod cached_attention;

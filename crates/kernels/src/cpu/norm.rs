@@ -5,13 +5,14 @@ use leadspan_simd::on_widest_vectors;
 use rayon::prelude::*;
 
 use super::slices;
-use crate::Weight;
+use crate::weight::Weight;
 
-/// Rows that one task works on.
+/// The number of rows of one task.
 const ROWS: usize = 32;
 
 const LANES: usize = 16;
 
+/// The operation.
 pub(crate) struct RmsNorm {
     weight: Weight,
     eps: f32,
@@ -73,6 +74,7 @@ impl CustomOp1 for RmsNorm {
 }
 
 on_widest_vectors! {
+    /// `y` ← x / √(mean(x²) + ε) · weight, for each row.
     fn normalise(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
         for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
             let scale = inverse_root(x, eps);
@@ -84,6 +86,7 @@ on_widest_vectors! {
 }
 
 on_widest_vectors! {
+    /// Writes the gradient of each row of `x`, and adds to the gradient of the weight.
     fn propagate(
         x: &[f32],
         weight: &[f32],
@@ -115,7 +118,7 @@ fn inverse_root(x: &[f32], eps: f32) -> f32 {
     1.0 / (sum_of_products(x, x) / x.len() as f32 + eps).sqrt()
 }
 
-/// Σ x·y, in lanes that do not depend on the instruction set.
+/// Σ x·y, summed in the same lanes for every instruction set.
 #[inline(always)]
 fn sum_of_products(x: &[f32], y: &[f32]) -> f32 {
     let (x_lanes, x_rest) = x.as_chunks::<LANES>();

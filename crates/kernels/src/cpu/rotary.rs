@@ -7,11 +7,12 @@ use leadspan_simd::on_widest_vectors;
 use rayon::prelude::*;
 
 use super::slices;
-use crate::{Angles, Pairing};
+use crate::rotary_table::{Angles, Pairing};
 
-/// Tokens that one task works on.
+/// The number of tokens of one task.
 const ROWS: usize = 16;
 
+/// The operation.
 pub(crate) struct Rotation {
     cosines: Tensor,
     sines: Tensor,
@@ -29,7 +30,7 @@ impl Rotation {
         }
     }
 
-    /// Rotates by the angles, or by the opposite ones where `sign` is −1.
+    /// Rotates by the angles if `sign` is 1, and by the opposite angles if it is −1.
     fn turn(&self, x: &[f32], width: usize, sign: f32) -> Result<Vec<f32>> {
         let half = self.cosines.dim(1)?;
         let mut y = vec![0f32; x.len()];
@@ -72,6 +73,7 @@ impl CustomOp1 for Rotation {
 }
 
 on_widest_vectors! {
+    /// Rotates element i with element i + `head_dim`/2.
     fn turn_halves(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
         let half = cosines.len();
         for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
@@ -87,6 +89,7 @@ on_widest_vectors! {
 }
 
 on_widest_vectors! {
+    /// Rotates element 2i with element 2i + 1.
     fn turn_neighbours(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
         let half = cosines.len();
         for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {

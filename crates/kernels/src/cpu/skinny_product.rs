@@ -1,20 +1,20 @@
-//! y = x · Wᵀ for a few rows of x, such as the one new token of each sample that is being generated.
+//! The skinny product: y = x · Wᵀ for few rows of x, such as the newest token of each sample during generation.
 //!
-//! There is too little to compute for packing the weight to pay: it is read straight through, once, by all threads, and
-//! each of its rows is multiplied with all rows of x while it is at hand, so the time is that of reading the weight. Every
-//! element is a sum in sixteen lanes along the depth, then over the lanes: in one order, however many rows there are.
+//! With few rows, packing the weight costs more than it saves. All threads together read the weight once, from start to
+//! end, and multiply each of its rows with all rows of x, so the time is that of reading the weight. Every element is a sum
+//! in sixteen lanes along the depth, then over the lanes: the order does not depend on the number of rows.
 
 use leadspan_simd::on_widest_vectors;
 use rayon::prelude::*;
 
 use super::product::Disjoint;
 
-/// Values in a register, and lanes of a sum.
+/// The number of values in a register, and of lanes of a sum.
 const LANES: usize = 16;
-/// Values of the weight that a task reads at least: waking a thread for less does not pay.
+/// The fewest values of the weight that a task reads: waking a thread costs more than reading fewer.
 const TASK_VALUES: usize = 1 << 15;
 
-/// y `[m, out]` ← x `[m, width]` · weightᵀ, of `[out, width]`, by all threads.
+/// y `[m, out]` ← x `[m, width]` · weightᵀ on all threads, with `weight` `[out, width]`.
 pub(crate) fn skinny_product(x: &[f32], weight: &[f32], width: usize, out: usize) -> Vec<f32> {
     assert!(
         width > 0 && x.len().is_multiple_of(width) && weight.len() == out * width,
@@ -22,7 +22,7 @@ pub(crate) fn skinny_product(x: &[f32], weight: &[f32], width: usize, out: usize
     );
     let rows = x.len() / width;
     let mut y = vec![0f32; rows * out];
-    // As many for each thread, in blocks that are whole strips.
+    // The same number of blocks for each thread, each of whole strips.
     let threads = rayon::current_num_threads();
     let most = (out * width).div_ceil(TASK_VALUES).next_multiple_of(threads);
     let block = out.div_ceil(most).next_multiple_of(strip());
@@ -42,7 +42,7 @@ pub(crate) fn skinny_product(x: &[f32], weight: &[f32], width: usize, out: usize
     y
 }
 
-/// `sums` `[m, n]` ← x `[m, width]` · weightᵀ, of `[n, width]`, by this thread.
+/// `sums` `[m, n]` ← x `[m, width]` · weightᵀ on this thread, with `weight` `[n, width]`.
 fn multiply(x: &[f32], weight: &[f32], width: usize, sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") {
@@ -52,7 +52,7 @@ fn multiply(x: &[f32], weight: &[f32], width: usize, sums: &mut [f32]) {
     multiply_in_lanes(x, weight, width, sums);
 }
 
-/// Rows of the weight that are multiplied together.
+/// The number of rows of the weight that are multiplied together.
 const fn strip() -> usize {
     3
 }
@@ -81,7 +81,7 @@ on_widest_vectors! {
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
-    //! The same with AVX-512.
+    //! The product with AVX-512.
 
     use std::arch::x86_64::{
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
@@ -89,7 +89,8 @@ mod wide {
 
     use super::{LANES, strip};
 
-    /// Rows of x that are multiplied together: with a strip of the weight, 24 registers add up and 4 hold what is multiplied.
+    /// The number of rows of x that are multiplied together. With a strip of the weight, 24 registers hold sums and 4 hold
+    /// factors.
     const ROWS: usize = 8;
     const STRIP: usize = strip();
 
@@ -127,8 +128,8 @@ mod wide {
         assert!(x.len() == M * width && weight.len() == N * width, "so many rows");
         let mut lanes = [[_mm512_setzero_ps(); N]; M];
         let whole = width - width % LANES;
-        // SAFETY: in each of the rows, `whole` is a multiple of the lanes and at most the width; of the last register only
-        // the lanes below the width are read.
+        // SAFETY: `whole` is a multiple of the lanes and at most the width, so full registers lie inside a row; the mask
+        // keeps the last register inside the row.
         unsafe {
             for depth in (0..whole).step_by(LANES) {
                 let mut columns = [_mm512_setzero_ps(); N];
@@ -192,7 +193,7 @@ mod tests {
                     &weight[index % out * width..][..width],
                 );
                 let plain: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                // Terms are at most 1, and their sum is rounded a few times for each of a lane's.
+                // Terms are at most 1, and every addition rounds once.
                 let close = |sum: f32| (f64::from(sum) - plain).abs() < 1e-6 * width as f64;
                 assert!(
                     close(y) && close(in_lanes),

@@ -1,9 +1,9 @@
-//! Single-precision values of tensors as slices, for operations that work on memory.
+//! Single-precision values of tensors as slices.
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
-/// Elements that one task works on, where an operation treats them all alike.
+/// The number of elements of one task in element-wise operations.
 pub(crate) const BLOCK: usize = 1 << 14;
 
 /// The values of a contiguous tensor in CPU memory.
@@ -14,16 +14,16 @@ pub(crate) fn of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f3
     }
 }
 
-/// Hands the values of a tensor over.
+/// Calls `read` with the values of a tensor.
 ///
 /// # Errors
 ///
-/// Fails if they are not single-precision values in CPU memory, or `read` fails.
+/// If they are not single-precision values in CPU memory, or `read` fails.
 pub fn with<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     with_all([tensor], |[values]| read(values))
 }
 
-/// Hands the values of several tensors over.
+/// Calls `read` with the values of several tensors.
 pub(crate) fn with_all<const N: usize, T>(
     tensors: [&Tensor; N],
     read: impl FnOnce([&[f32]; N]) -> Result<T>,
@@ -43,12 +43,12 @@ pub(crate) fn with_all<const N: usize, T>(
     read(slices)
 }
 
-/// A constant tensor of these values, in CPU memory.
+/// A constant tensor of these values in CPU memory, in the shape of `like`.
 pub(crate) fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), &Device::Cpu)
 }
 
-/// Changes the values of a tensor where they lie, in CPU memory and single precision.
+/// Changes the single-precision values of a tensor in place, in CPU memory.
 pub struct InPlace<F>(pub F);
 
 impl<F: Fn(&mut [f32]) -> Result<()>> InplaceOp1 for InPlace<F> {
@@ -64,9 +64,10 @@ impl<F: Fn(&mut [f32]) -> Result<()>> InplaceOp1 for InPlace<F> {
     }
 }
 
-/// Adds row i of `rows` to row `places[i]` of `into`; a place may occur several times. Only those rows are touched.
+/// Adds row i of `rows` to row `places[i]` of `into`. A place may occur several times. Other rows are neither read nor
+/// written.
 ///
-/// Columns are divided among threads, so that every sum runs in the order of the rows.
+/// Columns are divided among threads, so every sum runs in the order of the rows.
 ///
 /// # Panics
 ///
@@ -91,7 +92,7 @@ pub fn add_rows(into: &mut [f32], rows: &[f32], places: &[u32], width: usize) {
 ///
 /// # Errors
 ///
-/// Fails if the shapes do not fit or the device fails.
+/// If the shapes do not fit or the device fails.
 pub fn scatter_rows(rows: &Tensor, places: &Tensor, count: usize) -> Result<Tensor> {
     let zeros = Tensor::zeros((count, rows.dim(1)?), rows.dtype(), rows.device())?;
     zeros.index_add(places, rows, 0)

@@ -1,4 +1,4 @@
-//! The gate on the CPU, forward and backward.
+//! The gated nonlinearity on the CPU, forward and backward.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use leadspan_simd::{exp_of_non_positive, on_widest_vectors};
@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::slices::{self, BLOCK};
 
+/// The operation.
 pub(crate) struct SwiGlu;
 
 impl CustomOp2 for SwiGlu {
@@ -51,6 +52,7 @@ impl CustomOp2 for SwiGlu {
 }
 
 on_widest_vectors! {
+    /// `y` ← silu(gate) · up.
     fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
         for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
             *y = gate * sigmoid(gate) * up;
@@ -59,6 +61,7 @@ on_widest_vectors! {
 }
 
 on_widest_vectors! {
+    /// Writes the gradients of `gate` and `up`.
     fn propagate(gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]) {
         let inputs = gate.iter().zip(up).zip(gradient);
         for (((&gate, &up), &gradient), (gate_gradient, up_gradient)) in

@@ -2,9 +2,9 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::AttentionShape;
+use crate::attention_shape::AttentionShape;
 
-/// Sequence after sequence, tile of queries after tile.
+/// Computes one sequence after the other, one tile of queries after the other.
 pub(crate) fn attention(
     queries: &Tensor,
     keys: &Tensor,
@@ -52,14 +52,14 @@ pub(crate) fn attention(
     Tensor::cat(&sequences, 0)
 }
 
-/// Scores `[heads, length, seen]` of a tile's queries with the keys up to its last one, with −∞ where a key comes after its
-/// query. Only the last `length` keys can.
+/// The scores `[heads, length, seen]` of a tile's queries with all keys up to the last query, with −∞ for keys that come
+/// after the query. Only the last `length` keys can come after one.
 fn without_later(scores: &Tensor, later: &Tensor) -> Result<Tensor> {
     let (_, length, seen) = scores.dims3()?;
     let later = later.narrow(0, 0, length)?.narrow(1, 0, length)?;
     let own = scores.narrow(2, seen - length, length)?;
     if !scores.track_op() {
-        // In place: nobody else holds the scores.
+        // In place, because the scores have no other owner.
         scores.slice_set(&own.contiguous()?.broadcast_add(&later)?, 2, seen - length)?;
         return Ok(scores.clone());
     }
@@ -67,8 +67,8 @@ fn without_later(scores: &Tensor, later: &Tensor) -> Result<Tensor> {
     scores.broadcast_add(&Tensor::cat(&[&earlier, &later.contiguous()?], 1)?)
 }
 
-/// Softmax over the last dimension; differentiable where `scores` is part of a graph. Sums of many weights would not add up
-/// in less than single precision.
+/// Softmax over the last dimension; differentiable if `scores` is part of a graph. The differentiable form computes in
+/// single precision, because a sum of many weights loses terms in a narrower format.
 fn softmax(scores: &Tensor) -> Result<Tensor> {
     if scores.track_op() {
         candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(scores.dtype())
@@ -77,7 +77,7 @@ fn softmax(scores: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// −∞ where column j comes after row i and 0 elsewhere, `[length, length]`, of the dtype and on the device of `like`.
+/// A mask `[length, length]` of the dtype and on the device of `like`: −∞ if column j comes after row i, otherwise 0.
 fn later(length: usize, like: &Tensor) -> Result<Tensor> {
     let device = like.device();
     let places = Tensor::arange(0u32, length as u32, device)?;

@@ -1,8 +1,8 @@
-//! Attention over kept keys and values in stock operations.
+//! Attention over stored keys and values in stock operations.
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::AttentionShape;
+use crate::attention_shape::AttentionShape;
 
 /// One token's queries `[1, heads · D]` over its sample's keys and values, `[T, key-value heads · D]`.
 pub(crate) fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, shape: AttentionShape) -> Result<Tensor> {

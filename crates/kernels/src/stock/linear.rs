@@ -1,13 +1,13 @@
-//! Products in stock operations.
+//! Linear operations in stock operations.
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::Weight;
+use crate::weight::Weight;
 
 pub(crate) fn linear(x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual: Option<&Tensor>) -> Result<Tensor> {
     let mut y = x.matmul(&weight.tensor().t()?)?;
     if let Some(bias) = bias {
-        // In single precision, because so is then the sum over all rows that is the bias's gradient.
+        // In single precision, so that the bias's gradient, a sum over all rows, is summed in single precision as well.
         let (wide, bias) = (y.to_dtype(DType::F32)?, bias.tensor().to_dtype(DType::F32)?);
         y = wide.broadcast_add(&bias)?.to_dtype(y.dtype())?;
     }

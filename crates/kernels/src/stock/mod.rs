@@ -1,5 +1,5 @@
-//! The operations made of the tensor library's own, which run on every device and in every dtype and are differentiable
-//! where their inputs are tracked.
+//! The operations in stock form: made of the tensor library's own operations, for every device and dtype. Results are part
+//! of a graph if their inputs are.
 
 pub(crate) mod attention;
 pub(crate) mod cached_attention;

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::Weight;
+use crate::weight::Weight;
 
 pub(crate) fn rms_norm(x: &Tensor, weight: &Weight, eps: f64) -> Result<Tensor> {
     if !x.track_op() && !weight.tensor().track_op() {

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use crate::{Angles, Pairing};
+use crate::rotary_table::{Angles, Pairing};
 
 pub(crate) fn rotate(x: &Tensor, angles: &Angles, pairing: Pairing, positions: &[u32]) -> Result<Tensor> {
     let Angles { cosines, sines } = angles;
@@ -11,11 +11,11 @@ pub(crate) fn rotate(x: &Tensor, angles: &Angles, pairing: Pairing, positions: &
     let places = Tensor::from_slice(positions, rows, x.device())?;
     let (cosines, sines) = (cosines.index_select(&places, 0)?, sines.index_select(&places, 0)?);
     if pairing == Pairing::Halves && !x.track_op() {
-        // The library's own, which has no way back.
+        // The library's own operation has no backward pass.
         let heads = x.contiguous()?.reshape((1, rows, width / (2 * half), 2 * half))?;
         return candle_nn::rotary_emb::rope_thd(&heads, &cosines, &sines)?.reshape((rows, width));
     }
-    // [N, 1, D / 2], to be spread over the heads.
+    // [N, 1, D / 2], broadcast over the heads.
     let (cosines, sines) = (cosines.unsqueeze(1)?, sines.unsqueeze(1)?);
     let turned = |first: &Tensor, second: &Tensor| -> Result<(Tensor, Tensor)> {
         Ok((

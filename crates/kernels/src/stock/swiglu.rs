@@ -1,4 +1,4 @@
-//! The gate in stock operations.
+//! The gated nonlinearity in stock operations.
 
 use candle_core::{Result, Tensor};
 

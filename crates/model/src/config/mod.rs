@@ -1,99 +1,29 @@
-//! The architecture of a decoder, whichever way it is written down.
+//! The architecture of a decoder, independent of the file format that describes it.
 
+pub(crate) mod experts;
 mod json;
-mod scaling;
+pub(crate) mod keys;
+mod rotary_keys;
+pub(crate) mod scaling;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use self::{experts::Experts, scaling::RotaryScaling};
+use crate::{error::ModelError, families::Family};
 
-pub use scaling::RotaryScaling;
-pub(crate) use scaling::yarn_attention_factor;
-
-/// No width, count or context of a model is larger.
+/// The largest width, count or context that is accepted.
 const LARGEST: usize = 1 << 28;
-
-/// A family of decoders; they differ in biases and in the normalisation of queries and keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Llama and what shares its architecture, such as `SmolLM2`.
-    Llama,
-    /// Qwen2 and Qwen2.5: biases on queries, keys and values.
-    Qwen2,
-    /// Qwen3 (dense): queries and keys are normalised per head.
-    Qwen3,
-    /// Qwen3 with a mixture of experts: runs as a teacher, does not learn.
-    Qwen3Moe,
-}
-
-impl Family {
-    const ALL: [Self; 4] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Qwen3Moe];
-
-    /// The name in `config.json` (`model_type`).
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Qwen3Moe => "qwen3_moe",
-        }
-    }
-
-    /// The name in a GGUF file (`general.architecture`).
-    pub(crate) const fn gguf_name(self) -> &'static str {
-        match self {
-            Self::Qwen3Moe => "qwen3moe",
-            other => other.as_str(),
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|family| family.as_str() == name)
-    }
-
-    pub(crate) fn from_gguf_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|family| family.gguf_name() == name)
-    }
-
-    /// Whether each head of queries and keys is normalised.
-    pub(crate) const fn normalises_heads(self) -> bool {
-        matches!(self, Self::Qwen3 | Self::Qwen3Moe)
-    }
-
-    const fn architecture(self) -> &'static str {
-        match self {
-            Self::Llama => "LlamaForCausalLM",
-            Self::Qwen2 => "Qwen2ForCausalLM",
-            Self::Qwen3 => "Qwen3ForCausalLM",
-            Self::Qwen3Moe => "Qwen3MoeForCausalLM",
-        }
-    }
-}
-
-/// The mixture of experts that takes the place of the feed-forward block in some layers (Qwen3-MoE).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Experts {
-    /// How many experts a layer has.
-    pub count: usize,
-    /// How many of them a token goes through.
-    pub per_token: usize,
-    /// Width inside one expert.
-    pub intermediate_size: usize,
-    /// Whether the weights of a token's experts are scaled to sum to one (`norm_topk_prob`).
-    pub normalize: bool,
-    /// The layers that have experts, ascending. The others are dense, `DecoderConfig::intermediate_size` wide.
-    pub layers: Vec<usize>,
-}
 
 /// The architecture of a decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecoderConfig {
-    /// Which family it belongs to.
+    /// The family.
     pub family: Family,
-    /// Rows of the embedding, and columns of the logits.
+    /// The number of tokens: rows of the embedding, and columns of the logits.
     pub vocab_size: usize,
     /// Width of a hidden state.
     pub hidden_size: usize,
@@ -111,28 +41,28 @@ pub struct DecoderConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How those are scaled.
+    /// How the rotary frequencies are scaled.
     pub rope_scaling: RotaryScaling,
-    /// How many positions the model knows, as it is written; see [`context`](Self::context).
+    /// The context as the configuration states it; see [`context`](Self::context).
     pub max_position_embeddings: usize,
-    /// Whether the head is the embedding.
+    /// Whether the head shares its weight with the embedding.
     pub tie_word_embeddings: bool,
     /// Whether query, key and value projections have biases.
     pub qkv_bias: bool,
     /// Whether the attention's output projection has a bias.
     pub output_bias: bool,
-    /// Beginning-of-sequence token, where there is one.
+    /// The beginning-of-sequence token, if the model has one.
     pub bos_token_id: Option<u32>,
     /// Tokens that end a generation.
     pub eos_token_ids: Vec<u32>,
-    /// The experts, where some layers have them.
+    /// The experts, if some layers have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<Experts>,
 }
 
 #[cfg(test)]
 impl DecoderConfig {
-    /// A Llama with heads of this width and no more than a kernel's test asks for.
+    /// The smallest Llama with one head of this width.
     pub(crate) fn for_test(head_dim: usize) -> Self {
         Self {
             family: Family::Llama,
@@ -157,31 +87,12 @@ impl DecoderConfig {
     }
 }
 
-impl Experts {
-    /// The key, value and rule of the first number that cannot be.
-    fn problem(&self) -> Option<(&'static str, usize, &'static str)> {
-        if !(1..=1 << 16).contains(&self.count) {
-            return Some((
-                "num_experts",
-                self.count,
-                "it must be a positive number of a sensible size",
-            ));
-        }
-        if !(1..=self.count).contains(&self.per_token) {
-            let expected = "it must be from 1 to the number of experts";
-            return Some(("num_experts_per_tok", self.per_token, expected));
-        }
-        let expected = "it must be a positive number of a sensible size";
-        (!(1..=LARGEST).contains(&self.intermediate_size)).then_some((
-            "moe_intermediate_size",
-            self.intermediate_size,
-            expected,
-        ))
-    }
-}
-
 impl DecoderConfig {
-    /// Refuses what the forward pass would compute wrongly or fail on.
+    /// Refuses values for which the forward pass would fail or be wrong. `path` is the file that they come from.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`] for the first such value.
     pub(crate) fn checked(self, path: &Path) -> Result<Self, ModelError> {
         let refuse = |key: &str, found: String, expected: &str| {
             Err(ModelError::Config {
@@ -237,7 +148,7 @@ impl DecoderConfig {
             return refuse(key, found, expected);
         }
         if self.context() > LARGEST {
-            return refuse("factor", self.context().to_string(), "it reaches too far");
+            return refuse("factor", self.context().to_string(), "it makes the context too long");
         }
         if let Some(experts) = &self.experts
             && let Some((key, found, expected)) = experts.problem()
@@ -247,7 +158,7 @@ impl DecoderConfig {
         Ok(self)
     }
 
-    /// How many positions the model knows: the written number, or as far as its rotary scaling stretches it.
+    /// The context in tokens: `max_position_embeddings`, extended by the rotary scaling.
     pub fn context(&self) -> usize {
         self.rope_scaling.context(self.max_position_embeddings)
     }

@@ -1,39 +1,39 @@
-//! Rotary scaling: how a model was stretched to contexts longer than those of its pre-training.
+//! Rotary scaling, which extends a model to contexts longer than that of its pre-training.
 
 use serde::{Deserialize, Serialize};
 
-/// How rotary frequencies are changed for contexts longer than those of pre-training.
+/// How rotary frequencies are changed for contexts longer than that of pre-training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "rope_type")]
 pub enum RotaryScaling {
-    /// Not at all.
+    /// They are not changed.
     Default,
-    /// Llama 3.1's: long wavelengths are stretched by `factor`, short ones kept, those between interpolated.
+    /// Llama 3.1: long wavelengths are stretched by `factor`, short ones are kept, and those between are interpolated.
     Llama3 {
-        /// How much long wavelengths are stretched.
+        /// By how much long wavelengths are stretched.
         factor: f64,
-        /// Wavelengths above context / this are stretched fully.
+        /// Wavelengths above context / `low_freq_factor` are stretched fully.
         low_freq_factor: f64,
-        /// Wavelengths below context / this are kept.
+        /// Wavelengths below context / `high_freq_factor` are kept.
         high_freq_factor: f64,
         /// The context of pre-training.
         original_max_position_embeddings: usize,
     },
-    /// YaRN (arXiv 2309.00071): frequencies that turn less than `beta_slow` times in the context of pre-training are divided
-    /// by `factor`, those that turn more than `beta_fast` times are kept, those between interpolated; and queries and keys
-    /// are lengthened.
+    /// YaRN (arXiv 2309.00071): frequencies with fewer than `beta_slow` turns in the context of pre-training are divided by
+    /// `factor`, those with more than `beta_fast` turns are kept, and those between are interpolated. Queries and keys are
+    /// scaled by `attention_factor`.
     Yarn {
-        /// How much long wavelengths are stretched.
+        /// By how much long wavelengths are stretched.
         factor: f64,
         /// The context of pre-training.
         original_max_position_embeddings: usize,
-        /// What queries and keys are multiplied by.
+        /// Multiplies queries and keys.
         attention_factor: f64,
-        /// Turns from which on a frequency is kept.
+        /// The number of turns above which a frequency is kept.
         beta_fast: f64,
-        /// Turns up to which a frequency is divided.
+        /// The number of turns below which a frequency is divided by `factor`.
         beta_slow: f64,
-        /// Whether the range between the two is widened to whole dimensions.
+        /// Whether the range between the two is widened to whole dimensions of a head.
         truncate: bool,
     },
     /// One divisor for each frequency, as GGUF stores it in `rope_freqs.weight`.
@@ -43,12 +43,12 @@ pub enum RotaryScaling {
     },
 }
 
-/// The factor of queries and keys that YaRN has for a stretching by `factor`: 0.1 ln(factor) + 1.
+/// YaRN's default scale of queries and keys for a stretching by `factor`: 0.1 ln(factor) + 1.
 pub(crate) fn yarn_attention_factor(factor: f64) -> f64 {
     mscale(factor, 1.0)
 }
 
-/// 0.1 · `weight` · ln(`factor`) + 1, where there is any stretching.
+/// 0.1 · `weight` · ln(`factor`) + 1; 1 if nothing is stretched.
 pub(super) fn mscale(factor: f64, weight: f64) -> f64 {
     if factor <= 1.0 {
         1.0
@@ -58,9 +58,9 @@ pub(super) fn mscale(factor: f64, weight: f64) -> f64 {
 }
 
 impl RotaryScaling {
-    /// The positions up to which the scaling stretches a model whose configuration speaks of `written` of them.
+    /// The context of a scaled model whose configuration states a context of `written` tokens.
     ///
-    /// Configurations that switch YaRN on usually leave the number of positions as it was without.
+    /// Configurations that switch on YaRN usually keep the context of the model without it.
     pub(super) fn context(&self, written: usize) -> usize {
         match self {
             Self::Yarn {
@@ -72,7 +72,7 @@ impl RotaryScaling {
         }
     }
 
-    /// The key, value and rule of the first number that would make angles wrong, for heads of `head_dim` elements.
+    /// The key, value and rule of the first number that is out of range, for heads of `head_dim` elements.
     pub(super) fn problem(&self, head_dim: usize) -> Option<(&'static str, String, &'static str)> {
         const POSITIVE: &str = "it must be a positive number";
         let positive = |pairs: &[(&'static str, f64)]| {

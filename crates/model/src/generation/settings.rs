@@ -1,13 +1,13 @@
-//! How samples are generated.
+//! Settings of generation.
 
-use crate::ModelError;
+use crate::error::ModelError;
 
-/// How much is generated, how many samples at a time, and how a token is chosen.
+/// How much is generated, how many samples at a time, and how tokens are chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationSettings {
-    /// The most new tokens of a sample.
+    /// The largest number of new tokens per sample.
     pub max_new_tokens: usize,
-    /// Samples that go through the decoder together. What they get does not depend on it.
+    /// How many samples go through the decoder together. Their tokens do not depend on it.
     pub batch_samples: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -16,29 +16,30 @@ pub struct GenerationSettings {
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sampling {
-    /// The most probable one, of equal ones that of the lowest number.
+    /// The most probable token, ties to the lower id.
     Greedy,
-    /// One is drawn.
+    /// A token is drawn at random.
     Drawn {
-        /// What the scores are divided by, above 0.
+        /// Divides the logits; above 0.
         temperature: f64,
-        /// Only the most probable tokens that together have this much probability, above 0 and at most 1.
+        /// Draws only from the most probable tokens that together reach this probability; above 0 and at most 1.
         top_p: f64,
-        /// Only so many of the most probable tokens.
+        /// Draws only from this many most probable tokens.
         top_k: Option<usize>,
-        /// Decides, with the sample's index, what is drawn.
+        /// Determines the draws, together with the sample's index.
         seed: u64,
     },
 }
 
 impl GenerationSettings {
+    /// Refuses values that are out of range.
     pub(super) fn check(&self) -> Result<(), ModelError> {
         let invalid = |setting, problem| Err(ModelError::Generation { setting, problem });
         if self.max_new_tokens == 0 {
-            return invalid("max_new_tokens", "there must be room for a token");
+            return invalid("max_new_tokens", "it must be at least 1");
         }
         if self.batch_samples == 0 {
-            return invalid("batch_samples", "there must be room for a sample");
+            return invalid("batch_samples", "it must be at least 1");
         }
         if let Sampling::Drawn {
             temperature,
@@ -54,7 +55,7 @@ impl GenerationSettings {
                 return invalid("top_p", "it must be above 0 and at most 1");
             }
             if top_k == Some(0) {
-                return invalid("top_k", "there must be a token to draw");
+                return invalid("top_k", "it must be at least 1");
             }
         }
         Ok(())

@@ -4,22 +4,24 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{ModelError, ModelSource, TokenizerBundle};
+use crate::{error::ModelError, tokenizer::TokenizerBundle, weights::source::ModelSource};
 
-/// The key that names them, one or several.
+/// The key whose value is one token id or a list of them.
 const KEY: &str = "eos_token_id";
 
-/// The tokens after which `source` has said everything: those of its `generation_config.json`, else of its `config.json`,
-/// else the tokenizer's end-of-sequence token; none where nobody says.
+/// The tokens that end a turn of the model `source`.
+///
+/// They come from `generation_config.json`, else from `config.json`, else from the tokenizer's end-of-sequence token. The
+/// result is empty if none of these has any.
 ///
 /// # Errors
 ///
-/// Where one of the files is not valid, or what it says is no token.
+/// If one of the files is not valid, or a value is not a token id.
 pub fn stop_tokens(source: &ModelSource, tokenizer: &TokenizerBundle) -> Result<Vec<u32>, ModelError> {
     const GENERATION: &str = "generation_config.json";
     let path = source.path().join(GENERATION);
     if let Some((_, bytes)) = tokenizer.files.iter().find(|(name, _)| name == GENERATION)
-        && let Some(tokens) = named_in(bytes, &path)?
+        && let Some(tokens) = tokens_in(bytes, &path)?
     {
         return Ok(tokens);
     }
@@ -30,7 +32,7 @@ pub fn stop_tokens(source: &ModelSource, tokenizer: &TokenizerBundle) -> Result<
             path: path.clone(),
             source,
         })?;
-        if let Some(tokens) = named_in(&bytes, &path)? {
+        if let Some(tokens) = tokens_in(&bytes, &path)? {
             return Ok(tokens);
         }
     }
@@ -41,8 +43,8 @@ pub fn stop_tokens(source: &ModelSource, tokenizer: &TokenizerBundle) -> Result<
         .collect())
 }
 
-/// What a file names, if it does.
-fn named_in(bytes: &[u8], path: &Path) -> Result<Option<Vec<u32>>, ModelError> {
+/// The tokens that a configuration file names; `None` if it has no such key.
+fn tokens_in(bytes: &[u8], path: &Path) -> Result<Option<Vec<u32>>, ModelError> {
     let config: Value = serde_json::from_slice(bytes).map_err(|error| ModelError::InvalidJson {
         path: path.to_owned(),
         reason: error.to_string(),
@@ -58,7 +60,7 @@ fn named_in(bytes: &[u8], path: &Path) -> Result<Option<Vec<u32>>, ModelError> {
         path: path.to_owned(),
         key: KEY.to_owned(),
         found: named.to_string(),
-        expected: "it names a token or a list of tokens by their numbers".to_owned(),
+        expected: "it must be a token id or a list of token ids".to_owned(),
     })
 }
 

@@ -1,7 +1,7 @@
-//! A few seconds with the real teacher: how fast it is, and what it says.
+//! A few seconds with the real teacher: its speed and its distributions.
 //!
-//! Samples are captured whole, so that what they come to at any proportion can be told from them. Layers and head are
-//! timed apart, because an extension feeds tokens through the layers whose positions are stored already.
+//! Samples are captured whole, so they predict the size of shards at any proportion. Layers and head are timed apart, because
+//! an extension feeds tokens through the layers whose positions are stored already.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -21,49 +21,49 @@ use crate::{
     teacher::{Part, Teacher},
 };
 
-/// Positions that are captured at most: they are all in memory.
+/// The most positions that are captured: all of them are in memory.
 const MOST_POSITIONS: u64 = 100_000;
 
-/// How fast the teacher is, as it was measured.
+/// The measured speed of the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// What loading the teacher took.
+    /// Time to load the teacher.
     pub load_seconds: f64,
-    /// What the batches took.
+    /// Time of the batches.
     pub seconds: f64,
-    /// Batches that were timed.
+    /// The number of timed batches.
     pub batches: usize,
-    /// Samples in them.
+    /// Their samples.
     pub samples: usize,
-    /// Tokens of theirs that went through the teacher.
+    /// Their tokens that went through the teacher.
     pub tokens: u64,
-    /// Positions that were captured.
+    /// Captured positions.
     pub positions: u64,
-    /// Operations of the layers in a second.
+    /// Operations of the layers per second.
     pub layer_flops_per_second: f64,
-    /// What a position takes beside: the head, the choice of entries, the tail.
+    /// Time for each position beside the layers: head, choice of entries, tail.
     pub position_seconds: f64,
 }
 
 impl Calibration {
-    /// What capturing so much takes on this device, without loading.
+    /// The time to capture this much on this device, without loading.
     pub(super) fn seconds(&self, layer_flops: f64, positions: u64) -> f64 {
         layer_flops / self.layer_flops_per_second + self.position_seconds * positions as f64
     }
 }
 
-/// What the calibration captured: samples with the distributions at all positions of the asked sections.
+/// The captured samples, with the distributions at all positions of the asked sections.
 pub(super) struct Captured {
     pub(super) layer: Layer,
     pub(super) samples: Vec<(u32, Distributions)>,
 }
 
-/// Runs `teacher` on batches of `units`, spread over all lengths, until `budget` is spent or there are no more. `None`
-/// where it was told to stop.
+/// Runs `teacher` on batches of `units`, spread over all lengths, until `budget` is spent or no batch is left. Returns `None`
+/// if it is told to stop between batches.
 ///
 /// # Errors
 ///
-/// Where the teacher fails, and [`ModelError::Stopped`] where it was told to stop within a batch.
+/// Fails if the teacher fails, with [`ModelError::Stopped`] if it is told to stop within a batch.
 #[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
 pub(super) fn calibrate(
     teacher: &Teacher,
@@ -90,7 +90,7 @@ pub(super) fn calibrate(
         .collect();
     let batches = spread(batches, &flops);
     let sync = || teacher.decoder.device().synchronize().map_err(ModelError::from);
-    // The first pass pays for what later ones find in memory.
+    // The first pass loads what later passes find in memory.
     if let Some(shortest) = batches.iter().flatten().min_by_key(|span| (span.tokens, span.sample)) {
         teacher.capture(&[*shortest], &layer, corpus, stop)?;
         sync()?;
@@ -168,7 +168,7 @@ fn flops_of(batch: &[CapturedSpan], flops: &ForwardFlops) -> f64 {
     batch.iter().map(|span| flops.layers(u64::from(span.tokens))).sum()
 }
 
-/// Batches in an order in which the first few, however many, are spread over all lengths as the work is.
+/// Orders batches so that the first few, however many, are spread over all lengths in proportion to the work.
 fn spread(mut batches: Vec<Vec<CapturedSpan>>, flops: &ForwardFlops) -> Vec<Vec<CapturedSpan>> {
     batches.sort_by_key(|batch| (batch.iter().map(|span| span.tokens).max(), batch[0].sample));
     let total: f64 = batches.iter().map(|batch| flops_of(batch, flops)).sum();
@@ -182,7 +182,7 @@ fn spread(mut batches: Vec<Vec<CapturedSpan>>, flops: &ForwardFlops) -> Vec<Vec<
         .collect();
     let mut left: Vec<Option<Vec<CapturedSpan>>> = batches.into_iter().map(Some).collect();
     let mut chosen = Vec::new();
-    // Beyond some thousand places, those that no place fell on follow in their order.
+    // Batches that none of the first few thousand places fell on follow in their order.
     for number in 1..4096 {
         let at = ends.partition_point(|&end| end < halving(number));
         chosen.extend(left.get_mut(at).and_then(Option::take));
@@ -191,7 +191,7 @@ fn spread(mut batches: Vec<Vec<CapturedSpan>>, flops: &ForwardFlops) -> Vec<Vec<
     chosen
 }
 
-/// The digits of a number in base 2, mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8, …
+/// The binary digits of a number, mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8, …
 fn halving(number: u32) -> f64 {
     f64::from(number.reverse_bits()) / 2f64.powi(32)
 }

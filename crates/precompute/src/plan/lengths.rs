@@ -1,11 +1,11 @@
-//! How long the samples are: quantiles and a histogram of their tokens. Pure.
+//! Quantiles and a histogram of the samples' lengths in tokens. Pure.
 
 use serde::Serialize;
 
-/// The shares whose quantiles are given.
+/// The shares of samples whose quantiles are given.
 const SHARES: [f64; 7] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0];
 
-/// Bars of the histogram, at most.
+/// The number of bins by which their width is chosen.
 const BINS: u32 = 10;
 
 /// The distribution of the samples' lengths, in tokens of whole samples.
@@ -15,11 +15,11 @@ pub struct Lengths {
     pub mean: f64,
     /// From the shortest to the longest.
     pub quantiles: Vec<Quantile>,
-    /// Ranges of equal width, from the shortest samples' to the longest's.
+    /// Bins of equal width, from the shortest sample to the longest.
     pub histogram: Vec<Bin>,
 }
 
-/// A share of the samples has at most so many tokens.
+/// A share of the samples that have at most this many tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantile {
     /// The share of the samples, 0 to 1.
@@ -31,16 +31,16 @@ pub struct Quantile {
 /// The samples of `from..to` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Bin {
-    /// The least number of tokens.
+    /// The smallest number of tokens in the bin.
     pub from: u32,
-    /// The least that is too many.
+    /// The smallest number above the bin.
     pub to: u32,
-    /// How many samples.
+    /// The number of samples.
     pub samples: u64,
 }
 
 impl Lengths {
-    /// Those of samples of so many tokens, each of which stands for `scale` samples.
+    /// The lengths of samples of these `tokens`, each of which stands for `scale` samples.
     pub(super) fn of(mut tokens: Vec<u32>, scale: f64) -> Self {
         tokens.sort_unstable();
         let (Some(&shortest), Some(&longest)) = (tokens.first(), tokens.last()) else {
@@ -72,7 +72,7 @@ impl Lengths {
     }
 }
 
-/// The least of 1, 2, 5, 10, 20, … that is at least so much.
+/// The smallest of 1, 2, 5, 10, 20, … that is at least `least`.
 fn round_width(least: u32) -> u32 {
     let mut power = 1u32;
     loop {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_summed_up_as_by_hand() {
+    fn lengths_agree_with_a_calculation_by_hand() {
         let lengths = Lengths::of((1..=20).rev().collect(), 2.0);
         let quantiles: Vec<u32> = lengths.quantiles.iter().map(|quantile| quantile.tokens).collect();
         assert_eq!(quantiles, [1, 2, 5, 10, 15, 18, 20]);

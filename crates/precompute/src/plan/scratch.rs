@@ -1,4 +1,4 @@
-//! What captured samples take in shards: they are written with the real codec and writer into a folder that goes again.
+//! The size of shards of the captured samples: they are written with the real codec and writer into a temporary folder.
 
 use std::{num::NonZeroU32, path::Path};
 
@@ -11,18 +11,22 @@ use tempfile::TempDir;
 use super::{calibration::Captured, size::Size};
 use crate::PrecomputeError;
 
-/// Two caches of the captured samples: one with all of them in a shard, one with half of them in each of two.
+/// Two caches of the captured samples: one with a single shard, one with two shards of half the samples.
 pub(super) struct Scratch<'a> {
     captured: &'a Captured,
     one: Cache,
     two: Cache,
-    /// Bytes of the stored corpus for each of its tokens.
+    /// Bytes of the stored corpus for each token.
     pub(super) corpus_token_bytes: f64,
     _folder: TempDir,
 }
 
 impl<'a> Scratch<'a> {
-    /// Makes them in a new folder in `parent`, of samples that are all for training. At least one must be captured.
+    /// Makes both in a new folder in `parent`, with all samples for training. At least one sample must be captured.
+    ///
+    /// # Errors
+    ///
+    /// [`PrecomputeError::Scratch`] if the folder cannot be made; the errors of the cache.
     pub(super) fn new(
         parent: &Path,
         identity: &Identity,
@@ -67,7 +71,8 @@ impl<'a> Scratch<'a> {
         })
     }
 
-    /// What shards of a layer take. Where it covers no position of the samples, one costs what it does in `otherwise`.
+    /// The size of shards of a layer. If the layer covers no position of the samples, positions have the size that they have
+    /// in `otherwise`.
     pub(super) fn size(&self, layer: &Layer, otherwise: Option<Size>) -> Result<Size, PrecomputeError> {
         let (one, positions) = self.write(&self.one, layer)?;
         if let (0, Some(otherwise)) = (positions, otherwise) {
@@ -80,7 +85,7 @@ impl<'a> Scratch<'a> {
         Ok(Size::of_one_and_two(one, two, positions))
     }
 
-    /// Bytes and positions of all shards of a layer.
+    /// Writes the shards of a layer. Returns their bytes and positions.
     fn write(&self, cache: &Cache, layer: &Layer) -> Result<(u64, u64), PrecomputeError> {
         let dir = cache.layer(layer)?;
         let (mut bytes, mut positions) = (0, 0);

@@ -1,6 +1,6 @@
-//! How many bytes shards will take. Pure, but for reading receipts.
+//! How many bytes shards will take. Pure, except for reading receipts.
 
-use leadspan_cache::{CacheError, LayerDir, Receipt};
+use leadspan_cache::{Cache, CacheError, Layer, LayerDir, Receipt};
 use leadspan_distribution::codec::Precision;
 use serde::Serialize;
 
@@ -8,33 +8,32 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SizeSource {
-    /// Shards that this cache has already.
+    /// Shards that the cache has already.
     Shards,
-    /// Shards made of what the calibration captured.
+    /// Shards of the samples that the calibration captured.
     Calibration,
-    /// The codec's published figures, which are another teacher's.
+    /// Published figures of the codec, measured with another teacher.
     Published,
 }
 
-/// What shards take.
+/// The size of shards as a function of their number and positions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Size {
-    /// Bytes of each shard, whatever is in it.
+    /// Bytes of an empty shard.
     pub shard_bytes: f64,
-    /// Bytes of each position beside.
+    /// Further bytes for each position.
     pub position_bytes: f64,
-    /// Where that comes from.
+    /// Where the figures come from.
     pub source: SizeSource,
 }
 
 impl Size {
-    /// Bytes of so many shards with so many positions together.
+    /// The bytes of `shards` shards that have `positions` positions in all.
     pub(super) fn bytes(&self, shards: u64, positions: u64) -> u64 {
         (self.shard_bytes * shards as f64 + self.position_bytes * positions as f64).round() as u64
     }
 
-    /// Of what is known of a shard of all positions, and of the same positions in two shards: the difference is what a
-    /// shard takes whatever is in it.
+    /// From the bytes of the same positions in one shard and in two: the difference is the size of an empty shard.
     pub(super) fn of_one_and_two(one: u64, two: u64, positions: u64) -> Self {
         let shard_bytes = (two as f64 - one as f64).clamp(0.0, one as f64);
         Self {
@@ -44,7 +43,11 @@ impl Size {
         }
     }
 
-    /// Of the shards that are in some layers; `None` where these have no position yet.
+    /// From the committed shards of some layers; `None` if they have no position yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a receipt cannot be read.
     pub(super) fn of_shards<'a>(layers: impl Iterator<Item = &'a LayerDir>) -> Result<Option<Self>, CacheError> {
         let (mut bytes, mut positions) = (0, 0);
         for layer in layers {
@@ -63,7 +66,7 @@ impl Size {
         }))
     }
 
-    /// What `docs/benchmarks.md` publishes for `k` entries, straight lines between its figures.
+    /// From the figures in `docs/benchmarks.md`, interpolated linearly in the number of entries.
     pub(super) fn published(top_k: u32, precision: Precision) -> Self {
         let figures = match precision {
             Precision::Standard => [54.0, 97.9, 179.6],
@@ -84,12 +87,55 @@ impl Size {
     }
 }
 
+/// The sizes of the shards that a cache has.
+pub(super) struct StoredSizes {
+    /// Of each layer that has shards.
+    pub(super) layers: Vec<(Layer, Size)>,
+    /// Of all layers together.
+    pub(super) all: Option<Size>,
+}
+
+impl StoredSizes {
+    /// Those of `cache`; none if there is no cache or it has no corpus.
+    pub(super) fn of(cache: Option<&Cache>) -> Result<Self, CacheError> {
+        let dirs = match cache {
+            Some(cache) if cache.corpus()?.is_some() => cache.layers()?,
+            _ => Vec::new(),
+        };
+        let mut layers = Vec::new();
+        for dir in &dirs {
+            if let Some(size) = Size::of_shards([dir].into_iter())? {
+                layers.push((dir.layer().clone(), size));
+            }
+        }
+        let all = Size::of_shards(dirs.iter())?;
+        Ok(Self { layers, all })
+    }
+}
+
+/// The sizes of shards of training samples and of validation samples, which are whole.
+#[derive(Clone, Copy)]
+pub(super) struct SizesBySplit {
+    pub(super) train: Size,
+    pub(super) validation: Size,
+}
+
+impl SizesBySplit {
+    /// The same for both.
+    pub(super) fn alike(size: Size) -> Self {
+        Self {
+            train: size,
+            validation: size,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn published_figures_are_met_and_joined_by_lines() {
+    fn published_figures_are_met_and_interpolated_between() {
         let of = |k| Size::published(k, Precision::Standard).position_bytes;
         for (k, bytes) in [(32, 54.0), (64, 97.9), (128, 179.6), (48, 75.95)] {
             assert!((of(k) - bytes).abs() < 1e-9, "{k}: {}", of(k));
@@ -98,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shard_takes_is_told_from_what_a_position_takes() {
+    fn the_bytes_of_an_empty_shard_and_of_a_position_are_told_apart() {
         // 100 bytes a shard and 10 a position.
         let size = Size::of_one_and_two(1100, 1200, 100);
         assert_eq!((size.shard_bytes, size.position_bytes), (100.0, 10.0));

@@ -1,4 +1,4 @@
-//! How much there is to capture of a work unit. Pure.
+//! The amount of work of a capture: tokens, positions and operations. Pure.
 
 use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
 use leadspan_corpus::SectionTokens;
@@ -7,19 +7,19 @@ use leadspan_sequence::{Section, Split};
 
 use crate::batches::spans_of;
 
-/// Tokens, positions and operations.
+/// An amount of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Work {
     /// Tokens that go through the teacher.
     pub(super) tokens: u64,
-    /// Positions that are stored, of training and of validation samples.
+    /// Stored positions of training samples and of validation samples.
     pub(super) positions: [u64; 2],
     /// Operations of the teacher's layers.
     pub(super) layer_flops: f64,
 }
 
 impl Work {
-    /// That of one unit of a layer.
+    /// The work for one unit of a layer.
     pub(super) fn of(layer: &Layer, corpus: &PreparedCorpus, unit: &WorkUnit, flops: &ForwardFlops) -> Self {
         let mut work = Self::default();
         for span in spans_of(layer, corpus, unit) {
@@ -42,7 +42,7 @@ impl Work {
     }
 }
 
-/// The tokens in the lead spans of samples that stand for `scale` samples each, by section.
+/// The tokens in the lead spans by section, if each sample stands for `scale` samples.
 pub(super) fn kept_tokens(corpus: &PreparedCorpus, coverage: &Coverage, scale: f64) -> SectionTokens {
     let of = |section: Section| {
         let tokens = corpus.samples().map(|sample| {

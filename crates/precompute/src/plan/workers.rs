@@ -1,15 +1,14 @@
-//! Into how many tasks an array job must be divided to be done in time. Pure.
+//! The number of workers that finish a capture in time. Pure.
 
+use leadspan_workers::UnitCosts;
 use serde::Serialize;
 
-use crate::share::Costs;
-
-/// So many workers are done in time.
+/// A number of workers, and how long they take.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Workers {
-    /// How many: `--worker I/N` with this N.
+    /// The number: N of `--worker I/N`.
     pub count: usize,
-    /// What the one with most to do takes, loading the teacher included.
+    /// The time of the worker with the most work, including loading the teacher.
     pub longest_seconds: f64,
 }
 
@@ -17,25 +16,25 @@ pub struct Workers {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Division {
-    /// The fewest workers that are done in time.
+    /// The fewest workers that finish in time.
     Workers(Workers),
-    /// The largest work unit alone takes longer, with loading: no number of workers helps.
+    /// Loading and the largest work unit alone take longer, so no number of workers helps.
     UnitTooLong {
-        /// What a worker with that unit alone takes.
+        /// The time of a worker that does only that unit.
         seconds: f64,
     },
 }
 
-/// What is left of a layer.
+/// The work that is left of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LeftOfLayer {
-    /// By what all of its units are divided.
-    pub(super) costs: Costs,
-    /// The place of each unit that is left, and its time.
+    /// The costs by which all units of the layer are divided.
+    pub(super) costs: UnitCosts,
+    /// The index of each unit that is left, and its time.
     pub(super) seconds: Vec<(usize, f64)>,
 }
 
-/// Divides units as the workers do.
+/// Divides units among workers as `precompute` does, for the fewest workers that finish in `wall_seconds`.
 pub(super) fn divide(layers: &[LeftOfLayer], load_seconds: f64, wall_seconds: f64) -> Division {
     let longest = |count: usize| {
         let mut busy = vec![0.0; count];
@@ -47,8 +46,8 @@ pub(super) fn divide(layers: &[LeftOfLayer], load_seconds: f64, wall_seconds: f6
         }
         load_seconds + busy.iter().copied().fold(0.0, f64::max)
     };
-    // As many workers as there are units: each has one of a layer at most.
-    let most = layers.iter().map(|layer| layer.costs.len()).max().unwrap_or(1).max(1);
+    // With as many workers as units, each has at most one unit of a layer.
+    let most = layers.iter().map(|layer| layer.costs.units()).max().unwrap_or(1).max(1);
     let alone = longest(most);
     if alone > wall_seconds {
         return Division::UnitTooLong { seconds: alone };
@@ -61,7 +60,7 @@ pub(super) fn divide(layers: &[LeftOfLayer], load_seconds: f64, wall_seconds: f6
     let fewest = (total / (wall_seconds - load_seconds).max(f64::MIN_POSITIVE)).ceil() as usize;
     let mut count = fewest.clamp(1, most);
     while count < most && longest(count) > wall_seconds {
-        // Of hundreds of workers, a few more or less are not worth looking for.
+        // If there are hundreds of workers, a few more do not matter.
         count = (count + (count / 64).max(1)).min(most);
     }
     Division::Workers(Workers {
@@ -80,13 +79,13 @@ mod tests {
 
     fn left(units: usize, seconds: &[(usize, f64)]) -> [LeftOfLayer; 1] {
         [LeftOfLayer {
-            costs: Costs::alike(units),
+            costs: UnitCosts::equal(units),
             seconds: seconds.to_vec(),
         }]
     }
 
     #[test]
-    fn the_fewest_workers_that_are_done_in_time_are_found() {
+    fn the_fewest_workers_that_finish_in_time_are_found() {
         let units: Vec<(usize, f64)> = (0..10).map(|number| (number, 10.0)).collect();
         let units = left(10, &units);
         assert_eq!(divide(&units, 5.0, 1000.0), workers(1, 105.0));
@@ -99,8 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn units_that_are_left_go_to_the_workers_whose_share_they_are() {
-        // Of five alike, the first and the last are both the share of the first of two workers, and of four; three share.
+    fn units_that_are_left_stay_with_the_workers_whose_share_they_are() {
+        // Of five like units, the first and the last both belong to the first of two or four workers, but not of three.
         let units = left(5, &[(0, 10.0), (4, 10.0)]);
         assert_eq!(divide(&units, 0.0, 15.0), workers(3, 10.0));
     }

@@ -1,4 +1,4 @@
-//! Rows that come after a cache was made: new work units behind what is there, or a refusal that touches nothing.
+//! Rows that are appended after a cache was made: they become new work units, or are refused and the cache stays as it was.
 
 use std::{fs, sync::Barrier, thread};
 
@@ -10,12 +10,12 @@ use leadspan_sequence::Split;
 use super::*;
 use crate::{PreparedCache, prepare};
 
-/// The rows of the fixture: 40 samples, of which eight are held out, so 32 for training in units of ten.
+/// The rows of the fixture: 32 training samples in units of ten, and eight validation samples.
 fn fixture_rows() -> String {
     fs::read_to_string(fixture("tiny-teacher-text.jsonl")).unwrap()
 }
 
-/// The same, but every row has an id of its own, so that none depends on its line.
+/// The same rows, each with an id that does not depend on its line.
 fn rows_with_ids() -> String {
     let with_id = |(number, row): (usize, &str)| {
         if row.contains("\"id\": ") {
@@ -44,7 +44,7 @@ impl Project {
         prepare(&self.pipeline, &mut |_| ()).unwrap()
     }
 
-    /// Refused as the user's to mend, with the cache as it was.
+    /// Checks that a run is refused with an expected error and a hint, and leaves the cache as it was.
     fn refused_untouched(&self) -> PrecomputeError {
         let before = self.cache_files();
         let error = refused(&self.pipeline);
@@ -60,10 +60,11 @@ impl Project {
     }
 }
 
-/// Makes sure that what is in `before` is so in `after`, but for the manifests, which sum up what is there; tells the names of
-/// what is in `after` alone.
+/// Checks that every file of `before` is the same in `after`, except the manifests, which sum up the shards, and the hashes
+/// of the data. Returns the names of the files that only `after` has.
 fn added(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
-    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("manifest.json")) {
+    let may_change = |path: &Path| path.ends_with("manifest.json") || path.ends_with(".data.json");
+    for (path, bytes) in before.iter().filter(|(path, _)| !may_change(path)) {
         assert_eq!(after.get(path), Some(bytes), "`{}` changed", path.display());
     }
     let new = after.keys().filter(|path| !before.contains_key(*path));
@@ -90,7 +91,7 @@ fn only_the_work_units_of_appended_rows_are_captured() {
         Event::UnitCommitted { unit, .. } => Some(unit.to_string()),
         _ => None,
     });
-    // Unit 3 has two samples and stays as it is: its shard is there.
+    // Unit 3 has two samples and is not filled up, because its shard exists.
     assert_eq!(committed.collect::<Vec<_>>(), ["train-000004", "train-000005"]);
 
     let after = project.cache_files();
@@ -184,7 +185,7 @@ fn rows_are_appended_any_number_of_times() {
     let before = project.cache_files();
     project.write("rows.jsonl", &(fixture_rows() + &appended_rows(0..14)));
     project.write("more.jsonl", &appended_rows(14..16));
-    // Prepared first and captured later comes to the same.
+    // Preparing first and capturing later gives the same.
     let prepared = project.prepare();
     assert_eq!(prepared.origin, Origin::Extended { samples: 3, units: 1 });
     assert_eq!(prepared.corpus.parts().len(), 3);
@@ -242,7 +243,7 @@ fn changed_and_removed_rows_are_refused_by_id_in_every_part() {
             if named == id);
         assert!(expected, "{error}");
     }
-    // Everything gone is refused as well, with the count.
+    // If all rows are gone, the error has their number.
     project.write("rows.jsonl", &appended_rows(0..3));
     let error = project.refused_untouched();
     assert!(
@@ -306,7 +307,7 @@ fn an_extension_killed_before_its_description_is_redone_with_the_same_bytes() {
     fs::remove_file(corpus.join("prepared-001.json")).unwrap();
     let cache = Cache::open(&project.pipeline.cache_dir()).unwrap();
     assert_eq!(cache.require_corpus().unwrap().len(), 40, "the table alone is nothing");
-    // Killed in the middle of the table: a temporary and nothing else.
+    // A kill while the table is written leaves only a temporary file.
     fs::rename(
         corpus.join("samples-001.arrow"),
         corpus.join(".samples-001.arrow.dead00.tmp"),
@@ -318,7 +319,7 @@ fn an_extension_killed_before_its_description_is_redone_with_the_same_bytes() {
     assert_eq!(project.prepare().origin, Origin::Extended { samples: 13, units: 2 });
     assert_eq!(project.cache_files(), whole);
 
-    // Without the appended rows, what a killed extension left is as if it were not there.
+    // Without the appended rows, the files of a killed extension are ignored.
     fs::remove_file(corpus.join("prepared-001.json")).unwrap();
     project.write("rows.jsonl", &fixture_rows());
     assert_eq!(project.prepare().origin, Origin::Found);

@@ -1,4 +1,4 @@
-//! What is stored against a plain computation of the same: one sample alone, softmax by hand.
+//! Stored distributions against a plain computation: one sample at a time, softmax by hand.
 
 use candle_core::Device;
 use leadspan_model::{Decoder, ModelSource, Packed, Stop, StoredDtype};
@@ -71,7 +71,7 @@ fn stored_rows_are_the_softmax_of_each_sample_alone() {
 
 #[test]
 fn position_i_is_about_token_i_plus_one_and_no_other() {
-    // The comparison above proves it only if a shift by one would show.
+    // The comparison above is only meaningful if a shift by one would be noticed.
     let project = Project::new();
     run_to_end(&project.pipeline);
     let decoder = teacher("tiny-teacher");

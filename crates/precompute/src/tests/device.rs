@@ -1,7 +1,7 @@
-//! What is captured on another device against the same on the CPU.
+//! Distributions that are captured on another device against those of the CPU.
 //!
-//! The device is the first GPU where the feature `cuda` is on (`tests/cuda.sh` runs it), and otherwise the CPU with stock
-//! operations, which are what a GPU runs.
+//! The device is the first GPU if the feature `cuda` is on (`tests/cuda.sh` runs it), and otherwise the CPU with the stock
+//! operations that a GPU runs.
 
 use std::sync::atomic::AtomicBool;
 
@@ -12,7 +12,7 @@ use leadspan_model::{Decoder, Kernels, ModelSource, StoredDtype, open_device};
 use super::*;
 use crate::{batches::spans_of, teacher::Teacher};
 
-/// How far log-probabilities may be from those of single precision on the CPU, in nats: at every entry, and on average.
+/// The allowed errors of log-probabilities against single precision on the CPU, in nats: of every entry, and on average.
 struct Tolerance {
     dtype: StoredDtype,
     each: f64,
@@ -37,7 +37,7 @@ const TOLERANCES: [Tolerance; 2] = [
 
 const TOP_K: u32 = 16;
 
-/// With a temperature whole rows come to the host; without one the largest are found on the device.
+/// With a temperature, whole rows are copied to the host; without one, the device finds the largest logits.
 fn entries(top_k: u32, temperatures: &[f32]) -> EntrySettings {
     EntrySettings {
         temperatures: temperatures.to_vec(),
@@ -45,7 +45,7 @@ fn entries(top_k: u32, temperatures: &[f32]) -> EntrySettings {
     }
 }
 
-/// The tiny teacher with weights that are numbers of `bf16`, so that it has the same in every dtype.
+/// The tiny teacher with weights rounded to `bf16`, so that they are the same in every dtype.
 fn write_rounded_teacher(dir: &Path) {
     fs::create_dir(dir).unwrap();
     fs::copy(fixture("tiny-teacher/config.json"), dir.join("config.json")).unwrap();
@@ -75,7 +75,7 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
             .capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false))
             .unwrap()
     };
-    // All of the vocabulary, most probable first.
+    // The whole vocabulary, most probable token first.
     let expected = capture(StoredDtype::F32, &Device::Cpu, Kernels::Fused, entries(320, &[]));
     let device = open_device(if cfg!(feature = "cuda") { "cuda:0" } else { "cpu" }).unwrap();
     for (tolerance, temperatures) in TOLERANCES
@@ -91,7 +91,7 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
             for (rank, (token, &logprob)) in found.token_ids.iter().zip(found.logprobs).enumerate() {
                 let place = expected.token_ids.iter().position(|other| other == token).unwrap();
                 difference(logprob, f64::from(expected.logprobs[place]));
-                // Entries that are close to each other may change places.
+                // Entries that are nearly equal may change places.
                 difference(logprob, f64::from(expected.logprobs[rank]));
             }
             let rest = &expected.logprobs[TOP_K as usize..];

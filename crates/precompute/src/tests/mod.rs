@@ -1,4 +1,4 @@
-//! Stage one on a tiny seeded teacher: what comes out, what survives interruption, what is refused.
+//! Tests of stage one on a tiny seeded teacher: its output, interruptions and refusals.
 
 mod appended_rows;
 mod captured_rows;
@@ -7,6 +7,7 @@ mod planning;
 mod proportions;
 mod refusals;
 mod resumption;
+mod stamps;
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +19,10 @@ use std::{
 
 use leadspan_cache::{Cache, Coverage, Missing, PreparedCorpus, Reader, Span};
 use leadspan_sequence::{Sample, SectionSet};
+use leadspan_workers::Worker;
 use tempfile::TempDir;
 
-use crate::{Event, Origin, Outcome, Pipeline, PrecomputeError, Summary, Worker, run};
+use crate::{DataCheck, Event, Origin, Outcome, Pipeline, PrecomputeError, Summary, run};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -28,14 +30,14 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A folder of its own with some rows, and a pipeline over them.
+/// A temporary folder with some rows, and a pipeline for them.
 struct Project {
     folder: TempDir,
     pipeline: Pipeline,
 }
 
 impl Project {
-    /// Over the 40 rows of the fixture, eight of them held out.
+    /// A project with the 40 rows of the fixture, eight of them held out.
     fn new() -> Self {
         Self::with_rows(&fs::read_to_string(fixture("tiny-teacher-text.jsonl")).unwrap())
     }
@@ -51,11 +53,12 @@ impl Project {
             cache: from_json(
                 r#"{"dir": "caches/one", "top_k": 16, "precision": "exact", "samples_per_shard": 10, "batch_tokens": 512}"#,
             ),
+            data_check: DataCheck::default(),
         };
         Self { folder, pipeline }
     }
 
-    /// The same data, another cache.
+    /// A pipeline for the same data and another cache.
     fn another(&self, name: &str, change: impl FnOnce(&mut Pipeline)) -> Pipeline {
         let mut pipeline = self.pipeline.clone();
         pipeline.cache.dir = format!("caches/{name}").into();
@@ -82,7 +85,7 @@ fn long_rows() -> String {
     rows
 }
 
-/// A row that the fixture does not have.
+/// A row that is not in the fixture.
 fn appended_row(id: &str) -> String {
     let thought = "one and ".repeat(1 + id.len() % 5);
     format!(r#"{{"id": "{id}", "question": "How many?", "chain_of_thought": "{thought}", "answer": "{id}"}}"#) + "\n"
@@ -148,7 +151,7 @@ fn samples_of(corpus: &PreparedCorpus) -> Vec<Sample> {
     samples.collect()
 }
 
-/// Every sample of a cache as it reads at a proportion, with its id.
+/// Every sample of a cache with its id, as it is read at a proportion.
 fn read(pipeline: &Pipeline, proportion: &str) -> Vec<(String, Span)> {
     let cache = Cache::open(&pipeline.cache_dir()).unwrap();
     let reader = open(&cache, proportion);
@@ -158,8 +161,8 @@ fn read(pipeline: &Pipeline, proportion: &str) -> Vec<(String, Span)> {
         .collect()
 }
 
-/// Spans agree in tokens and positions exactly and in log-probabilities to 1e-5 nats; where two entries are closer to
-/// each other than that, they may change places.
+/// Checks that spans agree: tokens and positions exactly, log-probabilities to 1e-5 nats. Entries that are closer to each
+/// other than that may change places.
 fn assert_close(one: &Span, other: &Span, what: &str) {
     const TOLERANCE: f32 = 1e-5;
     assert_eq!(one.tokens, other.tokens, "{what}");

@@ -1,11 +1,11 @@
-//! What a plan says, held to what the run then does.
+//! Plans against the runs that follow.
 
 use std::{cell::Cell, sync::atomic::Ordering, time::Duration};
 
 use super::*;
 use crate::{Basis, Division, Plan, PlanEvent, PlanOutcome, PlanSettings, SizeSource, plan};
 
-/// Plans with a clock that goes on by a millisecond whenever it is looked at.
+/// Plans with a clock that advances by a millisecond each time it is read.
 fn plan_with(pipeline: &Pipeline, sample_rows: usize, calibration: Option<Duration>) -> Plan {
     let scratch = tempfile::tempdir().unwrap();
     let settings = PlanSettings {
@@ -36,7 +36,7 @@ fn calibrated(pipeline: &Pipeline) -> Plan {
     plan_with(pipeline, 1000, Some(Duration::from_secs(10)))
 }
 
-/// Runs what was planned, and holds the plan to it: counts exactly, bytes to within 15 %.
+/// Runs the capture that was planned and compares: counts must agree exactly, bytes to within 15 %.
 fn assert_comes_true(plan: &Plan, pipeline: &Pipeline) {
     let events = events_of(pipeline);
     let begun = events.iter().find_map(|event| match event {
@@ -110,7 +110,7 @@ fn what_is_captured_is_taken_off_and_appended_rows_are_added() {
         again.proportions
     });
 
-    // Then to three quarters, which feeds the first half again, with rows that were appended.
+    // Then three quarters with appended rows, which feeds the first half again.
     let rows: String = (0..15).map(|index| appended_row(&format!("more-{index}"))).collect();
     fs::write(project.folder.path().join("rows-more.jsonl"), rows).unwrap();
     let further = project.another("one", |pipeline| {
@@ -158,12 +158,12 @@ fn time_is_what_the_teacher_took_for_its_operations() {
     let project = Project::new();
     let plan = calibrated(&project.pipeline);
     let calibration = plan.calibration.as_ref().unwrap();
-    // All batches were run: each look at the clock is a millisecond, so every part of a batch takes one.
+    // All batches were run. Each reading of the clock is a millisecond, so every part of a batch takes one.
     assert_eq!((calibration.positions, calibration.samples), (plan.left.positions, 40));
     assert!((calibration.seconds - 0.002 * calibration.batches as f64).abs() < 1e-9);
     assert!((plan.left.seconds.unwrap() - calibration.seconds).abs() < 1e-9);
     assert_eq!(calibration.load_seconds, 0.001);
-    // Whole units go to workers, who all load the teacher.
+    // Workers do whole units, and each loads the teacher.
     let Some(Division::Workers(alone)) = plan.divide(Duration::from_secs(1)) else {
         panic!()
     };
@@ -182,7 +182,7 @@ fn time_is_what_the_teacher_took_for_its_operations() {
         Some(Division::UnitTooLong { .. })
     ));
 
-    // A budget that is spent with the first batch leaves it at that.
+    // If the first batch spends the budget, no other follows.
     let short = plan_with(&project.pipeline, 1000, Some(Duration::from_nanos(1)));
     assert_eq!(short.calibration.unwrap().batches, 1);
 }

@@ -1,4 +1,4 @@
-//! One cache for every proportion up to its own; validation whole; samples of which nothing is kept.
+//! One cache serves every proportion up to its own. Validation samples are whole. Some samples have no positions.
 
 use leadspan_sequence::{LeadSpanProportion, Section, Split};
 
@@ -42,7 +42,7 @@ fn a_cache_extended_in_steps_is_one_captured_at_once() {
             extended.cache.lead_span_proportion = proportion.parse().unwrap();
             extended.cache.supervised_sections = sections;
             let summary = run_to_end(&extended);
-            // The teacher reads the prefix again, but only what is new goes through the head and into the cache.
+            // The teacher reads the prefix again, but only new positions go through the head and into the cache.
             positions += summary.positions;
             assert!(summary.positions < summary.tokens, "{summary:?}");
         }
@@ -82,7 +82,7 @@ fn rows_appended_to_an_extended_cache_are_captured_in_all_of_its_layers() {
 
 #[test]
 fn the_long_rows_reach_two_thousand_tokens() {
-    // What the comparison above is worth depends on it.
+    // The comparison above is only meaningful if this holds.
     let project = Project::with_rows(&long_rows());
     run_to_end(&project.another("long", |pipeline| pipeline.data.validation = from_json("0")));
     let longest = read(&project.another("long", |_| ()), "1")

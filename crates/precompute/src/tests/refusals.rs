@@ -1,4 +1,4 @@
-//! What is refused: each with its own error, the user's to mend, and nothing left behind.
+//! Refusals: each has an error of its own, is expected, and leaves nothing behind.
 
 use leadspan_cache::CacheError;
 use leadspan_corpus::CorpusError;
@@ -19,7 +19,7 @@ fn copy_teacher(project: &Project) -> PathBuf {
     copy
 }
 
-/// Refused, the user's to mend, and the project's folder as it was.
+/// Checks that a run is refused with an expected error, and leaves the project's folder as it was.
 fn refused_without_trace(project: &Project, pipeline: &Pipeline) -> PrecomputeError {
     let before = files(project.folder.path());
     let error = refused(pipeline);
@@ -71,7 +71,7 @@ fn taking_a_cache_back_spares_what_others_put_there() {
     refused(&project.pipeline);
     assert_eq!(fs::read(dir.join("tokenizer/notes.txt")).unwrap(), b"mine");
     assert!(matches!(Cache::open(&dir), Err(CacheError::NotACache { .. })));
-    // With good rows the same call goes through.
+    // With good rows the same call succeeds.
     fs::copy(
         fixture("tiny-teacher-text.jsonl"),
         project.folder.path().join("rows.jsonl"),
@@ -168,7 +168,7 @@ fn settings_that_changed_since_the_data_were_prepared_are_refused_by_key() {
         refused(&|other| other.cache.samples_per_shard = 11),
         of("cache.samples_per_shard", "10", "11")
     );
-    // Appended rows do not make up for it.
+    // Appended rows do not replace it.
     fs::write(project.folder.path().join("more.jsonl"), appended_row("more-0")).unwrap();
     assert_eq!(refused(&|other| other.data.seed = 4), of("data.seed", "3", "4"));
 }

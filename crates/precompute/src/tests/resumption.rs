@@ -1,12 +1,14 @@
-//! Interruption, division among workers and failing writers: the same bytes, or none.
+//! Interruptions, several workers and failing writes: the result has the same bytes, or nothing is written.
 
 use std::{fs, sync::atomic::Ordering, thread};
 
 use leadspan_diagnosis::Diagnosis as _;
+use leadspan_files::faults;
 
 use super::*;
+use crate::prepare;
 
-/// Runs until `batches` batches have gone through, then asks it to stop.
+/// Runs until `batches` batches have gone through the teacher, and then asks the run to stop.
 fn run_for(pipeline: &Pipeline, batches: usize) -> (Outcome, usize) {
     let (stop, mut seen) = (AtomicBool::new(false), 0);
     let outcome = run(pipeline, Worker::ALONE, &stop, &mut |event| {
@@ -32,7 +34,7 @@ fn a_run_that_is_stopped_after_every_number_of_batches_ends_in_the_same_bytes() 
         let pieces = project.another(&format!("pieces-{step}"), |_| ());
         let (mut runs, mut written) = (0, 0);
         loop {
-            // One more batch each time, so that even the largest unit gets through in the end.
+            // Each run gets one batch more, so that even the largest unit is completed in the end.
             let (outcome, seen) = run_for(&pieces, step + runs);
             runs += 1;
             assert!(
@@ -140,7 +142,7 @@ fn what_another_process_commits_meanwhile_is_not_done_again() {
 
 #[test]
 fn a_writer_that_fails_ends_the_run_with_its_error() {
-    // The layer's folder vanishes before the first shard is begun: many more batches than the channel holds follow.
+    // The layer's folder vanishes before the first shard begins. More batches follow than the channel holds.
     let project = Project::new();
     let pipeline = project.another("gone", |pipeline| {
         pipeline.cache.batch_tokens = Some(1);
@@ -159,7 +161,7 @@ fn a_writer_that_fails_ends_the_run_with_its_error() {
         "{error}"
     );
     assert!(error.to_string().contains("layers"), "{error}");
-    // It was not the capture that failed: with the folder back, the same call goes through.
+    // With the folder restored, the same call succeeds.
     fs::remove_file(&layers).unwrap();
     assert_eq!(run_to_end(&pipeline).samples, 40);
 }
@@ -177,7 +179,7 @@ fn a_commit_that_fails_leaves_earlier_shards_and_nothing_else() {
             if let Event::UnitCommitted { .. } = event {
                 units += 1;
             }
-            // A folder where the shard's file should be cannot be replaced by it.
+            // The shard's file cannot replace a folder of the same name.
             if let Event::Begun(_) = event {
                 let folder = fs::read_dir(&layers).unwrap().next().unwrap().unwrap().path();
                 fs::create_dir(folder.join("train-000001.parquet")).unwrap();
@@ -236,4 +238,56 @@ fn events_add_up_to_what_was_left() {
         remaining.positions
     );
     assert!(matches!(events[events.len() - 1], Event::UnitCommitted { .. }));
+}
+
+/// Prepares with every write operation failing in turn, each time from the state that `begin` makes, and again without a
+/// failure: the cache must have the files of `expected`. Returns how many operations there were.
+fn fail_at_every_write(pipeline: &Pipeline, begin: &dyn Fn(), expected: &BTreeMap<PathBuf, Vec<u8>>) -> u32 {
+    for number in 0.. {
+        let _ = fs::remove_dir_all(pipeline.cache_dir());
+        begin();
+        let (result, reached) = faults::failing_at(number, || prepare(pipeline, &mut |_| ()));
+        if let Err(error) = result {
+            assert!(reached && matches!(error, PrecomputeError::Cache(_)), "{error}");
+        }
+        prepare(pipeline, &mut |_| ()).unwrap();
+        assert_eq!(&files(&pipeline.cache_dir()), expected, "after a failure at {number}");
+        if !reached {
+            return number;
+        }
+    }
+    unreachable!("the operations are fewer")
+}
+
+#[test]
+fn preparing_and_extending_that_fail_at_any_write_end_in_the_same_bytes() {
+    let project = Project::new();
+    let whole = project.another("whole", |_| ());
+    let rows = project.folder.path().join("rows.jsonl");
+    let first = fs::read_to_string(&rows).unwrap();
+    let more = first.clone() + &appended_row("one") + &appended_row("two");
+
+    prepare(&whole, &mut |_| ()).unwrap();
+    let prepared = files(&whole.cache_dir());
+    let writes = fail_at_every_write(&project.pipeline, &|| (), &prepared);
+    assert!(writes > 20, "{writes} operations");
+
+    // The data is one file whose inode stays; its time must not differ between the caches.
+    let time = fs::metadata(&rows).unwrap().modified().unwrap();
+    let write = |text: &str, later: u64| {
+        fs::write(&rows, text).unwrap();
+        let file = fs::File::options().write(true).open(&rows).unwrap();
+        file.set_modified(time + std::time::Duration::from_secs(later)).unwrap();
+    };
+    write(&more, 1);
+    prepare(&whole, &mut |_| ()).unwrap();
+    let extended = files(&whole.cache_dir());
+    assert!(extended.contains_key(Path::new("corpus/prepared-001.json")));
+    let begin = || {
+        write(&first, 0);
+        prepare(&project.pipeline, &mut |_| ()).unwrap();
+        write(&more, 1);
+    };
+    let writes = fail_at_every_write(&project.pipeline, &begin, &extended);
+    assert!(writes > 10, "{writes} operations");
 }

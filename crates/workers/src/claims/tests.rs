@@ -1,4 +1,9 @@
-use std::sync::{Arc, Barrier};
+use std::{
+    fs::File,
+    process,
+    sync::{Arc, Barrier},
+    thread,
+};
 
 use leadspan_diagnosis::Diagnosis as _;
 
@@ -10,7 +15,7 @@ fn claims(dir: &Path) -> Claims {
     Claims::new(dir, LEASE).unwrap()
 }
 
-/// As another machine would see and make them: its processes' locks say nothing here.
+/// The claims as another machine sees and makes them. Locks of this machine say nothing there.
 fn elsewhere(dir: &Path) -> Claims {
     let mut claims = claims(dir);
     claims.own.kernel = "another".to_owned();
@@ -24,7 +29,7 @@ fn claim(claims: &Claims, name: &str) -> Option<Claim> {
     }
 }
 
-/// Leaves a claim as a process does that was killed.
+/// Leaves a claim behind as a killed process does.
 fn die(claim: Claim) {
     let (path, text) = (claim.path.clone(), fs::read(&claim.path).unwrap());
     drop(claim);
@@ -32,7 +37,7 @@ fn die(claim: Claim) {
     fs::write(path, text).unwrap();
 }
 
-/// Makes a claim look as if it had been renewed so long ago.
+/// Makes the last renewal of a claim `by` older.
 fn age(dir: &Path, name: &str, by: Duration) {
     let file = File::options().write(true).open(dir.join(FOLDER).join(name)).unwrap();
     let renewed = file.metadata().unwrap().modified().unwrap();
@@ -40,16 +45,19 @@ fn age(dir: &Path, name: &str, by: Duration) {
 }
 
 #[test]
-fn one_holds_a_claim_until_it_lets_go_and_nothing_is_left_behind() {
+fn one_process_holds_a_claim_until_it_drops_it_and_nothing_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (claims(folder.path()), claims(folder.path()));
     let held = claim(&one, "unit").unwrap();
     let Attempt::Held(holder) = other.attempt("unit").unwrap() else {
-        panic!("it is held")
+        panic!("another process holds it")
     };
     assert_eq!(holder.process, process::id());
     assert!(holder.to_string().starts_with(&format!("process {}", process::id())));
-    assert!(claim(&one, "unit").is_none(), "not even its own process gets it twice");
+    assert!(
+        claim(&one, "unit").is_none(),
+        "its own process does not get it twice either"
+    );
     assert!(claim(&other, "another").is_some());
     assert_eq!(held.renew().unwrap(), Renewal::Renewed);
     drop(held);
@@ -59,11 +67,14 @@ fn one_holds_a_claim_until_it_lets_go_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn a_death_on_this_machine_is_known_at_once_and_elsewhere_when_the_lease_is_over() {
+fn a_death_is_noticed_at_once_on_the_same_machine_and_elsewhere_when_the_lease_is_over() {
     let folder = tempfile::tempdir().unwrap();
     let (here, there) = (claims(folder.path()), elsewhere(folder.path()));
     die(claim(&here, "unit").unwrap());
-    assert!(claim(&there, "unit").is_none(), "its machine's locks do not reach here");
+    assert!(
+        claim(&there, "unit").is_none(),
+        "locks of the other machine do not reach here"
+    );
     die(claim(&here, "unit").unwrap());
     age(folder.path(), "unit", LEASE * 99 / 100);
     assert!(claim(&there, "unit").is_none());
@@ -74,13 +85,13 @@ fn a_death_on_this_machine_is_known_at_once_and_elsewhere_when_the_lease_is_over
 }
 
 #[test]
-fn a_holder_who_stood_still_for_longer_than_its_lease_is_told_that_it_lost_its_claim() {
+fn a_holder_that_was_suspended_beyond_its_lease_learns_that_it_lost_its_claim() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (claims(folder.path()), elsewhere(folder.path()));
     let slow = claim(&one, "unit").unwrap();
     age(folder.path(), "unit", LEASE * 2);
-    assert_eq!(slow.renew().unwrap(), Renewal::Renewed, "nobody has taken it yet");
-    assert!(claim(&other, "unit").is_none(), "and its lease runs again");
+    assert_eq!(slow.renew().unwrap(), Renewal::Renewed, "no process has taken it yet");
+    assert!(claim(&other, "unit").is_none(), "its lease runs again");
     age(folder.path(), "unit", LEASE * 2);
     let taken = claim(&other, "unit").unwrap();
     assert_eq!(slow.renew().unwrap(), Renewal::Lost);
@@ -88,24 +99,24 @@ fn a_holder_who_stood_still_for_longer_than_its_lease_is_told_that_it_lost_its_c
     assert_eq!(
         taken.renew().unwrap(),
         Renewal::Renewed,
-        "it did not remove what is not its own"
+        "the other process did not remove it"
     );
 }
 
 #[test]
 fn clocks_of_machines_do_not_matter() {
-    // The file server's clock is far behind, or far ahead: only what it says of two files is compared.
+    // The file server's clock may be far behind or far ahead: only its times of two files are compared.
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (claims(folder.path()), elsewhere(folder.path()));
     let held = claim(&one, "unit").unwrap();
     let file = File::options().write(true).open(&held.path).unwrap();
     file.set_modified(file.metadata().unwrap().modified().unwrap() + LEASE * 100)
         .unwrap();
-    assert!(claim(&other, "unit").is_none(), "a claim from the future is held");
+    assert!(claim(&other, "unit").is_none(), "a claim from the future is valid");
 }
 
 #[test]
-fn of_many_who_ask_at_once_one_gets_a_claim_also_of_a_dead_holder() {
+fn of_many_processes_that_ask_at_once_one_gets_a_claim_also_that_of_a_dead_holder() {
     for round in 0..60 {
         let folder = tempfile::tempdir().unwrap();
         if round % 2 == 1 {
@@ -118,7 +129,7 @@ fn of_many_who_ask_at_once_one_gets_a_claim_also_of_a_dead_holder() {
                 let claims = claims(&dir);
                 barrier.wait();
                 let got = claim(&claims, "unit");
-                // Those who hold one do so until everybody has asked.
+                // A holder keeps its claim until all have asked.
                 barrier.wait();
                 got.map(|got| got.renew().unwrap())
             })
@@ -126,7 +137,7 @@ fn of_many_who_ask_at_once_one_gets_a_claim_also_of_a_dead_holder() {
         let asking: Vec<_> = asking.collect();
         let got: Vec<Renewal> = asking.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
         let held = got.iter().filter(|&&renewal| renewal == Renewal::Renewed).count();
-        // Taking over from the dead, two may both believe to have it for a moment, and one is told.
+        // When a dead process is replaced, two may hold the claim for a moment, and one of them learns that it lost it.
         assert_eq!(held, 1, "round {round}: {got:?}");
         assert!(got.len() == 1 || round % 2 == 1, "round {round}: {got:?}");
     }

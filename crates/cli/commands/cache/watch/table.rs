@@ -1,4 +1,4 @@
-//! What a watcher sees, as lines of text.
+//! The view of a watched cache as lines of text.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -10,9 +10,9 @@ use crate::{
     heartbeat::SILENCE,
 };
 
-/// The head of the table, the line that says how many are left out, and that of the cursor.
+/// Lines beside the rows of the table: its head, the count of omitted workers, and the line of the cursor.
 const AROUND: usize = 3;
-/// How wide a bar is.
+/// The width of a bar, in characters.
 const BAR: usize = 24;
 
 const HEADS: [&str; 9] = [
@@ -27,7 +27,7 @@ const HEADS: [&str; 9] = [
     "memory",
 ];
 
-/// All lines; with the `size` of a screen in lines and columns, no more workers than fit there, those that need looking after
+/// All lines. With the `size` of a screen, in lines and columns, only as many workers are shown as fit, those that need attention
 /// first.
 pub(super) fn lines(dir: &Path, view: Option<&View>, size: Option<(usize, usize)>) -> Vec<String> {
     let Some(view) = view else {
@@ -77,31 +77,31 @@ fn pace(view: &View) -> String {
         return "complete   nothing is left to do".to_owned();
     }
     let count = |what: fn(&WorkerView) -> bool| view.workers.iter().filter(|worker| what(worker)).count();
-    let at_it = count(WorkerView::is_at_it);
+    let active = count(WorkerView::is_active);
     let loading = count(|worker| worker.state == WorkerState::Loading && !worker.stalled);
     let left = match view.seconds_left {
         Some(seconds) => format!("{} left", spelt(seconds)),
-        None if at_it + loading == 0 => "nobody is at it".to_owned(),
+        None if active + loading == 0 => "no worker is active".to_owned(),
         None => "just begun".to_owned(),
     };
     let and_loading = match loading {
         0 => String::new(),
         loading => format!(", {loading} loading"),
     };
-    let workers = if at_it == 1 { "worker" } else { "workers" };
+    let workers = if active == 1 { "worker" } else { "workers" };
     format!(
-        "rate       {} tokens/s by {at_it} {workers}{and_loading}; {} tokens to go, {left}",
+        "rate       {} tokens/s by {active} {workers}{and_loading}; {} tokens to go, {left}",
         rounded(view.tokens_per_second),
         short(view.tokens_left as f64)
     )
 }
 
-/// The head and a line for each worker, `room` of them at most.
+/// The head of the table, and a line for each of at most `room` workers.
 fn table(workers: &[WorkerView], room: usize) -> Vec<String> {
     let mut shown: Vec<&WorkerView> = workers.iter().collect();
     let left_out = shown.len().saturating_sub(room);
     if left_out > 0 {
-        // Stable: the order of the workers is kept among those of a kind.
+        // The sort is stable, so workers in the same state keep their order.
         shown.sort_by_key(|worker| (!worker.stalled, worker.state.has_ended()));
         shown.truncate(room);
     }
@@ -115,7 +115,7 @@ fn table(workers: &[WorkerView], room: usize) -> Vec<String> {
     let line = |cells: &[String; 9], last: &str| {
         let mut text = String::new();
         for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            // Words to the left, numbers to the right.
+            // Words are aligned to the left, numbers to the right.
             let _ = match index {
                 0 | 1 | 3 | 4 => write!(text, "{cell:<width$}  "),
                 _ => write!(text, "{cell:>width$}  "),
@@ -131,7 +131,7 @@ fn table(workers: &[WorkerView], room: usize) -> Vec<String> {
     lines
 }
 
-/// A worker's cells, and how long ago it gave a sign of life.
+/// The cells of a worker, and the age of its heartbeat.
 fn row(worker: &WorkerView) -> ([String; 9], String) {
     let state = match worker.state {
         _ if worker.stalled => "STALLED".to_owned(),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_small_screen_those_that_need_looking_after_come_first() {
+    fn on_a_small_screen_workers_that_need_attention_come_first() {
         let mut workers: Vec<WorkerView> = (0..50)
             .map(|index| worker(&format!("{index}/50"), WorkerState::Done, false))
             .collect();

@@ -1,4 +1,4 @@
-//! A table that is drawn again in its place on a terminal, which is left as it was found.
+//! A table that is redrawn in place on a terminal. The terminal's settings are restored at the end.
 
 use std::{
     fmt::Write as _,
@@ -7,36 +7,36 @@ use std::{
 
 use crate::output::OutputError;
 
-/// The size of a terminal that does not tell.
+/// The size assumed for a terminal that does not report its size.
 const USUAL: (usize, usize) = (24, 80);
 
-/// Part of the terminal that standard output is: the cursor is hidden and lines are cut at the edge until it is dropped.
+/// A part of the terminal. Until it is dropped, the cursor is hidden and long lines are cut at the edge.
 pub(super) struct Screen {
-    /// Lines that are there, above the cursor.
+    /// The number of lines above the cursor that were drawn.
     lines: usize,
 }
 
 impl Screen {
-    /// `None` where standard output is no terminal.
+    /// `None` if standard output is not a terminal.
     pub(super) fn of_stdout() -> Option<Self> {
         io::stdout().is_terminal().then(|| {
-            // Where it cannot be written to, the first table says so.
+            // If the terminal cannot be written to, drawing the first table reports that.
             let _ = write("\x1b[?25l\x1b[?7l");
             Self { lines: 0 }
         })
     }
 
-    /// Lines and columns.
+    /// The size in lines and columns.
     pub(super) fn size() -> (usize, usize) {
         let size = terminal_size::terminal_size_of(io::stdout());
         size.map_or(USUAL, |(columns, lines)| (usize::from(lines.0), usize::from(columns.0)))
     }
 
-    /// Shows `lines` in the place of those before; the last stay when the screen is dropped.
+    /// Replaces the lines drawn before with `lines`. The last ones stay when the screen is dropped.
     ///
     /// # Errors
     ///
-    /// Where the terminal cannot be written to.
+    /// If the terminal cannot be written to.
     pub(super) fn show(&mut self, lines: &[String]) -> Result<(), OutputError> {
         let mut text = String::new();
         if self.lines > 0 {
@@ -44,7 +44,7 @@ impl Screen {
         }
         for line in lines {
             text.push_str(line);
-            // What was longer before.
+            // Clears the rest of a line that was longer before.
             text.push_str("\x1b[K\n");
         }
         text.push_str("\x1b[J");

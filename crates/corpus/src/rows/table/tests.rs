@@ -1,4 +1,4 @@
-//! Tables that the test writes, and what is left of them once they are damaged.
+//! Tables written by the tests, whole and damaged.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::rows::{RawRow, RowReader};
 
-/// Rows `from..to` of a table of texts, lists, structures and a column that nothing can be made of.
+/// Rows `from..to` of a table of texts, lists, structures and a column that cannot be read.
 fn batch(from: u64, to: u64) -> RecordBatch {
     let numbers = || from..to;
     let mut lists = ListBuilder::new(StringBuilder::new());
@@ -211,7 +211,7 @@ fn something_else_under_the_name_of_a_table_is_an_error() {
 fn an_error_in_a_table_says_after_which_row() {
     let place = Place::new();
     let mut bytes = stream(310);
-    // The lengths of the lists of the last batch, wherever they are: all of it but the end of the stream.
+    // The lengths of the lists are somewhere in the last batch: all of it is changed but the end of the stream.
     let from = bytes.len() - 400;
     bytes[from..from + 300].fill(0xff);
     let error = read(&place.write("a.arrow", &bytes), &FIELDS).unwrap_err();
@@ -223,7 +223,7 @@ fn an_error_in_a_table_says_after_which_row() {
 fn a_message_that_is_said_to_be_longer_than_its_stream_is_refused_before_room_is_made_for_it() {
     let place = Place::new();
     let sound = stream(10);
-    // The length of the schema's metadata, and that of the first batch's behind it.
+    // The length of the schema's metadata, and the length of the first batch's metadata after it.
     let schema_bytes = u32::from_le_bytes(sound[4..8].try_into().unwrap()) as usize;
     let batch = 8 + schema_bytes + 4;
     let body_at = (batch..sound.len() - 8)
@@ -277,7 +277,7 @@ fn a_decoder_that_panics_is_an_error() {
         let result = read(&place.write("a.arrow", &bytes), &FIELDS);
         matches!(&result, Err(CorpusError::DamagedTable { source, .. }) if source.to_string().contains("gave up"))
     });
-    // Where this finds none any more, the guard has become superfluous.
+    // If this finds no panic any more, the guard is not needed.
     assert!(gave_up.count() > 0);
     assert!(!leadspan_files::panics_become_errors());
 }
@@ -289,7 +289,7 @@ fn damage_never_panics(place: &Place, name: &str, whole: &[u8], rows: usize, fli
         bytes[at.index(whole.len())] ^= flip;
     }
     match read(&place.write(name, &bytes), &FIELDS) {
-        // A stream that loses a batch, or a batch that loses a row, has nothing to tell.
+        // Nothing shows that a stream lost a batch or a batch lost a row.
         Ok(read) => assert!(
             name.ends_with(".arrow") || read.len() == rows,
             "{} of {rows} rows",

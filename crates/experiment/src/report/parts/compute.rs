@@ -30,7 +30,7 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     );
     let mut lines = Vec::new();
     for series in series.iter().filter(|series| series.kind != Kind::Untrained) {
-        // Runs of one proportion and one allowance of operations are seeds of the same.
+        // Runs of one proportion and one limit of operations differ in their seeds.
         let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
         for run in &series.runs {
             groups
@@ -69,8 +69,8 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
         return Ok(part);
     }
     part.text.push(
-        "Operations are the additions and multiplications of the products in forward and backward passes: three times those of the \
-         forward pass. What activation checkpointing computes again is not among them."
+        "Operations are the additions and multiplications of the matrix products in forward and backward passes, which are three \
+         times those of the forward pass. Recomputation by activation checkpointing is not counted."
             .into(),
     );
     if !series.iter().any(|series| series.kind == Kind::EqualCompute) {

@@ -46,7 +46,7 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
         part.figures.extend(plot.against_proportion(lines)?);
     }
     if part.figures.is_empty() {
-        part.text.push("No training has come to its end.".into());
+        part.text.push("No training is finished.".into());
     }
     Ok(part)
 }

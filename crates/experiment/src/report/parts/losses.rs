@@ -72,8 +72,8 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
         return Ok(part);
     }
     part.text.push(format!(
-        "What each run minimises, in nats, averaged over neighbouring steps and without the first {:.0} % of its steps; of several seeds, \
-         the first. Runs that minimise different things do not compare.",
+        "The loss that each run minimises, in nats, averaged over neighbouring steps, without the first {:.0} % of its steps and for the \
+         first seed. Losses of different objectives cannot be compared.",
         100.0 * LEFT_OUT
     ));
     if lines.len() > CURVES {

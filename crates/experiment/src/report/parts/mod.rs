@@ -1,4 +1,4 @@
-//! The parts of the page between its headline and the wrong answers, one file a part, in the order of the page.
+//! The parts of the page between its headline and the wrong answers. Each part has a file of its own.
 
 mod compute;
 mod configuration;

@@ -1,4 +1,4 @@
-//! What several parts need to draw their plots.
+//! Plots of a value against the proportion, and helpers for other plots.
 
 use crate::{
     Estimate, ExperimentError, Kind,

@@ -17,13 +17,13 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     let mut part = Part::new("quality", "Quality against proportion");
     let Some(measure) = measure else {
         part.text
-            .push("No run has come to its end with an evaluation or held-out losses.".into());
+            .push("No finished run has an evaluation or held-out losses.".into());
         return Ok(part);
     };
     part.text.push(match measure {
         Measure::Accuracy => {
-            "Accuracy is the share of problems that the student answers right. What is retained is accuracy over that \
-                              of a distilled student with the same seed that saw whole sequences."
+            "Accuracy is the share of problems that the student answers right. The share retained is the accuracy \
+                              divided by that of a distilled student with the same seed on whole sequences."
                 .into()
         }
         _ => format!(

@@ -1,20 +1,21 @@
-//! Slices that several threads write to at once.
+//! Slices that several threads write to at the same time.
 
 use std::marker::PhantomData;
 
-/// A slice of which several threads write different parts.
+/// A slice whose parts are written by several threads.
 pub(crate) struct Disjoint<'a> {
     start: *mut f32,
     length: usize,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it only hands out parts through `slice`, whose caller promises that no two of them overlap.
+// SAFETY: only `slice` gives access to the values, and its caller promises that no two parts in use overlap.
 unsafe impl Send for Disjoint<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Disjoint<'_> {}
 
 impl<'a> Disjoint<'a> {
+    /// The parts of `values`.
     pub(crate) fn new(values: &'a mut [f32]) -> Self {
         Self {
             start: values.as_mut_ptr(),

@@ -1,8 +1,9 @@
 //! Matrix products on slices.
 //!
-//! Where the processor has AVX-512, products of all threads are our own ([`panels`] says how): an element adds up in an
-//! order that depends on the depth of the product alone, so its bits do not depend on how many rows there are, nor on the
-//! number of threads. The speed of both is in `docs/benchmarks.md`. All other products are the `gemm` crate's.
+//! If the processor has AVX-512, products on all threads use the implementation of this module, described in [`panels`]. An
+//! element's order of summation then depends on the depth of the product alone, so its bits depend neither on the number of
+//! rows nor on the number of threads. All other products use the `gemm` crate. The speed of both is in
+//! `docs/benchmarks.md`.
 
 mod disjoint;
 #[cfg(target_arch = "x86_64")]
@@ -16,7 +17,7 @@ use gemm::Parallelism;
 
 pub(crate) use disjoint::Disjoint;
 
-/// How the rows and columns of a matrix lie in a slice.
+/// A matrix in a slice, with the distances between its rows and columns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
     values: &'a [f32],
@@ -25,12 +26,12 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows of `width` values, one after the other.
+    /// A matrix of consecutive rows of `width` values.
     pub(crate) fn rows(values: &'a [f32], width: usize) -> Self {
         Self::strided(values, width)
     }
 
-    /// Rows that begin every `stride` values.
+    /// A matrix whose rows begin every `stride` values.
     pub(crate) fn strided(values: &'a [f32], stride: usize) -> Self {
         Self {
             values,
@@ -48,26 +49,26 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Whether the slice has all elements of a matrix of this size.
+    /// Whether the slice contains all elements of a matrix of this size.
     fn holds(&self, rows: usize, columns: usize) -> bool {
         let last = (rows.max(1) - 1) * self.row_stride + (columns.max(1) - 1) * self.column_stride;
         rows == 0 || columns == 0 || last < self.values.len()
     }
 }
 
-/// What becomes of the values that are in the destination of a product.
+/// How a product is written to its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// They are replaced.
+    /// It replaces the destination's values.
     Replace,
-    /// The product is added to them.
+    /// It is added to the destination's values.
     Add,
 }
 
-/// Who computes a product.
+/// The threads that compute a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// The calling thread: inside a task.
+    /// The calling thread, for products inside a task.
     This,
     /// All threads.
     All,
@@ -82,13 +83,13 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Elements of the product.
+    /// The number of elements of the product.
     fn elements(self) -> usize {
         self.m.checked_mul(self.n).expect("a product that fits into memory")
     }
 }
 
-/// destination `[m, n]`, rows one after the other, ← or += scale · left `[m, k]` · right `[k, n]`.
+/// destination ← or += scale · left `[m, k]` · right `[k, n]`. The destination has `m` consecutive rows of `n` values.
 pub(crate) fn product(
     destination: &mut [f32],
     sizes: Sizes,
@@ -104,10 +105,10 @@ pub(crate) fn product(
     unsafe { write_product(destination.as_mut_ptr(), sizes, left, right, (write, scale, threads)) }
 }
 
-/// left `[m, k]` · right `[k, n]` by all threads, rows one after the other.
+/// left `[m, k]` · right `[k, n]` on all threads, as consecutive rows.
 pub(crate) fn new_product(sizes: Sizes, left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
     let mut destination = Vec::with_capacity(sizes.elements());
-    // SAFETY: there is room for all elements, and nobody else has it; once the product is written, they are initialised.
+    // SAFETY: the vector has room for all elements and no other owner; the product initialises them all.
     unsafe {
         write_product(
             destination.as_mut_ptr(),
@@ -121,11 +122,11 @@ pub(crate) fn new_product(sizes: Sizes, left: Matrix<'_>, right: Matrix<'_>) -> 
     destination
 }
 
-/// As [`product`]. Where the destination is replaced it is not read, and need not be initialised; all of it is written.
+/// As [`product`]. With [`Write::Replace`] the destination may be uninitialised: it is not read, and all of it is written.
 ///
 /// # Safety
 ///
-/// The destination has `m` · `n` elements that nothing else reads or writes meanwhile.
+/// The destination has `m` · `n` elements that nothing else reads or writes during the call.
 unsafe fn write_product(
     destination: *mut f32,
     sizes: Sizes,
@@ -147,8 +148,8 @@ unsafe fn write_product(
         Threads::This => Parallelism::None,
         Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
     };
-    // SAFETY: every element that the product reads lies in its slice, as was just asserted: the largest index of a strided
-    // matrix is that of its last row and column. The destination is as the caller promises.
+    // SAFETY: the assertion above shows that every element that the product reads lies in its slice, because the largest
+    // index of a strided matrix is that of its last row and column. The destination is as the caller promises.
     unsafe {
         gemm::gemm(
             m,

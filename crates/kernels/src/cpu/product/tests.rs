@@ -6,7 +6,7 @@ fn values(count: usize, seed: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Every layout of the operands, over sizes around the edges of tiles, blocks and slices.
+/// Every layout of the operands, with sizes at the edges of tiles, blocks and slices.
 #[test]
 fn our_products_are_the_sums_that_they_stand_for() {
     if !is_x86_feature_detected!("avx512f") {

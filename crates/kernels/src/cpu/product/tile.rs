@@ -1,4 +1,4 @@
-//! The two things that a product does with AVX-512: a tile of the product from two packed panels, and packing a panel.
+//! The two inner loops of a product with AVX-512: multiplying two packed panels to a tile, and packing panels.
 
 use std::arch::x86_64::{
     __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps,
@@ -8,34 +8,36 @@ use std::arch::x86_64::{
 
 use super::Write;
 
-/// Rows of a tile: with 2 registers a row, 28 of the 32 registers add up, and 3 hold what is multiplied.
+/// The number of rows of a tile. With 2 registers per row, 28 of the 32 registers hold sums, and 3 hold factors.
 pub(crate) const ROWS: usize = 14;
-/// Columns of a tile: 2 registers.
+/// The number of columns of a tile: 2 registers.
 pub(crate) const COLUMNS: usize = 32;
-/// Values in a register.
+/// The number of values in a register.
 const LANES: usize = 16;
 
-/// Part of a product: where it begins, elements from one row to the next, and how much of a tile there is of it.
+/// The part of a product that a tile covers. At the edges of the product it is smaller than a tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
+    /// The first element.
     pub(crate) start: *mut f32,
+    /// The number of elements from one row to the next.
     pub(crate) stride: usize,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
 }
 
-/// The product of two panels of this depth, at `place`: left `[depth, ROWS]` and right `[depth, COLUMNS]`.
+/// Writes the product of two panels, left `[depth, ROWS]` and right `[depth, COLUMNS]`, to `place`.
 ///
 /// # Safety
 ///
-/// The processor has AVX-512F. The panels have that many elements. `place` has 1 to ROWS rows and 1 to COLUMNS columns that
-/// nothing else reads or writes meanwhile.
+/// The processor has AVX-512F. The panels have these sizes. `place` has 1 to ROWS rows and 1 to COLUMNS columns that
+/// nothing else reads or writes during the call.
 #[target_feature(enable = "avx512f")]
 pub(crate) unsafe fn multiply(depth: usize, left: *const f32, right: *const f32, place: Place, write: Write) {
     macro_rules! of_rows {
         ($($rows:literal)*) => {
             match place.rows {
-                // SAFETY: as the caller promises, for the very number of rows.
+                // SAFETY: as the caller promises; the match gives the number of rows.
                 $($rows => unsafe { multiply_rows::<$rows>(depth, left, right, place, write) },)*
                 _ => debug_assert!(false, "a tile has 1 to {ROWS} rows"),
             }
@@ -44,7 +46,7 @@ pub(crate) unsafe fn multiply(depth: usize, left: *const f32, right: *const f32,
     of_rows!(14 13 12 11 10 9 8 7 6 5 4 3 2 1);
 }
 
-/// [`multiply`] for a number of rows that is known while compiling.
+/// [`multiply`] for a number of rows that is known at compile time.
 ///
 /// # Safety
 ///
@@ -59,8 +61,8 @@ unsafe fn multiply_rows<const N: usize>(
 ) {
     let masks = [mask(place.columns), mask(place.columns.saturating_sub(LANES))];
     let mut sums = [[_mm512_setzero_ps(); 2]; N];
-    // SAFETY: the panels have `depth` rows of their widths; of the product, only the lanes in the masks are touched, in the
-    // rows that the place has. Addresses beyond are computed, and prefetched, but not read.
+    // SAFETY: the panels have `depth` rows of their widths. In the product, only the lanes of the masks are read or
+    // written, in the rows of the place. Addresses beyond are computed and prefetched, but not read.
     unsafe {
         for row in 0..N {
             let row = place.start.wrapping_add(row * place.stride);
@@ -91,8 +93,7 @@ unsafe fn multiply_rows<const N: usize>(
     }
 }
 
-/// Some lines of a matrix, and where the elements of a line lie: line l has its element d at
-/// `start` + l · `line_stride` + d · `stride`.
+/// Some lines (rows or columns) of a matrix. Element d of line l is at `start` + l · `line_stride` + d · `stride`.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines {
     pub(crate) start: *const f32,
@@ -102,7 +103,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// The lines from this one on.
+    /// The lines from line `first` on.
     fn from(self, first: usize) -> Self {
         Self {
             start: self.start.wrapping_add(first * self.line_stride),
@@ -112,13 +113,13 @@ impl Lines {
     }
 }
 
-/// Packs lines side by side into panels: panel p, which is `[depth, WIDTH]`, gets element d of line p · WIDTH + l at row d and
-/// column l, and zeros in the columns of lines that there are not.
+/// Packs lines side by side into panels `[depth, WIDTH]`. Row d and column l of panel p is element d of line p · WIDTH + l.
+/// The columns of missing lines are zero.
 ///
 /// # Safety
 ///
-/// The processor has AVX-512F. `panels` has depth · WIDTH elements for every WIDTH lines, or part of them, that nothing else
-/// touches meanwhile; `depth` elements of each line can be read.
+/// The processor has AVX-512F. `panels` has depth · WIDTH elements for every WIDTH lines or fewer, which nothing else reads
+/// or writes during the call. `depth` elements of each line can be read.
 #[target_feature(enable = "avx512f")]
 pub(crate) unsafe fn pack<const WIDTH: usize>(panels: *mut f32, lines: Lines, depth: usize) {
     // SAFETY: as the caller promises.
@@ -137,15 +138,15 @@ pub(crate) unsafe fn pack<const WIDTH: usize>(panels: *mut f32, lines: Lines, de
     }
 }
 
-/// Lines that lie side by side already: all panels at once, since rows of large matrices lie so far apart that their cache
-/// lines drive each other out before the next panel would read on in them.
+/// Packs lines that are side by side in the matrix already. It packs all panels at once: the rows of large matrices are so
+/// far apart that their cache lines would evict each other before the next panel reads them.
 ///
 /// # Safety
 ///
 /// As of `pack`.
 #[target_feature(enable = "avx512f")]
 unsafe fn pack_rows<const WIDTH: usize>(panels: *mut f32, lines: Lines, depth: usize) {
-    /// Rows by which reading is ahead.
+    /// How many rows ahead memory is prefetched.
     const AHEAD: usize = 4;
     for element in 0..depth {
         let row = lines.start.wrapping_add(element * lines.stride);
@@ -155,8 +156,8 @@ unsafe fn pack_rows<const WIDTH: usize>(panels: *mut f32, lines: Lines, depth: u
         for (panel, first) in (0..lines.count).step_by(WIDTH).enumerate() {
             for lane in (0..WIDTH).step_by(LANES) {
                 let read = mask((lines.count - first).min(WIDTH).saturating_sub(lane));
-                // SAFETY: only the lanes of lines that there are are read, and only the panel's columns written; prefetching is
-                // no reading.
+                // SAFETY: only lanes of existing lines are read, and only columns of the panel are written; prefetching
+                // does not read.
                 unsafe {
                     let values = _mm512_maskz_loadu_ps(read, row.wrapping_add(first + lane));
                     let target = panels.add((panel * depth + element) * WIDTH + lane);
@@ -167,14 +168,14 @@ unsafe fn pack_rows<const WIDTH: usize>(panels: *mut f32, lines: Lines, depth: u
     }
 }
 
-/// One panel of lines whose elements follow one another: 16 by 16 of them are exchanged in registers.
+/// Packs one panel of lines with consecutive elements: transposes 16 × 16 elements at a time in registers.
 ///
 /// # Safety
 ///
 /// As of `pack`.
 #[target_feature(enable = "avx512f")]
 unsafe fn pack_transposed<const WIDTH: usize>(panel: *mut f32, lines: Lines, depth: usize) {
-    /// Elements by which reading is ahead: the processor does not see as many lines coming by itself.
+    /// How many elements ahead memory is prefetched. The processor's own prefetching does not follow so many lines.
     const AHEAD: usize = 16 * LANES;
     for first in (0..WIDTH).step_by(LANES) {
         let present = lines.count.min(WIDTH).saturating_sub(first).min(LANES);
@@ -182,8 +183,8 @@ unsafe fn pack_transposed<const WIDTH: usize>(panel: *mut f32, lines: Lines, dep
         for element in (0..depth).step_by(LANES) {
             let elements = (depth - element).min(LANES);
             let mut square = [_mm512_setzero_ps(); LANES];
-            // SAFETY: `elements` elements of lines that there are are read; prefetching is no reading. What is written lies in
-            // rows `element` to `element` + `elements` of the panel, and in its columns.
+            // SAFETY: only `elements` elements of existing lines are read; prefetching does not read. Only rows `element`
+            // to `element` + `elements` of the panel are written, within its columns.
             unsafe {
                 for (line, row) in square.iter_mut().enumerate().take(present) {
                     let from = lines.start.add((first + line) * lines.line_stride + element);
@@ -199,7 +200,7 @@ unsafe fn pack_transposed<const WIDTH: usize>(panel: *mut f32, lines: Lines, dep
     }
 }
 
-/// One panel of lines of which neither is the case.
+/// Packs one panel of lines with any strides.
 ///
 /// # Safety
 ///
@@ -207,7 +208,7 @@ unsafe fn pack_transposed<const WIDTH: usize>(panel: *mut f32, lines: Lines, dep
 unsafe fn pack_one_by_one<const WIDTH: usize>(panel: *mut f32, lines: Lines, depth: usize) {
     for element in 0..depth {
         for line in 0..WIDTH {
-            // SAFETY: only lines that there are are read; the panel has a place for each value.
+            // SAFETY: only existing lines are read; the panel has a place for each value.
             unsafe {
                 let value = if line < lines.count {
                     *lines.start.add(line * lines.line_stride + element * lines.stride)
@@ -220,7 +221,7 @@ unsafe fn pack_one_by_one<const WIDTH: usize>(panel: *mut f32, lines: Lines, dep
     }
 }
 
-/// Exchanges rows and columns: pairs of values, then pairs of pairs, then the four quarters twice.
+/// Transposes the rows: exchanges single values, then pairs of values, then quarters of the registers twice.
 #[target_feature(enable = "avx512f")]
 fn transpose(rows: &mut [__m512; LANES]) {
     let mut pairs = [_mm512_setzero_ps(); LANES];
@@ -253,7 +254,7 @@ fn transpose(rows: &mut [__m512; LANES]) {
     }
 }
 
-/// The first `count` lanes.
+/// The mask of the first `count` lanes.
 fn mask(count: usize) -> u16 {
     if count >= LANES { u16::MAX } else { (1 << count) - 1 }
 }

@@ -1,0 +1,131 @@
+//! Which errors are unexpected, and hints for the others.
+
+use std::path::Path;
+
+use leadspan_diagnosis::Diagnosis;
+
+use super::CacheError;
+use crate::identity::ABSENT;
+
+impl Diagnosis for CacheError {
+    fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => leadspan_files::is_unexpected(source),
+            Self::Parquet { .. }
+            | Self::WrongSample { .. }
+            | Self::NoSuchSample { .. }
+            | Self::UnstorableCorpus { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
+            Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {
+                Some("make it with `leadspan precompute`".to_owned())
+            }
+            Self::AlreadyPrepared { .. } => Some("point `cache.dir` at a new folder".to_owned()),
+            Self::UnsupportedVersion { found, supported, .. } if found > supported => {
+                Some("use the version of leadspan that made it, or a newer one".to_owned())
+            }
+            Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),
+            Self::IdentityMismatch { field, stored, .. } => Some(identity_hint(field, stored)),
+            Self::MissingPart { path } | Self::ForeignPart { path, .. } | Self::BadJson { path, .. } => {
+                Some(restore_hint(path))
+            }
+            Self::NotAShard { path }
+            | Self::WrongSize { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::ForeignShard { path, .. }
+            | Self::Inconsistent { path, .. }
+            | Self::NotDistributions { path, .. } => Some(damage_hint(path)),
+            Self::ProportionNotCaptured { asked, .. } => Some(format!(
+                "ask for less, or set `cache.lead_span_proportion = {asked}` and run `leadspan precompute` to add the rest"
+            )),
+            Self::SectionsNotCaptured { asked, .. } => {
+                let names: Vec<String> = asked.iter().map(|section| format!("\"{section}\"")).collect();
+                Some(format!(
+                    "set `cache.supervised_sections = [{}]` and run `leadspan precompute` to add them",
+                    names.join(", ")
+                ))
+            }
+            Self::IncompleteLayer { .. } => {
+                Some("run `leadspan precompute` again: it does only what is missing".to_owned())
+            }
+            Self::UnknownSample { first: Some(first), .. } => Some(format!(
+                "ids look like `{first}`: a row's `id`, or its file and line; `leadspan cache export` lists them all"
+            )),
+            Self::UnfinishedLayer { unfinished, .. } => {
+                let folder = match &**unfinished {
+                    Self::IncompleteLayer { path, .. } => path.display().to_string(),
+                    _ => "its folder".to_owned(),
+                };
+                Some(format!(
+                    "run `leadspan precompute` with the proportion and sections of that layer, or delete `{folder}`"
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn identity_hint(field: &str, stored: &str) -> String {
+    let elsewhere = "point `cache.dir` at a new folder";
+    match field {
+        _ if stored == ABSENT => format!("it was prepared without a teacher: {elsewhere}"),
+        "top_k" | "top_p" | "tail_samples" | "temperatures" => {
+            format!("set `cache.{field} = {stored}` to use this cache, or {elsewhere}")
+        }
+        "precision" => format!("set `cache.precision = \"{stored}\"` to use this cache, or {elsewhere}"),
+        "teacher.dtype" => format!("set `teacher.dtype = \"{stored}\"` to use this cache, or {elsewhere}"),
+        "codec" => elsewhere.to_owned(),
+        _ if field.starts_with("teacher.") => format!("use the teacher that made this cache, or {elsewhere}"),
+        _ if field.starts_with("sections.") => {
+            format!("set `{field}` back to `{stored}` to use this cache, or {elsewhere}")
+        }
+        _ => format!("use the model files that made this cache, or {elsewhere}"),
+    }
+}
+
+fn damage_hint(path: &Path) -> String {
+    let in_a_layer = path
+        .parent()
+        .and_then(Path::parent)
+        .is_some_and(|folder| folder.ends_with("layers"));
+    if in_a_layer {
+        format!(
+            "run `leadspan cache verify --repair` to drop `{}`, then `leadspan precompute`: it redoes only that work unit",
+            path.display()
+        )
+    } else {
+        restore_hint(path)
+    }
+}
+
+fn restore_hint(path: &Path) -> String {
+    format!("restore `{}` from a copy or make the cache again", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::errors::ParquetError;
+    use std::io;
+
+    #[test]
+    fn refusals_of_the_file_system_are_told_from_failures() {
+        let of = |kind: io::ErrorKind| CacheError::io("open", "shard")(kind.into());
+        assert!(!of(io::ErrorKind::PermissionDenied).is_unexpected());
+        assert!(!of(io::ErrorKind::StorageFull).is_unexpected());
+        assert!(of(io::ErrorKind::Other).is_unexpected());
+    }
+
+    #[test]
+    fn an_io_error_beneath_the_parquet_library_keeps_its_kind() {
+        let full = ParquetError::External(Box::new(io::Error::from(io::ErrorKind::StorageFull)));
+        let error = CacheError::parquet("write", "shard")(full);
+        assert!(matches!(&error, CacheError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        assert!(error.hint().unwrap().contains("free some space"));
+    }
+}

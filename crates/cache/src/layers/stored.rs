@@ -1,0 +1,60 @@
+//! The layers of a cache, complete or not.
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use super::{folder::LayerDir, layer::Layer};
+use crate::{Cache, CacheError, PreparedCorpus};
+
+/// The folder of the layers, inside a cache's folder.
+const LAYERS: &str = "layers";
+
+impl Cache {
+    fn layers_dir(&self) -> PathBuf {
+        self.dir().join(LAYERS)
+    }
+
+    /// Opens a layer to write shards into, and creates its folder if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] if there is no corpus; [`CacheError::Io`] if the file system refuses.
+    pub fn layer(&self, layer: &Layer) -> Result<LayerDir, CacheError> {
+        let corpus = self.require_corpus()?;
+        let identity = Arc::clone(&self.identity);
+        LayerDir::create_or_open(&self.layers_dir(), layer.clone(), corpus, identity)
+    }
+
+    /// All layers that have been started, ordered by the names of their folders.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] if there is no corpus, or the error of a layer whose description is damaged.
+    pub fn layers(&self) -> Result<Vec<LayerDir>, CacheError> {
+        self.layers_of(&self.require_corpus()?)
+    }
+
+    /// A layer of `corpus` that may not exist yet. Creates nothing.
+    pub(super) fn planned_layer(&self, layer: Layer, corpus: PreparedCorpus) -> LayerDir {
+        LayerDir::planned(&self.layers_dir(), layer, corpus, Arc::clone(&self.identity))
+    }
+
+    /// All layers that have been started, as layers of `corpus`.
+    pub(super) fn layers_of(&self, corpus: &PreparedCorpus) -> Result<Vec<LayerDir>, CacheError> {
+        let path = self.layers_dir();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(CacheError::io("list", path)(error)),
+        };
+        let mut folders = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(CacheError::io("list", &path))?;
+        folders.retain(|folder| folder.is_dir());
+        folders.sort();
+        folders
+            .iter()
+            .filter_map(|folder| LayerDir::open(folder, corpus, &self.identity).transpose())
+            .collect()
+    }
+}

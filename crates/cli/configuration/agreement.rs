@@ -1,0 +1,75 @@
+//! Checks of settings against each other.
+
+use std::path::Path;
+
+use leadspan_train::StudentSettings;
+
+use crate::{configuration_error::ConfigurationError, tables::Tables};
+
+/// Checks that training asks for no more than is captured.
+///
+/// # Errors
+///
+/// If the lead spans or the sections of `[train]` go beyond those of `[cache]`.
+pub(super) fn check_stages(tables: &Tables) -> Result<(), ConfigurationError> {
+    let (Some(cache), Some(train)) = (&tables.cache, &tables.train) else {
+        return Ok(());
+    };
+    if train.distillation_weight == 0.0 {
+        // Training on tokens alone needs no distributions, and the cache has all tokens.
+        return Ok(());
+    }
+    if train.lead_span_proportion > cache.lead_span_proportion {
+        return Err(ConfigurationError::ProportionBeyondCache {
+            train: train.lead_span_proportion,
+            cache: cache.lead_span_proportion,
+        });
+    }
+    if !cache.supervised_sections.is_superset(train.supervised_sections) {
+        return Err(ConfigurationError::SectionsBeyondCache {
+            train: train.supervised_sections,
+            cache: cache.supervised_sections,
+        });
+    }
+    Ok(())
+}
+
+/// Checks that a student starts from exactly one model or configuration, and that no key contradicts this.
+///
+/// # Errors
+///
+/// If neither or both are set, or another key of `[student]` does not go with what is set; `file` is the pipeline file.
+pub(super) fn check_student(file: &Path, student: &StudentSettings) -> Result<(), ConfigurationError> {
+    let contradiction = |first, second, because| {
+        Err(ConfigurationError::Contradiction {
+            file: file.to_owned(),
+            first,
+            second,
+            because,
+        })
+    };
+    match (&student.model, &student.config) {
+        (Some(_), Some(_)) => contradiction(
+            "student.model",
+            "student.config",
+            "a student starts from one of them, not both",
+        ),
+        (None, Some(_)) if student.layers.is_some() => contradiction(
+            "student.config",
+            "student.layers",
+            "layers are chosen from a model, and there is none",
+        ),
+        (None, Some(_)) if student.revision.is_some() => contradiction(
+            "student.config",
+            "student.revision",
+            "a revision belongs to a model, and there is none",
+        ),
+        (Some(_), None) if student.tokenizer.is_some() => contradiction(
+            "student.model",
+            "student.tokenizer",
+            "a model has a tokenizer of its own",
+        ),
+        (None, None) => Err(ConfigurationError::NoStudent { file: file.to_owned() }),
+        _ => Ok(()),
+    }
+}

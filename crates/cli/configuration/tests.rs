@@ -1,0 +1,222 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::keys::{self, Unset};
+
+const WHOLE: &str = r#"
+        [teacher]
+        model = "models/teacher"
+        [data]
+        files = ["*.jsonl"]
+        [cache]
+        dir = "cache"
+        [student]
+        model = "/students/one"
+        layers = [0, 2]
+        [train]
+        dir = "runs/half"
+        [evaluate]
+        [sweep]
+        dir = "sweep"
+    "#;
+
+fn parse(text: &str, overrides: &[&str]) -> Result<Configuration, ConfigurationError> {
+    let overrides: Vec<_> = overrides.iter().map(|given| Override::parse(given).unwrap()).collect();
+    Configuration::parse(Path::new("some/where/pipeline.toml"), text, &overrides)
+}
+
+fn stage_two_message(overrides: &[&str]) -> String {
+    parse(WHOLE, overrides)
+        .and_then(Configuration::stage_two)
+        .unwrap_err()
+        .to_string()
+}
+
+fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(entries) if prefix.is_empty() || !entries.is_empty() => {
+            for (name, value) in entries {
+                let full = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}.{name}")
+                };
+                leaves(&full, value, found);
+            }
+        }
+        value => drop(found.insert(prefix.to_owned(), value.clone())),
+    }
+}
+
+#[test]
+fn the_keys_agree_with_the_settings_in_names_and_defaults() {
+    let minimal = WHOLE
+        .replace("model = \"/students/one\"", "")
+        .replace("layers = [0, 2]", "")
+        .replace("files = [\"*.jsonl\"]", "");
+    let mut settings = BTreeMap::new();
+    leaves("", &parse(&minimal, &[]).unwrap().resolved(), &mut settings);
+    let mut documented = BTreeMap::new();
+    for key in keys::all() {
+        let full = format!("{}.{}", key.table, key.name);
+        // A default is read as its setting's type, so that `1.0` and `"1.0"` are the same proportion.
+        let value = match &key.default {
+            Unset::Required => settings.get(&full).cloned().unwrap_or_default(),
+            Unset::Absent => Value::Null,
+            Unset::Is(default) => {
+                let mut given = BTreeMap::new();
+                leaves(
+                    "",
+                    &parse(&minimal, &[&format!("{full}={default}")]).unwrap().resolved(),
+                    &mut given,
+                );
+                given.get(&full).cloned().unwrap_or_default()
+            }
+        };
+        documented.insert(full, value);
+    }
+    assert_eq!(documented, settings);
+}
+
+#[test]
+fn every_key_of_the_reference_is_accepted() {
+    for key in keys::all() {
+        let full = format!("{}.{}", key.table, key.name);
+        // A key without a default takes any value of its type.
+        let value = match (&key.default, key.kind.as_str()) {
+            (Unset::Is(default), _) => default.as_str(),
+            (_, "string") => "'text'",
+            (_, "integer") => "1",
+            (_, "number") => "0.5",
+            (_, "boolean") => "true",
+            (_, "[integer, …]") => "[0, 1]",
+            (_, kind) => panic!("`{full}` is of the type {kind}"),
+        };
+        let given = format!("{full}={value}");
+        parse(WHOLE, &[&given]).unwrap_or_else(|error| panic!("{given}: {error}"));
+    }
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let one = parse(WHOLE, &[]).unwrap().stage_one(None).unwrap();
+    assert_eq!(one.base, Path::new("some/where"));
+    assert_eq!(one.model_path(), Path::new("some/where/models/teacher"));
+    assert_eq!(one.cache_dir(), Path::new("some/where/cache"));
+    let two = parse(WHOLE, &[]).unwrap().stage_two().unwrap();
+    assert_eq!(two.student.model.as_deref(), Some(Path::new("/students/one")));
+    assert_eq!(two.train.dir, Path::new("some/where/runs/half"));
+    assert_eq!(two.resolved["train"]["dir"], "runs/half");
+}
+
+#[test]
+fn capturing_less_than_the_file_trains_on_is_refused_before_anything_runs() {
+    let stage_one = |overrides: &[&str], proportion: Option<&str>| {
+        parse(WHOLE, overrides)
+            .unwrap()
+            .stage_one(proportion.map(|proportion| proportion.parse().unwrap()))
+    };
+    let shorter = ["cache.lead_span_proportion=0.25"];
+    assert_eq!(
+        stage_one(&shorter, None).unwrap_err().to_string(),
+        "`train.lead_span_proportion` is 0.5, but `cache.lead_span_proportion` is only 0.25"
+    );
+    let extended = stage_one(&shorter, Some("0.75")).unwrap();
+    assert_eq!(extended.cache.lead_span_proportion.to_string(), "0.75");
+    let other_sections = [
+        "cache.supervised_sections=[\"answer\"]",
+        "train.supervised_sections=[\"prompt\"]",
+    ];
+    assert_eq!(
+        stage_one(&other_sections, None).unwrap_err().to_string(),
+        "`train.supervised_sections` is `prompt`, but `cache.supervised_sections` is only `answer`"
+    );
+    // The cache may hold more than the file says, so the check is left to the cache.
+    assert!(parse(WHOLE, &shorter).unwrap().stage_two().is_ok());
+}
+
+#[test]
+fn training_on_tokens_alone_may_ask_for_all_of_them() {
+    let overrides = ["cache.lead_span_proportion=0.25", "train.distillation_weight=0"];
+    assert!(parse(WHOLE, &overrides).unwrap().stage_one(None).is_ok());
+}
+
+#[test]
+fn without_a_teacher_the_corpus_is_prepared_with_the_tokenizer_of_the_student() {
+    let without = WHOLE.replace("[teacher]", "").replace("model = \"models/teacher\"", "");
+    let tokenizer = |text: &str| match parse(text, &[]).and_then(Configuration::preparing) {
+        Ok(PreparedFor::Text(text)) => Ok(text.pipeline.tokenizer),
+        Ok(PreparedFor::Teacher(_)) => panic!("there is no teacher"),
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(tokenizer(&without).unwrap(), Path::new("/students/one"));
+    let random = without.replace("model = \"/students/one\"", "config = 'c.json'\ntokenizer = 'text'");
+    assert_eq!(tokenizer(&random).unwrap(), Path::new("text"));
+    let message = tokenizer(&random.replace("tokenizer = 'text'", "")).unwrap_err();
+    assert!(message.contains("does not say whose tokenizer"), "{message}");
+    assert!(matches!(
+        parse(WHOLE, &[]).unwrap().preparing(),
+        Ok(PreparedFor::Teacher(_))
+    ));
+}
+
+#[test]
+fn replayed_samples_go_into_a_cache_inside_the_cache() {
+    assert!(parse(WHOLE, &[]).unwrap().replayed().unwrap().is_none());
+    let replayed = parse(WHOLE, &["replay.files=['chats.jsonl']", "replay.format=columns"]);
+    let TextOfModel { pipeline, .. } = replayed.unwrap().replayed().unwrap().unwrap();
+    assert_eq!(pipeline.cache.dir, Path::new("cache/replay"));
+    assert_eq!(pipeline.tokenizer, Path::new("models/teacher"));
+    assert_eq!(pipeline.data.files, ["chats.jsonl"]);
+    assert_eq!(
+        pipeline.sections.without_markers,
+        leadspan_corpus::WithoutMarkers::Answer
+    );
+}
+
+#[test]
+fn a_proportion_outside_its_range_is_refused_at_its_line() {
+    for (given, shown) in [("0", "0"), ("1.5", "1.5"), ("-0.1", "-0.1")] {
+        let text = WHOLE.replace(
+            "dir = \"cache\"",
+            &format!("dir = \"cache\"\nlead_span_proportion = {given}"),
+        );
+        let message = parse(&text, &[]).unwrap_err().to_string();
+        let expected = format!(
+            "`some/where/pipeline.toml`, line 8: `cache.lead_span_proportion` cannot be used: `{shown}` is not a \
+             lead-span proportion"
+        );
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
+fn a_student_starts_from_a_model_or_a_configuration() {
+    assert!(stage_two_message(&["student.config=c.json"]).contains("one of them, not both"));
+    let without = WHOLE.replace("model = \"/students/one\"", "");
+    let refused = |text: &str| {
+        parse(text, &[])
+            .and_then(Configuration::stage_two)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused(&without).contains("does not say what the student starts from"));
+    assert!(refused(&without.replace("layers", "config = 'c.json'\nlayers")).contains("layers are chosen from"));
+    let revision = without.replace("layers = [0, 2]", "config = 'c.json'\nrevision = 'main'");
+    assert!(refused(&revision).contains("a revision belongs to a model"));
+    assert!(stage_two_message(&["student.tokenizer=t"]).contains("a model has a tokenizer of its own"));
+}
+
+#[test]
+fn a_command_names_the_missing_key() {
+    let text = "[cache]\ndir = 'cache'\n";
+    let message = parse(text, &[])
+        .and_then(|read| read.stage_one(None))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(message, "`some/where/pipeline.toml` does not set `teacher.model`");
+    assert_eq!(
+        parse(text, &[]).unwrap().cache_dir().unwrap(),
+        Path::new("some/where/cache")
+    );
+}

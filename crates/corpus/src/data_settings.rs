@@ -1,0 +1,217 @@
+//! The `[data]` table of a pipeline file: which rows are read and how they become samples.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ColumnNames, CorpusError, Format, RowFilter, SectionSettings, SystemPrompt, ValidationSize, layout::LayoutOptions,
+};
+
+/// Which rows to read and how to turn them into samples: the `[data]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// Files of JSON lines (plain, `.gz` or `.zst`), `.parquet` or `.arrow`, or glob patterns.
+    ///
+    /// They are relative to the pipeline file.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Instead of `files`, the folder of a data set in the layout of the Hub or of `save_to_disk`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The split of that folder; `train` if it is not set.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// How a row becomes a conversation.
+    #[serde(default)]
+    pub format: Format,
+    /// Which rows are read: `{ field = "value", other = [1, 2] }`.
+    ///
+    /// Other rows are counted and left out before anything else.
+    #[serde(default, rename = "where")]
+    pub filter: RowFilter,
+    /// What becomes of the system prompt, if the format has a field for it.
+    #[serde(default)]
+    pub system_prompt: SystemPrompt,
+    /// Longer samples are dropped, never cut.
+    #[serde(default = "default_max_tokens")]
+    pub max_tokens: usize,
+    /// The most training samples, drawn by the seed; all if it is not set.
+    #[serde(default)]
+    pub training: Option<usize>,
+    /// Samples that are held out: a share below 1, a count, or 0.
+    ///
+    /// Rows that are appended later are never held out.
+    #[serde(default)]
+    pub validation: ValidationSize,
+    /// Decides which samples are held out, and the order of all.
+    #[serde(default)]
+    pub seed: u64,
+    /// Whether a malformed row stops the run, or is counted and left out.
+    #[serde(default)]
+    pub on_bad_row: BadRow,
+    /// The fields that `format = "columns"` reads.
+    #[serde(default)]
+    pub columns: ColumnNames,
+}
+
+/// What to do with a row that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BadRow {
+    /// Stop with the file and line.
+    #[default]
+    Stop,
+    /// Leave the row out and count it.
+    Skip,
+}
+
+fn default_max_tokens() -> usize {
+    4096
+}
+
+/// The fewest tokens of a usable sample: with one there is nothing to predict.
+pub(crate) const MIN_TOKENS: usize = 2;
+
+impl DataSettings {
+    /// The fields of a row that the format, the filter and the id need.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        let of_format = self.format.fields(&self.columns);
+        let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
+        all.map(str::to_owned).collect()
+    }
+
+    /// The settings that the layout is given with each row.
+    pub(crate) fn layout_options<'a>(&'a self, sections: &'a SectionSettings) -> LayoutOptions<'a> {
+        LayoutOptions {
+            columns: &self.columns,
+            system_prompt: self.system_prompt,
+            sections,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), CorpusError> {
+        let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
+        match (self.files.is_empty(), &self.path, &self.split) {
+            (true, None, _) => {
+                return invalid(
+                    "data.files",
+                    "the list is empty: name a file, or a folder with `data.path`",
+                );
+            }
+            (false, Some(_), _) => {
+                return invalid(
+                    "data.path",
+                    "`data.files` is set too, and the rows come from one of them",
+                );
+            }
+            (_, None, Some(_)) => return invalid("data.split", "only a folder that `data.path` names has splits"),
+            _ => {}
+        }
+        if self.max_tokens < MIN_TOKENS {
+            return invalid("data.max_tokens", "a sample needs at least 2 tokens");
+        }
+        if self.training == Some(0) {
+            return invalid("data.training", "a run needs at least one training sample");
+        }
+        let ColumnNames {
+            question,
+            chain_of_thought,
+            answer,
+        } = &self.columns;
+        if question == chain_of_thought || question == answer || chain_of_thought == answer {
+            return invalid("data.columns", "two columns have the same name");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_with_only_files_takes_the_documented_defaults() {
+        let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
+        assert_eq!((&data.path, &data.split, data.format), (&None, &None, Format::Messages));
+        assert_eq!((data.max_tokens, data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
+        assert_eq!((data.validation, data.training), (ValidationSize::Count(0), None));
+        assert_eq!(
+            (data.filter, data.system_prompt),
+            (RowFilter::default(), SystemPrompt::Drop)
+        );
+        assert_eq!(data.columns.chain_of_thought, "chain_of_thought");
+    }
+
+    #[test]
+    fn settings_survive_being_stored_and_read_back() {
+        let stored = r#"{"files":["a.jsonl"],"format":"columns","max_tokens":99,"validation":0.25,"seed":7,
+            "training":5,"where":{"a":["b",1]},"system_prompt":"keep","on_bad_row":"skip","columns":{"answer":"final"}}"#;
+        let data: DataSettings = serde_json::from_str(stored).unwrap();
+        let again: DataSettings = serde_json::from_str(&serde_json::to_string(&data).unwrap()).unwrap();
+        assert_eq!(again, data);
+        assert_eq!(data.columns.answer, "final");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_lists_the_known_ones() {
+        let problem = serde_json::from_str::<DataSettings>(r#"{"files": [], "max_token": 5}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            problem.contains("max_token") && problem.contains("max_tokens"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_key() {
+        let data: DataSettings = serde_json::from_str(r#"{"files": ["a"]}"#).unwrap();
+        assert!(data.check().is_ok());
+        let key = |result: Result<(), CorpusError>| match result.unwrap_err() {
+            CorpusError::InvalidSetting { key, .. } => key,
+            other => panic!("{other}"),
+        };
+        assert_eq!(
+            key(DataSettings {
+                files: vec![],
+                ..data.clone()
+            }
+            .check()),
+            "data.files"
+        );
+        let with = |path: Option<&str>, split: Option<&str>| DataSettings {
+            path: path.map(str::to_owned),
+            split: split.map(str::to_owned),
+            ..data.clone()
+        };
+        assert_eq!(key(with(Some("folder"), None).check()), "data.path");
+        assert_eq!(key(with(None, Some("test")).check()), "data.split");
+        let folder = DataSettings {
+            files: vec![],
+            ..with(Some("folder"), Some("test"))
+        };
+        assert!(folder.check().is_ok());
+        assert_eq!(
+            key(DataSettings {
+                max_tokens: 1,
+                ..data.clone()
+            }
+            .check()),
+            "data.max_tokens"
+        );
+        assert_eq!(
+            key(DataSettings {
+                training: Some(0),
+                ..data.clone()
+            }
+            .check()),
+            "data.training"
+        );
+        let columns = ColumnNames {
+            answer: "question".into(),
+            ..ColumnNames::default()
+        };
+        assert_eq!(key(DataSettings { columns, ..data }.check()), "data.columns");
+    }
+}

@@ -1,0 +1,149 @@
+//! Rows and data sets that stop a preparation, or are left out with a reason.
+
+use super::*;
+
+#[test]
+fn without_markers_decides_about_samples_without_a_closed_chain_of_thought() {
+    let rows = row("a", "q", "<think>r</think>a") + &row("b", "q", "just an answer");
+    let directory = directory(&[("a.jsonl", &rows)]);
+    let with = |without_markers| {
+        let sections = SectionSettings {
+            without_markers,
+            ..SectionSettings::default()
+        };
+        run_with(SMOLLM2, directory.path(), &settings(&["a.jsonl"]), &sections)
+    };
+    assert_eq!(with(WithoutMarkers::Skip).unwrap().samples.len(), 1);
+    let prepared = with(WithoutMarkers::Answer).unwrap();
+    assert_eq!((prepared.report.without_markers, prepared.report.kept_train), (1, 2));
+    let sample = prepared.samples.iter().find(|sample| sample.id == "b").unwrap();
+    assert_eq!(text(sample, Section::ChainOfThought), "");
+    assert_eq!(text(sample, Section::Answer), "just an answer<|im_end|>\n");
+    let error = with(WithoutMarkers::Error).unwrap_err();
+    assert!(
+        matches!(&error, CorpusError::WithoutMarkers { file, line: 2, .. } if file == "a.jsonl"),
+        "{error}"
+    );
+}
+
+#[test]
+fn thinking_that_the_template_removes_is_never_taken_for_a_plain_answer() {
+    let directory = directory(&[("a.jsonl", &row("a", "q", "<think>r</think>a"))]);
+    let sections = SectionSettings {
+        without_markers: WithoutMarkers::Answer,
+        ..SectionSettings::default()
+    };
+    let error = run_with(REMOVES_THINKING, directory.path(), &settings(&["a.jsonl"]), &sections).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no training sample is left: of 1 rows, 1 dropped as thinking_removed"
+    );
+    assert!(error.hint().unwrap().contains("chat template"));
+}
+
+#[test]
+fn an_id_that_occurs_twice_is_an_error_that_names_both_places() {
+    let rows = row("a", "q", "</think>") + &row("b", "q", "dropped") + "\n" + &row("b", "q", "</think>");
+    let directory = directory(&[("a.jsonl", &rows), ("b.jsonl", &row("a.jsonl:1", "q", "</think>"))]);
+    let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the id `b` is at `a.jsonl:2` and again at `a.jsonl:4`"
+    );
+    assert!(!error.is_unexpected() && error.hint().is_some());
+}
+
+#[test]
+fn a_bad_row_stops_the_run_with_its_file_and_line() {
+    let good = thinking_rows(1500);
+    for (bad, expected) in [
+        (
+            b"{\"id\": 1".as_slice(),
+            "the line is not valid JSON: EOF while parsing an object at column 8",
+        ),
+        (b"[1]", "expected an object, found a list"),
+        (b"{\"id\": \"\xff\"}", "the line is not valid UTF-8 at byte 8"),
+        (
+            b"{\"id\": true, \"messages\": []}",
+            "the field `id` must be a string or a number, found a boolean",
+        ),
+        (b"{\"id\": \"\", \"messages\": []}", "the field `id` is empty"),
+        (b"{\"id\": \"x\"}", "the field `messages` is missing"),
+    ] {
+        let directory = directory(&[]);
+        // The bad row is far into the file and there twice: the first is reported, whatever thread reads it.
+        fs::write(
+            directory.path().join("a.jsonl"),
+            [good.as_bytes(), bad, b"\n", bad].concat(),
+        )
+        .unwrap();
+        let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
+        assert_eq!(error.to_string(), "bad row at `a.jsonl:1501`");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), expected);
+        assert!(!error.is_unexpected());
+        assert!(error.hint().unwrap().contains("data.on_bad_row"));
+    }
+}
+
+#[test]
+fn a_conversation_that_the_template_refuses_is_a_bad_row() {
+    let developer =
+        json!({"messages": [{"role": "developer", "content": "d"}, {"role": "assistant", "content": "</think>"}]});
+    let directory = directory(&[("a.jsonl", &(row("a", "q", "</think>") + &developer.to_string()))]);
+    let run = |on_bad_row| {
+        let data = DataSettings {
+            on_bad_row,
+            ..settings(&["a.jsonl"])
+        };
+        run_with(LLAMA3, directory.path(), &data, &SectionSettings::default())
+    };
+    let error = run(BadRow::Stop).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CorpusError::BadRow {
+                line: 2,
+                problem: RowProblem::Template { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(run(BadRow::Skip).unwrap().report.bad_rows, 1);
+}
+
+#[test]
+fn an_error_in_a_row_comes_before_damage_further_down_the_file() {
+    let directory = directory(&[]);
+    let whole = zstd::encode_all(format!("oops\n{}", thinking_rows(5000)).as_bytes(), 3).unwrap();
+    fs::write(directory.path().join("a.jsonl.zst"), &whole[..whole.len() - 10]).unwrap();
+    let error = run(directory.path(), &settings(&["a.jsonl.zst"])).unwrap_err();
+    assert!(matches!(error, CorpusError::BadRow { line: 1, .. }), "{error}");
+    // Damage is not a malformed row that could be skipped.
+    let data = DataSettings {
+        on_bad_row: BadRow::Skip,
+        ..settings(&["a.jsonl.zst"])
+    };
+    assert!(matches!(run(directory.path(), &data), Err(CorpusError::Read { .. })));
+}
+
+#[test]
+fn an_empty_data_set_is_an_error() {
+    let directory = directory(&[("a.jsonl", "\n\n")]);
+    let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
+    assert_eq!(error.to_string(), "no training sample is left: of 0 rows");
+}
+
+#[test]
+fn a_held_out_count_must_leave_training_samples() {
+    let directory = directory(&[("a.jsonl", &thinking_rows(4))]);
+    let data = DataSettings {
+        validation: ValidationSize::Count(5),
+        ..settings(&["a.jsonl"])
+    };
+    let error = run(directory.path(), &data).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`data.validation` holds out 5 samples, but there are only 4"
+    );
+}

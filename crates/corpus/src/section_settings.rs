@@ -1,0 +1,102 @@
+//! The `[sections]` table of a pipeline file: how the chain of thought is recognised.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::CorpusError;
+
+/// How the chain of thought is recognised: the `[sections]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SectionSettings {
+    /// The text that opens the chain of thought.
+    ///
+    /// It may be several tokens long.
+    pub thinking_start: String,
+    /// The text that closes the chain of thought.
+    ///
+    /// It may be several tokens long.
+    pub thinking_end: String,
+    /// What becomes of a sample in which no chain of thought is closed.
+    pub without_markers: WithoutMarkers,
+}
+
+impl Default for SectionSettings {
+    fn default() -> Self {
+        Self {
+            thinking_start: "<think>".into(),
+            thinking_end: "</think>".into(),
+            without_markers: WithoutMarkers::default(),
+        }
+    }
+}
+
+/// What to do with a sample in which no chain of thought is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutMarkers {
+    /// Drop the sample and count it.
+    #[default]
+    Skip,
+    /// Stop with the file and line.
+    Error,
+    /// Keep it: the whole of the turn's content is answer.
+    Answer,
+}
+
+impl SectionSettings {
+    pub(crate) fn check(&self) -> Result<(), CorpusError> {
+        let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
+        if self.thinking_start.trim().is_empty() {
+            return invalid("sections.thinking_start", "the marker is empty");
+        }
+        if self.thinking_end.trim().is_empty() {
+            return invalid("sections.thinking_end", "the marker is empty");
+        }
+        if self.thinking_start == self.thinking_end {
+            return invalid("sections.thinking_end", "the two thinking markers are the same text");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_takes_the_documented_defaults() {
+        let sections: SectionSettings = serde_json::from_str("{}").unwrap();
+        assert_eq!(
+            (sections.thinking_start.as_str(), sections.thinking_end.as_str()),
+            ("<think>", "</think>")
+        );
+        assert_eq!(sections.without_markers, WithoutMarkers::Skip);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        assert!(serde_json::from_str::<SectionSettings>(r#"{"thinking_begin": "<t>"}"#).is_err());
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_key() {
+        let sections = SectionSettings::default();
+        assert!(sections.check().is_ok());
+        let key = |result: Result<(), CorpusError>| match result.unwrap_err() {
+            CorpusError::InvalidSetting { key, .. } => key,
+            other => panic!("{other}"),
+        };
+        let same = SectionSettings {
+            thinking_start: "```".into(),
+            thinking_end: "```".into(),
+            ..sections.clone()
+        };
+        assert_eq!(key(same.check()), "sections.thinking_end");
+        let empty = SectionSettings {
+            thinking_start: String::new(),
+            ..sections
+        };
+        assert_eq!(key(empty.check()), "sections.thinking_start");
+    }
+}

@@ -1,0 +1,96 @@
+//! The keys of a JSON configuration, read one by one. Every error names the file, the key and its value.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::ModelError;
+
+/// The keys of `config.json`, or of an object inside it.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys<'a> {
+    path: &'a Path,
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Keys<'a> {
+    /// The keys of `map`, which is read from the file `path`.
+    pub(super) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
+        Self { path, map }
+    }
+
+    /// The file.
+    pub(super) fn path(self) -> &'a Path {
+        self.path
+    }
+
+    /// The value of `key`; `None` if the key is missing or null.
+    pub(crate) fn get(self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The keys of the object `key`; `None` if the value is no object.
+    pub(super) fn object(self, key: &str) -> Option<Self> {
+        let map = self.get(key)?.as_object()?;
+        Some(Self { map, ..self })
+    }
+
+    /// The text of `key`; `None` if the value is no text.
+    pub(super) fn text(self, key: &str) -> Option<&'a str> {
+        self.get(key)?.as_str()
+    }
+
+    /// Whether the switch `key` is on.
+    pub(crate) fn is_on(self, key: &str) -> bool {
+        self.get(key).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The whole number of `key`, if it is set.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no whole number.
+    pub(crate) fn optional_number(self, key: &str) -> Result<Option<usize>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.as_u64() {
+            Some(number) => Ok(Some(number as usize)),
+            None => Err(self.refuse(key, "it must be a whole number")),
+        }
+    }
+
+    /// The whole number of `key`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not set or no whole number.
+    pub(crate) fn number(self, key: &str) -> Result<usize, ModelError> {
+        self.optional_number(key)?
+            .ok_or_else(|| self.refuse(key, "it must be given"))
+    }
+
+    /// The number of `key`, if it is set.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no number.
+    pub(super) fn float(self, key: &str) -> Result<Option<f64>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let refused = || self.refuse(key, "it must be a number");
+        value.as_f64().map(Some).ok_or_else(refused)
+    }
+
+    /// The error for the value of `key`, which is not as `expected`.
+    pub(crate) fn refuse(self, key: &str, expected: impl Into<String>) -> ModelError {
+        ModelError::Config {
+            path: self.path.to_owned(),
+            key: key.into(),
+            found: self.map.get(key).map_or_else(|| "missing".to_owned(), display),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// A JSON value as messages quote it.
+fn display(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,177 @@
+//! Configurations read from JSON and written again.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{DecoderConfig, RotaryScaling, keys::Keys};
+use crate::{error::ModelError, families::Family};
+
+fn read(value: &Value) -> Result<DecoderConfig, ModelError> {
+    DecoderConfig::from_keys(Keys::new(Path::new("config.json"), value.as_object().unwrap()))
+}
+
+fn smollm() -> Value {
+    json!({
+        "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
+        "rope_theta": 100_000, "max_position_embeddings": 8192, "tie_word_embeddings": true,
+        "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "rope_scaling": null
+    })
+}
+
+#[test]
+fn both_generations_of_rotary_keys_are_read() {
+    let old = read(&smollm()).unwrap();
+    assert_eq!((old.head_dim, old.rope_theta), (64, 100_000.0));
+    let mut new = smollm();
+    new.as_object_mut().unwrap().remove("rope_theta");
+    new["rope_parameters"] = json!({"rope_theta": 100_000.0, "rope_type": "default"});
+    assert_eq!(read(&new).unwrap(), old);
+    new["rope_parameters"] = json!({
+        "rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192
+    });
+    let scaled = read(&new).unwrap();
+    assert!(matches!(
+        scaled.rope_scaling,
+        RotaryScaling::Llama3 {
+            original_max_position_embeddings: 8192,
+            ..
+        }
+    ));
+    new["rope_parameters"]["rope_type"] = json!("longrope");
+    assert!(
+        read(&new)
+            .unwrap_err()
+            .to_string()
+            .contains("`rope_type` is `longrope`")
+    );
+}
+
+#[test]
+fn yarn_is_read_with_its_defaults_and_reaches_as_far_as_it_stretches() {
+    let mut value = smollm();
+    value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
+    let config = read(&value).unwrap();
+    let RotaryScaling::Yarn {
+        attention_factor,
+        beta_fast,
+        beta_slow,
+        truncate,
+        ..
+    } = config.rope_scaling
+    else {
+        panic!("{config:?}")
+    };
+    // 0.1 · ln 4 + 1.
+    assert!((attention_factor - 1.138_629_436).abs() < 1e-9);
+    assert_eq!((beta_fast, beta_slow, truncate), (32.0, 1.0, true));
+    assert_eq!((config.max_position_embeddings, config.context()), (8192, 32768));
+    // Without a context of pre-training it is the written one, and without a factor their ratio.
+    value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0});
+    assert_eq!(read(&value).unwrap().context(), 32768);
+    value["rope_scaling"] = json!({"type": "yarn", "factor": null, "original_max_position_embeddings": 4096});
+    let config = read(&value).unwrap();
+    assert!(matches!(config.rope_scaling, RotaryScaling::Yarn { factor: 2.0, .. }));
+    assert_eq!(config.context(), 8192);
+    // (0.1 · ln 4 + 1) / (0.05 · ln 4 + 1).
+    value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5});
+    let RotaryScaling::Yarn { attention_factor, .. } = read(&value).unwrap().rope_scaling else {
+        panic!("yarn was asked for")
+    };
+    assert!((attention_factor - 1.138_629_436 / 1.069_314_718).abs() < 1e-9);
+}
+
+fn mixture() -> Value {
+    let mut value = smollm();
+    value["model_type"] = json!("qwen3_moe");
+    for (key, number) in [
+        ("num_hidden_layers", 6),
+        ("num_experts", 8),
+        ("num_experts_per_tok", 2),
+        ("moe_intermediate_size", 32),
+    ] {
+        value[key] = json!(number);
+    }
+    value
+}
+
+#[test]
+fn layers_have_experts_at_every_step_but_where_they_are_said_to_be_dense() {
+    let layers = |step: u64, dense: Value| {
+        let mut value = mixture();
+        value["decoder_sparse_step"] = json!(step);
+        value["mlp_only_layers"] = dense;
+        read(&value).unwrap().experts.map(|experts| experts.layers)
+    };
+    assert_eq!(layers(1, Value::Null), Some(vec![0, 1, 2, 3, 4, 5]));
+    assert_eq!(layers(2, json!([])), Some(vec![1, 3, 5]));
+    assert_eq!(layers(2, json!([3, 4])), Some(vec![1, 5]));
+    assert_eq!(layers(7, json!([])), None);
+}
+
+#[test]
+fn a_written_config_reads_back_the_same() {
+    let mut value = smollm();
+    value["eos_token_id"] = json!([2, 7]);
+    value["rope_scaling"] = json!({
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192
+    });
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+        value["model_type"] = json!(family.as_str());
+        let config = read(&value).unwrap();
+        assert_eq!(read(&config.to_json()).unwrap(), config);
+    }
+    let mut value = mixture();
+    value["rope_scaling"] = json!({"rope_type": "yarn", "factor": 3.0, "beta_fast": 20, "truncate": false});
+    value["mlp_only_layers"] = json!([2]);
+    let config = read(&value).unwrap();
+    assert_eq!(read(&config.to_json()).unwrap(), config);
+}
+
+#[test]
+fn what_the_forward_cannot_compute_is_refused_by_name() {
+    for (key, bad) in [
+        ("model_type", json!("mamba")),
+        ("hidden_act", json!("gelu")),
+        ("mlp_bias", json!(true)),
+        ("use_sliding_window", json!(true)),
+        ("num_key_value_heads", json!(4)),
+        ("num_hidden_layers", json!(0)),
+        ("hidden_size", json!("wide")),
+        ("head_dim", json!(3)),
+        ("rope_theta", json!(-1)),
+    ] {
+        let mut value = smollm();
+        value[key] = bad;
+        let error = read(&value).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
+    for (key, bad) in [
+        ("num_experts_per_tok", json!(9)),
+        ("num_experts_per_tok", json!(0)),
+        ("moe_intermediate_size", json!(0)),
+        ("decoder_sparse_step", json!(0)),
+        ("mlp_only_layers", json!("all")),
+    ] {
+        let mut value = mixture();
+        value[key] = bad;
+        let error = read(&value).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
+    for (key, bad) in [
+        ("factor", json!(0)),
+        ("partial_rotary_factor", json!(0.5)),
+        ("attention_factor", json!(-1)),
+        ("beta_fast", json!(0.5)),
+        ("original_max_position_embeddings", json!(0)),
+    ] {
+        let mut value = smollm();
+        value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0});
+        value["rope_scaling"][key] = bad;
+        let error = read(&value).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! An attention block: projections to heads, their normalisation and rotation, attention, projection back.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+use leadspan_kernels::{AttentionShape, Pass, RotaryTable, Weight, rms_norm, rotate};
+
+use super::norm::RmsNorm;
+use crate::{config::DecoderConfig, weights::projection::Projection};
+
+/// One attention block.
+#[derive(Clone, Debug)]
+pub(crate) struct Attention {
+    pub(crate) queries: Projection,
+    pub(crate) keys: Projection,
+    pub(crate) values: Projection,
+    pub(crate) output: Projection,
+    /// The normalisations of each query head and each key head (Qwen3).
+    pub(crate) head_norms: Option<(RmsNorm, RmsNorm)>,
+    pub(crate) shape: AttentionShape,
+}
+
+impl Attention {
+    /// `residual` plus the block's output for `x`, both `[N, H]`. Row i of `x` is at `positions[i]` of its sequence.
+    /// `attend` computes attention from queries, keys and values.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        (rotary, positions): (&RotaryTable, &Arc<[u32]>),
+        pass: Pass<'_>,
+        attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let heads = |projection: &Projection, norm: Option<&RmsNorm>| -> Result<Tensor> {
+            let projected = projection.forward(x, None, pass)?;
+            let normalised = match norm {
+                Some(norm) => {
+                    let (rows, width) = projected.dims2()?;
+                    let heads = (rows * width / self.shape.head_dim, self.shape.head_dim);
+                    let split = pass.reshape(&projected, heads)?;
+                    pass.reshape(&rms_norm(&split, &norm.weight, norm.eps, pass)?, (rows, width))?
+                }
+                None => projected,
+            };
+            rotate(&normalised, rotary, positions, pass)
+        };
+        let (query_norm, key_norm) = match &self.head_norms {
+            Some((query_norm, key_norm)) => (Some(query_norm), Some(key_norm)),
+            None => (None, None),
+        };
+        let attended = attend(
+            &heads(&self.queries, query_norm)?,
+            &heads(&self.keys, key_norm)?,
+            &self.values.forward(x, None, pass)?,
+        )?;
+        self.output.forward(&attended, Some(residual), pass)
+    }
+
+    /// The widths of queries, and of keys and values, over all heads.
+    pub(crate) fn widths(config: &DecoderConfig) -> (usize, usize) {
+        (
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+        )
+    }
+
+    /// The dense parameters of the block.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let projections = [&self.queries, &self.keys, &self.values, &self.output].into_iter();
+        let norms = self
+            .head_norms
+            .iter()
+            .flat_map(|(query, key)| [&query.weight, &key.weight]);
+        projections.flat_map(Projection::weights).chain(norms)
+    }
+}

@@ -1,0 +1,252 @@
+//! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
+
+mod attention;
+mod feed_forward;
+mod gated_block;
+mod layer;
+pub(crate) mod min_rows;
+mod mixture;
+mod norm;
+mod rotary;
+pub(crate) mod trace;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor, quantized::QMatMul};
+use leadspan_kernels::{GradientSum, Kernels, Packed, RotaryTable, Weight};
+
+use self::{layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm, rotary::rotary_table};
+use crate::{
+    config::DecoderConfig,
+    device::{StoredDtype, StudentDtype},
+    error::ModelError,
+    stop::Stop,
+    weights::{
+        parameters::{Parameters, StudentStart},
+        projection::Projection,
+        source::ModelSource,
+        weight_source::{Embedding, WeightSource},
+    },
+};
+
+/// A decoder-only transformer of one of the [families](crate::Family).
+///
+/// Teacher and student run the same forward pass. The teacher's builds no graph; the student's passes are
+/// [traced](crate::Trace).
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    embedding: Embedding,
+    layers: Vec<DecoderLayer>,
+    norm: RmsNorm,
+    head: Projection,
+    rotary: RotaryTable,
+    kernels: Kernels,
+    device: Device,
+}
+
+impl Decoder {
+    /// Loads a model for inference.
+    ///
+    /// # Errors
+    ///
+    /// If the weights cannot be read, do not fit the configuration, or do not fit in memory.
+    pub fn load(source: &ModelSource, dtype: StoredDtype, device: &Device) -> Result<Self, ModelError> {
+        let mut weights = source.weights(dtype, device)?;
+        Self::build(source.config().clone(), weights.as_mut(), dtype, device)
+    }
+
+    /// Makes a decoder whose parameters are all variables, in single precision.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and if chosen layers do not exist or the architecture cannot be trained (a mixture of
+    /// experts).
+    pub fn trainable(start: &StudentStart, device: &Device) -> Result<(Self, Parameters), ModelError> {
+        Self::trainable_in(StudentDtype::F32, start, device)
+    }
+
+    /// Makes a decoder whose parameters are all variables of the given dtype. Activations have the same dtype. Gradients
+    /// are summed in single precision.
+    ///
+    /// # Errors
+    ///
+    /// As [`trainable`](Self::trainable).
+    pub fn trainable_in(
+        dtype: StudentDtype,
+        start: &StudentStart,
+        device: &Device,
+    ) -> Result<(Self, Parameters), ModelError> {
+        let dtype = StoredDtype::from(dtype);
+        let (config, mut variables) = start.open(dtype, device)?;
+        let decoder = Self::build(config, &mut variables, dtype, device)?;
+        Ok((decoder, variables.into_parameters()))
+    }
+
+    /// A view of a student that shares its parameters but builds no graph, for validation and generation.
+    ///
+    /// # Errors
+    ///
+    /// If the parameters do not fit the configuration.
+    pub fn frozen(config: &DecoderConfig, parameters: &Parameters, device: &Device) -> Result<Self, ModelError> {
+        let mut weights = parameters;
+        Self::build(config.clone(), &mut weights, parameters.dtype(), device)
+    }
+
+    fn build(
+        config: DecoderConfig,
+        weights: &mut dyn WeightSource,
+        dtype: StoredDtype,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
+        let embedding = weights.embedding("model.embed_tokens.weight", [vocabulary, hidden])?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| DecoderLayer::build(&config, weights, index))
+            .collect::<Result<_, _>>()?;
+        let norm = RmsNorm {
+            weight: weights.weight("model.norm.weight", &[hidden])?,
+            eps: config.rms_norm_eps,
+        };
+        let head = match (&embedding, config.tie_word_embeddings) {
+            (Embedding::Dense(weight), true) => Projection::Dense {
+                weight: weight.clone(),
+                bias: None,
+            },
+            (Embedding::Quantised(weight), true) => Projection::Quantised {
+                weight: QMatMul::from_arc(Arc::clone(weight))?,
+                bias: None,
+            },
+            (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
+        };
+        let rotary = rotary_table(&config, weights.pairing(), dtype.dense(), device)?;
+        Ok(Self {
+            config,
+            embedding,
+            layers,
+            norm,
+            head,
+            rotary,
+            kernels: Kernels::default(),
+            device: device.clone(),
+        })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The same decoder with `kernels` for its operations.
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.kernels = kernels;
+        self
+    }
+
+    /// The final hidden states of whole sequences, after the last normalisation.
+    ///
+    /// Attention is causal and stays within a sequence, so neither later tokens nor other sequences change a token's
+    /// result.
+    ///
+    /// # Shapes
+    ///
+    /// The result is `[N, H]`, a row for each token.
+    ///
+    /// # Errors
+    ///
+    /// If a sequence is longer than the model's context, a token is outside its vocabulary, or the device fails.
+    /// [`ModelError::Stopped`] if `stop` is requested before the last layer.
+    pub fn hidden_states(&self, packed: &Packed, stop: Stop<'_>) -> Result<Tensor, ModelError> {
+        let count = packed.tokens().len();
+        if let Some(filled) = packed.filled_up_to(MIN_ROWS) {
+            return Ok(self.hidden_states(&filled, stop)?.narrow(0, 0, count)?);
+        }
+        let mut hidden = self.embed(packed)?;
+        for layer in &self.layers {
+            stop.check()?;
+            hidden = layer.forward(&hidden, packed, &self.rotary, self.kernels)?;
+        }
+        Ok(self.norm.forward(&hidden, self.kernels)?)
+    }
+
+    /// The embeddings of the tokens, `[N, H]`, untracked.
+    pub(crate) fn embed(&self, packed: &Packed) -> Result<Tensor, ModelError> {
+        let (length, context) = (packed.longest(), self.config.context());
+        if length > context {
+            return Err(ModelError::Context {
+                tokens: length,
+                context,
+            });
+        }
+        self.embed_tokens(packed.tokens())
+    }
+
+    /// The embeddings of `tokens`, `[N, H]`, untracked.
+    pub(crate) fn embed_tokens(&self, tokens: &[u32]) -> Result<Tensor, ModelError> {
+        let tokens = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
+        Ok(match &self.embedding {
+            Embedding::Dense(weight) => weight.constant().embedding(&tokens)?,
+            Embedding::Quantised(weight) => weight.embedding(&tokens)?,
+        })
+    }
+
+    /// The logits of chosen hidden states, in single precision. The caller bounds N.
+    ///
+    /// # Shapes
+    ///
+    /// `rows` is `[N, H]`; the result is `[N, V]`.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn logits(&self, rows: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(self.head.scores(rows, self.kernels)?)
+    }
+
+    /// The weight `[V, H]` of the head, untracked; `None` if it is quantised. A tied head is the embedding.
+    pub fn head_weight(&self) -> Option<Tensor> {
+        match &self.head {
+            Projection::Dense { weight, .. } => Some(weight.constant()),
+            Projection::Quantised { .. } => None,
+        }
+    }
+
+    /// The gradient sum of the head's weight; `None` if the weight is constant.
+    pub fn head_gradient(&self) -> Option<&GradientSum> {
+        self.head.weights().next().and_then(Weight::gradient)
+    }
+
+    /// The gradient sum of the embedding; `None` if the embedding is constant.
+    pub(crate) fn embedding_gradient(&self) -> Option<&GradientSum> {
+        match &self.embedding {
+            Embedding::Dense(weight) => weight.gradient(),
+            Embedding::Quantised(_) => None,
+        }
+    }
+
+    pub(crate) fn layers(&self) -> &[DecoderLayer] {
+        &self.layers
+    }
+
+    pub(crate) fn head(&self) -> &Projection {
+        &self.head
+    }
+
+    pub(crate) fn norm(&self) -> &RmsNorm {
+        &self.norm
+    }
+
+    pub(crate) fn rotary(&self) -> &RotaryTable {
+        &self.rotary
+    }
+
+    pub(crate) fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+}

@@ -1,0 +1,20 @@
+//! A root-mean-square normalisation with its weight.
+
+use candle_core::{Result, Tensor};
+use leadspan_kernels::{Pass, Weight, rms_norm};
+
+/// Root-mean-square normalisation over the last dimension.
+#[derive(Clone, Debug)]
+pub(crate) struct RmsNorm {
+    /// `[width]`
+    pub(crate) weight: Weight,
+    /// Added to the mean square before its root is taken.
+    pub(crate) eps: f64,
+}
+
+impl RmsNorm {
+    /// Normalises `x` `[.., width]`.
+    pub(crate) fn forward<'a>(&self, x: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+        rms_norm(x, &self.weight, self.eps, pass)
+    }
+}

@@ -1,0 +1,166 @@
+//! A student's forward pass with its backward pass, layer by layer.
+//!
+//! Each layer is a segment of its own, from its input to its output: a tape of fused operations, or the tensor library's
+//! graph of stock operations. The backward pass drops a segment as soon as its gradients are known, so memory never exceeds
+//! what the forward pass left. With activation checkpointing, the forward pass keeps only the inputs of the layers, and the
+//! backward pass computes each layer again.
+
+use candle_core::{Result, Tensor, Var};
+use leadspan_kernels::{Kernels, Packed, Pass, Tape, Weight, scatter_rows};
+
+use super::Decoder;
+use crate::{error::ModelError, stop::Stop};
+
+/// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states of some tokens.
+#[derive(Debug)]
+pub struct Trace<'a> {
+    decoder: &'a Decoder,
+    packed: &'a Packed,
+    layers: Vec<LayerTrace>,
+    /// The rows whose final hidden states are taken: `[P]` of u32.
+    places: Tensor,
+    /// The last normalisation of those rows.
+    last: Segment,
+    stop: Stop<'a>,
+}
+
+/// What the forward pass keeps of a layer.
+#[derive(Debug)]
+enum LayerTrace {
+    /// The whole segment.
+    Kept(Segment),
+    /// Only the input; the backward pass computes the layer again.
+    Recomputed(Tensor),
+}
+
+/// Operations from an input to an output, with what their backward pass needs.
+#[derive(Debug)]
+enum Segment {
+    /// Fused operations.
+    Tape { tape: Tape, input: Tensor, output: Tensor },
+    /// Stock operations.
+    Graph { input: Var, output: Tensor },
+}
+
+impl Decoder {
+    /// Runs whole sequences forward, ready for the backward pass, and takes the final hidden states of the rows `places`,
+    /// which are all different.
+    ///
+    /// # Errors
+    ///
+    /// As [`hidden_states`](Decoder::hidden_states). [`Trace::backward`] checks `stop` as well.
+    pub fn trace<'a>(
+        &'a self,
+        packed: &'a Packed,
+        places: &[u32],
+        activation_checkpointing: bool,
+        stop: Stop<'a>,
+    ) -> std::result::Result<Trace<'a>, ModelError> {
+        let places = Tensor::from_slice(places, places.len(), self.device())?;
+        let mut hidden = self.embed(packed)?;
+        let mut layers = Vec::with_capacity(self.layers().len());
+        for layer in self.layers() {
+            stop.check()?;
+            if activation_checkpointing {
+                let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
+                layers.push(LayerTrace::Recomputed(hidden));
+                hidden = output.detach();
+            } else {
+                let segment = Segment::forward(hidden, self.kernels(), |input, pass| {
+                    layer.forward(input, packed, self.rotary(), pass)
+                })?;
+                hidden = segment.output();
+                layers.push(LayerTrace::Kept(segment));
+            }
+        }
+        let rows = hidden.index_select(&places, 0)?;
+        let last = Segment::forward(rows, self.kernels(), |input, pass| self.norm().forward(input, pass))?;
+        Ok(Trace {
+            decoder: self,
+            packed,
+            layers,
+            places,
+            last,
+            stop,
+        })
+    }
+}
+
+impl Trace<'_> {
+    /// The final hidden states of the chosen rows, `[P, H]`, untracked.
+    pub fn rows(&self) -> Tensor {
+        self.last.output()
+    }
+
+    /// Runs the backward pass from the gradient of [`rows`](Self::rows), in any dtype, and adds to the gradients of all
+    /// parameters except the head's.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails. [`ModelError::Stopped`] if the stop of the forward pass is requested: then some gradients are
+    /// added and others are not.
+    pub fn backward(self, gradient: &Tensor) -> std::result::Result<(), ModelError> {
+        let decoder = self.decoder;
+        let norm = &decoder.norm().weight;
+        let gradient = gradient.to_dtype(self.last.output().dtype())?;
+        let rows = self.last.backward(gradient, [norm].into_iter())?;
+        let mut gradient = scatter_rows(&rows, &self.places, self.packed.tokens().len())?;
+        for (layer, left) in decoder.layers().iter().zip(self.layers).rev() {
+            self.stop.check()?;
+            let segment = match left {
+                LayerTrace::Kept(segment) => segment,
+                LayerTrace::Recomputed(input) => Segment::forward(input, decoder.kernels(), |input, pass| {
+                    layer.forward(input, self.packed, decoder.rotary(), pass)
+                })?,
+            };
+            gradient = segment.backward(gradient, layer.weights())?;
+        }
+        if let Some(embedding) = decoder.embedding_gradient() {
+            embedding.add_rows(&gradient, self.packed.tokens())?;
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// Runs `forward` from `input`, ready for the backward pass.
+    fn forward(input: Tensor, kernels: Kernels, forward: impl Fn(&Tensor, Pass<'_>) -> Result<Tensor>) -> Result<Self> {
+        if kernels.fuse(&input) {
+            let tape = Tape::default();
+            let output = forward(&input, Pass::on(&tape))?;
+            Ok(Self::Tape { tape, input, output })
+        } else {
+            let input = Var::from_tensor(&input)?;
+            let output = forward(input.as_tensor(), kernels.into())?;
+            Ok(Self::Graph { input, output })
+        }
+    }
+
+    /// The output, untracked.
+    fn output(&self) -> Tensor {
+        match self {
+            Self::Tape { output, .. } => output.clone(),
+            Self::Graph { output, .. } => output.detach(),
+        }
+    }
+
+    /// The gradient of the input from the gradient of the output. Adds the gradients of `weights`, which are all parameters
+    /// of the segment, to their sums.
+    fn backward<'a>(self, gradient: Tensor, weights: impl Iterator<Item = &'a Weight>) -> Result<Tensor> {
+        match self {
+            Self::Tape { tape, input, output } => tape.backward(&input, &output, gradient),
+            Self::Graph { input, output } => {
+                // The gradient of Σ output · g with respect to the output is g.
+                let mut store = (output * gradient)?.sum_all()?.backward()?;
+                for weight in weights {
+                    if let (Some(sum), Some(gradient)) = (weight.gradient(), store.remove(weight.tensor())) {
+                        sum.add(&gradient)?;
+                    }
+                }
+                store.remove(input.as_tensor()).ok_or_else(|| {
+                    candle_core::Error::Msg("the output of a pass does not depend on its input".to_owned())
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Qwen2 and Qwen2.5: queries, keys and values have biases.
+
+use super::{Description, PLAIN};
+
+pub(super) const DESCRIPTION: Description = Description {
+    transformers_class: "Qwen2ForCausalLM",
+    gguf_architecture: "qwen2",
+    has_qkv_biases: true,
+    ..PLAIN
+};

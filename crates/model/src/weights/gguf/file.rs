@@ -1,0 +1,182 @@
+//! A GGUF file: its header, and the bytes of its tensors.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use candle_core::{
+    Device,
+    quantized::{
+        QTensor,
+        ggml_file::qtensor_from_ggml,
+        gguf_file::{Content, TensorInfo, Value},
+    },
+};
+
+use super::alignment;
+use crate::error::ModelError;
+
+/// The header of a GGUF file: metadata and the list of tensors.
+pub(crate) struct GgufFile {
+    path: PathBuf,
+    content: Content,
+}
+
+impl GgufFile {
+    /// Reads the header.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is no GGUF file, or ends before one of its tensors does.
+    pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io {
+            action: "open",
+            path: path.to_owned(),
+            source,
+        };
+        let damaged = |reason: String| ModelError::Weights {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = File::open(path).map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len();
+        let mut header = BufReader::new(file);
+        if alignment::is_zero(&mut header) {
+            return Err(damaged("its header sets `general.alignment` to 0".to_owned()));
+        }
+        header.rewind().map_err(io)?;
+        let content = Content::read(&mut header).map_err(|error| damaged(error.to_string()))?;
+        for (name, info) in &content.tensor_infos {
+            let end = size_in_bytes(info)
+                .zip(content.tensor_data_offset.checked_add(info.offset))
+                .and_then(|(size, start)| start.checked_add(size));
+            if end.is_none_or(|end| end > bytes) {
+                return Err(damaged(format!("tensor `{name}` ends beyond the file's {bytes} bytes")));
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            content,
+        })
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The header as the tensor library reads it.
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// The keys of the metadata, in no order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.content.metadata.keys().map(String::as_str)
+    }
+
+    /// The text of a key; `None` if it has none.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        let value = self.content.metadata.get(key)?;
+        value.to_string().ok().map(String::as_str)
+    }
+
+    /// The whole number of a key; `None` if it has none or a negative one.
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        match self.content.metadata.get(key)? {
+            Value::I8(value) => u64::try_from(*value).ok(),
+            Value::I16(value) => u64::try_from(*value).ok(),
+            Value::I32(value) => u64::try_from(*value).ok(),
+            Value::I64(value) => u64::try_from(*value).ok(),
+            value => value.to_u64().ok(),
+        }
+    }
+
+    /// The floating-point number of a key; `None` if it has none.
+    pub(super) fn float(&self, key: &str) -> Option<f64> {
+        match self.content.metadata.get(key)? {
+            Value::F32(value) => Some(f64::from(*value)),
+            Value::F64(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Whether the file has a tensor of this name.
+    pub(super) fn has_tensor(&self, name: &str) -> bool {
+        self.content.tensor_infos.contains_key(name)
+    }
+
+    /// How many tensors the file has.
+    pub(super) fn tensor_count(&self) -> usize {
+        self.content.tensor_infos.len()
+    }
+
+    /// What the header says about a tensor.
+    pub(super) fn tensor_info(&self, name: &str) -> Option<&TensorInfo> {
+        self.content.tensor_infos.get(name)
+    }
+
+    /// A whole tensor, as the file stores it.
+    ///
+    /// # Errors
+    ///
+    /// If the file has no such tensor or cannot be read.
+    pub(super) fn tensor(&self, name: &str, device: &Device) -> Result<QTensor, ModelError> {
+        let Some(info) = self.tensor_info(name) else {
+            return Err(ModelError::MissingWeight {
+                path: self.path.clone(),
+                name: name.to_owned(),
+            });
+        };
+        self.part(name, info, 0, info.shape.dims().to_vec(), device)
+    }
+
+    /// Part `index` of a tensor that consists of consecutive parts of shape `shape`.
+    ///
+    /// # Errors
+    ///
+    /// If the shape does not divide into blocks of the quantisation, or the file cannot be read.
+    pub(super) fn part(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        index: usize,
+        shape: Vec<usize>,
+        device: &Device,
+    ) -> Result<QTensor, ModelError> {
+        let io = |action, source| ModelError::Io {
+            action,
+            path: self.path.clone(),
+            source,
+        };
+        let unreadable = |reason: String| ModelError::Weights {
+            path: self.path.clone(),
+            reason: format!("`{name}`: {reason}"),
+        };
+        let elements: usize = shape.iter().product();
+        if !elements.is_multiple_of(info.ggml_dtype.block_size()) {
+            return Err(unreadable(format!("{shape:?} does not divide into blocks")));
+        }
+        // `open` found the whole tensor inside the file, so this neither overflows nor exceeds the file.
+        let bytes = elements / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
+        let start = self.content.tensor_data_offset + info.offset + (index * bytes) as u64;
+        let mut raw = vec![0; bytes];
+        let mut file = File::open(&self.path).map_err(|source| io("open", source))?;
+        file.seek(SeekFrom::Start(start))
+            .and_then(|_| file.read_exact(&mut raw))
+            .map_err(|source| io("read", source))?;
+        qtensor_from_ggml(info.ggml_dtype, &raw, shape, device).map_err(|error| unreadable(error.to_string()))
+    }
+}
+
+/// The size of a tensor in the file; `None` if it overflows.
+fn size_in_bytes(info: &TensorInfo) -> Option<u64> {
+    let elements = info
+        .shape
+        .dims()
+        .iter()
+        .try_fold(1u64, |product, &size| product.checked_mul(size as u64))?;
+    (elements / info.ggml_dtype.block_size() as u64).checked_mul(info.ggml_dtype.type_size() as u64)
+}

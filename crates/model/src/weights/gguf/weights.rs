@@ -1,0 +1,138 @@
+//! The weights of a GGUF file as a decoder asks for them.
+
+use std::sync::Arc;
+
+use candle_core::{
+    DType, Device, Tensor,
+    quantized::{GgmlDType, QMatMul, QTensor},
+};
+use leadspan_kernels::{Pairing, Weight};
+
+use super::{
+    file::GgufFile,
+    names::{expert_of, stored_name},
+};
+use crate::{
+    config::DecoderConfig,
+    device::StoredDtype,
+    error::ModelError,
+    weights::{
+        projection::Projection,
+        weight_source::{Embedding, WeightSource},
+    },
+};
+
+/// The weights of a GGUF file, dequantised, or quantised as stored if `dtype` is [`StoredDtype::Native`].
+pub(crate) struct GgufWeights<'a> {
+    pub(crate) file: &'a GgufFile,
+    pub(crate) config: &'a DecoderConfig,
+    pub(crate) dtype: StoredDtype,
+    pub(crate) device: Device,
+}
+
+/// The quantisations that tests compare with other readers of GGUF.
+const SUPPORTED: [GgmlDType; 8] = [
+    GgmlDType::F32,
+    GgmlDType::F16,
+    GgmlDType::BF16,
+    GgmlDType::Q8_0,
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q4K,
+    GgmlDType::Q6K,
+];
+
+impl GgufWeights<'_> {
+    /// The weight that Hugging Face models call `name`, as stored.
+    fn load(&self, name: &str, shape: &[usize]) -> Result<QTensor, ModelError> {
+        // One tensor holds the experts of a layer, one after the other.
+        let expert = expert_of(name);
+        let (stored, expected, index) = match (&expert, &self.config.experts) {
+            (Some((whole, index)), Some(experts)) => (stored_name(whole), [&[experts.count], shape].concat(), *index),
+            _ => (stored_name(name), shape.to_vec(), 0),
+        };
+        let path = || self.file.path().to_owned();
+        let Some(info) = self.file.tensor_info(&stored) else {
+            return Err(ModelError::MissingWeight {
+                path: path(),
+                name: stored,
+            });
+        };
+        if info.shape.dims() != expected {
+            return Err(ModelError::WeightShape {
+                path: path(),
+                name: stored,
+                found: info.shape.dims().to_vec(),
+                expected,
+            });
+        }
+        if !SUPPORTED.contains(&info.ggml_dtype) {
+            let reason = format!("`{stored}` is stored as {:?}, which is not supported", info.ggml_dtype);
+            return Err(ModelError::Weights { path: path(), reason });
+        }
+        self.file.part(&stored, info, index, shape.to_vec(), &self.device)
+    }
+
+    /// Puts the rows of a query or key weight into the order of [`Pairing::Halves`] if the file has the order of
+    /// [`Pairing::Neighbours`]: row 2i + j of a head (j = 0, 1) becomes row j · `head_dim`/2 + i.
+    fn halves_together(&self, name: &str, weight: Tensor) -> candle_core::Result<Tensor> {
+        let is_rotated = ["self_attn.q_proj.weight", "self_attn.k_proj.weight"]
+            .iter()
+            .any(|part| name.ends_with(part));
+        if self.stored_pairing() == Pairing::Halves || !is_rotated {
+            return Ok(weight);
+        }
+        let (rows, width) = weight.dims2()?;
+        let half = self.config.head_dim / 2;
+        weight
+            .reshape((rows / self.config.head_dim, half, 2, width))?
+            .transpose(1, 2)?
+            .contiguous()?
+            .reshape((rows, width))
+    }
+
+    /// Which elements of a head rotate together in the file.
+    fn stored_pairing(&self) -> Pairing {
+        self.config.family.description().gguf_pairing
+    }
+}
+
+impl WeightSource for GgufWeights<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let weight = self.load(name, shape)?.dequantize(&self.device)?;
+        let weight = self.halves_together(name, weight)?;
+        Ok(weight.to_dtype(match self.dtype {
+            StoredDtype::Native => DType::F32,
+            dtype => dtype.dense(),
+        })?)
+    }
+
+    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
+        if self.dtype != StoredDtype::Native {
+            return Ok(Projection::Dense {
+                weight: self.weight(name, &shape)?,
+                bias,
+            });
+        }
+        Ok(Projection::Quantised {
+            weight: QMatMul::from_qtensor(self.load(name, &shape)?)?,
+            bias,
+        })
+    }
+
+    fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, ModelError> {
+        if self.dtype != StoredDtype::Native {
+            return self.weight(name, &shape).map(Embedding::Dense);
+        }
+        Ok(Embedding::Quantised(Arc::new(self.load(name, &shape)?)))
+    }
+
+    fn pairing(&self) -> Pairing {
+        // Quantised rows keep the order of the file.
+        if self.dtype == StoredDtype::Native {
+            self.stored_pairing()
+        } else {
+            Pairing::Halves
+        }
+    }
+}

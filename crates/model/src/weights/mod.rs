@@ -1,0 +1,12 @@
+//! Where a model's weights are and how they are held: safetensors and GGUF files, the Hub's local cache, a student's
+//! parameters.
+
+pub(crate) mod gguf;
+pub(crate) mod hub;
+pub(crate) mod initial;
+pub(crate) mod parameters;
+pub(crate) mod projection;
+pub(crate) mod safetensors;
+pub(crate) mod source;
+pub(crate) mod tensor_stream;
+pub(crate) mod weight_source;

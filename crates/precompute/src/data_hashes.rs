@@ -1,0 +1,196 @@
+//! The hashes of the raw data, remembered in the cache beside size, time and inode of each file.
+//!
+//! Every process that fills a cache must know that the cache was prepared from the data that is there now. Hashing all data
+//! for that takes minutes if there is much of it. So `.data.json` in the cache's folder keeps the hashes, and a process reads
+//! only the files whose size, modification time or inode differ. Like `.weights.json`, the file belongs to this machine: it
+//! has full paths, and a copy of the cache elsewhere hashes the data again.
+//!
+//! A change that leaves size, modification time and inode as they were goes unnoticed, unless [`DataCheck::Contents`] is
+//! asked for.
+
+use std::{
+    cell::RefCell,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use leadspan_corpus::{CorpusError, FileFingerprint, files_fingerprint, name_of};
+use leadspan_files::commit_bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::stamp::Stamp;
+
+const FILE: &str = ".data.json";
+
+/// How a process finds out whether the raw data is still what the cache was prepared from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataCheck {
+    /// Hashes a file only if its size, modification time or inode differs from what the cache remembers.
+    #[default]
+    Stamps,
+    /// Hashes every file.
+    Contents,
+}
+
+/// A file of the raw data with its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct HashedFile {
+    #[serde(flatten)]
+    stamp: Stamp,
+    inode: u64,
+    blake3: String,
+}
+
+/// The hashes that this process knows.
+#[derive(Debug)]
+pub(crate) struct DataHashes {
+    known: RefCell<Vec<HashedFile>>,
+}
+
+impl DataHashes {
+    /// Those that the cache in `cache_dir` remembers, or none if every file must be hashed.
+    pub(crate) fn of(cache_dir: &Path, check: DataCheck) -> Self {
+        let remembered = match check {
+            DataCheck::Stamps => fs::read(cache_dir.join(FILE)).ok(),
+            DataCheck::Contents => None,
+        };
+        let known = remembered.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self {
+            known: RefCell::new(known.unwrap_or_default()),
+        }
+    }
+
+    /// The fingerprints of `files`, whose names are relative to `base`. Files that are not known are hashed, and known from
+    /// then on.
+    ///
+    /// # Errors
+    ///
+    /// A file that is missing or cannot be read.
+    pub(crate) fn fingerprints(&self, base: &Path, files: &[PathBuf]) -> Result<Vec<FileFingerprint>, CorpusError> {
+        let mut known = self.known.borrow_mut();
+        let mut found = Vec::with_capacity(files.len());
+        let mut fingerprints = Vec::with_capacity(files.len());
+        for path in files {
+            let before = identified(path);
+            let same = |file: &&HashedFile| before.as_ref() == Some(&(file.stamp.clone(), file.inode));
+            if let Some(file) = known.iter().find(same) {
+                fingerprints.push(FileFingerprint {
+                    path: name_of(base, path),
+                    bytes: file.stamp.bytes,
+                    blake3: file.blake3.clone(),
+                });
+                found.push(file.clone());
+                continue;
+            }
+            let [fingerprint] = files_fingerprint(base, std::slice::from_ref(path))?
+                .try_into()
+                .expect("one file has one fingerprint");
+            // A file that changed while it was read must be read again.
+            if let Some((stamp, inode)) = before.filter(|before| identified(path).as_ref() == Some(before)) {
+                found.push(HashedFile {
+                    stamp,
+                    inode,
+                    blake3: fingerprint.blake3.clone(),
+                });
+            }
+            fingerprints.push(fingerprint);
+        }
+        *known = found;
+        Ok(fingerprints)
+    }
+
+    /// Stores what is known in the cache in `cache_dir`, unless it is there already.
+    ///
+    /// If the cache cannot be written to, the next process hashes the data again.
+    pub(crate) fn remember(&self, cache_dir: &Path) {
+        let bytes = serde_json::to_vec_pretty(&*self.known.borrow()).expect("names and numbers serialize");
+        let path = cache_dir.join(FILE);
+        if fs::read(&path).ok().as_ref() != Some(&bytes) {
+            let _ = commit_bytes(&path, &bytes);
+        }
+    }
+}
+
+/// The stamp of a file and its inode, or `None` if the file system does not have them.
+fn identified(path: &Path) -> Option<(Stamp, u64)> {
+    Some((Stamp::of(path)?, inode(path)?))
+}
+
+#[cfg(unix)]
+fn inode(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().ok().map(|metadata| metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn inode(_path: &Path) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn set_time(path: &Path, seconds: u64) {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_file_is_hashed_again_if_its_size_time_or_inode_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        let (path, other) = (base.join("rows.jsonl"), base.join("other.jsonl"));
+        let hash_of = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+        let hashes_with = |check| -> Vec<String> {
+            let hashes = DataHashes::of(base, check);
+            let found = hashes.fingerprints(base, &[other.clone(), path.clone()]).unwrap();
+            hashes.remember(base);
+            assert_eq!(found[1].path, "rows.jsonl");
+            found.into_iter().map(|file| file.blake3).collect()
+        };
+        let hashes = || hashes_with(DataCheck::Stamps);
+        fs::write(&other, "other").unwrap();
+        fs::write(&path, "one").unwrap();
+        set_time(&path, 1_000_000);
+        assert_eq!(hashes(), [hash_of("other"), hash_of("one")]);
+        // The same size, time and inode: the remembered hash is trusted.
+        fs::write(&path, "two").unwrap();
+        set_time(&path, 1_000_000);
+        assert_eq!(hashes()[1], hash_of("one"));
+        assert_eq!(hashes_with(DataCheck::Contents)[1], hash_of("two"));
+        assert_eq!(hashes()[1], hash_of("two"), "what was hashed is remembered");
+        // Another size.
+        fs::write(&path, "three").unwrap();
+        set_time(&path, 1_000_000);
+        assert_eq!(hashes()[1], hash_of("three"));
+        // Another time.
+        fs::write(&path, "seven").unwrap();
+        set_time(&path, 1_000_001);
+        assert_eq!(hashes()[1], hash_of("seven"));
+        // Another inode.
+        let new = base.join("new");
+        fs::write(&new, "eight").unwrap();
+        set_time(&new, 1_000_001);
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(hashes(), [hash_of("other"), hash_of("eight")]);
+        // Damage costs only time.
+        fs::write(base.join(FILE), b"not JSON").unwrap();
+        assert_eq!(hashes(), [hash_of("other"), hash_of("eight")]);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_to_costs_only_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        fs::write(&path, "one").unwrap();
+        let nowhere = folder.path().join("nowhere");
+        let hashes = DataHashes::of(&nowhere, DataCheck::Stamps);
+        assert_eq!(hashes.fingerprints(folder.path(), &[path]).unwrap().len(), 1);
+        hashes.remember(&nowhere);
+        assert!(!nowhere.exists());
+    }
+}

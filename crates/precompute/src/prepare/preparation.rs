@@ -1,0 +1,208 @@
+//! What preparing needs: settings, tokenizer, template and the hashes of the data, checked before anything is written.
+
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
+
+use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
+use leadspan_corpus::{
+    ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, SectionSettings, input_files,
+};
+use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
+use serde_json::Value;
+
+use crate::{
+    CacheSettings, Pipeline, PrecomputeError, Provenance, TextPipeline,
+    data_hashes::{DataCheck, DataHashes},
+    weights,
+};
+
+/// Everything that can be checked before anything expensive is done and before anything is written.
+pub(crate) struct Preparation<'a> {
+    pub(super) text: Text<'a>,
+    pub(super) teacher: Option<(&'a ModelSource, StoredDtype)>,
+    pub(super) tokenizer: TokenizerBundle,
+    pub(super) template: ChatTemplate,
+    template_blake3: String,
+    pub(super) samples_per_shard: NonZeroU32,
+    pub(super) data_hashes: DataHashes,
+}
+
+/// The data that becomes a corpus, and the cache that it goes to.
+pub(super) struct Text<'a> {
+    pub(super) base: &'a Path,
+    pub(super) data: &'a DataSettings,
+    pub(super) sections: &'a SectionSettings,
+    cache: &'a CacheSettings,
+    data_check: DataCheck,
+    /// The model that the tokenizer belongs to.
+    model: PathBuf,
+    /// Its architecture, which limits the length of samples and the token ids.
+    config: Option<&'a DecoderConfig>,
+}
+
+impl Text<'_> {
+    pub(super) fn cache_dir(&self) -> PathBuf {
+        self.base.join(&self.cache.dir)
+    }
+
+    /// Refuses settings that are wrong whatever the rows are. Returns the number of samples of a work unit.
+    fn check(&self) -> Result<NonZeroU32, PrecomputeError> {
+        self.cache.check()?;
+        let max_tokens = self.data.max_tokens;
+        if let Some(context) = self.config.map(DecoderConfig::context)
+            && max_tokens > context
+        {
+            let model = self.model.clone();
+            return Err(PrecomputeError::BeyondContext {
+                max_tokens,
+                context,
+                model,
+            });
+        }
+        input_files(self.base, self.data)?;
+        NonZeroU32::new(self.cache.samples_per_shard).ok_or(PrecomputeError::ZeroSetting {
+            key: "cache.samples_per_shard",
+        })
+    }
+}
+
+impl<'a> Preparation<'a> {
+    /// The preparation of a corpus for the teacher `source`.
+    pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
+        let text = Text {
+            base: &pipeline.base,
+            data: &pipeline.data,
+            sections: &pipeline.sections,
+            cache: &pipeline.cache,
+            data_check: pipeline.data_check,
+            model: source.path().to_owned(),
+            config: Some(source.config()),
+        };
+        let teacher = (source, pipeline.teacher.dtype);
+        Self::of(text, || source.tokenizer(), Some(teacher))
+    }
+
+    /// The preparation of a corpus without a teacher. `model` is the path of the tokenizer, `source` the model there, if there
+    /// is one.
+    pub(super) fn of_text(
+        pipeline: &'a TextPipeline,
+        model: PathBuf,
+        source: Option<&'a ModelSource>,
+        tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
+    ) -> Result<Self, PrecomputeError> {
+        let text = Text {
+            base: &pipeline.base,
+            data: &pipeline.data,
+            sections: &pipeline.sections,
+            cache: &pipeline.cache,
+            data_check: pipeline.data_check,
+            model,
+            config: source.map(ModelSource::config),
+        };
+        Self::of(text, tokenizer, None)
+    }
+
+    fn of(
+        text: Text<'a>,
+        tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
+        teacher: Option<(&'a ModelSource, StoredDtype)>,
+    ) -> Result<Self, PrecomputeError> {
+        let samples_per_shard = text.check()?;
+        let tokenizer = tokenizer()?;
+        let jinja = tokenizer
+            .chat_template
+            .as_deref()
+            .ok_or_else(|| PrecomputeError::NoChatTemplate {
+                model: text.model.clone(),
+            })?;
+        let template = ChatTemplate::new(jinja, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+        let template_blake3 = blake3::hash(jinja.as_bytes()).to_hex().to_string();
+        let data_hashes = DataHashes::of(&text.cache_dir(), text.data_check);
+        Ok(Self {
+            text,
+            teacher,
+            tokenizer,
+            template,
+            template_blake3,
+            samples_per_shard,
+            data_hashes,
+        })
+    }
+
+    /// The files of the data as they are now.
+    pub(super) fn fingerprints(&self) -> Result<Vec<FileFingerprint>, PrecomputeError> {
+        let Text { base, data, .. } = self.text;
+        Ok(self.data_hashes.fingerprints(base, &input_files(base, data)?)?)
+    }
+
+    /// The provenance of a corpus of these files, in the form that is stored.
+    pub(super) fn provenance(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
+        let provenance = Provenance {
+            data: self.text.data.clone(),
+            files,
+            report: report.clone(),
+        };
+        provenance.to_value()
+    }
+
+    /// Whether the model knows a token.
+    pub(super) fn knows(&self, token: u32) -> bool {
+        let known = |config: &DecoderConfig| (token as usize) < config.vocab_size;
+        self.text.config.is_none_or(known)
+    }
+
+    /// Refuses a sample with a token that the model does not know.
+    pub(super) fn check_tokens(&self, id: &str, tokens: &[u32]) -> Result<(), PrecomputeError> {
+        match (self.text.config, tokens.iter().find(|&&token| !self.knows(token))) {
+            (Some(config), Some(&token)) => Err(PrecomputeError::BeyondVocabulary {
+                sample: id.to_owned(),
+                token,
+                vocabulary: config.vocab_size,
+                model: self.text.model.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a cache was made with what the pipeline names.
+    pub(crate) fn require_identity(&self, cache: &Cache) -> Result<(), PrecomputeError> {
+        Ok(cache.require_identity(&self.identity()?)?)
+    }
+
+    /// What must agree for stored distributions to mean the same. Reads all weights, unless the cache remembers their hash.
+    pub(super) fn identity(&self) -> Result<Identity, PrecomputeError> {
+        let teacher = |(source, _): (&ModelSource, StoredDtype)| weights::fingerprint(source, &self.text.cache_dir());
+        Ok(self.identity_with(self.teacher.map(teacher).transpose()?.unwrap_or_default()))
+    }
+
+    /// The identity, if the hash of the teacher's weights is known. It is not used without a teacher.
+    pub(crate) fn identity_with(&self, weights_blake3: String) -> Identity {
+        Identity {
+            teacher: self.teacher.map(|(source, dtype)| TeacherIdentity {
+                config_blake3: source.config_fingerprint(),
+                weights_blake3,
+                dtype: dtype.as_str().to_owned(),
+            }),
+            tokenizer: self.tokenizer.fingerprint.clone(),
+            chat_template: self.template_blake3.clone(),
+            sections: serde_json::to_value(self.text.sections).expect("markers and names serialize"),
+            entries: self.text.cache.entries(),
+            precision: self.text.cache.precision,
+            codec: CODEC_VERSION,
+        }
+    }
+}
+
+/// The samples of a corpus, as appending asks for them.
+pub(super) fn known_samples(corpus: &PreparedCorpus) -> Vec<KnownSample<'_>> {
+    let samples = corpus.samples().enumerate();
+    samples
+        .map(|(index, sample)| KnownSample {
+            id: sample.id,
+            split: sample.split,
+            row_hash: corpus.row_hash(index),
+        })
+        .collect()
+}

@@ -1,0 +1,101 @@
+//! Sweeps that are refused before anything runs.
+
+use std::fs;
+
+use super::{SWEEP, captured, folders, stderr};
+use crate::program::Workplace;
+
+#[test]
+fn an_invalid_sweep_is_refused_before_anything_runs() {
+    let place = captured();
+    let refused = |settings: &[&str], expected: &[&str]| {
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let output = place.run(&[&SWEEP[..], &settings].concat());
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{settings:?}: {message}");
+        for part in expected {
+            assert!(message.contains(part), "{settings:?}: {message}");
+        }
+    };
+    refused(
+        &["sweep.seeed=[1]"],
+        &[
+            "`sweep.seeed` is not a key of the pipeline file",
+            "did you mean `seed`?",
+        ],
+    );
+    refused(&["sweep.seed=3"], &["`sweep.seed` cannot be used: a list of values"]);
+    refused(
+        &["sweep.seed=[0, \"one\"]"],
+        &[
+            "`--set sweep.seed=[0, \"one\"]`: `sweep.seed` cannot be used",
+            "a whole number",
+        ],
+    );
+    refused(&["sweep.seed=[]"], &["`train.seed` has no values"]);
+    refused(&["sweep.seed=[1, 1]"], &["`train.seed` has the value 1 twice"]);
+    refused(
+        &["sweep.cache.top_k=[4, 8]"],
+        &["a sweep cannot be over `cache.top_k`: it would need another cache"],
+    );
+    refused(
+        &["sweep.max_flops=[1e9]"],
+        &["it is what `baselines = [\"equal_compute\"]` sets"],
+    );
+    refused(
+        &["sweep.baselines=[\"trained\"]"],
+        &["`sweep.baselines` cannot be used: unknown value `trained`"],
+    );
+    refused(&["sweep.learning_rate=[-1.0]"], &["`train.learning_rate` is `-1`"]);
+    refused(
+        &["sweep.student.config=[\"config.json\"]"],
+        &["sets `student.model` and `student.config`"],
+    );
+    place.replace(
+        "pipeline.toml",
+        "seed = [0, 1]",
+        "seed = [0, 1]\nloss = [\"forward_kl\",\n  \"backward_kl\"]",
+    );
+    let line = 1 + fs::read_to_string(place.path("pipeline.toml"))
+        .unwrap()
+        .lines()
+        .position(|line| line.contains("backward_kl"))
+        .unwrap();
+    refused(
+        &[],
+        &[&format!(
+            "`pipeline.toml`, line {line}: `sweep.loss` cannot be used: unknown value `backward_kl`"
+        )],
+    );
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn proportions_beyond_the_cache_are_refused_together() {
+    let place = Workplace::new();
+    place.succeed(&["precompute", "-c", "pipeline.toml", "--proportion", "0.5"]);
+    let pipeline = fs::read_to_string(place.path("pipeline.toml")).unwrap();
+    let sweep = |keys: &str| {
+        place.write(
+            "pipeline.toml",
+            &format!("{pipeline}\n[sweep]\ndir = \"runs\"\n{keys}\n"),
+        );
+    };
+    let message = || {
+        let output = place.run(&SWEEP);
+        (output.status.code(), stderr(&output))
+    };
+    sweep("lead_span_proportion = [0.25, 0.75, 0.9]\nbaselines = [\"equal_compute\"]");
+    let (code, said) = message();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("has lead spans up to 0.5, but the sweep asks for 0.75, 0.9, 1.0 (the baseline `equal_compute`)")
+            && said.contains("`--proportion 1.0`"),
+        "{said}"
+    );
+    // Supervised training needs no distributions, and without `[evaluate]` nothing is evaluated.
+    sweep("lead_span_proportion = [0.25, 0.5]\nbaselines = [\"supervised\"]");
+    let (code, said) = message();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(folders(&place, "runs").len(), 3);
+}
