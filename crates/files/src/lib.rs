@@ -13,6 +13,7 @@ mod commit;
 mod error;
 pub mod faults;
 mod guard;
+mod hashing;
 mod safetensors_writer;
 mod unnamed;
 
@@ -22,5 +23,6 @@ pub use commit::{
 };
 pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
+pub use hashing::hash_contents;
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
 pub use unnamed::UnnamedFile;

@@ -21,8 +21,8 @@ const FEW_ROWS: usize = 2048;
 /// Further rows.
 const MORE_ROWS: usize = 2048;
 
-/// What a sample may take beside its tokens.
-const SAMPLE_BYTES: usize = 600;
+/// What a sample may take beside its tokens, which take four times as much here.
+const SAMPLE_BYTES: usize = 1000;
 
 fn rows(numbers: std::ops::Range<usize>) -> String {
     let mut rows = String::new();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
-use leadspan_files::{commit_bytes, commit_file};
+use leadspan_files::{commit_bytes, commit_file, hash_contents};
 use leadspan_model::write_single_precision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -142,7 +142,7 @@ impl Checkpoint {
             return Err(format!("it has {bytes} bytes instead of {}", receipt.bytes));
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update_mmap_rayon(path).map_err(unreadable)?;
+        hash_contents(&mut hasher, path).map_err(unreadable)?;
         if hasher.finalize().to_hex().as_str() != receipt.blake3 {
             return Err("its checksum is wrong".to_owned());
         }

@@ -25,7 +25,7 @@ use arrow::{
 use leadspan_sequence::{SectionBounds, Split};
 use parquet::errors::ParquetError;
 
-use leadspan_files::PendingFile;
+use leadspan_files::{PendingFile, hash_contents};
 
 use super::{
     columns::{Columns, ColumnsBuilder, StoredTokens, largest, with_bytes},
@@ -288,7 +288,7 @@ pub(crate) fn verify_tokens(columns: &Columns, tokens: &Region) -> Result<(), Ca
         return Ok(());
     };
     let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path).map_err(CacheError::io("read", path))?;
+    hash_contents(&mut hasher, path).map_err(CacheError::io("read", path))?;
     if hasher.count() != tokens.bytes || hasher.finalize().to_hex().as_str() != tokens.blake3 {
         return Err(CacheError::Damaged {
             path: path.clone(),

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use leadspan_files::hash_contents;
+
 use super::{
     gguf::{file::GgufFile, weights::GgufWeights},
     safetensors::{SafetensorsFiles, weight_files},
@@ -104,7 +106,7 @@ impl ModelSource {
     pub fn weights_fingerprint(&self) -> Result<String, ModelError> {
         let mut hasher = blake3::Hasher::new();
         for path in self.weight_files()? {
-            hasher.update_mmap_rayon(&path).map_err(|source| ModelError::Io {
+            hash_contents(&mut hasher, &path).map_err(|source| ModelError::Io {
                 action: "read",
                 path: path.clone(),
                 source,
