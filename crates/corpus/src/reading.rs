@@ -17,6 +17,7 @@ use crate::{
     intake::Intake,
     rows::{RawRow, RowReader},
     sample_maker::SampleMaker,
+    template::rendering_pool,
 };
 
 /// The most rows of a chunk: enough to keep every core busy, few enough to hold in memory.
@@ -80,12 +81,17 @@ pub(crate) fn read_samples<E: From<CorpusError>>(
     let mut rows = input.rows(data);
     let mut intake = Intake::new(data.on_bad_row, &input.names);
     let mut kept = 0;
+    let pool = rendering_pool();
     let mut chunk = Chunk::next(&mut rows);
     loop {
         let bytes_read = rows.bytes_read();
         // The next rows are read while these become samples, so that no core waits for the decoder.
         let made = || -> Vec<_> { chunk.rows.par_iter().map(|row| maker.make(row)).collect() };
-        let (outcomes, next) = rayon::join(made, || chunk.end.is_none().then(|| Chunk::next(&mut rows)));
+        let mut both = || rayon::join(made, || chunk.end.is_none().then(|| Chunk::next(&mut rows)));
+        let (outcomes, next) = match &pool {
+            Some(pool) => pool.install(both),
+            None => both(),
+        };
         for (row, outcome) in chunk.rows.iter().zip(outcomes) {
             if let Some(sample) = intake.take(row, outcome)? {
                 kept += 1;

@@ -7,7 +7,7 @@
 //!
 //! `docs/security.md` says what these bounds leave open.
 
-use std::thread;
+use std::{cell::Cell, thread};
 
 use minijinja::{Error, ErrorKind, State, Value, value::ObjectRepr};
 
@@ -30,6 +30,12 @@ const VALUE_BYTES: usize = 64;
 
 /// Stack for each fuel, in bytes: more than twice what any way to nest values with it was seen to use, by `nesting_tests`.
 pub(super) const STACK_BYTES_A_FUEL: usize = 512;
+
+/// Stack of the threads that render one conversation after another, in bytes: enough for some 20 kB of text.
+const POOL_STACK_BYTES: usize = 64 << 20;
+
+/// Stack for what such a thread does beside rendering, in bytes.
+const CALLER_STACK_BYTES: usize = 2 << 20;
 
 /// Stack for the engine's own frames, in bytes.
 const STACK_BYTES: usize = 4 << 20;
@@ -115,7 +121,22 @@ fn charge_to(state: &State, value: &Value, depth: usize) -> Result<usize, Error>
     Ok(inside)
 }
 
-/// Runs `work` of the engine on a stack of so many bytes.
+thread_local! {
+    /// Bytes of this thread's stack that a rendering may use.
+    static STACK: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Threads on which most conversations are rendered without a thread of their own; `None` if the system gives no such stacks.
+pub(crate) fn rendering_pool() -> Option<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(rayon::current_num_threads())
+        .stack_size(POOL_STACK_BYTES + CALLER_STACK_BYTES)
+        .start_handler(|_| STACK.set(POOL_STACK_BYTES))
+        .build()
+        .ok()
+}
+
+/// Runs `work` of the engine on a stack of at least so many bytes: here, or on a thread of its own.
 ///
 /// # Errors
 ///
@@ -125,6 +146,10 @@ pub(super) fn on_a_stack<T: Send>(
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
     let failed = |problem: String| Error::new(ErrorKind::InvalidOperation, problem);
+    let died = |problem| Err(failed(format!("the template engine failed: {problem}")));
+    if STACK.get() >= stack_bytes {
+        return leadspan_files::guarded(work).unwrap_or_else(died);
+    }
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(stack_bytes);
         thread
@@ -132,6 +157,6 @@ pub(super) fn on_a_stack<T: Send>(
             .map_err(|problem| failed(format!("no thread with a stack of {stack_bytes} bytes: {problem}")))?
             .join()
             .unwrap_or_else(|_| Err("the thread died".to_owned()))
-            .unwrap_or_else(|problem| Err(failed(format!("the template engine failed: {problem}"))))
+            .unwrap_or_else(died)
     })
 }

@@ -16,6 +16,7 @@ use minijinja::{
 use serde::Serialize;
 
 use self::bounds::Allowance;
+pub(crate) use self::bounds::rendering_pool;
 use crate::{CorpusError, Message};
 
 /// The name under which errors mention the template.
