@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LARGEST;
+use super::limits::LARGEST;
 
 /// The mixture of experts that takes the place of the feed-forward block in some layers (Qwen3-MoE).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

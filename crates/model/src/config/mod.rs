@@ -3,6 +3,7 @@
 pub(crate) mod experts;
 mod json;
 pub(crate) mod keys;
+mod limits;
 mod rotary_keys;
 pub(crate) mod scaling;
 #[cfg(test)]
@@ -12,11 +13,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use self::{experts::Experts, scaling::RotaryScaling};
+use self::{experts::Experts, limits::LARGEST, scaling::RotaryScaling};
 use crate::{error::ModelError, families::Family};
-
-/// The largest width, count or context that is accepted.
-const LARGEST: usize = 1 << 28;
 
 /// The architecture of a decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
