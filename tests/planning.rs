@@ -201,7 +201,7 @@ fn a_work_unit_that_takes_longer_than_the_wall_time_is_an_error_behind_the_plan(
         Some(1) => {
             assert!(takes.unwrap() > 1.0);
             assert!(
-                message.contains("error: no number of workers is done within 1 s"),
+                message.contains("error: no number of workers finishes within 1 s"),
                 "{message}"
             );
             assert!(

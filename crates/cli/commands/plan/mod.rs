@@ -10,7 +10,7 @@ use std::{
 };
 
 use leadspan_diagnosis::Diagnosis;
-use leadspan_precompute::{Division, Plan, PlanEvent, PlanOutcome, PlanSettings};
+use leadspan_precompute::{Division, PlanEvent, PlanOutcome, PlanSettings};
 use serde_json::json;
 
 use super::{Ending, Showing, prepare::Preparing};
@@ -115,13 +115,12 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
     } else {
         output::text(text::described(&plan, &context).trim_end())?;
     }
-    refuse(&plan, context)?;
+    refuse(plan.bytes(), context)?;
     Ok(Ending::Done)
 }
 
-/// Checks that the plan can be carried out.
-fn refuse(plan: &Plan, context: PlanContext) -> Result<(), PlanRefusal> {
-    let need = plan.bytes();
+/// Checks that a plan that needs `need` more bytes can be carried out.
+fn refuse(need: u64, context: PlanContext) -> Result<(), PlanRefusal> {
     if let Some(free) = context.free_bytes {
         match Fit::of(need, free) {
             Fit::Fits => {}
@@ -135,5 +134,42 @@ fn refuse(plan: &Plan, context: PlanContext) -> Result<(), PlanRefusal> {
     match context.division {
         Some((wall_time, Division::UnitTooLong { seconds })) => Err(PlanRefusal::UnitTooLong { wall_time, seconds }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_that_cannot_be_carried_out_is_refused_with_a_way_out() {
+        let refused = |free_bytes, division| {
+            let context = PlanContext {
+                config: "pipeline.toml".into(),
+                cache: "cache".into(),
+                free_bytes,
+                division,
+            };
+            refuse(5_000_000, context).map_err(|refusal| (refusal.to_string(), refusal.hint().unwrap()))
+        };
+        let one_second = TimeSpan(std::time::Duration::from_secs(1));
+        let too_long = Some((one_second, Division::UnitTooLong { seconds: 2.0 }));
+        assert_eq!(
+            refused(None, too_long).unwrap_err(),
+            (
+                "no number of workers finishes within 1 s: one work unit alone takes 2 s, including loading the teacher"
+                    .to_owned(),
+                "allow more time, or lower `cache.samples_per_shard` before preparing".to_owned()
+            )
+        );
+        let (message, hint) = refused(Some(4_000_000), None).unwrap_err();
+        assert!(
+            message.starts_with("the cache `cache` does not fit: it needs"),
+            "{message}"
+        );
+        assert!(hint.starts_with("point `cache.dir` at another file system"), "{hint}");
+        assert_eq!(refused(Some(1 << 40), None), Ok(()));
     }
 }
