@@ -84,6 +84,27 @@ fn training_before_precomputing_is_refused() {
 }
 
 #[test]
+fn a_cache_with_another_file_among_those_of_its_tokenizer_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    // An export would write these bytes over the student's configuration.
+    let bytes = "{\"auto_map\": {}}";
+    place.write("cache/tokenizer/config.json", bytes);
+    let hash = blake3::hash(bytes.as_bytes()).to_hex();
+    let files = "\"tokenizer_files\": {";
+    place.replace(
+        "cache/identity.json",
+        files,
+        &format!("{files}\"config.json\": \"{hash}\","),
+    );
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: `cache/identity.json` contradicts itself: `config.json` is not the name of a tokenizer file
+    hint: restore `cache/identity.json` from a copy or make the cache again
+    ");
+}
+
+#[test]
 fn a_folder_that_is_no_cache_is_refused() {
     let place = Workplace::new();
     assert_message!(refusal(&place, &["cache", "inspect", "teacher"]), @r"

@@ -240,9 +240,9 @@ pub enum CacheError {
         /// The reason.
         problem: String,
     },
-    /// A tokenizer file has a name that would leave the cache.
-    #[error("`{name}` is not a plain file name")]
-    NotAFileName {
+    /// A file that is to be stored as part of the tokenizer has another file's name.
+    #[error("`{}` is not the name of a tokenizer file", name.escape_debug())]
+    NotATokenizerFile {
         /// The name.
         name: String,
     },
