@@ -26,9 +26,10 @@ use crate::{
 pub(super) fn run(arguments: &PrepareArguments, showing: Showing) -> Result<Ending> {
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let mut replay = configuration.replayed()?;
-    let data_check = match arguments.verify_data {
-        true => DataCheck::Contents,
-        false => DataCheck::Stamps,
+    let data_check = if arguments.verify_data {
+        DataCheck::Contents
+    } else {
+        DataCheck::Stamps
     };
     if let Some(replay) = &mut replay {
         replay.pipeline.data_check = data_check;
