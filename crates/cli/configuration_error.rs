@@ -77,6 +77,13 @@ pub(crate) enum ConfigurationError {
         train: LeadSpanProportion,
         cache: LeadSpanProportion,
     },
+    /// The folder of the run is that of the cache, or one is inside the other.
+    #[error(
+        "`train.dir` is `{}` and `cache.dir` is `{}`, but a run and a cache need folders apart from each other",
+        run.display(),
+        cache.display()
+    )]
+    RunInCache { run: PathBuf, cache: PathBuf },
     /// Training asks for sections that the cache does not capture.
     #[error("`train.supervised_sections` is `{train}`, but `cache.supervised_sections` is only `{cache}`")]
     SectionsBeyondCache { train: SectionSet, cache: SectionSet },
@@ -129,6 +136,7 @@ impl Diagnosis for ConfigurationError {
                 "raise `cache.lead_span_proportion` to {train} (precomputing again adds what is missing), or lower \
                  `train.lead_span_proportion` to {cache}"
             )),
+            Self::RunInCache { .. } => Some("set `train.dir` to a folder that is not inside the cache".to_owned()),
             Self::SectionsBeyondCache { .. } => Some(
                 "add the missing sections to `cache.supervised_sections`, or remove them from \
                  `train.supervised_sections`"

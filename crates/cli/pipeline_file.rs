@@ -72,7 +72,7 @@ impl<'a> PipelineFile<'a> {
             let offset = error.span().map_or(0, |span| span.start);
             ConfigurationError::Value {
                 place: self.texts.place(offset),
-                key: key_at(table, entries, offset),
+                key: key_at(table, entries, offset).unwrap_or_else(|| table.to_owned()),
                 problem: in_plain_words(error.message()),
             }
         })
@@ -230,22 +230,21 @@ fn in_plain_words(problem: &str) -> String {
     format!("{found}, expected {expected}")
 }
 
-/// The full name of the key whose value covers `offset`.
-fn key_at(prefix: &str, entries: &DeTable<'_>, offset: usize) -> String {
-    let found = entries.iter().find(|(name, value)| {
-        let span = value.span();
-        name.span() == span || span.start <= offset && offset < span.end.max(span.start + 1)
-    });
-    match found {
-        Some((name, value)) => {
-            let full = format!("{prefix}.{}", name.get_ref());
-            match value.get_ref().as_table() {
-                Some(inner) => key_at(&full, inner, offset),
-                None => full,
-            }
-        }
-        None => prefix.to_owned(),
-    }
+/// The full name of the key whose value covers `offset`; `None` if no value does.
+///
+/// Keys that are set by different overrides can be in one table, whose own place is that of the first override. So a table is
+/// searched even if its place does not cover `offset`, and is itself the key only if nothing in it is.
+fn key_at(prefix: &str, entries: &DeTable<'_>, offset: usize) -> Option<String> {
+    let full = |name: &Spanned<Cow<'_, str>>| format!("{prefix}.{}", name.get_ref());
+    let covers = |span: Range<usize>| span.start <= offset && offset < span.end.max(span.start + 1);
+    let values = entries
+        .iter()
+        .find_map(|(name, value)| match value.get_ref().as_table() {
+            Some(inner) => key_at(&full(name), inner, offset),
+            None => covers(value.span()).then(|| full(name)),
+        });
+    let itself = || entries.iter().find(|(_, value)| covers(value.span()));
+    values.or_else(|| itself().map(|(name, _)| full(name)))
 }
 
 #[cfg(test)]
@@ -347,6 +346,16 @@ mod tests {
                 shown.starts_with(&format!("`--set {given}`: `cache.top_k` cannot be used: invalid ")),
                 "{shown}"
             );
+        }
+        for wrong in ["many", "\"many\""] {
+            let given = format!("cache.top_k={wrong}");
+            for overrides in [["cache.dir=x", &given], [&given, "cache.dir=x"]] {
+                let shown = message(file, &overrides);
+                assert!(
+                    shown.starts_with(&format!("`--set {given}`: `cache.top_k` cannot")),
+                    "{shown}"
+                );
+            }
         }
         let shown = message(file, &["cache.supervised_sections=[1, 'x']"]);
         assert!(

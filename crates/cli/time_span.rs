@@ -8,13 +8,17 @@ use crate::amounts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeSpan(pub(crate) Duration);
 
-/// A text that is not a duration.
+/// A text that is not a duration above zero.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{given}` is not a length of time: write whole numbers with their units, the largest first, such as `2h`, `90min`, `1d 12h` or `45s`"
-)]
-pub(crate) struct InvalidTimeSpan {
-    given: String,
+pub(crate) enum InvalidTimeSpan {
+    /// It is not a duration.
+    #[error(
+        "`{given}` is not a length of time: write whole numbers with their units, the largest first, such as `2h`, `90min`, `1d 12h` or `45s`"
+    )]
+    NotATime { given: String },
+    /// It is zero.
+    #[error("`{given}` is too short: a length of time must be above 0")]
+    Zero { given: String },
 }
 
 /// The units, largest first, with their names and seconds.
@@ -24,10 +28,13 @@ impl FromStr for TimeSpan {
     type Err = InvalidTimeSpan;
 
     fn from_str(text: &str) -> Result<Self, InvalidTimeSpan> {
-        parse(text)
-            .filter(|seconds| *seconds > 0)
-            .map(|seconds| Self(Duration::from_secs(seconds)))
-            .ok_or_else(|| InvalidTimeSpan { given: text.to_owned() })
+        let given = || text.to_owned();
+        match parse(text) {
+            Some(seconds) if seconds > 0 => Ok(Self(Duration::from_secs(seconds))),
+            // An empty text names no unit.
+            Some(_) if !text.trim().is_empty() => Err(InvalidTimeSpan::Zero { given: given() }),
+            _ => Err(InvalidTimeSpan::NotATime { given: given() }),
+        }
     }
 }
 
@@ -55,6 +62,18 @@ impl fmt::Display for TimeSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zero_is_refused_as_too_short() {
+        for text in ["0s", "0h 0min"] {
+            let error = text.parse::<TimeSpan>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("`{text}` is too short: a length of time must be above 0")
+            );
+        }
+        assert!(matches!("".parse::<TimeSpan>(), Err(InvalidTimeSpan::NotATime { .. })));
+    }
 
     #[test]
     fn lengths_of_time_are_read_in_their_units() {

@@ -73,6 +73,31 @@ fn invalid_conditions_on_rows_are_shown_where_they_are_written() {
 }
 
 #[test]
+fn a_change_that_only_hashing_finds_is_found_by_every_later_command() {
+    use std::io::Write as _;
+    let place = Workplace::new();
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    // The size, the modification time and the inode stay.
+    let path = place.path("text.jsonl");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let rows = fs::read_to_string(&path).unwrap().replacen("10 apples", "11 apples", 1);
+    let mut file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all(rows.as_bytes()).unwrap();
+    file.set_modified(modified).unwrap();
+    place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    for command in [
+        &["prepare", "-c", "pipeline.toml", "--verify-data"][..],
+        &["prepare", "-c", "pipeline.toml"],
+        &PRECOMPUTE,
+    ] {
+        let output = place.run(command);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {message}");
+        assert!(message.contains("sample `made-up-0` has changed"), "{message}");
+    }
+}
+
+#[test]
 fn a_bad_row_is_shown_with_its_file_and_line() {
     let place = Workplace::new();
     place.replace("text.jsonl", "{\"id\": \"made-up-1\",", "{\"id\": \"made-up-1\"");

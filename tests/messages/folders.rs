@@ -9,12 +9,12 @@ use crate::program::Workplace;
 fn a_report_of_a_folder_that_is_not_a_run_is_refused() {
     let place = Workplace::new();
     assert_message!(refusal(&place, &["report", "runs"]), @r"
-    error: could not write the report `report`
+    error: could not read the runs
       caused by: there is no folder `runs`
     hint: name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders
     ");
     assert_message!(refusal(&place, &["report", "teacher"]), @r"
-    error: could not write the report `report`
+    error: could not read the runs
       caused by: `teacher` is neither a run, because it has no `run.json`, nor a folder of runs
     hint: name folders that `leadspan train` wrote (`train.dir`), or a folder of such folders
     ");
@@ -22,7 +22,7 @@ fn a_report_of_a_folder_that_is_not_a_run_is_refused() {
     place.write("run/run.json", "{\"config\": {}}");
     place.write("run/summary.json", "{\"steps\": -1}");
     assert_message!(refusal(&place, &["report", "run"]), @r"
-    error: could not write the report `report`
+    error: could not read the runs
       caused by: `run/summary.json` cannot be parsed
       caused by: invalid value: integer `-1`, expected u64 at line 1 column 12
     hint: leave this run out, or train it again
@@ -80,6 +80,27 @@ fn training_before_precomputing_is_refused() {
     error: could not train `run`
       caused by: the cache `cache` holds no distributions yet
     hint: make it with `leadspan precompute`
+    ");
+}
+
+#[test]
+fn a_cache_with_another_file_among_those_of_its_tokenizer_is_refused() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    // An export would write these bytes over the student's configuration.
+    let bytes = "{\"auto_map\": {}}";
+    place.write("cache/tokenizer/config.json", bytes);
+    let hash = blake3::hash(bytes.as_bytes()).to_hex();
+    let files = "\"tokenizer_files\": {";
+    place.replace(
+        "cache/identity.json",
+        files,
+        &format!("{files}\"config.json\": \"{hash}\","),
+    );
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: could not train `run`
+      caused by: `cache/identity.json` contradicts itself: `config.json` is not the name of a tokenizer file
+    hint: restore `cache/identity.json` from a copy or make the cache again
     ");
 }
 

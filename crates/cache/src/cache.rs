@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use leadspan_files::{commit_bytes, create_folder};
+use leadspan_files::{commit_bytes, create_folder, is_tokenizer_file};
 use leadspan_workers::{Holder, Lock, lock, try_lock};
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +59,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::IdentityMismatch`] if the folder holds a cache with another identity; [`CacheError::NotAFileName`]
-    /// if a tokenizer file has a name that leaves the folder; [`CacheError::Io`] if the folder cannot be written.
+    /// [`CacheError::IdentityMismatch`] if the folder holds a cache with another identity; [`CacheError::NotATokenizerFile`]
+    /// if a tokenizer file has a name that is not in [`leadspan_files::TOKENIZER_FILES`]; [`CacheError::Io`] if the folder cannot be written.
     pub fn create_or_open(
         dir: &Path,
         identity: &Identity,
@@ -126,8 +126,8 @@ impl Cache {
             ..
         } = json::from_bytes(&bytes, &path)?;
         // Programs read these files by their names, and an export copies them.
-        if let Some(name) = tokenizer_files.keys().find(|name| !is_plain_file_name(name)) {
-            let problem = format!("the name `{name}` of a tokenizer file is not a plain file name");
+        if let Some(name) = tokenizer_files.keys().find(|name| !is_tokenizer_file(name)) {
+            let problem = format!("`{}` is not the name of a tokenizer file", name.escape_debug());
             return Err(CacheError::Inconsistent { path, problem });
         }
         Ok(Some(Self {
@@ -144,8 +144,8 @@ impl Cache {
         tokenizer_files: &[(String, Vec<u8>)],
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<Self, CacheError> {
-        if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_plain_file_name(name)) {
-            return Err(CacheError::NotAFileName { name: name.clone() });
+        if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_tokenizer_file(name)) {
+            return Err(CacheError::NotATokenizerFile { name: name.clone() });
         }
         create_folder(dir)?;
         let _lock = lock(dir, waiting)?;
@@ -213,11 +213,6 @@ impl Cache {
     }
 }
 
-/// Whether `name` names a file in a folder, and not a file somewhere else or a hidden one.
-fn is_plain_file_name(name: &str) -> bool {
-    !name.starts_with('.') && Path::new(name).file_name().is_some_and(|file_name| file_name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,19 +256,28 @@ mod tests {
     }
 
     #[test]
-    fn tokenizer_files_cannot_leave_the_cache() {
+    fn only_files_of_a_tokenizer_are_stored_as_such() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("cache");
-        for name in ["../evil", "a/b", "..", "", "/etc/passwd", ".lock"] {
+        for name in [
+            "../evil",
+            "a/b",
+            "..",
+            "",
+            "/etc/passwd",
+            ".lock",
+            "config.json",
+            "evil.py",
+        ] {
             let files = [(name.to_owned(), Vec::new())];
             let result = Cache::create_or_open(&dir, &synthetic::identity(), &files);
-            assert!(matches!(result, Err(CacheError::NotAFileName { .. })), "{name}");
+            assert!(matches!(result, Err(CacheError::NotATokenizerFile { .. })), "{name}");
         }
         assert!(!dir.exists());
     }
 
     #[test]
-    fn an_identity_that_names_files_outside_its_folder_is_refused() {
+    fn an_identity_that_names_other_files_than_a_tokenizers_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         Cache::create_or_open(folder.path(), &synthetic::identity(), &tokenizer()).unwrap();
         let path = folder.path().join(IDENTITY);
@@ -285,12 +289,23 @@ mod tests {
             "..",
             ".hidden",
             "",
+            "config.json",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "evil.py",
+            "Tokenizer.json",
+            "tokenizer.json\n",
+            "\u{1b}[31mtokenizer.json",
+            "\u{202e}nosj.rezinekot",
         ] {
-            fs::write(&path, sound.replace("\"tokenizer.json\"", &format!("\"{name}\""))).unwrap();
+            let written = serde_json::to_string(name).unwrap();
+            fs::write(&path, sound.replace("\"tokenizer.json\"", &written)).unwrap();
             let error = Cache::open(folder.path()).unwrap_err();
             assert!(matches!(error, CacheError::Inconsistent { .. }), "{name}: {error}");
             assert!(
-                error.to_string().contains(&format!("`{name}`")) && !error.is_unexpected() && error.hint().is_some(),
+                error.to_string().contains(&format!("`{}`", name.escape_debug()))
+                    && !error.is_unexpected()
+                    && error.hint().is_some(),
                 "{error}"
             );
         }

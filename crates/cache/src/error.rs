@@ -61,14 +61,17 @@ pub enum CacheError {
         before: Option<PathBuf>,
     },
     /// A file has a version of the format that this program does not know.
-    #[error("`{path}` has format version {found}, but this program reads version {supported}")]
+    #[error(
+        "`{path}` has format version {found}, but this program reads {}",
+        versions(supported)
+    )]
     UnsupportedVersion {
         /// The file.
         path: PathBuf,
         /// The version it states.
         found: u32,
-        /// The newest version that this program knows.
-        supported: u32,
+        /// The versions that this program reads, the newest last.
+        supported: Vec<u32>,
     },
     /// The stored distributions mean something else than those that are asked for.
     #[error("the cache `{path}` was made with {field} `{stored}`, but `{asked}` is asked for")]
@@ -240,12 +243,21 @@ pub enum CacheError {
         /// The reason.
         problem: String,
     },
-    /// A tokenizer file has a name that would leave the cache.
-    #[error("`{name}` is not a plain file name")]
-    NotAFileName {
+    /// A file that is to be stored as part of the tokenizer has another file's name.
+    #[error("`{}` is not the name of a tokenizer file", name.escape_debug())]
+    NotATokenizerFile {
         /// The name.
         name: String,
     },
+}
+
+/// Versions of a format in words.
+fn versions(supported: &[u32]) -> String {
+    let texts: Vec<String> = supported.iter().map(u32::to_string).collect();
+    match texts.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("versions {} and {last}", before.join(", ")),
+        _ => format!("version {}", texts.concat()),
+    }
 }
 
 impl From<FileError> for CacheError {

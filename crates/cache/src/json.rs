@@ -37,7 +37,7 @@ pub(crate) fn from_bytes_of<T: DeserializeOwned>(bytes: &[u8], path: &Path, form
         return Err(CacheError::UnsupportedVersion {
             path: path.to_owned(),
             found,
-            supported: formats.last().copied().unwrap_or(FORMAT_VERSION),
+            supported: formats.to_vec(),
         });
     }
     serde_json::from_slice(bytes).map_err(bad)

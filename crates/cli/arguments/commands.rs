@@ -17,6 +17,16 @@ pub(crate) struct QuickstartArguments {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct PrepareArguments {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+
+    /// Hash all raw data, instead of only files whose size, modification time or inode changed since the last run
+    #[arg(long)]
+    pub(crate) verify_data: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct PrecomputeArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,

@@ -10,11 +10,11 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::{
     cache::{AuditArguments, CacheCommand, CacheFolder, ExportArguments},
     commands::{
-        ConfigArguments, EvaluateArguments, PlanArguments, PrecomputeArguments, QuickstartArguments, ReportArguments,
-        SweepArguments, TrainArguments,
+        ConfigArguments, EvaluateArguments, PlanArguments, PrecomputeArguments, PrepareArguments, QuickstartArguments,
+        ReportArguments, SweepArguments, TrainArguments,
     },
     showing::{LogLevel, ProgressStyle},
-    stage::{PipelineArguments, Stopping, WorkerArguments},
+    stage::{Stopping, WorkerArguments},
 };
 use crate::keys;
 
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Quickstart(QuickstartArguments),
     /// Prepare the corpus in the cache: tokenize, find sections, split and order
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache", "replay"]))]
-    Prepare(PipelineArguments),
+    Prepare(PrepareArguments),
     /// Predict what `precompute` takes before it runs: tokens, positions, bytes, operations, time
     #[command(after_long_help = keys::help(&["teacher", "data", "sections", "cache"]))]
     Plan(PlanArguments),

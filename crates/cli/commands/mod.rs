@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Ending> {
     };
     match arguments.command {
         Command::Quickstart(quickstart) => quickstart::run(&quickstart, showing),
-        Command::Prepare(pipeline) => prepare::run(&pipeline, showing),
+        Command::Prepare(prepare) => prepare::run(&prepare, showing),
         Command::Plan(plan) => plan::run(&plan, showing),
         Command::Precompute(precompute) => precompute::run(&precompute, showing),
         Command::Train(pipeline) => train::run(&pipeline, showing),

@@ -7,7 +7,7 @@ use std::{
 
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_diagnosis::Diagnosis;
-use leadspan_precompute::{Event, Origin, PreparedCache};
+use leadspan_precompute::{DataCheck, Event, Origin, PreparedCache};
 use leadspan_workers::Holder;
 use serde::Serialize;
 use serde_json::json;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Ending, Showing};
 use crate::{
     amounts::grouped,
-    arguments::PipelineArguments,
+    arguments::PrepareArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
     failure::{Context as _, Result},
     hub, last_line,
@@ -23,16 +23,26 @@ use crate::{
     replay_error::ReplayError,
 };
 
-pub(super) fn run(arguments: &PipelineArguments, showing: Showing) -> Result<Ending> {
-    let configuration = Configuration::load(&arguments.config, &arguments.overrides)?;
-    let replay = configuration.replayed()?;
+pub(super) fn run(arguments: &PrepareArguments, showing: Showing) -> Result<Ending> {
+    let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
+    let mut replay = configuration.replayed()?;
+    let data_check = if arguments.verify_data {
+        DataCheck::Contents
+    } else {
+        DataCheck::Stamps
+    };
+    if let Some(replay) = &mut replay {
+        replay.pipeline.data_check = data_check;
+    }
     let prepared = match configuration.preparing()? {
-        PreparedFor::Teacher(pipeline) => {
+        PreparedFor::Teacher(mut pipeline) => {
+            pipeline.data_check = data_check;
             let pipeline = hub::with_teacher_found(pipeline)?;
             let dir = pipeline.cache_dir();
             shown(showing, &dir, |show| leadspan_precompute::prepare(&pipeline, show))?
         }
-        PreparedFor::Text(text) => {
+        PreparedFor::Text(mut text) => {
+            text.pipeline.data_check = data_check;
             let pipeline = hub::with_tokenizer_found(text)?;
             let dir = pipeline.base.join(&pipeline.cache.dir);
             shown(showing, &dir, |show| leadspan_precompute::prepare_text(&pipeline, show))?

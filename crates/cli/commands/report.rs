@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Ending> {
     let dir = &arguments.out;
     let attempt = || format!("could not write the report `{}`", dir.display());
-    let runs = read_runs(&arguments.runs).with_context(attempt)?;
+    let runs = read_runs(&arguments.runs).with_context(|| "could not read the runs".to_owned())?;
     let report = Report::new(&runs).with_context(attempt)?;
     report.write(dir).with_context(attempt)?;
     let unfinished = runs

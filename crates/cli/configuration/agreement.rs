@@ -1,6 +1,6 @@
 //! Checks of settings against each other.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use leadspan_train::StudentSettings;
 
@@ -32,6 +32,49 @@ pub(super) fn check_stages(tables: &Tables) -> Result<(), ConfigurationError> {
         });
     }
     Ok(())
+}
+
+/// Checks that a run's folder and the cache are apart: neither is the other, or inside the other. Links are followed.
+///
+/// # Errors
+///
+/// If they are not. The paths are relative to `base`.
+pub(super) fn check_folders(base: &Path, tables: &Tables) -> Result<(), ConfigurationError> {
+    let (Some(cache), Some(train)) = (&tables.cache, &tables.train) else {
+        return Ok(());
+    };
+    let (cache_dir, run_dir) = (
+        without_links(&base.join(&cache.dir)),
+        without_links(&base.join(&train.dir)),
+    );
+    if cache_dir.starts_with(&run_dir) || run_dir.starts_with(&cache_dir) {
+        return Err(ConfigurationError::RunInCache {
+            run: train.dir.clone(),
+            cache: cache.dir.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// A full path in which every folder that exists is named without links. The rest, which is yet to be made, is taken as it is
+/// written.
+fn without_links(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_owned())
+        .components()
+    {
+        match part {
+            Component::ParentDir => {
+                found.pop();
+            }
+            part => found.push(part),
+        }
+        if let Ok(real) = found.canonicalize() {
+            found = real;
+        }
+    }
+    found
 }
 
 /// Checks that a student starts from exactly one model or configuration, and that no key contradicts this.

@@ -1,6 +1,6 @@
 //! The pipeline file as the settings of each stage: read, completed with defaults, and checked against each other.
 //!
-//! Only the pipeline file itself is read here. No other file is opened or created.
+//! Only the pipeline file itself is read here. No other file is opened or created; links in the names of folders are followed.
 
 mod agreement;
 #[cfg(test)]
@@ -99,13 +99,14 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// If a table is missing, or training asks for more than is captured.
+    /// If a table is missing, training asks for more than is captured, or the run's folder is not apart from the cache's.
     pub(crate) fn stage_one(mut self, proportion: Option<LeadSpanProportion>) -> Result<Pipeline, ConfigurationError> {
         if let (Some(proportion), Some(cache)) = (proportion, &mut self.tables.cache) {
             cache.lead_span_proportion = proportion;
         }
         agreement::check_stages(&self.tables)?;
         let base = self.base();
+        agreement::check_folders(&base, &self.tables)?;
         let teacher = self.tables.teacher.take().ok_or_else(|| self.missing("teacher"))?;
         let data = self.tables.data.take().ok_or_else(|| self.missing("data"))?;
         let cache = self.tables.cache.take().ok_or_else(|| self.missing("cache"))?;
@@ -174,7 +175,8 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// If a table is missing, or the student starts from nothing or from contradicting keys. Whether the cache covers what is
+    /// If a table is missing, the run's folder is not apart from the cache's, or the student starts from nothing or from
+    /// contradicting keys. Whether the cache covers what is
     /// asked for is checked later, because it may have been extended beyond what the file says.
     pub(crate) fn stage_two(self) -> Result<StageTwo, ConfigurationError> {
         let resolved = self.resolved();
@@ -182,6 +184,7 @@ impl Configuration {
         let cache = self.tables.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
         let mut student = self.tables.student.clone().unwrap_or_default();
         let mut train = self.tables.train.clone().ok_or_else(|| self.missing("train"))?;
+        agreement::check_folders(&base, &self.tables)?;
         agreement::check_student(&self.file, &student)?;
         student.model = student.model.map(|path| base.join(path));
         student.config = student.config.map(|path| base.join(path));

@@ -175,6 +175,45 @@ fn replayed_samples_go_into_a_cache_inside_the_cache() {
 }
 
 #[test]
+fn a_run_and_a_cache_need_folders_apart_from_each_other() {
+    let refused = |run: &str| {
+        let message = stage_two_message(&[&format!("train.dir={run}")]);
+        assert_eq!(
+            message,
+            format!(
+                "`train.dir` is `{run}` and `cache.dir` is `cache`, but a run and a cache need folders apart from each other"
+            )
+        );
+        let one = parse(WHOLE, &[&format!("train.dir={run}")]).and_then(|read| read.stage_one(None));
+        assert_eq!(one.unwrap_err().to_string(), message);
+    };
+    for run in ["cache", "./cache/", "cache/run", "runs/../cache", ".", ".."] {
+        refused(run);
+    }
+    for run in ["caches", "cache-run", "runs/cache", "cache/../run", "../cache"] {
+        parse(WHOLE, &[&format!("train.dir={run}")])
+            .and_then(Configuration::stage_two)
+            .unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_reaches_the_cache_through_a_link_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("cache")).unwrap();
+    std::os::unix::fs::symlink("cache", folder.path().join("link")).unwrap();
+    let file = folder.path().join("pipeline.toml");
+    for run in ["link", "link/run", "link/../cache/run"] {
+        let overrides = [Override::parse(&format!("train.dir={run}")).unwrap()];
+        let error = Configuration::parse(&file, WHOLE, &overrides)
+            .and_then(Configuration::stage_two)
+            .unwrap_err();
+        assert!(matches!(error, ConfigurationError::RunInCache { .. }), "{run}: {error}");
+    }
+}
+
+#[test]
 fn a_proportion_outside_its_range_is_refused_at_its_line() {
     for (given, shown) in [("0", "0"), ("1.5", "1.5"), ("-0.1", "-0.1")] {
         let text = WHOLE.replace(

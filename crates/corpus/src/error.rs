@@ -51,6 +51,12 @@ pub enum CorpusError {
         /// The path that was looked at.
         path: PathBuf,
     },
+    /// A path names something without an end or a size, such as a pipe or a device.
+    #[error("`{}` is not a regular file", path.display())]
+    NotARegularFile {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
     /// A data set's folder does not exist.
     #[error("there is no folder `{}`", path.display())]
     MissingFolder {
@@ -320,6 +326,7 @@ impl Diagnosis for CorpusError {
                 "name the files inside it (`{}/*.jsonl`), or give a data set's folder as `data.path`",
                 path.display()
             )),
+            Self::NotARegularFile { .. } => Some("give a file on disk: data is read more than once".into()),
             Self::MissingFolder { .. } => Some("`data.path` is relative to the pipeline file".into()),
             Self::NotAFolder { .. } => Some("name files with `data.files`".into()),
             Self::NoDataInFolder { .. } | Self::MixedFolder { .. } => {

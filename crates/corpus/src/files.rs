@@ -50,7 +50,8 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
     let literal = base.join(pattern);
     match fs::metadata(&literal) {
         Ok(metadata) if metadata.is_file() => return Ok(vec![literal]),
-        Ok(_) => return Err(CorpusError::NotAFile { path: literal }),
+        Ok(metadata) if metadata.is_dir() => return Err(CorpusError::NotAFile { path: literal }),
+        Ok(_) => return Err(CorpusError::NotARegularFile { path: literal }),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(open_error(&literal, error)),
         Err(_) if !pattern.contains(['*', '?', '[']) => return Err(CorpusError::MissingFile { path: literal }),
         Err(_) => {}
@@ -207,6 +208,18 @@ mod tests {
             names(base, &["a[.jsonl"]),
             Err(CorpusError::InvalidPattern { .. })
         ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_not_taken_for_a_missing_file() {
+        let directory = directory(&["a.jsonl"]);
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join("zero.jsonl")).unwrap();
+        let error = names(directory.path(), &["zero.jsonl"]).unwrap_err();
+        assert!(
+            matches!(&error, CorpusError::NotARegularFile { path } if path.ends_with("zero.jsonl")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! [`PendingFile`] implements the project's only commit protocol: a temporary sibling is written, synced and renamed to its
 //! name, and the folder is synced. If the process stops before the rename, the name stays as it was. [`faults`] lets tests
 //! fail any one operation. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a panic of a
-//! decoding library into an error. [`SafetensorsWriter`] writes tensors one after another.
+//! decoding library into an error. [`SafetensorsWriter`] writes tensors one after another. [`TOKENIZER_FILES`] lists the files that
+//! a cache and an exported model may hold of a tokenizer.
 //!
 //! This crate does not depend on caches or runs.
 
@@ -15,6 +16,7 @@ pub mod faults;
 mod guard;
 mod hashing;
 mod safetensors_writer;
+mod tokenizer_files;
 mod unnamed;
 
 pub use commit::{
@@ -25,4 +27,5 @@ pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
 pub use hashing::hash_contents;
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
+pub use tokenizer_files::{TOKENIZER_FILES, is_tokenizer_file};
 pub use unnamed::UnnamedFile;

@@ -123,6 +123,12 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// A file to be written beside a model as part of its tokenizer has another file's name.
+    #[error("`{}` is not the name of a tokenizer file", name.escape_debug())]
+    NotATokenizerFile {
+        /// The name.
+        name: String,
+    },
     /// The layers of a depth-pruned start do not all exist, or do not ascend.
     #[error("`student.layers` must ascend and stay below the {available} layers of `{}`, but `{layer}` does not", path.display())]
     Layers {

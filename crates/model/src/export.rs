@@ -3,6 +3,7 @@
 use std::{fs, io::Write as _, path::Path};
 
 use candle_core::Tensor;
+use leadspan_files::is_tokenizer_file;
 
 use crate::{config::DecoderConfig, error::ModelError, weights::tensor_stream::write_single_precision};
 
@@ -17,13 +18,18 @@ use crate::{config::DecoderConfig, error::ModelError, weights::tensor_stream::wr
 ///
 /// # Errors
 ///
-/// If `dir` already exists, or its parent cannot be written to.
+/// [`ModelError::NotATokenizerFile`] if a tokenizer file has the name of another file: the list may come from a cache that
+/// somebody else made, and must not replace the configuration or the weights. [`ModelError::Io`] if `dir` already exists, or
+/// its parent cannot be written to.
 pub fn write_model_dir<'a>(
     dir: &Path,
     config: &DecoderConfig,
     weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
     tokenizer_files: &[(String, Vec<u8>)],
 ) -> Result<(), ModelError> {
+    if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_tokenizer_file(name)) {
+        return Err(ModelError::NotATokenizerFile { name: name.clone() });
+    }
     let io = |action: &'static str, path: &Path| {
         let path = path.to_owned();
         move |source| ModelError::Io { action, path, source }
@@ -39,7 +45,7 @@ pub fn write_model_dir<'a>(
         .map_err(io("create a directory in", parent))?;
     let write = |name: &str, bytes: &[u8]| -> Result<(), ModelError> {
         let path = staging.path().join(name);
-        let mut file = fs::File::create(&path).map_err(io("create", &path))?;
+        let mut file = fs::File::create_new(&path).map_err(io("create", &path))?;
         file.write_all(bytes)
             .and_then(|()| file.sync_all())
             .map_err(io("write", &path))
@@ -64,7 +70,7 @@ fn pretty(value: &serde_json::Value) -> Vec<u8> {
 }
 
 fn write_weights<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<(), ModelError> {
-    let written = fs::File::create(path).and_then(|file| {
+    let written = fs::File::create_new(path).and_then(|file| {
         let file = write_single_precision(file, &[("format", "pt")], &weights.collect())?;
         file.sync_all()
     });

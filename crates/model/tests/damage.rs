@@ -187,6 +187,19 @@ fn an_exported_student_is_a_model_again() {
             .unwrap()
     };
     assert_eq!(of(&again), of(&student));
+    // A cache from somebody else says which tokenizer files there are.
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "../evil",
+        "evil\n.py",
+    ] {
+        let files = [(name.to_owned(), b"{}".to_vec())];
+        let error = write_model_dir(&dir.path().join("other"), student.config(), weights(), &files).unwrap_err();
+        assert!(matches!(&error, ModelError::NotATokenizerFile { .. }), "{error}");
+        assert!(!error.to_string().contains('\n') && !error.is_unexpected());
+    }
     // An export to a path that cannot be written leaves nothing behind.
     let error = write_model_dir(
         &exported.join("config.json/x"),

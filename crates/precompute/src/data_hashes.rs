@@ -6,7 +6,8 @@
 //! has full paths, and a copy of the cache elsewhere hashes the data again.
 //!
 //! A change that leaves size, modification time and inode as they were goes unnoticed, unless [`DataCheck::Contents`] is
-//! asked for.
+//! asked for. If that finds another hash than the cache remembers, the cache forgets its hashes, so that every later process
+//! finds the change, too.
 
 use std::{
     cell::RefCell,
@@ -45,23 +46,34 @@ struct HashedFile {
 #[derive(Debug)]
 pub(crate) struct DataHashes {
     known: RefCell<Vec<HashedFile>>,
+    /// What the cache remembers but this process does not trust.
+    doubted: Vec<HashedFile>,
+    /// The file that the hashes are remembered in.
+    remembered_in: PathBuf,
 }
 
 impl DataHashes {
-    /// Those that the cache in `cache_dir` remembers, or none if every file must be hashed.
+    /// Those that the cache in `cache_dir` remembers. If every file must be hashed, none of them is known.
     pub(crate) fn of(cache_dir: &Path, check: DataCheck) -> Self {
-        let remembered = match check {
-            DataCheck::Stamps => fs::read(cache_dir.join(FILE)).ok(),
-            DataCheck::Contents => None,
+        let remembered_in = cache_dir.join(FILE);
+        let remembered = fs::read(&remembered_in)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let (known, doubted) = match check {
+            DataCheck::Stamps => (remembered, Vec::new()),
+            DataCheck::Contents => (Vec::new(), remembered),
         };
-        let known = remembered.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Self {
-            known: RefCell::new(known.unwrap_or_default()),
+            known: RefCell::new(known),
+            doubted,
+            remembered_in,
         }
     }
 
     /// The fingerprints of `files`, whose names are relative to `base`. Files that are not known are hashed, and known from
-    /// then on.
+    /// then on. If a hash is not the one that the cache remembers for the same size, time and inode, the cache forgets all
+    /// hashes: this process may fail because of the change, and the next one must not trust them.
     ///
     /// # Errors
     ///
@@ -86,6 +98,13 @@ impl DataHashes {
                 .try_into()
                 .expect("one file has one fingerprint");
             // A file that changed while it was read must be read again.
+            let disproved = |file: &HashedFile| {
+                before.as_ref() == Some(&(file.stamp.clone(), file.inode)) && file.blake3 != fingerprint.blake3
+            };
+            if self.doubted.iter().any(disproved) {
+                // A cache that cannot be written to keeps them, as it keeps everything.
+                let _ = fs::remove_file(&self.remembered_in);
+            }
             if let Some((stamp, inode)) = before.filter(|before| identified(path).as_ref() == Some(before)) {
                 found.push(HashedFile {
                     stamp,
@@ -161,6 +180,12 @@ mod tests {
         fs::write(&path, "two").unwrap();
         set_time(&path, 1_000_000);
         assert_eq!(hashes()[1], hash_of("one"));
+        // Hashing all data finds the change. The cache forgets the wrong hash even if this process remembers nothing.
+        let found = DataHashes::of(base, DataCheck::Contents)
+            .fingerprints(base, std::slice::from_ref(&path))
+            .unwrap();
+        assert_eq!(found[0].blake3, hash_of("two"));
+        assert!(!base.join(FILE).exists());
         assert_eq!(hashes_with(DataCheck::Contents)[1], hash_of("two"));
         assert_eq!(hashes()[1], hash_of("two"), "what was hashed is remembered");
         // Another size.

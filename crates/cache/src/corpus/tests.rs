@@ -262,10 +262,14 @@ fn a_damaged_table_or_description_is_found() {
     fs::write(&description, b"{\"format\": 1").unwrap();
     assert!(matches!(read(folder.path()), Err(CacheError::BadJson { .. })));
     fs::write(&description, b"{\"format\": 99}").unwrap();
-    assert!(matches!(
-        read(folder.path()),
-        Err(CacheError::UnsupportedVersion { found: 99, .. })
-    ));
+    let error = read(folder.path()).unwrap_err();
+    assert!(matches!(error, CacheError::UnsupportedVersion { found: 99, .. }));
+    assert!(
+        error
+            .to_string()
+            .ends_with("has format version 99, but this program reads versions 2 and 3"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Diagnosis for CacheError {
                 Some("make it with `leadspan precompute`".to_owned())
             }
             Self::AlreadyPrepared { .. } => Some("point `cache.dir` at a new folder".to_owned()),
-            Self::UnsupportedVersion { found, supported, .. } if found > supported => {
+            Self::UnsupportedVersion { found, supported, .. } if supported.iter().all(|known| found > known) => {
                 Some("use the version of leadspan that made it, or a newer one".to_owned())
             }
             Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),

@@ -69,7 +69,7 @@ impl Seal {
             return Err(CacheError::UnsupportedVersion {
                 path: path.to_owned(),
                 found: version,
-                supported: FORMAT_VERSION,
+                supported: vec![FORMAT_VERSION],
             });
         }
         let damaged = |part: &str| CacheError::Damaged {

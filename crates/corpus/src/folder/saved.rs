@@ -83,6 +83,7 @@ pub(super) fn saved_files(folder: &Path, split: Option<&str>) -> Result<Option<V
     let mut files: Vec<PathBuf> = data_files.into_iter().map(|file| folder.join(file.filename)).collect();
     files.sort();
     match files.iter().find(|file| !file.is_file()) {
+        Some(other) if other.exists() => Err(CorpusError::NotARegularFile { path: other.clone() }),
         Some(missing) => Err(CorpusError::MissingFile { path: missing.clone() }),
         None => Ok(Some(files)),
     }

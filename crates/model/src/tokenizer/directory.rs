@@ -2,25 +2,12 @@
 
 use std::path::Path;
 
-use leadspan_files::guarded;
+use leadspan_files::{TOKENIZER_FILES, guarded};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::{TokenizerBundle, tokenizer_fingerprint};
 use crate::error::ModelError;
-
-/// Files that are copied to an exported model if a directory has them.
-const COPIED_FILES: [&str; 9] = [
-    "added_tokens.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-];
 
 impl TokenizerBundle {
     /// The tokenizer of a directory in the Hugging Face layout.
@@ -45,7 +32,7 @@ impl TokenizerBundle {
             .map_err(&invalid)?
             .map_err(|error| invalid(error.to_string()))?;
         let mut files = Vec::new();
-        for name in COPIED_FILES {
+        for name in TOKENIZER_FILES {
             let path = dir.join(name);
             if path.is_file() {
                 let bytes = std::fs::read(&path).map_err(|source| ModelError::Io {
