@@ -49,7 +49,8 @@ pub struct CacheSettings {
     #[serde(default = "default_top_k")]
     #[schemars(range(min = 1, max = EntrySettings::MAX_TOP_K))]
     pub top_k: u32,
-    /// Store only the most probable entries that together reach this probability, at most `top_k`; `top_k` alone if it is not set.
+    /// Store only the most probable entries that together reach this probability, at most `top_k`; `top_k` alone if it is
+    /// not set.
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub top_p: Option<f32>,

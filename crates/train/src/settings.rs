@@ -96,7 +96,8 @@ pub struct TrainSettings {
     /// Passes over all training samples.
     #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// Stop training after the step that reaches this number of operations; 0 trains no step, and without it there is no limit.
+    /// Stop training after the step that reaches this number of operations; 0 trains no step, and without it there is
+    /// no limit.
     ///
     /// Only the products of forward and backward passes count. The last step is the first with which the count reaches
     /// the limit, and the schedule of the learning rate ends there. With 0 the student is measured and exported as it is.
