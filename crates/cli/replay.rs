@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ReplaySettings {
     /// The share of each step's samples that are replayed: complete, by cross-entropy alone.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub(crate) share: f64,
     /// Files of conversations to replay, as in `[data]`.
     files: Vec<String>,
     /// Instead of `files`, the folder of a data set, as in `[data]`.
     path: Option<String>,
-    /// The split of that folder; `train` if it is not set.
+    /// The split of the data set in `path`; `train` if it is not set.
     split: Option<String>,
     /// How a row becomes a conversation.
     format: Format,
@@ -27,7 +28,8 @@ pub(crate) struct ReplaySettings {
     filter: RowFilter,
     /// What becomes of the system prompt, if the format has a field for it.
     system_prompt: SystemPrompt,
-    /// Longer samples are dropped, never cut.
+    /// The most tokens of a sample; longer samples are dropped, never cut.
+    #[schemars(range(min = 2))]
     max_tokens: usize,
     /// Whether a malformed row stops the run, or is counted and left out.
     on_bad_row: BadRow,

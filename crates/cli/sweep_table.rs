@@ -23,10 +23,10 @@ pub(crate) struct SweepSettings {
 pub(crate) struct OwnSettings {
     /// The folder of the runs' folders.
     pub(crate) dir: PathBuf,
-    /// What the runs are compared with.
+    /// The baselines that the runs are compared with.
     #[serde(default)]
     pub(crate) baselines: Vec<Baseline>,
-    /// Whether each student is evaluated; if it is not set, whether there is an `[evaluate]`.
+    /// Whether each student is evaluated; if it is not set, students are evaluated if the file has an `[evaluate]` table.
     #[serde(default)]
     pub(crate) evaluate: Option<bool>,
 }

@@ -58,7 +58,9 @@ pub(crate) fn whole_schema() -> Value {
             entries.shift_remove("default");
             entries.shift_remove("description");
         }
-        let list = json!({ "description": key.about, "type": "array", "items": value });
+        let list = json!({
+            "description": key.about, "type": "array", "items": value, "minItems": 1, "uniqueItems": true,
+        });
         if let Some(of_train) = full.strip_prefix("train.") {
             lists.push((of_train.to_owned(), list.clone()));
         }

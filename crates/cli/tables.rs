@@ -18,7 +18,12 @@ use crate::{
 
 /// The tables of a pipeline file, with defaults filled in.
 #[derive(Debug, JsonSchema, Serialize)]
-#[schemars(title = "leadspan pipeline file", deny_unknown_fields)]
+#[schemars(
+    title = "leadspan pipeline file",
+    description = "A TOML file that describes a distillation: the teacher, the data, what is cached, how the student is \
+                   trained, and what is evaluated or swept over. Every command reads the tables that it needs.",
+    deny_unknown_fields
+)]
 pub(crate) struct Tables {
     /// The model whose distributions are captured.
     #[serde(skip_serializing_if = "Option::is_none")]

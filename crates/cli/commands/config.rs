@@ -62,6 +62,148 @@ mod tests {
         for file in files {
             let text = fs::read_to_string(&file).unwrap();
             part(&schema, "", &toml::Value::Table(text.parse().unwrap())).unwrap();
+            assert!(accepts(&schema, &json(&text)), "{}", file.display());
+        }
+    }
+
+    /// Whether `schema` accepts `value`, by the keywords that the schema uses.
+    fn accepts(schema: &Value, value: &Value) -> bool {
+        let bound = |name: &str, holds: fn(f64, f64) -> bool| match (schema.get(name), value.as_f64()) {
+            (Some(bound), Some(number)) => holds(number, bound.as_f64().unwrap()),
+            _ => true,
+        };
+        let kind = |name: &Value| match name.as_str().unwrap() {
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            other => panic!("an unknown type `{other}`"),
+        };
+        let of_kind = match schema.get("type") {
+            None => true,
+            Some(Value::Array(names)) => names.iter().any(kind),
+            Some(name) => kind(name),
+        };
+        let choice = |name: &str| {
+            let choices = schema.get(name).and_then(Value::as_array);
+            choices.is_none_or(|choices| choices.iter().any(|choice| accepts(choice, value)))
+        };
+        let text = match (schema.get("pattern"), value.as_str()) {
+            (Some(pattern), Some(text)) => regex::Regex::new(pattern.as_str().unwrap()).unwrap().is_match(text),
+            _ => true,
+        };
+        let list = value.as_array().is_none_or(|values| {
+            let size = |name: &str, otherwise: u64| schema.get(name).and_then(Value::as_u64).unwrap_or(otherwise);
+            let sized = (size("minItems", 0)..=size("maxItems", u64::MAX)).contains(&(values.len() as u64));
+            let repeated = (1..values.len()).any(|index| values[..index].contains(&values[index]));
+            let each = |items| values.iter().all(|value| accepts(items, value));
+            sized
+                && !(repeated && schema.get("uniqueItems") == Some(&Value::Bool(true)))
+                && schema.get("items").is_none_or(each)
+        });
+        let table = value.as_object().is_none_or(|entries| {
+            entries.iter().all(|(name, value)| {
+                let named = schema.get("properties").and_then(|properties| properties.get(name));
+                match named.or_else(|| schema.get("additionalProperties")) {
+                    Some(Value::Bool(allowed)) => *allowed,
+                    Some(inner) => accepts(inner, value),
+                    None => true,
+                }
+            })
+        });
+        // JSON schema compares numbers by value.
+        let same = |only: &Value| only == value || only.is_number() && only.as_f64() == value.as_f64();
+        of_kind
+            && choice("anyOf")
+            && choice("oneOf")
+            && schema.get("const").is_none_or(same)
+            && schema
+                .get("enum")
+                .is_none_or(|words| words.as_array().unwrap().contains(value))
+            && schema.get("not").is_none_or(|not| !accepts(not, value))
+            && bound("minimum", |number, bound| number >= bound)
+            && bound("exclusiveMinimum", |number, bound| number > bound)
+            && bound("maximum", |number, bound| number <= bound)
+            && bound("exclusiveMaximum", |number, bound| number < bound)
+            && text
+            && list
+            && table
+    }
+
+    fn json(toml: &str) -> Value {
+        serde_json::to_value(toml.parse::<toml::Table>().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_schema_refuses_values_that_the_program_refuses() {
+        let schema = swept_name::whole_schema();
+        for (table, key, good, refused) in [
+            ("teacher", "device", "\"cuda:1\"", &["\"gpu\"", "\"cuda\""][..]),
+            ("data", "max_tokens", "2", &["0", "1", "-1"]),
+            ("data", "training", "1", &["0"]),
+            ("data", "validation", "0.5", &["1.5", "-1"]),
+            (
+                "data",
+                "where",
+                "{ a = [1, \"b\"] }",
+                &["{ a = [] }", "{ a = [[1]] }", "{ a = { b = 1 } }"],
+            ),
+            ("sections", "thinking_start", "\" <t>\"", &["\"\"", "\"  \""]),
+            ("sections", "thinking_end", "\"<t>\"", &["\"\""]),
+            (
+                "cache",
+                "lead_span_proportion",
+                "\"0.50\"",
+                &["\"half\"", "\"0\"", "\"1.5\"", "0", "1.5"],
+            ),
+            ("cache", "supervised_sections", "[\"answer\"]", &["[]", "[\"all\"]"]),
+            ("cache", "top_k", "1048576", &["0", "1048577"]),
+            ("cache", "top_p", "0.9", &["0.0", "1.0"]),
+            ("cache", "tail_samples", "4096", &["4097"]),
+            (
+                "cache",
+                "temperatures",
+                "[2.0, 0.5]",
+                &["[1.0]", "[0.0]", "[2.0, 2.0]", "[2, 3, 4, 5, 6, 7, 8, 9, 10]"],
+            ),
+            ("cache", "samples_per_shard", "1", &["0", "4294967296"]),
+            ("cache", "batch_tokens", "1", &["0"]),
+            ("cache", "head_chunk_mib", "1", &["0"]),
+            ("student", "layers", "[0, 2]", &["[]", "[1, 1]", "[-1]"]),
+            ("train", "lead_span_proportion", "1", &["0", "\"1e-3\""]),
+            ("train", "distillation_weight", "1", &["1.5", "-0.5"]),
+            ("train", "learning_rate", "1e-4", &["0"]),
+            ("train", "weight_decay", "0", &["-0.1"]),
+            ("train", "warmup_share", "1.0", &["2"]),
+            ("train", "gradient_clipping", "1", &["0"]),
+            ("train", "epochs", "1", &["0"]),
+            ("train", "batch_samples", "1", &["0"]),
+            ("train", "micro_batch_tokens", "1", &["0"]),
+            ("train", "keep_checkpoints", "1", &["0"]),
+            ("train", "max_flops", "0", &["-1", "1e20"]),
+            ("train", "temperature", "2", &["0"]),
+            ("train", "jensen_shannon_beta", "0.5", &["0", "1"]),
+            ("train", "skew", "0", &["1", "2", "-0.1"]),
+            ("train", "device", "\"cpu\"", &["\"gpu\""]),
+            ("replay", "share", "0.5", &["1", "-0.1"]),
+            ("replay", "max_tokens", "2", &["1"]),
+            ("evaluate", "problems", "1", &["0"]),
+            ("evaluate", "max_new_tokens", "1", &["0"]),
+            ("evaluate", "batch_samples", "1", &["0"]),
+            ("evaluate", "temperature", "0", &["-1"]),
+            ("evaluate", "top_p", "1.0", &["0", "7"]),
+            ("evaluate", "top_k", "1", &["0"]),
+            ("evaluate", "device", "\"cpu\"", &["\"cuda:x\""]),
+            ("sweep", "seed", "[1, 2]", &["[]", "[1, 1]", "1"]),
+            ("sweep", "skew", "[0.5]", &["[2]"]),
+        ] {
+            let file = |value: &str| json(&format!("[{table}]\n{key} = {value}"));
+            assert!(accepts(&schema, &file(good)), "{table}.{key} = {good}");
+            for value in refused {
+                assert!(!accepts(&schema, &file(value)), "{table}.{key} = {value}");
+            }
         }
     }
 

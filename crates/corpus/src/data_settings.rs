@@ -19,7 +19,7 @@ pub struct DataSettings {
     /// Instead of `files`, the folder of a data set in the layout of the Hub or of `save_to_disk`.
     #[serde(default)]
     pub path: Option<String>,
-    /// The split of that folder; `train` if it is not set.
+    /// The split of the data set in `path`; `train` if it is not set.
     #[serde(default)]
     pub split: Option<String>,
     /// How a row becomes a conversation.
@@ -33,18 +33,20 @@ pub struct DataSettings {
     /// What becomes of the system prompt, if the format has a field for it.
     #[serde(default)]
     pub system_prompt: SystemPrompt,
-    /// Longer samples are dropped, never cut.
+    /// The most tokens of a sample; longer samples are dropped, never cut.
     #[serde(default = "default_max_tokens")]
+    #[schemars(range(min = MIN_TOKENS))]
     pub max_tokens: usize,
-    /// The most training samples, drawn by the seed; all if it is not set.
+    /// The most training samples, chosen at random by `seed`; all if it is not set.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     pub training: Option<usize>,
-    /// Samples that are held out: a share below 1, a count, or 0.
+    /// Samples that are held out for validation: a share below 1, a count, or 0.
     ///
     /// Rows that are appended later are never held out.
     #[serde(default)]
     pub validation: ValidationSize,
-    /// Decides which samples are held out, and the order of all.
+    /// Seed of the choice of held-out samples and of the order of all samples.
     #[serde(default)]
     pub seed: u64,
     /// Whether a malformed row stops the run, or is counted and left out.

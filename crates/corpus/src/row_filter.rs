@@ -1,8 +1,8 @@
 //! `data.where`: conditions on a row's fields that decide whether the row is read.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::layout::Row;
 /// Written as a table from fields to the value that a row must have there, or to a list of such values. A field inside
 /// another is named with dots (`metadata.source`). Numbers are compared by value. A field that is absent or null meets
 /// no condition.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, Value>", into = "BTreeMap<String, Value>")]
 pub struct RowFilter(BTreeMap<String, Value>);
 
@@ -51,6 +51,26 @@ impl TryFrom<BTreeMap<String, Value>> for RowFilter {
             }
         }
         Ok(Self(conditions))
+    }
+}
+
+/// A table from fields to a value or to a list of values.
+impl JsonSchema for RowFilter {
+    fn schema_name() -> Cow<'static, str> {
+        "RowFilter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let kinds = ["string", "number", "boolean"];
+        json_schema!({
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    { "type": kinds },
+                    { "type": "array", "items": { "type": kinds }, "minItems": 1 },
+                ],
+            },
+        })
     }
 }
 

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::CorpusError;
 
+/// A text with a character other than white space, as a regular expression.
+const NOT_BLANK: &str = r"\S";
+
 /// How the chain of thought is recognised: the `[sections]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -12,12 +15,14 @@ pub struct SectionSettings {
     /// The text that opens the chain of thought.
     ///
     /// It may be several tokens long.
+    #[schemars(regex(pattern = NOT_BLANK))]
     pub thinking_start: String,
     /// The text that closes the chain of thought.
     ///
     /// It may be several tokens long.
+    #[schemars(regex(pattern = NOT_BLANK))]
     pub thinking_end: String,
-    /// What becomes of a sample in which no chain of thought is closed.
+    /// What happens to a sample without a complete chain of thought.
     pub without_markers: WithoutMarkers,
 }
 

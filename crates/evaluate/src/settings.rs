@@ -23,7 +23,7 @@ pub struct EvaluateSettings {
     pub files: Vec<String>,
     /// Instead of `files`, the folder of a data set, as in `[data]`.
     pub path: Option<String>,
-    /// The split of that folder; `test` if it is not set.
+    /// The split of the data set in `path`; `test` if it is not set.
     pub split: Option<String>,
     /// How a row becomes a problem; `columns` needs no chain of thought.
     pub format: Format,
@@ -34,29 +34,36 @@ pub struct EvaluateSettings {
     pub system_prompt: SystemPrompt,
     /// The fields that `format = "columns"` reads; the chain of thought is not read here.
     pub columns: ColumnNames,
-    /// The field of the right answer; that of the format if it is not set.
+    /// The field of the correct answer; the answer field of the format if it is not set.
     pub answer: Option<String>,
     /// The regular expression that finds the answer in what the model writes.
     ///
     /// The usual places are searched if it is not set.
     pub answer_pattern: Option<String>,
-    /// The most problems, counted from the first; all if it is not set.
+    /// Use only this many problems, from the first; all if it is not set.
+    #[schemars(range(min = 1))]
     pub problems: Option<usize>,
     /// The most tokens of an answer.
+    #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
     /// How many problems go through the model together; answers do not depend on it.
+    #[schemars(range(min = 1))]
     pub batch_samples: usize,
     /// The sampling temperature; 0 takes the most probable token.
+    #[schemars(range(min = 0))]
     pub temperature: f64,
     /// Draw only from the most probable tokens that together have this probability.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub top_p: f64,
     /// Draw only from this many of the most probable tokens.
+    #[schemars(range(min = 1))]
     pub top_k: Option<usize>,
-    /// The seed of the draws.
+    /// Seed of the sampling.
     pub seed: u64,
     /// The number format in which weights are held.
     pub dtype: StoredDtype,
     /// `cpu` or `cuda:N`.
+    #[schemars(regex(pattern = leadspan_model::DEVICE_PATTERN))]
     pub device: String,
 }
 

@@ -64,6 +64,9 @@ impl From<StudentDtype> for StoredDtype {
     }
 }
 
+/// The names of devices, as a regular expression.
+pub const DEVICE_PATTERN: &str = "^(cpu|cuda:[0-9]+)$";
+
 /// Opens the device `cpu` or `cuda:N`.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ mod weights;
 
 pub use config::{DecoderConfig, experts::Experts, scaling::RotaryScaling};
 pub use decoder::{Decoder, trace::Trace};
-pub use device::{StoredDtype, StudentDtype, open_device};
+pub use device::{DEVICE_PATTERN, StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
 pub use families::Family;

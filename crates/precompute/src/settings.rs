@@ -17,7 +17,7 @@ use crate::PrecomputeError;
 pub struct TeacherSettings {
     /// A directory in the Hugging Face layout, a `.gguf` file, or the id of a downloaded Hub model.
     ///
-    /// A path is relative to the pipeline file. The program replaces an id by the place of the model's files.
+    /// A path is relative to the pipeline file. The program looks up an id in the Hub's cache on this machine.
     pub model: PathBuf,
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
     #[serde(default)]
@@ -27,6 +27,7 @@ pub struct TeacherSettings {
     pub dtype: StoredDtype,
     /// `cpu` or `cuda:N`.
     #[serde(default = "default_device")]
+    #[schemars(regex(pattern = leadspan_model::DEVICE_PATTERN))]
     pub device: String,
 }
 
@@ -46,31 +47,43 @@ pub struct CacheSettings {
     pub supervised_sections: SectionSet,
     /// The most entries that are stored for a position.
     #[serde(default = "default_top_k")]
+    #[schemars(range(min = 1, max = EntrySettings::MAX_TOP_K))]
     pub top_k: u32,
-    /// Stop at the entry with which the stored ones cover this much probability.
+    /// Store only the most probable entries that together reach this probability, at most `top_k`; `top_k` alone if it is
+    /// not set.
     #[serde(default)]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub top_p: Option<f32>,
     /// Tokens drawn from the tail of each position, which keep the target unbiased.
     ///
     /// They are drawn with replacement, each in proportion to its probability.
     #[serde(default)]
+    #[schemars(range(max = EntrySettings::MAX_TAIL_SAMPLES))]
     pub tail_samples: u32,
     /// Temperatures other than 1 at which students may be trained.
     ///
     /// Each takes one more number for each position.
     #[serde(default)]
+    #[schemars(length(max = EntrySettings::MAX_TEMPERATURES))]
+    #[schemars(extend(
+        "uniqueItems" = true,
+        "items" = { "type": "number", "exclusiveMinimum": 0, "not": { "const": 1 } },
+    ))]
     pub temperatures: Vec<f32>,
     /// How exactly log-probabilities are stored; `fine` suits reverse KL.
     #[serde(default)]
     pub precision: Precision,
     /// Samples in one shard, which is also the work unit of a worker.
     #[serde(default = "default_samples_per_shard")]
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub samples_per_shard: u32,
     /// Tokens that go through the teacher at a time: 2048 if it is not set, 16384 on a GPU.
     ///
     /// A longer sample goes alone.
+    #[schemars(range(min = 1))]
     pub batch_tokens: Option<usize>,
     /// Memory of one chunk of logits in MiB: 64 if it is not set, 512 on a GPU.
+    #[schemars(range(min = 1))]
     pub head_chunk_mib: Option<usize>,
 }
 

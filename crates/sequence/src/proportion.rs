@@ -104,7 +104,13 @@ impl JsonSchema for LeadSpanProportion {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1 })
+        let last = MAX_DECIMALS - 1;
+        json_schema!({
+            "type": ["number", "string"],
+            "exclusiveMinimum": 0,
+            "maximum": 1,
+            "pattern": format!(r"^(0*1(\.0*)?|0*\.[0-9]{{0,{last}}}[1-9]0*)$"),
+        })
     }
 }
 

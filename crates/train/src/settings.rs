@@ -19,14 +19,18 @@ pub struct StudentSettings {
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
     pub revision: Option<String>,
     /// The layers of `model` to keep, ascending, such as `[0, 5, 10]`; all if it is not set.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub layers: Option<Vec<usize>>,
     /// Instead of `model`, the `config.json` of a student that starts from random weights.
     pub config: Option<PathBuf>,
-    /// The seed of these random weights.
+    /// Seed of the random weights of `student.config`.
     pub seed: u64,
     /// A directory or `.gguf` file with the tokenizer, if neither the teacher nor `model` has one.
     pub tokenizer: Option<PathBuf>,
 }
+
+/// `train.max_flops` is below this: operations are counted in 64 bits.
+const MAX_FLOPS: f64 = u64::MAX as f64;
 
 /// How a step's loss is averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,46 +63,59 @@ pub struct TrainSettings {
     pub dir: PathBuf,
     /// The leading share of every training sample to learn from; at most what was captured.
     pub lead_span_proportion: LeadSpanProportion,
-    /// The sections whose tokens are learnt; at most those that were captured.
+    /// The sections whose tokens are learnt; a subset of those that were captured.
     pub supervised_sections: SectionSet,
     /// The divergence of the student from the teacher.
     pub loss: Loss,
     /// How the probability outside the stored entries is treated.
     pub tail_policy: TailPolicy,
     /// The teacher's weight β in `jensen_shannon`, above 0 and below 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub jensen_shannon_beta: f64,
-    /// λ of `skew_kl` and `skew_reverse_kl`, from 0 to below 1.
+    /// The weight λ of `skew_kl` and `skew_reverse_kl`, from 0 to below 1.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub skew: f64,
     /// The weight α of the divergence; cross-entropy has 1 − α.
+    #[schemars(range(min = 0, max = 1))]
     pub distillation_weight: f64,
     /// The temperature τ of both distributions in the divergence.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
     /// The learning rate at the end of the warm-up.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// Decoupled weight decay; not applied to norms and biases.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// The share of the steps that warm up; cosine decay follows.
+    /// The share of all steps in which the learning rate rises; cosine decay follows.
+    #[schemars(range(min = 0, max = 1))]
     pub warmup_share: f64,
     /// The maximum norm of the gradient; larger gradients are scaled down.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub gradient_clipping: f64,
     /// Passes over all training samples.
+    #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// Operations after which no further step begins; with 0 there is no step.
+    /// Stop training after the step that reaches this number of operations; 0 trains no step, and without it there is
+    /// no limit.
     ///
     /// Only the products of forward and backward passes count. The last step is the first with which the count reaches
     /// the limit, and the schedule of the learning rate ends there. With 0 the student is measured and exported as it is.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = MAX_FLOPS))]
     pub max_flops: Option<f64>,
     /// Samples of one optimizer step.
+    #[schemars(range(min = 1))]
     pub batch_samples: usize,
     /// Tokens of one forward and backward pass.
     ///
     /// A step takes as many passes as it needs.
+    #[schemars(range(min = 1))]
     pub micro_batch_tokens: usize,
-    /// Compute layers again in the backward pass, which holds only their inputs in memory.
+    /// Save memory: keep only the inputs of layers, and compute the layers again in the backward pass.
     pub activation_checkpointing: bool,
     /// How a step's loss is averaged.
     pub normalization: Normalization,
-    /// The seed of the order of the samples.
+    /// Seed of the order of the samples.
     pub seed: u64,
     /// The number format of the student's parameters and activations.
     ///
@@ -106,10 +123,12 @@ pub struct TrainSettings {
     /// `f32`.
     pub dtype: StudentDtype,
     /// `cpu` or `cuda:N`.
+    #[schemars(regex(pattern = leadspan_model::DEVICE_PATTERN))]
     pub device: String,
     /// Steps between checkpoints; with 0, only a stopped run writes one.
     pub checkpoint_steps: usize,
     /// How many of the newest checkpoints are kept, beside the best.
+    #[schemars(range(min = 1))]
     pub keep_checkpoints: usize,
     /// Which student is exported.
     pub export: Export,
@@ -211,9 +230,8 @@ impl TrainSettings {
                 return refuse(key, &value, "a positive whole number");
             }
         }
-        // The count is an integer of 64 bits.
         if let Some(max_flops) = self.max_flops
-            && !(0.0..u64::MAX as f64).contains(&max_flops)
+            && !(0.0..MAX_FLOPS).contains(&max_flops)
         {
             return refuse(
                 "max_flops",

@@ -222,9 +222,9 @@ struct Inputs<'a> {
 
 /// The log-sum-exps of a tile's rows.
 enum LogSums<'a> {
-    /// They are computed and written here.
+    /// The forward pass computes them and writes them to this slice.
     Receive(&'a mut [f32]),
-    /// They are known.
+    /// The backward pass reads the ones of the forward pass.
     Known(&'a [f32]),
 }
 

@@ -18,10 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use self::{
-    formula::Formula, forward_kl::ForwardKl, jensen_shannon::JensenShannon, reverse_kl::ReverseKl, skew_kl::SkewKl,
-    skew_reverse_kl::SkewReverseKl, soft_cross_entropy::SoftCrossEntropy, total_variation::TotalVariation,
-};
+use self::{formula::Formula, soft_cross_entropy::SoftCrossEntropy};
 use super::{outcomes::value_and_slopes, probability::Probability, tensor_probabilities::TensorProbabilities};
 
 /// The settings that some losses have.
@@ -65,7 +62,7 @@ macro_rules! losses {
         /// A loss with its parameters.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub(super) enum Divergence {
-            $($loss($loss),)*
+            $($loss($module::$loss),)*
             /// The loss of drawn tokens; not a value of `train.loss`.
             SoftCrossEntropy(SoftCrossEntropy),
         }
@@ -128,7 +125,7 @@ impl fmt::Display for Loss {
 
 impl Divergence {
     /// KL(p ‖ q).
-    pub(super) const FORWARD_KL: Self = Self::ForwardKl(ForwardKl);
+    pub(super) const FORWARD_KL: Self = Self::ForwardKl(forward_kl::ForwardKl);
 
     /// −Σ p log q.
     pub(super) const SOFT_CROSS_ENTROPY: Self = Self::SoftCrossEntropy(SoftCrossEntropy);
