@@ -16,10 +16,9 @@ use std::{
 };
 
 use leadspan_corpus::{CorpusError, FileFingerprint, files_fingerprint, name_of};
-use leadspan_files::commit_bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, remember_bytes};
 
 const FILE: &str = ".data.json";
 
@@ -123,10 +122,7 @@ impl DataHashes {
     /// If the cache cannot be written to, the next process hashes the data again.
     pub(crate) fn remember(&self, cache_dir: &Path) {
         let bytes = serde_json::to_vec_pretty(&*self.known.borrow()).expect("names and numbers serialize");
-        let path = cache_dir.join(FILE);
-        if fs::read(&path).ok().as_ref() != Some(&bytes) {
-            let _ = commit_bytes(&path, &bytes);
-        }
+        remember_bytes(&cache_dir.join(FILE), &bytes);
     }
 }
 
@@ -148,15 +144,8 @@ fn inode(_path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use super::*;
-
-    fn set_time(path: &Path, seconds: u64) {
-        let file = fs::File::options().write(true).open(path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-            .unwrap();
-    }
+    use crate::stamp::set_time;
 
     #[test]
     fn a_file_is_hashed_again_if_its_size_time_or_inode_changed() {

@@ -1,7 +1,8 @@
 //! Size and modification time of a file, by which a hash computed earlier is trusted.
 
-use std::{path::Path, time::UNIX_EPOCH};
+use std::{fs, path::Path, time::UNIX_EPOCH};
 
+use leadspan_files::commit_bytes;
 use serde::{Deserialize, Serialize};
 
 /// Path, size and modification time of a file: if they are the same, the file counts as unchanged.
@@ -26,4 +27,19 @@ impl Stamp {
             modified_ns: u64::try_from(modified.as_nanos()).ok()?,
         })
     }
+}
+
+/// Stores what is remembered at `path`, unless it is there already. A failure is not an error: it costs only time.
+pub(crate) fn remember_bytes(path: &Path, bytes: &[u8]) {
+    if fs::read(path).ok().as_deref() != Some(bytes) {
+        let _ = commit_bytes(path, bytes);
+    }
+}
+
+/// Sets the modification time of a file, in seconds since 1970.
+#[cfg(test)]
+pub(crate) fn set_time(path: &Path, seconds: u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+        .unwrap();
 }

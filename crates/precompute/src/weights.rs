@@ -6,11 +6,10 @@
 
 use std::{fs, path::Path};
 
-use leadspan_files::commit_bytes;
 use leadspan_model::{ModelError, ModelSource};
 use serde::{Deserialize, Serialize};
 
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, remember_bytes};
 
 const FILE: &str = ".weights.json";
 
@@ -47,10 +46,7 @@ pub(crate) fn remember(source: &ModelSource, cache_dir: &Path, blake3: &str) {
         blake3: blake3.to_owned(),
     };
     let bytes = serde_json::to_vec_pretty(&remembered).expect("names and numbers serialize");
-    let path = cache_dir.join(FILE);
-    if fs::read(&path).ok().as_ref() != Some(&bytes) {
-        let _ = commit_bytes(&path, &bytes);
-    }
+    remember_bytes(&cache_dir.join(FILE), &bytes);
 }
 
 /// The stamps of all weight files, or `None` if the file system does not have them.
@@ -60,15 +56,8 @@ fn stamps(source: &ModelSource) -> Option<Vec<Stamp>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use super::*;
-
-    fn set_time(path: &Path, seconds: u64) {
-        let file = fs::File::options().write(true).open(path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-            .unwrap();
-    }
+    use crate::stamp::set_time;
 
     #[test]
     fn the_hash_is_remembered_until_size_or_time_of_a_file_changes() {
