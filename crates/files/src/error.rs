@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
 
+use crate::Refusal;
+
 /// A file or folder that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {action} `{}`", path.display())]
@@ -37,18 +39,19 @@ impl Diagnosis for FileError {
 
 /// Whether the error is one that the user cannot mend.
 pub fn is_unexpected(error: &io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::AlreadyExists
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::ReadOnlyFilesystem
-            | io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::InvalidFilename
-    )
+    Refusal::of(error).is_none()
+        && !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::InvalidFilename
+        )
 }
 
 /// A hint for an error of the operating system on the file at `path`, if there is one.

@@ -1,10 +1,11 @@
 //! Checksums of large files.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
 };
+
+use crate::open_regular;
 
 /// Bytes that are read and hashed at a time: enough for all cores, and little memory.
 const PIECE: usize = 8 << 20;
@@ -18,7 +19,7 @@ const PIECE: usize = 8 << 20;
 ///
 /// If the file cannot be opened or read.
 pub fn hash_contents(hasher: &mut blake3::Hasher, path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let mut piece = Vec::with_capacity(PIECE);
     loop {
         piece.clear();

@@ -3,7 +3,7 @@
 //! [`PendingFile`] implements the project's only commit protocol: a temporary sibling is written, synced and renamed to its
 //! name, and the folder is synced. If the process stops before the rename, the name stays as it was. [`faults`] lets tests
 //! fail any one operation. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a panic of a
-//! decoding library into an error. [`SafetensorsWriter`] writes tensors one after another. [`TOKENIZER_FILES`] lists the files that
+//! decoding library into an error. [`open_unlinked`] and its siblings open files that somebody else may have written. [`SafetensorsWriter`] writes tensors one after another. [`TOKENIZER_FILES`] lists the files that
 //! a cache and an exported model may hold of a tokenizer.
 //!
 //! This crate does not depend on caches or runs.
@@ -15,6 +15,7 @@ mod error;
 pub mod faults;
 mod guard;
 mod hashing;
+mod regular;
 mod safetensors_writer;
 mod tokenizer_files;
 mod unnamed;
@@ -26,6 +27,7 @@ pub use commit::{
 pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
 pub use hashing::hash_contents;
+pub use regular::{Refusal, is_plain_name, open_regular, open_unlinked, read_regular, read_unlinked};
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
 pub use tokenizer_files::{TOKENIZER_FILES, is_tokenizer_file};
 pub use unnamed::UnnamedFile;

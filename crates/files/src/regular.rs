@@ -1,0 +1,211 @@
+//! Opening files that somebody else may have written.
+//!
+//! A path that leads to a named pipe would block for ever, a device may never end, and a link may lead out of the folder that
+//! the user named. Every reader opens its files here: only regular files are opened, without waiting, and files that are
+//! read as a whole have a limit.
+
+use std::{
+    fmt,
+    fs::{self, File, FileType, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::{Component, Path},
+};
+
+use rustix::fs::OFlags;
+
+/// Why a file was not opened although it is there. It is the inner error of the [`io::Error`] that the functions here return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no regular file; the text says what it is.
+    NotRegular(&'static str),
+    /// It has more bytes than its reader takes.
+    TooLarge {
+        /// Bytes that the reader takes.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRegular(found) => write!(formatter, "it is {found}, not a regular file"),
+            Self::TooLarge { limit } => write!(
+                formatter,
+                "it has more than the {limit} bytes that such a file may have"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// The refusal that is inside an I/O error, if there is one.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<Self>().copied()
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, refusal)
+    }
+}
+
+/// Opens a regular file for reading. Links are followed: use this for files that the user named.
+///
+/// # Errors
+///
+/// If there is no file, it cannot be opened, or it is no regular file ([`Refusal`]).
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    open(path, fs::metadata(path)?.file_type(), OFlags::empty())
+}
+
+/// Opens a regular file for reading. A link is refused: use this for every file inside a cache, a run or an evaluation, and
+/// build its path with a name that [`is_plain_name`] accepts.
+///
+/// # Errors
+///
+/// Those of [`open_regular`], and if the path is a symbolic link.
+pub fn open_unlinked(path: &Path) -> io::Result<File> {
+    open(path, fs::symlink_metadata(path)?.file_type(), OFlags::NOFOLLOW)
+}
+
+/// The bytes of a regular file, of which there may be `limit`. Links are followed.
+///
+/// # Errors
+///
+/// Those of [`open_regular`], if the file cannot be read, or if it has more bytes.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read(open_regular(path)?, limit)
+}
+
+/// The bytes of a regular file, of which there may be `limit`. A link is refused.
+///
+/// # Errors
+///
+/// Those of [`open_unlinked`], if the file cannot be read, or if it has more bytes.
+pub fn read_unlinked(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read(open_unlinked(path)?, limit)
+}
+
+/// Whether a name that a file gives leads to a file in the same folder: not empty, no separator, not `.` or `..`.
+pub fn is_plain_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!(components.next(), Some(Component::Normal(only)) if only == name)
+        && components.next().is_none()
+        && !name.contains('\0')
+}
+
+/// Opens a file whose type was read from its name. The type is compared again once it is open, because the name may lead to
+/// another file by then. Devices are never opened: opening alone may do something.
+fn open(path: &Path, file_type: FileType, flags: OFlags) -> io::Result<File> {
+    refuse_unless_regular(file_type)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((flags | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)?;
+    refuse_unless_regular(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+fn refuse_unless_regular(file_type: FileType) -> Result<(), Refusal> {
+    let found = if file_type.is_file() {
+        return Ok(());
+    } else if file_type.is_dir() {
+        "a folder"
+    } else if file_type.is_symlink() {
+        "a symbolic link"
+    } else if file_type.is_fifo() {
+        "a named pipe"
+    } else if file_type.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(Refusal::NotRegular(found))
+}
+
+fn read(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(Refusal::TooLarge { limit }.into());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn refusal(result: io::Result<Vec<u8>>) -> Option<Refusal> {
+        Refusal::of(&result.unwrap_err())
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_nothing_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), b"twelve bytes").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+
+        assert_eq!(read_regular(&at("file"), 12).unwrap(), b"twelve bytes");
+        assert_eq!(read_unlinked(&at("file"), 12).unwrap(), b"twelve bytes");
+        assert_eq!(read_regular(&at("link"), 12).unwrap(), b"twelve bytes");
+        for (name, followed, unlinked) in [
+            ("pipe", "a named pipe", "a named pipe"),
+            ("zero", "a device", "a symbolic link"),
+            (".", "a folder", "a folder"),
+        ] {
+            assert_eq!(
+                refusal(read_regular(&at(name), 12)),
+                Some(Refusal::NotRegular(followed)),
+                "{name}"
+            );
+            assert_eq!(
+                refusal(read_unlinked(&at(name), 12)),
+                Some(Refusal::NotRegular(unlinked)),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            refusal(read_unlinked(&at("link"), 12)),
+            Some(Refusal::NotRegular("a symbolic link"))
+        );
+        assert_eq!(
+            read_regular(&at("none"), 12).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn a_file_of_more_bytes_than_its_limit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, b"twelve bytes").unwrap();
+        assert_eq!(refusal(read_regular(&path, 11)), Some(Refusal::TooLarge { limit: 11 }));
+    }
+
+    #[test]
+    fn a_plain_name_leads_to_the_same_folder() {
+        for name in ["tokenizer.json", "..json", ".hidden", "a b", "ü"] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "../a", "a/b", "/a", "a/", "./a", "a\0b"] {
+            assert!(!is_plain_name(name), "{name:?}");
+        }
+    }
+}
