@@ -6,15 +6,14 @@
 //! file and that of a file that the reader creates in the same folder. Clocks are not used, since they differ between machines.
 
 use std::{
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
+    fs, io,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
 
-use leadspan_files::{FileError, replace_bytes};
+use leadspan_files::{FileError, PendingFile, remove_if_dead, replace_bytes, temporary_of};
 
 const FOLDER: &str = ".workers";
 
@@ -153,17 +152,32 @@ pub fn remove_heartbeats_of_gone(cache_dir: &Path, silence: Duration) {
             let _ = fs::remove_file(folder.join(file_name(&heard.heartbeat.worker)));
         }
     }
+    remove_dead_heartbeats(cache_dir);
+}
+
+/// Removes the temporary files of workers that were killed while they wrote a heartbeat, and then the folder if it is empty.
+/// Files that cannot be removed are harmless and stay.
+pub fn remove_dead_heartbeats(cache_dir: &Path) {
+    let folder = cache_dir.join(FOLDER);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().and_then(temporary_of).is_some() {
+            remove_if_dead(&entry.path());
+        }
+    }
     let _ = fs::remove_dir(folder);
 }
 
 /// The current time of the file server: that of a file created in the folder. If none can be created, the time of this machine.
 fn time_there(folder: &Path) -> SystemTime {
-    let path: PathBuf = folder.join(format!("now.{}.tmp", std::process::id()));
-    let touched = File::create(&path)
-        .and_then(|file| file.metadata())
-        .and_then(|metadata| metadata.modified());
-    let _ = fs::remove_file(&path);
-    touched.unwrap_or_else(|_| SystemTime::now())
+    let modified = |mut touched: PendingFile| {
+        touched
+            .file_mut()
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
+    let touched = PendingFile::create(&folder.join("now")).ok();
+    touched.and_then(modified).unwrap_or_else(SystemTime::now)
 }
 
 /// The name of a worker's file: characters other than letters and digits become dots, so `3/8` is `3.8.json`.
@@ -182,6 +196,8 @@ fn order(worker: &str) -> (Vec<u64>, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn beat(worker: &str, state: WorkerState) -> Heartbeat {
@@ -252,6 +268,20 @@ mod tests {
         make_older(folder.path(), "1/2");
         remove_heartbeats_of_gone(folder.path(), silence);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_worker_was_writing_is_removed_and_what_a_living_one_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        beat("0/2", WorkerState::Capturing).write(folder.path()).unwrap();
+        let target = folder.path().join(FOLDER).join("1.2.json");
+        let living = PendingFile::create(&target).unwrap();
+        fs::write(folder.path().join(FOLDER).join(".0.2.json.A1b2C3.tmp"), b"{\"wor").unwrap();
+        remove_dead_heartbeats(folder.path());
+        let left = || fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
+        assert_eq!(left(), 2, "a heartbeat and a file that is being written");
+        drop(living);
+        assert_eq!(left(), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod shares;
 mod worker;
 
 pub use claims::{Attempt, Claim, Claims, Holder, Pauses, Renewal, remove_dead_claims};
-pub use heartbeats::{Heard, Heartbeat, WorkerState, heartbeats, remove_heartbeats_of_gone};
+pub use heartbeats::{Heard, Heartbeat, WorkerState, heartbeats, remove_dead_heartbeats, remove_heartbeats_of_gone};
 pub use lock::{Lock, LockGuard, lock, remove_dead_lock, try_lock};
 pub use shares::UnitCosts;
 pub use worker::{InvalidWorker, Worker};
