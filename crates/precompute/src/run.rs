@@ -83,7 +83,7 @@ pub fn run(
         return Ok(Outcome::Done(summary));
     }
     let decoder = loaded.map_or_else(load, Ok)?;
-    weights::require_unchanged(&source, stamps)?;
+    weights::require_unchanged(&source, stamps.as_deref())?;
     let capturing = Capturing {
         teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib_on(&device)),
         device_class: device_class(&device),

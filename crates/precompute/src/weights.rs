@@ -93,8 +93,8 @@ pub(crate) fn stamps(source: &ModelSource) -> Option<Vec<Stamp>> {
 /// # Errors
 ///
 /// [`PrecomputeError::TeacherChanged`].
-pub(crate) fn require_unchanged(source: &ModelSource, before: Option<Vec<Stamp>>) -> Result<(), PrecomputeError> {
-    if before.is_some() && before != stamps(source) {
+pub(crate) fn require_unchanged(source: &ModelSource, before: Option<&[Stamp]>) -> Result<(), PrecomputeError> {
+    if before.is_some() && before != stamps(source).as_deref() {
         return Err(PrecomputeError::TeacherChanged {
             model: source.path().to_owned(),
         });

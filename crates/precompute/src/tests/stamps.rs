@@ -178,7 +178,7 @@ fn an_audit_fails_if_a_work_unit_was_captured_with_other_weights() {
     run_as(&project.pipeline, half(0));
     let sound = audited();
     sound.check(&project.pipeline.cache_dir()).unwrap();
-    assert_eq!((sound.bound, sound.captured_on.len()), (1e-6, 1));
+    assert_eq!(sound.captured_on.len(), 1);
     assert!(sound.captured_on.contains(&sound.device_class));
     // The other half with other weights, whose hash the cache takes for that of the first.
     change_weights(&path);

@@ -170,8 +170,8 @@ fn is_asked_for(name: &str, config: &DecoderConfig) -> bool {
         .is_some_and(|experts| experts.layers.contains(&index));
     index < config.num_hidden_layers
         && match part {
-            "attn_norm.weight" | "ffn_norm.weight" => true,
-            "attn_q.weight" | "attn_k.weight" | "attn_v.weight" | "attn_output.weight" => true,
+            "attn_norm.weight" | "ffn_norm.weight" | "attn_q.weight" | "attn_k.weight" | "attn_v.weight"
+            | "attn_output.weight" => true,
             "attn_q.bias" | "attn_k.bias" | "attn_v.bias" => config.qkv_bias,
             "attn_output.bias" => config.output_bias,
             "attn_q_norm.weight" | "attn_k_norm.weight" => config.family.description().normalises_heads,
