@@ -150,6 +150,34 @@ fn an_audit_finds_a_cache_to_be_what_its_precision_promises() {
 }
 
 #[test]
+fn an_audit_of_a_cache_that_other_weights_filled_fails() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    // The signs of every fifth number.
+    let weights = place.path("teacher/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for number in bytes[header..].chunks_exact_mut(4).step_by(5) {
+        number[3] ^= 0x80;
+    }
+    fs::write(&weights, bytes).unwrap();
+    // The cache takes their hash for that of its teacher.
+    place.succeed(&["prepare", "-c", "pipeline.toml", "--set", "cache.dir=\"other\""]);
+    let record = |cache: &str| -> Value {
+        serde_json::from_slice(&fs::read(place.path(cache).join(".weights.json")).unwrap()).unwrap()
+    };
+    let mut forged = record("other");
+    forged["blake3"] = record("cache")["blake3"].clone();
+    fs::write(place.path("cache/.weights.json"), forged.to_string()).unwrap();
+    let (shown, error) = fail(&place, &AUDIT);
+    assert!(shown.contains("top-1 agreement"), "{shown}");
+    assert!(
+        error.contains("disagrees with its teacher: at sample `") && error.contains("of work unit `"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_sample_is_shown_as_text_with_the_most_probable_tokens_of_each_position() {
     let place = Workplace::new();
     place.succeed(&PRECOMPUTE);

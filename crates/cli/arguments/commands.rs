@@ -21,7 +21,7 @@ pub(crate) struct PrepareArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
 
-    /// Hash all raw data, instead of only files whose size, modification time or inode changed since the last run
+    /// Hash all raw data, instead of only files whose size, times, inode or sampled blocks changed since the last run
     #[arg(long)]
     pub(crate) verify_data: bool,
 }
@@ -46,7 +46,7 @@ pub(crate) struct PrecomputeArguments {
     #[arg(long, conflicts_with_all = ["claim", "worker", "verify_data"])]
     pub(crate) finalize: bool,
 
-    /// Hash all raw data, instead of only files whose size, modification time or inode changed since the last run
+    /// Hash all raw data, instead of only files whose size, times, inode or sampled blocks changed since the last run
     #[arg(long)]
     pub(crate) verify_data: bool,
 

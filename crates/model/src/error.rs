@@ -79,6 +79,42 @@ pub enum ModelError {
         /// The rule that the value breaks.
         expected: String,
     },
+    /// The weights are quantised in a way that is not read.
+    #[error("`{}`: `{key}` is `{found}`, but {expected}", path.display())]
+    Quantization {
+        /// The configuration.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value.
+        found: String,
+        /// The rule that the value breaks.
+        expected: &'static str,
+    },
+    /// A weight is stored in a form that is not read, or its scale is missing or does not fit.
+    #[error("weight `{name}` of `{}` cannot be read: {reason}", path.display())]
+    WeightFormat {
+        /// The model.
+        path: PathBuf,
+        /// The weight, as the file names it.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration says that the head is the embedding, but the files have a head of its own.
+    #[error("`{}` has a weight `lm_head.weight` that differs from the embedding, but its `tie_word_embeddings` is on", path.display())]
+    TiedHead {
+        /// The model.
+        path: PathBuf,
+    },
+    /// A GGUF file is one of several that hold a model together.
+    #[error("`{}` is one of the {parts} files of a split model", path.display())]
+    SplitGguf {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        parts: u64,
+    },
     /// A weight file is damaged, truncated or of another format.
     #[error("weights in `{}` cannot be read: {reason}", path.display())]
     Weights {
@@ -204,6 +240,19 @@ impl Diagnosis for ModelError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Io { path, source, .. } => leadspan_files::hint(source, path),
+            Self::Quantization { .. } | Self::WeightFormat { .. } => Some(
+                "use the model's original weights (f32, f16 or bf16), weights in FP8, or a GGUF file with the types F32, F16, \
+                 BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K"
+                    .into(),
+            ),
+            Self::TiedHead { .. } => Some(
+                "set `tie_word_embeddings` to `false` if the model was trained with a head of its own, or remove `lm_head.weight`"
+                    .into(),
+            ),
+            Self::SplitGguf { .. } => {
+                Some("join them with llama.cpp: `llama-gguf-split --merge FIRST-FILE WHOLE-FILE`".into())
+            }
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
             }

@@ -6,7 +6,8 @@
 //! rows are separate calls, so that no caller makes a `[tokens, vocabulary]` tensor by accident.
 //!
 //! The final hidden state of a token depends only on the token and the earlier tokens of its sequence, on the CPU bit for
-//! bit, and not on other sequences in the same pass. A [`HubCache`] finds models that were downloaded from the Hugging Face
+//! bit, and not on other sequences in the same pass. Weights in floats of eight bits become what they stand for while they are
+//! read, for teacher and student; what is not read right is refused. A [`HubCache`] finds models that were downloaded from the Hugging Face
 //! Hub; this crate downloads nothing.
 //!
 //! The folders: `families` has one file for each family of models, `config` the architecture, `weights` everything on disk

@@ -1,13 +1,12 @@
-//! The hashes of the raw data, remembered in the cache beside size, time and inode of each file.
+//! The hashes of the raw data, remembered in the cache beside the stamp of each file.
 //!
 //! Every process that fills a cache must know that the cache was prepared from the data that is there now. Hashing all data
 //! for that takes minutes if there is much of it. So `.data.json` in the cache's folder keeps the hashes, and a process reads
-//! only the files whose size, modification time or inode differ. Like `.weights.json`, the file belongs to this machine: it
-//! has full paths, and a copy of the cache elsewhere hashes the data again.
+//! only the files whose stamps differ or are not trusted, and a few blocks of the others. [`stamp`](crate::stamp) says which
+//! are trusted.
 //!
-//! A change that leaves size, modification time and inode as they were goes unnoticed, unless [`DataCheck::Contents`] is
-//! asked for. If that finds another hash than the cache remembers, the cache forgets its hashes, so that every later process
-//! finds the change, too.
+//! A change that leaves the stamp as it was goes unnoticed, unless [`DataCheck::Contents`] is asked for. If that finds another
+//! hash than the cache remembers, the cache forgets its hashes, so that every later process finds the change, too.
 
 use std::{
     cell::RefCell,
@@ -18,14 +17,15 @@ use std::{
 use leadspan_corpus::{CorpusError, FileFingerprint, files_fingerprint, name_of};
 use serde::{Deserialize, Serialize};
 
-use crate::stamp::{Stamp, remember_bytes};
+use crate::stamp::{self, Made, Maker, Stamp};
 
 const FILE: &str = ".data.json";
 
 /// How a process finds out whether the raw data is still what the cache was prepared from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DataCheck {
-    /// Hashes a file only if its size, modification time or inode differs from what the cache remembers.
+    /// Hashes a file only if its size, times, inode or some of its blocks differ from what the cache remembers, or if a worker
+    /// on another machine hashed it.
     #[default]
     Stamps,
     /// Hashes every file.
@@ -37,8 +37,16 @@ pub enum DataCheck {
 struct HashedFile {
     #[serde(flatten)]
     stamp: Stamp,
-    inode: u64,
+    #[serde(flatten)]
+    made: Made,
     blake3: String,
+}
+
+impl HashedFile {
+    /// Whether it is the file with this stamp.
+    fn is(&self, now: Option<&Stamp>) -> bool {
+        now.is_some_and(|now| now.is_as(&self.stamp, &self.made))
+    }
 }
 
 /// The hashes that this process knows.
@@ -55,12 +63,12 @@ impl DataHashes {
     /// Those that the cache in `cache_dir` remembers. If every file must be hashed, none of them is known.
     pub(crate) fn of(cache_dir: &Path, check: DataCheck) -> Self {
         let remembered_in = cache_dir.join(FILE);
-        let remembered = fs::read(&remembered_in)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let remembered: Vec<HashedFile> = stamp::remembered(&remembered_in).unwrap_or_default();
         let (known, doubted) = match check {
-            DataCheck::Stamps => (remembered, Vec::new()),
+            DataCheck::Stamps => {
+                let trusted = remembered.into_iter().filter(|file| file.made.is_trusted());
+                (trusted.collect(), Vec::new())
+            }
             DataCheck::Contents => (Vec::new(), remembered),
         };
         Self {
@@ -71,8 +79,7 @@ impl DataHashes {
     }
 
     /// The fingerprints of `files`, whose names are relative to `base`. Files that are not known are hashed, and known from
-    /// then on. If a hash is not the one that the cache remembers for the same size, time and inode, the cache forgets all
-    /// hashes: this process may fail because of the change, and the next one must not trust them.
+    /// then on. If a hash is not the one that the cache remembers for the same stamp, the cache forgets all hashes: this process may fail because of the change, and the next one must not trust them.
     ///
     /// # Errors
     ///
@@ -82,9 +89,8 @@ impl DataHashes {
         let mut found = Vec::with_capacity(files.len());
         let mut fingerprints = Vec::with_capacity(files.len());
         for path in files {
-            let before = identified(path);
-            let same = |file: &&HashedFile| before.as_ref() == Some(&(file.stamp.clone(), file.inode));
-            if let Some(file) = known.iter().find(same) {
+            let before = Stamp::of(path);
+            if let Some(file) = known.iter().find(|file| file.is(before.as_ref())) {
                 fingerprints.push(FileFingerprint {
                     path: name_of(base, path),
                     bytes: file.stamp.bytes,
@@ -97,17 +103,15 @@ impl DataHashes {
                 .try_into()
                 .expect("one file has one fingerprint");
             // A file that changed while it was read must be read again.
-            let disproved = |file: &HashedFile| {
-                before.as_ref() == Some(&(file.stamp.clone(), file.inode)) && file.blake3 != fingerprint.blake3
-            };
+            let disproved = |file: &HashedFile| file.is(before.as_ref()) && file.blake3 != fingerprint.blake3;
             if self.doubted.iter().any(disproved) {
                 // A cache that cannot be written to keeps them, as it keeps everything.
                 let _ = fs::remove_file(&self.remembered_in);
             }
-            if let Some((stamp, inode)) = before.filter(|before| identified(path).as_ref() == Some(before)) {
+            if let Some(stamp) = before.filter(|before| Stamp::of(path).as_ref() == Some(before)) {
                 found.push(HashedFile {
                     stamp,
-                    inode,
+                    made: Made::here(Maker::Worker),
                     blake3: fingerprint.blake3.clone(),
                 });
             }
@@ -117,46 +121,34 @@ impl DataHashes {
         Ok(fingerprints)
     }
 
-    /// Stores what is known in the cache in `cache_dir`, unless it is there already.
+    /// Stores what is known in the cache in `cache_dir`, unless it is there already. `maker` is this command.
     ///
     /// If the cache cannot be written to, the next process hashes the data again.
-    pub(crate) fn remember(&self, cache_dir: &Path) {
-        let bytes = serde_json::to_vec_pretty(&*self.known.borrow()).expect("names and numbers serialize");
-        remember_bytes(&cache_dir.join(FILE), &bytes);
+    pub(crate) fn remember(&self, cache_dir: &Path, maker: Maker) {
+        let mut files = self.known.borrow().clone();
+        for file in &mut files {
+            file.made = file.made.kept_by(maker);
+        }
+        stamp::remember(&cache_dir.join(FILE), &files);
     }
-}
-
-/// The stamp of a file and its inode, or `None` if the file system does not have them.
-fn identified(path: &Path) -> Option<(Stamp, u64)> {
-    Some((Stamp::of(path)?, inode(path)?))
-}
-
-#[cfg(unix)]
-fn inode(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt as _;
-    path.metadata().ok().map(|metadata| metadata.ino())
-}
-
-#[cfg(not(unix))]
-fn inode(_path: &Path) -> Option<u64> {
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::set_time;
+    use crate::stamp::{forge, set_time};
 
     #[test]
-    fn a_file_is_hashed_again_if_its_size_time_or_inode_changed() {
+    fn a_file_is_hashed_again_if_its_stamp_changed_or_is_not_trusted() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path();
         let (path, other) = (base.join("rows.jsonl"), base.join("other.jsonl"));
+        let record = base.join(FILE);
         let hash_of = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
         let hashes_with = |check| -> Vec<String> {
             let hashes = DataHashes::of(base, check);
             let found = hashes.fingerprints(base, &[other.clone(), path.clone()]).unwrap();
-            hashes.remember(base);
+            hashes.remember(base, Maker::Worker);
             assert_eq!(found[1].path, "rows.jsonl");
             found.into_iter().map(|file| file.blake3).collect()
         };
@@ -165,18 +157,34 @@ mod tests {
         fs::write(&path, "one").unwrap();
         set_time(&path, 1_000_000);
         assert_eq!(hashes(), [hash_of("other"), hash_of("one")]);
-        // The same size, time and inode: the remembered hash is trusted.
+        // The same size, time and inode, written in place.
         fs::write(&path, "two").unwrap();
         set_time(&path, 1_000_000);
-        assert_eq!(hashes()[1], hash_of("one"));
+        assert_eq!(hashes()[1], hash_of("two"));
+        // The same stamp in all parts, as only a forger has it: the remembered hash is trusted.
+        fs::write(&path, "six").unwrap();
+        forge(&record, &[&other, &path], |_| ());
+        assert_eq!(hashes()[1], hash_of("two"));
         // Hashing all data finds the change. The cache forgets the wrong hash even if this process remembers nothing.
         let found = DataHashes::of(base, DataCheck::Contents)
             .fingerprints(base, std::slice::from_ref(&path))
             .unwrap();
-        assert_eq!(found[0].blake3, hash_of("two"));
-        assert!(!base.join(FILE).exists());
-        assert_eq!(hashes_with(DataCheck::Contents)[1], hash_of("two"));
-        assert_eq!(hashes()[1], hash_of("two"), "what was hashed is remembered");
+        assert_eq!(found[0].blake3, hash_of("six"));
+        assert!(!record.exists());
+        assert_eq!(hashes_with(DataCheck::Contents)[1], hash_of("six"));
+        assert_eq!(hashes()[1], hash_of("six"), "what was hashed is remembered");
+        // A worker on another machine is not trusted, `prepare` is.
+        fs::write(&path, "ten").unwrap();
+        let elsewhere = |made_by: &'static str| {
+            move |record: &mut serde_json::Value| {
+                record[1]["boot_id"] = "another".into();
+                record[1]["made_by"] = made_by.into();
+            }
+        };
+        forge(&record, &[&other, &path], elsewhere("prepare"));
+        assert_eq!(hashes()[1], hash_of("six"));
+        forge(&record, &[&other, &path], elsewhere("worker"));
+        assert_eq!(hashes()[1], hash_of("ten"));
         // Another size.
         fs::write(&path, "three").unwrap();
         set_time(&path, 1_000_000);
@@ -191,9 +199,14 @@ mod tests {
         set_time(&new, 1_000_001);
         fs::rename(&new, &path).unwrap();
         assert_eq!(hashes(), [hash_of("other"), hash_of("eight")]);
-        // Damage costs only time.
-        fs::write(base.join(FILE), b"not JSON").unwrap();
-        assert_eq!(hashes(), [hash_of("other"), hash_of("eight")]);
+        // A record of an earlier version, or damage, costs only time.
+        for text in [
+            r#"[{"path": "rows.jsonl", "bytes": 5, "modified_ns": 1, "inode": 1, "blake3": "0"}]"#,
+            "not JSON",
+        ] {
+            fs::write(&record, text).unwrap();
+            assert_eq!(hashes(), [hash_of("other"), hash_of("eight")]);
+        }
     }
 
     #[test]
@@ -204,7 +217,7 @@ mod tests {
         let nowhere = folder.path().join("nowhere");
         let hashes = DataHashes::of(&nowhere, DataCheck::Stamps);
         assert_eq!(hashes.fingerprints(folder.path(), &[path]).unwrap().len(), 1);
-        hashes.remember(&nowhere);
+        hashes.remember(&nowhere, Maker::Prepare);
         assert!(!nowhere.exists());
     }
 }

@@ -94,6 +94,30 @@ pub enum PrecomputeError {
         #[source]
         source: std::io::Error,
     },
+    /// The teacher's files changed while they were hashed and loaded.
+    #[error("the weights of `{}` changed while they were read", model.display())]
+    TeacherChanged {
+        /// The model.
+        model: PathBuf,
+    },
+    /// The teacher gives other distributions than the cache holds.
+    #[error(
+        "the cache `{}` disagrees with its teacher: at sample `{sample}` of work unit `{unit}` by {divergence:.2e} nats on \
+         average, where {bound:.0e} are expected at most",
+        cache.display()
+    )]
+    Disagrees {
+        /// The cache.
+        cache: PathBuf,
+        /// The sample that disagrees most, by its id.
+        sample: String,
+        /// Its work unit.
+        unit: String,
+        /// The mean divergence of its compared positions.
+        divergence: f64,
+        /// The largest one that rounding explains.
+        bound: f64,
+    },
     /// The teacher's output is infinite or not a number.
     #[error("the teacher's logits at position {position} of sample `{sample}` are not finite (token {token})")]
     NonFiniteLogits {
@@ -142,6 +166,11 @@ impl Diagnosis for PrecomputeError {
                 Some("use the version of leadspan that made it, or point `cache.dir` at a new folder".to_owned())
             }
             Self::Scratch { .. } => Some("name another folder with the environment variable `TMPDIR`".to_owned()),
+            Self::TeacherChanged { .. } => Some("run the same command again once the model is complete".to_owned()),
+            Self::Disagrees { .. } => Some(
+                "its shards may come from other weights: remove the shards of such work units, or capture into a new cache"
+                    .to_owned(),
+            ),
             Self::NonFiniteLogits { .. } => Some(
                 "the weights may be damaged, or overflow in half precision: try `teacher.dtype = \"f32\"`".to_owned(),
             ),

@@ -58,7 +58,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Audit, AuditOutcome, AuditSettings, audit};
+pub use audit::{Audit, AuditOutcome, AuditSettings, SampleAudit, audit};
 pub use data_hashes::DataCheck;
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};

@@ -21,7 +21,9 @@ use crate::{
     finalize::conclude,
     prepare::Preparation,
     remaining::{LayerWork, UnitWork, remaining},
+    stamp::Maker,
     teacher::Teacher,
+    weights,
     writer::{Committed, Message, write_shards},
 };
 
@@ -48,6 +50,8 @@ pub fn run(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, PrecomputeError> {
     let source = ModelSource::open(&pipeline.model_path())?;
+    // Before anything reads the weights, so that what is hashed is what is loaded.
+    let stamps = weights::stamps(&source);
     let preparation = Preparation::new(pipeline, &source)?;
     let device = open_device(&pipeline.teacher.device)?;
     let load = || Decoder::load(&source, pipeline.teacher.dtype, &device);
@@ -56,7 +60,7 @@ pub fn run(
         Err(CacheError::NotACache { .. }) => Some(load()?),
         _ => None,
     };
-    let cache = preparation.prepare(events)?.cache;
+    let cache = preparation.prepare(Maker::Worker, events)?.cache;
     let settings = &pipeline.cache;
     let asked = Coverage {
         proportion: settings.lead_span_proportion,
@@ -79,6 +83,7 @@ pub fn run(
         return Ok(Outcome::Done(summary));
     }
     let decoder = loaded.map_or_else(load, Ok)?;
+    weights::require_unchanged(&source, stamps.as_deref())?;
     let capturing = Capturing {
         teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib_on(&device)),
         device_class: device_class(&device),

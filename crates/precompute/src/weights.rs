@@ -1,84 +1,170 @@
-//! The hash of the teacher's weights, remembered in the cache beside size and time of each file.
+//! The hash of the teacher's weights, remembered in the cache beside the stamp of each file.
 //!
 //! Every worker of an array job needs the hash to know that it runs the teacher that the cache was made with, and a large
-//! teacher takes minutes to read. `.weights.json` belongs to this machine: it has full paths, and a copy of the cache
-//! elsewhere computes the hash again.
+//! teacher takes minutes to read. [`stamp`](crate::stamp) says when `.weights.json` is trusted.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use leadspan_model::{ModelError, ModelSource};
 use serde::{Deserialize, Serialize};
 
-use crate::stamp::{Stamp, remember_bytes};
+use crate::{
+    PrecomputeError,
+    stamp::{self, Made, Maker, Stamp},
+};
 
 const FILE: &str = ".weights.json";
 
 /// The contents of `.weights.json`.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
+    #[serde(flatten)]
+    made: Made,
     files: Vec<Stamp>,
     blake3: String,
 }
 
-/// The hash of the weights of `source`: the one that the cache in `cache_dir` remembers if the files have not changed since,
-/// or else computed from the files.
+/// The hash of a teacher's weights.
+#[derive(Clone, Debug)]
+pub(crate) struct WeightsHash {
+    pub(crate) blake3: String,
+    /// The files as they were when the hash was computed; `None` if they changed meanwhile or cannot be stamped.
+    files: Option<Vec<Stamp>>,
+    /// Who made it, if the cache remembered it.
+    made: Option<Made>,
+}
+
+/// The hash of the weights of `source`: the one that the cache in `cache_dir` remembers if it can be trusted and the files have
+/// not changed since, or else computed from the files.
 ///
 /// # Errors
 ///
 /// Fails if the weights cannot be read.
-pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<String, ModelError> {
-    let stamps = stamps(source);
-    let remembered = fs::read(cache_dir.join(FILE)).ok();
-    let remembered = remembered.and_then(|bytes| serde_json::from_slice::<Remembered>(&bytes).ok());
-    match remembered {
-        Some(remembered) if stamps.as_ref() == Some(&remembered.files) => Ok(remembered.blake3),
-        _ => source.weights_fingerprint(),
+pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<WeightsHash, ModelError> {
+    let files = stamps(source);
+    let remembered = stamp::remembered::<Remembered>(&cache_dir.join(FILE)).filter(|remembered| {
+        let is_same = |files: &Vec<Stamp>| {
+            let pairs = files.iter().zip(&remembered.files);
+            files.len() == remembered.files.len()
+                && pairs.into_iter().all(|(now, then)| now.is_as(then, &remembered.made))
+        };
+        remembered.made.is_trusted() && files.as_ref().is_some_and(is_same)
+    });
+    if let Some(Remembered { made, blake3, .. }) = remembered {
+        return Ok(WeightsHash {
+            blake3,
+            files,
+            made: Some(made),
+        });
+    }
+    let blake3 = source.weights_fingerprint()?;
+    Ok(WeightsHash {
+        blake3,
+        // Files that changed while they were read must be read again.
+        files: files.filter(|before| stamps(source).as_ref() == Some(before)),
+        made: None,
+    })
+}
+
+impl WeightsHash {
+    /// Stores the hash in the cache for commands that come later, unless it is there already. `maker` is this command.
+    ///
+    /// If the cache cannot be written to, the next process computes the hash again.
+    pub(crate) fn remember(&self, cache_dir: &Path, maker: Maker) {
+        let Some(files) = self.files.clone() else { return };
+        let made = match &self.made {
+            // A worker leaves it as it is.
+            Some(_) if maker == Maker::Worker => return,
+            Some(made) => made.kept_by(maker),
+            None => Made::here(maker),
+        };
+        let blake3 = self.blake3.clone();
+        stamp::remember(&cache_dir.join(FILE), &Remembered { made, files, blake3 });
     }
 }
 
-/// Stores the hash of the weights of `source` in the cache, unless it is there already.
-///
-/// If the cache cannot be written to, the next process computes the hash again.
-pub(crate) fn remember(source: &ModelSource, cache_dir: &Path, blake3: &str) {
-    let Some(files) = stamps(source) else { return };
-    let remembered = Remembered {
-        files,
-        blake3: blake3.to_owned(),
-    };
-    let bytes = serde_json::to_vec_pretty(&remembered).expect("names and numbers serialize");
-    remember_bytes(&cache_dir.join(FILE), &bytes);
+/// The stamps of all weight files, or `None` if they cannot be read.
+pub(crate) fn stamps(source: &ModelSource) -> Option<Vec<Stamp>> {
+    source.weight_files().ok()?.iter().map(|path| Stamp::of(path)).collect()
 }
 
-/// The stamps of all weight files, or `None` if the file system does not have them.
-fn stamps(source: &ModelSource) -> Option<Vec<Stamp>> {
-    source.weight_files().ok()?.iter().map(|path| Stamp::of(path)).collect()
+/// Refuses a teacher whose files changed since their stamps were `before`: it was hashed or loaded in between.
+///
+/// # Errors
+///
+/// [`PrecomputeError::TeacherChanged`].
+pub(crate) fn require_unchanged(source: &ModelSource, before: Option<&[Stamp]>) -> Result<(), PrecomputeError> {
+    if before.is_some() && before != stamps(source).as_deref() {
+        return Err(PrecomputeError::TeacherChanged {
+            model: source.path().to_owned(),
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
     use super::*;
-    use crate::stamp::set_time;
+    use crate::stamp::{forge, set_time};
 
     #[test]
-    fn the_hash_is_remembered_until_size_or_time_of_a_file_changes() {
+    fn the_hash_is_remembered_until_a_file_changes() {
         let folder = tempfile::tempdir().unwrap();
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-teacher.gguf");
         let model = folder.path().join("teacher.gguf");
         fs::copy(fixture, &model).unwrap();
         let source = ModelSource::open(&model).unwrap();
+        let record = folder.path().join(FILE);
         set_time(&model, 1_000_000);
-        let computed = fingerprint(&source, folder.path()).unwrap();
-        assert_eq!(computed, source.weights_fingerprint().unwrap());
+        let hash = || fingerprint(&source, folder.path()).unwrap();
+        let computed = hash();
+        assert_eq!(computed.blake3, source.weights_fingerprint().unwrap());
         // A remembered hash is trusted: this one shows that it is used.
-        remember(&source, folder.path(), "remembered");
-        assert_eq!(fingerprint(&source, folder.path()).unwrap(), "remembered");
+        let wrong = || {
+            let wrong = WeightsHash {
+                blake3: "remembered".to_owned(),
+                files: stamps(&source),
+                made: None,
+            };
+            wrong.remember(folder.path(), Maker::Worker);
+            assert_eq!(hash().blake3, "remembered");
+        };
+        wrong();
         set_time(&model, 1_000_001);
-        assert_eq!(fingerprint(&source, folder.path()).unwrap(), computed);
-        fs::write(folder.path().join(FILE), b"not JSON").unwrap();
-        assert_eq!(fingerprint(&source, folder.path()).unwrap(), computed);
+        assert_eq!(hash().blake3, computed.blake3);
+        // Another machine, or this one before it started, is not trusted; `prepare` is, if the sample of the file agrees.
+        wrong();
+        forge(&record, &[&model], |record| record["boot_id"] = json!("another"));
+        assert_eq!(hash().blake3, computed.blake3);
+        let prepared_elsewhere = |record: &mut serde_json::Value| {
+            record["boot_id"] = json!("another");
+            record["made_by"] = json!("prepare");
+            record["files"][0]["device"] = json!(1);
+        };
+        forge(&record, &[&model], prepared_elsewhere);
+        assert_eq!(hash().blake3, "remembered");
+        hash().remember(folder.path(), Maker::Worker);
+        assert_eq!(
+            hash().made.unwrap(),
+            serde_json::from_value(json!({"made_by": "prepare", "boot_id": "another"})).unwrap()
+        );
+        forge(&record, &[&model], |record| {
+            prepared_elsewhere(record);
+            record["files"][0]["sample_blake3"] = json!("00");
+        });
+        assert_eq!(hash().blake3, computed.blake3);
+        // A record of an earlier version has less, and damage costs only time.
+        for text in [r#"{"files": [], "blake3": "remembered"}"#, "not JSON"] {
+            fs::write(&record, text).unwrap();
+            assert_eq!(hash().blake3, computed.blake3);
+        }
         // A missing folder, or one that cannot be written to, costs only time.
         let nowhere = folder.path().join("nowhere");
-        remember(&source, &nowhere, &computed);
-        assert_eq!(fingerprint(&source, &nowhere).unwrap(), computed);
+        computed.remember(&nowhere, Maker::Prepare);
+        assert_eq!(fingerprint(&source, &nowhere).unwrap().blake3, computed.blake3);
     }
 }

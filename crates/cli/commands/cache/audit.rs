@@ -38,11 +38,13 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
         return Ok(Ending::Stopped);
     };
     last_line::note(json!({ "cache": cache_dir, "audit": audit }));
-    showing.result(&Audited {
+    let audited = Audited {
         dir: cache_dir,
         seed: arguments.seed,
         audit,
-    })?;
+    };
+    showing.result(&audited)?;
+    audited.audit.check(&audited.dir)?;
     Ok(Ending::Done)
 }
 

@@ -2,10 +2,35 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use leadspan_files::read_regular;
+use serde_json::{Map, Value, json};
 
-use super::{DecoderConfig, keys::Keys, rotary_keys, scaling::RotaryScaling};
+use super::{DecoderConfig, keys::Keys, rotary_keys, scaling::RotaryScaling, unsupported};
 use crate::{error::ModelError, families::Family};
+
+/// The most bytes of a configuration or an index of weights. The index of a model of 670 thousand million parameters has 9 MB.
+pub(crate) const MOST_JSON_BYTES: u64 = 64 << 20;
+
+/// The keys and values in a JSON file.
+///
+/// # Errors
+///
+/// If the file cannot be read, has more than [`MOST_JSON_BYTES`], or holds no object.
+pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError> {
+    let bytes = read_regular(path, MOST_JSON_BYTES).map_err(|source| ModelError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let invalid = |reason: String| ModelError::InvalidJson {
+        path: path.to_owned(),
+        reason,
+    };
+    match serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))? {
+        Value::Object(map) => Ok(map),
+        _ => Err(invalid("it is not an object".into())),
+    }
+}
 
 impl DecoderConfig {
     /// Reads `config.json` as transformers 4 and 5 write it.
@@ -14,20 +39,7 @@ impl DecoderConfig {
     ///
     /// If the file cannot be read, lacks a key, or describes something that this decoder does not compute.
     pub fn from_json_file(path: &Path) -> Result<Self, ModelError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        let invalid = |reason: String| ModelError::InvalidJson {
-            path: path.to_owned(),
-            reason,
-        };
-        let value: Value = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        match value {
-            Value::Object(map) => Self::from_keys(Keys::new(path, &map)),
-            _ => Err(invalid("it is not an object".into())),
-        }
+        Self::from_keys(Keys::new(path, &read_object(path)?))
     }
 
     /// The architecture that the keys of a `config.json` describe.
@@ -35,26 +47,20 @@ impl DecoderConfig {
     /// # Errors
     ///
     /// As [`from_json_file`](Self::from_json_file).
-    pub(super) fn from_keys(keys: Keys<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn from_keys(keys: Keys<'_>) -> Result<Self, ModelError> {
         let Some(family) = Family::from_name(keys.text("model_type").unwrap_or_default()) else {
             let expected = format!("this decoder supports {}", Family::list(Family::as_str));
             return Err(keys.refuse("model_type", expected));
         };
-        for key in ["mlp_bias", "use_sliding_window"] {
-            if keys.is_on(key) {
-                return Err(keys.refuse(key, "that is not supported"));
-            }
-        }
-        if !matches!(keys.text("hidden_act"), None | Some("silu")) {
-            return Err(keys.refuse("hidden_act", "only `silu` is supported"));
-        }
+        unsupported::refuse(keys)?;
         let description = family.description();
         let hidden_size = keys.number("hidden_size")?;
         let num_attention_heads = keys.number("num_attention_heads")?;
         let default_head_dim = description
             .default_head_dim
             .unwrap_or(hidden_size / num_attention_heads.max(1));
-        let attention_bias = keys.is_on("attention_bias");
+        // transformers does not read the key for a family whose biases are fixed.
+        let attention_bias = keys.is_on("attention_bias")? && !description.has_qkv_biases;
         Self {
             family,
             vocab_size: keys.number("vocab_size")?,
@@ -70,11 +76,11 @@ impl DecoderConfig {
             rope_theta: rotary_keys::theta(keys)?,
             rope_scaling: rotary_keys::scaling(keys)?,
             max_position_embeddings: keys.number("max_position_embeddings")?,
-            tie_word_embeddings: keys.is_on("tie_word_embeddings"),
+            tie_word_embeddings: keys.is_on("tie_word_embeddings")?,
             qkv_bias: attention_bias || description.has_qkv_biases,
             output_bias: attention_bias,
-            bos_token_id: keys.get("bos_token_id").and_then(Value::as_u64).map(|id| id as u32),
-            eos_token_ids: token_ids(keys.get("eos_token_id")),
+            bos_token_id: keys.token_ids("bos_token_id")?.first().copied(),
+            eos_token_ids: keys.token_ids("eos_token_id")?,
             experts: match &description.experts {
                 Some(experts) => (experts.read)(keys)?,
                 None => None,
@@ -110,7 +116,9 @@ impl DecoderConfig {
         if let (Some(keys), Some(experts)) = (&description.experts, &self.experts) {
             map.extend((keys.write)(experts, self.num_hidden_layers));
         }
-        if let RotaryScaling::Llama3 { .. } | RotaryScaling::Yarn { .. } = self.rope_scaling {
+        if let RotaryScaling::Linear { .. } | RotaryScaling::Llama3 { .. } | RotaryScaling::Yarn { .. } =
+            self.rope_scaling
+        {
             let scaling = serde_json::to_value(&self.rope_scaling).expect("numbers serialize");
             map.insert("rope_scaling".into(), scaling);
         }
@@ -123,14 +131,5 @@ impl DecoderConfig {
             several => drop(map.insert("eos_token_id".into(), json!(several))),
         }
         config
-    }
-}
-
-/// The ids in `eos_token_id`, which is one id or a list of them.
-fn token_ids(value: Option<&Value>) -> Vec<u32> {
-    match value {
-        Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
-        Some(id) => id.as_u64().map(|id| id as u32).into_iter().collect(),
-        None => Vec::new(),
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     /// The keys of `map`, which is read from the file `path`.
-    pub(super) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
+    pub(crate) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
         Self { path, map }
     }
 
@@ -29,10 +29,37 @@ impl<'a> Keys<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// The value of `key`, which may be null; `None` if the key is missing.
+    pub(super) fn raw(self, key: &str) -> Option<&'a Value> {
+        self.map.get(key)
+    }
+
+    /// The names of all keys, in the order of their names.
+    pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
+        self.map.keys().map(String::as_str)
+    }
+
+    /// Whether there are no keys.
+    pub(super) fn is_empty(self) -> bool {
+        self.map.is_empty()
+    }
+
     /// The keys of the object `key`; `None` if the value is no object.
     pub(super) fn object(self, key: &str) -> Option<Self> {
         let map = self.get(key)?.as_object()?;
         Some(Self { map, ..self })
+    }
+
+    /// The keys of the object `key`, if it is set.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no object.
+    pub(super) fn optional_object(self, key: &str) -> Result<Option<Self>, ModelError> {
+        match (self.get(key), self.object(key)) {
+            (Some(_), None) => Err(self.refuse(key, "it must be an object")),
+            (_, object) => Ok(object),
+        }
     }
 
     /// The text of `key`; `None` if the value is no text.
@@ -40,9 +67,36 @@ impl<'a> Keys<'a> {
         self.get(key)?.as_str()
     }
 
-    /// Whether the switch `key` is on.
-    pub(crate) fn is_on(self, key: &str) -> bool {
-        self.get(key).and_then(Value::as_bool).unwrap_or(false)
+    /// Whether the switch `key` is on; it is off if it is not set.
+    ///
+    /// # Errors
+    ///
+    /// If the value is neither `true` nor `false`.
+    pub(crate) fn is_on(self, key: &str) -> Result<bool, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(false) };
+        let refused = || self.refuse(key, "it must be `true` or `false`");
+        value.as_bool().ok_or_else(refused)
+    }
+
+    /// The token ids of `key`, which is one id or a list of them. Negative ids, which some configurations have for no token,
+    /// are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the value is anything else.
+    pub(super) fn token_ids(self, key: &str) -> Result<Vec<u32>, ModelError> {
+        let refused = || self.refuse(key, "it must be a token id or a list of token ids");
+        let id = |value: &Value| match value.as_i64() {
+            Some(number) if number < 0 => Ok(None),
+            Some(number) => u32::try_from(number).map(Some).map_err(|_| refused()),
+            None => Err(refused()),
+        };
+        let values = match self.get(key) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(values)) => values.as_slice(),
+            Some(value) => std::slice::from_ref(value),
+        };
+        values.iter().filter_map(|value| id(value).transpose()).collect()
     }
 
     /// The whole number of `key`, if it is set.
@@ -77,6 +131,16 @@ impl<'a> Keys<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let refused = || self.refuse(key, "it must be a number");
         value.as_f64().map(Some).ok_or_else(refused)
+    }
+
+    /// The error for the value of `key`, which describes quantised weights that are not as `expected`.
+    pub(super) fn refuse_quantization(self, key: &str, expected: &'static str) -> ModelError {
+        ModelError::Quantization {
+            path: self.path.to_owned(),
+            key: key.into(),
+            found: self.map.get(key).map_or_else(|| "missing".to_owned(), display),
+            expected,
+        }
     }
 
     /// The error for the value of `key`, which is not as `expected`.

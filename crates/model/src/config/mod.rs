@@ -1,13 +1,15 @@
 //! The architecture of a decoder, independent of the file format that describes it.
 
 pub(crate) mod experts;
-mod json;
+pub(crate) mod json;
 pub(crate) mod keys;
 mod limits;
+pub(crate) mod quantization;
 mod rotary_keys;
 pub(crate) mod scaling;
 #[cfg(test)]
 mod tests;
+mod unsupported;
 
 use std::path::Path;
 

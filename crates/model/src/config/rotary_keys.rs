@@ -1,6 +1,7 @@
 //! The rotary embedding in `config.json`, as transformers 4 and 5 write it.
 //!
-//! transformers 5 writes everything into `rope_parameters`; 4 wrote `rope_theta` beside `rope_scaling`.
+//! transformers 5 writes everything into `rope_parameters`; 4 wrote `rope_theta` beside `rope_scaling`. If both tables are
+//! there, transformers takes `rope_scaling` in place of the other, without merging them.
 
 use super::{
     keys::Keys,
@@ -8,10 +9,31 @@ use super::{
 };
 use crate::error::ModelError;
 
-/// The object that describes the scaling.
-fn table(keys: Keys<'_>) -> Option<Keys<'_>> {
-    keys.object("rope_parameters").or_else(|| keys.object("rope_scaling"))
+/// The object that describes the rotary embedding.
+fn table(keys: Keys<'_>) -> Result<Option<Keys<'_>>, ModelError> {
+    let of = |key: &str| -> Result<Option<Keys<'_>>, ModelError> {
+        let Some(table) = keys.optional_object(key)? else {
+            return Ok(None);
+        };
+        if let Some(layers) = table.names().find(|name| table.object(name).is_some()) {
+            return Err(table.refuse(layers, "all layers must share one set of rotary parameters"));
+        }
+        Ok(Some(table).filter(|table| !table.is_empty()))
+    };
+    let (by_hand, written) = (of("rope_scaling")?, of("rope_parameters")?);
+    if let (Some(by_hand), Some(written)) = (by_hand, written)
+        && by_hand.float("rope_theta")?.is_none()
+        && keys.float("rope_theta")?.is_none()
+        && written.float("rope_theta")?.is_some_and(|theta| theta != DEFAULT_THETA)
+    {
+        let expected = "it takes the place of `rope_parameters`: copy `rope_theta` into it, or move its keys there";
+        return Err(keys.refuse("rope_scaling", expected));
+    }
+    Ok(by_hand.or(written))
 }
+
+/// The base of the rotary frequencies if a configuration has none.
+const DEFAULT_THETA: f64 = 10_000.0;
 
 /// The base of the rotary frequencies.
 ///
@@ -19,13 +41,13 @@ fn table(keys: Keys<'_>) -> Option<Keys<'_>> {
 ///
 /// If it is no number.
 pub(super) fn theta(keys: Keys<'_>) -> Result<f64, ModelError> {
-    let nested = match table(keys) {
+    let nested = match table(keys)? {
         Some(table) => table.float("rope_theta")?,
         None => None,
     };
     Ok(match nested {
         Some(theta) => theta,
-        None => keys.float("rope_theta")?.unwrap_or(10_000.0),
+        None => keys.float("rope_theta")?.unwrap_or(DEFAULT_THETA),
     })
 }
 
@@ -35,10 +57,8 @@ pub(super) fn theta(keys: Keys<'_>) -> Result<f64, ModelError> {
 ///
 /// If a number is missing or the scaling is not supported.
 pub(super) fn scaling(keys: Keys<'_>) -> Result<RotaryScaling, ModelError> {
-    let Some(table) = table(keys) else {
-        return Ok(RotaryScaling::Default);
-    };
-    for keys in [table, keys] {
+    let table = table(keys)?;
+    for keys in table.into_iter().chain([keys]) {
         if keys
             .float("partial_rotary_factor")?
             .is_some_and(|proportion| proportion != 1.0)
@@ -46,16 +66,29 @@ pub(super) fn scaling(keys: Keys<'_>) -> Result<RotaryScaling, ModelError> {
             return Err(keys.refuse("partial_rotary_factor", "only whole heads can be rotated"));
         }
     }
+    let Some(table) = table else {
+        return Ok(RotaryScaling::Default);
+    };
     let key = if table.get("rope_type").is_some() {
         "rope_type"
     } else {
         "type"
     };
-    match table.text(key).unwrap_or("default") {
+    let kind = match table.get(key) {
+        None => "default",
+        // Another value has no name.
+        Some(_) => table.text(key).unwrap_or_default(),
+    };
+    match kind {
         "default" => Ok(RotaryScaling::Default),
+        "linear" => Ok(RotaryScaling::Linear {
+            factor: table
+                .float("factor")?
+                .ok_or_else(|| table.refuse("factor", "rotary scaling `linear` needs it"))?,
+        }),
         "llama3" => llama3(table, original_context(keys, table)?),
         "yarn" => yarn(keys, table, original_context(keys, table)?),
-        _ => Err(table.refuse(key, "this decoder supports `default`, `llama3` and `yarn`")),
+        _ => Err(table.refuse(key, "this decoder supports `default`, `linear`, `llama3` and `yarn`")),
     }
 }
 
@@ -99,9 +132,6 @@ fn yarn(keys: Keys<'_>, table: Keys<'_>, original: Option<usize>) -> Result<Rota
         attention_factor,
         beta_fast: table.float("beta_fast")?.unwrap_or(32.0),
         beta_slow: table.float("beta_slow")?.unwrap_or(1.0),
-        truncate: table
-            .get("truncate")
-            .and_then(serde_json::Value::as_bool)
-            .unwrap_or(true),
+        truncate: table.get("truncate").is_none() || table.is_on("truncate")?,
     })
 }

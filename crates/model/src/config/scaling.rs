@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 pub enum RotaryScaling {
     /// They are not changed.
     Default,
+    /// All are divided by `factor`.
+    Linear {
+        /// By how much all wavelengths are stretched.
+        factor: f64,
+    },
     /// Llama 3.1: long wavelengths are stretched by `factor`, short ones are kept, and those between are interpolated.
     Llama3 {
         /// By how much long wavelengths are stretched.
@@ -81,6 +86,7 @@ impl RotaryScaling {
         };
         match self {
             Self::Default => None,
+            Self::Linear { factor } => positive(&[("factor", *factor)]),
             Self::Llama3 {
                 factor,
                 low_freq_factor: low,

@@ -49,6 +49,37 @@ fn both_generations_of_rotary_keys_are_read() {
     );
 }
 
+/// `head_dim` 64, so frequencies have another base if another table is read.
+#[test]
+fn a_rope_scaling_takes_the_place_of_rope_parameters_as_in_transformers() {
+    let mut value = smollm();
+    value["rope_parameters"] = json!({"rope_theta": 5e5, "rope_type": "default"});
+    // transformers 5 reads the scaling, and takes the base from beside it.
+    value["rope_scaling"] = json!({"rope_type": "linear", "factor": 4.0});
+    let config = read(&value).unwrap();
+    assert_eq!(
+        (config.rope_theta, config.rope_scaling),
+        (100_000.0, RotaryScaling::Linear { factor: 4.0 })
+    );
+    value["rope_scaling"]["rope_theta"] = json!(2e5);
+    assert_eq!(read(&value).unwrap().rope_theta, 2e5);
+    // Without any base it would silently be 10,000.
+    value.as_object_mut().unwrap().remove("rope_theta");
+    value["rope_scaling"] = json!({"rope_type": "linear", "factor": 4.0});
+    let error = read(&value).unwrap_err().to_string();
+    assert!(
+        error.contains("`rope_scaling`") && error.contains("copy `rope_theta` into it"),
+        "{error}"
+    );
+    value["rope_parameters"]["rope_theta"] = json!(1e4);
+    assert_eq!(read(&value).unwrap().rope_theta, 1e4);
+    // An empty table counts as none.
+    for empty in [json!(null), json!({})] {
+        value["rope_scaling"] = empty;
+        assert_eq!(read(&value).unwrap().rope_scaling, RotaryScaling::Default);
+    }
+}
+
 #[test]
 fn yarn_is_read_with_its_defaults_and_reaches_as_far_as_it_stretches() {
     let mut value = smollm();
@@ -119,7 +150,13 @@ fn a_written_config_reads_back_the_same() {
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192
     });
-    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+    let llama3 = value["rope_scaling"].clone();
+    for (family, scaling) in [
+        (Family::Llama, llama3.clone()),
+        (Family::Qwen2, llama3),
+        (Family::Qwen3, json!({"rope_type": "linear", "factor": 2.5})),
+    ] {
+        value["rope_scaling"] = scaling;
         value["model_type"] = json!(family.as_str());
         let config = read(&value).unwrap();
         assert_eq!(read(&config.to_json()).unwrap(), config);
@@ -143,6 +180,21 @@ fn what_the_forward_cannot_compute_is_refused_by_name() {
         ("hidden_size", json!("wide")),
         ("head_dim", json!(3)),
         ("rope_theta", json!(-1)),
+        ("rope_scaling", json!("linear")),
+        ("rope_scaling", json!([4])),
+        ("partial_rotary_factor", json!(0.5)),
+        ("layer_types", json!(["full_attention", "sliding_attention"])),
+        ("is_causal", json!(false)),
+        ("text_config", json!({"tie_word_embeddings": false})),
+        ("logit_scale", json!(0.25)),
+        ("final_logit_softcapping", json!(30.0)),
+        ("attn_logit_softcapping", json!(1)),
+        ("tie_word_embeddings", json!("true")),
+        ("attention_bias", json!(1)),
+        ("hidden_act", json!(7)),
+        ("eos_token_id", json!("2")),
+        ("eos_token_id", json!([2, null])),
+        ("bos_token_id", json!(1.5)),
     ] {
         let mut value = smollm();
         value[key] = bad;
@@ -155,6 +207,8 @@ fn what_the_forward_cannot_compute_is_refused_by_name() {
         ("moe_intermediate_size", json!(0)),
         ("decoder_sparse_step", json!(0)),
         ("mlp_only_layers", json!("all")),
+        ("mlp_only_layers", json!([1, "all"])),
+        ("norm_topk_prob", json!("yes")),
     ] {
         let mut value = mixture();
         value[key] = bad;
@@ -163,6 +217,9 @@ fn what_the_forward_cannot_compute_is_refused_by_name() {
     }
     for (key, bad) in [
         ("factor", json!(0)),
+        ("type", json!(3)),
+        ("full_attention", json!({"rope_theta": 1e6})),
+        ("truncate", json!("no")),
         ("partial_rotary_factor", json!(0.5)),
         ("attention_factor", json!(-1)),
         ("beta_fast", json!(0.5)),
@@ -173,5 +230,43 @@ fn what_the_forward_cannot_compute_is_refused_by_name() {
         value["rope_scaling"][key] = bad;
         let error = read(&value).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
+}
+
+#[test]
+fn values_that_change_nothing_are_accepted() {
+    let mut value = smollm();
+    let plain = read(&value).unwrap();
+    for (key, neutral) in [
+        ("layer_types", json!(["full_attention"])),
+        ("is_causal", json!(true)),
+        ("logit_scale", json!(1.0)),
+        ("partial_rotary_factor", json!(1.0)),
+        ("final_logit_softcapping", json!(null)),
+        ("use_sliding_window", json!(false)),
+        ("sliding_window", json!(4096)),
+    ] {
+        value[key] = neutral;
+    }
+    assert_eq!(read(&value).unwrap(), plain);
+    // Ids below zero stand for no token.
+    value["bos_token_id"] = json!(-1);
+    value["eos_token_id"] = json!([-1, 7]);
+    let config = read(&value).unwrap();
+    assert_eq!((config.bos_token_id, config.eos_token_ids), (None, vec![7]));
+}
+
+#[test]
+fn biases_that_a_family_fixes_are_not_read_from_the_configuration() {
+    let mut value = smollm();
+    value["attention_bias"] = json!(true);
+    for (family, biases) in [
+        ("llama", (true, true)),
+        ("qwen2", (true, false)),
+        ("qwen3", (true, true)),
+    ] {
+        value["model_type"] = json!(family);
+        let config = read(&value).unwrap();
+        assert_eq!((config.qkv_bias, config.output_bias), biases, "{family}");
     }
 }

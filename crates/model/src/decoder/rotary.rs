@@ -1,4 +1,4 @@
-//! The rotary frequencies of a model, with the scaling of Llama 3.1 or YaRN (arXiv 2309.00071).
+//! The rotary frequencies of a model, scaled linearly, as Llama 3.1 does it or by YaRN (arXiv 2309.00071).
 
 use std::f64::consts::TAU;
 
@@ -40,6 +40,7 @@ fn frequencies(config: &DecoderConfig) -> Vec<f64> {
     };
     match &config.rope_scaling {
         RotaryScaling::Default => (0..config.head_dim / 2).map(plain).collect(),
+        RotaryScaling::Linear { factor } => (0..config.head_dim / 2).map(|index| plain(index) / factor).collect(),
         RotaryScaling::Divisors { divisors } => divisors
             .iter()
             .enumerate()
@@ -80,5 +81,18 @@ fn frequencies(config: &DecoderConfig) -> Vec<f64> {
             let kept = |index, _| 1.0 - ((index as f64 - first) / range).clamp(0.0, 1.0);
             interpolated(&kept, *factor)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linear_scaling_divides_every_frequency() {
+        let mut config = DecoderConfig::for_test(4);
+        assert_eq!(frequencies(&config), [1.0, 0.01]);
+        config.rope_scaling = RotaryScaling::Linear { factor: 4.0 };
+        assert_eq!(frequencies(&config), [0.25, 0.0025]);
     }
 }

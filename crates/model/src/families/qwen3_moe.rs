@@ -34,8 +34,13 @@ fn read(keys: Keys<'_>) -> Result<Option<Experts>, ModelError> {
     }
     let dense: Vec<u64> = match keys.get("mlp_only_layers") {
         None => Vec::new(),
-        Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
-        Some(_) => return Err(keys.refuse("mlp_only_layers", "it must be a list of layers")),
+        Some(value) => {
+            let layers = value
+                .as_array()
+                .map(|layers| layers.iter().map(Value::as_u64).collect());
+            let refused = || keys.refuse("mlp_only_layers", "it must be a list of layers");
+            layers.flatten().ok_or_else(refused)?
+        }
     };
     let has_experts = |layer: &usize| (layer + 1).is_multiple_of(step) && !dense.contains(&(*layer as u64));
     let layers: Vec<usize> = (0..keys.number("num_hidden_layers")?).filter(has_experts).collect();
@@ -46,7 +51,7 @@ fn read(keys: Keys<'_>) -> Result<Option<Experts>, ModelError> {
         count,
         per_token: keys.number("num_experts_per_tok")?,
         intermediate_size: keys.number("moe_intermediate_size")?,
-        normalize: keys.is_on("norm_topk_prob"),
+        normalize: keys.is_on("norm_topk_prob")?,
         layers,
     }))
 }

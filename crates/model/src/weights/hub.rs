@@ -9,7 +9,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use leadspan_files::read_regular;
+
 use crate::error::ModelError;
+
+/// The most bytes of a file in `refs`, which holds the name of a commit.
+const MOST_REFERENCE_BYTES: u64 = 4096;
 
 /// The local cache of the Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,9 +144,10 @@ fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     if revision.is_empty() || !components.all(|component| matches!(component, Component::Normal(_))) {
         return None;
     }
-    let commit = match fs::read_to_string(repository.join("refs").join(revision)) {
-        Ok(commit) => commit.trim().to_owned(),
-        Err(_) => revision.to_owned(),
+    let reference = read_regular(&repository.join("refs").join(revision), MOST_REFERENCE_BYTES);
+    let commit = match reference.map(String::from_utf8) {
+        Ok(Ok(commit)) => commit.trim().to_owned(),
+        Ok(Err(_)) | Err(_) => revision.to_owned(),
     };
     let is_name = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let snapshot = repository.join("snapshots").join(&commit);

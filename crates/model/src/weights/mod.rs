@@ -1,6 +1,7 @@
 //! Where a model's weights are and how they are held: safetensors and GGUF files, the Hub's local cache, a student's
 //! parameters.
 
+mod float8;
 pub(crate) mod gguf;
 pub(crate) mod hub;
 pub(crate) mod initial;

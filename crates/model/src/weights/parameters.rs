@@ -145,6 +145,14 @@ impl StudentStart {
                 because: "its GGUF file has rotary divisors (`rope_freqs.weight`), which a `config.json` cannot express",
             });
         }
+        // A family with fixed biases has none on the output; another has all or none.
+        let has_output_bias = !config.family.description().has_qkv_biases && config.qkv_bias;
+        let has_qkv_bias = config.qkv_bias || config.family.description().has_qkv_biases;
+        if (config.qkv_bias, config.output_bias) != (has_qkv_bias, has_output_bias) {
+            return Err(ModelError::CannotBeTrained {
+                because: "its GGUF file has biases in only some of its projections, which a `config.json` cannot express",
+            });
+        }
         Ok((
             config,
             Variables {

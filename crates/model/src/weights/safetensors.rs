@@ -1,15 +1,23 @@
 //! Weights in safetensors files: one file, or several with an index.
 
 use std::{
-    collections::BTreeMap,
-    path::{Component, Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
 };
 
 use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
+use leadspan_files::{is_plain_name, open_regular, read_regular};
+use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 
-use super::weight_source::WeightSource;
-use crate::error::ModelError;
+use super::{
+    float8::{dequantised, is_float8, stored_as},
+    weight_source::WeightSource,
+};
+use crate::{
+    config::{json::MOST_JSON_BYTES, quantization::Quantization},
+    error::ModelError,
+};
 
 /// The weight files of a model directory, in a fixed order.
 ///
@@ -21,35 +29,33 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
+    // What is no file is refused when it is opened.
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
     let single = dir.join("model.safetensors");
     let index_path = dir.join("model.safetensors.index.json");
-    if single.is_file() || !index_path.is_file() {
-        return if single.is_file() {
-            Ok(vec![single])
-        } else {
-            Err(ModelError::MissingFile {
-                dir: dir.to_owned(),
-                file: "model.safetensors",
-            })
-        };
+    if is_there(&single) {
+        return Ok(vec![single]);
     }
-    let text = std::fs::read_to_string(&index_path).map_err(|source| ModelError::Io {
+    if !is_there(&index_path) {
+        return Err(ModelError::MissingFile {
+            dir: dir.to_owned(),
+            file: "model.safetensors",
+        });
+    }
+    let text = read_regular(&index_path, MOST_JSON_BYTES).map_err(|source| ModelError::Io {
         action: "read",
         path: index_path.clone(),
         source,
     })?;
-    let index: Index = serde_json::from_str(&text).map_err(|error| ModelError::InvalidJson {
+    let index: Index = serde_json::from_slice(&text).map_err(|error| ModelError::InvalidJson {
         path: index_path.clone(),
         reason: error.to_string(),
     })?;
-    let mut files: Vec<String> = index.weight_map.into_values().collect();
-    files.sort();
-    files.dedup();
+    let files: BTreeSet<String> = index.weight_map.into_values().collect();
     files
         .into_iter()
         .map(|file| {
-            let components: Vec<Component> = Path::new(&file).components().collect();
-            if matches!(components.as_slice(), [Component::Normal(_)]) && !file.contains('\\') {
+            if is_plain_name(&file) && !file.contains('\\') {
                 Ok(dir.join(file))
             } else {
                 Err(ModelError::IndexOutside {
@@ -66,20 +72,35 @@ pub(crate) struct SafetensorsFiles {
     /// The directory, for messages.
     dir: PathBuf,
     files: MmapedSafetensors,
+    /// The names of all tensors.
+    names: BTreeSet<String>,
+    quantization: Option<Quantization>,
     dtype: DType,
     device: Device,
 }
 
+/// What the name of a weight ends with if it is multiplied by a scale.
+const WEIGHT: &str = ".weight";
+
+/// What follows the name of a weight in the name of its scale.
+const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
+
 impl SafetensorsFiles {
-    /// Maps the weight files of a model directory.
+    /// Maps the weight files of a model directory, whose configuration describes `quantization`.
     ///
     /// # Errors
     ///
-    /// As [`weight_files`], and if a file cannot be opened or is damaged.
-    pub(crate) fn open(dir: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+    /// As [`weight_files`], and if a file cannot be opened or is damaged, files hold different weights of one name, or a scale
+    /// has no weight.
+    pub(crate) fn open(
+        dir: &Path,
+        quantization: Option<Quantization>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let paths = weight_files(dir)?;
         for path in &paths {
-            if let Err(source) = std::fs::File::open(path) {
+            if let Err(source) = open_regular(path) {
                 return Err(ModelError::Io {
                     action: "open",
                     path: path.clone(),
@@ -96,13 +117,99 @@ impl SafetensorsFiles {
             path: dir.to_owned(),
             reason: error.to_string(),
         })?;
+        let wrong = |name: &str, reason: &str| ModelError::WeightFormat {
+            path: dir.to_owned(),
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut names = BTreeSet::new();
+        for (name, view) in files.tensors() {
+            // The library takes the last one of a name.
+            let last = files.get(&name)?;
+            if last.data().as_ptr() != view.data().as_ptr() && !is_same(&last, &view) {
+                return Err(wrong(&name, "two files have different weights of this name"));
+            }
+            names.insert(name);
+        }
+        for name in &names {
+            let of_scale = SCALES.iter().find_map(|suffix| name.strip_suffix(suffix));
+            if of_scale.is_some_and(|weight| weight.ends_with(WEIGHT) && !names.contains(weight)) {
+                return Err(wrong(name, "it is the scale of a weight that is not there"));
+            }
+        }
         Ok(Self {
             dir: dir.to_owned(),
             files,
+            names,
+            quantization,
             dtype,
             device: device.clone(),
         })
     }
+
+    /// Refuses a head that differs from the embedding, for a configuration that says that the two are one.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::TiedHead`].
+    pub(crate) fn refuse_separate_head(&self) -> Result<(), ModelError> {
+        let of = |name: &str| self.files.get(name);
+        match (of("lm_head.weight"), of("model.embed_tokens.weight")) {
+            (Ok(head), Ok(embedding)) if !is_same(&head, &embedding) => {
+                Err(ModelError::TiedHead { path: self.dir.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The numbers that a weight of eight-bit floats stands for.
+    fn dequantised(&self, name: &str, weight: &TensorView<'_>) -> Result<Tensor, ModelError> {
+        let refuse = |reason: String| ModelError::WeightFormat {
+            path: self.dir.clone(),
+            name: name.to_owned(),
+            reason,
+        };
+        let stored = stored_as(weight.dtype());
+        let Some(quantization) = &self.quantization else {
+            let reason = format!("{stored} without a `quantization_config` in `config.json`");
+            return Err(refuse(reason));
+        };
+        if quantization.leaves_out(name.strip_suffix(WEIGHT).unwrap_or(name)) {
+            return Err(refuse(format!("{stored}: `config.json` says that it is not quantised")));
+        }
+        let scales: Vec<String> = self.beside(name).map(str::to_owned).collect();
+        let [scale] = scales.as_slice() else {
+            let there = match scales.as_slice() {
+                [] => "it has no scale".to_owned(),
+                several => format!("it has more than a scale: `{}`", several.join("`, `")),
+            };
+            return Err(refuse(format!("it is stored as {}, and {there}", weight.dtype())));
+        };
+        if !SCALES.iter().any(|suffix| name.to_owned() + suffix == *scale) {
+            return Err(refuse(format!("it has a part that is not read: `{scale}`")));
+        }
+        let scale = self.files.get(scale)?;
+        let values = dequantised(weight, &scale, quantization.scales).map_err(refuse)?;
+        Ok(Tensor::from_vec(values, weight.shape(), &Device::Cpu)?)
+    }
+
+    /// The tensors that belong to a weight: their names begin with the weight's.
+    fn beside(&self, name: &str) -> impl Iterator<Item = &str> {
+        let follow = self
+            .names
+            .range::<str, _>((std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded));
+        let length = name.len();
+        let name = name.to_owned();
+        follow
+            .map(String::as_str)
+            .take_while(move |other| other.starts_with(&name))
+            .filter(move |other| other[length..].starts_with(['_', '.']))
+    }
+}
+
+/// Whether two tensors are the same to the bit.
+fn is_same(one: &TensorView<'_>, other: &TensorView<'_>) -> bool {
+    one.dtype() == other.dtype() && one.shape() == other.shape() && one.data() == other.data()
 }
 
 #[expect(unsafe_code, reason = "memory-mapping weight files; the argument is at the block")]
@@ -127,6 +234,22 @@ impl WeightSource for SafetensorsFiles {
                 expected: shape.to_vec(),
             });
         }
-        Ok(self.files.load(name, &self.device)?.to_dtype(self.dtype)?)
+        let refuse = |reason: String| ModelError::WeightFormat {
+            path: self.dir.clone(),
+            name: name.to_owned(),
+            reason,
+        };
+        match view.dtype() {
+            dtype if is_float8(dtype) => {
+                let values = self.dequantised(name, &view)?;
+                Ok(values.to_dtype(self.dtype)?.to_device(&self.device)?)
+            }
+            dtype @ (Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => match self.beside(name).next() {
+                // Such as a scale: the numbers are not the weight as they stand.
+                Some(part) => Err(refuse(format!("it is stored as {dtype}, but has a part `{part}`"))),
+                None => Ok(self.files.load(name, &self.device)?.to_dtype(self.dtype)?),
+            },
+            dtype => Err(refuse(stored_as(dtype))),
+        }
     }
 }

@@ -3,15 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-
 use leadspan_files::hash_contents;
+use serde_json::{Map, Value};
 
 use super::{
     gguf::{file::GgufFile, weights::GgufWeights},
     safetensors::{SafetensorsFiles, weight_files},
     weight_source::WeightSource,
 };
-use crate::{config::DecoderConfig, device::StoredDtype, error::ModelError, tokenizer::TokenizerBundle};
+use crate::{
+    config::{DecoderConfig, json::read_object, keys::Keys, quantization::Quantization},
+    device::StoredDtype,
+    error::ModelError,
+    tokenizer::TokenizerBundle,
+};
 
 /// A model on disk whose architecture has been read.
 pub struct ModelSource {
@@ -20,8 +25,12 @@ pub struct ModelSource {
     layout: Layout,
 }
 
+/// The file of a directory that describes the architecture.
+const CONFIG: &str = "config.json";
+
 enum Layout {
-    Directory,
+    /// With the keys of its `config.json`.
+    Directory(Map<String, Value>),
     Gguf(Box<GgufFile>),
 }
 
@@ -33,21 +42,21 @@ impl ModelSource {
     /// If nothing is at `path`, or the configuration is missing, damaged or not supported.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         if path.is_dir() {
-            let config_path = path.join("config.json");
-            if !config_path.is_file() {
+            let config_path = path.join(CONFIG);
+            if !config_path.exists() {
                 return Err(ModelError::MissingFile {
                     dir: path.to_owned(),
-                    file: "config.json",
+                    file: CONFIG,
                 });
             }
-            let config = DecoderConfig::from_json_file(&config_path)?;
+            let keys = read_object(&config_path)?;
             return Ok(Self {
                 path: path.to_owned(),
-                config,
-                layout: Layout::Directory,
+                config: DecoderConfig::from_keys(Keys::new(&config_path, &keys))?,
+                layout: Layout::Directory(keys),
             });
         }
-        if !path.is_file() {
+        if !path.exists() {
             return Err(ModelError::NotFound { path: path.to_owned() });
         }
         let file = GgufFile::open(path)?;
@@ -75,14 +84,32 @@ impl ModelSource {
     /// If the tokenizer is missing, damaged, or of an unsupported kind.
     pub fn tokenizer(&self) -> Result<TokenizerBundle, ModelError> {
         match &self.layout {
-            Layout::Directory => TokenizerBundle::from_dir(&self.path),
+            Layout::Directory(_) => TokenizerBundle::from_dir(&self.path),
             Layout::Gguf(file) => TokenizerBundle::from_gguf(file),
         }
     }
 
-    /// A digest of the architecture. Every file format of the same model gives the same digest.
+    /// How its weights are quantised, if it is a directory and they are. The values of a GGUF file say it themselves.
+    ///
+    /// # Errors
+    ///
+    /// If they are quantised in a way that is not read.
+    fn quantization(&self) -> Result<Option<Quantization>, ModelError> {
+        match &self.layout {
+            Layout::Directory(keys) => Quantization::read(Keys::new(&self.path.join(CONFIG), keys)),
+            Layout::Gguf(_) => Ok(None),
+        }
+    }
+
+    /// A digest of the architecture. Every file format of the same model gives the same digest, except that a quantised model
+    /// in the Hugging Face layout has another.
     pub fn config_fingerprint(&self) -> String {
-        let canonical = serde_json::to_vec(&self.config).expect("numbers and names serialize");
+        // Earlier versions took quantised numbers for the weights: what they stored must not count as of this model.
+        let canonical = match self.quantization() {
+            Ok(Some(quantization)) => serde_json::to_vec(&(&self.config, quantization)),
+            Ok(None) | Err(_) => serde_json::to_vec(&self.config),
+        };
+        let canonical = canonical.expect("numbers and names serialize");
         blake3::hash(&canonical).to_hex().to_string()
     }
 
@@ -90,10 +117,12 @@ impl ModelSource {
     ///
     /// # Errors
     ///
-    /// If a directory has no weights, or its index is damaged or points outside the directory.
+    /// If a directory has no weights, or its index is damaged or points outside the directory, or if they are quantised in a
+    /// way that is not read.
     pub fn weight_files(&self) -> Result<Vec<PathBuf>, ModelError> {
+        self.quantization()?;
         match &self.layout {
-            Layout::Directory => weight_files(&self.path),
+            Layout::Directory(_) => weight_files(&self.path),
             Layout::Gguf(_) => Ok(vec![self.path.clone()]),
         }
     }
@@ -126,12 +155,18 @@ impl ModelSource {
         device: &Device,
     ) -> Result<Box<dyn WeightSource + 'a>, ModelError> {
         Ok(match &self.layout {
-            Layout::Directory if dtype == StoredDtype::Native => {
+            Layout::Directory(_) if dtype == StoredDtype::Native => {
                 return Err(ModelError::NativeNeedsGguf {
                     path: self.path.clone(),
                 });
             }
-            Layout::Directory => Box::new(SafetensorsFiles::open(&self.path, dtype.dense(), device)?),
+            Layout::Directory(_) => {
+                let files = SafetensorsFiles::open(&self.path, self.quantization()?, dtype.dense(), device)?;
+                if self.config.tie_word_embeddings {
+                    files.refuse_separate_head()?;
+                }
+                Box::new(files)
+            }
             Layout::Gguf(file) => Box::new(GgufWeights {
                 file,
                 config: &self.config,

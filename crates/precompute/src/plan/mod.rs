@@ -116,7 +116,7 @@ pub fn plan(
     let (calibration, captured) = calibrated.unzip();
     let scratch = match &captured {
         Some(captured) if !captured.samples.is_empty() => {
-            let identity = preparation.identity_with(String::new());
+            let identity = preparation.identity_with(None);
             Some(Scratch::new(&settings.scratch, &identity, &preview.corpus, captured)?)
         }
         _ => None,

@@ -7,7 +7,7 @@ use leadspan_corpus::FileFingerprint;
 use leadspan_workers::{Holder, Lock, LockGuard, Pauses};
 
 use super::{Preparation, PreparedCache};
-use crate::{Event, Origin, PrecomputeError, Provenance, provenance::SettingChange, undo::Before, weights};
+use crate::{Event, Origin, PrecomputeError, Provenance, provenance::SettingChange, stamp::Maker, undo::Before};
 
 /// The result of looking for the prepared corpus.
 enum FoundOrLocked {
@@ -18,15 +18,19 @@ enum FoundOrLocked {
 }
 
 impl Preparation<'_> {
-    /// Finds, makes or extends the prepared corpus.
-    pub(crate) fn prepare(&self, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
-        let identity = self.identity()?;
+    /// Finds, makes or extends the prepared corpus. `maker` is the command, for those that rely on its hashes later.
+    pub(crate) fn prepare(
+        &self,
+        maker: Maker,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<PreparedCache, PrecomputeError> {
+        let weights = self.weights_hash()?;
         let files = self.fingerprints()?;
-        let prepared = self.find_or_make(&identity, &files, events)?;
-        if let (Some((source, _)), Some(teacher)) = (self.teacher, &identity.teacher) {
-            weights::remember(source, prepared.cache.dir(), &teacher.weights_blake3);
+        let prepared = self.find_or_make(&self.identity_with(weights.as_ref()), &files, events)?;
+        if let Some(weights) = &weights {
+            weights.remember(prepared.cache.dir(), maker);
         }
-        self.data_hashes.remember(prepared.cache.dir());
+        self.data_hashes.remember(prepared.cache.dir(), maker);
         events(Event::Prepared {
             report: prepared.report.clone(),
             origin: prepared.origin,

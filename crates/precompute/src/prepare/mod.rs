@@ -10,7 +10,7 @@ use leadspan_cache::{Cache, PreparedCorpus};
 use leadspan_corpus::PrepareReport;
 use leadspan_model::{ModelSource, TokenizerBundle};
 
-use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline};
+use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline, stamp::Maker};
 
 pub(crate) use self::{preparation::Preparation, preview::Preview};
 
@@ -43,7 +43,7 @@ pub struct PreparedCache {
 /// it found as it was.
 pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
     let source = ModelSource::open(&pipeline.model_path())?;
-    Preparation::new(pipeline, &source)?.prepare(events)
+    Preparation::new(pipeline, &source)?.prepare(Maker::Prepare, events)
 }
 
 /// Like [`prepare`], for a cache without a teacher: the model only provides its tokenizer and chat template.
@@ -60,5 +60,5 @@ pub fn prepare_text(pipeline: &TextPipeline, events: &mut dyn FnMut(Event)) -> R
         Some(source) => source.tokenizer(),
         None => TokenizerBundle::from_dir(&path),
     };
-    Preparation::of_text(pipeline, path.clone(), source.as_ref(), tokenizer)?.prepare(events)
+    Preparation::of_text(pipeline, path.clone(), source.as_ref(), tokenizer)?.prepare(Maker::Prepare, events)
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     CacheSettings, Pipeline, PrecomputeError, Provenance, TextPipeline,
     data_hashes::{DataCheck, DataHashes},
-    weights,
+    weights::{self, WeightsHash},
 };
 
 /// Everything that can be checked before anything expensive is done and before anything is written.
@@ -168,17 +168,19 @@ impl<'a> Preparation<'a> {
 
     /// Checks that a cache was made with what the pipeline names.
     pub(crate) fn require_identity(&self, cache: &Cache) -> Result<(), PrecomputeError> {
-        Ok(cache.require_identity(&self.identity()?)?)
+        let identity = self.identity_with(self.weights_hash()?.as_ref());
+        Ok(cache.require_identity(&identity)?)
     }
 
-    /// What must agree for stored distributions to mean the same. Reads all weights, unless the cache remembers their hash.
-    pub(super) fn identity(&self) -> Result<Identity, PrecomputeError> {
-        let teacher = |(source, _): (&ModelSource, StoredDtype)| weights::fingerprint(source, &self.text.cache_dir());
-        Ok(self.identity_with(self.teacher.map(teacher).transpose()?.unwrap_or_default()))
+    /// The hash of the teacher's weights; `None` without a teacher. Reads all weights, unless the cache remembers their hash.
+    pub(super) fn weights_hash(&self) -> Result<Option<WeightsHash>, PrecomputeError> {
+        let hash = |(source, _): (&ModelSource, StoredDtype)| weights::fingerprint(source, &self.text.cache_dir());
+        Ok(self.teacher.map(hash).transpose()?)
     }
 
-    /// The identity, if the hash of the teacher's weights is known. It is not used without a teacher.
-    pub(crate) fn identity_with(&self, weights_blake3: String) -> Identity {
+    /// What must agree for stored distributions to mean the same. Without the hash of the teacher's weights it is not complete.
+    pub(crate) fn identity_with(&self, weights: Option<&WeightsHash>) -> Identity {
+        let weights_blake3 = weights.map(|weights| weights.blake3.clone()).unwrap_or_default();
         Identity {
             teacher: self.teacher.map(|(source, dtype)| TeacherIdentity {
                 config_blake3: source.config_fingerprint(),

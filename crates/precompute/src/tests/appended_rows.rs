@@ -61,9 +61,10 @@ impl Project {
 }
 
 /// Checks that every file of `before` is the same in `after`, except the manifests, which sum up the shards, and the hashes
-/// of the data. Returns the names of the files that only `after` has.
+/// of data and weights. Returns the names of the files that only `after` has.
 fn added(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
-    let may_change = |path: &Path| path.ends_with("manifest.json") || path.ends_with(".data.json");
+    let records = [".data.json", ".weights.json", "manifest.json"];
+    let may_change = |path: &Path| records.iter().any(|record| path.ends_with(record));
     for (path, bytes) in before.iter().filter(|(path, _)| !may_change(path)) {
         assert_eq!(after.get(path), Some(bytes), "`{}` changed", path.display());
     }
@@ -119,7 +120,7 @@ fn only_the_work_units_of_appended_rows_are_captured() {
     let again = run_to_end(&project.pipeline);
     assert_eq!((again.units_written, again.units_skipped), (0, 7));
     assert_eq!(project.prepare().origin, Origin::Found);
-    assert_eq!(project.cache_files(), after);
+    assert_eq!(without_records(project.cache_files()), without_records(after));
 }
 
 #[test]

@@ -132,6 +132,15 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// The files of a cache without the machine's records of hashes, which it must have: they say when files changed, and which
+/// command hashed them.
+fn without_records(mut files: BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
+    for record in [".data.json", ".weights.json"] {
+        assert!(files.remove(Path::new(record)).is_some(), "{record}");
+    }
+    files
+}
+
 /// The shards of all layers, by path.
 fn shards(pipeline: &Pipeline) -> BTreeMap<PathBuf, Vec<u8>> {
     files(&pipeline.cache_dir().join("layers"))

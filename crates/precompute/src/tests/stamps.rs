@@ -1,4 +1,4 @@
-//! Changes of the raw data: noticed by size, time and inode, or by hashing all of it if that is asked for.
+//! Changes of the raw data and of the teacher: noticed by the stamps of their files, or by hashing all of it.
 
 use std::{
     io::Write as _,
@@ -8,7 +8,7 @@ use std::{
 use leadspan_corpus::CorpusError;
 
 use super::*;
-use crate::{PreparedCache, prepare};
+use crate::{AuditOutcome, AuditSettings, PreparedCache, audit, prepare, stamp::forge};
 
 /// A time long before the test.
 fn set_time(path: &Path, seconds: u64) {
@@ -68,9 +68,17 @@ fn a_changed_row_is_noticed_by_the_time_or_size_of_its_file() {
 }
 
 #[test]
-fn a_change_that_keeps_size_time_and_inode_is_found_only_by_hashing_all_data() {
+fn a_change_that_keeps_size_time_and_inode_is_found() {
     let (project, path, [from, to]) = project();
     overwrite_unnoticed(&path, &from, &to);
+    assert!(is_changed(&prepared(&project.pipeline)));
+}
+
+#[test]
+fn a_change_that_keeps_the_whole_stamp_is_found_only_by_hashing_all_data() {
+    let (project, path, [from, to]) = project();
+    overwrite_unnoticed(&path, &from, &to);
+    forge(&project.pipeline.cache_dir().join(".data.json"), &[&path], |_| ());
     assert_eq!(prepared(&project.pipeline).unwrap().origin, Origin::Found);
     let verifying = project.another("one", |pipeline| pipeline.data_check = DataCheck::Contents);
     assert!(is_changed(&prepared(&verifying)));
@@ -94,4 +102,96 @@ fn data_that_was_only_touched_is_hashed_and_remembered_again() {
     set_time(&path, 2_000_000);
     assert_eq!(prepared(&project.pipeline).unwrap().origin, Origin::Found);
     assert_ne!(stored(), before);
+}
+
+/// A project whose teacher may be changed, with the path of its weights.
+fn with_teacher() -> (Project, PathBuf) {
+    let mut project = Project::new();
+    let model = project.folder.path().join("teacher");
+    fs::create_dir(&model).unwrap();
+    for entry in fs::read_dir(fixture("tiny-teacher")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    project.pipeline.teacher.model = model.clone();
+    (project, model.join("model.safetensors"))
+}
+
+/// Changes the weights in the file, or changes them back, and leaves its size and time as they were.
+fn change_weights(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    // The signs of every fifth number.
+    for sign in bytes[8 + header..].chunks_exact_mut(4).step_by(5) {
+        sign[3] ^= 0x80;
+    }
+    fs::write(path, bytes).unwrap();
+    set_time(path, 1_000_000);
+}
+
+fn is_other_teacher(error: &PrecomputeError) -> bool {
+    matches!(
+        error,
+        PrecomputeError::Cache(leadspan_cache::CacheError::IdentityMismatch { .. })
+    ) && error.to_string().contains("weights")
+}
+
+fn half(index: u32) -> Worker {
+    format!("{index}/2").parse().unwrap()
+}
+
+#[test]
+fn workers_with_different_weights_of_equal_size_and_time_do_not_fill_one_cache() {
+    let (project, path) = with_teacher();
+    set_time(&path, 1_000_000);
+    run_as(&project.pipeline, half(0));
+    let other = || run(&project.pipeline, half(1), &AtomicBool::new(false), &mut |_| ()).unwrap_err();
+    change_weights(&path);
+    assert!(is_other_teacher(&other()));
+    // On another machine the whole stamp may be the same, so a worker there does not trust this one's.
+    let record = project.pipeline.cache_dir().join(".weights.json");
+    let set = |key: &'static str, value: &'static str| move |record: &mut serde_json::Value| record[key] = value.into();
+    forge(&record, &[&path], set("boot_id", "another"));
+    assert!(is_other_teacher(&other()));
+    // It trusts `prepare`, unless one of the blocks that it reads is another.
+    forge(&record, &[&path], |record| {
+        set("boot_id", "another")(record);
+        set("made_by", "prepare")(record);
+        record["files"][0]["sample_blake3"] = "00".into();
+    });
+    assert!(is_other_teacher(&other()));
+    change_weights(&path);
+    run_as(&project.pipeline, half(1));
+}
+
+#[test]
+fn an_audit_fails_if_a_work_unit_was_captured_with_other_weights() {
+    let (project, path) = with_teacher();
+    let settings = AuditSettings {
+        positions: 600,
+        seed: 0,
+    };
+    let audited = || match audit(&project.pipeline, &settings, &AtomicBool::new(false), &mut |_, _| ()).unwrap() {
+        AuditOutcome::Done(audit) => audit,
+        AuditOutcome::Stopped => panic!("nobody asked it to stop"),
+    };
+    run_as(&project.pipeline, half(0));
+    let sound = audited();
+    sound.check(&project.pipeline.cache_dir()).unwrap();
+    assert_eq!(sound.captured_on.len(), 1);
+    assert!(sound.captured_on.contains(&sound.device_class));
+    // The other half with other weights, whose hash the cache takes for that of the first.
+    change_weights(&path);
+    forge(&project.pipeline.cache_dir().join(".weights.json"), &[&path], |_| ());
+    run_as(&project.pipeline, half(1));
+    let mixed = audited();
+    let error = mixed.check(&project.pipeline.cache_dir()).unwrap_err();
+    let worst = mixed.worst.unwrap();
+    assert!(worst.mean_kl > 0.1, "{worst:?}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("sample `{}` of work unit `{}`", worst.id, worst.unit)),
+        "{error}"
+    );
 }

@@ -1,7 +1,7 @@
 //! A GGUF file: its header, and the bytes of its tensors.
 
 use std::{
-    fs::File,
+    collections::BTreeSet,
     io::{BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -15,7 +15,9 @@ use candle_core::{
     },
 };
 
-use super::alignment;
+use leadspan_files::open_regular;
+
+use super::header::{Header, skim};
 use crate::error::ModelError;
 
 /// The header of a GGUF file: metadata and the list of tensors.
@@ -29,7 +31,8 @@ impl GgufFile {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is no GGUF file, or ends before one of its tensors does.
+    /// If the file cannot be read, is no GGUF file, ends before one of its tensors does, has a tensor of an unknown type, or is
+    /// one of several that hold a model together.
     pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
         let io = |source| ModelError::Io {
             action: "open",
@@ -40,11 +43,19 @@ impl GgufFile {
             path: path.to_owned(),
             reason,
         };
-        let file = File::open(path).map_err(io)?;
+        let file = open_regular(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let mut header = BufReader::new(file);
-        if alignment::is_zero(&mut header) {
+        let Header { alignment, unknown } = skim(&mut header);
+        if alignment == Some(0) {
             return Err(damaged("its header sets `general.alignment` to 0".to_owned()));
+        }
+        if let Some((name, kind)) = unknown {
+            return Err(ModelError::WeightFormat {
+                path: path.to_owned(),
+                name,
+                reason: format!("it is stored as {kind}, which is not supported"),
+            });
         }
         header.rewind().map_err(io)?;
         let content = Content::read(&mut header).map_err(|error| damaged(error.to_string()))?;
@@ -56,10 +67,17 @@ impl GgufFile {
                 return Err(damaged(format!("tensor `{name}` ends beyond the file's {bytes} bytes")));
             }
         }
-        Ok(Self {
+        let file = Self {
             path: path.to_owned(),
             content,
-        })
+        };
+        match file.number("split.count") {
+            Some(parts @ 2..) => Err(ModelError::SplitGguf {
+                path: path.to_owned(),
+                parts,
+            }),
+            _ => Ok(file),
+        }
     }
 
     /// Where the file is.
@@ -94,13 +112,55 @@ impl GgufFile {
         }
     }
 
-    /// The floating-point number of a key; `None` if it has none.
+    /// The number of a key, whole or not; `None` if it has none.
     pub(super) fn float(&self, key: &str) -> Option<f64> {
         match self.content.metadata.get(key)? {
             Value::F32(value) => Some(f64::from(*value)),
             Value::F64(value) => Some(*value),
-            _ => None,
+            Value::Bool(_) => None,
+            _ => self.number(key).map(|number| number as f64),
         }
+    }
+
+    /// The switch of a key; `None` if it has none.
+    pub(super) fn switch(&self, key: &str) -> Option<bool> {
+        self.content.metadata.get(key)?.to_bool().ok()
+    }
+
+    /// Whether the metadata has a key.
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        self.content.metadata.contains_key(key)
+    }
+
+    /// The value of a key as messages quote it.
+    pub(super) fn shown(&self, key: &str) -> String {
+        match self.content.metadata.get(key) {
+            None => "missing".to_owned(),
+            Some(Value::Array(values)) => format!("a list of {}", values.len()),
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Bool(value)) => value.to_string(),
+            Some(_) => match (self.number(key), self.float(key)) {
+                (Some(number), _) => number.to_string(),
+                (None, Some(number)) => number.to_string(),
+                (None, None) => "a negative number".to_owned(),
+            },
+        }
+    }
+
+    /// The error for the value `found` of `key`, which is not as `expected`.
+    pub(super) fn refuse(&self, key: String, found: &str, expected: &str) -> ModelError {
+        ModelError::Config {
+            path: self.path.clone(),
+            key,
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    /// The names of the tensors, ordered.
+    pub(super) fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = self.content.tensor_infos.keys().map(String::as_str).collect();
+        names.into_iter()
     }
 
     /// Whether the file has a tensor of this name.
@@ -163,7 +223,7 @@ impl GgufFile {
         let bytes = elements / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
         let start = self.content.tensor_data_offset + info.offset + (index * bytes) as u64;
         let mut raw = vec![0; bytes];
-        let mut file = File::open(&self.path).map_err(|source| io("open", source))?;
+        let mut file = open_regular(&self.path).map_err(|source| io("open", source))?;
         file.seek(SeekFrom::Start(start))
             .and_then(|_| file.read_exact(&mut raw))
             .map_err(|source| io("read", source))?;

@@ -67,8 +67,11 @@ impl GgufWeights<'_> {
             });
         }
         if !SUPPORTED.contains(&info.ggml_dtype) {
-            let reason = format!("`{stored}` is stored as {:?}, which is not supported", info.ggml_dtype);
-            return Err(ModelError::Weights { path: path(), reason });
+            return Err(ModelError::WeightFormat {
+                path: path(),
+                name: stored,
+                reason: format!("it is stored as {:?}, which is not supported", info.ggml_dtype),
+            });
         }
         self.file.part(&stored, info, index, shape.to_vec(), &self.device)
     }

@@ -1,25 +1,35 @@
-//! The alignment of tensors in a GGUF header. The tensor library divides by it without checking for zero.
+//! What the tensor library does not check in a GGUF header: an alignment of zero, by which it divides, and the types of
+//! tensors, the first unknown one of which it calls a number.
 
 use std::io::{self, BufRead, Read as _};
 
 /// The key of the alignment in bytes.
 const KEY: &[u8] = b"general.alignment";
 
-/// Whether the header sets the alignment to zero. A header that cannot be read gives `false`: the tensor library reports
-/// its damage.
-///
-/// Reads the metadata without keeping any of it in memory.
-pub(super) fn is_zero(header: &mut impl BufRead) -> bool {
-    alignment_of(header).ok().flatten() == Some(0)
+/// What was found in a header, up to its end or to its first damage, which the tensor library reports.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Header {
+    /// The alignment, if the metadata has it.
+    pub(super) alignment: Option<u64>,
+    /// The first tensor of a type that the tensor library does not know, with the name of the type.
+    pub(super) unknown: Option<(String, String)>,
 }
 
-/// The alignment, if the metadata has it.
-fn alignment_of(header: &mut impl BufRead) -> io::Result<Option<u64>> {
+/// The longest name of a tensor that is kept for a message.
+const LONGEST_NAME: u64 = 256;
+
+/// Reads a header without keeping it in memory.
+pub(super) fn skim(header: &mut impl BufRead) -> Header {
+    let mut found = Header::default();
+    let _damage = read(header, &mut found);
+    found
+}
+
+fn read(header: &mut impl BufRead, found: &mut Header) -> io::Result<()> {
     let _magic = number(header, 4)?;
     // Counts have 32 bits in version 1.
     let count_bytes = if number(header, 4)? == 1 { 4 } else { 8 };
-    let _tensors = number(header, count_bytes)?;
-    let mut found = None;
+    let tensors = number(header, count_bytes)?;
     for _ in 0..number(header, count_bytes)? {
         let length = number(header, count_bytes)?;
         // Only a key of the right length can be the one.
@@ -34,11 +44,54 @@ fn alignment_of(header: &mut impl BufRead) -> io::Result<Option<u64>> {
         let kind = number(header, 4)?;
         match (is_key, width(kind)) {
             // If a key occurs twice, the last value counts.
-            (true, Some(bytes)) => found = Some(number(header, bytes)?),
+            (true, Some(bytes)) => found.alignment = Some(number(header, bytes)?),
             _ => skip_value(header, kind, count_bytes, 0)?,
         }
     }
-    Ok(found)
+    for _ in 0..tensors {
+        let length = number(header, count_bytes)?;
+        let mut name = Vec::new();
+        header.take(length.min(LONGEST_NAME)).read_to_end(&mut name)?;
+        skip(header, length.saturating_sub(LONGEST_NAME))?;
+        let dimensions = number(header, 4)?;
+        skip(header, dimensions.saturating_mul(count_bytes))?;
+        let kind = number(header, 4)?;
+        let _offset = number(header, 8)?;
+        if found.unknown.is_none() && !is_known(kind) {
+            found.unknown = Some((String::from_utf8_lossy(&name).into_owned(), type_name(kind)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the tensor library knows a type.
+fn is_known(kind: u64) -> bool {
+    matches!(kind, 0..=3 | 6..=15 | 30)
+}
+
+/// The name that GGML gives to a type that the tensor library does not know.
+fn type_name(kind: u64) -> String {
+    let name = match kind {
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        _ => return format!("type {kind}"),
+    };
+    name.to_owned()
 }
 
 /// The size in bytes of a value of this kind; `None` if sizes vary.

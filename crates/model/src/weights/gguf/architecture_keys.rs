@@ -1,0 +1,184 @@
+//! The keys of a GGUF file's metadata that describe its architecture, and the refusal of those that are not understood.
+
+use super::file::GgufFile;
+use crate::{config::DecoderConfig, error::ModelError};
+
+/// The metadata whose keys begin with the name of the architecture.
+#[derive(Clone, Copy)]
+pub(super) struct ArchitectureKeys<'a> {
+    pub(super) file: &'a GgufFile,
+    pub(super) architecture: &'a str,
+}
+
+/// The keys of attention that this decoder reads or that change nothing. Others may change what attention computes.
+const ATTENTION: [&str; 8] = [
+    "causal",
+    "head_count",
+    "head_count_kv",
+    "key_length",
+    "layer_norm_epsilon",
+    "layer_norm_rms_epsilon",
+    "sliding_window",
+    "value_length",
+];
+
+/// Numbers of other architectures, and the values at which they change nothing.
+const NEUTRAL: [(&str, &[f64]); 8] = [
+    ("attn_logit_softcapping", &[0.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("expert_gating_func", &[0.0, 1.0]),
+    ("expert_shared_count", &[0.0]),
+    ("expert_weights_scale", &[0.0, 1.0]),
+    ("final_logit_softcapping", &[0.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+];
+
+impl<'a> ArchitectureKeys<'a> {
+    pub(super) fn key(self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.architecture)
+    }
+
+    /// The error for the value of a key, which is not as `expected`.
+    pub(super) fn refuse(self, suffix: &str, expected: &str) -> ModelError {
+        let key = self.key(suffix);
+        let found = self.file.shown(&key);
+        self.file.refuse(key, &found, expected)
+    }
+
+    /// The whole number of a key.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing or no whole number.
+    pub(super) fn number(self, suffix: &str) -> Result<usize, ModelError> {
+        let missing = || self.refuse(suffix, "it must be given as a whole number");
+        self.optional_number(suffix)?.ok_or_else(missing)
+    }
+
+    /// The whole number of a key; `None` if the metadata does not have the key.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no whole number, or the layers have different ones.
+    pub(super) fn optional_number(self, suffix: &str) -> Result<Option<usize>, ModelError> {
+        let key = self.key(suffix);
+        match self.file.number(&key) {
+            Some(value) => Ok(Some(value as usize)),
+            None if self.file.has_key(&key) => {
+                Err(self.refuse(suffix, "it must be a whole number, the same for all layers"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The number of a key; `None` if the metadata does not have the key.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no number.
+    pub(super) fn float(self, suffix: &str) -> Result<Option<f64>, ModelError> {
+        let key = self.key(suffix);
+        match self.file.float(&key) {
+            None if self.file.has_key(&key) => Err(self.refuse(suffix, "it must be a number")),
+            value => Ok(value),
+        }
+    }
+
+    /// The text of a key; `None` if the metadata does not have the key.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no text.
+    pub(super) fn text(self, suffix: &str) -> Result<Option<&'a str>, ModelError> {
+        let key = self.key(suffix);
+        match self.file.text(&key) {
+            None if self.file.has_key(&key) => Err(self.refuse(suffix, "it must be a text")),
+            value => Ok(value),
+        }
+    }
+
+    /// The keys that begin with `prefix` after the name of the architecture, without it, ordered.
+    pub(super) fn below(self, prefix: &str) -> Vec<&'a str> {
+        let prefix = self.key(prefix);
+        let mut found: Vec<&str> = self.file.keys().filter_map(|key| key.strip_prefix(&prefix)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Refuses keys and tensors that ask for something that the decoder of `config` does not compute.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`] for the first such key, [`ModelError::WeightFormat`] for the first such tensor.
+    pub(super) fn refuse_unknown(self, config: &DecoderConfig) -> Result<(), ModelError> {
+        if let Some(other) = self.below("attention.").iter().find(|key| !ATTENTION.contains(key)) {
+            return Err(self.refuse(&format!("attention.{other}"), "that is not supported"));
+        }
+        if self.file.switch(&self.key("attention.causal")) == Some(false) {
+            return Err(self.refuse("attention.causal", "only causal attention is supported"));
+        }
+        let window = self.optional_number("attention.sliding_window")?.unwrap_or(0);
+        if (1..config.max_position_embeddings).contains(&window) {
+            return Err(self.refuse("attention.sliding_window", "sliding windows are not supported"));
+        }
+        for suffix in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
+            if self
+                .optional_number(suffix)?
+                .is_some_and(|width| width != config.head_dim)
+            {
+                return Err(self.refuse(suffix, "it must be the width of a head, of which all is rotated"));
+            }
+        }
+        for (suffix, neutral) in NEUTRAL {
+            if self.float(suffix)?.is_some_and(|value| !neutral.contains(&value)) {
+                return Err(self.refuse(suffix, "that is not supported"));
+            }
+        }
+        for (suffix, supported) in [("use_parallel_residual", false), ("expert_weights_norm", true)] {
+            if self.file.switch(&self.key(suffix)) == Some(!supported) {
+                return Err(self.refuse(suffix, "that is not supported"));
+            }
+        }
+        match self.file.tensor_names().find(|name| !is_asked_for(name, config)) {
+            None => Ok(()),
+            Some(name) => Err(ModelError::WeightFormat {
+                path: self.file.path().to_owned(),
+                name: name.to_owned(),
+                reason: "a model of this architecture has no such weight".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Whether a decoder of `config` reads a tensor of this name.
+fn is_asked_for(name: &str, config: &DecoderConfig) -> bool {
+    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+    let Some((index, part)) = layer else {
+        return match name {
+            "token_embd.weight" | "output_norm.weight" | "rope_freqs.weight" => true,
+            "output.weight" => !config.tie_word_embeddings,
+            _ => false,
+        };
+    };
+    let Ok(index) = index.parse::<usize>() else {
+        return false;
+    };
+    let has_experts = config
+        .experts
+        .as_ref()
+        .is_some_and(|experts| experts.layers.contains(&index));
+    index < config.num_hidden_layers
+        && match part {
+            "attn_norm.weight" | "ffn_norm.weight" | "attn_q.weight" | "attn_k.weight" | "attn_v.weight"
+            | "attn_output.weight" => true,
+            "attn_q.bias" | "attn_k.bias" | "attn_v.bias" => config.qkv_bias,
+            "attn_output.bias" => config.output_bias,
+            "attn_q_norm.weight" | "attn_k_norm.weight" => config.family.description().normalises_heads,
+            "ffn_gate.weight" | "ffn_up.weight" | "ffn_down.weight" => !has_experts,
+            "ffn_gate_inp.weight" | "ffn_gate_exps.weight" | "ffn_up_exps.weight" | "ffn_down_exps.weight" => {
+                has_experts
+            }
+            _ => false,
+        }
+}

@@ -1,0 +1,180 @@
+//! Keys and tensors of GGUF files that change what a model computes are applied or refused by name.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{fs, path::Path};
+
+use leadspan_diagnosis::Diagnosis as _;
+use leadspan_model::{DecoderConfig, ModelError, ModelSource, RotaryScaling};
+
+// The kinds of values.
+const U16: u32 = 2;
+const I32: u32 = 5;
+const F32: u32 = 6;
+const BOOL: u32 = 7;
+const TEXT: u32 = 8;
+
+fn whole() -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-teacher.gguf")).unwrap()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+}
+
+fn key(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    [&text(key), &kind.to_le_bytes()[..], value].concat()
+}
+
+/// The tiny teacher's file with more keys before its own.
+fn with_keys(keys: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = whole();
+    let mut added = keys.concat();
+    // Tensors stay aligned if the header grows by a multiple of the alignment.
+    let filler = key("filler", TEXT, &text(""));
+    let length = (32 - (added.len() + filler.len()) % 32) % 32;
+    added.extend(key("filler", TEXT, &text(&"x".repeat(length))));
+    let count = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + keys.len() as u64 + 1;
+    bytes[16..24].copy_from_slice(&count.to_le_bytes());
+    bytes.splice(24..24, added);
+    bytes
+}
+
+/// The place after the first occurrence of a text with its length.
+fn after(bytes: &[u8], name: &str) -> usize {
+    let name = text(name);
+    let place = bytes.windows(name.len()).position(|window| window == name);
+    place.unwrap() + name.len()
+}
+
+fn config(bytes: &[u8]) -> Result<DecoderConfig, ModelError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    fs::write(&path, bytes).unwrap();
+    ModelSource::open(&path).map(|source| source.config().clone())
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    let error = config(bytes).unwrap_err();
+    assert!(!error.is_unexpected(), "{error}");
+    format!("{error}\n{}", error.hint().unwrap_or_default())
+}
+
+#[test]
+fn rotary_scaling_is_read_as_llama_cpp_reads_it() {
+    let number = |name: &str, value: f32| key(&format!("llama.{name}"), F32, &value.to_le_bytes());
+    let kind = |value: &str| key("llama.rope.scaling.type", TEXT, &text(value));
+    let linear = |factor| RotaryScaling::Linear { factor };
+    for (keys, expected) in [
+        (vec![], RotaryScaling::Default),
+        (vec![number("rope.scale_linear", 4.0)], linear(4.0)),
+        (vec![number("rope.scaling.factor", 8.0)], linear(8.0)),
+        (vec![kind("linear"), number("rope.scaling.factor", 8.0)], linear(8.0)),
+        (
+            vec![number("rope.scaling.factor", 8.0), number("rope.scale_linear", 4.0)],
+            linear(8.0),
+        ),
+        (
+            vec![kind("none"), number("rope.scaling.factor", 8.0)],
+            RotaryScaling::Default,
+        ),
+        (vec![number("rope.scale_linear", 1.0)], RotaryScaling::Default),
+        (vec![number("rope.scale_linear", 0.0)], RotaryScaling::Default),
+    ] {
+        assert_eq!(config(&with_keys(&keys)).unwrap().rope_scaling, expected);
+    }
+    let yarn = config(&with_keys(&[kind("yarn"), number("rope.scaling.factor", 4.0)])).unwrap();
+    assert!(matches!(yarn.rope_scaling, RotaryScaling::Yarn { factor: 4.0, .. }));
+}
+
+#[test]
+fn keys_that_change_what_is_computed_are_refused_by_name() {
+    let number = |name: &str, value: f32| {
+        (
+            name.to_owned(),
+            key(&format!("llama.{name}"), F32, &value.to_le_bytes()),
+        )
+    };
+    let whole = |name: &str, value: i32| {
+        (
+            name.to_owned(),
+            key(&format!("llama.{name}"), I32, &value.to_le_bytes()),
+        )
+    };
+    let switch = |name: &str, value: u8| (name.to_owned(), key(&format!("llama.{name}"), BOOL, &[value]));
+    let kind = |value: &str| key("llama.rope.scaling.type", TEXT, &text(value));
+    for (name, key) in [
+        number("rope.scaling.attn_factor", 1.2),
+        number("rope.scaling.yarn_log_multiplier", 0.1),
+        number("rope.freq_base_swa", 1e4),
+        whole("rope.dimension_sections", 2),
+        ("rope.scaling.type".to_owned(), kind("longrope")),
+        (
+            "rope.scaling.type".to_owned(),
+            key("llama.rope.scaling.type", I32, &[0; 4]),
+        ),
+        (
+            "rope.scaling.factor".to_owned(),
+            key("llama.rope.scaling.factor", TEXT, &text("8")),
+        ),
+        number("attention.scale", 0.1),
+        number("attention.clamp_kqv", 8.0),
+        whole("attention.sliding_window", 16),
+        whole("attention.value_length", 6),
+        switch("attention.causal", 0),
+        number("logit_scale", 0.5),
+        number("final_logit_softcapping", 30.0),
+        whole("expert_shared_count", 1),
+        switch("use_parallel_residual", 1),
+    ] {
+        let message = refusal(&with_keys(&[key]));
+        assert!(message.contains(&format!("`llama.{name}` is `")), "{name}: {message}");
+    }
+    // Values that change nothing.
+    for (_, key) in [
+        whole("attention.sliding_window", 0),
+        whole("attention.sliding_window", 1 << 20),
+        switch("attention.causal", 1),
+        number("logit_scale", 1.0),
+        number("final_logit_softcapping", 0.0),
+    ] {
+        config(&with_keys(&[key])).unwrap();
+    }
+    // A part of each head would be rotated.
+    let mut bytes = self::whole();
+    let place = after(&bytes, "llama.rope.dimension_count") + 4;
+    bytes[place] = 4;
+    let message = refusal(&bytes);
+    assert!(message.contains("`llama.rope.dimension_count` is `4`"), "{message}");
+}
+
+#[test]
+fn tensors_that_are_not_read_are_refused_by_name() {
+    // A type that the tensor library does not know, and one that it knows but no test compares.
+    let mut bytes = whole();
+    let place = after(&bytes, "blk.0.attn_q.weight") + 4 + 2 * 8;
+    bytes[place..][..4].copy_from_slice(&23u32.to_le_bytes());
+    let message = refusal(&bytes);
+    assert!(
+        message.contains("`blk.0.attn_q.weight`") && message.contains("stored as IQ4_XS"),
+        "{message}"
+    );
+    assert!(message.contains("Q8_0") && !message.contains("truncated"), "{message}");
+    // A tensor that the architecture does not have, such as a norm of queries.
+    let mut bytes = whole();
+    let place = after(&bytes, "blk.0.attn_q.weight") - "weight".len();
+    bytes[place..][..6].copy_from_slice(b"sinks!");
+    let message = refusal(&bytes);
+    assert!(
+        message.contains("`blk.0.attn_q.sinks!`") && message.contains("no such weight"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_part_of_a_split_model_says_how_to_join_the_parts() {
+    let message = refusal(&with_keys(&[key("split.count", U16, &3u16.to_le_bytes())]));
+    assert!(message.contains("one of the 3 files of a split model"), "{message}");
+    assert!(message.contains("llama-gguf-split --merge"), "{message}");
+    config(&with_keys(&[key("split.count", U16, &1u16.to_le_bytes())])).unwrap();
+}

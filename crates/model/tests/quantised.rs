@@ -1,0 +1,348 @@
+//! Weights in floats of eight bits are what they stand for; every other form of weights is refused by name.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{Device, Tensor};
+use leadspan_diagnosis::Diagnosis as _;
+use leadspan_model::{Decoder, ModelError, ModelSource, Packed, Stop, StoredDtype, StudentStart};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+
+const FOLDERS: [&str; 3] = ["fp8_blocks", "fp8_rows", "fp8_whole"];
+const QUERIES: &str = "model.layers.0.self_attn.q_proj.weight";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/parity")
+        .join(name)
+}
+
+/// The tensors of a file, by name.
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn tensors(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let of =
+        |(name, view): (String, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    file.tensors().into_iter().map(of).collect()
+}
+
+/// A copy of a model whose configuration and tensors are changed.
+fn changed(name: &str, config: impl Fn(&mut Value), weights: impl Fn(&mut Tensors)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read(fixture(name).join("config.json")).unwrap();
+    let mut value = serde_json::from_slice(&text).unwrap();
+    config(&mut value);
+    fs::write(dir.path().join("config.json"), value.to_string()).unwrap();
+    let mut tensors = tensors(&fixture(name).join("model.safetensors"));
+    weights(&mut tensors);
+    write(&dir.path().join("model.safetensors"), &tensors);
+    dir
+}
+
+fn write(path: &Path, tensors: &Tensors) {
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn load(dir: &Path) -> Result<Decoder, ModelError> {
+    Decoder::load(&ModelSource::open(dir)?, StoredDtype::F32, &Device::Cpu)
+}
+
+/// The message and the hint with which a model is refused.
+fn refusal(dir: &Path) -> String {
+    let error = load(dir).unwrap_err();
+    assert!(!error.is_unexpected(), "{error}");
+    format!("{error}\n{}", error.hint().unwrap_or_default())
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    values.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn floats_of_eight_bits_are_what_they_stand_for_in_teacher_and_student() {
+    for name in FOLDERS {
+        let expected =
+            candle_core::safetensors::load(fixture(name).join("expected.safetensors"), &Device::Cpu).unwrap();
+        let source = ModelSource::open(&fixture(name)).unwrap();
+        let start = StudentStart::Model { source, layers: None };
+        let (student, parameters) = Decoder::trainable(&start, &Device::Cpu).unwrap();
+        assert_eq!(parameters.iter().len(), expected.len());
+        for (weight, value) in parameters.iter() {
+            assert_eq!(bits(value), bits(&expected[weight]), "{name}: {weight}");
+        }
+        // The teacher computes with the same numbers.
+        let tokens = Packed::new([&[1, 5, 9, 30, 7][..]]);
+        let hidden = |model: &Decoder| bits(&model.hidden_states(&tokens, Stop::NEVER).unwrap());
+        assert_eq!(hidden(&load(&fixture(name)).unwrap()), hidden(&student), "{name}");
+    }
+}
+
+#[test]
+fn a_quantised_model_is_another_teacher_than_its_bytes() {
+    let quantised = ModelSource::open(&fixture("fp8_rows")).unwrap();
+    let bytes = changed(
+        "fp8_rows",
+        |config| drop(config.as_object_mut().unwrap().remove("quantization_config")),
+        |_| (),
+    );
+    let bytes = ModelSource::open(bytes.path()).unwrap();
+    assert_eq!(quantised.config(), bytes.config());
+    assert_ne!(quantised.config_fingerprint(), bytes.config_fingerprint());
+}
+
+/// Checks that a model whose configuration is changed so is refused with the key and its value.
+fn assert_refused(config: impl Fn(&mut Value), key: &str, found: &str) {
+    let dir = changed("fp8_rows", config, |_| ());
+    let message = refusal(dir.path());
+    assert!(message.contains(&format!("`{key}` is `{found}")), "{key}: {message}");
+    assert!(message.contains("original weights"), "{message}");
+    // The hash of the weights, by which a new cache knows its teacher, is refused as well.
+    let source = ModelSource::open(dir.path()).unwrap();
+    assert!(source.weights_fingerprint().is_err() && source.weight_files().is_err());
+}
+
+#[test]
+fn other_quantisations_are_refused_by_name() {
+    for (quantization, key, found) in [
+        (json!({"quant_method": "gptq", "bits": 4}), "quant_method", "gptq"),
+        (json!({"quant_method": "awq", "bits": 4}), "quant_method", "awq"),
+        (json!({"quant_method": "bitsandbytes"}), "quant_method", "bitsandbytes"),
+        (json!({"quant_method": "mxfp4"}), "quant_method", "mxfp4"),
+        (
+            json!({"quant_method": "modelopt", "quant_algo": "FP8"}),
+            "quant_method",
+            "modelopt",
+        ),
+        (json!({"load_in_8bit": true}), "quant_method", "missing"),
+        (
+            json!({"quant_method": "fp8", "weight_block_size": [128]}),
+            "weight_block_size",
+            "[128]",
+        ),
+        (
+            json!({"quant_method": "fp8", "weight_block_size": [0, 128]}),
+            "weight_block_size",
+            "[0,128]",
+        ),
+        (
+            json!({"quant_method": "fp8", "expert_dtype": "fp4"}),
+            "expert_dtype",
+            "fp4",
+        ),
+        (
+            json!({"quant_method": "fp8", "ignored_layers": "lm_head"}),
+            "ignored_layers",
+            "lm_head",
+        ),
+    ] {
+        assert_refused(
+            |config| config["quantization_config"] = quantization.clone(),
+            key,
+            found,
+        );
+    }
+    let text = changed(
+        "fp8_rows",
+        |config| config["quantization_config"] = json!("fp8"),
+        |_| (),
+    );
+    assert!(refusal(text.path()).contains("`quantization_config` is `fp8`"));
+}
+
+#[test]
+fn parts_of_compressed_tensors_that_are_not_read_are_refused_by_name() {
+    const WEIGHTS: &str = "/config_groups/group_0/weights";
+    for (place, key, value) in [
+        ("", "format", json!("pack-quantized")),
+        ("", "format", json!("nvfp4-pack-quantized")),
+        ("", "quantization_status", json!("frozen")),
+        ("", "transform_config", json!({"config_groups":{}})),
+        ("", "config_groups", json!({})),
+        ("", "config_groups", json!({"group_0":7})),
+        ("/config_groups/group_0", "format", json!("int-quantized")),
+        (WEIGHTS, "type", json!("int")),
+        (WEIGHTS, "num_bits", json!(4)),
+        (WEIGHTS, "strategy", json!("group")),
+        (WEIGHTS, "symmetric", json!(false)),
+    ] {
+        let change = |config: &mut Value| {
+            config["quantization_config"].pointer_mut(place).unwrap()[key] = value.clone();
+        };
+        let (key, found) = match &value {
+            Value::Object(table) if table.contains_key("group_0") => ("group_0", "7".to_owned()),
+            Value::String(text) => (key, text.clone()),
+            other => (key, other.to_string()),
+        };
+        assert_refused(change, key, &found);
+    }
+    let sparse = json!({"format": "sparse-bitmask"});
+    assert_refused(
+        |config| config["quantization_config"]["sparsity_config"] = sparse.clone(),
+        "format",
+        "sparse-bitmask",
+    );
+    // An older name of the table.
+    let renamed = |config: &mut Value| {
+        let table = config["quantization_config"].take();
+        config["compression_config"] = table;
+    };
+    load(changed("fp8_rows", renamed, |_| ()).path()).unwrap();
+}
+
+#[test]
+fn weights_of_other_types_are_refused_by_name() {
+    for dtype in [
+        Dtype::BOOL,
+        Dtype::F4,
+        Dtype::F6_E2M3,
+        Dtype::U8,
+        Dtype::I8,
+        Dtype::F8_E8M0,
+        Dtype::F8_E4M3FNUZ,
+        Dtype::I16,
+        Dtype::U16,
+        Dtype::I32,
+        Dtype::U32,
+        Dtype::I64,
+    ] {
+        let stored_as = |tensors: &mut Tensors| {
+            let (old, shape, data) = tensors.get_mut(QUERIES).unwrap();
+            *data = vec![1; shape.iter().product::<usize>() * dtype.bitsize() / 8];
+            *old = dtype;
+            tensors.remove(&format!("{QUERIES}_scale"));
+        };
+        let message = refusal(changed("fp8_rows", |_| (), stored_as).path());
+        assert!(
+            message.contains(&format!("`{QUERIES}`")) && message.contains(&format!("stored as {dtype}")),
+            "{message}"
+        );
+        assert!(
+            message.contains("original weights") && !message.contains("truncated"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn weights_and_scales_that_do_not_belong_together_are_refused() {
+    let scale = format!("{QUERIES}_scale");
+    let case = |config: &dyn Fn(&mut Value), weights: &dyn Fn(&mut Tensors)| {
+        refusal(changed("fp8_rows", config, weights).path())
+    };
+    let weights = |change: &dyn Fn(&mut Tensors)| case(&|_| (), change);
+    let added = |name: String, (dtype, shape, data): (Dtype, Vec<usize>, Vec<u8>)| {
+        weights(&move |tensors: &mut Tensors| drop(tensors.insert(name.clone(), (dtype, shape.clone(), data.clone()))))
+    };
+    for (message, expected) in [
+        (weights(&|tensors| drop(tensors.remove(&scale))), "it has no scale"),
+        (
+            weights(&|tensors| drop(tensors.remove(QUERIES))),
+            "the scale of a weight that is not there",
+        ),
+        (
+            weights(&|tensors| tensors.get_mut(&scale).unwrap().1 = vec![1, 16]),
+            "one factor, or one for each row",
+        ),
+        (
+            added(format!("{QUERIES}_scale_inv"), (Dtype::F32, vec![1], vec![0; 4])),
+            "more than a scale",
+        ),
+        (
+            added(format!("{QUERIES}_zero_point"), (Dtype::I8, vec![1], vec![0])),
+            "weight_zero_point`",
+        ),
+        (
+            added("model.norm.weight_scale".to_owned(), (Dtype::F32, vec![1], vec![0; 4])),
+            "it is stored as BF16, but has a part `model.norm.weight_scale`",
+        ),
+        (
+            weights(&|tensors| {
+                let renamed = tensors.remove(&scale).unwrap();
+                tensors.insert(format!("{QUERIES}_packed"), renamed);
+            }),
+            "a part that is not read",
+        ),
+        (
+            weights(&|tensors| tensors.get_mut(&scale).unwrap().2[..2].copy_from_slice(&[0xc0, 0x7f])),
+            "its scale is not finite",
+        ),
+        (
+            weights(&|tensors| tensors.get_mut(&scale).unwrap().0 = Dtype::I16),
+            "its scale is stored as I16",
+        ),
+        (
+            case(
+                &|config| drop(config.as_object_mut().unwrap().remove("quantization_config")),
+                &|_| (),
+            ),
+            "without a `quantization_config`",
+        ),
+        (
+            case(
+                &|config| config["quantization_config"]["ignore"] = json!(["model.layers.0.self_attn"]),
+                &|_| (),
+            ),
+            "`config.json` says that it is not quantised",
+        ),
+        (
+            case(
+                &|config| config["quantization_config"] = json!({"quant_method": "fp8", "weight_block_size": [8, 8]}),
+                &|_| (),
+            ),
+            "one factor for each block of 8 × 8",
+        ),
+    ] {
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert!(message.contains("original weights"), "{message}");
+    }
+}
+
+#[test]
+fn a_weight_that_two_files_hold_must_be_the_same_in_both() {
+    let dir = changed("fp8_blocks", |_| (), |_| ());
+    let whole = dir.path().join("model.safetensors");
+    let mut second: Tensors = tensors(&whole)
+        .into_iter()
+        .filter(|(name, _)| name == "model.norm.weight")
+        .collect();
+    fs::rename(&whole, dir.path().join("one.safetensors")).unwrap();
+    let index = json!({"weight_map": {QUERIES: "one.safetensors", "model.norm.weight": "two.safetensors"}});
+    fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    write(&dir.path().join("two.safetensors"), &second);
+    load(dir.path()).unwrap();
+    second.get_mut("model.norm.weight").unwrap().2[0] ^= 1;
+    write(&dir.path().join("two.safetensors"), &second);
+    let message = refusal(dir.path());
+    assert!(
+        message.contains("two files have different weights of this name"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_head_of_its_own_in_a_tied_model_is_refused() {
+    let tied = |config: &mut Value| config["tie_word_embeddings"] = json!(true);
+    let message = refusal(changed("fp8_rows", tied, |_| ()).path());
+    assert!(
+        message.contains("lm_head.weight") && message.contains("`tie_word_embeddings` to `false`"),
+        "{message}"
+    );
+    // A copy of the embedding is no other head.
+    let copied = changed("fp8_rows", tied, |tensors| {
+        let embedding = tensors["model.embed_tokens.weight"].clone();
+        tensors.insert("lm_head.weight".to_owned(), embedding);
+    });
+    load(copied.path()).unwrap();
+}
