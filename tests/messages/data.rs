@@ -139,6 +139,7 @@ fn settings_and_rows_that_changed_since_preparing_are_refused() {
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.seed=8"]), @r"
     error: could not precompute into `cache`
       caused by: the cache `cache` was prepared with `data.seed` `7`, but `8` is asked for
+    note: `data.seed` is set by `--set data.seed=8`
     hint: set `data.seed = 7` to use this cache, or point `cache.dir` at a new folder
     ");
     place.replace("text.jsonl", "10 apples", "11 apples");
