@@ -68,6 +68,15 @@ fn dead_outlets_end_no_command_and_a_result_that_is_lost_is_no_success() {
         let output = place.command(arguments).stdout(full()).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     }
+    // A limit on the size of files (512 bytes a block) is an error like a full disk, and kills nothing.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 8; exec \"$0\" config >\"$1\" 2>\"$2\""]);
+    limited.arg(place.command(&[]).get_program());
+    let limited = limited
+        .args([place.path("reference"), place.path("log")])
+        .status()
+        .unwrap();
+    assert_eq!(limited.code(), Some(1), "{limited}");
     let told = place
         .command(&["train", "-c", "pipeline.toml"])
         .stdout(full())

@@ -54,11 +54,8 @@ fn without_closing_lines(text: Cow<'_, str>) -> Cow<'_, str> {
         return text;
     }
     let lines = text.split_inclusive('\n');
-    let indented = lines.map(|line| match line.starts_with(BEGINNING) {
-        true => format!(" {line}"),
-        false => line.to_owned(),
-    });
-    indented.collect::<String>().into()
+    let gap = |line: &str| if line.starts_with(BEGINNING) { " " } else { "" };
+    lines.flat_map(|line| [gap(line), line]).collect::<String>().into()
 }
 
 /// Writes the closing line. Whatever any thread logs later, or says in a panic, is dropped.

@@ -183,10 +183,10 @@ impl Waited {
         }
     }
 
-    pub(super) fn for_units(&mut self, units: usize) {
+    pub(super) fn for_units(&mut self, units: usize, holder: &Holder) {
         if self.units != units {
             tracing::info!(
-                "waiting for {} work units that other workers hold, to take over those of the dead",
+                "waiting for {} work units that other workers hold ({holder} the first), to take over those of the dead",
                 grouped(units as u64)
             );
             self.units = units;

@@ -167,6 +167,7 @@ fn every_scheduler_names_the_worker() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn an_environment_that_names_no_worker_is_refused_with_a_hint() {
     let array = |rest: &str| format!("SLURM_ARRAY_TASK_ID={rest}");
     let table: Vec<(String, Option<usize>, &[&str])> = vec![
