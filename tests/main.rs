@@ -8,6 +8,7 @@ mod interruptions;
 mod losses;
 mod messages;
 mod operations;
+mod outlets;
 mod planning;
 mod program;
 mod quickstart;

@@ -192,6 +192,7 @@ impl Workplace {
                 "AWS_BATCH_",
                 "PBS_",
                 "LSB_",
+                "SGE_",
                 "OMPI_",
                 "JOB_COMPLETION_INDEX",
                 "LEADSPAN_WORKERS",

@@ -272,6 +272,41 @@ fn a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_stays() 
 }
 
 #[test]
+fn weights_that_are_not_finite_after_the_last_update_are_not_exported() {
+    let place = captured();
+    // One step: its loss and its gradient are finite, and no later step would notice.
+    let output = place.run(&command(&[
+        "train.learning_rate=1e39",
+        "train.warmup_share=0",
+        "train.batch_samples=1000",
+        "train.epochs=1",
+    ]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), steps_done(&place, "run")),
+        (Some(1), 1),
+        "{stderr}"
+    );
+    let message = "caused by: `model.embed_tokens.weight` is not finite after step 1, whose learning rate was 1e39";
+    assert!(stderr.contains(message), "{stderr}");
+    assert!(!place.path("run/model").exists() && !place.path("run/summary.json").exists());
+    // A student that is damaged before its first step.
+    let weights = place.path("teacher/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    let output = place.run(&command(&["train.dir=damaged"]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("the student starts with a weight that is not finite: `model.norm.weight`"),
+        "{stderr}"
+    );
+    assert!(!place.path("damaged").exists());
+}
+
+#[test]
 fn the_best_student_is_exported_where_that_is_asked_for() {
     let place = captured();
     // A high learning rate, so that the student first learns and then overfits.

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
+use leadspan_files::Refusal;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 
 use crate::{keys, place::Place};
@@ -27,6 +28,9 @@ pub(crate) enum ConfigurationError {
         table: String,
         nearest: Option<String>,
     },
+    /// An override of a key inside a value that is no table.
+    #[error("{place}: `{key}` is a value, and `{inner}` would be inside it")]
+    InsideAValue { place: Place, key: String, inner: String },
     /// A value where a table belongs.
     #[error("{place}: `{table}` is a table, not a value")]
     NotATable { place: Place, table: String },
@@ -58,9 +62,8 @@ pub(crate) enum ConfigurationError {
     #[error("`--set {given}` does not have the form `table.key=value`")]
     NotAnOverride { given: String },
     /// Two keys of which at most one may be set.
-    #[error("`{}` sets `{first}` and `{second}`, but {because}", file.display())]
+    #[error("`{first}` and `{second}` are both set, but {because}")]
     Contradiction {
-        file: PathBuf,
         first: &'static str,
         second: &'static str,
         because: &'static str,
@@ -72,10 +75,14 @@ pub(crate) enum ConfigurationError {
     #[error("`{}` does not say whose tokenizer the corpus is prepared with", file.display())]
     NoTokenizer { file: PathBuf },
     /// Training asks for longer lead spans than the cache captures.
-    #[error("`train.lead_span_proportion` is {train}, but `cache.lead_span_proportion` is only {cache}")]
+    #[error(
+        "`train.lead_span_proportion` is {train}, but {} is only {cache}",
+        if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
+    )]
     ProportionBeyondCache {
         train: LeadSpanProportion,
         cache: LeadSpanProportion,
+        by_flag: bool,
     },
     /// The folder of the run is that of the cache, or one is inside the other.
     #[error(
@@ -95,6 +102,16 @@ impl Diagnosis for ConfigurationError {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("name the pipeline file with `-c FILE`".to_owned())
             }
+            Self::Unreadable { path, source } if Refusal::of(source) == Some(Refusal::NotRegular("a folder")) => {
+                Some(format!("name the file in it, such as `{}`", path.join("pipeline.toml").display()))
+            }
+            Self::Unreadable { source, .. } if matches!(Refusal::of(source), Some(Refusal::NotRegular(_))) => {
+                Some("a sweep reads the pipeline file more than once: save it as a file".to_owned())
+            }
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Some("save it as UTF-8".to_owned())
+            }
+            Self::Syntax { problem, .. } if problem.contains("duplicate") => Some("keep one of them".to_owned()),
             Self::Syntax {
                 place: Place::Line { .. },
                 ..
@@ -116,6 +133,7 @@ impl Diagnosis for ConfigurationError {
                 let keys: Vec<_> = keys::keys_of(table).map(|key| key.name.as_str()).collect();
                 Some(format!("the keys of `[{table}]` are `{}`", keys.join("`, `")))
             }
+            Self::InsideAValue { key, .. } => Some(format!("set `{key}` itself")),
             Self::NotSwept { .. } => Some("remove it from `[sweep]`".to_owned()),
             Self::NotATable { table, .. } => {
                 Some(format!("begin it with a line `[{table}]`, or write `{table}.KEY = …`"))
@@ -132,9 +150,10 @@ impl Diagnosis for ConfigurationError {
                  `student.config`"
                     .to_owned(),
             ),
-            Self::ProportionBeyondCache { train, cache } => Some(format!(
-                "raise `cache.lead_span_proportion` to {train} (precomputing again adds what is missing), or lower \
-                 `train.lead_span_proportion` to {cache}"
+            Self::ProportionBeyondCache { train, cache, by_flag } => Some(format!(
+                "raise {} to {train} (precomputing again adds what is missing), or lower \
+                 `train.lead_span_proportion` to {cache}",
+                if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
             )),
             Self::RunInCache { .. } => Some("set `train.dir` to a folder that is not inside the cache".to_owned()),
             Self::SectionsBeyondCache { .. } => Some(
@@ -143,7 +162,7 @@ impl Diagnosis for ConfigurationError {
                     .to_owned(),
             ),
             Self::Value { key, .. } if !key.ends_with("lead_span_proportion") => {
-                Some("`--help` of the command lists every key with its default and what it takes".to_owned())
+                Some("`leadspan config` lists every key with its default and what it takes".to_owned())
             }
             Self::Unreadable { .. } | Self::Syntax { .. } | Self::Value { .. } => None,
         }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt::Write as _, iter, panic};
 
 use leadspan_diagnosis::Diagnosis;
 
-use crate::exit_code;
+use crate::{exit_code, given};
 
 const REPORT: &str = "this looks like a fault of leadspan or of the machine; if it happens again, report it with the \
                       command, this message and the output with `RUST_BACKTRACE=1`";
@@ -76,12 +76,16 @@ impl Failure {
         causes
     }
 
-    /// The failure as it is shown: every cause on a line of its own, and the fix if one is known.
+    /// The failure as it is shown: every cause on a line of its own, where the settings that it is about were given, and the fix
+    /// if one is known.
     pub(crate) fn described(&self) -> String {
         let mut text = String::new();
         for (place, cause) in self.causes().iter().enumerate() {
             let label = if place == 0 { "error" } else { "  caused by" };
             let _ = writeln!(text, "{label}: {cause}");
+        }
+        for note in given::notes_about(&self.causes()) {
+            let _ = writeln!(text, "note: {note}");
         }
         let report = || self.error.is_unexpected().then(|| REPORT.to_owned());
         if let Some(hint) = self.error.hint().or_else(report) {

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use crate::{clock, logs};
+use crate::{clock, logs, visible};
 
 static STATE: Mutex<State> = Mutex::new(State {
     command: None,
@@ -73,7 +73,7 @@ pub(crate) fn write(conclusion: &Conclusion<'_>) -> u8 {
         && !io::stderr().is_terminal()
         && tracing::enabled!(tracing::Level::INFO)
     {
-        logs::close(&line(command, conclusion).to_string());
+        logs::close(&visible::escaped_json(&line(command, conclusion).to_string()));
     }
     conclusion.exit_code
 }

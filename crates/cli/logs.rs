@@ -1,6 +1,10 @@
 //! The log on standard error: its lines stand above a progress bar, and nothing follows its closing line.
+//!
+//! A log that cannot be written (its reader is gone, its disk is full, its terminal is closed) loses lines. It never ends a
+//! command: whatever the command is for goes on.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal as _, Write},
     panic,
     sync::{LazyLock, Mutex, PoisonError},
@@ -10,7 +14,7 @@ use std::{
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::progress;
+use crate::{progress, visible};
 
 /// The program's log.
 static LOG: LazyLock<Log<io::Stderr>> = LazyLock::new(|| Log::new(io::stderr()));
@@ -25,6 +29,8 @@ pub(crate) fn start(level: LevelFilter) {
     let builder = fmt()
         .with_env_filter(filter)
         .with_writer(|| AboveBar)
+        // Told on standard error, which would be the second failure, and end the thread.
+        .log_internal_errors(false)
         .with_ansi(colours)
         .with_target(false);
     // A second start, in tests, changes nothing.
@@ -35,9 +41,21 @@ pub(crate) fn start(level: LevelFilter) {
     };
 }
 
-/// Writes text to the log, unless the log is closed. If standard error is closed, there is nobody to tell.
+/// Writes text to the log, unless the log is closed.
 pub(crate) fn write(text: &str) {
-    let _ = AboveBar.write_all(text.as_bytes());
+    let shown = without_closing_lines(visible::escaped(text));
+    progress::standing_aside(|| LOG.write(shown.as_bytes()));
+}
+
+/// Text in which no line looks like the closing line of a log, which scripts search for.
+fn without_closing_lines(text: Cow<'_, str>) -> Cow<'_, str> {
+    const BEGINNING: &str = "{\"leadspan\":";
+    if !text.contains(BEGINNING) {
+        return text;
+    }
+    let lines = text.split_inclusive('\n');
+    let gap = |line: &str| if line.starts_with(BEGINNING) { " " } else { "" };
+    lines.flat_map(|line| [gap(line), line]).collect::<String>().into()
 }
 
 /// Writes the closing line. Whatever any thread logs later, or says in a panic, is dropped.
@@ -61,11 +79,10 @@ impl<W: Write> Log<W> {
         }
     }
 
-    /// Writes all of `text`, or drops it if the log is closed.
-    fn write(&self, text: &[u8]) -> io::Result<()> {
-        match &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(sink) => sink.write_all(text),
-            None => Ok(()),
+    /// Writes `text`, or drops it if the log is closed or cannot be written.
+    fn write(&self, text: &[u8]) {
+        if let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = sink.write_all(text);
         }
     }
 
@@ -78,17 +95,19 @@ impl<W: Write> Log<W> {
     }
 }
 
-/// The log, written while the progress bar stands aside.
+/// The log as its lines are written: while the progress bar stands aside. Each call brings whole lines.
 struct AboveBar;
 
 impl Write for AboveBar {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        progress::standing_aside(|| LOG.write(text))?;
+        let line = String::from_utf8_lossy(text);
+        let shown = without_closing_lines(visible::escaped_but_colours(&line));
+        progress::standing_aside(|| LOG.write(shown.as_bytes()));
         Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -125,13 +144,13 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    log.write(b"before\n").unwrap();
+                    log.write(b"before\n");
                     all_have_written.wait();
                     // Each goes on beyond the closing line, whatever the order of the threads.
                     while !closed.load(Ordering::Relaxed) {
-                        log.write(b"meanwhile\n").unwrap();
+                        log.write(b"meanwhile\n");
                     }
-                    log.write(b"after\n").unwrap();
+                    log.write(b"after\n");
                     log.close("{\"second\":true}");
                 });
             }
@@ -143,5 +162,36 @@ mod tests {
         assert_eq!(text.matches("before\n").count(), THREADS);
         assert!(text.ends_with("\n{\"leadspan\":true}\n"), "{text}");
         assert!(!text.contains("after") && !text.contains("second"), "{text}");
+    }
+
+    /// Standard error whose reader is gone.
+    struct Dead;
+
+    impl Write for Dead {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_loses_lines_and_nothing_else() {
+        let log = Log::new(Dead);
+        log.write(b"lost\n");
+        log.close("{\"leadspan\":true}");
+        log.write(b"late\n");
+    }
+
+    #[test]
+    fn no_other_line_looks_like_the_closing_line() {
+        let forged = "an id\n{\"leadspan\":\"train\"}\nmore\n";
+        assert_eq!(
+            without_closing_lines(forged.into()),
+            "an id\n {\"leadspan\":\"train\"}\nmore\n"
+        );
+        assert!(matches!(without_closing_lines("plain\n".into()), Cow::Borrowed(_)));
     }
 }

@@ -15,6 +15,7 @@ mod configuration_error;
 mod exit_code;
 mod failure;
 mod free_space;
+mod given;
 mod heartbeat;
 mod holding;
 mod hub;
@@ -23,6 +24,7 @@ mod last_line;
 mod logs;
 mod output;
 mod overrides;
+mod path_text;
 mod pipeline_file;
 mod place;
 mod progress;
@@ -33,9 +35,12 @@ mod sweep_table;
 mod swept_name;
 mod tables;
 mod time_span;
+mod visible;
 mod worker_here;
 
 use std::{
+    borrow::Cow,
+    io::{self, ErrorKind, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
 };
@@ -50,9 +55,8 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(shown) => {
-            // Help and version are results; a reader of them that has gone away is no error.
-            let _ = shown.print();
-            return ExitCode::from(if shown.use_stderr() {
+            let failed = show_usage(&shown).is_err() || shown.use_stderr();
+            return ExitCode::from(if failed {
                 exit_code::WRONG_INPUT
             } else {
                 exit_code::DONE
@@ -89,6 +93,22 @@ fn main() -> ExitCode {
         stopped_by: signals::cause().filter(|_| outcome == "stopped"),
         error: error.as_deref(),
     }))
+}
+
+/// Shows help or a version, which are results, or what is wrong with the arguments. Arguments that would steer a terminal are
+/// shown without colours, and escaped.
+fn show_usage(shown: &clap::Error) -> io::Result<()> {
+    let text = visible::without_colours(&shown.render().ansi().to_string());
+    let written = match visible::escaped(&text) {
+        Cow::Borrowed(_) => shown.print(),
+        Cow::Owned(text) if shown.use_stderr() => io::stderr().write_all(text.as_bytes()),
+        Cow::Owned(text) => io::stdout().write_all(text.as_bytes()),
+    };
+    // A reader that has gone away is no error.
+    written.or_else(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// Writes to standard error, above the progress bar.

@@ -107,13 +107,15 @@ impl<'a> Texts<'a> {
         for placed in &self.overrides {
             let name = |name: &'t String| Spanned::new(placed.span.clone(), Cow::from(name.as_str()));
             let names: Vec<_> = placed.given.path.iter().map(name).collect();
-            self.insert(tables, &names, placed.value())?;
+            self.insert("", tables, &names, placed.value())?;
         }
         Ok(())
     }
 
+    /// `above` is the name of the table, with a dot behind it.
     fn insert<'t>(
         &self,
+        above: &str,
         tables: &mut DeTable<'t>,
         names: &[Spanned<Cow<'t, str>>],
         value: Spanned<DeValue<'t>>,
@@ -129,7 +131,17 @@ impl<'a> Texts<'a> {
         let inner = tables.entry(name.clone()).or_insert_with(empty);
         let span = inner.span();
         match inner.get_mut() {
-            DeValue::Table(table) => self.insert(table, deeper, value),
+            DeValue::Table(table) => self.insert(&format!("{above}{}.", name.get_ref()), table, deeper, value),
+            // `--set train.dir.a=x`: what is wrong is the override, not the value of `train.dir`.
+            _ if !above.is_empty() => Err(ConfigurationError::InsideAValue {
+                place: self.place(name.span().start),
+                key: format!("{above}{}", name.get_ref()),
+                inner: deeper
+                    .iter()
+                    .map(|name| name.get_ref().as_ref())
+                    .collect::<Vec<_>>()
+                    .join("."),
+            }),
             _ => Err(ConfigurationError::NotATable {
                 place: self.place(span.start),
                 table: name.get_ref().clone().into_owned(),

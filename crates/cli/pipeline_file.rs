@@ -13,6 +13,7 @@ use crate::{
     configuration_error::ConfigurationError,
     keys,
     overrides::Texts,
+    place::Place,
     sweep_table::{OwnSettings, SweepSettings, SweptKey, SweptValue},
     swept_name::SweptName,
 };
@@ -76,6 +77,26 @@ impl<'a> PipelineFile<'a> {
                 problem: in_plain_words(error.message()),
             }
         })
+    }
+
+    /// Where each key was given, by its full name.
+    pub(crate) fn places(&self) -> Vec<(String, Place)> {
+        let mut found = Vec::new();
+        self.add_places("", &self.tables, &mut found);
+        found
+    }
+
+    fn add_places(&self, above: &str, entries: &DeTable<'_>, found: &mut Vec<(String, Place)>) {
+        for (name, value) in entries {
+            let full = format!("{above}{}", name.get_ref());
+            if let Some(inner) = value.get_ref().as_table() {
+                self.add_places(&format!("{full}."), inner, found);
+            }
+            // A table is no setting.
+            if !above.is_empty() {
+                found.push((full, self.texts.place(value.span().start)));
+            }
+        }
     }
 
     /// Reads `[sweep]`; `None` if it is missing.
@@ -215,7 +236,10 @@ fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range
 
 /// Rewords a deserializer's message for the author of a TOML file.
 fn in_plain_words(problem: &str) -> String {
-    let text = problem.replace("unknown variant", "unknown value");
+    // A number beyond 64 bits is named with the type that can hold it.
+    let text = problem
+        .replace("unknown variant", "unknown value")
+        .replace("` as i128", "`");
     let Some((found, expected)) = text.rsplit_once(", expected ") else {
         return text;
     };
@@ -347,7 +371,7 @@ mod tests {
                 "{shown}"
             );
         }
-        for wrong in ["many", "\"many\""] {
+        for wrong in ["many", "\"many\"", "-1", "[1]", "99999999999999999999"] {
             let given = format!("cache.top_k={wrong}");
             for overrides in [["cache.dir=x", &given], [&given, "cache.dir=x"]] {
                 let shown = message(file, &overrides);
@@ -357,6 +381,16 @@ mod tests {
                 );
             }
         }
+        // Also where the file has no such table, and the first override makes it.
+        assert_eq!(
+            message("", &["cache.dir=x", "cache.top_k=99999999999999999999"]),
+            "`--set cache.top_k=99999999999999999999`: `cache.top_k` cannot be used: invalid type: integer \
+             `99999999999999999999`, expected a whole number, 0 or more"
+        );
+        assert_eq!(
+            message(file, &["cache.top_k=1", "cache.dir.name=x"]),
+            "`--set cache.dir.name=x`: `cache.dir` is a value, and `name` would be inside it"
+        );
         let shown = message(file, &["cache.supervised_sections=[1, 'x']"]);
         assert!(
             shown.starts_with("`--set cache.supervised_sections=[1, 'x']`: `cache.supervised_sections`"),

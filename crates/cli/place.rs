@@ -1,4 +1,4 @@
-//! Where a setting was written: at a line of the pipeline file, or on the command line.
+//! Where a setting was written: at a line of the pipeline file, or on the command line by `--set` or a flag.
 
 use std::{
     fmt,
@@ -12,6 +12,8 @@ pub(crate) enum Place {
     Line { file: PathBuf, line: usize },
     /// On the command line, as it was given.
     Override(String),
+    /// On the command line, by a flag of its own, as it was given.
+    Flag(String),
 }
 
 impl Place {
@@ -21,6 +23,14 @@ impl Place {
             line,
         }
     }
+
+    /// The place as it follows the words `is set`.
+    pub(crate) fn after_set(&self) -> String {
+        match self {
+            Self::Line { .. } => format!("at {self}"),
+            Self::Override(_) | Self::Flag(_) => format!("by {self}"),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -28,6 +38,7 @@ impl fmt::Display for Place {
         match self {
             Self::Line { file, line } => write!(formatter, "`{}`, line {line}", file.display()),
             Self::Override(given) => write!(formatter, "`--set {given}`"),
+            Self::Flag(given) => write!(formatter, "`{given}`"),
         }
     }
 }

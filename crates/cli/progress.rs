@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::ProgressStyle,
-    holding,
+    holding, visible,
 };
 
 /// The shortest time between two lines.
@@ -146,7 +146,8 @@ impl ProgressMeter {
     fn say(&mut self, done: u64, detail: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            bar.set_message(format!("{}  {}", self.pace(done), detail()));
+            let message = format!("{}  {}", self.pace(done), detail());
+            bar.set_message(visible::escaped(&message).into_owned());
         } else {
             self.last_line = Instant::now();
             let share = if self.total == 0 {

@@ -1,4 +1,5 @@
-//! What stops the program: SIGTERM, SIGINT, `--stop-after`, and for a child process the end of its standard input.
+//! What stops the program: SIGTERM, SIGINT, SIGHUP unless it is ignored (`nohup`), `--stop-after`, and for a child process the
+//! end of its standard input.
 //!
 //! While models are loaded and data is prepared, nothing is worth keeping, and a stop ends the process at once. Every file is
 //! then whole under its name or absent. Later, a stop sets a flag that [asks](ask_first) the libraries to finish. If they do
@@ -20,7 +21,8 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
+    flag,
     iterator::Signals,
     low_level,
 };
@@ -33,8 +35,6 @@ use crate::{
     progress,
     time_span::TimeSpan,
 };
-
-const STOPPING: [i32; 2] = [SIGTERM, SIGINT];
 
 /// A second signal within this time counts as the first one: some senders send each signal twice.
 const SAME: Duration = Duration::from_secs(1);
@@ -97,6 +97,7 @@ impl Cause {
     fn name(self) -> &'static str {
         match self {
             Self::Signal(SIGINT) => "SIGINT",
+            Self::Signal(SIGHUP) => "SIGHUP",
             Self::Signal(_) => "SIGTERM",
             Self::TimeUp(_) => "stop-after",
             Self::EndOfInput => "end of input",
@@ -109,14 +110,18 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes SIGTERM and SIGINT from here on. With `at_end_of_input`, the end of standard input stops the program too: its parent
+/// Takes SIGTERM, SIGINT and SIGHUP from here on, the last unless it is ignored: `nohup` and a shell's `trap '' HUP` ask for that,
+/// so that a command outlives its terminal. With `at_end_of_input`, the end of standard input stops the program too: its parent
 /// has ended or wants it to end.
 ///
 /// # Errors
 ///
 /// If the system refuses a handler or a thread.
 pub(crate) fn listen(at_end_of_input: bool) -> io::Result<()> {
-    let mut signals = Signals::new(STOPPING)?;
+    let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(hang_up))?;
+    // A file that grows beyond `ulimit -f` ends a process unless it takes this signal; then the write fails, as on a full disk.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             stop(Cause::Signal(signal));
@@ -130,6 +135,19 @@ pub(crate) fn listen(at_end_of_input: bool) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Whether the process ignores a signal, as its parent told it to.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores(&status, signal)
+}
+
+/// Whether the text of `/proc/PID/status` says that a signal is ignored.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| (mask >> (signal - 1)) & 1 == 1)
 }
 
 /// Stops the program when it has run for `time`, if that is given, and gives every stop `grace`.
@@ -264,6 +282,17 @@ fn end(how: &str) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_is_ignored_if_the_mask_has_its_bit() {
+        let status =
+            "Name:\tleadspan\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        assert_eq!(
+            [SIGHUP, SIGINT, SIGTERM].map(|signal| ignores(status, signal)),
+            [true, false, false]
+        );
+        assert!(!ignores("", SIGHUP));
+    }
 
     #[test]
     fn a_second_signal_insists_but_not_within_a_second() {

@@ -38,5 +38,6 @@ pub(crate) fn stated_here(arguments: &WorkerArguments) -> Result<Option<usize>, 
 }
 
 fn variable(name: &str) -> Option<String> {
-    env::var(name).ok()
+    // What is no text is no number either, and must not count as unset.
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

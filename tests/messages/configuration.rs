@@ -44,11 +44,11 @@ fn a_value_of_another_kind_is_shown_at_its_line() {
     place.replace("pipeline.toml", "format = \"columns\"", "format = \"column\"");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
     error: `pipeline.toml`, line 6: `data.format` cannot be used: unknown value `column`, expected one of `messages`, `columns`, `open-thoughts`, `bespoke-stratos`, `sky-t1`, `synthetic-1`, `nemotron`
-    hint: `--help` of the command lists every key with its default and what it takes
+    hint: `leadspan config` lists every key with its default and what it takes
     ");
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.format=columns", "--set", "cache.top_k=many"]), @r#"
     error: `--set cache.top_k=many`: `cache.top_k` cannot be used: invalid type: string "many", expected a whole number, 0 or more
-    hint: `--help` of the command lists every key with its default and what it takes
+    hint: `leadspan config` lists every key with its default and what it takes
     "#);
 }
 

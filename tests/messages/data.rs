@@ -63,7 +63,7 @@ fn invalid_conditions_on_rows_are_shown_where_they_are_written() {
     let place = Workplace::new();
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "data.where.id=[[1]]"]), @r"
     error: `--set data.where.id=[[1]]`: `data.where` cannot be used: `id` must be compared with text, a number, `true` or `false`, or with a list of these
-    hint: `--help` of the command lists every key with its default and what it takes
+    hint: `leadspan config` lists every key with its default and what it takes
     ");
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "data.where.kind=math"]), @r"
     error: could not prepare the cache `cache`
@@ -138,6 +138,7 @@ fn settings_and_rows_that_changed_since_preparing_are_refused() {
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.seed=8"]), @r"
     error: could not precompute into `cache`
       caused by: the cache `cache` was prepared with `data.seed` `7`, but `8` is asked for
+    note: `data.seed` is set by `--set data.seed=8`
     hint: set `data.seed = 7` to use this cache, or point `cache.dir` at a new folder
     ");
     place.replace("text.jsonl", "10 apples", "11 apples");

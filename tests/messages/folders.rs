@@ -25,7 +25,7 @@ fn a_report_of_a_folder_that_is_not_a_run_is_refused() {
     error: could not read the runs
       caused by: `run/summary.json` cannot be parsed
       caused by: invalid value: integer `-1`, expected u64 at line 1 column 12
-    hint: leave this run out, or train it again
+    hint: leave this run out, or remove its folder and train it again
     ");
 }
 

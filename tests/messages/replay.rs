@@ -26,11 +26,13 @@ fn invalid_replay_is_refused() {
     assert_message!(replay("0.25"), @r"
     error: could not train `run`
       caused by: `replay.share` is `0.25`, but the cache `cache` holds no samples to replay
+    note: `replay.share` is set by `--set replay.share=0.25`
     hint: set `replay.files` and run `leadspan prepare`, or `replay.share = 0`
     ");
     assert_message!(replay("0.95"), @r"
     error: could not train `run`
       caused by: `replay.share` is `0.95`, but it must be a number from 0 to below 1 that leaves at least one of `train.batch_samples = 8` to distil
+    note: `replay.share` is set by `--set replay.share=0.95`
     ");
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]"]), @r"
     error: could not prepare the cache `cache/replay`
@@ -47,6 +49,7 @@ fn invalid_replay_is_refused() {
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]", "--set", "replay.max_tokens=100000"]), @r"
     error: could not prepare the cache `cache/replay`
       caused by: `replay.max_tokens` is 100000, but the model `teacher` has a context of 4096 tokens
+    note: `replay.max_tokens` is set by `--set replay.max_tokens=100000`
     hint: set `replay.max_tokens = 4096` or less
     ");
 }
@@ -64,6 +67,7 @@ fn replayed_samples_that_changed_are_refused_and_the_hint_helps() {
     assert_message!(set("replay.max_tokens=100"), @r"
     error: could not prepare the cache `cache/replay`
       caused by: the cache `cache/replay` was prepared with `replay.max_tokens` `4096`, but `100` is asked for
+    note: `replay.max_tokens` is set by `--set replay.max_tokens=100`
     hint: set `replay.max_tokens = 4096` to use this cache, or remove `cache/replay` to prepare these samples again
     ");
     let message = set("replay.where.id=nobody");

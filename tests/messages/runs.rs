@@ -24,6 +24,7 @@ fn a_stopped_run_continues_unchanged_or_is_refused() {
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "student.layers=[1]"]), @r"
     error: could not train `run`
       caused by: `run` holds a run that differs in `student.layers`: it has `[0]`, but now `[1]` is asked for
+    note: `student.layers` is set by `--set student.layers=[1]`
     hint: set it back to continue that run, choose another `train.dir`, or remove this folder
     ");
     place.succeed(&[
@@ -81,6 +82,7 @@ fn exporting_the_best_student_needs_validation_samples() {
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "train.export=best"]), @r#"
     error: could not train `run`
       caused by: `train.export` is `best`, but the cache holds no validation samples to choose the best student by
+    note: `train.export` is set by `--set train.export=best`
     hint: set `train.export = "last"`, or prepare a cache with `data.validation` above 0
     "#);
 }

@@ -49,7 +49,7 @@ fn an_invalid_sweep_is_refused_before_anything_runs() {
     refused(&["sweep.learning_rate=[-1.0]"], &["`train.learning_rate` is `-1`"]);
     refused(
         &["sweep.student.config=[\"config.json\"]"],
-        &["sets `student.model` and `student.config`"],
+        &["`student.model` and `student.config` are both set"],
     );
     place.replace(
         "pipeline.toml",

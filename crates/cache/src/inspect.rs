@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, layers::reach};
 
@@ -15,6 +15,7 @@ use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, Prepare
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The cache's folder.
+    #[serde(serialize_with = "as_text")]
     pub dir: PathBuf,
     /// The version of the format.
     pub format: u32,
@@ -28,6 +29,11 @@ pub struct Inspection {
     pub serves: BTreeMap<&'static str, LeadSpanProportion>,
     /// The layers, ordered by the names of their folders.
     pub layers: Vec<LayerInspection>,
+}
+
+/// Serializes a path as text. One that is not Unicode must not fail.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// The prepared corpus in numbers.

@@ -11,13 +11,13 @@ use leadspan_evaluate::{EvaluationContext, EvaluationEvent, EvaluationOutcome, E
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Ending, Showing, losses, stopped};
+use super::{Ending, Showing, Waited, losses, stopped};
 use crate::{
     amounts::{grouped, rounded},
     arguments::EvaluateArguments,
     configuration::Configuration,
     failure::{Context as _, Result},
-    hub, last_line,
+    hub, last_line, path_text,
     progress::{Counted, ProgressMeter},
     signals,
 };
@@ -26,7 +26,8 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;
-    last_line::note(json!({ "dir": evaluation.dir, "model": evaluation.model }));
+    let (dir, model) = (path_text::text(&evaluation.dir), path_text::text(&evaluation.model));
+    last_line::note(json!({ "dir": dir, "model": model }));
     let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
     let context = EvaluationContext {
@@ -34,20 +35,20 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
         clock: &|| started.elapsed(),
     };
     tracing::info!("reading the model `{}`", evaluation.model.display());
-    let mut progress = None;
+    let (mut progress, mut waited) = (None, Waited::default());
     let outcome = leadspan_evaluate::run(&evaluation, &context, &mut |event| {
         if matches!(event, EvaluationEvent::Started { .. }) {
             // Until now there was nothing to save.
             signals::ask_first(&stop, "keeping the answers that are finished");
         }
-        show(event, &mut progress, showing);
+        show(event, &mut progress, &mut waited, showing);
     })
     .with_context(|| format!("could not evaluate `{}`", evaluation.model.display()))?;
     drop(progress);
     let (outcome, summary) = match outcome {
         EvaluationOutcome::Done(summary) => ("done", summary),
         EvaluationOutcome::AlreadyDone(summary) => ("already_done", summary),
-        EvaluationOutcome::Stopped => return stopped(&evaluation.dir, showing),
+        EvaluationOutcome::Stopped => return Ok(stopped(&evaluation.dir, showing)),
     };
     last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
     showing.result(&Evaluated {
@@ -63,7 +64,9 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
 #[derive(Serialize)]
 struct Evaluated {
     outcome: &'static str,
+    #[serde(serialize_with = "path_text::as_text")]
     dir: PathBuf,
+    #[serde(serialize_with = "path_text::as_text")]
     model: PathBuf,
     summary: EvaluationSummary,
 }
@@ -85,8 +88,9 @@ impl fmt::Display for Evaluated {
     }
 }
 
-fn show(event: EvaluationEvent, progress: &mut Option<(ProgressMeter, u64)>, showing: Showing) {
+fn show(event: EvaluationEvent, progress: &mut Option<(ProgressMeter, u64)>, waited: &mut Waited, showing: Showing) {
     match event {
+        EvaluationEvent::Waiting(holder) => waited.show(&holder),
         EvaluationEvent::Started { problems, done } => {
             last_line::note(json!({ "problems": problems, "answered_before": done }));
             if done > 0 {

@@ -18,7 +18,7 @@ use crate::{
     amounts::{bytes, grouped},
     arguments::WorkerArguments,
     failure::{Context as _, Result},
-    worker_here,
+    path_text, worker_here,
 };
 
 /// Some work units are not captured.
@@ -35,8 +35,8 @@ impl Diagnosis for Incomplete {
     fn hint(&self) -> Option<String> {
         Some(match &self.tasks {
             Some((array, workers)) => format!(
-                "submit these tasks again: `--array={array}`, with `--workers {workers}` or `{WORKERS}={workers}` for \
-                 `leadspan precompute`"
+                "submit these tasks again: `--array={array}` (plus 1 where arrays count from 1: LSF, SGE), with \
+                 `--workers {workers}` or `{WORKERS}={workers}` for `leadspan precompute`"
             ),
             None => format!(
                 "run `leadspan precompute` again; with `--workers N` or `{WORKERS}=N`, this command lists those of N tasks that \
@@ -66,6 +66,7 @@ pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showi
 /// The result of the command.
 #[derive(Serialize)]
 struct Checked {
+    #[serde(serialize_with = "path_text::as_text")]
     cache: PathBuf,
     complete: bool,
     units: usize,

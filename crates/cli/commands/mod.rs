@@ -16,6 +16,7 @@ use std::{fmt, path::Path};
 
 use leadspan_cache::Missing;
 use leadspan_train::HeldOut;
+use leadspan_workers::Holder;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ use crate::{
     arguments::{Arguments, Command, LogLevel, ProgressStyle},
     failure::Result,
     output::{self, OutputError},
-    signals,
+    path_text, signals,
 };
 
 /// How a command ended if it did not fail.
@@ -53,6 +54,14 @@ impl Showing {
             output::text(result)
         }
     }
+
+    /// Writes what a command that was stopped has to say. If that cannot be written, the log says so: the command is to be run
+    /// again in any case, and its exit code must say that.
+    fn result_of_stopped(self, result: &(impl Serialize + fmt::Display)) {
+        if let Err(error) = self.result(result) {
+            tracing::warn!("{error}");
+        }
+    }
 }
 
 /// The values of some keys of a result, for the closing line of the log.
@@ -64,13 +73,29 @@ fn noted(result: &impl Serialize, keys: &[&str]) -> Value {
     values
 }
 
+/// The process that this one has waited for, so that each is named once.
+#[derive(Default)]
+struct Waited(Option<Holder>);
+
+impl Waited {
+    /// Says that this process waits for another one that may work in its folder.
+    fn show(&mut self, holder: &Holder) {
+        if self.0.as_ref() != Some(holder) {
+            tracing::info!("waiting for {holder}, which works in this folder or died in it");
+            self.0 = Some(holder.clone());
+        }
+    }
+}
+
 /// Ends a command that was stopped, and that continues in `dir` when it is run again.
-fn stopped(dir: &Path, showing: Showing) -> Result<Ending> {
-    if showing.json {
-        output::json(&json!({ "outcome": "stopped", "dir": dir }))?;
+fn stopped(dir: &Path, showing: Showing) -> Ending {
+    if showing.json
+        && let Err(error) = output::json(&json!({ "outcome": "stopped", "dir": path_text::text(dir) }))
+    {
+        tracing::warn!("{error}");
     }
     tracing::warn!("{}: run the same command again", signals::stopped());
-    Ok(Ending::Stopped)
+    Ending::Stopped
 }
 
 /// `--allow-incomplete` as the libraries take it.

@@ -18,7 +18,7 @@ use crate::{
     arguments::PrepareArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
     failure::{Context as _, Result},
-    hub, last_line,
+    hub, last_line, path_text,
     progress::{Counted, ProgressMeter},
     replay_error::ReplayError,
 };
@@ -59,6 +59,7 @@ pub(super) fn run(arguments: &PrepareArguments, showing: Showing) -> Result<Endi
 /// The result of the command.
 #[derive(Serialize)]
 struct Prepared {
+    #[serde(serialize_with = "path_text::as_text")]
     cache: PathBuf,
     new: bool,
     added_samples: u64,
@@ -182,10 +183,10 @@ impl Waited {
         }
     }
 
-    pub(super) fn for_units(&mut self, units: usize) {
+    pub(super) fn for_units(&mut self, units: usize, holder: &Holder) {
         if self.units != units {
             tracing::info!(
-                "waiting for {} work units that other workers hold, to take over those of the dead",
+                "waiting for {} work units that other workers hold ({holder} the first), to take over those of the dead",
                 grouped(units as u64)
             );
             self.units = units;

@@ -9,6 +9,7 @@ use super::{Ending, Showing};
 use crate::{
     arguments::ReportArguments,
     failure::{Context as _, Result},
+    path_text,
 };
 
 pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Ending> {
@@ -34,7 +35,9 @@ pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Endin
 /// The result of the command.
 #[derive(Serialize)]
 struct Written {
+    #[serde(serialize_with = "path_text::as_text")]
     page: PathBuf,
+    #[serde(serialize_with = "path_text::as_text")]
     table: PathBuf,
     runs: usize,
     unfinished: usize,

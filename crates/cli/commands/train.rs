@@ -14,13 +14,13 @@ use leadspan_train::{Event, RunContext, RunSummary, TrainingOutcome};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Ending, Showing, losses, missing, stopped};
+use super::{Ending, Showing, Waited, losses, missing, stopped};
 use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::TrainArguments,
     configuration::{Configuration, StageTwo},
     failure::{Context as _, Result},
-    hub, last_line,
+    hub, last_line, path_text,
     progress::{Counted, ProgressMeter},
     signals,
 };
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
     let missing = missing(arguments.allow_incomplete);
-    last_line::note(json!({ "dir": stage.train.dir }));
+    last_line::note(json!({ "dir": path_text::text(&stage.train.dir) }));
     let stop = Arc::new(AtomicBool::new(false));
     let outcome = thread::scope(|scope| {
         let training = thread::Builder::new()
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending
     let (outcome, summary) = match outcome {
         TrainingOutcome::Done(summary) => ("done", summary),
         TrainingOutcome::AlreadyDone(summary) => ("already_done", summary),
-        TrainingOutcome::Stopped => return stopped(&dir, showing),
+        TrainingOutcome::Stopped => return Ok(stopped(&dir, showing)),
     };
     last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
     showing.result(&Trained {
@@ -64,7 +64,9 @@ pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending
 #[derive(Serialize)]
 struct Trained {
     outcome: &'static str,
+    #[serde(serialize_with = "path_text::as_text")]
     dir: PathBuf,
+    #[serde(serialize_with = "path_text::as_text")]
     model: PathBuf,
     summary: RunSummary,
 }
@@ -105,7 +107,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
         resolved_config: &stage.resolved,
         missing,
     };
-    let mut progress = None;
+    let (mut progress, mut waited) = (None, Waited::default());
     let outcome = leadspan_train::run(
         &cache,
         &stage.student,
@@ -117,14 +119,15 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
                 // Until now there was nothing to save.
                 signals::ask_first(stop, "dropping the step at hand and writing a checkpoint");
             }
-            show(event, &mut progress, showing);
+            show(event, &mut progress, &mut waited, showing);
         },
     )?;
     Ok(outcome)
 }
 
-fn show(event: Event, progress: &mut Option<ProgressMeter>, showing: Showing) {
+fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited, showing: Showing) {
     match event {
+        Event::Waiting(holder) => waited.show(&holder),
         Event::CheckpointDamaged { path, because } => {
             tracing::warn!("the checkpoint `{}` cannot be used: {because}", path.display());
         }

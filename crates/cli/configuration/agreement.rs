@@ -6,12 +6,12 @@ use leadspan_train::StudentSettings;
 
 use crate::{configuration_error::ConfigurationError, tables::Tables};
 
-/// Checks that training asks for no more than is captured.
+/// Checks that training asks for no more than is captured; `by_flag` says whether `--proportion` says how much that is.
 ///
 /// # Errors
 ///
 /// If the lead spans or the sections of `[train]` go beyond those of `[cache]`.
-pub(super) fn check_stages(tables: &Tables) -> Result<(), ConfigurationError> {
+pub(super) fn check_stages(tables: &Tables, by_flag: bool) -> Result<(), ConfigurationError> {
     let (Some(cache), Some(train)) = (&tables.cache, &tables.train) else {
         return Ok(());
     };
@@ -23,6 +23,7 @@ pub(super) fn check_stages(tables: &Tables) -> Result<(), ConfigurationError> {
         return Err(ConfigurationError::ProportionBeyondCache {
             train: train.lead_span_proportion,
             cache: cache.lead_span_proportion,
+            by_flag,
         });
     }
     if !cache.supervised_sections.is_superset(train.supervised_sections) {
@@ -83,14 +84,7 @@ fn without_links(path: &Path) -> PathBuf {
 ///
 /// If neither or both are set, or another key of `[student]` does not go with what is set; `file` is the pipeline file.
 pub(super) fn check_student(file: &Path, student: &StudentSettings) -> Result<(), ConfigurationError> {
-    let contradiction = |first, second, because| {
-        Err(ConfigurationError::Contradiction {
-            file: file.to_owned(),
-            first,
-            second,
-            because,
-        })
-    };
+    let contradiction = |first, second, because| Err(ConfigurationError::Contradiction { first, second, because });
     match (&student.model, &student.config) {
         (Some(_), Some(_)) => contradiction(
             "student.model",

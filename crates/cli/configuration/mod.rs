@@ -6,9 +6,13 @@ mod agreement;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use leadspan_evaluate::Evaluation;
+use leadspan_files::read_regular;
 use leadspan_precompute::{DataCheck, Pipeline, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
@@ -17,12 +21,16 @@ use serde_json::Value;
 
 use crate::{
     configuration_error::ConfigurationError,
-    keys,
+    given, keys,
     overrides::{Override, Texts},
     pipeline_file::PipelineFile,
+    place::Place,
     sweep_table::SweepSettings,
     tables::Tables,
 };
+
+/// The most bytes of a pipeline file.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// A pipeline file whose tables are each valid by themselves.
 #[derive(Debug)]
@@ -68,9 +76,10 @@ impl Configuration {
     ///
     /// If the file cannot be read, or anything in it is wrong. The error names the place.
     pub(crate) fn load(file: &Path, overrides: &[Override]) -> Result<Self, ConfigurationError> {
-        let text = std::fs::read_to_string(file).map_err(|source| ConfigurationError::Unreadable {
-            path: file.to_owned(),
-            source,
+        let text = |bytes| String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        let text = read_regular(file, MOST_BYTES).and_then(text).map_err(|source| {
+            let path = file.to_owned();
+            ConfigurationError::Unreadable { path, source }
         })?;
         Self::parse(file, &text, overrides)
     }
@@ -78,6 +87,7 @@ impl Configuration {
     fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Self, ConfigurationError> {
         let texts = Texts::new(file, text, overrides);
         let written = PipelineFile::parse(&texts)?;
+        given::note_first(written.places());
         let tables = Tables {
             teacher: present(&written, "teacher")?,
             data: present(&written, "data")?,
@@ -103,8 +113,10 @@ impl Configuration {
     pub(crate) fn stage_one(mut self, proportion: Option<LeadSpanProportion>) -> Result<Pipeline, ConfigurationError> {
         if let (Some(proportion), Some(cache)) = (proportion, &mut self.tables.cache) {
             cache.lead_span_proportion = proportion;
+            let flag = Place::Flag(format!("--proportion {proportion}"));
+            given::note("cache.lead_span_proportion", flag);
         }
-        agreement::check_stages(&self.tables)?;
+        agreement::check_stages(&self.tables, proportion.is_some())?;
         let base = self.base();
         agreement::check_folders(&base, &self.tables)?;
         let teacher = self.tables.teacher.take().ok_or_else(|| self.missing("teacher"))?;

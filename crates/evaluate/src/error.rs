@@ -8,6 +8,7 @@ use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
 use leadspan_train::TrainError;
+use leadspan_workers::Holder;
 
 /// Why an evaluation could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +58,12 @@ pub enum EvaluateError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another process evaluates into the same folder.
-    #[error("another process is working in `{}`", dir.display())]
+    #[error("{} is working in `{}`", holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string), dir.display())]
     Busy {
         /// The folder.
         dir: PathBuf,
+        /// The process, which is known on file systems without locks.
+        holder: Option<Holder>,
     },
     /// The folder holds the results of another evaluation.
     #[error("`{}` holds an evaluation with another `{key}`: `{stored}`, not `{asked}`", dir.display())]

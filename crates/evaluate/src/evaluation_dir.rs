@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_files::commit_bytes;
+use leadspan_files::{commit_bytes, open_own, read_unlinked};
 use leadspan_train::first_difference;
+use leadspan_workers::{FolderLock, Holder, LockedFolder};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -19,29 +20,35 @@ const ANSWERS: &str = "answers.jsonl";
 const FAILURES: &str = "failures.md";
 const SUMMARY: &str = "summary.json";
 
+/// The most bytes of an identity or a summary.
+const MOST_BYTES: u64 = 16 << 20;
+/// The most bytes of the answers so far.
+const MOST_ANSWERS: u64 = 1 << 30;
+
 /// The folder, locked by this process.
 pub(crate) struct EvaluationDir {
     path: PathBuf,
     /// The lock, held until the evaluation ends.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl EvaluationDir {
-    /// Creates and locks the folder of an evaluation of `identity`.
+    /// Creates and locks the folder of an evaluation of `identity`. Calls `waiting` with another process that may be working in
+    /// it, if the file system has no locks to tell.
     ///
     /// # Errors
     ///
     /// [`EvaluateError::OtherEvaluation`] if it has the results of another evaluation, [`EvaluateError::Busy`] if another
     /// process has locked it.
-    pub(crate) fn open(path: &Path, identity: &Value) -> Result<Self, EvaluateError> {
+    pub(crate) fn open(path: &Path, identity: &Value, waiting: &mut dyn FnMut(&Holder)) -> Result<Self, EvaluateError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
-        let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(io_error("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(EvaluateError::Busy { dir: path.to_owned() }),
-            Err(fs::TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
-        }
+        let lock = match FolderLock::take(path, waiting)? {
+            LockedFolder::Locked(lock) => lock,
+            LockedFolder::Held(holder) => {
+                let dir = path.to_owned();
+                return Err(EvaluateError::Busy { dir, holder });
+            }
+        };
         let dir = Self {
             path: path.to_owned(),
             _lock: lock,
@@ -70,7 +77,7 @@ impl EvaluationDir {
     /// The answers so far. A line that was cut short by a kill is dropped, with everything after it.
     pub(crate) fn answers_so_far(&self) -> Result<Vec<Answered>, EvaluateError> {
         let path = self.path.join(PARTIAL);
-        let text = match fs::read(&path) {
+        let text = match read_unlinked(&path, MOST_ANSWERS) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(io_error("read", &path)(source)),
@@ -96,7 +103,7 @@ impl EvaluationDir {
     /// The file for further answers.
     pub(crate) fn partial(&self) -> Result<PartialAnswers, EvaluateError> {
         let path = self.path.join(PARTIAL);
-        let file = File::options().create(true).append(true).open(&path);
+        let file = open_own(&path, File::options().create(true).append(true));
         let file = file.map_err(io_error("open", &path))?;
         Ok(PartialAnswers { path, file })
     }
@@ -120,7 +127,7 @@ impl EvaluationDir {
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, EvaluateError> {
         let path = self.path.join(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match read_unlinked(&path, MOST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(io_error("read", &path)(source)),
@@ -188,7 +195,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("evaluation");
         let identity = json!({"model": {"weights": "a"}});
-        let dir = EvaluationDir::open(&path, &identity).unwrap();
+        let dir = EvaluationDir::open(&path, &identity, &mut |_| ()).unwrap();
         assert_eq!(dir.answers_so_far().unwrap(), []);
         let mut partial = dir.partial().unwrap();
         partial.add(&answer(1)).unwrap();
@@ -209,21 +216,51 @@ mod tests {
     fn a_folder_belongs_to_one_evaluation_and_one_process() {
         let temporary = tempfile::tempdir().unwrap();
         let identity = json!({"model": {"weights": "a"}, "seed": 1});
-        let dir = EvaluationDir::open(temporary.path(), &identity).unwrap();
+        let dir = EvaluationDir::open(temporary.path(), &identity, &mut |_| ()).unwrap();
         assert!(matches!(
-            EvaluationDir::open(temporary.path(), &identity),
+            EvaluationDir::open(temporary.path(), &identity, &mut |_| ()),
             Err(EvaluateError::Busy { .. })
         ));
         drop(dir);
-        let Err(EvaluateError::OtherEvaluation { key, stored, asked, .. }) =
-            EvaluationDir::open(temporary.path(), &json!({"model": {"weights": "b"}, "seed": 1}))
-        else {
+        let Err(EvaluateError::OtherEvaluation { key, stored, asked, .. }) = EvaluationDir::open(
+            temporary.path(),
+            &json!({"model": {"weights": "b"}, "seed": 1}),
+            &mut |_| (),
+        ) else {
             panic!("another model is another evaluation")
         };
         assert_eq!(
             (key.as_str(), stored.as_str(), asked.as_str()),
             ("model.weights", "\"a\"", "\"b\"")
         );
-        assert!(EvaluationDir::open(temporary.path(), &identity).is_ok());
+        assert!(EvaluationDir::open(temporary.path(), &identity, &mut |_| ()).is_ok());
+    }
+
+    #[test]
+    fn an_evaluation_of_a_stranger_leads_nowhere() {
+        let temporary = tempfile::tempdir().unwrap();
+        let outside = temporary.path().join("outside");
+        fs::write(&outside, "untouched").unwrap();
+        for name in [".lock", IDENTITY, PARTIAL, SUMMARY] {
+            let path = temporary.path().join("evaluation");
+            fs::create_dir(&path).unwrap();
+            std::os::unix::fs::symlink(&outside, path.join(name)).unwrap();
+            let opened = EvaluationDir::open(&path, &json!({}), &mut |_| ());
+            let used = opened.and_then(|dir| {
+                dir.finished()?;
+                dir.partial()?.add(&answer(1))
+            });
+            assert!(used.unwrap_err().to_string().contains(name));
+            fs::remove_dir_all(&path).unwrap();
+        }
+        assert_eq!(fs::read_to_string(outside).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn an_evaluation_needs_no_locks_of_the_file_system() {
+        let temporary = tempfile::tempdir().unwrap();
+        let open = || EvaluationDir::open(temporary.path(), &json!({}), &mut |_| panic!("nobody else is there"));
+        leadspan_files::faults::without_locks(37, || open().unwrap().partial().unwrap().add(&answer(1)).unwrap());
+        assert!(!temporary.path().join(".claims").exists());
     }
 }

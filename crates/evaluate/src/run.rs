@@ -12,6 +12,7 @@ use leadspan_model::{
     Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device, stop_tokens,
 };
 use leadspan_train::{HeldOut, TrainError, held_out_losses};
+use leadspan_workers::Holder;
 use serde_json::{Value, json};
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct EvaluationContext<'a> {
 /// An event of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EvaluationEvent {
+    /// The folder's file system has no locks, and another process may be working in the folder. Reported before each pause.
+    Waiting(Holder),
     /// The model is about to be asked.
     Started {
         /// The number of problems.
@@ -131,7 +134,9 @@ pub fn run(
         pattern,
         tokenizer,
     };
-    let dir = EvaluationDir::open(&evaluation.dir, &identity)?;
+    let dir = EvaluationDir::open(&evaluation.dir, &identity, &mut |holder| {
+        events(EvaluationEvent::Waiting(holder.clone()));
+    })?;
     if let Some(summary) = dir.finished()? {
         return Ok(EvaluationOutcome::AlreadyDone(summary));
     }

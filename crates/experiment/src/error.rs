@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
-use leadspan_files::FileError;
+use leadspan_files::{FileError, Refusal};
 
 /// A sweep that cannot be planned, runs that cannot be read, or a report that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,19 @@ impl Diagnosis for ExperimentError {
                 Some("list each value once; repeat runs with several values of `seed`".into())
             }
             Self::TooManyRuns { .. } => Some("divide the lists among several pipeline files".into()),
-            Self::Damaged { .. } => Some("leave this run out, or train it again".into()),
+            Self::Damaged { path, .. } => Some(match path.parent() {
+                Some(folder) if folder.ends_with("evaluation") => {
+                    format!(
+                        "leave this run out, or remove `{}` and evaluate it again",
+                        folder.display()
+                    )
+                }
+                _ => "leave this run out, or remove its folder and train it again".into(),
+            }),
+            Self::Io { source, .. } if Refusal::of(source).is_some() => {
+                Some("leave this run out, or put the file that the run wrote in its place".into())
+            }
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
             Self::Write(error) => error.hint(),
             _ => None,
         }

@@ -50,6 +50,7 @@ pub fn is_unexpected(error: &io::Error) -> bool {
                 | io::ErrorKind::ReadOnlyFilesystem
                 | io::ErrorKind::StorageFull
                 | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::FileTooLarge
                 | io::ErrorKind::InvalidFilename
         )
 }
@@ -61,12 +62,15 @@ pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
     }
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "give yourself write access to `{}` or choose another folder",
+            "give yourself access to `{}` or choose another folder",
             path.display()
         )),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space and run the same command again: finished work units are kept".to_owned())
+            Some("free some space and run the same command again: what was finished is kept".to_owned())
         }
+        io::ErrorKind::FileTooLarge => Some(
+            "allow larger files (`ulimit -f`) and run the same command again: what was finished is kept".to_owned(),
+        ),
         _ => None,
     }
 }

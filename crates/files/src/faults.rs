@@ -1,4 +1,4 @@
-//! Fault injection for tests: makes a chosen write operation fail, or calls a hook before each one.
+//! Fault injection for tests: makes a chosen write operation or all locks fail, or calls a hook before each write.
 //!
 //! All code that commits a file calls `step` before each operation. Outside tests a call costs one read of a
 //! thread-local counter.
@@ -16,6 +16,7 @@ pub fn before_each_write(hook: fn()) {
 
 thread_local! {
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    static LOCKS_FAIL: Cell<Option<i32>> = const { Cell::new(None) };
 }
 
 /// Runs `body` with the `number`-th write operation of this thread, counted from 0, failing as on a full disk; also returns
@@ -42,4 +43,17 @@ pub(crate) fn step() -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Runs `body` as on a file system that refuses every lock of this thread with the error number `errno`. For tests.
+pub fn without_locks<T>(errno: i32, body: impl FnOnce() -> T) -> T {
+    let before = LOCKS_FAIL.replace(Some(errno));
+    let result = body();
+    LOCKS_FAIL.set(before);
+    result
+}
+
+/// The error with which a lock must fail, if it must.
+pub(crate) fn lock_fault() -> Option<io::Error> {
+    LOCKS_FAIL.get().map(io::Error::from_raw_os_error)
 }

@@ -19,6 +19,8 @@ use rustix::fs::OFlags;
 pub enum Refusal {
     /// It is no regular file; the text says what it is.
     NotRegular(&'static str),
+    /// It is no folder; the text says what it is.
+    NotAFolder(&'static str),
     /// It has more bytes than its reader takes.
     TooLarge {
         /// Bytes that the reader takes.
@@ -32,6 +34,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRegular(found) => write!(formatter, "it is {found}, not a regular file"),
+            Self::NotAFolder(found) => write!(formatter, "it is {found}, not a folder"),
             Self::TooLarge { limit } => write!(
                 formatter,
                 "it has more than the {limit} bytes that such a file may have"
@@ -75,6 +78,36 @@ pub fn open_unlinked(path: &Path) -> io::Result<File> {
     open(path, fs::symlink_metadata(path)?.file_type(), OFlags::NOFOLLOW)
 }
 
+/// Opens a file that this program writes, such as a lock or a log, as `options` say. A link is refused: somebody else may have
+/// put it there, and its target would be written to.
+///
+/// # Errors
+///
+/// Those of [`open_regular`], and if the path is a symbolic link. A missing file is an error unless `options` create it.
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => refuse_unless_regular(found.file_type())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    open_as(path, options, OFlags::NOFOLLOW)
+}
+
+/// Refuses a path that is there and is no folder, or is a link to one: what is written or removed in a folder of this program
+/// must not be somewhere else.
+///
+/// # Errors
+///
+/// [`Refusal::NotAFolder`], or if the file system does not answer.
+pub fn require_own_folder(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(found) => Err(Refusal::NotAFolder(name_of(found.file_type())).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The bytes of a regular file, of which there may be `limit`. Links are followed.
 ///
 /// # Errors
@@ -111,18 +144,21 @@ const LFS_BYTES: u64 = 1024;
 /// another file by then. Devices are never opened: opening alone may do something.
 fn open(path: &Path, file_type: FileType, flags: OFlags) -> io::Result<File> {
     refuse_unless_regular(file_type)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((flags | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)?;
-    let metadata = file.metadata()?;
-    refuse_unless_regular(metadata.file_type())?;
-    refuse_lfs_pointer(&file, metadata.len())?;
+    let file = open_as(path, OpenOptions::new().read(true), flags)?;
+    refuse_lfs_pointer(&file)?;
+    Ok(file)
+}
+
+fn open_as(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
+    refuse_unless_regular(file.metadata()?.file_type())?;
     Ok(file)
 }
 
 /// Refuses a pointer of Git LFS. The place at which the file is read next stays where it is.
-fn refuse_lfs_pointer(file: &File, bytes: u64) -> io::Result<()> {
+fn refuse_lfs_pointer(file: &File) -> io::Result<()> {
+    let bytes = file.metadata()?.len();
     if !(LFS_BEGINNING.len() as u64..LFS_BYTES).contains(&bytes) {
         return Ok(());
     }
@@ -137,8 +173,17 @@ fn refuse_lfs_pointer(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 fn refuse_unless_regular(file_type: FileType) -> Result<(), Refusal> {
-    let found = if file_type.is_file() {
-        return Ok(());
+    if file_type.is_file() {
+        Ok(())
+    } else {
+        Err(Refusal::NotRegular(name_of(file_type)))
+    }
+}
+
+/// What a file is.
+fn name_of(file_type: FileType) -> &'static str {
+    if file_type.is_file() {
+        "a file"
     } else if file_type.is_dir() {
         "a folder"
     } else if file_type.is_symlink() {
@@ -149,8 +194,7 @@ fn refuse_unless_regular(file_type: FileType) -> Result<(), Refusal> {
         "a socket"
     } else {
         "a device"
-    };
-    Err(Refusal::NotRegular(found))
+    }
 }
 
 fn read(file: File, limit: u64) -> io::Result<Vec<u8>> {
@@ -215,6 +259,31 @@ mod tests {
             read_regular(&at("none"), 12).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn what_this_program_writes_is_never_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("secret"), b"untouched").unwrap();
+        symlink("secret", at("log")).unwrap();
+        symlink("not-there", at("dangling")).unwrap();
+        symlink(".", at("loop")).unwrap();
+        for name in ["log", "dangling"] {
+            let opened = open_own(&at(name), File::options().create(true).append(true).read(true));
+            let refused = Refusal::of(&opened.unwrap_err());
+            assert_eq!(refused, Some(Refusal::NotRegular("a symbolic link")), "{name}");
+        }
+        assert_eq!(fs::read(at("secret")).unwrap(), b"untouched");
+        assert!(!at("not-there").exists());
+        open_own(&at("new"), File::options().create(true).append(true)).unwrap();
+        assert_eq!(read_unlinked(&at("new"), 0).unwrap(), b"");
+
+        assert!(require_own_folder(folder.path()).is_ok() && require_own_folder(&at("none")).is_ok());
+        for (name, found) in [("loop", "a symbolic link"), ("secret", "a file")] {
+            let refused = Refusal::of(&require_own_folder(&at(name)).unwrap_err());
+            assert_eq!(refused, Some(Refusal::NotAFolder(found)));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use leadspan_cache::{LayerDir, WorkUnit};
 use leadspan_files::FileError;
-use leadspan_workers::{Attempt, Claim, Claims};
+use leadspan_workers::{Attempt, Claim, Claims, Holder};
 
 /// Renewals in one lease: enough that a file server may hang for most of a lease without costing a worker its unit.
 const RENEWALS_A_LEASE: u32 = 6;
@@ -40,17 +40,17 @@ impl Claiming {
         self.claims.number()
     }
 
-    /// Claims a unit. Returns whether it succeeded; otherwise another worker holds the unit.
-    pub(crate) fn take(&self, layer: &LayerDir, unit: &WorkUnit) -> Result<bool, FileError> {
+    /// Claims a unit, unless another worker holds it, which is then returned.
+    pub(crate) fn take(&self, layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Holder>, FileError> {
         match self
             .claims
             .attempt_unit(&layer.layer().folder_name(), &unit.to_string())?
         {
             Attempt::Claimed(claim) => {
                 self.held().push((unit.clone(), claim));
-                Ok(true)
+                Ok(None)
             }
-            Attempt::Held(_) => Ok(false),
+            Attempt::Held(holder) => Ok(Some(holder)),
         }
     }
 

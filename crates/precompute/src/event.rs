@@ -61,6 +61,8 @@ pub enum Event {
     WaitingForUnits {
         /// The number of these units.
         units: usize,
+        /// The worker that holds the first of them.
+        holder: Holder,
     },
 }
 

@@ -178,14 +178,15 @@ impl Capture<'_> {
         let mut left: Vec<&UnitWork> = self.units.iter().collect();
         let mut pauses = Pauses::default();
         loop {
-            let mut held = Vec::new();
+            let (mut held, mut holders) = (Vec::new(), Vec::new());
             for work in left {
                 if self.is_there(work)? {
                     continue;
                 }
                 if let Some(claiming) = self.claiming {
-                    if !claiming.take(self.layer, &work.unit)? {
+                    if let Some(holder) = claiming.take(self.layer, &work.unit)? {
                         held.push(work);
+                        holders.push(holder);
                         continue;
                     }
                     // The worker that held it before may have done it.
@@ -199,14 +200,15 @@ impl Capture<'_> {
                     ended => return Ok(ended),
                 }
             }
-            if held.is_empty() {
+            let Some(holder) = holders.into_iter().next() else {
                 return Ok(Progress::Finished);
-            }
+            };
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
             self.report_committed();
-            (self.events)(Event::WaitingForUnits { units: held.len() });
+            let units = held.len();
+            (self.events)(Event::WaitingForUnits { units, holder });
             pauses.next();
             left = held;
         }

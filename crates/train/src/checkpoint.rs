@@ -17,7 +17,7 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
-use leadspan_files::{commit_bytes, commit_file, hash_contents};
+use leadspan_files::{commit_bytes, commit_file, hash_contents, open_unlinked, read_unlinked};
 use leadspan_model::write_single_precision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,6 +46,9 @@ const RUN: &str = "leadspan_run";
 
 /// The longest header that is read. The header of a model of a thousand layers is shorter.
 const MAX_HEADER_BYTES: u64 = 100 << 20;
+
+/// The largest receipt that is read.
+const MAX_RECEIPT_BYTES: u64 = 1 << 12;
 
 /// The path of a checkpoint's receipt.
 fn receipt_path(path: &Path) -> PathBuf {
@@ -126,17 +129,19 @@ pub(crate) struct Checkpoint {
     header: Map<String, Value>,
     /// The offset of the first tensor in the file.
     start: u64,
+    /// The size of the file.
+    bytes: u64,
 }
 
 impl Checkpoint {
     /// Opens a checkpoint and compares all of it with its receipt. The error says how they differ.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let receipt =
-            std::fs::read(receipt_path(path)).map_err(|error| format!("its receipt cannot be read: {error}"))?;
+        let receipt = read_unlinked(&receipt_path(path), MAX_RECEIPT_BYTES)
+            .map_err(|error| format!("its receipt cannot be read: {error}"))?;
         let receipt: Receipt =
             serde_json::from_slice(&receipt).map_err(|error| format!("its receipt is malformed: {error}"))?;
         let unreadable = |error: io::Error| format!("it cannot be read: {error}");
-        let mut file = File::open(path).map_err(unreadable)?;
+        let mut file = open_unlinked(path).map_err(unreadable)?;
         let bytes = file.metadata().map_err(unreadable)?.len();
         if bytes != receipt.bytes {
             return Err(format!("it has {bytes} bytes instead of {}", receipt.bytes));
@@ -146,7 +151,7 @@ impl Checkpoint {
         if hasher.finalize().to_hex().as_str() != receipt.blake3 {
             return Err("its checksum is wrong".to_owned());
         }
-        let (header, start) = read_header(&mut file).map_err(unreadable)?;
+        let (header, start) = read_header(&mut file, bytes).map_err(unreadable)?;
         let run = header["__metadata__"][RUN].as_str().unwrap_or_default();
         let run = serde_json::from_str(run).map_err(|error| format!("another version wrote it: {error}"))?;
         Ok(Self {
@@ -154,6 +159,7 @@ impl Checkpoint {
             file,
             header,
             start,
+            bytes,
         })
     }
 
@@ -172,8 +178,17 @@ impl Checkpoint {
         };
         let shape = numbers("shape");
         let start = numbers("data_offsets").first().copied().unwrap_or_default();
-        let mut bytes = vec![0; shape.iter().product::<usize>() * size_of::<f32>()];
-        self.file.seek(SeekFrom::Start(self.start + start as u64))?;
+        let place = self.start.saturating_add(start as u64);
+        // Whoever made the file made its header and its checksum, too.
+        let size = shape
+            .iter()
+            .try_fold(size_of::<f32>(), |size, &item| size.checked_mul(item));
+        let size = size.filter(|&size| place.saturating_add(size as u64) <= self.bytes);
+        let Some(size) = size else {
+            candle_core::bail!("the checkpoint's header places `{name}` beyond the end of the file");
+        };
+        let mut bytes = vec![0; size];
+        self.file.seek(SeekFrom::Start(place))?;
         self.file.read_exact(&mut bytes)?;
         let (numbers, _) = bytes.as_chunks();
         let numbers: Vec<f32> = numbers.iter().map(|&number| f32::from_le_bytes(number)).collect();
@@ -181,11 +196,11 @@ impl Checkpoint {
     }
 }
 
-/// The header of a safetensors file, and where its tensors begin.
-fn read_header(file: &mut File) -> io::Result<(Map<String, Value>, u64)> {
+/// The header of a safetensors file of `bytes` bytes, and where its tensors begin.
+fn read_header(file: &mut File, bytes: u64) -> io::Result<(Map<String, Value>, u64)> {
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length).min(MAX_HEADER_BYTES);
+    let length = u64::from_le_bytes(length).min(MAX_HEADER_BYTES).min(bytes);
     let mut text = vec![0; length as usize];
     file.read_exact(&mut text)?;
     Ok((serde_json::from_slice(&text)?, 8 + length))
@@ -280,6 +295,53 @@ mod tests {
                 .unwrap_err()
                 .contains("its receipt cannot be read")
         );
+    }
+
+    #[test]
+    fn a_header_that_lies_about_a_size_is_refused_before_anything_is_allocated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-00000007.safetensors");
+        write(&path, &run(), &tensors()).unwrap();
+        let mut checkpoint = Checkpoint::open(&path).unwrap();
+        for shape in [
+            json!([u64::MAX]),
+            json!([1u64 << 40]),
+            json!([1u64 << 33, 1u64 << 33]),
+            json!([100]),
+        ] {
+            checkpoint.header["b.bias"]["shape"] = shape;
+            let error = checkpoint.tensor("b.bias").unwrap_err().to_string();
+            assert!(error.contains("beyond the end of the file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_place_of_a_checkpoint_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-00000007.safetensors");
+        write(&path, &run(), &tensors()).unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        for (part, said) in [(path.clone(), "it cannot"), (receipt_path(&path), "its receipt cannot")] {
+            std::fs::rename(&part, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &part).unwrap();
+            let problem = Checkpoint::open(&path).map(drop).unwrap_err();
+            assert!(
+                problem.starts_with(said) && problem.contains("a symbolic link"),
+                "{problem}"
+            );
+            std::fs::remove_file(&part).unwrap();
+            assert!(
+                std::process::Command::new("mkfifo")
+                    .arg(&part)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let problem = Checkpoint::open(&path).map(drop).unwrap_err();
+            assert!(problem.contains("a named pipe"), "{problem}");
+            std::fs::remove_file(&part).unwrap();
+            std::fs::rename(&elsewhere, &part).unwrap();
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use candle_core::Tensor;
+use leadspan_files::temporary_of;
 
 use crate::{
     TrainError,
@@ -78,7 +79,8 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// Removes everything except the checkpoints of the steps in `kept`. Removes the folder if nothing is left.
+    /// Removes all checkpoints but those of the steps in `kept`, and what dead processes left of others. Files of other names are
+    /// somebody else's and stay. Removes the folder if nothing is left.
     ///
     /// # Errors
     ///
@@ -90,7 +92,7 @@ impl Checkpoints {
         }
         // Temporary files, and tensors without a receipt.
         let stems: Vec<String> = kept.iter().map(|&step| format!("step-{step:08}.")).collect();
-        for name in self.names()? {
+        for name in self.names()?.into_iter().filter(|name| is_ours(name)) {
             if !stems.iter().any(|stem| name.starts_with(stem.as_str())) {
                 let path = self.dir.join(name);
                 fs::remove_file(&path).map_err(|source| TrainError::Io {
@@ -132,6 +134,15 @@ impl Checkpoints {
             }),
         }
     }
+}
+
+/// Whether a file of this name belongs to a checkpoint: its tensors, its receipt, or a temporary of one of them.
+fn is_ours(name: &str) -> bool {
+    let target = temporary_of(name).unwrap_or(name);
+    let step = target
+        .strip_prefix("step-")
+        .and_then(|rest| rest.strip_suffix(".json").or_else(|| rest.strip_suffix(".safetensors")));
+    step.is_some_and(|step| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -203,12 +214,14 @@ mod tests {
         let (_folder, checkpoints) = saved(&[2, 4, 6]);
         fs::write(checkpoints.dir.join(".step-00000008.safetensors.Ab12cd.tmp"), b"half").unwrap();
         fs::write(checkpoints.path(8), b"without a receipt").unwrap();
+        fs::write(checkpoints.dir.join("notes.txt"), b"of somebody else").unwrap();
         checkpoints.keep(&[2, 6]).unwrap();
         let mut names = checkpoints.names().unwrap();
         names.sort();
         assert_eq!(
             names,
             [
+                "notes.txt",
                 "step-00000002.json",
                 "step-00000002.safetensors",
                 "step-00000006.json",

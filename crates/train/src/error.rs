@@ -6,6 +6,7 @@ use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
+use leadspan_workers::Holder;
 
 use crate::{Loss, TailPolicy};
 
@@ -150,10 +151,12 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// Another process trains in the same folder.
-    #[error("another process is training in `{}`", dir.display())]
+    #[error("{} is training in `{}`", holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string), dir.display())]
     Busy {
         /// The run's folder.
         dir: PathBuf,
+        /// The process, which is known on file systems without locks.
+        holder: Option<Holder>,
     },
     /// A file of the run could not be read or written.
     #[error("could not {action} `{}`", path.display())]
@@ -175,6 +178,28 @@ pub enum TrainError {
         step: usize,
         /// The ids of its samples.
         samples: Vec<String>,
+    },
+    /// A weight or moment that is not finite after an update. Nothing is saved or exported of it.
+    #[error("`{tensor}` is not finite after step {step}, whose learning rate was {learning_rate:e}")]
+    WeightsNotFinite {
+        /// The tensor: a weight, `NAME.first_moment`, `NAME.second_moment`, or a weight rounded to the student's dtype.
+        tensor: String,
+        /// Steps done.
+        step: usize,
+        /// The learning rate of the last of them.
+        learning_rate: f64,
+    },
+    /// A weight of the student is not finite before the first step.
+    #[error("the student starts with a weight that is not finite: `{tensor}`")]
+    StartNotFinite {
+        /// The weight.
+        tensor: String,
+    },
+    /// A held-out loss that is not finite.
+    #[error("the held-out loss after step {step} is not finite")]
+    HeldOutNotFinite {
+        /// Steps done.
+        step: usize,
     },
     /// A parameter received no gradient.
     #[error("parameter `{name}` receives no gradient")]
@@ -259,6 +284,18 @@ impl Diagnosis for TrainError {
                 Some("set it back to continue that run, choose another `train.dir`, or remove this folder".into())
             },
             Self::NotFinite { .. } => Some("lower `train.learning_rate`, or look at the named samples".into()),
+            Self::WeightsNotFinite { .. } => {
+                Some("lower `train.learning_rate`; nothing was exported, and earlier checkpoints are as they were".into())
+            }
+            Self::StartNotFinite { .. } => {
+                Some("the model is damaged, or beyond the range of `train.dtype`: compare it with its original".into())
+            }
+            Self::HeldOutNotFinite { step: 0 } => {
+                Some("the student cannot be used as it is: compare it with its original, or set `train.dtype = \"f32\"`".into())
+            }
+            Self::HeldOutNotFinite { .. } => Some("lower `train.learning_rate`, or set `train.dtype = \"f32\"`".into()),
+            Self::Busy { .. } => Some("wait for it, or choose another `train.dir`".into()),
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,
         }

@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use leadspan_workers::Holder;
+
 use crate::{HeldOut, StepMetrics};
 
 /// Something that happened during a run.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The folder's file system has no locks, and another process may be working in the folder. The run waits for it, and takes
+    /// the folder over if that process turns out to be dead. Reported before each pause.
+    Waiting(Holder),
     /// A checkpoint cannot be used: the run resumes from the one before it, or starts again.
     CheckpointDamaged {
         /// Where it is.

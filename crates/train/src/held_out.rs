@@ -43,6 +43,15 @@ impl HeldOut {
     }
 }
 
+impl HeldOut {
+    /// Whether the losses that count are finite, the divergence weighing `distillation_weight`.
+    pub(crate) fn is_finite(&self, distillation_weight: f64) -> bool {
+        let counts = |weight: f64, loss: f64| weight == 0.0 || loss.is_finite();
+        counts(1.0 - distillation_weight, self.cross_entropy)
+            && self.forward_kl.is_none_or(|loss| counts(distillation_weight, loss))
+    }
+}
+
 /// A weighted part of a loss; 0 if the weight is 0, even if the loss is infinite.
 fn weighted(weight: f64, loss: f64) -> f64 {
     if weight == 0.0 { 0.0 } else { weight * loss }

@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
 };
 
+use leadspan_files::open_own;
 use serde::Serialize;
 
 use crate::{HeldOut, TrainError};
@@ -90,7 +91,7 @@ impl Metrics {
     /// Opens the file, or creates it, and cuts it to its first `bytes` bytes.
     pub(crate) fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
         let mut options = File::options();
-        let opened = options.create(true).append(true).open(&path);
+        let opened = open_own(&path, options.create(true).append(true));
         let opened = opened.and_then(|file| file.set_len(bytes).map(|()| file));
         let file = opened.map_err(|source| TrainError::Io {
             action: "open",

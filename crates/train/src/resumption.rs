@@ -10,16 +10,20 @@ use crate::{
 };
 
 /// Restores the optimizer and its parameters from the newest usable checkpoint, and returns its progress. Without a usable
-/// checkpoint the run starts at its beginning.
+/// checkpoint the run starts at its beginning. `steps` are those of the whole run.
 pub(crate) fn resume(
     run_dir: &RunDir,
     checkpoints: &Checkpoints,
     identity: &RunIdentity,
+    steps: usize,
     optimizer: &mut AdamW,
     events: &mut dyn FnMut(Event),
 ) -> Result<RunProgress, TrainError> {
     let metrics_bytes = std::fs::metadata(run_dir.metrics_path()).map_or(0, |metadata| metadata.len());
     let usable = |run: &RunSoFar| {
+        if run.progress.step > steps && run.identity == *identity {
+            return Err(format!("it is after step {} of a run of {steps}", run.progress.step));
+        }
         // A run of another identity is refused below, even if its metrics are damaged.
         if metrics_bytes < run.progress.metrics_bytes && run.identity == *identity {
             return Err("`metrics.jsonl` lacks lines that were written before this checkpoint".to_owned());

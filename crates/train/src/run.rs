@@ -12,7 +12,7 @@ use crate::{
     run_dir::RunDir,
     run_inputs::RunInputs,
     run_progress::RunProgress,
-    training::Training,
+    training::{Training, require_finite},
 };
 
 /// Trains the student that the settings describe on what the cache holds, and writes it to `settings.dir`/model.
@@ -26,7 +26,7 @@ use crate::{
 /// # Errors
 ///
 /// If settings, cache and student do not fit each other or are not those of the run in the folder, if files cannot be read
-/// or written, or if the loss or a gradient is not finite.
+/// or written, or if a loss, a gradient, a weight or a moment is not finite. What is not finite is neither saved nor exported.
 pub fn run(
     cache: &Cache,
     student_settings: &StudentSettings,
@@ -37,14 +37,16 @@ pub fn run(
 ) -> Result<TrainingOutcome, TrainError> {
     let inputs = RunInputs::open(cache, student_settings, settings, replay_share, context.missing)?;
     let mut optimizer = inputs.optimizer()?;
-    let run_dir = RunDir::open(&settings.dir)?;
+    require_finite(&optimizer, 0, 0.0)?;
+    let run_dir = RunDir::open(&settings.dir, &mut |holder| events(Event::Waiting(holder.clone())))?;
     let checkpoints = Checkpoints::new(run_dir.checkpoints_path());
     let identity = inputs.identity(cache);
     if let Some(summary) = run_dir.finished(&identity)? {
         keep_of_finished(&checkpoints, &summary)?;
         return Ok(TrainingOutcome::AlreadyDone(summary));
     }
-    let progress = resume(&run_dir, &checkpoints, &identity, &mut optimizer, events)?;
+    let steps = inputs.steps.count();
+    let progress = resume(&run_dir, &checkpoints, &identity, steps, &mut optimizer, events)?;
     run_dir.start(&identity, context.resolved_config)?;
     let metrics = Metrics::open(run_dir.metrics_path(), progress.metrics_bytes)?;
     events(inputs.started(progress.step));
@@ -105,6 +107,9 @@ fn export(
         Export::Last => None,
         Export::Best => restore_best(checkpoints, progress, optimizer)?,
     };
+    let step = exported.map_or(progress.step, |exported| exported.step);
+    let learning_rate = inputs.schedule().learning_rate(step);
+    require_finite(optimizer, step, learning_rate)?;
     let (config, files) = (inputs.student.decoder.config(), tokenizer_files(cache)?);
     write_model_dir(&run_dir.model_path(), config, optimizer.weights(), &files)?;
     let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());

@@ -10,42 +10,55 @@
 //! ```
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use leadspan_files::commit_bytes;
+use leadspan_files::{commit_bytes, read_unlinked, require_own_folder};
+use leadspan_workers::{FolderLock, Holder, LockedFolder};
 use serde_json::{Value, json};
 
 use crate::{RunSummary, TrainError, run_identity::RunIdentity};
+
+/// The most bytes of `run.json` and `summary.json`.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// The folder of a run, held by this process.
 pub(crate) struct RunDir {
     path: PathBuf,
     /// Held until the run ends.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl RunDir {
-    /// Creates and locks the folder.
-    pub(crate) fn open(path: &Path) -> Result<Self, TrainError> {
+    /// Creates and locks the folder. Calls `waiting` with another process that may be working in it, if the file system has no
+    /// locks to tell.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Busy`] if another process works in it, and if one of its own folders is a link that leads elsewhere.
+    pub(crate) fn open(path: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<Self, TrainError> {
         let io = |action: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| TrainError::Io { action, path, source }
         };
         fs::create_dir_all(path).map_err(io("create", path))?;
-        let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(TrainError::Busy { dir: path.to_owned() }),
-            Err(fs::TryLockError::Error(source)) => return Err(io("lock", &lock_path)(source)),
-        }
-        Ok(Self {
+        let lock = match FolderLock::take(path, waiting)? {
+            LockedFolder::Locked(lock) => lock,
+            LockedFolder::Held(holder) => {
+                let dir = path.to_owned();
+                return Err(TrainError::Busy { dir, holder });
+            }
+        };
+        let run_dir = Self {
             path: path.to_owned(),
             _lock: lock,
-        })
+        };
+        // Files in them are removed.
+        for folder in [run_dir.checkpoints_path(), run_dir.model_path()] {
+            require_own_folder(&folder).map_err(io("use", &folder))?;
+        }
+        Ok(run_dir)
     }
 
     pub(crate) fn metrics_path(&self) -> PathBuf {
@@ -138,7 +151,7 @@ impl RunDir {
 
     fn read(&self, name: &str) -> Result<Option<Value>, TrainError> {
         let path = self.path.join(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match read_unlinked(&path, MOST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => {
@@ -156,5 +169,47 @@ impl RunDir {
                 path,
                 source: io::Error::new(io::ErrorKind::InvalidData, error),
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    #[test]
+    fn a_run_of_a_stranger_leads_nowhere() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("letter"), b"untouched").unwrap();
+        let refusal = |name: &str, target: &Path| {
+            let folder = tempfile::tempdir().unwrap();
+            let run = folder.path().join("run");
+            fs::create_dir(&run).unwrap();
+            symlink(target, run.join(name)).unwrap();
+            let found = RunDir::open(&run, &mut |_| ()).and_then(|run| run.finished(&RunIdentity::default()));
+            let error = found.expect_err("it is refused");
+            assert!(!error.is_unexpected() && error.to_string().contains(name), "{error}");
+        };
+        for name in ["checkpoints", "model"] {
+            refusal(name, outside.path());
+        }
+        for name in [".lock", "summary.json"] {
+            refusal(name, &outside.path().join("letter"));
+        }
+        assert_eq!(fs::read(outside.path().join("letter")).unwrap(), b"untouched");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_on_a_file_system_without_locks_is_used_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        leadspan_files::faults::without_locks(37, || {
+            let run = RunDir::open(folder.path(), &mut |_| panic!("nobody else is there")).unwrap();
+            assert!(run.finished(&RunIdentity::default()).unwrap().is_none());
+        });
+        assert!(!folder.path().join(".claims").exists());
     }
 }

@@ -1,5 +1,7 @@
 //! The identity of a run: everything that its weights depend on, so that no run resumes as another.
 
+use std::path::PathBuf;
+
 use leadspan_cache::{Cache, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,6 +31,11 @@ impl RunIdentity {
         settings: &TrainSettings,
         replay: Option<&Replay>,
     ) -> Self {
+        // The folder has no effect, and its path may not be Unicode, as text in JSON must be.
+        let settings = TrainSettings {
+            dir: PathBuf::new(),
+            ..settings.clone()
+        };
         let mut train = serde_json::to_value(settings).expect("settings serialize");
         if let Some(table) = train.as_object_mut() {
             table.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));

@@ -5,7 +5,7 @@ use leadspan_model::open_device;
 use leadspan_sequence::Split;
 
 use crate::{
-    AdamW, AdamWSettings, Event, Export, StudentSettings, TrainError, TrainSettings,
+    AdamW, AdamWSettings, Event, Export, Schedule, StudentSettings, TrainError, TrainSettings,
     batches::Batching,
     flops::TrainingFlops,
     objective::Distillation,
@@ -83,6 +83,12 @@ impl<'a> RunInputs<'a> {
             ..AdamWSettings::default()
         };
         Ok(AdamW::new(self.student.parameters.iter(), settings)?)
+    }
+
+    /// The learning rate over the steps of the run.
+    pub(crate) fn schedule(&self) -> Schedule {
+        let settings = self.settings;
+        Schedule::new(settings.learning_rate, settings.warmup_share, self.steps.count())
     }
 
     /// The event that a run starts with, after `steps_before` steps of earlier processes.

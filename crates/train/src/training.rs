@@ -6,7 +6,7 @@ use leadspan_cache::Reader;
 use leadspan_model::{ModelError, Stop};
 
 use crate::{
-    AdamW, Event, Export, MicroBatch, ReplayMetrics, RunContext, Schedule, StepMetrics, TrainError,
+    AdamW, Event, Export, MicroBatch, ReplayMetrics, RunContext, StepMetrics, TrainError,
     batches::{Kind, Step},
     checkpoint::RunSoFar,
     checkpoints::Checkpoints,
@@ -34,6 +34,24 @@ fn head_pass(distillation_weight: f64) -> HeadPass {
     }
 }
 
+/// Refuses weights and moments that are not finite after `step` steps, the last of which had this learning rate: neither a
+/// checkpoint nor an export may hold them.
+///
+/// # Errors
+///
+/// [`TrainError::WeightsNotFinite`] with the first such tensor; before the first step, [`TrainError::StartNotFinite`].
+pub(crate) fn require_finite(optimizer: &AdamW, step: usize, learning_rate: f64) -> Result<(), TrainError> {
+    match (optimizer.first_not_finite()?, step) {
+        (None, _) => Ok(()),
+        (Some(tensor), 0) => Err(TrainError::StartNotFinite { tensor }),
+        (Some(tensor), step) => Err(TrainError::WeightsNotFinite {
+            tensor,
+            step,
+            learning_rate,
+        }),
+    }
+}
+
 /// What the loop works with.
 pub(crate) struct Training<'a> {
     pub(crate) inputs: &'a RunInputs<'a>,
@@ -53,20 +71,18 @@ impl Training<'_> {
         reason = "the reading thread ends when the receiver is dropped here"
     )]
     pub(crate) fn run(mut self, batches: Receiver<ReadStep>) -> Result<Option<RunProgress>, TrainError> {
-        let schedule = Schedule::new(
-            self.inputs.settings.learning_rate,
-            self.inputs.settings.warmup_share,
-            self.inputs.steps.count(),
-        );
+        let schedule = self.inputs.schedule();
         // The checkpoint from which the run resumes.
         let mut saved = self.progress.step;
         loop {
             let step = self.progress.step;
             if self.inputs.steps.is_between_epochs(step) && !self.progress.is_measured() {
+                require_finite(self.optimizer, step, schedule.learning_rate(step))?;
                 self.validate()?;
             }
             let stopped = self.stop().is_requested();
             if step > saved && (stopped || self.is_checkpoint()) {
+                require_finite(self.optimizer, step, schedule.learning_rate(step))?;
                 self.save()?;
                 saved = step;
             }
@@ -163,6 +179,9 @@ impl Training<'_> {
         let held_out = held_out::measure(&self.inputs.student.frozen, reader, self.inputs.batching, pass, stop)?;
         if let Some(held_out) = held_out {
             let step = self.progress.step;
+            if !held_out.is_finite(self.inputs.settings.distillation_weight) {
+                return Err(TrainError::HeldOutNotFinite { step });
+            }
             self.progress
                 .add_held_out(held_out, self.inputs.settings.distillation_weight);
             self.metrics.write(&Record::Validation { step, held_out })?;

@@ -13,9 +13,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use leadspan_files::{FileError, PendingFile, remove_if_dead, replace_bytes, temporary_of};
+use leadspan_files::{
+    FileError, PendingFile, read_unlinked, remove_if_dead, replace_bytes, require_own_folder, temporary_of,
+};
 
 const FOLDER: &str = ".workers";
+
+/// The most bytes of a heartbeat. The folder may be somebody else's, and the file anything.
+const MOST_BYTES: u64 = 1 << 12;
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,6 +112,7 @@ impl Heartbeat {
     pub fn write(&self, cache_dir: &Path) -> Result<(), FileError> {
         let folder = cache_dir.join(FOLDER);
         let path = folder.join(file_name(&self.worker));
+        require_own_folder(&folder).map_err(FileError::io("write", &path))?;
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(FileError::io("write", &path)(error));
@@ -117,30 +123,58 @@ impl Heartbeat {
     }
 }
 
-/// The heartbeats of all workers, in the order of their names. Files that cannot be read are skipped.
+/// What the folder of heartbeats holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Signs {
+    /// The heartbeats of all workers, in the order of their names.
+    pub heard: Vec<Heard>,
+    /// The files that are no heartbeats: the name of each, and why. Names are in order.
+    pub ignored: Vec<(PathBuf, String)>,
+}
+
+/// The heartbeats of all workers, in the order of their names, without the files that are none.
 ///
 /// # Errors
 ///
 /// If the folder cannot be listed.
 pub fn heartbeats(cache_dir: &Path) -> Result<Vec<Heard>, FileError> {
+    Ok(signs(cache_dir)?.heard)
+}
+
+/// The heartbeats of all workers, and the files that are none.
+///
+/// # Errors
+///
+/// If the folder cannot be listed, or is no folder.
+pub fn signs(cache_dir: &Path) -> Result<Signs, FileError> {
     let folder = cache_dir.join(FOLDER);
+    require_own_folder(&folder).map_err(FileError::io("list", &folder))?;
     let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Signs::default()),
         entries => entries.map_err(FileError::io("list", &folder))?,
     };
     let now = time_there(&folder);
-    let mut heard: Vec<Heard> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"))
-        .filter_map(|entry| {
-            let heartbeat = serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()?;
-            let written = entry.metadata().and_then(|metadata| metadata.modified()).ok()?;
-            let age = now.duration_since(written).unwrap_or_default();
-            Some(Heard { heartbeat, age })
-        })
-        .collect();
-    heard.sort_by_cached_key(|heard| order(&heard.heartbeat.worker));
-    Ok(heard)
+    let mut signs = Signs::default();
+    let files = entries.flatten().map(|entry| entry.path());
+    for path in files.filter(|path| path.extension().is_some_and(|end| end == "json")) {
+        match read(&path, now) {
+            Ok(heard) => signs.heard.push(heard),
+            // It was replaced or removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => signs.ignored.push((path, error.to_string())),
+        }
+    }
+    signs.heard.sort_by_cached_key(|heard| order(&heard.heartbeat.worker));
+    signs.ignored.sort();
+    Ok(signs)
+}
+
+/// The heartbeat in a file, at the file server's time `now`.
+fn read(path: &Path, now: SystemTime) -> io::Result<Heard> {
+    let heartbeat = serde_json::from_slice(&read_unlinked(path, MOST_BYTES)?)?;
+    let written = fs::symlink_metadata(path)?.modified()?;
+    let age = now.duration_since(written).unwrap_or_default();
+    Ok(Heard { heartbeat, age })
 }
 
 /// Removes the heartbeats of workers that have ended or stalled for longer than `silence`, and then the folder if it is empty.
@@ -159,6 +193,9 @@ pub fn remove_heartbeats_of_gone(cache_dir: &Path, silence: Duration) {
 /// Files that cannot be removed are harmless and stay.
 pub fn remove_dead_heartbeats(cache_dir: &Path) {
     let folder = cache_dir.join(FOLDER);
+    if require_own_folder(&folder).is_err() {
+        return;
+    }
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().and_then(temporary_of).is_some() {
             remove_if_dead(&entry.path());
@@ -285,10 +322,49 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_a_heartbeat_is_skipped() {
+    fn a_file_that_is_not_a_heartbeat_is_ignored_and_named() {
+        use std::os::unix::fs::symlink;
+
         let folder = tempfile::tempdir().unwrap();
         beat("0/1", WorkerState::Capturing).write(folder.path()).unwrap();
-        fs::write(folder.path().join(FOLDER).join("1.1.json"), b"{\"worker\":").unwrap();
-        assert_eq!(heartbeats(folder.path()).unwrap().len(), 1);
+        let at = |name: &str| folder.path().join(FOLDER).join(name);
+        fs::write(at("1.cut.json"), b"{\"worker\":").unwrap();
+        let name = "x".repeat(1_000_000);
+        fs::write(at("2.long.json"), format!("{{\"worker\": \"{name}\"}}")).unwrap();
+        symlink("/dev/zero", at("3.device.json")).unwrap();
+        symlink("0.1.json", at("4.link.json")).unwrap();
+        fs::create_dir(at("5.folder.json")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(at("6.pipe.json")).status();
+        assert!(made.unwrap().success());
+        let Signs { heard, ignored } = signs(folder.path()).unwrap();
+        assert_eq!(heard.len(), 1);
+        let told: Vec<(String, &str)> = ignored
+            .iter()
+            .map(|(path, why)| (path.file_name().unwrap().to_string_lossy().into_owned(), why.as_str()))
+            .collect();
+        let expected = [
+            ("1.cut.json", "EOF while parsing"),
+            ("2.long.json", "more than the 4096 bytes"),
+            ("3.device.json", "a symbolic link"),
+            ("4.link.json", "a symbolic link"),
+            ("5.folder.json", "a folder"),
+            ("6.pipe.json", "a named pipe"),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for ((name, why), (expected, because)) in told.iter().zip(expected) {
+            assert!(name == expected && why.contains(because), "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_folder_is_refused() {
+        let (outside, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(outside.path(), cache.path().join(FOLDER)).unwrap();
+        let beat = beat("0/1", WorkerState::Done);
+        for error in [beat.write(cache.path()).unwrap_err(), signs(cache.path()).unwrap_err()] {
+            assert!(error.source.to_string().contains("a symbolic link, not a folder"));
+        }
+        remove_heartbeats_of_gone(cache.path(), Duration::ZERO);
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

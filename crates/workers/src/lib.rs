@@ -1,14 +1,15 @@
 //! Workers: processes that fill the same folder together, on one machine or many.
 //!
 //! The [scheduler]'s environment says which [`Worker`] a process is, and [`UnitCosts`] divides the work units among workers.
-//! [`Claims`], and the [lock](LockGuard) made of one, keep processes out of each other's way. A [`Heartbeat`] tells others
-//! that a worker is alive.
+//! [`Claims`], the [lock](LockGuard) made of one, and the [`FolderLock`] of a run keep processes out of each other's way. A
+//! [`Heartbeat`] tells others that a worker is alive.
 //!
 //! No stored byte depends on claims, locks and heartbeats. Nothing here reads the environment.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod claims;
+mod folder_lock;
 mod heartbeats;
 mod lock;
 pub mod scheduler;
@@ -16,7 +17,10 @@ mod shares;
 mod worker;
 
 pub use claims::{Attempt, Claim, Claims, Holder, Pauses, Renewal, remove_dead_claims};
-pub use heartbeats::{Heard, Heartbeat, WorkerState, heartbeats, remove_dead_heartbeats, remove_heartbeats_of_gone};
+pub use folder_lock::{FolderLock, LockedFolder};
+pub use heartbeats::{
+    Heard, Heartbeat, Signs, WorkerState, heartbeats, remove_dead_heartbeats, remove_heartbeats_of_gone, signs,
+};
 pub use lock::{Lock, LockGuard, lock, remove_dead_lock, try_lock};
 pub use shares::UnitCosts;
 pub use worker::{InvalidWorker, Worker};

@@ -13,7 +13,7 @@ use leadspan_files::FileError;
 use crate::claims::{Attempt, Claim, Claims, Holder, Renewal};
 
 /// How long others wait for a process that died on another machine. Preparing may take longer, since the lock is renewed.
-const LEASE: Duration = Duration::from_mins(2);
+pub(crate) const LEASE: Duration = Duration::from_mins(2);
 /// Renewals for each lease, so that no lock is lost when a file server hangs for a minute.
 const RENEWALS_A_LEASE: u32 = 6;
 const NAME: &str = "prepare";
@@ -26,7 +26,8 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    fn keep(claim: Claim, dir: &Path) -> Result<Self, FileError> {
+    /// Renews a claim as long as the guard lives.
+    pub(crate) fn keep(claim: Claim, dir: &Path) -> Result<Self, FileError> {
         let (stop, stopped) = mpsc::channel();
         let renewing = thread::Builder::new().name("lock".to_owned()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LEASE / RENEWALS_A_LEASE) {

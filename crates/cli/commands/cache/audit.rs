@@ -12,7 +12,7 @@ use crate::{
     commands::{Ending, Showing},
     configuration::Configuration,
     failure::{Context as _, Result},
-    hub, last_line,
+    hub, last_line, path_text,
     progress::{Counted, ProgressMeter},
     signals,
 };
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
     let AuditOutcome::Done(audit) = outcome else {
         return Ok(Ending::Stopped);
     };
-    last_line::note(json!({ "cache": cache_dir, "audit": audit }));
+    last_line::note(json!({ "cache": path_text::text(&cache_dir), "audit": audit }));
     let audited = Audited {
         dir: cache_dir,
         seed: arguments.seed,
@@ -51,6 +51,7 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
 /// The result of the command.
 #[derive(Serialize)]
 struct Audited {
+    #[serde(serialize_with = "path_text::as_text")]
     dir: PathBuf,
     seed: u64,
     audit: Audit,

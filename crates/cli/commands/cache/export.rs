@@ -11,7 +11,7 @@ use crate::{
     arguments::ExportArguments,
     commands::{Ending, Showing, missing},
     failure::{Context as _, Result},
-    last_line, output,
+    last_line, output, path_text,
     progress::{Counted, ProgressMeter},
 };
 
@@ -40,6 +40,7 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
 /// The result of the command.
 #[derive(Serialize)]
 struct Written {
+    #[serde(serialize_with = "path_text::as_text")]
     out: PathBuf,
     #[serde(flatten)]
     exported: Exported,

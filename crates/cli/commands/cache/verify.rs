@@ -13,7 +13,7 @@ use crate::{
     amounts::{bytes, grouped},
     commands::{Ending, Showing},
     failure::{Context as _, Result},
-    last_line,
+    last_line, path_text,
     progress::{Counted, ProgressMeter},
 };
 
@@ -31,7 +31,7 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Endin
         Vec::new()
     };
     last_line::note(json!({
-        "cache": cache.dir(), "files": found.files, "bytes": found.bytes, "positions": found.positions,
+        "cache": path_text::text(cache.dir()), "files": found.files, "bytes": found.bytes, "positions": found.positions,
         "problems": found.problems.len(),
     }));
     let verified = Verified {
@@ -55,10 +55,12 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Endin
 /// The result of the command.
 #[derive(Serialize)]
 struct Verified<'a> {
+    #[serde(serialize_with = "path_text::as_text")]
     dir: &'a Path,
     #[serde(flatten)]
     found: Verification,
     /// The shards and manifests that were removed.
+    #[serde(serialize_with = "path_text::as_texts")]
     dropped: Vec<PathBuf>,
 }
 

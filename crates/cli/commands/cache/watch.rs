@@ -5,7 +5,7 @@ mod terminal;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 
 use leadspan_cache::{Cache, CacheError};
 use leadspan_precompute::unit_tokens;
-use leadspan_workers::{WorkerState, heartbeats};
+use leadspan_workers::{WorkerState, signs};
 use serde::Serialize;
 
 use self::terminal::Screen;
@@ -21,7 +21,7 @@ use crate::{
     commands::{Ending, Showing},
     failure::{Context as _, Result},
     heartbeat::SILENCE,
-    output, signals,
+    output, path_text, signals,
 };
 
 /// How often a stop is checked for.
@@ -39,6 +39,15 @@ struct View {
     /// The time for these at the current rate; `None` if no worker is active.
     seconds_left: Option<f64>,
     complete: bool,
+    /// Files among the signs of life that are none, each with the reason.
+    ignored: Vec<IgnoredView>,
+}
+
+#[derive(Debug, Serialize)]
+struct IgnoredView {
+    #[serde(serialize_with = "path_text::as_text")]
+    file: PathBuf,
+    because: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +92,8 @@ pub(super) fn run(dir: &Path, every: Duration, showing: Showing) -> Result<Endin
         } else {
             output::text(table::lines(dir, view.as_ref(), None).join("\n") + "\n")?;
         }
-        if view.is_some_and(|view| view.complete) {
+        // Nobody watches any more.
+        if output::reader_is_gone() || view.is_some_and(|view| view.complete) {
             return Ok(Ending::Done);
         }
         if !waited(every, &stop) {
@@ -142,7 +152,10 @@ impl Watching {
             });
         }
         self.cache = Some(cache);
-        let workers: Vec<WorkerView> = heartbeats(dir)?.into_iter().map(WorkerView::of).collect();
+        let signs = signs(dir)?;
+        let workers: Vec<WorkerView> = signs.heard.into_iter().map(WorkerView::of).collect();
+        let ignored = signs.ignored.into_iter();
+        let ignored = ignored.map(|(file, because)| IgnoredView { file, because }).collect();
         let active = workers.iter().filter(|worker| worker.is_active());
         let tokens_per_second = active
             .map(|worker| worker.tokens_per_second)
@@ -155,6 +168,7 @@ impl Watching {
             tokens_left,
             seconds_left: (tokens_per_second > 0.0).then(|| tokens_left as f64 / tokens_per_second),
             complete,
+            ignored,
         }))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     configuration::Configuration,
     failure::{Context as _, Result},
     free_space::{Fit, free_bytes},
-    hub, output, signals,
+    hub, output, path_text, signals,
     time_span::TimeSpan,
 };
 
@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
     };
     if showing.json {
         output::json(&json!({
-            "cache": context.cache,
+            "cache": path_text::text(&context.cache),
             "plan": plan,
             "bytes": plan.bytes(),
             "free_bytes": context.free_bytes,

@@ -21,7 +21,7 @@ use crate::{
     arguments::PrecomputeArguments,
     configuration::Configuration,
     failure::{Context as _, Result},
-    hub, last_line, signals, worker_here,
+    hub, last_line, path_text, signals, worker_here,
 };
 
 pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<Ending> {
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     }
     let stop = Arc::new(AtomicBool::new(false));
     let cache_dir = pipeline.cache_dir();
-    last_line::note(json!({ "cache": cache_dir, "worker": worker.to_string() }));
+    last_line::note(json!({ "cache": path_text::text(&cache_dir), "worker": worker.to_string() }));
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut shown = Shown::new(showing, &stop, cache_dir.clone());
     let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| shown.show(event))
@@ -59,11 +59,12 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     }
     let captured = Captured::new(outcome, cache_dir, elapsed);
     last_line::note(captured.noted());
-    showing.result(&captured)?;
     if captured.outcome == "stopped" {
+        showing.result_of_stopped(&captured);
         tracing::warn!("{}: run the same command again to do the rest", signals::stopped());
         return Ok(Ending::Stopped);
     }
+    showing.result(&captured)?;
     if let Some(missing @ 1..) = captured.units_missing {
         tracing::info!(
             "{} work units are still missing, of other workers",
@@ -77,6 +78,7 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
 #[derive(Serialize)]
 struct Captured {
     outcome: &'static str,
+    #[serde(serialize_with = "path_text::as_text")]
     cache: PathBuf,
     units_written: usize,
     units_skipped: usize,

@@ -88,7 +88,7 @@ impl<'a> Shown<'a> {
             Event::WaitingForPreparation(holder) => {
                 self.waited.for_preparation(&holder);
             }
-            Event::WaitingForUnits { units } => self.waited.for_units(units),
+            Event::WaitingForUnits { units, holder } => self.waited.for_units(units, &holder),
             Event::Preparing(progress) => {
                 if let Some(preparing) = &mut self.preparing {
                     preparing.advance(progress);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_files::commit_bytes;
+use leadspan_files::{Refusal, commit_bytes, read_regular};
 
 use super::QuickstartRefusal;
 use crate::failure::{Context as _, Result};
@@ -45,8 +45,9 @@ const MADE: &[&str] = &["cache", "runs", "teacher-answers", "report"];
 pub(super) fn unpack(folder: &Path) -> Result<()> {
     for (name, content) in FAMILY {
         let path = folder.join(name);
-        match fs::read(&path) {
+        match read_regular(&path, content.len() as u64) {
             Ok(there) if there == *content => continue,
+            Err(error) if Refusal::of(&error).is_some() => return Err(QuickstartRefusal::Changed { path }.into()),
             Ok(_) => return Err(QuickstartRefusal::Changed { path }.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("could not read `{}`", path.display())),

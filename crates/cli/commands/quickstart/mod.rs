@@ -55,6 +55,12 @@ impl Diagnosis for QuickstartRefusal {
             Self::Changed { .. } => "`--fresh` starts over; to try changes, copy the folder, and run in the copy the \
                                      commands that the quickstart shows"
                 .into(),
+            Self::Step {
+                end: ChildEnd::Died(status),
+                ..
+            } => format!(
+                "it did not end by itself ({status}); the same command continues from there, and `--fresh` starts over"
+            ),
             Self::Step { .. } => {
                 "its message is above; the same command continues from there, and `--fresh` starts over".into()
             }

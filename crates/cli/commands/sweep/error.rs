@@ -64,9 +64,15 @@ impl Diagnosis for SweepError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::BeyondCache { longest, .. } => {
+            Self::BeyondCache { asked, longest, .. } => {
+                let baseline = if asked.contains("(the baseline") {
+                    " or that baseline"
+                } else {
+                    ""
+                };
                 format!(
-                    "run `leadspan precompute` with `--proportion {longest}` to add the rest, or remove these proportions"
+                    "run `leadspan precompute` with `--proportion {longest}` to add the rest, or remove these \
+                     proportions{baseline}"
                 )
             }
             Self::Failed { .. } => {

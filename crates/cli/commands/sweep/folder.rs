@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -18,15 +18,20 @@ use std::{
 };
 
 use leadspan_experiment::sweep::PlannedRun;
-use leadspan_files::commit_bytes;
+use leadspan_files::{commit_bytes, open_own, open_unlinked, read_unlinked};
+use leadspan_workers::FolderLock;
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Context as _, Result};
 
 const RECORD: &str = "sweep.json";
 
-/// How long to wait for the folder of a run. A child whose sweep was killed needs a moment to write its checkpoint.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// The most bytes of a JSON file of a run.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// How long to wait for the folder of a run. A child whose sweep was killed needs a moment to write its checkpoint. On a file system
+/// without locks, the folder of a killed child is held for two minutes.
+const PATIENCE: Duration = Duration::from_secs(150);
 /// How long to wait before that is logged.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -98,24 +103,9 @@ impl RunFolder<'_> {
         Ok(true)
     }
 
-    /// Whether a process trains or evaluates in the folder.
+    /// Whether a process trains or evaluates in the folder, or may do so.
     fn is_held(self) -> Result<bool> {
-        for name in [".lock", "evaluation/.lock"] {
-            let path = self.0.join(name);
-            let tried = match File::open(&path) {
-                Ok(lock) => lock.try_lock(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => Err(TryLockError::Error(error)),
-            };
-            match tried {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(true),
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("could not look at `{}`", path.display()));
-                }
-            }
-        }
-        Ok(false)
+        Ok(FolderLock::is_held(self.0)? || FolderLock::is_held(&self.0.join("evaluation"))?)
     }
 
     /// The recorded seconds of all attempts so far.
@@ -154,7 +144,7 @@ impl RunFolder<'_> {
         let mut bytes = serde_json::to_vec_pretty(&record).expect("a JSON value serializes");
         bytes.push(b'\n');
         let path = self.0.join(RECORD);
-        if fs::read(&path).is_ok_and(|stored| stored == bytes) {
+        if read_unlinked(&path, MOST_BYTES).is_ok_and(|stored| stored == bytes) {
             return Ok(());
         }
         Ok(commit_bytes(&path, &bytes)?)
@@ -164,7 +154,7 @@ impl RunFolder<'_> {
     pub(super) fn json(self, name: &str) -> Result<Option<Value>> {
         let path = self.0.join(name);
         let read = || -> io::Result<Option<Value>> {
-            match fs::read(&path) {
+            match read_unlinked(&path, MOST_BYTES) {
                 Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
@@ -185,7 +175,7 @@ impl Log {
     /// Opens the file, and returns it with the handle for the child.
     pub(super) fn open(path: PathBuf) -> Result<(Self, File)> {
         let open = || -> io::Result<(u64, File)> {
-            let file = File::options().create(true).append(true).open(&path)?;
+            let file = open_own(&path, File::options().create(true).append(true))?;
             Ok((file.metadata()?.len(), file))
         };
         let (from, file) = open().with_context(|| format!("could not open `{}`", path.display()))?;
@@ -197,7 +187,7 @@ impl Log {
         const LINES: usize = 8;
         const BYTES: u64 = 1 << 16;
         let read = || -> io::Result<String> {
-            let mut file = File::open(&self.path)?;
+            let mut file = open_unlinked(&self.path)?;
             let length = file.metadata()?.len();
             file.seek(SeekFrom::Start(self.from.max(length.saturating_sub(BYTES))))?;
             let mut bytes = Vec::new();

@@ -18,6 +18,7 @@ use crate::{
     configuration::Configuration,
     configuration_error::ConfigurationError,
     failure::Result,
+    given,
     overrides::Override,
     place::Place,
     sweep_table::{SweepSettings, SweptKey},
@@ -49,7 +50,7 @@ impl Sweep {
     /// If the file, a value or the settings of a run are wrong, or the cache lacks what a run would read.
     pub(super) fn new(arguments: &SweepArguments) -> Result<Self> {
         // The sweep sets `train.dir` for each run, so the file need not set it.
-        let given = Given {
+        let asked = Given {
             file: &arguments.pipeline.config,
             overrides: [
                 &[set("train.dir", "\"sweep\"")],
@@ -57,9 +58,15 @@ impl Sweep {
             ]
             .concat(),
         };
-        let configuration = given.load(&[])?;
+        let configuration = asked.load(&[])?;
         let (settings, evaluate) = configuration.sweep()?;
-        let axes = given.axes(settings)?;
+        given::note_with("train.dir", "sweep.dir");
+        for swept in &settings.swept {
+            if let Some(value) = swept.values.first() {
+                given::note(&swept.key, value.place.clone());
+            }
+        }
+        let axes = asked.axes(settings)?;
         let resolved = configuration.resolved();
         let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())
             .expect("a proportion serializes as it is read");
@@ -77,19 +84,19 @@ impl Sweep {
             jobs: jobs.collect(),
             evaluate,
         };
-        sweep.check(&given, arguments)?;
+        sweep.check(&asked, arguments)?;
         Ok(sweep)
     }
 
     /// Checks the settings of each run, and that the cache covers them.
-    fn check(&self, given: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
+    fn check(&self, asked_for: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
         let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
         let mut cache_dir = PathBuf::new();
         for job in &self.jobs {
             if self.evaluate {
-                given.load(&job.overrides(None))?.evaluation(None)?;
+                asked_for.load(&job.overrides(None))?.evaluation(None)?;
             }
-            let stage = given.load(&job.overrides(None))?.stage_two()?;
+            let stage = asked_for.load(&job.overrides(None))?.stage_two()?;
             stage.train.check()?;
             if stage.train.distillation_weight > 0.0 {
                 let coverage = Coverage {

@@ -9,7 +9,7 @@ use super::{
     folder::RunFolder,
     jobs::{Job, Sweep},
 };
-use crate::{arguments::SweepArguments, commands::Showing, failure::Result};
+use crate::{arguments::SweepArguments, commands::Showing, failure::Result, path_text};
 
 /// Lists the runs at the places `mine`, each with its state and its commands.
 pub(super) fn show(sweep: &Sweep, mine: &[usize], arguments: &SweepArguments, showing: Showing) -> Result<()> {
@@ -23,6 +23,7 @@ pub(super) fn show(sweep: &Sweep, mine: &[usize], arguments: &SweepArguments, sh
 #[derive(Serialize)]
 struct ListedRun<'a> {
     name: &'a str,
+    #[serde(serialize_with = "path_text::as_text")]
     dir: &'a Path,
     #[serde(serialize_with = "as_word")]
     state: &'static str,

@@ -25,7 +25,9 @@ use crate::{
     arguments::{self, Stopping},
     exit_code,
     failure::{Context as _, Result},
-    last_line, output,
+    last_line,
+    output::{self, OutputError},
+    path_text,
     progress::{Counted, ProgressMeter, standing_aside},
     signals,
     time_span::TimeSpan,
@@ -50,7 +52,7 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
         return Ok(Ending::Done);
     }
     tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
-    last_line::note(json!({ "dir": sweep.dir, "worker": worker.to_string(), "runs": mine.len() }));
+    last_line::note(json!({ "dir": path_text::text(&sweep.dir), "worker": worker.to_string(), "runs": mine.len() }));
     let stop = signals::stop_on_signals("asking the current run to stop; the sweep continues it when it is run again");
     let running = Running {
         arguments,
@@ -61,8 +63,10 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
     let table = RunTable::new(&sweep);
     let mut ends = Ends::default();
     let mut progress = ProgressMeter::new(showing.progress, Counted::Runs, mine.len() as u64);
+    // Runs go on even if nobody can be told; the exit code then says that.
+    let mut told = Ok(());
     if !showing.json {
-        standing_aside(|| output::text(table.head()))?;
+        told = standing_aside(|| output::text(table.head()));
     }
     for (done, &place) in mine.iter().enumerate() {
         let job = &sweep.jobs[place];
@@ -75,11 +79,11 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
             break;
         }
         let ended = EndedRun::new(job, state, end.is_good(), &table)?;
-        standing_aside(|| showing.result(&ended))?;
+        told = told.and(standing_aside(|| showing.result(&ended)));
         progress.advance(done as u64 + 1, true, || job.planned.name.clone());
     }
     drop(progress);
-    conclude(&sweep, ends, mine.len(), showing)
+    conclude(&sweep, ends, mine.len(), told, showing)
 }
 
 /// Runs one job, if it can be run.
@@ -158,14 +162,15 @@ fn tell(name: &str, run: &FailedRun) {
 
 /// Shows the results of the whole sweep, of all workers, and returns how this command ended.
 ///
-/// Runs that failed are left out: their folders may hold the results of another run.
-fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> Result<Ending> {
+/// Runs that failed are left out: their folders may hold the results of another run. `told` says whether the results so far
+/// could be written.
+fn conclude(sweep: &Sweep, ends: Ends, mine: usize, told: Result<(), OutputError>, showing: Showing) -> Result<Ending> {
     let folders: Vec<_> = sweep
         .jobs
         .iter()
         .filter(|job| !ends.failed.contains(&job.planned.name))
         .map(|job| job.folder.clone())
-        .filter(|folder| folder.join("run.json").is_file())
+        .filter(|folder| folder.join("run.json").symlink_metadata().is_ok())
         .collect();
     let report = Report::new(&read_runs(&folders)?)?;
     let swept = Swept {
@@ -183,13 +188,18 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> Result<
         table: report.text,
         runs_of_all: sweep.jobs.len(),
     };
-    showing.result(&swept)?;
     if ends.stopped {
+        showing.result_of_stopped(&swept);
         tracing::warn!("{}: run the same command again", signals::stopped());
         return Ok(Ending::Stopped);
     }
+    let told = told.and(showing.result(&swept));
     if swept.failed.is_empty() {
+        told?;
         return Ok(Ending::Done);
+    }
+    if let Err(error) = told {
+        tracing::error!("{error}");
     }
     Err(SweepError::Failed {
         names: swept.failed,
@@ -203,6 +213,7 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, showing: Showing) -> Result<
 #[derive(Serialize)]
 struct Swept<'a> {
     outcome: &'static str,
+    #[serde(serialize_with = "path_text::as_text")]
     dir: &'a Path,
     /// Runs of this worker.
     runs: usize,
@@ -249,6 +260,7 @@ struct EndedRun<'a> {
     record: Map<String, Value>,
     #[serde(serialize_with = "as_word")]
     state: &'static str,
+    #[serde(serialize_with = "path_text::as_text")]
     dir: &'a Path,
     #[serde(skip)]
     row: String,

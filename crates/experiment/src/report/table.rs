@@ -81,8 +81,12 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// A cell, in quotes if it needs them.
+/// A cell, in quotes if it needs them. Spreadsheets take text that begins with one of a few characters for a formula, which may
+/// read other files or call other programs: such text gets an apostrophe in front. Numbers stay as they are.
 fn quoted(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err() {
+        return quoted(&format!("'{cell}"));
+    }
     if cell.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
     } else {
@@ -98,5 +102,28 @@ mod tests {
     fn cells_that_need_quotes_have_them() {
         assert_eq!(quoted("half"), "half");
         assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+    }
+
+    #[test]
+    fn no_text_is_a_formula_and_numbers_stay_numbers() {
+        for (cell, expected) in [
+            ("=1+1", "'=1+1"),
+            (
+                "=HYPERLINK(\"http://a\",\"b\")",
+                "\"'=HYPERLINK(\"\"http://a\"\",\"\"b\"\")\"",
+            ),
+            ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+            ("-2+3", "'-2+3"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "\"'\r=1\""),
+            ("-1.5e-3", "-1.5e-3"),
+            ("+2", "+2"),
+            ("-inf", "-inf"),
+            ("a=1", "a=1"),
+            ("", ""),
+        ] {
+            assert_eq!(quoted(cell), expected);
+        }
     }
 }

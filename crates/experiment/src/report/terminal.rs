@@ -109,15 +109,31 @@ fn aligned(table: &Table) -> String {
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
     let line = |cells: &Vec<String>| {
-        let cells = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
+        let cells = cells.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            // Not by the width of a format, which has a limit.
+            let gap = " ".repeat(width - cell.chars().count());
+            if column == 0 {
+                format!("{cell}{gap}")
+            } else {
+                gap + cell
+            }
+        });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_any_length_is_aligned() {
+        let mut table = Table::new("", &["runs", "time"]);
+        table.rows.push(vec!["x".repeat(100_000), "1 s".to_owned()]);
+        let text = aligned(&table);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!([lines[0].len(), lines[1].len()], [100_006; 2]);
+        assert!(lines[0].starts_with("runs  ") && lines[1].ends_with("x   1 s"));
+    }
 }

@@ -36,9 +36,9 @@ pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Run>, ExperimentError> {
     Ok(runs)
 }
 
-/// Whether a training has started in the folder.
+/// Whether a training has started in the folder. Whatever `run.json` is: reading it refuses what is no file.
 fn is_run(path: &Path) -> bool {
-    path.join("run.json").is_file()
+    path.join("run.json").symlink_metadata().is_ok()
 }
 
 fn runs_at(path: &Path) -> Result<Vec<PathBuf>, ExperimentError> {

@@ -16,7 +16,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{FileError, faults};
+use crate::{FileError, Locking, faults, open_own, try_lock};
 
 /// A file that is being written and not yet visible under its name.
 ///
@@ -301,8 +301,8 @@ fn remove_stale_temporaries(target: &Path) -> usize {
 
 /// Removes a temporary if its lock can be taken, which means that its writer is dead.
 pub fn remove_if_dead(temporary: &Path) {
-    if let Ok(file) = File::options().write(true).open(temporary)
-        && file.try_lock().is_ok()
+    if let Ok(file) = open_own(temporary, File::options().write(true))
+        && matches!(try_lock(&file), Ok(Locking::Locked))
     {
         let _ = fs::remove_file(temporary);
     }

@@ -102,6 +102,26 @@ pub(crate) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     ))
 }
 
+/// Whether every number of a tensor is finite.
+pub(super) fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let tensor = tensor.contiguous()?;
+    {
+        let (storage, layout) = tensor.storage_and_layout();
+        if let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) {
+            // Without a copy: the largest tensor is a good part of a student.
+            match storage {
+                CpuStorage::F32(values) => return Ok(values[start..end].par_iter().all(|value| value.is_finite())),
+                CpuStorage::BF16(values) => return Ok(values[start..end].par_iter().all(|value| value.is_finite())),
+                CpuStorage::F16(values) => return Ok(values[start..end].par_iter().all(|value| value.is_finite())),
+                _ => {}
+            }
+        }
+    }
+    // What is not finite times zero is not a number, and neither is a sum with it.
+    let zero = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?.to_scalar::<f32>()?;
+    Ok(zero == 0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

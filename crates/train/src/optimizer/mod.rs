@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 use std::collections::BTreeMap;
 
 pub(crate) use self::in_place::sum_of_squares;
-use self::in_place::{Blend, MoveBy};
+use self::in_place::{Blend, MoveBy, is_finite};
 
 /// The constants of [`AdamW`].
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,28 @@ impl AdamW {
         }
         self.step = step as i32;
         Ok(())
+    }
+
+    /// The name of the first tensor of the [state](Self::state), or parameter rounded to its own dtype, that has a number that is
+    /// not finite; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn first_not_finite(&self) -> Result<Option<String>> {
+        for parameter in &self.parameters {
+            for (name, tensor) in parameter.tensors() {
+                if !is_finite(tensor)? {
+                    return Ok(Some(name));
+                }
+            }
+            // The largest master is finite and may still be beyond the parameter's dtype.
+            if parameter.master.is_some() && !is_finite(&parameter.variable.as_detached_tensor())? {
+                let dtype = parameter.variable.dtype().as_str();
+                return Ok(Some(format!("{} in {dtype}", parameter.name)));
+            }
+        }
+        Ok(None)
     }
 
     /// Updates every parameter: g ← scale · g; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;

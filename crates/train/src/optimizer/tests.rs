@@ -236,3 +236,37 @@ fn a_missing_gradient_is_an_error() {
     let mut optimizer = AdamW::new([("w", &weight)].into_iter(), AdamWSettings::default()).unwrap();
     assert!(optimizer.update(std::iter::empty(), 1.0, 0.1).is_err());
 }
+
+#[test]
+fn what_is_not_finite_is_named_whether_weight_moment_or_rounded_parameter() {
+    let update = |dtype: DType, start: f32, gradient: f32, learning_rate: f64| {
+        let variable = Var::from_tensor(&Tensor::full(start, 3, &Device::Cpu).unwrap().to_dtype(dtype).unwrap());
+        let variable = variable.unwrap();
+        let named = [("w.weight", &variable)].into_iter();
+        let mut optimizer = AdamW::new(named, AdamWSettings::default()).unwrap();
+        assert_eq!(optimizer.first_not_finite().unwrap(), None);
+        let gradient = Tensor::new(&[1f32, gradient, 1.0], &Device::Cpu).unwrap();
+        optimizer
+            .update([("w.weight", &gradient)].into_iter(), 1.0, learning_rate)
+            .unwrap();
+        optimizer.first_not_finite().unwrap()
+    };
+    assert_eq!(update(DType::F32, 1.0, -1.0, 1e-3), None);
+    assert_eq!(update(DType::F32, 1.0, -1.0, 1e37), None, "large is finite");
+    assert_eq!(update(DType::F32, 1.0, -1.0, 1e38).as_deref(), Some("w.weight"));
+    // 1e30² is beyond single precision, and every later update would be 0.
+    assert_eq!(
+        update(DType::F32, 1.0, 1e30, 1e-3).as_deref(),
+        Some("w.weight.second_moment")
+    );
+    // The master is 65,520, which half precision rounds up to infinity.
+    assert_eq!(
+        update(DType::F16, 65_504.0, -1.0, 16.0).as_deref(),
+        Some("w.weight in f16")
+    );
+    assert_eq!(update(DType::F16, 65_504.0, -1.0, 15.0), None);
+    // A student that is damaged before its first step.
+    let damaged = variable(&[1.0, f32::NAN]);
+    let optimizer = AdamW::new([("w.weight", &damaged)].into_iter(), AdamWSettings::default()).unwrap();
+    assert_eq!(optimizer.first_not_finite().unwrap().as_deref(), Some("w.weight"));
+}

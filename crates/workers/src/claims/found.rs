@@ -7,7 +7,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use leadspan_files::{Locking, open_own, open_unlinked, try_lock};
+
 use super::holder::Holder;
+
+/// The most bytes that are read of a claim.
+const MOST_BYTES: u64 = 1 << 12;
 
 /// A claim as it was found.
 pub(super) struct Found {
@@ -15,19 +20,21 @@ pub(super) struct Found {
     /// `None` if the text is not whole.
     pub(super) holder: Option<Holder>,
     /// The last renewal, in the file server's time.
-    renewed: SystemTime,
+    pub(super) renewed: SystemTime,
 }
 
 impl Found {
     /// Reads a claim; `None` if it is gone. Opening the file makes a network file system fetch its current times.
+    ///
+    /// What is no regular file is an error: nobody here made it.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut opened = File::options().read(true).write(true).open(path);
+        let mut opened = open_own(path, File::options().read(true).write(true));
         // Claims of other users may be read-only for this process.
         if opened
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
         {
-            opened = File::open(path);
+            opened = open_unlinked(path);
         }
         let mut file = match opened {
             Err(error) if is_gone(&error) => return Ok(None),
@@ -35,7 +42,7 @@ impl Found {
         };
         let mut text = Vec::new();
         let read = file.metadata().and_then(|metadata| {
-            (&mut file).take(1 << 12).read_to_end(&mut text)?;
+            (&mut file).take(MOST_BYTES).read_to_end(&mut text)?;
             metadata.modified()
         });
         let renewed = match read {
@@ -57,7 +64,7 @@ impl Found {
             .as_ref()
             .is_some_and(|holder| holder.is_on_this_machine(own));
         let is_over = now.duration_since(self.renewed).is_ok_and(|age| age > lease);
-        is_over || (is_here && self.file.try_lock().is_ok())
+        is_over || (is_here && matches!(try_lock(&self.file), Ok(Locking::Locked)))
     }
 
     /// Removes this claim of a dead process from `path`. It is first renamed to a name derived from `aside`, which no other

@@ -7,6 +7,8 @@ use std::{
     time::SystemTime,
 };
 
+use leadspan_files::try_lock;
+
 use super::{claim::Claim, holder::Holder};
 
 /// A claim that is whole and has only its temporary name.
@@ -95,6 +97,6 @@ impl Fresh {
 fn create_new(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).open(path)?;
     // Without locks on the file system, a death is only noticed later.
-    let _ = file.try_lock();
+    let _ = try_lock(&file);
     Ok(file)
 }

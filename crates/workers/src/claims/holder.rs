@@ -66,6 +66,9 @@ fn token() -> io::Result<String> {
 impl fmt::Display for Holder {
     /// Such as `process 4711 on node7`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.process == 0 {
+            return formatter.write_str("a process that its claim does not name");
+        }
         write!(formatter, "process {}", self.process)?;
         if self.host.is_empty() {
             Ok(())

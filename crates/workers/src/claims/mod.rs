@@ -7,7 +7,7 @@
 //! created beside it. The clocks of the machines do not matter.
 //!
 //! A process on the holder's own machine sees at once that the holder is dead, from the lock on the claim. Other machines wait
-//! until the lease has run out. A process that takes a claim over renames the file first and checks that it is the one that it
+//! until the lease has run out, by the server's clock or, should that clock be set back, by their own. A process that takes a claim over renames the file first and checks that it is the one that it
 //! found dead. If it is another process's new claim, it is put back.
 //!
 //! Correctness does not depend on claims. A worker that was suspended, or whose machine lost its network, may continue after it
@@ -18,14 +18,15 @@ mod found;
 mod fresh;
 mod holder;
 mod pauses;
+mod unchanged;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use leadspan_files::{FileError, remove_if_dead};
+use leadspan_files::{FileError, remove_if_dead, require_own_folder};
 
 pub use self::{
     claim::{Claim, Renewal},
@@ -35,9 +36,13 @@ pub use self::{
 use self::{
     found::{Found, is_gone},
     fresh::Fresh,
+    unchanged::Unchanged,
 };
 
 const FOLDER: &str = ".claims";
+
+/// What this process has seen. It outlives each [`Claims`], since one who waits for a lock may make one for every attempt.
+static UNCHANGED: Unchanged = Unchanged::new();
 
 /// The claims in a folder, as one process makes and sees them.
 #[derive(Debug)]
@@ -80,7 +85,7 @@ impl Claims {
 
     /// Whether a process, dead or alive, has claimed `name`.
     pub(crate) fn is_claimed(&self, name: &str) -> bool {
-        self.folder.join(name).exists()
+        self.folder.join(name).symlink_metadata().is_ok()
     }
 
     /// Claims `name`, unless another process holds it that is alive or whose lease still runs.
@@ -111,16 +116,24 @@ impl Claims {
                 // The link was made, and the reply was lost.
                 return Ok(Attempt::Claimed(fresh.into_claim(path)));
             }
-            if !found.is_dead(&self.own, fresh.made, self.lease) {
+            if !found.is_dead(&self.own, fresh.made, self.lease) && !self.is_unchanged_for_a_lease(path, &found) {
                 return Ok(Attempt::Held(found.holder.unwrap_or_else(Holder::unknown)));
             }
             found.clear_away(path, fresh.temporary())?;
+            UNCHANGED.forget(path);
         }
+    }
+
+    /// Whether this process has found the claim as it is for longer than the lease.
+    fn is_unchanged_for_a_lease(&self, path: &Path, found: &Found) -> bool {
+        let token = found.holder.as_ref().map_or("", |holder| &holder.token);
+        UNCHANGED.time(path, (token, found.renewed), Instant::now()) > self.lease
     }
 
     /// A claim that has only its temporary name. Creates the folder of claims if it is missing, but not the cache's own folder.
     fn fresh(&self, path: &Path) -> io::Result<Fresh> {
         let holder = self.own.with_new_token()?;
+        require_own_folder(&self.folder)?;
         loop {
             match Fresh::create(path, holder.clone()) {
                 Err(error) if is_gone(&error) => {}
@@ -171,6 +184,9 @@ impl Drop for Claims {
 /// processes. Files that cannot be removed are harmless and stay.
 pub fn remove_dead_claims(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool) {
     let folder = dir.join(FOLDER);
+    if require_own_folder(&folder).is_err() {
+        return;
+    }
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };

@@ -116,6 +116,82 @@ fn clocks_of_machines_do_not_matter() {
 }
 
 #[test]
+fn a_claim_from_the_future_is_taken_over_after_the_lease_as_the_waiting_process_counts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    die(claim(&claims(folder.path()), "unit").unwrap());
+    let mut waiting = elsewhere(folder.path());
+    waiting.lease = Duration::ZERO;
+    let path = folder.path().join(FOLDER).join("unit");
+    let set_ahead = |days: u32| {
+        let file = File::options().write(true).open(&path).unwrap();
+        let ahead = std::time::SystemTime::now() + Duration::from_hours(24) * days;
+        file.set_modified(ahead).unwrap();
+    };
+    set_ahead(2);
+    let Attempt::Held(holder) = waiting.attempt("unit").unwrap() else {
+        panic!("it has just been seen for the first time")
+    };
+    assert_eq!(holder.process, process::id(), "its holder is named while one waits");
+    set_ahead(1);
+    assert!(claim(&waiting, "unit").is_none(), "a renewal starts the lease again");
+    let taken = claim(&waiting, "unit").expect("it was unchanged for longer than the lease");
+    assert_eq!(taken.renew().unwrap(), Renewal::Renewed);
+}
+
+/// What a stranger may have put in place of a claim, or of the folder of claims.
+#[test]
+fn what_is_no_claim_is_refused_by_name_and_leads_nowhere() {
+    use leadspan_files::Refusal;
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(FOLDER).join(name);
+    fs::create_dir(folder.path().join(FOLDER)).unwrap();
+    fs::write(folder.path().join("secret"), b"untouched").unwrap();
+    symlink("../secret", at("link")).unwrap();
+    symlink("/dev/zero", at("device")).unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    let made = process::Command::new("mkfifo")
+        .arg(at("pipe"))
+        .arg(at(".a.pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    fs::write(at("huge"), vec![b' '; 1 << 20]).unwrap();
+    for name in ["link", "device", "folder", "pipe"] {
+        let error = claims(folder.path()).attempt(name).unwrap_err();
+        assert!(Refusal::of(&error.source).is_some(), "{error}: {}", error.source);
+        assert!(error.to_string().ends_with(&format!("{name}`")) && !error.is_unexpected());
+    }
+    assert!(claim(&claims(folder.path()), "huge").is_none(), "its holder is unknown");
+    remove_dead_claims(folder.path(), &|_, _| true);
+    assert!(
+        at(".a.pipe").symlink_metadata().is_ok(),
+        "what is no file of a dead process stays"
+    );
+    assert_eq!(fs::read(folder.path().join("secret")).unwrap(), b"untouched");
+
+    let outside = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    symlink(outside.path(), cache.path().join(FOLDER)).unwrap();
+    let error = claims(cache.path()).attempt("unit").unwrap_err();
+    assert_eq!(Refusal::of(&error.source), Some(Refusal::NotAFolder("a symbolic link")));
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn claims_need_no_locks_of_the_file_system() {
+    const NO_LOCKS: i32 = 37;
+    let folder = tempfile::tempdir().unwrap();
+    leadspan_files::faults::without_locks(NO_LOCKS, || {
+        let claims = claims(folder.path());
+        die(claim(&claims, "unit").unwrap());
+        assert!(claim(&claims, "unit").is_none(), "nothing says that its holder is dead");
+        age(folder.path(), "unit", LEASE * 2);
+        assert!(claim(&claims, "unit").is_some());
+    });
+}
+
+#[test]
 fn of_many_processes_that_ask_at_once_one_gets_a_claim_also_that_of_a_dead_holder() {
     for round in 0..60 {
         let folder = tempfile::tempdir().unwrap();

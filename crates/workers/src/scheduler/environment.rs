@@ -79,7 +79,7 @@ impl<'a> TaskEnvironment<'a> {
     pub(super) fn numbered(&self, variable: &'static str, index: usize, last: usize) -> Result<Worker, UnclearWorker> {
         let (count, _) = self.stated.expect("callers check that a number is stated");
         if last >= count {
-            return Err(UnclearWorker::BeyondCount { last, count });
+            return Err(UnclearWorker::BeyondCount { variable, last, count });
         }
         worker(variable, index, count)
     }
@@ -110,6 +110,33 @@ impl<'a> TaskEnvironment<'a> {
             return Err(UnclearWorker::CountUnknown { index });
         }
         Ok(Some(Named::new(index, self.numbered(index, at, at)?)))
+    }
+
+    /// Grid Engine counts from 1, and says `undefined` in a job that is not an array. An array with a step that begins within it is
+    /// whole; one that begins later may be a part.
+    pub(super) fn sge(&self) -> Result<Option<Named>, UnclearWorker> {
+        const ID: &str = "SGE_TASK_ID";
+        const LAST: &str = "SGE_TASK_LAST";
+        let defined = |name: &'static str| match (self.lookup)(name) {
+            Some(value) if value.trim() == "undefined" => Ok(None),
+            _ => self.number(name),
+        };
+        let Some(at) = defined(ID)?.and_then(|id| id.checked_sub(1)) else {
+            return Ok(None);
+        };
+        if self.stated.is_some() {
+            return Ok(Some(Named::new(ID, self.numbered(ID, at, at)?)));
+        }
+        let half = |missing| UnclearWorker::HalfAPair { there: ID, missing };
+        let first = defined("SGE_TASK_FIRST")?.ok_or_else(|| half("SGE_TASK_FIRST"))?;
+        let last = defined(LAST)?.ok_or_else(|| half(LAST))?;
+        let step = defined("SGE_TASK_STEPSIZE")?.unwrap_or(1).max(1);
+        let id = at + 1;
+        let tasks = last.saturating_sub(first) / step + 1;
+        if first > step || id < first || id > last || !(id - first).is_multiple_of(step) {
+            return Err(UnclearWorker::PartOfAnArray { tasks, first, last });
+        }
+        Ok(Some(Named::new(ID, worker(ID, (id - first) / step, tasks)?)))
     }
 
     /// LSF counts from 1; index 0 means a job that is not an array.

@@ -55,6 +55,7 @@ pub fn assigned(
         environment.index_alone("PBS_ARRAY_INDEX")?,
         environment.index_alone("PBS_ARRAYID")?,
         environment.lsf()?,
+        environment.sge()?,
         environment.index_and_count("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")?,
     ];
     let mut named: Vec<Named> = named.into_iter().flatten().collect();

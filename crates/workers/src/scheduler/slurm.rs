@@ -36,7 +36,11 @@ pub(super) fn named(environment: &TaskEnvironment<'_>) -> Result<Option<Named>, 
                 environment.number(ARRAY_LAST)?.unwrap_or(id).max(id),
             );
             if last >= tasks {
-                return Err(UnclearWorker::BeyondCount { last, count: tasks });
+                return Err(UnclearWorker::BeyondCount {
+                    variable: ARRAY_ID,
+                    last,
+                    count: tasks,
+                });
             }
             (id, tasks)
         }

@@ -112,6 +112,33 @@ fn every_scheduler_names_the_worker() {
             "worker 2 of 16 (LSB_JOBINDEX)",
         ),
         ("LSB_JOBINDEX=0 LSB_JOBINDEX_END=0".into(), None, "worker 0 of 1"),
+        // Grid Engine: `qsub -t 1-16`, `-t 2-8:2`, and a job that is no array.
+        (
+            "SGE_TASK_ID=16 SGE_TASK_FIRST=1 SGE_TASK_LAST=16 SGE_TASK_STEPSIZE=1".into(),
+            None,
+            "worker 15 of 16 (SGE_TASK_ID)",
+        ),
+        (
+            "SGE_TASK_ID=4 SGE_TASK_FIRST=2 SGE_TASK_LAST=8 SGE_TASK_STEPSIZE=2".into(),
+            None,
+            "worker 1 of 4 (SGE_TASK_ID)",
+        ),
+        (
+            "SGE_TASK_ID=7 SGE_TASK_FIRST=1 SGE_TASK_LAST=8 SGE_TASK_STEPSIZE=3".into(),
+            None,
+            "worker 2 of 3 (SGE_TASK_ID)",
+        ),
+        (
+            "SGE_TASK_ID=undefined SGE_TASK_FIRST=undefined SGE_TASK_LAST=undefined SGE_TASK_STEPSIZE=undefined".into(),
+            None,
+            "worker 0 of 1",
+        ),
+        // A part of an array, with the number of workers stated: the id less 1.
+        (
+            "SGE_TASK_ID=5 SGE_TASK_FIRST=5 SGE_TASK_LAST=6 SGE_TASK_STEPSIZE=1".into(),
+            Some(16),
+            "worker 4 of 16 (SGE_TASK_ID)",
+        ),
         (
             "OMPI_COMM_WORLD_RANK=3 OMPI_COMM_WORLD_SIZE=4".into(),
             None,
@@ -140,6 +167,7 @@ fn every_scheduler_names_the_worker() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn an_environment_that_names_no_worker_is_refused_with_a_hint() {
     let array = |rest: &str| format!("SLURM_ARRAY_TASK_ID={rest}");
     let table: Vec<(String, Option<usize>, &[&str])> = vec![
@@ -202,12 +230,33 @@ fn an_environment_that_names_no_worker_is_refused_with_a_hint() {
             None,
             &["AWS_BATCH_JOB_ARRAY_INDEX"],
         ),
+        (
+            "SGE_TASK_ID=5 SGE_TASK_FIRST=5 SGE_TASK_LAST=6 SGE_TASK_STEPSIZE=1".into(),
+            None,
+            &["2 tasks between 5 and 6", "--workers N"],
+        ),
+        ("SGE_TASK_ID=2".into(), None, &["SGE_TASK_FIRST", "--worker I/N"]),
+        ("SGE_TASK_ID=2 SGE_TASK_FIRST=1".into(), None, &["SGE_TASK_LAST"]),
+        ("SGE_TASK_ID=17".into(), Some(16), &["the 16 workers", "`-t 1-16`"]),
+        ("SGE_TASK_ID=two".into(), None, &["SGE_TASK_ID", "`two`"]),
+        ("LSB_JOBINDEX=17".into(), Some(16), &["the 16 workers", "`[1-16]`"]),
+        ("PBS_ARRAY_INDEX=16".into(), Some(16), &["the 16 workers", "`-J 0-15`"]),
+        ("PBS_ARRAYID=16".into(), Some(16), &["the 16 workers", "`-t 0-15`"]),
         ("LSB_JOBINDEX=2".into(), None, &["LSB_JOBINDEX_END"]),
         ("LSB_JOBINDEX=5 LSB_JOBINDEX_END=4".into(), None, &["LSB_JOBINDEX"]),
         ("OMPI_COMM_WORLD_RANK=2".into(), None, &["OMPI_COMM_WORLD_SIZE"]),
         ("OMPI_COMM_WORLD_SIZE=2".into(), None, &["OMPI_COMM_WORLD_RANK"]),
-        ("LEADSPAN_WORKERS=4".into(), None, &["4 workers", "--worker I/N"]),
-        ("LEADSPAN_WORKERS=0".into(), None, &["LEADSPAN_WORKERS"]),
+        (
+            "LEADSPAN_WORKERS=4".into(),
+            None,
+            &["4 workers", "--worker I/N", "unset `LEADSPAN_WORKERS`"],
+        ),
+        (String::new(), Some(4), &["4 workers", "leave out `--workers`"]),
+        (
+            "LEADSPAN_WORKERS=0".into(),
+            None,
+            &["LEADSPAN_WORKERS", "a whole number from 1 on"],
+        ),
         ("LEADSPAN_WORKERS=many".into(), None, &["LEADSPAN_WORKERS", "`many`"]),
         ("OMPI_COMM_WORLD_RANK=-1 OMPI_COMM_WORLD_SIZE=2".into(), None, &["`-1`"]),
         (

@@ -51,9 +51,11 @@ pub enum UnclearWorker {
         last: usize,
     },
     /// The number of workers is stated, so ids of tasks are indices of workers, but one of them is too large.
-    #[error("the job array has a task {last}, but the {count} workers are numbered 0 to {}", count - 1)]
+    #[error("the job array has a task {}, but the {count} workers are numbered 0 to {}", id(variable, *last), count - 1)]
     BeyondCount {
-        /// The highest id of a task.
+        /// The variable with the id of the task.
+        variable: &'static str,
+        /// The highest id of a task, less one if the scheduler counts from 1.
         last: usize,
         /// The number of workers, or of tasks with several workers each.
         count: usize,
@@ -95,6 +97,11 @@ pub enum UnclearWorker {
     },
 }
 
+/// The id of the task with this index.
+fn id(variable: &str, index: usize) -> usize {
+    index + usize::from(["LSB_JOBINDEX", "SGE_TASK_ID"].contains(&variable))
+}
+
 impl UnclearWorker {
     /// Whether only the number of this worker is unknown. Workers that claim their units can do without a number.
     pub fn is_only_a_number(&self) -> bool {
@@ -113,21 +120,33 @@ impl Diagnosis for UnclearWorker {
             Self::PartOfAnArray { .. } => {
                 format!("{state}; the id of a task is then the index of its worker, counted from 0")
             }
-            Self::IndexUnknown { .. } => {
+            Self::IndexUnknown { by, .. } if *by == WORKERS => {
                 format!("name it with `--worker I/N`, or unset `{WORKERS}` to run as the only worker")
             }
-            Self::BeyondCount { count, .. } => format!(
-                "if the number of workers is stated, tasks are numbered from 0: submit `--array=0-{}`",
-                count - 1
+            Self::IndexUnknown { by, .. } => {
+                format!("name it with `--worker I/N`, or leave out `{by}` to run as the only worker")
+            }
+            Self::BeyondCount { variable, count, .. } => format!(
+                "if the number of workers is stated, {}",
+                match *variable {
+                    "LSB_JOBINDEX" => format!("tasks are numbered from 1: submit `[1-{count}]`"),
+                    "SGE_TASK_ID" => format!("tasks are numbered from 1: submit `-t 1-{count}`"),
+                    "PBS_ARRAY_INDEX" => format!("tasks are numbered from 0: submit `-J 0-{}`", count - 1),
+                    "PBS_ARRAYID" => format!("tasks are numbered from 0: submit `-t 0-{}`", count - 1),
+                    "SLURM_ARRAY_TASK_ID" => format!("tasks are numbered from 0: submit `--array=0-{}`", count - 1),
+                    _ => "there must be no more tasks than workers".to_owned(),
+                }
             ),
+            Self::NotANumber { variable, .. } if *variable == WORKERS => {
+                format!("set `{WORKERS}` to a whole number from 1 on, or unset it")
+            }
+            Self::UnevenRanks { ranks, .. } => {
+                format!("state a multiple of {ranks}, or name the worker with `--worker I/N`")
+            }
             Self::OutsideOfStep { .. } => "start it with `srun`, request one task with several CPUs \
                                            (`--cpus-per-task`), or name the worker with `--worker I/N`"
                 .to_owned(),
-            Self::NotANumber { .. }
-            | Self::HalfAPair { .. }
-            | Self::UnevenRanks { .. }
-            | Self::Conflict { .. }
-            | Self::NoSuchWorker { .. } => {
+            Self::NotANumber { .. } | Self::HalfAPair { .. } | Self::Conflict { .. } | Self::NoSuchWorker { .. } => {
                 "name the worker with `--worker I/N` (`--worker 0/1` for the only worker)".to_owned()
             }
         })

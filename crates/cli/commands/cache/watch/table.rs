@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use leadspan_workers::WorkerState;
 
-use super::{View, WorkerView};
+use super::{IgnoredView, View, WorkerView};
 use crate::{
     amounts::{bytes, duration, grouped, rounded, short, spelt},
     heartbeat::SILENCE,
@@ -61,6 +61,9 @@ pub(super) fn lines(dir: &Path, view: Option<&View>, size: Option<(usize, usize)
             duration(SILENCE),
             listed(&stalled)
         ));
+    }
+    for IgnoredView { file, because } in &view.ignored {
+        lines.push(format!("ignored    {}: {because}", file.display()));
     }
     if view.workers.is_empty() {
         lines.push("workers    none".to_owned());
@@ -199,6 +202,7 @@ mod tests {
             tokens_left: 120_000,
             seconds_left: Some(98.0),
             complete: false,
+            ignored: Vec::new(),
         }
     }
 
@@ -218,6 +222,18 @@ mod tests {
         0/2     node-7  4711  capturing  train-000012   3/11    1,234       612  700.0 MiB  2 s ago
         1/2     node-7  4711  STALLED    train-000012   3/11    1,234       612  700.0 MiB  2 min 05 s ago
         ");
+    }
+
+    #[test]
+    fn a_file_that_is_no_sign_of_life_is_named() {
+        let mut view = view(Vec::new());
+        view.ignored.push(IgnoredView {
+            file: "cache/.workers/x.json".into(),
+            because: "it is a named pipe, not a regular file".to_owned(),
+        });
+        let lines = lines(Path::new("cache"), Some(&view), None);
+        let said = "ignored    cache/.workers/x.json: it is a named pipe, not a regular file";
+        assert!(lines.contains(&said.to_owned()), "{lines:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
-use crate::output::OutputError;
+use crate::{output::OutputError, visible};
 
 /// The size assumed for a terminal that does not report its size.
 const USUAL: (usize, usize) = (24, 80);
@@ -43,7 +43,7 @@ impl Screen {
             let _ = write!(text, "\x1b[{}F", self.lines);
         }
         for line in lines {
-            text.push_str(line);
+            text.push_str(&visible::escaped(line));
             // Clears the rest of a line that was longer before.
             text.push_str("\x1b[K\n");
         }

@@ -1,0 +1,192 @@
+//! The lock on a folder that one process works in from its beginning to its end: a run, an evaluation.
+//!
+//! It is the lock (`flock`) on the file `.lock`, which the system releases however the process ends. A file system without such
+//! locks gets a [claim](crate::Claims) named `run` instead. A claim outlives a killed process by its lease, so whoever finds one
+//! waits for that long: the holder may be dead.
+
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use leadspan_files::{FileError, Locking, open_own, try_lock};
+
+use crate::{
+    claims::{Attempt, Claims, Holder, Pauses},
+    lock::{LEASE, LockGuard},
+};
+
+const FILE: &str = ".lock";
+const CLAIM: &str = "run";
+
+/// How long the claim of another process is waited for: its lease, and the longest pause between two looks.
+const PATIENCE: Duration = LEASE.saturating_add(Duration::from_secs(5));
+
+/// Keeps other processes out of a folder until it is dropped or its process ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+    _claim: Option<LockGuard>,
+}
+
+/// The answer to the wish to lock a folder.
+#[derive(Debug)]
+pub enum LockedFolder {
+    /// This process has it.
+    Locked(FolderLock),
+    /// Another process works in it, which is known on file systems without locks.
+    Held(Option<Holder>),
+}
+
+impl FolderLock {
+    /// Locks the folder `dir`, which must exist. On a file system without locks, it waits for another process that may be dead,
+    /// and calls `waiting` with it before each pause.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written to, or `.lock` is no regular file.
+    pub fn take(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockedFolder, FileError> {
+        Self::take_within(dir, PATIENCE, waiting)
+    }
+
+    fn take_within(
+        dir: &Path,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&Holder),
+    ) -> Result<LockedFolder, FileError> {
+        let path = dir.join(FILE);
+        let file = open_own(&path, File::options().create(true).write(true).truncate(false));
+        let file = file.map_err(FileError::io("create", &path))?;
+        let claim = match try_lock(&file).map_err(FileError::io("lock", &path))? {
+            Locking::Locked => None,
+            Locking::Held => return Ok(LockedFolder::Held(None)),
+            Locking::Unsupported => match claim_within(dir, patience, waiting)? {
+                Attempt::Claimed(claim) => Some(LockGuard::keep(claim, dir)?),
+                Attempt::Held(holder) => return Ok(LockedFolder::Held(Some(holder))),
+            },
+        };
+        Ok(LockedFolder::Locked(Self {
+            _file: file,
+            _claim: claim,
+        }))
+    }
+
+    /// Whether a process works in the folder `dir`, or may do so on a file system without locks. A folder that is not there is
+    /// free.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be looked at.
+    pub fn is_held(dir: &Path) -> Result<bool, FileError> {
+        let path = dir.join(FILE);
+        // NFS locks only files that are open for writing.
+        let file = match open_own(&path, File::options().read(true).write(true)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(FileError::io("look at", &path))?,
+        };
+        Ok(match try_lock(&file).map_err(FileError::io("look at", &path))? {
+            Locking::Locked => false,
+            Locking::Held => true,
+            Locking::Unsupported => matches!(Claims::new(dir, LEASE)?.attempt(CLAIM)?, Attempt::Held(_)),
+        })
+    }
+}
+
+fn claim_within(dir: &Path, patience: Duration, waiting: &mut dyn FnMut(&Holder)) -> Result<Attempt, FileError> {
+    let (claims, began, mut pauses) = (Claims::new(dir, LEASE)?, Instant::now(), Pauses::default());
+    loop {
+        match claims.attempt(CLAIM)? {
+            Attempt::Held(holder) if began.elapsed() < patience => waiting(&holder),
+            attempt => return Ok(attempt),
+        }
+        pauses.next();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::SystemTime};
+
+    use leadspan_files::{Refusal, faults};
+
+    use super::*;
+
+    fn take(dir: &Path) -> LockedFolder {
+        FolderLock::take_within(dir, Duration::ZERO, &mut |_| ()).unwrap()
+    }
+
+    #[test]
+    fn one_process_works_in_a_folder_until_it_drops_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!FolderLock::is_held(folder.path()).unwrap());
+        let LockedFolder::Locked(lock) = take(folder.path()) else {
+            panic!("no process holds it")
+        };
+        assert!(FolderLock::is_held(folder.path()).unwrap());
+        assert!(matches!(take(folder.path()), LockedFolder::Held(None)));
+        drop(lock);
+        assert!(!FolderLock::is_held(folder.path()).unwrap());
+        assert!(matches!(take(folder.path()), LockedFolder::Locked(_)));
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no claim is left behind"
+        );
+    }
+
+    #[test]
+    fn a_file_system_without_locks_gets_a_claim_that_a_dead_process_loses_after_its_lease() {
+        // ENOLCK, ENOSYS, EOPNOTSUPP.
+        for errno in [37, 38, 95] {
+            faults::without_locks(errno, || {
+                let folder = tempfile::tempdir().unwrap();
+                let claim = folder.path().join(".claims").join(CLAIM);
+                let LockedFolder::Locked(lock) = take(folder.path()) else {
+                    panic!("no process holds it")
+                };
+                let text = fs::read(&claim).unwrap();
+                assert!(FolderLock::is_held(folder.path()).unwrap());
+                assert!(
+                    matches!(take(folder.path()), LockedFolder::Held(Some(holder)) if holder.process == std::process::id())
+                );
+                // One who waits says for whom, and has the lock once it is free.
+                let (mut lock, mut named) = (Some(lock), Vec::new());
+                let mut waiting = |holder: &Holder| {
+                    named.push(holder.process);
+                    lock = None;
+                };
+                let second = FolderLock::take(folder.path(), &mut waiting).unwrap();
+                assert!(matches!(second, LockedFolder::Locked(_)));
+                assert_eq!(named, [std::process::id()]);
+                drop(second);
+                assert!(!FolderLock::is_held(folder.path()).unwrap() && !claim.exists());
+
+                // A killed process leaves its claim.
+                fs::create_dir(folder.path().join(".claims")).unwrap();
+                fs::write(&claim, text).unwrap();
+                assert!(matches!(take(folder.path()), LockedFolder::Held(Some(_))));
+                let file = File::options().write(true).open(&claim).unwrap();
+                file.set_modified(SystemTime::now() - LEASE * 2).unwrap();
+                assert!(matches!(take(folder.path()), LockedFolder::Locked(_)));
+            });
+        }
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_is_refused_and_its_target_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        fs::write(&outside, b"untouched").unwrap();
+        let run = folder.path().join("run");
+        fs::create_dir(&run).unwrap();
+        std::os::unix::fs::symlink(&outside, run.join(FILE)).unwrap();
+        let taken = FolderLock::take(&run, &mut |_| ()).unwrap_err();
+        for error in [taken, FolderLock::is_held(&run).unwrap_err()] {
+            assert_eq!(Refusal::of(&error.source), Some(Refusal::NotRegular("a symbolic link")));
+            assert!(error.to_string().contains("run/.lock"), "{error}");
+        }
+        assert_eq!(fs::read(outside).unwrap(), b"untouched");
+    }
+}
