@@ -24,6 +24,9 @@ pub struct SectionSettings {
     pub thinking_end: String,
     /// What happens to a sample without a complete chain of thought.
     pub without_markers: WithoutMarkers,
+    /// The field of a message with its thinking; `reasoning_content`, `reasoning` or `thinking` if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_field: Option<String>,
 }
 
 impl Default for SectionSettings {
@@ -32,6 +35,7 @@ impl Default for SectionSettings {
             thinking_start: "<think>".into(),
             thinking_end: "</think>".into(),
             without_markers: WithoutMarkers::default(),
+            reasoning_field: None,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct EvaluateSettings {
     pub path: Option<String>,
     /// The split of the data set in `path`; `test` if it is not set.
     pub split: Option<String>,
+    /// The configuration of the data set in `path`, if it has several.
+    pub config: Option<String>,
     /// How a row becomes a problem; `columns` needs no chain of thought.
     pub format: Format,
     /// Which rows are read: `{ field = "value", other = [1, 2] }`.
@@ -76,6 +78,7 @@ impl Default for EvaluateSettings {
             files: Vec::new(),
             path: None,
             split: None,
+            config: None,
             format: Format::default(),
             filter: RowFilter::default(),
             system_prompt: SystemPrompt::default(),
@@ -107,6 +110,12 @@ impl EvaluateSettings {
             }
             _ => {}
         }
+        if self.path.is_none() && self.config.is_some() {
+            return invalid(
+                "evaluate.config",
+                "only a folder that `evaluate.path` names has configurations",
+            );
+        }
         if self.problems == Some(0) {
             return invalid("evaluate.problems", "there must be something to ask");
         }
@@ -118,6 +127,7 @@ impl EvaluateSettings {
         data.files.clone_from(&self.files);
         data.path.clone_from(&self.path);
         data.split = split;
+        data.config.clone_from(&self.config);
         data.format = self.format;
         data.filter = self.filter.clone();
         data.system_prompt = self.system_prompt;

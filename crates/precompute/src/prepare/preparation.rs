@@ -7,7 +7,7 @@ use std::{
 
 use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
-    ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, SectionSettings, input_files,
+    ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
 };
 use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
 use serde_json::Value;
@@ -32,7 +32,8 @@ pub(crate) struct Preparation<'a> {
 /// The data that becomes a corpus, and the cache that it goes to.
 pub(super) struct Text<'a> {
     pub(super) base: &'a Path,
-    pub(super) data: &'a DataSettings,
+    /// The settings, with the most tokens of a sample that the model's context allows if none are set.
+    pub(super) data: DataSettings,
     pub(super) sections: &'a SectionSettings,
     cache: &'a CacheSettings,
     data_check: DataCheck,
@@ -50,7 +51,7 @@ impl Text<'_> {
     /// Refuses settings that are wrong whatever the rows are. Returns the number of samples of a work unit.
     fn check(&self) -> Result<NonZeroU32, PrecomputeError> {
         self.cache.check()?;
-        let max_tokens = self.data.max_tokens;
+        let max_tokens = self.data.max_tokens();
         if let Some(context) = self.config.map(DecoderConfig::context)
             && max_tokens > context
         {
@@ -61,7 +62,7 @@ impl Text<'_> {
                 model,
             });
         }
-        input_files(self.base, self.data)?;
+        input_files(self.base, &self.data)?;
         NonZeroU32::new(self.cache.samples_per_shard).ok_or(PrecomputeError::ZeroSetting {
             key: "cache.samples_per_shard",
         })
@@ -73,7 +74,7 @@ impl<'a> Preparation<'a> {
     pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
         let text = Text {
             base: &pipeline.base,
-            data: &pipeline.data,
+            data: fitted(&pipeline.data, Some(source)),
             sections: &pipeline.sections,
             cache: &pipeline.cache,
             data_check: pipeline.data_check,
@@ -94,7 +95,7 @@ impl<'a> Preparation<'a> {
     ) -> Result<Self, PrecomputeError> {
         let text = Text {
             base: &pipeline.base,
-            data: &pipeline.data,
+            data: fitted(&pipeline.data, source),
             sections: &pipeline.sections,
             cache: &pipeline.cache,
             data_check: pipeline.data_check,
@@ -133,16 +134,17 @@ impl<'a> Preparation<'a> {
 
     /// The files of the data as they are now.
     pub(super) fn fingerprints(&self) -> Result<Vec<FileFingerprint>, PrecomputeError> {
-        let Text { base, data, .. } = self.text;
+        let Text { base, data, .. } = &self.text;
         Ok(self.data_hashes.fingerprints(base, &input_files(base, data)?)?)
     }
 
     /// The provenance of a corpus of these files, in the form that is stored.
-    pub(super) fn provenance(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
+    pub(super) fn provenance(&self, files: Vec<FileFingerprint>, report: &PrepareReport, rules: RowRules) -> Value {
         let provenance = Provenance {
             data: self.text.data.clone(),
             files,
             report: report.clone(),
+            rules,
         };
         provenance.to_value()
     }
@@ -193,6 +195,13 @@ impl<'a> Preparation<'a> {
             codec: CODEC_VERSION,
         }
     }
+}
+
+/// The settings, with as many tokens for a sample as the model's context allows if they are not set.
+fn fitted(data: &DataSettings, model: Option<&ModelSource>) -> DataSettings {
+    let mut data = data.clone();
+    data.fit_max_tokens(model.map(|model| model.config().context()));
+    data
 }
 
 /// The samples of a corpus, as appending asks for them.

@@ -154,7 +154,7 @@ fn every_row_is_accounted_for_by_one_reason() {
     ];
     let directory = directory(&[("a.jsonl", &rows.concat())]);
     let data = DataSettings {
-        max_tokens: 250,
+        max_tokens: Some(250),
         on_bad_row: BadRow::Skip,
         ..settings(&["a.jsonl"])
     };
@@ -254,7 +254,7 @@ fn a_sample_of_exactly_the_maximum_is_kept_whole_and_a_longer_one_is_never_cut()
         run(
             directory.path(),
             &DataSettings {
-                max_tokens,
+                max_tokens: Some(max_tokens),
                 ..settings(&["a.jsonl"])
             },
         )
