@@ -56,6 +56,9 @@ pub fn is_unexpected(error: &io::Error) -> bool {
 
 /// A hint for an error of the operating system on the file at `path`, if there is one.
 pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
+    if Refusal::of(error) == Some(Refusal::LfsPointer) {
+        return Some("run `git lfs pull` in the folder that was cloned, or download the file itself".to_owned());
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
             "give yourself write access to `{}` or choose another folder",

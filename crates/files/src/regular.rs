@@ -2,13 +2,13 @@
 //!
 //! A path that leads to a named pipe would block for ever, a device may never end, and a link may lead out of the folder that
 //! the user named. Every reader opens its files here: only regular files are opened, without waiting, and files that are
-//! read as a whole have a limit.
+//! read as a whole have a limit. A Git LFS pointer, which a clone without Git LFS has in place of a large file, is refused.
 
 use std::{
     fmt,
     fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     path::{Component, Path},
 };
 
@@ -24,6 +24,8 @@ pub enum Refusal {
         /// Bytes that the reader takes.
         limit: u64,
     },
+    /// It is a pointer of Git LFS: a few lines of text in the place of a file that was not downloaded.
+    LfsPointer,
 }
 
 impl fmt::Display for Refusal {
@@ -34,6 +36,7 @@ impl fmt::Display for Refusal {
                 formatter,
                 "it has more than the {limit} bytes that such a file may have"
             ),
+            Self::LfsPointer => write!(formatter, "it is a Git LFS pointer, not the file that it stands for"),
         }
     }
 }
@@ -57,7 +60,7 @@ impl From<Refusal> for io::Error {
 ///
 /// # Errors
 ///
-/// If there is no file, it cannot be opened, or it is no regular file ([`Refusal`]).
+/// If there is no file, it cannot be opened, it is no regular file, or it is a Git LFS pointer ([`Refusal`]).
 pub fn open_regular(path: &Path) -> io::Result<File> {
     open(path, fs::metadata(path)?.file_type(), OFlags::empty())
 }
@@ -98,6 +101,12 @@ pub fn is_plain_name(name: &str) -> bool {
         && !name.contains('\0')
 }
 
+/// How every pointer of Git LFS begins.
+const LFS_BEGINNING: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// The bytes below which every pointer of Git LFS stays.
+const LFS_BYTES: u64 = 1024;
+
 /// Opens a file whose type was read from its name. The type is compared again once it is open, because the name may lead to
 /// another file by then. Devices are never opened: opening alone may do something.
 fn open(path: &Path, file_type: FileType, flags: OFlags) -> io::Result<File> {
@@ -106,8 +115,25 @@ fn open(path: &Path, file_type: FileType, flags: OFlags) -> io::Result<File> {
         .read(true)
         .custom_flags((flags | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
-    refuse_unless_regular(file.metadata()?.file_type())?;
+    let metadata = file.metadata()?;
+    refuse_unless_regular(metadata.file_type())?;
+    refuse_lfs_pointer(&file, metadata.len())?;
     Ok(file)
+}
+
+/// Refuses a pointer of Git LFS. The place at which the file is read next stays where it is.
+fn refuse_lfs_pointer(file: &File, bytes: u64) -> io::Result<()> {
+    if !(LFS_BEGINNING.len() as u64..LFS_BYTES).contains(&bytes) {
+        return Ok(());
+    }
+    let mut beginning = [0; LFS_BEGINNING.len()];
+    match file.read_exact_at(&mut beginning, 0) {
+        Ok(()) if beginning == LFS_BEGINNING => Err(Refusal::LfsPointer.into()),
+        Ok(()) => Ok(()),
+        // It became shorter meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn refuse_unless_regular(file_type: FileType) -> Result<(), Refusal> {
@@ -197,6 +223,28 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, b"twelve bytes").unwrap();
         assert_eq!(refusal(read_regular(&path, 11)), Some(Refusal::TooLarge { limit: 11 }));
+    }
+
+    #[test]
+    fn a_git_lfs_pointer_is_not_taken_for_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 12345\n";
+        fs::write(&path, pointer).unwrap();
+        for refused in [read_regular(&path, 4096), read_unlinked(&path, 4096)] {
+            let error = refused.unwrap_err();
+            assert_eq!(Refusal::of(&error), Some(Refusal::LfsPointer));
+            assert!(crate::hint(&error, &path).unwrap().contains("`git lfs pull`"));
+        }
+        // Text about pointers, or an empty file, is none.
+        for text in [
+            "",
+            "version",
+            "version https://example.org/spec/v1, said the page of the format",
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(read_regular(&path, 4096).unwrap(), text.as_bytes());
+        }
     }
 
     #[test]
