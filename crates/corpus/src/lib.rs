@@ -38,6 +38,7 @@ mod template;
 mod test_tokenizers;
 mod tokenize;
 mod turn;
+mod turn_end;
 mod validation_size;
 
 pub use append::{Appended, KnownSample, append, append_into};
@@ -56,4 +57,5 @@ pub use row_problem::RowProblem;
 pub use sampled::{Sampled, sample};
 pub use section_settings::{SectionSettings, WithoutMarkers};
 pub use template::ChatTemplate;
+pub use turn_end::text_after_turn;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

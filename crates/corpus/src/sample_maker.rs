@@ -107,7 +107,7 @@ impl<'a> SampleMaker<'a> {
         if messages.last().is_none_or(crate::Message::is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
-        let rendered = turn::render(self.template, messages, self.sections)
+        let rendered = turn::render(self.template, messages, None, self.sections)
             .map_err(|source| RowError::Bad(RowProblem::Template { source }))?;
         let Some(content_start) = rendered.content_start else {
             return dropped(id, DropReason::ContentNotFound);

@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::CorpusError;
+use crate::{CorpusError, template::SET_BY_RENDERING};
 
 /// A text with a character other than white space, as a regular expression.
 const NOT_BLANK: &str = r"\S";
@@ -24,6 +25,11 @@ pub struct SectionSettings {
     pub thinking_end: String,
     /// What happens to a sample without a complete chain of thought.
     pub without_markers: WithoutMarkers,
+    /// Values for the chat template, such as `{ enable_thinking = true }`.
+    ///
+    /// They belong to the identity of a cache if there are any.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub template_arguments: Map<String, Value>,
 }
 
 impl Default for SectionSettings {
@@ -32,6 +38,7 @@ impl Default for SectionSettings {
             thinking_start: "<think>".into(),
             thinking_end: "</think>".into(),
             without_markers: WithoutMarkers::default(),
+            template_arguments: Map::new(),
         }
     }
 }
@@ -61,6 +68,15 @@ impl SectionSettings {
         if self.thinking_start == self.thinking_end {
             return invalid("sections.thinking_end", "the two thinking markers are the same text");
         }
+        if SET_BY_RENDERING
+            .iter()
+            .any(|name| self.template_arguments.contains_key(*name))
+        {
+            return invalid(
+                "sections.template_arguments",
+                "`messages`, `tools`, `documents` and `add_generation_prompt` come from the rows",
+            );
+        }
         Ok(())
     }
 }
@@ -77,6 +93,26 @@ mod tests {
             ("<think>", "</think>")
         );
         assert_eq!(sections.without_markers, WithoutMarkers::Skip);
+    }
+
+    #[test]
+    fn template_arguments_are_part_of_what_is_stored_only_if_there_are_any() {
+        let stored = |sections: &SectionSettings| serde_json::to_value(sections).unwrap();
+        let mut sections = SectionSettings::default();
+        assert_eq!(
+            stored(&sections),
+            serde_json::json!({"thinking_start": "<think>", "thinking_end": "</think>", "without_markers": "skip"})
+        );
+        sections
+            .template_arguments
+            .insert("enable_thinking".into(), false.into());
+        assert_eq!(
+            stored(&sections)["template_arguments"],
+            serde_json::json!({"enable_thinking": false})
+        );
+        assert!(sections.check().is_ok());
+        sections.template_arguments.insert("tools".into(), Value::Null);
+        assert!(sections.check().is_err());
     }
 
     #[test]

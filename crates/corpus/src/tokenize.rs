@@ -33,7 +33,8 @@ impl PlainTokenizer {
     }
 
     pub(crate) fn tokenize(&self, text: &str) -> Result<TokenizedText, tokenizers::Error> {
-        let encoding = self.0.encode(text, false)?;
+        // The library panics when a regular expression takes too many steps.
+        let encoding = leadspan_files::guarded(|| self.0.encode(text, false))??;
         let mut begun = 0;
         let starts = encoding
             .get_offsets()
