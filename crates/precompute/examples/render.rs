@@ -1,11 +1,12 @@
 //! Prints the text and tokens that a model's chat template and tokenizer give for conversations, to compare with other
 //! implementations.
 //!
-//!     cargo run --release -p leadspan-corpus --example render -- MODEL CONVERSATIONS
+//!     cargo run --release -p leadspan-precompute --example render -- MODEL CONVERSATIONS
 //!
-//! MODEL is a directory with `tokenizer.json` and `tokenizer_config.json`, CONVERSATIONS a file of JSON lines with
-//! `messages` and an `id`. Prints a line of JSON for each: its id, the text, the text with a generation prompt, and the
-//! tokens of the sample that [`leadspan_corpus::prepare`] makes of the row.
+//! MODEL is a directory with a tokenizer, CONVERSATIONS a file of JSON lines with `messages` and an `id`. Prints a line of JSON
+//! with the special tokens by their names, and then a line for each conversation: its id, the text, the text with a generation
+//! prompt, the tokens of the text, and those of the sample that [`leadspan_corpus::prepare`] makes of the row. A text that the
+//! template refuses is null.
 
 use std::{
     collections::BTreeMap,
@@ -16,26 +17,26 @@ use std::{
 };
 
 use leadspan_corpus::{ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, prepare};
-use serde_json::{Value, json};
-use tokenizers::Tokenizer;
+use leadspan_model::TokenizerBundle;
+use serde_json::{Map, Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, conversations] = arguments.as_slice() else {
         return Err("usage: render MODEL CONVERSATIONS".into());
     };
-    let model = Path::new(model);
-    let settings: Value = serde_json::from_slice(&fs::read(model.join("tokenizer_config.json"))?)?;
-    let template = settings["chat_template"].as_str().ok_or("no chat template")?;
-    let template = ChatTemplate::new(template, settings["bos_token"].as_str(), settings["eos_token"].as_str())?;
-    let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).map_err(|error| error.to_string())?;
+    let bundle = TokenizerBundle::open(Path::new(model))?;
+    let template = bundle.chat_template.as_deref().ok_or("no chat template")?;
+    let template = ChatTemplate::of_model(template, bundle.named_tokens(), &Map::new())?;
+    let tokenizer = &bundle.tokenizer;
 
-    let data: DataSettings = serde_json::from_value(json!({"files": [conversations], "max_tokens": 1_000_000}))?;
+    let data: DataSettings =
+        serde_json::from_value(json!({"files": [conversations], "max_tokens": 1_000_000, "on_bad_row": "skip"}))?;
     let sections = SectionSettings {
         without_markers: WithoutMarkers::Answer,
         ..SectionSettings::default()
     };
-    let prepared = prepare(Path::new(""), &data, &sections, &template, &tokenizer, &|_| ())?;
+    let prepared = prepare(Path::new(""), &data, &sections, &template, tokenizer, &|_| ())?;
     let samples: BTreeMap<&str, &[u32]> = prepared
         .samples
         .iter()
@@ -43,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
 
     let mut out = io::stdout().lock();
+    writeln!(out, "{}", json!(bundle.special_tokens))?;
     for line in fs::read_to_string(conversations)?.lines() {
         let row: Value = serde_json::from_str(line)?;
         let messages = row["messages"].as_array().ok_or("no messages")?;
@@ -52,8 +54,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect::<Option<_>>()
             .ok_or("not a message")?;
         let id = row["id"].as_str().ok_or("no id")?;
-        let (text, opened) = (template.render(&messages, false)?, template.render(&messages, true)?);
-        let made = json!({"id": id, "text": text, "opened": opened, "tokens": samples.get(id)});
+        let (text, opened) = (
+            template.render(&messages, false).ok(),
+            template.render(&messages, true).ok(),
+        );
+        let encoded = text.as_deref().map(|text| tokenizer.encode(text, false)).transpose();
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        let encoded = encoded.map(|encoded| encoded.get_ids().to_vec());
+        let made = json!({"id": id, "text": text, "opened": opened, "encoded": encoded, "tokens": samples.get(id)});
         writeln!(out, "{made}")?;
     }
     Ok(())
