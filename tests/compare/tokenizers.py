@@ -24,7 +24,7 @@ def rendered(tokenizer, messages, add_generation_prompt):
 
 
 def compare(render, model):
-    """The number of conversations that are rendered, and the differences as (conversation, what, ours, theirs)."""
+    """The token that ends a turn, the number of conversations that are rendered, and the differences as (conversation, what, ours, theirs)."""
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "conversations.jsonl"
         lines = [json.dumps({"id": id_, "messages": messages}) + "\n" for id_, messages in CONVERSATIONS.items()]
@@ -33,8 +33,8 @@ def compare(render, model):
     head, *ours = map(json.loads, made.stdout.strip("\n").split("\n"))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
     differences, both = [], 0
-    if dict(head) != tokenizer.special_tokens_map:
-        differences.append(("-", "special tokens", dict(head), tokenizer.special_tokens_map))
+    if head["special_tokens"] != tokenizer.special_tokens_map:
+        differences.append(("-", "special tokens", head["special_tokens"], tokenizer.special_tokens_map))
     for row in ours:
         messages = CONVERSATIONS[row["id"]]
         text = rendered(tokenizer, messages, False)
@@ -43,7 +43,7 @@ def compare(render, model):
         for what, theirs in [("text", text), ("opened", rendered(tokenizer, messages, True)), ("encoded", ids)]:
             if row[what] != theirs:
                 differences.append((row["id"], what, row[what], theirs))
-    return both, differences
+    return head["end_of_turn"], both, differences
 
 
 def main():
@@ -56,11 +56,12 @@ def main():
     if arguments.json:
         print(json.dumps(results))
     else:
-        for name, (both, differences) in results.items():
-            print(f"{name}: {len(CONVERSATIONS)} conversations, {both} rendered, {len(differences)} differences")
+        for name, (end, both, differences) in results.items():
+            print(f"{name}: {len(CONVERSATIONS)} conversations, {both} rendered, {len(differences)} differences; "
+                  f"a turn ends with {end}")
             for conversation, what, ours, theirs in differences:
                 print(f"  {conversation}: {what}\n    ours:   {ours!r:.600}\n    theirs: {theirs!r:.600}")
-    sys.exit(any(differences for _, differences in results.values()))
+    sys.exit(any(differences for *_, differences in results.values()))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ pub struct SectionSettings {
     /// Values for the chat template, such as `{ enable_thinking = true }`.
     ///
     /// They belong to the identity of a cache if there are any.
-    #[serde(skip_serializing_if = "Map::is_empty")]
     pub template_arguments: Map<String, Value>,
 }
 
@@ -57,6 +56,16 @@ pub enum WithoutMarkers {
 }
 
 impl SectionSettings {
+    /// These settings as a cache's identity states them. Those that came later are left out where they say nothing, so that the
+    /// identities of older caches stay as they are.
+    pub fn identity(&self) -> Value {
+        let mut stated = serde_json::to_value(self).expect("markers, names and JSON values serialize");
+        if let Value::Object(settings) = &mut stated {
+            settings.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|values| !values.is_empty()));
+        }
+        stated
+    }
+
     pub(crate) fn check(&self) -> Result<(), CorpusError> {
         let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
         if self.thinking_start.trim().is_empty() {
@@ -68,6 +77,12 @@ impl SectionSettings {
         if self.thinking_start == self.thinking_end {
             return invalid("sections.thinking_end", "the two thinking markers are the same text");
         }
+        if self.template_arguments.values().any(has_date) {
+            return invalid(
+                "sections.template_arguments",
+                "a date cannot be given: write it as a text",
+            );
+        }
         if SET_BY_RENDERING
             .iter()
             .any(|name| self.template_arguments.contains_key(*name))
@@ -78,6 +93,15 @@ impl SectionSettings {
             );
         }
         Ok(())
+    }
+}
+
+/// Whether a value holds a date of TOML, for which there is no value in a template.
+fn has_date(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.keys().any(|name| name.starts_with("$__toml")) || fields.values().any(has_date),
+        Value::Array(values) => values.iter().any(has_date),
+        _ => false,
     }
 }
 
@@ -97,7 +121,7 @@ mod tests {
 
     #[test]
     fn template_arguments_are_part_of_what_is_stored_only_if_there_are_any() {
-        let stored = |sections: &SectionSettings| serde_json::to_value(sections).unwrap();
+        let stored = SectionSettings::identity;
         let mut sections = SectionSettings::default();
         assert_eq!(
             stored(&sections),
@@ -111,8 +135,16 @@ mod tests {
             serde_json::json!({"enable_thinking": false})
         );
         assert!(sections.check().is_ok());
-        sections.template_arguments.insert("tools".into(), Value::Null);
-        assert!(sections.check().is_err());
+        let refused = |name: &str, value: Value| {
+            let mut sections = sections.clone();
+            sections.template_arguments.insert(name.into(), value);
+            sections.check().is_err()
+        };
+        assert!(refused("tools", Value::Null));
+        assert!(refused(
+            "day",
+            serde_json::json!([{"$__toml_private_datetime": "2026-11-29"}])
+        ));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!     cargo run --release -p leadspan-precompute --example render -- MODEL CONVERSATIONS
 //!
 //! MODEL is a directory with a tokenizer, CONVERSATIONS a file of JSON lines with `messages` and an `id`. Prints a line of JSON
-//! with the special tokens by their names, and then a line for each conversation: its id, the text, the text with a generation
+//! with the special tokens by their names and the token that ends a turn, and then a line for each conversation: its id, the text, the text with a generation
 //! prompt, the tokens of the text, and those of the sample that [`leadspan_corpus::prepare`] makes of the row. A text that the
 //! template refuses is null.
 
@@ -16,7 +16,9 @@ use std::{
     path::Path,
 };
 
-use leadspan_corpus::{ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, prepare};
+use leadspan_corpus::{
+    ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, prepare, text_after_turn,
+};
 use leadspan_model::TokenizerBundle;
 use serde_json::{Map, Value, json};
 
@@ -44,7 +46,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
 
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", json!(bundle.special_tokens))?;
+    let special_tokens: Map<String, Value> = (bundle.named_tokens())
+        .map(|(name, token)| (name.to_owned(), token.into()))
+        .collect();
+    let end_of_turn = text_after_turn(&template).and_then(|text| bundle.added_token_at_start(text.trim_start()));
+    let end_of_turn = end_of_turn.and_then(|token| tokenizer.id_to_token(token));
+    writeln!(
+        out,
+        "{}",
+        json!({"special_tokens": special_tokens, "end_of_turn": end_of_turn})
+    )?;
     for line in fs::read_to_string(conversations)?.lines() {
         let row: Value = serde_json::from_str(line)?;
         let messages = row["messages"].as_array().ok_or("no messages")?;

@@ -192,7 +192,7 @@ impl<'a> Preparation<'a> {
             }),
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
-            sections: serde_json::to_value(self.text.sections).expect("markers and names serialize"),
+            sections: self.text.sections.identity(),
             entries: self.text.cache.entries(),
             precision: self.text.cache.precision,
             codec: CODEC_VERSION,
