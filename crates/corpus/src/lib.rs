@@ -42,6 +42,7 @@ mod template;
 mod test_tokenizers;
 mod tokenize;
 mod turn;
+mod turn_end;
 mod validation_size;
 
 pub use append::{Appended, Known, KnownSample, append, append_into};
@@ -62,4 +63,5 @@ pub use row_rules::RowRules;
 pub use sampled::{Sampled, sample};
 pub use section_settings::{SectionSettings, WithoutMarkers};
 pub use template::ChatTemplate;
+pub use turn_end::text_after_turn;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

@@ -87,9 +87,6 @@ fn problem(
     let id = id_of(&mut fields)?.unwrap_or_else(|| place.to_owned());
     let options = data.layout_options(sections, RowRules::CURRENT);
     let (Conversation { messages, tools }, reference) = data.format.problem(fields, options, answer)?;
-    if tools.is_some() {
-        return Err(RowProblem::Tools);
-    }
     Ok(Some(Problem {
         id,
         messages,

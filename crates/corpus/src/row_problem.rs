@@ -120,9 +120,6 @@ pub enum RowProblem {
     /// A problem has no answer to compare with.
     #[error("the assistant's last turn has no answer")]
     NoReference,
-    /// The row has tools, which would not reach the prompt.
-    #[error("the row's `tools` cannot be put into the prompt")]
-    Tools,
     /// The chat template cannot render the conversation.
     #[error("the chat template refuses the conversation")]
     Template {

@@ -97,9 +97,6 @@ impl<'a> SampleMaker<'a> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
         let options = self.data.layout_options(self.sections, self.rules);
         let Conversation { messages, tools } = self.data.format.conversation(row, options)?;
-        if tools.is_some() {
-            return Err(RowProblem::Tools.into());
-        }
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -111,7 +108,7 @@ impl<'a> SampleMaker<'a> {
         if messages.last().is_none_or(crate::Message::is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
-        let rendered = turn::render(self.template, messages, self.sections)
+        let rendered = turn::render(self.template, messages, tools.as_ref(), self.sections)
             .map_err(|source| RowError::Bad(RowProblem::Template { source }))?;
         let Some(content_start) = rendered.content_start else {
             return dropped(id, DropReason::ContentNotFound);

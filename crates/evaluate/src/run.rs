@@ -7,7 +7,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, CacheError, Missing, Reader};
-use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
+use leadspan_corpus::{ChatTemplate, Message, Problem, Role, SectionSettings, problems, text_after_turn};
 use leadspan_model::{
     Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device, stop_tokens,
 };
@@ -104,15 +104,15 @@ pub fn run(
     let settings = &evaluation.settings;
     let (data, pattern) = (settings.data()?, settings.pattern()?);
     let source = ModelSource::open(&evaluation.model)?;
-    let mut tokenizer = source.tokenizer()?;
-    plain(&mut tokenizer)?;
+    let tokenizer = source.tokenizer()?;
     let text = tokenizer
         .chat_template
         .as_deref()
         .ok_or_else(|| EvaluateError::NoChatTemplate {
             model: evaluation.model.clone(),
         })?;
-    let template = ChatTemplate::new(text, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+    let arguments = &evaluation.sections.template_arguments;
+    let template = ChatTemplate::of_model(text, tokenizer.named_tokens(), arguments)?;
     let mut problems = problems(
         &evaluation.base,
         &data,
@@ -123,14 +123,12 @@ pub fn run(
     if problems.is_empty() {
         return Err(EvaluateError::NoProblems);
     }
-    let stops = stop_tokens(&source, &tokenizer)?;
+    if let Some(system) = settings.system.as_deref().filter(|system| !system.is_empty()) {
+        problems.iter_mut().for_each(|problem| add_system(problem, system));
+    }
+    let (stops, stop_texts) = stops(&source, &tokenizer, &template, &settings.stop)?;
     let identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
-    let asking = Asking {
-        template,
-        thinking_end: evaluation.sections.thinking_end.clone(),
-        pattern,
-        tokenizer,
-    };
+    let asking = Asking::new(tokenizer, template, &evaluation.sections, pattern, stop_texts);
     let dir = EvaluationDir::open(&evaluation.dir, &identity)?;
     if let Some(summary) = dir.finished()? {
         return Ok(EvaluationOutcome::AlreadyDone(summary));
@@ -150,7 +148,11 @@ pub fn run(
         tokens: 0,
         seconds: 0.0,
     };
-    let generation = Generation::new(&decoder, settings.generation(), stops)?;
+    let ends = |tokens: &[u32]| asking.ends(tokens);
+    let mut generation = Generation::new(&decoder, settings.generation(), stops)?;
+    if asking.has_stop_texts() {
+        generation = generation.ending_when(&ends);
+    }
     if !asked.ask(generation, decoder.config().context(), context, events)? {
         return Ok(EvaluationOutcome::Stopped);
     }
@@ -165,7 +167,7 @@ pub fn run(
         Some(cache) => held_out(
             cache,
             &decoder,
-            (&asking.tokenizer, settings.dtype),
+            (asking.tokenizer(), settings.dtype),
             context.stop,
             events,
         )?,
@@ -253,14 +255,32 @@ impl Asked<'_> {
     }
 }
 
-/// Switches off truncation and padding, which the file of a tokenizer may ask for.
-fn plain(tokenizer: &mut TokenizerBundle) -> Result<(), EvaluateError> {
-    tokenizer.tokenizer.with_padding(None);
-    let cut = tokenizer.tokenizer.with_truncation(None);
-    cut.map(drop).map_err(|source| EvaluateError::Tokenizer {
-        id: "any".to_owned(),
-        source,
-    })
+/// Puts a system prompt before a problem that has none.
+fn add_system(problem: &mut Problem, system: &str) {
+    let first = problem.messages.first().map(|message| message.role);
+    if !matches!(first, Some(Role::System | Role::Developer)) {
+        problem.messages.insert(0, Message::new(Role::System, system));
+    }
+}
+
+/// The tokens that end an answer, and the texts that do: those of the model's files, the one with which its chat template ends a
+/// turn, and `evaluate.stop`.
+fn stops(
+    source: &ModelSource,
+    tokenizer: &TokenizerBundle,
+    template: &ChatTemplate,
+    asked: &[String],
+) -> Result<(Vec<u32>, Vec<String>), EvaluateError> {
+    let mut tokens = stop_tokens(source, tokenizer)?;
+    let end_of_turn = text_after_turn(template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));
+    let (of_tokens, texts): (Vec<_>, Vec<_>) = (asked.iter()).partition(|text| tokenizer.added_token(text).is_some());
+    let asked = of_tokens.into_iter().filter_map(|text| tokenizer.added_token(text));
+    for token in end_of_turn.into_iter().chain(asked) {
+        if !tokens.contains(&token) {
+            tokens.push(token);
+        }
+    }
+    Ok((tokens, texts.into_iter().cloned().collect()))
 }
 
 /// All values on which the answers depend.
@@ -274,9 +294,13 @@ fn identity(
     let mut hasher = blake3::Hasher::new();
     for problem in problems {
         let text = serde_json::to_vec(&(&problem.id, &problem.messages, &problem.reference));
-        hasher.update(&text.expect("turns serialize")).update(b"\n");
+        hasher.update(&text.expect("turns serialize"));
+        if let Some(tools) = &problem.tools {
+            hasher.update(b"\n").update(tools.to_string().as_bytes());
+        }
+        hasher.update(b"\n");
     }
-    Ok(json!({
+    let mut identity = json!({
         "model": {
             "config": source.config_fingerprint(),
             "weights": source.weights_fingerprint()?,
@@ -295,7 +319,15 @@ fn identity(
             "top_k": settings.top_k,
             "seed": settings.seed,
         },
-    }))
+    });
+    // Evaluations that were made before these settings existed have neither.
+    if !settings.stop.is_empty() {
+        identity["stop"] = json!(settings.stop);
+    }
+    if !evaluation.sections.template_arguments.is_empty() {
+        identity["template_arguments"] = json!(evaluation.sections.template_arguments);
+    }
+    Ok(identity)
 }
 
 /// The losses on the validation samples of the cache in `path`, if they can be measured.

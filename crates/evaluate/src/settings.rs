@@ -45,6 +45,12 @@ pub struct EvaluateSettings {
     /// Use only this many problems, from the first; all if it is not set.
     #[schemars(range(min = 1))]
     pub problems: Option<usize>,
+    /// Texts or tokens that end an answer; it is cut before the first of them.
+    ///
+    /// The model's own stop tokens, and the token with which its chat template ends a turn, always do.
+    pub stop: Vec<String>,
+    /// A system prompt for problems that have none; `""` for none.
+    pub system: Option<String>,
     /// The most tokens of an answer.
     #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
@@ -86,6 +92,8 @@ impl Default for EvaluateSettings {
             answer: None,
             answer_pattern: None,
             problems: None,
+            stop: Vec::new(),
+            system: None,
             max_new_tokens: 512,
             batch_samples: 8,
             temperature: 0.0,
@@ -115,6 +123,9 @@ impl EvaluateSettings {
                 "evaluate.config",
                 "only a folder that `evaluate.path` names has configurations",
             );
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return invalid("evaluate.stop", "a text is empty, so every answer would be");
         }
         if self.problems == Some(0) {
             return invalid("evaluate.problems", "there must be something to ask");

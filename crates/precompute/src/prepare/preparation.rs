@@ -8,8 +8,9 @@ use std::{
 use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
     ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
+    text_after_turn,
 };
-use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
+use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle, files_with_stop_tokens};
 use serde_json::Value;
 
 use crate::{
@@ -82,7 +83,7 @@ impl<'a> Preparation<'a> {
             config: Some(source.config()),
         };
         let teacher = (source, pipeline.teacher.dtype);
-        Self::of(text, || source.tokenizer(), Some(teacher))
+        Self::of(text, || source.tokenizer(), Some(source), Some(teacher))
     }
 
     /// The preparation of a corpus without a teacher. `model` is the path of the tokenizer, `source` the model there, if there
@@ -102,24 +103,28 @@ impl<'a> Preparation<'a> {
             model,
             config: source.map(ModelSource::config),
         };
-        Self::of(text, tokenizer, None)
+        Self::of(text, tokenizer, source, None)
     }
 
     fn of(
         text: Text<'a>,
         tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
+        source: Option<&ModelSource>,
         teacher: Option<(&'a ModelSource, StoredDtype)>,
     ) -> Result<Self, PrecomputeError> {
         let samples_per_shard = text.check()?;
-        let tokenizer = tokenizer()?;
+        let mut tokenizer = tokenizer()?;
         let jinja = tokenizer
             .chat_template
             .as_deref()
             .ok_or_else(|| PrecomputeError::NoChatTemplate {
                 model: text.model.clone(),
             })?;
-        let template = ChatTemplate::new(jinja, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+        let template = ChatTemplate::of_model(jinja, tokenizer.named_tokens(), &text.sections.template_arguments)?;
         let template_blake3 = blake3::hash(jinja.as_bytes()).to_hex().to_string();
+        // A student learns to end its turn as the template does, and training does not open the template.
+        let end = text_after_turn(&template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));
+        tokenizer.files = files_with_stop_tokens(&text.model, source, &tokenizer, end.as_slice())?;
         let data_hashes = DataHashes::of(&text.cache_dir(), text.data_check);
         Ok(Self {
             text,
@@ -189,7 +194,7 @@ impl<'a> Preparation<'a> {
             }),
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
-            sections: serde_json::to_value(self.text.sections).expect("markers and names serialize"),
+            sections: self.text.sections.identity(),
             entries: self.text.cache.entries(),
             precision: self.text.cache.precision,
             codec: CODEC_VERSION,
