@@ -1,6 +1,6 @@
 //! Turns problems into prompts, and generated tokens into graded answers.
 
-use leadspan_corpus::{ChatTemplate, Problem, SectionSettings};
+use leadspan_corpus::{ChatTemplate, Message, Problem, Role, SectionSettings};
 use leadspan_files::guarded;
 use leadspan_model::{End, Generated, TokenizerBundle};
 
@@ -141,6 +141,14 @@ impl Asking {
     }
 }
 
+/// Puts a system prompt before a problem that has none.
+pub(crate) fn add_system(problem: &mut Problem, system: &str) {
+    let first = problem.messages.first().map(|message| message.role);
+    if !matches!(first, Some(Role::System | Role::Developer)) {
+        problem.messages.insert(0, Message::new(Role::System, system));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -222,5 +230,33 @@ mod tests {
         assert!(asking.ends(&tokens("5\n\nQuestion")) && !asking.ends(&tokens("It is 5. User")));
         // What ended earlier is not looked at again.
         assert!(!asking.ends(&tokens(&format!("User:{}", " and so on".repeat(20)))));
+    }
+
+    #[test]
+    fn a_system_prompt_is_put_before_problems_that_have_none() {
+        let roles = |messages: Vec<Message>| {
+            let (id, reference) = ("one".to_owned(), String::new());
+            let mut problem = Problem {
+                id,
+                messages,
+                reference,
+            };
+            add_system(&mut problem, "Be brief.");
+            problem
+                .messages
+                .into_iter()
+                .map(|message| (message.role, message.content))
+                .collect::<Vec<_>>()
+        };
+        let user = || Message::new(Role::User, "q");
+        let (brief, question) = ((Role::System, "Be brief.".to_owned()), (Role::User, "q".to_owned()));
+        assert_eq!(roles(vec![user()]), [brief, question.clone()]);
+        for role in [Role::System, Role::Developer] {
+            let own = (role, "Be long.".to_owned());
+            assert_eq!(
+                roles(vec![Message::new(role, "Be long."), user()]),
+                [own, question.clone()]
+            );
+        }
     }
 }

@@ -7,17 +7,18 @@ use std::{
 };
 
 use leadspan_cache::{Cache, CacheError, Missing, Reader};
-use leadspan_corpus::{ChatTemplate, Message, Problem, Role, SectionSettings, problems, text_after_turn};
+use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
 use leadspan_model::{
-    Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device, stop_tokens,
+    Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device,
 };
 use leadspan_train::{HeldOut, TrainError, held_out_losses};
 use serde_json::{Value, json};
 
 use crate::{
     Answered, EvaluateError, EvaluateSettings, EvaluationSummary,
-    asking::Asking,
+    asking::{Asking, add_system},
     evaluation_dir::{EvaluationDir, PartialAnswers},
+    stops::stops,
 };
 
 /// The model and the problems of an evaluation, and the folder of its results.
@@ -253,34 +254,6 @@ impl Asked<'_> {
         });
         Ok(())
     }
-}
-
-/// Puts a system prompt before a problem that has none.
-fn add_system(problem: &mut Problem, system: &str) {
-    let first = problem.messages.first().map(|message| message.role);
-    if !matches!(first, Some(Role::System | Role::Developer)) {
-        problem.messages.insert(0, Message::new(Role::System, system));
-    }
-}
-
-/// The tokens that end an answer, and the texts that do: those of the model's files, the one with which its chat template ends a
-/// turn, and `evaluate.stop`.
-fn stops(
-    source: &ModelSource,
-    tokenizer: &TokenizerBundle,
-    template: &ChatTemplate,
-    asked: &[String],
-) -> Result<(Vec<u32>, Vec<String>), EvaluateError> {
-    let mut tokens = stop_tokens(source, tokenizer)?;
-    let end_of_turn = text_after_turn(template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));
-    let (of_tokens, texts): (Vec<_>, Vec<_>) = (asked.iter()).partition(|text| tokenizer.added_token(text).is_some());
-    let asked = of_tokens.into_iter().filter_map(|text| tokenizer.added_token(text));
-    for token in end_of_turn.into_iter().chain(asked) {
-        if !tokens.contains(&token) {
-            tokens.push(token);
-        }
-    }
-    Ok((tokens, texts.into_iter().cloned().collect()))
 }
 
 /// All values on which the answers depend.
