@@ -21,6 +21,8 @@ pub(crate) struct ReplaySettings {
     path: Option<String>,
     /// The split of the data set in `path`; `train` if it is not set.
     split: Option<String>,
+    /// The configuration of the data set in `path`, if it has several.
+    config: Option<String>,
     /// How a row becomes a conversation.
     format: Format,
     /// Which rows are read, as in `[data]`.
@@ -28,9 +30,11 @@ pub(crate) struct ReplaySettings {
     filter: RowFilter,
     /// What becomes of the system prompt, if the format has a field for it.
     system_prompt: SystemPrompt,
-    /// The most tokens of a sample; longer samples are dropped, never cut.
+    /// The system prompt of conversations that have none.
+    system: Option<String>,
+    /// The most tokens of a sample, as in `[data]`.
     #[schemars(range(min = 2))]
-    max_tokens: usize,
+    max_tokens: Option<usize>,
     /// Whether a malformed row stops the run, or is counted and left out.
     on_bad_row: BadRow,
     /// The fields that `format = "columns"` reads.
@@ -44,10 +48,12 @@ impl Default for ReplaySettings {
             files: Vec::new(),
             path: None,
             split: None,
+            config: None,
             format: Format::default(),
             filter: RowFilter::default(),
             system_prompt: SystemPrompt::default(),
-            max_tokens: 4096,
+            system: None,
+            max_tokens: None,
             on_bad_row: BadRow::default(),
             columns: ColumnNames::default(),
         }
@@ -69,10 +75,13 @@ impl ReplaySettings {
             files: settings.files,
             path: settings.path,
             split: settings.split,
+            config: settings.config,
             format: settings.format,
             filter: settings.filter,
             system_prompt: settings.system_prompt,
+            system: settings.system,
             max_tokens: settings.max_tokens,
+            max_row_mib: text.data.max_row_mib,
             training: None,
             validation: ValidationSize::default(),
             seed: 0,

@@ -1,7 +1,7 @@
 """Compare our rendering and tokens of tricky conversations with those of transformers, character by character.
 
 MODEL is a directory with Qwen3's `tokenizer.json` and `tokenizer_config.json`; RENDER is the built example `render` of
-leadspan-corpus. Exits with 1 where a text or a token differs, or a conversation is left out from whose last turn the
+leadspan-precompute. Exits with 1 where a text or a token differs, or a conversation is left out from whose last turn the
 template does not remove the thinking.
 
 One thing is ours: a `reasoning_content` of the last turn that is blank is left out, so that thinking in the content is
@@ -90,7 +90,7 @@ def main():
         lines = [json.dumps({"id": id_, "messages": messages}) + "\n" for id_, messages in CONVERSATIONS.items()]
         rows.write_text("".join(lines))
         made = subprocess.run([arguments.render, arguments.model, rows], check=True, capture_output=True, text=True)
-    ours = {row["id"]: row for row in map(json.loads, made.stdout.strip("\n").split("\n"))}
+    ours = {row["id"]: row for row in map(json.loads, made.stdout.strip("\n").split("\n")[1:])}
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     differences, tokens, removed = [], 0, 0

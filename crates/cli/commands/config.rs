@@ -142,6 +142,7 @@ mod tests {
         for (table, key, good, refused) in [
             ("teacher", "device", "\"cuda:1\"", &["\"gpu\"", "\"cuda\""][..]),
             ("data", "max_tokens", "2", &["0", "1", "-1"]),
+            ("data", "max_row_mib", "1", &["0", "-1"]),
             ("data", "training", "1", &["0"]),
             ("data", "validation", "0.5", &["1.5", "-1"]),
             (

@@ -224,6 +224,12 @@ pub(super) fn losses(report: &PrepareReport) -> Vec<String> {
         .iter()
         .map(|(reason, &count)| format!("dropped {}: {}", grouped(count), reason.as_str()))
         .collect();
+    if report.duplicates > 0 {
+        lines.push(format!(
+            "{} samples are copies of others under other ids",
+            grouped(report.duplicates)
+        ));
+    }
     if report.bad_rows > 0 {
         lines.push(format!(
             "left out {} bad rows, the first of them:",

@@ -2,10 +2,11 @@
 //!
 //! All rows are read and made into samples again, and compared with the corpus by id and row hash. The data must still
 //! give every sample of the corpus, unchanged, because its distributions are already captured in that order. Every
-//! other sample counts as appended. This includes a row that was dropped before, was changed since, and is kept now.
+//! other sample counts as appended. This includes a row that was dropped before, was changed since, and is kept now. An appended
+//! copy of a held-out sample is dropped, because all appended samples are for training.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -13,11 +14,12 @@ use leadspan_sequence::{Sample, Split};
 use tokenizers::Tokenizer;
 
 use crate::{
-    Arrangement, ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, Prepared, PreparedSample,
-    SectionSettings,
+    Arrangement, ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, Prepared,
+    PreparedSample, RowRules, SectionSettings,
+    copies::content,
     order::Arranging,
     prepare::{collected, drawn_and_ordered},
-    reading::read_samples,
+    reading::{HowRead, read_samples},
 };
 
 /// A sample that a prepared corpus already has.
@@ -29,6 +31,15 @@ pub struct KnownSample<'a> {
     pub split: Split,
     /// The hash of its content; see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
     pub row_hash: &'a [u8; 32],
+}
+
+/// The samples that a prepared corpus already has, and how they were made.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The samples, in the order of the corpus.
+    pub samples: &'a [KnownSample<'a>],
+    /// The rules by which their rows became conversations.
+    pub rules: RowRules,
 }
 
 /// The samples to add at the end of a prepared corpus.
@@ -48,7 +59,7 @@ pub struct Appended {
 /// Reads the files of `data`, relative to `base`, and hands the samples of rows that are not `known` to `sink`, in the
 /// order of the rows.
 ///
-/// The known samples are given in the order of the corpus. Settings, template and tokenizer must be those with which it
+/// Settings, template and tokenizer must be those with which it
 /// was prepared. If the corpus has as many training samples as `data.training` allows, no sample gets a place.
 /// `progress` and `sink` are called on this thread, `progress` after every chunk of rows.
 ///
@@ -66,25 +77,39 @@ pub fn append_into<E: From<CorpusError>>(
     sections: &SectionSettings,
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
-    known: &[KnownSample<'_>],
+    known: Known<'_>,
     progress: &dyn Fn(PrepareProgress),
     sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
 ) -> Result<Arrangement, E> {
+    let Known { samples: known, rules } = known;
     let numbers: HashMap<&str, usize> = known.iter().enumerate().map(|(number, one)| (one.id, number)).collect();
     // Whether each known sample is unchanged; `None` until its row is read.
     let mut same: Vec<Option<bool>> = vec![None; known.len()];
     let mut arranging = Arranging::default();
-    let mut take = |sample: PreparedSample| match numbers.get(sample.id.as_str()) {
-        None => {
-            arranging.add(&sample.id, sample.bounds);
-            sink(sample)
+    let (mut contents, mut held_out, mut duplicates) = (HashSet::new(), HashSet::new(), 0);
+    let mut take = |sample: PreparedSample| {
+        let content = content(&sample.tokens);
+        duplicates += u64::from(!contents.insert(content));
+        let Some(&number) = numbers.get(sample.id.as_str()) else {
+            arranging.add(&sample.id, sample.bounds, content);
+            return sink(sample);
+        };
+        same[number] = Some(sample.row_hash == *known[number].row_hash);
+        if known[number].split == Split::Validation {
+            held_out.insert(content);
         }
-        Some(&number) => {
-            same[number] = Some(sample.row_hash == *known[number].row_hash);
-            Ok(())
-        }
+        Ok(())
     };
-    let (mut report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut take)?;
+    let how = HowRead {
+        base,
+        data,
+        sections,
+        template,
+        tokenizer,
+        rules,
+    };
+    let (mut report, files) = read_samples(how, progress, &mut take)?;
+    report.duplicates = duplicates;
     let first_of = |state: Option<bool>| {
         let mut those = same.iter().zip(known).filter(|&(found, _)| *found == state);
         let id = those.next().map(|(_, one)| one.id.to_owned())?;
@@ -99,7 +124,14 @@ pub fn append_into<E: From<CorpusError>>(
     let known_train = known.iter().filter(|one| one.split == Split::Train).count();
     report.kept_validation = (known.len() - known_train) as u64;
     let most = data.training.map(|most| most.saturating_sub(known_train));
-    let places = drawn_and_ordered(&arranging, arranging.all_for_training(), most, data.seed, &mut report);
+    let is_copy = |sample: usize| held_out.contains(&arranging.content(sample));
+    let (copies, new): (Vec<_>, Vec<_>) = arranging
+        .all_for_training()
+        .into_iter()
+        .partition(|place| is_copy(place.sample));
+    let bounds = copies.iter().map(|place| arranging.bounds(place.sample));
+    report.leave_out(DropReason::CopyOfHeldOut, bounds);
+    let places = drawn_and_ordered(&arranging, new, most, data.seed, &mut report);
     report.kept_train = (known_train + places.len()) as u64;
     Ok(Arrangement { places, report, files })
 }
@@ -117,7 +149,7 @@ pub fn append(
     sections: &SectionSettings,
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
-    known: &[KnownSample<'_>],
+    known: Known<'_>,
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Appended, CorpusError> {
     let Prepared {

@@ -7,7 +7,7 @@ use leadspan_sequence::{Sample, Section};
 use serde_json::json;
 
 use crate::{
-    ChatTemplate, DataSettings, DropReason, SectionSettings, WithoutMarkers, append,
+    ChatTemplate, DataSettings, DropReason, Known, RowRules, SectionSettings, WithoutMarkers, append,
     append::tests::known,
     prepare::tests::{directory, run, run_with, text},
     template::tests::{QWEN3, SMOLLM2},
@@ -180,7 +180,10 @@ fn rows_of_further_pieces_are_appended() {
         &sections,
         &template,
         &tokenizer,
-        &known(&prepared),
+        Known {
+            samples: &known(&prepared),
+            rules: RowRules::CURRENT,
+        },
         &|_| (),
     )
     .unwrap();

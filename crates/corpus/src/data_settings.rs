@@ -4,14 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ColumnNames, CorpusError, Format, RowFilter, SectionSettings, SystemPrompt, ValidationSize, layout::LayoutOptions,
+    BadRow, ColumnNames, CorpusError, Format, RowFilter, RowRules, SectionSettings, SystemPrompt, ValidationSize,
+    bad_row::RowLimit, layout::LayoutOptions,
 };
 
 /// Which rows to read and how to turn them into samples: the `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Files of JSON lines (plain, `.gz` or `.zst`), `.parquet` or `.arrow`, or glob patterns.
+    /// Files of JSON lines or JSON arrays (plain, `.gz` or `.zst`), `.parquet` or `.arrow`, or glob patterns.
     ///
     /// They are relative to the pipeline file.
     #[serde(default)]
@@ -22,6 +23,11 @@ pub struct DataSettings {
     /// The split of the data set in `path`; `train` if it is not set.
     #[serde(default)]
     pub split: Option<String>,
+    /// The configuration of the data set in `path`, if it has several.
+    ///
+    /// The head of the folder's README.md names them; without it, a configuration is a subfolder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
     /// How a row becomes a conversation.
     #[serde(default)]
     pub format: Format,
@@ -33,10 +39,18 @@ pub struct DataSettings {
     /// What becomes of the system prompt, if the format has a field for it.
     #[serde(default)]
     pub system_prompt: SystemPrompt,
-    /// The most tokens of a sample; longer samples are dropped, never cut.
-    #[serde(default = "default_max_tokens")]
+    /// The system prompt of conversations that have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The most tokens of a sample; longer samples are dropped, never cut. 4096, or the model's context if that is less, if it is
+    /// not set.
+    #[serde(default)]
     #[schemars(range(min = MIN_TOKENS))]
-    pub max_tokens: usize,
+    pub max_tokens: Option<usize>,
+    /// The most mebibytes of a row as it is stored, once it is decompressed.
+    #[serde(default = "default_max_row_mib", skip_serializing_if = "is_default_max_row_mib")]
+    #[schemars(range(min = 1))]
+    pub max_row_mib: u32,
     /// The most training samples, chosen at random by `seed`; all if it is not set.
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -57,19 +71,19 @@ pub struct DataSettings {
     pub columns: ColumnNames,
 }
 
-/// What to do with a row that cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BadRow {
-    /// Stop with the file and line.
-    #[default]
-    Stop,
-    /// Leave the row out and count it.
-    Skip,
+/// The most tokens of a sample if `data.max_tokens` is not set and the model's context is not shorter.
+const DEFAULT_MAX_TOKENS: usize = 4096;
+
+/// Twenty times the longest conversation that anybody learns from, and few enough bytes to hold as values.
+const DEFAULT_MAX_ROW_MIB: u32 = 64;
+
+fn default_max_row_mib() -> u32 {
+    DEFAULT_MAX_ROW_MIB
 }
 
-fn default_max_tokens() -> usize {
-    4096
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_default_max_row_mib(mib: &u32) -> bool {
+    *mib == DEFAULT_MAX_ROW_MIB
 }
 
 /// The fewest tokens of a usable sample: with one there is nothing to predict.
@@ -84,12 +98,33 @@ impl DataSettings {
     }
 
     /// The settings that the layout is given with each row.
-    pub(crate) fn layout_options<'a>(&'a self, sections: &'a SectionSettings) -> LayoutOptions<'a> {
+    pub(crate) fn layout_options<'a>(&'a self, sections: &'a SectionSettings, rules: RowRules) -> LayoutOptions<'a> {
         LayoutOptions {
             columns: &self.columns,
             system_prompt: self.system_prompt,
+            system: self.system.as_deref(),
             sections,
+            rules,
         }
+    }
+
+    /// The most bytes of a row, and what becomes of a longer one.
+    pub(crate) fn row_limit(&self) -> RowLimit {
+        RowLimit {
+            most_bytes: u64::from(self.max_row_mib) << 20,
+            on_bad_row: self.on_bad_row,
+        }
+    }
+
+    /// The most tokens of a sample.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)
+    }
+
+    /// Sets the most tokens of a sample, if they are not set, for a model with a context of so many tokens.
+    pub fn fit_max_tokens(&mut self, context: Option<usize>) {
+        let most = context.unwrap_or(usize::MAX).min(DEFAULT_MAX_TOKENS);
+        self.max_tokens.get_or_insert(most);
     }
 
     pub(crate) fn check(&self) -> Result<(), CorpusError> {
@@ -110,7 +145,16 @@ impl DataSettings {
             (_, None, Some(_)) => return invalid("data.split", "only a folder that `data.path` names has splits"),
             _ => {}
         }
-        if self.max_tokens < MIN_TOKENS {
+        if self.path.is_none() && self.config.is_some() {
+            return invalid("data.config", "only a folder that `data.path` names has configurations");
+        }
+        if self.system.as_ref().is_some_and(|system| system.trim().is_empty()) {
+            return invalid("data.system", "the system prompt is empty");
+        }
+        if self.max_row_mib == 0 {
+            return invalid("data.max_row_mib", "a row needs at least 1 MiB");
+        }
+        if self.max_tokens() < MIN_TOKENS {
             return invalid("data.max_tokens", "a sample needs at least 2 tokens");
         }
         if self.training == Some(0) {
@@ -136,13 +180,28 @@ mod tests {
     fn a_table_with_only_files_takes_the_documented_defaults() {
         let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
         assert_eq!((&data.path, &data.split, data.format), (&None, &None, Format::Messages));
-        assert_eq!((data.max_tokens, data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
+        assert_eq!((data.max_tokens(), data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
+        assert_eq!((&data.config, &data.system, data.max_row_mib), (&None, &None, 64));
         assert_eq!((data.validation, data.training), (ValidationSize::Count(0), None));
         assert_eq!(
             (data.filter, data.system_prompt),
             (RowFilter::default(), SystemPrompt::Drop)
         );
         assert_eq!(data.columns.chain_of_thought, "chain_of_thought");
+    }
+
+    #[test]
+    fn the_most_tokens_are_those_of_the_context_only_if_they_are_not_set() {
+        let fitted = |set: Option<usize>, context| {
+            let mut data: DataSettings = serde_json::from_str("{}").unwrap();
+            data.max_tokens = set;
+            data.fit_max_tokens(context);
+            data.max_tokens
+        };
+        assert_eq!(fitted(None, Some(1000)), Some(1000));
+        assert_eq!(fitted(None, Some(131_072)), Some(4096));
+        assert_eq!(fitted(None, None), Some(4096));
+        assert_eq!(fitted(Some(8192), Some(1000)), Some(8192));
     }
 
     #[test]
@@ -196,7 +255,7 @@ mod tests {
         assert!(folder.check().is_ok());
         assert_eq!(
             key(DataSettings {
-                max_tokens: 1,
+                max_tokens: Some(1),
                 ..data.clone()
             }
             .check()),
@@ -209,6 +268,19 @@ mod tests {
             }
             .check()),
             "data.training"
+        );
+        let config = Some("main".to_owned());
+        assert_eq!(key(DataSettings { config, ..data.clone() }.check()), "data.config");
+        let system = Some(" ".to_owned());
+        assert_eq!(key(DataSettings { system, ..data.clone() }.check()), "data.system");
+        let max_row_mib = 0;
+        assert_eq!(
+            key(DataSettings {
+                max_row_mib,
+                ..data.clone()
+            }
+            .check()),
+            "data.max_row_mib"
         );
         let columns = ColumnNames {
             answer: "question".into(),

@@ -1,14 +1,16 @@
 //! The errors of reading data sets and preparing a corpus.
 
+mod diagnosis;
+
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
 use arrow::error::ArrowError;
-use leadspan_diagnosis::Diagnosis;
+use leadspan_files::Refusal;
 
-use crate::{DropReason, PrepareReport, RowProblem};
+use crate::{PrepareReport, RowProblem};
 
 /// Why a corpus could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,54 @@ pub enum CorpusError {
         /// The path that was looked at.
         path: PathBuf,
     },
+    /// A file is of a kind that is not read: another compression, an archive, another kind of table.
+    #[error("`{}` cannot be read: it is {what}", path.display())]
+    UnsupportedFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// A file stands for one that Git's large file storage has.
+    #[error("`{}` is a pointer of Git LFS and not the file itself", path.display())]
+    GitLfsPointer {
+        /// The pointer.
+        path: PathBuf,
+    },
+    /// A folder has several configurations, and none is chosen.
+    #[error("`{}` has several configurations: {}", path.display(), in_words(known))]
+    SeveralConfigurations {
+        /// The folder.
+        path: PathBuf,
+        /// Their names.
+        known: Vec<String>,
+    },
+    /// A folder does not have the requested configuration.
+    #[error("`{}` has no configuration `{config}`: it has {}", path.display(), in_words(known))]
+    NoSuchConfiguration {
+        /// The folder.
+        path: PathBuf,
+        /// The requested configuration.
+        config: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The list of configurations in a data set's README.md is not valid, or uses what is not read of YAML.
+    #[error("the list of configurations in `{}` cannot be read: {problem}", path.display())]
+    UnreadableHead {
+        /// The README.md.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The files that a configuration names are not there.
+    #[error("no file in `{}` matches `{pattern}`, which its README.md names", path.display())]
+    NoFilesOfConfiguration {
+        /// The folder.
+        path: PathBuf,
+        /// The pattern.
+        pattern: String,
+    },
     /// A folder has no files of rows.
     #[error("`{}` has no JSON-lines, Parquet or Arrow files", path.display())]
     NoDataInFolder {
@@ -122,14 +172,14 @@ pub enum CorpusError {
         #[source]
         source: io::Error,
     },
-    /// A line of a JSON-lines file is longer than a row may be.
-    #[error("line {line} of `{}` has more than {most_bytes} bytes", path.display())]
-    LongLine {
+    /// A row is longer than a row may be.
+    #[error("row {row} of `{}` has more than {most_bytes} bytes", path.display())]
+    LongRow {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
-        line: u64,
-        /// The most bytes that a line may have once it is decompressed.
+        /// The line, the element of the array, or the row of the table, counted from 1.
+        row: u64,
+        /// The most bytes that a row may have once it is decompressed.
         most_bytes: u64,
     },
     /// A Parquet table or Arrow stream is damaged, truncated, or not what its name says.
@@ -230,6 +280,14 @@ pub enum CorpusError {
         /// The number of samples.
         samples: usize,
     },
+    /// There are more copies of every sample than are held out, and copies are held out together or not at all.
+    #[error(
+        "`data.validation` holds out {asked} samples, but every sample is there more often than that under other ids"
+    )]
+    CopiesDoNotFit {
+        /// The count that was asked for.
+        asked: usize,
+    },
     /// The data now gives different samples for rows that a corpus already has.
     #[error("sample `{id}`{} has changed in the data since the corpus was prepared", and_others(*others))]
     ChangedSamples {
@@ -256,8 +314,11 @@ pub enum CorpusError {
 
 /// The error of a file or folder that cannot be opened.
 pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
-    match source.kind() {
-        io::ErrorKind::NotFound => CorpusError::MissingFile { path: path.to_owned() },
+    match (source.kind(), Refusal::of(&source)) {
+        (io::ErrorKind::NotFound, _) => CorpusError::MissingFile { path: path.to_owned() },
+        (_, Some(Refusal::LfsPointer)) => CorpusError::GitLfsPointer { path: path.to_owned() },
+        (_, Some(Refusal::NotRegular("a folder"))) => CorpusError::NotAFile { path: path.to_owned() },
+        (_, Some(Refusal::NotRegular(_))) => CorpusError::NotARegularFile { path: path.to_owned() },
         _ => CorpusError::Open {
             path: path.to_owned(),
             source,
@@ -279,94 +340,5 @@ fn and_others(others: u64) -> String {
     match others {
         0 => String::new(),
         _ => format!(" (and {others} more)"),
-    }
-}
-
-impl Diagnosis for CorpusError {
-    fn is_unexpected(&self) -> bool {
-        match self {
-            Self::Open { source, .. } | Self::Read { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::InvalidData
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::Other // what the zstd decoder reports of damaged frames
-            ),
-            Self::TokenizerSettings { .. } => true,
-            _ => false,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::BadRow { problem: RowProblem::Template { .. }, .. } => Some(
-                "change the conversation to what the model's chat template accepts, \
-                 or leave such rows out with `data.on_bad_row = \"skip\"`"
-                    .into(),
-            ),
-            Self::BadRow { .. } => {
-                Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
-            }
-            Self::MissingFile { .. } | Self::NoMatch { .. } => {
-                Some("paths in `data.files` are relative to the pipeline file".into())
-            }
-            Self::LongLine { .. } => Some("write the rows on lines of their own, one JSON object a line".into()),
-            Self::DamagedTable { .. } => Some("copy or download the file again".into()),
-            Self::NotAnArrowStream { .. } => Some(
-                "`save_to_disk` of Hugging Face's datasets writes such streams; copy the file again, or give Parquet"
-                    .into(),
-            ),
-            Self::UnreadableColumn { .. } => {
-                Some("columns must hold text, numbers, booleans, or lists and structures of these".into())
-            }
-            Self::NotAFile { path } => Some(format!(
-                "name the files inside it (`{}/*.jsonl`), or give a data set's folder as `data.path`",
-                path.display()
-            )),
-            Self::NotARegularFile { .. } => Some("give a file on disk: data is read more than once".into()),
-            Self::MissingFolder { .. } => Some("`data.path` is relative to the pipeline file".into()),
-            Self::NotAFolder { .. } => Some("name files with `data.files`".into()),
-            Self::NoDataInFolder { .. } | Self::MixedFolder { .. } => {
-                Some("name the files to read with `data.files` instead of `data.path`".into())
-            }
-            Self::NoSuchSplit { .. } => Some("choose one with `data.split`, or name files with `data.files`".into()),
-            Self::UnreadableFolderState { .. } => Some("save the data set again, or name its files with `data.files`".into()),
-            Self::DuplicateId { .. } => Some("give every row its own `id`, or leave the field out".into()),
-            Self::WithoutMarkers { .. } => Some(
-                "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or \
-                 `sections.without_markers` to `skip` or `answer`"
-                    .into(),
-            ),
-            Self::ValidationTooLarge { samples, .. } => {
-                Some(format!("hold out fewer than {samples} samples, or a share such as `data.validation = 0.05`"))
-            }
-            Self::ChangedSamples { .. } | Self::RemovedSamples { .. } => Some(
-                "restore the row and add new rows only at the end of a file or in a file of their own (a row without \
-                 `id` is known by its file and line), or point `cache.dir` at a new folder"
-                    .into(),
-            ),
-            Self::NoTrainingSamples { report } => match report.main_loss()? {
-                DropReason::TooLong => Some("raise `data.max_tokens`".into()),
-                DropReason::WithoutMarkers => Some(
-                    "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or keep such \
-                     samples with `sections.without_markers = \"answer\"`"
-                        .into(),
-                ),
-                DropReason::ThinkingRemoved => Some(
-                    "the model's chat template cuts the thinking out of the last assistant turn; give the model a \
-                     template that keeps it"
-                        .into(),
-                ),
-                DropReason::FilteredOut => Some("compare the fields and values of `data.where` with those of the rows".into()),
-                DropReason::TooShort
-                | DropReason::EmptyContent
-                | DropReason::ContentNotFound
-                | DropReason::NotDrawn => None,
-            },
-            _ => None,
-        }
     }
 }

@@ -2,28 +2,29 @@
 //! changed.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Component, Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, DataSettings, error::open_error, folder::folder_files};
+use crate::{CorpusError, DataSettings, error::open_error, folder::folder_files, pattern::files_of_pattern};
 
 /// The files that the settings name, sorted, each once.
 ///
 /// Paths are relative to `base`. A pattern of `data.files` that is the name of an existing file means that file, even
 /// if it contains special characters of patterns. `*` matches no hidden file. If `data.path` names a folder, the files
-/// are those of its split; the folder is a clone from Hugging Face's Hub or written by `save_to_disk`.
+/// are those of its configuration and split; the folder is a clone from Hugging Face's Hub or written by `save_to_disk`.
 ///
 /// # Errors
 ///
-/// A pattern that is invalid or matches no file; a file or folder that is missing; a file in place of a folder, or the
-/// reverse; a folder that lacks the split, or has it in several kinds of files.
+/// A pattern that is invalid, matches no file, or matches a pipe, a device or a link that leads nowhere; a file or folder that
+/// is missing; a file in place of a folder, or the reverse; a folder that lacks the configuration or the split, has several
+/// configurations of which none is chosen, or has the split in several kinds of files.
 pub fn input_files(base: &Path, data: &DataSettings) -> Result<Vec<PathBuf>, CorpusError> {
     match &data.path {
-        Some(path) => folder_files(&base.join(path), data.split.as_deref()),
+        Some(path) => folder_files(&base.join(path), data.config.as_deref(), data.split.as_deref()),
         None => matching_files(base, &data.files),
     }
 }
@@ -61,24 +62,7 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
     } else {
         format!("{}/{pattern}", glob::Pattern::escape(&base.to_string_lossy()))
     };
-    let options = glob::MatchOptions {
-        require_literal_leading_dot: true,
-        ..glob::MatchOptions::default()
-    };
-    let found = glob::glob_with(&rooted, options).map_err(|source| CorpusError::InvalidPattern {
-        pattern: pattern.to_owned(),
-        source,
-    })?;
-    let mut paths = Vec::new();
-    for path in found {
-        let path = path.map_err(|error| {
-            let at = error.path().to_owned();
-            open_error(&at, error.into())
-        })?;
-        if path.is_file() {
-            paths.push(path);
-        }
-    }
+    let paths = files_of_pattern(&rooted, pattern)?;
     if paths.is_empty() {
         return Err(CorpusError::NoMatch {
             pattern: pattern.to_owned(),
@@ -128,7 +112,7 @@ pub fn files_fingerprint(base: &Path, files: &[PathBuf]) -> Result<Vec<FileFinge
 }
 
 fn fingerprint(base: &Path, path: &Path) -> io::Result<FileFingerprint> {
-    let mut file = File::open(path)?;
+    let mut file = leadspan_files::open_regular(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -220,6 +204,19 @@ mod tests {
             matches!(&error, CorpusError::NotARegularFile { path } if path.ends_with("zero.jsonl")),
             "{error}"
         );
+        // A pattern does not pass over it either, nor over a link that leads nowhere.
+        assert!(matches!(
+            names(directory.path(), &["*.jsonl"]),
+            Err(CorpusError::NotARegularFile { .. })
+        ));
+        let fingerprint = files_fingerprint(directory.path(), &[directory.path().join("zero.jsonl")]);
+        assert!(matches!(fingerprint, Err(CorpusError::NotARegularFile { .. })));
+        fs::remove_file(directory.path().join("zero.jsonl")).unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join("link.jsonl")).unwrap();
+        assert!(matches!(
+            names(directory.path(), &["*.jsonl"]),
+            Err(CorpusError::MissingFile { .. })
+        ));
     }
 
     #[test]

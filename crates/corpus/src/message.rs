@@ -1,6 +1,7 @@
 //! One turn of a conversation, as chat templates see it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// Who speaks, by the names of the `OpenAI` chat format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,9 +51,9 @@ pub struct Message {
     /// Thinking that the data has in a field of its own. If there is none, the field is absent for templates, not null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
-    /// The message's other fields (`name`, `tool_calls`, …), handed to the template as they are.
-    #[serde(flatten)]
-    pub other: serde_json::Map<String, serde_json::Value>,
+    /// The message's other fields (`name`, `tool_calls`, …), handed to the template as they are. Null is no field.
+    #[serde(flatten, serialize_with = "without_nulls")]
+    pub other: Map<String, Value>,
 }
 
 impl Message {
@@ -62,7 +63,7 @@ impl Message {
             role,
             content: content.into(),
             reasoning_content: None,
-            other: serde_json::Map::new(),
+            other: Map::new(),
         }
     }
 
@@ -71,4 +72,9 @@ impl Message {
         let reasoning = self.reasoning_content.as_deref().unwrap_or_default();
         self.content.trim().is_empty() && reasoning.trim().is_empty()
     }
+}
+
+/// Writes the fields that are not null, because templates ask whether a field is there. transformers leaves them out, too.
+fn without_nulls<S: Serializer>(fields: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(fields.iter().filter(|(_, value)| !value.is_null()))
 }

@@ -1,18 +1,26 @@
 //! Which samples are held out, and the order of all samples: decided by seed and id, never by place.
 //!
+//! Samples with the same tokens are copies of each other. They are held out together or not at all, by the smallest of their
+//! ids, so that no copy of a held-out sample is learnt from.
+//!
 //! A sample's key for a purpose is BLAKE3 of the seed (8 bytes, little-endian), the purpose, a zero byte and the
 //! sample's id. Under purpose `validation`, a share s holds out the samples whose key, its first 8 bytes read as a
-//! big-endian integer, is below s · 2⁶⁴; a count holds out those with the smallest keys. Under purpose `training`,
-//! a limited number of training samples are those with the smallest keys. Under purpose `order`, training samples and
-//! then held-out samples stand by ascending key.
+//! big-endian integer, is below s · 2⁶⁴; a count holds out those with the smallest keys, except copies that would exceed the
+//! count. Under purpose `training`, a limited number of training samples are those with the smallest keys. Under purpose
+//! `order`, training samples and then held-out samples stand by ascending key.
 //!
 //! So neither depends on the order of files or rows. Samples of rows that are appended later come after all others, by
 //! ascending `order` key among themselves.
 
+use std::collections::HashSet;
+
 use leadspan_sequence::{SectionBounds, Split};
 use rayon::prelude::*;
 
-use crate::{CorpusError, ValidationSize};
+use crate::{
+    CorpusError, ValidationSize,
+    copies::{Content, deciding},
+};
 
 type Key = [u8; 32];
 
@@ -35,17 +43,29 @@ pub struct Place {
     pub split: Split,
 }
 
-/// The ids and bounds of all samples, in the order of the rows.
+/// The ids, bounds and contents of all samples, in the order of the rows.
 #[derive(Debug, Default)]
 pub(crate) struct Arranging {
     ids: Vec<Box<str>>,
     bounds: Vec<SectionBounds>,
+    contents: Vec<Content>,
 }
 
 impl Arranging {
-    pub(crate) fn add(&mut self, id: &str, bounds: SectionBounds) {
+    pub(crate) fn add(&mut self, id: &str, bounds: SectionBounds, content: Content) {
         self.ids.push(id.into());
         self.bounds.push(bounds);
+        self.contents.push(content);
+    }
+
+    pub(crate) fn content(&self, sample: usize) -> Content {
+        self.contents[sample]
+    }
+
+    /// The number of samples that are copies of earlier ones.
+    pub(crate) fn duplicates(&self) -> u64 {
+        let distinct: HashSet<Content> = self.contents.iter().copied().collect();
+        (self.contents.len() - distinct.len()) as u64
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -69,7 +89,7 @@ impl Arranging {
     ///
     /// # Errors
     ///
-    /// A count that leaves nothing to learn from.
+    /// A count that leaves nothing to learn from, or that is smaller than the number of copies of every sample.
     pub(crate) fn split(&self, size: ValidationSize, seed: u64) -> Result<Vec<Place>, CorpusError> {
         let mut places = self.all_for_training();
         match size {
@@ -80,23 +100,49 @@ impl Arranging {
                     samples: places.len(),
                 });
             }
-            ValidationSize::Count(count) => {
-                for (_, sample) in self.by_key(&places, "validation", seed).into_iter().take(count) {
-                    places[sample].split = Split::Validation;
-                }
-            }
+            ValidationSize::Count(count) => self.hold_out(count, &mut places, seed)?,
             ValidationSize::Share(share) => {
                 // Exact: scaling by a power of two only moves the exponent.
                 let threshold = (share * 2f64.powi(64)) as u128;
                 let leading = |key: Key| u64::from_be_bytes(key[..8].try_into().expect("a key has 32 bytes"));
-                for place in &mut places {
-                    if u128::from(leading(key(seed, "validation", &self.ids[place.sample]))) < threshold {
+                for (place, sample) in places.iter_mut().zip(deciding(&self.ids, &self.contents)) {
+                    if u128::from(leading(key(seed, "validation", &self.ids[sample]))) < threshold {
                         place.split = Split::Validation;
                     }
                 }
             }
         }
         Ok(places)
+    }
+
+    /// Marks `count` samples as held out, or fewer if the copies of no other sample fit.
+    fn hold_out(&self, count: usize, places: &mut [Place], seed: u64) -> Result<(), CorpusError> {
+        let deciding = deciding(&self.ids, &self.contents);
+        let mut copies = vec![0; places.len()];
+        for &sample in &deciding {
+            copies[sample] += 1;
+        }
+        let groups: Vec<Place> = places
+            .iter()
+            .copied()
+            .filter(|place| copies[place.sample] > 0)
+            .collect();
+        let (mut left, mut is_held_out) = (count, vec![false; places.len()]);
+        for (_, sample) in self.by_key(&groups, "validation", seed) {
+            if copies[sample] <= left {
+                left -= copies[sample];
+                is_held_out[sample] = true;
+            }
+        }
+        if left == count {
+            return Err(CorpusError::CopiesDoNotFit { asked: count });
+        }
+        for place in places {
+            if is_held_out[deciding[place.sample]] {
+                place.split = Split::Validation;
+            }
+        }
+        Ok(())
     }
 
     /// Takes all but `most` of the training samples out of `places` and returns them. Held-out samples stay.
@@ -147,11 +193,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::copies::content;
 
     fn arranging(samples: &[Sample]) -> Arranging {
         let mut arranging = Arranging::default();
         for sample in samples {
-            arranging.add(&sample.id, sample.bounds);
+            arranging.add(&sample.id, sample.bounds, content(&sample.tokens));
         }
         arranging
     }
@@ -174,7 +221,7 @@ mod tests {
         let sample = |number| Sample {
             id: format!("row {number}"),
             split: Split::Train,
-            tokens: vec![1, 2],
+            tokens: vec![number as u32, 2],
             bounds: SectionBounds::new(0, 1, 2).unwrap(),
         };
         numbers.into_iter().map(sample).collect()
@@ -247,6 +294,71 @@ mod tests {
         assert_eq!(drawn_of(samples((0..50).rev()), 25, 1), ordered);
         assert_ne!(drawn_of(samples(0..50), 25, 2), ordered);
         assert_eq!(drawn_of(samples(0..50), 0, 1).len(), 10);
+    }
+
+    /// So many samples, each as often as `copies` says, with ids that do not tell them apart.
+    fn with_copies(count: usize, copies: impl Fn(usize) -> usize) -> Vec<Sample> {
+        let all = samples(0..count).into_iter().enumerate();
+        all.flat_map(|(number, sample)| {
+            (0..copies(number)).map(move |copy| Sample {
+                id: format!("row {}", number + copy * 7919),
+                ..sample.clone()
+            })
+        })
+        .collect()
+    }
+
+    fn tokens_of(samples: &[Sample], split: Split) -> Vec<&[u32]> {
+        let of_split = samples.iter().filter(|sample| sample.split == split);
+        of_split.map(|sample| &sample.tokens[..]).collect()
+    }
+
+    #[test]
+    fn copies_are_held_out_together_or_not_at_all() {
+        let all = with_copies(60, |number| 1 + number % 4);
+        for size in [
+            ValidationSize::Count(20),
+            ValidationSize::Count(7),
+            ValidationSize::Share(0.3),
+        ] {
+            for seed in 0..20 {
+                let ordered = split_and_order(&all, size, seed).unwrap();
+                let held_out = tokens_of(&ordered, Split::Validation);
+                assert!(!held_out.is_empty(), "{size:?}");
+                if let ValidationSize::Count(count) = size {
+                    assert_eq!(held_out.len(), count, "{seed}");
+                }
+                let learnt = tokens_of(&ordered, Split::Train);
+                assert!(!held_out.iter().any(|tokens| learnt.contains(tokens)), "{size:?}");
+                let mut reversed = all.clone();
+                reversed.reverse();
+                assert_eq!(split_and_order(&reversed, size, seed).unwrap(), ordered);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_of_which_there_are_no_copies_is_held_out_as_if_there_were_none_of_others() {
+        let (single, copied) = (samples(0..60), with_copies(60, |number| if number < 5 { 2 } else { 1 }));
+        let of = |samples: &[Sample]| split_and_order(samples, ValidationSize::Share(0.5), 3).unwrap();
+        let (single, copied) = (of(&single), of(&copied));
+        let alone = |sample: &&Sample| sample.tokens[0] >= 5;
+        let places = |samples: &[Sample]| {
+            let mut splits: Vec<_> = samples
+                .iter()
+                .filter(alone)
+                .map(|one| (one.id.clone(), one.split))
+                .collect();
+            splits.sort();
+            splits
+        };
+        assert_eq!(places(&copied), places(&single));
+    }
+
+    #[test]
+    fn a_count_below_the_copies_of_every_sample_is_refused() {
+        let error = split_and_order(&with_copies(5, |_| 3), ValidationSize::Count(2), 0).unwrap_err();
+        assert!(matches!(error, CorpusError::CopiesDoNotFit { asked: 2 }), "{error}");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use leadspan_sequence::{Sample, Split};
 use tokenizers::Tokenizer;
 
 use crate::{
-    ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, PreparedSample, SectionSettings,
-    ValidationSize,
+    ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, PreparedSample, RowRules,
+    SectionSettings, ValidationSize,
+    copies::content,
     order::{Arranging, Place},
-    reading::read_samples,
+    reading::{HowRead, read_samples},
 };
 
 /// The order of a corpus whose samples went to a sink.
@@ -61,8 +62,16 @@ pub fn prepare_into<E: From<CorpusError>>(
     sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
 ) -> Result<Arrangement, E> {
     let mut arranging = Arranging::default();
-    let (report, files) = read_samples(base, data, sections, template, tokenizer, progress, &mut |sample| {
-        arranging.add(&sample.id, sample.bounds);
+    let how = HowRead {
+        base,
+        data,
+        sections,
+        template,
+        tokenizer,
+        rules: RowRules::CURRENT,
+    };
+    let (report, files) = read_samples(how, progress, &mut |sample| {
+        arranging.add(&sample.id, sample.bounds, content(&sample.tokens));
         sink(sample)
     })?;
     Ok(arrange(
@@ -130,6 +139,7 @@ pub(crate) fn arrange(
             report: Box::new(report),
         });
     }
+    report.duplicates = arranging.duplicates();
     let places = arranging.split(validation, seed)?;
     let places = drawn_and_ordered(arranging, places, training, seed, &mut report);
     report.kept_train = places.iter().filter(|place| place.split == Split::Train).count() as u64;
@@ -152,7 +162,10 @@ pub(crate) fn drawn_and_ordered(
 ) -> Vec<Place> {
     if let Some(most) = most {
         let left_out = arranging.draw_training(&mut places, most, seed);
-        report.leave_out(left_out.into_iter().map(|sample| arranging.bounds(sample)));
+        report.leave_out(
+            DropReason::NotDrawn,
+            left_out.into_iter().map(|sample| arranging.bounds(sample)),
+        );
     }
     arranging.order(places, seed)
 }

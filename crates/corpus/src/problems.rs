@@ -6,8 +6,10 @@ use std::{
 };
 
 use crate::{
-    CorpusError, DataSettings, Message, RowProblem, SectionSettings,
+    BadRow, CorpusError, DataSettings, Message, RowProblem, RowRules, SectionSettings,
+    bad_row::RowLimit,
     files::{input_files, name_of},
+    layout::Conversation,
     rows::{RawRow, RowReader},
     sample_maker::id_of,
 };
@@ -19,6 +21,8 @@ pub struct Problem {
     pub id: String,
     /// The turns before the model's own.
     pub messages: Vec<Message>,
+    /// The tools that the model may call, as the chat template takes them.
+    pub tools: Option<serde_json::Value>,
     /// The text that contains the right answer.
     pub reference: String,
 }
@@ -40,7 +44,11 @@ pub fn problems(
     let files = input_files(base, data)?;
     let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
     let fields = data.fields().into_iter().chain(answer.map(str::to_owned)).collect();
-    let mut rows = RowReader::new(files, fields);
+    let limit = RowLimit {
+        on_bad_row: BadRow::Stop,
+        ..data.row_limit()
+    };
+    let mut rows = RowReader::new(files, fields, limit);
     let mut places: HashMap<String, String> = HashMap::new();
     let mut problems = Vec::new();
     while let Some(row) = rows.next_row()? {
@@ -72,15 +80,17 @@ fn problem(
     place: &str,
     (data, sections, answer): (&DataSettings, &SectionSettings, Option<&str>),
 ) -> Result<Option<Problem>, RowProblem> {
-    let mut fields = row.content.fields()?;
+    let mut fields = row.content.fields(RowRules::CURRENT)?;
     if !data.filter.accepts(&fields) {
         return Ok(None);
     }
     let id = id_of(&mut fields)?.unwrap_or_else(|| place.to_owned());
-    let (messages, reference) = data.format.problem(fields, data.layout_options(sections), answer)?;
+    let options = data.layout_options(sections, RowRules::CURRENT);
+    let (Conversation { messages, tools }, reference) = data.format.problem(fields, options, answer)?;
     Ok(Some(Problem {
         id,
         messages,
+        tools,
         reference,
     }))
 }
@@ -110,5 +120,12 @@ mod tests {
             "the id `a` is at `test.jsonl:1` and again at `test.jsonl:3`"
         );
         assert_eq!(read("{\"question\": 1}", "").unwrap_err(), "bad row at `test.jsonl:1`");
+        // Ids that are the same number as floats of 64 bits.
+        let ids_of = |ids: [&str; 2]| {
+            let row = |id: &str| format!("{{\"question\": \"q\", \"answer\": 1, \"id\": {id}}}\n");
+            ids.map(row).concat()
+        };
+        let large = ["123456789012345678901", "123456789012345678902"];
+        assert_eq!(ids(read(&ids_of(large), "").unwrap()), large);
     }
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
-    ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, PreparedSample, SectionSettings,
+    ChatTemplate, CorpusError, DataSettings, PrepareProgress, PrepareReport, PreparedSample, RowRules, SectionSettings,
     files::{input_files, name_of},
     intake::Intake,
     rows::{RawRow, RowReader},
@@ -56,8 +56,19 @@ impl Input {
 
     /// A reader of their rows.
     pub(crate) fn rows(&self, data: &DataSettings) -> RowReader {
-        RowReader::new(self.files.clone(), data.fields())
+        RowReader::new(self.files.clone(), data.fields(), data.row_limit())
     }
+}
+
+/// What rows are read from, and how they become samples.
+#[derive(Clone, Copy)]
+pub(crate) struct HowRead<'a> {
+    pub(crate) base: &'a Path,
+    pub(crate) data: &'a DataSettings,
+    pub(crate) sections: &'a SectionSettings,
+    pub(crate) template: &'a ChatTemplate,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) rules: RowRules,
 }
 
 /// Reads all rows and hands their samples to `sink`, in the order of the rows.
@@ -68,16 +79,13 @@ impl Input {
 ///
 /// The errors of `sink`, and those of [`prepare`](crate::prepare()) that concern settings, files and single rows.
 pub(crate) fn read_samples<E: From<CorpusError>>(
-    base: &Path,
-    data: &DataSettings,
-    sections: &SectionSettings,
-    template: &ChatTemplate,
-    tokenizer: &Tokenizer,
+    how: HowRead<'_>,
     progress: &dyn Fn(PrepareProgress),
     sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
 ) -> Result<(PrepareReport, Vec<PathBuf>), E> {
-    let input = Input::find(base, data, sections)?;
-    let maker = SampleMaker::new(data, sections, template, tokenizer, &input.names)?;
+    let HowRead { data, sections, .. } = how;
+    let input = Input::find(how.base, data, sections)?;
+    let maker = SampleMaker::new(data, sections, how.template, how.tokenizer, &input.names, how.rules)?;
     let mut rows = input.rows(data);
     let mut intake = Intake::new(data.on_bad_row, &input.names);
     let mut kept = 0;

@@ -25,6 +25,8 @@ pub enum DropReason {
     TooShort,
     /// More samples than `data.training` asks for, and others were drawn.
     NotDrawn,
+    /// An appended row with the text of a held-out sample.
+    CopyOfHeldOut,
 }
 
 impl DropReason {
@@ -39,6 +41,7 @@ impl DropReason {
             Self::TooLong => "too_long",
             Self::TooShort => "too_short",
             Self::NotDrawn => "not_drawn",
+            Self::CopyOfHeldOut => "copy_of_held_out",
         }
     }
 }
@@ -92,6 +95,9 @@ pub struct PrepareReport {
     pub bad_row_examples: Vec<String>,
     /// Rows without a closed chain of thought, whether dropped or kept as answer.
     pub without_markers: u64,
+    /// Samples with the same tokens as an earlier one under another id, before any are left out by number.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Tokens of the kept samples.
     pub tokens: SectionTokens,
 }
@@ -113,13 +119,13 @@ impl PrepareReport {
         }
     }
 
-    /// Moves samples from the kept to those not drawn, given their bounds.
-    pub(crate) fn leave_out(&mut self, not_drawn: impl ExactSizeIterator<Item = SectionBounds>) {
-        if not_drawn.len() == 0 {
+    /// Moves samples from the kept to the dropped, given their bounds.
+    pub(crate) fn leave_out(&mut self, reason: DropReason, samples: impl ExactSizeIterator<Item = SectionBounds>) {
+        if samples.len() == 0 {
             return;
         }
-        *self.dropped.entry(DropReason::NotDrawn).or_default() += not_drawn.len() as u64;
-        not_drawn.for_each(|bounds| self.tokens.subtract(bounds));
+        *self.dropped.entry(reason).or_default() += samples.len() as u64;
+        samples.for_each(|bounds| self.tokens.subtract(bounds));
     }
 
     /// The reason for which most rows were dropped.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::layout::Row;
 
@@ -103,16 +103,44 @@ impl RowFilter {
 
 /// The value at a path with dots. Names of fields may contain dots themselves.
 fn find<'a>(row: &'a Row, path: &str) -> Option<&'a Value> {
-    row.get(path).or_else(|| {
-        path.match_indices('.').find_map(|(dot, _)| {
-            let inner = row.get(&path[..dot])?.as_object()?;
-            find(inner, &path[dot + 1..])
-        })
-    })
+    row.get(path)
+        .or_else(|| dotted(path).find_map(|(outer, inner)| find_inside(row.get(outer)?, inner)))
+}
+
+fn find_inside<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    let fields = value.as_object()?;
+    fields
+        .get(path)
+        .or_else(|| dotted(path).find_map(|(outer, inner)| find_inside(fields.get(outer)?, inner)))
+}
+
+/// The path in two parts, at each of its dots.
+fn dotted(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    path.match_indices('.').map(|(dot, _)| (&path[..dot], &path[dot + 1..]))
 }
 
 fn equal(asked: &Value, found: &Value) -> bool {
-    asked == found || asked.is_number() && found.is_number() && asked.as_f64() == found.as_f64()
+    match (asked, found) {
+        (Value::Number(asked), Value::Number(found)) => same_number(asked, found),
+        _ => asked == found,
+    }
+}
+
+/// Whether two numbers have the same value. Floats do not have all integers, so integers are compared as such.
+fn same_number(one: &Number, other: &Number) -> bool {
+    match (one.as_i128(), other.as_i128()) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.as_f64() == other.as_f64(),
+        (Some(integer), None) => is_integer(other, integer),
+        (None, Some(integer)) => is_integer(one, integer),
+    }
+}
+
+/// Whether a float has the value of an integer of 64 bits.
+fn is_integer(float: &Number, integer: i128) -> bool {
+    float
+        .as_f64()
+        .is_some_and(|float| float.fract() == 0.0 && float.abs() < 1e20 && float as i128 == integer)
 }
 
 #[cfg(test)]
@@ -129,7 +157,7 @@ mod tests {
     #[test]
     fn every_condition_must_hold_and_any_value_of_a_list_will_do() {
         let row = row(
-            r#"{"task_type": "verifiable_math", "score": 1.0, "n": 3, "used": true, "none": null, "a.b": "dotted",
+            r#"{"task_type": "verifiable_math", "large": 9007199254740993, "whole": 9007199254740992.0, "score": 1.0, "n": 3, "used": true, "none": null, "a.b": "dotted",
             "metadata": {"source": "s", "c.d": {"e": "deep"}}, "list": ["x"]}"#,
         );
         for (conditions, accepted) in [
@@ -139,6 +167,13 @@ mod tests {
             (json!({"task_type": ["code", "verifiable_math"]}), true),
             (json!({"task_type": "verifiable_math", "used": false}), false),
             (json!({"score": 1, "n": 3.0, "used": true}), true),
+            (
+                json!({"large": 9_007_199_254_740_993_u64, "whole": 9_007_199_254_740_992_u64}),
+                true,
+            ),
+            (json!({"large": 9_007_199_254_740_992_u64}), false),
+            (json!({"large": 9_007_199_254_740_992.0}), false),
+            (json!({"whole": 9_007_199_254_740_993_u64}), false),
             (json!({"n": "3"}), false),
             (json!({"absent": "x"}), false),
             (json!({"none": "null"}), false),

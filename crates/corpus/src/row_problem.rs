@@ -24,6 +24,52 @@ pub enum RowProblem {
         /// The kind of value that was found.
         found: &'static str,
     },
+    /// The row has more bytes than `data.max_row_mib` allows.
+    #[error("the row has more than {most_bytes} bytes")]
+    TooLong {
+        /// The most bytes that a row may have.
+        most_bytes: u64,
+    },
+    /// An integer inside a field cannot be held as it is written.
+    #[error("the field `{field}` holds the integer {number}, which has more than 64 bits")]
+    LargeInteger {
+        /// The outermost field.
+        field: String,
+        /// The integer, or its first digits.
+        number: String,
+    },
+    /// A column of a table holds an infinite number.
+    #[error("the field `{field}` is infinite")]
+    Infinite {
+        /// The outermost field.
+        field: String,
+    },
+    /// A text that goes into the last turn has an end marker of its own, beside the one after the chain of thought.
+    #[error("{field} holds `{marker}`, but the chain of thought gets that marker at its end")]
+    SecondEndMarker {
+        /// Where it is.
+        field: String,
+        /// The end marker.
+        marker: String,
+    },
+    /// The field of the chain of thought holds a final text, too, and the answer says something else.
+    #[error("the field `{response}` has a final text after `{marker}`, which does not contain the field `{answer}`")]
+    TwoAnswers {
+        /// The field of the chain of thought.
+        response: String,
+        /// The field of the answer.
+        answer: String,
+        /// The end marker.
+        marker: String,
+    },
+    /// A message has its thinking twice.
+    #[error("the fields `{first}` and `{second}` hold different thinking")]
+    TwoReasonings {
+        /// A field.
+        first: String,
+        /// Another field.
+        second: String,
+    },
     /// A field that the format needs is missing.
     #[error("the field `{field}` is missing")]
     MissingField {

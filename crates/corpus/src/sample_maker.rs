@@ -6,9 +6,9 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::{
-    ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, SectionSettings, WithoutMarkers,
+    ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, RowRules, SectionSettings, WithoutMarkers,
     data_settings::MIN_TOKENS,
-    layout::Row,
+    layout::{Conversation, Row},
     row_problem::kind_of,
     rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
@@ -24,6 +24,7 @@ pub(crate) struct SampleMaker<'a> {
     tokenizer: PlainTokenizer,
     /// The names of the files, by index.
     names: &'a [String],
+    rules: RowRules,
 }
 
 /// The outcome of a well-formed row that `data.where` lets through.
@@ -70,6 +71,7 @@ impl<'a> SampleMaker<'a> {
         template: &'a ChatTemplate,
         tokenizer: &Tokenizer,
         names: &'a [String],
+        rules: RowRules,
     ) -> Result<Self, CorpusError> {
         Ok(Self {
             data,
@@ -77,12 +79,13 @@ impl<'a> SampleMaker<'a> {
             template,
             tokenizer: PlainTokenizer::new(tokenizer)?,
             names,
+            rules,
         })
     }
 
     /// The outcome of a row; `None` if `data.where` leaves it out.
     pub(crate) fn make(&self, raw: &RawRow) -> Result<Option<MadeSample>, RowError> {
-        let row = raw.content.fields()?;
+        let row = raw.content.fields(self.rules)?;
         if self.data.filter.accepts(&row) {
             self.make_of(raw, row).map(Some)
         } else {
@@ -92,10 +95,8 @@ impl<'a> SampleMaker<'a> {
 
     fn make_of(&self, raw: &RawRow, mut row: Row) -> Result<MadeSample, RowError> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
-        let messages = self
-            .data
-            .format
-            .conversation(row, self.data.layout_options(self.sections))?;
+        let options = self.data.layout_options(self.sections, self.rules);
+        let Conversation { messages, tools } = self.data.format.conversation(row, options)?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -107,7 +108,7 @@ impl<'a> SampleMaker<'a> {
         if messages.last().is_none_or(crate::Message::is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
-        let rendered = turn::render(self.template, messages, self.sections)
+        let rendered = turn::render(self.template, messages, tools.as_ref(), self.sections)
             .map_err(|source| RowError::Bad(RowProblem::Template { source }))?;
         let Some(content_start) = rendered.content_start else {
             return dropped(id, DropReason::ContentNotFound);
@@ -136,7 +137,7 @@ impl<'a> SampleMaker<'a> {
         })?;
         let outcome = match tokens.ids.len() {
             count if count < MIN_TOKENS => Err(DropReason::TooShort),
-            count if count > self.data.max_tokens => Err(DropReason::TooLong),
+            count if count > self.data.max_tokens() => Err(DropReason::TooLong),
             _ => {
                 let bounds = chain_of_thought.bounds(&tokens);
                 Ok(SampleContent {
@@ -174,7 +175,7 @@ pub(crate) fn id_of(row: &mut Row) -> Result<Option<String>, RowProblem> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(id)) if id.is_empty() => Err(RowProblem::EmptyField { field: field() }),
         Some(Value::String(id)) => Ok(Some(id)),
-        Some(Value::Number(id)) => Ok(Some(id.to_string())),
+        Some(Value::Number(id)) => Ok(Some(row.written("id", &id).into_owned())),
         Some(other) => Err(RowProblem::WrongType {
             field: field(),
             expected: "a string or a number",

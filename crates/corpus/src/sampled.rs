@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::{
-    ChatTemplate, CorpusError, DataSettings, PrepareProgress, Prepared, SectionSettings, ValidationSize,
+    ChatTemplate, CorpusError, DataSettings, PrepareProgress, Prepared, RowRules, SectionSettings, ValidationSize,
+    copies::content,
     intake::Intake,
     order::Arranging,
     prepare::{arrange, prepare},
@@ -75,13 +76,13 @@ pub fn sample(
     }
     let mut drawn: Vec<RawRow> = drawn.into_iter().map(|one| one.row).collect();
     drawn.sort_unstable_by_key(|row| (row.file, row.number));
-    let maker = SampleMaker::new(data, sections, template, tokenizer, &input.names)?;
+    let maker = SampleMaker::new(data, sections, template, tokenizer, &input.names, RowRules::CURRENT)?;
     let outcomes: Vec<_> = drawn.par_iter().map(|row| maker.make(row)).collect();
     let (mut samples, mut arranging) = (Vec::new(), Arranging::default());
     let mut intake = Intake::new(data.on_bad_row, &input.names);
     for (row, outcome) in drawn.iter().zip(outcomes) {
         if let Some(sample) = intake.take(row, outcome)? {
-            arranging.add(&sample.id, sample.bounds);
+            arranging.add(&sample.id, sample.bounds, content(&sample.tokens));
             samples.push(sample);
         }
     }
@@ -147,10 +148,9 @@ impl Drawing {
 /// The row without its batch: a row of a table would keep the whole batch in memory.
 fn alone(mut row: RawRow) -> RawRow {
     if let RowContent::Record { .. } = row.content
-        && let Ok(fields) = row.content.fields()
+        && let Ok(fields) = row.content.fields(RowRules::CURRENT)
     {
-        let line = serde_json::to_vec(&fields).expect("fields have text keys and finite numbers");
-        row.content = RowContent::Line(line);
+        row.content = RowContent::Line(fields.to_line());
     }
     row
 }

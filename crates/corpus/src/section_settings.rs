@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::CorpusError;
+use crate::{CorpusError, template::SET_BY_RENDERING};
 
 /// A text with a character other than white space, as a regular expression.
 const NOT_BLANK: &str = r"\S";
@@ -24,6 +25,13 @@ pub struct SectionSettings {
     pub thinking_end: String,
     /// What happens to a sample without a complete chain of thought.
     pub without_markers: WithoutMarkers,
+    /// The field of a message with its thinking; `reasoning_content`, `reasoning` or `thinking` if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_field: Option<String>,
+    /// Values for the chat template, such as `{ enable_thinking = true }`.
+    ///
+    /// They belong to the identity of a cache if there are any.
+    pub template_arguments: Map<String, Value>,
 }
 
 impl Default for SectionSettings {
@@ -32,6 +40,8 @@ impl Default for SectionSettings {
             thinking_start: "<think>".into(),
             thinking_end: "</think>".into(),
             without_markers: WithoutMarkers::default(),
+            reasoning_field: None,
+            template_arguments: Map::new(),
         }
     }
 }
@@ -50,6 +60,16 @@ pub enum WithoutMarkers {
 }
 
 impl SectionSettings {
+    /// These settings as a cache's identity states them. Those that came later are left out where they say nothing, so that the
+    /// identities of older caches stay as they are.
+    pub fn identity(&self) -> Value {
+        let mut stated = serde_json::to_value(self).expect("markers, names and JSON values serialize");
+        if let Value::Object(settings) = &mut stated {
+            settings.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|values| !values.is_empty()));
+        }
+        stated
+    }
+
     pub(crate) fn check(&self) -> Result<(), CorpusError> {
         let invalid = |key, problem| Err(CorpusError::InvalidSetting { key, problem });
         if self.thinking_start.trim().is_empty() {
@@ -61,7 +81,31 @@ impl SectionSettings {
         if self.thinking_start == self.thinking_end {
             return invalid("sections.thinking_end", "the two thinking markers are the same text");
         }
+        if self.template_arguments.values().any(has_date) {
+            return invalid(
+                "sections.template_arguments",
+                "a date cannot be given: write it as a text",
+            );
+        }
+        if SET_BY_RENDERING
+            .iter()
+            .any(|name| self.template_arguments.contains_key(*name))
+        {
+            return invalid(
+                "sections.template_arguments",
+                "`messages`, `tools`, `documents` and `add_generation_prompt` come from the rows",
+            );
+        }
         Ok(())
+    }
+}
+
+/// Whether a value holds a date of TOML, for which there is no value in a template.
+fn has_date(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.keys().any(|name| name.starts_with("$__toml")) || fields.values().any(has_date),
+        Value::Array(values) => values.iter().any(has_date),
+        _ => false,
     }
 }
 
@@ -77,6 +121,34 @@ mod tests {
             ("<think>", "</think>")
         );
         assert_eq!(sections.without_markers, WithoutMarkers::Skip);
+    }
+
+    #[test]
+    fn template_arguments_are_part_of_what_is_stored_only_if_there_are_any() {
+        let stored = SectionSettings::identity;
+        let mut sections = SectionSettings::default();
+        assert_eq!(
+            stored(&sections),
+            serde_json::json!({"thinking_start": "<think>", "thinking_end": "</think>", "without_markers": "skip"})
+        );
+        sections
+            .template_arguments
+            .insert("enable_thinking".into(), false.into());
+        assert_eq!(
+            stored(&sections)["template_arguments"],
+            serde_json::json!({"enable_thinking": false})
+        );
+        assert!(sections.check().is_ok());
+        let refused = |name: &str, value: Value| {
+            let mut sections = sections.clone();
+            sections.template_arguments.insert(name.into(), value);
+            sections.check().is_err()
+        };
+        assert!(refused("tools", Value::Null));
+        assert!(refused(
+            "day",
+            serde_json::json!([{"$__toml_private_datetime": "2026-11-29"}])
+        ));
     }
 
     #[test]

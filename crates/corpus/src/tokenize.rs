@@ -33,7 +33,8 @@ impl PlainTokenizer {
     }
 
     pub(crate) fn tokenize(&self, text: &str) -> Result<TokenizedText, tokenizers::Error> {
-        let encoding = self.0.encode(text, false)?;
+        // The library panics when a regular expression takes too many steps.
+        let encoding = leadspan_files::guarded(|| self.0.encode(text, false))??;
         let mut begun = 0;
         let starts = encoding
             .get_offsets()
@@ -53,7 +54,9 @@ impl PlainTokenizer {
 
 #[cfg(test)]
 mod tests {
-    use tokenizers::{PaddingParams, PaddingStrategy, TruncationParams};
+    use tokenizers::{
+        PaddingParams, PaddingStrategy, SplitDelimiterBehavior, TruncationParams, pre_tokenizers::split::Split,
+    };
 
     use super::*;
     use crate::test_tokenizers::{byte_level, llama_like};
@@ -76,6 +79,18 @@ mod tests {
         let tokenized = PlainTokenizer::new(&cutting).unwrap().tokenize(text).unwrap();
         assert_eq!(tokenized, PlainTokenizer::new(&plain).unwrap().tokenize(text).unwrap());
         assert_eq!(plain.decode(&tokenized.ids, false).unwrap(), text);
+    }
+
+    #[test]
+    fn a_regular_expression_that_does_not_end_is_an_error() {
+        let mut slow = byte_level(false);
+        let pattern = tokenizers::pre_tokenizers::split::SplitPattern::Regex("(a+)+b".into());
+        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).unwrap();
+        slow.with_pre_tokenizer(Some(split));
+        let slow = PlainTokenizer::new(&slow).unwrap();
+        slow.tokenize("aaab").unwrap();
+        let error = slow.tokenize(&format!("{}!b", "a".repeat(60))).unwrap_err();
+        assert!(error.to_string().contains("retry-limit-in-match over"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Renders a conversation and finds where the content of its last turn begins.
 
+use serde_json::Value;
+
 use crate::{ChatTemplate, Message, SectionSettings, layout::with_thinking};
 
 /// A rendered conversation.
@@ -13,7 +15,7 @@ pub(crate) struct RenderedConversation {
     pub(crate) has_thinking: bool,
 }
 
-/// Renders a conversation that ends with the assistant's turn.
+/// Renders a conversation that ends with the assistant's turn, for a model that may call `tools`.
 ///
 /// The content of that turn begins after the first of these that the text starts with:
 ///
@@ -26,6 +28,7 @@ pub(crate) struct RenderedConversation {
 pub(crate) fn render(
     template: &ChatTemplate,
     mut messages: Vec<Message>,
+    tools: Option<&Value>,
     sections: &SectionSettings,
 ) -> Result<RenderedConversation, minijinja::Error> {
     let mut has_thinking = false;
@@ -44,8 +47,8 @@ pub(crate) fn render(
             last.content = with_thinking(sections, reasoning.trim(), &last.content);
         }
     }
-    let text = template.try_render(&messages, false)?;
-    let content_start = content_start(template, &messages, &text, sections);
+    let text = template.try_render(&messages, tools, false)?;
+    let content_start = content_start(template, (&messages, tools), &text, sections);
     Ok(RenderedConversation {
         text,
         content_start,
@@ -55,21 +58,21 @@ pub(crate) fn render(
 
 fn content_start(
     template: &ChatTemplate,
-    messages: &[Message],
+    (messages, tools): (&[Message], Option<&Value>),
     text: &str,
     sections: &SectionSettings,
 ) -> Option<usize> {
     let (last, earlier) = messages.split_last()?;
     // A template may refuse a conversation without its last turn. The stand-in is used then.
     let opened = template
-        .try_render(earlier, true)
+        .try_render(earlier, tools, true)
         .ok()
         .filter(|opened| text.starts_with(opened.as_str()));
-    let closed = template.try_render(earlier, false).ok();
+    let closed = template.try_render(earlier, tools, false).ok();
     let has_generation_prompt = opened != closed;
     match opened {
         Some(opened) if has_generation_prompt => Some(opened.len()),
-        opened => header_before_stand_in(template, last, earlier, text, sections)
+        opened => header_before_stand_in(template, last, (earlier, tools), text, sections)
             .or_else(|| opened.filter(|opened| !opened.is_empty()).map(|opened| opened.len())),
     }
 }
@@ -78,7 +81,7 @@ fn content_start(
 fn header_before_stand_in(
     template: &ChatTemplate,
     last: &Message,
-    earlier: &[Message],
+    (earlier, tools): (&[Message], Option<&Value>),
     text: &str,
     sections: &SectionSettings,
 ) -> Option<usize> {
@@ -93,7 +96,7 @@ fn header_before_stand_in(
         reasoning_content,
         ..last.clone()
     });
-    let rendered = template.try_render(&messages, false).ok()?;
+    let rendered = template.try_render(&messages, tools, false).ok()?;
     let header = rendered
         .split(&stand_in)
         .next()
@@ -116,7 +119,7 @@ mod tests {
 
     fn rendered(template: &str, messages: Vec<Message>) -> RenderedConversation {
         let template = ChatTemplate::new(template, Some("<bos>"), Some("<eos>")).unwrap();
-        render(&template, messages, &SectionSettings::default()).unwrap()
+        render(&template, messages, None, &SectionSettings::default()).unwrap()
     }
 
     fn content(template: &str, messages: Vec<Message>) -> String {

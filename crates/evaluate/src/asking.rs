@@ -1,44 +1,113 @@
 //! Turns problems into prompts, and generated tokens into graded answers.
 
-use leadspan_corpus::{ChatTemplate, Problem};
+use leadspan_corpus::{ChatTemplate, Message, Problem, Role, SectionSettings};
+use leadspan_files::guarded;
 use leadspan_model::{End, Generated, TokenizerBundle};
 
 use crate::{
     AnswerEnd, AnswerPattern, Answered, EvaluateError, answer::answer_of_reference, answer_of_text, same_answer,
 };
 
+/// Tokens before a text that are looked at with it, so that it is decoded as in the whole answer.
+const TOKENS_BEFORE: usize = 8;
+
 /// Renders prompts and grades answers.
 pub(crate) struct Asking {
-    pub(crate) tokenizer: TokenizerBundle,
-    pub(crate) template: ChatTemplate,
-    pub(crate) thinking_end: String,
-    pub(crate) pattern: Option<AnswerPattern>,
+    tokenizer: TokenizerBundle,
+    template: ChatTemplate,
+    thinking_end: String,
+    pattern: Option<AnswerPattern>,
+    /// Special tokens that are not part of an answer's text.
+    unwritten: Vec<u32>,
+    /// Texts before which an answer is cut.
+    stops: Vec<String>,
 }
 
 impl Asking {
-    /// The tokens of the prompt.
-    pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
-        let text = self.template.render(&problem.messages, true).map_err(|source| {
-            let id = problem.id.clone();
-            EvaluateError::Prompt { id, source }
-        })?;
-        let encoded = self.tokenizer.tokenizer.encode(text, false).map_err(|source| {
-            let id = problem.id.clone();
-            EvaluateError::Tokenizer { id, source }
-        })?;
-        Ok(encoded.get_ids().to_vec())
+    pub(crate) fn new(
+        tokenizer: TokenizerBundle,
+        template: ChatTemplate,
+        sections: &SectionSettings,
+        pattern: Option<AnswerPattern>,
+        stops: Vec<String>,
+    ) -> Self {
+        // The markers stay, because the answer is looked for behind the thinking.
+        let kept = |content: &str| {
+            let markers = [&sections.thinking_start, &sections.thinking_end];
+            markers.into_iter().chain(&stops).any(|text| text.contains(content))
+        };
+        let added = tokenizer.tokenizer.get_added_tokens_decoder();
+        let unwritten = added
+            .into_iter()
+            .filter(|(_, token)| token.special && !kept(&token.content))
+            .map(|(id, _)| id)
+            .collect();
+        Self {
+            tokenizer,
+            template,
+            thinking_end: sections.thinking_end.clone(),
+            pattern,
+            unwritten,
+            stops,
+        }
     }
 
-    /// The graded answer to a problem.
-    pub(crate) fn graded(&self, problem: &Problem, generated: &Generated) -> Result<Answered, EvaluateError> {
+    pub(crate) fn tokenizer(&self) -> &TokenizerBundle {
+        &self.tokenizer
+    }
+
+    /// The tokens of the prompt.
+    pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
+        let tools = problem.tools.as_ref();
         let text = self
-            .tokenizer
-            .tokenizer
-            .decode(&generated.tokens, true)
+            .template
+            .render_with_tools(&problem.messages, tools, true)
+            .map_err(|source| {
+                let id = problem.id.clone();
+                EvaluateError::Prompt { id, source }
+            })?;
+        // The library panics when a regular expression takes too many steps.
+        let encoded = guarded(|| self.tokenizer.tokenizer.encode(text, false));
+        let encoded = encoded
+            .unwrap_or_else(|problem| Err(problem.into()))
             .map_err(|source| {
                 let id = problem.id.clone();
                 EvaluateError::Tokenizer { id, source }
             })?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    /// Whether there are texts that end an answer.
+    pub(crate) fn has_stop_texts(&self) -> bool {
+        !self.stops.is_empty()
+    }
+
+    /// Whether an answer, of which these are the tokens so far, has just come to a text that ends it.
+    pub(crate) fn ends(&self, tokens: &[u32]) -> bool {
+        // A token gives at least a byte of text.
+        let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
+        let newest = &tokens[tokens.len().saturating_sub(longest + TOKENS_BEFORE)..];
+        let text = self.text_of(newest).unwrap_or_default();
+        self.stops.iter().any(|stop| text.contains(stop.as_str()))
+    }
+
+    /// The text of tokens, without special tokens other than thinking markers.
+    fn text_of(&self, tokens: &[u32]) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        let written: Vec<u32> = (tokens.iter().copied())
+            .filter(|token| !self.unwritten.contains(token))
+            .collect();
+        self.tokenizer.tokenizer.decode(&written, false)
+    }
+
+    /// The graded answer to a problem.
+    pub(crate) fn graded(&self, problem: &Problem, generated: &Generated) -> Result<Answered, EvaluateError> {
+        let mut text = self.text_of(&generated.tokens).map_err(|source| {
+            let id = problem.id.clone();
+            EvaluateError::Tokenizer { id, source }
+        })?;
+        if let Some(end) = self.stops.iter().filter_map(|stop| text.find(stop.as_str())).min() {
+            text.truncate(end);
+        }
         let end = match generated.end {
             End::Stopped => AnswerEnd::Stopped,
             End::Cut => AnswerEnd::Cut,
@@ -68,6 +137,126 @@ impl Asking {
                 .last()
                 .map_or_else(String::new, |turn| turn.content.clone()),
             text,
+        }
+    }
+}
+
+/// Puts a system prompt before a problem that has none.
+pub(crate) fn add_system(problem: &mut Problem, system: &str) {
+    let first = problem.messages.first().map(|message| message.role);
+    if !matches!(first, Some(Role::System | Role::Developer)) {
+        problem.messages.insert(0, Message::new(Role::System, system));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// The fixture's tokenizer, whose thinking markers are special tokens.
+    fn tokenizer() -> TokenizerBundle {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizer/tokenizer.json");
+        let special = |content: &str| json!({"content": content, "special": true, "normalized": false});
+        let config = json!({
+            "added_tokens_decoder": {
+                "300": special("<think>"), "301": special("</think>"), "302": special("<tool>"),
+            },
+        });
+        let files = [
+            ("tokenizer.json", fs::read(fixture).unwrap()),
+            ("tokenizer_config.json", serde_json::to_vec(&config).unwrap()),
+        ];
+        let files = files
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect();
+        TokenizerBundle::from_files(Path::new("model"), files).unwrap()
+    }
+
+    fn asking(stops: &[&str]) -> Asking {
+        let template = ChatTemplate::new("{{ messages[0].content }}", None, None).unwrap();
+        let stops = stops.iter().map(|&stop| stop.to_owned()).collect();
+        Asking::new(tokenizer(), template, &SectionSettings::default(), None, stops)
+    }
+
+    fn graded(asking: &Asking, text: &str) -> Answered {
+        let tokens = asking
+            .tokenizer
+            .tokenizer
+            .encode(text, false)
+            .unwrap()
+            .get_ids()
+            .to_vec();
+        let problem = Problem {
+            id: "one".to_owned(),
+            messages: Vec::new(),
+            tools: None,
+            reference: "<think>\n6\n</think>\n\n5".to_owned(),
+        };
+        let (index, end) = (0, End::Stopped);
+        asking.graded(&problem, &Generated { index, tokens, end }).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_looked_for_behind_a_marker_that_is_a_special_token() {
+        let answered = graded(&asking(&[]), "<think>\nso 7\n</think>\n\nIt is 5.<tool>");
+        assert_eq!(answered.text, "<think>\nso 7\n</think>\n\nIt is 5.");
+        assert!(answered.correct);
+        // The last number is inside the thinking, which has no answer.
+        let unfinished = graded(&asking(&[]), "It is 5.\n</think>\n\nno");
+        assert!(!unfinished.correct, "{unfinished:?}");
+    }
+
+    #[test]
+    fn an_answer_is_cut_before_the_first_text_that_ends_it() {
+        let asking = asking(&["\n\nQuestion", "User:"]);
+        let answered = graded(&asking, "It is 5. User: and 7?\n\nQuestion 8");
+        assert_eq!(answered.text, "It is 5. ");
+        assert!(answered.correct);
+        let tokens = |text: &str| {
+            asking
+                .tokenizer
+                .tokenizer
+                .encode(text, false)
+                .unwrap()
+                .get_ids()
+                .to_vec()
+        };
+        assert!(asking.has_stop_texts() && asking.ends(&tokens("It is 5. User:")));
+        assert!(asking.ends(&tokens("5\n\nQuestion")) && !asking.ends(&tokens("It is 5. User")));
+        // What ended earlier is not looked at again.
+        assert!(!asking.ends(&tokens(&format!("User:{}", " and so on".repeat(20)))));
+    }
+
+    #[test]
+    fn a_system_prompt_is_put_before_problems_that_have_none() {
+        let roles = |messages: Vec<Message>| {
+            let (id, reference) = ("one".to_owned(), String::new());
+            let mut problem = Problem {
+                id,
+                messages,
+                reference,
+            };
+            add_system(&mut problem, "Be brief.");
+            problem
+                .messages
+                .into_iter()
+                .map(|message| (message.role, message.content))
+                .collect::<Vec<_>>()
+        };
+        let user = || Message::new(Role::User, "q");
+        let (brief, question) = ((Role::System, "Be brief.".to_owned()), (Role::User, "q".to_owned()));
+        assert_eq!(roles(vec![user()]), [brief, question.clone()]);
+        for role in [Role::System, Role::Developer] {
+            let own = (role, "Be long.".to_owned());
+            assert_eq!(
+                roles(vec![Message::new(role, "Be long."), user()]),
+                [own, question.clone()]
+            );
         }
     }
 }

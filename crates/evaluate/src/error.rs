@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use leadspan_cache::CacheError;
-use leadspan_corpus::CorpusError;
+use leadspan_corpus::{CorpusError, RowProblem};
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
@@ -143,6 +143,10 @@ impl Diagnosis for EvaluateError {
 /// `[evaluate]`, which has no `on_bad_row`.
 fn hint_about_problems(error: &CorpusError) -> Option<String> {
     match error {
+        CorpusError::BadRow {
+            problem: RowProblem::TwoReasonings { .. },
+            ..
+        } => error.hint(),
         CorpusError::BadRow { .. } => Some("correct the row, or leave it out with `evaluate.where`".into()),
         CorpusError::MissingFile { .. } | CorpusError::NoMatch { .. } => {
             Some("paths in `evaluate.files` are relative to the pipeline file".into())
@@ -153,11 +157,20 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
         )),
         CorpusError::MissingFolder { .. } => Some("`evaluate.path` is relative to the pipeline file".into()),
         CorpusError::NotAFolder { .. } => Some("name files with `evaluate.files`".into()),
-        CorpusError::NoDataInFolder { .. } | CorpusError::MixedFolder { .. } => {
+        CorpusError::NoDataInFolder { .. }
+        | CorpusError::MixedFolder { .. }
+        | CorpusError::UnreadableHead { .. }
+        | CorpusError::NoFilesOfConfiguration { .. } => {
             Some("name the files to read with `evaluate.files` instead of `evaluate.path`".into())
         }
         CorpusError::NoSuchSplit { .. } => {
             Some("choose one with `evaluate.split`, or name files with `evaluate.files`".into())
+        }
+        CorpusError::SeveralConfigurations { .. } | CorpusError::NoSuchConfiguration { .. } => {
+            Some("choose one with `evaluate.config`, or name files with `evaluate.files`".into())
+        }
+        CorpusError::LongRow { .. } => {
+            Some("write each problem on a line of its own; leave out what no problem needs".into())
         }
         CorpusError::UnreadableFolderState { .. } => {
             Some("save the data set again, or name its files with `evaluate.files`".into())
@@ -192,6 +205,37 @@ mod tests {
                 split: "test".into(),
                 known: vec!["train".into()],
             },
+            CorpusError::SeveralConfigurations {
+                path: path.clone(),
+                known: vec!["main".into()],
+            },
+            CorpusError::NoSuchConfiguration {
+                path: path.clone(),
+                config: "main".into(),
+                known: vec!["other".into()],
+            },
+            CorpusError::UnreadableHead {
+                path: path.clone(),
+                problem: "line 2".into(),
+            },
+            CorpusError::NoFilesOfConfiguration {
+                path: path.clone(),
+                pattern: "*.parquet".into(),
+            },
+            CorpusError::BadRow {
+                file: "a.jsonl".into(),
+                line: 1,
+                problem: RowProblem::TooLong { most_bytes: 1 },
+            },
+            CorpusError::BadRow {
+                file: "a.jsonl".into(),
+                line: 1,
+                problem: RowProblem::TwoAnswers {
+                    response: "r".into(),
+                    answer: "a".into(),
+                    marker: "</think>".into(),
+                },
+            },
             CorpusError::UnreadableFolderState {
                 path,
                 source: serde_json::from_str::<()>("").unwrap_err(),
@@ -202,5 +246,11 @@ mod tests {
             assert!(hint.contains("evaluate.") || hint.contains("/*.jsonl"), "{hint}");
             assert!(!hint.contains("data."), "{hint}");
         }
+        let long = CorpusError::LongRow {
+            path: PathBuf::from("a.jsonl"),
+            row: 1,
+            most_bytes: 1,
+        };
+        assert!(!EvaluateError::from(long).hint().unwrap().contains("data."));
     }
 }

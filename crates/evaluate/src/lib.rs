@@ -26,6 +26,7 @@ mod failures;
 mod interval;
 mod run;
 mod settings;
+mod stops;
 mod summary;
 
 pub use answer::{AnswerPattern, answer_of_reference, answer_of_text, same_answer};

@@ -9,7 +9,7 @@ use std::{
 use leadspan_cache::{Cache, CacheError, Missing, Reader};
 use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
 use leadspan_model::{
-    Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device, stop_tokens,
+    Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device,
 };
 use leadspan_train::{HeldOut, TrainError, held_out_losses};
 use leadspan_workers::Holder;
@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Answered, EvaluateError, EvaluateSettings, EvaluationSummary,
-    asking::Asking,
+    asking::{Asking, add_system},
     evaluation_dir::{EvaluationDir, PartialAnswers},
+    stops::stops,
 };
 
 /// The model and the problems of an evaluation, and the folder of its results.
@@ -107,15 +108,15 @@ pub fn run(
     let settings = &evaluation.settings;
     let (data, pattern) = (settings.data()?, settings.pattern()?);
     let source = ModelSource::open(&evaluation.model)?;
-    let mut tokenizer = source.tokenizer()?;
-    plain(&mut tokenizer)?;
+    let tokenizer = source.tokenizer()?;
     let text = tokenizer
         .chat_template
         .as_deref()
         .ok_or_else(|| EvaluateError::NoChatTemplate {
             model: evaluation.model.clone(),
         })?;
-    let template = ChatTemplate::new(text, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+    let arguments = &evaluation.sections.template_arguments;
+    let template = ChatTemplate::of_model(text, tokenizer.named_tokens(), arguments)?;
     let mut problems = problems(
         &evaluation.base,
         &data,
@@ -126,14 +127,12 @@ pub fn run(
     if problems.is_empty() {
         return Err(EvaluateError::NoProblems);
     }
-    let stops = stop_tokens(&source, &tokenizer)?;
+    if let Some(system) = settings.system.as_deref().filter(|system| !system.is_empty()) {
+        problems.iter_mut().for_each(|problem| add_system(problem, system));
+    }
+    let (stops, stop_texts) = stops(&source, &tokenizer, &template, &settings.stop)?;
     let identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
-    let asking = Asking {
-        template,
-        thinking_end: evaluation.sections.thinking_end.clone(),
-        pattern,
-        tokenizer,
-    };
+    let asking = Asking::new(tokenizer, template, &evaluation.sections, pattern, stop_texts);
     let dir = EvaluationDir::open(&evaluation.dir, &identity, &mut |holder| {
         events(EvaluationEvent::Waiting(holder.clone()));
     })?;
@@ -155,7 +154,11 @@ pub fn run(
         tokens: 0,
         seconds: 0.0,
     };
-    let generation = Generation::new(&decoder, settings.generation(), stops)?;
+    let ends = |tokens: &[u32]| asking.ends(tokens);
+    let mut generation = Generation::new(&decoder, settings.generation(), stops)?;
+    if asking.has_stop_texts() {
+        generation = generation.ending_when(&ends);
+    }
     if !asked.ask(generation, decoder.config().context(), context, events)? {
         return Ok(EvaluationOutcome::Stopped);
     }
@@ -170,7 +173,7 @@ pub fn run(
         Some(cache) => held_out(
             cache,
             &decoder,
-            (&asking.tokenizer, settings.dtype),
+            (asking.tokenizer(), settings.dtype),
             context.stop,
             events,
         )?,
@@ -258,16 +261,6 @@ impl Asked<'_> {
     }
 }
 
-/// Switches off truncation and padding, which the file of a tokenizer may ask for.
-fn plain(tokenizer: &mut TokenizerBundle) -> Result<(), EvaluateError> {
-    tokenizer.tokenizer.with_padding(None);
-    let cut = tokenizer.tokenizer.with_truncation(None);
-    cut.map(drop).map_err(|source| EvaluateError::Tokenizer {
-        id: "any".to_owned(),
-        source,
-    })
-}
-
 /// All values on which the answers depend.
 fn identity(
     evaluation: &Evaluation,
@@ -279,9 +272,13 @@ fn identity(
     let mut hasher = blake3::Hasher::new();
     for problem in problems {
         let text = serde_json::to_vec(&(&problem.id, &problem.messages, &problem.reference));
-        hasher.update(&text.expect("turns serialize")).update(b"\n");
+        hasher.update(&text.expect("turns serialize"));
+        if let Some(tools) = &problem.tools {
+            hasher.update(b"\n").update(tools.to_string().as_bytes());
+        }
+        hasher.update(b"\n");
     }
-    Ok(json!({
+    let mut identity = json!({
         "model": {
             "config": source.config_fingerprint(),
             "weights": source.weights_fingerprint()?,
@@ -300,7 +297,15 @@ fn identity(
             "top_k": settings.top_k,
             "seed": settings.seed,
         },
-    }))
+    });
+    // Evaluations that were made before these settings existed have neither.
+    if !settings.stop.is_empty() {
+        identity["stop"] = json!(settings.stop);
+    }
+    if !evaluation.sections.template_arguments.is_empty() {
+        identity["template_arguments"] = json!(evaluation.sections.template_arguments);
+    }
+    Ok(identity)
 }
 
 /// The losses on the validation samples of the cache in `path`, if they can be measured.

@@ -25,6 +25,8 @@ pub struct EvaluateSettings {
     pub path: Option<String>,
     /// The split of the data set in `path`; `test` if it is not set.
     pub split: Option<String>,
+    /// The configuration of the data set in `path`, if it has several.
+    pub config: Option<String>,
     /// How a row becomes a problem; `columns` needs no chain of thought.
     pub format: Format,
     /// Which rows are read: `{ field = "value", other = [1, 2] }`.
@@ -43,6 +45,12 @@ pub struct EvaluateSettings {
     /// Use only this many problems, from the first; all if it is not set.
     #[schemars(range(min = 1))]
     pub problems: Option<usize>,
+    /// Texts or tokens that end an answer; it is cut before the first of them.
+    ///
+    /// The model's own stop tokens, and the token with which its chat template ends a turn, always do.
+    pub stop: Vec<String>,
+    /// A system prompt for problems that have none; `""` for none.
+    pub system: Option<String>,
     /// The most tokens of an answer.
     #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
@@ -76,6 +84,7 @@ impl Default for EvaluateSettings {
             files: Vec::new(),
             path: None,
             split: None,
+            config: None,
             format: Format::default(),
             filter: RowFilter::default(),
             system_prompt: SystemPrompt::default(),
@@ -83,6 +92,8 @@ impl Default for EvaluateSettings {
             answer: None,
             answer_pattern: None,
             problems: None,
+            stop: Vec::new(),
+            system: None,
             max_new_tokens: 512,
             batch_samples: 8,
             temperature: 0.0,
@@ -107,6 +118,15 @@ impl EvaluateSettings {
             }
             _ => {}
         }
+        if self.path.is_none() && self.config.is_some() {
+            return invalid(
+                "evaluate.config",
+                "only a folder that `evaluate.path` names has configurations",
+            );
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return invalid("evaluate.stop", "a text is empty, so every answer would be");
+        }
         if self.problems == Some(0) {
             return invalid("evaluate.problems", "there must be something to ask");
         }
@@ -118,6 +138,7 @@ impl EvaluateSettings {
         data.files.clone_from(&self.files);
         data.path.clone_from(&self.path);
         data.split = split;
+        data.config.clone_from(&self.config);
         data.format = self.format;
         data.filter = self.filter.clone();
         data.system_prompt = self.system_prompt;

@@ -39,7 +39,7 @@ pub use flops::ForwardFlops;
 pub use generation::{
     End, Generated, Generation, Prompt,
     settings::{GenerationSettings, Sampling},
-    stop_tokens::stop_tokens,
+    stop_tokens::{files_with_stop_tokens, stop_tokens},
 };
 pub use leadspan_kernels::{self as kernels, GradientSum, Kernels, Packed, project, project_back};
 pub use stop::Stop;

@@ -281,3 +281,24 @@ fn a_pass_that_is_asked_to_stop_ends_before_its_next_layer_and_gives_the_same_wh
     generation.push(Prompt { index: 0, tokens }).unwrap();
     assert!(matches!(generation.step(Stop::when(&stop)), Err(ModelError::Stopped)));
 }
+
+#[test]
+fn a_sample_ends_when_its_tokens_are_said_to_be_its_last() {
+    let decoder = load("parity/llama", StoredDtype::F32);
+    let case = &cases("parity/llama/generated.json")[0];
+    let settings = GenerationSettings {
+        max_new_tokens: case.tokens.len(),
+        batch_samples: 1,
+        sampling: Sampling::Greedy,
+    };
+    let ends = |tokens: &[u32]| tokens.len() == 5;
+    let mut generation = Generation::new(&decoder, settings, vec![2]).unwrap().ending_when(&ends);
+    let tokens = case.prompt.clone();
+    generation.push(Prompt { index: 0, tokens }).unwrap();
+    let mut finished = Vec::new();
+    while !generation.is_idle() {
+        finished.extend(generation.step(Stop::NEVER).unwrap());
+    }
+    assert_eq!(finished[0].tokens, case.tokens[..5]);
+    assert_eq!(finished[0].end, End::Stopped);
+}

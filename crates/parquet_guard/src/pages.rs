@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use parquet::{
+    basic::Encoding,
     errors::ParquetError,
     file::{
         metadata::{ColumnChunkMetaData, ParquetMetaData},
@@ -20,12 +21,14 @@ const PAGE_BYTES_A_BYTE: u64 = 8;
 /// bytes.
 const VALUES: u64 = 1 << 22;
 const VALUES_A_BYTE: u64 = 16;
+/// The kind of a page that holds a dictionary.
+const DICTIONARY_PAGE: i64 = 2;
 /// Bytes that are read first for a page's header; nearly all headers are shorter.
 const HEADER_BYTES: u64 = 256;
 
 /// A claim that a file cannot meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim(String);
+pub struct Claim(pub(crate) String);
 
 impl From<Claim> for ParquetError {
     fn from(claim: Claim) -> Self {
@@ -47,10 +50,29 @@ pub fn check_pages(
     metadata: &ParquetMetaData,
     wanted: impl Fn(usize, usize) -> bool,
 ) -> Result<(), ParquetError> {
+    check_pages_within(file, metadata, u64::MAX, wanted).map(drop)
+}
+
+/// Like [`check_pages`], but no page may have more than `most_bytes` once it is decompressed, whatever the file's size.
+///
+/// Returns the bytes of the largest page whose values a reader may repeat: a dictionary, or a page of values that continue
+/// those before them. No value that a reader makes of such a page is larger, but any number of values may be as large.
+///
+/// # Errors
+///
+/// As [`check_pages`].
+pub fn check_pages_within(
+    file: &impl ChunkReader,
+    metadata: &ParquetMetaData,
+    most_bytes: u64,
+    wanted: impl Fn(usize, usize) -> bool,
+) -> Result<u64, ParquetError> {
+    let mut repeated = 0;
     for (group, column, chunk) in chunks(metadata).filter(|(group, column, _)| wanted(*group, *column)) {
-        check_column(file, chunk, &|| format!("column {column} of row group {group}"))?;
+        let place = || format!("column {column} of row group {group}");
+        repeated = check_column(file, chunk, most_bytes, &place)?.max(repeated);
     }
-    Ok(())
+    Ok(repeated)
 }
 
 /// Checks, before the page index is read, that its lists are no longer than their bytes.
@@ -94,8 +116,11 @@ fn beyond(place: &str) -> Claim {
 fn check_column(
     file: &impl ChunkReader,
     chunk: &ColumnChunkMetaData,
+    most_bytes: u64,
     place: &dyn Fn() -> String,
-) -> Result<(), ParquetError> {
+) -> Result<u64, ParquetError> {
+    let continued = chunk.encodings().any(|encoding| encoding == Encoding::DELTA_BYTE_ARRAY);
+    let mut repeated = 0;
     let beyond = || beyond(&place());
     let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
     let all = inside(file, start, chunk.compressed_size()).ok_or_else(beyond)?;
@@ -114,7 +139,7 @@ fn check_column(
             (
                 "bytes",
                 header.uncompressed,
-                PAGE_BYTES + PAGE_BYTES_A_BYTE * file_bytes,
+                most_bytes.min(PAGE_BYTES + PAGE_BYTES_A_BYTE * file_bytes),
             ),
             ("values", header.values, VALUES + VALUES_A_BYTE * file_bytes),
         ];
@@ -127,8 +152,11 @@ fn check_column(
                 return Err(Claim(claim).into());
             }
         }
+        if continued || header.is_dictionary {
+            repeated = repeated.max(header.uncompressed as u64);
+        }
     }
-    Ok(())
+    Ok(repeated)
 }
 
 /// The numbers in the header of a page.
@@ -138,6 +166,7 @@ struct PageHeader {
     uncompressed: i64,
     compressed: i64,
     values: i64,
+    is_dictionary: bool,
 }
 
 /// The header at the start of `range`, or `None` if there is none.
@@ -174,6 +203,7 @@ fn parsed(bytes: &[u8]) -> Option<PageHeader> {
         uncompressed: number(2)?,
         compressed: number(3)?,
         values: values.map(|(_, number)| *number).max().unwrap_or(0),
+        is_dictionary: number(1) == Some(DICTIONARY_PAGE),
         bytes: reader.used() as u64,
     })
 }
@@ -186,7 +216,7 @@ mod tests {
     use bytes::Bytes;
     use parquet::{
         arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
-        basic::Compression,
+        basic::{Compression, Encoding},
         file::properties::{EnabledStatistics, WriterProperties, WriterVersion},
     };
 
@@ -225,6 +255,29 @@ mod tests {
                 check(&file(properties.set_dictionary_enabled(false).build())).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_page_has_no_more_bytes_than_the_reader_allows_and_dictionaries_are_measured() {
+        let largest = |properties: WriterProperties, most_bytes| {
+            let file = Bytes::from(file(properties));
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+            check_pages_within(&file, builder.metadata(), most_bytes, |_, _| true).map_err(|error| error.to_string())
+        };
+        let plain = || WriterProperties::builder().set_dictionary_enabled(false);
+        // Nine texts of 1,461 bytes, each with its length.
+        let dictionary = largest(WriterProperties::builder().build(), u64::MAX).unwrap();
+        assert_eq!(dictionary, 9 * (4 + 73 * 20 + 1));
+        assert_eq!(largest(plain().build(), u64::MAX), Ok(0));
+        let continued = plain()
+            .set_column_encoding("texts".into(), Encoding::DELTA_BYTE_ARRAY)
+            .build();
+        assert!(largest(continued, u64::MAX).unwrap() > 0);
+        let refused = largest(plain().build(), 1000).unwrap_err();
+        assert!(
+            refused.contains("claims") && refused.contains("bytes in a file of"),
+            "{refused}"
+        );
     }
 
     #[test]

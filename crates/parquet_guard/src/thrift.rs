@@ -109,6 +109,39 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The numbers in field 5 of the structures that field 2 lists, which in a file's metadata are the nodes of its schema: how
+    /// many children each has. The structure is read to its end.
+    pub(crate) fn children(&mut self) -> Option<Vec<i64>> {
+        let mut children = Vec::new();
+        let mut field = 0i64;
+        loop {
+            let header = self.byte()?;
+            if header == 0 {
+                return Some(children);
+            }
+            field = match header >> 4 {
+                0 => unzigzag(self.varint()?),
+                delta => field.checked_add(i64::from(delta))?,
+            };
+            if (field, header & 15) != (2, 9) {
+                self.value(header & 15, DEPTH)?;
+                continue;
+            }
+            let (size, kind) = self.list()?;
+            for _ in 0..size {
+                if kind != 12 {
+                    return None;
+                }
+                let fields = self.structure()?;
+                let number = fields.iter().find_map(|(at, value)| match value {
+                    Value::Number(number) if *at == 5 => Some(*number),
+                    _ => None,
+                });
+                children.push(number.unwrap_or(0));
+            }
+        }
+    }
+
     /// Size and kind of a list whose items follow.
     fn list(&mut self) -> Option<(u64, u8)> {
         let header = self.byte()?;

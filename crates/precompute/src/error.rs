@@ -9,6 +9,9 @@ use leadspan_distribution::InvalidEntrySettings;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
+/// How a setting without a value is shown.
+pub(crate) const NOT_SET: &str = "not set";
+
 /// Why a cache could not be prepared or filled.
 #[derive(Debug, thiserror::Error)]
 pub enum PrecomputeError {
@@ -159,6 +162,9 @@ impl Diagnosis for PrecomputeError {
             Self::BeyondVocabulary { .. } => {
                 Some("model and tokenizer do not belong together: use the files they were published with".to_owned())
             }
+            Self::SettingChanged { key, stored, .. } if stored == NOT_SET => Some(format!(
+                "remove `{key}` to use this cache, or point `cache.dir` at a new folder"
+            )),
             Self::SettingChanged { key, stored, .. } => Some(format!(
                 "set `{key} = {stored}` to use this cache, or point `cache.dir` at a new folder"
             )),

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use leadspan_cache::PreparedCorpus;
-use leadspan_corpus::{DataSettings, FileFingerprint, PrepareReport};
+use leadspan_corpus::{DataSettings, FileFingerprint, PrepareReport, RowRules};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::PrecomputeError;
+use crate::{PrecomputeError, error::NOT_SET};
 
 /// How a part of a corpus was prepared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Provenance {
     pub files: Vec<FileFingerprint>,
     /// What became of their rows. The counts include the samples of earlier parts.
     pub report: PrepareReport,
+    /// The rules by which its rows became conversations.
+    #[serde(default)]
+    pub rules: RowRules,
 }
 
 /// A setting whose value differs from the one that the cache was prepared with.
@@ -49,29 +52,38 @@ impl Provenance {
         serde_json::to_value(self).expect("settings, names and numbers serialize")
     }
 
-    /// The first setting that differs from `data`. The keys that name files do not count.
+    /// The first setting that differs from `data`. The keys that name files do not count, nor does the largest size of a row.
     pub(crate) fn changed_setting(&self, data: &DataSettings) -> Option<SettingChange> {
         let (stored, asked) = (settings(&self.data), settings(data));
-        let ((key, asked), (_, stored)) = asked
-            .iter()
-            .zip(&stored)
-            .find(|((_, asked), (_, stored))| asked != stored)?;
+        let of = |table: &Map<String, Value>, key: &str| table.get(key).cloned().unwrap_or(Value::Null);
+        // A key that is not set may be absent.
+        let mut keys = asked.keys().chain(stored.keys());
+        let key = keys.find(|key| of(&asked, key) != of(&stored, key))?;
         Some(SettingChange {
             key: format!("data.{key}"),
-            stored: stored.to_string(),
-            asked: asked.to_string(),
+            stored: shown(&of(&stored, key)),
+            asked: shown(&of(&asked, key)),
         })
     }
 }
 
-/// The keys and values of the table in the order of its fields, without those that name files.
-fn settings(data: &DataSettings) -> Vec<(String, Value)> {
-    let table = serde_json::to_value(data).expect("settings serialize");
-    let fields = table.as_object().expect("settings are a table");
-    fields
-        .iter()
-        .filter(|(key, _)| !["files", "path", "split"].contains(&key.as_str()))
-        .map(|(key, value)| (key.clone(), value.clone()))
+/// A value for messages.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => NOT_SET.to_owned(),
+        value => value.to_string(),
+    }
+}
+
+/// The keys and values of the table in the order of its fields, without those that say only which rows are read.
+fn settings(data: &DataSettings) -> Map<String, Value> {
+    const ROWS: [&str; 5] = ["files", "path", "split", "config", "max_row_mib"];
+    let Ok(Value::Object(table)) = serde_json::to_value(data) else {
+        unreachable!("settings are a table")
+    };
+    table
+        .into_iter()
+        .filter(|(key, _)| !ROWS.contains(&key.as_str()))
         .collect()
 }
 
@@ -89,6 +101,7 @@ mod tests {
             data: data(r#"{"files": ["*.jsonl"], "max_tokens": 100}"#),
             files: Vec::new(),
             report: PrepareReport::default(),
+            rules: RowRules::CURRENT,
         };
         let same = data(r#"{"files": ["a.jsonl", "b.jsonl"], "max_tokens": 100}"#);
         assert_eq!(provenance.changed_setting(&same), None);
@@ -109,6 +122,21 @@ mod tests {
             provenance.changed_setting(&filtered),
             Some(of("data.where", "{}", r#"{"task":"math"}"#))
         );
+        let config = data(r#"{"path": "folder", "config": "main", "max_row_mib": 1, "max_tokens": 100}"#);
+        assert_eq!(provenance.changed_setting(&config), None);
+        let system = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "system": "s"}"#);
+        assert_eq!(
+            provenance.changed_setting(&system),
+            Some(of("data.system", "not set", "\"s\""))
+        );
+        let other = Provenance {
+            data: system,
+            ..provenance.clone()
+        };
+        assert_eq!(
+            other.changed_setting(&same),
+            Some(of("data.system", "\"s\"", "not set"))
+        );
         let split = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "validation": 0.5}"#);
         assert_eq!(
             provenance.changed_setting(&split),
@@ -126,10 +154,20 @@ mod tests {
                 blake3: "a".to_owned(),
             }],
             report: PrepareReport::default(),
+            rules: RowRules::CURRENT,
         };
+        let stored = provenance.to_value();
         assert_eq!(
-            serde_json::from_value::<Provenance>(provenance.to_value()).unwrap(),
+            serde_json::from_value::<Provenance>(stored.clone()).unwrap(),
             provenance
         );
+        // A corpus that does not name its rules was prepared with the first, and has no count of duplicates.
+        let Value::Object(mut old) = stored else {
+            panic!("no table")
+        };
+        old.remove("rules");
+        old["report"].as_object_mut().unwrap().remove("duplicates");
+        let read: Provenance = serde_json::from_value(old.into()).unwrap();
+        assert_eq!((read.rules, read.report.duplicates), (RowRules::First, 0));
     }
 }

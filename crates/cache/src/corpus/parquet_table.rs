@@ -6,7 +6,7 @@ use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type},
 };
-use leadspan_parquet_guard::check_pages;
+use leadspan_parquet_guard::{check_footer, check_pages};
 use leadspan_sequence::{SectionBounds, Split};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -61,6 +61,7 @@ pub(super) fn read_table(path: &Path, region: &Region, units: &mut UnitPlacement
         });
     }
     let reader = parquet_files::guarded(path, || {
+        check_footer(&table)?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(table.clone())?;
         check_pages(&table, reader.metadata(), |_, _| true)?;
         Ok(reader)

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use leadspan_distribution::{Distributions, codec};
-use leadspan_parquet_guard::{check_page_index, check_pages};
+use leadspan_parquet_guard::{check_footer, check_page_index, check_pages};
 use parquet::{
     arrow::{
         ProjectionMask,
@@ -259,6 +259,7 @@ impl Shard {
 
 /// The Parquet footer. It is parsed again for every head, because it would be most of the memory of an open shard.
 fn footer_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
+    check_footer(bytes)?;
     ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())
 }
 

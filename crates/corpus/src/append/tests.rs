@@ -92,7 +92,10 @@ impl Data {
             &sections,
             &template,
             &byte_level(true),
-            &known(prepared),
+            Known {
+                samples: &known(prepared),
+                rules: RowRules::CURRENT,
+            },
             &|_| (),
         )
     }
@@ -125,6 +128,88 @@ fn appended_rows_become_training_samples_and_known_ones_are_left_out() {
         );
     }
     assert_eq!(appended.report.tokens, whole.report.tokens);
+}
+
+#[test]
+fn an_appended_copy_of_a_held_out_sample_is_dropped_and_other_copies_are_counted() {
+    let data = Data::new(&rows(0..20));
+    let prepared = data.prepare();
+    assert_eq!(prepared.report.duplicates, 0);
+    // A copy of every row, under another id and in front of the rows.
+    let copies: String = (0..20)
+        .map(|n| row(format!("copy {n}"), &format!("<think>{n}</think>a")))
+        .collect();
+    data.write("0.jsonl", &copies);
+    let appended = data.append_to(&prepared).unwrap();
+    let held_out = prepared
+        .samples
+        .iter()
+        .filter(|sample| sample.split == Split::Validation);
+    let dropped: Vec<String> = held_out.map(|sample| format!("copy {}", sample.id)).collect();
+    assert_eq!(dropped.len(), 4);
+    assert_eq!(appended.samples.len(), 16);
+    assert!(
+        !ids(&appended.samples)
+            .iter()
+            .any(|id| dropped.contains(&(*id).to_owned()))
+    );
+    let report = &appended.report;
+    assert_eq!((report.duplicates, report.dropped[&DropReason::CopyOfHeldOut]), (20, 4));
+    assert_eq!((report.rows, report.kept_train, report.kept_validation), (40, 32, 4));
+    // Prepared at one time, copies are on the same side.
+    let whole = data.prepare();
+    assert_eq!(
+        (
+            whole.report.duplicates,
+            whole.report.kept_train,
+            whole.report.kept_validation
+        ),
+        (20, 36, 4)
+    );
+}
+
+#[test]
+fn a_corpus_of_older_rules_is_extended_by_them() {
+    let data = Data::new("");
+    let number =
+        |id: &str| format!("{{\"id\": {id}, \"question\": 1.10, \"chain_of_thought\": \"r\", \"answer\": 1e2}}\n");
+    data.write("a.jsonl", &["1.0", "2.0", "3.0"].map(number).concat());
+    let settings: DataSettings = serde_json::from_value(json!({"files": ["*.jsonl"], "format": "columns"})).unwrap();
+    let (template, sections) = (
+        ChatTemplate::new(SMOLLM2, None, None).unwrap(),
+        SectionSettings::default(),
+    );
+    let append_by = |rules, known: &[KnownSample<'_>]| {
+        let known = Known { samples: known, rules };
+        append(
+            data.0.path(),
+            &settings,
+            &sections,
+            &template,
+            &byte_level(true),
+            known,
+            &|_| (),
+        )
+    };
+    // All rows are new to an empty corpus, so this is what the older rules made of them.
+    let before = append_by(RowRules::First, &[]).unwrap();
+    let known: Vec<_> = before
+        .samples
+        .iter()
+        .zip(&before.row_hashes)
+        .map(|(sample, row_hash)| KnownSample {
+            id: &sample.id,
+            split: sample.split,
+            row_hash,
+        })
+        .collect();
+    data.write("b.jsonl", &number("4.10"));
+    assert_eq!(ids(&append_by(RowRules::First, &known).unwrap().samples), ["4.1"]);
+    let error = append_by(RowRules::CURRENT, &known).unwrap_err();
+    assert!(
+        matches!(error, CorpusError::ChangedSamples { others: 2, .. }),
+        "{error}"
+    );
 }
 
 #[test]

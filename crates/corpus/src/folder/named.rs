@@ -1,11 +1,14 @@
 //! Folders in which the names of files and folders tell the split.
+//!
+//! If several folders have files of the split, each of them is a configuration of the data set.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-use super::{DEFAULT_SPLIT, no_split};
+use super::{DEFAULT_SPLIT, no_split, saved::is_saved};
 use crate::{CorpusError, error::open_error, rows::FileKind};
 
 /// The usual splits, each with the names that stand for it.
@@ -16,46 +19,103 @@ const SPLIT_NAMES: [(&str, &[&str]); 3] = [
 ];
 
 /// The files that belong to the split by their names, sorted.
+///
+/// # Errors
+///
+/// A folder without data or without the split, several configurations, and files of several kinds.
 pub(super) fn named_files(folder: &Path, split: &str) -> Result<Vec<PathBuf>, CorpusError> {
     let split = usual_name(split);
-    let mut found = Vec::new();
+    let mut found = Found::default();
     walk(folder, &mut Vec::new(), &mut found)?;
+    let several = |known: BTreeSet<String>| CorpusError::SeveralConfigurations {
+        path: folder.to_owned(),
+        known: known.into_iter().collect(),
+    };
+    if !found.saved.is_empty() {
+        return Err(several(found.saved.into_iter().collect()));
+    }
     let pieces = |file: &&Vec<String>| file.len() == 2 && file[0] == "data" && is_piece(&file[1]);
-    let in_data: Vec<_> = found.iter().filter(pieces).cloned().collect();
-    let mut files = if in_data.is_empty() { found } else { in_data };
+    let in_data: Vec<_> = found.files.iter().filter(pieces).cloned().collect();
+    let mut files = if in_data.is_empty() { found.files } else { in_data };
     if files.is_empty() {
         return Err(CorpusError::NoDataInFolder {
             path: folder.to_owned(),
         });
     }
     files.sort();
-    let splits: Vec<Option<String>> = files.iter().map(|file| split_of(file)).collect();
+    let splits: Vec<Option<(String, &[String])>> = files.iter().map(|file| split_of(file)).collect();
     let default = || splits.iter().all(Option::is_none).then(|| DEFAULT_SPLIT.to_owned());
-    let of = |named: &Option<String>| named.clone().or_else(default);
-    let chosen: Vec<PathBuf> = files
-        .iter()
-        .zip(&splits)
-        .filter(|(_, named)| of(named).as_deref() == Some(split))
+    let of = |named: &Option<(String, &[String])>| named.as_ref().map(|(split, _)| split.clone()).or_else(default);
+    let chosen = || {
+        files
+            .iter()
+            .zip(&splits)
+            .filter(|(_, named)| of(named).as_deref() == Some(split))
+    };
+    let places: BTreeSet<&[String]> = chosen().filter_map(|(_, named)| Some(named.as_ref()?.1)).collect();
+    if places.len() > 1 {
+        return Err(several(places.into_iter().map(name_of_place).collect()));
+    }
+    let paths: Vec<PathBuf> = chosen()
         .map(|(file, _)| file.iter().fold(folder.to_owned(), |path, part| path.join(part)))
         .collect();
-    let Some(first) = chosen.first() else {
+    if paths.is_empty() {
         return Err(no_split(folder, split, splits.iter().filter_map(of)));
-    };
-    match chosen.iter().find(|file| FileKind::of(file) != FileKind::of(first)) {
-        Some(second) => Err(CorpusError::MixedFolder {
-            first: first.clone(),
-            second: second.clone(),
-        }),
-        None => Ok(chosen),
     }
+    of_one_kind(paths)
+}
+
+/// The name of a folder inside the data set's.
+fn name_of_place(parts: &[String]) -> String {
+    if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    }
+}
+
+/// Checks that files are of one kind: those of several kinds probably hold the same rows.
+pub(super) fn of_one_kind(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, CorpusError> {
+    let other = |first: &PathBuf| {
+        files
+            .iter()
+            .find(|file| FileKind::of(file) != FileKind::of(first))
+            .cloned()
+    };
+    match files.first().and_then(|first| Some((first.clone(), other(first)?))) {
+        Some((first, second)) => Err(CorpusError::MixedFolder { first, second }),
+        None => Ok(files),
+    }
+}
+
+/// The names of the folders in `folder` that have data: what `data.config` may be.
+pub(super) fn folders_with_data(folder: &Path) -> Result<Vec<String>, CorpusError> {
+    let mut found = Found::default();
+    walk(folder, &mut Vec::new(), &mut found)?;
+    let of_files = found
+        .files
+        .into_iter()
+        .filter(|file| file.len() > 1)
+        .map(|mut file| file.swap_remove(0));
+    let names: BTreeSet<String> = of_files.chain(found.saved).collect();
+    Ok(names.into_iter().collect())
+}
+
+/// What is below a folder.
+#[derive(Default)]
+struct Found {
+    /// The data files, each as the parts of its path.
+    files: Vec<Vec<String>>,
+    /// The folders that `save_to_disk` wrote.
+    saved: Vec<String>,
 }
 
 /// The most levels of folders that are searched: more than any data set has, and few enough to end if a link points to
 /// a folder above.
 const DEEPEST: usize = 8;
 
-/// Adds the data files below `folder`, each as the parts of its path.
-fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> Result<(), CorpusError> {
+/// Adds the data files and saved data sets below `folder`, whose own path has `parts`.
+fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Found) -> Result<(), CorpusError> {
     let failed = |source| open_error(folder, source);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -70,28 +130,31 @@ fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Vec<Vec<String>>) ->
         parts.push(name);
         // Links are followed, because the Hub's cache consists of them.
         if path.is_dir() {
-            if parts.len() < DEEPEST {
+            if is_saved(&path) {
+                found.saved.push(name_of_place(parts));
+            } else if parts.len() < DEEPEST {
                 walk(&path, parts, found)?;
             }
         } else if is_data(&path) {
-            found.push(parts.clone());
+            found.files.push(parts.clone());
         }
         parts.pop();
     }
     Ok(())
 }
 
-/// Whether a file of that name holds rows.
+/// Whether a file of that name holds rows. Those in a compression that is not read count, so that they are not passed over.
 fn is_data(path: &Path) -> bool {
     let name = path
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .to_ascii_lowercase();
-    FileKind::of(path) != FileKind::JsonLines
-        || [".jsonl", ".jsonl.gz", ".jsonl.zst"]
-            .iter()
-            .any(|extension| name.ends_with(extension))
+    let stem = name.rsplit_once('.').map_or("", |(stem, extension)| {
+        let is_compression = ["gz", "zst", "bz2", "xz", "br", "lz4"].contains(&extension);
+        if is_compression { stem } else { "" }
+    });
+    FileKind::of(path) != FileKind::Json || name.ends_with(".jsonl") || stem.ends_with(".jsonl")
 }
 
 /// The split in a name such as `SPLIT-00000-of-00002.parquet`.
@@ -109,15 +172,18 @@ fn is_piece(name: &str) -> bool {
     piece(name).is_some()
 }
 
-/// The split that a path tells, given its parts.
-fn split_of(parts: &[String]) -> Option<String> {
+/// The split that a path tells, given its parts, and the folders before the part that tells it.
+fn split_of(parts: &[String]) -> Option<(String, &[String])> {
     let (file, folders) = parts.split_last()?;
     if let Some(split) = piece(file) {
-        return Some(usual_name(split).to_owned());
+        return Some((usual_name(split).to_owned(), folders));
     }
     let stem = file.split('.').next().unwrap_or_default();
-    let names = [stem].into_iter().chain(folders.iter().rev().map(String::as_str));
-    names.into_iter().find_map(split_among_words).map(str::to_owned)
+    if let Some(split) = split_among_words(stem) {
+        return Some((split.to_owned(), folders));
+    }
+    let mut places = (0..folders.len()).rev();
+    places.find_map(|place| Some((split_among_words(&folders[place])?.to_owned(), &folders[..place])))
 }
 
 /// The usual split that a word of the name stands for.
@@ -132,7 +198,7 @@ fn split_among_words(name: &str) -> Option<&'static str> {
 }
 
 /// The usual name of a split that has several names; other names stay.
-fn usual_name(split: &str) -> &str {
+pub(super) fn usual_name(split: &str) -> &str {
     let usual = SPLIT_NAMES.iter().find(|(_, names)| names.contains(&split));
     usual.map_or(split, |&(split, _)| split)
 }
@@ -163,7 +229,8 @@ mod tests {
             ("part-0.parquet", None),
         ] {
             let parts: Vec<String> = path.split('/').map(str::to_owned).collect();
-            assert_eq!(split_of(&parts).as_deref(), expected, "{path}");
+            let split = split_of(&parts).map(|(split, _)| split);
+            assert_eq!(split.as_deref(), expected, "{path}");
         }
     }
 }

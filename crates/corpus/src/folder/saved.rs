@@ -1,7 +1,7 @@
 //! Folders written by `save_to_disk` of Hugging Face's datasets, which list their files.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -9,6 +9,17 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::no_split;
 use crate::{CorpusError, error::open_error};
+
+/// The most bytes of a file that describes a saved data set: enough for a hundred thousand pieces.
+const STATE_BYTES: u64 = 16 << 20;
+
+/// The files that tell that `save_to_disk` wrote a folder.
+const STATES: [&str; 2] = ["dataset_dict.json", "state.json"];
+
+/// Whether a folder is a saved data set.
+pub(super) fn is_saved(folder: &Path) -> bool {
+    STATES.iter().any(|state| folder.join(state).is_file())
+}
 
 /// `dataset_dict.json`: several splits, each in a folder of its own.
 #[derive(Deserialize)]
@@ -34,20 +45,21 @@ struct SavedFile {
 /// The name of a file in the folder, and not of one somewhere else.
 fn plain_file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    match Path::new(&name).file_name() {
-        Some(file_name) if file_name == name.as_str() => Ok(name),
-        _ => Err(D::Error::custom(format!("`{name}` is not a plain file name"))),
+    if leadspan_files::is_plain_name(&name) {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(format!("`{name}` is not a plain file name")))
     }
 }
 
 /// The splits of a folder with several; `None` if `save_to_disk` did not write it so.
 pub(super) fn saved_splits(folder: &Path) -> Result<Option<Vec<String>>, CorpusError> {
-    let saved: Option<SavedSplits> = read_json(&folder.join("dataset_dict.json"))?;
+    let saved: Option<SavedSplits> = read_json(&folder.join(STATES[0]))?;
     Ok(saved.map(|saved| saved.splits))
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, CorpusError> {
-    let bytes = match fs::read(path) {
+    let bytes = match leadspan_files::read_regular(path, STATE_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(open_error(path, error)),
@@ -65,7 +77,7 @@ pub(super) fn saved_files(folder: &Path, split: Option<&str>) -> Result<Option<V
     let Some(SavedState {
         data_files,
         split: saved,
-    }) = read_json(&folder.join("state.json"))?
+    }) = read_json(&folder.join(STATES[1]))?
     else {
         return Ok(None);
     };

@@ -3,18 +3,23 @@
 //! Question and chain of thought are required; the answer may be absent, null or empty. Outer white space of the chain
 //! of thought and the answer is removed, and so are thinking markers that already enclose the chain of thought. An
 //! empty chain of thought gets no markers, so that `sections.without_markers` decides about the row.
+//!
+//! A data set may have the model's whole response in the field of the chain of thought: the thinking, its end marker and a
+//! final text. It is split there, and the final text is the answer. The row's own answer must then be part of it.
 
 use serde_json::Value;
 
-use super::{ColumnNames, Layout, Row, thinking::with_thinking};
-use crate::{Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
+use super::{Layout, LayoutOptions, Row, thinking::with_thinking};
+use crate::{Message, Role, RowProblem, RowRules, SectionSettings, row_problem::kind_of};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |columns| vec![&columns.question, &columns.chain_of_thought, &columns.answer],
-    conversation: |row, options| conversation(&row, options.columns, options.sections),
+    conversation: |row, options| conversation(&row, options),
+    has_tools: false,
 };
 
-fn conversation(row: &Row, columns: &ColumnNames, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {
+fn conversation(row: &Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
+    let columns = options.columns;
     let missing = |name: &str| RowProblem::MissingField { field: name.to_owned() };
     let question = text(row, &columns.question)?.ok_or_else(|| missing(&columns.question))?;
     if question.trim().is_empty() {
@@ -25,24 +30,62 @@ fn conversation(row: &Row, columns: &ColumnNames, sections: &SectionSettings) ->
     let chain_of_thought = text(row, &columns.chain_of_thought)?.ok_or_else(|| missing(&columns.chain_of_thought))?;
     let answer = text(row, &columns.answer)?.unwrap_or_default();
 
-    let chain_of_thought = chain_of_thought.trim();
-    let chain_of_thought = chain_of_thought
-        .strip_prefix(&sections.thinking_start)
-        .unwrap_or(chain_of_thought);
-    let chain_of_thought = chain_of_thought
-        .strip_suffix(&sections.thinking_end)
-        .unwrap_or(chain_of_thought)
-        .trim();
-    let answer = answer.trim();
-    let content = if chain_of_thought.is_empty() {
-        answer.to_owned()
-    } else {
-        with_thinking(sections, chain_of_thought, answer)
+    let content = match options.rules {
+        RowRules::First => enclosed(&chain_of_thought, &answer, options.sections),
+        RowRules::Second => response(&chain_of_thought, &answer, options)?,
     };
     Ok(vec![
         Message::new(Role::User, question),
         Message::new(Role::Assistant, content),
     ])
+}
+
+/// The chain of thought between the markers, without those that it has at its ends, and the answer.
+fn enclosed(chain_of_thought: &str, answer: &str, sections: &SectionSettings) -> String {
+    let inside = without_start(chain_of_thought, sections);
+    let inside = inside.strip_suffix(&sections.thinking_end).unwrap_or(inside).trim();
+    if inside.is_empty() {
+        answer.trim().to_owned()
+    } else {
+        with_thinking(sections, inside, answer.trim())
+    }
+}
+
+/// The same with one end marker, after which the chain of thought may have a final text.
+fn response(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Result<String, RowProblem> {
+    let (columns, sections) = (options.columns, options.sections);
+    let end = &sections.thinking_end;
+    let second = |field: &str| RowProblem::SecondEndMarker {
+        field: format!("the field `{field}`"),
+        marker: end.clone(),
+    };
+    let Some((inside, final_text)) = chain_of_thought.split_once(end) else {
+        if answer.contains(end) && !chain_of_thought.trim().is_empty() {
+            return Err(second(&columns.answer));
+        }
+        return Ok(enclosed(chain_of_thought, answer, sections));
+    };
+    let (final_text, answer) = (final_text.trim(), answer.trim());
+    if final_text.contains(end) {
+        return Err(second(&columns.chain_of_thought));
+    }
+    if answer.contains(end) && !without_start(inside, sections).trim().is_empty() {
+        return Err(second(&columns.answer));
+    }
+    if !final_text.contains(answer) && !final_text.is_empty() {
+        return Err(RowProblem::TwoAnswers {
+            response: columns.chain_of_thought.clone(),
+            answer: columns.answer.clone(),
+            marker: end.clone(),
+        });
+    }
+    let answer = if final_text.is_empty() { answer } else { final_text };
+    Ok(enclosed(inside, answer, sections))
+}
+
+fn without_start<'a>(chain_of_thought: &'a str, sections: &SectionSettings) -> &'a str {
+    let text = chain_of_thought.trim();
+    text.strip_prefix(&sections.thinking_start).unwrap_or(text)
 }
 
 /// The text of a field: a string, a number as it is written, or an empty text for null; `None` if the field is absent.
@@ -51,7 +94,7 @@ pub(super) fn text(row: &Row, name: &str) -> Result<Option<String>, RowProblem> 
         None => Ok(None),
         Some(Value::Null) => Ok(Some(String::new())),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(Value::Number(number)) => Ok(Some(row.written(name, number).into_owned())),
         Some(other) => Err(RowProblem::WrongType {
             field: name.to_owned(),
             expected: "a string or a number",
@@ -63,12 +106,22 @@ pub(super) fn text(row: &Row, name: &str) -> Result<Option<String>, RowProblem> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::{
+        ColumnNames,
+        tests::{options, row},
+    };
 
     fn assistant(json: &str) -> Result<String, String> {
-        let Value::Object(row) = serde_json::from_str(json).unwrap() else {
-            panic!("not an object")
+        assistant_by(RowRules::CURRENT, json)
+    }
+
+    fn assistant_by(rules: RowRules, json: &str) -> Result<String, String> {
+        let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
+        let options = LayoutOptions {
+            rules,
+            ..options(&columns, &sections)
         };
-        conversation(&row, &ColumnNames::default(), &SectionSettings::default())
+        conversation(&row(json), options)
             .map(|mut messages| messages.pop().unwrap().content)
             .map_err(|problem| problem.to_string())
     }
@@ -100,6 +153,62 @@ mod tests {
             (r#"{"question": "q", "chain_of_thought": null, "answer": "a"}"#, "a"),
         ] {
             assert_eq!(assistant(json).unwrap(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_whole_response_is_split_at_its_own_end_marker() {
+        let whole =
+            r#"{"question": "q", "chain_of_thought": "<think>\nc\n</think>\n\nSo it is 42.", "answer": ANSWER}"#;
+        for answer in ["\"42\"", "42", "null", "\"\""] {
+            let json = whole.replace("ANSWER", answer);
+            assert_eq!(
+                assistant(&json).unwrap(),
+                "<think>\nc\n</think>\n\nSo it is 42.",
+                "{answer}"
+            );
+        }
+        // The template has opened the thinking.
+        let opened = r#"{"question": "q", "chain_of_thought": "c</think>42"}"#;
+        assert_eq!(assistant(opened).unwrap(), "<think>\nc\n</think>\n\n42");
+        let empty = r#"{"question": "q", "chain_of_thought": "<think>\n\n</think>\n\n42"}"#;
+        assert_eq!(assistant(empty).unwrap(), "42");
+        assert_eq!(
+            assistant(&whole.replace("ANSWER", "41")).unwrap_err(),
+            "the field `chain_of_thought` has a final text after `</think>`, which does not contain the field `answer`"
+        );
+        // A corpus of older rules keeps its samples.
+        let second = "<think>\nc\n</think>\n\nSo it is 42.\n</think>\n\n42";
+        assert_eq!(
+            assistant_by(RowRules::First, &whole.replace("ANSWER", "42")).unwrap(),
+            second
+        );
+    }
+
+    #[test]
+    fn a_second_end_marker_is_refused() {
+        for (thought, answer, field) in [
+            ("c</think>a</think>b", "", "chain_of_thought"),
+            ("c", "<think>d</think>a", "answer"),
+            ("<think>c</think>", "<think>d</think>a", "answer"),
+        ] {
+            let json = serde_json::json!({"question": "q", "chain_of_thought": thought, "answer": answer}).to_string();
+            assert_eq!(
+                assistant(&json).unwrap_err(),
+                format!("the field `{field}` holds `</think>`, but the chain of thought gets that marker at its end")
+            );
+        }
+        // A response in the answer's field alone has its own markers.
+        let response = r#"{"question": "q", "chain_of_thought": null, "answer": "<think>c</think>a"}"#;
+        assert_eq!(assistant(response).unwrap(), "<think>c</think>a");
+    }
+
+    #[test]
+    fn a_number_is_a_text_as_it_is_written() {
+        let json = |number: &str| format!(r#"{{"question": {number}, "chain_of_thought": "c", "answer": {number}}}"#);
+        for number in ["123456789012345678901", "1e5", "1.10", "-0", "0.1"] {
+            let expected = format!("<think>\nc\n</think>\n\n{number}");
+            assert_eq!(assistant(&json(number)).unwrap(), expected);
         }
     }
 

@@ -1,42 +1,44 @@
 //! The layout that OpenThoughts, Bespoke-Stratos and Sky-T1 share: `conversations`, a list of {from, value}.
 //!
-//! `from` has the names of `OpenAI`'s roles or ShareGPT's (`human`, `gpt`). The assistant's turns hold a thought and a
+//! `from` has the names of `OpenAI`'s roles or ShareGPT's (`human`, `gpt`). A turn without `from` is {role, content}, as in the
+//! `messages` layout. The assistant's turns hold a thought and a
 //! solution between the data set's own markers, which are replaced by the configured ones. The system prompt in the
 //! field `system` asks for the data set's markers. It is left out, unless `data.system_prompt` keeps it; the markers in
 //! it are then replaced too.
 
 use serde_json::Value;
 
-use super::{Layout, Row, SystemPrompt, fields::string_of, thinking::THOUGHT_AND_SOLUTION};
-use crate::{Message, Role, RowProblem, SectionSettings, row_problem::kind_of};
+use super::{Layout, LayoutOptions, Row, SystemPrompt, fields::string_of, messages, thinking::THOUGHT_AND_SOLUTION};
+use crate::{Message, Role, RowProblem, RowRules, row_problem::kind_of};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system", "conversations"],
-    conversation: |row, options| conversation(row, options.system_prompt, options.sections),
+    conversation,
+    has_tools: true,
 };
 
-fn conversation(
-    mut row: Row,
-    system_prompt: SystemPrompt,
-    sections: &SectionSettings,
-) -> Result<Vec<Message>, RowProblem> {
+fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     const FIELD: &str = "conversations";
     let turns = match row.remove(FIELD) {
         Some(Value::Array(turns)) => turns,
         Some(other) => return Err(RowProblem::wrong_type(FIELD, "a list", &other)),
         None => return Err(RowProblem::missing(FIELD)),
     };
+    let is_empty = turns.is_empty();
     let mut messages = Vec::with_capacity(turns.len() + 1);
-    if system_prompt == SystemPrompt::Keep
+    if options.system_prompt == SystemPrompt::Keep
         && let Some(text) = string_of(&row, "system")?.filter(|text| !text.trim().is_empty())
     {
-        messages.push(Message::new(Role::System, THOUGHT_AND_SOLUTION.replace(text, sections)));
+        messages.push(Message::new(
+            Role::System,
+            THOUGHT_AND_SOLUTION.replace(text, options.sections),
+        ));
     }
-    for (index, turn) in turns.iter().enumerate() {
-        messages.push(message(turn, &format!("{FIELD}[{index}]"), sections)?);
+    for (index, turn) in turns.into_iter().enumerate() {
+        messages.push(message(turn, &format!("{FIELD}[{index}]"), options)?);
     }
     match messages.last() {
-        _ if turns.is_empty() => Err(RowProblem::EmptyField { field: FIELD.into() }),
+        _ if is_empty => Err(RowProblem::EmptyField { field: FIELD.into() }),
         Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
             role: last.role.as_str(),
         }),
@@ -44,14 +46,22 @@ fn conversation(
     }
 }
 
-fn message(turn: &Value, path: &str, sections: &SectionSettings) -> Result<Message, RowProblem> {
-    let Value::Object(fields) = turn else {
+fn message(turn: Value, path: &str, options: LayoutOptions) -> Result<Message, RowProblem> {
+    let Value::Object(fields) = &turn else {
         return Err(RowProblem::WrongType {
             field: path.to_owned(),
             expected: "an object",
-            found: kind_of(turn),
+            found: kind_of(&turn),
         });
     };
+    let is_there = |name| fields.get(name).is_some_and(|value| !value.is_null());
+    if options.rules >= RowRules::Second && !is_there("from") && is_there("role") {
+        let mut message = messages::message(turn, path, options)?;
+        if message.role == Role::Assistant {
+            message.content = THOUGHT_AND_SOLUTION.translate(&message.content, options)?;
+        }
+        return Ok(message);
+    }
     let text = |name: &str| match fields.get(name) {
         Some(Value::String(text)) => Ok(text.as_str()),
         Some(other) => Err(RowProblem::wrong_type(format!("{path}.{name}"), "a string", other)),
@@ -67,7 +77,7 @@ fn message(turn: &Value, path: &str, sections: &SectionSettings) -> Result<Messa
         })?,
     };
     let content = match role {
-        Role::Assistant => THOUGHT_AND_SOLUTION.translate(value, sections),
+        Role::Assistant => THOUGHT_AND_SOLUTION.translate(value, options)?,
         _ => value.to_owned(),
     };
     Ok(Message::new(role, content))
@@ -76,10 +86,21 @@ fn message(turn: &Value, path: &str, sections: &SectionSettings) -> Result<Messa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tests::row;
+    use crate::{
+        SectionSettings,
+        layout::{
+            ColumnNames,
+            tests::{options, row},
+        },
+    };
 
     fn read(json: &str, system_prompt: SystemPrompt) -> Result<Vec<Message>, String> {
-        conversation(row(json), system_prompt, &SectionSettings::default()).map_err(|problem| problem.to_string())
+        let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
+        let options = LayoutOptions {
+            system_prompt,
+            ..options(&columns, &sections)
+        };
+        conversation(row(json), options).map_err(|problem| problem.to_string())
     }
 
     const TWO_TURNS: &str = r#"{"system": "Think between <|begin_of_thought|> and <|end_of_thought|>.", "conversations": [
@@ -97,6 +118,22 @@ mod tests {
             Message::new(Role::Assistant, "<think>\nI am\n</think>\n\nYes"),
         ];
         assert_eq!(read(TWO_TURNS, SystemPrompt::Drop).unwrap(), expected);
+    }
+
+    #[test]
+    fn turns_may_have_a_role_and_a_content() {
+        let from_and_value = read(TWO_TURNS, SystemPrompt::Drop).unwrap();
+        let role_and_content = TWO_TURNS
+            .replace("\"human\"", "\"user\"")
+            .replace("\"gpt\"", "\"assistant\"")
+            .replace("\"from\"", "\"role\"")
+            .replace("\"value\"", "\"content\"");
+        assert_eq!(read(&role_and_content, SystemPrompt::Drop).unwrap(), from_and_value);
+        // A table stores null for the fields that a turn does not have.
+        let apart = r#"{"conversations": [{"from": null, "value": null, "role": "assistant", "content": "4", "reasoning": "r"}]}"#;
+        let turns = read(apart, SystemPrompt::Drop).unwrap();
+        assert_eq!(turns[0].reasoning_content.as_deref(), Some("r"));
+        assert_eq!(turns[0].content, "4");
     }
 
     #[test]

@@ -1,17 +1,24 @@
 //! The `messages` layout: `OpenAI`'s chat format, one conversation a row.
+//!
+//! A message may have its thinking in a field of its own, under the name that `sections.reasoning_field` gives or under one of
+//! the usual names.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Layout, Row};
-use crate::{Message, Role, RowProblem, row_problem::kind_of};
+use super::{Layout, LayoutOptions, Row};
+use crate::{Message, Role, RowProblem, RowRules, row_problem::kind_of};
+
+/// The usual names of the field with a message's thinking. Chat templates know the first.
+const REASONING_FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["messages"],
-    conversation: |row, _| conversation(row),
+    conversation,
+    has_tools: true,
 };
 
-fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
-    let messages = messages(row)?;
+fn conversation(row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
+    let messages = messages(row, options)?;
     match messages.last() {
         Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
             role: last.role.as_str(),
@@ -21,7 +28,7 @@ fn conversation(row: Row) -> Result<Vec<Message>, RowProblem> {
 }
 
 /// The turns of a row, at least one. The last may be of any role.
-pub(super) fn messages(mut row: Row) -> Result<Vec<Message>, RowProblem> {
+pub(super) fn messages(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     let field = || "messages".to_owned();
     let messages = match row.remove("messages") {
         Some(Value::Array(messages)) => messages,
@@ -37,7 +44,7 @@ pub(super) fn messages(mut row: Row) -> Result<Vec<Message>, RowProblem> {
     let messages = messages
         .into_iter()
         .enumerate()
-        .map(|(index, value)| message(value, &format!("messages[{index}]")))
+        .map(|(index, value)| message(value, &format!("messages[{index}]"), options))
         .collect::<Result<Vec<_>, _>>()?;
     if messages.is_empty() {
         return Err(RowProblem::EmptyField { field: field() });
@@ -45,7 +52,8 @@ pub(super) fn messages(mut row: Row) -> Result<Vec<Message>, RowProblem> {
     Ok(messages)
 }
 
-pub(super) fn message(value: Value, path: &str) -> Result<Message, RowProblem> {
+/// A turn that is a {role, content}.
+pub(super) fn message(value: Value, path: &str, options: LayoutOptions) -> Result<Message, RowProblem> {
     let wrong = |field: String, expected, value: &Value| RowProblem::WrongType {
         field,
         expected,
@@ -70,17 +78,53 @@ pub(super) fn message(value: Value, path: &str) -> Result<Message, RowProblem> {
         None => return Err(RowProblem::MissingField { field }),
         Some(other) => return Err(wrong(field, "a string or a list of text parts", &other)),
     };
-    let reasoning_content = match fields.remove("reasoning_content") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text),
-        Some(other) => return Err(wrong(format!("{path}.reasoning_content"), "a string", &other)),
-    };
+    let reasoning_content = reasoning(&mut fields, path, options)?;
     Ok(Message {
         role,
         content,
         reasoning_content,
         other: fields,
     })
+}
+
+/// Takes a message's thinking out of its fields.
+fn reasoning(
+    fields: &mut Map<String, Value>,
+    path: &str,
+    options: LayoutOptions,
+) -> Result<Option<String>, RowProblem> {
+    let named;
+    let names = match &options.sections.reasoning_field {
+        Some(name) => {
+            named = [name.as_str()];
+            &named[..]
+        }
+        None if options.rules >= RowRules::Second => &REASONING_FIELDS[..],
+        None => &REASONING_FIELDS[..1],
+    };
+    let mut found: Option<(&str, String)> = None;
+    for &name in names {
+        match (fields.shift_remove(name), &found) {
+            (None | Some(Value::Null), _) => {}
+            (Some(Value::String(text)), None) => found = Some((name, text)),
+            (Some(Value::String(text)), Some((_, known))) if known.trim().is_empty() => found = Some((name, text)),
+            (Some(Value::String(text)), Some((_, known))) if text.trim().is_empty() || text == *known => {}
+            (Some(Value::String(_)), Some((first, _))) => {
+                return Err(RowProblem::TwoReasonings {
+                    first: format!("{path}.{first}"),
+                    second: format!("{path}.{name}"),
+                });
+            }
+            (Some(other), _) if name == names[0] => {
+                return Err(RowProblem::wrong_type(format!("{path}.{name}"), "a string", &other));
+            }
+            // Under the other names there may be something else, such as a switch.
+            (Some(other), _) => drop(fields.insert(name.to_owned(), other)),
+        }
+    }
+    // Templates get the thinking under this name, so no other field may have it.
+    fields.shift_remove(REASONING_FIELDS[0]);
+    Ok(found.map(|(_, text)| text))
 }
 
 /// The joined texts of a list of {type: "text", text}.
@@ -130,12 +174,77 @@ fn text_of_parts(parts: &[Value], field: &str) -> Result<String, RowProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        SectionSettings,
+        layout::{
+            ColumnNames,
+            tests::{options, row},
+        },
+    };
 
     fn read(json: &str) -> Result<Vec<Message>, String> {
-        let Value::Object(row) = serde_json::from_str(json).unwrap() else {
-            panic!("not an object")
+        read_with(json, &SectionSettings::default(), RowRules::CURRENT)
+    }
+
+    fn read_with(json: &str, sections: &SectionSettings, rules: RowRules) -> Result<Vec<Message>, String> {
+        let columns = ColumnNames::default();
+        let options = LayoutOptions {
+            rules,
+            ..options(&columns, sections)
         };
-        conversation(row).map_err(|problem| problem.to_string())
+        conversation(row(json), options).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn thinking_has_one_of_its_usual_names_or_the_one_that_is_set() {
+        let of = |fields: &str, name: Option<&str>, rules| {
+            let json = format!(r#"{{"messages": [{{"role": "assistant", "content": "a", {fields}}}]}}"#);
+            let sections = SectionSettings {
+                reasoning_field: name.map(str::to_owned),
+                ..SectionSettings::default()
+            };
+            let turn = read_with(&json, &sections, rules)?.pop().unwrap();
+            Ok::<_, String>((turn.reasoning_content, turn.other.keys().cloned().collect::<Vec<_>>()))
+        };
+        let thinks = |text: &str| Ok((Some(text.to_owned()), Vec::new()));
+        for name in REASONING_FIELDS {
+            let fields = format!(r#""{name}": "r""#);
+            assert_eq!(of(&fields, None, RowRules::CURRENT), thinks("r"), "{name}");
+            let first = of(&fields, None, RowRules::First).unwrap().0;
+            assert_eq!(first.is_some(), name == "reasoning_content", "{name}");
+        }
+        assert_eq!(
+            of(r#""reasoning": "r", "reasoning_content": "r""#, None, RowRules::CURRENT),
+            thinks("r")
+        );
+        assert_eq!(
+            of(r#""reasoning": "r", "reasoning_content": """#, None, RowRules::CURRENT),
+            thinks("r")
+        );
+        assert_eq!(
+            of(
+                r#""reasoning": "r", "reasoning_content": null"#,
+                None,
+                RowRules::CURRENT
+            ),
+            thinks("r")
+        );
+        assert_eq!(
+            of(r#""reasoning": "r", "thinking": "s""#, None, RowRules::CURRENT).unwrap_err(),
+            "the fields `messages[0].reasoning` and `messages[0].thinking` hold different thinking"
+        );
+        let switch = of(r#""thinking": true"#, None, RowRules::CURRENT).unwrap();
+        assert_eq!(switch, (None, vec!["thinking".to_owned()]));
+        let named = of(
+            r#""thought": "t", "reasoning_content": "r""#,
+            Some("thought"),
+            RowRules::CURRENT,
+        );
+        assert_eq!(named, thinks("t"));
+        assert_eq!(
+            of(r#""thought": 1"#, Some("thought"), RowRules::CURRENT).unwrap_err(),
+            "the field `messages[0].thought` must be a string, found a number"
+        );
     }
 
     #[test]

@@ -7,23 +7,20 @@
 use serde_json::Value;
 
 use super::{
-    Layout, Row, SystemPrompt,
+    Layout, LayoutOptions, Row, SystemPrompt,
     fields::{required_string, string_of},
     messages::message,
     thinking::THINK,
 };
-use crate::{Message, Role, RowProblem, SectionSettings};
+use crate::{Message, Role, RowProblem};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system_prompt", "input", "output"],
-    conversation: |row, options| conversation(row, options.system_prompt, options.sections),
+    conversation,
+    has_tools: false,
 };
 
-fn conversation(
-    mut row: Row,
-    system_prompt: SystemPrompt,
-    sections: &SectionSettings,
-) -> Result<Vec<Message>, RowProblem> {
+fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     const INPUT: &str = "input";
     let input = match row.remove(INPUT) {
         Some(Value::Array(input)) if input.is_empty() => return Err(RowProblem::EmptyField { field: INPUT.into() }),
@@ -33,25 +30,36 @@ fn conversation(
     };
     let output = required_string(&row, "output")?;
     let mut messages = Vec::with_capacity(input.len() + 2);
-    if system_prompt == SystemPrompt::Keep
+    if options.system_prompt == SystemPrompt::Keep
         && let Some(text) = string_of(&row, "system_prompt")?.filter(|text| !text.trim().is_empty())
     {
         messages.push(Message::new(Role::System, text));
     }
     for (index, value) in input.into_iter().enumerate() {
-        messages.push(message(value, &format!("{INPUT}[{index}]"))?);
+        messages.push(message(value, &format!("{INPUT}[{index}]"), options)?);
     }
-    messages.push(Message::new(Role::Assistant, THINK.translate(output, sections)));
+    messages.push(Message::new(Role::Assistant, THINK.translate(output, options)?));
     Ok(messages)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tests::row;
+    use crate::{
+        SectionSettings,
+        layout::{
+            ColumnNames,
+            tests::{options, row},
+        },
+    };
 
     fn read(json: &str, system_prompt: SystemPrompt) -> Result<Vec<Message>, String> {
-        conversation(row(json), system_prompt, &SectionSettings::default()).map_err(|problem| problem.to_string())
+        let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
+        let options = LayoutOptions {
+            system_prompt,
+            ..options(&columns, &sections)
+        };
+        conversation(row(json), options).map_err(|problem| problem.to_string())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::SectionSettings;
+use crate::{RowRules, SectionSettings};
 
 /// The settings that a layout is given with each row.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +12,12 @@ pub(crate) struct LayoutOptions<'a> {
     pub(crate) columns: &'a ColumnNames,
     /// What becomes of a system prompt in a field of its own.
     pub(crate) system_prompt: SystemPrompt,
+    /// The system prompt of conversations that have none.
+    pub(crate) system: Option<&'a str>,
     /// The configured thinking markers.
     pub(crate) sections: &'a SectionSettings,
+    /// The rules of the corpus that the row is for.
+    pub(crate) rules: RowRules,
 }
 
 /// What becomes of a system prompt in a field of its own (`system` of `open-thoughts`, `bespoke-stratos` and `sky-t1`,

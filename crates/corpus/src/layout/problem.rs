@@ -1,6 +1,6 @@
 //! A row as a problem: the turns that a model is given, and the answer that its own is compared with.
 
-use super::{Format, LayoutOptions, Row, columns, messages};
+use super::{Conversation, Format, LayoutOptions, Row, add_system, columns, messages};
 use crate::{Message, Role, RowProblem};
 
 impl Format {
@@ -8,10 +8,10 @@ impl Format {
     /// named, else the answer field of the `columns` layout, else the assistant's last turn.
     pub(crate) fn problem(
         self,
-        row: Row,
+        mut row: Row,
         options: LayoutOptions,
         answer: Option<&str>,
-    ) -> Result<(Vec<Message>, String), RowProblem> {
+    ) -> Result<(Conversation, String), RowProblem> {
         let field = |name: &str| {
             let text = columns::text(&row, name)?.ok_or_else(|| RowProblem::missing(name))?;
             if text.trim().is_empty() {
@@ -22,16 +22,23 @@ impl Format {
         if self == Self::Columns {
             let question = field(&options.columns.question)?;
             let reference = field(answer.unwrap_or(&options.columns.answer))?;
-            return Ok((vec![Message::new(Role::User, question)], reference));
+            let mut messages = vec![Message::new(Role::User, question)];
+            add_system(&mut messages, options.system);
+            return Ok((Conversation { messages, tools: None }, reference));
         }
         let reference = answer.map(field).transpose()?;
         let mut conversation = match (self, &reference) {
             // The answer is in another field, so the conversation may end with the user's turn.
-            (Self::Messages, Some(_)) => messages::messages(row)?,
+            (Self::Messages, Some(_)) => {
+                let tools = self.tools(&mut row, options)?;
+                let mut messages = messages::messages(row, options)?;
+                add_system(&mut messages, options.system);
+                Conversation { messages, tools }
+            }
             _ => self.conversation(row, options)?,
         };
-        let last = conversation.pop_if(|last| last.role == Role::Assistant);
-        if conversation.is_empty() {
+        let last = conversation.messages.pop_if(|last| last.role == Role::Assistant);
+        if conversation.messages.is_empty() {
             return Err(RowProblem::NothingToAsk);
         }
         let reference = reference.or_else(|| last.map(|last| last.content)).unwrap_or_default();
@@ -47,19 +54,32 @@ mod tests {
     use super::*;
     use crate::{
         SectionSettings,
-        layout::{ColumnNames, SystemPrompt, tests::row},
+        layout::{
+            ColumnNames,
+            tests::{options, row},
+        },
     };
 
     fn problem(format: &str, answer: Option<&str>, json: &str) -> Result<(Vec<String>, String), String> {
+        problem_after(None, format, answer, json)
+    }
+
+    fn problem_after(
+        system: Option<&str>,
+        format: &str,
+        answer: Option<&str>,
+        json: &str,
+    ) -> Result<(Vec<String>, String), String> {
         let format: Format = serde_json::from_value(format.into()).unwrap();
+        let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
         let options = LayoutOptions {
-            columns: &ColumnNames::default(),
-            system_prompt: SystemPrompt::default(),
-            sections: &SectionSettings::default(),
+            system,
+            ..options(&columns, &sections)
         };
+        let turns = |asked: Conversation| asked.messages.into_iter().map(|turn| turn.content).collect();
         format
             .problem(row(json), options, answer)
-            .map(|(turns, reference)| (turns.into_iter().map(|turn| turn.content).collect(), reference))
+            .map(|(asked, reference)| (turns(asked), reference))
             .map_err(|problem| problem.to_string())
     }
 
@@ -83,6 +103,12 @@ mod tests {
         assert_eq!(problem("messages", Some("gold"), open), asked(&["q"], "1.5"));
         let synthetic = r#"{"prompt": "q", "llm_response": "<think>r</think>\\boxed{3}"}"#;
         assert_eq!(problem("synthetic-1", None, synthetic).unwrap().0, ["q"]);
+        let written = r#"{"question": "q", "answer": 1.10}"#;
+        assert_eq!(problem("columns", None, written), asked(&["q"], "1.10"));
+        for (format, answer, json) in [("columns", None, columns), ("messages", Some("gold"), open)] {
+            let with_system = problem_after(Some("S"), format, answer, json).unwrap();
+            assert_eq!(with_system.0, ["S", "q"], "{format}");
+        }
     }
 
     #[test]

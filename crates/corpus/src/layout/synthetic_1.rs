@@ -1,14 +1,15 @@
 //! The layout of Synthetic-1: the task in `prompt`, what the model wrote in `llm_response`.
 
-use super::{Layout, Row, fields::required_string, thinking::THINK};
-use crate::{Message, Role, RowProblem, SectionSettings};
+use super::{Layout, LayoutOptions, Row, fields::required_string, thinking::THINK};
+use crate::{Message, Role, RowProblem};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["prompt", "llm_response"],
-    conversation: |row, options| conversation(&row, options.sections),
+    conversation: |row, options| conversation(&row, options),
+    has_tools: false,
 };
 
-fn conversation(row: &Row, sections: &SectionSettings) -> Result<Vec<Message>, RowProblem> {
+fn conversation(row: &Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     let prompt = required_string(row, "prompt")?;
     if prompt.trim().is_empty() {
         return Err(RowProblem::EmptyField { field: "prompt".into() });
@@ -16,14 +17,25 @@ fn conversation(row: &Row, sections: &SectionSettings) -> Result<Vec<Message>, R
     let response = required_string(row, "llm_response")?;
     Ok(vec![
         Message::new(Role::User, prompt),
-        Message::new(Role::Assistant, THINK.translate(response, sections)),
+        Message::new(Role::Assistant, THINK.translate(response, options)?),
     ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tests::row;
+    use crate::{
+        SectionSettings,
+        layout::{
+            ColumnNames,
+            tests::{options, row},
+        },
+    };
+
+    fn read(json: &str) -> Result<Vec<Message>, RowProblem> {
+        let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
+        conversation(&row(json), options(&columns, &sections))
+    }
 
     #[test]
     fn prompt_and_response_are_the_two_turns() {
@@ -32,7 +44,7 @@ mod tests {
             Message::new(Role::User, "q\n"),
             Message::new(Role::Assistant, "<think>\nhm\n</think>\n\n4"),
         ];
-        assert_eq!(conversation(&row(json), &SectionSettings::default()).unwrap(), expected);
+        assert_eq!(read(json).unwrap(), expected);
     }
 
     #[test]
@@ -50,7 +62,7 @@ mod tests {
                 "the field `llm_response` must be a string, found null",
             ),
         ] {
-            let problem = conversation(&row(json), &SectionSettings::default()).unwrap_err();
+            let problem = read(json).unwrap_err();
             assert_eq!(problem.to_string(), expected, "{json}");
         }
     }

@@ -1,6 +1,7 @@
 //! Replaces the thinking markers of a data set by the configured ones.
 
-use crate::SectionSettings;
+use super::LayoutOptions;
+use crate::{Message, RowProblem, RowRules, SectionSettings};
 
 /// How a data set marks the parts of the assistant's text.
 pub(super) struct DataMarkers {
@@ -32,21 +33,32 @@ impl DataMarkers {
     /// If a chain of thought is opened and closed, it and the text after it lose their outer white space and get the
     /// spacing that reasoning models write. An empty one gets no markers, so that `sections.without_markers` decides
     /// about the row. If the markers are not in that order, each is replaced in its place.
-    pub(super) fn translate(&self, text: &str, sections: &SectionSettings) -> String {
+    ///
+    /// # Errors
+    ///
+    /// A chain of thought that holds the configured end marker, which is not the data's.
+    pub(super) fn translate(&self, text: &str, options: LayoutOptions) -> Result<String, RowProblem> {
+        let sections = options.sections;
         let parts = text.split_once(self.thinking_end).and_then(|(opened, after)| {
             let (before, thought) = opened.split_once(self.thinking_start)?;
             Some((before, thought, after))
         });
         let Some((before, thought, after)) = parts else {
-            return self.replace(text, sections).trim().to_owned();
+            return Ok(self.replace(text, sections).trim().to_owned());
         };
+        if options.rules >= RowRules::Second && thought.contains(&sections.thinking_end) {
+            return Err(RowProblem::SecondEndMarker {
+                field: "the chain of thought".to_owned(),
+                marker: sections.thinking_end.clone(),
+            });
+        }
         let (before, after) = (self.replace(before, sections), self.replace(after, sections));
         let (thought, answer) = (self.replace(thought, sections), after.trim());
         let text = match thought.trim() {
             "" => answer.to_owned(),
             thought => with_thinking(sections, thought, answer),
         };
-        format!("{}{text}", before.trim_start())
+        Ok(format!("{}{text}", before.trim_start()))
     }
 
     /// The text with each marker replaced in its place.
@@ -59,6 +71,31 @@ impl DataMarkers {
         }
         text
     }
+}
+
+/// Checks that a turn whose thinking is apart from its content has no other end marker, and takes off the markers around the
+/// thinking.
+pub(super) fn check_one_end(turn: &mut Message, sections: &SectionSettings) -> Result<(), RowProblem> {
+    let Some(reasoning) = turn.reasoning_content.as_mut().filter(|text| !text.trim().is_empty()) else {
+        return Ok(());
+    };
+    let (start, end) = (&sections.thinking_start, &sections.thinking_end);
+    if reasoning.contains(end) {
+        let inside = reasoning.trim();
+        let inside = inside.strip_prefix(start).unwrap_or(inside);
+        *reasoning = inside.strip_suffix(end).unwrap_or(inside).to_owned();
+    }
+    let second = |field: &str| RowProblem::SecondEndMarker {
+        field: field.to_owned(),
+        marker: end.clone(),
+    };
+    if reasoning.contains(end) {
+        return Err(second("the thinking of the last message"));
+    }
+    if turn.content.contains(end) {
+        return Err(second("the content of the last message"));
+    }
+    Ok(())
 }
 
 /// The assistant's text with its chain of thought inside the thinking markers, as reasoning models write it.
@@ -79,6 +116,49 @@ pub(crate) fn with_thinking(sections: &SectionSettings, chain_of_thought: &str, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        Role,
+        layout::{ColumnNames, tests::options},
+    };
+
+    fn translated(markers: &DataMarkers, text: &str, sections: &SectionSettings) -> Result<String, String> {
+        let columns = ColumnNames::default();
+        let translated = markers.translate(text, options(&columns, sections));
+        translated.map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn thinking_apart_from_the_content_has_the_only_end_marker() {
+        let of = |reasoning: &str, content: &str| {
+            let mut turn = Message::new(Role::Assistant, content);
+            turn.reasoning_content = Some(reasoning.to_owned());
+            check_one_end(&mut turn, &SectionSettings::default())
+                .map(|()| turn.reasoning_content.unwrap())
+                .map_err(|problem| problem.to_string())
+        };
+        assert_eq!(of(" r ", "a").unwrap(), " r ");
+        assert_eq!(of("<think>r</think>\n", "a").unwrap(), "r");
+        assert_eq!(of(" ", "<think>r</think>a").unwrap(), " ");
+        assert_eq!(
+            of("r", "<think>r</think>a").unwrap_err(),
+            "the content of the last message holds `</think>`, but the chain of thought gets that marker at its end"
+        );
+        assert!(
+            of("<think>r</think>a</think>", "a")
+                .unwrap_err()
+                .starts_with("the thinking of the last")
+        );
+    }
+
+    #[test]
+    fn the_configured_end_marker_inside_a_thought_with_other_markers_is_refused() {
+        let sections = SectionSettings::default();
+        let text = "<|begin_of_thought|>one</think>two<|end_of_thought|>4";
+        assert_eq!(
+            translated(&THOUGHT_AND_SOLUTION, text, &sections).unwrap_err(),
+            "the chain of thought holds `</think>`, but the chain of thought gets that marker at its end"
+        );
+    }
 
     #[test]
     fn thought_and_solution_become_what_reasoning_models_write() {
@@ -107,7 +187,11 @@ mod tests {
             ("plain", "plain"),
             ("", ""),
         ] {
-            assert_eq!(THOUGHT_AND_SOLUTION.translate(text, &sections), expected, "{text}");
+            assert_eq!(
+                translated(&THOUGHT_AND_SOLUTION, text, &sections).unwrap(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -119,11 +203,11 @@ mod tests {
             ..SectionSettings::default()
         };
         assert_eq!(
-            THINK.translate("<think>\nt\n</think>\n\na", &sections),
+            translated(&THINK, "<think>\nt\n</think>\n\na", &sections).unwrap(),
             "[thought]\nt\n[/thought]\n\na"
         );
-        assert_eq!(THINK.translate("t</think>a", &sections), "t[/thought]a");
-        let plain = THINK.translate("<think>\nt\n</think>\n\na", &SectionSettings::default());
+        assert_eq!(translated(&THINK, "t</think>a", &sections).unwrap(), "t[/thought]a");
+        let plain = translated(&THINK, "<think>\nt\n</think>\n\na", &SectionSettings::default()).unwrap();
         assert_eq!(plain, "<think>\nt\n</think>\n\na");
     }
 }

@@ -1,8 +1,7 @@
 //! Lines of plain and compressed files, and their fields if they are JSON objects.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{BufRead, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,35 +11,47 @@ use std::{
 
 use serde_json::Value;
 
-use super::RowContent;
-use crate::{CorpusError, RowProblem, error::open_error, layout::Row, row_problem::kind_of};
+use super::{
+    RowContent,
+    input::open_text,
+    json_array::{Elements, TextRow},
+};
+use crate::{BadRow, CorpusError, RowProblem, bad_row::RowLimit, error::open_error, layout::Row, row_problem::kind_of};
 
-/// The most bytes of a line: a hundred times the longest conversation that anybody learns from, and few enough to hold. A
-/// small compressed file can claim any number.
-const LINE_BYTES: u64 = 256 << 20;
-
-/// The lines of a file.
-pub(super) struct JsonLines {
+/// The rows of a file of JSON: one a line, or the elements of one array.
+pub(super) struct JsonRows {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
-    line: u64,
-    /// The most bytes of a line, its end included.
-    most_bytes: u64,
+    /// The elements of the array, if the file begins with one.
+    elements: Option<Elements>,
+    /// The last line or element that was read.
+    row: u64,
+    limit: RowLimit,
     bytes_read: Arc<AtomicU64>,
 }
 
-impl JsonLines {
-    pub(super) fn open(path: &Path) -> Result<Self, CorpusError> {
-        Self::open_with(path, LINE_BYTES)
-    }
-
-    fn open_with(path: &Path, most_bytes: u64) -> Result<Self, CorpusError> {
+impl JsonRows {
+    pub(super) fn open(path: &Path, limit: RowLimit) -> Result<Self, CorpusError> {
         let bytes_read = Arc::default();
+        let mut reader = open_text(path, &bytes_read)?;
+        let failed = |source| CorpusError::Read {
+            path: path.to_owned(),
+            line: 0,
+            source,
+        };
+        let start = reader.fill_buf().map_err(failed)?;
+        let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start);
+        let is_array = start.trim_ascii_start().first() == Some(&b'[');
+        if is_array {
+            // Up to and with the bracket.
+            reader.skip_until(b'[').map_err(|source| open_error(path, source))?;
+        }
         Ok(Self {
             path: path.to_owned(),
-            reader: open(path, &bytes_read)?,
-            line: 0,
-            most_bytes,
+            reader,
+            elements: is_array.then(Elements::default),
+            row: 0,
+            limit,
             bytes_read,
         })
     }
@@ -50,44 +61,65 @@ impl JsonLines {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The next line that is not blank, and its number; `None` after the last.
+    /// The next row, and its number: that of its line, in which blank lines count, or of its element; `None` after the last.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or decompressed, and a line of more than [`LINE_BYTES`].
+    /// A file that cannot be read or decompressed, and a row of too many bytes, unless such rows are left out.
     pub(super) fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
         loop {
-            let mut bytes = Vec::new();
-            let line = (&mut self.reader)
-                .take(self.most_bytes + 1)
-                .read_until(b'\n', &mut bytes);
-            let read = line.map_err(|source| CorpusError::Read {
+            let stop = self.limit.on_bad_row == BadRow::Stop;
+            let most_bytes = self.limit.most_bytes;
+            let read = match &mut self.elements {
+                Some(elements) => elements.next(&mut self.reader, most_bytes, stop),
+                None => line(&mut self.reader, most_bytes, stop),
+            };
+            let read = read.map_err(|source| CorpusError::Read {
                 path: self.path.clone(),
-                line: self.line,
+                line: self.row,
                 source,
             })?;
-            if read == 0 {
-                return Ok(None);
-            }
-            self.line += 1;
-            if read as u64 > self.most_bytes {
-                return Err(CorpusError::LongLine {
-                    path: self.path.clone(),
-                    line: self.line,
-                    most_bytes: self.most_bytes,
-                });
-            }
-            if self.line == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            let Some(read) = read else { return Ok(None) };
+            self.row += 1;
+            let mut bytes = match read {
+                TextRow::Row(bytes) => bytes,
+                TextRow::TooLong if stop => {
+                    return Err(CorpusError::LongRow {
+                        path: self.path.clone(),
+                        row: self.row,
+                        most_bytes,
+                    });
+                }
+                TextRow::TooLong => return Ok(Some((self.row, RowContent::TooLong { most_bytes }))),
+            };
+            if self.row == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
                 bytes.drain(..BYTE_ORDER_MARK.len());
             }
             while bytes.last().is_some_and(u8::is_ascii_whitespace) {
                 bytes.pop();
             }
-            if !bytes.trim_ascii_start().is_empty() {
-                return Ok(Some((self.line, RowContent::Line(bytes))));
+            if self.elements.is_some() || !bytes.trim_ascii_start().is_empty() {
+                return Ok(Some((self.row, RowContent::Line(bytes))));
             }
         }
     }
+}
+
+/// The next line. Unless `stop`, a line of too many bytes is read to its end.
+fn line(reader: &mut dyn BufRead, most_bytes: u64, stop: bool) -> std::io::Result<Option<TextRow>> {
+    let mut bytes = Vec::new();
+    let read = (&mut *reader).take(most_bytes + 1).read_until(b'\n', &mut bytes)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if read as u64 <= most_bytes {
+        return Ok(Some(TextRow::Row(bytes)));
+    }
+    if !stop && bytes.last() != Some(&b'\n') {
+        drop(bytes);
+        reader.skip_until(b'\n')?;
+    }
+    Ok(Some(TextRow::TooLong))
 }
 
 /// The fields of a line.
@@ -96,7 +128,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowProblem> {
         byte: error.valid_up_to(),
     })?;
     match serde_json::from_str(text).map_err(|error| invalid_json(&error))? {
-        Value::Object(row) => Ok(row),
+        Value::Object(fields) => Ok(Row::of_json(fields, text)),
         other => Err(RowProblem::NotAnObject { found: kind_of(&other) }),
     }
 }
@@ -113,46 +145,6 @@ fn invalid_json(error: &serde_json::Error) -> RowProblem {
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Large enough that a system call and a step of decompression serve many lines.
-const BUFFER_BYTES: usize = 1 << 16;
-
-fn open(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, CorpusError> {
-    let failed = |source| open_error(path, source);
-    let file = CountedReader {
-        inner: File::open(path).map_err(failed)?,
-        bytes_read: Arc::clone(bytes_read),
-    };
-    let file = BufReader::with_capacity(BUFFER_BYTES, file);
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    Ok(match extension.as_deref() {
-        Some("gz") => Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            flate2::bufread::MultiGzDecoder::new(file),
-        )),
-        Some("zst") => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(file).map_err(failed)?;
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
-        }
-        _ => Box::new(file),
-    })
-}
-
-/// Counts the bytes read of a file before decompression, for progress.
-struct CountedReader {
-    inner: File,
-    bytes_read: Arc<AtomicU64>,
-}
-
-impl Read for CountedReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, io::Write};
@@ -160,16 +152,24 @@ mod tests {
     use leadspan_diagnosis::Diagnosis as _;
 
     use super::*;
-    use crate::rows::{RawRow, RowReader};
+    use crate::{
+        RowRules,
+        rows::{RawRow, RowReader},
+    };
 
     fn read(paths: &[&Path]) -> Result<Vec<(usize, u64, String)>, CorpusError> {
-        let mut lines = RowReader::new(paths.iter().map(|&path| path.to_owned()).collect(), Vec::new());
+        read_within(paths, RowLimit::default())
+    }
+
+    fn read_within(paths: &[&Path], limit: RowLimit) -> Result<Vec<(usize, u64, String)>, CorpusError> {
+        let mut lines = RowReader::new(paths.iter().map(|&path| path.to_owned()).collect(), Vec::new(), limit);
         let mut all = Vec::new();
         while let Some(RawRow { file, number, content }) = lines.next_row()? {
-            let RowContent::Line(bytes) = content else {
-                panic!("not a line")
+            let text = match content {
+                RowContent::Line(bytes) => String::from_utf8(bytes).unwrap(),
+                content => content.fields(RowRules::CURRENT).unwrap_err().to_string(),
             };
-            all.push((file, number, String::from_utf8(bytes).unwrap()));
+            all.push((file, number, text));
         }
         let on_disk: u64 = paths.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         assert_eq!(lines.bytes_read(), on_disk);
@@ -213,43 +213,102 @@ mod tests {
         assert_eq!(read(&[&zst]).unwrap(), expected);
     }
 
+    /// At most so many bytes.
+    fn at_most(most_bytes: u64, on_bad_row: BadRow) -> RowLimit {
+        RowLimit { most_bytes, on_bad_row }
+    }
+
     #[test]
-    fn a_line_of_too_many_bytes_is_an_error_that_names_it_however_the_file_is_stored() {
+    fn a_row_of_too_many_bytes_is_an_error_that_names_it_or_is_skipped() {
         let directory = tempfile::tempdir().unwrap();
-        let text = format!("{}\n{}\n", "a".repeat(999), "b".repeat(100_000));
+        let text = format!("{}\n{}\nlast\n", "a".repeat(999), "b".repeat(100_000));
+        let array = format!("[{}, [{}],\nlast]", "a".repeat(997), "b".repeat(100_000));
         for (name, stored) in [
             ("a.jsonl", text.clone().into_bytes()),
             ("a.gz", gzip(text.as_bytes())),
             ("a.zst", zstd::encode_all(text.as_bytes(), 3).unwrap()),
+            ("a.json", array.clone().into_bytes()),
+            ("b.zst", zstd::encode_all(array.as_bytes(), 3).unwrap()),
         ] {
             let path = directory.path().join(name);
             fs::write(&path, stored).unwrap();
-            let mut lines = JsonLines::open_with(&path, 1000).unwrap();
-            assert!(lines.next().unwrap().is_some(), "{name}");
-            let error = lines.next().unwrap_err();
+            let error = read_within(&[&path], at_most(1000, BadRow::Stop)).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("line 2 of `{}` has more than 1000 bytes", path.display())
+                format!("row 2 of `{}` has more than 1000 bytes", path.display())
             );
-            assert!(!error.is_unexpected() && error.hint().unwrap().contains("lines of their own"));
-            let mut lines = JsonLines::open_with(&path, 100_001).unwrap();
-            assert!(
-                lines.next().unwrap().is_some() && lines.next().unwrap().is_some(),
+            assert!(!error.is_unexpected() && error.hint().unwrap().contains("data.max_row_mib"));
+            let read = read_within(&[&path], at_most(1000, BadRow::Skip)).unwrap();
+            assert_eq!(read[1], (0, 2, "the row has more than 1000 bytes".into()), "{name}");
+            assert_eq!(read[2], (0, 3, "last".into()), "{name}");
+            assert_eq!(
+                read_within(&[&path], at_most(100_002, BadRow::Stop)).unwrap().len(),
+                3,
                 "{name}"
             );
         }
     }
 
     #[test]
-    fn a_line_that_decompresses_to_more_than_fits_is_refused_in_bounded_memory() {
+    fn a_row_that_decompresses_to_more_than_fits_is_refused_in_bounded_memory() {
         // 300 MB of one letter, in some 30 KB.
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.zst");
         let letters = std::io::repeat(b'a').take(300 << 20);
         zstd::stream::copy_encode(letters, fs::File::create(&path).unwrap(), 1).unwrap();
         assert!(fs::metadata(&path).unwrap().len() < 1 << 20);
-        let error = read(&[&path]).unwrap_err();
-        assert!(matches!(error, CorpusError::LongLine { line: 1, .. }), "{error}");
+        let error = JsonRows::open(&path, RowLimit::default()).unwrap().next().unwrap_err();
+        assert!(matches!(error, CorpusError::LongRow { row: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn the_elements_of_an_array_are_rows_in_whatever_way_they_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let rows = [r#"{"a": "],[{\"\\"}"#, r#"{"b": [1, {"c": []}]}"#, "{}"];
+        for (name, text) in [
+            ("lines.json", format!("[\n{},\n{},\n{}\n]\n", rows[0], rows[1], rows[2])),
+            ("dense.json", format!("[{},{},{}]", rows[0], rows[1], rows[2])),
+            (
+                "indented.jsonl",
+                format!("\u{feff} \n [ {} ,\n{} , {}\t]", rows[0], rows[1], rows[2]),
+            ),
+        ] {
+            let path = directory.path().join(name);
+            fs::write(&path, &text).unwrap();
+            let expected: Vec<_> = (1..=3).map(|n| (0, n, rows[n as usize - 1].to_owned())).collect();
+            assert_eq!(read(&[&path]).unwrap(), expected, "{name}");
+            let zst = directory.path().join("a.json.zst");
+            fs::write(&zst, zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+            assert_eq!(read(&[&zst]).unwrap(), expected, "{name}");
+        }
+        let path = directory.path().join("a.json");
+        for (text, expected) in [
+            ("[]", Some(0)),
+            (" [\n] \n", Some(0)),
+            ("[1] 2", None),
+            ("[1", None),
+            ("[1, {\"]\"", None),
+        ] {
+            fs::write(&path, text).unwrap();
+            match (read(&[&path]), expected) {
+                (Ok(rows), Some(count)) => assert_eq!(rows.len(), count, "{text}"),
+                (Err(error), None) => assert!(
+                    matches!(error, CorpusError::Read { .. }) && !error.is_unexpected(),
+                    "{error}"
+                ),
+                (result, _) => panic!("{text}: {result:?}"),
+            }
+        }
+        // A missing element is a row that is not valid JSON.
+        fs::write(&path, "[1,,2,]").unwrap();
+        assert_eq!(
+            read(&[&path])
+                .unwrap()
+                .iter()
+                .filter(|(.., text)| text.is_empty())
+                .count(),
+            2
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Reads rows from files one after the other, never a whole file at once.
 //!
 //! The name of a file tells its kind: `.parquet` is a Parquet table, `.arrow` an Arrow stream, everything else is lines
-//! of JSON. Each row comes with its place and its fields; this folder does not interpret the fields.
+//! of JSON or one JSON array. Each row comes with its place and its fields; this folder does not interpret the fields.
 
+mod input;
+mod json_array;
 mod json_lines;
 mod record;
 mod table;
@@ -15,15 +17,15 @@ use std::{
 
 use arrow::record_batch::RecordBatch;
 
-use self::{json_lines::JsonLines, table::TableRows};
-use crate::{CorpusError, RowProblem, layout::Row};
+use self::{json_lines::JsonRows, table::TableRows};
+use crate::{CorpusError, RowProblem, RowRules, bad_row::RowLimit, layout::Row};
 
 /// One row, not parsed yet.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RawRow {
     /// The index of its file.
     pub(crate) file: usize,
-    /// The line or the row of the table, counted from 1; blank lines count.
+    /// The line, the element of the array, or the row of the table, counted from 1; blank lines count.
     pub(crate) number: u64,
     /// Its content.
     pub(crate) content: RowContent,
@@ -32,8 +34,13 @@ pub(crate) struct RawRow {
 /// A row as it is stored in its file.
 #[derive(Debug, PartialEq)]
 pub(crate) enum RowContent {
-    /// A line that is not blank, without its end.
+    /// A line that is not blank or an element of an array, without the white space behind it.
     Line(Vec<u8>),
+    /// A row of more bytes than a row may have, which is left out.
+    TooLong {
+        /// The most bytes that a row may have.
+        most_bytes: u64,
+    },
     /// A row of a batch, which it shares with others.
     Record {
         /// The batch.
@@ -50,6 +57,7 @@ impl RowContent {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Line(bytes) => bytes.len(),
+            Self::TooLong { .. } => 0,
             Self::Record { bytes, .. } => *bytes,
         }
     }
@@ -58,20 +66,29 @@ impl RowContent {
     ///
     /// # Errors
     ///
-    /// A line that is not a JSON object.
-    pub(crate) fn fields(&self) -> Result<Row, RowProblem> {
-        match self {
-            Self::Line(bytes) => json_lines::parse(bytes),
-            Self::Record { batch, index, .. } => Ok(record::fields(batch, *index)),
-        }
+    /// A line that is not a JSON object, a number that JSON does not have, and a row of too many bytes.
+    pub(crate) fn fields(&self, rules: RowRules) -> Result<Row, RowProblem> {
+        let row = match self {
+            Self::Line(bytes) => json_lines::parse(bytes)?,
+            Self::TooLong { most_bytes } => {
+                return Err(RowProblem::TooLong {
+                    most_bytes: *most_bytes,
+                });
+            }
+            Self::Record { batch, index, .. } => record::fields(batch, *index, rules)?,
+        };
+        Ok(match rules {
+            RowRules::First => row.with_numbers_as_floats(),
+            RowRules::Second => row,
+        })
     }
 }
 
 /// The kind of a file of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// Lines of JSON, plain or compressed.
-    JsonLines,
+    /// Lines of JSON or a JSON array, plain or compressed.
+    Json,
     /// A Parquet table.
     Parquet,
     /// An Arrow stream.
@@ -85,7 +102,7 @@ impl FileKind {
         match extension.as_deref().and_then(OsStr::to_str) {
             Some("parquet") => Self::Parquet,
             Some("arrow") => Self::Arrow,
-            _ => Self::JsonLines,
+            _ => Self::Json,
         }
     }
 }
@@ -95,6 +112,7 @@ pub(crate) struct RowReader {
     files: Vec<PathBuf>,
     /// The fields that are needed; other columns of a table are not read.
     fields: Vec<String>,
+    limit: RowLimit,
     next_file: usize,
     current: Option<FileRows>,
     /// Bytes of the files before the current one.
@@ -102,31 +120,32 @@ pub(crate) struct RowReader {
 }
 
 enum FileRows {
-    Lines(JsonLines),
+    Json(JsonRows),
     Table(TableRows),
 }
 
 impl FileRows {
     fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
         match self {
-            Self::Lines(lines) => lines.next(),
+            Self::Json(rows) => rows.next(),
             Self::Table(table) => table.next(),
         }
     }
 
     fn bytes_read(&self) -> u64 {
         match self {
-            Self::Lines(lines) => lines.bytes_read(),
+            Self::Json(rows) => rows.bytes_read(),
             Self::Table(table) => table.bytes_read(),
         }
     }
 }
 
 impl RowReader {
-    pub(crate) fn new(files: Vec<PathBuf>, fields: Vec<String>) -> Self {
+    pub(crate) fn new(files: Vec<PathBuf>, fields: Vec<String>, limit: RowLimit) -> Self {
         Self {
             files,
             fields,
+            limit,
             next_file: 0,
             current: None,
             bytes_before: 0,
@@ -163,9 +182,9 @@ impl RowReader {
 
     fn open(&self, path: &Path) -> Result<FileRows, CorpusError> {
         Ok(match FileKind::of(path) {
-            FileKind::JsonLines => FileRows::Lines(JsonLines::open(path)?),
-            FileKind::Parquet => FileRows::Table(TableRows::open_parquet(path, &self.fields)?),
-            FileKind::Arrow => FileRows::Table(TableRows::open_arrow(path, &self.fields)?),
+            FileKind::Json => FileRows::Json(JsonRows::open(path, self.limit)?),
+            FileKind::Parquet => FileRows::Table(TableRows::open_parquet(path, &self.fields, self.limit)?),
+            FileKind::Arrow => FileRows::Table(TableRows::open_arrow(path, &self.fields, self.limit)?),
         })
     }
 }

@@ -3,6 +3,9 @@
 //! A Parquet table is decoded page by page, in small batches. An Arrow stream consists of batches whose size its writer
 //! chose; they are read one after the other.
 //!
+//! A row may have so many bytes as a line of JSON. A small file can hold a dictionary whose one large value every row repeats,
+//! so fewer rows are decoded at a time where a page's values may be large.
+//!
 //! A damaged file gives an error, if the damage shows. Checksums of pages are compared. Without them, a file that still
 //! decodes, such as one with a wrong letter in a text, is not recognised as damaged.
 
@@ -14,19 +17,31 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, RecordBatch},
-    datatypes::Schema,
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Schema},
     error::ArrowError,
-    ipc::{reader::StreamReader, root_as_message},
+    ipc::{CompressionType, reader::StreamReader, root_as_message},
 };
-use leadspan_parquet_guard::check_pages;
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use leadspan_parquet_guard::{check_footer, check_pages_within};
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    },
+    basic::Compression,
+};
 
-use super::{RowContent, record};
-use crate::{CorpusError, error::open_error};
+use super::{RowContent, input::open_file, record};
+use crate::{BadRow, CorpusError, bad_row::RowLimit, error::open_error};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
+
+/// Bytes of a batch that may come of one repeated value.
+const REPEATED_BYTES: u64 = 64 << 20;
+
+/// The most bytes of a page, as a multiple of the most bytes of a row. Writers end a page after about a thousand rows.
+const PAGE_ROWS: u64 = 16;
 
 /// The most rows of a table: so many whatever its size, and so many more for each of its bytes. A column that holds
 /// only nulls, or a file without any of the columns that are read, can claim any number.
@@ -42,6 +57,7 @@ pub(super) struct TableRows {
     file_bytes: u64,
     /// The number of rows that the file claims at its start, if it does.
     expected: Option<u64>,
+    limit: RowLimit,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     current: Option<Batch>,
     /// Rows given so far.
@@ -52,11 +68,14 @@ pub(super) struct TableRows {
 struct Batch {
     rows: Arc<RecordBatch>,
     next: usize,
+    /// About how many bytes a row takes.
     row_bytes: usize,
+    /// Whether any row may have more bytes than a row may have.
+    is_large: bool,
 }
 
 impl TableRows {
-    pub(super) fn open_parquet(path: &Path, fields: &[String]) -> Result<Self, CorpusError> {
+    pub(super) fn open_parquet(path: &Path, fields: &[String], limit: RowLimit) -> Result<Self, CorpusError> {
         let (file, file_bytes) = open(path)?;
         let damaged = |source| CorpusError::DamagedTable {
             path: path.to_owned(),
@@ -64,17 +83,48 @@ impl TableRows {
             source,
         };
         let pages = file.try_clone().map_err(|source| open_error(path, source))?;
-        let builder = guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?)).map_err(damaged)?;
-        let columns = columns(path, builder.schema(), fields)?;
+        guarded(|| Ok(check_footer(&pages)?)).map_err(damaged)?;
+        let mut metadata =
+            guarded(|| Ok(ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?)).map_err(damaged)?;
+        let columns = columns(path, metadata.schema(), fields)?;
+        if columns
+            .iter()
+            .any(|&column| is_wide(metadata.schema().field(column).data_type()))
+        {
+            // As the file's own types, texts have 2 GiB in a batch at most.
+            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            let metadata_of_file = Arc::clone(metadata.metadata());
+            metadata = guarded(|| Ok(ArrowReaderMetadata::try_new(metadata_of_file, options)?)).map_err(damaged)?;
+        }
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
         let is_read = |_, leaf| mask.leaf_included(leaf);
-        guarded(|| Ok(check_pages(&pages, builder.metadata(), is_read)?)).map_err(damaged)?;
+        let chunks = builder
+            .metadata()
+            .row_groups()
+            .iter()
+            .flat_map(|group| group.columns().iter().enumerate());
+        for (_, chunk) in chunks.filter(|&(leaf, _)| mask.leaf_included(leaf)) {
+            check_compression(path, chunk.compression())?;
+        }
+        let most_page_bytes = limit.most_bytes.saturating_mul(PAGE_ROWS);
+        let repeated = guarded(|| {
+            Ok(check_pages_within(
+                &pages,
+                builder.metadata(),
+                most_page_bytes,
+                is_read,
+            )?)
+        })
+        .map_err(damaged)?;
+        let batch_rows = (REPEATED_BYTES / repeated.max(1)).clamp(1, BATCH_ROWS as u64) as usize;
         let expected = builder.metadata().file_metadata().num_rows();
-        let batches = guarded(|| Ok(builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?));
+        let batches = guarded(|| Ok(builder.with_projection(mask).with_batch_size(batch_rows).build()?));
         Ok(Self {
             path: path.to_owned(),
             file_bytes,
             expected: Some(u64::try_from(expected).unwrap_or(0)),
+            limit,
             batches: Box::new(batches.map_err(damaged)?),
             current: None,
             given: 0,
@@ -82,7 +132,7 @@ impl TableRows {
         })
     }
 
-    pub(super) fn open_arrow(path: &Path, fields: &[String]) -> Result<Self, CorpusError> {
+    pub(super) fn open_arrow(path: &Path, fields: &[String], limit: RowLimit) -> Result<Self, CorpusError> {
         let (mut file, file_bytes) = open(path)?;
         let damaged = |source| CorpusError::DamagedTable {
             path: path.to_owned(),
@@ -93,7 +143,13 @@ impl TableRows {
             return Err(CorpusError::NotAnArrowStream { path: path.to_owned() });
         }
         // The columns to read follow from the schema. The reader that is given them reads the schema again.
-        guarded(|| check_messages(&mut BufReader::new(&file), file_bytes)).map_err(damaged)?;
+        let compression = guarded(|| check_messages(&mut BufReader::new(&file), file_bytes)).map_err(damaged)?;
+        if let Some(name) = compression {
+            return Err(CorpusError::UnsupportedFile {
+                path: path.to_owned(),
+                what: format!("an Arrow stream whose batches are compressed with {name}"),
+            });
+        }
         file.rewind().map_err(|source| open_error(path, source))?;
         let schema = guarded(|| Ok(StreamReader::try_new(&mut file, None)?.schema())).map_err(damaged)?;
         let columns = columns(path, &schema, fields)?;
@@ -103,6 +159,7 @@ impl TableRows {
             path: path.to_owned(),
             file_bytes,
             expected: None,
+            limit,
             batches: Box::new(batches),
             current: None,
             given: 0,
@@ -128,13 +185,25 @@ impl TableRows {
             if let Some(batch) = &mut self.current
                 && batch.next < batch.rows.num_rows()
             {
-                let content = RowContent::Record {
+                let mut content = RowContent::Record {
                     batch: Arc::clone(&batch.rows),
                     index: batch.next,
                     bytes: batch.row_bytes,
                 };
+                let RowLimit { most_bytes, on_bad_row } = self.limit;
+                let too_long = batch.is_large && bytes_of(&batch.rows.slice(batch.next, 1)) as u64 > most_bytes;
                 batch.next += 1;
                 self.given += 1;
+                if too_long && on_bad_row == BadRow::Stop {
+                    return Err(CorpusError::LongRow {
+                        path: self.path.clone(),
+                        row: self.given,
+                        most_bytes,
+                    });
+                }
+                if too_long {
+                    content = RowContent::TooLong { most_bytes };
+                }
                 return Ok(Some((self.given, content)));
             }
             self.current = None;
@@ -156,7 +225,7 @@ impl TableRows {
             let problem = format!("more than {most} rows are claimed by {} bytes", self.file_bytes);
             return Err(self.damaged(ArrowError::ParseError(problem)));
         }
-        Ok(Batch::new(rows))
+        Ok(Batch::new(rows, self.limit))
     }
 
     fn finish(&mut self) -> Result<(), CorpusError> {
@@ -180,25 +249,61 @@ impl TableRows {
 }
 
 impl Batch {
-    fn new(rows: RecordBatch) -> Self {
-        let bytes: usize = rows
-            .columns()
-            .iter()
-            .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
-            .sum();
+    fn new(rows: RecordBatch, limit: RowLimit) -> Self {
+        let bytes = bytes_of(&rows);
         Self {
             row_bytes: bytes / rows.num_rows().max(1),
+            is_large: bytes as u64 > limit.most_bytes,
             rows: Arc::new(rows),
             next: 0,
         }
     }
 }
 
+/// About how many bytes the values of a batch take. Of a dictionary, one row takes one value, and several may take all.
+fn bytes_of(rows: &RecordBatch) -> usize {
+    let bytes = |array: &dyn Array| array.to_data().get_slice_memory_size().unwrap_or(0);
+    let columns = rows.columns().iter();
+    columns
+        .map(|column| match column.as_any_dictionary_opt() {
+            Some(dictionary) if rows.num_rows() == 1 && column.is_valid(0) => {
+                let keys = dictionary.normalized_keys();
+                let value = keys.first().filter(|&&key| key < dictionary.values().len());
+                value.map_or(0, |&key| bytes(&dictionary.values().slice(key, 1)))
+            }
+            Some(dictionary) => bytes(dictionary.keys()) + bytes(dictionary.values()),
+            None => bytes(column),
+        })
+        .sum()
+}
+
 fn open(path: &Path) -> Result<(File, u64), CorpusError> {
-    let failed = |source| open_error(path, source);
-    let file = File::open(path).map_err(failed)?;
-    let bytes = file.metadata().map_err(failed)?.len();
+    let file = open_file(path)?;
+    let bytes = file.metadata().map_err(|source| open_error(path, source))?.len();
     Ok((file, bytes))
+}
+
+/// Refuses a compression that cannot be undone here.
+fn check_compression(path: &Path, compression: Compression) -> Result<(), CorpusError> {
+    let name = match compression {
+        Compression::BROTLI(_) => "brotli",
+        Compression::LZO => "LZO",
+        _ => return Ok(()),
+    };
+    Err(CorpusError::UnsupportedFile {
+        path: path.to_owned(),
+        what: format!("a Parquet table whose columns are compressed with {name}"),
+    })
+}
+
+/// Whether a batch may hold more than 2 GiB of that type, or does not show how large its values are.
+fn is_wide(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::LargeList(_) | DataType::Dictionary(..) => true,
+        DataType::List(item) | DataType::FixedSizeList(item, _) => is_wide(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_wide(field.data_type())),
+        _ => false,
+    }
 }
 
 /// Whether a file ends like a complete Arrow stream. The file is rewound.
@@ -214,8 +319,8 @@ fn is_whole(file: &mut File) -> std::io::Result<bool> {
 }
 
 /// Checks that the messages of an Arrow stream lie within its `bytes`: the library allocates memory for them before it
-/// reads them.
-fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<(), ArrowError> {
+/// reads them. Returns the name of the compression of its batches, if they are compressed.
+fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<Option<&'static str>, ArrowError> {
     const CONTINUATION: u32 = u32::MAX;
     let mut at = 0;
     loop {
@@ -230,7 +335,7 @@ fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<(), Arr
             old_form => old_form,
         };
         if metadata_bytes == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let beyond = || ArrowError::ParseError(format!("a message at byte {at} ends beyond the file's {bytes} bytes"));
         if u64::from(metadata_bytes) > bytes - at {
@@ -239,6 +344,18 @@ fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<(), Arr
         let mut metadata = vec![0; metadata_bytes as usize];
         stream.read_exact(&mut metadata)?;
         let message = root_as_message(&metadata).map_err(|error| ArrowError::ParseError(error.to_string()))?;
+        let batch = message.header_as_record_batch();
+        let batch = batch.or_else(|| {
+            message
+                .header_as_dictionary_batch()
+                .and_then(|dictionary| dictionary.data())
+        });
+        if let Some(compression) = batch.and_then(|batch| batch.compression()) {
+            return Ok(Some(match compression.codec() {
+                CompressionType::ZSTD => "zstd",
+                _ => "LZ4",
+            }));
+        }
         let body = u64::try_from(message.bodyLength()).ok();
         let end = body.and_then(|body| body.checked_add(at + u64::from(metadata_bytes)));
         at = end.filter(|&end| end <= bytes).ok_or_else(beyond)?;

@@ -51,9 +51,9 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// What rendering `messages` is worth: it grows with their size.
-    pub(super) fn of(messages: &[Message]) -> Self {
-        let bytes: usize = messages.iter().map(message_bytes).sum();
+    /// What rendering `messages` with `tools` is worth: it grows with their size.
+    pub(super) fn of(messages: &[Message], tools: Option<&serde_json::Value>) -> Self {
+        let bytes: usize = messages.iter().map(message_bytes).sum::<usize>() + tools.map_or(0, json_bytes);
         let fuel = FUEL + FUEL_A_MESSAGE * messages.len() as u64 + FUEL_A_BYTE * bytes as u64;
         Self {
             fuel: fuel.min(MOST_FUEL),
@@ -95,6 +95,11 @@ fn json_bytes(value: &serde_json::Value) -> usize {
 /// If `value` is deeper than [`DEPTH`], and if the fuel does not suffice.
 pub(super) fn charge(state: &State, value: &Value) -> Result<usize, Error> {
     charge_to(state, value, DEPTH)
+}
+
+/// Takes the fuel for so many bytes.
+pub(super) fn pay_for(state: &State, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(bytes as u64 / 64)
 }
 
 fn charge_to(state: &State, value: &Value, depth: usize) -> Result<usize, Error> {

@@ -1,12 +1,18 @@
 //! The model's own chat template: Jinja as the transformers library runs it.
 //!
 //! The engine has the same settings (`trim_blocks`, `lstrip_blocks`, loop controls, Python methods) and the same extra names
-//! (`raise_exception`, `strftime_now`, `tojson`, `bos_token`, `eos_token`). A template comes with a model, from anybody, so
-//! [`bounds`] limits what it may use. The engine is built without the statements that name other templates, so a template
-//! reaches no file. This folder does not decide where the template comes from; the date is fixed in [`python`].
+//! (`raise_exception`, `strftime_now`, `tojson`, the special tokens). [`source`] changes what the engine reads differently from
+//! Jinja2. A template comes with a model, from anybody, so [`bounds`] limits what it may use. The engine is built without the
+//! statements that name other templates, so a template reaches no file. This folder does not decide where the template comes
+//! from; the date is fixed in [`python`].
 
+mod arguments;
 mod bounds;
+mod json;
+mod numbers;
 mod python;
+mod source;
+mod strings;
 
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, State, Value, escape_formatter, filters,
@@ -37,33 +43,59 @@ pub struct ChatTemplate {
     reads_reasoning_content: bool,
 }
 
+/// What a template is given, as transformers gives it: without tools and documents, their names are none, not undefined.
 #[derive(Serialize)]
 struct Context<'a> {
     messages: &'a [Message],
+    tools: Option<&'a serde_json::Value>,
+    documents: Option<()>,
     add_generation_prompt: bool,
 }
 
+/// Names that `sections.template_arguments` cannot set, because every rendering sets them.
+pub(crate) const SET_BY_RENDERING: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
+
 impl ChatTemplate {
-    /// Compiles `source`. A token that the model lacks is undefined in the template and prints as nothing.
+    /// Compiles the template of a model that has at most two special tokens; see [`of_model`](Self::of_model).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`of_model`](Self::of_model).
+    pub fn new(source: &str, bos_token: Option<&str>, eos_token: Option<&str>) -> Result<Self, CorpusError> {
+        let tokens = [("bos_token", bos_token), ("eos_token", eos_token)];
+        let tokens = tokens.into_iter().filter_map(|(name, token)| Some((name, token?)));
+        Self::of_model(source, tokens, &serde_json::Map::new())
+    }
+
+    /// Compiles `source`. The template sees the special tokens by their names, such as `eos_token`, and `arguments`, which
+    /// replace tokens of the same name. A token that the model lacks is undefined in the template and prints as nothing.
     ///
     /// # Errors
     ///
     /// If the source is not a template, or is longer than 65,535 bytes.
-    pub fn new(source: &str, bos_token: Option<&str>, eos_token: Option<&str>) -> Result<Self, CorpusError> {
+    pub fn of_model<'a>(
+        source: &str,
+        special_tokens: impl IntoIterator<Item = (&'a str, &'a str)>,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, CorpusError> {
         let invalid = |source| CorpusError::InvalidTemplate { source };
         if source.len() > SOURCE_BYTES {
             let problem = format!("it has {} bytes; {SOURCE_BYTES} are the most", source.len());
             return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
         }
-        let mut environment = environment().map_err(invalid)?;
-        for (name, token) in [("bos_token", bos_token), ("eos_token", eos_token)] {
-            if let Some(token) = token {
-                environment.add_global(name, token.to_owned());
-            }
+        if source.contains("\\N{") {
+            let problem = "characters by their names, `\\N{…}`, are not supported";
+            return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
         }
-        let source_as_run = python::without_generation_tags(source);
+        let mut environment = environment().map_err(invalid)?;
+        for (name, token) in special_tokens {
+            environment.add_global(name.to_owned(), token.to_owned());
+        }
+        for (name, value) in arguments {
+            environment.add_global(name.clone(), Value::from(Serde(value)));
+        }
         bounds::on_a_stack(COMPILING_STACK_BYTES, || {
-            environment.add_template_owned(NAME, source_as_run)
+            environment.add_template_owned(NAME, source::adapted(source))
         })
         .map_err(invalid)?;
         Ok(Self {
@@ -78,18 +110,33 @@ impl ChatTemplate {
     ///
     /// If the template refuses the conversation, fails on it, or uses more than any template needs.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, CorpusError> {
-        self.try_render(messages, add_generation_prompt)
+        self.render_with_tools(messages, None, add_generation_prompt)
+    }
+
+    /// Like [`render`](Self::render), for a model that may call `tools`: a list of objects, as transformers takes them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`render`](Self::render).
+    pub fn render_with_tools(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String, CorpusError> {
+        self.try_render(messages, tools, add_generation_prompt)
             .map_err(|source| CorpusError::Template { source })
     }
 
     pub(crate) fn try_render(
         &self,
         messages: &[Message],
+        tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
-        let allowance = Allowance::of(messages);
+        let allowance = Allowance::of(messages, tools);
         bounds::on_a_stack(allowance.stack_bytes(), || {
-            self.render_within(allowance, messages, add_generation_prompt)
+            self.render_within(allowance, messages, tools, add_generation_prompt)
         })
     }
 
@@ -98,6 +145,7 @@ impl ChatTemplate {
         &self,
         allowance: Allowance,
         messages: &[Message],
+        tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
         // A copy shares the compiled template; only the fuel is its own.
@@ -105,6 +153,8 @@ impl ChatTemplate {
         environment.set_fuel(Some(allowance.fuel));
         let context = Value::from(Serde(Context {
             messages,
+            tools,
+            documents: None,
             add_generation_prompt,
         }));
         environment.get_template(NAME)?.render(context)
@@ -126,10 +176,15 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_function("raise_exception", python::raise_exception);
     environment.add_function("strftime_now", python::strftime_now);
     environment.add_filter("format", python::format);
-    environment.add_filter("tojson", python::tojson);
-    // A part of a list is a sequence in Python. The engine has it as an iterable whose length is known.
+    environment.add_filter("tojson", json::tojson);
+    environment.add_filter(source::MODULO, python::modulo);
+    environment.add_filter("indent", python::indent);
+    environment.add_filter("int", python::int);
+    // In Python it finds no fields of maps. No template means that.
+    environment.remove_filter("attr");
+    // What has a length and items is a sequence in Jinja2. The engine has a part of a list as an iterable whose length is known.
     environment.add_test("sequence", |value: &Value| match value.kind() {
-        ValueKind::Seq => true,
+        ValueKind::Seq | ValueKind::Map | ValueKind::String => true,
         ValueKind::Iterable => value.len().is_some(),
         _ => false,
     });
@@ -137,6 +192,10 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.set_formatter(|output, state, value| {
         if value.as_object().is_some() {
             bounds::charge(state, value)?;
+        }
+        if numbers::is_float(value) {
+            let text = numbers::float_text(f64::try_from(value.clone())?);
+            return output.write_str(&text).map_err(Error::from);
         }
         escape_formatter(output, state, value)
     });
@@ -153,6 +212,8 @@ fn environment() -> Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
+#[cfg(test)]
+mod expression_tests;
 #[cfg(test)]
 mod nesting_tests;
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! The functions, filters and methods of Python and transformers that chat templates use.
 
 use minijinja::{
-    Error, ErrorKind, State, Value,
+    Error, ErrorKind, State, Value, filters,
     formatting::{self, FormatStyle},
-    value::{Kwargs, Rest},
+    value::{Kwargs, Rest, ValueKind},
 };
 use minijinja_contrib::pycompat;
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter};
 
-use super::bounds;
+use super::{
+    arguments::{bound, bound_of_method, invalid, number_or_none},
+    bounds,
+    numbers::remainder,
+    strings,
+};
 
 /// Lets a template refuse a conversation.
 pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
@@ -73,32 +76,125 @@ pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
 /// Python's methods. If the result may be far longer than the arguments, its fuel is taken before the call.
 pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
-        let first = arguments.first();
-        let bytes = match (name, first) {
-            ("replace", Some(old)) => {
-                let found = old.as_str().map_or(0, |old| text.matches(old).count());
-                let new = arguments.get(1).and_then(Value::as_str).map_or(0, str::len);
-                found.saturating_mul(new)
-            }
-            ("join", Some(items)) => items.len().unwrap_or(0).saturating_mul(text.len()),
-            ("format", _) => formatted_bytes(state, '{', text, arguments)?,
-            _ => 0,
-        };
-        pay_for(state, bytes)?;
+        if let Some(result) = strings::method(state, text, name, arguments) {
+            return result;
+        }
+        if name == "format" {
+            let bytes = formatted_bytes(state, '{', text, arguments)?;
+            bounds::pay_for(state, bytes)?;
+        }
     }
-    pycompat::unknown_method_callback(state, value, name, arguments)
+    let is_list = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
+    match name {
+        "index" if is_list => index_in(value, arguments),
+        "copy" if is_list || value.kind() == ValueKind::Map => {
+            let [] = bound_of_method(name, [], arguments)?;
+            Ok(value.clone())
+        }
+        _ => pycompat::unknown_method_callback(state, value, name, arguments),
+    }
+}
+
+/// The place of an item in a list.
+fn index_in(list: &Value, arguments: &[Value]) -> Result<Value, Error> {
+    let [wanted] = bound_of_method("index", ["value"], arguments)?;
+    let wanted = wanted.ok_or_else(|| invalid("`index` needs a value"))?;
+    let place = list.try_iter()?.position(|item| item == wanted);
+    place
+        .map(Value::from)
+        .ok_or_else(|| invalid("`index` does not find the value in the list"))
+}
+
+/// The operator `%`: formats a text, or gives the remainder of numbers.
+pub(super) fn modulo(state: &State, left: &Value, right: &Value) -> Result<Value, Error> {
+    let Some(text) = left.as_str() else {
+        return remainder(left, right);
+    };
+    let arguments: Vec<Value> = if right.is_tuple() {
+        right.try_iter()?.collect()
+    } else {
+        vec![right.clone()]
+    };
+    // Python lets lists and maps be left over.
+    let may_stay = !right.is_tuple() && matches!(right.kind(), ValueKind::Map | ValueKind::Seq);
+    if !may_stay && arguments.len() > places(text) {
+        return Err(invalid(format!(
+            "`{text}` has fewer places than values are given to `%`"
+        )));
+    }
+    bounds::pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
+    let formatted = formatting::format(FormatStyle::Printf, text, &arguments)?;
+    Ok(Value::from(formatted))
+}
+
+/// How many values the text takes: one for each `%` that is no `%%`, and one for each width that is `*`.
+fn places(text: &str) -> usize {
+    let mut rest = text;
+    let mut count = 0;
+    while let Some(start) = rest.find('%') {
+        let specification = &rest[start + 1..];
+        let end = specification
+            .find(|c: char| c.is_ascii_alphabetic() || c == '%')
+            .unwrap_or(specification.len());
+        count += specification[..end].matches('*').count();
+        count += usize::from(!specification[end..].starts_with('%'));
+        rest = specification.get(end + 1..).unwrap_or_default();
+    }
+    count
+}
+
+/// The filter `indent`: puts white space before every line but the first.
+pub(super) fn indent(state: &State, value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
+    let names = ["width", "first", "blank"];
+    let [width, first, blank] = bound("indent", names, &positional, Some(&named))?;
+    let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let (first, blank) = (is_true(first), is_true(blank));
+    let (text, width) = match (value.as_str(), width) {
+        (None, _) => return Err(invalid("`indent` needs a text")),
+        (Some(text), Some(width)) if width.as_str().is_some() => (text, width.as_str().unwrap_or_default().to_owned()),
+        (Some(text), width) => {
+            let width = number_or_none("indent", width)?.unwrap_or(4);
+            let width = usize::try_from(width).unwrap_or_default();
+            bounds::pay_for(state, width)?;
+            (text, " ".repeat(width))
+        }
+    };
+    // As Jinja2 does it: a line end is added, and the last line has none.
+    let text = format!("{text}\n");
+    let lines = strings::lines_of(&text, false);
+    bounds::pay_for(state, width.len().saturating_mul(lines.len()))?;
+    let mut indented = String::new();
+    for (index, line) in lines.into_iter().enumerate() {
+        if index > 0 {
+            indented.push('\n');
+        }
+        if if index == 0 { first } else { blank || !line.is_empty() } {
+            indented += &width;
+        }
+        indented += line;
+    }
+    Ok(Value::from(indented))
+}
+
+/// The filter `int`: a text that is no number is the default.
+pub(super) fn int(state: &State, value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
+    let [default, base] = bound("int", ["default", "base"], &positional, Some(&named))?;
+    let base = base.map(u32::try_from).transpose()?;
+    let default = default.unwrap_or_else(|| Value::from(0));
+    filters::int(
+        state,
+        value,
+        Some(default),
+        base,
+        Kwargs::from_iter::<[(&str, Value); 0]>([]),
+    )
 }
 
 /// The filter `format`, Python's `%`.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn format(state: &State, text: &str, arguments: Rest<Value>) -> Result<String, Error> {
-    pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
+    bounds::pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
     formatting::format(FormatStyle::Printf, text, &arguments)
-}
-
-/// Takes the fuel for so many bytes.
-fn pay_for(state: &State, bytes: usize) -> Result<(), Error> {
-    state.consume_fuel(bytes as u64 / 64)
 }
 
 /// The most bytes that formatting may give: each place may hold the largest argument, as wide as the largest number in
@@ -128,106 +224,6 @@ fn formatted_bytes(state: &State, place: char, text: &str, arguments: &[Value]) 
         .saturating_mul(widest.saturating_add(largest)))
 }
 
-/// `json.dumps` as transformers calls it: nothing is escaped for HTML, and characters beyond ASCII stay as they are.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the engine hands its keyword arguments over by value"
-)]
-pub(super) fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = arguments.get("indent")?;
-    let ensure_ascii: Option<bool> = arguments.get("ensure_ascii")?;
-    arguments.assert_all_used()?;
-    if ensure_ascii == Some(true) {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "`tojson` with `ensure_ascii=true` is not supported",
-        ));
-    }
-    bounds::charge(state, value)?;
-    let mut bytes = Affordable::new(state);
-    let written = if let Some(indent) = indent {
-        let indent = " ".repeat(indent.min(64));
-        let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))
-    } else {
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SpacedFormatter))
-    };
-    let invalid = |error| Error::new(ErrorKind::BadSerialization, "cannot be written as JSON").with_source(error);
-    written.map_err(invalid)?;
-    let text = String::from_utf8(bytes.written).expect("the JSON writer writes UTF-8");
-    Ok(Value::from(text))
-}
-
-/// A writer that fails when the fuel does not pay for the bytes.
-struct Affordable {
-    written: Vec<u8>,
-    most: usize,
-}
-
-impl Affordable {
-    fn new(state: &State) -> Self {
-        let fuel = state.fuel_levels().map_or(0, |(_, remaining)| remaining);
-        Self {
-            written: Vec::new(),
-            most: usize::try_from(fuel.saturating_mul(64)).unwrap_or(usize::MAX),
-        }
-    }
-}
-
-impl std::io::Write for Affordable {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if bytes.len() > self.most - self.written.len() {
-            return Err(std::io::Error::other("out of fuel"));
-        }
-        self.written.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Python's default form: one line, with a space after every comma and colon.
-struct SpacedFormatter;
-
-impl Formatter for SpacedFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-/// The template with `{% generation %}` and its end replaced by blocks that do nothing. transformers adds these tags to
-/// the language to mark the assistant's tokens.
-pub(super) fn without_generation_tags(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start + 2..].find("%}") else {
-            break;
-        };
-        let end = start + 2 + length;
-        let (before, inner) = (&rest[..start], &rest[start + 2..end]);
-        let (tag, after) = (&rest[start..end + 2], &rest[end + 2..]);
-        text += before;
-        match inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
-            "generation" => text += &tag.replace("generation", "if true"),
-            "endgeneration" => text += &tag.replace("endgeneration", "endif"),
-            _ => text += tag,
-        }
-        rest = after;
-    }
-    text + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,38 +237,5 @@ mod tests {
         );
         assert!(strftime_now("%Q").is_err());
         assert!(strftime_now("%").is_err());
-    }
-
-    #[test]
-    fn json_is_written_as_python_writes_it() {
-        let value = Value::from(minijinja::value::Serde(
-            serde_json::json!({"b": [1, "<é>"], "a": {"x": null}}),
-        ));
-        let none = || Kwargs::from_iter::<[(&str, Value); 0]>([]);
-        let mut environment = minijinja::Environment::new();
-        environment.set_fuel(Some(1000));
-        let state = environment.empty_state();
-        assert_eq!(
-            tojson(&state, &value, none()).unwrap().as_str(),
-            Some(r#"{"b": [1, "<é>"], "a": {"x": null}}"#)
-        );
-        let indent = Kwargs::from_iter([("indent", Value::from(2))]);
-        assert_eq!(
-            tojson(&state, &Value::from(vec![1, 2]), indent).unwrap().as_str(),
-            Some("[\n  1,\n  2\n]")
-        );
-        let unknown = Kwargs::from_iter([("colour", Value::from(2))]);
-        assert!(tojson(&state, &value, unknown).is_err());
-    }
-
-    #[test]
-    fn generation_tags_become_blocks_that_do_nothing() {
-        let source = "{%- generation -%}{{ generation }}{% endgeneration %} {% if x %}generation{% endif %} {% open";
-        let expected = "{%- if true -%}{{ generation }}{% endif %} {% if x %}generation{% endif %} {% open";
-        assert_eq!(without_generation_tags(source), expected);
-        // A `%` cannot be part of the start and the end of a tag.
-        assert_eq!(without_generation_tags("a{%}b"), "a{%}b");
-        assert_eq!(without_generation_tags("{%}{%generation%}"), "{%}{%generation%}");
-        assert_eq!(without_generation_tags("{%%}{%generation%}"), "{%%}{%if true%}");
     }
 }

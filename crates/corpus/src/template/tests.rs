@@ -225,7 +225,7 @@ fn namespaces_hold_lists_and_texts_that_grow_as_real_templates_let_them() {
 #[test]
 fn an_error_names_the_line_of_the_template() {
     let template = ChatTemplate::new("a\n{% set b = [1] + [2] %}\n{{ raise_exception('no') }}", None, None).unwrap();
-    let cause = template.try_render(&[], false).unwrap_err();
+    let cause = template.try_render(&[], None, false).unwrap_err();
     assert_eq!(cause.line(), Some(3), "{cause}");
 }
 
@@ -294,11 +294,13 @@ fn real_templates_need_a_tenth_of_the_fuel_at_most() {
     ];
     let needed = |source: &str, messages: &[Message]| {
         let template = ChatTemplate::new(source, Some("<bos>"), Some("<eos>")).unwrap();
-        let allowance = Allowance::of(messages);
+        let allowance = Allowance::of(messages, None);
         let mut environment = template.environment.clone();
         environment.set_fuel(Some(allowance.fuel));
         let context = Value::from(Serde(Context {
             messages,
+            tools: None,
+            documents: None,
             add_generation_prompt: true,
         }));
         let rendered = environment

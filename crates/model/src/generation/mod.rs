@@ -12,7 +12,7 @@ mod sampler;
 pub(crate) mod settings;
 pub(crate) mod stop_tokens;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt};
 
 use candle_core::{DType, Tensor};
 use leadspan_kernels::KeyValues;
@@ -41,7 +41,7 @@ pub struct Prompt {
 pub struct Generated {
     /// The index of the prompt.
     pub index: u64,
-    /// The new tokens, without the stop token.
+    /// The new tokens, without the stop token. If they were ended by [`Generation::ending_when`], all of them.
     pub tokens: Vec<u32>,
     /// Why the generation ended.
     pub end: End,
@@ -50,18 +50,21 @@ pub struct Generated {
 /// Why the generation of a sample ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The model generated a stop token.
+    /// The model generated a stop token, or what [`Generation::ending_when`] asks for.
     Stopped,
     /// The limit of new tokens or the end of the model's context was reached.
     Cut,
 }
 
+/// Whether the tokens that were generated for a sample are its last.
+type Ends<'a> = dyn Fn(&[u32]) -> bool + Sync + 'a;
+
 /// A queue of prompts and the batch of samples that are being generated.
-#[derive(Debug)]
 pub struct Generation<'a> {
     decoder: &'a Decoder,
     settings: GenerationSettings,
     stop_tokens: Vec<u32>,
+    ends: Option<&'a Ends<'a>>,
     waiting: VecDeque<Prompt>,
     active: Vec<ActiveSample>,
 }
@@ -85,6 +88,18 @@ impl ActiveSample {
     }
 }
 
+impl fmt::Debug for Generation<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Generation")
+            .field("settings", &self.settings)
+            .field("stop_tokens", &self.stop_tokens)
+            .field("waiting", &self.waiting)
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Generation<'a> {
     /// An empty queue.
     ///
@@ -97,9 +112,17 @@ impl<'a> Generation<'a> {
             decoder,
             settings,
             stop_tokens,
+            ends: None,
             waiting: VecDeque::new(),
             active: Vec::new(),
         })
+    }
+
+    /// Also ends a sample when `ends` says so of its new tokens, such as by looking for a text in them. These tokens stay.
+    #[must_use]
+    pub fn ending_when(mut self, ends: &'a Ends<'a>) -> Self {
+        self.ends = Some(ends);
+        self
     }
 
     /// Adds a prompt to the end of the queue.
@@ -184,14 +207,18 @@ impl<'a> Generation<'a> {
     /// Moves finished samples out of the batch.
     fn take_finished(&mut self, finished: &mut Vec<Generated>) {
         let context = self.decoder.config().context();
+        let ends = |tokens: &[u32]| self.ends.is_some_and(|ends| ends(tokens));
         for mut sample in self.active.extract_if(.., |sample| {
             let (newest, position) = sample.newest();
             self.stop_tokens.contains(&newest)
+                || ends(&sample.tokens)
                 || sample.tokens.len() >= self.settings.max_new_tokens
                 || position as usize + 1 >= context
         }) {
             let end = if self.stop_tokens.contains(&sample.newest().0) {
                 sample.tokens.pop();
+                End::Stopped
+            } else if ends(&sample.tokens) {
                 End::Stopped
             } else {
                 End::Cut

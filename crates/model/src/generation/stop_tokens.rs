@@ -1,13 +1,19 @@
 //! The tokens that end a model's turn.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
-use serde_json::Value;
+use leadspan_files::read_regular;
+use serde_json::{Map, Value};
 
 use crate::{error::ModelError, tokenizer::TokenizerBundle, weights::source::ModelSource};
 
 /// The key whose value is one token id or a list of them.
 const KEY: &str = "eos_token_id";
+
+const GENERATION: &str = "generation_config.json";
+
+/// The most bytes of `config.json`.
+const CONFIG_BYTES: u64 = 64 << 20;
 
 /// The tokens that end a turn of the model `source`.
 ///
@@ -18,41 +24,94 @@ const KEY: &str = "eos_token_id";
 ///
 /// If one of the files is not valid, or a value is not a token id.
 pub fn stop_tokens(source: &ModelSource, tokenizer: &TokenizerBundle) -> Result<Vec<u32>, ModelError> {
-    const GENERATION: &str = "generation_config.json";
-    let path = source.path().join(GENERATION);
-    if let Some((_, bytes)) = tokenizer.files.iter().find(|(name, _)| name == GENERATION)
-        && let Some(tokens) = tokens_in(bytes, &path)?
-    {
+    if let Some(tokens) = generation_tokens(source.path(), tokenizer)? {
         return Ok(tokens);
     }
     let path = source.path().join("config.json");
-    if path.is_file() {
-        let bytes = std::fs::read(&path).map_err(|source| ModelError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        if let Some(tokens) = tokens_in(&bytes, &path)? {
-            return Ok(tokens);
+    match read_regular(&path, CONFIG_BYTES) {
+        Ok(bytes) => {
+            if let Some(tokens) = tokens_in(&bytes, &path)? {
+                return Ok(tokens);
+            }
+        }
+        // A GGUF file has none.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(source) => {
+            return Err(ModelError::Io {
+                action: "read",
+                path,
+                source,
+            });
         }
     }
-    let eos = tokenizer.eos_token.as_deref();
-    Ok(eos
-        .and_then(|eos| tokenizer.tokenizer.token_to_id(eos))
-        .into_iter()
-        .collect())
+    Ok(eos_token(tokenizer).into_iter().collect())
+}
+
+/// The files of a tokenizer with `tokens` among those that end a turn: in `generation_config.json`, which is made if there is
+/// none. Programs that generate text with an exported model read that file.
+///
+/// `source` is the model that the tokenizer belongs to, if there is one; errors name `path`.
+///
+/// # Errors
+///
+/// Those of [`stop_tokens`].
+pub fn files_with_stop_tokens(
+    path: &Path,
+    source: Option<&ModelSource>,
+    tokenizer: &TokenizerBundle,
+    tokens: &[u32],
+) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
+    let mut files = tokenizer.files.clone();
+    let place = files.binary_search_by(|(name, _)| name.as_str().cmp(GENERATION));
+    let mut all = match source {
+        Some(source) => stop_tokens(source, tokenizer)?,
+        None => generation_tokens(path, tokenizer)?.unwrap_or_else(|| eos_token(tokenizer).into_iter().collect()),
+    };
+    let before = all.len();
+    all.extend(
+        tokens
+            .iter()
+            .filter(|token| !all[..before].contains(token))
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    if all.is_empty() || (place.is_ok() && all.len() == before) {
+        return Ok(files);
+    }
+    let mut config = match place {
+        Ok(place) => object_in(&files[place].1, &path.join(GENERATION))?,
+        Err(_) => Map::new(),
+    };
+    config.insert(KEY.to_owned(), Value::from(all));
+    let mut bytes = serde_json::to_vec_pretty(&config).expect("JSON values serialize");
+    bytes.push(b'\n');
+    match place {
+        Ok(place) => files[place].1 = bytes,
+        Err(place) => files.insert(place, (GENERATION.to_owned(), bytes)),
+    }
+    Ok(files)
+}
+
+/// The tokens that `generation_config.json` names, if it names any.
+fn generation_tokens(path: &Path, tokenizer: &TokenizerBundle) -> Result<Option<Vec<u32>>, ModelError> {
+    match tokenizer.files.iter().find(|(name, _)| name == GENERATION) {
+        Some((_, bytes)) => tokens_in(bytes, &path.join(GENERATION)),
+        None => Ok(None),
+    }
+}
+
+fn eos_token(tokenizer: &TokenizerBundle) -> Option<u32> {
+    tokenizer.tokenizer.token_to_id(tokenizer.special_token("eos_token")?)
 }
 
 /// The tokens that a configuration file names; `None` if it has no such key.
 fn tokens_in(bytes: &[u8], path: &Path) -> Result<Option<Vec<u32>>, ModelError> {
-    let config: Value = serde_json::from_slice(bytes).map_err(|error| ModelError::InvalidJson {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let config = object_in(bytes, path)?;
     let token = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
-    let named = &config[KEY];
+    let Some(named) = config.get(KEY).filter(|named| !named.is_null()) else {
+        return Ok(None);
+    };
     let tokens = match named {
-        Value::Null => return Ok(None),
         Value::Array(several) => several.iter().map(token).collect(),
         one => token(one).map(|token| vec![token]),
     };
@@ -61,6 +120,13 @@ fn tokens_in(bytes: &[u8], path: &Path) -> Result<Option<Vec<u32>>, ModelError> 
         key: KEY.to_owned(),
         found: named.to_string(),
         expected: "it must be a token id or a list of token ids".to_owned(),
+    })
+}
+
+fn object_in(bytes: &[u8], path: &Path) -> Result<Map<String, Value>, ModelError> {
+    serde_json::from_slice(bytes).map_err(|error| ModelError::InvalidJson {
+        path: path.to_owned(),
+        reason: error.to_string(),
     })
 }
 
@@ -101,5 +167,28 @@ mod tests {
             "{problem}"
         );
         assert!(found(Some(json("[1, -1]")), json("7")).is_err());
+    }
+
+    #[test]
+    fn tokens_that_end_a_turn_join_those_of_the_files() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-teacher");
+        let source = ModelSource::open(&fixture).unwrap();
+        let tokenizer = source.tokenizer().unwrap();
+        let of = |tokenizer: &TokenizerBundle, source: Option<&ModelSource>, tokens: &[u32]| {
+            let files = files_with_stop_tokens(&fixture, source, tokenizer, tokens).unwrap();
+            assert!(files.is_sorted());
+            let (_, bytes) = files.iter().find(|(name, _)| name == GENERATION).unwrap().clone();
+            (files, serde_json::from_slice::<Value>(&bytes).unwrap())
+        };
+        // Nothing new: the file stays as it is, byte for byte.
+        assert_eq!(of(&tokenizer, Some(&source), &[2]).0, tokenizer.files);
+        let (_, config) = of(&tokenizer, Some(&source), &[0, 2]);
+        assert_eq!(config[KEY], serde_json::json!([2, 0]));
+        assert_eq!(config["pad_token_id"], 0);
+        // Without the file, the tokens of `config.json` or the tokenizer come first.
+        let mut bare = source.tokenizer().unwrap();
+        bare.files.retain(|(name, _)| name != GENERATION);
+        assert_eq!(of(&bare, Some(&source), &[1]).1, serde_json::json!({ KEY: [2, 1] }));
+        assert_eq!(of(&bare, None, &[]).1, serde_json::json!({ KEY: [2] }));
     }
 }

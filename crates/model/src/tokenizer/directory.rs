@@ -1,78 +1,132 @@
 //! The tokenizer of a directory in the Hugging Face layout.
 
-use std::path::Path;
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
-use leadspan_files::{TOKENIZER_FILES, guarded};
-use serde_json::Value;
+use leadspan_files::{TOKENIZER_FILES, guarded, read_regular, read_unlinked};
+use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
-use super::{TokenizerBundle, tokenizer_fingerprint};
+use super::{
+    TokenizerBundle,
+    added::{TokenFiles, add_tokens},
+    expressions, randomness, tokenizer_fingerprint,
+};
 use crate::error::ModelError;
 
+/// The most bytes of each file. The largest that is known has 33 million.
+const MOST_BYTES: u64 = 256 << 20;
+
+const TOKENIZER: &str = "tokenizer.json";
+
 impl TokenizerBundle {
-    /// The tokenizer of a directory in the Hugging Face layout.
+    /// The tokenizer of a directory in the Hugging Face layout. Links in it are followed.
+    ///
+    /// # Errors
+    ///
+    /// If `tokenizer.json` is missing, or a file is damaged, too large, no regular file or of an unsupported kind.
+    pub fn from_dir(dir: &Path) -> Result<Self, ModelError> {
+        Self::from_files(dir, read_files(dir, |path| read_regular(path, MOST_BYTES))?)
+    }
+
+    /// The tokenizer of a directory that somebody else may have written, such as a cache's. Links in it are refused.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_dir`](Self::from_dir), and if a file is a link.
+    pub fn from_unlinked_dir(dir: &Path) -> Result<Self, ModelError> {
+        Self::from_files(dir, read_files(dir, |path| read_unlinked(path, MOST_BYTES))?)
+    }
+
+    /// The tokenizer of files, given as (name, bytes) and ordered by name. Errors name `dir`.
     ///
     /// # Errors
     ///
     /// If `tokenizer.json` is missing, or a file is damaged or of an unsupported kind.
-    pub fn from_dir(dir: &Path) -> Result<Self, ModelError> {
-        let path = dir.join("tokenizer.json");
-        if !path.is_file() {
-            return Err(ModelError::MissingFile {
-                dir: dir.to_owned(),
-                file: "tokenizer.json",
-            });
-        }
+    pub fn from_files(dir: &Path, files: Vec<(String, Vec<u8>)>) -> Result<Self, ModelError> {
         let invalid = |reason: String| ModelError::Tokenizer {
             path: dir.to_owned(),
             reason,
         };
+        let file = |name: &str| {
+            let found = files.iter().find(|(found, _)| found == name);
+            found.map(|(_, bytes)| bytes.as_slice())
+        };
+        let json = file(TOKENIZER).ok_or_else(|| ModelError::MissingFile {
+            dir: dir.to_owned(),
+            file: TOKENIZER,
+        })?;
         // Some damaged files make the library panic.
-        let tokenizer = guarded(|| Tokenizer::from_file(&path))
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(json))
             .map_err(&invalid)?
             .map_err(|error| invalid(error.to_string()))?;
-        let mut files = Vec::new();
-        for name in TOKENIZER_FILES {
-            let path = dir.join(name);
-            if path.is_file() {
-                let bytes = std::fs::read(&path).map_err(|source| ModelError::Io {
-                    action: "read",
-                    path,
-                    source,
-                })?;
-                files.push((name.to_owned(), bytes));
-            }
-        }
-        let file = |name: &str| {
-            files
-                .iter()
-                .find(|(found, _)| found == name)
-                .map(|(_, bytes)| bytes.as_slice())
+        randomness::refuse(&tokenizer).map_err(&invalid)?;
+        expressions::refuse_slow(&tokenizer).map_err(&invalid)?;
+        let object = |name: &str| object_in(file(name), &dir.join(name));
+        let token_files = TokenFiles {
+            config: object("tokenizer_config.json")?,
+            special_tokens_map: object("special_tokens_map.json")?,
+            added_tokens: object("added_tokens.json")?,
         };
-        let config: Value = match file("tokenizer_config.json") {
-            Some(bytes) => serde_json::from_slice(bytes).map_err(|error| ModelError::InvalidJson {
-                path: dir.join("tokenizer_config.json"),
-                reason: error.to_string(),
-            })?,
-            None => Value::Null,
-        };
+        let special_tokens = guarded(|| add_tokens(&mut tokenizer, &token_files))
+            .map_err(&invalid)?
+            .map_err(&invalid)?;
         let chat_template = match file("chat_template.jinja") {
             Some(bytes) => Some(
                 String::from_utf8(bytes.to_vec()).map_err(|_| invalid("`chat_template.jinja` is not UTF-8".into()))?,
             ),
-            None => named_template(&config["chat_template"]),
+            None => token_files.config.get("chat_template").and_then(named_template),
         };
-        let (bos_token, eos_token) = (token_text(&config["bos_token"]), token_text(&config["eos_token"]));
-        let fingerprint = tokenizer_fingerprint(&tokenizer).map_err(invalid)?;
-        Ok(Self {
+        let fingerprint = tokenizer_fingerprint(&tokenizer).map_err(&invalid)?;
+        let mut bundle = Self {
             tokenizer,
             chat_template,
-            bos_token,
-            eos_token,
+            special_tokens,
             fingerprint,
             files,
-        })
+        };
+        bundle.cut_nothing().map_err(invalid)?;
+        Ok(bundle)
     }
+}
+
+/// The files of the tokenizer in `dir`.
+fn read_files(
+    dir: &Path,
+    read: impl Fn(&Path) -> std::io::Result<Vec<u8>>,
+) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
+    let mut files = Vec::new();
+    for name in TOKENIZER_FILES {
+        let path = dir.join(name);
+        match read(&path) {
+            Ok(bytes) => files.push((name.to_owned(), bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(ModelError::Io {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The object in a JSON file, which is empty if there is no file.
+fn object_in(bytes: Option<&[u8]>, path: &PathBuf) -> Result<Map<String, Value>, ModelError> {
+    let Some(bytes) = bytes else { return Ok(Map::new()) };
+    let parsed = serde_json::from_slice(bytes).map_err(|error| error.to_string());
+    let object = parsed.and_then(|value: Value| match value {
+        Value::Object(object) => Ok(object),
+        other => Err(format!("it holds `{other}`, not an object")),
+    });
+    object.map_err(|reason| ModelError::InvalidJson {
+        path: path.clone(),
+        reason,
+    })
 }
 
 /// A template given as text, or the template named `default` in a list.
@@ -86,9 +140,4 @@ fn named_template(value: &Value) -> Option<String> {
             .map(str::to_owned),
         _ => None,
     }
-}
-
-/// A token given as text, or as an object with `content`.
-fn token_text(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
 }

@@ -48,11 +48,12 @@ impl TokenizerBundle {
         let bos_token = special("tokenizer.ggml.bos_token_id");
         let eos_token = special("tokenizer.ggml.eos_token_id");
         let pad_token = special("tokenizer.ggml.padding_token_id");
+        let unk_token = special("tokenizer.ggml.unknown_token_id");
         let chat_template = file.text("tokenizer.chat_template").map(str::to_owned);
         let fingerprint = tokenizer_fingerprint(&tokenizer).map_err(invalid)?;
 
         let json = tokenizer.to_string(false).map_err(|error| invalid(error.to_string()))?;
-        let tokenizer_config = json!({
+        let mut tokenizer_config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": bos_token,
             "eos_token": eos_token,
@@ -61,6 +62,9 @@ impl TokenizerBundle {
             "add_prefix_space": false,
             "model_max_length": file.number(&format!("{}.context_length", file.text("general.architecture").unwrap_or("llama"))),
         });
+        if let Some(token) = &unk_token {
+            tokenizer_config["unk_token"] = json!(token);
+        }
         let mut generation = serde_json::Map::new();
         for (name, key) in [
             ("bos_token_id", "tokenizer.ggml.bos_token_id"),
@@ -80,14 +84,24 @@ impl TokenizerBundle {
         if let Some(template) = &chat_template {
             files.insert(0, ("chat_template.jinja".to_owned(), template.clone().into_bytes()));
         }
-        Ok(Self {
+        let named = [
+            ("bos_token", bos_token),
+            ("eos_token", eos_token),
+            ("pad_token", pad_token),
+            ("unk_token", unk_token),
+        ];
+        let mut bundle = Self {
             tokenizer,
             chat_template,
-            bos_token,
-            eos_token,
+            special_tokens: named
+                .into_iter()
+                .filter_map(|(name, token)| Some((name.to_owned(), token?)))
+                .collect(),
             fingerprint,
             files,
-        })
+        };
+        bundle.cut_nothing().map_err(invalid)?;
+        Ok(bundle)
     }
 }
 

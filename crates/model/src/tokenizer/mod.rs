@@ -1,8 +1,12 @@
 //! A model's tokenizer, its chat template, and the files that an exported model needs beside its weights.
 
+mod added;
 mod directory;
+mod expressions;
 mod gguf;
+mod randomness;
 
+use leadspan_files::guarded;
 use tokenizers::Tokenizer;
 
 /// A tokenizer and everything else about text that belongs to a model.
@@ -11,14 +15,50 @@ pub struct TokenizerBundle {
     pub tokenizer: Tokenizer,
     /// The Jinja source of the chat template, if the model has one.
     pub chat_template: Option<String>,
-    /// The text of the beginning-of-sequence token.
-    pub bos_token: Option<String>,
-    /// The text of the end-of-sequence token.
-    pub eos_token: Option<String>,
+    /// The special tokens by the names that chat templates have for them, such as `eos_token`.
+    pub special_tokens: Vec<(String, String)>,
     /// A digest that is equal for tokenizers that give the same tokens; see [`tokenizer_fingerprint`].
     pub fingerprint: String,
     /// Files for an exported model, as (name, bytes), ordered by name.
     pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl TokenizerBundle {
+    /// The text of a special token, such as `eos_token`.
+    pub fn special_token(&self, name: &str) -> Option<&str> {
+        let token = self.special_tokens.iter().find(|(found, _)| found == name);
+        token.map(|(_, text)| text.as_str())
+    }
+
+    /// The special tokens as (name, text).
+    pub fn named_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.special_tokens
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The id of the added token `text`, if it is one.
+    pub fn added_token(&self, text: &str) -> Option<u32> {
+        let added = self.tokenizer.get_added_tokens_decoder();
+        let found = added.iter().find(|(_, token)| token.content == text);
+        found.map(|(&id, _)| id)
+    }
+
+    /// The id of the longest added token with which `text` begins.
+    pub fn added_token_at_start(&self, text: &str) -> Option<u32> {
+        let added = self.tokenizer.get_added_tokens_decoder();
+        let begins = added
+            .iter()
+            .filter(|(_, token)| !token.content.is_empty() && text.starts_with(&token.content));
+        begins.max_by_key(|(_, token)| token.content.len()).map(|(&id, _)| id)
+    }
+
+    /// Switches off truncation and padding, which `tokenizer.json` may ask for.
+    fn cut_nothing(&mut self) -> Result<(), String> {
+        self.tokenizer.with_padding(None);
+        let uncut = self.tokenizer.with_truncation(None);
+        uncut.map(drop).map_err(|error| error.to_string())
+    }
 }
 
 /// Text whose tokens reveal differences in merges, digits, white space, case, scripts and normalisation.
@@ -47,9 +87,13 @@ pub fn tokenizer_fingerprint(tokenizer: &Tokenizer) -> Result<String, String> {
             .update(&(token.len() as u64).to_le_bytes())
             .update(token.as_bytes());
     }
-    let probe = tokenizer.encode(PROBE, false).map_err(|error| error.to_string())?;
+    // The library panics when a regular expression takes too many steps.
+    let probe = guarded(|| tokenizer.encode(PROBE, false))?.map_err(|error| error.to_string())?;
     for id in probe.get_ids() {
         hasher.update(&id.to_le_bytes());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests;

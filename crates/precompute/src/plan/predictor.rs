@@ -211,6 +211,7 @@ fn scaled(report: &PrepareReport, scale: f64) -> PrepareReport {
         bad_rows: scaled(report.bad_rows),
         bad_row_examples: report.bad_row_examples.clone(),
         without_markers: scaled(report.without_markers),
+        duplicates: scaled(report.duplicates),
         tokens: SectionTokens {
             prompt: scaled(report.tokens.prompt),
             chain_of_thought: scaled(report.tokens.chain_of_thought),

@@ -115,7 +115,7 @@ impl Preparation<'_> {
         let Some(corpus) = cache.corpus()? else { return Ok(None) };
         let provenance = Provenance::of(&corpus, cache.dir())?;
         let (stored, asked) = (corpus.samples_per_shard(), self.samples_per_shard);
-        let changed = provenance.changed_setting(self.text.data).or_else(|| {
+        let changed = provenance.changed_setting(&self.text.data).or_else(|| {
             (stored != asked).then(|| SettingChange {
                 key: "cache.samples_per_shard".to_owned(),
                 stored: stored.to_string(),

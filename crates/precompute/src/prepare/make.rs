@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use leadspan_cache::Cache;
-use leadspan_corpus::{Arrangement, FileFingerprint, Place};
+use leadspan_corpus::{Arrangement, FileFingerprint, Known, Place, RowRules};
 use leadspan_sequence::Split;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     preparation::{Text, known_samples},
     row_spool::{RowSpool, SpooledRows},
 };
-use crate::{Event, Origin, PrecomputeError};
+use crate::{Event, Origin, PrecomputeError, Provenance};
 
 impl Preparation<'_> {
     /// Makes the corpus of a cache that has none.
@@ -24,7 +24,7 @@ impl Preparation<'_> {
     ) -> Result<PreparedCache, PrecomputeError> {
         let Text {
             base, data, sections, ..
-        } = self.text;
+        } = &self.text;
         let events = RefCell::new(events);
         let mut spool = RowSpool::create_in(cache.dir())?;
         let Arrangement { places, report, .. } = leadspan_corpus::prepare_into(
@@ -41,7 +41,7 @@ impl Preparation<'_> {
         let corpus = cache.write_corpus_with(
             &splits(&places),
             self.samples_per_shard,
-            self.provenance(files, &report),
+            self.provenance(files, &report, RowRules::CURRENT),
             &mut |writer| rows.write(&places, writer),
         )?;
         Ok(PreparedCache {
@@ -64,9 +64,10 @@ impl Preparation<'_> {
     ) -> Result<PreparedCache, PrecomputeError> {
         let Text {
             base, data, sections, ..
-        } = self.text;
+        } = &self.text;
         let events = RefCell::new(events);
         let corpus = cache.require_corpus()?;
+        let rules = Provenance::of(&corpus, cache.dir())?.rules;
         let mut spool = RowSpool::create_in(cache.dir())?;
         let Arrangement { places, report, .. } = leadspan_corpus::append_into(
             base,
@@ -74,15 +75,18 @@ impl Preparation<'_> {
             sections,
             &self.template,
             &self.tokenizer.tokenizer,
-            &known_samples(&corpus),
+            Known {
+                samples: &known_samples(&corpus),
+                rules,
+            },
             &|progress| events.borrow_mut()(Event::Preparing(progress)),
             &mut |sample| Ok::<(), PrecomputeError>(spool.push(&sample)?),
         )?;
         let mut rows = spool.finish()?;
         self.check_vocabulary(&mut rows, &places)?;
-        let corpus = cache.extend_corpus_with(&splits(&places), self.provenance(files, &report), &mut |writer| {
-            rows.write(&places, writer)
-        })?;
+        let provenance = self.provenance(files, &report, rules);
+        let corpus =
+            cache.extend_corpus_with(&splits(&places), provenance, &mut |writer| rows.write(&places, writer))?;
         let part = corpus.newest_part();
         let origin = Origin::Extended {
             samples: part.samples.len() as u64,

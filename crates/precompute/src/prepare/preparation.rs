@@ -7,9 +7,10 @@ use std::{
 
 use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
-    ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, SectionSettings, input_files,
+    ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
+    text_after_turn,
 };
-use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle};
+use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle, files_with_stop_tokens};
 use serde_json::Value;
 
 use crate::{
@@ -32,7 +33,8 @@ pub(crate) struct Preparation<'a> {
 /// The data that becomes a corpus, and the cache that it goes to.
 pub(super) struct Text<'a> {
     pub(super) base: &'a Path,
-    pub(super) data: &'a DataSettings,
+    /// The settings, with the most tokens of a sample that the model's context allows if none are set.
+    pub(super) data: DataSettings,
     pub(super) sections: &'a SectionSettings,
     cache: &'a CacheSettings,
     data_check: DataCheck,
@@ -50,7 +52,7 @@ impl Text<'_> {
     /// Refuses settings that are wrong whatever the rows are. Returns the number of samples of a work unit.
     fn check(&self) -> Result<NonZeroU32, PrecomputeError> {
         self.cache.check()?;
-        let max_tokens = self.data.max_tokens;
+        let max_tokens = self.data.max_tokens();
         if let Some(context) = self.config.map(DecoderConfig::context)
             && max_tokens > context
         {
@@ -61,7 +63,7 @@ impl Text<'_> {
                 model,
             });
         }
-        input_files(self.base, self.data)?;
+        input_files(self.base, &self.data)?;
         NonZeroU32::new(self.cache.samples_per_shard).ok_or(PrecomputeError::ZeroSetting {
             key: "cache.samples_per_shard",
         })
@@ -73,7 +75,7 @@ impl<'a> Preparation<'a> {
     pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
         let text = Text {
             base: &pipeline.base,
-            data: &pipeline.data,
+            data: fitted(&pipeline.data, Some(source)),
             sections: &pipeline.sections,
             cache: &pipeline.cache,
             data_check: pipeline.data_check,
@@ -81,7 +83,7 @@ impl<'a> Preparation<'a> {
             config: Some(source.config()),
         };
         let teacher = (source, pipeline.teacher.dtype);
-        Self::of(text, || source.tokenizer(), Some(teacher))
+        Self::of(text, || source.tokenizer(), Some(source), Some(teacher))
     }
 
     /// The preparation of a corpus without a teacher. `model` is the path of the tokenizer, `source` the model there, if there
@@ -94,31 +96,35 @@ impl<'a> Preparation<'a> {
     ) -> Result<Self, PrecomputeError> {
         let text = Text {
             base: &pipeline.base,
-            data: &pipeline.data,
+            data: fitted(&pipeline.data, source),
             sections: &pipeline.sections,
             cache: &pipeline.cache,
             data_check: pipeline.data_check,
             model,
             config: source.map(ModelSource::config),
         };
-        Self::of(text, tokenizer, None)
+        Self::of(text, tokenizer, source, None)
     }
 
     fn of(
         text: Text<'a>,
         tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
+        source: Option<&ModelSource>,
         teacher: Option<(&'a ModelSource, StoredDtype)>,
     ) -> Result<Self, PrecomputeError> {
         let samples_per_shard = text.check()?;
-        let tokenizer = tokenizer()?;
+        let mut tokenizer = tokenizer()?;
         let jinja = tokenizer
             .chat_template
             .as_deref()
             .ok_or_else(|| PrecomputeError::NoChatTemplate {
                 model: text.model.clone(),
             })?;
-        let template = ChatTemplate::new(jinja, tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref())?;
+        let template = ChatTemplate::of_model(jinja, tokenizer.named_tokens(), &text.sections.template_arguments)?;
         let template_blake3 = blake3::hash(jinja.as_bytes()).to_hex().to_string();
+        // A student learns to end its turn as the template does, and training does not open the template.
+        let end = text_after_turn(&template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));
+        tokenizer.files = files_with_stop_tokens(&text.model, source, &tokenizer, end.as_slice())?;
         let data_hashes = DataHashes::of(&text.cache_dir(), text.data_check);
         Ok(Self {
             text,
@@ -133,16 +139,17 @@ impl<'a> Preparation<'a> {
 
     /// The files of the data as they are now.
     pub(super) fn fingerprints(&self) -> Result<Vec<FileFingerprint>, PrecomputeError> {
-        let Text { base, data, .. } = self.text;
+        let Text { base, data, .. } = &self.text;
         Ok(self.data_hashes.fingerprints(base, &input_files(base, data)?)?)
     }
 
     /// The provenance of a corpus of these files, in the form that is stored.
-    pub(super) fn provenance(&self, files: Vec<FileFingerprint>, report: &PrepareReport) -> Value {
+    pub(super) fn provenance(&self, files: Vec<FileFingerprint>, report: &PrepareReport, rules: RowRules) -> Value {
         let provenance = Provenance {
             data: self.text.data.clone(),
             files,
             report: report.clone(),
+            rules,
         };
         provenance.to_value()
     }
@@ -189,12 +196,19 @@ impl<'a> Preparation<'a> {
             }),
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
-            sections: serde_json::to_value(self.text.sections).expect("markers and names serialize"),
+            sections: self.text.sections.identity(),
             entries: self.text.cache.entries(),
             precision: self.text.cache.precision,
             codec: CODEC_VERSION,
         }
     }
+}
+
+/// The settings, with as many tokens for a sample as the model's context allows if they are not set.
+fn fitted(data: &DataSettings, model: Option<&ModelSource>) -> DataSettings {
+    let mut data = data.clone();
+    data.fit_max_tokens(model.map(|model| model.config().context()));
+    data
 }
 
 /// The samples of a corpus, as appending asks for them.

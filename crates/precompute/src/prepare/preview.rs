@@ -1,7 +1,7 @@
 //! What preparing would find or make, in memory and without writing anything.
 
 use leadspan_cache::{Cache, CacheError, PreparedCorpus};
-use leadspan_corpus::{PrepareProgress, PrepareReport, Sampled};
+use leadspan_corpus::{Known, PrepareProgress, PrepareReport, Sampled};
 use leadspan_sequence::Sample;
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::{
     Preparation,
     preparation::{Text, known_samples},
 };
-use crate::{Basis, PrecomputeError};
+use crate::{Basis, PrecomputeError, Provenance};
 
 /// The corpus that preparing would find or make.
 pub(crate) struct Preview {
@@ -54,14 +54,17 @@ impl Preparation<'_> {
             if let Some(mut corpus) = cache.corpus()? {
                 let Text {
                     base, data, sections, ..
-                } = self.text;
+                } = &self.text;
                 let appended = leadspan_corpus::append(
                     base,
                     data,
                     sections,
                     &self.template,
                     &self.tokenizer.tokenizer,
-                    &known_samples(&corpus),
+                    Known {
+                        samples: &known_samples(&corpus),
+                        rules: Provenance::of(&corpus, cache.dir())?.rules,
+                    },
                     progress,
                 )?;
                 self.check_vocabulary_of(&appended.samples)?;
@@ -79,7 +82,7 @@ impl Preparation<'_> {
         }
         let Text {
             base, data, sections, ..
-        } = self.text;
+        } = &self.text;
         let tokenizer = &self.tokenizer.tokenizer;
         let Sampled { prepared, rows, drawn } =
             leadspan_corpus::sample(base, data, sections, &self.template, tokenizer, sample_rows, progress)?;

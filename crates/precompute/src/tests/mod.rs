@@ -8,6 +8,7 @@ mod proportions;
 mod refusals;
 mod resumption;
 mod stamps;
+mod templates;
 
 use std::{
     collections::BTreeMap,

@@ -99,7 +99,7 @@ fn truncated_weights_do_not_become_the_identity_of_a_new_cache() {
 #[test]
 fn samples_beyond_the_context_or_the_vocabulary_are_refused_before_the_run() {
     let project = Project::new();
-    let longer = project.another("one", |pipeline| pipeline.data.max_tokens = 4097);
+    let longer = project.another("one", |pipeline| pipeline.data.max_tokens = Some(4097));
     let error = refused_without_trace(&project, &longer);
     assert!(
         matches!(
@@ -140,6 +140,24 @@ fn samples_beyond_the_context_or_the_vocabulary_are_refused_before_the_run() {
     assert!(expected, "{error}");
     rows(319);
     run_to_end(&pipeline);
+}
+
+#[test]
+fn the_most_tokens_are_those_of_the_context_unless_they_are_set() {
+    let project = Project::new();
+    let config = copy_teacher(&project).join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let short = text.replace("\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 100");
+    assert_ne!(short, text);
+    fs::write(&config, short).unwrap();
+    let unset = project.another("short", |pipeline| {
+        pipeline.teacher.model = "teacher".into();
+        pipeline.data.max_tokens = None;
+    });
+    let corpus = crate::prepare(&unset, &mut |_| ()).unwrap().corpus;
+    assert!(corpus.samples().all(|sample| sample.bounds.tokens() <= 100));
+    let provenance = crate::Provenance::of(&corpus, &unset.cache_dir()).unwrap();
+    assert_eq!(provenance.data.max_tokens, Some(100));
 }
 
 #[test]

@@ -83,6 +83,30 @@ fn a_row_becomes_a_sample_whose_sections_are_its_parts() {
 }
 
 #[test]
+fn the_tools_of_a_row_reach_its_prompt() {
+    const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}\
+        [{{ message.role }}]{{ message.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    let tools = json!([{"type": "function", "function": {"name": "add"}}]);
+    let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>r</think>4"}]);
+    let row = |tools: Value| json!({"messages": messages, "tools": tools}).to_string();
+    let directory = directory(&[
+        ("a.jsonl", &row(tools.clone())),
+        ("b.jsonl", &row(tools.to_string().into())),
+    ]);
+    for file in ["a.jsonl", "b.jsonl"] {
+        let prepared = run_with(
+            TEMPLATE,
+            directory.path(),
+            &settings(&[file]),
+            &SectionSettings::default(),
+        )
+        .unwrap();
+        let expected = r#"[{"type": "function", "function": {"name": "add"}}][user]q[assistant]"#;
+        assert_eq!(text(&prepared.samples[0], Section::Prompt), expected);
+    }
+}
+
+#[test]
 fn all_layouts_of_one_conversation_give_the_same_tokens() {
     let columns = json!({"id": 1, "problem": "q", "chain_of_thought": "r", "answer": 4}).to_string();
     let apart = json!({"id": 1, "messages": [{"role": "user", "content": "q"},
@@ -154,7 +178,7 @@ fn every_row_is_accounted_for_by_one_reason() {
     ];
     let directory = directory(&[("a.jsonl", &rows.concat())]);
     let data = DataSettings {
-        max_tokens: 250,
+        max_tokens: Some(250),
         on_bad_row: BadRow::Skip,
         ..settings(&["a.jsonl"])
     };
@@ -254,7 +278,7 @@ fn a_sample_of_exactly_the_maximum_is_kept_whole_and_a_longer_one_is_never_cut()
         run(
             directory.path(),
             &DataSettings {
-                max_tokens,
+                max_tokens: Some(max_tokens),
                 ..settings(&["a.jsonl"])
             },
         )

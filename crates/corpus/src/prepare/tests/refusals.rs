@@ -69,6 +69,10 @@ fn a_bad_row_stops_the_run_with_its_file_and_line() {
         ),
         (b"{\"id\": \"\", \"messages\": []}", "the field `id` is empty"),
         (b"{\"id\": \"x\"}", "the field `messages` is missing"),
+        (
+            &[b"{\"id\": ".as_slice(), &[b'['; 100_000]].concat(),
+            "the line is not valid JSON: recursion limit exceeded at column 134",
+        ),
     ] {
         let directory = directory(&[]);
         // The bad row is far into the file and there twice: the first is reported, whatever thread reads it.

@@ -1,5 +1,7 @@
 //! Tables written by the tests, whole and damaged.
 
+mod values;
+
 use std::fs;
 
 use arrow::{
@@ -14,7 +16,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::rows::{RawRow, RowReader};
+use crate::{
+    RowRules,
+    rows::{RawRow, RowReader},
+};
 
 /// Rows `from..to` of a table of texts, lists, structures and a column that cannot be read.
 fn batch(from: u64, to: u64) -> RecordBatch {
@@ -73,10 +78,18 @@ const FIELDS: [&str; 5] = ["id", "text", "lists", "inner", "half"];
 
 fn read(path: &Path, fields: &[&str]) -> Result<Vec<(u64, Value)>, CorpusError> {
     let fields = fields.iter().map(|&field| field.to_owned()).collect();
-    let mut rows = RowReader::new(vec![path.to_owned()], fields);
+    read_within(path, fields, RowLimit::default())
+}
+
+fn read_within(path: &Path, fields: Vec<String>, limit: RowLimit) -> Result<Vec<(u64, Value)>, CorpusError> {
+    let mut rows = RowReader::new(vec![path.to_owned()], fields, limit);
     let mut all = Vec::new();
     while let Some(RawRow { number, content, .. }) = rows.next_row()? {
-        all.push((number, content.fields().unwrap().into()));
+        let value = match content.fields(RowRules::CURRENT) {
+            Ok(fields) => fields.into(),
+            Err(problem) => problem.to_string().into(),
+        };
+        all.push((number, value));
     }
     assert_eq!(rows.bytes_read(), fs::metadata(path).unwrap().len());
     Ok(all)
@@ -158,10 +171,15 @@ fn a_table_without_rows_has_none_and_one_without_the_columns_has_empty_rows() {
         place.write("b.arrow", &stream(2)),
     ] {
         let fields = vec!["absent".to_owned()];
-        let mut rows = RowReader::new(vec![path], fields);
+        let mut rows = RowReader::new(vec![path], fields, RowLimit::default());
         assert_eq!(
-            rows.next_row().unwrap().unwrap().content.fields().unwrap(),
-            crate::layout::Row::new()
+            rows.next_row()
+                .unwrap()
+                .unwrap()
+                .content
+                .fields(RowRules::CURRENT)
+                .unwrap(),
+            crate::layout::Row::default()
         );
     }
 }

@@ -1,0 +1,164 @@
+//! Which errors were expected, and how to mend them.
+
+use std::io;
+
+use arrow::error::ArrowError;
+use leadspan_diagnosis::Diagnosis;
+use leadspan_files::Refusal;
+
+use super::CorpusError;
+use crate::{DropReason, RowProblem};
+
+/// Whether a decoder does not know what it found, which is no damage then.
+fn is_not_read(error: &ArrowError) -> bool {
+    let text = error.to_string();
+    matches!(error, ArrowError::NotYetImplemented(_)) || text.contains("NYI: ") || text.contains("encrypt")
+}
+
+impl Diagnosis for CorpusError {
+    fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Read { source, .. } => {
+                Refusal::of(source).is_none()
+                    && !matches!(
+                        source.kind(),
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::PermissionDenied
+                            | io::ErrorKind::IsADirectory
+                            | io::ErrorKind::InvalidData
+                            | io::ErrorKind::InvalidInput
+                            | io::ErrorKind::UnexpectedEof
+                            | io::ErrorKind::Other // what the zstd decoder reports of damaged frames
+                    )
+            }
+            Self::TokenizerSettings { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadRow { problem: RowProblem::Template { .. }, .. } => Some(
+                "change the conversation to what the model's chat template accepts, \
+                 or leave such rows out with `data.on_bad_row = \"skip\"`"
+                    .into(),
+            ),
+            Self::BadRow { problem: RowProblem::TwoAnswers { answer, .. }, .. } => Some(format!(
+                "name another field, or one that no row has, as `data.columns.answer` instead of `{answer}`, or leave such \
+                 rows out with `data.on_bad_row = \"skip\"`"
+            )),
+            Self::BadRow { problem: RowProblem::TwoReasonings { .. }, .. } => {
+                Some("name the one that is meant with `sections.reasoning_field`".into())
+            }
+            Self::BadRow { .. } => {
+                Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
+            }
+            Self::MissingFile { .. } | Self::NoMatch { .. } => {
+                Some("paths in `data.files` are relative to the pipeline file".into())
+            }
+            Self::LongRow { .. } => Some(
+                "write each row on a line of its own, raise `data.max_row_mib`, or leave such rows out with \
+                 `data.on_bad_row = \"skip\"`"
+                    .into(),
+            ),
+            Self::UnsupportedFile { .. } => Some(
+                "give JSON lines (plain, `.gz` or `.zst`), Parquet (plain, or with zstd, snappy, gzip or lz4) or an Arrow \
+                 stream that is not compressed"
+                    .into(),
+            ),
+            Self::GitLfsPointer { .. } => Some("run `git lfs pull` in the clone, or download the file".into()),
+            Self::SeveralConfigurations { .. } | Self::NoSuchConfiguration { .. } => {
+                Some("choose one with `data.config`, or name files with `data.files`".into())
+            }
+            Self::UnreadableHead { .. } | Self::NoFilesOfConfiguration { .. } => {
+                Some("name the files to read with `data.files` instead of `data.path`".into())
+            }
+            Self::CopiesDoNotFit { .. } => {
+                Some("hold out more samples, or remove rows that are there more than once".into())
+            }
+            Self::DamagedTable { source, .. } if is_not_read(source) => Some(
+                "the table uses a part of its format that is not read here: write it again, for example with pyarrow's defaults"
+                    .into(),
+            ),
+            Self::DamagedTable { .. } => Some("copy or download the file again".into()),
+            Self::NotAnArrowStream { .. } => Some(
+                "`save_to_disk` of Hugging Face's datasets writes such streams; copy the file again, or give Parquet"
+                    .into(),
+            ),
+            Self::UnreadableColumn { .. } => {
+                Some("columns must hold text, numbers, booleans, or lists and structures of these; decimals stand alone".into())
+            }
+            Self::NotAFile { path } => Some(format!(
+                "name the files inside it (`{}/*.jsonl`), or give a data set's folder as `data.path`",
+                path.display()
+            )),
+            Self::NotARegularFile { .. } => Some("give a file on disk: data is read more than once".into()),
+            Self::MissingFolder { .. } => Some("`data.path` is relative to the pipeline file".into()),
+            Self::NotAFolder { .. } => Some("name files with `data.files`".into()),
+            Self::NoDataInFolder { .. } | Self::MixedFolder { .. } => {
+                Some("name the files to read with `data.files` instead of `data.path`".into())
+            }
+            Self::NoSuchSplit { .. } => Some("choose one with `data.split`, or name files with `data.files`".into()),
+            Self::UnreadableFolderState { .. } => Some("save the data set again, or name its files with `data.files`".into()),
+            Self::DuplicateId { .. } => Some("give every row its own `id`, or leave the field out".into()),
+            Self::WithoutMarkers { .. } => Some(
+                "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or \
+                 `sections.without_markers` to `skip` or `answer`"
+                    .into(),
+            ),
+            Self::ValidationTooLarge { samples, .. } => {
+                Some(format!("hold out fewer than {samples} samples, or a share such as `data.validation = 0.05`"))
+            }
+            Self::ChangedSamples { .. } | Self::RemovedSamples { .. } => Some(
+                "restore the row and add new rows only at the end of a file or in a file of their own (a row without \
+                 `id` is known by its file and line), or point `cache.dir` at a new folder"
+                    .into(),
+            ),
+            Self::NoTrainingSamples { report } => match report.main_loss()? {
+                DropReason::TooLong => Some("raise `data.max_tokens`".into()),
+                DropReason::WithoutMarkers => Some(
+                    "set `sections.thinking_start` and `sections.thinking_end` to the markers of the data, or keep such \
+                     samples with `sections.without_markers = \"answer\"`"
+                        .into(),
+                ),
+                DropReason::ThinkingRemoved => Some(
+                    "the model's chat template cuts the thinking out of the last assistant turn; give the model a \
+                     template that keeps it"
+                        .into(),
+                ),
+                DropReason::FilteredOut => Some("compare the fields and values of `data.where` with those of the rows".into()),
+                DropReason::TooShort
+                | DropReason::EmptyContent
+                | DropReason::ContentNotFound
+                | DropReason::NotDrawn
+                | DropReason::CopyOfHeldOut => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use parquet::errors::ParquetError;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_not_called_damaged_because_of_a_feature_that_is_not_read() {
+        let hint = |source| {
+            let (path, row) = (PathBuf::from("a.parquet"), 0);
+            CorpusError::DamagedTable { path, row, source }.hint().unwrap()
+        };
+        for error in [
+            ArrowError::NotYetImplemented("a type".into()),
+            ParquetError::NYI("an encoding".into()).into(),
+            ParquetError::General("Parquet file has an encrypted footer".into()).into(),
+        ] {
+            assert!(hint(error).contains("not read here"));
+        }
+        assert!(hint(ParquetError::EOF("a page".into()).into()).contains("download the file again"));
+    }
+}

@@ -1,0 +1,25 @@
+//! Which rules make rows into conversations.
+
+use serde::{Deserialize, Serialize};
+
+/// The rules by which rows become conversations.
+///
+/// Samples of a corpus never change, so a corpus is extended by the rules that it was prepared with. New corpora follow
+/// [`RowRules::CURRENT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowRules {
+    /// Those of corpora that do not name their rules: numbers are written as floats of 64 bits are; only a message's
+    /// `reasoning_content` is its thinking, and a row's `tools` are not read; a chain of thought in a column of its own is
+    /// taken as it is, even if it holds an end marker.
+    #[default]
+    First,
+    /// Numbers are written as they are in the row; a message's thinking has several names, and a row's `tools` are read; no
+    /// conversation gets a second end marker.
+    Second,
+}
+
+impl RowRules {
+    /// The rules for new corpora.
+    pub const CURRENT: Self = Self::Second;
+}

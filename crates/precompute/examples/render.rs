@@ -1,0 +1,94 @@
+//! Prints the text and tokens that a model's chat template and tokenizer give for conversations, to compare with other
+//! implementations.
+//!
+//!     cargo run --release -p leadspan-precompute --example render -- MODEL CONVERSATIONS
+//!
+//! MODEL is a directory with a tokenizer, CONVERSATIONS a file of JSON lines with `messages` and an `id`. Prints a line of JSON
+//! with the special tokens by their names and the token that ends a turn, and then a line for each conversation: its id, the text, the text with a generation
+//! prompt, the tokens of the text, and those of the sample that [`leadspan_corpus::prepare`] makes of the row. A text that the
+//! template refuses is null.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use leadspan_corpus::{
+    ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, prepare, text_after_turn,
+};
+use leadspan_model::TokenizerBundle;
+use serde_json::{Map, Value, json};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, conversations] = arguments.as_slice() else {
+        return Err("usage: render MODEL CONVERSATIONS".into());
+    };
+    let bundle = TokenizerBundle::open(Path::new(model))?;
+    let template = bundle.chat_template.as_deref().ok_or("no chat template")?;
+    let template = ChatTemplate::of_model(template, bundle.named_tokens(), &Map::new())?;
+    let tokenizer = &bundle.tokenizer;
+
+    let data: DataSettings =
+        serde_json::from_value(json!({"files": [conversations], "max_tokens": 1_000_000, "on_bad_row": "skip"}))?;
+    let sections = SectionSettings {
+        without_markers: WithoutMarkers::Answer,
+        ..SectionSettings::default()
+    };
+    let prepared = prepare(Path::new(""), &data, &sections, &template, tokenizer, &|_| ())?;
+    let samples: BTreeMap<&str, &[u32]> = prepared
+        .samples
+        .iter()
+        .map(|sample| (sample.id.as_str(), sample.tokens.as_slice()))
+        .collect();
+
+    let mut out = io::stdout().lock();
+    let special_tokens: Map<String, Value> = (bundle.named_tokens())
+        .map(|(name, token)| (name.to_owned(), token.into()))
+        .collect();
+    let end_of_turn = text_after_turn(&template).and_then(|text| bundle.added_token_at_start(text.trim_start()));
+    let end_of_turn = end_of_turn.and_then(|token| tokenizer.id_to_token(token));
+    writeln!(
+        out,
+        "{}",
+        json!({"special_tokens": special_tokens, "end_of_turn": end_of_turn})
+    )?;
+    for line in fs::read_to_string(conversations)?.lines() {
+        let row: Value = serde_json::from_str(line)?;
+        let messages = row["messages"].as_array().ok_or("no messages")?;
+        let messages: Vec<Message> = messages
+            .iter()
+            .map(message)
+            .collect::<Option<_>>()
+            .ok_or("not a message")?;
+        let id = row["id"].as_str().ok_or("no id")?;
+        let (text, opened) = (
+            template.render(&messages, false).ok(),
+            template.render(&messages, true).ok(),
+        );
+        let encoded = text.as_deref().map(|text| tokenizer.encode(text, false)).transpose();
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        let encoded = encoded.map(|encoded| encoded.get_ids().to_vec());
+        let made = json!({"id": id, "text": text, "opened": opened, "encoded": encoded, "tokens": samples.get(id)});
+        writeln!(out, "{made}")?;
+    }
+    Ok(())
+}
+
+fn message(value: &Value) -> Option<Message> {
+    let mut fields = value.as_object()?.clone();
+    let role = Role::from_name(fields.remove("role")?.as_str()?)?;
+    let content = fields.remove("content")?.as_str()?.to_owned();
+    let reasoning_content = fields
+        .remove("reasoning_content")
+        .and_then(|text| Some(text.as_str()?.to_owned()));
+    Some(Message {
+        role,
+        content,
+        reasoning_content,
+        other: fields,
+    })
+}

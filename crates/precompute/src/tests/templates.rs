@@ -1,0 +1,88 @@
+//! What the chat template leaves in the cache.
+
+use leadspan_cache::CacheError;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::prepare;
+
+#[test]
+fn the_token_with_which_the_template_ends_a_turn_is_a_stop_token_of_what_is_exported() {
+    let project = Project::new();
+    let teacher = project.folder.path().join("teacher");
+    fs::create_dir(&teacher).unwrap();
+    for (name, bytes) in files(&fixture("tiny-teacher")) {
+        fs::write(teacher.join(name), bytes).unwrap();
+    }
+    // The model of a base model: it ends with `<|endoftext|>`, which the template does not write.
+    fs::write(
+        teacher.join("generation_config.json"),
+        r#"{"eos_token_id": 0, "do_sample": true}"#,
+    )
+    .unwrap();
+    let stored = |name: &str, change: &dyn Fn(&mut Pipeline)| -> Value {
+        let pipeline = project.another(name, |pipeline| {
+            pipeline.teacher.model = "teacher".into();
+            change(pipeline);
+        });
+        let cache = prepare(&pipeline, &mut |_| {}).unwrap().cache;
+        serde_json::from_slice(&fs::read(cache.tokenizer_dir().join("generation_config.json")).unwrap()).unwrap()
+    };
+    assert_eq!(
+        stored("one", &|_| {}),
+        json!({"eos_token_id": [0, 2], "do_sample": true})
+    );
+    fs::remove_file(teacher.join("generation_config.json")).unwrap();
+    // The token of `config.json`, which is the same.
+    assert_eq!(stored("two", &|_| {}), json!({"eos_token_id": [2]}));
+}
+
+#[test]
+fn template_arguments_reach_the_template_and_belong_to_the_identity() {
+    let project = Project::new();
+    let teacher = project.folder.path().join("teacher");
+    fs::create_dir(&teacher).unwrap();
+    for (name, bytes) in files(&fixture("tiny-teacher")) {
+        fs::write(teacher.join(name), bytes).unwrap();
+    }
+    let template = teacher.join("chat_template.jinja");
+    let text = fs::read_to_string(&template).unwrap();
+    fs::write(
+        &template,
+        format!("{{% if loud %}}LOUD {{% endif %}}{{{{ pad_token }}}}{text}"),
+    )
+    .unwrap();
+    let pipeline = |loud: Option<Value>| {
+        project.another("one", |pipeline| {
+            pipeline.teacher.model = "teacher".into();
+            pipeline
+                .sections
+                .template_arguments
+                .extend(loud.map(|loud| ("loud".to_owned(), loud)));
+        })
+    };
+    let quiet = prepare(&pipeline(None), &mut |_| {}).unwrap();
+    let identity = &quiet.cache.identity().sections;
+    assert!(identity.get("template_arguments").is_none(), "{identity}");
+    let tokens = quiet.corpus.tokens(0).unwrap().to_vec();
+    assert_eq!(tokens[0], 0, "the template writes the token for padding");
+
+    let error = prepare(&pipeline(Some(json!(true))), &mut |_| {}).err().unwrap();
+    let PrecomputeError::Cache(CacheError::IdentityMismatch {
+        field, stored, asked, ..
+    }) = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (field.as_str(), stored.as_str(), asked.as_str()),
+        ("sections.template_arguments.loud", "(absent)", "true")
+    );
+    fs::remove_dir_all(project.folder.path().join("caches")).unwrap();
+    let loud = prepare(&pipeline(Some(json!(true))), &mut |_| {}).unwrap();
+    assert_eq!(
+        loud.cache.identity().sections["template_arguments"],
+        json!({"loud": true})
+    );
+    assert_ne!(loud.corpus.tokens(0).unwrap().to_vec(), tokens);
+}
