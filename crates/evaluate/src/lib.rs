@@ -28,7 +28,7 @@ mod run;
 mod settings;
 mod summary;
 
-pub use answer::{AnswerPattern, answer_of_reference, answer_of_text, same_answer};
+pub use answer::{AnswerPattern, answer_of_reference, answer_of_text, is_sentence, same_answer};
 pub use error::EvaluateError;
 pub use interval::wilson_interval;
 pub use run::{Evaluation, EvaluationContext, EvaluationEvent, EvaluationOutcome, HeldOutLosses, run};
