@@ -48,6 +48,12 @@ impl EvaluationDir {
         };
         match dir.read::<Value>(IDENTITY)? {
             None => dir.write(IDENTITY, &pretty(identity))?,
+            // An unfinished evaluation has texts and no verdicts yet: another grader may take them.
+            Some(stored)
+                if dir.read::<Value>(SUMMARY)?.is_none() && without_grader(&stored) == without_grader(identity) =>
+            {
+                dir.write(IDENTITY, &pretty(identity))?;
+            }
             Some(stored) => {
                 if let Some((key, stored, asked)) = first_difference(&stored, identity) {
                     return Err(EvaluateError::OtherEvaluation {
@@ -130,6 +136,15 @@ impl EvaluationDir {
     }
 }
 
+/// An identity without its grader.
+fn without_grader(identity: &Value) -> Value {
+    let mut identity = identity.clone();
+    if let Value::Object(entries) = &mut identity {
+        entries.shift_remove("grader");
+    }
+    identity
+}
+
 /// The file to which finished answers are appended.
 pub(crate) struct PartialAnswers {
     path: PathBuf,
@@ -174,6 +189,7 @@ mod tests {
             index,
             id: format!("p{index}"),
             correct: index.is_multiple_of(2),
+            ungraded: None,
             expected: "1".into(),
             found: Some("1".into()),
             end: AnswerEnd::Stopped,
@@ -225,5 +241,25 @@ mod tests {
             ("model.weights", "\"a\"", "\"b\"")
         );
         assert!(EvaluationDir::open(temporary.path(), &identity).is_ok());
+    }
+
+    #[test]
+    fn another_grader_takes_an_unfinished_evaluation_and_no_finished_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let plain = json!({"seed": 1});
+        let graded = |name: &str| json!({"seed": 1, "grader": {"name": name}});
+        for identity in [&plain, &graded("a"), &graded("b")] {
+            let dir = EvaluationDir::open(temporary.path(), identity).unwrap();
+            assert_eq!(dir.read::<Value>(IDENTITY).unwrap().as_ref(), Some(identity));
+        }
+        fs::write(temporary.path().join(SUMMARY), "{}").unwrap();
+        assert!(EvaluationDir::open(temporary.path(), &graded("b")).is_ok());
+        for identity in [&plain, &graded("a")] {
+            let Err(EvaluateError::OtherEvaluation { key, .. }) = EvaluationDir::open(temporary.path(), identity)
+            else {
+                panic!("verdicts of another grader")
+            };
+            assert!(key.starts_with("grader"), "{key}");
+        }
     }
 }
