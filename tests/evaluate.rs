@@ -141,6 +141,69 @@ fn an_evaluation_that_is_stopped_or_killed_ends_as_one_that_was_not() {
     }
 }
 
+/// A grader: even problems are right, and on the third there is no verdict.
+const GRADER: &str = r#"
+while read -r line; do
+    index=${line#*:}
+    index=${index%%,*}
+    case $index in
+        3) echo "{\"index\": $index, \"ungraded\": \"a matrix\"}" ;;
+        *[02468]) echo "{\"index\": $index, \"correct\": true, \"found\": \"F\"}" ;;
+        *) echo "{\"index\": $index, \"correct\": false}" ;;
+    esac
+done
+"#;
+
+#[test]
+fn a_grader_outside_the_program_gives_the_verdicts_and_its_failure_loses_no_answer() {
+    let place = workplace(6);
+    let command = [&EVALUATE[..], &["--set", r#"evaluate.grader=["sh", "grade.sh"]"#]].concat();
+    place.write("grade.sh", GRADER);
+    let result = json(&place.succeed(&[&command[..], &["--set", "evaluate.dir=whole"]].concat()));
+    let summary = &result["summary"];
+    assert_eq!((&summary["correct"], &summary["ungraded"]), (&3.into(), &1.into()));
+    assert_eq!(summary["grader"]["name"], "grade.sh");
+    assert_eq!(summary["grader"]["command"], serde_json::json!(["sh", "grade.sh"]));
+    let answers = lines(&place, "whole/answers.jsonl");
+    assert_eq!(
+        (&answers[2]["correct"], &answers[2]["found"]),
+        (&true.into(), &"F".into())
+    );
+    assert_eq!(
+        (&answers[3]["correct"], &answers[3]["ungraded"]),
+        (&false.into(), &"a matrix".into())
+    );
+    let page = fs::read_to_string(place.path("whole/failures.md")).unwrap();
+    assert!(page.starts_with("# 2 of 6 answers are wrong, 1 ungraded\n"), "{page}");
+
+    place.write("grade.sh", "read -r line; echo 'ValueError: no' >&2; exit 3");
+    let failed = place.run(&command);
+    let stderr = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{stderr}");
+    for part in [
+        "the grader gave no verdict on the answer to problem `row-",
+        "it ended (exit status: 3): ValueError: no",
+        "hint: the answers so far are kept",
+    ] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    assert_eq!(lines(&place, "run/evaluation/answers.partial.jsonl").len(), 1);
+    place.write("grade.sh", GRADER);
+    place.succeed(&command);
+    for name in ["answers.jsonl", "failures.md"] {
+        let of = |dir: &str| fs::read(place.path(dir).join(name)).unwrap();
+        assert!(of("run/evaluation") == of("whole"), "{name}");
+    }
+    // The verdicts of a finished evaluation are this grader's.
+    place.write("grade.sh", "exit 0");
+    let refused = place.run(&command);
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        stderr.contains("holds an evaluation with another `grader.files`"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn what_cannot_be_evaluated_says_what_is_missing() {
     let place = workplace(3);
@@ -159,6 +222,14 @@ fn what_cannot_be_evaluated_says_what_is_missing() {
         (
             &["--model", "teacher", "--set", "evaluate.answer_pattern=("],
             "`evaluate.answer_pattern` is not a valid regular expression",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.grader=['./no-grader']"],
+            "could not start the grader `./no-grader`",
+        ),
+        (
+            &["--model", "teacher", "--set", "evaluate.grader_seconds=0"],
+            "`evaluate.grader_seconds` cannot be used",
         ),
         (
             &["--model", "teacher", "--set", "evaluate.answer=gold"],

@@ -103,18 +103,30 @@ fn show(event: EvaluationEvent, progress: &mut Option<(ProgressMeter, u64)>, wai
             let left = problems - done.min(problems);
             *progress = Some((ProgressMeter::new(showing.progress, Counted::Problems, left), done));
         }
+        EvaluationEvent::Sentences { count, first } => {
+            tracing::warn!(
+                "{} expected answers are sentences, such as that of `{first}`: only the same sentence counts as right. Mark the \
+                 answers with `\\boxed{{…}}`, or name their field with `evaluate.answer`",
+                grouped(count)
+            );
+        }
         EvaluationEvent::Answered {
             done,
             correct,
+            ungraded,
             tokens,
             seconds,
         } => {
-            last_line::note(json!({ "answered": done, "correct": correct, "tokens": tokens }));
+            last_line::note(json!({ "answered": done, "correct": correct, "ungraded": ungraded, "tokens": tokens }));
             if let Some((progress, before)) = progress {
                 progress.advance(done - *before, true, || {
                     let pace = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+                    let ungraded = match ungraded {
+                        0 => String::new(),
+                        count => format!(", {} ungraded", grouped(count)),
+                    };
                     format!(
-                        "{} of {} right, {} tokens/s",
+                        "{} of {} right{ungraded}, {} tokens/s",
                         grouped(correct),
                         grouped(done),
                         rounded(pace)
@@ -142,11 +154,15 @@ fn described(summary: &EvaluationSummary) -> String {
         0 => String::new(),
         count => format!(", {} prompts longer than the context", grouped(count)),
     };
+    let ungraded = match summary.ungraded {
+        0 => String::new(),
+        count => format!(", {} ungraded", grouped(count)),
+    };
     let held_out = summary.held_out.as_ref();
     let held_out = held_out.map_or_else(String::new, |held_out| format!("\n  held out: {}", losses(held_out)));
     format!(
         "{} of {} right, {:.1} % (95 % interval {:.1} to {:.1} %)\n  {} tokens{pace}; {} texts cut at the limit \
-         ({:.1} %), {} without an answer{too_long}{held_out}",
+         ({:.1} %), {} without an answer{ungraded}{too_long}{held_out}",
         grouped(summary.correct),
         grouped(summary.problems),
         100.0 * summary.accuracy,

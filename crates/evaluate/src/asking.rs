@@ -120,14 +120,26 @@ impl Asking {
         self.answered(problem, (index, 0), String::new(), AnswerEnd::PromptTooLong)
     }
 
+    /// The right answer to a problem.
+    pub(crate) fn expected(&self, problem: &Problem) -> String {
+        answer_of_reference(&problem.reference, &self.thinking_end, self.pattern.as_ref())
+    }
+
+    /// Grades an answer that was stored, as if it had just been generated.
+    pub(crate) fn regrade(&self, problem: &Problem, answer: &mut Answered) {
+        let text = std::mem::take(&mut answer.text);
+        *answer = self.answered(problem, (answer.index, answer.tokens), text, answer.end);
+    }
+
     fn answered(&self, problem: &Problem, (index, tokens): (u64, usize), text: String, end: AnswerEnd) -> Answered {
         let pattern = self.pattern.as_ref();
-        let expected = answer_of_reference(&problem.reference, &self.thinking_end, pattern);
+        let expected = self.expected(problem);
         let found = answer_of_text(&text, &self.thinking_end, pattern);
         Answered {
             index,
             id: problem.id.clone(),
             correct: found.as_deref().is_some_and(|found| same_answer(&expected, found)),
+            ungraded: None,
             expected,
             found,
             end,

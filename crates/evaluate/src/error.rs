@@ -10,6 +10,8 @@ use leadspan_model::ModelError;
 use leadspan_train::TrainError;
 use leadspan_workers::Holder;
 
+use crate::GraderFault;
+
 /// Why an evaluation could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
@@ -77,6 +79,31 @@ pub enum EvaluateError {
         /// Its value now.
         asked: String,
     },
+    /// The program that `evaluate.grader` names cannot be started.
+    #[error("could not start the grader `{program}`")]
+    GraderStart {
+        /// The program.
+        program: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The grader gave no verdict on an answer.
+    #[error("the grader gave no verdict on the answer to problem `{problem}`")]
+    Grader {
+        /// The problem.
+        problem: String,
+        /// What it did instead.
+        #[source]
+        fault: GraderFault,
+    },
+    /// The grader failed when nothing was asked any more.
+    #[error("the grader failed after its last verdict")]
+    GraderEnd {
+        /// What it did.
+        #[source]
+        fault: GraderFault,
+    },
     /// A file of results cannot be read or written.
     #[error("could not {action} `{}`", path.display())]
     Io {
@@ -130,6 +157,15 @@ impl Diagnosis for EvaluateError {
                 "give this evaluation a folder of its own, `--set evaluate.dir=DIR`, or remove `{}`",
                 dir.display()
             )),
+            Self::GraderStart { .. } => Some(
+                "`evaluate.grader` is a program of the `PATH`, or a file relative to the pipeline file such as `./grade`, and its \
+                 arguments"
+                    .into(),
+            ),
+            Self::Grader { .. } | Self::GraderEnd { .. } => Some(
+                "the answers so far are kept: correct the grader or `evaluate.grader_seconds`, and run the same command again"
+                    .into(),
+            ),
             Self::Corpus(error) | Self::Prompt { source: error, .. } => hint_about_problems(error),
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),

@@ -55,6 +55,12 @@ impl EvaluationDir {
         };
         match dir.read::<Value>(IDENTITY)? {
             None => dir.write(IDENTITY, &pretty(identity))?,
+            // An unfinished evaluation has texts and no verdicts yet: another grader may take them.
+            Some(stored)
+                if dir.read::<Value>(SUMMARY)?.is_none() && without_grader(&stored) == without_grader(identity) =>
+            {
+                dir.write(IDENTITY, &pretty(identity))?;
+            }
             Some(stored) => {
                 if let Some((key, stored, asked)) = first_difference(&stored, identity) {
                     return Err(EvaluateError::OtherEvaluation {
@@ -137,6 +143,15 @@ impl EvaluationDir {
     }
 }
 
+/// An identity without its grader.
+fn without_grader(identity: &Value) -> Value {
+    let mut identity = identity.clone();
+    if let Value::Object(entries) = &mut identity {
+        entries.shift_remove("grader");
+    }
+    identity
+}
+
 /// The file to which finished answers are appended.
 pub(crate) struct PartialAnswers {
     path: PathBuf,
@@ -181,6 +196,7 @@ mod tests {
             index,
             id: format!("p{index}"),
             correct: index.is_multiple_of(2),
+            ungraded: None,
             expected: "1".into(),
             found: Some("1".into()),
             end: AnswerEnd::Stopped,
@@ -262,5 +278,25 @@ mod tests {
         let open = || EvaluationDir::open(temporary.path(), &json!({}), &mut |_| panic!("nobody else is there"));
         leadspan_files::faults::without_locks(37, || open().unwrap().partial().unwrap().add(&answer(1)).unwrap());
         assert!(!temporary.path().join(".claims").exists());
+    }
+
+    #[test]
+    fn another_grader_takes_an_unfinished_evaluation_and_no_finished_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let plain = json!({"seed": 1});
+        let graded = |name: &str| json!({"seed": 1, "grader": {"name": name}});
+        for identity in [&plain, &graded("a"), &graded("b")] {
+            let dir = EvaluationDir::open(temporary.path(), identity).unwrap();
+            assert_eq!(dir.read::<Value>(IDENTITY).unwrap().as_ref(), Some(identity));
+        }
+        fs::write(temporary.path().join(SUMMARY), "{}").unwrap();
+        assert!(EvaluationDir::open(temporary.path(), &graded("b")).is_ok());
+        for identity in [&plain, &graded("a")] {
+            let Err(EvaluateError::OtherEvaluation { key, .. }) = EvaluationDir::open(temporary.path(), identity)
+            else {
+                panic!("verdicts of another grader")
+            };
+            assert!(key.starts_with("grader"), "{key}");
+        }
     }
 }

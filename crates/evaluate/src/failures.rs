@@ -10,7 +10,12 @@ const SHOWN: usize = 800;
 /// The page, in Markdown.
 pub(crate) fn page(answers: &[Answered]) -> String {
     let failures: Vec<&Answered> = answers.iter().filter(|answer| !answer.correct).collect();
-    let mut page = format!("# {} of {} answers are wrong\n", failures.len(), answers.len());
+    let ungraded = failures.iter().filter(|answer| answer.ungraded.is_some()).count();
+    let mut page = format!("# {} of {} answers are wrong", failures.len() - ungraded, answers.len());
+    match ungraded {
+        0 => page.push('\n'),
+        count => drop(writeln!(page, ", {count} ungraded")),
+    }
     for answer in failures {
         let found = answer.found.as_deref().map_or_else(|| "no answer".to_owned(), code);
         let end = match answer.end {
@@ -18,9 +23,11 @@ pub(crate) fn page(answers: &[Answered]) -> String {
             AnswerEnd::Cut => ", cut at the limit",
             AnswerEnd::PromptTooLong => ", the prompt fills the context",
         };
+        let ungraded = answer.ungraded.as_deref();
+        let ungraded = ungraded.map_or_else(String::new, |because| format!("Ungraded: {}\n\n", code(because)));
         let _ = write!(
             page,
-            "\n## {}\n\n{}\nExpected {}, got {found} ({} tokens{end}).\n\n{}",
+            "\n## {}\n\n{}\n{ungraded}Expected {}, got {found} ({} tokens{end}).\n\n{}",
             answer.id,
             block(&answer.question),
             code(&answer.expected),
@@ -68,6 +75,7 @@ mod tests {
             index: 0,
             id: id.into(),
             correct,
+            ungraded: None,
             expected: "7".into(),
             found: None,
             end: AnswerEnd::Cut,
@@ -89,5 +97,15 @@ mod tests {
             "x".repeat(SHOWN - "é the end".chars().count())
         );
         assert!(page.ends_with(&shown), "{page}");
+        let ungraded = Answered {
+            ungraded: Some("a `matrix`".into()),
+            ..answer("open", false)
+        };
+        let page = super::page(&[ungraded, answer("wrong", false)]);
+        assert!(
+            page.starts_with("# 1 of 2 answers are wrong, 1 ungraded\n\n## open\n"),
+            "{page}"
+        );
+        assert!(page.contains("\nUngraded: `` a `matrix` ``\n\nExpected"), "{page}");
     }
 }

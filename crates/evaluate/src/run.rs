@@ -12,13 +12,15 @@ use leadspan_model::{
     Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device,
 };
 use leadspan_train::{HeldOut, TrainError, held_out_losses};
-use leadspan_workers::Holder;
 use serde_json::{Value, json};
 
 use crate::{
-    Answered, EvaluateError, EvaluateSettings, EvaluationSummary,
+    AnswerEnd, Answered, EvaluateError, EvaluateSettings, EvaluationContext, EvaluationEvent, EvaluationSummary,
+    GraderIdentity, HeldOutLosses,
     asking::{Asking, add_system},
     evaluation_dir::{EvaluationDir, PartialAnswers},
+    grader::{Grader, GraderCommand, Request, Verdict},
+    is_sentence,
     stops::stops,
 };
 
@@ -37,50 +39,6 @@ pub struct Evaluation {
     pub sections: SectionSettings,
     /// All other settings; `model` and `dir` in them are ignored.
     pub settings: EvaluateSettings,
-}
-
-/// What the program passes to an evaluation.
-pub struct EvaluationContext<'a> {
-    /// Set to stop.
-    pub stop: &'a AtomicBool,
-    /// The time since some fixed moment.
-    pub clock: &'a dyn Fn() -> Duration,
-}
-
-/// An event of an evaluation.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EvaluationEvent {
-    /// The folder's file system has no locks, and another process may be working in the folder. Reported before each pause.
-    Waiting(Holder),
-    /// The model is about to be asked.
-    Started {
-        /// The number of problems.
-        problems: u64,
-        /// The number of problems that were answered before.
-        done: u64,
-    },
-    /// An answer was graded.
-    Answered {
-        /// The number of answers so far, including earlier ones.
-        done: u64,
-        /// The number of right answers among them.
-        correct: u64,
-        /// The tokens that this process has generated.
-        tokens: u64,
-        /// The seconds that this took.
-        seconds: f64,
-    },
-    /// Losses are about to be measured, or why they are not.
-    HeldOut(HeldOutLosses),
-}
-
-/// Whether losses on held-out samples are measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeldOutLosses {
-    /// They are measured.
-    Measured,
-    /// They are not measured, for this reason.
-    NotMeasured(String),
 }
 
 /// How an evaluation ended.
@@ -107,6 +65,11 @@ pub fn run(
 ) -> Result<EvaluationOutcome, EvaluateError> {
     let settings = &evaluation.settings;
     let (data, pattern) = (settings.data()?, settings.pattern()?);
+    let grader = settings.grader(&evaluation.base)?;
+    let grader_identity = match &grader {
+        Some(grader) => grader.identity()?,
+        None => GraderIdentity::built_in(),
+    };
     let source = ModelSource::open(&evaluation.model)?;
     let tokenizer = source.tokenizer()?;
     let text = tokenizer
@@ -131,7 +94,10 @@ pub fn run(
         problems.iter_mut().for_each(|problem| add_system(problem, system));
     }
     let (stops, stop_texts) = stops(&source, &tokenizer, &template, &settings.stop)?;
-    let identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
+    let mut identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
+    if grader.is_some() {
+        identity["grader"] = serde_json::to_value(&grader_identity).expect("texts serialize");
+    }
     let asking = Asking::new(tokenizer, template, &evaluation.sections, pattern, stop_texts);
     let dir = EvaluationDir::open(&evaluation.dir, &identity, &mut |holder| {
         events(EvaluationEvent::Waiting(holder.clone()));
@@ -139,14 +105,20 @@ pub fn run(
     if let Some(summary) = dir.finished()? {
         return Ok(EvaluationOutcome::AlreadyDone(summary));
     }
+    // Before the model, which may take minutes to load.
+    let grader = grader.as_ref().map(GraderCommand::start).transpose()?;
     let decoder = Decoder::load(&source, settings.dtype, &open_device(&settings.device)?)?;
     let answers = dir.answers_so_far()?;
     events(EvaluationEvent::Started {
         problems: problems.len() as u64,
         done: answers.len() as u64,
     });
+    if grader.is_none() {
+        note_sentences(&asking, &problems, events);
+    }
     let mut asked = Asked {
         asking: &asking,
+        grader,
         problems: &problems,
         partial: dir.partial()?,
         answers,
@@ -164,10 +136,16 @@ pub fn run(
     }
     let Asked {
         mut answers,
+        grader,
         tokens,
         seconds,
         ..
     } = asked;
+    if let Some(grader) = grader
+        && !grader.finish(context)?
+    {
+        return Ok(EvaluationOutcome::Stopped);
+    }
     answers.sort_by_key(|answer| answer.index);
     let held_out = match evaluation.cache_dir.as_deref() {
         Some(cache) => held_out(
@@ -182,7 +160,7 @@ pub fn run(
     if context.stop.load(Ordering::Relaxed) {
         return Ok(EvaluationOutcome::Stopped);
     }
-    let summary = EvaluationSummary::new(&answers, (seconds, tokens), held_out);
+    let summary = EvaluationSummary::new(&answers, grader_identity, (seconds, tokens), held_out);
     dir.finish(&answers, &summary)?;
     Ok(EvaluationOutcome::Done(summary))
 }
@@ -190,6 +168,7 @@ pub fn run(
 /// The problems that a model is being asked.
 struct Asked<'a> {
     asking: &'a Asking,
+    grader: Option<Grader>,
     problems: &'a [Problem],
     partial: PartialAnswers,
     answers: Vec<Answered>,
@@ -200,7 +179,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Asks all unanswered problems. Returns `false` if it was stopped.
+    /// Grades the answers so far anew, and asks all unanswered problems. Returns `false` if it was stopped.
     fn ask(
         &mut self,
         mut generation: Generation<'_>,
@@ -209,6 +188,15 @@ impl Asked<'_> {
         events: &mut dyn FnMut(EvaluationEvent),
     ) -> Result<bool, EvaluateError> {
         let problems = self.problems;
+        for mut answer in std::mem::take(&mut self.answers) {
+            if let Some(problem) = problems.get(answer.index as usize) {
+                self.asking.regrade(problem, &mut answer);
+                if !self.grade(&mut answer, context)? {
+                    return Ok(false);
+                }
+            }
+            self.answers.push(answer);
+        }
         let mut answered = vec![false; problems.len()];
         for answer in &self.answers {
             if let Some(place) = answered.get_mut(answer.index as usize) {
@@ -221,7 +209,9 @@ impl Asked<'_> {
                 generation.push(Prompt { index, tokens })?;
             } else {
                 let answer = self.asking.not_asked(problem, index);
-                self.keep(answer, context, events)?;
+                if !self.keep(answer, context, events)? {
+                    return Ok(false);
+                }
             }
         }
         self.began = (context.clock)();
@@ -236,28 +226,74 @@ impl Asked<'_> {
             for generated in finished {
                 self.tokens += generated.tokens.len() as u64;
                 let answer = self.asking.graded(&problems[generated.index as usize], &generated)?;
-                self.keep(answer, context, events)?;
+                if !self.keep(answer, context, events)? {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
     }
 
+    /// Stores an answer and grades it. Returns `false` if it was stopped meanwhile; then it is graded on resumption.
     fn keep(
         &mut self,
-        answer: Answered,
+        mut answer: Answered,
         context: &EvaluationContext<'_>,
         events: &mut dyn FnMut(EvaluationEvent),
-    ) -> Result<(), EvaluateError> {
+    ) -> Result<bool, EvaluateError> {
         self.partial.add(&answer)?;
+        if !self.grade(&mut answer, context)? {
+            return Ok(false);
+        }
         self.answers.push(answer);
         self.seconds = (context.clock)().saturating_sub(self.began).as_secs_f64();
         events(EvaluationEvent::Answered {
             done: self.answers.len() as u64,
             correct: self.answers.iter().filter(|answer| answer.correct).count() as u64,
+            ungraded: self.answers.iter().filter(|answer| answer.ungraded.is_some()).count() as u64,
             tokens: self.tokens,
             seconds: self.seconds,
         });
-        Ok(())
+        Ok(true)
+    }
+
+    /// Replaces the verdict of the built-in rules by that of the grader, if there is one. Returns `false` if it was stopped.
+    fn grade(&mut self, answer: &mut Answered, context: &EvaluationContext<'_>) -> Result<bool, EvaluateError> {
+        let Some(grader) = self.grader.as_mut().filter(|_| answer.end != AnswerEnd::PromptTooLong) else {
+            return Ok(true);
+        };
+        let request = Request {
+            index: answer.index,
+            id: &answer.id,
+            question: &answer.question,
+            reference: &self.problems[answer.index as usize].reference,
+            expected: &answer.expected,
+            text: &answer.text,
+            found: answer.found.as_deref(),
+        };
+        match grader.ask(&request, context)? {
+            None => return Ok(false),
+            Some(Verdict::Graded { correct, found }) => {
+                answer.correct = correct;
+                answer.found = found.or(answer.found.take());
+            }
+            Some(Verdict::Ungraded(because)) => {
+                answer.correct = false;
+                answer.ungraded = Some(because);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Tells of expected answers that are sentences.
+fn note_sentences(asking: &Asking, problems: &[Problem], events: &mut dyn FnMut(EvaluationEvent)) {
+    let mut sentences = problems.iter().filter(|problem| is_sentence(&asking.expected(problem)));
+    if let Some(first) = sentences.next() {
+        events(EvaluationEvent::Sentences {
+            count: 1 + sentences.count() as u64,
+            first: first.id.clone(),
+        });
     }
 }
 

@@ -1,13 +1,16 @@
 //! The settings of an evaluation: the `[evaluate]` table of a pipeline file.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use leadspan_corpus::{ColumnNames, DataSettings, Format, RowFilter, SystemPrompt};
 use leadspan_model::{GenerationSettings, Sampling, StoredDtype};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{AnswerPattern, EvaluateError};
+use crate::{AnswerPattern, EvaluateError, grader::GraderCommand};
 
 /// The `[evaluate]` table: the model, the problems, and how answers are generated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +45,13 @@ pub struct EvaluateSettings {
     ///
     /// The usual places are searched if it is not set.
     pub answer_pattern: Option<String>,
+    /// A program that grades the answers, and its arguments; the built-in rules if the list is empty.
+    ///
+    /// It is started in the folder of the pipeline file, and reads and writes JSON lines.
+    pub grader: Vec<String>,
+    /// The most seconds that the grader may take for one answer.
+    #[schemars(range(min = 1))]
+    pub grader_seconds: u64,
     /// Use only this many problems, from the first; all if it is not set.
     #[schemars(range(min = 1))]
     pub problems: Option<usize>,
@@ -91,6 +101,8 @@ impl Default for EvaluateSettings {
             columns: ColumnNames::default(),
             answer: None,
             answer_pattern: None,
+            grader: Vec::new(),
+            grader_seconds: 60,
             problems: None,
             stop: Vec::new(),
             system: None,
@@ -163,6 +175,22 @@ impl EvaluateSettings {
             batch_samples: self.batch_samples,
             sampling,
         }
+    }
+
+    /// The grader outside the program, if one is set. It runs in `base`.
+    pub(crate) fn grader(&self, base: &Path) -> Result<Option<GraderCommand>, EvaluateError> {
+        let invalid = |key, problem| Err(EvaluateError::InvalidSetting { key, problem });
+        if self.grader_seconds == 0 {
+            return invalid("evaluate.grader_seconds", "no grader answers in no time");
+        }
+        if self.grader.first().is_some_and(String::is_empty) {
+            return invalid("evaluate.grader", "its first item names no program");
+        }
+        Ok((!self.grader.is_empty()).then(|| GraderCommand {
+            command: self.grader.clone(),
+            base: base.to_owned(),
+            limit: Duration::from_secs(self.grader_seconds),
+        }))
     }
 
     /// The pattern that finds the answer, if it is set.

@@ -3,7 +3,7 @@
 use leadspan_train::HeldOut;
 use serde::{Deserialize, Serialize};
 
-use crate::wilson_interval;
+use crate::{GraderIdentity, wilson_interval};
 
 /// The graded answer to one problem: a line of `answers.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Answered {
     pub id: String,
     /// Whether the answer is right.
     pub correct: bool,
+    /// Why the grader gives no verdict, if it gives none. Such an answer does not count as right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ungraded: Option<String>,
     /// The right answer.
     pub expected: String,
     /// The model's answer, if one was found.
@@ -51,6 +54,12 @@ pub struct EvaluationSummary {
     pub accuracy: f64,
     /// The lower and upper end of the accuracy's 95 % interval.
     pub accuracy_interval: (f64, f64),
+    /// What gave the verdicts; absent in the results of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grader: Option<GraderIdentity>,
+    /// The number of answers on which the grader gave no verdict. They do not count as right.
+    #[serde(default)]
+    pub ungraded: u64,
     /// The number of texts in which no answer was found.
     pub without_answer: u64,
     /// The number of texts that were cut at the limit.
@@ -71,7 +80,12 @@ pub struct EvaluationSummary {
 
 impl EvaluationSummary {
     /// Summarizes `answers`. `pace` is the seconds of generation of this process and the tokens generated in them.
-    pub(crate) fn new(answers: &[Answered], pace: (f64, u64), held_out: Option<HeldOut>) -> Self {
+    pub(crate) fn new(
+        answers: &[Answered],
+        grader: GraderIdentity,
+        pace: (f64, u64),
+        held_out: Option<HeldOut>,
+    ) -> Self {
         let count = |of: &dyn Fn(&Answered) -> bool| answers.iter().filter(|answer| of(answer)).count() as u64;
         let problems = answers.len() as u64;
         let correct = count(&|answer| answer.correct);
@@ -83,6 +97,8 @@ impl EvaluationSummary {
             correct,
             accuracy: share(correct),
             accuracy_interval: wilson_interval(correct, problems),
+            grader: Some(grader),
+            ungraded: count(&|answer| answer.ungraded.is_some()),
             without_answer: count(&|answer| answer.found.is_none()),
             cut,
             cut_share: share(cut),

@@ -1,121 +1,147 @@
 //! Compares two answers.
 
-use super::number::Number;
+use super::{
+    bare::bare,
+    number::Quantity,
+    tokens::{text_of, tokens},
+};
+
+/// Lists within lists are compared down to this depth, and texts below it.
+const DEEPEST: usize = 8;
+/// Answers of more bytes are the same only if they are written the same, which bounds the time.
+const LONGEST: usize = 10_000;
+/// Lists of more elements are compared in their order.
+const MOST_IN_ANY_ORDER: usize = 64;
 
 /// Whether `found` is the answer `expected`: the same number in any notation, or the same text.
 ///
 /// Numbers are compared exactly. If only one side has a percent sign, the sign may be ignored or mean a hundredth: `50%` equals
-/// both `50` and `0.5`. Texts are compared without white space, case, LaTeX's spacing and sizes, and final punctuation.
+/// both `50` and `0.5`. A unit on one side alone is ignored; two different units of measurement are different answers. The
+/// elements of tuples, intervals, sets and lists are compared one by one, in any order if no round or square brackets
+/// enclose them. All else is compared symbol by symbol, without white space, styles and sizes. An answer that is not a
+/// number equals no number.
 pub fn same_answer(expected: &str, found: &str) -> bool {
+    if expected.len().max(found.len()) > LONGEST {
+        return expected.trim() == found.trim();
+    }
+    same(expected, found, 0)
+}
+
+fn same(expected: &str, found: &str, depth: usize) -> bool {
     let (expected, found) = (bare(expected), bare(found));
-    if let (Some(a), Some(b)) = (Number::parse(&expected), Number::parse(&found)) {
-        let hundredth = |number: Number| number.is_percent.then(|| number.hundredth()).flatten();
-        return a.equals(b)
-            || (a.is_percent != b.is_percent)
-                && (hundredth(a).is_some_and(|a| a.equals(b)) || hundredth(b).is_some_and(|b| a.equals(b)));
+    let (expected, found) = match (assigned(&expected), assigned(&found)) {
+        // `x = 5` and `y = 5` differ.
+        (Some((a, _)), Some((b, _))) if tokens(a) != tokens(b) => return false,
+        (a, b) => (bare(a.map_or(&expected, |a| a.1)), bare(b.map_or(&found, |b| b.1))),
+    };
+    if let (Some(expected), Some(found)) = (Quantity::parse(&expected), Quantity::parse(&found)) {
+        return expected.is(&found);
     }
-    let (expected, found) = (plain(&expected), plain(&found));
-    !expected.is_empty() && expected == found
+    let (expected, found) = (tokens(&expected), tokens(&found));
+    if expected.is_empty() || found.is_empty() {
+        return false;
+    }
+    expected == found || depth < DEEPEST && same_lists(&expected, &found, depth)
 }
 
-/// The text without the delimiters of mathematics.
-fn bare(text: &str) -> String {
-    let mut text = text.trim();
-    loop {
-        let within = [
-            ("$$", "$$"),
-            ("$", "$"),
-            ("\\(", "\\)"),
-            ("\\[", "\\]"),
-            ("**", "**"),
-            ("`", "`"),
-        ]
-        .into_iter()
-        .find_map(|(start, end)| text.strip_prefix(start)?.strip_suffix(end));
-        match within {
-            Some(within) if !within.is_empty() => text = within.trim(),
-            _ => return text.to_owned(),
+/// Whether two texts are lists in the same brackets with the same elements.
+fn same_lists(expected: &[String], found: &[String], depth: usize) -> bool {
+    let (Some(expected), Some(found)) = (List::of(expected), List::of(found)) else {
+        return false;
+    };
+    let same_element = |a: &[String], b: &[String]| same(&text_of(a), &text_of(b), depth + 1);
+    if expected.brackets != found.brackets || expected.elements.len() != found.elements.len() {
+        return false;
+    }
+    if expected.is_ordered() || expected.elements.len() > MOST_IN_ANY_ORDER {
+        return expected
+            .elements
+            .iter()
+            .zip(found.elements)
+            .all(|(a, b)| same_element(a, b));
+    }
+    let mut left = found.elements;
+    expected.elements.iter().all(|element| {
+        let place = left.iter().position(|other| same_element(element, other));
+        place.map(|place| left.remove(place)).is_some()
+    })
+}
+
+/// A list of elements between commas.
+struct List<'a> {
+    /// The opening and the closing bracket, if there are brackets.
+    brackets: Option<(&'a str, &'a str)>,
+    elements: Vec<&'a [String]>,
+}
+
+impl<'a> List<'a> {
+    /// The list that all symbols are: with two elements at least, or with one in brackets.
+    fn of(symbols: &'a [String]) -> Option<Self> {
+        let elements = elements(symbols)?;
+        if elements.len() > 1 {
+            return Some(Self {
+                brackets: None,
+                elements,
+            });
         }
+        let [open, inner @ .., close] = symbols else {
+            return None;
+        };
+        let is_bracket = matches!(&open[..], "(" | "[" | "\\{") && matches!(&close[..], ")" | "]" | "\\}");
+        // `(1)(2)` is not in brackets as a whole: its inside closes one that it did not open.
+        is_bracket.then_some(())?;
+        Some(Self {
+            brackets: Some((open, close)),
+            elements: self::elements(inner)?,
+        })
+    }
+
+    /// The elements of sets and of lists without brackets have no order.
+    fn is_ordered(&self) -> bool {
+        self.brackets.is_some_and(|(open, _)| open != "\\{")
     }
 }
 
-/// The text without parts that do not change its meaning.
-fn plain(text: &str) -> String {
-    let mut text = text.to_lowercase();
-    for (from, to) in [
-        ("\\dfrac", "\\frac"),
-        ("\\tfrac", "\\frac"),
-        ("\\left", ""),
-        ("\\right", ""),
-        ("\\!", ""),
-        ("\\,", ""),
-        ("\\;", ""),
-        ("\\:", ""),
-        ("\\ ", ""),
-        ("~", ""),
-        ("\\$", ""),
-        ("$", ""),
-        ("\\%", "%"),
-        ("−", "-"),
-        ("^{\\circ}", ""),
-        ("^\\circ", ""),
-    ] {
-        text = text.replace(from, to);
-    }
-    for command in ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{", "\\mbox{"] {
-        while let Some(place) = text.find(command) {
-            let inner = &text[place + command.len()..];
-            let Some(end) = inner.find('}') else { break };
-            text = format!("{}{}{}", &text[..place], &inner[..end], &inner[end + 1..]);
+/// The parts between commas outside brackets; `None` if brackets do not match.
+fn elements(symbols: &[String]) -> Option<Vec<&[String]>> {
+    let (mut depth, mut start, mut elements) = (0_usize, 0, Vec::new());
+    for (place, symbol) in symbols.iter().enumerate() {
+        match &symbol[..] {
+            "(" | "[" | "{" | "\\{" | "\\langle" => depth += 1,
+            ")" | "]" | "}" | "\\}" | "\\rangle" => depth = depth.checked_sub(1)?,
+            "," if depth == 0 => {
+                elements.push(&symbols[start..place]);
+                start = place + 1;
+            }
+            _ => {}
         }
     }
-    text.retain(|c| !c.is_whitespace());
-    text.trim_end_matches(['.', ',', ';', '!']).to_owned()
+    elements.push(&symbols[start..]);
+    (depth == 0 && elements.iter().all(|element| !element.is_empty())).then_some(elements)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_the_same_in_any_notation() {
-        for (expected, found, same) in [
-            ("42", "42", true),
-            ("42", "42.0", true),
-            ("42", "43", false),
-            ("42", "-42", false),
-            ("28080", "$28,080", true),
-            ("28080", "28,080 dollars.", true),
-            ("0.5", "\\frac{1}{2}", true),
-            ("1/2", "$\\frac{1}{2}$", true),
-            ("1/3", "0.333", false),
-            ("3/2", "1 1/2", true),
-            ("50%", "50", true),
-            ("50", "50 \\%", true),
-            ("0.5", "50%", true),
-            ("50%", "50%", true),
-            ("50%", "5000%", false),
-            ("5000", "50%", false),
-            ("12", "12 apples", true),
-            ("12 apples", "12", true),
-            ("12", "12x", false),
-            ("Paris", " paris. ", true),
-            ("Paris", "Rome", false),
-            ("B", "\\text{B}", true),
-            ("(1, 2)", "\\left( 1,2 \\right)", true),
-            ("(1, 2)", "(2, 1)", false),
-            ("x^2+1", "x^2 + 1", true),
-            ("\\frac{x}{2}", "\\dfrac{x}{2}", true),
-            ("2\\sqrt{3}", "$2\\sqrt{3}$", true),
-            ("yes", "**Yes**", true),
-            ("", "", false),
-            (
-                "10000000000000000000000000000000000000000000",
-                "10000000000000000000000000000000000000000000",
-                true,
-            ),
-        ] {
-            assert_eq!(same_answer(expected, found), same, "{expected} and {found}");
+/// The name and the value of `x = 5`, `x_1 = 5` or `f(x) = 5`; `None` if there is no such name or a second equals sign.
+fn assigned(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once('=')?;
+    let name = name.trim();
+    let letter = match name.strip_prefix('\\') {
+        Some(command) => {
+            &command[..command
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(command.len())]
         }
-    }
+        None => name.get(..name.chars().next().filter(|c| c.is_alphabetic())?.len_utf8())?,
+    };
+    let rest = &name[letter.len() + usize::from(name.starts_with('\\'))..];
+    let is_index = |rest: &str| {
+        let index = rest.strip_prefix('_').unwrap_or("-");
+        let index = index
+            .strip_prefix('{')
+            .and_then(|index| index.strip_suffix('}'))
+            .unwrap_or(index);
+        !index.is_empty() && index.chars().all(char::is_alphanumeric)
+    };
+    let is_argument = |rest: &str| matches!(rest.as_bytes(), [b'(', letter, b')'] if letter.is_ascii_alphabetic());
+    let is_name = !letter.is_empty() && (rest.is_empty() || is_index(rest) || is_argument(rest));
+    (is_name && !value.contains('=') && !value.trim().is_empty()).then_some((name, value))
 }

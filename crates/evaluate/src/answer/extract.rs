@@ -1,13 +1,25 @@
-//! Finds the answer in a text.
+//! Finds the answer in a text: at a mark, where a sentence names it, or its last number.
 
 use regex::Regex;
 
-use super::number::Number;
+use super::{
+    bare::bare,
+    number::{Quantity, length_of_magnitude},
+    phrase::named,
+    unit::Unit,
+};
 
 /// Commands whose argument is the final answer.
 const BOXES: [&str; 2] = ["\\boxed", "\\fbox"];
 /// The marker of the final answer in GSM8K and similar sets.
 const HASHES: &str = "####";
+/// Words that make a sentence of an expected answer.
+const WORDS_OF_SENTENCE: usize = 8;
+/// What goes on with an expression after a number.
+const OPERATIONS: [&str; 14] = [
+    "\\sqrt", "\\pi", "\\frac", "\\dfrac", "\\tfrac", "\\cdot", "\\times", "\\log", "\\ln", "\\sin", "\\cos", "\\tan",
+    "\\infty", "\\binom",
+];
 
 /// A regular expression that finds the answer: its first group, or the whole match if it has no group.
 #[derive(Clone, Debug)]
@@ -33,8 +45,9 @@ impl AnswerPattern {
 
 /// The answer that a model gives in `text`.
 ///
-/// With a pattern, it is the last match. Otherwise it is the first of these that is found: the argument of the last `\boxed{…}`,
-/// the rest of the line after the last `####`, the last number. The text after `thinking_end` is searched before the whole text.
+/// With a pattern, it is the last match. Otherwise it is the first of these that is found: the argument of the last `\boxed{…}`
+/// that is closed, the number after the last `####` at the start of a line, what follows the last `answer is`, the last
+/// number. The text after `thinking_end` is searched before the whole text.
 pub fn answer_of_text(text: &str, thinking_end: &str, pattern: Option<&AnswerPattern>) -> Option<String> {
     let conclusion = text
         .rfind(thinking_end)
@@ -45,30 +58,43 @@ pub fn answer_of_text(text: &str, thinking_end: &str, pattern: Option<&AnswerPat
     })
 }
 
-/// The answer in a reference. It is found by the pattern or a marker, as in a generated text. Otherwise it is the text after the
-/// thinking or, if that is prose of three words or more, its last number.
+/// The answer in a reference: what the pattern finds, or what is marked or named as in a generated text, or else all of the
+/// text after the thinking. It is never reduced to a number in it.
 pub fn answer_of_reference(text: &str, thinking_end: &str, pattern: Option<&AnswerPattern>) -> String {
     let text = text
         .rfind(thinking_end)
         .map_or(text, |place| &text[place + thinking_end.len()..])
         .trim();
-    let words = text
-        .split_whitespace()
-        .filter(|word| word.chars().filter(|c| c.is_alphabetic()).count() > 1);
-    let is_prose = words.count() >= 3;
     pattern
         .and_then(|pattern| pattern.last_in(text))
         .or_else(|| marked(text))
-        .or_else(|| last_number(text).filter(|_| is_prose))
         .unwrap_or_else(|| text.to_owned())
 }
 
-/// The answer after the last marker.
+/// Whether an expected answer is a sentence, which no other wording of it equals.
+pub fn is_sentence(expected: &str) -> bool {
+    let words = expected
+        .split_whitespace()
+        .filter(|word| word.len() > 1 && word.chars().all(|c| c.is_alphabetic() || matches!(c, ',' | '.' | '\'')));
+    words.count() >= WORDS_OF_SENTENCE && Quantity::parse(&bare(expected)).is_none()
+}
+
+/// The answer at the last mark, or that a sentence names.
 fn marked(text: &str) -> Option<String> {
-    boxed(text).or_else(|| {
-        let place = text.rfind(HASHES)? + HASHES.len();
-        let line = text[place..].lines().next()?.trim();
-        (!line.is_empty()).then(|| line.to_owned())
+    boxed(text).or_else(|| after_hashes(text)).or_else(|| named(text))
+}
+
+/// The number on the last line that has nothing but `####` and a number. Other lines with `####` are headings.
+fn after_hashes(text: &str) -> Option<String> {
+    text.lines().rev().find_map(|line| {
+        let answer = line.trim_start().strip_prefix(HASHES)?.trim();
+        // `#### 2. Multiply` is a heading; `#### 2 apples` is an answer.
+        let is_numbered = answer
+            .split_whitespace()
+            .next()
+            .is_some_and(|first| first.ends_with(['.', ')', ':']));
+        let is_alone = answer.split_whitespace().count() == 1;
+        ((!is_numbered || is_alone) && Quantity::parse(&bare(answer)).is_some()).then(|| answer.to_owned())
     })
 }
 
@@ -102,34 +128,66 @@ fn boxed(text: &str) -> Option<String> {
     })
 }
 
-/// The last number of a text as it is written, with its sign and, if it is a fraction, its denominator.
+/// The last number of a text as it is written, with its sign and a percent sign. Numbers that are part of an expression, such as
+/// the exponent of `x^2` or the factor of `2\sqrt{3}`, are left out.
 fn last_number(text: &str) -> Option<String> {
-    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '/');
-    let mut end = text.len();
-    loop {
-        end = text[..end].rfind(|c: char| c.is_ascii_digit())? + 1;
-        let start = text[..end].rfind(|c| !is_part(c)).map_or(0, |place| {
-            place + text[place..].chars().next().map_or(0, char::len_utf8)
-        });
-        let digits = text[start..end].trim_start_matches([',', '/']);
-        // A list such as `3,4` or a date is not one number. Then the number is the text after the last separator.
-        let number = [digits, digits.rsplit([',', '/']).next().unwrap_or(digits)]
-            .into_iter()
-            .find(|number| Number::parse(number).is_some());
-        if let Some(number) = number {
-            let before = text[..end - number.len()].trim_end_matches(['$', '€', '£', '¥']);
-            let is_negative = before.ends_with(['-', '−'])
-                && !before
-                    .trim_end_matches(['-', '−'])
-                    .ends_with(|c: char| c.is_alphanumeric() || c == ')');
-            return Some(if is_negative {
-                format!("-{number}")
-            } else {
-                number.to_owned()
-            });
+    let mut last = None;
+    let mut place = 0;
+    while let Some(next) = text[place..].find(|c: char| c.is_ascii_digit() || matches!(c, '.' | '\\')) {
+        let start = place + next;
+        let length = length_of_magnitude(&text[start..]);
+        let end = start + length.unwrap_or(1);
+        if length.is_some() && !is_part_before(&text[..start]) && !is_part_after(&text[end..]) {
+            last = Some((start, end));
         }
-        end = start;
+        place = end;
     }
+    let (start, end) = last?;
+    let before = text[..start].trim_end_matches(['$', '€', '£', '¥', '\\']);
+    let is_negative = before.ends_with(['-', '−'])
+        && !before
+            .trim_end_matches(['-', '−'])
+            .ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '}'));
+    let percent = ["\\%", "%"].into_iter().find(|sign| text[end..].starts_with(sign));
+    Some(format!(
+        "{}{}{}",
+        if is_negative { "-" } else { "" },
+        &text[start..end],
+        percent.unwrap_or_default()
+    ))
+}
+
+/// Whether what is before a number makes it a part of something else.
+fn is_part_before(text: &str) -> bool {
+    let mut before = text.chars().rev();
+    match before.next() {
+        Some(last) if last.is_alphabetic() || matches!(last, '_' | '^' | '{' | '\\') => true,
+        Some('.' | ':') => before.next().is_some_and(|c| c.is_ascii_digit()),
+        Some('/') => before
+            .next()
+            .is_some_and(|c| c.is_alphanumeric() || matches!(c, ')' | '}')),
+        Some(last) => last.is_ascii_digit(),
+        None => false,
+    }
+}
+
+/// Whether what is behind a number makes it a part of something else.
+fn is_part_after(text: &str) -> bool {
+    let mut after = text.chars();
+    let is_glued = match after.next() {
+        Some('^') => !text.starts_with("^\\circ") && !text.starts_with("^{\\circ}"),
+        Some('_' | '(' | '{' | '√' | 'π') => true,
+        Some(first) if first.is_ascii_digit() => true,
+        Some('.' | ':') => after.next().is_some_and(|c| c.is_ascii_digit()),
+        Some('/') => after.next().is_some_and(char::is_alphanumeric),
+        Some(first) if first.is_alphabetic() => {
+            let end = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
+            !matches!(Unit::parse(&text[..end]), Some(Some(_)))
+        }
+        _ => false,
+    };
+    let text = text.trim_start();
+    is_glued || OPERATIONS.iter().any(|operation| text.starts_with(operation))
 }
 
 #[cfg(test)]
@@ -149,10 +207,39 @@ mod tests {
             ("\\boxed{} is 9", Some("9")),
             ("9 * 5 = 45\n#### 45", Some("45")),
             ("#### 1\n#### $1,200 \nDone 3", Some("$1,200")),
+            ("#### 12 apples\n", Some("12 apples")),
+            ("#### -7.5", Some("-7.5")),
             ("####\nthen 8", Some("8")),
             ("\\boxed{3}\n#### 4", Some("3")),
+            // Headings of Markdown.
+            ("#### Conclusion\nIt is 6.", Some("6")),
+            ("It is 6.\n#### Conclusion", Some("6")),
+            ("#### 2. Multiply\nSo 3 * 4 = 12", Some("12")),
+            ("#### Step 3\nSo 12", Some("12")),
+            ("##### 5\nSo 12", Some("12")),
+            ("write #### 5 there, then 12", Some("12")),
+            ("She has 3. The answer is 4. There were 5.", Some("4")),
             ("She has 1,234 apples and 5.5 pears.", Some("5.5")),
             ("It costs $1,234.", Some("1,234")),
+            ("It costs $9{,}500$.", Some("9{,}500")),
+            ("It costs $10,\\!080$.", Some("10,\\!080")),
+            ("there are 1 234 567 people", Some("1 234 567")),
+            ("so \\(\\frac{3}{4}\\)", Some("\\frac{3}{4}")),
+            ("so $-\\frac{3}{4}$", Some("-\\frac{3}{4}")),
+            ("about $3.2 \\times 10^5$ of them", Some("3.2 \\times 10^5")),
+            ("use 11 5/6 cups", Some("11 5/6")),
+            ("it is 4.5e33 kg", Some("4.5e33")),
+            ("it is 12cm long", Some("12")),
+            ("it is 12 cm^2", Some("12")),
+            ("12 and then x^2", Some("12")),
+            ("12 and then 2\\sqrt{3}", Some("12")),
+            ("12 and then 2 \\sqrt{3}", Some("12")),
+            ("12, the 3rd time", Some("12")),
+            ("12 at 10:30", Some("12")),
+            ("Total:42", Some("42")),
+            ("12 in version 1.2.3", Some("12")),
+            ("a share of 50%", Some("50%")),
+            ("a share of $50\\%$", Some("50\\%")),
             ("It falls to -12 degrees", Some("-12")),
             ("It falls to −$12", Some("-12")),
             ("pages 3-4", Some("4")),
@@ -195,10 +282,32 @@ mod tests {
             ("x^2 + 1", "x^2 + 1"),
             ("Paris", "Paris"),
             ("<think>7</think>\n\nB", "B"),
-            ("She sells the 12 eggs for 3 dollars each, 36 in all.", "36"),
+            ("She sells 12 eggs for 3 dollars each. The answer is 36.", "36"),
+            // An answer that is not a number is never reduced to one.
+            (
+                "She sells the 12 eggs for 3 dollars each, 36 in all.",
+                "She sells the 12 eggs for 3 dollars each, 36 in all.",
+            ),
+            (
+                "\\left( 3, \\frac{\\pi}{2} \\right)",
+                "\\left( 3, \\frac{\\pi}{2} \\right)",
+            ),
+            ("#### Heading\nx + 1", "#### Heading\nx + 1"),
             ("12 square meters", "12 square meters"),
         ] {
             assert_eq!(answer_of_reference(text, "</think>", None), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_is_told_from_an_answer() {
+        for (text, expected) in [
+            ("She sells the 12 eggs for three dollars each, 36 in all.", true),
+            ("\\left( 3, \\frac{\\pi}{2} \\right)", false),
+            ("12 square meters", false),
+            ("a rectangle that is not a square", false),
+        ] {
+            assert_eq!(is_sentence(text), expected, "{text}");
         }
     }
 }

@@ -1,8 +1,19 @@
 //! Answers: found in generated text, and compared with the right answer.
+//!
+//! `extract` finds the answer. `compare` says whether two answers are the same: as numbers, which `number` reads with their
+//! `unit`, or as lists of `tokens`. The rules are few and strict: what needs algebra belongs to a grader outside the program.
 
+mod bare;
 mod compare;
 mod extract;
 mod number;
+mod phrase;
+mod rational;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod unit;
 
 pub use compare::same_answer;
-pub use extract::{AnswerPattern, answer_of_reference, answer_of_text};
+pub use extract::{AnswerPattern, answer_of_reference, answer_of_text, is_sentence};

@@ -1,279 +1,318 @@
-//! Parses numbers as people and LaTeX write them into exact fractions.
+//! The one parser of numbers: as people and LaTeX write them, exactly.
+//!
+//! It reads a decimal with separators of thousands, a fraction, a mixed number or a power of ten, with its sign and currency.
+//! It does no arithmetic beyond that: `2^{10}`, `3 \cdot 4` and `2\sqrt{3}` are no numbers here.
 
-/// A number, and whether it was written with a percent sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Number {
-    /// In lowest terms, with a positive denominator.
-    numerator: i128,
-    denominator: i128,
-    pub(super) is_percent: bool,
+use super::{
+    rational::Rational,
+    reader::{Reader, Sign},
+    unit::{Unit, currency},
+};
+
+/// Texts of more bytes are not read as numbers, which bounds the time for their digits.
+const LONGEST: usize = 1000;
+
+/// A number with what stands beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Quantity {
+    pub(super) value: Rational,
+    /// A percent sign, a currency or another unit.
+    pub(super) unit: Option<Unit>,
 }
 
-const CURRENCIES: [char; 4] = ['$', '€', '£', '¥'];
-
-impl Number {
-    fn new(numerator: i128, denominator: i128) -> Option<Self> {
-        if denominator == 0 {
+impl Quantity {
+    /// The number that all of `text` is, with its unit; `None` if `text` is anything else.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.len() > LONGEST {
             return None;
         }
-        let divisor = greatest_common_divisor(numerator.checked_abs()?, denominator.checked_abs()?).max(1);
-        let sign = denominator.signum();
-        Some(Self {
-            numerator: sign * numerator / divisor,
-            denominator: sign * denominator / divisor,
-            is_percent: false,
-        })
-    }
-
-    /// The number that all of `text` is: an integer with or without thousands separators, a decimal, a fraction `a/b` or
-    /// `\frac{a}{b}` or a mixed number, with a sign, a currency sign, a percent sign and a unit after it. `None` if it is
-    /// anything else, or has too many digits to compare exactly.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut text = text.trim();
-        // `x = 5` is 5.
-        if let Some((name, value)) = text.split_once('=')
-            && matches!(name.trim().chars().collect::<Vec<_>>()[..], [c] if c.is_alphabetic())
-        {
-            text = value.trim();
-        }
-        text = text.trim_end_matches(['.', ',', ';']).trim_end();
-        let (negative, mut text) = signed(text);
-        text = text
-            .trim_start_matches("\\$")
-            .trim_start_matches(CURRENCIES)
-            .trim_start();
-        let (more_negative, text) = if negative { (false, text) } else { signed(text) };
-        let (text, is_percent) = without_unit(text);
-        let value = Self::unsigned(text)?;
-        let numerator = if negative || more_negative {
-            value.numerator.checked_neg()?
+        let mut reader = Reader::new(text.trim().trim_end_matches([',', ';']));
+        reader.spaces();
+        let (sign, before) = (reader.sign(), reader.currency());
+        // `$-5` beside `-$5`.
+        let sign = if before.is_some() && sign.is_none() {
+            reader.sign()
         } else {
-            value.numerator
+            sign
         };
+        let value = reader.magnitude()?;
+        let after = Unit::parse(reader.rest)?;
         Some(Self {
-            numerator,
-            is_percent,
-            ..value
+            value: if sign == Some(Sign::Minus) {
+                value.negated()
+            } else {
+                value
+            },
+            unit: before.or(after),
         })
     }
 
-    /// One hundredth of it.
-    pub(super) fn hundredth(self) -> Option<Self> {
-        Self::new(self.numerator, self.denominator.checked_mul(100)?)
-    }
-
-    /// Whether the values are equal, ignoring percent signs.
-    pub(super) fn equals(self, other: Self) -> bool {
-        (self.numerator, self.denominator) == (other.numerator, other.denominator)
-    }
-
-    fn unsigned(text: &str) -> Option<Self> {
-        let text = text.trim();
-        for command in ["\\frac", "\\dfrac", "\\tfrac"] {
-            if let Some(place) = text.find(command) {
-                let (numerator, rest) = argument(&text[place + command.len()..])?;
-                let (denominator, rest) = argument(rest)?;
-                if !rest.trim().is_empty() {
-                    return None;
-                }
-                let fraction = Self::divided(Self::parse(numerator)?, Self::parse(denominator)?)?;
-                return match text[..place].trim() {
-                    "" => Some(fraction),
-                    whole => Self::sum(Self::integer(whole)?, fraction),
-                };
-            }
-        }
-        if let Some((numerator, denominator)) = text.split_once('/') {
-            let denominator = Self::decimal(denominator.trim())?;
-            return match numerator.trim().rsplit_once(' ') {
-                // A mixed number.
-                Some((whole, numerator)) => {
-                    let fraction = Self::divided(Self::integer(numerator)?, denominator)?;
-                    Self::sum(Self::integer(whole.trim())?, fraction)
-                }
-                None => Self::divided(Self::decimal(numerator.trim())?, denominator),
-            };
-        }
-        Self::decimal(text)
-    }
-
-    fn integer(text: &str) -> Option<Self> {
-        Self::new(digits(text)?, 1)
-    }
-
-    fn decimal(text: &str) -> Option<Self> {
-        let text = without_separators(text)?;
-        match text.split_once('.') {
-            None => Self::new(digits(&text)?, 1),
-            Some(("", "")) => None,
-            Some((whole, fraction)) => {
-                let fraction = fraction.trim_end_matches('0');
-                let scale = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-                let part = |text: &str| if text.is_empty() { Some(0) } else { digits(text) };
-                let numerator = part(whole)?.checked_mul(scale)?.checked_add(part(fraction)?)?;
-                Self::new(numerator, scale)
-            }
+    /// Whether it is the same number. A unit on one side alone may be left out, and so may a percent sign, which can also
+    /// mean a hundredth: `50%` is both `50` and `0.5`.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let is_same_value = self.value == other.value;
+        match (&self.unit, &other.unit) {
+            (Some(Unit::Percent), None) => is_same_value || self.is_hundredfold(other),
+            (None, Some(Unit::Percent)) => is_same_value || other.is_hundredfold(self),
+            (Some(Unit::Other), Some(Unit::Known(_)))
+            | (Some(Unit::Known(_)), Some(Unit::Other))
+            | (None, _)
+            | (_, None) => is_same_value,
+            (Some(a), Some(b)) => is_same_value && a == b,
         }
     }
 
-    fn divided(a: Self, b: Self) -> Option<Self> {
-        Self::new(
-            a.numerator.checked_mul(b.denominator)?,
-            a.denominator.checked_mul(b.numerator)?,
-        )
-    }
-
-    fn sum(a: Self, b: Self) -> Option<Self> {
-        let numerator =
-            (a.numerator.checked_mul(b.denominator)?).checked_add(b.numerator.checked_mul(a.denominator)?)?;
-        Self::new(numerator, a.denominator.checked_mul(b.denominator)?)
+    fn is_hundredfold(&self, other: &Self) -> bool {
+        Rational::ten_to(2).is_some_and(|hundred| self.value == other.value.times(&hundred))
     }
 }
 
-fn greatest_common_divisor(mut a: i128, mut b: i128) -> i128 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
+/// The length in bytes of the number without sign and currency that `text` starts with.
+pub(super) fn length_of_magnitude(text: &str) -> Option<usize> {
+    let longest = text
+        .char_indices()
+        .map(|(place, _)| place)
+        .find(|place| *place >= LONGEST);
+    let text = &text[..longest.unwrap_or(text.len())];
+    let mut reader = Reader::new(text);
+    reader.magnitude()?;
+    Some(text.len() - reader.rest.len())
 }
 
-/// Whether the text starts with a minus sign, and the text after the sign.
-fn signed(text: &str) -> (bool, &str) {
-    let negative = text.strip_prefix(['-', '−', '–']);
-    let rest = negative.or_else(|| text.strip_prefix('+')).unwrap_or(text);
-    (negative.is_some(), rest.trim_start())
-}
+/// The parts of numbers.
+impl Reader<'_> {
+    fn currency(&mut self) -> Option<Unit> {
+        let (unit, rest) = currency(self.rest)?;
+        self.rest = rest;
+        self.spaces();
+        Some(unit)
+    }
 
-/// The text without its unit, and whether the unit was a percent sign. A unit without a space before it has at least two
-/// letters: `3x` is not a number.
-fn without_unit(text: &str) -> (&str, bool) {
-    for sign in ["\\%", "%", "percent"] {
-        if let Some(text) = text.strip_suffix(sign) {
-            return (text.trim_end(), true);
+    /// A number without a sign: a fraction, a mixed number, a power of ten or a decimal.
+    fn magnitude(&mut self) -> Option<Rational> {
+        if let Some(fraction) = self.attempt(Self::fraction) {
+            return Some(fraction);
         }
-    }
-    for sign in ["^\\circ", "^{\\circ}", "°", "€", "\\$", "$"] {
-        if let Some(text) = text.strip_suffix(sign) {
-            return (text.trim_end(), false);
+        let before = *self;
+        let decimal = self.decimal()?;
+        let written = &before.rest[..before.rest.len() - self.rest.len()];
+        let is_integer = written.bytes().all(|byte| byte.is_ascii_digit());
+        if is_integer && let Some(fraction) = self.attempt(Self::rest_of_mixed) {
+            return Some(decimal.plus(&fraction));
         }
-    }
-    for command in ["\\text", "\\mathrm", "\\textrm", "\\mbox"] {
-        if let Some((number, unit)) = text.split_once(command)
-            && unit.trim_end().ends_with('}')
+        if let Some(denominator) = self.attempt(Self::denominator) {
+            // `1 234/567` may be a mixed number or a fraction.
+            let is_ambiguous = written.contains(|c: char| c.is_whitespace() || c == '\\' || c == '~');
+            return if is_ambiguous { None } else { decimal.over(&denominator) };
+        }
+        if written == "10"
+            && let Some(power) = self.attempt(Self::exponent_of_ten)
         {
-            return (number.trim_end_matches("\\ ").trim_end_matches("\\,").trim_end(), false);
+            return Some(power);
+        }
+        match self
+            .attempt(Self::e_notation)
+            .or_else(|| self.attempt(Self::times_power_of_ten))
+        {
+            Some(power) => Some(decimal.times(&power)),
+            None => Some(decimal),
         }
     }
-    let Some(end) = text
-        .rfind(|c: char| c.is_ascii_digit() || c == '}')
-        .map(|place| place + 1)
-    else {
-        return (text, false);
-    };
-    let tail = text[end..].trim_start_matches('.');
-    let unit = tail.trim();
-    let is_unit = unit.chars().all(|c| c.is_alphabetic() || " /.²³".contains(c))
-        && unit.starts_with(char::is_alphabetic)
-        && (tail.starts_with(char::is_whitespace) || unit.chars().nth(1).is_some_and(char::is_alphabetic));
-    (if is_unit { &text[..end] } else { text }, false)
-}
 
-/// The argument at the start of `text`, in braces or a single digit, and the rest.
-fn argument(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start();
-    if let Some(inner) = text.strip_prefix('{') {
-        return inner.split_once('}');
+    /// `\frac{a}{b}` of signed decimals.
+    fn fraction(&mut self) -> Option<Rational> {
+        if !self.take(&["\\frac", "\\dfrac", "\\tfrac", "\\cfrac"]) {
+            return None;
+        }
+        let numerator = self.argument()?;
+        numerator.over(&self.argument()?)
     }
-    text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.split_at(1))
-}
 
-fn digits(text: &str) -> Option<i128> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().ok()).flatten()
-}
-
-/// The text without thousands separators; `None` if one of them is not followed by three digits.
-fn without_separators(text: &str) -> Option<String> {
-    let text = text
-        .replace("{,}", ",")
-        .replace("\\,", ",")
-        .replace(['\u{a0}', '\u{202f}', ' ', '\''], ",");
-    if !text.contains(',') {
-        return Some(text);
+    /// The argument of a command: a signed decimal in braces, or one digit.
+    fn argument(&mut self) -> Option<Rational> {
+        self.spaces();
+        if !self.take(&["{"]) {
+            let digit = self
+                .rest
+                .get(..1)
+                .filter(|digit| digit.as_bytes()[0].is_ascii_digit())?;
+            self.rest = &self.rest[1..];
+            return Rational::decimal(digit, "");
+        }
+        self.spaces();
+        let sign = self.sign();
+        let value = self.decimal()?;
+        self.spaces();
+        self.take(&["}"]).then_some(if sign == Some(Sign::Minus) {
+            value.negated()
+        } else {
+            value
+        })
     }
-    let whole = text.split('.').next().unwrap_or_default();
-    let mut groups = whole.split(',');
-    let first = groups.next().unwrap_or_default();
-    let sound =
-        (1..=3).contains(&first.len()) && groups.all(|group| group.len() == 3) && !text[whole.len()..].contains(',');
-    sound.then(|| text.replace(',', ""))
+
+    /// The part of a mixed number after its integer: a fraction between zero and one.
+    fn rest_of_mixed(&mut self) -> Option<Rational> {
+        let is_apart = self.spaces();
+        let fraction = self.attempt(Self::fraction).or_else(|| {
+            let numerator = Rational::decimal(self.digits()?, "")?;
+            numerator.over(&self.denominator()?).filter(|_| is_apart)
+        })?;
+        fraction.is_proper().then_some(fraction)
+    }
+
+    /// `/ b`.
+    fn denominator(&mut self) -> Option<Rational> {
+        self.spaces();
+        if !self.take(&["/"]) {
+            return None;
+        }
+        self.spaces();
+        self.decimal()
+    }
+
+    /// `\times 10^{5}`.
+    fn times_power_of_ten(&mut self) -> Option<Rational> {
+        self.spaces();
+        if !self.take(&["\\times", "\\cdot", "\\ast", "×", "·", "⋅", "*", "x"]) {
+            return None;
+        }
+        self.spaces();
+        if !self.take(&["10", "{10}"]) {
+            return None;
+        }
+        self.exponent_of_ten()
+    }
+
+    /// `^{5}` after a ten.
+    fn exponent_of_ten(&mut self) -> Option<Rational> {
+        self.spaces();
+        let exponent = if self.take(&["^{", "**{"]) {
+            self.spaces();
+            let exponent = self.exponent()?;
+            self.spaces();
+            self.take(&["}"]).then_some(exponent)
+        } else if self.take(&["^", "**"]) {
+            self.exponent()
+        } else {
+            self.raised()
+        };
+        Rational::ten_to(exponent?)
+    }
+
+    /// `e5` after a decimal.
+    fn e_notation(&mut self) -> Option<Rational> {
+        if !self.take(&["e", "E"]) {
+            return None;
+        }
+        let power = Rational::ten_to(self.exponent()?)?;
+        (!self.rest.starts_with(char::is_alphanumeric)).then_some(power)
+    }
+
+    /// A signed integer of a few digits.
+    fn exponent(&mut self) -> Option<i32> {
+        let sign = self.sign();
+        let value: i32 = self.digits()?.parse().ok()?;
+        Some(if sign == Some(Sign::Minus) { -value } else { value })
+    }
+
+    /// A signed integer in raised characters.
+    fn raised(&mut self) -> Option<i32> {
+        const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+        let is_negative = self.take(&["⁻"]);
+        let mut value: Option<i32> = None;
+        while let Some(next) = self.rest.chars().next()
+            && let Some(digit) = RAISED.chars().position(|raised| raised == next)
+        {
+            value = Some(value.unwrap_or(0).checked_mul(10)?.checked_add(digit as i32)?);
+            self.rest = &self.rest[next.len_utf8()..];
+        }
+        value.map(|value| if is_negative { -value } else { value })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The number `numerator / denominator`, as decimals.
+    fn ratio(numerator: &str, denominator: &str) -> Rational {
+        let (is_negative, digits) = numerator
+            .strip_prefix('-')
+            .map_or((false, numerator), |digits| (true, digits));
+        let value = Rational::decimal(digits, "").unwrap();
+        let value = value.over(&Rational::decimal(denominator, "").unwrap()).unwrap();
+        if is_negative { value.negated() } else { value }
+    }
+
     #[test]
-    fn numbers_are_read_in_every_notation() {
-        let number = |numerator: i128, denominator: i128| Number::new(numerator, denominator);
-        for (text, expected) in [
-            ("42", number(42, 1)),
-            ("-42", number(-42, 1)),
-            ("−42", number(-42, 1)),
-            ("+7", number(7, 1)),
-            ("007", number(7, 1)),
-            ("1,234", number(1234, 1)),
-            ("1,234,567.50", number(2_469_135, 2)),
-            ("1{,}234", number(1234, 1)),
-            ("1 234", number(1234, 1)),
-            ("12,34", None),
-            ("1,2345", None),
-            ("0.5", number(1, 2)),
-            (".5", number(1, 2)),
-            ("5.", number(5, 1)),
-            ("2.500", number(5, 2)),
-            ("1/2", number(1, 2)),
-            ("2/4", number(1, 2)),
-            ("-3/4", number(-3, 4)),
-            ("1/0", None),
-            ("1 1/2", number(3, 2)),
-            ("\\frac{1}{2}", number(1, 2)),
-            ("\\dfrac{10}{4}", number(5, 2)),
-            ("-\\frac{1}{2}", number(-1, 2)),
-            ("\\frac12", number(1, 2)),
-            ("\\frac{-1}{2}", number(-1, 2)),
-            ("2\\frac{1}{3}", number(7, 3)),
-            ("\\frac{a}{2}", None),
-            ("$28,080", number(28_080, 1)),
-            ("\\$5", number(5, 1)),
-            ("-$5", number(-5, 1)),
-            ("$-5", number(-5, 1)),
-            ("£195.00", number(195, 1)),
-            ("5€", number(5, 1)),
-            ("12 apples", number(12, 1)),
-            ("12 apples.", number(12, 1)),
-            ("60 km/h", number(60, 1)),
-            ("12cm", number(12, 1)),
-            ("5 m", number(5, 1)),
-            ("5\\text{ cm}", number(5, 1)),
-            ("5 \\mathrm{kg}", number(5, 1)),
-            ("90^\\circ", number(90, 1)),
-            ("90°", number(90, 1)),
-            ("x = 5", number(5, 1)),
-            ("3x", None),
-            ("x", None),
-            ("", None),
-            ("-", None),
-            (".", None),
-            ("1.2.3", None),
-            ("(1, 2)", None),
-            ("2^{10}", None),
-            ("999999999999999999999999999999999999999999", None),
+    fn numbers_are_read_exactly_or_not_at_all() {
+        for (text, numerator, denominator) in [
+            ("42", "42", "1"),
+            ("-42", "-42", "1"),
+            ("007", "7", "1"),
+            ("1,234,567.50", "2469135", "2"),
+            (".5", "1", "2"),
+            ("2.500", "5", "2"),
+            ("0.123\\,456", "123456", "1000000"),
+            ("-3/4", "-3", "4"),
+            ("\\frac{-1}{2}", "-1", "2"),
+            ("-3\\frac{1}{2}", "-7", "2"),
+            ("4.5e-3", "9", "2000"),
+            ("10^{3}", "1000", "1"),
+            ("2×10⁻³", "1", "500"),
         ] {
-            assert_eq!(Number::parse(text), expected, "{text}");
+            let found = Quantity::parse(text).map(|quantity| quantity.value);
+            assert_eq!(found, Some(ratio(numerator, denominator)), "{text}");
         }
-        let percent = Number::parse("12.5 \\%").unwrap();
-        assert!(percent.is_percent && percent.equals(number(25, 2).unwrap()));
-        assert!(percent.hundredth().unwrap().equals(number(1, 8).unwrap()));
+        let long = "9".repeat(LONGEST + 1);
+        for text in [
+            "",
+            "-",
+            ".",
+            "x",
+            "1.2.3",
+            "12,34",
+            "1,2345",
+            "0,123",
+            "1,234 567",
+            "1 234/567",
+            "1/0",
+            "\\frac{1}{0}",
+            "\\frac{a}{2}",
+            "3 5/2",
+            "(1, 2)",
+            "2^{10}",
+            "3x",
+            "3\\pi",
+            "1e99999",
+            "10^{99999999999}",
+            "--5",
+            "5!",
+            "3 \\times 4",
+            &long,
+        ] {
+            assert_eq!(Quantity::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_number_at_the_start_of_a_text_is_as_long_as_it_can_be() {
+        for (text, expected) in [
+            ("1 234 567 people", Some("1 234 567")),
+            ("11 5/6 cups", Some("11 5/6")),
+            ("9{,}500$", Some("9{,}500")),
+            ("3.2 \\times 10^5.", Some("3.2 \\times 10^5")),
+            ("\\frac{3}{4}$", Some("\\frac{3}{4}")),
+            ("12,34", Some("12")),
+            ("5.", Some("5")),
+            ("12\n345", Some("12")),
+            ("x", None),
+        ] {
+            assert_eq!(
+                length_of_magnitude(text).map(|length| &text[..length]),
+                expected,
+                "{text}"
+            );
+        }
     }
 }

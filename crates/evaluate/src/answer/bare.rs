@@ -1,0 +1,78 @@
+//! Removes what encloses an answer without being part of it.
+
+use super::unit::text_command;
+
+/// The text without what encloses it: delimiters of mathematics, Markdown, a text command or a box.
+pub(super) fn bare(text: &str) -> String {
+    let mut text = text.trim();
+    loop {
+        let within = [
+            ("$$", "$$"),
+            ("$", "$"),
+            ("\\(", "\\)"),
+            ("\\[", "\\]"),
+            ("**", "**"),
+            ("`", "`"),
+        ]
+        .into_iter()
+        .find_map(|(start, end)| text.strip_prefix(start)?.strip_suffix(end))
+        .filter(|within| !within.is_empty() && !within.ends_with('\\'));
+        let unstyled = text
+            .strip_prefix("\\displaystyle")
+            .filter(|rest| !rest.starts_with(char::is_alphabetic));
+        let inner =
+            text_command(text).filter(|(inner, rest)| rest.trim_end_matches('.').is_empty() && !inner.is_empty());
+        text = match within.or(unstyled).or(inner.map(|(inner, _)| inner)) {
+            Some(within) => within.trim(),
+            None => break,
+        };
+    }
+    // `(B)` is the choice `B`.
+    if let [b'(', letter, b')'] = text.as_bytes()
+        && letter.is_ascii_uppercase()
+    {
+        return char::from(*letter).to_string();
+    }
+    without_dollars(text)
+}
+
+/// The text without pairs of dollar signs that enclose a part of it. `\$`, and a single sign, are currencies.
+fn without_dollars(text: &str) -> String {
+    let is_delimiter = |place: usize| !text[..place].ends_with('\\');
+    let count = text
+        .match_indices('$')
+        .filter(|(place, _)| is_delimiter(*place))
+        .count();
+    if count == 0 || count % 2 == 1 {
+        return text.to_owned();
+    }
+    text.char_indices()
+        .filter(|(place, character)| *character != '$' || !is_delimiter(*place))
+        .map(|(_, character)| character)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_encloses_the_whole_answer_is_removed() {
+        for (text, expected) in [
+            (" $\\frac{1}{2}$ ", "\\frac{1}{2}"),
+            ("**$5$**", "5"),
+            ("\\(x\\)", "x"),
+            ("\\text{Paris}.", "Paris"),
+            ("\\text{(C)}", "C"),
+            ("\\text{a} + \\text{b}", "\\text{a} + \\text{b}"),
+            ("$5", "$5"),
+            ("5\\$", "5\\$"),
+            ("$x$ and $y$", "x and y"),
+            ("(b)", "(b)"),
+            ("$$", ""),
+            ("", ""),
+        ] {
+            assert_eq!(bare(text), expected, "{text}");
+        }
+    }
+}

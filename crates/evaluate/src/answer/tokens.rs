@@ -1,0 +1,292 @@
+//! Texts as lists of symbols, without what does not change their meaning: white space, the size of brackets, styles of letters.
+//!
+//! A command of LaTeX is one symbol as a whole: `\leftarrow` is no `\left`. Every other character is a symbol of its own. No symbol
+//! that carries meaning is dropped, and letters keep their case, except in prose.
+
+use super::unit::{TEXT_COMMANDS, text_command};
+
+/// Commands that change only how a formula looks.
+const STYLES: [&str; 26] = [
+    "\\left",
+    "\\right",
+    "\\middle",
+    "\\big",
+    "\\Big",
+    "\\bigg",
+    "\\Bigg",
+    "\\bigl",
+    "\\bigr",
+    "\\Bigl",
+    "\\Bigr",
+    "\\biggl",
+    "\\biggr",
+    "\\Biggl",
+    "\\Biggr",
+    "\\displaystyle",
+    "\\textstyle",
+    "\\limits",
+    "\\nolimits",
+    "\\quad",
+    "\\qquad",
+    "\\thinspace",
+    "\\,",
+    "\\;",
+    "\\:",
+    "\\!",
+];
+
+/// Symbols that are written in several ways, and the one that is kept.
+const SAME: [(&str, &str); 52] = [
+    ("\\dfrac", "\\frac"),
+    ("\\tfrac", "\\frac"),
+    ("\\cfrac", "\\frac"),
+    ("−", "-"),
+    ("–", "-"),
+    ("×", "\\times"),
+    ("·", "\\cdot"),
+    ("⋅", "\\cdot"),
+    ("÷", "\\div"),
+    ("±", "\\pm"),
+    ("√", "\\sqrt"),
+    ("∞", "\\infty"),
+    ("π", "\\pi"),
+    ("θ", "\\theta"),
+    ("α", "\\alpha"),
+    ("β", "\\beta"),
+    ("γ", "\\gamma"),
+    ("λ", "\\lambda"),
+    ("μ", "\\mu"),
+    ("σ", "\\sigma"),
+    ("φ", "\\phi"),
+    ("ω", "\\omega"),
+    ("≤", "\\leq"),
+    ("\\le", "\\leq"),
+    ("\\leqslant", "\\leq"),
+    ("≥", "\\geq"),
+    ("\\ge", "\\geq"),
+    ("\\geqslant", "\\geq"),
+    ("\\lt", "<"),
+    ("\\gt", ">"),
+    ("≠", "\\neq"),
+    ("\\ne", "\\neq"),
+    ("≈", "\\approx"),
+    ("∈", "\\in"),
+    ("∪", "\\cup"),
+    ("∩", "\\cap"),
+    ("∅", "\\emptyset"),
+    ("\\varnothing", "\\emptyset"),
+    ("→", "\\to"),
+    ("\\rightarrow", "\\to"),
+    ("←", "\\leftarrow"),
+    ("\\gets", "\\leftarrow"),
+    ("…", "\\dots"),
+    ("\\ldots", "\\dots"),
+    ("\\lbrace", "\\{"),
+    ("\\rbrace", "\\}"),
+    ("\\lbrack", "["),
+    ("\\rbrack", "]"),
+    ("\\lvert", "|"),
+    ("\\rvert", "|"),
+    ("\\vert", "|"),
+    ("\\%", "%"),
+];
+
+/// The symbols of a text. Prose, which is words alone, is a list of its words in lower case.
+pub(super) fn tokens(text: &str) -> Vec<String> {
+    let mut text = text.trim();
+    if !text.ends_with("...") {
+        text = text.trim_end_matches(['.', ',', ';']).trim_end();
+    }
+    // Greek letters are symbols.
+    let is_letter = |c: char| c.is_alphabetic() && !('\u{370}'..'\u{400}').contains(&c);
+    if text
+        .chars()
+        .all(|c| is_letter(c) || matches!(c, ' ' | '-' | '\'' | '’' | '\n'))
+    {
+        return text.split_whitespace().map(folded).collect();
+    }
+    unbraced(&without_plus_signs(symbols(text)))
+}
+
+/// A word in lower case. Letters that are not a word, such as `N` or `AB`, keep their case.
+fn folded(word: &str) -> String {
+    let lower = word.to_lowercase();
+    if word.chars().count() > 2 || lower == "no" {
+        lower
+    } else {
+        word.to_owned()
+    }
+}
+
+/// The symbols of a formula, each in the one way in which it is kept.
+fn symbols(mut text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    while let Some(first) = text.chars().next() {
+        if let Some((inner, rest)) = text_command(text) {
+            found.extend(symbols(inner));
+            text = rest;
+            continue;
+        }
+        let length = match first {
+            '\\' => command_length(text),
+            '.' if text.starts_with("...") => 3,
+            // The separator of thousands.
+            '{' if text.starts_with("{,}") => 3,
+            ',' if text.starts_with(",\\!") => 3,
+            _ => first.len_utf8(),
+        };
+        let (symbol, rest) = text.split_at(length);
+        text = rest;
+        match symbol {
+            "{,}" | ",\\!" | "~" | "\\(" | "\\)" | "\\ " => {}
+            // An invisible bracket.
+            "\\left" | "\\right" if text.trim_start().starts_with('.') => text = &text.trim_start()[1..],
+            _ if STYLES.contains(&symbol) || TEXT_COMMANDS.contains(&symbol) => {}
+            "..." => found.push("\\dots".into()),
+            "°" => found.extend(["^", "\\circ"].map(String::from)),
+            _ if first.is_whitespace() => {
+                // Between two digits, white space keeps two numbers apart.
+                let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+                let before = found.last().and_then(|symbol| symbol.chars().next());
+                if is_digit(before) && is_digit(text.chars().next()) {
+                    found.push(" ".into());
+                }
+            }
+            _ => {
+                let kept = SAME
+                    .iter()
+                    .find(|(from, _)| *from == symbol)
+                    .map_or(symbol, |(_, to)| to);
+                found.push(kept.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The length of the command that `text` starts with: a backslash and letters, or one other character.
+fn command_length(text: &str) -> usize {
+    let name = &text[1..];
+    let letters = name.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(name.len());
+    1 + letters.max(name.chars().next().map_or(0, char::len_utf8))
+}
+
+/// The symbols without braces around a single one, except that everything raised or lowered has braces: `x^2` is `x^{2}`, and
+/// `x^10` is `x^{10}`.
+fn unbraced(symbols: &[String]) -> Vec<String> {
+    let is_digit = |symbol: &String| symbol.len() == 1 && symbol.as_bytes()[0].is_ascii_digit();
+    let mut kept: Vec<String> = Vec::with_capacity(symbols.len());
+    let mut place = 0;
+    while let Some(symbol) = symbols.get(place) {
+        place += 1;
+        let rest = &symbols[place..];
+        match rest {
+            [inner, close, ..] if symbol == "{" && close == "}" && inner != "{" && inner != "}" => {
+                kept.push(inner.clone());
+                place += 2;
+                continue;
+            }
+            _ => kept.push(symbol.clone()),
+        }
+        if symbol != "^" && symbol != "_" {
+            continue;
+        }
+        let digits = rest.iter().take_while(|symbol| is_digit(symbol)).count();
+        match rest.first() {
+            None => {}
+            Some(next) if next == "{" => {
+                kept.push(next.clone());
+                place += 1;
+            }
+            Some(_) => {
+                let length = digits.max(1);
+                kept.push("{".into());
+                kept.extend(rest[..length].iter().cloned());
+                kept.push("}".into());
+                place += length;
+                // It kept apart what the braces keep apart.
+                place += usize::from(symbols.get(place).is_some_and(|next| next == " "));
+            }
+        }
+    }
+    kept
+}
+
+/// The symbols without plus signs at the start of a number or a term.
+fn without_plus_signs(symbols: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::with_capacity(symbols.len());
+    for (place, symbol) in symbols.iter().enumerate() {
+        let is_first = kept
+            .last()
+            .is_none_or(|before| matches!(&before[..], "(" | "[" | "\\{" | "," | "="));
+        let has_term = symbols.get(place + 1).is_some_and(|next| {
+            next.starts_with(|c: char| c.is_alphanumeric()) || next.len() > 2 && next.starts_with('\\')
+        });
+        if !(symbol == "+" && is_first && has_term) {
+            kept.push(symbol.clone());
+        }
+    }
+    kept
+}
+
+/// A text that has these symbols.
+pub(super) fn text_of(symbols: &[String]) -> String {
+    let mut text = String::new();
+    for (place, symbol) in symbols.iter().enumerate() {
+        let is_word = |symbol: &str| symbol.len() > 2 && symbol.starts_with('\\');
+        if place > 0 && is_word(&symbols[place - 1]) && symbol.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            text.push(' ');
+        }
+        text += symbol;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_change_the_meaning_is_dropped_and_nothing_else() {
+        for (a, b, same) in [
+            ("\\left( 1,\\, 2 \\right)", "(1,2)", true),
+            ("\\leftarrow", "\\rightarrow", false),
+            ("\\leftarrow", "arrow", false),
+            ("x \\to 0", "x \\rightarrow 0", true),
+            ("n!", "n", false),
+            ("\\dfrac{x}{2}", "\\frac x2", true),
+            ("\\frac{x}{23}", "\\frac{x}{2}3", false),
+            ("x^{2}", "x^2", true),
+            ("x^{10}", "x^10", true),
+            ("x^{10}", "x^1", false),
+            ("x_{12}", "x_1 2", false),
+            ("\\log_3 7", "\\log_{3} 7", true),
+            ("\\log_3 7", "\\log_{37}", false),
+            ("x^{y+1}", "x^y+1", false),
+            ("\\text{Yes}", "yes", true),
+            ("yes", "YES.", true),
+            ("no", "No", true),
+            ("N", "n", false),
+            ("AB", "ab", false),
+            ("\\Omega", "\\omega", false),
+            ("\\mathbb{R}", "R", false),
+            ("12 3", "123", false),
+            ("1 2", "1  2", true),
+            ("x y", "xy", true),
+            ("1, 2, \\ldots", "1,2,...", true),
+            ("1, 2, ...", "1, 2", false),
+            ("(0,+\\infty)", "(0, ∞)", true),
+            ("a+b", "ab", false),
+            ("\\sin 30^\\circ", "\\sin 30", false),
+            ("\\sin 30°", "\\sin 30^{\\circ}", true),
+            ("\\left. x \\right|_0", "x|_0", true),
+            ("10{,}080 x", "10080x", true),
+            ("\\{1\\}", "1", false),
+            ("New York", "new york", true),
+            ("\\frac{a}{b}", "\\frac{b}{a}", false),
+        ] {
+            let is_equal = tokens(a) == tokens(b) || tokens(&text_of(&tokens(a))) == tokens(&text_of(&tokens(b)));
+            assert_eq!(is_equal, same, "{a} and {b}: {:?} {:?}", tokens(a), tokens(b));
+        }
+    }
+}
