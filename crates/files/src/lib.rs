@@ -15,6 +15,7 @@ mod error;
 pub mod faults;
 mod guard;
 mod hashing;
+mod mapped;
 mod regular;
 mod safetensors_writer;
 mod tokenizer_files;
@@ -27,6 +28,7 @@ pub use commit::{
 pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
 pub use hashing::hash_contents;
+pub use mapped::{MappedFile, mapped_file_at};
 pub use regular::{Refusal, is_plain_name, open_regular, open_unlinked, read_regular, read_unlinked};
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
 pub use tokenizer_files::{TOKENIZER_FILES, is_tokenizer_file};
