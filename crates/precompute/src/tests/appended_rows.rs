@@ -60,10 +60,14 @@ impl Project {
     }
 }
 
-/// Checks that every file of `before` is the same in `after`, except the manifests, which sum up the shards, and the hashes
-/// of the data. Returns the names of the files that only `after` has.
+/// Checks that every file of `before` is the same in `after`, except the manifests, which sum up the shards, the inventory,
+/// which lists them, and the hashes of the data. Returns the names of the files that only `after` has.
 fn added(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
-    let may_change = |path: &Path| path.ends_with("manifest.json") || path.ends_with(".data.json");
+    let may_change = |path: &Path| {
+        ["manifest.json", "inventory.json", ".data.json"]
+            .iter()
+            .any(|name| path.ends_with(name))
+    };
     for (path, bytes) in before.iter().filter(|(path, _)| !may_change(path)) {
         assert_eq!(after.get(path), Some(bytes), "`{}` changed", path.display());
     }
