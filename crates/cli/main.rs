@@ -7,6 +7,7 @@
 
 mod amounts;
 mod arguments;
+mod bus_error;
 mod child;
 mod clock;
 mod commands;
@@ -22,6 +23,7 @@ mod keys;
 mod last_line;
 mod logs;
 mod output;
+mod outputs;
 mod overrides;
 mod pipeline_file;
 mod place;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         }
     };
     logs::start(arguments.log_level.into());
+    bus_error::report();
     holding::start();
     failure::report_panics();
     if let Some(name) = arguments.command.of_long() {

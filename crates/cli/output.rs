@@ -3,7 +3,6 @@
 use std::{
     fmt,
     io::{self, ErrorKind, Write as _},
-    path::PathBuf,
 };
 
 use leadspan_diagnosis::Diagnosis;
@@ -15,9 +14,6 @@ pub(crate) enum OutputError {
     /// Standard output could not be written.
     #[error("could not write to standard output")]
     Stdout(#[source] io::Error),
-    /// The path of the file to write is a folder.
-    #[error("`{}` is a folder, not a file", path.display())]
-    IsAFolder { path: PathBuf },
 }
 
 impl Diagnosis for OutputError {}
