@@ -53,6 +53,8 @@ mod tests {
     use crate::tests::synthetic;
     use leadspan_sequence::SectionSet;
 
+    type Damage = fn(&std::path::Path, &[u8]);
+
     #[test]
     fn a_receipt_beside_no_whole_shard_is_not_a_committed_unit_and_the_unit_is_written_again() {
         let captured = synthetic::captured("0.5", SectionSet::ALL);
@@ -61,11 +63,10 @@ mod tests {
         let unit = layer.corpus().units()[1].clone();
         let (shard, receipt) = (layer.shard_path(&unit), layer.receipt_path(&unit));
         let sound = (fs::read(&shard).unwrap(), fs::read(&receipt).unwrap());
-        type Damage = fn(&std::path::Path, &[u8]);
         let damages: [(&str, Damage); 4] = [
             ("empty", |shard, _| fs::write(shard, b"").unwrap()),
             ("short", |shard, sound| {
-                fs::write(shard, &sound[..sound.len() - 1]).unwrap()
+                fs::write(shard, &sound[..sound.len() - 1]).unwrap();
             }),
             ("missing", |shard, _| fs::remove_file(shard).unwrap()),
             ("link", |shard, sound| {
@@ -78,7 +79,11 @@ mod tests {
         for (name, damage) in damages {
             damage(&shard, &sound.0);
             assert!(!layer.is_committed(&unit), "{name}");
-            assert_eq!(layer.uncommitted_units().unwrap(), [unit.clone()], "{name}");
+            assert_eq!(
+                layer.uncommitted_units().unwrap(),
+                std::slice::from_ref(&unit),
+                "{name}"
+            );
             assert!(crate::adopt(&layer, &unit).unwrap().is_none(), "{name}");
             synthetic::write_shard(&layer, &unit);
             assert_eq!(

@@ -116,16 +116,14 @@ impl Receipt {
 /// [`CacheError::Unlisted`], or those of [`Receipt::check`], if it is another shard; and those of [`Shard::open_in`].
 pub(crate) fn open_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<Shard, CacheError> {
     let shard = Shard::open_in(layer, unit)?;
-    match layer.listed(unit) {
-        Some(listed) => require_listed(&shard, listed, layer)?,
-        None => {
-            let (receipt, path) = (Receipt::read(layer, unit)?, layer.receipt_path(unit));
-            match &receipt.tail_blake3 {
-                Some(tail)
-                    if (tail.as_str(), receipt.shard.bytes) == (shard.tail_blake3(), shard.bytes().len() as u64) => {}
-                _ => receipt.check(&shard, &path)?,
-            }
-        }
+    if let Some(listed) = layer.listed(unit) {
+        require_listed(&shard, listed, layer)?;
+        return Ok(shard);
+    }
+    let receipt = Receipt::read(layer, unit)?;
+    let of_shard = (Some(shard.tail_blake3()), shard.bytes().len() as u64);
+    if (receipt.tail_blake3.as_deref(), receipt.shard.bytes) != of_shard {
+        receipt.check(&shard, &layer.receipt_path(unit))?;
     }
     Ok(shard)
 }

@@ -245,7 +245,7 @@ fn a_repaired_shard_may_get_other_bytes() {
     let listed = listed();
     let shard = exchange_shard(&listed.cache);
     let found = verify(&Cache::open(listed.cache.dir()).unwrap(), &mut |_| {}).unwrap();
-    assert_eq!(repair(&found).unwrap(), [shard.clone()]);
+    assert_eq!(repair(&found).unwrap(), [shard]);
     let layer = Cache::open(listed.cache.dir()).unwrap().layers().unwrap().remove(0);
     let unit = layer.corpus().units()[0].clone();
     assert!(layer.listed(&unit).is_none() && layer.listed(&layer.corpus().units()[1]).is_some());

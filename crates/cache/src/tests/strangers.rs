@@ -7,6 +7,9 @@ use leadspan_sequence::SectionSet;
 
 use crate::{Cache, CacheError, Missing, Reader, tests::synthetic, verify};
 
+/// Puts something in the place of a file; the sound file is at the second path.
+type Impostor = fn(&Path, &Path);
+
 /// Reads everything in a cache, as training and `verify` do.
 fn read_all(dir: &Path) -> Result<(), CacheError> {
     let cache = Cache::open(dir)?;
@@ -54,7 +57,6 @@ fn only_regular_files_are_opened() {
         }
         let saved = aside.path().join("saved");
         fs::rename(&path, &saved).unwrap();
-        type Impostor = fn(&Path, &Path);
         let impostors: [(&str, Impostor); 4] = [
             ("a symbolic link", |path, saved| symlink(saved, path).unwrap()),
             ("a symbolic link", |path, _| symlink("/dev/zero", path).unwrap()),
