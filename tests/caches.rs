@@ -1,10 +1,10 @@
 //! The commands that look after a cache, with the real program: extending, inspecting, verifying, repairing, auditing.
 
-use std::fs;
+use std::{fs, io::Read as _, process::Stdio};
 
 use serde_json::Value;
 
-use crate::program::Workplace;
+use crate::program::{Held, Workplace};
 
 fn json(place: &Workplace, arguments: &[&str]) -> Value {
     let arguments = [arguments, &["--json"]].concat();
@@ -206,6 +206,104 @@ fn a_sample_is_shown_as_text_with_the_most_probable_tokens_of_each_position() {
     let (_, error) = fail(&place, &["cache", "inspect", "cache", "--sample", "nobody"]);
     assert!(
         error.contains("has no sample `nobody`") && error.contains("hint: ids look like `"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_export_replaces_a_file_only_when_asked_and_never_a_part_of_a_cache() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let export = |out: &str, more: &[&str]| {
+        let command = ["cache", "export", "-c", "pipeline.toml", "--out", out];
+        [&command[..], more]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let refused = |out: &str, more: &[&str]| {
+        let command = export(out, more);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        fail(&place, &command).1
+    };
+    let before = place.contents();
+    let shard = "cache/layers/0-1.0-prompt+chain_of_thought+answer/train-000000.parquet";
+    for (out, said) in [
+        (shard, "is inside the cache"),
+        ("cache/corpus/tokens.u32", "is inside the cache"),
+        ("cache/export.parquet", "is inside the cache"),
+        ("pipeline.toml", "which this command reads"),
+        ("/dev/full", "is a device, not a file"),
+        ("teacher", "is a folder, not a file"),
+    ] {
+        let error = refused(out, &["--overwrite"]);
+        assert!(error.contains(said) && error.contains("hint: "), "{out}: {error}");
+    }
+    let error = refused("text.jsonl", &[]);
+    assert!(
+        error.contains("exists already") && error.contains("--overwrite"),
+        "{error}"
+    );
+    assert_eq!(place.contents(), before);
+    place.write("out.parquet", "an earlier export");
+    let command = export("out.parquet", &["--overwrite"]);
+    place.succeed(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(fs::read(place.path("out.parquet")).unwrap().starts_with(b"PAR1"));
+}
+
+#[test]
+fn a_shard_truncated_under_a_trainer_is_named_and_so_is_a_student_that_is_gone() {
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    place.succeed(&["train", "-c", "pipeline.toml"]);
+    for (damage, said) in [
+        ("model/model.safetensors", "bytes instead of"),
+        ("model/config.json", "is missing or empty"),
+    ] {
+        let path = place.path("run").join(damage);
+        let sound = fs::read(&path).unwrap();
+        fs::write(&path, &sound[..sound.len() - sound.len().div_ceil(2)]).unwrap();
+        if damage.ends_with("config.json") {
+            fs::remove_file(&path).unwrap();
+        }
+        let (_, error) = fail(&place, &["train", "-c", "pipeline.toml"]);
+        assert!(error.contains("is finished, but its student is not there"), "{error}");
+        assert!(error.contains(damage) && error.contains(said), "{error}");
+        fs::write(&path, sound).unwrap();
+    }
+    assert!(
+        place
+            .succeed(&["train", "-c", "pipeline.toml"])
+            .contains("had been trained already")
+    );
+
+    // Six epochs of five steps read every shard several times.
+    let mut command = place.command(&[
+        "train",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "train.dir=long",
+        "--set",
+        "train.epochs=6",
+    ]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut held = Held::start(&mut command, "steps", 6);
+    assert!(held.comes());
+    let layer = place.path("cache/layers/0-1.0-prompt+chain_of_thought+answer");
+    for number in 0..4 {
+        let shard = fs::File::options()
+            .write(true)
+            .open(layer.join(format!("train-{number:06}.parquet")));
+        shard.unwrap().set_len(0).unwrap();
+    }
+    held.release();
+    let mut error = String::new();
+    held.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert_eq!(held.child.wait().unwrap().code(), Some(1), "{error}");
+    assert!(
+        error.contains("error: `") && error.contains("/train-00000") && error.contains("became shorter"),
         "{error}"
     );
 }

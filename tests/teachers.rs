@@ -14,7 +14,7 @@ const TRAIN: [&str; 3] = ["train", "-c", "pipeline.toml"];
 
 /// Every token that a cache has an entry for.
 fn stored_tokens(place: &Workplace) -> BTreeSet<u32> {
-    place.succeed(&["cache", "export", "cache", "--out", "export.parquet"]);
+    place.succeed(&["cache", "export", "cache", "--out", "export.parquet", "--overwrite"]);
     let file = fs::File::open(place.path("export.parquet")).unwrap();
     let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     let mut tokens = BTreeSet::new();

@@ -91,6 +91,26 @@ pub(crate) enum ConfigurationError {
         cache.display()
     )]
     RunInCache { run: PathBuf, cache: PathBuf },
+    /// A folder that is to be written is not apart from what is read.
+    #[error(
+        "`{output_key}` is `{}`, which {relation} `{input_key}` (`{}`)",
+        output.display(),
+        input.display()
+    )]
+    NotApart {
+        output_key: &'static str,
+        output: PathBuf,
+        relation: &'static str,
+        input_key: &'static str,
+        input: PathBuf,
+    },
+    /// A folder that is to be written belongs to something else.
+    #[error("`{output_key}` is `{}`, which is {by}", output.display())]
+    Taken {
+        output_key: &'static str,
+        output: PathBuf,
+        by: String,
+    },
     /// Training asks for sections that the cache does not capture.
     #[error("`train.supervised_sections` is `{train}`, but `cache.supervised_sections` is only `{cache}`")]
     SectionsBeyondCache { train: SectionSet, cache: SectionSet },
@@ -156,6 +176,9 @@ impl Diagnosis for ConfigurationError {
                 if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
             )),
             Self::RunInCache { .. } => Some("set `train.dir` to a folder that is not inside the cache".to_owned()),
+            Self::NotApart { output_key, .. } | Self::Taken { output_key, .. } => {
+                Some(format!("set `{output_key}` to a folder of its own"))
+            }
             Self::SectionsBeyondCache { .. } => Some(
                 "add the missing sections to `cache.supervised_sections`, or remove them from \
                  `train.supervised_sections`"

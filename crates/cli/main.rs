@@ -7,6 +7,7 @@
 
 mod amounts;
 mod arguments;
+mod bus_error;
 mod child;
 mod clock;
 mod commands;
@@ -23,6 +24,7 @@ mod keys;
 mod last_line;
 mod logs;
 mod output;
+mod outputs;
 mod overrides;
 mod path_text;
 mod pipeline_file;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         }
     };
     logs::start(arguments.log_level.into());
+    bus_error::report();
     holding::start();
     failure::report_panics();
     if let Some(name) = arguments.command.of_long() {

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     io::{self, ErrorKind, Write as _},
-    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -20,16 +19,12 @@ pub(crate) enum OutputError {
     /// Standard output could not be written.
     #[error("could not write to standard output")]
     Stdout(#[source] io::Error),
-    /// The path of the file to write is a folder.
-    #[error("`{}` is a folder, not a file", path.display())]
-    IsAFolder { path: PathBuf },
 }
 
 impl Diagnosis for OutputError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Stdout(_) => Some("nothing else is lost: the same command writes its result again".to_owned()),
-            Self::IsAFolder { .. } => None,
         }
     }
 }

@@ -66,6 +66,11 @@ impl ReplaySettings {
         !self.files.is_empty() || self.path.is_some()
     }
 
+    /// The files and the folder that it names.
+    pub(crate) fn sources(&self) -> (&[String], Option<&str>) {
+        (&self.files, self.path.as_deref())
+    }
+
     /// The settings for preparing its samples: in a cache inside that of `text`, with the same tokenizer.
     ///
     /// Samples without a chain of thought are kept, because all sections are supervised.

@@ -33,10 +33,11 @@ fn a_report_of_a_folder_that_is_not_a_run_is_refused() {
 fn a_cache_folder_that_cannot_be_made_is_named() {
     let place = Workplace::new();
     // Permission bits do not bind root, so the folder is put below a file instead.
-    place.replace("pipeline.toml", "dir = \"cache\"", "dir = \"text.jsonl/cache\"");
+    place.write("file", "");
+    place.replace("pipeline.toml", "dir = \"cache\"", "dir = \"file/cache\"");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
-    error: could not precompute into `text.jsonl/cache`
-      caused by: could not create the folder `text.jsonl`
+    error: could not precompute into `file/cache`
+      caused by: could not create the folder `file`
       caused by: File exists (os error 17)
     ");
 }
@@ -45,11 +46,18 @@ fn a_cache_folder_that_cannot_be_made_is_named() {
 fn a_run_folder_that_cannot_be_made_is_named() {
     let place = Workplace::new();
     place.succeed(&PRECOMPUTE);
-    place.replace("pipeline.toml", "dir = \"run\"", "dir = \"text.jsonl/run\"");
+    place.write("file", "");
+    place.replace("pipeline.toml", "dir = \"run\"", "dir = \"file/run\"");
     assert_message!(refusal(&place, &TRAIN), @r"
-    error: could not train `text.jsonl/run`
-      caused by: could not create `text.jsonl/run`
+    error: could not train `file/run`
+      caused by: could not create `file/run`
       caused by: Not a directory (os error 20)
+    ");
+    // Below what is read it is refused before that.
+    place.replace("pipeline.toml", "dir = \"file/run\"", "dir = \"teacher\"");
+    assert_message!(refusal(&place, &TRAIN), @r"
+    error: `train.dir` is `teacher`, which is the same as `teacher.model` (`teacher`)
+    hint: set `train.dir` to a folder of its own
     ");
 }
 
@@ -64,6 +72,7 @@ fn an_export_that_cannot_be_written_is_named() {
     ");
     assert_message!(refusal(&place, &["cache", "export", "cache", "--out", "teacher"]), @r"
     error: `teacher` is a folder, not a file
+    hint: choose another path
     ");
 }
 

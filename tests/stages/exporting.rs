@@ -18,7 +18,7 @@ use crate::program::{Workplace, fixtures};
 type Exported = BTreeMap<(String, u32), (String, u32, BTreeMap<u32, f32>, f32, f32)>;
 
 fn exported(place: &Workplace, arguments: &[&str]) -> Exported {
-    let mut command = vec!["cache", "export", "--out", "export.parquet"];
+    let mut command = vec!["cache", "export", "--out", "export.parquet", "--overwrite"];
     command.extend(arguments);
     place.succeed(&command);
     let file = File::open(place.path("export.parquet")).unwrap();

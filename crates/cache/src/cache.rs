@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -13,12 +12,14 @@ use leadspan_files::{commit_bytes, create_folder, is_tokenizer_file};
 use leadspan_workers::{Holder, Lock, lock, try_lock};
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheError, FORMAT_VERSION, Identity, PreparedCorpus, json};
+use crate::{
+    CacheError, FORMAT_VERSION, Identity, PreparedCorpus,
+    inventory::{Inventory, ListedParts, OTHER},
+    json,
+};
 
-/// The folder inside a cache that holds the cache of the samples to replay.
-pub const REPLAY: &str = "replay";
-
-const IDENTITY: &str = "identity.json";
+/// The file that makes a folder a cache.
+pub(crate) const IDENTITY: &str = "identity.json";
 const TOKENIZER: &str = "tokenizer";
 
 /// An open cache. Cloning it is cheap.
@@ -27,8 +28,14 @@ pub struct Cache {
     dir: PathBuf,
     /// Shared with the layers.
     pub(crate) identity: Arc<Identity>,
+    /// blake3 of `identity.json`.
+    identity_blake3: String,
     /// blake3 of each file in `tokenizer/`.
     tokenizer_files: BTreeMap<String, String>,
+    /// The inventory as it was when the cache was opened, shared with the layers. `None` if there was none.
+    pub(crate) inventory: Option<Arc<Inventory>>,
+    /// The parts that the corpus must have; `None` if no inventory lists them.
+    pub(crate) listed_parts: Option<ListedParts>,
     /// Set when the prepared corpus is first read.
     pub(crate) corpus: OnceLock<PreparedCorpus>,
 }
@@ -47,9 +54,19 @@ impl Cache {
     /// # Errors
     ///
     /// [`CacheError::NotACache`] if the folder holds no cache; [`CacheError::BadJson`],
-    /// [`CacheError::UnsupportedVersion`] or [`CacheError::Inconsistent`] if its `identity.json` is damaged.
+    /// [`CacheError::UnsupportedVersion`] or [`CacheError::Inconsistent`] if its `identity.json` or its inventory is
+    /// damaged; [`CacheError::Unlisted`] if the inventory lists another `identity.json`.
     pub fn open(dir: &Path) -> Result<Self, CacheError> {
         Self::open_if_there(dir)?.ok_or_else(|| CacheError::NotACache { path: dir.to_owned() })
+    }
+
+    /// Opens the cache again, as it is on disk now. What the cache around it lists of it stays.
+    pub(crate) fn reopen(&self) -> Result<Self, CacheError> {
+        let mut cache = Self::open(&self.dir)?;
+        if cache.inventory.is_none() {
+            cache.listed_parts.clone_from(&self.listed_parts);
+        }
+        Ok(cache)
     }
 
     /// Opens the cache in `dir`, or creates one with this identity.
@@ -106,19 +123,10 @@ impl Cache {
         }
     }
 
-    fn open_if_there(dir: &Path) -> Result<Option<Self>, CacheError> {
+    pub(crate) fn open_if_there(dir: &Path) -> Result<Option<Self>, CacheError> {
         let path = dir.join(IDENTITY);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(CacheError::io("read", path)(error)),
+        let Some(bytes) = json::read(&path)? else {
+            return Ok(None);
         };
         let IdentityFile {
             identity,
@@ -130,10 +138,28 @@ impl Cache {
             let problem = format!("`{}` is not the name of a tokenizer file", name.escape_debug());
             return Err(CacheError::Inconsistent { path, problem });
         }
+        let identity_blake3 = blake3::hash(&bytes).to_hex().to_string();
+        let inventory = Inventory::read(dir)?;
+        if let Some(inventory) = &inventory
+            && inventory.identity != identity_blake3
+        {
+            return Err(CacheError::Unlisted {
+                path,
+                problem: OTHER,
+                inventory: Inventory::path(dir),
+            });
+        }
+        let listed_parts = inventory.as_ref().map(|inventory| ListedParts {
+            hashes: inventory.corpus.clone(),
+            inventory: Inventory::path(dir),
+        });
         Ok(Some(Self {
             dir: dir.to_owned(),
             identity: Arc::new(identity),
+            identity_blake3,
             tokenizer_files,
+            inventory: inventory.map(Arc::new),
+            listed_parts,
             corpus: OnceLock::new(),
         }))
     }
@@ -165,12 +191,7 @@ impl Cache {
             tokenizer_files: hashes,
         };
         commit_bytes(&dir.join(IDENTITY), &json::to_bytes(&file))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            identity: Arc::new(file.identity),
-            tokenizer_files: file.tokenizer_files,
-            corpus: OnceLock::new(),
-        })
+        Self::open(dir)
     }
 
     /// Takes the lock that one process at a time holds while it prepares this cache, unless another process holds it.
@@ -187,19 +208,19 @@ impl Cache {
         &self.dir
     }
 
-    /// The cache of the samples to replay: a prepared corpus of its own, without a teacher. `None` if none was
-    /// prepared.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`open`](Self::open), except [`CacheError::NotACache`].
-    pub fn replay(&self) -> Result<Option<Self>, CacheError> {
-        Self::open_if_there(&self.dir.join(REPLAY))
-    }
-
     /// What the stored distributions mean: the teacher, the tokenizer and the settings.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// blake3 of `identity.json`.
+    pub(crate) fn identity_blake3(&self) -> &str {
+        &self.identity_blake3
+    }
+
+    /// The inventory as it was when the cache was opened; `None` if there was none.
+    pub(crate) fn inventory(&self) -> Option<&Inventory> {
+        self.inventory.as_deref()
     }
 
     /// The folder with the tokenizer's files.
@@ -218,6 +239,7 @@ mod tests {
     use super::*;
     use crate::tests::synthetic;
     use leadspan_diagnosis::Diagnosis as _;
+    use std::fs;
 
     fn tokenizer() -> Vec<(String, Vec<u8>)> {
         vec![("tokenizer.json".to_owned(), b"{}".to_vec())]

@@ -130,6 +130,16 @@ pub enum CacheError {
         /// The expected value.
         expected: String,
     },
+    /// A file is not what the inventory of the cache says.
+    #[error("`{path}` {problem} `{inventory}`")]
+    Unlisted {
+        /// The file.
+        path: PathBuf,
+        /// The difference, such as `is not the file that is listed in`.
+        problem: &'static str,
+        /// The inventory.
+        inventory: PathBuf,
+    },
     /// A file whose checksums match contradicts the corpus, its schema or itself.
     #[error("`{path}` contradicts itself: {problem}")]
     Inconsistent {

@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 use serde::{Serialize, Serializer};
 
-use crate::{Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, layers::reach};
+use crate::{
+    Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, inventory::Inventory, json,
+    layers::reach,
+};
 
 /// The contents of a cache in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +23,8 @@ pub struct Inspection {
     pub format: u32,
     /// The identity of the cache: what its distributions mean.
     pub identity: Identity,
+    /// blake3 of the inventory, which covers everything that it lists; `None` if the cache has none yet.
+    pub inventory_blake3: Option<String>,
     /// The prepared corpus; `None` if there is none yet.
     pub corpus: Option<CorpusInspection>,
     /// The samples to replay; `None` if none were prepared.
@@ -108,6 +112,7 @@ impl Cache {
             dir: self.dir().to_owned(),
             format: FORMAT_VERSION,
             identity: self.identity().clone(),
+            inventory_blake3: inventory_blake3(self)?,
             corpus: corpus.as_ref().map(inspect_corpus),
             replay: match self.replay()? {
                 Some(replay) => replay.corpus()?.as_ref().map(inspect_corpus),
@@ -119,6 +124,11 @@ impl Cache {
             layers: inspections,
         })
     }
+}
+
+fn inventory_blake3(cache: &Cache) -> Result<Option<String>, CacheError> {
+    let bytes = json::read(&Inventory::path(cache.dir()))?;
+    Ok(bytes.map(|bytes| blake3::hash(&bytes).to_hex().to_string()))
 }
 
 fn inspect_corpus(corpus: &PreparedCorpus) -> CorpusInspection {
@@ -153,14 +163,8 @@ fn inspect_layer(dir: &LayerDir) -> Result<LayerInspection, CacheError> {
     let mut retained_mass = 0.0;
     for unit in corpus.units().iter().filter(|unit| !missing.contains(unit)) {
         let receipt = Receipt::read(dir, unit).and_then(|receipt| {
-            let path = dir.shard_path(unit);
-            let found = fs::metadata(&path).map_err(CacheError::io("open", &path))?.len();
-            let expected = receipt.shard_bytes();
-            if found == expected {
-                Ok(receipt)
-            } else {
-                Err(CacheError::WrongSize { path, found, expected })
-            }
+            dir.check_size(unit, &receipt)?;
+            Ok(receipt)
         });
         match receipt {
             Ok(receipt) => {

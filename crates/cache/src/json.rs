@@ -1,10 +1,27 @@
 //! The JSON files of a cache: they state their format, are indented and end with a line break.
 
-use std::path::Path;
+use std::{io, path::Path};
 
+use leadspan_files::read_unlinked;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{CacheError, FORMAT_VERSION};
+
+/// The most bytes of a JSON file that are read. The largest lists a hundred thousand shards.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The bytes of a JSON file of a cache; `None` if there is no such file.
+///
+/// # Errors
+///
+/// [`CacheError::Io`] if it cannot be read, is no regular file, or is too large.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+    match read_unlinked(path, MOST_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(CacheError::io("read", path)(error)),
+    }
+}
 
 /// The text of a JSON file.
 pub(crate) fn to_bytes(value: &impl Serialize) -> Vec<u8> {

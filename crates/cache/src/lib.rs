@@ -1,7 +1,7 @@
 //! The stored form of teacher distributions, which people keep, copy between machines and train from.
 //!
-//! A cache is a folder: its [identity](Identity), the tokenizer's files, the prepared corpus, and layers of shards, one
-//! shard per work unit. `docs/format.md` describes every file and byte; `docs/benchmarks.md` has sizes, errors and
+//! A cache is a folder: its [identity](Identity), the tokenizer's files, the prepared corpus, layers of shards, one shard
+//! per work unit, and the inventory, which lists the hashes of all of these. `docs/format.md` describes every file and byte; `docs/benchmarks.md` has sizes, errors and
 //! speeds. To other programs, shards are ordinary Parquet files.
 //!
 //! The bytes of a shard depend only on the format version, the corpus and the distributions, not on a clock, a path or
@@ -11,11 +11,18 @@
 //!
 //! Everything that is read is checked in the pieces in which it is read. A reader compares a shard's seal with its
 //! size, index and footer when it opens the shard, a head with its blake3 before it parses the head, and a block with
-//! its CRC-32 before it decodes the block. The Parquet library therefore only sees bytes whose checksum matches.
+//! its CRC-32 before it decodes the block. The Parquet library therefore only sees bytes whose checksum matches. The
+//! tokens of a sample have a CRC-32, and the tokenizer's files are [compared](Cache::tokenizer_contents) whole.
 //! [`verify`] also compares the blake3 of whole files, which covers bytes that readers never read.
 //!
-//! Checksums protect against accidents. A forged file with matching checksums can state wrong distributions, and
-//! nothing more: the sizes that its pages and indices claim are compared with the file's size before memory is
+//! [`take_inventory`](Cache::take_inventory) binds all of this together: the identity, the parts of the corpus, the
+//! samples to replay, and the tail of every shard, which has the hashes of the rest of the shard. A file that was
+//! exchanged for another one with matching checksums is therefore named when it is opened. The blake3 of the inventory
+//! stands for the whole cache. In a cache without an inventory, which is older or not complete yet, a shard is compared
+//! with its receipt, and the receipts of a layer with its manifest.
+//!
+//! Checksums protect against accidents and mistakes. Whoever forges the inventory as well can state wrong distributions,
+//! and nothing more: the sizes that its pages and indices claim are compared with the file's size before memory is
 //! allocated, a panic of the Parquet library becomes an error, and no block decodes to more entries than the cache's
 //! identity allows. `tests/mutations` tests this for every reader; `docs/security.md` describes the other bounds.
 //!
@@ -35,7 +42,8 @@
 //! - **A power cut** leaves each file either absent or whole. Every file whose commit has returned exists, if the
 //!   device keeps what it reports as synced.
 //! - **Not covered:** modifying or truncating a committed file in place. The checksums find such damage before a file
-//!   is read; truncating a file while it is mapped ends the reading process with a bus error. On file systems whose
+//!   is read. If a file is truncated while it is mapped, reading it raises a bus error; the program names the file and
+//!   ends. On file systems whose
 //!   locks do not reach other machines, a writer may remove the temporary file of a living writer. That writer then
 //!   fails, or finds the unit committed, and nothing is lost.
 //!
@@ -47,7 +55,8 @@
 //! file-system locks nor synchronized clocks. Correctness does not depend on them: of two writers of one unit, the
 //! first to commit wins.
 //!
-//! Opening a cache reads `identity.json`. The prepared corpus is opened when it is first used, and a shard is mapped
+//! Opening a cache reads `identity.json` and the inventory. Only regular files are opened: a named pipe, a device or a
+//! link in the place of a file is an error. The prepared corpus is opened when it is first used, and a shard is mapped
 //! when one of its samples is first read.
 //!
 //! # Reading
@@ -77,23 +86,27 @@ mod export;
 mod hashing;
 mod identity;
 mod inspect;
+mod inventory;
 mod json;
 mod layers;
 mod mapping;
 mod parquet_files;
+mod replay;
 mod shard;
+mod tokenizer;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
-pub use cache::{Cache, REPLAY};
+pub use cache::Cache;
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use error::CacheError;
 pub use export::{Exported, export};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
+pub use replay::REPLAY;
 pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, verify};
 

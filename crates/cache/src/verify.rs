@@ -3,17 +3,18 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use leadspan_distribution::Distributions;
+use leadspan_files::Refusal;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::{
     Cache, CacheError, LayerDir, Progress, Receipt, WorkUnit, layers::manifest::MANIFEST, shard::Shard,
-    shard::blocks::block_positions,
+    shard::blocks::block_positions, shard::require_listed, tokenizer,
 };
 
 /// The result of [`verify`].
@@ -27,6 +28,9 @@ pub struct Verification {
     pub positions: u64,
     /// What is wrong, in the order of the files.
     pub problems: Vec<Problem>,
+    /// The cache's folder.
+    #[serde(skip)]
+    dir: PathBuf,
 }
 
 /// Something that is wrong with a cache.
@@ -73,9 +77,11 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
             ..Verification::default()
         },
     };
+    cache.dir().clone_into(&mut found.dir);
+    found.files += u64::from(cache.inventory().is_some());
     verify_tokenizer(cache, &mut found);
     // A new handle reads and checks the corpus again, even if the caller's handle has opened it.
-    let layers = match Cache::open(cache.dir()).and_then(|cache| {
+    let layers = match cache.reopen().and_then(|cache| {
         if cache.corpus()?.is_some() {
             Ok((cache.verify_tokens()?, cache.layers()?))
         } else {
@@ -131,7 +137,7 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
         found.problems.extend(strays(layer, names).map(Problem::without_cure));
         if names.contains(MANIFEST) {
             found.files += 1;
-            found.problems.extend(check_manifest(layer).err().map(|error| Problem {
+            found.problems.extend(layer.check_manifest().err().map(|error| Problem {
                 error,
                 removable: vec![layer.manifest_path()],
             }));
@@ -140,31 +146,20 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
     Ok(found)
 }
 
-/// Compares a manifest with the receipts. A manifest that is out of date is not a problem, and a receipt that cannot be
-/// read has been reported already.
-fn check_manifest(layer: &LayerDir) -> Result<(), CacheError> {
-    match (layer.manifest()?, layer.sum_up()) {
-        (Some(stored), Ok(found)) if found.as_ref() != Some(&stored) => Err(CacheError::Inconsistent {
-            path: layer.manifest_path(),
-            problem: "it is not the sum of the receipts of the layer".to_owned(),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Removes the shards that [`verify`] found unusable, so that these units are captured again, and wrong manifests.
 /// Returns their paths.
 ///
-/// Other damaged files stay as they are, and so do shards that the file system did not let the program read.
+/// Other damaged files stay as they are, and so do shards that the file system did not let the program read. Removed shards
+/// are removed from the cache's inventory, too.
 ///
 /// # Errors
 ///
-/// [`CacheError::Io`] if a file cannot be removed.
+/// [`CacheError::Io`] if a file cannot be removed, or the error of an inventory that cannot be changed.
 pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
     let mut dropped = Vec::new();
     for problem in &found.problems {
-        let refused =
-            matches!(&problem.error, CacheError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound);
+        let refused = matches!(&problem.error, CacheError::Io { source, .. }
+            if source.kind() != io::ErrorKind::NotFound && Refusal::of(source).is_none());
         let Some(first) = problem.removable.first().filter(|_| !refused) else {
             continue;
         };
@@ -179,22 +174,26 @@ pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
         }
         dropped.push(first.clone());
     }
+    let units: HashSet<(&str, &str)> = dropped.iter().filter_map(|path| layer_and_unit(path)).collect();
+    if !units.is_empty() {
+        Cache::open(&found.dir)?.unlist(&|layer, unit| units.contains(&(layer, unit)))?;
+    }
     Ok(dropped)
+}
+
+/// The name of the layer's folder and the name of the work unit of a shard.
+fn layer_and_unit(shard: &Path) -> Option<(&str, &str)> {
+    Some((shard.parent()?.file_name()?.to_str()?, shard.file_stem()?.to_str()?))
 }
 
 fn verify_tokenizer(cache: &Cache, found: &mut Verification) {
     for (name, blake3) in cache.tokenizer_files() {
         let path = cache.tokenizer_dir().join(name);
         found.files += 1;
-        let problem = match fs::read(&path) {
-            Ok(bytes) => {
-                found.bytes += bytes.len() as u64;
-                let part = "contents".to_owned();
-                (blake3::hash(&bytes).to_hex().as_str() != blake3).then_some(CacheError::Damaged { path, part })
-            }
-            Err(error) => Some(CacheError::io("read", path)(error)),
-        };
-        found.problems.extend(problem.map(Problem::without_cure));
+        match tokenizer::read(&path, blake3) {
+            Ok(bytes) => found.bytes += bytes.len() as u64,
+            Err(error) => found.problems.push(Problem::without_cure(error)),
+        }
     }
 }
 
@@ -204,6 +203,9 @@ fn check_shard(layer: &LayerDir, unit: &WorkUnit) -> Result<(u64, u64), CacheErr
     let receipt = Receipt::read(layer, unit)?;
     let shard = Shard::open_in(layer, unit)?;
     receipt.check(&shard, &layer.receipt_path(unit))?;
+    if let Some(listed) = layer.listed(unit) {
+        require_listed(&shard, listed, layer)?;
+    }
     shard.check_all()?;
     let (mut block, mut positions_read) = (0, 0);
     let mut head = None;

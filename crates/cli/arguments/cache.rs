@@ -86,6 +86,10 @@ pub(crate) struct ExportArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
     /// Export lead spans of this proportion; by default the largest that is stored
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use leadspan_cache::Cache;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{DataCheck, Event, Origin, PreparedCache};
@@ -48,7 +49,9 @@ pub(super) fn run(arguments: &PrepareArguments, showing: Showing) -> Result<Endi
             shown(showing, &dir, |show| leadspan_precompute::prepare_text(&pipeline, show))?
         }
     };
+    let cache = prepared.cache.clone();
     let replay = replay.map(|text| prepare_replay(text, showing)).transpose()?;
+    take_inventory(cache.dir())?;
     let mut prepared = Prepared::from(prepared);
     last_line::note(json!(prepared));
     prepared.replay = replay.map(|replay| Box::new(replay.into()));
@@ -116,10 +119,22 @@ impl fmt::Display for Prepared {
     }
 }
 
+/// Lists what is in the cache now, with hashes.
+pub(super) fn take_inventory(dir: &Path) -> Result<()> {
+    Cache::open(dir)
+        .and_then(|cache| cache.take_inventory())
+        .with_context(|| format!("could not take the inventory of the cache `{}`", dir.display()))
+}
+
 /// Prepares the samples to replay, over which no teacher will be run.
 pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<PreparedCache> {
     let pipeline = hub::with_tokenizer_found(text)?;
     let dir = pipeline.base.join(&pipeline.cache.dir);
+    // Samples that were removed may be replaced by others.
+    let around = dir.parent().unwrap_or(&dir);
+    Cache::open(around)
+        .and_then(|cache| cache.unlist_removed_replay())
+        .with_context(|| format!("could not take the inventory of the cache `{}`", around.display()))?;
     shown(showing, &dir, |show| {
         leadspan_precompute::prepare_text(&pipeline, show).map_err(|error| ReplayError {
             error: Box::new(error),

@@ -1,20 +1,32 @@
 //! `leadspan report`: compares many runs.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use leadspan_experiment::{Report, RunState, read_runs};
+use leadspan_files::read_unlinked;
 use serde::Serialize;
 
 use super::{Ending, Showing};
 use crate::{
     arguments::ReportArguments,
     failure::{Context as _, Result},
+    outputs::{OutputRefusal, cache_around},
     path_text,
 };
+
+/// The title of every report.
+const TITLE: &[u8] = b"<title>leadspan";
+
+/// The most bytes of an existing page that are read.
+const MOST_BYTES: u64 = 1 << 30;
 
 pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Ending> {
     let dir = &arguments.out;
     let attempt = || format!("could not write the report `{}`", dir.display());
+    check(dir)?;
     let runs = read_runs(&arguments.runs).with_context(|| "could not read the runs".to_owned())?;
     let report = Report::new(&runs).with_context(attempt)?;
     report.write(dir).with_context(attempt)?;
@@ -30,6 +42,20 @@ pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Endin
         text: report.text,
     })?;
     Ok(Ending::Done)
+}
+
+/// Refuses to write a report into a cache, or over a page that leadspan did not write.
+fn check(dir: &Path) -> Result<()> {
+    if let Some(cache) = cache_around(dir) {
+        let path = dir.to_owned();
+        return Err(OutputRefusal::InCache { path, cache }.into());
+    }
+    let path = dir.join(Report::PAGE);
+    match read_unlinked(&path, MOST_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(page) if page.windows(TITLE.len()).any(|window| window == TITLE) => Ok(()),
+        _ => Err(OutputRefusal::Foreign { path }.into()),
+    }
 }
 
 /// The result of the command.

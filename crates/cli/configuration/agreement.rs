@@ -1,10 +1,10 @@
 //! Checks of settings against each other.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use leadspan_train::StudentSettings;
 
-use crate::{configuration_error::ConfigurationError, tables::Tables};
+use crate::{configuration_error::ConfigurationError, outputs::without_links, tables::Tables};
 
 /// Checks that training asks for no more than is captured; `by_flag` says whether `--proportion` says how much that is.
 ///
@@ -55,27 +55,6 @@ pub(super) fn check_folders(base: &Path, tables: &Tables) -> Result<(), Configur
         });
     }
     Ok(())
-}
-
-/// A full path in which every folder that exists is named without links. The rest, which is yet to be made, is taken as it is
-/// written.
-fn without_links(path: &Path) -> PathBuf {
-    let mut found = PathBuf::new();
-    for part in std::path::absolute(path)
-        .unwrap_or_else(|_| path.to_owned())
-        .components()
-    {
-        match part {
-            Component::ParentDir => {
-                found.pop();
-            }
-            part => found.push(part),
-        }
-        if let Ok(real) = found.canonicalize() {
-            found = real;
-        }
-    }
-    found
 }
 
 /// Checks that a student starts from exactly one model or configuration, and that no key contradicts this.

@@ -1,8 +1,10 @@
 //! The pipeline file as the settings of each stage: read, completed with defaults, and checked against each other.
 //!
-//! Only the pipeline file itself is read here. No other file is opened or created; links in the names of folders are followed.
+//! Only the pipeline file itself is read here. No other file is opened or created. The names of folders are looked at, and
+//! links in them are followed.
 
 mod agreement;
+mod folders;
 #[cfg(test)]
 mod tests;
 
@@ -109,7 +111,8 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// If a table is missing, training asks for more than is captured, or the run's folder is not apart from the cache's.
+    /// If a table is missing, training asks for more than is captured, or the cache's folder is not apart from the run's, from
+    /// what is read, or from another cache.
     pub(crate) fn stage_one(mut self, proportion: Option<LeadSpanProportion>) -> Result<Pipeline, ConfigurationError> {
         if let (Some(proportion), Some(cache)) = (proportion, &mut self.tables.cache) {
             cache.lead_span_proportion = proportion;
@@ -119,6 +122,7 @@ impl Configuration {
         agreement::check_stages(&self.tables, proportion.is_some())?;
         let base = self.base();
         agreement::check_folders(&base, &self.tables)?;
+        folders::check_cache(&base, &self.tables)?;
         let teacher = self.tables.teacher.take().ok_or_else(|| self.missing("teacher"))?;
         let data = self.tables.data.take().ok_or_else(|| self.missing("data"))?;
         let cache = self.tables.cache.take().ok_or_else(|| self.missing("cache"))?;
@@ -156,6 +160,7 @@ impl Configuration {
         if self.tables.teacher.is_some() {
             return self.stage_one(None).map(PreparedFor::Teacher);
         }
+        folders::check_cache(&self.base(), &self.tables)?;
         self.text().map(PreparedFor::Text)
     }
 
@@ -187,7 +192,7 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// If a table is missing, the run's folder is not apart from the cache's, or the student starts from nothing or from
+    /// If a table is missing, the run's folder is not apart from a cache or from what is read, or the student starts from nothing or from
     /// contradicting keys. Whether the cache covers what is
     /// asked for is checked later, because it may have been extended beyond what the file says.
     pub(crate) fn stage_two(self) -> Result<StageTwo, ConfigurationError> {
@@ -197,6 +202,7 @@ impl Configuration {
         let mut student = self.tables.student.clone().unwrap_or_default();
         let mut train = self.tables.train.clone().ok_or_else(|| self.missing("train"))?;
         agreement::check_folders(&base, &self.tables)?;
+        folders::check_run(&base, &self.tables)?;
         agreement::check_student(&self.file, &student)?;
         student.model = student.model.map(|path| base.join(path));
         student.config = student.config.map(|path| base.join(path));
@@ -216,7 +222,8 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// If the table is missing, or neither it nor `[train]` names the model or the folder of the results.
+    /// If the table is missing, neither it nor `[train]` names the model or the folder of the results, or that folder holds
+    /// something else.
     pub(crate) fn evaluation(self, model: Option<&Path>) -> Result<Evaluation, ConfigurationError> {
         let settings = self
             .tables
@@ -237,6 +244,7 @@ impl Configuration {
             Some(dir) => base.join(dir),
             None => run("evaluate.dir")?.join("evaluation"),
         };
+        folders::check_evaluation(&base, &self.tables, &dir, &model)?;
         Ok(Evaluation {
             model,
             dir,
@@ -261,9 +269,10 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// If the table is missing.
+    /// If the table is missing, or the folder of the runs is not apart from a cache or from what is read.
     pub(crate) fn sweep(&self) -> Result<(&SweepSettings, bool), ConfigurationError> {
         let sweep = self.tables.sweep.as_ref().ok_or_else(|| self.missing("sweep"))?;
+        folders::check_sweep(&self.base(), &self.tables, &sweep.own.dir)?;
         Ok((sweep, sweep.own.evaluate.unwrap_or(self.tables.evaluate.is_some())))
     }
 

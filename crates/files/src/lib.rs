@@ -16,6 +16,7 @@ pub mod faults;
 mod guard;
 mod hashing;
 mod locking;
+mod mapped;
 mod regular;
 mod safetensors_writer;
 mod tokenizer_files;
@@ -29,6 +30,7 @@ pub use error::{FileError, hint, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
 pub use hashing::hash_contents;
 pub use locking::{Locking, try_lock};
+pub use mapped::{MappedFile, mapped_file_at};
 pub use regular::{
     Refusal, is_plain_name, open_own, open_regular, open_unlinked, read_regular, read_unlinked, require_own_folder,
 };

@@ -1,4 +1,5 @@
-//! Completing a capture, whoever did it: finds missing work units, and writes the manifests of complete layers.
+//! Completing a capture, whoever did it: finds missing work units, and writes the manifests of complete layers and the
+//! inventory of the cache.
 
 use std::{collections::BTreeSet, io};
 
@@ -24,7 +25,7 @@ pub struct Finalized {
 pub struct FinalizedLayer {
     /// The name of its folder.
     pub name: String,
-    /// Units that have no shard, in order.
+    /// Units that have no whole shard, in order.
     pub missing: Vec<WorkUnit>,
     /// The manifest, if no unit is missing.
     pub manifest: Option<Manifest>,
@@ -38,7 +39,8 @@ impl Finalized {
 }
 
 /// Checks whether everything that the pipeline asks for is captured. Takes up shards whose writers died before they wrote the
-/// receipts, removes leftovers, and writes the manifests of complete layers. Does not need the teacher.
+/// receipts, removes leftovers, and writes the manifests of complete layers and the inventory. Does not need the teacher. A
+/// receipt beside a shard that is empty, short or gone does not count.
 ///
 /// If `workers` gives their number, also finds the workers whose shares have missing units.
 ///
@@ -59,9 +61,9 @@ pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized
         tasks: None,
     };
     let mut tasks = BTreeSet::new();
-    for (dir, unfinished) in cache.layers_for(&asked)? {
+    for (dir, _) in cache.layers_for(&asked)? {
         let mut missing = Vec::new();
-        for unit in unfinished {
+        for unit in dir.uncommitted_units()? {
             if adopt(&dir, &unit)?.is_none() {
                 missing.push(unit);
             }
@@ -75,16 +77,24 @@ pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized
         }
         finalized.layers.push(FinalizedLayer {
             name: dir.layer().folder_name(),
-            manifest: dir.write_manifest()?,
+            manifest: if missing.is_empty() {
+                dir.write_manifest()?
+            } else {
+                None
+            },
             missing,
         });
     }
     finalized.tasks = workers.map(|_| tasks);
     cache.remove_leftovers()?;
+    if finalized.missing() == 0 {
+        cache.take_inventory()?;
+    }
     Ok(finalized)
 }
 
-/// Ends a run: writes the manifests of complete layers that have none, and returns the number of missing units.
+/// Ends a run: writes the manifests of complete layers that have none and, if nothing is missing, the inventory. Returns the
+/// number of missing units.
 pub(crate) fn conclude(cache: &Cache, asked: &Coverage) -> Result<usize, PrecomputeError> {
     let mut units_missing = 0;
     for (dir, missing) in cache.layers_for(asked)? {
@@ -100,6 +110,9 @@ pub(crate) fn conclude(cache: &Cache, asked: &Coverage) -> Result<usize, Precomp
                 written => drop(written?),
             }
         }
+    }
+    if units_missing == 0 {
+        cache.take_inventory()?;
     }
     Ok(units_missing)
 }

@@ -68,19 +68,26 @@ pub(crate) fn remaining(
     let corpus = cache.require_corpus()?;
     let mut works = Vec::new();
     let mut units_mine = 0;
-    for dir in cache.layers_to_capture(&asked)? {
+    // Creates the layer that is still lacking.
+    cache.layers_to_capture(&asked)?;
+    for (dir, missing) in cache.layers_for(&asked)? {
         let order = order(dir.layer(), &corpus, worker, number);
-        units_mine += order.len();
-        let missing: HashSet<usize> = dir
-            .missing_units()?
+        let missing: HashSet<usize> = missing
             .iter()
             .filter_map(|unit| corpus.unit_of(unit.samples.start as u32))
             .collect();
-        let left = order.into_iter().filter(|unit| missing.contains(unit));
-        let units = left
+        let in_share = order.len();
+        // A receipt beside a shard that is empty or short is no committed unit.
+        let left = order
+            .into_iter()
+            .filter(|&unit| missing.contains(&unit) || !dir.is_committed(&corpus.units()[unit]));
+        let units: Vec<UnitWork> = left
             .map(|unit| UnitWork::of(dir.layer(), &corpus, &corpus.units()[unit]))
             .collect();
-        works.push(LayerWork { dir, units });
+        if !missing.is_empty() || !units.is_empty() {
+            units_mine += in_share;
+            works.push(LayerWork { dir, units });
+        }
     }
     if works.is_empty() {
         units_mine = order(&Layer::from(asked), &corpus, worker, number).len();

@@ -1,6 +1,7 @@
 //! The run: unit after unit, batch after batch, with the writer on a thread of its own.
 
 use std::{
+    collections::HashSet,
     panic::resume_unwind,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -33,7 +34,7 @@ const WAITING_BATCHES: usize = 4;
 /// Captures the teacher's distributions for the work units of `worker` that have no shard yet: those of its share, or all that
 /// no other worker holds if it claims units.
 ///
-/// The worker that commits the last unit writes the manifests. A worker that claims units waits for the holders of the last
+/// The worker that commits the last unit writes the manifests and the inventory. A worker that claims units waits for the holders of the last
 /// units, and takes over if they die.
 ///
 /// Prepares the corpus first if necessary. `stop` is checked between the layers of the teacher: the current unit is then
@@ -82,6 +83,7 @@ pub fn run(
         summary.units_missing = conclude(&cache, &asked)?;
         return Ok(Outcome::Done(summary));
     }
+    unlist(&cache, &works)?;
     let decoder = loaded.map_or_else(load, Ok)?;
     weights::require_unchanged(&source, stamps.as_deref())?;
     let capturing = Capturing {
@@ -100,6 +102,18 @@ pub fn run(
     cache.remove_leftovers()?;
     summary.units_missing = conclude(&cache, &asked)?;
     Ok(Outcome::Done(summary))
+}
+
+/// Removes the units that are captured again from the cache's inventory: this device may give them other bytes.
+fn unlist(cache: &Cache, works: &[LayerWork]) -> Result<(), CacheError> {
+    let again = works.iter().flat_map(|work| {
+        let layer = work.dir.layer().folder_name();
+        work.units
+            .iter()
+            .map(move |unit| (layer.clone(), unit.unit.to_string()))
+    });
+    let again: HashSet<(String, String)> = again.collect();
+    cache.unlist(&|layer, unit| again.contains(&(layer.to_owned(), unit.to_owned())))
 }
 
 /// What capturing needs for every layer.

@@ -114,6 +114,22 @@ pub enum TrainError {
         /// The value asked for.
         asked: String,
     },
+    /// The run's folder has what a run would replace or remove, but no `run.json`.
+    #[error("`{}` is not the folder of a run: it has `{found}`, but no `run.json`", dir.display())]
+    NotARun {
+        /// The folder.
+        dir: PathBuf,
+        /// What it has.
+        found: &'static str,
+    },
+    /// A finished run whose student is not there, or not whole.
+    #[error("the run in `{}` is finished, but its student is not there: {problem}", dir.display())]
+    StudentGone {
+        /// The run's folder.
+        dir: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
     /// The best student is to be exported, but there are no validation samples to choose it by.
     #[error("`train.export` is `best`, but the cache holds no validation samples to choose the best student by")]
     NothingHeldOut,
@@ -280,6 +296,10 @@ impl Diagnosis for TrainError {
                 Some("set `train.export = \"last\"`, or prepare a cache with `data.validation` above 0".into())
             }
             Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
+            Self::NotARun { .. } => Some("set `train.dir` to a folder that is new or empty".into()),
+            Self::StudentGone { .. } => {
+                Some("restore the student from a copy, or remove the run's folder to train it again".into())
+            }
             Self::OtherRun { .. } => {
                 Some("set it back to continue that run, choose another `train.dir`, or remove this folder".into())
             },

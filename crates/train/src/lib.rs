@@ -53,6 +53,7 @@ mod checkpoints;
 mod context;
 mod error;
 mod event;
+mod exported;
 mod flops;
 pub mod gradients;
 mod held_out;

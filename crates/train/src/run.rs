@@ -35,13 +35,15 @@ pub fn run(
     context: &RunContext,
     events: &mut dyn FnMut(Event),
 ) -> Result<TrainingOutcome, TrainError> {
+    // A damaged file would otherwise be found after the last step.
+    cache.tokenizer_contents()?;
     let inputs = RunInputs::open(cache, student_settings, settings, replay_share, context.missing)?;
     let mut optimizer = inputs.optimizer()?;
     require_finite(&optimizer, 0, 0.0)?;
     let run_dir = RunDir::open(&settings.dir, &mut |holder| events(Event::Waiting(holder.clone())))?;
     let checkpoints = Checkpoints::new(run_dir.checkpoints_path());
     let identity = inputs.identity(cache);
-    if let Some(summary) = run_dir.finished(&identity)? {
+    if let Some(summary) = run_dir.finished(&identity, cache.tokenizer_files().keys())? {
         keep_of_finished(&checkpoints, &summary)?;
         return Ok(TrainingOutcome::AlreadyDone(summary));
     }
@@ -110,27 +112,11 @@ fn export(
     let step = exported.map_or(progress.step, |exported| exported.step);
     let learning_rate = inputs.schedule().learning_rate(step);
     require_finite(optimizer, step, learning_rate)?;
-    let (config, files) = (inputs.student.decoder.config(), tokenizer_files(cache)?);
+    let (config, files) = (inputs.student.decoder.config(), cache.tokenizer_contents()?);
     write_model_dir(&run_dir.model_path(), config, optimizer.weights(), &files)?;
     let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
     let summary = RunSummary::new(progress, exported, parameters, peak_memory_bytes);
     run_dir.finish(&summary)?;
     keep_of_finished(checkpoints, &summary)?;
     Ok(summary)
-}
-
-/// The tokenizer files of the cache, for the exported model.
-fn tokenizer_files(cache: &Cache) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
-    let read = |name: &String| {
-        let path = cache.tokenizer_dir().join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok((name.clone(), bytes)),
-            Err(source) => Err(TrainError::Io {
-                action: "read",
-                path,
-                source,
-            }),
-        }
-    };
-    cache.tokenizer_files().keys().map(read).collect()
 }

@@ -18,10 +18,10 @@ use leadspan_files::{commit_bytes, read_unlinked, require_own_folder};
 use leadspan_workers::{FolderLock, Holder, LockedFolder};
 use serde_json::{Value, json};
 
-use crate::{RunSummary, TrainError, run_identity::RunIdentity};
+use crate::{RunSummary, TrainError, exported, run_identity::RunIdentity};
 
-/// The most bytes of `run.json` and `summary.json`.
-const MOST_BYTES: u64 = 16 << 20;
+/// The most bytes of a JSON file of a run that are read.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// The folder of a run, held by this process.
 pub(crate) struct RunDir {
@@ -36,8 +36,11 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Busy`] if another process works in it, and if one of its own folders is a link that leads elsewhere.
+    /// [`TrainError::NotARun`] if it has what a run would replace or remove, and is not the folder of a run;
+    /// [`TrainError::Busy`] if another process works in it; [`TrainError::Io`] if it cannot be written, or if one of its own
+    /// folders is a link that leads elsewhere.
     pub(crate) fn open(path: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<Self, TrainError> {
+        require_run_or_nothing(path)?;
         let io = |action: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| TrainError::Io { action, path, source }
@@ -77,8 +80,13 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`TrainError::OtherRun`] if the finished run has another identity.
-    pub(crate) fn finished(&self, identity: &RunIdentity) -> Result<Option<RunSummary>, TrainError> {
+    /// [`TrainError::OtherRun`] if the finished run has another identity; [`TrainError::StudentGone`] if its student, with
+    /// these tokenizer files, is not there any more.
+    pub(crate) fn finished<'a>(
+        &self,
+        identity: &RunIdentity,
+        tokenizer_files: impl Iterator<Item = &'a String>,
+    ) -> Result<Option<RunSummary>, TrainError> {
         let Some(summary) = self.read("summary.json")? else {
             return Ok(None);
         };
@@ -86,6 +94,10 @@ impl RunDir {
             .read("run.json")?
             .map_or(Value::Null, |mut run| run["ingredients"].take());
         self.require_same(&RunIdentity::stored(stored), identity)?;
+        if let Some(problem) = exported::problem(&self.model_path(), tokenizer_files) {
+            let dir = self.path.clone();
+            return Err(TrainError::StudentGone { dir, problem });
+        }
         let damaged = |error| TrainError::Io {
             action: "understand",
             path: self.path.join("summary.json"),
@@ -172,6 +184,24 @@ impl RunDir {
     }
 }
 
+/// Refuses a folder that has what a run replaces or removes, but is not the folder of a run: it would be somebody's model.
+fn require_run_or_nothing(path: &Path) -> Result<(), TrainError> {
+    let has = |name: &str| fs::symlink_metadata(path.join(name)).is_ok();
+    if has("run.json") {
+        return Ok(());
+    }
+    match ["model", "checkpoints", "metrics.jsonl", "summary.json"]
+        .into_iter()
+        .find(|name| has(name))
+    {
+        Some(found) => Err(TrainError::NotARun {
+            dir: path.to_owned(),
+            found,
+        }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -188,8 +218,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let run = folder.path().join("run");
             fs::create_dir(&run).unwrap();
+            fs::write(run.join("run.json"), b"{}").unwrap();
             symlink(target, run.join(name)).unwrap();
-            let found = RunDir::open(&run, &mut |_| ()).and_then(|run| run.finished(&RunIdentity::default()));
+            let found = RunDir::open(&run, &mut |_| ()).and_then(|run| run.finished(&RunIdentity::default(), [].into_iter()));
             let error = found.expect_err("it is refused");
             assert!(!error.is_unexpected() && error.to_string().contains(name), "{error}");
         };
@@ -208,8 +239,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         leadspan_files::faults::without_locks(37, || {
             let run = RunDir::open(folder.path(), &mut |_| panic!("nobody else is there")).unwrap();
-            assert!(run.finished(&RunIdentity::default()).unwrap().is_none());
+            assert!(run.finished(&RunIdentity::default(), [].into_iter()).unwrap().is_none());
         });
         assert!(!folder.path().join(".claims").exists());
+    }
+
+    #[test]
+    fn a_folder_with_somebody_elses_model_is_no_run_and_stays_as_it_is() {
+        for name in ["model", "checkpoints", "metrics.jsonl", "summary.json"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join(name)).unwrap();
+            let error = RunDir::open(folder.path(), &mut |_| ()).map(drop).unwrap_err();
+            assert!(
+                matches!(&error, TrainError::NotARun { found, .. } if *found == name),
+                "{error}"
+            );
+            assert!(error.hint().is_some() && !error.is_unexpected(), "{error}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+            fs::write(folder.path().join("run.json"), b"{}").unwrap();
+            RunDir::open(folder.path(), &mut |_| ()).unwrap();
+        }
+    }
+
+    #[test]
+    fn links_and_pipes_in_place_of_a_runs_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::open(folder.path(), &mut |_| ()).unwrap();
+        let path = folder.path().join("summary.json");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(matches!(run.read("summary.json"), Err(TrainError::Io { path: found, .. }) if found == path));
+        fs::remove_file(&path).unwrap();
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(matches!(run.read("summary.json"), Err(TrainError::Io { path: found, .. }) if found == path));
     }
 }

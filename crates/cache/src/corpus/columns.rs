@@ -72,7 +72,8 @@ impl Columns {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Damaged`] if they are mapped and differ from their checksum.
+    /// [`CacheError::Damaged`] if they are mapped and differ from their checksum; [`CacheError::Inconsistent`] if their
+    /// largest one is not the stated one, by which readers know that a model has all of them.
     pub(super) fn tokens(&self, row: usize) -> Result<&[u32], CacheError> {
         let tokens = &self.tokens[self.token_start(row) as usize..self.token_ends[row] as usize];
         match &self.stored {
@@ -80,6 +81,17 @@ impl Columns {
                 path: path.clone(),
                 part: format!("tokens of sample `{}`", self.ids.value(row)),
             }),
+            Some(StoredTokens { path, .. }) if largest(tokens) != self.largest_tokens[row] => {
+                Err(CacheError::Inconsistent {
+                    path: path.clone(),
+                    problem: format!(
+                        "the largest token of sample `{}` is {}, but the table states {}",
+                        self.ids.value(row),
+                        largest(tokens),
+                        self.largest_tokens[row]
+                    ),
+                })
+            }
             _ => Ok(tokens),
         }
     }

@@ -25,10 +25,10 @@ use arrow::{
 use leadspan_sequence::{SectionBounds, Split};
 use parquet::errors::ParquetError;
 
-use leadspan_files::{PendingFile, hash_contents};
+use leadspan_files::PendingFile;
 
 use super::{
-    columns::{Columns, ColumnsBuilder, StoredTokens, largest, with_bytes},
+    columns::{Columns, ColumnsBuilder, StoredTokens, with_bytes},
     sample_ref::SampleRef,
 };
 use crate::{
@@ -281,29 +281,18 @@ pub(crate) fn open(
 ///
 /// # Errors
 ///
-/// [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ; [`CacheError::Io`] if the file cannot be
-/// read.
+/// [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ.
 pub(crate) fn verify_tokens(columns: &Columns, tokens: &Region) -> Result<(), CacheError> {
     let Some(StoredTokens { path, .. }) = &columns.stored else {
         return Ok(());
     };
-    let mut hasher = blake3::Hasher::new();
-    hash_contents(&mut hasher, path).map_err(CacheError::io("read", path))?;
-    if hasher.count() != tokens.bytes || hasher.finalize().to_hex().as_str() != tokens.blake3 {
+    if !tokens.matches(columns.tokens.inner().as_slice()) {
         return Err(CacheError::Damaged {
             path: path.clone(),
             part: "contents".to_owned(),
         });
     }
-    for row in 0..columns.len() {
-        if largest(columns.tokens(row)?) != columns.largest_tokens[row] {
-            return Err(CacheError::Inconsistent {
-                path: path.clone(),
-                problem: format!("the largest token of row {row} is not the one that the table states"),
-            });
-        }
-    }
-    Ok(())
+    (0..columns.len()).try_for_each(|row| columns.tokens(row).map(drop))
 }
 
 /// Maps a file and compares its size.

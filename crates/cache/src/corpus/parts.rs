@@ -1,7 +1,6 @@
 //! Writing and reading the parts of the prepared corpus.
 
 use std::{
-    fs, io,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,7 +20,7 @@ use super::{
     prepared::{CorpusPart, PreparedCorpus},
     work_unit::WorkUnit,
 };
-use crate::{CacheError, json};
+use crate::{CacheError, inventory::ListedParts, json};
 
 /// A part to write.
 pub(crate) struct NewPart<'a> {
@@ -49,8 +48,7 @@ pub(crate) fn write_part(
         None => None,
         Some(before) => {
             let path = folder.join(description_name(before));
-            let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
-            Some(blake3::hash(&bytes).to_hex().to_string())
+            Some(hash(&read_description(&path)?))
         }
     };
     let mut writer = CorpusWriter::create(&folder.join(tokens_name(number)))?;
@@ -71,24 +69,55 @@ pub(crate) fn write_part(
     )?)
 }
 
-/// Opens the corpus in `folder`; `None` if the folder has no part.
+/// The bytes of a part's description.
+fn read_description(path: &Path) -> Result<Vec<u8>, CacheError> {
+    json::read(path)?.ok_or_else(|| CacheError::MissingPart { path: path.to_owned() })
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// blake3 of the description of each part in `folder`, in order.
+///
+/// # Errors
+///
+/// The error of a description that cannot be read.
+pub(crate) fn hashes(folder: &Path) -> Result<Vec<String>, CacheError> {
+    let parts = 0..count_parts(folder)?;
+    let of = |part| read_description(&folder.join(description_name(part))).map(|bytes| hash(&bytes));
+    parts.map(of).collect()
+}
+
+/// Opens the corpus in `folder`; `None` if the folder has no part. Its first parts must be those that are `listed`, if any
+/// are.
 ///
 /// # Errors
 ///
 /// The error of the first file that is missing, damaged or out of place.
-pub(crate) fn read(folder: &Path) -> Result<Option<PreparedCorpus>, CacheError> {
+pub(crate) fn read(folder: &Path, listed: Option<&ListedParts>) -> Result<Option<PreparedCorpus>, CacheError> {
     let mut units = UnitPlacement::default();
     let mut columns: Vec<Arc<Columns>> = Vec::new();
     let mut parts: Vec<CorpusPart> = Vec::new();
     // Path and blake3 of the previous description, and its samples per shard.
     let mut before: Option<(PathBuf, String, NonZeroU32)> = None;
-    for number in 0..count_parts(folder)? {
+    let count = count_parts(folder)?;
+    if let Some(listed) = listed
+        && listed.hashes.len() > count
+    {
+        return Err(CacheError::Unlisted {
+            path: folder.join(description_name(count)),
+            problem: "is missing, but it is listed in",
+            inventory: listed.inventory.clone(),
+        });
+    }
+    for number in 0..count {
         let path = folder.join(description_name(number));
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::MissingPart { path }),
-            Err(error) => return Err(CacheError::io("read", path)(error)),
-        };
+        let bytes = read_description(&path)?;
+        let blake3 = hash(&bytes);
+        if let Some(listed) = listed {
+            listed.check(number, &path, &blake3)?;
+        }
         let description = parse_description(&bytes, &path)?;
         let follows = before.as_ref().map(|(_, blake3, _)| blake3);
         if description.after.as_ref() != follows {
@@ -104,15 +133,35 @@ pub(crate) fn read(folder: &Path) -> Result<Option<PreparedCorpus>, CacheError> 
         }
         let (first, first_unit) = (units.samples, units.units.len());
         let of_part = read_part(folder, number, &description, &mut units)?;
+        if let Some(unit) = misfit(&units.units[first_unit..], samples_per_shard) {
+            let problem = format!(
+                "its work units have {samples_per_shard} samples, but `{unit}` has {}",
+                unit.samples.len()
+            );
+            return Err(CacheError::Inconsistent { path, problem });
+        }
         columns.push(Arc::new(of_part));
         parts.push(CorpusPart {
             samples: first..units.samples,
             units: first_unit..units.units.len(),
             provenance: description.provenance,
         });
-        before = Some((path, blake3::hash(&bytes).to_hex().to_string(), samples_per_shard));
+        before = Some((path, blake3, samples_per_shard));
     }
     Ok(before.map(|(.., samples_per_shard)| PreparedCorpus::new(columns, units.units, parts, samples_per_shard)))
+}
+
+/// The first work unit of a part whose number of samples is not `samples_per_shard`, or not at most that if it is the last
+/// one of its split.
+fn misfit(units: &[WorkUnit], samples_per_shard: NonZeroU32) -> Option<&WorkUnit> {
+    let full = samples_per_shard.get() as usize;
+    let next = units.iter().skip(1).map(Some).chain([None]);
+    let mut pairs = units.iter().zip(next);
+    let misfit = pairs.find(|(unit, next)| match next {
+        Some(next) if next.split == unit.split => unit.samples.len() != full,
+        _ => unit.samples.len() > full,
+    });
+    misfit.map(|(unit, _)| unit)
 }
 
 /// Compares the tokens of every part with their checksums. `corpus` was opened from `folder`.
@@ -121,7 +170,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<PreparedCorpus>, CacheError> 
 pub(crate) fn verify_tokens(folder: &Path, corpus: &PreparedCorpus) -> Vec<CacheError> {
     let verify = |(number, columns): (usize, &Arc<Columns>)| {
         let path = folder.join(description_name(number));
-        let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        let bytes = read_description(&path)?;
         match parse_description(&bytes, &path)?.tokens {
             Some(tokens) => files::verify_tokens(columns, &tokens),
             None => Ok(()),

@@ -139,6 +139,11 @@ impl Cache {
         self.require_corpus()
     }
 
+    /// blake3 of the description of each part on disk, in order.
+    pub(crate) fn part_hashes(&self) -> Result<Vec<String>, CacheError> {
+        parts::hashes(&self.corpus_dir())
+    }
+
     fn require_unprepared(&self) -> Result<(), CacheError> {
         match self.corpus()? {
             None => Ok(()),
@@ -163,7 +168,7 @@ impl Cache {
         if let Some(corpus) = self.corpus.get() {
             return Ok(Some(corpus.clone()));
         }
-        let read = parts::read(&self.corpus_dir())?;
+        let read = parts::read(&self.corpus_dir(), self.listed_parts.as_ref())?;
         Ok(read.map(|corpus| self.corpus.get_or_init(|| corpus).clone()))
     }
 

@@ -62,7 +62,7 @@ fn assert_same(read: &PreparedCorpus, corpus: &PreparedCorpus) {
 fn a_corpus_of_any_number_of_parts_reads_back_as_it_was_written() {
     for parts in 1..=4 {
         let (folder, corpus) = written(parts);
-        let read = read(folder.path()).unwrap().unwrap();
+        let read = read(folder.path(), None).unwrap().unwrap();
         assert_eq!(read.parts().len(), parts);
         assert_same(&read, &corpus);
     }
@@ -74,7 +74,7 @@ fn a_part_without_samples_reads_back_too() {
     corpus.append(&[], &[], "nothing new".into()).unwrap();
     write_newest_part(folder.path(), &corpus).unwrap();
     append(folder.path(), &mut corpus, 2);
-    let read = read(folder.path()).unwrap().unwrap();
+    let read = read(folder.path(), None).unwrap().unwrap();
     assert_eq!(read.parts()[1].samples, 13..13);
     assert_same(&read, &corpus);
 }
@@ -111,11 +111,11 @@ fn an_appended_part_leaves_the_files_of_the_earlier_ones_as_they_are() {
 fn a_table_without_its_description_is_no_part() {
     let (folder, corpus) = written(2);
     fs::remove_file(folder.path().join("prepared-001.json")).unwrap();
-    let only_first = read(folder.path()).unwrap().unwrap();
+    let only_first = read(folder.path(), None).unwrap().unwrap();
     assert_eq!(only_first.parts(), &corpus.parts()[..1]);
     assert_eq!(synthetic::samples_of(&only_first), synthetic::samples_of(&corpus)[..13]);
     fs::remove_file(folder.path().join("prepared.json")).unwrap();
-    assert!(read(folder.path()).unwrap().is_none());
+    assert!(read(folder.path(), None).unwrap().is_none());
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_part_that_is_missing_before_others_is_named() {
     for (missing, last) in [("prepared.json", 1), ("prepared-001.json", 2), ("prepared-002.json", 3)] {
         let (folder, _) = written(last + 1);
         fs::remove_file(folder.path().join(missing)).unwrap();
-        let error = read(folder.path()).unwrap_err();
+        let error = read(folder.path(), None).unwrap_err();
         assert!(
             matches!(&error, CacheError::MissingPart { path } if path.ends_with(missing)),
             "{error}"
@@ -170,7 +170,7 @@ fn descriptions_that_do_not_follow_each_other_are_refused() {
     for (change, refused) in changes {
         let (folder, _) = written(3);
         change(folder.path());
-        let error = read(folder.path()).unwrap_err();
+        let error = read(folder.path(), None).unwrap_err();
         assert!(
             matches!(&error, CacheError::ForeignPart { path, .. } if path.ends_with(refused)),
             "{error}"
@@ -184,7 +184,7 @@ fn the_table_of_another_part_is_refused() {
     for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
         let (folder, _) = written(3);
         fs::copy(folder.path().join(table_name(from)), folder.path().join(table_name(to))).unwrap();
-        let error = read(folder.path()).unwrap_err();
+        let error = read(folder.path(), None).unwrap_err();
         assert!(
             matches!(&error, CacheError::WrongSize { path, .. } | CacheError::Damaged { path, .. }
                 if path.ends_with(table_name(to))),
@@ -195,7 +195,7 @@ fn the_table_of_another_part_is_refused() {
         let (folder, _) = written(3);
         let name = folder.path().join(tokens_name(to));
         fs::copy(folder.path().join(tokens_name(from)), &name).unwrap();
-        let error = match read(folder.path()) {
+        let error = match read(folder.path(), None) {
             // A file of the same size is found when the samples are read.
             Ok(corpus) => {
                 let corpus = corpus.unwrap();
@@ -224,7 +224,7 @@ fn other_names_in_the_folder_are_no_parts() {
     ] {
         fs::write(folder.path().join(name), b"{}").unwrap();
     }
-    assert_same(&read(folder.path()).unwrap().unwrap(), &corpus);
+    assert_same(&read(folder.path(), None).unwrap().unwrap(), &corpus);
     assert_eq!(described_part("prepared-1000.json"), Some(1000));
 }
 
@@ -241,28 +241,28 @@ fn a_damaged_table_or_description_is_found() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&table, flipped).unwrap();
         assert!(
-            matches!(read(folder.path()), Err(CacheError::Damaged { .. })),
+            matches!(read(folder.path(), None), Err(CacheError::Damaged { .. })),
             "bit {bit}"
         );
     }
     fs::write(&table, &sound[..sound.len() - 1]).unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::WrongSize { .. })));
+    assert!(matches!(read(folder.path(), None), Err(CacheError::WrongSize { .. })));
     fs::write(&table, &sound).unwrap();
     let tokens = folder.path().join(tokens_name(1));
     let sound = fs::read(&tokens).unwrap();
     fs::write(&tokens, &sound[..sound.len() - 4]).unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::WrongSize { .. })));
+    assert!(matches!(read(folder.path(), None), Err(CacheError::WrongSize { .. })));
     fs::write(&tokens, &sound).unwrap();
-    assert!(read(folder.path()).unwrap().is_some());
+    assert!(read(folder.path(), None).unwrap().is_some());
     fs::remove_file(&tokens).unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::Io { .. })));
+    assert!(matches!(read(folder.path(), None), Err(CacheError::Io { .. })));
     fs::write(&tokens, &sound).unwrap();
     fs::remove_file(&table).unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::Io { .. })));
+    assert!(matches!(read(folder.path(), None), Err(CacheError::Io { .. })));
     fs::write(&description, b"{\"format\": 1").unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::BadJson { .. })));
+    assert!(matches!(read(folder.path(), None), Err(CacheError::BadJson { .. })));
     fs::write(&description, b"{\"format\": 99}").unwrap();
-    let error = read(folder.path()).unwrap_err();
+    let error = read(folder.path(), None).unwrap_err();
     assert!(matches!(error, CacheError::UnsupportedVersion { found: 99, .. }));
     assert!(
         error
@@ -282,7 +282,7 @@ fn a_flipped_bit_in_the_tokens_is_found_when_its_sample_is_read_and_by_verifying
         let mut flipped = sound.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, flipped).unwrap();
-        let read = read(folder.path()).unwrap().unwrap();
+        let read = read(folder.path(), None).unwrap().unwrap();
         let mut damaged = Vec::new();
         let mut tokens_before = 0;
         for index in 0..read.len() {
@@ -308,7 +308,7 @@ fn a_flipped_bit_in_the_tokens_is_found_when_its_sample_is_read_and_by_verifying
         assert!(matches!(&problems[..], [CacheError::Damaged { path: found, .. }] if *found == path));
     }
     fs::write(&path, sound).unwrap();
-    let sound = read(folder.path()).unwrap().unwrap();
+    let sound = read(folder.path(), None).unwrap().unwrap();
     assert!(verify_tokens(folder.path(), &sound).is_empty());
 }
 
@@ -319,9 +319,15 @@ fn a_description_that_names_the_files_of_another_format_is_refused() {
     let sound = fs::read_to_string(&path).unwrap();
     assert!(sound.contains("\"format\": 3"));
     fs::write(&path, sound.replace("\"format\": 3", "\"format\": 2")).unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::Inconsistent { .. })));
+    assert!(matches!(
+        read(folder.path(), None),
+        Err(CacheError::Inconsistent { .. })
+    ));
     let mut stated: Value = serde_json::from_str(&sound).unwrap();
     stated.as_object_mut().unwrap().remove("tokens");
     fs::write(&path, json::to_bytes(&stated)).unwrap();
-    assert!(matches!(read(folder.path()), Err(CacheError::Inconsistent { .. })));
+    assert!(matches!(
+        read(folder.path(), None),
+        Err(CacheError::Inconsistent { .. })
+    ));
 }

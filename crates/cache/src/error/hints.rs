@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use leadspan_diagnosis::Diagnosis;
+use leadspan_files::Refusal;
 
 use super::CacheError;
-use crate::identity::ABSENT;
+use crate::{identity::ABSENT, inventory::Inventory, replay::REPLAY};
 
 impl Diagnosis for CacheError {
     fn is_unexpected(&self) -> bool {
@@ -21,7 +22,26 @@ impl Diagnosis for CacheError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Io { source, path, .. } if Refusal::of(source).is_some() => Some(restore_hint(path)),
             Self::Io { source, path, .. } => leadspan_files::hint(source, path),
+            Self::Unlisted { path, .. } if is_in_a_layer(path) => Some(damage_hint(path)),
+            Self::Unlisted { path, inventory, .. } if path.ends_with(REPLAY) => Some(format!(
+                "run `leadspan prepare`, which compares it with the data and then lists it in `{}`",
+                inventory.display()
+            )),
+            Self::Unlisted { path, inventory, .. } => Some(format!(
+                "restore `{}` from a copy; if you changed it on purpose, remove `{}` and run `leadspan precompute --finalize`",
+                path.display(),
+                inventory.display()
+            )),
+            Self::BadJson { path, .. } | Self::UnsupportedVersion { path, .. }
+                if *path == Inventory::path(parent(path)) =>
+            {
+                Some(format!(
+                    "restore `{}` from a copy, or remove it and run `leadspan precompute --finalize`, which makes it again",
+                    path.display()
+                ))
+            }
             Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {
                 Some("make it with `leadspan precompute`".to_owned())
             }
@@ -89,11 +109,7 @@ fn identity_hint(field: &str, stored: &str) -> String {
 }
 
 fn damage_hint(path: &Path) -> String {
-    let in_a_layer = path
-        .parent()
-        .and_then(Path::parent)
-        .is_some_and(|folder| folder.ends_with("layers"));
-    if in_a_layer {
+    if is_in_a_layer(path) {
         format!(
             "run `leadspan cache verify --repair` to drop `{}`, then `leadspan precompute`: it redoes only that work unit",
             path.display()
@@ -101,6 +117,17 @@ fn damage_hint(path: &Path) -> String {
     } else {
         restore_hint(path)
     }
+}
+
+/// Whether a file lies in the folder of a layer.
+fn is_in_a_layer(path: &Path) -> bool {
+    path.parent()
+        .and_then(Path::parent)
+        .is_some_and(|folder| folder.ends_with("layers"))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 fn restore_hint(path: &Path) -> String {

@@ -31,7 +31,8 @@ pub(crate) struct Choice {
 /// # Errors
 ///
 /// [`CacheError::NothingCaptured`], [`CacheError::ProportionNotCaptured`] or [`CacheError::SectionsNotCaptured`] if no
-/// layers hold it; [`CacheError::IncompleteLayer`] if `missing` refuses missing units and there are some.
+/// layers hold it; [`CacheError::IncompleteLayer`] if `missing` refuses missing units and there are some;
+/// [`CacheError::Inconsistent`] if the receipts of a layer are not those that its manifest sums up.
 pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Result<Choice, CacheError> {
     let dirs = cache.layers()?;
     let missing_units: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
@@ -53,6 +54,13 @@ pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Resul
         && let Some(&(index, _)) = unfinished().next()
     {
         return Err(dirs[index].incomplete(&missing_units[index]));
+    }
+    for &(index, _) in &chosen {
+        let (dir, missing) = (&dirs[index], &missing_units[index]);
+        // What the inventory lists is compared when it is read. Older caches have only the manifest.
+        if missing.is_empty() && dir.corpus().units().iter().any(|unit| dir.listed(unit).is_none()) {
+            dir.check_manifest()?;
+        }
     }
     let missing = unfinished().flat_map(|(index, _)| missing_units[*index].iter().cloned());
     let missing = missing.collect();

@@ -11,7 +11,11 @@ use leadspan_distribution::codec;
 use leadspan_files::{Clearing, commit_bytes, create_folder};
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit, json};
+use crate::{
+    Cache, CacheError, FORMAT_VERSION, Identity, Layer, PreparedCorpus, WorkUnit,
+    inventory::{Inventory, ListedShard},
+    json,
+};
 
 const DESCRIPTION: &str = "layer.json";
 
@@ -30,6 +34,7 @@ pub struct LayerDir {
     corpus: PreparedCorpus,
     identity: Arc<Identity>,
     identity_fingerprint: Arc<str>,
+    inventory: Option<Arc<Inventory>>,
     clearing: Arc<Clearing>,
 }
 
@@ -43,11 +48,11 @@ impl LayerDir {
         layers: &Path,
         layer: Layer,
         corpus: PreparedCorpus,
-        identity: Arc<Identity>,
+        cache: &Cache,
     ) -> Result<Self, CacheError> {
         let folder = layers.join(layer.folder_name());
         let path = folder.join(DESCRIPTION);
-        if !path.is_file() {
+        if fs::symlink_metadata(&path).is_err() {
             create_folder(&folder)?;
             let description = Description {
                 format: FORMAT_VERSION,
@@ -55,7 +60,7 @@ impl LayerDir {
             };
             commit_bytes(&path, &json::to_bytes(&description))?;
         }
-        Ok(Self::new(folder, layer, corpus, identity))
+        Ok(Self::new(folder, layer, corpus, cache))
     }
 
     /// Opens the layer in `folder`; `None` if the folder has no description yet.
@@ -64,36 +69,26 @@ impl LayerDir {
     ///
     /// [`CacheError::BadJson`], [`CacheError::UnsupportedVersion`] or [`CacheError::Inconsistent`] if the description
     /// is damaged or belongs to another folder; [`CacheError::Io`] if it cannot be read.
-    pub(crate) fn open(
-        folder: &Path,
-        corpus: &PreparedCorpus,
-        identity: &Arc<Identity>,
-    ) -> Result<Option<Self>, CacheError> {
+    pub(crate) fn open(folder: &Path, corpus: &PreparedCorpus, cache: &Cache) -> Result<Option<Self>, CacheError> {
         let path = folder.join(DESCRIPTION);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(CacheError::io("read", path)(error)),
+        let Some(bytes) = json::read(&path)? else {
+            return Ok(None);
         };
         let Description { bands: layer, .. } = json::from_bytes(&bytes, &path)?;
         if folder.file_name().is_none_or(|name| *name != *layer.folder_name()) {
             let problem = format!("it describes the layer `{}`", layer.folder_name());
             return Err(CacheError::Inconsistent { path, problem });
         }
-        Ok(Some(Self::new(
-            folder.to_owned(),
-            layer,
-            corpus.clone(),
-            Arc::clone(identity),
-        )))
+        Ok(Some(Self::new(folder.to_owned(), layer, corpus.clone(), cache)))
     }
 
     /// A layer that may not exist yet, in the folder `layers`. Creates nothing.
-    pub(crate) fn planned(layers: &Path, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
-        Self::new(layers.join(layer.folder_name()), layer, corpus, identity)
+    pub(crate) fn planned(layers: &Path, layer: Layer, corpus: PreparedCorpus, cache: &Cache) -> Self {
+        Self::new(layers.join(layer.folder_name()), layer, corpus, cache)
     }
 
-    fn new(folder: PathBuf, layer: Layer, corpus: PreparedCorpus, identity: Arc<Identity>) -> Self {
+    fn new(folder: PathBuf, layer: Layer, corpus: PreparedCorpus, cache: &Cache) -> Self {
+        let identity = Arc::clone(&cache.identity);
         let identity_fingerprint = identity.fingerprint().into();
         Self {
             folder,
@@ -101,6 +96,7 @@ impl LayerDir {
             corpus,
             identity,
             identity_fingerprint,
+            inventory: cache.inventory.clone(),
             clearing: Arc::default(),
         }
     }
@@ -135,6 +131,18 @@ impl LayerDir {
         &self.identity_fingerprint
     }
 
+    /// What the cache's inventory lists of the shard of a work unit; `None` if it does not list it.
+    pub(crate) fn listed(&self, unit: &WorkUnit) -> Option<&ListedShard> {
+        let inventory = self.inventory.as_ref()?;
+        inventory.shard(&self.layer.folder_name(), &unit.to_string())
+    }
+
+    /// The path of the cache's inventory, whether it exists or not.
+    pub(crate) fn inventory_path(&self) -> PathBuf {
+        // The folder of a layer is in the folder of the layers, which is in that of the cache.
+        Inventory::path(self.folder.parent().and_then(Path::parent).unwrap_or(&self.folder))
+    }
+
     /// Decides when a writer of this layer removes the temporary files of dead writers.
     pub(crate) fn clearing(&self) -> &Clearing {
         &self.clearing
@@ -150,13 +158,8 @@ impl LayerDir {
         self.folder.join(format!("{unit}.json"))
     }
 
-    /// Whether a work unit is committed: its shard and its receipt exist. The commit protocol guarantees that both are
-    /// whole.
-    pub fn is_committed(&self, unit: &WorkUnit) -> bool {
-        self.receipt_path(unit).is_file() && self.shard_path(unit).is_file()
-    }
-
-    /// The work units that are not committed yet, in order. Lists the folder once.
+    /// The work units that have no shard or no receipt yet, in order. Lists the folder once and opens no file: see
+    /// [`is_committed`](Self::is_committed).
     ///
     /// # Errors
     ///
@@ -205,12 +208,11 @@ mod tests {
     #[test]
     fn a_folder_under_a_wrong_name_is_refused_and_one_without_description_is_no_layer() {
         let folder = tempfile::tempdir().unwrap();
-        let corpus = synthetic::corpus(1, 1, 1);
-        let identity = Arc::new(synthetic::identity());
+        let prepared = synthetic::prepared(1, 1, 1);
+        let (cache, corpus) = (&prepared.cache, prepared.cache.require_corpus().unwrap());
         let layer = Layer::from(synthetic::coverage("0.5", SectionSet::ALL));
-        let made =
-            LayerDir::create_or_open(folder.path(), layer.clone(), corpus.clone(), Arc::clone(&identity)).unwrap();
-        let open = |path: &Path| LayerDir::open(path, &corpus, &identity);
+        let made = LayerDir::create_or_open(folder.path(), layer.clone(), corpus.clone(), cache).unwrap();
+        let open = |path: &Path| LayerDir::open(path, &corpus, cache);
         assert_eq!(open(made.path()).unwrap().unwrap().layer(), &layer);
         let moved = folder.path().join("0-1.0-answer");
         fs::rename(made.path(), &moved).unwrap();

@@ -5,7 +5,7 @@
 //! manifests have the same bytes. A manifest is out of date once units are appended to the corpus. Whoever removes a
 //! shard removes the manifest first.
 
-use std::{fs, io, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +46,8 @@ impl LayerDir {
     /// be read.
     pub fn manifest(&self) -> Result<Option<Manifest>, CacheError> {
         let path = self.manifest_path();
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(CacheError::io("read", &path))?,
+        let Some(bytes) = json::read(&path)? else {
+            return Ok(None);
         };
         let manifest: Manifest = json::from_bytes(&bytes, &path)?;
         Ok((manifest.units == self.corpus().units().len()).then_some(manifest))
@@ -58,7 +57,8 @@ impl LayerDir {
     ///
     /// # Errors
     ///
-    /// The error of the folder or of a receipt that cannot be read.
+    /// The error of the folder or of a receipt that cannot be read; [`CacheError::WrongSize`] if a shard does not have the
+    /// size that its receipt states.
     pub fn sum_up(&self) -> Result<Option<Manifest>, CacheError> {
         if !self.missing_units()?.is_empty() {
             return Ok(None);
@@ -74,6 +74,7 @@ impl LayerDir {
         let mut hasher = blake3::Hasher::new();
         for unit in self.corpus().units() {
             let receipt = Receipt::read(self, unit)?;
+            self.check_size(unit, &receipt)?;
             manifest.positions += receipt.positions;
             manifest.entries += receipt.entries;
             manifest.shard_bytes += receipt.shard_bytes();
@@ -81,6 +82,22 @@ impl LayerDir {
         }
         manifest.shards_blake3 = hasher.finalize().to_hex().to_string();
         Ok(Some(manifest))
+    }
+
+    /// Compares the manifest with the receipts. A manifest that is out of date is not a problem, and a receipt that cannot
+    /// be read is not one of the manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Inconsistent`] if it is not their sum, or the error of a manifest that cannot be read.
+    pub(crate) fn check_manifest(&self) -> Result<(), CacheError> {
+        match (self.manifest()?, self.sum_up()) {
+            (Some(stored), Ok(found)) if found.as_ref() != Some(&stored) => Err(CacheError::Inconsistent {
+                path: self.manifest_path(),
+                problem: "it is not the sum of the receipts of the layer".to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Computes the manifest and stores it, unless the same is stored already; `None` if a unit is missing.
@@ -105,6 +122,7 @@ mod tests {
     use super::*;
     use crate::{repair, tests::synthetic, verify};
     use leadspan_sequence::SectionSet;
+    use std::fs;
 
     fn layer() -> (synthetic::Prepared, LayerDir) {
         let captured = synthetic::captured("0.5", SectionSet::ALL);

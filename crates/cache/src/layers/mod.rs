@@ -1,11 +1,12 @@
 //! Layers: which proportions of which sections a cache holds, in which folders, and which of them answer a request.
 //!
 //! - `coverage`, `layer`: what is asked for and what a layer holds. Pure;
-//! - `folder`, `manifest`: a layer on disk;
+//! - `folder`, `committed`, `manifest`: a layer on disk;
 //! - `stored`, `choice`, `uncaptured`: the layers of a cache, which of them to read, and what is still to be captured;
 //! - `leftovers`: removing what killed writers left.
 
 mod choice;
+mod committed;
 mod coverage;
 mod folder;
 mod layer;

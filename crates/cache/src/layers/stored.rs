@@ -1,6 +1,6 @@
 //! The layers of a cache, complete or not.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{fs, io, path::PathBuf};
 
 use super::{folder::LayerDir, layer::Layer};
 use crate::{Cache, CacheError, PreparedCorpus};
@@ -20,8 +20,7 @@ impl Cache {
     /// [`CacheError::NotPrepared`] if there is no corpus; [`CacheError::Io`] if the file system refuses.
     pub fn layer(&self, layer: &Layer) -> Result<LayerDir, CacheError> {
         let corpus = self.require_corpus()?;
-        let identity = Arc::clone(&self.identity);
-        LayerDir::create_or_open(&self.layers_dir(), layer.clone(), corpus, identity)
+        LayerDir::create_or_open(&self.layers_dir(), layer.clone(), corpus, self)
     }
 
     /// All layers that have been started, ordered by the names of their folders.
@@ -35,7 +34,7 @@ impl Cache {
 
     /// A layer of `corpus` that may not exist yet. Creates nothing.
     pub(super) fn planned_layer(&self, layer: Layer, corpus: PreparedCorpus) -> LayerDir {
-        LayerDir::planned(&self.layers_dir(), layer, corpus, Arc::clone(&self.identity))
+        LayerDir::planned(&self.layers_dir(), layer, corpus, self)
     }
 
     /// All layers that have been started, as layers of `corpus`.
@@ -54,7 +53,7 @@ impl Cache {
         folders.sort();
         folders
             .iter()
-            .filter_map(|folder| LayerDir::open(folder, corpus, &self.identity).transpose())
+            .filter_map(|folder| LayerDir::open(folder, corpus, self).transpose())
             .collect()
     }
 }

@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct Shard {
     path: PathBuf,
     bytes: Bytes,
+    /// blake3 of the tail.
+    tail_blake3: String,
     footer: Footer,
     groups: Vec<Group>,
 }
@@ -101,6 +103,7 @@ impl Shard {
         Ok(Self {
             path: path.to_owned(),
             bytes,
+            tail_blake3: blake3::Hash::from_bytes(seal.tail_blake3).to_hex().to_string(),
             footer,
             groups,
         })
@@ -138,6 +141,11 @@ impl Shard {
     /// The whole file.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// blake3 of the tail, which has the hashes of everything else in the file.
+    pub(crate) fn tail_blake3(&self) -> &str {
+        &self.tail_blake3
     }
 
     /// The number of blocks of all row groups.

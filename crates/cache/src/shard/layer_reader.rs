@@ -8,6 +8,7 @@ use super::{
     blocks::{block_count, block_positions},
     file::Shard,
     heads::Heads,
+    receipt::open_committed,
 };
 use crate::{CacheError, Layer, LayerDir, SampleRef};
 
@@ -143,7 +144,7 @@ impl LayerReader {
         if let Some(shard) = place.get() {
             return Ok(shard);
         }
-        let shard = Shard::open_in(&self.dir, &self.dir.corpus().units()[unit])?;
+        let shard = open_committed(&self.dir, &self.dir.corpus().units()[unit])?;
         Ok(place.get_or_init(|| shard))
     }
 }

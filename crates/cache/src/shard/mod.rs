@@ -23,4 +23,5 @@ pub use commit::adopt;
 pub(crate) use file::Shard;
 pub use reader::{BytesRead, Reader, Span};
 pub use receipt::Receipt;
+pub(crate) use receipt::require_listed;
 pub use writer::ShardWriter;

@@ -2,11 +2,17 @@
 //!
 //! A receipt stands beside its shard and is written after it. A work unit is committed once its receipt exists.
 
-use std::{fs, path::Path};
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheError, FORMAT_VERSION, LayerDir, WorkUnit, hashing::Region, json, shard::Shard};
+use crate::{
+    CacheError, FORMAT_VERSION, LayerDir, WorkUnit,
+    hashing::Region,
+    inventory::{ListedShard, OTHER},
+    json,
+    shard::Shard,
+};
 
 /// The description of a shard, computed from the shard. All writers of one shard write the same receipt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +20,9 @@ pub struct Receipt {
     pub(crate) format: u32,
     /// Size and blake3 of the whole shard.
     pub(crate) shard: Region,
+    /// blake3 of the shard's tail, which has the hashes of everything else in it. `None` in receipts of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tail_blake3: Option<String>,
     /// Number of stored positions.
     pub positions: u64,
     /// Number of stored entries of all positions.
@@ -42,6 +51,7 @@ impl Receipt {
         Self {
             format: FORMAT_VERSION,
             shard: Region::of(shard.bytes()),
+            tail_blake3: Some(shard.tail_blake3().to_owned()),
             positions: footer.positions,
             entries: footer.entries,
             retained_mass: footer.retained_mass,
@@ -60,7 +70,7 @@ impl Receipt {
     /// be read.
     pub fn read(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
         let path = layer.receipt_path(unit);
-        let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        let bytes = json::read(&path)?.ok_or_else(|| CacheError::io("read", &path)(io::ErrorKind::NotFound.into()))?;
         json::from_bytes(&bytes, &path)
     }
 
@@ -70,10 +80,13 @@ impl Receipt {
     ///
     /// [`CacheError::WrongSize`], [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ.
     pub(crate) fn check(&self, shard: &Shard, receipt_path: &Path) -> Result<(), CacheError> {
-        let actual = Self {
+        let mut actual = Self {
             program: self.program.clone(),
             ..Self::of(shard)
         };
+        if self.tail_blake3.is_none() {
+            actual.tail_blake3 = None;
+        }
         let path = shard.path().to_owned();
         let (found, expected) = (actual.shard.bytes, self.shard.bytes);
         if found != expected {
@@ -91,4 +104,50 @@ impl Receipt {
         }
         Ok(())
     }
+}
+
+/// Maps the shard of a committed unit for reading, and checks that it is the one that was committed: the one that the
+/// inventory lists or, until it is listed, the one that its receipt describes. Compares the tail, which has the hashes of
+/// everything else in the shard. If no tail is recorded, because an older program wrote the receipt, it compares the whole
+/// file.
+///
+/// # Errors
+///
+/// [`CacheError::Unlisted`], or those of [`Receipt::check`], if it is another shard; and those of [`Shard::open_in`].
+pub(crate) fn open_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<Shard, CacheError> {
+    let shard = Shard::open_in(layer, unit)?;
+    if let Some(listed) = layer.listed(unit) {
+        require_listed(&shard, listed, layer)?;
+        return Ok(shard);
+    }
+    let receipt = Receipt::read(layer, unit)?;
+    let of_shard = (Some(shard.tail_blake3()), shard.bytes().len() as u64);
+    if (receipt.tail_blake3.as_deref(), receipt.shard.bytes) != of_shard {
+        receipt.check(&shard, &layer.receipt_path(unit))?;
+    }
+    Ok(shard)
+}
+
+/// Checks that a shard is the one that the inventory lists.
+///
+/// # Errors
+///
+/// [`CacheError::Unlisted`] if it is not.
+pub(crate) fn require_listed(shard: &Shard, listed: &ListedShard, layer: &LayerDir) -> Result<(), CacheError> {
+    let same = match &listed.tail_blake3 {
+        Some(tail) => (tail.as_str(), listed.bytes) == (shard.tail_blake3(), shard.bytes().len() as u64),
+        None => Region {
+            bytes: listed.bytes,
+            blake3: listed.blake3.clone(),
+        }
+        .matches(shard.bytes()),
+    };
+    if same {
+        return Ok(());
+    }
+    Err(CacheError::Unlisted {
+        path: shard.path().to_owned(),
+        problem: OTHER,
+        inventory: layer.inventory_path(),
+    })
 }

@@ -138,6 +138,17 @@ fn files_that_are_no_shards_are_refused() {
     }
 }
 
+/// Puts forged bytes in the place of a shard, and a receipt that fits them.
+fn put(shard: &Path, bytes: &[u8]) {
+    let receipt = shard.with_extension("json");
+    let mut stated: serde_json::Value = serde_json::from_slice(&fs::read(&receipt).unwrap()).unwrap();
+    stated["shard"] = serde_json::to_value(Region::of(bytes)).unwrap();
+    let tail: [u8; 32] = bytes[36..68].try_into().unwrap();
+    stated["tail_blake3"] = blake3::Hash::from_bytes(tail).to_hex().as_str().into();
+    fs::write(receipt, json::to_bytes(&stated)).unwrap();
+    fs::write(shard, bytes).unwrap();
+}
+
 /// Replaces the first shard of a cache by that of another one. Returns the property in which they differ.
 fn mark_of_a_shard_from(other: &Cache) -> &'static str {
     let (captured, shard, _) = captured();
@@ -223,7 +234,7 @@ fn a_footer_that_was_forged_anywhere_is_an_error_or_a_footer() {
         for change in CHANGES {
             let mut forged = tail.to_vec();
             forged[at] ^= change;
-            fs::write(&shard, sealed(data, &forged)).unwrap();
+            put(&shard, &sealed(data, &forged));
             let _ = read_all(&captured.cache);
         }
     }
@@ -245,7 +256,7 @@ fn a_head_that_was_forged_anywhere_is_an_error_or_a_head() {
             forged[at] ^= change;
             let mut tail = tail.to_vec();
             tail[place..place + 64].copy_from_slice(Region::of(&forged[range.clone()]).blake3.as_bytes());
-            fs::write(&shard, sealed(&forged, &tail)).unwrap();
+            put(&shard, &sealed(&forged, &tail));
             let _ = read_all(&captured.cache);
         }
     }

@@ -1,6 +1,9 @@
 //! `leadspan cache export`: the stored positions as a Parquet file for other programs.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use leadspan_cache::{Cache, Exported};
 use serde::Serialize;
@@ -11,15 +14,14 @@ use crate::{
     arguments::ExportArguments,
     commands::{Ending, Showing, missing},
     failure::{Context as _, Result},
-    last_line, output, path_text,
+    last_line, outputs, path_text,
     progress::{Counted, ProgressMeter},
 };
 
 pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> Result<Ending> {
     let out = &export.out;
-    if out.is_dir() {
-        return Err(output::OutputError::IsAFolder { path: out.clone() }.into());
-    }
+    let inputs: Vec<&Path> = export.folder.config.as_deref().into_iter().collect();
+    outputs::check_file(out, export.overwrite, &inputs)?;
     let missing = missing(export.allow_incomplete);
     let mut bar = None;
     let exported = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {

@@ -78,6 +78,9 @@ fn described(inspection: &Inspection) -> String {
             grouped(replay.tokens)
         );
     }
+    if let Some(blake3) = &inspection.inventory_blake3 {
+        let _ = writeln!(text, "inventory  blake3 {blake3}");
+    }
     if !inspection.serves.is_empty() {
         let served: Vec<String> = inspection
             .serves

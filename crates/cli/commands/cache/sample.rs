@@ -20,6 +20,8 @@ pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> Resu
     let sample = reader.corpus().sample(index as usize);
     let of_sample = reader.corpus().tokens(index as usize).with_context(doing)?;
     let span = reader.span(index).with_context(doing)?;
+    // They are compared with their hashes before they are parsed.
+    cache.tokenizer_contents().with_context(doing)?;
     let tokens = Tokens(TokenizerBundle::from_dir(&cache.tokenizer_dir()).with_context(doing)?);
     let stored = span.positions.iter().zip(span.distributions.iter());
     let positions = stored

@@ -71,6 +71,7 @@ impl fmt::Display for Verified<'_> {
             bytes: size,
             positions,
             problems,
+            ..
         } = &self.found;
         for problem in problems {
             writeln!(formatter, "problem: {}", problem.error)?;

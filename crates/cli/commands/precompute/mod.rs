@@ -56,6 +56,7 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
         signals::exit_on_signals();
         prepare::prepare_replay(replay, showing)?;
+        prepare::take_inventory(&cache_dir)?;
     }
     let captured = Captured::new(outcome, cache_dir, elapsed);
     last_line::note(captured.noted());

@@ -106,7 +106,8 @@ impl Preparation<'_> {
     ///
     /// # Errors
     ///
-    /// [`PrecomputeError::SettingChanged`] if it was prepared with other settings.
+    /// [`PrecomputeError::SettingChanged`] if it was prepared with other settings; [`PrecomputeError::BeyondVocabulary`] if
+    /// it has a token that the model does not know.
     pub(super) fn find(
         &self,
         cache: &Cache,
@@ -129,6 +130,10 @@ impl Preparation<'_> {
                 stored,
                 asked,
             });
+        }
+        // Whoever made the corpus checked this, but it may be a stranger's.
+        for (index, sample) in corpus.samples().enumerate() {
+            self.check_tokens(sample.id, &[corpus.largest_token(index)])?;
         }
         Ok((provenance.files == files).then(|| PreparedCache {
             cache: cache.clone(),

@@ -60,10 +60,10 @@ impl Project {
     }
 }
 
-/// Checks that every file of `before` is the same in `after`, except the manifests, which sum up the shards, and the hashes
-/// of data and weights. Returns the names of the files that only `after` has.
+/// Checks that every file of `before` is the same in `after`, except the manifests, which sum up the shards, the inventory,
+/// which lists them, and the hashes of data and weights. Returns the names of the files that only `after` has.
 fn added(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
-    let records = [".data.json", ".weights.json", "manifest.json"];
+    let records = [".data.json", ".weights.json", "manifest.json", "inventory.json"];
     let may_change = |path: &Path| records.iter().any(|record| path.ends_with(record));
     for (path, bytes) in before.iter().filter(|(path, _)| !may_change(path)) {
         assert_eq!(after.get(path), Some(bytes), "`{}` changed", path.display());

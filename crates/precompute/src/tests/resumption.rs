@@ -6,7 +6,7 @@ use leadspan_diagnosis::Diagnosis as _;
 use leadspan_files::faults;
 
 use super::*;
-use crate::prepare;
+use crate::{finalize, prepare};
 
 /// Runs until `batches` batches have gone through the teacher, and then asks the run to stop.
 fn run_for(pipeline: &Pipeline, batches: usize) -> (Outcome, usize) {
@@ -197,6 +197,34 @@ fn a_commit_that_fails_leaves_earlier_shards_and_nothing_else() {
         names,
         ["layer.json", "train-000000.json", "train-000000.parquet", "file"]
     );
+}
+
+#[test]
+fn a_receipt_beside_an_empty_or_short_shard_is_no_committed_unit() {
+    let project = Project::new();
+    let pipeline = &project.pipeline;
+    run_to_end(pipeline);
+    let sound = files(&pipeline.cache_dir());
+    let layers = pipeline.cache_dir().join("layers");
+    let shard = fs::read_dir(layers).unwrap().next().unwrap().unwrap().path();
+    let shard = shard.join("train-000001.parquet");
+    for length in [0, 100] {
+        let bytes = fs::read(&shard).unwrap();
+        fs::write(&shard, &bytes[..length]).unwrap();
+        let finalized = finalize(pipeline, None).unwrap();
+        assert_eq!(
+            finalized.layers[0]
+                .missing
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["train-000001"]
+        );
+        assert_eq!(finalized.layers[0].manifest, None);
+        let summary = run_to_end(pipeline);
+        assert_eq!((summary.units_written, summary.units_missing), (1, 0));
+        assert_eq!(files(&pipeline.cache_dir()), sound);
+    }
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! Writing the inventory: after a capture, after preparing, and before something listed is made anew.
+
+use std::{collections::BTreeMap, io};
+
+use leadspan_files::commit_bytes;
+use leadspan_workers::{LockGuard, lock};
+
+use super::contents::{Inventory, ListedReplay, ListedShard};
+use crate::{Cache, CacheError, LayerDir, Receipt, json};
+
+impl Cache {
+    /// Lists what the cache holds now: the identity, the parts of the corpus, the samples to replay and the shards of
+    /// complete layers. What was listed before must still be as it was listed. Writes nothing if nothing is new, or if the
+    /// file system is read-only.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unlisted`] if the identity or a part of a corpus is not the listed one; [`CacheError::WrongSize`] if a
+    /// shard is shorter than its receipt says; the error of a file that cannot be read or written.
+    pub fn take_inventory(&self) -> Result<(), CacheError> {
+        let listed = Self::open(self.dir())?.renew_inventory();
+        match listed {
+            Err(CacheError::Io { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(())
+            }
+            listed => listed,
+        }
+    }
+
+    fn renew_inventory(&self) -> Result<(), CacheError> {
+        if self.stock()?.as_ref() == self.inventory() {
+            return Ok(());
+        }
+        let _lock: LockGuard = lock(self.dir(), &mut |_| {})?;
+        // Another process may have changed it meanwhile.
+        let now = Self::open(self.dir())?;
+        match now.stock()? {
+            Some(stock) if Some(&stock) != now.inventory() => {
+                Ok(commit_bytes(&Inventory::path(self.dir()), &json::to_bytes(&stock))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What there is to list; `None` if the cache has no corpus yet.
+    fn stock(&self) -> Result<Option<Inventory>, CacheError> {
+        if self.corpus()?.is_none() {
+            return Ok(None);
+        }
+        let mut stock = Inventory::of(self.identity_blake3().to_owned());
+        stock.corpus = self.part_hashes()?;
+        stock.replay = match self.replay_listed_or_not()? {
+            Some(replay) if replay.corpus()?.is_some() => Some(ListedReplay {
+                identity: replay.identity_blake3().to_owned(),
+                corpus: replay.part_hashes()?,
+            }),
+            _ => None,
+        };
+        for layer in self.layers()? {
+            let shards = shards(&layer)?;
+            if !shards.is_empty() {
+                stock.layers.insert(layer.layer().folder_name(), shards);
+            }
+        }
+        Ok(Some(stock))
+    }
+
+    /// Removes shards from the inventory before they are made anew: those for which `is_gone` says so, given the name of
+    /// the layer's folder and the name of the work unit. On another kind of device they may get other bytes.
+    ///
+    /// # Errors
+    ///
+    /// The error of an inventory that cannot be read or written.
+    pub fn unlist(&self, is_gone: &dyn Fn(&str, &str) -> bool) -> Result<(), CacheError> {
+        self.change_inventory(&|inventory| {
+            for (layer, shards) in &mut inventory.layers {
+                shards.retain(|unit, _| !is_gone(layer, unit));
+            }
+            inventory.layers.retain(|_, shards| !shards.is_empty());
+        })
+    }
+
+    /// Removes the samples to replay from the inventory if there are none any more, so that others can be prepared.
+    ///
+    /// # Errors
+    ///
+    /// The error of an inventory that cannot be read or written.
+    pub fn unlist_removed_replay(&self) -> Result<(), CacheError> {
+        if self.has_replay() {
+            return Ok(());
+        }
+        self.change_inventory(&|inventory| inventory.replay = None)
+    }
+
+    fn change_inventory(&self, change: &dyn Fn(&mut Inventory)) -> Result<(), CacheError> {
+        let changed = || -> Result<Option<Inventory>, CacheError> {
+            let Some(before) = Inventory::read(self.dir())? else {
+                return Ok(None);
+            };
+            let mut after = before.clone();
+            change(&mut after);
+            Ok((after != before).then_some(after))
+        };
+        if changed()?.is_none() {
+            return Ok(());
+        }
+        let _lock: LockGuard = lock(self.dir(), &mut |_| {})?;
+        match changed()? {
+            Some(inventory) => Ok(commit_bytes(&Inventory::path(self.dir()), &json::to_bytes(&inventory))?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The shards of a layer to list: all if it is complete, otherwise those that are listed already and still there.
+fn shards(layer: &LayerDir) -> Result<BTreeMap<String, ListedShard>, CacheError> {
+    let missing = layer.missing_units()?;
+    let mut shards = BTreeMap::new();
+    for unit in layer.corpus().units().iter().filter(|unit| !missing.contains(unit)) {
+        let shard = match layer.listed(unit) {
+            Some(listed) => listed.clone(),
+            None if missing.is_empty() => {
+                let receipt = Receipt::read(layer, unit)?;
+                layer.check_size(unit, &receipt)?;
+                ListedShard {
+                    bytes: receipt.shard.bytes,
+                    blake3: receipt.shard.blake3,
+                    tail_blake3: receipt.tail_blake3,
+                }
+            }
+            None => continue,
+        };
+        shards.insert(unit.to_string(), shard);
+    }
+    Ok(shards)
+}

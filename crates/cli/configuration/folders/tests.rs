@@ -1,0 +1,160 @@
+//! Folders that are the same as, inside, or around what is read.
+
+use std::path::PathBuf;
+
+use crate::{configuration::Configuration, configuration_error::ConfigurationError, overrides::Override};
+
+/// A folder with a teacher, data and another cache, and the pipeline file for them.
+fn workplace() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    for made in [
+        "models/teacher",
+        "models/other",
+        "data",
+        "problems",
+        "cache/tokenizer",
+        "other/corpus",
+        "old/model",
+    ] {
+        std::fs::create_dir_all(folder.path().join(made)).unwrap();
+    }
+    for file in [
+        "cache/identity.json",
+        "other/identity.json",
+        "old/run.json",
+        "rows.jsonl",
+        "models/base.gguf",
+        "models/other/config.json",
+    ] {
+        std::fs::write(folder.path().join(file), b"{}").unwrap();
+    }
+    let file = folder.path().join("pipeline.toml");
+    (folder, file)
+}
+
+const APART: &str = r#"
+        [teacher]
+        model = "models/teacher"
+        [data]
+        files = ["rows.jsonl", "data/*.jsonl"]
+        [cache]
+        dir = "cache"
+        [student]
+        model = "models/base.gguf"
+        [train]
+        dir = "runs/half"
+        [evaluate]
+        path = "problems"
+        [sweep]
+        dir = "sweep"
+    "#;
+
+#[test]
+fn what_is_written_is_apart_from_what_is_read() {
+    let (folder, file) = workplace();
+    let check = |given: &str, stage: &dyn Fn(Configuration) -> Result<(), ConfigurationError>| {
+        let overrides = [Override::parse(given).unwrap()];
+        Configuration::parse(&file, APART, &overrides).and_then(stage)
+    };
+    let train = |configuration: Configuration| configuration.stage_two().map(drop);
+    let capture = |configuration: Configuration| configuration.stage_one(None).map(drop);
+    let evaluate = |configuration: Configuration| configuration.evaluation(None).map(drop);
+    let sweep = |configuration: Configuration| configuration.sweep().map(drop);
+    let other = folder.path().join("other").display().to_string();
+    for (given, said) in [
+        (
+            "train.dir=models/teacher",
+            "which is the same as `teacher.model` (`models/teacher`)",
+        ),
+        (
+            "train.dir=models/teacher/run",
+            "which is inside `teacher.model` (`models/teacher`)",
+        ),
+        ("train.dir=models", "which holds `teacher.model` (`models/teacher`)"),
+        ("train.dir=data", "which is the same as `data.files` (`data/*.jsonl`)"),
+        (
+            "train.dir=problems",
+            "which is the same as `evaluate.path` (`problems`)",
+        ),
+        ("train.dir=models/other", "which is the folder of a model"),
+        ("train.dir=other", &format!("which is inside the cache `{other}`")),
+        ("train.dir=other/run", &format!("which is inside the cache `{other}`")),
+        ("student.model=runs", "which is inside `student.model` (`runs`)"),
+    ] {
+        std::fs::create_dir_all(folder.path().join("runs")).unwrap();
+        let error = check(given, &train).unwrap_err();
+        assert!(error.to_string().ends_with(said), "{given}: {error}");
+        assert!(leadspan_diagnosis::Diagnosis::hint(&error).is_some());
+    }
+    for (given, said) in [
+        (
+            "cache.dir=models/teacher/cache",
+            "which is inside `teacher.model` (`models/teacher`)",
+        ),
+        (
+            "cache.dir=problems/cache",
+            "which is inside `evaluate.path` (`problems`)",
+        ),
+        ("cache.dir=old", "which is the folder of a run"),
+        ("cache.dir=models/other", "which is the folder of a model"),
+        ("cache.dir=other/inner", &format!("which is inside the cache `{other}`")),
+        (
+            "cache.dir=rows.jsonl",
+            "which is the same as `data.files` (`rows.jsonl`)",
+        ),
+    ] {
+        let error = check(given, &capture).unwrap_err();
+        assert!(error.to_string().ends_with(said), "{given}: {error}");
+    }
+    for (given, said) in [
+        (
+            "evaluate.dir=models/teacher",
+            "which is the same as `teacher.model` (`models/teacher`)",
+        ),
+        ("evaluate.dir=old", "which is the folder of a run"),
+        (
+            "evaluate.dir=runs/half",
+            "which is the same as `train.dir` (`runs/half`)",
+        ),
+        (
+            "evaluate.dir=runs/half/model",
+            "which is the same as `evaluate.model` (`runs/half/model`)",
+        ),
+        (
+            "evaluate.dir=cache/evaluation",
+            &format!("which is inside the cache `{}`", folder.path().join("cache").display()),
+        ),
+    ] {
+        let error = check(given, &evaluate).unwrap_err();
+        assert!(error.to_string().ends_with(said), "{given}: {error}");
+    }
+    for (given, said) in [
+        (
+            "sweep.dir=models/teacher",
+            "which is the same as `teacher.model` (`models/teacher`)",
+        ),
+        ("sweep.dir=old", "which is the folder of a run"),
+        ("sweep.dir=other/runs", &format!("which is inside the cache `{other}`")),
+    ] {
+        let error = check(given, &sweep).unwrap_err();
+        assert!(error.to_string().ends_with(said), "{given}: {error}");
+    }
+    // A run that is there is continued, and so is a cache. Beside what is read is apart.
+    for given in [
+        "train.dir=runs/half",
+        "train.dir=data/run",
+        "train.dir=models/student",
+        "student.model=old/model",
+    ] {
+        check(given, &train).unwrap_or_else(|error| panic!("{given}: {error}"));
+    }
+    for given in ["cache.dir=other", "cache.dir=models/cache"] {
+        check(given, &capture).unwrap_or_else(|error| panic!("{given}: {error}"));
+    }
+    for given in [
+        "evaluate.dir=runs/half/evaluation",
+        "evaluate.dir=models/teacher/evaluation",
+    ] {
+        check(given, &evaluate).unwrap_or_else(|error| panic!("{given}: {error}"));
+    }
+}

@@ -1,0 +1,186 @@
+//! Places to write to: whether they are inside a cache, and whether a file may be replaced.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    path::{Component, Path, PathBuf},
+};
+
+use leadspan_diagnosis::Diagnosis;
+
+/// A file that may not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputRefusal {
+    /// It would be inside a cache.
+    #[error("`{}` is inside the cache `{}`, in which only leadspan writes", path.display(), cache.display())]
+    InCache { path: PathBuf, cache: PathBuf },
+    /// There is something else than a file.
+    #[error("`{}` is {found}, not a file", path.display())]
+    NotAFile { path: PathBuf, found: &'static str },
+    /// The command reads it.
+    #[error("`{}` is the file `{}`, which this command reads", path.display(), input.display())]
+    IsInput { path: PathBuf, input: PathBuf },
+    /// It exists, and nobody said that it may be replaced.
+    #[error("`{}` exists already", path.display())]
+    Exists { path: PathBuf },
+    /// It exists, and another program wrote it.
+    #[error("`{}` exists already, and leadspan did not write it", path.display())]
+    Foreign { path: PathBuf },
+    /// It cannot be looked at.
+    #[error("could not look at `{}`", path.display())]
+    Unknown {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Diagnosis for OutputRefusal {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::InCache { cache, .. } => format!("choose a path outside of `{}`", cache.display()),
+            Self::NotAFile { .. } | Self::IsInput { .. } => "choose another path".to_owned(),
+            Self::Exists { .. } => "add `--overwrite` to replace it, or choose another path".to_owned(),
+            Self::Foreign { .. } => "choose another folder, or move the file away".to_owned(),
+            Self::Unknown { .. } => return None,
+        })
+    }
+}
+
+/// Checks that a file may be written at `path`: it is not inside a cache, it is none of `inputs`, and if there is a file,
+/// `overwrite` allows to replace it.
+///
+/// # Errors
+///
+/// The first reason why it may not.
+pub(crate) fn check_file(path: &Path, overwrite: bool, inputs: &[&Path]) -> Result<(), OutputRefusal> {
+    let owned = || path.to_owned();
+    if let Some(cache) = cache_around(path) {
+        return Err(OutputRefusal::InCache { path: owned(), cache });
+    }
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(source) => return Err(OutputRefusal::Unknown { path: owned(), source }),
+    };
+    let kind = there.file_type();
+    let found = if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_symlink() {
+        Some("a symbolic link")
+    } else if kind.is_fifo() {
+        Some("a named pipe")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    };
+    if let Some(found) = found {
+        return Err(OutputRefusal::NotAFile { path: owned(), found });
+    }
+    let is_there = |input: &&&Path| {
+        fs::metadata(input).is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
+    };
+    if let Some(input) = inputs.iter().find(is_there) {
+        let input = (*input).to_owned();
+        return Err(OutputRefusal::IsInput { path: owned(), input });
+    }
+    if overwrite {
+        Ok(())
+    } else {
+        Err(OutputRefusal::Exists { path: owned() })
+    }
+}
+
+/// The innermost cache that a path is inside of, or is itself. Links are followed.
+pub(crate) fn cache_around(path: &Path) -> Option<PathBuf> {
+    without_links(path)
+        .ancestors()
+        .find(|folder| is_cache(folder))
+        .map(Path::to_owned)
+}
+
+/// Whether a folder looks like a cache, sound or not.
+pub(crate) fn is_cache(folder: &Path) -> bool {
+    folder.join("identity.json").exists()
+        && ["tokenizer", "corpus", "layers"]
+            .iter()
+            .any(|name| folder.join(name).is_dir())
+}
+
+/// A full path in which every folder that exists is named without links. The rest, which is yet to be made, is taken as it is
+/// written.
+pub(crate) fn without_links(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_owned())
+        .components()
+    {
+        match part {
+            Component::ParentDir => {
+                found.pop();
+            }
+            part => found.push(part),
+        }
+        if let Ok(real) = found.canonicalize() {
+            found = real;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::fs::symlink, process::Command};
+
+    #[test]
+    fn a_file_is_written_neither_into_a_cache_nor_over_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("cache/layers/one")).unwrap();
+        fs::write(at("cache/identity.json"), b"damaged").unwrap();
+        fs::write(at("cache/layers/one/train-000000.parquet"), b"shard").unwrap();
+        symlink("cache/layers", at("layers")).unwrap();
+        for path in [
+            "cache",
+            "cache/identity.json",
+            "cache/layers/one/train-000000.parquet",
+            "cache/new.parquet",
+            "layers/one/new.parquet",
+            "other/../cache/new.parquet",
+        ] {
+            let error = check_file(&at(path), true, &[]).unwrap_err();
+            assert!(matches!(error, OutputRefusal::InCache { .. }), "{path}: {error}");
+        }
+        fs::write(at("there"), b"old").unwrap();
+        fs::hard_link(at("there"), at("again")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        symlink("there", at("link")).unwrap();
+        symlink("/dev/null", at("null")).unwrap();
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        for (path, found) in [
+            (at("folder"), "a folder"),
+            (at("link"), "a symbolic link"),
+            (at("null"), "a symbolic link"),
+            (at("pipe"), "a named pipe"),
+            ("/dev/null".into(), "a device"),
+        ] {
+            let error = check_file(&path, true, &[]).unwrap_err();
+            assert!(
+                matches!(&error, OutputRefusal::NotAFile { found: said, .. } if *said == found),
+                "{error}"
+            );
+        }
+        let input = at("again");
+        let error = check_file(&at("there"), true, &[&input]).unwrap_err();
+        assert!(matches!(error, OutputRefusal::IsInput { .. }), "{error}");
+        let error = check_file(&at("there"), false, &[]).unwrap_err();
+        assert!(matches!(error, OutputRefusal::Exists { .. }), "{error}");
+        check_file(&at("there"), true, &[]).unwrap();
+        check_file(&at("new"), false, &[&input]).unwrap();
+        check_file(&at("caches/new"), false, &[]).unwrap();
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether the student of a finished run is there, whole.
+
+use std::{fs, io, io::Read as _, iter::once, path::Path};
+
+use leadspan_files::open_unlinked;
+use serde_json::{Map, Value};
+
+/// The file of the weights.
+const WEIGHTS: &str = "model.safetensors";
+
+/// The most bytes of a header of weights that are read.
+const MOST_HEADER_BYTES: u64 = 100 << 20;
+
+/// What is wrong with the exported student in `dir`, which has these files of a tokenizer; `None` if it is whole. Reads the
+/// header of the weights, but not the weights.
+pub(crate) fn problem<'a>(dir: &Path, tokenizer_files: impl Iterator<Item = &'a String>) -> Option<String> {
+    let names = once("config.json").chain(tokenizer_files.map(String::as_str));
+    for name in names.chain(once(WEIGHTS)) {
+        let path = dir.join(name);
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() > 0) {
+            return Some(format!("`{}` is missing or empty", path.display()));
+        }
+    }
+    let path = dir.join(WEIGHTS);
+    match sizes(&path) {
+        Ok((found, stated)) if found == stated => None,
+        Ok((found, stated)) => Some(format!("`{}` has {found} bytes instead of {stated}", path.display())),
+        Err(error) => Some(format!("`{}` cannot be read: {error}", path.display())),
+    }
+}
+
+/// The size of a safetensors file, and the size that its header states.
+fn sizes(path: &Path) -> io::Result<(u64, u64)> {
+    let mut file = open_unlinked(path)?;
+    let found = file.metadata()?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > MOST_HEADER_BYTES.min(found) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its header is longer than the file",
+        ));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header)?;
+    let header: Map<String, Value> = serde_json::from_slice(&header)?;
+    let ends = header.values().filter_map(|tensor| tensor["data_offsets"][1].as_u64());
+    Ok((found, (8 + length).saturating_add(ends.max().unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_or_short_file_of_the_student_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = ["tokenizer.json".to_owned()];
+        let problem = || problem(folder.path(), tokenizer.iter());
+        let header = br#"{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+        let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+        for (name, bytes) in [
+            ("config.json", &b"{}"[..]),
+            ("tokenizer.json", b"{}"),
+            (WEIGHTS, &weights),
+        ] {
+            assert!(problem().unwrap().contains(name));
+            fs::write(folder.path().join(name), b"").unwrap();
+            assert!(problem().unwrap().contains(name));
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        assert_eq!(problem(), None);
+        for (bytes, said) in [
+            (&weights[..weights.len() - 1], "bytes instead of"),
+            (&weights[..20], "its header is longer"),
+            (&[0xff; 64], "its header is longer"),
+        ] {
+            fs::write(folder.path().join(WEIGHTS), bytes).unwrap();
+            let problem = problem().unwrap();
+            assert!(problem.contains(WEIGHTS) && problem.contains(said), "{problem}");
+        }
+    }
+}
