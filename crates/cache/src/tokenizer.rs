@@ -7,7 +7,7 @@ use leadspan_files::read_unlinked;
 use crate::{Cache, CacheError};
 
 /// The most bytes of a tokenizer's file that are read. The largest vocabularies need a tenth of it.
-const MOST_BYTES: u64 = 512 << 20;
+const MOST_BYTES: u64 = 256 << 20;
 
 impl Cache {
     /// The tokenizer's files by name, with their contents.
