@@ -251,6 +251,7 @@ mod tests {
             let mut problem = Problem {
                 id,
                 messages,
+                tools: None,
                 reference,
             };
             add_system(&mut problem, "Be brief.");

@@ -286,13 +286,14 @@ mod tests {
         let plain = json!({"seed": 1});
         let graded = |name: &str| json!({"seed": 1, "grader": {"name": name}});
         for identity in [&plain, &graded("a"), &graded("b")] {
-            let dir = EvaluationDir::open(temporary.path(), identity).unwrap();
+            let dir = EvaluationDir::open(temporary.path(), identity, &mut |_| ()).unwrap();
             assert_eq!(dir.read::<Value>(IDENTITY).unwrap().as_ref(), Some(identity));
         }
         fs::write(temporary.path().join(SUMMARY), "{}").unwrap();
-        assert!(EvaluationDir::open(temporary.path(), &graded("b")).is_ok());
+        assert!(EvaluationDir::open(temporary.path(), &graded("b"), &mut |_| ()).is_ok());
         for identity in [&plain, &graded("a")] {
-            let Err(EvaluateError::OtherEvaluation { key, .. }) = EvaluationDir::open(temporary.path(), identity)
+            let Err(EvaluateError::OtherEvaluation { key, .. }) =
+                EvaluationDir::open(temporary.path(), identity, &mut |_| ())
             else {
                 panic!("verdicts of another grader")
             };

@@ -220,7 +220,8 @@ mod tests {
             fs::create_dir(&run).unwrap();
             fs::write(run.join("run.json"), b"{}").unwrap();
             symlink(target, run.join(name)).unwrap();
-            let found = RunDir::open(&run, &mut |_| ()).and_then(|run| run.finished(&RunIdentity::default(), [].into_iter()));
+            let found =
+                RunDir::open(&run, &mut |_| ()).and_then(|run| run.finished(&RunIdentity::default(), [].into_iter()));
             let error = found.expect_err("it is refused");
             assert!(!error.is_unexpected() && error.to_string().contains(name), "{error}");
         };
