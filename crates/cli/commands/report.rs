@@ -52,7 +52,7 @@ fn check(dir: &Path) -> Result<()> {
     }
     let path = dir.join(Report::PAGE);
     match read_unlinked(&path, MOST_BYTES) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
         Ok(page) if page.windows(TITLE.len()).any(|window| window == TITLE) => Ok(()),
         _ => Err(OutputRefusal::Foreign { path }.into()),
     }
@@ -89,5 +89,36 @@ impl fmt::Display for Written {
             0 => Ok(()),
             some => write!(formatter, ", {some} of them unfinished"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_report_replaces_only_a_report_and_is_not_written_into_a_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join(Report::PAGE);
+        check(folder.path()).unwrap();
+        fs::write(&page, "<title>my own page</title>").unwrap();
+        assert!(
+            check(folder.path())
+                .unwrap_err()
+                .described()
+                .contains("leadspan did not write it")
+        );
+        fs::write(&page, "<title>leadspan: what the runs show</title>").unwrap();
+        check(folder.path()).unwrap();
+        fs::remove_file(&page).unwrap();
+        fs::create_dir(&page).unwrap();
+        assert!(check(folder.path()).is_err());
+        fs::create_dir_all(folder.path().join("cache/layers")).unwrap();
+        fs::write(folder.path().join("cache/identity.json"), "{}").unwrap();
+        let error = check(&folder.path().join("cache/layers/report"))
+            .unwrap_err()
+            .described();
+        assert!(error.contains("is inside the cache"), "{error}");
     }
 }

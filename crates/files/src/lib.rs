@@ -1,10 +1,11 @@
 //! Files that appear under their name complete and durable, or not at all.
 //!
-//! [`PendingFile`] implements the project's only commit protocol: a temporary sibling is written, synced and renamed to its
-//! name, and the folder is synced. If the process stops before the rename, the name stays as it was. [`faults`] lets tests
-//! fail any one operation. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a panic of a
-//! decoding library into an error. [`open_unlinked`] and its siblings open files that somebody else may have written. [`SafetensorsWriter`] writes tensors one after another. [`TOKENIZER_FILES`] lists the files that
-//! a cache and an exported model may hold of a tokenizer.
+//! [`PendingFile`] implements the project's only commit protocol: a temporary sibling is written, synced and renamed to
+//! its name, and the folder is synced. If the process stops before the rename, the name stays as it was. [`faults`] lets
+//! tests fail any one operation. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a
+//! panic of a decoding library into an error. [`open_unlinked`] and its siblings open files that somebody else may have
+//! written. [`MappedFile`] notes which files are mapped into memory. [`SafetensorsWriter`] writes tensors one after
+//! another. [`TOKENIZER_FILES`] lists the files that a cache and an exported model may hold of a tokenizer.
 //!
 //! This crate does not depend on caches or runs.
 

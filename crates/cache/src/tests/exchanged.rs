@@ -291,6 +291,41 @@ fn a_manifest_beside_no_shards_is_a_problem() {
 }
 
 #[test]
+fn forged_bounds_beyond_a_sample_or_the_corpus_are_refused() {
+    let prepared = synthetic::prepared(4, 0, 4);
+    let folder = prepared.cache.dir().join("corpus");
+    let (path, description) = (folder.join("samples.arrow"), folder.join("prepared.json"));
+    let sound = fs::read(&path).unwrap();
+    // The samples have 5, 12, 19 and 22 tokens; their prompts end after a third.
+    let prompt_ends: Vec<u8> = [1u32, 4, 6, 7].iter().flat_map(|end| end.to_le_bytes()).collect();
+    let token_ends: Vec<u8> = [5u64, 17, 36, 58].iter().flat_map(|end| end.to_le_bytes()).collect();
+    for (column, place, forged) in [
+        (&prompt_ends, 0, &6u32.to_le_bytes()[..]),
+        (&prompt_ends, 12, &u32::MAX.to_le_bytes()),
+        (&token_ends, 0, &18u64.to_le_bytes()),
+        (&token_ends, 24, &59u64.to_le_bytes()),
+        (&token_ends, 24, &u64::MAX.to_le_bytes()),
+    ] {
+        let at = sound
+            .windows(column.len())
+            .position(|window| window == &column[..])
+            .unwrap()
+            + place;
+        let mut table = sound.clone();
+        table[at..at + forged.len()].copy_from_slice(forged);
+        fs::write(&path, &table).unwrap();
+        edit(&description, |description| {
+            description["table"]["blake3"] = blake3::hash(&table).to_hex().as_str().into();
+        });
+        let error = Cache::open(prepared.cache.dir()).unwrap().corpus().unwrap_err();
+        assert!(
+            matches!(&error, CacheError::Inconsistent { path: found, .. } if *found == path),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn forged_tokens_beyond_the_stated_largest_are_refused() {
     let prepared = synthetic::prepared(4, 0, 4);
     let folder = prepared.cache.dir().join("corpus");

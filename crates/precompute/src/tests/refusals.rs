@@ -97,6 +97,44 @@ fn truncated_weights_do_not_become_the_identity_of_a_new_cache() {
 }
 
 #[test]
+fn a_strangers_corpus_with_tokens_that_the_teacher_does_not_know_is_refused() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let dir = project.pipeline.cache_dir();
+    let corpus = Cache::open(&dir).unwrap().require_corpus().unwrap();
+    let largest: Vec<u8> = (0..corpus.len())
+        .flat_map(|index| corpus.largest_token(index).to_le_bytes())
+        .collect();
+    let (path, description) = (dir.join("corpus/samples.arrow"), dir.join("corpus/prepared.json"));
+    let mut table = fs::read(&path).unwrap();
+    let at = table
+        .windows(largest.len())
+        .position(|window| window == largest)
+        .unwrap();
+    table[at..at + 4].copy_from_slice(&320u32.to_le_bytes());
+    fs::write(&path, &table).unwrap();
+    let mut stated: Value = serde_json::from_slice(&fs::read(&description).unwrap()).unwrap();
+    stated["table"]["blake3"] = blake3::hash(&table).to_hex().as_str().into();
+    fs::write(&description, serde_json::to_vec(&stated).unwrap()).unwrap();
+    let error = refused(&project.pipeline);
+    assert!(error.to_string().contains("inventory.json"), "{error}");
+    // Without the inventory, the file as it is forged is all there is.
+    fs::remove_file(dir.join("inventory.json")).unwrap();
+    let error = refused(&project.pipeline);
+    assert!(
+        matches!(
+            error,
+            PrecomputeError::BeyondVocabulary {
+                token: 320,
+                vocabulary: 320,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn samples_beyond_the_context_or_the_vocabulary_are_refused_before_the_run() {
     let project = Project::new();
     let longer = project.another("one", |pipeline| pipeline.data.max_tokens = Some(4097));
