@@ -191,6 +191,13 @@ mod tests {
             ("replay", "share", "0.5", &["1", "-0.1"]),
             ("replay", "max_tokens", "2", &["1"]),
             ("evaluate", "problems", "1", &["0"]),
+            ("evaluate", "stop", "[\"User:\"]", &["[1]", "\"User:\""]),
+            (
+                "sections",
+                "template_arguments",
+                "{ enable_thinking = true, depth = [1, { a = 'b' }] }",
+                &["true", "[1]"],
+            ),
             ("evaluate", "max_new_tokens", "1", &["0"]),
             ("evaluate", "batch_samples", "1", &["0"]),
             ("evaluate", "temperature", "0", &["-1"]),

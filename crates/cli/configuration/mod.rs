@@ -225,11 +225,14 @@ impl Configuration {
     /// If the table is missing, neither it nor `[train]` names the model or the folder of the results, or that folder holds
     /// something else.
     pub(crate) fn evaluation(self, model: Option<&Path>) -> Result<Evaluation, ConfigurationError> {
-        let settings = self
+        let mut settings = self
             .tables
             .evaluate
             .clone()
             .ok_or_else(|| self.missing("evaluate.files"))?;
+        if settings.system.is_none() {
+            settings.system = self.tables.data.as_ref().and_then(|data| data.system.clone());
+        }
         let base = self.base();
         let run = |key| match &self.tables.train {
             Some(train) => Ok(base.join(&train.dir)),

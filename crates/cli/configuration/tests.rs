@@ -259,3 +259,15 @@ fn a_command_names_the_missing_key() {
         Path::new("some/where/cache")
     );
 }
+
+#[test]
+fn problems_get_the_system_prompt_of_the_data_unless_they_have_their_own() {
+    let system = |overrides: &[&str]| {
+        let evaluation = parse(WHOLE, overrides).unwrap().evaluation(None).unwrap();
+        evaluation.settings.system
+    };
+    assert_eq!(system(&[]), None);
+    assert_eq!(system(&["data.system='Be brief.'"]).as_deref(), Some("Be brief."));
+    let own = ["data.system='Be brief.'", "evaluate.system=''"];
+    assert_eq!(system(&own).as_deref(), Some(""));
+}

@@ -26,7 +26,6 @@ pub struct SectionSettings {
     /// What happens to a sample without a complete chain of thought.
     pub without_markers: WithoutMarkers,
     /// The field of a message with its thinking; `reasoning_content`, `reasoning` or `thinking` if it is not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_field: Option<String>,
     /// Values for the chat template, such as `{ enable_thinking = true }`.
     ///

@@ -58,14 +58,13 @@ impl Asking {
 
     /// The tokens of the prompt.
     pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
-        let tools = problem.tools.as_ref();
         let text = self
             .template
-            .render_with_tools(&problem.messages, tools, true)
-            .map_err(|source| {
-                let id = problem.id.clone();
-                EvaluateError::Prompt { id, source }
-            })?;
+            .render_with_tools(&problem.messages, problem.tools.as_ref(), true);
+        let text = text.map_err(|source| {
+            let id = problem.id.clone();
+            EvaluateError::Prompt { id, source }
+        })?;
         // The library panics when a regular expression takes too many steps.
         let encoded = guarded(|| self.tokenizer.tokenizer.encode(text, false));
         let encoded = encoded
@@ -215,12 +214,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_looked_for_behind_a_marker_that_is_a_special_token() {
-        let answered = graded(&asking(&[]), "<think>\nso 7\n</think>\n\nIt is 5.<tool>");
-        assert_eq!(answered.text, "<think>\nso 7\n</think>\n\nIt is 5.");
-        assert!(answered.correct);
-        // The last number is inside the thinking, which has no answer.
-        let unfinished = graded(&asking(&[]), "It is 5.\n</think>\n\nno");
-        assert!(!unfinished.correct, "{unfinished:?}");
+        let answered = graded(&asking(&[]), "<think>\nmaybe \\boxed{7}\n</think>\n\nIt is 5.<tool>");
+        assert_eq!(answered.text, "<think>\nmaybe \\boxed{7}\n</think>\n\nIt is 5.");
+        assert_eq!((answered.found.as_deref(), answered.correct), (Some("5"), true));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub struct EvaluateSettings {
     ///
     /// The model's own stop tokens, and the token with which its chat template ends a turn, always do.
     pub stop: Vec<String>,
-    /// A system prompt for problems that have none; `""` for none.
+    /// A system prompt for problems that have none; `data.system` if it is not set, none if it is empty.
     pub system: Option<String>,
     /// The most tokens of an answer.
     #[schemars(range(min = 1))]

@@ -54,13 +54,13 @@ pub(super) fn bound_of_method<const N: usize>(
 }
 
 /// The text of an argument that must be one.
-pub(super) fn text<'a>(function: &str, argument: &'a Option<Value>) -> Result<&'a str, Error> {
-    let text = argument.as_ref().and_then(Value::as_str);
+pub(super) fn text<'a>(function: &str, argument: Option<&'a Value>) -> Result<&'a str, Error> {
+    let text = argument.and_then(Value::as_str);
     text.ok_or_else(|| invalid(format!("`{function}` needs a text")))
 }
 
 /// The text of an argument that may be missing or none.
-pub(super) fn text_or_none<'a>(function: &str, argument: &'a Option<Value>) -> Result<Option<&'a str>, Error> {
+pub(super) fn text_or_none<'a>(function: &str, argument: Option<&'a Value>) -> Result<Option<&'a str>, Error> {
     match argument {
         Some(value) if !value.is_none() => text(function, argument).map(Some),
         _ => Ok(None),

@@ -41,6 +41,7 @@ const COMPILING_STACK_BYTES: usize = 256 << 20;
 pub struct ChatTemplate {
     environment: Environment<'static>,
     reads_reasoning_content: bool,
+    reads_tools: bool,
 }
 
 /// What a template is given, as transformers gives it: without tools and documents, their names are none, not undefined.
@@ -101,6 +102,7 @@ impl ChatTemplate {
         Ok(Self {
             environment,
             reads_reasoning_content: source.contains("reasoning_content"),
+            reads_tools: source.contains("tools"),
         })
     }
 
@@ -117,7 +119,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// Those of [`render`](Self::render).
+    /// Those of [`render`](Self::render), and if the template does not know tools: they would be lost.
     pub fn render_with_tools(
         &self,
         messages: &[Message],
@@ -134,6 +136,10 @@ impl ChatTemplate {
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
+        if tools.is_some() && !self.reads_tools {
+            let problem = "the template does not write `tools`, which the conversation has";
+            return Err(Error::new(ErrorKind::InvalidOperation, problem));
+        }
         let allowance = Allowance::of(messages, tools);
         bounds::on_a_stack(allowance.stack_bytes(), || {
             self.render_within(allowance, messages, tools, add_generation_prompt)

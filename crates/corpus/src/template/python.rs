@@ -144,6 +144,7 @@ fn places(text: &str) -> usize {
 }
 
 /// The filter `indent`: puts white space before every line but the first.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn indent(state: &State, value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
     let names = ["width", "first", "blank"];
     let [width, first, blank] = bound("indent", names, &positional, Some(&named))?;
@@ -168,7 +169,8 @@ pub(super) fn indent(state: &State, value: &Value, positional: Rest<Value>, name
         if index > 0 {
             indented.push('\n');
         }
-        if if index == 0 { first } else { blank || !line.is_empty() } {
+        let is_indented = if index == 0 { first } else { blank || !line.is_empty() };
+        if is_indented {
             indented += &width;
         }
         indented += line;
@@ -177,6 +179,7 @@ pub(super) fn indent(state: &State, value: &Value, positional: Rest<Value>, name
 }
 
 /// The filter `int`: a text that is no number is the default.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn int(state: &State, value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
     let [default, base] = bound("int", ["default", "base"], &positional, Some(&named))?;
     let base = base.map(u32::try_from).transpose()?;

@@ -61,7 +61,7 @@ fn sliced(value: &str, start: Option<i64>, end: Option<i64>) -> Option<(&str, us
 
 fn found(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [wanted, start, end] = bound_of_method(name, ["sub", "start", "end"], given)?;
-    let wanted = text(name, &wanted)?;
+    let wanted = text(name, wanted.as_ref())?;
     let part = sliced(value, number_or_none(name, start)?, number_or_none(name, end)?);
     if name == "count" {
         return Ok(Value::from(part.map_or(0, |(part, _)| part.matches(wanted).count())));
@@ -110,7 +110,7 @@ fn matches_edge(value: &str, name: &str, given: &[Value]) -> Result<Value, Error
 
 fn parted(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [separator] = bound_of_method(name, ["sep"], given)?;
-    let separator = text(name, &separator)?;
+    let separator = text(name, separator.as_ref())?;
     if separator.is_empty() {
         return Err(invalid(format!("`{name}` needs a separator that is not empty")));
     }
@@ -126,7 +126,7 @@ fn parted(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
 
 fn without_edge(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [edge] = bound_of_method(name, ["edge"], given)?;
-    let edge = text(name, &edge)?;
+    let edge = text(name, edge.as_ref())?;
     let rest = if name == "removeprefix" {
         value.strip_prefix(edge)
     } else {
@@ -139,7 +139,7 @@ fn split(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [separator, most] = bound_of_method(name, ["sep", "maxsplit"], given)?;
     let most = number_or_none(name, most)?.and_then(|most| usize::try_from(most).ok());
     let from_end = name == "rsplit";
-    let Some(separator) = text_or_none(name, &separator)? else {
+    let Some(separator) = text_or_none(name, separator.as_ref())? else {
         return Ok(list(split_at_space(value, most.unwrap_or(usize::MAX), from_end)));
     };
     if separator.is_empty() {
@@ -217,7 +217,7 @@ pub(super) fn lines_of(value: &str, keep_ends: bool) -> Vec<&str> {
 
 fn stripped(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [characters] = bound_of_method(name, ["chars"], given)?;
-    let characters = text_or_none(name, &characters)?;
+    let characters = text_or_none(name, characters.as_ref())?;
     let goes = |character: char| characters.map_or_else(|| is_space(character), |all| all.contains(character));
     Ok(Value::from(match name {
         "strip" => value.trim_matches(goes),
@@ -228,7 +228,7 @@ fn stripped(value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
 
 fn replaced(state: &State, value: &str, given: &[Value]) -> Result<Value, Error> {
     let [old, new, count] = bound_of_method("replace", ["old", "new", "count"], given)?;
-    let (old, new) = (text("replace", &old)?, text("replace", &new)?);
+    let (old, new) = (text("replace", old.as_ref())?, text("replace", new.as_ref())?);
     let count = number_or_none("replace", count)?.and_then(|count| usize::try_from(count).ok());
     let times = value.matches(old).count().min(count.unwrap_or(usize::MAX));
     pay_for(state, times.saturating_mul(new.len()))?;
@@ -257,7 +257,7 @@ fn joined(state: &State, value: &str, given: &[Value]) -> Result<Value, Error> {
 fn padded(state: &State, value: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [width, fill] = bound_of_method(name, ["width", "fillchar"], given)?;
     let width = number_or_none(name, width)?.ok_or_else(|| invalid(format!("`{name}` needs a width")))?;
-    let mut fill = text_or_none(name, &fill)?.unwrap_or(" ");
+    let mut fill = text_or_none(name, fill.as_ref())?.unwrap_or(" ");
     if name == "zfill" {
         fill = "0";
     }
@@ -373,9 +373,7 @@ fn is(value: &str, name: &str, given: &[Value]) -> Option<Result<Value, Error>> 
         "isascii" => Ok(value.is_ascii()),
         "islower" => Ok(cased(str::to_lowercase)),
         "isupper" => Ok(cased(str::to_uppercase)),
-        "istitle" => {
-            recased(value, "title", &[]).map(|title| cased(|text| text.to_owned()) && title.as_str() == Some(value))
-        }
+        "istitle" => recased(value, "title", &[]).map(|title| cased(str::to_owned) && title.as_str() == Some(value)),
         _ => return None,
     };
     let no_arguments = bound_of_method::<0>(name, [], given);

@@ -336,3 +336,20 @@ fn broken_syntax_is_an_error_of_the_template() {
         Err(CorpusError::InvalidTemplate { .. })
     ));
 }
+
+#[test]
+fn tools_reach_the_template_or_are_refused() {
+    let tools = serde_json::json!([{"type": "function", "function": {"name": "add"}}]);
+    let messages = [Message::new(Role::User, "q")];
+    let of = |source: &str, tools: Option<&serde_json::Value>| {
+        let template = ChatTemplate::new(source, None, None).unwrap();
+        let rendered = template.try_render(&messages, tools, false);
+        rendered.map_err(|error| error.to_string())
+    };
+    let source = "{% for tool in tools or [] %}{{ tool.function.name }}: {{ tool|tojson }};{% endfor %}{{ messages[0].content }}";
+    let expected = r#"add: {"type": "function", "function": {"name": "add"}};q"#;
+    assert_eq!(of(source, Some(&tools)).as_deref(), Ok(expected));
+    assert_eq!(of(source, None).as_deref(), Ok("q"));
+    let refused = of(SMOLLM2, Some(&tools)).unwrap_err();
+    assert!(refused.contains("does not write `tools`"), "{refused}");
+}

@@ -1,9 +1,6 @@
 //! The tokenizer of a directory in the Hugging Face layout.
 
-use std::{
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::{io::ErrorKind, path::Path};
 
 use leadspan_files::{TOKENIZER_FILES, guarded, read_regular, read_unlinked};
 use serde_json::{Map, Value};
@@ -63,7 +60,9 @@ impl TokenizerBundle {
             .map_err(&invalid)?
             .map_err(|error| invalid(error.to_string()))?;
         randomness::refuse(&tokenizer).map_err(&invalid)?;
-        expressions::refuse_slow(&tokenizer).map_err(&invalid)?;
+        guarded(|| expressions::refuse_slow(&tokenizer))
+            .map_err(&invalid)?
+            .map_err(&invalid)?;
         let object = |name: &str| object_in(file(name), &dir.join(name));
         let token_files = TokenFiles {
             config: object("tokenizer_config.json")?,
@@ -116,7 +115,7 @@ fn read_files(
 }
 
 /// The object in a JSON file, which is empty if there is no file.
-fn object_in(bytes: Option<&[u8]>, path: &PathBuf) -> Result<Map<String, Value>, ModelError> {
+fn object_in(bytes: Option<&[u8]>, path: &Path) -> Result<Map<String, Value>, ModelError> {
     let Some(bytes) = bytes else { return Ok(Map::new()) };
     let parsed = serde_json::from_slice(bytes).map_err(|error| error.to_string());
     let object = parsed.and_then(|value: Value| match value {
@@ -124,7 +123,7 @@ fn object_in(bytes: Option<&[u8]>, path: &PathBuf) -> Result<Map<String, Value>,
         other => Err(format!("it holds `{other}`, not an object")),
     });
     object.map_err(|reason| ModelError::InvalidJson {
-        path: path.clone(),
+        path: path.to_owned(),
         reason,
     })
 }

@@ -27,7 +27,7 @@ const UNITS: [&str; 20] = [
     "aA",
 ];
 
-/// What follows the repetition. After these, the expression itself follows: the engine does not start where a character that
+/// What follows the repetition. After these, the beginning of the expression follows: the engine does not start where a character that
 /// the expression needs is missing.
 const ENDS: [&str; 3] = ["!", "\u{0}", "\n"];
 
@@ -89,7 +89,8 @@ fn units(expression: &str) -> Vec<String> {
 /// Whether finding all matches in a repetition of `unit` takes too many steps at one place.
 fn is_slow(compiled: &Regex, unit: &str, expression: &str) -> bool {
     let run = unit.repeat(TEXT_BYTES / unit.len());
-    let mut texts: Vec<String> = ENDS.iter().map(|end| format!("{run}{end}{expression}")).collect();
+    let needed: String = expression.chars().take(TEXT_BYTES).collect();
+    let mut texts: Vec<String> = ENDS.iter().map(|end| format!("{run}{end}{needed}")).collect();
     texts.push(run);
     texts.iter().any(|text| {
         let mut from = 0;

@@ -174,3 +174,25 @@ fn files_that_are_no_regular_files_are_refused_and_links_only_in_folders_of_othe
     .unwrap();
     assert!(io(TokenizerBundle::from_dir(dir.path())).1.contains("Git LFS pointer"));
 }
+
+#[test]
+fn tokenizers_of_older_caches_have_the_fingerprint_that_the_caches_state() {
+    let caches = fixtures().join("../caches");
+    let mut count = 0;
+    for entry in fs::read_dir(&caches).unwrap() {
+        let cache = entry.unwrap().path();
+        let Ok(identity) = fs::read(cache.join("identity.json")) else {
+            continue;
+        };
+        let identity: Value = serde_json::from_slice(&identity).unwrap();
+        let bundle = TokenizerBundle::from_unlinked_dir(&cache.join("tokenizer")).unwrap();
+        assert_eq!(
+            identity["identity"]["tokenizer"],
+            bundle.fingerprint,
+            "{}",
+            cache.display()
+        );
+        count += 1;
+    }
+    assert_eq!(count, 4);
+}
