@@ -194,5 +194,5 @@ fn tokenizers_of_older_caches_have_the_fingerprint_that_the_caches_state() {
         );
         count += 1;
     }
-    assert_eq!(count, 4);
+    assert!(count >= 4, "{count}");
 }
