@@ -75,7 +75,7 @@ PLAN = ["plan", *CONFIGURED, "--set", "cache.dir=cache2"]
 REPORT = ["report", "run", "--out", "report"]
 OF_CACHE = [
     ["cache", "inspect", "cache"],
-    ["cache", "inspect", "cache", "--sample", "0"],
+    ["cache", "inspect", "cache", "--sample", "made-up-0"],
     ["cache", "verify", "cache"],
     ["cache", "export", "cache", "--out", "exported.parquet"],
     PRECOMPUTE,

@@ -224,7 +224,14 @@ fn what_cannot_be_evaluated_says_what_is_missing() {
             "`evaluate.answer_pattern` is not a valid regular expression",
         ),
         (
-            &["--model", "teacher", "--set", "evaluate.grader=['./no-grader']"],
+            &[
+                "--model",
+                "teacher",
+                "--set",
+                "evaluate.grader=['./no-grader']",
+                "--set",
+                "evaluate.dir=ungraded",
+            ],
             "could not start the grader `./no-grader`",
         ),
         (

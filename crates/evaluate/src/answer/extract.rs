@@ -182,7 +182,7 @@ fn is_part_after(text: &str) -> bool {
         Some('/') => after.next().is_some_and(char::is_alphanumeric),
         Some(first) if first.is_alphabetic() => {
             let end = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
-            !matches!(Unit::parse(&text[..end]), Some(Some(_)))
+            Unit::parse(&text[..end]).is_none()
         }
         _ => false,
     };

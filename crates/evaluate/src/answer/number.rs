@@ -17,7 +17,7 @@ const LONGEST: usize = 1000;
 pub(super) struct Quantity {
     pub(super) value: Rational,
     /// A percent sign, a currency or another unit.
-    pub(super) unit: Option<Unit>,
+    pub(super) unit: Unit,
 }
 
 impl Quantity {
@@ -43,7 +43,7 @@ impl Quantity {
             } else {
                 value
             },
-            unit: before.or(after),
+            unit: before.unwrap_or(after),
         })
     }
 
@@ -52,13 +52,13 @@ impl Quantity {
     pub(super) fn is(&self, other: &Self) -> bool {
         let is_same_value = self.value == other.value;
         match (&self.unit, &other.unit) {
-            (Some(Unit::Percent), None) => is_same_value || self.is_hundredfold(other),
-            (None, Some(Unit::Percent)) => is_same_value || other.is_hundredfold(self),
-            (Some(Unit::Other), Some(Unit::Known(_)))
-            | (Some(Unit::Known(_)), Some(Unit::Other))
-            | (None, _)
-            | (_, None) => is_same_value,
-            (Some(a), Some(b)) => is_same_value && a == b,
+            (Unit::Percent, Unit::Nothing) => is_same_value || self.is_hundredfold(other),
+            (Unit::Nothing, Unit::Percent) => is_same_value || other.is_hundredfold(self),
+            (Unit::Nothing, _)
+            | (_, Unit::Nothing)
+            | (Unit::Other, Unit::Known(_))
+            | (Unit::Known(_), Unit::Other) => is_same_value,
+            (a, b) => is_same_value && a == b,
         }
     }
 

@@ -105,7 +105,7 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
     {
         return text.split_whitespace().map(folded).collect();
     }
-    unbraced(&without_plus_signs(symbols(text)))
+    unbraced(&without_plus_signs(&symbols(text)))
 }
 
 /// A word in lower case. Letters that are not a word, such as `N` or `AB`, keep their case.
@@ -213,7 +213,7 @@ fn unbraced(symbols: &[String]) -> Vec<String> {
 }
 
 /// The symbols without plus signs at the start of a number or a term.
-fn without_plus_signs(symbols: Vec<String>) -> Vec<String> {
+fn without_plus_signs(symbols: &[String]) -> Vec<String> {
     let mut kept: Vec<String> = Vec::with_capacity(symbols.len());
     for (place, symbol) in symbols.iter().enumerate() {
         let is_first = kept

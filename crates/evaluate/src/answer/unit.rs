@@ -8,6 +8,8 @@ use super::reader::SPACES;
 /// What stands beside a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
+    /// Nothing stands there.
+    Nothing,
     /// `%`.
     Percent,
     /// A unit of measurement or a currency: its factors and their powers, in the order of their names.
@@ -158,12 +160,12 @@ enum Part {
 }
 
 impl Unit {
-    /// The unit that all of `text` behind a number is: `Some(None)` if there is nothing, `None` if it is no unit.
-    pub(super) fn parse(text: &str) -> Option<Option<Self>> {
+    /// The unit that all of `text` behind a number is; `None` if it is no unit.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let parts = parts(text, false)?;
         match &parts[..] {
-            [] => return Some(None),
-            [Part::Percent] => return Some(Some(Self::Percent)),
+            [] => return Some(Self::Nothing),
+            [Part::Percent] => return Some(Self::Percent),
             _ => {}
         }
         let mut factors: Vec<(&'static str, i32)> = Vec::new();
@@ -209,11 +211,11 @@ impl Unit {
             return None;
         }
         factors.sort_unstable();
-        Some(Some(if is_known && !factors.is_empty() {
+        Some(if is_known && !factors.is_empty() {
             Self::Known(factors)
         } else {
             Self::Other
-        }))
+        })
     }
 }
 
@@ -331,14 +333,14 @@ mod tests {
 
     #[test]
     fn units_are_told_from_variables_and_words_that_change_the_value() {
-        let known = |factors: &[(&'static str, i32)]| Some(Some(Unit::Known(factors.to_vec())));
+        let known = |factors: &[(&'static str, i32)]| Some(Unit::Known(factors.to_vec()));
         for (text, expected) in [
-            ("", Some(None)),
-            ("\\%", Some(Some(Unit::Percent))),
-            (" percent", Some(Some(Unit::Percent))),
-            (" apples", Some(Some(Unit::Other))),
-            (" green apples.", Some(Some(Unit::Other))),
-            ("\\text{ students}", Some(Some(Unit::Other))),
+            ("", Some(Unit::Nothing)),
+            ("\\%", Some(Unit::Percent)),
+            (" percent", Some(Unit::Percent)),
+            (" apples", Some(Unit::Other)),
+            (" green apples.", Some(Unit::Other)),
+            ("\\text{ students}", Some(Unit::Other)),
             ("cm", known(&[("cm", 1)])),
             (" centimeters", known(&[("cm", 1)])),
             ("\\,\\text{cm}^2", known(&[("cm", 2)])),
@@ -352,8 +354,8 @@ mod tests {
             (" degrees", known(&[("degree", 1)])),
             ("\\text{ m}", known(&[("m", 1)])),
             ("€", known(&[("euro", 1)])),
-            ("°C", Some(Some(Unit::Other))),
-            ("^\\circ\\text{F}", Some(Some(Unit::Other))),
+            ("°C", Some(Unit::Other)),
+            ("^\\circ\\text{F}", Some(Unit::Other)),
             (" x", None),
             (" m", None),
             ("x", None),
