@@ -26,7 +26,7 @@ pub struct DataSettings {
     /// The configuration of the data set in `path`, if it has several.
     ///
     /// The head of the folder's README.md names them; without it, a configuration is a subfolder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub config: Option<String>,
     /// How a row becomes a conversation.
     #[serde(default)]
@@ -40,15 +40,14 @@ pub struct DataSettings {
     #[serde(default)]
     pub system_prompt: SystemPrompt,
     /// The system prompt of conversations that have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub system: Option<String>,
-    /// The most tokens of a sample; longer samples are dropped, never cut. 4096, or the model's context if that is less, if it is
-    /// not set.
+    /// The most tokens of a sample, longer ones are dropped; 4096 or the model's context, whichever is less, if it is not set.
     #[serde(default)]
     #[schemars(range(min = MIN_TOKENS))]
     pub max_tokens: Option<usize>,
     /// The most mebibytes of a row as it is stored, once it is decompressed.
-    #[serde(default = "default_max_row_mib", skip_serializing_if = "is_default_max_row_mib")]
+    #[serde(default = "default_max_row_mib")]
     #[schemars(range(min = 1))]
     pub max_row_mib: u32,
     /// The most training samples, chosen at random by `seed`; all if it is not set.
@@ -79,11 +78,6 @@ const DEFAULT_MAX_ROW_MIB: u32 = 64;
 
 fn default_max_row_mib() -> u32 {
     DEFAULT_MAX_ROW_MIB
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-fn is_default_max_row_mib(mib: &u32) -> bool {
-    *mib == DEFAULT_MAX_ROW_MIB
 }
 
 /// The fewest tokens of a usable sample: with one there is nothing to predict.

@@ -28,7 +28,7 @@ use std::{
 
 use self::{
     configurations::listed_files,
-    named::{folders_with_data, named_files},
+    named::{folders_with_data, named_files, saved_below},
     saved::{is_saved, saved_files, saved_splits},
 };
 use crate::{CorpusError, error::open_error};
@@ -97,7 +97,11 @@ fn files_without_list(folder: &Path, split: Option<&str>) -> Result<Vec<PathBuf>
     if let Some(files) = saved_files(folder, split)? {
         return Ok(files);
     }
-    named_files(folder, split_name)
+    match saved_below(folder, split_name)? {
+        Some(saved) if saved_splits(&saved)?.is_some() => files_without_list(&saved, split),
+        Some(saved) => files_without_list(&saved, None),
+        None => named_files(folder, split_name),
+    }
 }
 
 fn no_split(folder: &Path, split: &str, known: impl IntoIterator<Item = String>) -> CorpusError {

@@ -80,6 +80,13 @@ impl SectionSettings {
         if self.thinking_start == self.thinking_end {
             return invalid("sections.thinking_end", "the two thinking markers are the same text");
         }
+        if self
+            .reasoning_field
+            .as_ref()
+            .is_some_and(|name| ["role", "content"].contains(&name.as_str()))
+        {
+            return invalid("sections.reasoning_field", "a message has its role and its text there");
+        }
         if self.template_arguments.values().any(has_date) {
             return invalid(
                 "sections.template_arguments",
@@ -125,6 +132,11 @@ mod tests {
     #[test]
     fn template_arguments_are_part_of_what_is_stored_only_if_there_are_any() {
         let stored = SectionSettings::identity;
+        let named = SectionSettings {
+            reasoning_field: Some("thoughts".into()),
+            ..SectionSettings::default()
+        };
+        assert_eq!(stored(&named)["reasoning_field"], "thoughts");
         let mut sections = SectionSettings::default();
         assert_eq!(
             stored(&sections),

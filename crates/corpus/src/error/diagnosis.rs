@@ -127,9 +127,13 @@ impl Diagnosis for CorpusError {
                         .into(),
                 ),
                 DropReason::FilteredOut => Some("compare the fields and values of `data.where` with those of the rows".into()),
+                DropReason::ContentNotFound => Some(
+                    "the model's chat template does not write what the assistant says as it is; give the model a template \
+                     that does"
+                        .into(),
+                ),
                 DropReason::TooShort
                 | DropReason::EmptyContent
-                | DropReason::ContentNotFound
                 | DropReason::NotDrawn
                 | DropReason::CopyOfHeldOut => None,
             },

@@ -32,7 +32,12 @@ pub(super) fn named_files(folder: &Path, split: &str) -> Result<Vec<PathBuf>, Co
         known: known.into_iter().collect(),
     };
     if !found.saved.is_empty() {
-        return Err(several(found.saved.into_iter().collect()));
+        let told: Vec<&str> = found.saved.iter().filter_map(|name| split_of_saved(name)).collect();
+        if told.len() == found.saved.len() && found.files.is_empty() && !told.contains(&split) {
+            return Err(no_split(folder, split, told.into_iter().map(str::to_owned)));
+        }
+        let files = (!found.files.is_empty()).then(|| name_of_place(&[]));
+        return Err(several(found.saved.into_iter().chain(files).collect()));
     }
     let pieces = |file: &&Vec<String>| file.len() == 2 && file[0] == "data" && is_piece(&file[1]);
     let in_data: Vec<_> = found.files.iter().filter(pieces).cloned().collect();
@@ -88,6 +93,27 @@ pub(super) fn of_one_kind(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, CorpusErr
     }
 }
 
+/// The saved data set below `folder` that has the split, if there is no other data: the only one, or the only one whose folder
+/// tells the split. Its own folder need not tell it then.
+pub(super) fn saved_below(folder: &Path, split: &str) -> Result<Option<PathBuf>, CorpusError> {
+    let mut found = Found::default();
+    walk(folder, &mut Vec::new(), &mut found)?;
+    let tells = |name: &&String| split_of_saved(name) == Some(usual_name(split));
+    let mut telling = found.saved.iter().filter(tells);
+    Ok(
+        match (&found.files[..], &found.saved[..], telling.next(), telling.next()) {
+            ([], _, Some(only), None) => Some(folder.join(only)),
+            ([], [only], ..) if split_of_saved(only).is_none() => Some(folder.join(only)),
+            _ => None,
+        },
+    )
+}
+
+/// The split that the folder of a saved data set tells.
+fn split_of_saved(name: &str) -> Option<&'static str> {
+    split_among_words(name.rsplit('/').next().unwrap_or(name))
+}
+
 /// The names of the folders in `folder` that have data: what `data.config` may be.
 pub(super) fn folders_with_data(folder: &Path) -> Result<Vec<String>, CorpusError> {
     let mut found = Found::default();
@@ -119,14 +145,18 @@ fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Found) -> Result<(),
     let failed = |source| open_error(folder, source);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        // No data set has names that are not valid Unicode.
+        let path = entry.path();
+        // No data set has names that are not valid Unicode, and samples may be known by them.
         let Ok(name) = entry.file_name().into_string() else {
+            if is_data(&path) && path.is_file() {
+                let what = "named in bytes that are not UTF-8".to_owned();
+                return Err(CorpusError::UnsupportedFile { path, what });
+            }
             continue;
         };
         if name.starts_with('.') || name.starts_with("__") {
             continue;
         }
-        let path = entry.path();
         parts.push(name);
         // Links are followed, because the Hub's cache consists of them.
         if path.is_dir() {

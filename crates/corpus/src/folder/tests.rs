@@ -283,9 +283,36 @@ fn saved_data_sets_side_by_side_are_configurations() {
         names_of(folder.path(), Some("main"), None).unwrap(),
         ["main/data-0.arrow"]
     );
+    fs::remove_dir_all(folder.path().join("socratic")).unwrap();
+    assert_eq!(names(folder.path(), None).unwrap(), ["main/data-0.arrow"]);
+    fs::write(folder.path().join("train.jsonl"), "").unwrap();
+    assert_eq!(
+        names(folder.path(), None).unwrap_err(),
+        "`F` has several configurations: `.` and `main`"
+    );
     assert_eq!(
         names_of(&folder.path().join("main"), Some("main"), None).unwrap_err(),
         "`F` has no configuration `main`: it has none"
+    );
+}
+
+#[test]
+fn saved_splits_side_by_side_are_told_by_their_folders() {
+    let folder = folder(&["train/data-0.arrow", "test/data-0.arrow"]);
+    for name in ["train", "test"] {
+        let state = r#"{"_data_files": [{"filename": "data-0.arrow"}], "_split": null}"#;
+        fs::write(folder.path().join(name).join("state.json"), state).unwrap();
+    }
+    assert_eq!(names(folder.path(), None).unwrap(), ["train/data-0.arrow"]);
+    assert_eq!(names(folder.path(), Some("test")).unwrap(), ["test/data-0.arrow"]);
+    assert_eq!(
+        names(folder.path(), Some("dev")).unwrap_err(),
+        "`F` has no split `validation`: it has `test` and `train`"
+    );
+    fs::remove_dir_all(folder.path().join("train")).unwrap();
+    assert_eq!(
+        names(folder.path(), None).unwrap_err(),
+        "`F` has no split `train`: it has `test`"
     );
 }
 
@@ -295,6 +322,19 @@ fn a_piece_in_a_compression_that_is_not_read_is_not_passed_over() {
     assert_eq!(
         names(folder.path(), None).unwrap(),
         ["train-0.jsonl.gz", "train-1.jsonl.xz"]
+    );
+}
+
+#[test]
+fn a_file_whose_name_is_not_text_is_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = folder(&["train.jsonl"]);
+    let name = std::ffi::OsStr::from_bytes(b"train-\xff.jsonl");
+    fs::write(folder.path().join(name), "").unwrap();
+    let error = names(folder.path(), None).unwrap_err();
+    assert!(
+        error.ends_with("cannot be read: it is named in bytes that are not UTF-8"),
+        "{error}"
     );
 }
 

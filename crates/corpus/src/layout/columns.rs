@@ -72,7 +72,7 @@ fn response(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Res
     if answer.contains(end) && !without_start(inside, sections).trim().is_empty() {
         return Err(second(&columns.answer));
     }
-    if !final_text.contains(answer) && !final_text.is_empty() {
+    if !final_text.is_empty() && !holds(final_text, answer) {
         return Err(RowProblem::TwoAnswers {
             response: columns.chain_of_thought.clone(),
             answer: columns.answer.clone(),
@@ -81,6 +81,19 @@ fn response(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Res
     }
     let answer = if final_text.is_empty() { answer } else { final_text };
     Ok(enclosed(inside, answer, sections))
+}
+
+/// Whether a text holds another, and not only as part of a longer word or number.
+fn holds(text: &str, part: &str) -> bool {
+    let continues = |outside: Option<char>, inside: Option<char>| {
+        let is_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        is_word(outside) && is_word(inside)
+    };
+    text.match_indices(part).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + part.len()..]);
+        !continues(before.chars().next_back(), part.chars().next())
+            && !continues(after.chars().next(), part.chars().next_back())
+    })
 }
 
 fn without_start<'a>(chain_of_thought: &'a str, sections: &SectionSettings) -> &'a str {
@@ -173,6 +186,9 @@ mod tests {
         assert_eq!(assistant(opened).unwrap(), "<think>\nc\n</think>\n\n42");
         let empty = r#"{"question": "q", "chain_of_thought": "<think>\n\n</think>\n\n42"}"#;
         assert_eq!(assistant(empty).unwrap(), "42");
+        for other in ["4", "\"o it is\"", "\"420\""] {
+            assert!(assistant(&whole.replace("ANSWER", other)).is_err(), "{other}");
+        }
         assert_eq!(
             assistant(&whole.replace("ANSWER", "41")).unwrap_err(),
             "the field `chain_of_thought` has a final text after `</think>`, which does not contain the field `answer`"

@@ -54,10 +54,9 @@ impl Quantity {
         match (&self.unit, &other.unit) {
             (Unit::Percent, Unit::Nothing) => is_same_value || self.is_hundredfold(other),
             (Unit::Nothing, Unit::Percent) => is_same_value || other.is_hundredfold(self),
-            (Unit::Nothing, _)
-            | (_, Unit::Nothing)
-            | (Unit::Other, Unit::Known(_))
-            | (Unit::Known(_), Unit::Other) => is_same_value,
+            (Unit::Nothing, _) | (_, Unit::Nothing) | (Unit::Other, Unit::Known(_)) | (Unit::Known(_), Unit::Other) => {
+                is_same_value
+            }
             (a, b) => is_same_value && a == b,
         }
     }

@@ -103,6 +103,11 @@ fn the_tools_of_a_row_reach_its_prompt() {
         .unwrap();
         let expected = r#"[{"type": "function", "function": {"name": "add"}}][user]q[assistant]"#;
         assert_eq!(text(&prepared.samples[0], Section::Prompt), expected);
+        // A template that knows no tools would lose them.
+        let error = run(directory.path(), &settings(&[file])).unwrap_err();
+        assert_eq!(error.to_string(), format!("bad row at `{file}:1`"));
+        let causes = format!("{error:?}");
+        assert!(causes.contains("does not write `tools`"), "{causes}");
     }
 }
 

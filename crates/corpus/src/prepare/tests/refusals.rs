@@ -132,6 +132,32 @@ fn an_error_in_a_row_comes_before_damage_further_down_the_file() {
 }
 
 #[test]
+fn a_row_of_too_many_bytes_stops_the_run_or_is_left_out() {
+    let long = row("long", "q", &"<think>".repeat(200_000));
+    let rows = row("a", "q", "</think>") + &long + &row("b", "q", "</think>");
+    let directory = directory(&[]);
+    let stored = zstd::encode_all(rows.as_bytes(), 3).unwrap();
+    fs::write(directory.path().join("a.jsonl.zst"), stored).unwrap();
+    let run = |on_bad_row| {
+        let data = DataSettings {
+            on_bad_row,
+            max_row_mib: 1,
+            ..settings(&["a.jsonl.zst"])
+        };
+        run(directory.path(), &data)
+    };
+    let error = run(BadRow::Stop).unwrap_err();
+    assert!(matches!(error, CorpusError::LongRow { row: 2, .. }), "{error}");
+    assert!(error.hint().unwrap().contains("data.max_row_mib"));
+    let report = run(BadRow::Skip).unwrap().report;
+    assert_eq!((report.rows, report.kept_train, report.bad_rows), (3, 2, 1));
+    assert_eq!(
+        report.bad_row_examples,
+        ["a.jsonl.zst:2: the row has more than 1048576 bytes"]
+    );
+}
+
+#[test]
 fn an_empty_data_set_is_an_error() {
     let directory = directory(&[("a.jsonl", "\n\n")]);
     let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
