@@ -64,7 +64,7 @@ impl Workplace {
         place
     }
 
-    /// A workplace with `rows` made-up problems, one of twenty of which is repeated to `words` words.
+    /// A workplace with `rows` made-up problems, all different, of one of twenty of which the chain of thought has `words` words.
     pub(crate) fn with_rows(rows: usize, words: usize) -> Self {
         let place = Self::new();
         let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
@@ -76,6 +76,8 @@ impl Workplace {
             .map(|(index, line)| {
                 let mut row: Value = serde_json::from_str(line).unwrap();
                 row["id"] = format!("row-{index}").into();
+                let (question, copy) = (row["question"].as_str().unwrap().to_owned(), index / 40);
+                row["question"] = (question + &" Again.".repeat(copy)).into();
                 if index % 20 == 3 {
                     row["chain_of_thought"] = "12 + 30 = 42. ".repeat(words / 5).into();
                 }

@@ -43,7 +43,7 @@ fn a_value_of_another_kind_is_shown_at_its_line() {
     let place = Workplace::new();
     place.replace("pipeline.toml", "format = \"columns\"", "format = \"column\"");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
-    error: `pipeline.toml`, line 6: `data.format` cannot be used: unknown value `column`, expected one of `messages`, `columns`, `open-thoughts`, `bespoke-stratos`, `sky-t1`, `synthetic-1`, `nemotron`
+    error: `pipeline.toml`, line 6: `data.format` cannot be used: unknown value `column`, expected one of `messages`, `columns`, `open-thoughts`, `bespoke-stratos`, `sky-t1`, `synthetic-1`, `nemotron`, `prompt-completion`
     hint: `leadspan config` lists every key with its default and what it takes
     ");
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.format=columns", "--set", "cache.top_k=many"]), @r#"

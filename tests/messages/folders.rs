@@ -57,6 +57,7 @@ fn a_run_folder_that_cannot_be_made_is_named() {
     place.replace("pipeline.toml", "dir = \"file/run\"", "dir = \"teacher\"");
     assert_message!(refusal(&place, &TRAIN), @r"
     error: `train.dir` is `teacher`, which is the same as `teacher.model` (`teacher`)
+    note: `train.dir` is set at `pipeline.toml`, line 20
     hint: set `train.dir` to a folder of its own
     ");
 }

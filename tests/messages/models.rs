@@ -54,6 +54,7 @@ fn samples_that_may_be_longer_than_the_teachers_context_are_refused() {
     assert_message!(refusal(&place, &["precompute", "-c", "pipeline.toml", "--set", "data.max_tokens=4096"]), @r"
     error: could not precompute into `cache`
       caused by: `data.max_tokens` is 4096, but the model `teacher` has a context of 1000 tokens
+    note: `data.max_tokens` is set by `--set data.max_tokens=4096`
     hint: set `data.max_tokens = 1000` or less
     ");
 }

@@ -61,8 +61,12 @@ pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
         return Some("run `git lfs pull` in the folder that was cloned, or download the file itself".to_owned());
     }
     match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+        io::ErrorKind::PermissionDenied => Some(format!(
             "give yourself access to `{}` or choose another folder",
+            path.display()
+        )),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "mount the disk of `{}` with write access or choose another folder",
             path.display()
         )),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
