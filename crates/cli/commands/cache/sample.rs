@@ -20,9 +20,9 @@ pub(super) fn run(cache: &Cache, id: &str, top: usize, showing: Showing) -> Resu
     let sample = reader.corpus().sample(index as usize);
     let of_sample = reader.corpus().tokens(index as usize).with_context(doing)?;
     let span = reader.span(index).with_context(doing)?;
-    // They are compared with their hashes before they are parsed.
-    cache.tokenizer_contents().with_context(doing)?;
-    let tokens = Tokens(TokenizerBundle::from_dir(&cache.tokenizer_dir()).with_context(doing)?);
+    // Compared with their hashes before they are parsed.
+    let files = cache.tokenizer_contents().with_context(doing)?;
+    let tokens = Tokens(TokenizerBundle::from_files(&cache.tokenizer_dir(), files).with_context(doing)?);
     let stored = span.positions.iter().zip(span.distributions.iter());
     let positions = stored
         .map(|(&position, distribution)| tokens.shown(sample, of_sample, position, &distribution, top))
