@@ -88,37 +88,37 @@ fn a_plan_without_a_teacher_of_a_few_rows_says_so() {
     let arguments = [PLAN.as_slice(), &["--no-calibration", "--sample-rows", "50"]].concat();
     assert_screen!(screen(&place, &arguments), @r"
     corpus     about 96 training and 4 validation samples of 100 rows
-               11,096 tokens: 6.86 k prompt, 3.47 k chain of thought, 774 answer
+               11,614 tokens: 7.37 k prompt, 3.47 k chain of thought, 774 answer
                not prepared yet: scaled up from 50 rows drawn out of 100
-    lengths    least 70, 10 % 74, 25 % 78, 50 % 100, 75 % 140, 90 % 150, most 186
-                   60–79  ████████████████████████████████████████ 28
-                   80–99  ███████████████████████ 16
-                 100–119  ███████████████████████ 16
-                 120–139  ████████████████████ 14
-                 140–159  ████████████████████████████████ 22
-                 160–179  ███ 2
-                 180–199  ███ 2
+    lengths    least 72, 10 % 77, 25 % 85, 50 % 112, 75 % 144, 90 % 156, most 186
+                   60–79  ████████████████████████ 14
+                   80–99  █████████████████████████████████████ 22
+                 100–119  ██████████████████████████████ 18
+                 120–139  ███████████████████████████ 16
+                 140–159  ████████████████████████████████████████ 24
+                 160–179  ███████ 4
+                 180–199  ████ 2
 
     A capture from nothing at each lead-span proportion (of training samples):
 
            tokens  prompt thought  answer  stored     fed   FLOPs       size    time
-     0.1   1.41 k  1.28 k     104      30  1.31 k  1.31 k  81.4 M [size]       ?
-     0.2   2.49 k  2.35 k     104      30  2.39 k  2.39 k   148 M [size]       ?
-     0.3   3.56 k  3.42 k     104      30  3.46 k  3.46 k   217 M [size]       ?
-     0.4   4.62 k  4.49 k     104      30  4.52 k  4.52 k   290 M [size]       ?
-     0.5   5.73 k  5.57 k     126      30  5.63 k  5.63 k   368 M [size]       ?
-    >0.55  6.23 k  6.03 k     166      30  6.13 k  6.13 k   405 M [size]       ?
-     0.6   6.78 k  6.45 k     292      30  6.68 k  6.68 k   446 M [size]       ?
-     0.7   7.84 k  6.83 k     988      30  7.74 k  7.74 k   528 M [size]       ?
-     0.8   8.91 k  6.86 k  2.03 k      30  8.81 k  8.81 k   614 M [size]       ?
-     0.9   9.99 k  6.86 k  3.10 k      30  9.89 k  9.89 k   703 M [size]       ?
-     1.0   11.1 k  6.86 k  3.47 k     774  11.0 k  11.0 k   799 M [size]       ?
+     0.1   1.48 k  1.34 k     104      30  1.38 k  1.38 k  85.7 M [size]       ?
+     0.2   2.60 k  2.47 k     104      30  2.50 k  2.50 k   156 M [size]       ?
+     0.3   3.72 k  3.58 k     104      30  3.62 k  3.62 k   228 M [size]       ?
+     0.4   4.84 k  4.71 k     104      30  4.74 k  4.74 k   305 M [size]       ?
+     0.5   5.98 k  5.83 k     120      30  5.88 k  5.88 k   386 M [size]       ?
+    >0.55  6.52 k  6.34 k     148      30  6.42 k  6.42 k   426 M [size]       ?
+     0.6   7.09 k  6.79 k     264      30  6.99 k  6.99 k   469 M [size]       ?
+     0.7   8.21 k  7.29 k     886      30  8.11 k  8.11 k   556 M [size]       ?
+     0.8   9.33 k  7.37 k  1.92 k      30  9.23 k  9.23 k   647 M [size]       ?
+     0.9   10.4 k  7.37 k  3.04 k      30  10.3 k  10.3 k   741 M [size]       ?
+     1.0   11.6 k  7.37 k  3.47 k     774  11.5 k  11.5 k   843 M [size]       ?
 
     stored: positions; fed: tokens through the teacher; >: what is asked for
 
     left       proportion 0.55 of prompt+chain_of_thought+answer
-               11 of 11 work units, 6,128 positions stored
-               6,128 tokens through the teacher, 405 MFLOP
+               11 of 11 work units, 6,422 positions stored
+               6,422 tokens through the teacher, 426 MFLOP
     bytes [size] of shards, 21.1 a position, by the published figures
                up to [size] of prepared corpus
     space [size] of [free] that are free where `cache` is

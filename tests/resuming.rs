@@ -310,7 +310,7 @@ fn weights_that_are_not_finite_after_the_last_update_are_not_exported() {
 fn the_best_student_is_exported_where_that_is_asked_for() {
     let place = captured();
     // A high learning rate, so that the student first learns and then overfits.
-    let settings = ["train.learning_rate=5e-2", "train.epochs=6", "train.batch_samples=4"];
+    let settings = ["train.learning_rate=1e-1", "train.epochs=12", "train.batch_samples=4"];
     place.succeed(&command(&[&settings[..], &["train.export=best"]].concat()));
     let best = ended(&place, "run");
     let held_out =
