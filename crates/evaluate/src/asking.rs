@@ -63,7 +63,10 @@ impl Asking {
             .render_with_tools(&problem.messages, problem.tools.as_ref(), true);
         let text = text.map_err(|source| {
             let id = problem.id.clone();
-            EvaluateError::Prompt { id, source }
+            EvaluateError::Prompt {
+                id,
+                source: Box::new(source),
+            }
         })?;
         // The library panics when a regular expression takes too many steps.
         let encoded = guarded(|| self.tokenizer.tokenizer.encode(text, false));

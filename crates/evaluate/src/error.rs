@@ -48,7 +48,7 @@ pub enum EvaluateError {
         id: String,
         /// What the template engine reports.
         #[source]
-        source: CorpusError,
+        source: Box<CorpusError>,
     },
     /// The tokenizer fails on a problem.
     #[error("the tokenizer fails on problem `{id}`")]
@@ -138,7 +138,8 @@ impl From<FileError> for EvaluateError {
 impl Diagnosis for EvaluateError {
     fn is_unexpected(&self) -> bool {
         match self {
-            Self::Corpus(error) | Self::Prompt { source: error, .. } => error.is_unexpected(),
+            Self::Corpus(error) => error.is_unexpected(),
+            Self::Prompt { source, .. } => source.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
             Self::Train(error) => error.is_unexpected(),
@@ -166,7 +167,8 @@ impl Diagnosis for EvaluateError {
                 "the answers so far are kept: correct the grader or `evaluate.grader_seconds`, and run the same command again"
                     .into(),
             ),
-            Self::Corpus(error) | Self::Prompt { source: error, .. } => hint_about_problems(error),
+            Self::Corpus(error) => hint_about_problems(error),
+            Self::Prompt { source, .. } => hint_about_problems(source),
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Train(error) => error.hint(),

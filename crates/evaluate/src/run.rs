@@ -7,7 +7,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, CacheError, Missing, Reader};
-use leadspan_corpus::{ChatTemplate, Problem, SectionSettings, problems};
+use leadspan_corpus::{ChatTemplate, DataSettings, Problem, SectionSettings, problems};
 use leadspan_model::{
     Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device,
 };
@@ -80,19 +80,7 @@ pub fn run(
         })?;
     let arguments = &evaluation.sections.template_arguments;
     let template = ChatTemplate::of_model(text, tokenizer.named_tokens(), arguments)?;
-    let mut problems = problems(
-        &evaluation.base,
-        &data,
-        &evaluation.sections,
-        settings.answer.as_deref(),
-    )?;
-    problems.truncate(settings.problems.unwrap_or(usize::MAX));
-    if problems.is_empty() {
-        return Err(EvaluateError::NoProblems);
-    }
-    if let Some(system) = settings.system.as_deref().filter(|system| !system.is_empty()) {
-        problems.iter_mut().for_each(|problem| add_system(problem, system));
-    }
+    let problems = problems_of(evaluation, &data)?;
     let (stops, stop_texts) = stops(&source, &tokenizer, &template, &settings.stop)?;
     let mut identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
     if grader.is_some() {
@@ -163,6 +151,26 @@ pub fn run(
     let summary = EvaluationSummary::new(&answers, grader_identity, (seconds, tokens), held_out);
     dir.finish(&answers, &summary)?;
     Ok(EvaluationOutcome::Done(summary))
+}
+
+/// The problems that are asked, with the system prompt of the settings before those that have none.
+///
+/// # Errors
+///
+/// [`EvaluateError::NoProblems`] if there is none, and if the files cannot be read.
+fn problems_of(evaluation: &Evaluation, data: &DataSettings) -> Result<Vec<Problem>, EvaluateError> {
+    let settings = &evaluation.settings;
+    let mut problems = problems(&evaluation.base, data, &evaluation.sections, settings.answer.as_deref())?;
+    problems.truncate(settings.problems.unwrap_or(usize::MAX));
+    if problems.is_empty() {
+        return Err(EvaluateError::NoProblems);
+    }
+    if let Some(system) = settings.system.as_deref().filter(|system| !system.is_empty()) {
+        for problem in &mut problems {
+            add_system(problem, system);
+        }
+    }
+    Ok(problems)
 }
 
 /// The problems that a model is being asked.

@@ -70,9 +70,6 @@ impl Diagnosis for CorpusError {
             Self::SeveralConfigurations { .. } | Self::NoSuchConfiguration { .. } => {
                 Some("choose one with `data.config`, or name files with `data.files`".into())
             }
-            Self::UnreadableHead { .. } | Self::NoFilesOfConfiguration { .. } => {
-                Some("name the files to read with `data.files` instead of `data.path`".into())
-            }
             Self::CopiesDoNotFit { .. } => {
                 Some("hold out more samples, or remove rows that are there more than once".into())
             }
@@ -95,7 +92,10 @@ impl Diagnosis for CorpusError {
             Self::NotARegularFile { .. } => Some("give a file on disk: data is read more than once".into()),
             Self::MissingFolder { .. } => Some("`data.path` is relative to the pipeline file".into()),
             Self::NotAFolder { .. } => Some("name files with `data.files`".into()),
-            Self::NoDataInFolder { .. } | Self::MixedFolder { .. } => {
+            Self::NoDataInFolder { .. }
+            | Self::MixedFolder { .. }
+            | Self::UnreadableHead { .. }
+            | Self::NoFilesOfConfiguration { .. } => {
                 Some("name the files to read with `data.files` instead of `data.path`".into())
             }
             Self::NoSuchSplit { .. } => Some("choose one with `data.split`, or name files with `data.files`".into()),

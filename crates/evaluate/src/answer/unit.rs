@@ -172,9 +172,8 @@ impl Unit {
         let (mut direction, mut next_power, mut is_known, mut words) = (1, 1, true, 0);
         for part in &parts {
             match part {
-                Part::Percent => return None,
                 Part::Over if words > 0 || direction > 0 => direction = -1,
-                Part::Over => return None,
+                Part::Percent | Part::Over => return None,
                 Part::Power(power) => match factors.last_mut() {
                     Some(factor) => factor.1 *= power,
                     // A power of an unknown word.

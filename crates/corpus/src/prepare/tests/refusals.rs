@@ -70,7 +70,7 @@ fn a_bad_row_stops_the_run_with_its_file_and_line() {
         (b"{\"id\": \"\", \"messages\": []}", "the field `id` is empty"),
         (b"{\"id\": \"x\"}", "the field `messages` is missing"),
         (
-            &[b"{\"id\": ".as_slice(), &[b'['; 100_000]].concat(),
+            &[b"{\"id\": ".as_slice(), "[".repeat(100_000).as_bytes()].concat(),
             "the line is not valid JSON: recursion limit exceeded at column 134",
         ),
     ] {
