@@ -4,8 +4,8 @@
     LEADSPAN=target/release/leadspan python3 tests/attack.py [-v]
 
 Makes a small teacher's cache, a run, an evaluation and a sweep's table. Then every file that a command reads is replaced in
-turn by a named pipe, a link to an endless device, a link to a file outside, a folder, and an empty file; and every name of a
-file inside a JSON file by one that leads out of its folder. After each replacement every command that reads the file runs
+turn by a named pipe, a link to an endless device, a link to a file outside, a folder, and an empty file; every folder of the
+cache and of the run by a link to a folder outside; and every name of a file inside a JSON file by one that leads out of its folder. After each replacement every command that reads the file runs
 under limits of time and memory. It must end with exit code 0 or 1, must name the file if it fails, and must neither change
 nor quote what lies outside of the folders that it was given. That is checked by listing the whole workplace before and
 after: names, types, sizes, times, inodes and contents. Needs Linux and Python's standard library.
@@ -82,6 +82,9 @@ OF_CACHE = [
     TRAIN_ANEW,
 ]
 OF_RUN = [TRAIN, EVALUATE, REPORT]
+
+# How messages may name a file beside its name.
+NAMED = {"chat_template.jinja": "chat template"}
 
 # What each command may change.
 MAY_CHANGE = {
@@ -224,6 +227,18 @@ def attacks(whole):
                 yield f"{path}: name {number} is {to}", path, lambda place, path=path, changed=changed: (
                     place / "work" / path
                 ).write_text(json.dumps(changed, indent=2))
+    for path in sorted(path.relative_to(work) for path in work.rglob("*") if path.is_dir()):
+        if path.parts[0] in ("cache", "run") and len(path.parts) > 1:
+            yield f"{path}: folder outside", path, lambda place, path=path: move_outside(place, path)
+
+
+def move_outside(place, folder):
+    """Moves a folder outside and leaves a link. Of layers a work unit is missing, so that there is something to write."""
+    path, moved = place / "work" / folder, place / "outside/moved"
+    for file in path.rglob("train-000000.*"):
+        file.unlink()
+    path.rename(moved)
+    path.symlink_to(moved)
 
 
 def attack(whole, name, path, change):
@@ -245,7 +260,7 @@ def attack(whole, name, path, change):
             text = said.decode(errors="replace")
             if done.returncode not in (0, 1):
                 faults.append(f"{label}: exit code {done.returncode}\n{text[-1500:]}")
-            elif done.returncode == 1 and path.name not in text and path.parent.name not in text:
+            elif done.returncode == 1 and not any(said in text for said in (path.name, path.parent.name, NAMED.get(path.name, path.name))):
                 faults.append(f"{label}: the message does not name the file\n{text[-1500:]}")
             if SECRET in said:
                 faults.append(f"{label}: the output has the secret\n{text[-1500:]}")

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use leadspan_files::{commit_bytes, create_folder, is_tokenizer_file};
+use leadspan_files::{commit_bytes, create_folder, is_tokenizer_file, require_own_folder};
 use leadspan_workers::{Holder, Lock, lock, try_lock};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ use crate::{
 /// The file that makes a folder a cache.
 pub(crate) const IDENTITY: &str = "identity.json";
 const TOKENIZER: &str = "tokenizer";
+
+/// The folders of a cache, inside its own.
+const FOLDERS: [&str; 4] = [TOKENIZER, "corpus", "layers", "replay"];
 
 /// An open cache. Cloning it is cheap.
 #[derive(Clone, Debug)]
@@ -77,7 +80,8 @@ impl Cache {
     /// # Errors
     ///
     /// [`CacheError::IdentityMismatch`] if the folder holds a cache with another identity; [`CacheError::NotATokenizerFile`]
-    /// if a tokenizer file has a name that is not in [`leadspan_files::TOKENIZER_FILES`]; [`CacheError::Io`] if the folder cannot be written.
+    /// if a tokenizer file has a name that is not in [`leadspan_files::TOKENIZER_FILES`]; [`CacheError::Io`] if the folder cannot
+    /// be written, or if one of its own folders is a link.
     pub fn create_or_open(
         dir: &Path,
         identity: &Identity,
@@ -98,6 +102,10 @@ impl Cache {
         tokenizer_files: &[(String, Vec<u8>)],
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<Self, CacheError> {
+        // What is written below must not land somewhere else.
+        for folder in FOLDERS.map(|folder| dir.join(folder)) {
+            require_own_folder(&folder).map_err(CacheError::io("use", &folder))?;
+        }
         let cache = match Self::open_if_there(dir)? {
             Some(cache) => cache,
             None => Self::create(dir, identity, tokenizer_files, waiting)?,

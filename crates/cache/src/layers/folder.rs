@@ -8,7 +8,7 @@ use std::{
 };
 
 use leadspan_distribution::codec;
-use leadspan_files::{Clearing, commit_bytes, create_folder};
+use leadspan_files::{Clearing, commit_bytes, create_folder, require_own_folder};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -43,7 +43,7 @@ impl LayerDir {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Io`] if the file system refuses.
+    /// [`CacheError::Io`] if the file system refuses, or if the layer's folder is a link.
     pub(crate) fn create_or_open(
         layers: &Path,
         layer: Layer,
@@ -51,6 +51,7 @@ impl LayerDir {
         cache: &Cache,
     ) -> Result<Self, CacheError> {
         let folder = layers.join(layer.folder_name());
+        require_own(&folder)?;
         let path = folder.join(DESCRIPTION);
         if fs::symlink_metadata(&path).is_err() {
             create_folder(&folder)?;
@@ -104,6 +105,15 @@ impl LayerDir {
     /// The bands that the layer holds.
     pub fn layer(&self) -> &Layer {
         &self.layer
+    }
+
+    /// Refuses to write into the layer if its folder is a link: files must not land somewhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] with the folder.
+    pub(crate) fn require_own_folder(&self) -> Result<(), CacheError> {
+        require_own(&self.folder)
     }
 
     /// The layer's folder.
@@ -197,6 +207,10 @@ impl LayerDir {
         }
         Ok(names)
     }
+}
+
+fn require_own(folder: &Path) -> Result<(), CacheError> {
+    require_own_folder(folder).map_err(CacheError::io("use", folder))
 }
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ fn is_committed(names: &HashSet<String>, unit: &str) -> bool {
 
 impl LayerDir {
     fn remove_leftovers(&self, names: &HashSet<String>) {
+        if self.require_own_folder().is_err() {
+            return;
+        }
         for name in names {
             // Only those of committed units: if locks do not reach other machines, a living writer looks dead.
             let is_committed = temporary_of(name)

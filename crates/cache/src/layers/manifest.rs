@@ -111,6 +111,7 @@ impl LayerDir {
         };
         // A damaged manifest is replaced.
         if !self.manifest().is_ok_and(|stored| stored.as_ref() == Some(&manifest)) {
+            self.require_own_folder()?;
             commit_bytes(&self.manifest_path(), &json::to_bytes(&manifest))?;
         }
         Ok(Some(manifest))

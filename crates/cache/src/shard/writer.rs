@@ -54,6 +54,7 @@ impl ShardWriter {
     ///
     /// [`CacheError::Io`] if the layer's folder cannot be written.
     pub fn create(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
+        layer.require_own_folder()?;
         let path = layer.shard_path(unit);
         let failed = || CacheError::parquet("write", &path);
         let output = HashingWriter::new(PendingFile::create_in(&path, layer.clearing())?);

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::SectionSet;
 
-use crate::{Cache, CacheError, Missing, Reader, tests::synthetic, verify};
+use crate::{Cache, CacheError, Missing, Reader, ShardWriter, tests::synthetic, verify};
 
 /// Puts something in the place of a file; the sound file is at the second path.
 type Impostor = fn(&Path, &Path);
@@ -112,6 +112,37 @@ fn a_description_without_end_is_not_read_into_memory() {
     let error = Cache::open(prepared.cache.dir()).unwrap_err();
     assert!(
         matches!(error, CacheError::Io { .. }) && !error.is_unexpected(),
+        "{error}"
+    );
+}
+
+#[test]
+fn nothing_is_written_through_a_folder_that_is_a_link() {
+    let captured = synthetic::captured("0.5", SectionSet::ALL);
+    let (cache, outside) = (&captured.cache, tempfile::tempdir().unwrap());
+    for name in ["tokenizer", "corpus", "layers", "replay"] {
+        let path = cache.dir().join(name);
+        let moved = outside.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        symlink(&moved, &path).unwrap();
+        let error = Cache::create_or_open(cache.dir(), cache.identity(), &[]).unwrap_err();
+        assert!(
+            matches!(&error, CacheError::Io { path: found, .. } if *found == path) && !error.is_unexpected(),
+            "{error}"
+        );
+        fs::remove_file(&path).unwrap();
+        fs::rename(&moved, &path).unwrap();
+    }
+    Cache::create_or_open(cache.dir(), cache.identity(), &[]).unwrap();
+    let layer = cache.layers().unwrap().remove(0);
+    let moved = outside.path().join("layer");
+    fs::rename(layer.path(), &moved).unwrap();
+    symlink(&moved, layer.path()).unwrap();
+    let unit = &layer.corpus().units()[0];
+    let error = ShardWriter::create(&layer, unit).map(drop).unwrap_err();
+    assert!(
+        matches!(&error, CacheError::Io { path, .. } if path == layer.path()),
         "{error}"
     );
 }
