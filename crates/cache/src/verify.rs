@@ -62,7 +62,7 @@ impl Problem {
 /// Checks the tokenizer files, the corpus and every committed shard of every layer, several shards at a time. Checks
 /// the [samples to replay](Cache::replay) as well, if there are any.
 ///
-/// Missing work units are not a problem; [`inspect`](Cache::inspect) counts them. `progress` is called after each
+/// Missing work units are not a problem unless the inventory lists them; [`inspect`](Cache::inspect) counts them. `progress` is called after each
 /// shard.
 ///
 /// # Errors
@@ -98,6 +98,12 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
         }
     };
     let names: Vec<HashSet<String>> = layers.iter().map(LayerDir::names).collect::<Result<_, _>>()?;
+    found
+        .problems
+        .extend(cache.gone(&layers, &names).into_iter().map(|gone| Problem {
+            error: gone.error,
+            removable: gone.unit,
+        }));
     let mut committed: Vec<(&LayerDir, &WorkUnit)> = Vec::new();
     for (layer, names) in layers.iter().zip(&names) {
         // A shard without a receipt is not committed. A receipt without a shard means that the shard was lost.

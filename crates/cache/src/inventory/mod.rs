@@ -11,9 +11,11 @@
 //! listed yet. Whatever is listed is compared when it is opened. A cache without an inventory is older, or not complete.
 //!
 //! - `contents`: the file, and comparing with it;
+//! - `gone`: what it lists and the cache no longer has;
 //! - `taking`: writing it.
 
 mod contents;
+mod gone;
 mod taking;
 
 pub(crate) use contents::{Inventory, ListedParts, ListedShard, OTHER};

@@ -361,3 +361,39 @@ fn forged_tokens_beyond_the_stated_largest_are_refused() {
     let problems = verify(&cache, &mut |_| {}).unwrap().problems;
     assert!(matches!(&problems[..], [problem] if problem.error.to_string() == error.to_string()));
 }
+
+#[test]
+fn what_is_listed_and_gone_is_named() {
+    let captured = listed();
+    let dir = captured.cache.dir();
+    let layer = captured.cache.layers().unwrap().remove(0);
+    let (shard, receipt) = first_unit(&captured.cache);
+    let aside = tempfile::tempdir().unwrap();
+    let layers = dir.join("layers");
+    for gone in [
+        vec![layer.path().join("layer.json")],
+        vec![layers.clone()],
+        vec![dir.join(REPLAY)],
+        vec![layer.manifest_path(), shard.clone(), receipt.clone()],
+        vec![layer.manifest_path(), receipt],
+    ] {
+        let saved = |path: &PathBuf| aside.path().join(path.file_name().unwrap());
+        for path in gone.iter().filter(|path| path.exists()) {
+            fs::rename(path, saved(path)).unwrap();
+        }
+        let found = verify(&Cache::open(dir).unwrap(), &mut |_| {}).unwrap();
+        let named = |error: &CacheError| {
+            matches!(error, CacheError::Unlisted { path, .. } if gone.contains(path) || path.starts_with(&gone[0]))
+                && error.hint().is_some()
+        };
+        assert!(
+            found.problems.iter().any(|problem| named(&problem.error)),
+            "{gone:?}: {:?}",
+            found.problems
+        );
+        for path in gone.iter().filter(|path| saved(path).exists()) {
+            fs::rename(saved(path), path).unwrap();
+        }
+        assert!(problem(dir).is_none());
+    }
+}
