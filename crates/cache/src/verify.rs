@@ -8,7 +8,7 @@ use std::{
 };
 
 use leadspan_distribution::Distributions;
-use leadspan_files::Refusal;
+use leadspan_files::{Refusal, require_own_folder};
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
@@ -169,6 +169,10 @@ pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
         let Some(first) = problem.removable.first().filter(|_| !refused) else {
             continue;
         };
+        // Nothing is removed through a link.
+        if let Some(folder) = first.parent() {
+            require_own_folder(folder).map_err(CacheError::io("use", folder))?;
+        }
         // The manifest is removed first: it must not state a complete layer when a shard is missing.
         for path in problem.removable.iter().rev() {
             match fs::remove_file(path) {

@@ -151,7 +151,8 @@ pub fn audit(
     let cache = Cache::open(&pipeline.cache_dir())?;
     let source = ModelSource::open(&pipeline.model_path())?;
     let stamps = weights::stamps(&source);
-    Preparation::new(pipeline, &source)?.require_identity(&cache)?;
+    let preparation = Preparation::new(pipeline, &source)?;
+    preparation.require_identity(&cache)?;
     let reader = Reader::open_largest(&cache, Missing::Allowed)?;
     let chosen = choose(&reader, settings)?;
     let total: usize = chosen.iter().map(|(_, places)| places.len()).sum();
@@ -174,6 +175,12 @@ pub fn audit(
         if stop.load(Ordering::Relaxed) {
             return Ok(AuditOutcome::Stopped);
         }
+        // The corpus refuses tokens beyond the largest that it states.
+        let (sample, largest) = (
+            *sample_index as usize,
+            reader.corpus().largest_token(*sample_index as usize),
+        );
+        preparation.check_tokens(reader.corpus().sample(sample).id, &[largest])?;
         let Span {
             positions,
             distributions,
@@ -258,14 +265,20 @@ impl Comparison {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut masses: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
         let sum: f64 = masses.iter().sum();
-        let logprob = |token: u32| f64::from(logits[token as usize] - max) - sum.ln();
+        // A stored token beyond the vocabulary makes the divergence no number, which is no agreement.
+        let logprob = |token: u32| {
+            let logit = logits.get(token as usize).copied();
+            logit.map_or(f64::NEG_INFINITY, |logit| f64::from(logit - max) - sum.ln())
+        };
         let (mut divergence, mut retained) = (0.0, 0.0);
         for (&token, &stored) in stored.token_ids.iter().zip(stored.logprobs) {
             let exact = logprob(token);
             divergence += exact.exp() * (exact - f64::from(stored));
             retained += exact.exp();
             self.errors.push((exact - f64::from(stored)).abs());
-            masses[token as usize] = 0.0;
+            if let Some(mass) = masses.get_mut(token as usize) {
+                *mass = 0.0;
+            }
         }
         // Summed over what is left, never as one less the rest.
         let tail = masses.iter().sum::<f64>() / sum;

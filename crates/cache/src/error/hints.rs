@@ -93,6 +93,9 @@ impl Diagnosis for CacheError {
 fn identity_hint(field: &str, stored: &str) -> String {
     let elsewhere = "point `cache.dir` at a new folder";
     match field {
+        _ if stored == ABSENT && field.starts_with("sections.") => {
+            format!("leave `{field}` out to use this cache, or {elsewhere}")
+        }
         _ if stored == ABSENT => format!("it was prepared without a teacher: {elsewhere}"),
         "top_k" | "top_p" | "tail_samples" | "temperatures" => {
             format!("set `cache.{field} = {stored}` to use this cache, or {elsewhere}")

@@ -161,7 +161,7 @@ impl<'a> Preparation<'a> {
     }
 
     /// Refuses a sample with a token that the model does not know.
-    pub(super) fn check_tokens(&self, id: &str, tokens: &[u32]) -> Result<(), PrecomputeError> {
+    pub(crate) fn check_tokens(&self, id: &str, tokens: &[u32]) -> Result<(), PrecomputeError> {
         match (self.text.config, tokens.iter().find(|&&token| !self.knows(token))) {
             (Some(config), Some(&token)) => Err(PrecomputeError::BeyondVocabulary {
                 sample: id.to_owned(),

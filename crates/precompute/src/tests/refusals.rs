@@ -7,7 +7,7 @@ use leadspan_model::ModelError;
 use serde_json::Value;
 
 use super::*;
-use crate::prepare;
+use crate::{AuditSettings, audit, prepare};
 
 /// A copy of the tiny teacher's directory that can be damaged.
 fn copy_teacher(project: &Project) -> PathBuf {
@@ -131,6 +131,15 @@ fn a_strangers_corpus_with_tokens_that_the_teacher_does_not_know_is_refused() {
             }
         ),
         "{error}"
+    );
+    let settings = AuditSettings {
+        positions: usize::MAX,
+        seed: 0,
+    };
+    let audited = audit(&project.pipeline, &settings, &AtomicBool::new(false), &mut |_, _| {});
+    assert!(
+        matches!(audited, Err(PrecomputeError::BeyondVocabulary { token: 320, .. })),
+        "{audited:?}"
     );
 }
 
