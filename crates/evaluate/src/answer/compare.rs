@@ -34,8 +34,11 @@ fn same(expected: &str, found: &str, depth: usize) -> bool {
         (Some((a, _)), Some((b, _))) if tokens(a) != tokens(b) => return false,
         (a, b) => (bare(a.map_or(&expected, |a| a.1)), bare(b.map_or(&found, |b| b.1))),
     };
-    if let (Some(expected), Some(found)) = (Quantity::parse(&expected), Quantity::parse(&found)) {
-        return expected.is(&found);
+    match (Quantity::parse(&expected), Quantity::parse(&found)) {
+        (Some(expected), Some(found)) => return expected.is(&found),
+        // `1,200` is no list of two elements.
+        (Some(_), None) | (None, Some(_)) => return false,
+        (None, None) => {}
     }
     let (expected, found) = (tokens(&expected), tokens(&found));
     if expected.is_empty() || found.is_empty() {

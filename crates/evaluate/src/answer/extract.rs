@@ -98,6 +98,9 @@ fn after_hashes(text: &str) -> Option<String> {
     })
 }
 
+/// The boxes that are tried, from the last one. Each that is not closed is read to the end of the text.
+const MOST_BOXES: usize = 1000;
+
 /// The argument of the last closed box.
 fn boxed(text: &str) -> Option<String> {
     let mut places: Vec<usize> = BOXES
@@ -105,7 +108,7 @@ fn boxed(text: &str) -> Option<String> {
         .flat_map(|command| text.match_indices(command).map(move |(place, _)| place + command.len()))
         .collect();
     places.sort_unstable();
-    places.into_iter().rev().find_map(|place| {
+    places.into_iter().rev().take(MOST_BOXES).find_map(|place| {
         let argument = text[place..].trim_start().strip_prefix('{')?;
         let mut depth = 1;
         let mut escaped = false;
@@ -171,6 +174,11 @@ fn is_part_before(text: &str) -> bool {
     }
 }
 
+/// Words behind a number that make it a larger one.
+const SCALES: [&str; 8] = [
+    "hundred", "thousand", "million", "billion", "trillion", "lakh", "crore", "dozen",
+];
+
 /// Whether what is behind a number makes it a part of something else.
 fn is_part_after(text: &str) -> bool {
     let mut after = text.chars();
@@ -187,7 +195,9 @@ fn is_part_after(text: &str) -> bool {
         _ => false,
     };
     let text = text.trim_start();
-    is_glued || OPERATIONS.iter().any(|operation| text.starts_with(operation))
+    let end = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
+    let is_scaled = SCALES.contains(&&text[..end].to_lowercase()[..]);
+    is_glued || is_scaled || OPERATIONS.iter().any(|operation| text.starts_with(operation))
 }
 
 #[cfg(test)]
@@ -197,6 +207,8 @@ mod tests {
     #[test]
     fn the_answer_is_found_where_a_person_would_look_for_it() {
         for (text, expected) in [
+            ("It has 3 million people, 7 of them here.", Some("7")),
+            ("It has 3 million people.", None),
             ("So it is \\boxed{42}.", Some("42")),
             ("\\boxed{1} no, \\boxed{\\frac{3}{4}}", Some("\\frac{3}{4}")),
             ("\\boxed{\\{1, 2\\}}", Some("\\{1, 2\\}")),

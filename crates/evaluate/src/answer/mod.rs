@@ -14,6 +14,7 @@ mod reader;
 mod tests;
 mod tokens;
 mod unit;
+mod unit_words;
 
 pub use compare::same_answer;
 pub use extract::{AnswerPattern, answer_of_reference, answer_of_text, is_sentence};

@@ -37,6 +37,13 @@ const ANSWERS: &[(&str, &str, bool)] = &[
     ("1234", "12,34", WRONG),
     ("9500", "$9{,}500", RIGHT),
     ("9500", "500", WRONG),
+    ("1,200", "200, 1", WRONG),
+    ("5^\\circ\\text{C}", "5^\\circ\\text{F}", WRONG),
+    ("5 degrees Celsius", "5^\\circ\\text{C}", RIGHT),
+    ("4", "4\\mathbf{i}", WRONG),
+    ("3", "3\\mathrm{i}", WRONG),
+    ("5", "5\\text{ eighths}", WRONG),
+    ("5", "5 \\text{ lakh}", WRONG),
     ("$9{,}500", "500", WRONG),
     ("$9{,}500", "9500", RIGHT),
     (

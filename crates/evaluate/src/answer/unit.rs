@@ -3,7 +3,10 @@
 //! A single letter is a variable unless it stands in `\text{…}` or a command like it: `12 x` and `5 m` are not numbers. Words that
 //! change the value, such as `million`, and words of mathematics are no units either.
 
-use super::reader::SPACES;
+use super::{
+    reader::SPACES,
+    unit_words::{NO_UNITS, known},
+};
 
 /// What stands beside a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,100 +20,6 @@ pub(super) enum Unit {
     /// Other words, such as `apples`. They are not compared.
     Other,
 }
-
-/// Units of measurement: the name first, then other names. A plural in `s` is known as well.
-const UNITS: [&[&str]; 30] = [
-    &["mm", "millimeter", "millimetre"],
-    &["cm", "centimeter", "centimetre"],
-    &["m", "meter", "metre"],
-    &["km", "kilometer", "kilometre"],
-    &["in", "inch", "inches"],
-    &["ft", "foot", "feet"],
-    &["yd", "yard"],
-    &["mi", "mile"],
-    &["mg", "milligram"],
-    &["g", "gram"],
-    &["kg", "kilogram"],
-    &["lb", "pound", "£"],
-    &["oz", "ounce"],
-    &["ms", "millisecond"],
-    &["s", "sec", "second"],
-    &["min", "minute"],
-    &["h", "hr", "hour"],
-    &["day"],
-    &["week"],
-    &["month"],
-    &["yr", "year"],
-    &["ml", "milliliter", "millilitre"],
-    &["l", "liter", "litre"],
-    &["gal", "gallon"],
-    &["dollar", "usd", "$"],
-    &["cent", "¢"],
-    &["euro", "eur", "€"],
-    &["yen", "¥"],
-    &["degree", "deg", "°"],
-    &["radian", "rad"],
-];
-
-/// Words after a number that are no unit: they change the value, or they join it to something else.
-const NO_UNITS: [&str; 56] = [
-    "and",
-    "or",
-    "to",
-    "plus",
-    "minus",
-    "times",
-    "over",
-    "of",
-    "choose",
-    "factorial",
-    "mod",
-    "modulo",
-    "remainder",
-    "squared",
-    "cubed",
-    "root",
-    "power",
-    "base",
-    "pi",
-    "tau",
-    "alpha",
-    "beta",
-    "gamma",
-    "theta",
-    "lambda",
-    "sigma",
-    "omega",
-    "sqrt",
-    "sin",
-    "cos",
-    "tan",
-    "log",
-    "infinity",
-    "infinite",
-    "hundred",
-    "thousand",
-    "million",
-    "billion",
-    "trillion",
-    "dozen",
-    "dozens",
-    "half",
-    "halves",
-    "third",
-    "thirds",
-    "fourths",
-    "fifths",
-    "sixths",
-    "tenths",
-    "hundredths",
-    "thousandths",
-    "more",
-    "less",
-    "than",
-    "if",
-    "where",
-];
 
 /// Commands whose argument is text.
 pub(super) const TEXT_COMMANDS: [&str; 12] = [
@@ -170,8 +79,17 @@ impl Unit {
         }
         let mut factors: Vec<(&'static str, i32)> = Vec::new();
         let (mut direction, mut next_power, mut is_known, mut words) = (1, 1, true, 0);
+        let mut before: Option<&str> = None;
         for part in &parts {
+            let degrees = before == Some("°");
+            before = match part {
+                Part::Word(word, ..) => Some(word),
+                _ => None,
+            };
             match part {
+                Part::Word(scale, ..) if degrees && matches!(&scale[..], "C" | "F") => {
+                    factors.push((if scale == "C" { "celsius" } else { "fahrenheit" }, 1));
+                }
                 Part::Over if words > 0 || direction > 0 => direction = -1,
                 Part::Percent | Part::Over => return None,
                 Part::Power(power) => match factors.last_mut() {
@@ -198,7 +116,7 @@ impl Unit {
                     {
                         factors.push((name, direction * next_power));
                         next_power = 1;
-                    } else if *is_text || *is_apart && is_natural(word) {
+                    } else if *is_text && word.chars().count() > 1 || *is_apart && is_natural(word) {
                         is_known = false;
                     } else {
                         return None;
@@ -216,12 +134,6 @@ impl Unit {
             Self::Other
         })
     }
-}
-
-/// The name of a unit of measurement.
-fn known(word: &str) -> Option<&'static str> {
-    let of = |word: &str| UNITS.iter().find(|names| names.contains(&word)).map(|names| names[0]);
-    of(word).or_else(|| word.strip_suffix('s').filter(|word| word.len() > 1).and_then(of))
 }
 
 /// Whether letters are a word rather than a product of variables.
@@ -281,7 +193,6 @@ fn parts(mut text: &str, is_text: bool) -> Option<Vec<Part>> {
             parts.push(match word {
                 "per" => Part::Over,
                 _ if is_percent => Part::Percent,
-                "C" | "F" if parts.last() == Some(&sign("°")) => Part::Word(word.to_owned(), true, false),
                 _ => Part::Word(word.to_owned(), is_text, is_apart),
             });
             text = rest;
@@ -353,8 +264,13 @@ mod tests {
             (" degrees", known(&[("degree", 1)])),
             ("\\text{ m}", known(&[("m", 1)])),
             ("€", known(&[("euro", 1)])),
-            ("°C", Some(Unit::Other)),
-            ("^\\circ\\text{F}", Some(Unit::Other)),
+            ("°C", known(&[("celsius", 1), ("degree", 1)])),
+            ("^\\circ\\text{F}", known(&[("degree", 1), ("fahrenheit", 1)])),
+            (" degrees Fahrenheit", known(&[("degree", 1), ("fahrenheit", 1)])),
+            ("\\mathbf{i}", None),
+            ("\\operatorname{x}", None),
+            ("\\text{ eighths}", None),
+            (" lakh", None),
             (" x", None),
             (" m", None),
             ("x", None),
