@@ -103,7 +103,7 @@ impl Cache {
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<Self, CacheError> {
         // What is written below must not land somewhere else.
-        for folder in FOLDERS.map(|folder| dir.join(folder)) {
+        for folder in FOLDERS.iter().filter(|_| dir.is_dir()).map(|folder| dir.join(folder)) {
             require_own_folder(&folder).map_err(CacheError::io("use", &folder))?;
         }
         let cache = match Self::open_if_there(dir)? {
