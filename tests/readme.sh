@@ -35,6 +35,8 @@ while IFS= read -r line; do
     esac
 done < <(sed -n 's/^sh\t//p' <<<"$blocks")
 ((${#commands[@]} > 5)) || { echo "error: README.md has hardly a command" >&2; exit 1; }
+# An export of an earlier run would not be replaced.
+[[ -n "$list" ]] || rm -f leadspan-quickstart/*.parquet
 for command in "${commands[@]}"; do
     printf '\n+ %s\n' "$command"
     # In this shell, so that what one exports holds for the next.

@@ -50,7 +50,7 @@ seed = 7
 [cache]
 dir = "cache"
 top_k = 16
-samples_per_shard = 16
+samples_per_shard = 4
 
 [student]
 model = "teacher"
