@@ -17,7 +17,7 @@ use crate::{
     json,
 };
 
-const DESCRIPTION: &str = "layer.json";
+pub(super) const DESCRIPTION: &str = "layer.json";
 
 /// The contents of `layer.json`.
 #[derive(Serialize, Deserialize)]

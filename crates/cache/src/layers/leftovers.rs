@@ -8,6 +8,7 @@ use std::{
 use leadspan_files::{remove_if_dead, temporary_of};
 use leadspan_workers::{remove_dead_claims, remove_dead_heartbeats, remove_dead_lock};
 
+use super::{folder::DESCRIPTION, manifest::MANIFEST};
 use crate::{Cache, CacheError, LayerDir};
 
 impl Cache {
@@ -60,11 +61,15 @@ impl LayerDir {
             return;
         }
         for name in names {
-            // Only those of committed units: if locks do not reach other machines, a living writer looks dead.
-            let is_committed = temporary_of(name)
-                .and_then(|target| target.strip_suffix(".parquet").or_else(|| target.strip_suffix(".json")))
-                .is_some_and(|unit| is_committed(names, unit));
-            if is_committed {
+            // Only those of committed files: if locks do not reach other machines, a living writer looks dead.
+            let is_committed = |target: &str| match target {
+                MANIFEST | DESCRIPTION => names.contains(target),
+                _ => target
+                    .strip_suffix(".parquet")
+                    .or_else(|| target.strip_suffix(".json"))
+                    .is_some_and(|unit| is_committed(names, unit)),
+            };
+            if temporary_of(name).is_some_and(is_committed) {
                 remove_if_dead(&self.path().join(name));
             }
         }
@@ -90,6 +95,11 @@ mod tests {
         fs::write(&committed, b"PAR1").unwrap();
         fs::write(&receipt, b"{").unwrap();
         fs::write(&missing, b"PAR1").unwrap();
+        // Of the files that describe the layer, one is there.
+        let description = layer.path().join(".layer.json.kill00.tmp");
+        let manifest = layer.path().join(".manifest.json.kill00.tmp");
+        fs::write(&description, b"{").unwrap();
+        fs::write(&manifest, b"{").unwrap();
         let living = crate::ShardWriter::create(&layer, &units[2]).unwrap();
         synthetic::write_shard(&layer, &units[2]);
         let beside = prepared.cache.dir().join(".identity.json.kill00.tmp");
@@ -112,6 +122,10 @@ mod tests {
             .collect();
         assert_eq!(left, [claim("train-000001")]);
         assert!(!committed.exists() && !receipt.exists() && missing.exists() && !beside.exists());
+        assert!(!description.exists() && manifest.exists());
+        fs::write(layer.manifest_path(), b"{}").unwrap();
+        prepared.cache.remove_leftovers().unwrap();
+        assert!(!manifest.exists());
         let temporaries = || {
             layer
                 .names()
