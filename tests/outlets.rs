@@ -102,13 +102,24 @@ fn a_terminal_that_hangs_up_stops_a_command_unless_it_ignores_that() {
     };
     let listens = |id: u32| wait_until("the program listens", || mask(id, "SigCgt:") & TERMINATE != 0);
 
-    let mut child = place.start(&watch);
+    // Whoever runs the tests may ignore the signal, as under `nohup`, and children inherit that.
+    let program = place.command(&watch);
+    let mut heeding = Command::new("env");
+    heeding
+        .arg("--default-signal=HUP")
+        .arg(program.get_program())
+        .args(program.get_args());
+    let mut child = heeding
+        .current_dir(place.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     listens(child.id());
     let sent = Command::new("kill").args(["-HUP", &child.id().to_string()]).status();
     assert!(sent.unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(75));
 
-    let program = place.command(&watch);
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\" >/dev/null 2>&1"]);
     let mut child = shell
