@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// A template that looks at all there is of a message.
-const TEMPLATE: &str =
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\n{% endfor %}";
+const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\n\
+    {% if message.tool_calls %}{{ message.tool_calls|tojson }}{% endif %}{% endfor %}";
 
 struct Corpus {
     folder: tempfile::TempDir,

@@ -84,9 +84,9 @@ fn default_max_row_mib() -> u32 {
 pub(crate) const MIN_TOKENS: usize = 2;
 
 impl DataSettings {
-    /// The fields of a row that the format, the filter and the id need.
-    pub(crate) fn fields(&self) -> Vec<String> {
-        let of_format = self.format.fields(&self.columns);
+    /// The fields of a row that the format, the filter and the id need by these rules.
+    pub(crate) fn fields(&self, rules: RowRules) -> Vec<String> {
+        let of_format = self.format.fields(&self.columns, rules);
         let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
         all.map(str::to_owned).collect()
     }

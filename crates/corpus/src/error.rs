@@ -272,6 +272,13 @@ pub enum CorpusError {
         #[source]
         source: minijinja::Error,
     },
+    /// The chat template leaves out a part of a conversation, or is not the one for it.
+    #[error("the chat template does not suit the conversation")]
+    UnsuitedTemplate {
+        /// The part.
+        #[source]
+        problem: RowProblem,
+    },
     /// Holding out so many samples leaves none for training.
     #[error("`data.validation` holds out {asked} samples, but there are only {samples}")]
     ValidationTooLarge {

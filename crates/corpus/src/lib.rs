@@ -13,6 +13,7 @@
 
 mod append;
 mod bad_row;
+mod conversation;
 mod copies;
 #[cfg(test)]
 mod data_set_tests;
@@ -37,6 +38,7 @@ mod sample_maker;
 mod sampled;
 mod section_settings;
 mod sections;
+mod shown;
 mod template;
 #[cfg(test)]
 mod test_tokenizers;
@@ -47,6 +49,7 @@ mod validation_size;
 
 pub use append::{Appended, Known, KnownSample, append, append_into};
 pub use bad_row::BadRow;
+pub use conversation::Given;
 pub use data_settings::DataSettings;
 pub use error::CorpusError;
 pub use files::{FileFingerprint, files_fingerprint, input_files, name_of};

@@ -1,6 +1,6 @@
 //! One turn of a conversation, as chat templates see it.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 /// Who speaks, by the names of the `OpenAI` chat format.
@@ -41,18 +41,19 @@ impl Role {
 
 /// One turn of a conversation.
 ///
-/// It serializes to what a chat template expects of an element of `messages`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// It serializes to what a chat template expects of an element of `messages`. Null fields are left out, as transformers does it,
+/// because templates ask whether a field is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// Whether templates see null instead of an empty text: some recognise a turn that only calls tools by that.
+    pub content_is_null: bool,
     /// Thinking that the data has in a field of its own. If there is none, the field is absent for templates, not null.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
     /// The message's other fields (`name`, `tool_calls`, …), handed to the template as they are. Null is no field.
-    #[serde(flatten, serialize_with = "without_nulls")]
     pub other: Map<String, Value>,
 }
 
@@ -62,6 +63,7 @@ impl Message {
         Self {
             role,
             content: content.into(),
+            content_is_null: false,
             reasoning_content: None,
             other: Map::new(),
         }
@@ -72,9 +74,56 @@ impl Message {
         let reasoning = self.reasoning_content.as_deref().unwrap_or_default();
         self.content.trim().is_empty() && reasoning.trim().is_empty()
     }
+
+    /// Whether the turn calls tools.
+    pub(crate) fn calls_tools(&self) -> bool {
+        let calls = self.other.get("tool_calls").and_then(Value::as_array);
+        calls.is_some_and(|calls| !calls.is_empty())
+    }
 }
 
-/// Writes the fields that are not null, because templates ask whether a field is there. transformers leaves them out, too.
-fn without_nulls<S: Serializer>(fields: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(fields.iter().filter(|(_, value)| !value.is_null()))
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("role", &self.role)?;
+        let content = (!self.content_is_null || !self.content.is_empty()).then_some(&self.content);
+        fields.serialize_entry("content", &content)?;
+        if let Some(reasoning) = &self.reasoning_content {
+            fields.serialize_entry("reasoning_content", reasoning)?;
+        }
+        for (name, value) in self.other.iter().filter(|(_, value)| !value.is_null()) {
+            fields.serialize_entry(name, value)?;
+        }
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_turn_is_written_without_nulls_but_that_of_a_content() {
+        let mut turn = Message::new(Role::Assistant, "");
+        let of = |turn: &Message| serde_json::to_string(turn).unwrap();
+        turn.other.insert("name".into(), Value::Null);
+        turn.other.insert("tool_calls".into(), json!([{"name": "f"}]));
+        assert_eq!(
+            of(&turn),
+            r#"{"role":"assistant","content":"","tool_calls":[{"name":"f"}]}"#
+        );
+        turn.content_is_null = true;
+        assert_eq!(
+            of(&turn),
+            r#"{"role":"assistant","content":null,"tool_calls":[{"name":"f"}]}"#
+        );
+        turn.content = "a".into();
+        turn.reasoning_content = Some("r".into());
+        assert_eq!(
+            of(&turn),
+            r#"{"role":"assistant","content":"a","reasoning_content":"r","tool_calls":[{"name":"f"}]}"#
+        );
+    }
 }

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     BadRow, CorpusError, DataSettings, Message, RowProblem, RowRules, SectionSettings,
     bad_row::RowLimit,
+    conversation::{Conversation, Given},
     files::{input_files, name_of},
-    layout::Conversation,
     rows::{RawRow, RowReader},
     sample_maker::id_of,
 };
@@ -21,8 +21,8 @@ pub struct Problem {
     pub id: String,
     /// The turns before the model's own.
     pub messages: Vec<Message>,
-    /// The tools that the model may call, as the chat template takes them.
-    pub tools: Option<serde_json::Value>,
+    /// What the chat template is given beside the turns.
+    pub given: Given,
     /// The text that contains the right answer.
     pub reference: String,
 }
@@ -43,7 +43,11 @@ pub fn problems(
 ) -> Result<Vec<Problem>, CorpusError> {
     let files = input_files(base, data)?;
     let names: Vec<String> = files.iter().map(|path| name_of(base, path)).collect();
-    let fields = data.fields().into_iter().chain(answer.map(str::to_owned)).collect();
+    let fields = data
+        .fields(RowRules::CURRENT)
+        .into_iter()
+        .chain(answer.map(str::to_owned))
+        .collect();
     let limit = RowLimit {
         on_bad_row: BadRow::Stop,
         ..data.row_limit()
@@ -86,11 +90,11 @@ fn problem(
     }
     let id = id_of(&mut fields)?.unwrap_or_else(|| place.to_owned());
     let options = data.layout_options(sections, RowRules::CURRENT);
-    let (Conversation { messages, tools }, reference) = data.format.problem(fields, options, answer)?;
+    let (Conversation { messages, given }, reference) = data.format.problem(fields, options, answer)?;
     Ok(Some(Problem {
         id,
         messages,
-        tools,
+        given,
         reference,
     }))
 }

@@ -54,9 +54,9 @@ impl Input {
         })
     }
 
-    /// A reader of their rows.
-    pub(crate) fn rows(&self, data: &DataSettings) -> RowReader {
-        RowReader::new(self.files.clone(), data.fields(), data.row_limit())
+    /// A reader of their rows, for these rules.
+    pub(crate) fn rows(&self, data: &DataSettings, rules: RowRules) -> RowReader {
+        RowReader::new(self.files.clone(), data.fields(rules), data.row_limit())
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn read_samples<E: From<CorpusError>>(
     let HowRead { data, sections, .. } = how;
     let input = Input::find(how.base, data, sections)?;
     let maker = SampleMaker::new(data, sections, how.template, how.tokenizer, &input.names, how.rules)?;
-    let mut rows = input.rows(data);
+    let mut rows = input.rows(data, how.rules);
     let mut intake = Intake::new(data.on_bad_row, &input.names);
     let mut kept = 0;
     let pool = rendering_pool();

@@ -52,6 +52,22 @@ pub enum RowProblem {
         /// The end marker.
         marker: String,
     },
+    /// A thinking marker is in the answer.
+    #[error("{field} holds `{marker}` after the chain of thought")]
+    MarkerInAnswer {
+        /// Where it is.
+        field: String,
+        /// The marker.
+        marker: String,
+    },
+    /// A start marker is inside the chain of thought, behind its beginning.
+    #[error("{field} holds `{marker}` inside the chain of thought, not at its beginning")]
+    StartInside {
+        /// Where it is.
+        field: String,
+        /// The start marker.
+        marker: String,
+    },
     /// The field of the chain of thought holds a final text, too, and the answer says something else.
     #[error("the field `{response}` has a final text after `{marker}`, which does not contain the field `{answer}`")]
     TwoAnswers {
@@ -120,6 +136,23 @@ pub enum RowProblem {
     /// A problem has no answer to compare with.
     #[error("the assistant's last turn has no answer")]
     NoReference,
+    /// The chat template passes over something that the row says.
+    #[error("the chat template makes no use of {part}")]
+    NotShown {
+        /// What it is, and where.
+        part: String,
+    },
+    /// The row has tools, and the model has a template of its own for them.
+    #[error("the conversation has `tools`, and the model's chat template for tools, `tool_use`, is not read")]
+    ToolUseTemplate,
+    /// A value for the template has the name of something else that the template is given.
+    #[error("the field `{field}` sets `{name}`, which the template is given from elsewhere")]
+    ReservedArgument {
+        /// The field with the values.
+        field: String,
+        /// The name.
+        name: String,
+    },
     /// The chat template cannot render the conversation.
     #[error("the chat template refuses the conversation")]
     Template {

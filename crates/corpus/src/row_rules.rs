@@ -17,9 +17,13 @@ pub enum RowRules {
     /// Numbers are written as they are in the row; a message's thinking has several names, and a row's `tools` are read; no
     /// conversation gets a second end marker.
     Second,
+    /// The second rules, and: every layout reads a row's `tools`, `documents` and `chat_template_kwargs`; what the chat template
+    /// leaves out is refused; a turn that only calls tools has a null content for the template if it has one in the row; the last turn has each thinking marker once; an answer that is part of another number is not that
+    /// answer; thinking that is no text is refused.
+    Third,
 }
 
 impl RowRules {
     /// The rules for new corpora.
-    pub const CURRENT: Self = Self::Second;
+    pub const CURRENT: Self = Self::Third;
 }

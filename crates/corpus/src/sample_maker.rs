@@ -6,9 +6,10 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::{
-    ChatTemplate, CorpusError, DataSettings, DropReason, RowProblem, RowRules, SectionSettings, WithoutMarkers,
+    ChatTemplate, CorpusError, DataSettings, DropReason, Message, RowProblem, RowRules, SectionSettings,
+    WithoutMarkers,
     data_settings::MIN_TOKENS,
-    layout::{Conversation, Row},
+    layout::Row,
     row_problem::kind_of,
     rows::RawRow,
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
@@ -96,7 +97,7 @@ impl<'a> SampleMaker<'a> {
     fn make_of(&self, raw: &RawRow, mut row: Row) -> Result<MadeSample, RowError> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
         let options = self.data.layout_options(self.sections, self.rules);
-        let Conversation { messages, tools } = self.data.format.conversation(row, options)?;
+        let conversation = self.data.format.conversation(row, options)?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -105,11 +106,12 @@ impl<'a> SampleMaker<'a> {
                 outcome: Err(reason),
             })
         };
-        if messages.last().is_none_or(crate::Message::is_empty) {
+        // A turn that only calls tools says something.
+        let is_empty = |last: &Message| last.is_empty() && !(self.rules >= RowRules::Third && last.calls_tools());
+        if conversation.messages.last().is_none_or(is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
-        let rendered = turn::render(self.template, messages, tools.as_ref(), self.sections)
-            .map_err(|source| RowError::Bad(RowProblem::Template { source }))?;
+        let rendered = turn::render(self.template, conversation, self.sections, self.rules)?;
         let Some(content_start) = rendered.content_start else {
             return dropped(id, DropReason::ContentNotFound);
         };

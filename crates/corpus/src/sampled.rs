@@ -52,7 +52,7 @@ pub fn sample(
     progress: &dyn Fn(PrepareProgress),
 ) -> Result<Sampled, CorpusError> {
     let input = Input::find(base, data, sections)?;
-    let mut reading = input.rows(data);
+    let mut reading = input.rows(data, RowRules::CURRENT);
     let mut drawing = Drawing::new(most, data.seed);
     while let Some(row) = reading.next_row()? {
         drawing.take(row);

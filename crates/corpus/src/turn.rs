@@ -1,8 +1,9 @@
 //! Renders a conversation and finds where the content of its last turn begins.
 
-use serde_json::Value;
-
-use crate::{ChatTemplate, Message, SectionSettings, layout::with_thinking};
+use crate::{
+    ChatTemplate, Given, Message, RowProblem, RowRules, SectionSettings, conversation::Conversation,
+    layout::with_thinking, shown::Shown,
+};
 
 /// A rendered conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(crate) struct RenderedConversation {
     pub(crate) has_thinking: bool,
 }
 
-/// Renders a conversation that ends with the assistant's turn, for a model that may call `tools`.
+/// Renders a conversation that ends with the assistant's turn.
 ///
 /// The content of that turn begins after the first of these that the text starts with:
 ///
@@ -25,12 +26,17 @@ pub(crate) struct RenderedConversation {
 /// 3. for templates that have no generation prompt, the conversation without the turn.
 ///
 /// If the template does not read `reasoning_content`, it goes between the thinking markers at the start of the content.
+///
+/// # Errors
+///
+/// If the template fails, or passes over a part of the conversation.
 pub(crate) fn render(
     template: &ChatTemplate,
-    mut messages: Vec<Message>,
-    tools: Option<&Value>,
+    conversation: Conversation,
     sections: &SectionSettings,
-) -> Result<RenderedConversation, minijinja::Error> {
+    rules: RowRules,
+) -> Result<RenderedConversation, RowProblem> {
+    let Conversation { mut messages, given } = conversation;
     let mut has_thinking = false;
     if let Some(last) = messages.last_mut() {
         if last
@@ -47,8 +53,20 @@ pub(crate) fn render(
             last.content = with_thinking(sections, reasoning.trim(), &last.content);
         }
     }
-    let text = template.try_render(&messages, tools, false)?;
-    let content_start = content_start(template, (&messages, tools), &text, sections);
+    let rendered = template.try_render(&messages, &given, false);
+    let text = rendered.map_err(|source| RowProblem::Template { source })?;
+    if rules >= RowRules::Third {
+        let shown = Shown {
+            template,
+            messages: &messages,
+            given: &given,
+            add_generation_prompt: false,
+            thinking_end: &sections.thinking_end,
+            text: &text,
+        };
+        shown.check()?;
+    }
+    let content_start = content_start(template, (&messages, &given), &text, sections);
     Ok(RenderedConversation {
         text,
         content_start,
@@ -58,21 +76,21 @@ pub(crate) fn render(
 
 fn content_start(
     template: &ChatTemplate,
-    (messages, tools): (&[Message], Option<&Value>),
+    (messages, given): (&[Message], &Given),
     text: &str,
     sections: &SectionSettings,
 ) -> Option<usize> {
     let (last, earlier) = messages.split_last()?;
     // A template may refuse a conversation without its last turn. The stand-in is used then.
     let opened = template
-        .try_render(earlier, tools, true)
+        .try_render(earlier, given, true)
         .ok()
         .filter(|opened| text.starts_with(opened.as_str()));
-    let closed = template.try_render(earlier, tools, false).ok();
+    let closed = template.try_render(earlier, given, false).ok();
     let has_generation_prompt = opened != closed;
     match opened {
         Some(opened) if has_generation_prompt => Some(opened.len()),
-        opened => header_before_stand_in(template, last, (earlier, tools), text, sections)
+        opened => header_before_stand_in(template, last, (earlier, given), text, sections)
             .or_else(|| opened.filter(|opened| !opened.is_empty()).map(|opened| opened.len())),
     }
 }
@@ -81,7 +99,7 @@ fn content_start(
 fn header_before_stand_in(
     template: &ChatTemplate,
     last: &Message,
-    (earlier, tools): (&[Message], Option<&Value>),
+    (earlier, given): (&[Message], &Given),
     text: &str,
     sections: &SectionSettings,
 ) -> Option<usize> {
@@ -96,7 +114,7 @@ fn header_before_stand_in(
         reasoning_content,
         ..last.clone()
     });
-    let rendered = template.try_render(&messages, tools, false).ok()?;
+    let rendered = template.try_render(&messages, given, false).ok()?;
     let header = rendered
         .split(&stand_in)
         .next()
@@ -119,7 +137,12 @@ mod tests {
 
     fn rendered(template: &str, messages: Vec<Message>) -> RenderedConversation {
         let template = ChatTemplate::new(template, Some("<bos>"), Some("<eos>")).unwrap();
-        render(&template, messages, None, &SectionSettings::default()).unwrap()
+        let conversation = Conversation {
+            messages,
+            given: Given::default(),
+        };
+        let (sections, rules) = (SectionSettings::default(), RowRules::Second);
+        render(&template, conversation, &sections, rules).unwrap()
     }
 
     fn content(template: &str, messages: Vec<Message>) -> String {

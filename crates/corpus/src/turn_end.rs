@@ -1,6 +1,6 @@
 //! Finds the text with which a chat template ends the assistant's turn.
 
-use crate::{ChatTemplate, Message, Role};
+use crate::{ChatTemplate, Given, Message, Role};
 
 /// Stands for the assistant's words.
 const ANSWER: &str = "\u{e000}answer\u{e000}";
@@ -18,7 +18,7 @@ pub fn text_after_turn(template: &ChatTemplate) -> Option<String> {
         Message::new(Role::Assistant, ANSWER),
     ];
     let after = |messages: &[Message]| {
-        let text = template.try_render(messages, None, false).ok()?;
+        let text = template.try_render(messages, &Given::default(), false).ok()?;
         Some(text.rsplit_once(ANSWER)?.1.to_owned())
     };
     let at_the_end = after(&messages).filter(|text| !text.trim().is_empty());

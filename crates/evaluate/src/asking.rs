@@ -60,7 +60,7 @@ impl Asking {
     pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
         let text = self
             .template
-            .render_with_tools(&problem.messages, problem.tools.as_ref(), true);
+            .render_prompt(&problem.messages, &problem.given, &self.thinking_end);
         let text = text.map_err(|source| {
             let id = problem.id.clone();
             EvaluateError::Prompt {
@@ -167,6 +167,7 @@ pub(crate) fn add_system(problem: &mut Problem, system: &str) {
 mod tests {
     use std::{fs, path::Path};
 
+    use leadspan_corpus::Given;
     use serde_json::json;
 
     use super::*;
@@ -208,7 +209,7 @@ mod tests {
         let problem = Problem {
             id: "one".to_owned(),
             messages: Vec::new(),
-            tools: None,
+            given: Given::default(),
             reference: "<think>\n6\n</think>\n\n5".to_owned(),
         };
         let (index, end) = (0, End::Stopped);
@@ -250,7 +251,7 @@ mod tests {
             let mut problem = Problem {
                 id,
                 messages,
-                tools: None,
+                given: Given::default(),
                 reference,
             };
             add_system(&mut problem, "Be brief.");

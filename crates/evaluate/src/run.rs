@@ -79,7 +79,8 @@ pub fn run(
             model: evaluation.model.clone(),
         })?;
     let arguments = &evaluation.sections.template_arguments;
-    let template = ChatTemplate::of_model(text, tokenizer.named_tokens(), arguments)?;
+    let template = ChatTemplate::of_model(text, tokenizer.named_tokens(), arguments)?
+        .beside_tool_use(tokenizer.has_tool_use_template);
     let problems = problems_of(evaluation, &data)?;
     let (stops, stop_texts) = stops(&source, &tokenizer, &template, &settings.stop)?;
     let mut identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
@@ -317,8 +318,13 @@ fn identity(
     for problem in problems {
         let text = serde_json::to_vec(&(&problem.id, &problem.messages, &problem.reference));
         hasher.update(&text.expect("turns serialize"));
-        if let Some(tools) = &problem.tools {
+        let given = &problem.given;
+        if let Some(tools) = &given.tools {
             hasher.update(b"\n").update(tools.to_string().as_bytes());
+        }
+        if given.documents.is_some() || !given.arguments.is_empty() {
+            let more = json!({"documents": given.documents, "arguments": given.arguments});
+            hasher.update(b"\n").update(more.to_string().as_bytes());
         }
         hasher.update(b"\n");
     }

@@ -88,6 +88,7 @@ fn message(value: &Value) -> Option<Message> {
     Some(Message {
         role,
         content,
+        content_is_null: false,
         reasoning_content,
         other: fields,
     })

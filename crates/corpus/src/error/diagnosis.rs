@@ -50,6 +50,22 @@ impl Diagnosis for CorpusError {
             Self::BadRow { problem: RowProblem::TwoReasonings { .. }, .. } => {
                 Some("name the one that is meant with `sections.reasoning_field`".into())
             }
+            Self::BadRow { problem: RowProblem::NotShown { .. }, .. } => Some(
+                "give the model a chat template that writes it, remove it from the rows, or leave such rows out with \
+                 `data.on_bad_row = \"skip\"`"
+                    .into(),
+            ),
+            Self::BadRow { problem: RowProblem::ToolUseTemplate, .. } => Some(
+                "make that template the model's only one, as `chat_template.jinja`, or leave such rows out with \
+                 `data.on_bad_row = \"skip\"`"
+                    .into(),
+            ),
+            Self::UnsuitedTemplate { problem: RowProblem::ToolUseTemplate } => {
+                Some("make that template the model's only one, as `chat_template.jinja`".into())
+            }
+            Self::UnsuitedTemplate { .. } => {
+                Some("give the model a chat template that writes it, or remove it from the rows".into())
+            }
             Self::BadRow { .. } => {
                 Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
             }

@@ -5,34 +5,41 @@
 //! empty chain of thought gets no markers, so that `sections.without_markers` decides about the row.
 //!
 //! A data set may have the model's whole response in the field of the chain of thought: the thinking, its end marker and a
-//! final text. It is split there, and the final text is the answer. The row's own answer must then be part of it.
+//! final text. It is split there, and the final text is the answer. The row's own answer must then be part of it, as a whole
+//! word or number. A text before the start marker, and a second marker of either kind, are refused.
 
 use serde_json::Value;
 
-use super::{Layout, LayoutOptions, Row, thinking::with_thinking};
+use super::{
+    Layout, LayoutOptions, Row,
+    fields::not_blank,
+    held::{holds, holds_as_word},
+    markers::{check_answer, check_thinking},
+    thinking::with_thinking,
+};
 use crate::{Message, Role, RowProblem, RowRules, SectionSettings, row_problem::kind_of};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |columns| vec![&columns.question, &columns.chain_of_thought, &columns.answer],
     conversation: |row, options| conversation(&row, options),
-    has_tools: false,
 };
 
 fn conversation(row: &Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     let columns = options.columns;
     let missing = |name: &str| RowProblem::MissingField { field: name.to_owned() };
     let question = text(row, &columns.question)?.ok_or_else(|| missing(&columns.question))?;
-    if question.trim().is_empty() {
-        return Err(RowProblem::EmptyField {
-            field: columns.question.clone(),
-        });
-    }
+    let question = not_blank(question, &columns.question)?;
     let chain_of_thought = text(row, &columns.chain_of_thought)?.ok_or_else(|| missing(&columns.chain_of_thought))?;
     let answer = text(row, &columns.answer)?.unwrap_or_default();
 
     let content = match options.rules {
         RowRules::First => enclosed(&chain_of_thought, &answer, options.sections),
         RowRules::Second => response(&chain_of_thought, &answer, options)?,
+        RowRules::Third => {
+            let content = response(&chain_of_thought, &answer, options)?;
+            check_markers(&chain_of_thought, &answer, options)?;
+            content
+        }
     };
     Ok(vec![
         Message::new(Role::User, question),
@@ -72,6 +79,11 @@ fn response(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Res
     if answer.contains(end) && !without_start(inside, sections).trim().is_empty() {
         return Err(second(&columns.answer));
     }
+    let holds = if options.rules < RowRules::Third {
+        holds_as_word
+    } else {
+        holds
+    };
     if !final_text.is_empty() && !holds(final_text, answer) {
         return Err(RowProblem::TwoAnswers {
             response: columns.chain_of_thought.clone(),
@@ -83,17 +95,20 @@ fn response(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Res
     Ok(enclosed(inside, answer, sections))
 }
 
-/// Whether a text holds another, and not only as part of a longer word or number.
-fn holds(text: &str, part: &str) -> bool {
-    let continues = |outside: Option<char>, inside: Option<char>| {
-        let is_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
-        is_word(outside) && is_word(inside)
-    };
-    text.match_indices(part).any(|(at, _)| {
-        let (before, after) = (&text[..at], &text[at + part.len()..]);
-        !continues(before.chars().next_back(), part.chars().next())
-            && !continues(after.chars().next(), part.chars().next_back())
-    })
+/// Checks that the chain of thought begins with its start marker if it has one, and that no other text has a marker.
+fn check_markers(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Result<(), RowProblem> {
+    let (columns, sections) = (options.columns, options.sections);
+    let field = |name: &str| format!("the field `{name}`");
+    let parts = chain_of_thought.split_once(&sections.thinking_end);
+    let (inside, final_text) = parts.unwrap_or((chain_of_thought, ""));
+    let inside = without_start(inside, sections);
+    check_thinking(inside, &field(&columns.chain_of_thought), sections)?;
+    check_answer(final_text, &field(&columns.chain_of_thought), sections)?;
+    // Without a chain of thought of its own, the row may have one in its answer.
+    if inside.trim().is_empty() {
+        return Ok(());
+    }
+    check_answer(answer, &field(&columns.answer), sections)
 }
 
 fn without_start<'a>(chain_of_thought: &'a str, sections: &SectionSettings) -> &'a str {
@@ -217,6 +232,50 @@ mod tests {
         // A response in the answer's field alone has its own markers.
         let response = r#"{"question": "q", "chain_of_thought": null, "answer": "<think>c</think>a"}"#;
         assert_eq!(assistant(response).unwrap(), "<think>c</think>a");
+    }
+
+    #[test]
+    fn a_start_marker_is_at_the_beginning_or_refused() {
+        let of = |rules, thought: &str, answer: &str| {
+            let json = serde_json::json!({"question": "q", "chain_of_thought": thought, "answer": answer});
+            assistant_by(rules, &json.to_string())
+        };
+        let inside =
+            "the field `chain_of_thought` holds `<think>` inside the chain of thought, not at its beginning".to_owned();
+        let after = |field: &str| format!("the field `{field}` holds `<think>` after the chain of thought");
+        for (thought, answer, expected) in [
+            ("Sure! <think>c</think> 42", "42", inside.clone()),
+            ("Sure! <think>c", "42", inside.clone()),
+            ("<think><think>c</think> 42", "42", inside.clone()),
+            ("<think>c <think> d", "42", inside),
+            ("<think>c</think> 42 <think>d", "42", after("chain_of_thought")),
+            ("c", "<think>42", after("answer")),
+        ] {
+            assert_eq!(
+                of(RowRules::CURRENT, thought, answer).unwrap_err(),
+                expected,
+                "{thought}"
+            );
+            // A corpus of older rules keeps its samples.
+            assert!(of(RowRules::Second, thought, answer).is_ok(), "{thought}");
+        }
+        let opened = of(RowRules::CURRENT, "\n<think>c", "42").unwrap();
+        assert_eq!(opened, "<think>\nc\n</think>\n\n42");
+    }
+
+    #[test]
+    fn an_answer_that_is_part_of_another_number_is_not_that_answer() {
+        for final_text in ["It is -5.", "It is 5/6.", "It is 0.5.", "It is 5,000.", "10^5"] {
+            let json =
+                serde_json::json!({"question": "q", "chain_of_thought": format!("c</think>{final_text}"), "answer": 5});
+            let of = |rules| assistant_by(rules, &json.to_string());
+            let refused = of(RowRules::CURRENT).unwrap_err();
+            assert!(
+                refused.contains("which does not contain the field `answer`"),
+                "{refused}"
+            );
+            assert!(of(RowRules::Second).is_ok(), "{final_text}");
+        }
     }
 
     #[test]

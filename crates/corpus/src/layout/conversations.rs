@@ -8,23 +8,22 @@
 
 use serde_json::Value;
 
-use super::{Layout, LayoutOptions, Row, SystemPrompt, fields::string_of, messages, thinking::THOUGHT_AND_SOLUTION};
-use crate::{Message, Role, RowProblem, RowRules, row_problem::kind_of};
+use super::{
+    Layout, LayoutOptions, Row, SystemPrompt,
+    fields::{required_list, string_of},
+    messages::{self, ending_with_the_assistant},
+    thinking::THOUGHT_AND_SOLUTION,
+};
+use crate::{Message, Role, RowProblem, RowRules};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system", "conversations"],
     conversation,
-    has_tools: true,
 };
 
 fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     const FIELD: &str = "conversations";
-    let turns = match row.remove(FIELD) {
-        Some(Value::Array(turns)) => turns,
-        Some(other) => return Err(RowProblem::wrong_type(FIELD, "a list", &other)),
-        None => return Err(RowProblem::missing(FIELD)),
-    };
-    let is_empty = turns.is_empty();
+    let turns = required_list(&mut row, FIELD)?;
     let mut messages = Vec::with_capacity(turns.len() + 1);
     if options.system_prompt == SystemPrompt::Keep
         && let Some(text) = string_of(&row, "system")?.filter(|text| !text.trim().is_empty())
@@ -37,26 +36,16 @@ fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, Ro
     for (index, turn) in turns.into_iter().enumerate() {
         messages.push(message(turn, &format!("{FIELD}[{index}]"), options)?);
     }
-    match messages.last() {
-        _ if is_empty => Err(RowProblem::EmptyField { field: FIELD.into() }),
-        Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
-            role: last.role.as_str(),
-        }),
-        _ => Ok(messages),
-    }
+    ending_with_the_assistant(messages)
 }
 
 fn message(turn: Value, path: &str, options: LayoutOptions) -> Result<Message, RowProblem> {
-    let Value::Object(fields) = &turn else {
-        return Err(RowProblem::WrongType {
-            field: path.to_owned(),
-            expected: "an object",
-            found: kind_of(&turn),
-        });
+    let Value::Object(mut fields) = turn else {
+        return Err(RowProblem::wrong_type(path, "an object", &turn));
     };
     let is_there = |name| fields.get(name).is_some_and(|value| !value.is_null());
     if options.rules >= RowRules::Second && !is_there("from") && is_there("role") {
-        let mut message = messages::message(turn, path, options)?;
+        let mut message = messages::message(Value::Object(fields), path, options)?;
         if message.role == Role::Assistant {
             message.content = THOUGHT_AND_SOLUTION.translate(&message.content, options)?;
         }
@@ -80,7 +69,20 @@ fn message(turn: Value, path: &str, options: LayoutOptions) -> Result<Message, R
         Role::Assistant => THOUGHT_AND_SOLUTION.translate(value, options)?,
         _ => value.to_owned(),
     };
-    Ok(Message::new(role, content))
+    if options.rules < RowRules::Third {
+        return Ok(Message::new(role, content));
+    }
+    for name in ["from", "value", "role", "content"] {
+        fields.shift_remove(name);
+    }
+    let reasoning_content = messages::reasoning(&mut fields, path, options)?;
+    Ok(Message {
+        role,
+        content,
+        content_is_null: false,
+        reasoning_content,
+        other: fields,
+    })
 }
 
 #[cfg(test)]
@@ -129,6 +131,17 @@ mod tests {
             .replace("\"from\"", "\"role\"")
             .replace("\"value\"", "\"content\"");
         assert_eq!(read(&role_and_content, SystemPrompt::Drop).unwrap(), from_and_value);
+        // What a turn has beside its text is read, too.
+        let more =
+            r#"{"conversations": [{"from": "gpt", "value": "4", "reasoning": "r", "tool_calls": [{"name": "f"}]}]}"#;
+        let turn = read(more, SystemPrompt::Drop).unwrap().pop().unwrap();
+        assert_eq!(turn.reasoning_content.as_deref(), Some("r"));
+        assert_eq!(turn.other.keys().collect::<Vec<_>>(), ["tool_calls"]);
+        let list = more.replace("\"r\"", "[\"r\"]");
+        assert_eq!(
+            read(&list, SystemPrompt::Drop).unwrap_err(),
+            "the field `conversations[0].reasoning` must be a string, found a list"
+        );
         // A table stores null for the fields that a turn does not have.
         let apart = r#"{"conversations": [{"from": null, "value": null, "role": "assistant", "content": "4", "reasoning": "r"}]}"#;
         let turns = read(apart, SystemPrompt::Drop).unwrap();

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Layout, LayoutOptions, Row};
+use super::{Layout, LayoutOptions, Row, fields::required_list};
 use crate::{Message, Role, RowProblem, RowRules, row_problem::kind_of};
 
 /// The usual names of the field with a message's thinking. Chat templates know the first.
@@ -14,42 +14,33 @@ const REASONING_FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "thinking
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["messages"],
     conversation,
-    has_tools: true,
 };
 
 fn conversation(row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
-    let messages = messages(row, options)?;
-    match messages.last() {
+    ending_with_the_assistant(messages(row, options)?)
+}
+
+/// Turns of which the last must be the assistant's.
+pub(super) fn ending_with_the_assistant(turns: Vec<Message>) -> Result<Vec<Message>, RowProblem> {
+    match turns.last() {
         Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
             role: last.role.as_str(),
         }),
-        _ => Ok(messages),
+        _ => Ok(turns),
     }
 }
 
 /// The turns of a row, at least one. The last may be of any role.
 pub(super) fn messages(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
-    let field = || "messages".to_owned();
-    let messages = match row.remove("messages") {
-        Some(Value::Array(messages)) => messages,
-        Some(other) => {
-            return Err(RowProblem::WrongType {
-                field: field(),
-                expected: "a list",
-                found: kind_of(&other),
-            });
-        }
-        None => return Err(RowProblem::MissingField { field: field() }),
-    };
-    let messages = messages
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| message(value, &format!("messages[{index}]"), options))
-        .collect::<Result<Vec<_>, _>>()?;
-    if messages.is_empty() {
-        return Err(RowProblem::EmptyField { field: field() });
-    }
-    Ok(messages)
+    const FIELD: &str = "messages";
+    turns(required_list(&mut row, FIELD)?, FIELD, options)
+}
+
+/// The turns in the list of a field.
+pub(super) fn turns(list: Vec<Value>, field: &str, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
+    let list = list.into_iter().enumerate();
+    list.map(|(index, turn)| message(turn, &format!("{field}[{index}]"), options))
+        .collect()
 }
 
 /// A turn that is a {role, content}.
@@ -70,7 +61,9 @@ pub(super) fn message(value: Value, path: &str, options: LayoutOptions) -> Resul
     };
     let calls_tools = fields.get("tool_calls").is_some_and(|calls| !calls.is_null());
     let field = format!("{path}.content");
-    let content = match fields.remove("content") {
+    let content = fields.remove("content");
+    let content_is_null = options.rules >= RowRules::Third && content.as_ref().is_none_or(Value::is_null);
+    let content = match content {
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => text_of_parts(&parts, &field)?,
         // A turn that only calls tools has no content in this format.
@@ -82,13 +75,14 @@ pub(super) fn message(value: Value, path: &str, options: LayoutOptions) -> Resul
     Ok(Message {
         role,
         content,
+        content_is_null,
         reasoning_content,
         other: fields,
     })
 }
 
 /// Takes a message's thinking out of its fields.
-fn reasoning(
+pub(super) fn reasoning(
     fields: &mut Map<String, Value>,
     path: &str,
     options: LayoutOptions,
@@ -115,10 +109,12 @@ fn reasoning(
                     second: format!("{path}.{name}"),
                 });
             }
-            (Some(other), _) if name == names[0] => {
+            (Some(other), _)
+                if name == names[0] || (options.rules >= RowRules::Third && !matches!(other, Value::Bool(_))) =>
+            {
                 return Err(RowProblem::wrong_type(format!("{path}.{name}"), "a string", &other));
             }
-            // Under the other names there may be something else, such as a switch.
+            // Under the other names there may be a switch.
             (Some(other), _) => drop(fields.insert(name.to_owned(), other)),
         }
     }
@@ -235,6 +231,21 @@ mod tests {
         );
         let switch = of(r#""thinking": true"#, None, RowRules::CURRENT).unwrap();
         assert_eq!(switch, (None, vec!["thinking".to_owned()]));
+        for name in ["reasoning", "thinking"] {
+            for (value, kind) in [
+                ("[\"r\"]", "a list"),
+                ("{\"text\": \"r\"}", "an object"),
+                ("1", "a number"),
+            ] {
+                let fields = format!(r#""{name}": {value}"#);
+                assert_eq!(
+                    of(&fields, None, RowRules::CURRENT).unwrap_err(),
+                    format!("the field `messages[0].{name}` must be a string, found {kind}")
+                );
+                let before = of(&fields, None, RowRules::Second).unwrap();
+                assert_eq!(before, (None, vec![name.to_owned()]), "{fields}");
+            }
+        }
         let named = of(
             r#""thought": "t", "reasoning_content": "r""#,
             Some("thought"),
@@ -268,7 +279,7 @@ mod tests {
                {"role": "tool", "content": "4"}, {"role": "assistant", "content": "four"}]}"#,
         )
         .unwrap();
-        assert_eq!(messages[0].content, "");
+        assert_eq!((messages[0].content.as_str(), messages[0].content_is_null), ("", true));
         assert!(messages[0].other["tool_calls"].is_array());
     }
 

@@ -1,12 +1,15 @@
 //! How a row becomes a conversation.
 //!
 //! A layout is one file with a [`Layout`] in it, and one entry in the list of [`layouts`] below. Its conversation ends
-//! with the turn of the assistant that is learnt. What all layouts share is here: the system prompt of `data.system`, a row's
-//! `tools`, and the rule that a conversation has one end marker.
+//! with the turn of the assistant that is learnt. What all layouts share is here: the system prompt of `data.system`, what a
+//! row gives to the chat template beside its turns, and the rule that a conversation has each thinking marker once.
 
 mod columns;
 mod conversations;
 mod fields;
+mod given;
+mod held;
+mod markers;
 mod messages;
 mod nemotron;
 mod options;
@@ -15,24 +18,13 @@ mod prompt_completion;
 mod row;
 mod synthetic_1;
 mod thinking;
-mod tools;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use self::options::{ColumnNames, SystemPrompt};
 pub(crate) use self::{options::LayoutOptions, row::Row, thinking::with_thinking};
-use crate::{Message, Role, RowProblem, RowRules};
-
-/// A row as a conversation.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Conversation {
-    /// Its turns.
-    pub(crate) messages: Vec<Message>,
-    /// The tools that the model may call, as the chat template takes them: a list of objects.
-    pub(crate) tools: Option<Value>,
-}
+use crate::{Given, Message, Role, RowProblem, RowRules, conversation::Conversation};
 
 /// The parts of a layout.
 struct Layout {
@@ -40,8 +32,6 @@ struct Layout {
     fields: fn(&ColumnNames) -> Vec<&str>,
     /// The turns in a row.
     conversation: fn(Row, LayoutOptions) -> Result<Vec<Message>, RowProblem>,
-    /// Whether the field `tools` holds the tools that the model may call.
-    has_tools: bool,
 }
 
 macro_rules! layouts {
@@ -88,39 +78,54 @@ layouts! {
 
 impl Format {
     /// The conversation in `row`.
-    pub(crate) fn conversation(self, mut row: Row, options: LayoutOptions) -> Result<Conversation, RowProblem> {
-        let tools = self.tools(&mut row, options)?;
+    pub(crate) fn conversation(self, row: Row, options: LayoutOptions) -> Result<Conversation, RowProblem> {
+        self.conversation_checked_by(options.rules, row, options)
+    }
+
+    /// The conversation in `row`. These rules say which thinking markers its last turn may have.
+    fn conversation_checked_by(
+        self,
+        rules: RowRules,
+        mut row: Row,
+        options: LayoutOptions,
+    ) -> Result<Conversation, RowProblem> {
+        let given = self.given(&mut row, options)?;
         let mut messages = (self.layout().conversation)(row, options)?;
-        if options.rules >= RowRules::Second
-            && let Some(last) = messages.last_mut()
-        {
-            thinking::check_one_end(last, options.sections)?;
+        if let Some(last) = messages.last_mut() {
+            markers::check(last, options.sections, rules)?;
         }
         add_system(&mut messages, options.system);
-        Ok(Conversation { messages, tools })
+        Ok(Conversation { messages, given })
     }
 
-    /// Takes the tools out of the row, and checks that the fields that the layout reads are what is written.
-    fn tools(self, row: &mut Row, options: LayoutOptions) -> Result<Option<Value>, RowProblem> {
+    /// Takes out of the row what it gives to the chat template, and checks that the fields that are read are what is written.
+    fn given(self, row: &mut Row, options: LayoutOptions) -> Result<Given, RowProblem> {
         if options.rules < RowRules::Second {
-            return Ok(None);
+            return Ok(Given::default());
         }
-        for field in self.fields(options.columns) {
+        for field in self.fields(options.columns, options.rules) {
             row.check_integers(field)?;
         }
-        if self.layout().has_tools {
-            tools::tools(row)
-        } else {
-            Ok(None)
-        }
+        given::given(row, &self.given_fields(options.columns, options.rules))
     }
 
-    /// The fields that the layout reads.
-    pub(crate) fn fields(self, columns: &ColumnNames) -> Vec<&str> {
-        let layout = self.layout();
-        let mut fields = (layout.fields)(columns);
-        fields.extend(layout.has_tools.then_some(tools::FIELD));
+    /// The fields that are read by these rules.
+    pub(crate) fn fields(self, columns: &ColumnNames, rules: RowRules) -> Vec<&str> {
+        let mut fields = (self.layout().fields)(columns);
+        fields.extend(self.given_fields(columns, rules));
         fields
+    }
+
+    /// The fields with what the chat template is given beside the turns, without those that the layout reads as something else.
+    fn given_fields(self, columns: &ColumnNames, rules: RowRules) -> Vec<&'static str> {
+        let has_tools_by_second_rules = !matches!(self, Self::Columns | Self::Synthetic1 | Self::Nemotron);
+        let fields = match rules {
+            RowRules::First | RowRules::Second if !has_tools_by_second_rules => &[][..],
+            RowRules::First | RowRules::Second => &[given::TOOLS][..],
+            RowRules::Third => &given::FIELDS[..],
+        };
+        let own = (self.layout().fields)(columns);
+        fields.iter().copied().filter(|name| !own.contains(name)).collect()
     }
 }
 
@@ -166,7 +171,7 @@ pub(crate) mod tests {
             ("nemotron", Format::Nemotron),
             ("prompt-completion", Format::PromptCompletion),
         ] {
-            let name = Value::from(name);
+            let name = serde_json::Value::from(name);
             assert_eq!(serde_json::to_value(format).unwrap(), name);
             assert_eq!(serde_json::from_value::<Format>(name).unwrap(), format);
         }
@@ -179,7 +184,7 @@ pub(crate) mod tests {
             r#"{"messages": [{"role": "assistant", "content": "a"}], "question": "q", "chain_of_thought": "c", "answer": "a",
             "system": "s", "conversations": [{"from": "gpt", "value": "a"}], "prompt": "q", "llm_response": "a",
             "system_prompt": "s", "input": [{"role": "user", "content": "q"}], "output": "a", "completion": "a",
-            "tools": [{"name": "t"}]}"#,
+            "tools": [{"name": "t"}], "documents": [{"text": "t"}], "chat_template_kwargs": {"shout": true}}"#,
         );
         let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
         let options = LayoutOptions {
@@ -187,7 +192,7 @@ pub(crate) mod tests {
             ..options(&columns, &sections)
         };
         for &(name, format) in Format::ALL {
-            let named = format.fields(&columns);
+            let named = format.fields(&columns, RowRules::CURRENT);
             let mut of_named = Row::default();
             for (name, value) in whole.iter().filter(|(name, _)| named.contains(&name.as_str())) {
                 of_named.insert(name.clone(), value.clone());
@@ -196,6 +201,41 @@ pub(crate) mod tests {
             assert_eq!(of(of_named.clone()), of(whole.clone()), "{name}");
             assert!(of_named.iter().count() == named.len(), "{name}");
         }
+    }
+
+    #[test]
+    fn every_layout_reads_what_the_template_is_given() {
+        let rows = [
+            ("columns", r#""question": "q", "chain_of_thought": "c""#),
+            ("synthetic-1", r#""prompt": "q", "llm_response": "a""#),
+            (
+                "nemotron",
+                r#""input": [{"role": "user", "content": "q"}], "output": "a""#,
+            ),
+            ("messages", r#""messages": [{"role": "assistant", "content": "a"}]"#),
+            ("open-thoughts", r#""conversations": [{"from": "gpt", "value": "a"}]"#),
+            ("prompt-completion", r#""prompt": "q", "completion": "a""#),
+        ];
+        for (format, fields) in rows {
+            let json = format!(
+                r#"{{{fields}, "tools": [{{"name": "t"}}], "documents": [{{"text": "d"}}], "chat_template_kwargs": {{"a": 1}}}}"#
+            );
+            let given = conversation(format, &json, None).unwrap().given;
+            assert!(given.tools.is_some() && given.documents.is_some(), "{format}");
+            assert_eq!(given.arguments["a"], 1, "{format}");
+        }
+        // A column of that name that the layout reads as something else.
+        let columns = ColumnNames {
+            answer: "tools".into(),
+            ..ColumnNames::default()
+        };
+        let sections = SectionSettings::default();
+        let json = r#"{"question": "q", "chain_of_thought": "c", "tools": "a saw"}"#;
+        let read = Format::Columns
+            .conversation(row(json), options(&columns, &sections))
+            .unwrap();
+        assert_eq!(read.given, Given::default());
+        assert_eq!(read.messages[1].content, "<think>\nc\n</think>\n\na saw");
     }
 
     fn conversation(format: &str, json: &str, system: Option<&str>) -> Result<Conversation, String> {

@@ -4,12 +4,10 @@
 //! The system prompt in the field `system_prompt` switches the thinking of Nemotron's own models on and off; it is left
 //! out, unless `data.system_prompt` keeps it.
 
-use serde_json::Value;
-
 use super::{
     Layout, LayoutOptions, Row, SystemPrompt,
-    fields::{required_string, string_of},
-    messages::message,
+    fields::{required_list, required_string, string_of},
+    messages::turns,
     thinking::THINK,
 };
 use crate::{Message, Role, RowProblem};
@@ -17,17 +15,11 @@ use crate::{Message, Role, RowProblem};
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system_prompt", "input", "output"],
     conversation,
-    has_tools: false,
 };
 
 fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
     const INPUT: &str = "input";
-    let input = match row.remove(INPUT) {
-        Some(Value::Array(input)) if input.is_empty() => return Err(RowProblem::EmptyField { field: INPUT.into() }),
-        Some(Value::Array(input)) => input,
-        Some(other) => return Err(RowProblem::wrong_type(INPUT, "a list", &other)),
-        None => return Err(RowProblem::missing(INPUT)),
-    };
+    let input = required_list(&mut row, INPUT)?;
     let output = required_string(&row, "output")?;
     let mut messages = Vec::with_capacity(input.len() + 2);
     if options.system_prompt == SystemPrompt::Keep
@@ -35,9 +27,7 @@ fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, Ro
     {
         messages.push(Message::new(Role::System, text));
     }
-    for (index, value) in input.into_iter().enumerate() {
-        messages.push(message(value, &format!("{INPUT}[{index}]"), options)?);
-    }
+    messages.extend(turns(input, INPUT, options)?);
     messages.push(Message::new(Role::Assistant, THINK.translate(output, options)?));
     Ok(messages)
 }

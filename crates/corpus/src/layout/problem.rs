@@ -1,7 +1,7 @@
 //! A row as a problem: the turns that a model is given, and the answer that its own is compared with.
 
-use super::{Conversation, Format, LayoutOptions, Row, add_system, columns, messages};
-use crate::{Message, Role, RowProblem};
+use super::{Format, LayoutOptions, Row, add_system, columns, fields::not_blank, messages};
+use crate::{Message, Role, RowProblem, RowRules, conversation::Conversation};
 
 impl Format {
     /// The turns before the model's own, and the text that contains the right answer: the field `answer` if one is
@@ -14,28 +14,27 @@ impl Format {
     ) -> Result<(Conversation, String), RowProblem> {
         let field = |name: &str| {
             let text = columns::text(&row, name)?.ok_or_else(|| RowProblem::missing(name))?;
-            if text.trim().is_empty() {
-                return Err(RowProblem::EmptyField { field: name.to_owned() });
-            }
-            Ok(text)
+            not_blank(text, name)
         };
         if self == Self::Columns {
             let question = field(&options.columns.question)?;
             let reference = field(answer.unwrap_or(&options.columns.answer))?;
+            let given = self.given(&mut row, options)?;
             let mut messages = vec![Message::new(Role::User, question)];
             add_system(&mut messages, options.system);
-            return Ok((Conversation { messages, tools: None }, reference));
+            return Ok((Conversation { messages, given }, reference));
         }
         let reference = answer.map(field).transpose()?;
         let mut conversation = match (self, &reference) {
             // The answer is in another field, so the conversation may end with the user's turn.
             (Self::Messages, Some(_)) => {
-                let tools = self.tools(&mut row, options)?;
+                let given = self.given(&mut row, options)?;
                 let mut messages = messages::messages(row, options)?;
                 add_system(&mut messages, options.system);
-                Conversation { messages, tools }
+                Conversation { messages, given }
             }
-            _ => self.conversation(row, options)?,
+            // Nobody learns the last turn, so markers in its answer do no harm.
+            _ => self.conversation_checked_by(options.rules.min(RowRules::Second), row, options)?,
         };
         let last = conversation.messages.pop_if(|last| last.role == Role::Assistant);
         if conversation.messages.is_empty() {
@@ -103,6 +102,12 @@ mod tests {
         assert_eq!(problem("messages", Some("gold"), open), asked(&["q"], "1.5"));
         let synthetic = r#"{"prompt": "q", "llm_response": "<think>r</think>\\boxed{3}"}"#;
         assert_eq!(problem("synthetic-1", None, synthetic).unwrap().0, ["q"]);
+        // The last turn is not learnt.
+        let two_ends = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r</think>s</think>a"}]}"#;
+        assert_eq!(
+            problem("messages", None, two_ends),
+            asked(&["q"], "r</think>s</think>a")
+        );
         let written = r#"{"question": "q", "answer": 1.10}"#;
         assert_eq!(problem("columns", None, written), asked(&["q"], "1.10"));
         for (format, answer, json) in [("columns", None, columns), ("messages", Some("gold"), open)] {

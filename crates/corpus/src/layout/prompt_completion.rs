@@ -2,45 +2,36 @@
 
 use serde_json::Value;
 
-use super::{Layout, LayoutOptions, Row, messages::message, thinking::THINK};
+use super::{
+    Layout, LayoutOptions, Row,
+    fields::{not_blank, not_empty},
+    messages::{ending_with_the_assistant, turns},
+    thinking::THINK,
+};
 use crate::{Message, Role, RowProblem};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec![PROMPT, COMPLETION],
     conversation,
-    has_tools: true,
 };
 
 const PROMPT: &str = "prompt";
 const COMPLETION: &str = "completion";
 
 fn conversation(mut row: Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
-    let mut turns = part(&mut row, PROMPT, Role::User, options)?;
-    turns.extend(part(&mut row, COMPLETION, Role::Assistant, options)?);
-    match turns.last() {
-        Some(last) if last.role != Role::Assistant => Err(RowProblem::LastMessageNotAssistant {
-            role: last.role.as_str(),
-        }),
-        _ => Ok(turns),
-    }
+    let mut all = part(&mut row, PROMPT, Role::User, options)?;
+    all.extend(part(&mut row, COMPLETION, Role::Assistant, options)?);
+    ending_with_the_assistant(all)
 }
 
 /// The turns of a field: one of `role` if it is a text.
 fn part(row: &mut Row, name: &str, role: Role, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
-    let empty = || RowProblem::EmptyField { field: name.to_owned() };
     match row.remove(name) {
         Some(Value::String(text)) if role == Role::Assistant => {
             Ok(vec![Message::new(role, THINK.translate(&text, options)?)])
         }
-        Some(Value::String(text)) if text.trim().is_empty() => Err(empty()),
-        Some(Value::String(text)) => Ok(vec![Message::new(role, text)]),
-        Some(Value::Array(turns)) if turns.is_empty() => Err(empty()),
-        Some(Value::Array(turns)) => {
-            let turns = turns.into_iter().enumerate();
-            turns
-                .map(|(index, turn)| message(turn, &format!("{name}[{index}]"), options))
-                .collect()
-        }
+        Some(Value::String(text)) => Ok(vec![Message::new(role, not_blank(text, name)?)]),
+        Some(Value::Array(list)) => turns(not_empty(list, name)?, name, options),
         Some(other) => Err(RowProblem::wrong_type(name, "a string or a list of messages", &other)),
         None => Err(RowProblem::missing(name)),
     }

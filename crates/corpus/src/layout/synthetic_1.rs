@@ -1,19 +1,19 @@
 //! The layout of Synthetic-1: the task in `prompt`, what the model wrote in `llm_response`.
 
-use super::{Layout, LayoutOptions, Row, fields::required_string, thinking::THINK};
+use super::{
+    Layout, LayoutOptions, Row,
+    fields::{not_blank, required_string},
+    thinking::THINK,
+};
 use crate::{Message, Role, RowProblem};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["prompt", "llm_response"],
     conversation: |row, options| conversation(&row, options),
-    has_tools: false,
 };
 
 fn conversation(row: &Row, options: LayoutOptions) -> Result<Vec<Message>, RowProblem> {
-    let prompt = required_string(row, "prompt")?;
-    if prompt.trim().is_empty() {
-        return Err(RowProblem::EmptyField { field: "prompt".into() });
-    }
+    let prompt = not_blank(required_string(row, "prompt")?, "prompt")?;
     let response = required_string(row, "llm_response")?;
     Ok(vec![
         Message::new(Role::User, prompt),

@@ -1,7 +1,7 @@
 //! Replaces the thinking markers of a data set by the configured ones.
 
 use super::LayoutOptions;
-use crate::{Message, RowProblem, RowRules, SectionSettings};
+use crate::{RowProblem, RowRules, SectionSettings};
 
 /// How a data set marks the parts of the assistant's text.
 pub(super) struct DataMarkers {
@@ -73,31 +73,6 @@ impl DataMarkers {
     }
 }
 
-/// Checks that a turn whose thinking is apart from its content has no other end marker, and takes off the markers around the
-/// thinking.
-pub(super) fn check_one_end(turn: &mut Message, sections: &SectionSettings) -> Result<(), RowProblem> {
-    let Some(reasoning) = turn.reasoning_content.as_mut().filter(|text| !text.trim().is_empty()) else {
-        return Ok(());
-    };
-    let (start, end) = (&sections.thinking_start, &sections.thinking_end);
-    if reasoning.contains(end) {
-        let inside = reasoning.trim();
-        let inside = inside.strip_prefix(start).unwrap_or(inside);
-        *reasoning = inside.strip_suffix(end).unwrap_or(inside).to_owned();
-    }
-    let second = |field: &str| RowProblem::SecondEndMarker {
-        field: field.to_owned(),
-        marker: end.clone(),
-    };
-    if reasoning.contains(end) {
-        return Err(second("the thinking of the last message"));
-    }
-    if turn.content.contains(end) {
-        return Err(second("the content of the last message"));
-    }
-    Ok(())
-}
-
 /// The assistant's text with its chain of thought inside the thinking markers, as reasoning models write it.
 pub(crate) fn with_thinking(sections: &SectionSettings, chain_of_thought: &str, answer: &str) -> String {
     let SectionSettings {
@@ -116,38 +91,12 @@ pub(crate) fn with_thinking(sections: &SectionSettings, chain_of_thought: &str, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Role,
-        layout::{ColumnNames, tests::options},
-    };
+    use crate::layout::{ColumnNames, tests::options};
 
     fn translated(markers: &DataMarkers, text: &str, sections: &SectionSettings) -> Result<String, String> {
         let columns = ColumnNames::default();
         let translated = markers.translate(text, options(&columns, sections));
         translated.map_err(|problem| problem.to_string())
-    }
-
-    #[test]
-    fn thinking_apart_from_the_content_has_the_only_end_marker() {
-        let of = |reasoning: &str, content: &str| {
-            let mut turn = Message::new(Role::Assistant, content);
-            turn.reasoning_content = Some(reasoning.to_owned());
-            check_one_end(&mut turn, &SectionSettings::default())
-                .map(|()| turn.reasoning_content.unwrap())
-                .map_err(|problem| problem.to_string())
-        };
-        assert_eq!(of(" r ", "a").unwrap(), " r ");
-        assert_eq!(of("<think>r</think>\n", "a").unwrap(), "r");
-        assert_eq!(of(" ", "<think>r</think>a").unwrap(), " ");
-        assert_eq!(
-            of("r", "<think>r</think>a").unwrap_err(),
-            "the content of the last message holds `</think>`, but the chain of thought gets that marker at its end"
-        );
-        assert!(
-            of("<think>r</think>a</think>", "a")
-                .unwrap_err()
-                .starts_with("the thinking of the last")
-        );
     }
 
     #[test]

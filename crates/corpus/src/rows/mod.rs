@@ -79,7 +79,7 @@ impl RowContent {
         };
         Ok(match rules {
             RowRules::First => row.with_numbers_as_floats(),
-            RowRules::Second => row,
+            RowRules::Second | RowRules::Third => row,
         })
     }
 }

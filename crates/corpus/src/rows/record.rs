@@ -116,15 +116,15 @@ fn value(array: &dyn Array, index: usize, rules: RowRules) -> Option<Value> {
             match rules {
                 RowRules::First => f64::from(value).into(),
                 // The number of the fewest digits, as a float of 64 bits prints it.
-                RowRules::Second if value.is_finite() => float(value.to_string().parse().ok()?)?,
-                RowRules::Second => float(f64::from(value))?,
+                _ if value.is_finite() => float(value.to_string().parse().ok()?)?,
+                _ => float(f64::from(value))?,
             }
         }
         DataType::Float64 => {
             let value = array.as_primitive::<Float64Type>().value(index);
             match rules {
                 RowRules::First => value.into(),
-                RowRules::Second => float(value)?,
+                _ => float(value)?,
             }
         }
         DataType::Utf8 => array.as_string::<i32>().value(index).into(),

@@ -11,7 +11,7 @@ use std::{cell::Cell, thread};
 
 use minijinja::{Error, ErrorKind, State, Value, value::ObjectRepr};
 
-use crate::Message;
+use crate::{Given, Message};
 
 /// Fuel for every conversation.
 const FUEL: u64 = 50_000;
@@ -51,9 +51,11 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// What rendering `messages` with `tools` is worth: it grows with their size.
-    pub(super) fn of(messages: &[Message], tools: Option<&serde_json::Value>) -> Self {
-        let bytes: usize = messages.iter().map(message_bytes).sum::<usize>() + tools.map_or(0, json_bytes);
+    /// What rendering `messages` with what is given beside them is worth: it grows with their size.
+    pub(super) fn of(messages: &[Message], given: &Given) -> Self {
+        let beside = [&given.tools, &given.documents].into_iter().flatten();
+        let beside: usize = beside.chain(given.arguments.values()).map(json_bytes).sum();
+        let bytes: usize = messages.iter().map(message_bytes).sum::<usize>() + beside;
         let fuel = FUEL + FUEL_A_MESSAGE * messages.len() as u64 + FUEL_A_BYTE * bytes as u64;
         Self {
             fuel: fuel.min(MOST_FUEL),

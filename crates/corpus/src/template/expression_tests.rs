@@ -43,6 +43,7 @@ fn message(value: &Json) -> Message {
     Message {
         role: Role::from_name(&role.unwrap()).unwrap(),
         content: content.unwrap(),
+        content_is_null: false,
         reasoning_content,
         other: fields,
     }
@@ -62,8 +63,12 @@ fn expressions_give_what_they_give_in_transformers_or_are_refused() {
         rows += 1;
         let source = row["template"].as_str().unwrap();
         let rendered = ChatTemplate::of_model(source, tokens, arguments).and_then(|template| {
-            let tools = source.contains("tools").then_some(&head["tools"]);
-            template.render_with_tools(&messages, tools, false)
+            let given = Given {
+                tools: source.contains("tools").then(|| head["tools"].clone()),
+                ..Given::default()
+            };
+            let rendered = template.try_render(&messages, &given, false);
+            rendered.map_err(|source| CorpusError::Template { source })
         });
         let different = DIFFERENT.iter().find(|(other, _)| *other == source);
         let as_expected = match (&rendered, row["text"].as_str()) {

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use self::bounds::Allowance;
 pub(crate) use self::bounds::rendering_pool;
-use crate::{CorpusError, Message};
+use crate::{CorpusError, Given, Message};
 
 /// The name under which errors mention the template.
 const NAME: &str = "chat_template";
@@ -40,8 +40,8 @@ const COMPILING_STACK_BYTES: usize = 256 << 20;
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    reads_reasoning_content: bool,
-    reads_tools: bool,
+    source: String,
+    tool_use_is_apart: bool,
 }
 
 /// What a template is given, as transformers gives it: without tools and documents, their names are none, not undefined.
@@ -49,11 +49,11 @@ pub struct ChatTemplate {
 struct Context<'a> {
     messages: &'a [Message],
     tools: Option<&'a serde_json::Value>,
-    documents: Option<()>,
+    documents: Option<&'a serde_json::Value>,
     add_generation_prompt: bool,
 }
 
-/// Names that `sections.template_arguments` cannot set, because every rendering sets them.
+/// Names that neither `sections.template_arguments` nor a row's `chat_template_kwargs` can set, because every rendering sets them.
 pub(crate) const SET_BY_RENDERING: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
 impl ChatTemplate {
@@ -101,9 +101,19 @@ impl ChatTemplate {
         .map_err(invalid)?;
         Ok(Self {
             environment,
-            reads_reasoning_content: source.contains("reasoning_content"),
-            reads_tools: source.contains("tools"),
+            source: source.to_owned(),
+            tool_use_is_apart: false,
         })
+    }
+
+    /// States whether the model has another template, `tool_use`, for conversations with tools. Such conversations are then
+    /// refused, because transformers would render them with that template.
+    #[must_use]
+    pub fn beside_tool_use(self, tool_use_is_apart: bool) -> Self {
+        Self {
+            tool_use_is_apart,
+            ..self
+        }
     }
 
     /// The text of a conversation; with `add_generation_prompt`, the header of the model's next turn follows it.
@@ -112,37 +122,23 @@ impl ChatTemplate {
     ///
     /// If the template refuses the conversation, fails on it, or uses more than any template needs.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, CorpusError> {
-        self.render_with_tools(messages, None, add_generation_prompt)
-    }
-
-    /// Like [`render`](Self::render), for a model that may call `tools`: a list of objects, as transformers takes them.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`render`](Self::render), and if the template does not know tools: they would be lost.
-    pub fn render_with_tools(
-        &self,
-        messages: &[Message],
-        tools: Option<&serde_json::Value>,
-        add_generation_prompt: bool,
-    ) -> Result<String, CorpusError> {
-        self.try_render(messages, tools, add_generation_prompt)
+        self.try_render(messages, &Given::default(), add_generation_prompt)
             .map_err(|source| CorpusError::Template { source })
     }
 
     pub(crate) fn try_render(
         &self,
         messages: &[Message],
-        tools: Option<&serde_json::Value>,
+        given: &Given,
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
-        if tools.is_some() && !self.reads_tools {
+        if given.tools.is_some() && !self.source.contains("tools") {
             let problem = "the template does not write `tools`, which the conversation has";
             return Err(Error::new(ErrorKind::InvalidOperation, problem));
         }
-        let allowance = Allowance::of(messages, tools);
+        let allowance = Allowance::of(messages, given);
         bounds::on_a_stack(allowance.stack_bytes(), || {
-            self.render_within(allowance, messages, tools, add_generation_prompt)
+            self.render_within(allowance, messages, given, add_generation_prompt)
         })
     }
 
@@ -151,16 +147,19 @@ impl ChatTemplate {
         &self,
         allowance: Allowance,
         messages: &[Message],
-        tools: Option<&serde_json::Value>,
+        given: &Given,
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
-        // A copy shares the compiled template; only the fuel is its own.
+        // A copy shares the compiled template; only the fuel and the row's own values are its own.
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(allowance.fuel));
+        for (name, value) in &given.arguments {
+            environment.add_global(name.clone(), Value::from(Serde(value)));
+        }
         let context = Value::from(Serde(Context {
             messages,
-            tools,
-            documents: None,
+            tools: given.tools.as_ref(),
+            documents: given.documents.as_ref(),
             add_generation_prompt,
         }));
         environment.get_template(NAME)?.render(context)
@@ -168,7 +167,21 @@ impl ChatTemplate {
 
     /// Whether the template knows messages that keep their thinking apart from their content.
     pub(crate) fn reads_reasoning_content(&self) -> bool {
-        self.reads_reasoning_content
+        self.source.contains("reasoning_content")
+    }
+
+    /// Whether the template's source holds a name as a whole word.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        let is_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+        self.source.match_indices(name).any(|(at, _)| {
+            let (before, after) = (&self.source[..at], &self.source[at + name.len()..]);
+            !is_word(before.chars().next_back()) && !is_word(after.chars().next())
+        })
+    }
+
+    /// Whether the model has another template for conversations with tools.
+    pub(crate) fn tool_use_is_apart(&self) -> bool {
+        self.tool_use_is_apart
     }
 }
 

@@ -95,7 +95,7 @@ fn rendered(step: &str, times: usize, look: &str) -> (bool, usize) {
     let template = ChatTemplate::new(&source, None, None).unwrap();
     let thread = thread::Builder::new().stack_size(ALLOWANCE.stack_bytes());
     let work = move || {
-        let paid = match template.render_within(ALLOWANCE, &[], None, false) {
+        let paid = match template.render_within(ALLOWANCE, &[], &Given::default(), false) {
             Ok(_) => true,
             Err(error) => error.kind() != ErrorKind::OutOfFuel,
         };

@@ -45,6 +45,8 @@ pub(crate) const QWEN3: &str = r#"{%- if messages[0].role == 'system' %}
             {%- endfor %}
         {%- endif %}
         {{- '<|im_end|>\n' }}
+    {%- elif message.role == "tool" %}
+        {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
@@ -225,7 +227,7 @@ fn namespaces_hold_lists_and_texts_that_grow_as_real_templates_let_them() {
 #[test]
 fn an_error_names_the_line_of_the_template() {
     let template = ChatTemplate::new("a\n{% set b = [1] + [2] %}\n{{ raise_exception('no') }}", None, None).unwrap();
-    let cause = template.try_render(&[], None, false).unwrap_err();
+    let cause = template.try_render(&[], &Given::default(), false).unwrap_err();
     assert_eq!(cause.line(), Some(3), "{cause}");
 }
 
@@ -294,7 +296,7 @@ fn real_templates_need_a_tenth_of_the_fuel_at_most() {
     ];
     let needed = |source: &str, messages: &[Message]| {
         let template = ChatTemplate::new(source, Some("<bos>"), Some("<eos>")).unwrap();
-        let allowance = Allowance::of(messages, None);
+        let allowance = Allowance::of(messages, &Given::default());
         let mut environment = template.environment.clone();
         environment.set_fuel(Some(allowance.fuel));
         let context = Value::from(Serde(Context {
@@ -343,7 +345,11 @@ fn tools_reach_the_template_or_are_refused() {
     let messages = [Message::new(Role::User, "q")];
     let of = |source: &str, tools: Option<&serde_json::Value>| {
         let template = ChatTemplate::new(source, None, None).unwrap();
-        let rendered = template.try_render(&messages, tools, false);
+        let given = Given {
+            tools: tools.cloned(),
+            ..Given::default()
+        };
+        let rendered = template.try_render(&messages, &given, false);
         rendered.map_err(|error| error.to_string())
     };
     let source = "{% for tool in tools or [] %}{{ tool.function.name }}: {{ tool|tojson }};{% endfor %}{{ messages[0].content }}";

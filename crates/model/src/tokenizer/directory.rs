@@ -18,6 +18,9 @@ const MOST_BYTES: u64 = 256 << 20;
 
 const TOKENIZER: &str = "tokenizer.json";
 
+/// The template for conversations with tools, beside `chat_template.jinja`.
+const ADDITIONAL_TOOL_USE: &str = "additional_chat_templates/tool_use.jinja";
+
 impl TokenizerBundle {
     /// The tokenizer of a directory in the Hugging Face layout. Links in it are followed.
     ///
@@ -25,7 +28,10 @@ impl TokenizerBundle {
     ///
     /// If `tokenizer.json` is missing, or a file is damaged, too large, no regular file or of an unsupported kind.
     pub fn from_dir(dir: &Path) -> Result<Self, ModelError> {
-        Self::from_files(dir, read_files(dir, |path| read_regular(path, MOST_BYTES))?)
+        let mut bundle = Self::from_files(dir, read_files(dir, |path| read_regular(path, MOST_BYTES))?)?;
+        // It is not opened, so whatever is there counts.
+        bundle.has_tool_use_template |= dir.join(ADDITIONAL_TOOL_USE).symlink_metadata().is_ok();
+        Ok(bundle)
     }
 
     /// The tokenizer of a directory that somebody else may have written, such as a cache's. Links in it are refused.
@@ -72,16 +78,21 @@ impl TokenizerBundle {
         let special_tokens = guarded(|| add_tokens(&mut tokenizer, &token_files))
             .map_err(&invalid)?
             .map_err(&invalid)?;
-        let chat_template = match file("chat_template.jinja") {
+        let named = |name| (token_files.config.get("chat_template")).and_then(|value| named_template(value, name));
+        let jinja = file("chat_template.jinja");
+        let chat_template = match jinja {
             Some(bytes) => Some(
                 String::from_utf8(bytes.to_vec()).map_err(|_| invalid("`chat_template.jinja` is not UTF-8".into()))?,
             ),
-            None => token_files.config.get("chat_template").and_then(named_template),
+            None => named("default"),
         };
+        // A file replaces all templates of the configuration.
+        let has_tool_use_template = jinja.is_none() && named("tool_use").is_some();
         let fingerprint = tokenizer_fingerprint(&tokenizer).map_err(&invalid)?;
         let mut bundle = Self {
             tokenizer,
             chat_template,
+            has_tool_use_template,
             special_tokens,
             fingerprint,
             files,
@@ -128,13 +139,13 @@ fn object_in(bytes: Option<&[u8]>, path: &Path) -> Result<Map<String, Value>, Mo
     })
 }
 
-/// A template given as text, or the template named `default` in a list.
-fn named_template(value: &Value) -> Option<String> {
+/// A template given as text, which is the one named `default`, or the template of that name in a list.
+fn named_template(value: &Value, name: &str) -> Option<String> {
     match value {
-        Value::String(template) => Some(template.clone()),
+        Value::String(template) => Some(template.clone()).filter(|_| name == "default"),
         Value::Array(templates) => templates
             .iter()
-            .find(|entry| entry["name"] == "default")
+            .find(|entry| entry["name"] == name)
             .and_then(|entry| entry["template"].as_str())
             .map(str::to_owned),
         _ => None,

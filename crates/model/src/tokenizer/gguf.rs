@@ -93,6 +93,7 @@ impl TokenizerBundle {
         let mut bundle = Self {
             tokenizer,
             chat_template,
+            has_tool_use_template: file.text("tokenizer.chat_template.tool_use").is_some(),
             special_tokens: named
                 .into_iter()
                 .filter_map(|(name, token)| Some((name.to_owned(), token?)))

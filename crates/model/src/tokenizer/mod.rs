@@ -15,6 +15,8 @@ pub struct TokenizerBundle {
     pub tokenizer: Tokenizer,
     /// The Jinja source of the chat template, if the model has one.
     pub chat_template: Option<String>,
+    /// Whether the model has another chat template for conversations with tools, `tool_use`, which is not read.
+    pub has_tool_use_template: bool,
     /// The special tokens by the names that chat templates have for them, such as `eos_token`.
     pub special_tokens: Vec<(String, String)>,
     /// A digest that is equal for tokenizers that give the same tokens; see [`tokenizer_fingerprint`].

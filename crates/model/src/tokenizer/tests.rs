@@ -39,6 +39,39 @@ fn tokens(bundle: &TokenizerBundle, text: &str) -> Vec<u32> {
 }
 
 #[test]
+fn another_template_for_tools_is_noticed() {
+    let templates = |templates: Value| json!({"tokenizer_config.json": {"chat_template": templates}});
+    let named = |name: &str| json!({"name": name, "template": name});
+    let of = |others: Value| {
+        let bundle = bundle(|_| {}, others).unwrap();
+        (bundle.chat_template, bundle.has_tool_use_template)
+    };
+    let default = || Some("default".to_owned());
+    assert_eq!(of(templates(json!("default"))), (default(), false));
+    assert_eq!(
+        of(templates(json!([named("default"), named("rag")]))),
+        (default(), false)
+    );
+    assert_eq!(
+        of(templates(json!([named("tool_use"), named("default")]))),
+        (default(), true)
+    );
+
+    let model = tempfile::tempdir().unwrap();
+    let path = model.path();
+    fs::copy(fixtures().join("tokenizer.json"), path.join("tokenizer.json")).unwrap();
+    fs::write(path.join("chat_template.jinja"), "default").unwrap();
+    let config = json!({"chat_template": [named("default"), named("tool_use")]});
+    fs::write(path.join("tokenizer_config.json"), config.to_string()).unwrap();
+    // The file replaces the list.
+    assert!(!TokenizerBundle::from_dir(path).unwrap().has_tool_use_template);
+    fs::create_dir(path.join("additional_chat_templates")).unwrap();
+    fs::write(path.join("additional_chat_templates/tool_use.jinja"), "tool_use").unwrap();
+    let bundle = TokenizerBundle::from_dir(path).unwrap();
+    assert_eq!((bundle.chat_template, bundle.has_tool_use_template), (default(), true));
+}
+
+#[test]
 fn tokens_of_the_files_beside_tokenizer_json_are_those_of_transformers() {
     let lines = fs::read_to_string(fixtures().join("added_tokens.jsonl")).unwrap();
     for line in lines.lines() {

@@ -120,7 +120,8 @@ impl<'a> Preparation<'a> {
             .ok_or_else(|| PrecomputeError::NoChatTemplate {
                 model: text.model.clone(),
             })?;
-        let template = ChatTemplate::of_model(jinja, tokenizer.named_tokens(), &text.sections.template_arguments)?;
+        let template = ChatTemplate::of_model(jinja, tokenizer.named_tokens(), &text.sections.template_arguments)?
+            .beside_tool_use(tokenizer.has_tool_use_template);
         let template_blake3 = blake3::hash(jinja.as_bytes()).to_hex().to_string();
         // A student learns to end its turn as the template does, and training does not open the template.
         let end = text_after_turn(&template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));

@@ -1,5 +1,6 @@
 //! Whole corpora through [`prepare`](super::prepare), on files in a temporary directory.
 
+mod given;
 mod refusals;
 mod sinks;
 
