@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use leadspan_files::{commit_bytes, create_folder, read_unlinked};
+use leadspan_files::{commit_bytes, create_folder, read_unlinked, require_own_folder};
 
 use crate::{Cache, CacheError};
 
@@ -33,6 +33,8 @@ impl Cache {
     /// that is there is never replaced.
     pub fn restore_tokenizer(&self, files: &[(String, Vec<u8>)]) -> Result<Vec<String>, CacheError> {
         let dir = self.tokenizer_dir();
+        // Nothing is written through a link.
+        require_own_folder(&dir).map_err(CacheError::io("use", &dir))?;
         let mut written = Vec::new();
         for (name, blake3) in self.tokenizer_files() {
             let path = dir.join(name);
@@ -112,6 +114,19 @@ mod tests {
         let error = cache.restore_tokenizer(&other).unwrap_err();
         assert!(matches!(&error, CacheError::Io { path, .. } if path.ends_with("tokenizer/tokenizer.json")));
         assert!(!cache.tokenizer_dir().exists());
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), cache.tokenizer_dir()).unwrap();
+        let error = cache.restore_tokenizer(&files).unwrap_err();
+        assert!(
+            matches!(&error, CacheError::Io { path, .. } if path.ends_with("tokenizer")),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_dir(outside.path()).unwrap().count(),
+            0,
+            "nothing is written through a link"
+        );
+        fs::remove_file(cache.tokenizer_dir()).unwrap();
         assert_eq!(cache.restore_tokenizer(&files).unwrap(), ["tokenizer.json"]);
         assert_eq!(cache.tokenizer_contents().unwrap(), files);
         let path = cache.tokenizer_dir().join("tokenizer.json");
