@@ -246,10 +246,17 @@ fn an_export_replaces_a_file_only_when_asked_and_never_a_part_of_a_cache() {
         "{error}"
     );
     assert_eq!(place.contents(), before);
-    place.write("out.parquet", "an earlier export");
-    let command = export("out.parquet", &["--overwrite"]);
-    place.succeed(&command.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(fs::read(place.path("out.parquet")).unwrap().starts_with(b"PAR1"));
+    // What another program wrote is not replaced, an earlier export is.
+    for out in ["text.jsonl", "teacher/config.json", "teacher/model.safetensors"] {
+        let error = refused(out, &["--overwrite"]);
+        assert!(error.contains("leadspan did not write it"), "{out}: {error}");
+    }
+    assert_eq!(place.contents(), before);
+    for more in [&[][..], &["--overwrite"]] {
+        let command = export("out.parquet", more);
+        place.succeed(&command.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(fs::read(place.path("out.parquet")).unwrap().starts_with(b"PAR1"));
+    }
 }
 
 #[test]

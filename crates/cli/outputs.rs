@@ -1,7 +1,8 @@
-//! Places to write to: whether they are inside a cache, and whether a file may be replaced.
+//! Places to write to: whether they are inside a cache, whether a folder can be made there, and whether a file may be replaced.
 
 use std::{
-    fs, io,
+    fs::{self, FileType},
+    io,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Component, Path, PathBuf},
 };
@@ -17,6 +18,12 @@ pub(crate) enum OutputRefusal {
     /// There is something else than a file.
     #[error("`{}` is {found}, not a file", path.display())]
     NotAFile { path: PathBuf, found: &'static str },
+    /// No folder can be made there.
+    #[error("`{}` is {found}", path.display())]
+    NotAFolder { path: PathBuf, found: String },
+    /// The folder has other files.
+    #[error("`{}` has `{}`, but is not the folder of a report", path.display(), found.display())]
+    Occupied { path: PathBuf, found: PathBuf },
     /// The command reads it.
     #[error("`{}` is the file `{}`, which this command reads", path.display(), input.display())]
     IsInput { path: PathBuf, input: PathBuf },
@@ -41,7 +48,9 @@ impl Diagnosis for OutputRefusal {
             Self::InCache { cache, .. } => format!("choose a path outside of `{}`", cache.display()),
             Self::NotAFile { .. } | Self::IsInput { .. } => "choose another path".to_owned(),
             Self::Exists { .. } => "add `--overwrite` to replace it, or choose another path".to_owned(),
-            Self::Foreign { .. } => "choose another folder, or move the file away".to_owned(),
+            Self::Foreign { .. } => "choose another path, or move the file away".to_owned(),
+            Self::NotAFolder { .. } => "choose another folder".to_owned(),
+            Self::Occupied { .. } => "choose a new or an empty folder".to_owned(),
             Self::Unknown { .. } => return None,
         })
     }
@@ -63,21 +72,8 @@ pub(crate) fn check_file(path: &Path, overwrite: bool, inputs: &[&Path]) -> Resu
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
         Err(source) => return Err(OutputRefusal::Unknown { path: owned(), source }),
     };
-    let kind = there.file_type();
-    let found = if kind.is_file() {
-        None
-    } else if kind.is_dir() {
-        Some("a folder")
-    } else if kind.is_symlink() {
-        Some("a symbolic link")
-    } else if kind.is_fifo() {
-        Some("a named pipe")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else {
-        Some("a device")
-    };
-    if let Some(found) = found {
+    if !there.is_file() {
+        let found = kind(there.file_type());
         return Err(OutputRefusal::NotAFile { path: owned(), found });
     }
     let is_there = |input: &&&Path| {
@@ -92,6 +88,47 @@ pub(crate) fn check_file(path: &Path, overwrite: bool, inputs: &[&Path]) -> Resu
     } else {
         Err(OutputRefusal::Exists { path: owned() })
     }
+}
+
+fn kind(found: FileType) -> &'static str {
+    if found.is_file() {
+        "a file"
+    } else if found.is_dir() {
+        "a folder"
+    } else if found.is_symlink() {
+        "a symbolic link"
+    } else if found.is_fifo() {
+        "a named pipe"
+    } else if found.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+/// Why no folder can be at `place`, which is [without links](without_links): it or a folder around it is a file or a link that
+/// leads nowhere, or it belongs to the system. `None` if one can be.
+pub(crate) fn obstacle(place: &Path) -> Option<String> {
+    let of_system = ["/dev", "/proc", "/sys"]
+        .into_iter()
+        .find(|root| place.starts_with(root));
+    // Memory that is used like a disk.
+    if let Some(root) = of_system.filter(|_| !place.starts_with("/dev/shm")) {
+        return Some(format!("in `{root}`, which belongs to the system"));
+    }
+    let there = |folder| Some((folder, fs::symlink_metadata(folder).ok()?.file_type()));
+    let (nearest, found) = place.ancestors().find_map(there)?;
+    let what = match kind(found) {
+        _ if found.is_dir() => return None,
+        "a symbolic link" => "a symbolic link that leads nowhere",
+        what => what,
+    };
+    Some(if nearest == place {
+        what.to_owned()
+    } else {
+        let name = nearest.file_name().unwrap_or_default();
+        format!("inside `{}`, which is {what}", Path::new(name).display())
+    })
 }
 
 /// The innermost cache that a path is inside of, or is itself. Links are followed.
@@ -182,5 +219,45 @@ mod tests {
         check_file(&at("there"), true, &[]).unwrap();
         check_file(&at("new"), false, &[&input]).unwrap();
         check_file(&at("caches/new"), false, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_folder_can_be_neither_at_nor_below_what_is_no_folder_nor_in_what_belongs_to_the_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let at = |name: &str| without_links(&root.join(name));
+        fs::write(at("file"), b"").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        symlink("folder", root.join("link")).unwrap();
+        symlink("/dev/null", root.join("null")).unwrap();
+        for (place, said) in [
+            (at("file"), "a file".to_owned()),
+            (at("file/run"), "inside `file`, which is a file".to_owned()),
+            (at("dangling"), "a symbolic link that leads nowhere".to_owned()),
+            (
+                at("dangling/a/b"),
+                "inside `dangling`, which is a symbolic link that leads nowhere".to_owned(),
+            ),
+            (at("null"), "in `/dev`, which belongs to the system".to_owned()),
+            ("/dev".into(), "in `/dev`, which belongs to the system".to_owned()),
+            (
+                "/proc/1/run".into(),
+                "in `/proc`, which belongs to the system".to_owned(),
+            ),
+            ("/sys/run".into(), "in `/sys`, which belongs to the system".to_owned()),
+        ] {
+            assert_eq!(obstacle(&place), Some(said), "{}", place.display());
+        }
+        for place in [
+            at("folder"),
+            at("link"),
+            at("link/new/run"),
+            at("new"),
+            "/dev/shm/run".into(),
+            "/devices".into(),
+        ] {
+            assert_eq!(obstacle(&place), None, "{}", place.display());
+        }
     }
 }

@@ -7,33 +7,10 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Whether a character would steer a terminal: the controls of ASCII and Latin-1, and those that turn the direction of writing
-/// or break lines.
-fn steers(letter: char) -> bool {
-    matches!(
-        letter,
-        '\0'..='\x08'
-            | '\x0b'..='\x1f'
-            | '\x7f'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{feff}'
-    )
-}
+use leadspan_files::steers;
 
 /// Text in which what would steer a terminal is written out: `\x1b`, `\u{202e}`.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    replaced(text, |letter, shown| {
-        let code = u32::from(letter);
-        let _ = match code {
-            ..0x100 => write!(shown, "\\x{code:02x}"),
-            _ => write!(shown, "\\u{{{code:x}}}"),
-        };
-    })
-}
+pub(crate) use leadspan_files::visible as escaped;
 
 /// A line of a log with colours: sequences that only set a colour stay.
 pub(crate) fn escaped_but_colours(text: &str) -> Cow<'_, str> {
@@ -73,20 +50,14 @@ fn is_colour(piece: &str) -> bool {
 
 /// JSON in which they are escaped as JSON does it. A parser reads the same value.
 pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
-    replaced(json, |letter, shown| {
-        // None of them is beyond the 16 bits of such an escape.
-        let _ = write!(shown, "\\u{:04x}", u32::from(letter));
-    })
-}
-
-fn replaced(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    if !text.chars().any(steers) {
-        return text.into();
+    if !json.chars().any(steers) {
+        return json.into();
     }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
+    let mut shown = String::with_capacity(json.len() + 16);
+    for letter in json.chars() {
         if steers(letter) {
-            replace(letter, &mut shown);
+            // None of them is beyond the 16 bits of such an escape.
+            let _ = write!(shown, "\\u{:04x}", u32::from(letter));
         } else {
             shown.push(letter);
         }

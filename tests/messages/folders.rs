@@ -36,9 +36,9 @@ fn a_cache_folder_that_cannot_be_made_is_named() {
     place.write("file", "");
     place.replace("pipeline.toml", "dir = \"cache\"", "dir = \"file/cache\"");
     assert_message!(refusal(&place, &PRECOMPUTE), @r"
-    error: could not precompute into `file/cache`
-      caused by: could not create the folder `file`
-      caused by: File exists (os error 17)
+    error: `cache.dir` is `file/cache`, which is inside `file`, which is a file
+    note: `cache.dir` is set at `pipeline.toml`, line 11
+    hint: set `cache.dir` to a folder of its own
     ");
 }
 
@@ -49,9 +49,9 @@ fn a_run_folder_that_cannot_be_made_is_named() {
     place.write("file", "");
     place.replace("pipeline.toml", "dir = \"run\"", "dir = \"file/run\"");
     assert_message!(refusal(&place, &TRAIN), @r"
-    error: could not train `file/run`
-      caused by: could not create `file/run`
-      caused by: Not a directory (os error 20)
+    error: `train.dir` is `file/run`, which is inside `file`, which is a file
+    note: `train.dir` is set at `pipeline.toml`, line 20
+    hint: set `train.dir` to a folder of its own
     ");
     // Below what is read it is refused before that.
     place.replace("pipeline.toml", "dir = \"file/run\"", "dir = \"teacher\"");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use leadspan_files::{commit_bytes, create_folder, is_tokenizer_file, require_own_folder};
-use leadspan_workers::{Holder, Lock, lock, try_lock};
+use leadspan_workers::{Awaited, Lock, Purpose, lock, try_lock};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -100,7 +100,7 @@ impl Cache {
         dir: &Path,
         identity: &Identity,
         tokenizer_files: &[(String, Vec<u8>)],
-        waiting: &mut dyn FnMut(&Holder),
+        waiting: &mut dyn FnMut(&Awaited),
     ) -> Result<Self, CacheError> {
         // What is written below must not land somewhere else.
         for folder in FOLDERS.iter().filter(|_| dir.is_dir()).map(|folder| dir.join(folder)) {
@@ -176,13 +176,13 @@ impl Cache {
         dir: &Path,
         identity: &Identity,
         tokenizer_files: &[(String, Vec<u8>)],
-        waiting: &mut dyn FnMut(&Holder),
+        waiting: &mut dyn FnMut(&Awaited),
     ) -> Result<Self, CacheError> {
         if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_tokenizer_file(name)) {
             return Err(CacheError::NotATokenizerFile { name: name.clone() });
         }
         create_folder(dir)?;
-        let _lock = lock(dir, waiting)?;
+        let _lock = lock(dir, Purpose::Preparing, waiting)?;
         if let Some(cache) = Self::open_if_there(dir)? {
             return Ok(cache);
         }
@@ -208,7 +208,7 @@ impl Cache {
     ///
     /// [`CacheError::Io`] if the folder is gone or cannot be written.
     pub fn lock_for_preparing(&self) -> Result<Lock, CacheError> {
-        Ok(try_lock(&self.dir)?)
+        Ok(try_lock(&self.dir, Purpose::Preparing)?)
     }
 
     /// The cache's folder.

@@ -2,7 +2,7 @@
 //!
 //! The columns are a stable interface of leadspan, unlike those of shards, which change with the codec.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, Float32Array, ListArray, RecordBatch, StringArray, UInt32Array},
@@ -10,10 +10,12 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use leadspan_distribution::Distributions;
-use leadspan_files::PendingFile;
+use leadspan_files::{PendingFile, open_unlinked};
+use leadspan_parquet_guard::check_footer;
 use leadspan_sequence::LeadSpanProportion;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    file::metadata::ParquetMetaDataReader,
     schema::types::ColumnPath,
 };
 use serde::Serialize;
@@ -100,6 +102,29 @@ pub fn export(
         rows: row_count,
         bytes,
     })
+}
+
+/// Whether the file at `path` is one that [`export`] wrote: a Parquet file with its columns.
+///
+/// # Errors
+///
+/// [`CacheError::Io`] if there is a file that cannot be opened.
+pub fn is_export(path: &Path) -> Result<bool, CacheError> {
+    let file = open_unlinked(path).map_err(CacheError::io("open", path))?;
+    let read = |file: &File| {
+        check_footer(file)?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(file)?;
+        let columns = metadata.file_metadata().schema_descr().root_schema().get_fields();
+        Ok(columns
+            .iter()
+            .map(|column| column.name().to_owned())
+            .collect::<Vec<_>>())
+    };
+    match parquet_files::guarded(path, || read(&file)) {
+        Ok(names) => Ok(schema().fields().iter().map(|field| field.name()).eq(&names)),
+        Err(error @ CacheError::Io { .. }) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 fn schema() -> SchemaRef {
@@ -215,6 +240,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(fs::metadata(&out).unwrap().len(), written.bytes);
+        assert!(is_export(&out).unwrap());
         let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&out).unwrap()).unwrap();
         assert_eq!(reader.schema().fields(), schema().fields());
         (written, reader.build().unwrap().map(Result::unwrap).collect())
@@ -295,6 +321,20 @@ mod tests {
                     .all(|section| section == Some("chain_of_thought"))
             );
         }
+    }
+
+    #[test]
+    fn other_files_are_no_exports() {
+        let captured = synthetic::captured("0.5", SectionSet::ALL);
+        let layer = captured.cache.layers().unwrap().remove(0);
+        let shard = layer.shard_path(&layer.corpus().units()[0]);
+        assert!(!is_export(&shard).unwrap(), "a shard is Parquet as well");
+        let text = captured.cache.dir().join("pipeline.toml");
+        for content in ["", "[teacher]\n", "PAR1\u{1}\0\0\0PAR1"] {
+            fs::write(&text, content).unwrap();
+            assert!(!is_export(&text).unwrap(), "{content}");
+        }
+        assert!(is_export(&captured.cache.dir().join("nothing")).is_err());
     }
 
     #[test]

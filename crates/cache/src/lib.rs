@@ -50,7 +50,7 @@
 //! # Concurrent processes
 //!
 //! Any number of processes may read and write one cache. One process at a time creates, prepares or extends it, under a
-//! [lock](leadspan_workers::LockGuard). Worker numbers or [claims](leadspan_workers::Claims) decide which process
+//! [lock](leadspan_workers::LockGuard); other locks keep apart those that add a layer or take the inventory. Worker numbers or [claims](leadspan_workers::Claims) decide which process
 //! captures which unit. Locks and claims are files in `.claims/` that are valid for a lease; they need neither
 //! file-system locks nor synchronized clocks. Correctness does not depend on them: of two writers of one unit, the
 //! first to commit wins.
@@ -102,13 +102,13 @@ mod tests;
 pub use cache::Cache;
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use error::CacheError;
-pub use export::{Exported, export};
+pub use export::{Exported, export, is_export};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
 pub use replay::REPLAY;
 pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};
-pub use verify::{Problem, Verification, repair, verify};
+pub use verify::{Problem, Verification, repair, repair_telling, verify};
 
 /// The version of the format of caches, layers and shards. Parts of the prepared corpus have a version of their own.
 pub const FORMAT_VERSION: u32 = 2;

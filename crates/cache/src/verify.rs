@@ -9,6 +9,7 @@ use std::{
 
 use leadspan_distribution::Distributions;
 use leadspan_files::{Refusal, require_own_folder};
+use leadspan_workers::Awaited;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
@@ -162,6 +163,15 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
 ///
 /// [`CacheError::Io`] if a file cannot be removed, or the error of an inventory that cannot be changed.
 pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
+    repair_telling(found, &mut |_| {})
+}
+
+/// Like [`repair`]. While it waits, it calls `waiting` regularly with the process that it waits for.
+///
+/// # Errors
+///
+/// Those of [`repair`].
+pub fn repair_telling(found: &Verification, waiting: &mut dyn FnMut(&Awaited)) -> Result<Vec<PathBuf>, CacheError> {
     let mut dropped = Vec::new();
     for problem in &found.problems {
         let refused = matches!(&problem.error, CacheError::Io { source, .. }
@@ -186,7 +196,7 @@ pub fn repair(found: &Verification) -> Result<Vec<PathBuf>, CacheError> {
     }
     let units: HashSet<(&str, &str)> = dropped.iter().filter_map(|path| layer_and_unit(path)).collect();
     if !units.is_empty() {
-        Cache::open(&found.dir)?.unlist(&|layer, unit| units.contains(&(layer, unit)))?;
+        Cache::open(&found.dir)?.unlist(&|layer, unit| units.contains(&(layer, unit)), waiting)?;
     }
     Ok(dropped)
 }

@@ -13,7 +13,7 @@ use leadspan_precompute::{Finalized, Pipeline};
 use leadspan_workers::scheduler::WORKERS;
 use serde::{Serialize, Serializer};
 
-use super::{Ending, Showing};
+use super::{Ending, Showing, prepare::Waited};
 use crate::{
     amounts::{bytes, grouped},
     arguments::WorkerArguments,
@@ -49,7 +49,7 @@ impl Diagnosis for Incomplete {
 pub(super) fn run(pipeline: &Pipeline, workers: &WorkerArguments, showing: Showing) -> Result<Ending> {
     let workers = worker_here::stated_here(workers)?;
     let attempt = || format!("could not finalize the cache `{}`", pipeline.cache_dir().display());
-    let finalized = leadspan_precompute::finalize(pipeline, workers).with_context(attempt)?;
+    let finalized = leadspan_precompute::finalize(pipeline, workers, &mut Waited::telling()).with_context(attempt)?;
     let checked = Checked::new(pipeline.cache_dir(), finalized, workers);
     showing.result(&checked)?;
     if checked.complete {

@@ -81,7 +81,7 @@ impl Waited {
     /// Says that this process waits for another one that may work in its folder.
     fn show(&mut self, holder: &Holder) {
         if self.0.as_ref() != Some(holder) {
-            tracing::info!("waiting for {holder}, which works in this folder or died in it");
+            tracing::info!("waiting for {holder}, which works in this folder or died in it (`.claims/run`)");
             self.0 = Some(holder.clone());
         }
     }

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use leadspan_cache::Cache;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{DataCheck, Event, Origin, PreparedCache};
-use leadspan_workers::Holder;
+use leadspan_workers::{Awaited, Holder, Purpose};
 use serde::Serialize;
 use serde_json::json;
 
@@ -122,7 +123,7 @@ impl fmt::Display for Prepared {
 /// Lists what is in the cache now, with hashes.
 pub(super) fn take_inventory(dir: &Path) -> Result<()> {
     Cache::open(dir)
-        .and_then(|cache| cache.take_inventory())
+        .and_then(|cache| cache.take_inventory_telling(&mut Waited::telling()))
         .with_context(|| format!("could not take the inventory of the cache `{}`", dir.display()))
 }
 
@@ -133,7 +134,7 @@ pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<Prep
     // Samples that were removed may be replaced by others.
     let around = dir.parent().unwrap_or(&dir);
     Cache::open(around)
-        .and_then(|cache| cache.unlist_removed_replay())
+        .and_then(|cache| cache.unlist_removed_replay(&mut Waited::telling()))
         .with_context(|| format!("could not take the inventory of the cache `{}`", around.display()))?;
     shown(showing, &dir, |show| {
         leadspan_precompute::prepare_text(&pipeline, show).map_err(|error| ReplayError {
@@ -153,7 +154,8 @@ fn shown<E: Diagnosis + Send + Sync + 'static>(
     let mut waited = Waited::default();
     let prepared = prepare(&mut |event| match event {
         Event::Preparing(progress) => shown.advance(progress),
-        Event::WaitingForPreparation(holder) => waited.for_preparation(&holder),
+        Event::WaitingForLock(awaited) => waited.for_lock(&awaited),
+        Event::TokenizerRestored(names) => restored(dir, &names),
         _ => {}
     });
     prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
@@ -183,18 +185,52 @@ impl Preparing {
     }
 }
 
+/// Says that files of the tokenizer were missing in the cache in `dir`.
+pub(super) fn restored(dir: &Path, names: &[String]) {
+    tracing::warn!(
+        "`{}` had lost {}: written anew",
+        dir.join("tokenizer").display(),
+        names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+}
+
+/// How long a short lock is waited for before that is logged. Workers that end together wait for each other for moments.
+const A_FEW_SECONDS: Duration = Duration::from_secs(3);
+
 /// What this process has waited for, so that each wait is logged once.
 #[derive(Default)]
 pub(super) struct Waited {
-    holder: Option<Holder>,
+    /// The lock, and since when; `None` instead of the time once it is logged.
+    lock: Option<(Awaited, Option<Instant>)>,
     units: usize,
 }
 
 impl Waited {
-    pub(super) fn for_preparation(&mut self, holder: &Holder) {
-        if self.holder.as_ref() != Some(holder) {
-            tracing::info!("waiting for {holder}, which prepares this cache");
-            self.holder = Some(holder.clone());
+    /// Logs the waits of one call.
+    pub(super) fn telling() -> impl FnMut(&Awaited) {
+        let mut waited = Self::default();
+        move |awaited| waited.for_lock(awaited)
+    }
+
+    pub(super) fn for_lock(&mut self, awaited: &Awaited) {
+        if self.lock.as_ref().is_none_or(|(before, _)| before != awaited) {
+            self.lock = Some((awaited.clone(), Some(Instant::now())));
+        }
+        // Preparing takes long.
+        let patience = if awaited.purpose == Purpose::Preparing {
+            Duration::ZERO
+        } else {
+            A_FEW_SECONDS
+        };
+        if let Some((_, since)) = &mut self.lock
+            && since.is_some_and(|since| since.elapsed() >= patience)
+        {
+            tracing::info!("waiting for {awaited}");
+            *since = None;
         }
     }
 

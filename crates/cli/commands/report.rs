@@ -1,7 +1,7 @@
 //! `leadspan report`: compares many runs.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -13,12 +13,15 @@ use super::{Ending, Showing};
 use crate::{
     arguments::ReportArguments,
     failure::{Context as _, Result},
-    outputs::{OutputRefusal, cache_around},
+    outputs::{OutputRefusal, cache_around, obstacle, without_links},
     path_text,
 };
 
 /// The title of every report.
 const TITLE: &[u8] = b"<title>leadspan";
+
+/// The beginning of every table.
+const HEAD: &[u8] = b"run,kind,state,lead_span_proportion,";
 
 /// The most bytes of an existing page that are read.
 const MOST_BYTES: u64 = 1 << 30;
@@ -44,18 +47,46 @@ pub(super) fn run(arguments: &ReportArguments, showing: Showing) -> Result<Endin
     Ok(Ending::Done)
 }
 
-/// Refuses to write a report into a cache, or over a page that leadspan did not write.
+/// Refuses to write a report into a cache, into a folder with other files, or over a page or a table that leadspan did not write.
 fn check(dir: &Path) -> Result<()> {
     if let Some(cache) = cache_around(dir) {
         let path = dir.to_owned();
         return Err(OutputRefusal::InCache { path, cache }.into());
     }
-    let path = dir.join(Report::PAGE);
-    match read_unlinked(&path, MOST_BYTES) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
-        Ok(page) if page.windows(TITLE.len()).any(|window| window == TITLE) => Ok(()),
-        _ => Err(OutputRefusal::Foreign { path }.into()),
+    let path = dir.to_owned();
+    if let Some(found) = obstacle(&without_links(dir)) {
+        return Err(OutputRefusal::NotAFolder { path, found }.into());
     }
+    let is_page = |page: &[u8]| page.windows(TITLE.len()).any(|window| window == TITLE);
+    let page = is_ours(&dir.join(Report::PAGE), is_page)?;
+    let table = is_ours(&dir.join(Report::TABLE), |table| table.starts_with(HEAD))?;
+    if page || table {
+        return Ok(());
+    }
+    match others(dir) {
+        None => Ok(()),
+        Some(found) => Err(OutputRefusal::Occupied { path, found }.into()),
+    }
+}
+
+/// Whether there is a file at `path`, which must then be one of a report.
+fn is_ours(path: &Path, is_of_report: impl Fn(&[u8]) -> bool) -> Result<bool, OutputRefusal> {
+    match read_unlinked(path, MOST_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(bytes) if is_of_report(&bytes) => Ok(true),
+        _ => Err(OutputRefusal::Foreign { path: path.to_owned() }),
+    }
+}
+
+/// The first file in a folder. Names that begin with a dot are those of temporary files.
+fn others(dir: &Path) -> Option<PathBuf> {
+    let names = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
+    let first = names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).min();
+    first.map(PathBuf::from)
 }
 
 /// The result of the command.
@@ -100,7 +131,7 @@ mod tests {
     #[test]
     fn a_report_replaces_only_a_report_and_is_not_written_into_a_cache() {
         let folder = tempfile::tempdir().unwrap();
-        let page = folder.path().join(Report::PAGE);
+        let [page, table] = [Report::PAGE, Report::TABLE].map(|name| folder.path().join(name));
         check(folder.path()).unwrap();
         fs::write(&page, "<title>my own page</title>").unwrap();
         assert!(
@@ -111,7 +142,25 @@ mod tests {
         );
         fs::write(&page, "<title>leadspan: what the runs show</title>").unwrap();
         check(folder.path()).unwrap();
+        fs::write(&table, "mine,1").unwrap();
+        let said = |dir: &Path| check(dir).unwrap_err().described();
+        assert!(said(folder.path()).contains("runs.csv` exists already, and leadspan did not write it"));
+        // A report that was killed between its files.
         fs::remove_file(&page).unwrap();
+        fs::write(&table, "run,kind,state,lead_span_proportion,more\r\n").unwrap();
+        check(folder.path()).unwrap();
+        fs::remove_file(&table).unwrap();
+        fs::write(folder.path().join(".index.html.kill00.tmp"), "").unwrap();
+        check(folder.path()).unwrap();
+        check(&folder.path().join("new/report")).unwrap();
+        for name in ["config.json", "notes"] {
+            let path = folder.path().join(name);
+            fs::write(&path, "{}").unwrap();
+            assert!(said(folder.path()).contains(&format!("has `{name}`, but is not the folder of a report")));
+            assert!(said(&path).ends_with("is a file"));
+            fs::remove_file(&path).unwrap();
+        }
+        assert!(said(Path::new("/dev/report")).contains("which belongs to the system"));
         fs::create_dir(&page).unwrap();
         assert!(check(folder.path()).is_err());
         fs::create_dir_all(folder.path().join("cache/layers")).unwrap();

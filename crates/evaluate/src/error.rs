@@ -79,6 +79,22 @@ pub enum EvaluateError {
         /// Its value now.
         asked: String,
     },
+    /// The folder has files, but no evaluation.
+    #[error("`{}` has `{}`, but is not the folder of an evaluation", dir.display(), found.display())]
+    NotAnEvaluation {
+        /// The folder.
+        dir: PathBuf,
+        /// The name of the first file in it.
+        found: PathBuf,
+    },
+    /// The evaluation is finished, but its answers are gone or changed.
+    #[error("the evaluation in `{}` is finished, but {problem}", dir.display())]
+    AnswersGone {
+        /// The folder.
+        dir: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
     /// The program that `evaluate.grader` names cannot be started.
     #[error("could not start the grader `{program}`")]
     GraderStart {
@@ -157,6 +173,13 @@ impl Diagnosis for EvaluateError {
             Self::OtherEvaluation { dir, .. } => Some(format!(
                 "give this evaluation a folder of its own, `--set evaluate.dir=DIR`, or remove `{}`",
                 dir.display()
+            )),
+            Self::NotAnEvaluation { .. } => {
+                Some("give this evaluation a new or an empty folder, `--set evaluate.dir=DIR`".into())
+            }
+            Self::AnswersGone { dir, .. } => Some(format!(
+                "restore it from a copy, or remove `{}` and run the same command again to ask all problems anew",
+                dir.join("summary.json").display()
             )),
             Self::GraderStart { .. } => Some(
                 "`evaluate.grader` is a program of the `PATH`, or a file relative to the pipeline file such as `./grade`, and its \

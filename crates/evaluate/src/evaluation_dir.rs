@@ -1,4 +1,4 @@
-//! The folder of an evaluation: its lock, its identity, and the answers so far.
+//! The folder of an evaluation: its lock, its identity, the answers so far, and whether the results are there.
 
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use leadspan_workers::{FolderLock, Holder, LockedFolder};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Answered, EvaluateError, EvaluationSummary, failures};
+use crate::{Answered, EvaluateError, EvaluationSummary, failures, results};
 
 const IDENTITY: &str = "evaluation.json";
 const PARTIAL: &str = "answers.partial.jsonl";
@@ -39,8 +39,9 @@ impl EvaluationDir {
     /// # Errors
     ///
     /// [`EvaluateError::OtherEvaluation`] if it has the results of another evaluation, [`EvaluateError::Busy`] if another
-    /// process has locked it.
+    /// process has locked it, [`EvaluateError::NotAnEvaluation`] if it has other files.
     pub(crate) fn open(path: &Path, identity: &Value, waiting: &mut dyn FnMut(&Holder)) -> Result<Self, EvaluateError> {
+        require_evaluation_or_nothing(path)?;
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = match FolderLock::take(path, waiting)? {
             LockedFolder::Locked(lock) => lock,
@@ -75,19 +76,34 @@ impl EvaluationDir {
         Ok(dir)
     }
 
-    /// The summary, if the evaluation is finished.
+    /// The summary, if the evaluation is finished. Writes the page of wrong answers anew if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError::AnswersGone`] if the answers are not those that were summed up.
     pub(crate) fn finished(&self) -> Result<Option<EvaluationSummary>, EvaluateError> {
-        self.read(SUMMARY)
+        let Some(summary) = self.read::<EvaluationSummary>(SUMMARY)? else {
+            return Ok(None);
+        };
+        let gone = |problem| EvaluateError::AnswersGone {
+            dir: self.path.clone(),
+            problem,
+        };
+        let text = self.bytes(ANSWERS, MOST_ANSWERS)?;
+        let text = text.ok_or_else(|| gone(format!("`{ANSWERS}` is missing")))?;
+        if let Some(problem) = results::mismatch(&text, &summary) {
+            return Err(gone(format!("`{ANSWERS}` {problem}")));
+        }
+        if self.path.join(FAILURES).symlink_metadata().is_err() {
+            let answers = results::answers(&text).ok_or_else(|| gone(format!("`{FAILURES}` is missing")))?;
+            self.write(FAILURES, failures::page(&answers).as_bytes())?;
+        }
+        Ok(Some(summary))
     }
 
     /// The answers so far. A line that was cut short by a kill is dropped, with everything after it.
     pub(crate) fn answers_so_far(&self) -> Result<Vec<Answered>, EvaluateError> {
-        let path = self.path.join(PARTIAL);
-        let text = match read_unlinked(&path, MOST_ANSWERS) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(io_error("read", &path)(source)),
-        };
+        let text = self.bytes(PARTIAL, MOST_ANSWERS)?.unwrap_or_default();
         let mut answers = Vec::new();
         let mut whole = 0;
         for line in text.split_inclusive(|&byte| byte == b'\n') {
@@ -131,15 +147,45 @@ impl EvaluationDir {
         Ok(commit_bytes(&self.path.join(name), bytes)?)
     }
 
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, EvaluateError> {
+    /// The bytes of a file; `None` if there is none.
+    fn bytes(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, EvaluateError> {
         let path = self.path.join(name);
-        let bytes = match read_unlinked(&path, MOST_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(io_error("read", &path)(source)),
+        match read_unlinked(&path, most) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error("read", &path)(source)),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, EvaluateError> {
+        let Some(bytes) = self.bytes(name, MOST_BYTES)? else {
+            return Ok(None);
         };
+        let path = self.path.join(name);
         let damaged = |error| io_error("understand", &path)(io::Error::new(io::ErrorKind::InvalidData, error));
         serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+}
+
+/// Refuses a folder that has files, but no evaluation: they would be replaced, or taken for results. Names that begin with a dot
+/// are those of locks and temporary files.
+fn require_evaluation_or_nothing(path: &Path) -> Result<(), EvaluateError> {
+    if path.join(IDENTITY).symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io_error("list", path))?,
+    };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
+    names.sort();
+    match names.into_iter().next() {
+        None => Ok(()),
+        Some(found) => Err(EvaluateError::NotAnEvaluation {
+            dir: path.to_owned(),
+            found: found.into(),
+        }),
     }
 }
 
@@ -186,10 +232,11 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Eval
 
 #[cfg(test)]
 mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
     use serde_json::json;
 
     use super::*;
-    use crate::AnswerEnd;
+    use crate::{AnswerEnd, GraderIdentity};
 
     fn answer(index: u64) -> Answered {
         Answered {
@@ -270,6 +317,56 @@ mod tests {
             fs::remove_dir_all(&path).unwrap();
         }
         assert_eq!(fs::read_to_string(outside).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn files_of_others_are_not_replaced() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        for name in [ANSWERS, FAILURES, PARTIAL, SUMMARY, "pipeline.toml", "notes"] {
+            fs::write(path.join(name), "mine").unwrap();
+            let error = EvaluationDir::open(path, &json!({}), &mut |_| ()).err().unwrap();
+            assert!(
+                matches!(&error, EvaluateError::NotAnEvaluation { found, .. } if *found == Path::new(name)),
+                "{error}"
+            );
+            assert!(!error.is_unexpected() && error.hint().is_some());
+            assert_eq!(fs::read_to_string(path.join(name)).unwrap(), "mine");
+            assert_eq!(fs::read_dir(path).unwrap().count(), 1, "nothing is written");
+            fs::remove_file(path.join(name)).unwrap();
+        }
+        // What a killed evaluation leaves is no file of others.
+        fs::write(path.join(".lock"), "").unwrap();
+        fs::write(path.join(".evaluation.json.kill00.tmp"), "{").unwrap();
+        drop(EvaluationDir::open(path, &json!({}), &mut |_| ()).unwrap());
+        fs::write(path.join("notes"), "mine").unwrap();
+        assert!(EvaluationDir::open(path, &json!({}), &mut |_| ()).is_ok());
+    }
+
+    #[test]
+    fn a_finished_evaluation_has_its_answers_or_says_what_is_missing() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        let dir = EvaluationDir::open(temporary.path(), &json!({}), &mut |_| ()).unwrap();
+        let answers = [answer(0), answer(1), answer(2)];
+        let summary = EvaluationSummary::new(&answers, GraderIdentity::built_in(), (1.0, 9), None);
+        dir.finish(&answers, &summary).unwrap();
+        assert_eq!(dir.finished().unwrap().as_ref(), Some(&summary));
+        let page = fs::read(at(FAILURES)).unwrap();
+        fs::remove_file(at(FAILURES)).unwrap();
+        dir.finished().unwrap();
+        assert_eq!(fs::read(at(FAILURES)).unwrap(), page);
+        let whole = fs::read_to_string(at(ANSWERS)).unwrap();
+        fs::write(at(ANSWERS), &whole[..whole.len() - 1]).unwrap();
+        let error = dir.finished().unwrap_err();
+        assert!(error.to_string().contains("`answers.jsonl` has 2 answers"), "{error}");
+        assert!(!error.is_unexpected() && error.hint().unwrap().contains("summary.json"));
+        fs::remove_file(at(ANSWERS)).unwrap();
+        let error = dir.finished().unwrap_err();
+        assert!(error.to_string().ends_with("`answers.jsonl` is missing"), "{error}");
+        // As the hint says, all problems are asked again then.
+        fs::remove_file(at(SUMMARY)).unwrap();
+        assert!(dir.finished().unwrap().is_none() && dir.answers_so_far().unwrap().is_empty());
     }
 
     #[test]

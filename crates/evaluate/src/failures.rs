@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use leadspan_files::visible_page;
+
 use crate::{AnswerEnd, Answered};
 
 /// The number of characters that are shown from the end of a text.
 const SHOWN: usize = 800;
 
-/// The page, in Markdown.
+/// The page, in Markdown. Characters that would steer a terminal are written out.
 pub(crate) fn page(answers: &[Answered]) -> String {
     let failures: Vec<&Answered> = answers.iter().filter(|answer| !answer.correct).collect();
     let ungraded = failures.iter().filter(|answer| answer.ungraded.is_some()).count();
@@ -28,14 +30,14 @@ pub(crate) fn page(answers: &[Answered]) -> String {
         let _ = write!(
             page,
             "\n## {}\n\n{}\n{ungraded}Expected {}, got {found} ({} tokens{end}).\n\n{}",
-            answer.id,
+            on_one_line(&answer.id),
             block(&answer.question),
             code(&answer.expected),
             answer.tokens,
             block(&end_of(&answer.text))
         );
     }
-    page
+    visible_page(&page)
 }
 
 /// The last characters of a text.
@@ -55,9 +57,16 @@ fn block(text: &str) -> String {
 
 /// A text as code within a line.
 fn code(text: &str) -> String {
-    let line: Vec<&str> = text.split_whitespace().collect();
     let fence = "`".repeat(longest_run(text) + 1);
-    format!("{fence} {} {fence}", line.join(" "))
+    format!("{fence} {} {fence}", on_one_line(text))
+}
+
+/// A text without line breaks, so that it stays in its place on the page.
+fn on_one_line(text: &str) -> String {
+    text.split([' ', '\t', '\n', '\r'])
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The length of the longest run of backticks.
@@ -97,6 +106,21 @@ mod tests {
             "x".repeat(SHOWN - "é the end".chars().count())
         );
         assert!(page.ends_with(&shown), "{page}");
+        let steering = Answered {
+            question: "a\r\nb\u{1b}[2J".into(),
+            text: "c\u{202e}\r".into(),
+            expected: "\u{9b}31m".into(),
+            ..answer("one\n# 0 wrong\u{1b}]0;t\u{7}", false)
+        };
+        let page = super::page(&[steering]);
+        assert!(
+            page.contains("\n## one # 0 wrong\\x1b]0;t\\x07\n\n```text\na\nb\\x1b[2J\n```\n"),
+            "{page}"
+        );
+        assert!(
+            page.contains("Expected ` \\x9b31m `") && page.ends_with("```text\nc\\u{202e}\n```\n"),
+            "{page}"
+        );
         let ungraded = Answered {
             ungraded: Some("a `matrix`".into()),
             ..answer("open", false)

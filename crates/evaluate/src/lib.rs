@@ -27,6 +27,7 @@ mod events;
 mod failures;
 mod grader;
 mod interval;
+mod results;
 mod run;
 mod settings;
 mod stops;

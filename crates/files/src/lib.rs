@@ -5,7 +5,8 @@
 //! tests fail any one operation. [`UnnamedFile`] holds what is needed only while a process runs. [`guarded`] turns a
 //! panic of a decoding library into an error. [`open_unlinked`] and its siblings open files that somebody else may have
 //! written. [`MappedFile`] notes which files are mapped into memory. [`SafetensorsWriter`] writes tensors one after
-//! another. [`TOKENIZER_FILES`] lists the files that a cache and an exported model may hold of a tokenizer.
+//! another. [`TOKENIZER_FILES`] lists the files that a cache and an exported model may hold of a tokenizer. [`visible()`] writes
+//! out what would steer a terminal.
 //!
 //! This crate does not depend on caches or runs.
 
@@ -22,6 +23,7 @@ mod regular;
 mod safetensors_writer;
 mod tokenizer_files;
 mod unnamed;
+mod visible;
 
 pub use commit::{
     Clearing, PendingFile, commit_bytes, commit_bytes_in, commit_file, create_folder, remove_if_dead, replace_bytes,
@@ -38,3 +40,4 @@ pub use regular::{
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
 pub use tokenizer_files::{TOKENIZER_FILES, is_tokenizer_file};
 pub use unnamed::UnnamedFile;
+pub use visible::{steers, visible, visible_page};

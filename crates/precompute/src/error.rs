@@ -174,7 +174,8 @@ impl Diagnosis for PrecomputeError {
             Self::Scratch { .. } => Some("name another folder with the environment variable `TMPDIR`".to_owned()),
             Self::TeacherChanged { .. } => Some("run the same command again once the model is complete".to_owned()),
             Self::Disagrees { .. } => Some(
-                "its shards may come from other weights: remove the shards of such work units, or capture into a new cache"
+                "its shards may come from other weights: remove the shards of such work units and run `leadspan precompute` \
+                 again, or capture into a new cache"
                     .to_owned(),
             ),
             Self::NonFiniteLogits { .. } => Some(

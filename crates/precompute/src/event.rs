@@ -2,15 +2,17 @@
 
 use leadspan_cache::WorkUnit;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
-use leadspan_workers::Holder;
+use leadspan_workers::{Awaited, Holder};
 
 use crate::Remaining;
 
 /// What happened during a run. Tokens are those that go through the model; there is no padding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Another process prepares the same cache. Repeated while it does.
-    WaitingForPreparation(Holder),
+    /// Another process holds a lock on the same cache. Repeated while it does.
+    WaitingForLock(Awaited),
+    /// Files of the tokenizer, by their names, were missing in the cache and were written anew.
+    TokenizerRestored(Vec<String>),
     /// Some more rows were read.
     Preparing(PrepareProgress),
     /// The prepared corpus is in the cache.

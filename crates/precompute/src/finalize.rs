@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, io};
 
 use leadspan_cache::{Cache, CacheError, Coverage, Manifest, WorkUnit, adopt};
+use leadspan_workers::Awaited;
 
 use crate::{Pipeline, PrecomputeError, costs::unit_costs};
 
@@ -42,12 +43,17 @@ impl Finalized {
 /// receipts, removes leftovers, and writes the manifests of complete layers and the inventory. Does not need the teacher. A
 /// receipt beside a shard that is empty, short or gone does not count.
 ///
-/// If `workers` gives their number, also finds the workers whose shares have missing units.
+/// If `workers` gives their number, also finds the workers whose shares have missing units. While it waits, it calls `waiting`
+/// regularly with the process that it waits for.
 ///
 /// # Errors
 ///
 /// Fails if the cache does not exist, has no corpus, or cannot be read or written. Missing units are no error.
-pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized, PrecomputeError> {
+pub fn finalize(
+    pipeline: &Pipeline,
+    workers: Option<usize>,
+    waiting: &mut dyn FnMut(&Awaited),
+) -> Result<Finalized, PrecomputeError> {
     let cache = Cache::open(&pipeline.cache_dir())?;
     let corpus = cache.require_corpus()?;
     let asked = Coverage {
@@ -88,14 +94,18 @@ pub fn finalize(pipeline: &Pipeline, workers: Option<usize>) -> Result<Finalized
     finalized.tasks = workers.map(|_| tasks);
     cache.remove_leftovers()?;
     if finalized.missing() == 0 {
-        cache.take_inventory()?;
+        cache.take_inventory_telling(waiting)?;
     }
     Ok(finalized)
 }
 
 /// Ends a run: writes the manifests of complete layers that have none and, if nothing is missing, the inventory. Returns the
 /// number of missing units.
-pub(crate) fn conclude(cache: &Cache, asked: &Coverage) -> Result<usize, PrecomputeError> {
+pub(crate) fn conclude(
+    cache: &Cache,
+    asked: &Coverage,
+    waiting: &mut dyn FnMut(&Awaited),
+) -> Result<usize, PrecomputeError> {
     let mut units_missing = 0;
     for (dir, missing) in cache.layers_for(asked)? {
         units_missing += missing.len();
@@ -112,7 +122,7 @@ pub(crate) fn conclude(cache: &Cache, asked: &Coverage) -> Result<usize, Precomp
         }
     }
     if units_missing == 0 {
-        cache.take_inventory()?;
+        cache.take_inventory_telling(waiting)?;
     }
     Ok(units_missing)
 }

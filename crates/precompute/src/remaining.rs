@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use leadspan_cache::{Cache, Coverage, Layer, LayerDir, PreparedCorpus, WorkUnit};
-use leadspan_workers::Worker;
+use leadspan_workers::{Awaited, Worker};
 
 use crate::{PrecomputeError, batches::spans_of, costs::unit_costs};
 
@@ -58,18 +58,20 @@ pub(crate) struct LayerWork {
     pub(crate) units: Vec<UnitWork>,
 }
 
-/// The work that is left, in numbers and layer by layer. `number` differs between workers that claim units.
+/// The work that is left, in numbers and layer by layer. `number` differs between workers that claim units. While it waits, it
+/// calls `waiting` regularly with the process that it waits for.
 pub(crate) fn remaining(
     cache: &Cache,
     asked: Coverage,
     worker: Worker,
     number: u64,
+    waiting: &mut dyn FnMut(&Awaited),
 ) -> Result<(Remaining, Vec<LayerWork>), PrecomputeError> {
     let corpus = cache.require_corpus()?;
     let mut works = Vec::new();
     let mut units_mine = 0;
     // Creates the layer that is still lacking.
-    cache.layers_to_capture(&asked)?;
+    cache.layers_to_capture_telling(&asked, waiting)?;
     for (dir, missing) in cache.layers_for(&asked)? {
         let order = order(dir.layer(), &corpus, worker, number);
         let missing: HashSet<usize> = missing
@@ -104,6 +106,20 @@ pub(crate) fn remaining(
         positions: left().map(|work| work.positions).sum(),
     };
     Ok((remaining, works))
+}
+
+/// Compares the tokens of the worker's units with their checksums: where nothing is captured, nobody has read them.
+///
+/// # Errors
+///
+/// [`CacheError::Damaged`](leadspan_cache::CacheError::Damaged) with the first sample whose tokens are not those that were
+/// prepared.
+pub(crate) fn check_tokens(cache: &Cache, asked: Coverage, worker: Worker) -> Result<(), PrecomputeError> {
+    let corpus = cache.require_corpus()?;
+    for unit in order(&Layer::from(asked), &corpus, worker, 0) {
+        corpus.check_tokens(corpus.units()[unit].samples.clone())?;
+    }
+    Ok(())
 }
 
 /// The units of a layer that a worker may capture, whether they have a shard or not, in the order of its work: its share in

@@ -12,7 +12,7 @@ use std::{
 
 use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
 use leadspan_model::{Decoder, ModelError, ModelSource, open_device};
-use leadspan_workers::{Pauses, Worker};
+use leadspan_workers::{Awaited, Pauses, Worker};
 
 use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary,
@@ -21,7 +21,7 @@ use crate::{
     device_class::device_class,
     finalize::conclude,
     prepare::Preparation,
-    remaining::{LayerWork, UnitWork, remaining},
+    remaining::{LayerWork, UnitWork, check_tokens, remaining},
     stamp::Maker,
     teacher::Teacher,
     weights,
@@ -72,18 +72,19 @@ pub fn run(
         .map(|lease| Claiming::new(cache.dir(), lease))
         .transpose()?;
     let number = claiming.as_ref().map_or(0, Claiming::number);
-    let (remaining, works) = remaining(&cache, asked, worker, number)?;
+    let (remaining, works) = remaining(&cache, asked, worker, number, &mut |awaited| events(waiting(awaited)))?;
     let mut summary = Summary {
         units_skipped: remaining.units_skipped,
         ..Summary::default()
     };
     events(Event::Begun(remaining));
     if works.iter().all(|work| work.units.is_empty()) {
+        check_tokens(&cache, asked, worker)?;
         cache.remove_leftovers()?;
-        summary.units_missing = conclude(&cache, &asked)?;
+        summary.units_missing = conclude(&cache, &asked, &mut |awaited| events(waiting(awaited)))?;
         return Ok(Outcome::Done(summary));
     }
-    unlist(&cache, &works)?;
+    forget(&cache, &works, &mut |awaited| events(waiting(awaited)))?;
     let decoder = loaded.map_or_else(load, Ok)?;
     weights::require_unchanged(&source, stamps.as_deref())?;
     let capturing = Capturing {
@@ -100,12 +101,20 @@ pub fn run(
         }
     }
     cache.remove_leftovers()?;
-    summary.units_missing = conclude(&cache, &asked)?;
+    summary.units_missing = conclude(&cache, &asked, &mut |awaited| events(waiting(awaited)))?;
     Ok(Outcome::Done(summary))
 }
 
-/// Removes the units that are captured again from the cache's inventory: this device may give them other bytes.
-fn unlist(cache: &Cache, works: &[LayerWork]) -> Result<(), CacheError> {
+fn waiting(awaited: &Awaited) -> Event {
+    Event::WaitingForLock(awaited.clone())
+}
+
+/// Removes the units that are captured again from the cache's inventory, and the manifests of their layers: this device may
+/// give them other bytes than those that are stated there.
+fn forget(cache: &Cache, works: &[LayerWork], waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
+    for work in works.iter().filter(|work| !work.units.is_empty()) {
+        work.dir.remove_manifest()?;
+    }
     let again = works.iter().flat_map(|work| {
         let layer = work.dir.layer().folder_name();
         work.units
@@ -113,7 +122,8 @@ fn unlist(cache: &Cache, works: &[LayerWork]) -> Result<(), CacheError> {
             .map(move |unit| (layer.clone(), unit.unit.to_string()))
     });
     let again: HashSet<(String, String)> = again.collect();
-    cache.unlist(&|layer, unit| again.contains(&(layer.to_owned(), unit.to_owned())))
+    let is_again = |layer: &str, unit: &str| again.contains(&(layer.to_owned(), unit.to_owned()));
+    cache.unlist(&is_again, waiting)
 }
 
 /// What capturing needs for every layer.

@@ -21,6 +21,6 @@ pub use folder_lock::{FolderLock, LockedFolder};
 pub use heartbeats::{
     Heard, Heartbeat, Signs, WorkerState, heartbeats, remove_dead_heartbeats, remove_heartbeats_of_gone, signs,
 };
-pub use lock::{Lock, LockGuard, lock, remove_dead_lock, try_lock};
+pub use lock::{Awaited, Lock, LockGuard, Purpose, lock, remove_dead_locks, try_lock};
 pub use shares::UnitCosts;
 pub use worker::{InvalidWorker, Worker};

@@ -201,8 +201,7 @@ impl PreparedCorpus {
     /// # Errors
     ///
     /// Those of [`tokens`](Self::tokens).
-    #[cfg(test)]
-    pub(crate) fn check_tokens(&self, mut indices: Range<usize>) -> Result<(), CacheError> {
+    pub fn check_tokens(&self, mut indices: Range<usize>) -> Result<(), CacheError> {
         indices.try_for_each(|index| self.tokens(index).map(drop))
     }
 

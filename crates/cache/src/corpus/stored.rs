@@ -153,6 +153,15 @@ impl Cache {
         }
     }
 
+    /// Compares the files of the prepared corpus with their hashes, byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first file that is missing or damaged; [`CacheError::NotPrepared`] if there is no corpus.
+    pub fn check_corpus(&self) -> Result<(), CacheError> {
+        self.verify_tokens()?.into_iter().next().map_or(Ok(()), Err)
+    }
+
     /// Compares the tokens of the prepared corpus with their checksums.
     pub(crate) fn verify_tokens(&self) -> Result<Vec<CacheError>, CacheError> {
         let corpus = self.require_corpus()?;

@@ -112,6 +112,13 @@ fn identity_hint(field: &str, stored: &str) -> String {
 }
 
 fn damage_hint(path: &Path) -> String {
+    if parent(path).ends_with("tokenizer") {
+        return format!(
+            "remove `{}` and run `leadspan prepare` again, which writes it anew if the model's files are those of the cache, or \
+             restore it from a copy",
+            path.display()
+        );
+    }
     if is_in_a_layer(path) {
         format!(
             "run `leadspan cache verify --repair` to drop `{}`, then `leadspan precompute`: it redoes only that work unit",

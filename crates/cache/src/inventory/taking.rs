@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io};
 
 use leadspan_files::commit_bytes;
-use leadspan_workers::{LockGuard, lock};
+use leadspan_workers::{Awaited, LockGuard, Purpose, lock};
 
 use super::contents::{Inventory, ListedReplay, ListedShard};
 use crate::{Cache, CacheError, LayerDir, Receipt, json};
@@ -18,7 +18,17 @@ impl Cache {
     /// [`CacheError::Unlisted`] if the identity or a part of a corpus is not the listed one; [`CacheError::WrongSize`] if a
     /// shard is shorter than its receipt says; the error of a file that cannot be read or written.
     pub fn take_inventory(&self) -> Result<(), CacheError> {
-        let listed = Self::open(self.dir())?.renew_inventory();
+        self.take_inventory_telling(&mut |_| {})
+    }
+
+    /// Like [`take_inventory`](Self::take_inventory). While it waits, it calls `waiting` regularly with the process that it
+    /// waits for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`take_inventory`](Self::take_inventory).
+    pub fn take_inventory_telling(&self, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
+        let listed = Self::open(self.dir())?.renew_inventory(waiting);
         match listed {
             Err(CacheError::Io { source, .. })
                 if matches!(
@@ -32,11 +42,11 @@ impl Cache {
         }
     }
 
-    fn renew_inventory(&self) -> Result<(), CacheError> {
+    fn renew_inventory(&self, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
         if self.stock()?.as_ref() == self.inventory() {
             return Ok(());
         }
-        let _lock: LockGuard = lock(self.dir(), &mut |_| {})?;
+        let _lock: LockGuard = lock(self.dir(), Purpose::TakingInventory, waiting)?;
         // Another process may have changed it meanwhile.
         let now = Self::open(self.dir())?;
         match now.stock()? {
@@ -71,33 +81,44 @@ impl Cache {
     }
 
     /// Removes shards from the inventory before they are made anew: those for which `is_gone` says so, given the name of
-    /// the layer's folder and the name of the work unit. On another kind of device they may get other bytes.
+    /// the layer's folder and the name of the work unit. On another kind of device they may get other bytes. While it waits,
+    /// it calls `waiting` regularly with the process that it waits for.
     ///
     /// # Errors
     ///
     /// The error of an inventory that cannot be read or written.
-    pub fn unlist(&self, is_gone: &dyn Fn(&str, &str) -> bool) -> Result<(), CacheError> {
-        self.change_inventory(&|inventory| {
+    pub fn unlist(
+        &self,
+        is_gone: &dyn Fn(&str, &str) -> bool,
+        waiting: &mut dyn FnMut(&Awaited),
+    ) -> Result<(), CacheError> {
+        let change = |inventory: &mut Inventory| {
             for (layer, shards) in &mut inventory.layers {
                 shards.retain(|unit, _| !is_gone(layer, unit));
             }
             inventory.layers.retain(|_, shards| !shards.is_empty());
-        })
+        };
+        self.change_inventory(&change, waiting)
     }
 
-    /// Removes the samples to replay from the inventory if there are none any more, so that others can be prepared.
+    /// Removes the samples to replay from the inventory if there are none any more, so that others can be prepared. While it
+    /// waits, it calls `waiting` regularly with the process that it waits for.
     ///
     /// # Errors
     ///
     /// The error of an inventory that cannot be read or written.
-    pub fn unlist_removed_replay(&self) -> Result<(), CacheError> {
+    pub fn unlist_removed_replay(&self, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
         if self.has_replay() {
             return Ok(());
         }
-        self.change_inventory(&|inventory| inventory.replay = None)
+        self.change_inventory(&|inventory| inventory.replay = None, waiting)
     }
 
-    fn change_inventory(&self, change: &dyn Fn(&mut Inventory)) -> Result<(), CacheError> {
+    fn change_inventory(
+        &self,
+        change: &dyn Fn(&mut Inventory),
+        waiting: &mut dyn FnMut(&Awaited),
+    ) -> Result<(), CacheError> {
         let changed = || -> Result<Option<Inventory>, CacheError> {
             let Some(before) = Inventory::read(self.dir())? else {
                 return Ok(None);
@@ -109,7 +130,7 @@ impl Cache {
         if changed()?.is_none() {
             return Ok(());
         }
-        let _lock: LockGuard = lock(self.dir(), &mut |_| {})?;
+        let _lock: LockGuard = lock(self.dir(), Purpose::TakingInventory, waiting)?;
         match changed()? {
             Some(inventory) => Ok(commit_bytes(&Inventory::path(self.dir()), &json::to_bytes(&inventory))?),
             None => Ok(()),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use leadspan_files::{remove_if_dead, temporary_of};
-use leadspan_workers::{remove_dead_claims, remove_dead_heartbeats, remove_dead_lock};
+use leadspan_workers::{remove_dead_claims, remove_dead_heartbeats, remove_dead_locks};
 
 use super::{folder::DESCRIPTION, manifest::MANIFEST};
 use crate::{Cache, CacheError, LayerDir};
@@ -31,7 +31,7 @@ impl Cache {
         remove_dead_claims(self.dir(), &|layer, unit| {
             of_committed.get(layer).is_some_and(|names| is_committed(names, unit))
         });
-        remove_dead_lock(self.dir());
+        remove_dead_locks(self.dir());
         remove_dead_heartbeats(self.dir());
         // Files beside the layers, such as the record of the teacher's hash.
         for entry in fs::read_dir(self.dir())

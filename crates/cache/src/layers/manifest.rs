@@ -5,7 +5,7 @@
 //! manifests have the same bytes. A manifest is out of date once units are appended to the corpus. Whoever removes a
 //! shard removes the manifest first.
 
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,21 @@ impl LayerDir {
         }
     }
 
+    /// Removes the manifest, if there is one, before a shard is made anew: this device may give it other bytes than those
+    /// that the manifest states.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if it cannot be removed, or if the layer's folder is a link.
+    pub fn remove_manifest(&self) -> Result<(), CacheError> {
+        self.require_own_folder()?;
+        let path = self.manifest_path();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Computes the manifest and stores it, unless the same is stored already; `None` if a unit is missing.
     ///
     /// # Errors
@@ -123,7 +138,6 @@ mod tests {
     use super::*;
     use crate::{repair, tests::synthetic, verify};
     use leadspan_sequence::SectionSet;
-    use std::fs;
 
     fn layer() -> (synthetic::Prepared, LayerDir) {
         let captured = synthetic::captured("0.5", SectionSet::ALL);

@@ -1,6 +1,6 @@
 //! Finding what has to be captured before a cache holds what is asked for.
 
-use leadspan_workers::{LockGuard, lock};
+use leadspan_workers::{Awaited, LockGuard, Purpose, lock};
 
 use super::{
     coverage::Coverage,
@@ -32,6 +32,20 @@ impl Cache {
     /// [`CacheError::UnfinishedLayer`] if part of `asked` is in an unfinished layer that reaches further, so that
     /// finishing it would capture more than is asked for; and those of [`layer`](Self::layer).
     pub fn layers_to_capture(&self, asked: &Coverage) -> Result<Vec<LayerDir>, CacheError> {
+        self.layers_to_capture_telling(asked, &mut |_| {})
+    }
+
+    /// Like [`layers_to_capture`](Self::layers_to_capture). While it waits, it calls `waiting` regularly with the process
+    /// that it waits for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`layers_to_capture`](Self::layers_to_capture).
+    pub fn layers_to_capture_telling(
+        &self,
+        asked: &Coverage,
+        waiting: &mut dyn FnMut(&Awaited),
+    ) -> Result<Vec<LayerDir>, CacheError> {
         // Committed units stay, so a process need not take the lock, or be able to write, to find that nothing is left
         // to do.
         if self.holds(asked)? {
@@ -40,7 +54,7 @@ impl Cache {
         let mut dirs = self.layers()?;
         // The lock is only needed to create a layer. Of thousands of workers, only the first few wait for it.
         if lacking(asked, &dirs).is_some() {
-            let _lock: LockGuard = lock(self.dir(), &mut |_| {})?;
+            let _lock: LockGuard = lock(self.dir(), Purpose::AddingALayer, waiting)?;
             dirs = self.layers()?;
             if let Some(layer) = lacking(asked, &dirs) {
                 dirs.push(self.layer(&layer)?);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{Cache, Exported};
+use leadspan_cache::{Cache, Exported, is_export};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,7 +14,9 @@ use crate::{
     arguments::ExportArguments,
     commands::{Ending, Showing, missing},
     failure::{Context as _, Result},
-    last_line, outputs, path_text,
+    last_line,
+    outputs::{self, OutputRefusal},
+    path_text,
     progress::{Counted, ProgressMeter},
 };
 
@@ -22,6 +24,10 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
     let out = &export.out;
     let inputs: Vec<&Path> = export.folder.config.as_deref().into_iter().collect();
     outputs::check_file(out, export.overwrite, &inputs)?;
+    if out.exists() && !is_export(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
+        let path = out.clone();
+        return Err(OutputRefusal::Foreign { path }.into());
+    }
     let missing = missing(export.allow_incomplete);
     let mut bar = None;
     let exported = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {

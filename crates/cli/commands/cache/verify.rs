@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     amounts::{bytes, grouped},
-    commands::{Ending, Showing},
+    commands::{Ending, Showing, prepare::Waited},
     failure::{Context as _, Result},
     last_line, path_text,
     progress::{Counted, ProgressMeter},
@@ -26,7 +26,8 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Endin
     .with_context(|| format!("could not verify `{}`", cache.dir().display()))?;
     drop(bar);
     let dropped = if repair {
-        leadspan_cache::repair(&found).with_context(|| format!("could not repair `{}`", cache.dir().display()))?
+        leadspan_cache::repair_telling(&found, &mut Waited::telling())
+            .with_context(|| format!("could not repair `{}`", cache.dir().display()))?
     } else {
         Vec::new()
     };

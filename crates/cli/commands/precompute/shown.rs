@@ -85,9 +85,8 @@ impl<'a> Shown<'a> {
 
     pub(super) fn show(&mut self, event: Event) {
         match event {
-            Event::WaitingForPreparation(holder) => {
-                self.waited.for_preparation(&holder);
-            }
+            Event::WaitingForLock(awaited) => self.waited.for_lock(&awaited),
+            Event::TokenizerRestored(names) => prepare::restored(&self.cache_dir, &names),
             Event::WaitingForUnits { units, holder } => self.waited.for_units(units, &holder),
             Event::Preparing(progress) => {
                 if let Some(preparing) = &mut self.preparing {

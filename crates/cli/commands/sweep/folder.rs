@@ -64,7 +64,9 @@ impl RunFolder<'_> {
     /// The state of the run, derived from its files.
     pub(super) fn state(self, evaluate: bool) -> State {
         let has = |name: &str| self.0.join(name).is_file();
-        match (has("run.json"), has("summary.json"), has("evaluation/summary.json")) {
+        // Without its answers, it is for `evaluate` to say what is missing.
+        let is_evaluated = has("evaluation/summary.json") && has("evaluation/answers.jsonl");
+        match (has("run.json"), has("summary.json"), is_evaluated) {
             (_, true, true) => State::Finished,
             (_, true, false) if !evaluate => State::Finished,
             (_, true, false) => State::Trained,
@@ -123,7 +125,14 @@ impl RunFolder<'_> {
         let summary = self.json("summary.json")?.unwrap_or_default();
         let evaluation = self.json("evaluation/summary.json")?;
         let evaluation = evaluation.map(|evaluation| {
-            let keys = ["problems", "correct", "accuracy", "accuracy_interval", "held_out"];
+            let keys = [
+                "problems",
+                "correct",
+                "ungraded",
+                "accuracy",
+                "accuracy_interval",
+                "held_out",
+            ];
             keys.map(|key| (key.to_owned(), evaluation[key].clone()))
                 .into_iter()
                 .collect::<Map<_, _>>()

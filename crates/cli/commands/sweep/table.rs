@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use leadspan_experiment::{Run, read_runs};
 
 use super::jobs::{Job, Sweep};
-use crate::amounts::{bytes, short, short_duration};
+use crate::amounts::{bytes, grouped, short, short_duration};
 
 /// The columns whose widths do not depend on the sweep, with their widths.
 const COLUMNS: [(&str, usize); 5] = [
@@ -42,10 +42,12 @@ impl RunTable {
         let run = good.then(read).flatten().and_then(|runs| runs.into_iter().next());
         let summary = run.as_ref().and_then(Run::summary);
         let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
-        let accuracy = run
-            .as_ref()
-            .and_then(|run| run.evaluation.as_ref())
-            .map(|of| of.accuracy);
+        let evaluation = run.as_ref().and_then(|run| run.evaluation.as_ref());
+        let accuracy = evaluation.map(|of| of.accuracy);
+        let state = match evaluation.map_or(0, |of| of.ungraded) {
+            0 => state.to_owned(),
+            ungraded => format!("{state}, {} ungraded", grouped(ungraded)),
+        };
         let forward_kl = run
             .as_ref()
             .and_then(Run::held_out)
@@ -57,7 +59,7 @@ impl RunTable {
             or_none(summary.map(|summary| short_duration(summary.seconds))),
             or_none(summary.and_then(|summary| summary.peak_memory_bytes).map(bytes)),
         ];
-        self.line(&job.planned.name, cells, state)
+        self.line(&job.planned.name, cells, &state)
     }
 
     fn line(&self, name: &str, cells: [String; 5], state: &str) -> String {

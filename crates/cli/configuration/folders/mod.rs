@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     configuration_error::ConfigurationError,
-    outputs::{cache_around, is_cache, without_links},
+    outputs::{cache_around, is_cache, obstacle, without_links},
     tables::Tables,
 };
 
@@ -27,8 +27,15 @@ struct Input {
 enum Kind {
     /// A file, or a folder that is read as a whole.
     Whole,
-    /// A folder from which files that match a pattern are read.
+    /// A folder from which files that match a pattern are read, but none from folders inside it.
     Matched,
+}
+
+impl Input {
+    /// Whether it is data, of which every file that matches is read.
+    fn is_data(&self) -> bool {
+        self.key.ends_with(".files") || self.key.ends_with(".path")
+    }
 }
 
 /// How the place to write lies to a place that is read.
@@ -90,6 +97,25 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Refuses a place where no folder can be.
+    fn require_folder(&self) -> Result<(), ConfigurationError> {
+        if self.written.as_os_str().is_empty() {
+            return Err(self.taken("no path".to_owned()));
+        }
+        match obstacle(&self.place) {
+            None => Ok(()),
+            Some(found) => Err(self.taken(found)),
+        }
+    }
+
+    /// Refuses the folder of the pipeline file, which has files of its own.
+    fn require_not_around(&self, base: &Path) -> Result<(), ConfigurationError> {
+        if self.place == without_links(&base.join(".")) {
+            return Err(self.taken("the folder of the pipeline file".to_owned()));
+        }
+        Ok(())
+    }
+
     /// Refuses a place inside a cache.
     fn require_outside_caches(&self) -> Result<(), ConfigurationError> {
         match cache_around(&self.place) {
@@ -140,6 +166,8 @@ pub(super) fn check_cache(base: &Path, tables: &Tables) -> Result<(), Configurat
     if is_cache(&output.place) {
         return Ok(());
     }
+    output.require_folder()?;
+    output.require_not_around(base)?;
     output.require_outside_caches()?;
     let all = [Relation::Same, Relation::Inside, Relation::Holds];
     output.require_apart(&inputs(base, tables), &all)?;
@@ -157,6 +185,10 @@ pub(super) fn check_run(base: &Path, tables: &Tables) -> Result<(), Configuratio
         return Ok(());
     };
     let output = Output::new("train.dir", &train.dir, base);
+    output.require_folder()?;
+    if !output.is_run() {
+        output.require_not_around(base)?;
+    }
     output.require_outside_caches()?;
     let relations: &[Relation] = if output.is_run() {
         &[Relation::Same, Relation::Holds]
@@ -171,7 +203,8 @@ pub(super) fn check_run(base: &Path, tables: &Tables) -> Result<(), Configuratio
 ///
 /// # Errors
 ///
-/// If it is the folder of a model, of data or of a run, or inside a cache.
+/// If it is the folder of a model, of data or of a run, or inside data or a cache. An evaluation that is there already is
+/// continued inside data.
 pub(super) fn check_evaluation(
     base: &Path,
     tables: &Tables,
@@ -180,9 +213,19 @@ pub(super) fn check_evaluation(
 ) -> Result<(), ConfigurationError> {
     let written = dir.strip_prefix(base).unwrap_or(dir);
     let output = Output::new("evaluate.dir", written, base);
+    let is_evaluation = output.place.join("evaluation.json").exists();
+    output.require_folder()?;
+    if !is_evaluation {
+        output.require_not_around(base)?;
+    }
     output.require_outside_caches()?;
     output.require_no_run()?;
     let mut inputs = inputs(base, tables);
+    if !is_evaluation {
+        let (data, others): (Vec<Input>, Vec<Input>) = inputs.into_iter().partition(Input::is_data);
+        output.require_apart(&data, &[Relation::Same, Relation::Inside])?;
+        inputs = others;
+    }
     if let Some(train) = &tables.train {
         inputs.push(whole("train.dir", &train.dir, base));
     }
@@ -203,6 +246,7 @@ pub(super) fn check_evaluation(
 /// If it is the folder of a model or of data or inside one, or if it is that of a run or inside a cache.
 pub(super) fn check_sweep(base: &Path, tables: &Tables, dir: &Path) -> Result<(), ConfigurationError> {
     let output = Output::new("sweep.dir", dir, base);
+    output.require_folder()?;
     output.require_outside_caches()?;
     output.require_no_run()?;
     output.require_apart(&inputs(base, tables), &[Relation::Same, Relation::Inside])?;
@@ -235,10 +279,9 @@ fn files(key: &'static str, pattern: &str, base: &Path) -> Input {
     while let Some(part) = parts.next_if(|part| !is_pattern(part)) {
         literal.push(part);
     }
-    let kind = if parts.peek().is_some() {
-        Kind::Matched
-    } else {
-        Kind::Whole
+    let kind = match parts.collect::<Vec<_>>()[..] {
+        [only] if !only.as_os_str().as_encoded_bytes().starts_with(b"**") => Kind::Matched,
+        _ => Kind::Whole,
     };
     Input {
         key,

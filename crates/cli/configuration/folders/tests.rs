@@ -28,6 +28,7 @@ fn workplace() -> (tempfile::TempDir, PathBuf) {
     ] {
         std::fs::write(folder.path().join(file), b"{}").unwrap();
     }
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
     let file = folder.path().join("pipeline.toml");
     (folder, file)
 }
@@ -80,6 +81,25 @@ fn what_is_written_is_apart_from_what_is_read() {
         ("train.dir=other", &format!("which is inside the cache `{other}`")),
         ("train.dir=other/run", &format!("which is inside the cache `{other}`")),
         ("student.model=runs", "which is inside `student.model` (`runs`)"),
+        ("train.dir=", "which is no path"),
+        ("train.dir=.", "which is the folder of the pipeline file"),
+        ("train.dir=models/..", "which is the folder of the pipeline file"),
+        ("train.dir=rows.jsonl", "which is a file"),
+        ("train.dir=dangling", "which is a symbolic link that leads nowhere"),
+        ("train.dir=/dev", "which is in `/dev`, which belongs to the system"),
+        ("train.dir=/dev/null", "which is in `/dev`, which belongs to the system"),
+        (
+            "train.dir=/proc/run",
+            "which is in `/proc`, which belongs to the system",
+        ),
+        (
+            "data.files=[\"runs/**/*.jsonl\"]",
+            "which is inside `data.files` (`runs/**/*.jsonl`)",
+        ),
+        (
+            "data.files=[\"runs/*/*.jsonl\"]",
+            "which is inside `data.files` (`runs/*/*.jsonl`)",
+        ),
     ] {
         std::fs::create_dir_all(folder.path().join("runs")).unwrap();
         let error = check(given, &train).unwrap_err();
@@ -98,9 +118,11 @@ fn what_is_written_is_apart_from_what_is_read() {
         ("cache.dir=old", "which is the folder of a run"),
         ("cache.dir=models/other", "which is the folder of a model"),
         ("cache.dir=other/inner", &format!("which is inside the cache `{other}`")),
+        ("cache.dir=rows.jsonl", "which is a file"),
+        ("cache.dir=", "which is no path"),
         (
-            "cache.dir=rows.jsonl",
-            "which is the same as `data.files` (`rows.jsonl`)",
+            "cache.dir=/dev/cache",
+            "which is in `/dev`, which belongs to the system",
         ),
     ] {
         let error = check(given, &capture).unwrap_err();
@@ -121,6 +143,17 @@ fn what_is_written_is_apart_from_what_is_read() {
             "which is the same as `evaluate.model` (`runs/half/model`)",
         ),
         (
+            "evaluate.dir=problems/mine",
+            "which is inside `evaluate.path` (`problems`)",
+        ),
+        ("evaluate.dir=", "which is no path"),
+        ("evaluate.dir=.", "which is the folder of the pipeline file"),
+        ("evaluate.dir=/dev", "which is in `/dev`, which belongs to the system"),
+        (
+            "evaluate.dir=rows.jsonl/mine",
+            "which is inside `rows.jsonl`, which is a file",
+        ),
+        (
             "evaluate.dir=cache/evaluation",
             &format!("which is inside the cache `{}`", folder.path().join("cache").display()),
         ),
@@ -134,6 +167,11 @@ fn what_is_written_is_apart_from_what_is_read() {
             "which is the same as `teacher.model` (`models/teacher`)",
         ),
         ("sweep.dir=old", "which is the folder of a run"),
+        ("sweep.dir=", "which is no path"),
+        (
+            "sweep.dir=/sys/sweep",
+            "which is in `/sys`, which belongs to the system",
+        ),
         ("sweep.dir=other/runs", &format!("which is inside the cache `{other}`")),
     ] {
         let error = check(given, &sweep).unwrap_err();
@@ -151,7 +189,11 @@ fn what_is_written_is_apart_from_what_is_read() {
     for given in ["cache.dir=other", "cache.dir=models/cache"] {
         check(given, &capture).unwrap_or_else(|error| panic!("{given}: {error}"));
     }
+    // So are an evaluation among the data and a run beside the pipeline file, which earlier versions made.
+    std::fs::create_dir(folder.path().join("problems/made")).unwrap();
+    std::fs::write(folder.path().join("problems/made/evaluation.json"), b"{}").unwrap();
     for given in [
+        "evaluate.dir=problems/made",
         "evaluate.dir=runs/half/evaluation",
         "evaluate.dir=models/teacher/evaluation",
     ] {

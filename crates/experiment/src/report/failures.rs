@@ -1,5 +1,7 @@
 //! A few wrong answers of each run.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::shown;
@@ -32,6 +34,8 @@ struct Failure {
     expected: String,
     /// The answer found in the text, if any.
     found: Option<String>,
+    /// Why the grader gave no verdict, if it gave none.
+    ungraded: Option<String>,
     /// The end of the text.
     end: String,
 }
@@ -44,16 +48,28 @@ pub(super) fn failures(runs: &[Run]) -> Failures {
     let runs: Vec<_> = evaluated
         .iter()
         .filter_map(|(run, evaluation)| {
-            let wrong: Vec<&Graded> = evaluation.graded.iter().filter(|graded| !graded.correct).collect();
-            let summary = format!(
-                "{} of {} answers are wrong",
+            // An answer without a verdict is none of the wrong ones.
+            let (ungraded, wrong): (Vec<&Graded>, Vec<&Graded>) = evaluation
+                .graded
+                .iter()
+                .filter(|graded| !graded.correct)
+                .partition(|graded| graded.ungraded.is_some());
+            let on_record = evaluation.graded.len() as u64;
+            let mut summary = format!(
+                "{} of {} answers are wrong{}",
                 shown::count(wrong.len() as u64),
-                shown::count(evaluation.graded.len() as u64)
+                shown::count(on_record),
+                shown::ungraded(ungraded.len() as u64)
             );
-            (!wrong.is_empty()).then(|| FailuresOfRun {
+            let is_short = on_record != evaluation.problems;
+            if is_short {
+                let _ = write!(summary, "; {} were asked", shown::count(evaluation.problems));
+            }
+            let is_shown = is_short || !wrong.is_empty() || !ungraded.is_empty();
+            is_shown.then(|| FailuresOfRun {
                 run: run.name.clone(),
                 summary,
-                samples: wrong.iter().take(SHOWN).map(|graded| failure(graded)).collect(),
+                samples: wrong.into_iter().chain(ungraded).take(SHOWN).map(failure).collect(),
             })
         })
         .collect();
@@ -77,6 +93,7 @@ fn failure(graded: &Graded) -> Failure {
         },
         expected: graded.expected.clone(),
         found: graded.found.clone(),
+        ungraded: graded.ungraded.clone(),
         end: end_of(&graded.text),
     }
 }

@@ -18,7 +18,7 @@ mod tests;
 
 use std::{fs, path::Path};
 
-use leadspan_files::commit_bytes;
+use leadspan_files::{commit_bytes, visible_page};
 use minijinja::{Environment, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
@@ -73,7 +73,8 @@ impl Report {
             runs: parts::every_run(runs),
         };
         Ok(Self {
-            page: filled_in(page).map_err(ExperimentError::Page)?,
+            // Ids, questions and answers come from elsewhere.
+            page: visible_page(&filled_in(page).map_err(ExperimentError::Page)?),
             table: table::table(runs),
             headline: sentence,
             text: terminal::text_table(&series, measure),
@@ -91,8 +92,9 @@ impl Report {
             path: dir.to_owned(),
             source,
         })?;
-        commit_bytes(&dir.join(Self::TABLE), self.table.as_bytes())?;
+        // The page is what tells a report from other folders, so it comes first.
         commit_bytes(&dir.join(Self::PAGE), self.page.as_bytes())?;
+        commit_bytes(&dir.join(Self::TABLE), self.table.as_bytes())?;
         Ok(())
     }
 }

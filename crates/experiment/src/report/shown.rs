@@ -78,6 +78,14 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
+/// The number of answers without a verdict, behind other numbers: `, 3 ungraded`; nothing if there are none.
+pub(super) fn ungraded(ungraded: u64) -> String {
+    match ungraded {
+        0 => String::new(),
+        some => format!(", {} ungraded", count(some)),
+    }
+}
+
 /// A mean, with its interval if that has a width: `93.1 % (88.0 % to 98.2 %)`.
 pub(super) fn estimate(estimate: &Estimate, shown: impl Fn(f64) -> String) -> String {
     let mean = shown(estimate.mean);

@@ -2,7 +2,7 @@
 
 use crate::{Run, RunState, runs::HeldOut};
 
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 25] = [
     "run",
     "kind",
     "state",
@@ -27,6 +27,7 @@ const COLUMNS: [&str; 24] = [
     "accuracy",
     "accuracy_low",
     "accuracy_high",
+    "ungraded",
 ];
 
 pub(super) fn table(runs: &[Run]) -> String {
@@ -78,16 +79,32 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
         text(evaluation.map(|evaluation| evaluation.accuracy)),
         text(interval.map(|(low, _)| low)),
         text(interval.map(|(_, high)| high)),
+        text(evaluation.map(|evaluation| evaluation.ungraded)),
     ]
 }
 
-/// A cell, in quotes if it needs them. Spreadsheets take text that begins with one of a few characters for a formula, which may
-/// read other files or call other programs: such text gets an apostrophe in front. Numbers stay as they are.
+/// Whether spreadsheets may take a text for a formula, which may read other files or call other programs: it begins with one of
+/// a few characters, also in their full width, or with a tab or a line break. Some leave out blanks and what has no width before
+/// them. Numbers are no formulas.
+fn is_formula(cell: &str) -> bool {
+    let is_left_out = |letter: char| {
+        letter.is_whitespace()
+            || letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    let begins = cell
+        .trim_start_matches(is_left_out)
+        .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    (begins || cell.starts_with(['\t', '\r', '\n'])) && cell.parse::<f64>().is_err()
+}
+
+/// A cell, in quotes if it needs them: also with a semicolon or a tab, which separate cells in some countries. A text that could
+/// be a [formula](is_formula) gets an apostrophe in front.
 fn quoted(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err() {
+    if is_formula(cell) {
         return quoted(&format!("'{cell}"));
     }
-    if cell.contains([',', '"', '\n', '\r']) {
+    if cell.contains([',', ';', '\t', '"', '\n', '\r']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
     } else {
         cell.to_owned()
@@ -115,7 +132,18 @@ mod tests {
             ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
             ("-2+3", "'-2+3"),
             ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\t=1"),
+            ("\t=1", "\"'\t=1\""),
+            ("\n=1", "\"'\n=1\""),
+            ("＝1+1", "'＝1+1"),
+            ("＋1+a", "'＋1+a"),
+            ("－1+a", "'－1+a"),
+            ("＠SUM(A1)", "'＠SUM(A1)"),
+            (" =1+1", "' =1+1"),
+            ("\u{a0}\u{feff}\u{200b}＝1", "'\u{a0}\u{feff}\u{200b}＝1"),
+            ("\u{1b}=1", "'\u{1b}=1"),
+            ("a;=1+1", "\"a;=1+1\""),
+            ("'=1", "'=1"),
+            (" a", " a"),
             ("\r=1", "\"'\r=1\""),
             ("-1.5e-3", "-1.5e-3"),
             ("+2", "+2"),

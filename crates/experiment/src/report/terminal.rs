@@ -27,6 +27,11 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
     if several {
         table.head.push("seeds".into());
     }
+    let is_ungraded =
+        measure == Some(Measure::Accuracy) && series.iter().flat_map(groups).any(|runs| ungraded(&runs) > 0);
+    if is_ungraded {
+        table.head.push("ungraded".into());
+    }
     let main = series.iter().find(|series| series.kind == Kind::Distilled);
     for series in series {
         for runs in groups(series) {
@@ -42,6 +47,9 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
             row.push(mean(&runs, memory, &shown::SIZES));
             if several {
                 row.push(runs.len().to_string());
+            }
+            if is_ungraded {
+                row.push(shown::count(ungraded(&runs)));
             }
             table.rows.push(row);
         }
@@ -59,6 +67,12 @@ fn groups<'a>(series: &Series<'a>) -> impl Iterator<Item = Vec<&'a Run>> + use<'
         groups.entry(key).or_default().push(run);
     }
     groups.into_values()
+}
+
+/// The number of answers of these runs on which the grader gave no verdict.
+fn ungraded(runs: &[&Run]) -> u64 {
+    let evaluations = runs.iter().filter_map(|run| run.evaluation.as_ref());
+    evaluations.map(|evaluation| evaluation.ungraded).sum()
 }
 
 /// The proportion; a dash for the untrained student, which has seen no sequence.

@@ -213,7 +213,71 @@ fn whatever_comes_from_files_is_text_on_the_page() {
         "&lt;b&gt;1",
         "&lt;script&gt;alert(1)",
         "a &lt; b &amp; c?",
-        "1 of 1 answers are wrong",
+        "1 of 1 answers are wrong; 10 were asked",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn answers_without_a_verdict_are_counted_wherever_right_ones_are() {
+    let runs = two_seeds();
+    let summary = json!({ "accuracy": 0.25, "problems": 4, "ungraded": 1, "held_out": null });
+    runs.write("a/evaluation/summary.json", &summary);
+    let answer = |correct: bool, ungraded: Option<&str>| {
+        let mut answer =
+            json!({ "id": "p", "correct": correct, "expected": "1", "found": null, "question": "q", "text": "t" });
+        if let Some(because) = ungraded {
+            answer["ungraded"] = json!(because);
+        }
+        format!("{answer}\n")
+    };
+    let answers = [
+        answer(true, None),
+        answer(false, Some("a matrix")),
+        answer(false, None),
+        answer(false, None),
+    ];
+    runs.write_text("a/evaluation/answers.jsonl", &answers.concat());
+    let report = Report::new(&runs.read()).unwrap();
+    for text in [
+        "a: 2 of 4 answers are wrong, 1 ungraded<",
+        "<dt>Ungraded</dt><dd><code>a matrix</code></dd>",
+        "25.0 % of 4, 1 ungraded<",
+    ] {
+        assert!(report.page.contains(text), "{text}");
+    }
+    let rows: Vec<&str> = report.table.lines().collect();
+    assert!(
+        rows[0].ends_with(",accuracy_high,ungraded") && rows[1].ends_with(",4,0.25,,,1"),
+        "{rows:?}"
+    );
+    let text = report.text.unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].ends_with("seeds  ungraded") && lines[1].ends_with("2         1"),
+        "{text}"
+    );
+    assert!(!two_seeds().page().contains("ungraded"));
+}
+
+#[test]
+fn nothing_on_the_page_steers_a_terminal() {
+    let runs = two_seeds();
+    runs.run("odd\u{1b}[2J\u{202e}", &train("1.0", 2), 4.0);
+    let answer = json!({
+        "id": "\u{9b}31m", "correct": false, "expected": "\r", "found": "\u{7}", "question": "a\r\nb", "text": "\u{1b}]0;t",
+    });
+    runs.write_text("a/evaluation/answers.jsonl", &format!("{answer}\n"));
+    let page = runs.page();
+    let raw: Vec<char> = page.chars().filter(|&letter| leadspan_files::steers(letter)).collect();
+    assert!(raw.is_empty(), "{raw:?}");
+    for text in [
+        "odd\\x1b[2J\\u{202e}",
+        "\\x9b31m",
+        "<code>\\x07</code>",
+        "a\nb",
+        "\\x1b]0;t",
     ] {
         assert!(page.contains(text), "{text}");
     }
@@ -232,7 +296,7 @@ fn unfinished_runs_are_listed_as_such() {
     assert!(page.contains("No training is finished."));
     let table = Report::new(&runs.read()).unwrap().table;
     assert!(
-        table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,\r\n"),
+        table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,,\r\n"),
         "{table}"
     );
 }

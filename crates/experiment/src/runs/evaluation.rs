@@ -19,6 +19,9 @@ pub struct EvaluationResults {
     pub accuracy_interval: Option<(f64, f64)>,
     /// The number of problems.
     pub problems: u64,
+    /// The number of answers on which the grader gave no verdict. They do not count as right.
+    #[serde(default)]
+    pub ungraded: u64,
     /// Held-out losses, if they were measured.
     pub held_out: Option<HeldOut>,
     /// The graded answers, in the order of the problems.
@@ -33,6 +36,9 @@ pub struct Graded {
     pub id: String,
     /// Whether the answer was right.
     pub correct: bool,
+    /// Why the grader gave no verdict on it, if it gave none.
+    #[serde(default)]
+    pub ungraded: Option<String>,
     /// The right answer.
     pub expected: String,
     /// The answer found in the student's text, if any.

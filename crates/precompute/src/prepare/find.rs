@@ -4,7 +4,7 @@ use std::io;
 
 use leadspan_cache::{Cache, CacheError, Identity};
 use leadspan_corpus::FileFingerprint;
-use leadspan_workers::{Holder, Lock, LockGuard, Pauses};
+use leadspan_workers::{Awaited, Lock, LockGuard, Pauses};
 
 use super::{Preparation, PreparedCache};
 use crate::{Event, Origin, PrecomputeError, Provenance, provenance::SettingChange, stamp::Maker, undo::Before};
@@ -26,7 +26,9 @@ impl Preparation<'_> {
     ) -> Result<PreparedCache, PrecomputeError> {
         let weights = self.weights_hash()?;
         let files = self.fingerprints()?;
-        let prepared = self.find_or_make(&self.identity_with(weights.as_ref()), &files, events)?;
+        let identity = self.identity_with(weights.as_ref());
+        self.check_cache_there(&identity, maker, events)?;
+        let prepared = self.find_or_make(&identity, &files, events)?;
         if let Some(weights) = &weights {
             weights.remember(prepared.cache.dir(), maker);
         }
@@ -36,6 +38,31 @@ impl Preparation<'_> {
             origin: prepared.origin,
         });
         Ok(prepared)
+    }
+
+    /// Compares the tokenizer's files in a cache that is there already with their hashes, and writes those that are missing
+    /// anew. `prepare` also compares the tokens, which a worker reads later. A cache that cannot be opened, or is another one,
+    /// is left to whoever opens it next.
+    fn check_cache_there(
+        &self,
+        identity: &Identity,
+        maker: Maker,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<(), PrecomputeError> {
+        let Ok(cache) = Cache::open(&self.text.cache_dir()) else {
+            return Ok(());
+        };
+        if cache.require_identity(identity).is_err() {
+            return Ok(());
+        }
+        let restored = cache.restore_tokenizer(&self.tokenizer.files)?;
+        if !restored.is_empty() {
+            events(Event::TokenizerRestored(restored));
+        }
+        if maker == Maker::Prepare && cache.corpus()?.is_some() {
+            cache.check_corpus()?;
+        }
+        Ok(())
     }
 
     fn find_or_make(
@@ -66,7 +93,7 @@ impl Preparation<'_> {
         events: &mut dyn FnMut(Event),
     ) -> Result<FoundOrLocked, PrecomputeError> {
         let dir = self.text.cache_dir();
-        let mut waiting = |holder: &Holder| events(Event::WaitingForPreparation(holder.clone()));
+        let mut waiting = |awaited: &Awaited| events(Event::WaitingForLock(awaited.clone()));
         let mut pauses = Pauses::default();
         let mut parts_seen = None;
         loop {
@@ -81,8 +108,8 @@ impl Preparation<'_> {
             }
             let lock = match cache.lock_for_preparing() {
                 Ok(Lock::Locked(lock)) => lock,
-                Ok(Lock::Held(holder)) => {
-                    waiting(&holder);
+                Ok(Lock::Held(awaited)) => {
+                    waiting(&awaited);
                     pauses.next();
                     continue;
                 }

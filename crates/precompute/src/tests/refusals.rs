@@ -325,3 +325,43 @@ fn logits_that_are_not_finite_name_sample_and_position() {
         "a shard was left behind"
     );
 }
+
+#[test]
+fn what_was_changed_in_a_complete_cache_is_refused_by_name_and_a_missing_tokenizer_is_written_anew() {
+    let project = Project::new();
+    let pipeline = &project.pipeline;
+    run_to_end(pipeline);
+    let dir = pipeline.cache_dir();
+    let sound = files(&dir);
+    fs::remove_dir_all(dir.join("tokenizer")).unwrap();
+    let mut restored = Vec::new();
+    run(pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
+        if let Event::TokenizerRestored(names) = event {
+            restored.extend(names);
+        }
+    })
+    .unwrap();
+    assert_eq!(files(&dir), sound);
+    let names = sound.keys().filter_map(|path| path.strip_prefix("tokenizer").ok());
+    assert!(names.map(|name| name.display().to_string()).eq(restored));
+    for name in ["tokenizer/tokenizer.json", "corpus/tokens.u32", "corpus/samples.arrow"] {
+        let path = dir.join(name);
+        let found = sound.keys().find(|found| path.ends_with(found)).unwrap();
+        let mut bytes = sound[found].clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        for error in [refused(pipeline), prepare(pipeline, &mut |_| ()).unwrap_err()] {
+            assert!(
+                matches!(&error, PrecomputeError::Cache(CacheError::Damaged { path: found, .. }) if *found == path),
+                "{name}: {error}"
+            );
+            assert!(error.hint().unwrap().contains(name), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        fs::write(&path, &sound[found]).unwrap();
+    }
+    fs::remove_file(dir.join("corpus/tokens.u32")).unwrap();
+    for error in [refused(pipeline), prepare(pipeline, &mut |_| ()).unwrap_err()] {
+        assert!(error.to_string().contains("corpus/tokens.u32"), "{error}");
+    }
+}

@@ -211,7 +211,7 @@ fn a_receipt_beside_an_empty_or_short_shard_is_no_committed_unit() {
     for length in [0, 100] {
         let bytes = fs::read(&shard).unwrap();
         fs::write(&shard, &bytes[..length]).unwrap();
-        let finalized = finalize(pipeline, None).unwrap();
+        let finalized = finalize(pipeline, None, &mut |_| ()).unwrap();
         assert_eq!(
             finalized.layers[0]
                 .missing
@@ -225,6 +225,76 @@ fn a_receipt_beside_an_empty_or_short_shard_is_no_committed_unit() {
         assert_eq!((summary.units_written, summary.units_missing), (1, 0));
         assert_eq!(files(&pipeline.cache_dir()), sound);
     }
+}
+
+#[test]
+fn a_shard_that_is_removed_and_captured_anew_with_other_bytes_leaves_a_sound_cache() {
+    let project = Project::new();
+    let pipeline = &project.pipeline;
+    run_to_end(pipeline);
+    let sound = files(&pipeline.cache_dir());
+    let layer = Cache::open(&pipeline.cache_dir()).unwrap().layers().unwrap().remove(0);
+    let removed = || {
+        for name in ["train-000001.parquet", "train-000001.json"] {
+            fs::remove_file(layer.path().join(name)).unwrap();
+        }
+    };
+    // A manifest that states another shard, as one does that another device made.
+    let other = |text: String| text.replacen("\"shards_blake3\": \"", "\"shards_blake3\": \"0", 1);
+    let manifest = fs::read_to_string(layer.manifest_path()).unwrap();
+    removed();
+    fs::write(layer.manifest_path(), other(manifest)).unwrap();
+    assert_eq!(run_to_end(pipeline).units_written, 1);
+    assert_eq!(files(&pipeline.cache_dir()), sound);
+    let found = leadspan_cache::verify(&Cache::open(&pipeline.cache_dir()).unwrap(), &mut |_| {}).unwrap();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    // A run that is killed in between leaves no manifest that states more than there is.
+    removed();
+    let (outcome, _) = run_for(pipeline, 1);
+    assert!(matches!(outcome, Outcome::Stopped(_)) && !layer.manifest_path().exists());
+    run_to_end(pipeline);
+    assert_eq!(files(&pipeline.cache_dir()), sound);
+}
+
+#[test]
+fn a_foreign_claim_to_preparing_holds_up_nobody_who_has_nothing_to_prepare() {
+    let project = Project::new();
+    let half = project.another("one", |pipeline| {
+        pipeline.cache.lead_span_proportion = "0.5".parse().unwrap();
+    });
+    let pipeline = &project.pipeline;
+    run_to_end(&half);
+    let layer = Cache::open(&pipeline.cache_dir()).unwrap().layers().unwrap().remove(0);
+    let claims = pipeline.cache_dir().join(".claims");
+    let claim = claims.join("prepare");
+    fs::create_dir(&claims).unwrap();
+    fs::write(&claim, "x").unwrap();
+    fs::remove_file(layer.shard_path(&layer.corpus().units()[1])).unwrap();
+    // One captures a unit anew, the other adds a layer.
+    for pipeline in [&half, pipeline] {
+        let stop = AtomicBool::new(false);
+        let outcome = run(pipeline, Worker::ALONE, &stop, &mut |event| {
+            assert!(!matches!(event, Event::WaitingForLock(_)), "{event:?}");
+        });
+        assert!(matches!(outcome.unwrap(), Outcome::Done(_)));
+    }
+    prepare(pipeline, &mut |event| {
+        assert!(!matches!(event, Event::WaitingForLock(_)))
+    })
+    .unwrap();
+    assert!(claim.exists(), "it is not this process's to remove");
+    // Who has to wait is told for which claim.
+    fs::write(claims.join("inventory"), "x").unwrap();
+    fs::remove_file(layer.shard_path(&layer.corpus().units()[1])).unwrap();
+    let mut awaited = Vec::new();
+    let outcome = run(pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
+        if let Event::WaitingForLock(by) = event {
+            let _ = fs::remove_file(&by.claim);
+            awaited.push(by.to_string());
+        }
+    });
+    assert!(matches!(outcome.unwrap(), Outcome::Done(_)));
+    assert!(awaited[0].contains("takes the inventory of this cache") && awaited[0].contains(".claims/inventory"));
 }
 
 #[test]

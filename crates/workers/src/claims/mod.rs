@@ -44,6 +44,11 @@ const FOLDER: &str = ".claims";
 /// What this process has seen. It outlives each [`Claims`], since one who waits for a lock may make one for every attempt.
 static UNCHANGED: Unchanged = Unchanged::new();
 
+/// The path of the claim `name` in the folder `dir`, whether it exists or not.
+pub(crate) fn path_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(FOLDER).join(name)
+}
+
 /// The claims in a folder, as one process makes and sees them.
 #[derive(Debug)]
 pub struct Claims {
@@ -190,7 +195,7 @@ pub fn remove_dead_claims(dir: &Path, is_committed: &dyn Fn(&str, &str) -> bool)
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        // A name without a dot is the lock of preparing, which this function leaves alone.
+        // A name without a dot is a lock, which this function leaves alone.
         let is_of_no_use = name
             .rsplit_once('.')
             .is_some_and(|(layer, unit)| name.starts_with('.') || is_committed(layer, unit));

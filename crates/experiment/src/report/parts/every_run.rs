@@ -35,10 +35,11 @@ pub(in crate::report) fn every_run(runs: &[Run]) -> Table {
                 let interval =
                     interval.map(|(low, high)| format!(" ({} to {})", shown::percent(low), shown::percent(high)));
                 format!(
-                    "{}{} of {}",
+                    "{}{} of {}{}",
                     shown::percent(evaluation.accuracy),
                     interval.unwrap_or_default(),
-                    shown::count(evaluation.problems)
+                    shown::count(evaluation.problems),
+                    shown::ungraded(evaluation.ungraded)
                 )
             },
         );
