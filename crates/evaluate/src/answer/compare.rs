@@ -1,6 +1,7 @@
 //! Compares two answers.
 
 use super::{
+    alternatives::alternatives,
     bare::bare,
     number::Quantity,
     tokens::{text_of, tokens},
@@ -16,10 +17,11 @@ const MOST_IN_ANY_ORDER: usize = 64;
 /// Whether `found` is the answer `expected`: the same number in any notation, or the same text.
 ///
 /// Numbers are compared exactly. If only one side has a percent sign, the sign may be ignored or mean a hundredth: `50%` equals
-/// both `50` and `0.5`. A unit on one side alone is ignored; two different units of measurement are different answers. The
-/// elements of tuples, intervals, sets and lists are compared one by one, in any order if no round or square brackets
-/// enclose them. All else is compared symbol by symbol, without white space, styles and sizes. An answer that is not a
-/// number equals no number.
+/// both `50` and `0.5`. A unit on one side alone is ignored; two different units, or words such as `apples` and `pears`, make
+/// different answers, and so do words that turn a number around, as `north`. The elements of tuples, intervals, sets and
+/// lists are compared one by one, in any order if no round or square brackets enclose them; so are alternatives between
+/// which `or` stands. All else is compared symbol by symbol, without white space, styles and sizes. An answer that is not
+/// a number equals no number.
 pub fn same_answer(expected: &str, found: &str) -> bool {
     if expected.len().max(found.len()) > LONGEST {
         return expected.trim() == found.trim();
@@ -40,11 +42,20 @@ fn same(expected: &str, found: &str, depth: usize) -> bool {
         (Some(_), None) | (None, Some(_)) => return false,
         (None, None) => {}
     }
-    let (expected, found) = (tokens(&expected), tokens(&found));
-    if expected.is_empty() || found.is_empty() {
+    let (left, right) = (tokens(&expected), tokens(&found));
+    if left.is_empty() || right.is_empty() {
         return false;
     }
-    expected == found || depth < DEEPEST && same_lists(&expected, &found, depth)
+    left == right
+        || depth < DEEPEST && (same_alternatives(&expected, &found, depth) || same_lists(&left, &right, depth))
+}
+
+/// Whether two texts are the same alternatives, in any order.
+fn same_alternatives(expected: &str, found: &str, depth: usize) -> bool {
+    let (Some(expected), Some(found)) = (alternatives(expected), alternatives(found)) else {
+        return false;
+    };
+    same_elements(&expected, found, false, depth)
 }
 
 /// Whether two texts are lists in the same brackets with the same elements.
@@ -52,21 +63,35 @@ fn same_lists(expected: &[String], found: &[String], depth: usize) -> bool {
     let (Some(expected), Some(found)) = (List::of(expected), List::of(found)) else {
         return false;
     };
-    let same_element = |a: &[String], b: &[String]| same(&text_of(a), &text_of(b), depth + 1);
-    if expected.brackets != found.brackets || expected.elements.len() != found.elements.len() {
+    let texts = |list: &List<'_>| list.elements.iter().map(|symbols| text_of(symbols)).collect::<Vec<_>>();
+    expected.brackets == found.brackets && same_elements(&texts(&expected), texts(&found), expected.is_ordered(), depth)
+}
+
+/// Whether two lists have the same elements. `x = 1, y = 2` and `2, 1` are ordered in any case: nothing says which number is `x`.
+fn same_elements(expected: &[String], mut found: Vec<String>, is_ordered: bool, depth: usize) -> bool {
+    if expected.len() != found.len() {
         return false;
     }
-    if expected.is_ordered() || expected.elements.len() > MOST_IN_ANY_ORDER {
-        return expected
-            .elements
+    let names = |elements: &[String]| {
+        elements
             .iter()
-            .zip(found.elements)
-            .all(|(a, b)| same_element(a, b));
+            .map(|element| assigned(element).map(|(name, _)| tokens(name)))
+            .collect()
+    };
+    let (ours, theirs): (Vec<_>, Vec<_>) = (names(expected), names(&found));
+    let is_named_by = |names: &[Option<Vec<String>>], others: &[Option<Vec<String>>]| {
+        let has_several = names
+            .iter()
+            .flatten()
+            .any(|name| Some(name) != names.iter().flatten().next());
+        has_several && others.contains(&None)
+    };
+    if is_ordered || expected.len() > MOST_IN_ANY_ORDER || is_named_by(&ours, &theirs) || is_named_by(&theirs, &ours) {
+        return expected.iter().zip(&found).all(|(a, b)| same(a, b, depth + 1));
     }
-    let mut left = found.elements;
-    expected.elements.iter().all(|element| {
-        let place = left.iter().position(|other| same_element(element, other));
-        place.map(|place| left.remove(place)).is_some()
+    expected.iter().all(|element| {
+        let place = found.iter().position(|other| same(element, other, depth + 1));
+        place.map(|place| found.remove(place)).is_some()
     })
 }
 

@@ -2,25 +2,12 @@
 
 use regex::Regex;
 
-use super::{
-    bare::bare,
-    number::{Quantity, length_of_magnitude},
-    phrase::named,
-    unit::Unit,
-};
+use super::{alone::last_alone, bare::bare, boxed::boxed, number::Quantity, phrase::named};
 
-/// Commands whose argument is the final answer.
-const BOXES: [&str; 2] = ["\\boxed", "\\fbox"];
 /// The marker of the final answer in GSM8K and similar sets.
 const HASHES: &str = "####";
 /// Words that make a sentence of an expected answer.
 const WORDS_OF_SENTENCE: usize = 8;
-/// What goes on with an expression after a number.
-const OPERATIONS: [&str; 14] = [
-    "\\sqrt", "\\pi", "\\frac", "\\dfrac", "\\tfrac", "\\cdot", "\\times", "\\log", "\\ln", "\\sin", "\\cos", "\\tan",
-    "\\infty", "\\binom",
-];
-
 /// A regular expression that finds the answer: its first group, or the whole match if it has no group.
 #[derive(Clone, Debug)]
 pub struct AnswerPattern(Regex);
@@ -46,15 +33,16 @@ impl AnswerPattern {
 /// The answer that a model gives in `text`.
 ///
 /// With a pattern, it is the last match. Otherwise it is the first of these that is found: the argument of the last `\boxed{…}`
-/// that is closed, the number after the last `####` at the start of a line, what follows the last `answer is`, the last
-/// number. The text after `thinking_end` is searched before the whole text.
+/// that is closed, with what directly beside the box changes its value; the number after the last `####` at the start of a
+/// line; what follows the last `answer is`; the last number, if it stands alone. The text after `thinking_end` is searched
+/// before the whole text.
 pub fn answer_of_text(text: &str, thinking_end: &str, pattern: Option<&AnswerPattern>) -> Option<String> {
     let conclusion = text
         .rfind(thinking_end)
         .map(|place| &text[place + thinking_end.len()..]);
     conclusion.into_iter().chain([text]).find_map(|text| match pattern {
         Some(pattern) => pattern.last_in(text),
-        None => marked(text).or_else(|| last_number(text)),
+        None => marked(text).or_else(|| last_alone(text)),
     })
 }
 
@@ -98,108 +86,6 @@ fn after_hashes(text: &str) -> Option<String> {
     })
 }
 
-/// The boxes that are tried, from the last one. Each that is not closed is read to the end of the text.
-const MOST_BOXES: usize = 1000;
-
-/// The argument of the last closed box.
-fn boxed(text: &str) -> Option<String> {
-    let mut places: Vec<usize> = BOXES
-        .iter()
-        .flat_map(|command| text.match_indices(command).map(move |(place, _)| place + command.len()))
-        .collect();
-    places.sort_unstable();
-    places.into_iter().rev().take(MOST_BOXES).find_map(|place| {
-        let argument = text[place..].trim_start().strip_prefix('{')?;
-        let mut depth = 1;
-        let mut escaped = false;
-        for (index, character) in argument.char_indices() {
-            match character {
-                _ if escaped => {
-                    escaped = false;
-                    continue;
-                }
-                '\\' => escaped = true,
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                return Some(argument[..index].trim().to_owned()).filter(|answer| !answer.is_empty());
-            }
-        }
-        None
-    })
-}
-
-/// The last number of a text as it is written, with its sign and a percent sign. Numbers that are part of an expression, such as
-/// the exponent of `x^2` or the factor of `2\sqrt{3}`, are left out.
-fn last_number(text: &str) -> Option<String> {
-    let mut last = None;
-    let mut place = 0;
-    while let Some(next) = text[place..].find(|c: char| c.is_ascii_digit() || matches!(c, '.' | '\\')) {
-        let start = place + next;
-        let length = length_of_magnitude(&text[start..]);
-        let end = start + length.unwrap_or(1);
-        if length.is_some() && !is_part_before(&text[..start]) && !is_part_after(&text[end..]) {
-            last = Some((start, end));
-        }
-        place = end;
-    }
-    let (start, end) = last?;
-    let before = text[..start].trim_end_matches(['$', '€', '£', '¥', '\\']);
-    let is_negative = before.ends_with(['-', '−'])
-        && !before
-            .trim_end_matches(['-', '−'])
-            .ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '}'));
-    let percent = ["\\%", "%"].into_iter().find(|sign| text[end..].starts_with(sign));
-    Some(format!(
-        "{}{}{}",
-        if is_negative { "-" } else { "" },
-        &text[start..end],
-        percent.unwrap_or_default()
-    ))
-}
-
-/// Whether what is before a number makes it a part of something else.
-fn is_part_before(text: &str) -> bool {
-    let mut before = text.chars().rev();
-    match before.next() {
-        Some(last) if last.is_alphabetic() || matches!(last, '_' | '^' | '{' | '\\') => true,
-        Some('.' | ':') => before.next().is_some_and(|c| c.is_ascii_digit()),
-        Some('/') => before
-            .next()
-            .is_some_and(|c| c.is_alphanumeric() || matches!(c, ')' | '}')),
-        Some(last) => last.is_ascii_digit(),
-        None => false,
-    }
-}
-
-/// Words behind a number that make it a larger one.
-const SCALES: [&str; 8] = [
-    "hundred", "thousand", "million", "billion", "trillion", "lakh", "crore", "dozen",
-];
-
-/// Whether what is behind a number makes it a part of something else.
-fn is_part_after(text: &str) -> bool {
-    let mut after = text.chars();
-    let is_glued = match after.next() {
-        Some('^') => !text.starts_with("^\\circ") && !text.starts_with("^{\\circ}"),
-        Some('_' | '(' | '{' | '√' | 'π') => true,
-        Some(first) if first.is_ascii_digit() => true,
-        Some('.' | ':') => after.next().is_some_and(|c| c.is_ascii_digit()),
-        Some('/') => after.next().is_some_and(char::is_alphanumeric),
-        Some(first) if first.is_alphabetic() => {
-            let end = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
-            Unit::parse(&text[..end]).is_none()
-        }
-        _ => false,
-    };
-    let text = text.trim_start();
-    let end = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
-    let is_scaled = SCALES.contains(&&text[..end].to_lowercase()[..]);
-    is_glued || is_scaled || OPERATIONS.iter().any(|operation| text.starts_with(operation))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,19 +96,18 @@ mod tests {
             ("It has 3 million people, 7 of them here.", Some("7")),
             ("It has 3 million people.", None),
             ("So it is \\boxed{42}.", Some("42")),
-            ("\\boxed{1} no, \\boxed{\\frac{3}{4}}", Some("\\frac{3}{4}")),
-            ("\\boxed{\\{1, 2\\}}", Some("\\{1, 2\\}")),
-            ("\\boxed {x^{2}}", Some("x^{2}")),
-            ("\\fbox{7}", Some("7")),
-            // The last box is cut off.
-            ("\\boxed{5} and then \\boxed{6", Some("5")),
             ("\\boxed{} is 9", Some("9")),
+            ("\\boxed{5} is wrong, it is 6", Some("5 is wrong, it is 6")),
             ("9 * 5 = 45\n#### 45", Some("45")),
             ("#### 1\n#### $1,200 \nDone 3", Some("$1,200")),
             ("#### 12 apples\n", Some("12 apples")),
             ("#### -7.5", Some("-7.5")),
             ("####\nthen 8", Some("8")),
             ("\\boxed{3}\n#### 4", Some("3")),
+            // What is behind the marker is no number.
+            ("#### 5!", None),
+            ("#### 5 million", None),
+            ("#### 5 or 6", None),
             // Headings of Markdown.
             ("#### Conclusion\nIt is 6.", Some("6")),
             ("It is 6.\n#### Conclusion", Some("6")),
@@ -231,42 +116,88 @@ mod tests {
             ("##### 5\nSo 12", Some("12")),
             ("write #### 5 there, then 12", Some("12")),
             ("She has 3. The answer is 4. There were 5.", Some("4")),
-            ("She has 1,234 apples and 5.5 pears.", Some("5.5")),
-            ("It costs $1,234.", Some("1,234")),
+            // The last number, with its currency and unit: another one is another answer.
+            ("She has 1,234 apples, then 5.5 pears.", Some("5.5")),
+            ("It costs $1,234.", Some("$1,234")),
             ("It costs $9{,}500$.", Some("9{,}500")),
             ("It costs $10,\\!080$.", Some("10,\\!080")),
             ("there are 1 234 567 people", Some("1 234 567")),
             ("so \\(\\frac{3}{4}\\)", Some("\\frac{3}{4}")),
             ("so $-\\frac{3}{4}$", Some("-\\frac{3}{4}")),
-            ("about $3.2 \\times 10^5$ of them", Some("3.2 \\times 10^5")),
+            ("is $3.2 \\times 10^5$ of them", Some("3.2 \\times 10^5")),
             ("use 11 5/6 cups", Some("11 5/6")),
-            ("it is 4.5e33 kg", Some("4.5e33")),
-            ("it is 12cm long", Some("12")),
-            ("it is 12 cm^2", Some("12")),
-            ("12 and then x^2", Some("12")),
-            ("12 and then 2\\sqrt{3}", Some("12")),
-            ("12 and then 2 \\sqrt{3}", Some("12")),
-            ("12, the 3rd time", Some("12")),
-            ("12 at 10:30", Some("12")),
+            ("it is 4.5e33 kg", Some("4.5e33 kg")),
+            ("it is 12cm long", Some("12cm")),
+            ("it is 12 cm^2", Some("12 cm^2")),
             ("Total:42", Some("42")),
-            ("12 in version 1.2.3", Some("12")),
-            ("a share of 50%", Some("50%")),
-            ("a share of $50\\%$", Some("50\\%")),
-            ("It falls to -12 degrees", Some("-12")),
-            ("It falls to −$12", Some("-12")),
-            ("pages 3-4", Some("4")),
-            ("x = 10-4", Some("4")),
+            ("it makes 50%", Some("50%")),
+            ("it makes $50\\%$", Some("50\\%")),
+            ("It falls to -12 degrees", Some("-12 degrees")),
+            ("It falls to −$12", Some("−$12")),
             ("a half is 1/2", Some("1/2")),
-            ("(3,4)", Some("4")),
             ("the total is 1,234,567.", Some("1,234,567")),
+            ("half of 7 is 3.50!", Some("3.50")),
+            // The last number is a part of something else: a number before it is not taken in its place.
+            ("12 and then x^2", None),
+            ("12 and then 2\\sqrt{3}", None),
+            ("12 and then 2 \\sqrt{3}", None),
+            ("12, the 3rd time", None),
+            ("12 at 10:30", None),
+            ("12 in version 1.2.3", None),
+            ("She has 1,234 apples and 5.5 pears.", None),
+            ("a share of 50%", None),
+            ("pages 3-4", None),
+            ("x = 10-4", None),
+            ("(3,4)", None),
+            ("so it is 5 \\cdot 35", None),
+            ("so the area is $12 x$.", None),
+            ("so the count is 7!", None),
+            ("the answer is not 7", None),
             ("no number here", None),
             ("", None),
-            ("half of 7 is 3.50!", Some("3.50")),
             ("<think>I say 5</think>\n\nThe answer is 6.", Some("6")),
             ("<think>It is \\boxed{5}</think>\n\nDone.", Some("5")),
             ("<think>It is \\boxed{5}</think>\n\nSo 6.", Some("6")),
         ] {
             assert_eq!(answer_of_text(text, "</think>", None).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_touches_a_box_is_compared() {
+        for (expected, text, is_right) in [
+            ("5", "\\boxed{5}", true),
+            ("5", "\\boxed 5", true),
+            ("5", "\\boxed{5}\\%", true),
+            ("5 cm", "\\boxed{5}\\%", false),
+            ("500", "\\boxed{5}\\%", false),
+            ("0.05", "$\\boxed{5}\\%$", true),
+            ("5 cm", "$\\boxed{5}\\text{ cm}$", true),
+            ("5 cm", "$\\boxed{5}$ m", false),
+            ("5 cm", "$\\boxed{5}$ kg", false),
+            ("5", "$\\boxed{5} \\cdot 2$", false),
+            ("10", "$\\boxed{5} \\cdot 2$", false),
+            ("5", "$\\boxed{5}\\pi$", false),
+            ("5\\pi", "$\\boxed{5}\\pi$", true),
+            ("5", "$-\\boxed{5}$", false),
+            ("-5", "$-\\boxed{5}$", true),
+            ("-x+1", "$-\\boxed{x+1}$", false),
+            ("25", "$2\\boxed{5}$", false),
+            ("52", "$\\boxed{5}2$", false),
+            ("5", "\\boxed 52", false),
+            ("5", "$\\boxed{5}$ million", false),
+            ("5 million", "$\\boxed{5}$ million", true),
+            ("5", "\\boxed{5} is wrong, it is 6", false),
+            ("4", "$\\boxed{3}\\text{ or }\\boxed{4}$", false),
+            ("4 or 3", "$\\boxed{3}\\text{ or }\\boxed{4}$", true),
+            ("4, 3", "$\\boxed{3}$ and $\\boxed{4}$", true),
+            ("4", "$\\boxed{3}$, then $\\boxed{4}$", true),
+        ] {
+            let found = answer_of_text(text, "</think>", None);
+            let verdict = found
+                .as_deref()
+                .is_some_and(|found| super::super::same_answer(expected, found));
+            assert_eq!(verdict, is_right, "{expected} and {text}: {found:?}");
         }
     }
 

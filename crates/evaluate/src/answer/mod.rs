@@ -3,7 +3,12 @@
 //! `extract` finds the answer. `compare` says whether two answers are the same: as numbers, which `number` reads with their
 //! `unit`, or as lists of `tokens`. The rules are few and strict: what needs algebra belongs to a grader outside the program.
 
+mod alone;
+mod alternatives;
 mod bare;
+mod beside;
+mod boxed;
+mod characters;
 mod compare;
 mod extract;
 mod number;
@@ -13,6 +18,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod touching;
 mod unit;
 mod unit_words;
 

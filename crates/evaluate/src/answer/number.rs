@@ -4,6 +4,7 @@
 //! It does no arithmetic beyond that: `2^{10}`, `3 \cdot 4` and `2\sqrt{3}` are no numbers here.
 
 use super::{
+    characters::{raised, vulgar_fraction},
     rational::Rational,
     reader::{Reader, Sign},
     unit::{Unit, currency},
@@ -43,21 +44,18 @@ impl Quantity {
             } else {
                 value
             },
-            unit: before.unwrap_or(after),
+            unit: before.unwrap_or(Unit::Nothing).with(after)?,
         })
     }
 
-    /// Whether it is the same number. A unit on one side alone may be left out, and so may a percent sign, which can also
+    /// Whether it is the same number with a unit that agrees. A percent sign on one side alone may be left out, but it can also
     /// mean a hundredth: `50%` is both `50` and `0.5`.
     pub(super) fn is(&self, other: &Self) -> bool {
         let is_same_value = self.value == other.value;
         match (&self.unit, &other.unit) {
             (Unit::Percent, Unit::Nothing) => is_same_value || self.is_hundredfold(other),
             (Unit::Nothing, Unit::Percent) => is_same_value || other.is_hundredfold(self),
-            (Unit::Nothing, _) | (_, Unit::Nothing) | (Unit::Other, Unit::Known(_)) | (Unit::Known(_), Unit::Other) => {
-                is_same_value
-            }
-            (a, b) => is_same_value && a == b,
+            (a, b) => is_same_value && a.agrees(b),
         }
     }
 
@@ -118,8 +116,14 @@ impl Reader<'_> {
         }
     }
 
-    /// `\frac{a}{b}` of signed decimals.
+    /// `\frac{a}{b}` of signed decimals, or `½`.
     fn fraction(&mut self) -> Option<Rational> {
+        if let Some(first) = self.rest.chars().next()
+            && let Some((numerator, denominator)) = vulgar_fraction(first)
+        {
+            self.rest = &self.rest[first.len_utf8()..];
+            return Rational::decimal(numerator, "")?.over(&Rational::decimal(denominator, "")?);
+        }
         if !self.take(&["\\frac", "\\dfrac", "\\tfrac", "\\cfrac"]) {
             return None;
         }
@@ -162,7 +166,7 @@ impl Reader<'_> {
     /// `/ b`.
     fn denominator(&mut self) -> Option<Rational> {
         self.spaces();
-        if !self.take(&["/"]) {
+        if !self.take(&["/", "⁄"]) {
             return None;
         }
         self.spaces();
@@ -216,13 +220,12 @@ impl Reader<'_> {
 
     /// A signed integer in raised characters.
     fn raised(&mut self) -> Option<i32> {
-        const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
         let is_negative = self.take(&["⁻"]);
         let mut value: Option<i32> = None;
         while let Some(next) = self.rest.chars().next()
-            && let Some(digit) = RAISED.chars().position(|raised| raised == next)
+            && let Some(digit) = raised(next).and_then(|raised| raised.to_digit(10))
         {
-            value = Some(value.unwrap_or(0).checked_mul(10)?.checked_add(digit as i32)?);
+            value = Some(value.unwrap_or(0).checked_mul(10)?.checked_add(digit.cast_signed())?);
             self.rest = &self.rest[next.len_utf8()..];
         }
         value.map(|value| if is_negative { -value } else { value })
@@ -259,6 +262,10 @@ mod tests {
             ("4.5e-3", "9", "2000"),
             ("10^{3}", "1000", "1"),
             ("2×10⁻³", "1", "500"),
+            ("½", "1", "2"),
+            ("-1½", "-3", "2"),
+            ("2 ⅜", "19", "8"),
+            ("3⁄4", "3", "4"),
         ] {
             let found = Quantity::parse(text).map(|quantity| quantity.value);
             assert_eq!(found, Some(ratio(numerator, denominator)), "{text}");
@@ -288,6 +295,11 @@ mod tests {
             "--5",
             "5!",
             "3 \\times 4",
+            "1.5½",
+            "½/2",
+            "5²",
+            "$5%",
+            "\\$5\\text{ K}",
             &long,
         ] {
             assert_eq!(Quantity::parse(text), None, "{text}");

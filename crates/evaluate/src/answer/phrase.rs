@@ -9,7 +9,7 @@ use super::{bare::bare, number::Quantity};
 /// What is before the answer.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)\banswer(?:\*\*|__)?\s*(?:is|was|:|=)(?:[\s:*]+(?:therefore|thus|then|hence|now|simply|just|given by|equal to|as follows)\b)?[\s:*]*",
+        r"(?i)\banswer(?:\*\*|__)?\s*(?:(?:is|was)\b|:|=)(?:[\s:*]+(?:therefore|thus|then|hence|now|simply|just|given by|equal to|as follows)\b)?[\s:*]*",
     )
     .expect("it is a valid expression")
 });
@@ -95,6 +95,8 @@ mod tests {
             ("What is the answer?", None),
             ("the answer is ...", None),
             ("answers: 5", None),
+            ("the answer is not 7", None),
+            ("the answer isn't 7", None),
             ("", None),
         ] {
             assert_eq!(named(text).as_deref(), expected, "{text}");

@@ -3,7 +3,10 @@
 //! A command of LaTeX is one symbol as a whole: `\leftarrow` is no `\left`. Every other character is a symbol of its own. No symbol
 //! that carries meaning is dropped, and letters keep their case, except in prose.
 
-use super::unit::{TEXT_COMMANDS, text_command};
+use super::{
+    characters::{lowered, raised, vulgar_fraction},
+    unit::{TEXT_COMMANDS, text_command},
+};
 
 /// Commands that change only how a formula looks.
 const STYLES: [&str; 26] = [
@@ -36,7 +39,7 @@ const STYLES: [&str; 26] = [
 ];
 
 /// Symbols that are written in several ways, and the one that is kept.
-const SAME: [(&str, &str); 52] = [
+const SAME: [(&str, &str); 53] = [
     ("\\dfrac", "\\frac"),
     ("\\tfrac", "\\frac"),
     ("\\cfrac", "\\frac"),
@@ -46,6 +49,7 @@ const SAME: [(&str, &str); 52] = [
     ("·", "\\cdot"),
     ("⋅", "\\cdot"),
     ("÷", "\\div"),
+    ("⁄", "/"),
     ("±", "\\pm"),
     ("√", "\\sqrt"),
     ("∞", "\\infty"),
@@ -127,6 +131,18 @@ fn symbols(mut text: &str) -> Vec<String> {
             text = rest;
             continue;
         }
+        if let Some((numerator, denominator)) = vulgar_fraction(first) {
+            found.extend(["\\frac", "{", numerator, "}", "{"].map(String::from));
+            found.extend(denominator.chars().map(String::from));
+            found.push("}".into());
+            text = &text[first.len_utf8()..];
+            continue;
+        }
+        if let Some((script, rest)) = script(text, "^", raised).or_else(|| script(text, "_", lowered)) {
+            found.extend(script);
+            text = rest;
+            continue;
+        }
         let length = match first {
             '\\' => command_length(text),
             '.' if text.starts_with("...") => 3,
@@ -164,6 +180,14 @@ fn symbols(mut text: &str) -> Vec<String> {
     found
 }
 
+/// The raised or lowered characters that `text` starts with, as symbols in braces behind `sign`, and the rest.
+fn script<'a>(text: &'a str, sign: &str, plain: fn(char) -> Option<char>) -> Option<(Vec<String>, &'a str)> {
+    let end = text.find(|c| plain(c).is_none()).unwrap_or(text.len());
+    let inner = text[..end].chars().filter_map(plain).map(String::from);
+    let script = [sign, "{"].map(String::from).into_iter().chain(inner);
+    (end > 0).then(|| (script.chain(["}".to_owned()]).collect(), &text[end..]))
+}
+
 /// The length of the command that `text` starts with: a backslash and letters, or one other character.
 fn command_length(text: &str) -> usize {
     let name = &text[1..];
@@ -171,8 +195,8 @@ fn command_length(text: &str) -> usize {
     1 + letters.max(name.chars().next().map_or(0, char::len_utf8))
 }
 
-/// The symbols without braces around a single one, except that everything raised or lowered has braces: `x^2` is `x^{2}`, and
-/// `x^10` is `x^{10}`.
+/// The symbols without braces around a single one, except that everything raised or lowered has braces: `x^2` is `x^{2}`, `x^10` is
+/// `x^{10}`, and `x^-1` is `x^{-1}`.
 fn unbraced(symbols: &[String]) -> Vec<String> {
     let is_digit = |symbol: &String| symbol.len() == 1 && symbol.as_bytes()[0].is_ascii_digit();
     let mut kept: Vec<String> = Vec::with_capacity(symbols.len());
@@ -191,7 +215,8 @@ fn unbraced(symbols: &[String]) -> Vec<String> {
         if symbol != "^" && symbol != "_" {
             continue;
         }
-        let digits = rest.iter().take_while(|symbol| is_digit(symbol)).count();
+        let sign = usize::from(symbol == "^" && matches!(rest, [sign, digit, ..] if sign == "-" && is_digit(digit)));
+        let digits = sign + rest[sign..].iter().take_while(|symbol| is_digit(symbol)).count();
         match rest.first() {
             None => {}
             Some(next) if next == "{" => {
@@ -263,6 +288,17 @@ mod tests {
             ("\\log_3 7", "\\log_{3} 7", true),
             ("\\log_3 7", "\\log_{37}", false),
             ("x^{y+1}", "x^y+1", false),
+            ("x^{-1}", "x^-1", true),
+            ("x^{-12}y", "x^-12y", true),
+            ("x^{-}1", "x^-1", false),
+            ("x^{-y}", "x^-y", false),
+            ("x²", "x^2", true),
+            ("x²y", "x^{2}y", true),
+            ("x²", "x2", false),
+            ("x⁻¹²", "x^{-12}", true),
+            ("H₂O", "H_2O", true),
+            ("½x", "\\frac{1}{2}x", true),
+            ("⅒x", "\\frac{1}{10}x", true),
             ("\\text{Yes}", "yes", true),
             ("yes", "YES.", true),
             ("no", "No", true),

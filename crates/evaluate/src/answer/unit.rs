@@ -1,11 +1,11 @@
 //! What may stand beside a number without being part of its value: percent signs, currencies, degrees and units.
 //!
 //! A single letter is a variable unless it stands in `\text{…}` or a command like it: `12 x` and `5 m` are not numbers. Words that
-//! change the value, such as `million`, and words of mathematics are no units either.
+//! change the value, such as `million` and `north`, and words of mathematics are no units either.
 
 use super::{
     reader::SPACES,
-    unit_words::{NO_UNITS, known},
+    unit_words::{is_no_unit, known, singular},
 };
 
 /// What stands beside a number.
@@ -15,10 +15,13 @@ pub(super) enum Unit {
     Nothing,
     /// `%`.
     Percent,
-    /// A unit of measurement or a currency: its factors and their powers, in the order of their names.
-    Known(Vec<(&'static str, i32)>),
-    /// Other words, such as `apples`. They are not compared.
-    Other,
+    /// Words and signs with their powers, in the order of their names.
+    Named {
+        /// Units of measurement and currencies.
+        known: Vec<(&'static str, i32)>,
+        /// Other words, such as `apple`.
+        other: Vec<(String, i32)>,
+    },
 }
 
 /// Commands whose argument is text.
@@ -37,6 +40,9 @@ pub(super) const TEXT_COMMANDS: [&str; 12] = [
     "\\operatorname",
 ];
 
+/// Those of them whose argument is letters rather than words: `4\mathbf{i}`.
+const LETTER_COMMANDS: [&str; 4] = ["\\mathbf", "\\mathit", "\\mathsf", "\\operatorname"];
+
 /// The currency sign that `text` starts with, and the rest.
 pub(super) fn currency(text: &str) -> Option<(Unit, &str)> {
     for (sign, name) in [
@@ -51,7 +57,8 @@ pub(super) fn currency(text: &str) -> Option<(Unit, &str)> {
         ("¥", "yen"),
     ] {
         if let Some(rest) = text.strip_prefix(sign) {
-            return Some((Unit::Known(vec![(name, 1)]), rest));
+            let known = vec![(name, 1)];
+            return Some((Unit::Named { known, other: vec![] }, rest));
         }
     }
     None
@@ -71,68 +78,110 @@ enum Part {
 impl Unit {
     /// The unit that all of `text` behind a number is; `None` if it is no unit.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let parts = parts(text, false)?;
+        let parts = parts(text, None)?;
         match &parts[..] {
             [] => return Some(Self::Nothing),
             [Part::Percent] => return Some(Self::Percent),
             _ => {}
         }
-        let mut factors: Vec<(&'static str, i32)> = Vec::new();
-        let (mut direction, mut next_power, mut is_known, mut words) = (1, 1, true, 0);
+        let mut known: Vec<(&'static str, i32)> = Vec::new();
+        let mut other: Vec<(String, i32)> = Vec::new();
+        let (mut direction, mut next_power, mut words) = (1, 1, 0);
         let mut before: Option<&str> = None;
+        // Whether the last word, which a power would raise, is among the known ones.
+        let mut raised: Option<bool> = None;
         for part in &parts {
-            let degrees = before == Some("°");
+            let is_degrees = before == Some("°");
             before = match part {
                 Part::Word(word, ..) => Some(word),
                 _ => None,
             };
             match part {
-                Part::Word(scale, ..) if degrees && matches!(&scale[..], "C" | "F") => {
-                    factors.push((if scale == "C" { "celsius" } else { "fahrenheit" }, 1));
-                }
-                Part::Over if words > 0 || direction > 0 => direction = -1,
-                Part::Percent | Part::Over => return None,
-                Part::Power(power) => match factors.last_mut() {
-                    Some(factor) => factor.1 *= power,
-                    // A power of an unknown word.
-                    None if words > 0 => {}
-                    None => return None,
+                Part::Over => direction = -1,
+                Part::Percent => return None,
+                Part::Power(power) => match raised.take()? {
+                    true => known.last_mut()?.1 *= power,
+                    false => other.last_mut()?.1 *= power,
                 },
+                // `5°N` is no newton.
+                Part::Word(word, ..) if is_degrees && word.chars().count() == 1 => {
+                    let scale = match &word[..] {
+                        "C" => "celsius",
+                        "F" => "fahrenheit",
+                        _ => return None,
+                    };
+                    known.push((scale, 1));
+                    words += 1;
+                }
                 Part::Word(word, is_text, is_apart) => {
                     words += 1;
                     let lower = word.to_lowercase();
-                    if NO_UNITS.contains(&&lower[..]) || words > 4 {
+                    let (is_letter, power) = (word.chars().count() == 1, direction * next_power);
+                    if is_no_unit(&lower) || words > 4 {
                         return None;
                     }
-                    if let Some(power) = [("square", 2), ("sq", 2), ("cubic", 3)]
-                        .iter()
-                        .find(|known| known.0 == lower)
-                    {
-                        next_power = power.1;
+                    next_power = 1;
+                    raised = None;
+                    if let Some(power) = power_of(&lower) {
+                        next_power = power;
                     } else if lower == "mph" {
-                        factors.extend([("mi", 1), ("h", -1)]);
-                    } else if let Some(name) =
-                        known(&lower).filter(|_| *is_text || words > 1 || word.chars().count() > 1)
-                    {
-                        factors.push((name, direction * next_power));
-                        next_power = 1;
-                    } else if *is_text && word.chars().count() > 1 || *is_apart && is_natural(word) {
-                        is_known = false;
+                        known.extend([("mi", power), ("h", -power)]);
+                    } else if let Some(name) = self::known(word).filter(|_| *is_text || words > 1 || !is_letter) {
+                        known.push((name, power));
+                        raised = Some(true);
+                    } else if *is_text && !is_letter || *is_apart && is_natural(word) {
+                        other.push((singular(&lower), power));
+                        raised = Some(false);
                     } else {
                         return None;
                     }
                 }
             }
         }
-        if words == 0 {
-            return None;
+        known.sort_unstable();
+        other.sort_unstable();
+        let is_named = !known.is_empty() || !other.is_empty();
+        is_named.then_some(Self::Named { known, other })
+    }
+
+    /// The unit of a number that has this one before it and `after` behind it, as `$5 per hour`; `None` if they are two units.
+    pub(super) fn with(self, after: Self) -> Option<Self> {
+        match (self, after) {
+            (unit, Self::Nothing) | (Self::Nothing, unit) => Some(unit),
+            (Self::Named { mut known, .. }, Self::Named { known: more, other }) => {
+                if known != more {
+                    if more.iter().any(|(_, power)| *power > 0) {
+                        return None;
+                    }
+                    known.extend(more);
+                    known.sort_unstable();
+                }
+                Some(Self::Named { known, other })
+            }
+            _ => None,
         }
-        factors.sort_unstable();
-        Some(if is_known && !factors.is_empty() {
-            Self::Known(factors)
-        } else {
-            Self::Other
-        })
+    }
+
+    /// Whether numbers with these units may be the same answer. A unit on one side alone says nothing, nor do words on one side
+    /// alone beside the same units: `5 apples` may be `5` and `5 green apples`, but not `5 pears`.
+    pub(super) fn agrees(&self, with: &Self) -> bool {
+        match (self, with) {
+            (Self::Nothing, _) | (_, Self::Nothing) => true,
+            (Self::Named { known, other }, Self::Named { known: k, other: o }) => {
+                let all_in = |a: &[(String, i32)], b: &[(String, i32)]| a.iter().all(|word| b.contains(word));
+                known == k && (all_in(other, o) || all_in(o, other))
+            }
+            (a, b) => a == b,
+        }
+    }
+}
+
+/// The power that a word gives to the unit behind it.
+fn power_of(word: &str) -> Option<i32> {
+    match word {
+        "square" | "sq" => Some(2),
+        "cubic" => Some(3),
+        _ => None,
     }
 }
 
@@ -143,8 +192,10 @@ fn is_natural(word: &str) -> bool {
         && (!word.is_ascii() || word.contains(['a', 'e', 'i', 'o', 'u', 'y']))
 }
 
-/// The parts of a text behind a number; `None` if something else is in it.
-fn parts(mut text: &str, is_text: bool) -> Option<Vec<Part>> {
+/// The parts of a text behind a number; `None` if something else is in it. `within` says that it is the argument of a command, and
+/// whether that is for words.
+fn parts(mut text: &str, within: Option<bool>) -> Option<Vec<Part>> {
+    let is_text = within == Some(true);
     let mut parts = Vec::new();
     let mut is_apart = false;
     while let Some(first) = text.chars().next() {
@@ -181,28 +232,33 @@ fn parts(mut text: &str, is_text: bool) -> Option<Vec<Part>> {
             parts.push(part);
             text = rest;
         } else if let Some((inner, rest)) = text_command(text) {
-            if is_text {
+            if within.is_some() {
                 return None;
             }
-            parts.extend(self::parts(inner, true)?);
+            let is_letters = LETTER_COMMANDS.iter().any(|command| text.starts_with(command));
+            parts.extend(self::parts(inner, Some(!is_letters))?);
             text = rest;
         } else if first.is_alphabetic() {
-            let end = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
-            let (word, rest) = text.split_at(end);
-            let is_percent = matches!(&word.to_lowercase()[..], "percent" | "percents");
-            parts.push(match word {
-                "per" => Part::Over,
+            let (word, rest) = split_word(text);
+            let lower = word.to_lowercase();
+            let cent = Some(rest.trim_start()).filter(|_| lower == "per").and_then(|rest| {
+                let (next, rest) = split_word(rest);
+                (next == "cent").then_some(rest)
+            });
+            let is_percent = cent.is_some() || matches!(&lower[..], "percent" | "percents" | "pct");
+            parts.push(match &lower[..] {
                 _ if is_percent => Part::Percent,
+                "per" => Part::Over,
                 _ => Part::Word(word.to_owned(), is_text, is_apart),
             });
-            text = rest;
+            text = cent.unwrap_or(rest);
         } else if let Some(rest) = text.strip_prefix("\\cdot").or_else(|| text.strip_prefix('·')) {
             if parts.is_empty() {
                 return None;
             }
             text = rest;
-        } else if first == '.' && (is_text || text.len() == 1) {
-            // An abbreviation, or the end of a sentence.
+        } else if first == '.' && (is_text && !text[1..].starts_with(char::is_alphabetic) || text.len() == 1) {
+            // An abbreviation, or the end of a sentence. `a.m.` is no ampere and metre.
             text = &text[1..];
         } else {
             return None;
@@ -210,6 +266,11 @@ fn parts(mut text: &str, is_text: bool) -> Option<Vec<Part>> {
         is_apart = false;
     }
     Some(parts)
+}
+
+/// The letters that `text` starts with, and the rest.
+pub(super) fn split_word(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len()))
 }
 
 /// The argument of the text command that `text` starts with, and the rest.
@@ -243,14 +304,42 @@ mod tests {
 
     #[test]
     fn units_are_told_from_variables_and_words_that_change_the_value() {
-        let known = |factors: &[(&'static str, i32)]| Some(Unit::Known(factors.to_vec()));
+        let named = |known: &[(&'static str, i32)], other: &[(&str, i32)]| {
+            let other = other.iter().map(|(word, power)| ((*word).to_owned(), *power));
+            Some(Unit::Named {
+                known: known.to_vec(),
+                other: other.collect(),
+            })
+        };
+        let known = |factors: &[(&'static str, i32)]| named(factors, &[]);
+        let other = |words: &[(&str, i32)]| named(&[], words);
         for (text, expected) in [
             ("", Some(Unit::Nothing)),
             ("\\%", Some(Unit::Percent)),
             (" percent", Some(Unit::Percent)),
-            (" apples", Some(Unit::Other)),
-            (" green apples.", Some(Unit::Other)),
-            ("\\text{ students}", Some(Unit::Other)),
+            (" per cent", Some(Unit::Percent)),
+            ("\\text{ per cent}", Some(Unit::Percent)),
+            (" apples", other(&[("apple", 1)])),
+            (" green apples.", other(&[("apple", 1), ("green", 1)])),
+            ("\\text{ students}", other(&[("student", 1)])),
+            (" square units", other(&[("unit", 2)])),
+            ("\\text{ units}^2", other(&[("unit", 2)])),
+            (" boxes per berry", other(&[("berry", -1), ("box", 1)])),
+            (" feet tall", named(&[("ft", 1)], &[("tall", 1)])),
+            // Words that turn the number around, and other letters that are no unit.
+            (" north", None),
+            ("\\text{ miles south}", None),
+            ("^\\circ\\text{N}", None),
+            ("°W", None),
+            ("\\text{ a.m.}", None),
+            ("\\text{ PM}", None),
+            (" losses", None),
+            (" below zero", None),
+            ("\\text{ M}", None),
+            ("\\text{ K}", known(&[("k", 1)])),
+            (" pairs", None),
+            (" tens", None),
+            ("\\mathit{ab}", None),
             ("cm", known(&[("cm", 1)])),
             (" centimeters", known(&[("cm", 1)])),
             ("\\,\\text{cm}^2", known(&[("cm", 2)])),

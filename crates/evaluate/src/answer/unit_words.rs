@@ -1,4 +1,4 @@
-//! Words behind a number: units of measurement, and words that are no unit.
+//! Words behind a number: units of measurement, and words that are no unit because they change the value.
 
 /// Units of measurement: the name first, then other names. A plural in `s` is known as well.
 const UNITS: [&[&str]; 39] = [
@@ -43,90 +43,77 @@ const UNITS: [&[&str]; 39] = [
     &["hz", "hertz"],
 ];
 
-/// Words after a number that are no unit: they change the value, or they join it to something else.
-pub(super) const NO_UNITS: [&str; 78] = [
-    "and",
-    "or",
-    "to",
-    "plus",
-    "minus",
-    "times",
-    "over",
-    "of",
-    "choose",
-    "factorial",
-    "mod",
-    "modulo",
-    "remainder",
-    "squared",
-    "cubed",
-    "root",
-    "power",
-    "base",
-    "pi",
-    "tau",
-    "alpha",
-    "beta",
-    "gamma",
-    "theta",
-    "lambda",
-    "sigma",
-    "omega",
-    "sqrt",
-    "sin",
-    "cos",
-    "tan",
-    "log",
-    "infinity",
-    "infinite",
-    "hundred",
-    "thousand",
-    "million",
-    "billion",
-    "trillion",
-    "dozen",
-    "dozens",
-    "half",
-    "halves",
-    "third",
-    "thirds",
-    "fourths",
-    "fifths",
-    "sixths",
-    "tenths",
-    "hundredths",
-    "thousandths",
-    "millionths",
-    "billionths",
-    "quarter",
-    "quarters",
-    "fifth",
-    "sixth",
-    "seventh",
-    "sevenths",
-    "eighth",
-    "eighths",
-    "ninth",
-    "ninths",
-    "twelfths",
-    "sixteenths",
-    "twentieths",
-    "lakh",
-    "crore",
-    "score",
-    "gross",
-    "below",
-    "negative",
-    "zero",
-    "more",
-    "less",
-    "than",
-    "if",
-    "where",
+/// Words after a number that make it a multiple or a part. A plural in `s` is known as well.
+const SCALES: [&str; 4] = [
+    "hundred thousand million billion trillion mil bn lakh crore score gross dozen pair couple hundredweight",
+    "one two three four five six seven eight nine ten eleven twelve twenty",
+    "half halve third quarter fourth fifth sixth seventh eighth ninth tenth twelfth sixteenth twentieth",
+    "hundredth thousandth millionth billionth",
 ];
 
-/// The name of a unit of measurement.
+/// Words after a number that turn it around: one direction, or one side of two.
+const TURNS: [&str; 8] = [
+    "increase increased decrease decreased rise fall drop decline growth reduction discount",
+    "profit loss losse gain deficit surplus debt debit credit win",
+    "north south east west northeast northwest southeast southwest ne nw se sw",
+    "northward southward eastward westward clockwise counterclockwise anticlockwise",
+    "am pm bc bce ad ce early late earlier later ago ahead behind",
+    "above below up down upward downward uphill downhill upstream downstream forward backward inward outward",
+    "higher lower faster slower older younger taller shorter longer heavier lighter larger smaller bigger greater fewer",
+    "inside outside true false wrong incorrect not never maximum minimum",
+];
+
+/// Other words after a number that are no unit. The last ones are common in prose, where they say nothing about the number.
+const NO_UNITS: [&str; 5] = [
+    "and or to plus minus times over of choose mod modulo remainder than if where base root power",
+    "negative factorial squared cubed infinity infinite zero approximately approx roughly nearly almost least most",
+    "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln",
+    "more less under beyond past until since short off",
+    "left right before after",
+];
+
+/// Whether a word in lower case makes the number before it a multiple or a part.
+pub(super) fn is_scale(word: &str) -> bool {
+    is_among(&SCALES, word)
+}
+
+/// Whether a word in lower case turns the number before it around, whatever text it is in.
+pub(super) fn is_turn(word: &str) -> bool {
+    is_among(&TURNS, word)
+}
+
+/// Whether a word in lower case after a number is no unit: it changes the value, or joins it to something else.
+pub(super) fn is_no_unit(word: &str) -> bool {
+    is_scale(word) || is_turn(word) || is_among(&NO_UNITS, word)
+}
+
+fn is_among(lists: &[&str], word: &str) -> bool {
+    let is_listed = |word: &str| lists.iter().any(|list| list.split(' ').any(|listed| listed == word));
+    is_listed(word) || word.strip_suffix('s').is_some_and(is_listed)
+}
+
+/// A word in lower case without the ending of a plural.
+pub(super) fn singular(word: &str) -> String {
+    if let Some(stem) = word.strip_suffix("ies").filter(|stem| stem.len() > 1) {
+        return format!("{stem}y");
+    }
+    let sibilant =
+        (word.strip_suffix("es")).filter(|stem| ["x", "s", "sh", "ch"].iter().any(|end| stem.ends_with(end)));
+    sibilant
+        .or_else(|| {
+            word.strip_suffix('s')
+                .filter(|stem| stem.len() > 1 && !stem.ends_with('s'))
+        })
+        .unwrap_or(word)
+        .to_owned()
+}
+
+/// The name of a unit of measurement. A single letter has its case: `K` is a kelvin, `M` is no metre.
 pub(super) fn known(word: &str) -> Option<&'static str> {
+    if word.len() == 1 && word.as_bytes()[0].is_ascii_alphabetic() && !"mgshlLKVAWJN".contains(word) {
+        return None;
+    }
+    let lower = word.to_lowercase();
     let of = |word: &str| UNITS.iter().find(|names| names.contains(&word)).map(|names| names[0]);
-    of(word).or_else(|| word.strip_suffix('s').filter(|word| word.len() > 1).and_then(of))
+    of(&lower).or_else(|| lower.strip_suffix('s').filter(|word| word.len() > 1).and_then(of))
 }

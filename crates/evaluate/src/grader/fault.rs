@@ -9,6 +9,17 @@ pub enum GraderFault {
         /// The limit.
         seconds: u64,
     },
+    /// It ended, and wrote no line within the limit; a program that it started still holds its standard output.
+    #[error(
+        "it ended ({status}), but a program that it started still held its standard output after {seconds} s \
+         (`evaluate.grader_seconds`)"
+    )]
+    LeftOpen {
+        /// Its exit status.
+        status: String,
+        /// The limit.
+        seconds: u64,
+    },
     /// It wrote a line that is no verdict.
     #[error("its line `{line}` is not a verdict: {because}")]
     NoVerdict {

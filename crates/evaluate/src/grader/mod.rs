@@ -187,11 +187,7 @@ impl Grader {
         let line = match self.process.next_line(context.stop, &in_time) {
             Line::Text(line) => line,
             Line::Stopped => return Ok(None),
-            Line::Late => {
-                return Err(fault(GraderFault::Late {
-                    seconds: self.limit.as_secs(),
-                }));
-            }
+            Line::Late => return Err(fault(self.process.late(self.limit.as_secs()))),
             Line::TooLong => return Err(fault(GraderFault::TooLong)),
             Line::Ended => return Err(fault(self.process.ended())),
         };
@@ -218,9 +214,7 @@ impl Grader {
             Line::Stopped => Ok(false),
             Line::Ended if self.process.succeeded() => Ok(true),
             Line::Ended => fault(self.process.ended()),
-            Line::Late => fault(GraderFault::Late {
-                seconds: self.limit.as_secs(),
-            }),
+            Line::Late => fault(self.process.late(self.limit.as_secs())),
             Line::TooLong => fault(GraderFault::TooLong),
             Line::Text(line) => fault(GraderFault::NoVerdict {
                 line: fault::shown(&line),

@@ -115,16 +115,41 @@ impl Process {
         }
     }
 
-    /// Whether a process whose output has ended ends with success.
+    /// Whether a process whose output has ended ends with success. What it started and left running is killed.
     pub(super) fn succeeded(&mut self) -> bool {
         for _ in 0..PAUSES_BEFORE_END {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                self.status = Some(status);
+            if self.take_status() {
                 break;
             }
             thread::sleep(PAUSE);
         }
         self.status.is_some_and(|status| status.success())
+    }
+
+    /// Whether the process has ended, whoever still has its output.
+    #[cfg(test)]
+    pub(super) fn has_ended(&self) -> bool {
+        has_ended(&self.child)
+    }
+
+    /// Why nothing came within so many seconds. The output of a process that has ended is open as long as a program has it that the
+    /// process started.
+    pub(super) fn late(&mut self, seconds: u64) -> GraderFault {
+        if self.take_status() {
+            let status = self.status.map(|status| status.to_string()).unwrap_or_default();
+            GraderFault::LeftOpen { status, seconds }
+        } else {
+            GraderFault::Late { seconds }
+        }
+    }
+
+    /// Takes the exit status of a process that has ended, after killing what is left of its group; whether it has ended.
+    fn take_status(&mut self) -> bool {
+        if self.status.is_none() && has_ended(&self.child) {
+            kill_group(&self.child);
+            self.status = self.child.wait().ok();
+        }
+        self.status.is_some()
     }
 
     /// How a process whose output has ended ended.
@@ -157,6 +182,17 @@ fn kill_group(child: &Child) {
     // SAFETY: `kill` takes two integers and touches no memory of this process. The group is the child's own: its number is not
     // given to another process or group before the child was waited for.
     unsafe { libc::kill(-group, libc::SIGKILL) };
+}
+
+/// Whether a child has ended. It is not waited for: until it is, its group's number is given to no other.
+fn has_ended(child: &Child) -> bool {
+    // SAFETY: the type is a C structure of integers and pointers, for which zeroes are valid.
+    let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `waitid` writes only to the structure, which lives here.
+    let result = unsafe { libc::waitid(libc::P_PID, child.id(), &raw mut found, options) };
+    // Without a child that has ended, the structure stays as it is.
+    result == 0 && found.si_signo != 0
 }
 
 fn read_lines(stdout: impl Read, lines: &SyncSender<Line>) {

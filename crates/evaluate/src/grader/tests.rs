@@ -158,7 +158,69 @@ fn a_grader_that_does_not_answer_is_killed_with_what_it_started() {
         assert!(!error.is_unexpected());
         assert!(error.hint().unwrap().contains("the answers so far are kept"));
     });
-    let started = fs::read_to_string(&path).unwrap();
+    has_ended(&path);
+}
+
+#[test]
+fn a_grader_that_ends_while_a_program_of_its_own_holds_its_output_is_named_at_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pid");
+    let leaves = format!("sleep 1000 & echo $! > '{0}.new'; mv '{0}.new' '{0}'", path.display());
+    let held = "but a program that it started still held its standard output after 0 s (`evaluate.grader_seconds`)";
+    for (script, expected) in [
+        (
+            format!("{leaves}; exit 3"),
+            format!("it ended (exit status: 3), {held}"),
+        ),
+        // The input ends, and so does the grader; its program does not.
+        (
+            format!("{leaves}; cat >/dev/null"),
+            format!("it ended (exit status: 0), {held}"),
+        ),
+    ] {
+        let is_asked = script.contains("exit");
+        let fault = with_context(false, |context| {
+            let mut grader = shell(&script, 0).start().unwrap();
+            while !path.exists() {
+                std::thread::yield_now();
+            }
+            if !is_asked {
+                grader.process.close_input();
+            }
+            // The limit is no time: the fault is the same on a slow machine, because the process has ended before.
+            while !grader.process.has_ended() {
+                std::thread::yield_now();
+            }
+            let error = if is_asked {
+                grader.ask(&request(0), context).map(drop).unwrap_err()
+            } else {
+                grader.finish(context).map(drop).unwrap_err()
+            };
+            assert!(!error.is_unexpected());
+            std::error::Error::source(&error).unwrap().to_string()
+        });
+        assert_eq!(fault, expected, "{script}");
+        has_ended(&path);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_a_grader_left_running_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pid");
+    let script = format!(
+        "sleep 1000 >/dev/null 2>&1 & echo $! > '{}'; {}",
+        path.display(),
+        answering(r#"{"index": $n, "correct": true}"#)
+    );
+    assert_eq!(said(&script, 600), "Graded { correct: true, found: None }");
+    has_ended(&path);
+}
+
+/// Waits until the process has ended whose number is in a file.
+fn has_ended(path: &std::path::Path) {
+    let started = fs::read_to_string(path).unwrap();
     // The system may still have to take away what was killed.
     let status = || fs::read_to_string(format!("/proc/{}/stat", started.trim())).unwrap_or_default();
     while !status().is_empty() && !status().contains(") Z ") {
