@@ -86,6 +86,9 @@ fn a_token_that_would_get_another_id_than_its_file_says_is_refused() {
         json!({"added_tokens.json": {"a": -1}}),
         json!({"special_tokens_map.json": {"eos_token": {"lstrip": true}}}),
         json!({"special_tokens_map.json": []}),
+        json!({"tokenizer_config.json": {"model_specific_special_tokens": ["<a>"]}}),
+        json!({"tokenizer_config.json": {"model_specific_special_tokens": {"a_token": null}}}),
+        json!({"special_tokens_map.json": {"model_specific_special_tokens": {"a_token": "<a>"}}}),
     ] {
         assert!(bundle(|_| {}, wrong.clone()).is_err(), "{wrong}");
     }
@@ -103,6 +106,26 @@ fn merges_that_are_left_out_at_random_are_refused() {
         refused.contains("`model.dropout` in its `tokenizer.json` is 0.1"),
         "{refused}"
     );
+}
+
+#[test]
+fn special_tokens_that_would_be_read_as_plain_text_are_refused() {
+    let split = |value: Value| {
+        bundle(
+            |_| {},
+            json!({"tokenizer_config.json": {"split_special_tokens": value}}),
+        )
+    };
+    for harmless in [json!(false), json!(null)] {
+        split(harmless).unwrap();
+    }
+    let refused = split(json!(true)).err().unwrap();
+    assert!(
+        refused.contains("`split_special_tokens` in its `tokenizer_config.json` is `true`")
+            && refused.contains("set it to `false`"),
+        "{refused}"
+    );
+    assert!(split(json!("false")).is_err());
 }
 
 #[test]
