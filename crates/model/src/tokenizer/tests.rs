@@ -95,6 +95,17 @@ fn a_token_that_would_get_another_id_than_its_file_says_is_refused() {
 }
 
 #[test]
+fn the_first_added_token_of_a_text_is_found() {
+    let more = json!({"tokenizer_config.json": {"extra_special_tokens": ["<|im_end|>>", "</s>"]}});
+    let bundle = bundle(|_| {}, more).unwrap();
+    let first = |text: &str| bundle.first_added_token(text);
+    assert_eq!(first("<|im_end|>\n"), Some(2));
+    assert_eq!(first("\n</answer> x</think><|im_end|>"), Some(301));
+    assert_eq!(first("a<|im_end|>></s>"), Some(302));
+    assert_eq!(first("\n\n### user:\n"), None);
+}
+
+#[test]
 fn merges_that_are_left_out_at_random_are_refused() {
     for harmless in [json!(null), json!(0.0)] {
         bundle(|json| json["model"]["dropout"] = harmless, json!({})).unwrap();
