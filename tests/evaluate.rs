@@ -258,6 +258,22 @@ fn what_cannot_be_evaluated_says_what_is_missing() {
         let message = message(more);
         assert!(message.contains(expected), "{more:?}: {message}");
     }
+    // A template that writes no token after a turn.
+    let bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    place.write("teacher/chat_template.jinja", bare);
+    for (stop, is_warned_of) in [("[]", true), ("['user:']", false)] {
+        let stop = format!("evaluate.stop={stop}");
+        let dir = format!("evaluate.dir=warned-{is_warned_of}");
+        let more = ["--set", &stop, "--set", &dir, "--set", "evaluate.max_new_tokens=2"];
+        let output = place.run(&[&EVALUATE[..], &more].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(
+            stderr.contains("Set `evaluate.stop` to what ends a turn"),
+            is_warned_of,
+            "{stderr}"
+        );
+    }
     fs::remove_file(place.path("teacher/chat_template.jinja")).unwrap();
     let tokenizer = "teacher/tokenizer_config.json";
     let text = fs::read_to_string(place.path(tokenizer))

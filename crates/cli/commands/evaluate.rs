@@ -103,6 +103,12 @@ fn show(event: EvaluationEvent, progress: &mut Option<(ProgressMeter, u64)>, wai
             let left = problems - done.min(problems);
             *progress = Some((ProgressMeter::new(showing.progress, Counted::Problems, left), done));
         }
+        EvaluationEvent::NoEndOfTurn => {
+            tracing::warn!(
+                "the chat template shows no token that ends the model's turn: an answer that the model's own stop tokens do not \
+                 end runs on to `evaluate.max_new_tokens`. Set `evaluate.stop` to what ends a turn"
+            );
+        }
         EvaluationEvent::Sentences { count, first } => {
             tracing::warn!(
                 "{} expected answers are sentences, such as that of `{first}`: only the same sentence counts as right. Mark the \

@@ -156,9 +156,19 @@ fn shown<E: Diagnosis + Send + Sync + 'static>(
         Event::Preparing(progress) => shown.advance(progress),
         Event::WaitingForLock(awaited) => waited.for_lock(&awaited),
         Event::TokenizerRestored(names) => restored(dir, &names),
+        Event::NoEndOfTurn => warn_of_no_end_of_turn(),
         _ => {}
     });
     prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
+}
+
+/// Says what follows if it is not known what ends a turn.
+pub(super) fn warn_of_no_end_of_turn() {
+    tracing::warn!(
+        "the chat template shows no token that ends the model's turn: `generation_config.json` of a student will not name it, \
+         and programs that generate with the student may run on after an answer. Add its id to `eos_token_id` there, and set \
+         `evaluate.stop` to what ends a turn"
+    );
 }
 
 /// The progress of preparing. It is shown once the number of bytes to read is known.

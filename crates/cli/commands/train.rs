@@ -99,12 +99,14 @@ impl fmt::Display for Trained {
 
 fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> Result<TrainingOutcome> {
     let cache = Cache::open(&stage.cache_dir)?;
+    let tokenizer_files = leadspan_precompute::student_files(&cache)?;
     let started = Instant::now();
     let context = RunContext {
         stop,
         clock: &|| started.elapsed(),
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
+        tokenizer_files: &tokenizer_files,
         missing,
     };
     let (mut progress, mut waited) = (None, Waited::default());

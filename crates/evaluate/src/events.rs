@@ -24,6 +24,9 @@ pub enum EvaluationEvent {
         /// The number of problems that were answered before.
         done: u64,
     },
+    /// Nothing is known to end the model's turn but its own stop tokens: the chat template shows no token that does, and the
+    /// settings name nothing.
+    NoEndOfTurn,
     /// Expected answers are sentences, which only the same sentence equals.
     Sentences {
         /// The number of such answers.

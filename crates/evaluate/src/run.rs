@@ -82,12 +82,13 @@ pub fn run(
     let template = ChatTemplate::of_model(text, tokenizer.named_tokens(), arguments)?
         .beside_tool_use(tokenizer.has_tool_use_template);
     let problems = problems_of(evaluation, &data)?;
-    let (stops, stop_texts) = stops(&source, &tokenizer, &template, &settings.stop)?;
-    let mut identity = identity(evaluation, &source, (&tokenizer, text, &stops), &problems)?;
+    let sections = &evaluation.sections;
+    let stops = stops(&source, &tokenizer, &template, (sections, &settings.stop))?;
+    let mut identity = identity(evaluation, &source, (&tokenizer, text, &stops.tokens), &problems)?;
     if grader.is_some() {
         identity["grader"] = serde_json::to_value(&grader_identity).expect("texts serialize");
     }
-    let asking = Asking::new(tokenizer, template, &evaluation.sections, pattern, stop_texts);
+    let asking = Asking::new(tokenizer, template, sections, pattern, stops.texts);
     let dir = EvaluationDir::open(&evaluation.dir, &identity, &mut |holder| {
         events(EvaluationEvent::Waiting(holder.clone()));
     })?;
@@ -102,6 +103,9 @@ pub fn run(
         problems: problems.len() as u64,
         done: answers.len() as u64,
     });
+    if !stops.are_of_turn {
+        events(EvaluationEvent::NoEndOfTurn);
+    }
     if grader.is_none() {
         note_sentences(&asking, &problems, events);
     }
@@ -116,7 +120,7 @@ pub fn run(
         seconds: 0.0,
     };
     let ends = |tokens: &[u32]| asking.ends(tokens);
-    let mut generation = Generation::new(&decoder, settings.generation(), stops)?;
+    let mut generation = Generation::new(&decoder, settings.generation(), stops.tokens)?;
     if asking.has_stop_texts() {
         generation = generation.ending_when(&ends);
     }

@@ -1,18 +1,30 @@
 //! What ends an answer.
 
-use leadspan_corpus::{ChatTemplate, text_after_turn};
+use leadspan_corpus::{ChatTemplate, SectionSettings, texts_after_turn};
 use leadspan_model::{ModelError, ModelSource, TokenizerBundle, stop_tokens};
 
-/// The tokens that end an answer, and the texts that do: those of the model's files, the one with which its chat template ends a
-/// turn, and `evaluate.stop`.
+/// What ends an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stops {
+    /// Tokens: those of the model's files, the one with which its chat template ends a turn, and those of `evaluate.stop`.
+    pub(crate) tokens: Vec<u32>,
+    /// The other texts of `evaluate.stop`.
+    pub(crate) texts: Vec<String>,
+    /// Whether it is known what ends a turn: the template shows a token that does, or `evaluate.stop` is set.
+    pub(crate) are_of_turn: bool,
+}
+
+/// Finds what ends an answer.
 pub(crate) fn stops(
     source: &ModelSource,
     tokenizer: &TokenizerBundle,
     template: &ChatTemplate,
-    asked: &[String],
-) -> Result<(Vec<u32>, Vec<String>), ModelError> {
+    (sections, asked): (&SectionSettings, &[String]),
+) -> Result<Stops, ModelError> {
     let mut tokens = stop_tokens(source, tokenizer)?;
-    let end_of_turn = text_after_turn(template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));
+    let after_turn = texts_after_turn(template, sections);
+    let end_of_turn = after_turn.iter().find_map(|text| tokenizer.first_added_token(text));
+    let are_of_turn = end_of_turn.is_some() || !asked.is_empty();
     let (of_tokens, texts): (Vec<_>, Vec<_>) = (asked.iter()).partition(|text| tokenizer.added_token(text).is_some());
     let asked = of_tokens.into_iter().filter_map(|text| tokenizer.added_token(text));
     for token in end_of_turn.into_iter().chain(asked) {
@@ -20,7 +32,11 @@ pub(crate) fn stops(
             tokens.push(token);
         }
     }
-    Ok((tokens, texts.into_iter().cloned().collect()))
+    Ok(Stops {
+        tokens,
+        texts: texts.into_iter().cloned().collect(),
+        are_of_turn,
+    })
 }
 
 #[cfg(test)]
@@ -41,21 +57,33 @@ mod tests {
         ] {
             fs::copy(fixture.join(name), model.path().join(name)).unwrap();
         }
-        let found = |eos_token_id: &str, asked: &[&str]| {
+        let found_with = |template: Option<&str>, eos_token_id: &str, asked: &[&str]| {
             let generation = format!("{{\"eos_token_id\": {eos_token_id}}}");
             fs::write(model.path().join("generation_config.json"), generation).unwrap();
             let source = ModelSource::open(model.path()).unwrap();
             let tokenizer = source.tokenizer().unwrap();
-            let template = tokenizer.chat_template.as_deref().unwrap();
+            let template = template.unwrap_or(tokenizer.chat_template.as_deref().unwrap());
             let template = ChatTemplate::new(template, None, None).unwrap();
             let asked: Vec<String> = asked.iter().map(|&text| text.to_owned()).collect();
-            stops(&source, &tokenizer, &template, &asked).unwrap()
+            let found = stops(&source, &tokenizer, &template, (&SectionSettings::default(), &asked)).unwrap();
+            (found.tokens, found.texts, found.are_of_turn)
         };
+        let found = |eos_token_id: &str, asked: &[&str]| found_with(None, eos_token_id, asked);
         // The model of a base model names `<|endoftext|>`, and the template writes `<|im_end|>`.
-        assert_eq!(found("0", &[]), (vec![0, 2], Vec::new()));
-        assert_eq!(found("2", &[]), (vec![2], Vec::new()));
+        assert_eq!(found("0", &[]), (vec![0, 2], Vec::new(), true));
+        assert_eq!(found("2", &[]), (vec![2], Vec::new(), true));
         let texts = vec!["</think".to_owned(), "Question:".to_owned()];
         let asked = ["</think", "<|im_start|>", "Question:", "<|im_end|>"];
-        assert_eq!(found("0", &asked), (vec![0, 2, 1], texts));
+        assert_eq!(found("0", &asked), (vec![0, 2, 1], texts, true));
+        // Text comes before the token, and the template asks for thinking.
+        let thinks = "{% for m in messages %}{% if m.role == 'assistant' %}{% if '</think>' not in m.content %}\
+                      {{ raise_exception('think') }}{% endif %}<a>{{ m.content }}</a>\n<|im_end|>{% else %}\
+                      {{ m.content }}{% endif %}{% endfor %}";
+        assert_eq!(found_with(Some(thinks), "0", &[]), (vec![0, 2], Vec::new(), true));
+        // No token: the model's own are all there is, unless something is asked for.
+        let bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+        assert_eq!(found_with(Some(bare), "0", &[]), (vec![0], Vec::new(), false));
+        let asked = (vec![0], vec!["user:".to_owned()], true);
+        assert_eq!(found_with(Some(bare), "0", &["user:"]), asked);
     }
 }

@@ -131,6 +131,16 @@ pub enum ModelError {
         /// The file name in the index.
         file: String,
     },
+    /// The index of sharded weights names a file that holds no weights.
+    #[error("`{}` says that the weight `{weight}` is in `{file}`, which is no safetensors file", index.display())]
+    IndexEntry {
+        /// The index.
+        index: PathBuf,
+        /// The weight.
+        weight: String,
+        /// The file name in the index.
+        file: String,
+    },
     /// A weight of the architecture is not in the files.
     #[error("`{}` has no weight `{name}`", path.display())]
     MissingWeight {
@@ -251,7 +261,8 @@ impl Diagnosis for ModelError {
                     .into(),
             ),
             Self::SplitGguf { .. } => {
-                Some("join them with llama.cpp: `llama-gguf-split --merge FIRST-FILE WHOLE-FILE`".into())
+                Some("join them with llama.cpp: `llama-gguf-split --merge FIRST-FILE WHOLE-FILE`; a file that holds the whole model \
+                      must not be named as part of several".into())
             }
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
@@ -278,7 +289,14 @@ impl Diagnosis for ModelError {
             Self::MissingFile { file, .. } if *file == "tokenizer.json" => {
                 Some("save the model with a fast tokenizer: `tokenizer.save_pretrained(DIR)` in transformers".into())
             }
-            Self::Weights { .. } => Some("the file may be truncated: compare its size with the original's".into()),
+            Self::Weights { .. } => {
+                Some("the file may be truncated, or of another format: compare its size with the original's".into())
+            }
+            Self::IndexEntry { .. } | Self::IndexOutside { .. } => Some(
+                "every file of the index must end with `.safetensors` and lie beside it: download the index again, or save \
+                 the model again with `save_pretrained`"
+                    .into(),
+            ),
             Self::CannotBeTrained { .. } => Some(
                 "choose a dense student of the same tokenizer, as a directory in the Hugging Face layout".into(),
             ),

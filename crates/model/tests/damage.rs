@@ -2,30 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod models;
+
+use std::{fs, path::Path};
 
 use candle_core::Device;
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_model::{Decoder, ModelError, ModelSource, Stop, StoredDtype, StudentStart, write_model_dir};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/fixtures")
-        .join(name)
-}
-
-/// A copy of a model directory that may be damaged.
-fn copy(name: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixture(name)).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-    }
-    dir
-}
+use models::{copy, fixture};
 
 fn load(path: &Path) -> Result<(), ModelError> {
     let source = ModelSource::open(path)?;
@@ -132,6 +116,32 @@ fn an_index_that_points_outside_its_directory_is_refused() {
         let source = ModelSource::open(dir.path()).unwrap();
         let error = Decoder::load(&source, StoredDtype::F32, &Device::Cpu).unwrap_err();
         assert!(matches!(error, ModelError::IndexOutside { .. }), "{outside}: {error}");
+    }
+}
+
+#[test]
+fn an_index_that_names_a_file_without_weights_is_refused_with_the_entry() {
+    let dir = copy("parity/llama_untied_sharded");
+    let index = dir.path().join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    for other in ["config.json", "model.safetensors.index.json", "pytorch_model.bin"] {
+        let entry = "\"lm_head.weight\": \"";
+        let start = text.find(entry).unwrap() + entry.len();
+        let end = start + text[start..].find('"').unwrap();
+        fs::write(&index, [&text[..start], other, &text[end..]].concat()).unwrap();
+        let source = ModelSource::open(dir.path()).unwrap();
+        let error = source.weight_files().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`{}` says that the weight `lm_head.weight` is in `{other}`, which is no safetensors file",
+                index.display()
+            )
+        );
+        let hint = error.hint().unwrap();
+        assert!(!error.is_unexpected() && hint.contains("`.safetensors`"), "{hint}");
+        assert!(!hint.contains("truncated"), "{hint}");
+        assert!(Decoder::load(&source, StoredDtype::F32, &Device::Cpu).is_err());
     }
 }
 

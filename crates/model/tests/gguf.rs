@@ -177,4 +177,26 @@ fn a_part_of_a_split_model_says_how_to_join_the_parts() {
     assert!(message.contains("one of the 3 files of a split model"), "{message}");
     assert!(message.contains("llama-gguf-split --merge"), "{message}");
     config(&with_keys(&[key("split.count", U16, &1u16.to_le_bytes())])).unwrap();
+    // Without the key, the name says it.
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        ModelSource::open(&path).map(drop)
+    };
+    match open("model-00001-of-00003.gguf", &whole()).unwrap_err() {
+        ModelError::SplitGguf { path, parts: 3 } => assert!(path.ends_with("model-00001-of-00003.gguf")),
+        other => panic!("{other}"),
+    }
+    for name in [
+        "model-00001-of-00001.gguf",
+        "model-1-of-3.gguf",
+        "best-of-00003.gguf",
+        "model.gguf",
+    ] {
+        open(name, &whole()).unwrap();
+    }
+    // What `llama-gguf-split --merge` writes.
+    let joined = with_keys(&[key("split.count", U16, &0u16.to_le_bytes())]);
+    open("model-00001-of-00003.gguf", &joined).unwrap();
 }

@@ -2,31 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod models;
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use candle_core::Device;
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_model::{Decoder, HubCache, ModelError, ModelSource, StoredDtype};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/fixtures/parity")
-        .join(name)
-}
-
-fn copy(name: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixture(name)).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-    }
-    dir
-}
+use models::{copy, fixture};
 
 fn load(path: &Path) -> Result<(), ModelError> {
     let source = ModelSource::open(path)?;
@@ -49,10 +32,10 @@ fn pipe(path: &Path) {
 #[test]
 fn what_is_no_file_in_the_place_of_one_is_refused_at_once() {
     for (folder, name) in [
-        ("qwen3", "config.json"),
-        ("qwen3", "model.safetensors"),
-        ("llama_untied_sharded", "model.safetensors.index.json"),
-        ("llama_untied_sharded", "model-00002-of-00002.safetensors"),
+        ("parity/qwen3", "config.json"),
+        ("parity/qwen3", "model.safetensors"),
+        ("parity/llama_untied_sharded", "model.safetensors.index.json"),
+        ("parity/llama_untied_sharded", "model-00002-of-00002.safetensors"),
     ] {
         let dir = copy(folder);
         let path = dir.path().join(name);
@@ -97,7 +80,7 @@ fn what_is_no_file_in_the_place_of_one_is_refused_at_once() {
 
 #[test]
 fn a_configuration_without_end_is_not_read_to_the_end() {
-    let dir = copy("qwen3");
+    let dir = copy("parity/qwen3");
     let path = dir.path().join("config.json");
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     let message = refusal(dir.path());
@@ -117,7 +100,7 @@ fn links_in_the_cache_of_the_hub_are_followed() {
     fs::create_dir_all(repository.join("refs")).unwrap();
     fs::write(repository.join("refs/main"), "0123").unwrap();
     for name in ["config.json", "model.safetensors"] {
-        fs::copy(fixture("qwen3").join(name), repository.join("blobs").join(name)).unwrap();
+        fs::copy(fixture("parity/qwen3").join(name), repository.join("blobs").join(name)).unwrap();
         symlink(Path::new("../../blobs").join(name), snapshot.join(name)).unwrap();
     }
     let hub = HubCache::new(folder.path().to_owned());

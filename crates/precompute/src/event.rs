@@ -15,6 +15,8 @@ pub enum Event {
     TokenizerRestored(Vec<String>),
     /// Some more rows were read.
     Preparing(PrepareProgress),
+    /// The chat template shows no token that ends the model's turn, so none joins the stop tokens of the student.
+    NoEndOfTurn,
     /// The prepared corpus is in the cache.
     Prepared {
         /// What became of the rows.

@@ -39,6 +39,7 @@ mod costs;
 mod data_hashes;
 mod device_class;
 mod device_selection;
+mod end_of_turn;
 mod error;
 mod event;
 mod finalize;
@@ -60,6 +61,7 @@ mod tests;
 
 pub use audit::{Audit, AuditOutcome, AuditSettings, SampleAudit, audit};
 pub use data_hashes::DataCheck;
+pub use end_of_turn::student_files;
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use finalize::{Finalized, FinalizedLayer, finalize};

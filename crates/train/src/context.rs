@@ -15,6 +15,8 @@ pub struct RunContext<'a> {
     pub peak_memory_bytes: &'a dyn Fn() -> u64,
     /// The whole configuration, stored beside the results.
     pub resolved_config: &'a Value,
+    /// The tokenizer's files for the exported student, by name.
+    pub tokenizer_files: &'a [(String, Vec<u8>)],
     /// Whether to train on a cache from which work units are missing.
     pub missing: Missing,
 }

@@ -65,15 +65,7 @@ pub fn run(
     let Some(progress) = train(training)? else {
         return Ok(TrainingOutcome::Stopped);
     };
-    let summary = export(
-        &inputs,
-        cache,
-        &run_dir,
-        &checkpoints,
-        &progress,
-        &mut optimizer,
-        context,
-    )?;
+    let summary = export(&inputs, &run_dir, &checkpoints, &progress, &mut optimizer, context)?;
     events(Event::Exported {
         path: run_dir.model_path(),
     });
@@ -98,7 +90,6 @@ fn train(training: Training) -> Result<Option<RunProgress>, TrainError> {
 /// Writes the student that the settings ask for, and then marks the run as finished.
 fn export(
     inputs: &RunInputs,
-    cache: &Cache,
     run_dir: &RunDir,
     checkpoints: &Checkpoints,
     progress: &RunProgress,
@@ -112,8 +103,13 @@ fn export(
     let step = exported.map_or(progress.step, |exported| exported.step);
     let learning_rate = inputs.schedule().learning_rate(step);
     require_finite(optimizer, step, learning_rate)?;
-    let (config, files) = (inputs.student.decoder.config(), cache.tokenizer_contents()?);
-    write_model_dir(&run_dir.model_path(), config, optimizer.weights(), &files)?;
+    let config = inputs.student.decoder.config();
+    write_model_dir(
+        &run_dir.model_path(),
+        config,
+        optimizer.weights(),
+        context.tokenizer_files,
+    )?;
     let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
     let summary = RunSummary::new(progress, exported, parameters, peak_memory_bytes);
     run_dir.finish(&summary)?;

@@ -93,6 +93,7 @@ impl<'a> Shown<'a> {
                     preparing.advance(progress);
                 }
             }
+            Event::NoEndOfTurn => prepare::warn_of_no_end_of_turn(),
             Event::Prepared { report, origin } => {
                 self.preparing = None;
                 let how = match origin {

@@ -165,6 +165,12 @@ impl ChatTemplate {
         environment.get_template(NAME)?.render(context)
     }
 
+    /// The template's text, as the engine reads it.
+    pub(crate) fn source(&self) -> String {
+        let template = self.environment.get_template(NAME);
+        template.map_or_else(|_| String::new(), |template| template.source().to_owned())
+    }
+
     /// Whether the template knows messages that keep their thinking apart from their content.
     pub(crate) fn reads_reasoning_content(&self) -> bool {
         self.source.contains("reasoning_content")

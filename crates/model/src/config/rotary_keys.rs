@@ -132,6 +132,7 @@ fn yarn(keys: Keys<'_>, table: Keys<'_>, original: Option<usize>) -> Result<Rota
         attention_factor,
         beta_fast: table.float("beta_fast")?.unwrap_or(32.0),
         beta_slow: table.float("beta_slow")?.unwrap_or(1.0),
-        truncate: table.get("truncate").is_none() || table.is_on("truncate")?,
+        // Null is off, unlike a key that is missing.
+        truncate: table.raw("truncate").is_none() || table.is_on("truncate")?,
     })
 }

@@ -2,7 +2,9 @@
 //!
 //! They are read as transformers' `PreTrainedTokenizerFast` reads them. `added_tokens_decoder` in `tokenizer_config.json`
 //! lists tokens with their ids. Without it, `special_tokens_map.json` replaces what `tokenizer_config.json` says of special
-//! tokens, and `added_tokens.json` gives tokens with their ids. Special tokens that are still unknown become new tokens.
+//! tokens, and `added_tokens.json` gives tokens with their ids. `model_specific_special_tokens` names tokens, and counts only
+//! if nothing else in `tokenizer_config.json` names tokens of the model. Special tokens that are still unknown become new
+//! tokens.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,9 @@ const STANDARD: [&str; 7] = [
 const FURTHER: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 
 const DECODER: &str = "added_tokens_decoder";
+
+/// The special tokens that only this model has, by name.
+const SPECIFIC: &str = "model_specific_special_tokens";
 
 /// The files beside `tokenizer.json` that name tokens. A file that is not there is empty.
 #[derive(Debug, Default)]
@@ -55,6 +60,9 @@ pub(super) fn add_tokens(tokenizer: &mut Tokenizer, files: &TokenFiles) -> Resul
         tokens.read_added(&files.added_tokens)?;
         "added_tokens.json"
     };
+    for (name, token) in std::mem::take(&mut tokens.specific) {
+        tokens.name(&name, token);
+    }
     // New tokens get their ids in this order.
     let place = |name: &str| {
         STANDARD
@@ -98,6 +106,8 @@ pub(super) fn add_tokens(tokenizer: &mut Tokenizer, files: &TokenFiles) -> Resul
 #[derive(Debug, Default)]
 struct Tokens {
     named: Vec<(String, AddedToken)>,
+    /// Names that replace those in `named`.
+    specific: Vec<(String, AddedToken)>,
     further: Vec<AddedToken>,
     /// Tokens whose id is written down.
     listed: BTreeMap<u32, AddedToken>,
@@ -111,14 +121,34 @@ impl Tokens {
             } else if name.ends_with("_token")
                 && let Ok(Some(token)) = token(name, value, false)
             {
-                self.name(name, token);
+                match value {
+                    Value::String(_) => set(&mut self.specific, name, token),
+                    _ => self.name(name, token),
+                }
             }
         }
         let given = |key: &&&str| config.get(**key).is_some_and(|value| !is_empty(value));
-        match FURTHER.iter().find(given) {
-            Some(key) => self.read_further(key, &config[*key], false),
-            None => Ok(()),
+        if let Some(key) = FURTHER.iter().find(given) {
+            self.read_further(key, &config[*key], false)?;
         }
+        match config.get(SPECIFIC) {
+            Some(value) if self.specific.is_empty() => self.read_specific(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_specific(&mut self, value: &Value) -> Result<(), String> {
+        match value {
+            Value::Null => {}
+            Value::Object(named) => {
+                for (name, value) in named {
+                    let token = token(SPECIFIC, value, false)?.ok_or_else(|| not_a_token(SPECIFIC, value))?;
+                    set(&mut self.specific, name, token);
+                }
+            }
+            other => return Err(not_a_token(SPECIFIC, other)),
+        }
+        Ok(())
     }
 
     fn read_decoder(&mut self, listed: &Value) -> Result<(), String> {
@@ -137,6 +167,10 @@ impl Tokens {
                 self.read_further(name, value, true)?;
             } else if STANDARD.contains(&name.as_str()) {
                 self.name_standard(name, value, true)?;
+            } else if name == SPECIFIC {
+                return Err(format!(
+                    "`{SPECIFIC}` belongs in its `tokenizer_config.json`, not in its `special_tokens_map.json`"
+                ));
             } else if let Ok(Some(token)) = token(name, value, true) {
                 self.name(name, token);
             }
@@ -165,10 +199,7 @@ impl Tokens {
     }
 
     fn name(&mut self, name: &str, token: AddedToken) {
-        match self.named.iter_mut().find(|(other, _)| other == name) {
-            Some((_, named)) => *named = token,
-            None => self.named.push((name.to_owned(), token)),
-        }
+        set(&mut self.named, name, token);
     }
 
     /// A list of further tokens, or a map that also names them. `is_special` is about those given as objects.
@@ -186,13 +217,21 @@ impl Tokens {
             Value::Object(named) => {
                 for (name, value) in named {
                     if let Some(token) = token(key, value, is_special)? {
-                        self.name(name, token);
+                        set(&mut self.specific, name, token);
                     }
                 }
             }
             other => return Err(not_a_token(key, other)),
         }
         Ok(())
+    }
+}
+
+/// Gives a token a name, which another token may have had.
+fn set(named: &mut Vec<(String, AddedToken)>, name: &str, token: AddedToken) {
+    match named.iter_mut().find(|(other, _)| other == name) {
+        Some((_, other)) => *other = token,
+        None => named.push((name.to_owned(), token)),
     }
 }
 

@@ -75,6 +75,7 @@ impl TokenizerBundle {
             special_tokens_map: object("special_tokens_map.json")?,
             added_tokens: object("added_tokens.json")?,
         };
+        refuse_splitting(&token_files.config).map_err(&invalid)?;
         let special_tokens = guarded(|| add_tokens(&mut tokenizer, &token_files))
             .map_err(&invalid)?
             .map_err(&invalid)?;
@@ -137,6 +138,21 @@ fn object_in(bytes: Option<&[u8]>, path: &Path) -> Result<Map<String, Value>, Mo
         path: path.to_owned(),
         reason,
     })
+}
+
+/// Refuses a configuration by which special tokens in a text are plain text.
+///
+/// # Errors
+///
+/// What is wrong, if it asks for that.
+fn refuse_splitting(config: &Map<String, Value>) -> Result<(), String> {
+    match config.get("split_special_tokens") {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(()),
+        Some(value) => Err(format!(
+            "`split_special_tokens` in its `tokenizer_config.json` is `{value}`: the markers that the chat template writes would \
+             be plain text, not tokens; set it to `false` if the model learnt them as tokens"
+        )),
+    }
 }
 
 /// A template given as text, which is the one named `default`, or the template of that name in a list.

@@ -6,6 +6,8 @@ mod expressions;
 mod gguf;
 mod randomness;
 
+use std::cmp::Reverse;
+
 use leadspan_files::guarded;
 use tokenizers::Tokenizer;
 
@@ -46,13 +48,14 @@ impl TokenizerBundle {
         found.map(|(&id, _)| id)
     }
 
-    /// The id of the longest added token with which `text` begins.
-    pub fn added_token_at_start(&self, text: &str) -> Option<u32> {
+    /// The id of the first added token in `text`; of two that begin at one place, of the longer one.
+    pub fn first_added_token(&self, text: &str) -> Option<u32> {
         let added = self.tokenizer.get_added_tokens_decoder();
-        let begins = added
+        let places = added
             .iter()
-            .filter(|(_, token)| !token.content.is_empty() && text.starts_with(&token.content));
-        begins.max_by_key(|(_, token)| token.content.len()).map(|(&id, _)| id)
+            .filter(|(_, token)| !token.content.is_empty())
+            .filter_map(|(&id, token)| Some((text.find(&token.content)?, Reverse(token.content.len()), id)));
+        places.min().map(|(_, _, id)| id)
     }
 
     /// Switches off truncation and padding, which `tokenizer.json` may ask for.

@@ -119,9 +119,23 @@ fn a_token_that_would_get_another_id_than_its_file_says_is_refused() {
         json!({"added_tokens.json": {"a": -1}}),
         json!({"special_tokens_map.json": {"eos_token": {"lstrip": true}}}),
         json!({"special_tokens_map.json": []}),
+        json!({"tokenizer_config.json": {"model_specific_special_tokens": ["<a>"]}}),
+        json!({"tokenizer_config.json": {"model_specific_special_tokens": {"a_token": null}}}),
+        json!({"special_tokens_map.json": {"model_specific_special_tokens": {"a_token": "<a>"}}}),
     ] {
         assert!(bundle(|_| {}, wrong.clone()).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn the_first_added_token_of_a_text_is_found() {
+    let more = json!({"tokenizer_config.json": {"extra_special_tokens": ["<|im_end|>>", "</s>"]}});
+    let bundle = bundle(|_| {}, more).unwrap();
+    let first = |text: &str| bundle.first_added_token(text);
+    assert_eq!(first("<|im_end|>\n"), Some(2));
+    assert_eq!(first("\n</answer> x</think><|im_end|>"), Some(301));
+    assert_eq!(first("a<|im_end|>></s>"), Some(302));
+    assert_eq!(first("\n\n### user:\n"), None);
 }
 
 #[test]
@@ -136,6 +150,26 @@ fn merges_that_are_left_out_at_random_are_refused() {
         refused.contains("`model.dropout` in its `tokenizer.json` is 0.1"),
         "{refused}"
     );
+}
+
+#[test]
+fn special_tokens_that_would_be_read_as_plain_text_are_refused() {
+    let split = |value: Value| {
+        bundle(
+            |_| {},
+            json!({"tokenizer_config.json": {"split_special_tokens": value}}),
+        )
+    };
+    for harmless in [json!(false), json!(null)] {
+        split(harmless).unwrap();
+    }
+    let refused = split(json!(true)).err().unwrap();
+    assert!(
+        refused.contains("`split_special_tokens` in its `tokenizer_config.json` is `true`")
+            && refused.contains("set it to `false`"),
+        "{refused}"
+    );
+    assert!(split(json!("false")).is_err());
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
-use leadspan_files::{is_plain_name, open_regular, read_regular};
+use candle_core::{DType, Device, Tensor, safetensors::Load as _};
+use leadspan_files::{is_plain_name, read_regular};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 
 use super::{
     float8::{dequantised, is_float8, stored_as},
+    mapped::MappedWeights,
     weight_source::WeightSource,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If there are none, or the index is damaged or points outside the directory.
+/// If there are none, or the index is damaged, points outside the directory or names a file of another format.
 pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
     #[derive(Deserialize)]
     struct Index {
@@ -51,29 +52,36 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
         path: index_path.clone(),
         reason: error.to_string(),
     })?;
-    let files: BTreeSet<String> = index.weight_map.into_values().collect();
-    files
-        .into_iter()
-        .map(|file| {
-            if is_plain_name(&file) && !file.contains('\\') {
-                Ok(dir.join(file))
-            } else {
-                Err(ModelError::IndexOutside {
-                    index: index_path.clone(),
-                    file,
-                })
-            }
-        })
-        .collect()
+    let mut files = BTreeSet::new();
+    for (weight, file) in index.weight_map {
+        if !is_plain_name(&file) || file.contains('\\') {
+            return Err(ModelError::IndexOutside {
+                index: index_path,
+                file,
+            });
+        }
+        if !file.ends_with(SUFFIX) {
+            return Err(ModelError::IndexEntry {
+                index: index_path,
+                weight,
+                file,
+            });
+        }
+        files.insert(file);
+    }
+    Ok(files.into_iter().map(|file| dir.join(file)).collect())
 }
+
+/// What the name of a weight file ends with.
+const SUFFIX: &str = ".safetensors";
 
 /// Memory-mapped safetensors files.
 pub(crate) struct SafetensorsFiles {
     /// The directory, for messages.
     dir: PathBuf,
-    files: MmapedSafetensors,
-    /// The names of all tensors.
-    names: BTreeSet<String>,
+    files: Vec<MappedWeights>,
+    /// The names of all tensors, and the file that each is in.
+    names: BTreeMap<String, usize>,
     quantization: Option<Quantization>,
     dtype: DType,
     device: Device,
@@ -99,41 +107,30 @@ impl SafetensorsFiles {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let paths = weight_files(dir)?;
-        for path in &paths {
-            if let Err(source) = open_regular(path) {
-                return Err(ModelError::Io {
-                    action: "open",
-                    path: path.clone(),
-                    source,
-                });
-            }
-            // Each file alone first, so that a message about damage names the file.
-            map(std::slice::from_ref(path)).map_err(|error| ModelError::Weights {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
-        }
-        let files = map(&paths).map_err(|error| ModelError::Weights {
-            path: dir.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let files: Vec<MappedWeights> = paths
+            .iter()
+            .map(|path| MappedWeights::open(path))
+            .collect::<Result<_, _>>()?;
         let wrong = |name: &str, reason: &str| ModelError::WeightFormat {
             path: dir.to_owned(),
             name: name.to_owned(),
             reason: reason.to_owned(),
         };
-        let mut names = BTreeSet::new();
-        for (name, view) in files.tensors() {
-            // The library takes the last one of a name.
-            let last = files.get(&name)?;
-            if last.data().as_ptr() != view.data().as_ptr() && !is_same(&last, &view) {
-                return Err(wrong(&name, "two files have different weights of this name"));
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        for (place, file) in files.iter().enumerate() {
+            for name in file.names() {
+                let earlier = names.get(&name).and_then(|&earlier| files[earlier].tensor(&name));
+                if let (Some(earlier), Some(this)) = (earlier, file.tensor(&name))
+                    && !is_same(&earlier, &this)
+                {
+                    return Err(wrong(&name, "two files have different weights of this name"));
+                }
+                names.insert(name, place);
             }
-            names.insert(name);
         }
-        for name in &names {
+        for name in names.keys() {
             let of_scale = SCALES.iter().find_map(|suffix| name.strip_suffix(suffix));
-            if of_scale.is_some_and(|weight| weight.ends_with(WEIGHT) && !names.contains(weight)) {
+            if of_scale.is_some_and(|weight| weight.ends_with(WEIGHT) && !names.contains_key(weight)) {
                 return Err(wrong(name, "it is the scale of a weight that is not there"));
             }
         }
@@ -153,12 +150,23 @@ impl SafetensorsFiles {
     ///
     /// [`ModelError::TiedHead`].
     pub(crate) fn refuse_separate_head(&self) -> Result<(), ModelError> {
-        let of = |name: &str| self.files.get(name);
-        match (of("lm_head.weight"), of("model.embed_tokens.weight")) {
-            (Ok(head), Ok(embedding)) if !is_same(&head, &embedding) => {
+        match (self.view("lm_head.weight"), self.view("model.embed_tokens.weight")) {
+            (Some(head), Some(embedding)) if !is_same(&head, &embedding) => {
                 Err(ModelError::TiedHead { path: self.dir.clone() })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The tensor of a name, as it is stored.
+    fn view(&self, name: &str) -> Option<TensorView<'_>> {
+        self.files[*self.names.get(name)?].tensor(name)
+    }
+
+    fn missing(&self, name: &str) -> ModelError {
+        ModelError::MissingWeight {
+            path: self.dir.clone(),
+            name: name.to_owned(),
         }
     }
 
@@ -188,7 +196,7 @@ impl SafetensorsFiles {
         if !SCALES.iter().any(|suffix| name.to_owned() + suffix == *scale) {
             return Err(refuse(format!("it has a part that is not read: `{scale}`")));
         }
-        let scale = self.files.get(scale)?;
+        let scale = self.view(scale).ok_or_else(|| self.missing(scale))?;
         let values = dequantised(weight, &scale, quantization.scales).map_err(refuse)?;
         Ok(Tensor::from_vec(values, weight.shape(), &Device::Cpu)?)
     }
@@ -201,7 +209,7 @@ impl SafetensorsFiles {
         let length = name.len();
         let name = name.to_owned();
         follow
-            .map(String::as_str)
+            .map(|(name, _)| name.as_str())
             .take_while(move |other| other.starts_with(&name))
             .filter(move |other| other[length..].starts_with(['_', '.']))
     }
@@ -212,20 +220,9 @@ fn is_same(one: &TensorView<'_>, other: &TensorView<'_>) -> bool {
     one.dtype() == other.dtype() && one.shape() == other.shape() && one.data() == other.data()
 }
 
-#[expect(unsafe_code, reason = "memory-mapping weight files; the argument is at the block")]
-fn map(paths: &[PathBuf]) -> candle_core::Result<MmapedSafetensors> {
-    // SAFETY: the mapping is read-only and is dropped once the model is loaded. Model files are inputs that nobody changes
-    // during a run. A file that shrinks while it is mapped ends the process (SIGBUS); this leaves no partial output behind,
-    // because every output is committed by a rename.
-    unsafe { MmapedSafetensors::multi(paths) }
-}
-
 impl WeightSource for SafetensorsFiles {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        let view = self.files.get(name).map_err(|_| ModelError::MissingWeight {
-            path: self.dir.clone(),
-            name: name.to_owned(),
-        })?;
+        let view = self.view(name).ok_or_else(|| self.missing(name))?;
         if view.shape() != shape {
             return Err(ModelError::WeightShape {
                 path: self.dir.clone(),
@@ -247,7 +244,7 @@ impl WeightSource for SafetensorsFiles {
             dtype @ (Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => match self.beside(name).next() {
                 // Such as a scale: the numbers are not the weight as they stand.
                 Some(part) => Err(refuse(format!("it is stored as {dtype}, but has a part `{part}`"))),
-                None => Ok(self.files.load(name, &self.device)?.to_dtype(self.dtype)?),
+                None => Ok(view.load(&self.device)?.to_dtype(self.dtype)?),
             },
             dtype => Err(refuse(stored_as(dtype))),
         }

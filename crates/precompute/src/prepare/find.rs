@@ -33,6 +33,9 @@ impl Preparation<'_> {
             weights.remember(prepared.cache.dir(), maker);
         }
         self.data_hashes.remember(prepared.cache.dir(), maker);
+        if !self.ends_turns && prepared.origin != Origin::Found {
+            events(Event::NoEndOfTurn);
+        }
         events(Event::Prepared {
             report: prepared.report.clone(),
             origin: prepared.origin,

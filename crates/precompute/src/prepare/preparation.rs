@@ -8,7 +8,6 @@ use std::{
 use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
     ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
-    text_after_turn,
 };
 use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle, files_with_stop_tokens};
 use serde_json::Value;
@@ -16,6 +15,7 @@ use serde_json::Value;
 use crate::{
     CacheSettings, Pipeline, PrecomputeError, Provenance, TextPipeline,
     data_hashes::{DataCheck, DataHashes},
+    end_of_turn::end_of_turn,
     weights::{self, WeightsHash},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Preparation<'a> {
     pub(super) tokenizer: TokenizerBundle,
     pub(super) template: ChatTemplate,
     template_blake3: String,
+    /// Whether the template shows a token that ends the model's turn.
+    pub(super) ends_turns: bool,
     pub(super) samples_per_shard: NonZeroU32,
     pub(super) data_hashes: DataHashes,
 }
@@ -124,7 +126,7 @@ impl<'a> Preparation<'a> {
             .beside_tool_use(tokenizer.has_tool_use_template);
         let template_blake3 = blake3::hash(jinja.as_bytes()).to_hex().to_string();
         // A student learns to end its turn as the template does, and training does not open the template.
-        let end = text_after_turn(&template).and_then(|text| tokenizer.added_token_at_start(text.trim_start()));
+        let end = end_of_turn(&template, text.sections, &tokenizer);
         tokenizer.files = files_with_stop_tokens(&text.model, source, &tokenizer, end.as_slice())?;
         let data_hashes = DataHashes::of(&text.cache_dir(), text.data_check);
         Ok(Self {
@@ -133,6 +135,7 @@ impl<'a> Preparation<'a> {
             tokenizer,
             template,
             template_blake3,
+            ends_turns: end.is_some(),
             samples_per_shard,
             data_hashes,
         })

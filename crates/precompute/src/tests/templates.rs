@@ -4,7 +4,7 @@ use leadspan_cache::CacheError;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::prepare;
+use crate::{prepare, student_files};
 
 #[test]
 fn the_token_with_which_the_template_ends_a_turn_is_a_stop_token_of_what_is_exported() {
@@ -35,6 +35,62 @@ fn the_token_with_which_the_template_ends_a_turn_is_a_stop_token_of_what_is_expo
     fs::remove_file(teacher.join("generation_config.json")).unwrap();
     // The token of `config.json`, which is the same.
     assert_eq!(stored("two", &|_| {}), json!({"eos_token_id": [2]}));
+}
+
+#[test]
+fn a_student_of_an_earlier_versions_cache_has_the_stop_token_that_the_cache_lacks() {
+    let project = Project::new();
+    let made = prepare(&project.pipeline, &mut |_| {}).unwrap().cache;
+    let mut files = made.tokenizer_contents().unwrap();
+    let generation = |files: &[(String, Vec<u8>)]| -> Value {
+        let (_, bytes) = files.iter().find(|(name, _)| name == "generation_config.json").unwrap();
+        serde_json::from_slice(bytes).unwrap()
+    };
+    assert_eq!(student_files(&made).unwrap(), files);
+    let (_, bytes) = files
+        .iter_mut()
+        .find(|(name, _)| name == "generation_config.json")
+        .unwrap();
+    *bytes = br#"{"eos_token_id": 0, "top_k": 20}"#.to_vec();
+    let open = |name: &str, files: &[(String, Vec<u8>)]| {
+        Cache::create_or_open(&project.folder.path().join(name), made.identity(), files).unwrap()
+    };
+    let student = student_files(&open("old", &files)).unwrap();
+    assert_eq!(generation(&student), json!({"eos_token_id": [0, 2], "top_k": 20}));
+    // A template that cannot be used, and a tokenizer that is refused, leave the files as they are.
+    let (_, bytes) = files
+        .iter_mut()
+        .find(|(name, _)| name == "chat_template.jinja")
+        .unwrap();
+    *bytes = b"{% if".to_vec();
+    assert_eq!(student_files(&open("no-template", &files)).unwrap(), files);
+    let (_, bytes) = files.iter_mut().find(|(name, _)| name == "tokenizer.json").unwrap();
+    *bytes = b"{}".to_vec();
+    assert_eq!(student_files(&open("no-tokenizer", &files)).unwrap(), files);
+}
+
+#[test]
+fn a_template_that_shows_no_end_of_a_turn_is_reported_once() {
+    let project = Project::new();
+    let teacher = project.folder.path().join("teacher");
+    fs::create_dir(&teacher).unwrap();
+    for (name, bytes) in files(&fixture("tiny-teacher")) {
+        fs::write(teacher.join(name), bytes).unwrap();
+    }
+    let reports = |name: &str, template: &str| {
+        fs::write(teacher.join("chat_template.jinja"), template).unwrap();
+        let pipeline = project.another(name, |pipeline| pipeline.teacher.model = "teacher".into());
+        let mut reports = 0;
+        let mut count = |event| reports += usize::from(matches!(event, Event::NoEndOfTurn));
+        prepare(&pipeline, &mut count).unwrap();
+        reports
+    };
+    let bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    assert_eq!(reports("bare", bare), 1);
+    // The corpus is there.
+    assert_eq!(reports("bare", bare), 0);
+    let wrapped = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{{ eos_token }}{% endfor %}";
+    assert_eq!(reports("wrapped", wrapped), 0);
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl GgufFile {
             path: path.to_owned(),
             content,
         };
-        match file.number("split.count") {
+        match file.number("split.count").or_else(|| parts_by_name(path)) {
             Some(parts @ 2..) => Err(ModelError::SplitGguf {
                 path: path.to_owned(),
                 parts,
@@ -229,6 +229,14 @@ impl GgufFile {
             .map_err(|source| io("read", source))?;
         qtensor_from_ggml(info.ggml_dtype, &raw, shape, device).map_err(|error| unreadable(error.to_string()))
     }
+}
+
+/// How many files hold the model of a file that is named as one of several, such as `model-00001-of-00003.gguf`.
+fn parts_by_name(path: &Path) -> Option<u64> {
+    let (before, parts) = path.file_stem()?.to_str()?.rsplit_once("-of-")?;
+    let (_, number) = before.rsplit_once('-')?;
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(number) && is_number(parts)).then(|| parts.parse().ok())?
 }
 
 /// The size of a tensor in the file; `None` if it overflows.
