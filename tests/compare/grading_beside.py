@@ -197,7 +197,7 @@ def trail(after: str, formula: bool, integer: bool) -> str | None:
 def prose_after(text: str) -> bool:
     """Whether these words leave a number before them as it is."""
     word = re.match(r"[^\W\d_]*", text)[0]
-    if len(word) < 2 or len(word) == 2 and word not in SHORT:
+    if len(word) < 2 or len(word) == 2 and word not in SHORT or re.match(r"[\w^{]", text[len(word) :]):
         return False
     natural = all(letter.islower() for letter in word[1:]) and bool(re.search("[aeiouy]|[^\x00-\x7f]", word.lower()))
     words = words_after(text)[:3]

@@ -224,7 +224,11 @@ fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
 
 /// Whether a number before these words stands alone.
 fn trail_of_words(text: &str) -> bool {
-    let (first, _) = split_word(text);
+    let (first, rest) = split_word(text);
+    // `x^2`, `x²` and `x_2` are no words.
+    if rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '^' | '_' | '{')) {
+        return false;
+    }
     let is_word = match first.chars().count() {
         2 | 3 if is_listed(SHORT, first) => true,
         0..=2 => false,
@@ -305,6 +309,7 @@ mod tests {
             ("$12 x$", None),
             ("$12 abc$", None),
             ("12 m", None),
+            ("12 axes²", None),
             ("7!", None),
             ("$7!$", None),
             ("\\sqrt 7", None),
