@@ -67,7 +67,7 @@ def words_after(text: str) -> list[str]:
 
 def words_before(text: str) -> list[str]:
     """The last words of a text, the last one first."""
-    return re.search(r"[\w \t'’]*$", text)[0].lower().split()[::-1]
+    return re.search(r"[\w \t'’]*\Z", text)[0].lower().split()[::-1]
 
 
 def spaces(text: str, formula: bool) -> str:
@@ -77,7 +77,7 @@ def spaces(text: str, formula: bool) -> str:
 
 def spaces_before(text: str, formula: bool) -> str:
     """The text before the spaces that it ends with."""
-    return re.sub(rf"(?:{SPACE}|\t)+$" if formula else r"[ \t]+$", "", text)
+    return re.sub(rf"(?:{SPACE}|\t)+\Z" if formula else r"[ \t]+\Z", "", text)
 
 
 def last_alone(text: str) -> str | None:
@@ -92,7 +92,7 @@ def last_alone(text: str) -> str | None:
     formula = formula_around(before, after)
     stem, sign = before, ""
     for _ in range(2):
-        mark = re.search(r"(\\\$|[€£¥−-])$" if formula else r"(\\?\$|[€£¥−-])$", stem)
+        mark = re.search(r"(\\\$|[€£¥−-])\Z" if formula else r"(\\?\$|[€£¥−-])\Z", stem)
         if mark:
             stem, sign = stem[: mark.start()], mark[0] + sign
     integer = not re.search(rf"[./⁄]|frac|[{''.join(VULGAR)}]", number)
@@ -106,7 +106,7 @@ def starts(text: str, formula: bool) -> bool:
     while True:
         stem = spaces_before(text, formula)
         apart, text = apart or stem != text, stem
-        mark = re.search(r"(\$\$|\$|\\\(|\\\[|\*\*|`|“|‘)$", text)
+        mark = re.search(r"(\$\$|\$|\\\(|\\\[|\*\*|`|“|‘)\Z", text)
         if formula and text.endswith("\n"):
             text = text.rstrip()
         elif mark:
@@ -116,18 +116,18 @@ def starts(text: str, formula: bool) -> bool:
     if not text:
         return True
     last, stem = text[-1], text[:-1]
-    command = re.search(r"\\([a-zA-Z]+)$", text)
+    command = re.search(r"\\([a-zA-Z]+)\Z", text)
     if last == "\n":
-        line_before = re.search(r"\\([a-zA-Z]+)$", text.rstrip())
+        line_before = re.search(r"\\([a-zA-Z]+)\Z", text.rstrip())
         return not line_before or line_before[1] in COMMANDS
     if last in "≈—":
         return True
     if last == "=":
         return not stem.endswith(("<", ">", "!", "~", "≠"))
     if last == ":":
-        return not re.search(r"\d$", stem)
+        return not re.search(r"\d\Z", stem)
     if last in ".!?":
-        return apart and not formula and bool(re.search(r"[^.!?]$", stem, re.DOTALL))
+        return apart and not formula and bool(re.search(r"[^.!?]\Z", stem, re.DOTALL))
     if last in ",;":
         return apart and not formula and stem[-1:].isalpha()
     if command:
@@ -197,7 +197,7 @@ def trail(after: str, formula: bool, integer: bool) -> str | None:
 def prose_after(text: str) -> bool:
     """Whether these words leave a number before them as it is."""
     word = re.match(r"[^\W\d_]*", text)[0]
-    if len(word) < 2 or len(word) == 2 and word not in SHORT:
+    if len(word) < 2 or len(word) == 2 and word not in SHORT or re.match(r"[\w^{]", text[len(word) :]):
         return False
     natural = all(letter.islower() for letter in word[1:]) and bool(re.search("[aeiouy]|[^\x00-\x7f]", word.lower()))
     words = words_after(text)[:3]

@@ -18,7 +18,7 @@ def argument(text: str, place: int) -> tuple[str, int] | None:
     start = place + len(text[place:]) - len(text[place:].lstrip())
     if text[start : start + 1] != "{":
         token = re.match(r"\\[^\W\d_]+|[^\W_]", text[start:])
-        if not token or text[start].isalpha() and (start == place or re.match(r"[^\W\d_]{2}", text[start:])):
+        if not token or text[start].isalpha() and (start == place or text[start + 1 : start + 2].isalpha()):
             return None
         return token[0], start + token.end()
     depth, end = 1, start + 1
@@ -57,7 +57,7 @@ def grouped(before: str, answer: str, after: str) -> str:
     """The answer with what is beside it, in brackets where it would become something else."""
     symbol = re.fullmatch(r"\\[^\W\d_]+|[^\W_.]*(?:\.[^\W_.]*)*", answer)
     space = " " if after[:1].isalpha() else ""
-    if before.endswith("{") and after.startswith("}") or symbol and not re.search(r"[\d.]$", before) and not re.match(r"[\d.,:]", after):
+    if before.endswith("{") and after.startswith("}") or symbol and not re.search(r"[\d.]\Z", before) and not re.match(r"[\d.,:]", after):
         return before + answer + space + after
     return f"{before}({answer}){space}{after}"
 
@@ -72,29 +72,29 @@ def touching_before(text: str, formula: bool) -> str | None:
     rest = text
     while (rest := spaces_before(rest, formula)).endswith("{"):
         stem = rest[:-1].rstrip()
-        command = re.search(r"\\([a-zA-Z]+)$", stem)
+        command = re.search(r"\\([a-zA-Z]+)\Z", stem)
         if command and command[1] not in HARMLESS or stem.endswith(("^", "_", "}")):
             return None
         rest = stem[: command.start()] if command else stem
-    if command := re.search(r"\\([a-zA-Z]+)$", rest):
+    if command := re.search(r"\\([a-zA-Z]+)\Z", rest):
         return "" if command[1] in HARMLESS else None
-    if currency := re.search(r"\\\$$|[€£¥]$", rest):
+    if currency := re.search(r"\\\$\Z|[€£¥]\Z", rest):
         return currency[0]
     if not rest:
         return ""
     glued, last, stem = rest == text, rest[-1], spaces_before(rest[:-1], formula)
-    operand = bool(re.search(r"[^\W_]$|[)\]}]$", stem))
-    command = re.search(r"\\([a-zA-Z]+)$", stem)
+    operand = bool(re.search(r"[^\W_]\Z|[)\]}]\Z", stem))
+    command = re.search(r"\\([a-zA-Z]+)\Z", stem)
     first = not stem or stem.endswith(tuple("\n$([{=:,&≈"))
     if last in "-−–":
         if first or command and command[1] in HARMLESS:
             return "-" if formula or glued else ""
-        if formula or re.search(r"[\d)}]$", stem):
+        if formula or re.search(r"[\d)}]\Z", stem):
             return None
         return "-" if last != "–" and glued and rest[:-1][-1:].isspace() else ""
     part = {
         "+": not first,
-        "*": not rest.endswith("**") and (formula or bool(re.search(r"[\d)]$", stem))),
+        "*": not rest.endswith("**") and (formula or bool(re.search(r"[\d)]\Z", stem))),
         "_": formula,
         ".": glued and stem[-1:].isdigit(),
         "}": _words_of_text(rest) in (None, *JOINING) if formula else glued and operand,
@@ -113,7 +113,7 @@ def touching_before(text: str, formula: bool) -> str | None:
 
 def _words_of_text(text: str) -> str | None:
     """The words in the text command that a text ends with."""
-    command = re.search(r"\\([a-zA-Z]+)\s*$", text[: text.rfind("{")])
+    command = re.search(r"\\([a-zA-Z]+)\s*\Z", text[: text.rfind("{")])
     return text[text.rfind("{") + 1 : -1].strip().rstrip(",") if command and command[1] in HARMLESS else None
 
 

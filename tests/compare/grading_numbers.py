@@ -153,6 +153,8 @@ def unit(text: str) -> tuple | str | None:
             if not found:
                 return None
             kind, place = found.lastgroup, found.end()
+            if kind == "dot" and not parts:
+                return None
             if kind == "stop" and not (styled and not re.match(r"[^\W\d_]", run[place:]) or place == len(run)):
                 return None
             if kind in ("percent", "over", "power"):

@@ -185,9 +185,9 @@ fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
     // The unit of a number in a formula may stand behind the formula.
     if beyond.is_closed && unit.is_empty() {
         let length = length_of_unit(beyond.rest);
-        let space = if beyond.is_apart { " " } else { "" };
-        unit = format!("{space}{}", &beyond.rest[..length]).trim_end().to_owned();
         if length > 0 {
+            let space = if beyond.is_apart { " " } else { "" };
+            unit = format!("{space}{}", &beyond.rest[..length]);
             beyond = Beyond::new(&beyond.rest[length..], beyond.is_formula);
         }
     }
@@ -202,7 +202,7 @@ fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
     };
     let next = &rest[first.len_utf8()..];
     let is_alone = match first {
-        '\n' | '?' | '≈' | '—' => true,
+        '\n' | '?' | '≈' | '—' | '\u{2600}'..='\u{27bf}' | '\u{1f000}'.. => true,
         '=' => !next.starts_with('='),
         '.' => !next.starts_with(|c: char| c.is_alphanumeric() || c == '.'),
         ',' | ';' | ':' if is_formula => {
@@ -217,7 +217,6 @@ fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
             Some((inner, _)) => trail_of_words(inner.trim_start()),
             None => rest.starts_with("\\\\") || is_listed(COMMANDS, split_word(next).0),
         },
-        '\u{2600}'..='\u{27bf}' | '\u{1f000}'.. => true,
         _ => is_apart && !is_formula && trail_of_words(rest),
     };
     is_alone.then_some(unit)
@@ -225,11 +224,14 @@ fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
 
 /// Whether a number before these words stands alone.
 fn trail_of_words(text: &str) -> bool {
-    let (first, _) = split_word(text);
+    let (first, rest) = split_word(text);
+    // `x^2`, `x²` and `x_2` are no words.
+    if rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '^' | '_' | '{')) {
+        return false;
+    }
     let is_word = match first.chars().count() {
-        0 | 1 => false,
         2 | 3 if is_listed(SHORT, first) => true,
-        2 => false,
+        0..=2 => false,
         _ => {
             first.chars().skip(1).all(char::is_lowercase)
                 && (!first.is_ascii() || first.to_lowercase().contains(['a', 'e', 'i', 'o', 'u', 'y']))
@@ -307,6 +309,7 @@ mod tests {
             ("$12 x$", None),
             ("$12 abc$", None),
             ("12 m", None),
+            ("12 axes²", None),
             ("7!", None),
             ("$7!$", None),
             ("\\sqrt 7", None),

@@ -99,10 +99,13 @@ impl Unit {
             match part {
                 Part::Over => direction = -1,
                 Part::Percent => return None,
-                Part::Power(power) => match raised.take()? {
-                    true => known.last_mut()?.1 *= power,
-                    false => other.last_mut()?.1 *= power,
-                },
+                Part::Power(power) => {
+                    if raised.take()? {
+                        known.last_mut()?.1 *= power;
+                    } else {
+                        other.last_mut()?.1 *= power;
+                    }
+                }
                 // `5°N` is no newton.
                 Part::Word(word, ..) if is_degrees && word.chars().count() == 1 => {
                     let scale = match &word[..] {
