@@ -40,6 +40,7 @@ mod sections;
 mod template;
 #[cfg(test)]
 mod test_tokenizers;
+mod token_bytes;
 mod tokenize;
 mod turn;
 mod turn_end;
