@@ -50,7 +50,7 @@ pub use append::{Appended, Known, KnownSample, append, append_into};
 pub use bad_row::BadRow;
 pub use data_settings::DataSettings;
 pub use error::CorpusError;
-pub use files::{FileFingerprint, files_fingerprint, input_files, name_of};
+pub use files::{FileFingerprint, files_fingerprint, input_files, matching_files, name_of};
 pub use intake::PreparedSample;
 pub use layout::{ColumnNames, Format, SystemPrompt};
 pub use message::{Message, Role};
