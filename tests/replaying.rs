@@ -199,6 +199,29 @@ fn replay_is_part_of_a_run_and_of_nothing_where_its_share_is_none() {
     assert!(weights(&place, "none") == weights(&place, "without"));
 }
 
+#[test]
+fn copies_of_held_out_samples_are_not_replayed() {
+    let place = with_replay();
+    // All rows are replayed, under ids of their own: also the four that are held out.
+    let text = fs::read_to_string(place.path("text.jsonl")).unwrap();
+    place.write("chats.jsonl", &text.replace("\"id\":\"", "\"id\":\"chat-"));
+    let prepared: Value = serde_json::from_str(&place.succeed(&["--json", "prepare", "-c", "pipeline.toml"])).unwrap();
+    let held_out = prepared["report"]["kept_validation"].as_u64().unwrap();
+    assert!(held_out > 0, "{prepared}");
+    assert_eq!(prepared["replay"]["copies_of_held_out"], held_out, "{prepared}");
+    let shown = place.succeed(&["prepare", "-c", "pipeline.toml"]);
+    let line = format!("{held_out} samples to replay are copies of held-out samples, and training leaves them out");
+    assert!(shown.contains(&line), "{shown}");
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    place.succeed(&train(&[
+        "train.epochs=20",
+        "replay.share=0.5",
+        "train.distillation_weight=0",
+    ]));
+    let run: Value = serde_json::from_slice(&fs::read(place.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(run["ingredients"]["replay"]["copies_left_out"], held_out, "{run}");
+}
+
 #[cfg(unix)]
 #[test]
 fn replay_goes_on_where_it_was() {

@@ -104,6 +104,19 @@ pub(crate) enum ConfigurationError {
         input_key: &'static str,
         input: PathBuf,
     },
+    /// A pattern of files to read matches a file that leadspan wrote.
+    #[error(
+        "`{input_key}` (`{pattern}`) matches `{}`, which is in `{output_key}` (`{}`)",
+        file.display(),
+        output.display()
+    )]
+    OwnOutput {
+        input_key: &'static str,
+        pattern: String,
+        file: PathBuf,
+        output_key: &'static str,
+        output: PathBuf,
+    },
     /// A folder that is to be written belongs to something else.
     #[error("`{output_key}` is `{}`, which is {by}", output.display())]
     Taken {
@@ -179,6 +192,11 @@ impl Diagnosis for ConfigurationError {
             Self::NotApart { output_key, .. } | Self::Taken { output_key, .. } => {
                 Some(format!("set `{output_key}` to a folder of its own"))
             }
+            Self::OwnOutput {
+                input_key, output_key, ..
+            } => Some(format!(
+                "name the files more closely in `{input_key}`, or set `{output_key}` to a folder that the pattern does not reach"
+            )),
             Self::SectionsBeyondCache { .. } => Some(
                 "add the missing sections to `cache.supervised_sections`, or remove them from \
                  `train.supervised_sections`"

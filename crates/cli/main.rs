@@ -29,6 +29,7 @@ mod overrides;
 mod path_text;
 mod pipeline_file;
 mod place;
+mod plain_words;
 mod progress;
 mod replay;
 mod replay_error;

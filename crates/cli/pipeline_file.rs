@@ -14,6 +14,7 @@ use crate::{
     keys,
     overrides::Texts,
     place::Place,
+    plain_words::in_plain_words,
     sweep_table::{OwnSettings, SweepSettings, SweptKey, SweptValue},
     swept_name::SweptName,
 };
@@ -234,26 +235,6 @@ fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range
     all
 }
 
-/// Rewords a deserializer's message for the author of a TOML file.
-fn in_plain_words(problem: &str) -> String {
-    // A number beyond 64 bits is named with the type that can hold it.
-    let text = problem
-        .replace("unknown variant", "unknown value")
-        .replace("` as i128", "`");
-    let Some((found, expected)) = text.rsplit_once(", expected ") else {
-        return text;
-    };
-    let expected = match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "f32" | "f64" => "a number",
-        "a string" | "path string" => "text in quotes",
-        "a sequence" => "a list such as [1, 2]",
-        "a map" => "a table such as { field = \"value\" }",
-        other => other,
-    };
-    format!("{found}, expected {expected}")
-}
-
 /// The full name of the key whose value covers `offset`; `None` if no value does.
 ///
 /// Keys that are set by different overrides can be in one table, whose own place is that of the first override. So a table is
@@ -385,7 +366,11 @@ mod tests {
         assert_eq!(
             message("", &["cache.dir=x", "cache.top_k=99999999999999999999"]),
             "`--set cache.top_k=99999999999999999999`: `cache.top_k` cannot be used: invalid type: integer \
-             `99999999999999999999`, expected a whole number, 0 or more"
+             `99999999999999999999`, expected a whole number from 0 to 4294967295"
+        );
+        assert!(
+            message(file, &["cache.top_k=4294967296"])
+                .ends_with("integer `4294967296`, expected a whole number from 0 to 4294967295")
         );
         assert_eq!(
             message(file, &["cache.top_k=1", "cache.dir.name=x"]),

@@ -106,7 +106,7 @@ pub use export::{Exported, export, is_export};
 pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
-pub use replay::REPLAY;
+pub use replay::{REPLAY, copies_of_held_out};
 pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, repair_telling, verify};
 

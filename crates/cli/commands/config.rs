@@ -143,6 +143,7 @@ mod tests {
             ("teacher", "device", "\"cuda:1\"", &["\"gpu\"", "\"cuda\""][..]),
             ("data", "max_tokens", "2", &["0", "1", "-1"]),
             ("data", "max_row_mib", "1", &["0", "-1"]),
+            ("evaluate", "max_row_mib", "4294967295", &["0", "-1"]),
             ("data", "training", "1", &["0"]),
             ("data", "validation", "0.5", &["1.5", "-1"]),
             (

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leadspan_cache::Cache;
+use leadspan_cache::{Cache, copies_of_held_out};
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{DataCheck, Event, Origin, PreparedCache};
@@ -55,7 +55,12 @@ pub(super) fn run(arguments: &PrepareArguments, showing: Showing) -> Result<Endi
     take_inventory(cache.dir())?;
     let mut prepared = Prepared::from(prepared);
     last_line::note(json!(prepared));
-    prepared.replay = replay.map(|replay| Box::new(replay.into()));
+    prepared.replay = replay.map(|(replay, copies_of_held_out)| {
+        Box::new(Prepared {
+            copies_of_held_out,
+            ..replay.into()
+        })
+    });
     showing.result(&prepared)?;
     Ok(Ending::Done)
 }
@@ -70,6 +75,9 @@ struct Prepared {
     added_work_units: u64,
     work_units: usize,
     report: PrepareReport,
+    /// The samples to replay that are copies of held-out samples, so that training leaves them out.
+    #[serde(skip_serializing_if = "is_none")]
+    copies_of_held_out: usize,
     /// The corpus of the samples to replay, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<Box<Self>>,
@@ -90,6 +98,7 @@ impl From<PreparedCache> for Prepared {
             added_work_units,
             work_units: prepared.corpus.units().len(),
             report: prepared.report,
+            copies_of_held_out: 0,
             replay: None,
             origin: prepared.origin,
         }
@@ -113,6 +122,9 @@ impl fmt::Display for Prepared {
         for line in losses(&self.report) {
             write!(formatter, "\n  {line}")?;
         }
+        if self.copies_of_held_out > 0 {
+            write!(formatter, "\n  {}", left_out_of_replay(self.copies_of_held_out))?;
+        }
         match &self.replay {
             Some(replay) => write!(formatter, "\n{replay}"),
             None => Ok(()),
@@ -127,8 +139,19 @@ pub(super) fn take_inventory(dir: &Path) -> Result<()> {
         .with_context(|| format!("could not take the inventory of the cache `{}`", dir.display()))
 }
 
-/// Prepares the samples to replay, over which no teacher will be run.
-pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<PreparedCache> {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_none(number: &usize) -> bool {
+    *number == 0
+}
+
+/// Says how many samples to replay are copies of held-out samples.
+pub(super) fn left_out_of_replay(copies: usize) -> String {
+    let copies = grouped(copies as u64);
+    format!("{copies} samples to replay are copies of held-out samples, and training leaves them out")
+}
+
+/// Prepares the samples to replay, over which no teacher will be run. Returns with them how many are copies of held-out samples.
+pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<(PreparedCache, usize)> {
     let pipeline = hub::with_tokenizer_found(text)?;
     let dir = pipeline.base.join(&pipeline.cache.dir);
     // Samples that were removed may be replaced by others.
@@ -136,12 +159,16 @@ pub(super) fn prepare_replay(text: TextOfModel, showing: Showing) -> Result<Prep
     Cache::open(around)
         .and_then(|cache| cache.unlist_removed_replay(&mut Waited::telling()))
         .with_context(|| format!("could not take the inventory of the cache `{}`", around.display()))?;
-    shown(showing, &dir, |show| {
+    let replay = shown(showing, &dir, |show| {
         leadspan_precompute::prepare_text(&pipeline, show).map_err(|error| ReplayError {
             error: Box::new(error),
             dir: dir.clone(),
         })
-    })
+    })?;
+    let copies = Cache::open(around)
+        .and_then(|cache| copies_of_held_out(&cache.require_corpus()?, &replay.corpus))
+        .with_context(|| format!("could not read the samples to replay in `{}`", dir.display()))?;
+    Ok((replay, copies.len()))
 }
 
 /// Prepares the cache in `dir` by calling `prepare`, and shows its progress.

@@ -139,6 +139,7 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
             samples,
             samples_left_out,
             samples_to_replay,
+            copies_left_out,
             missing_units,
             positions,
             parameters,
@@ -161,6 +162,12 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
                 tracing::warn!(
                     "left out {} samples without a supervised position",
                     grouped(samples_left_out as u64)
+                );
+            }
+            if copies_left_out > 0 {
+                tracing::warn!(
+                    "left out {} samples to replay that are copies of held-out samples",
+                    grouped(copies_left_out as u64)
                 );
             }
             if samples_to_replay > 0 {

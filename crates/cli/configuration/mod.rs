@@ -5,6 +5,7 @@
 
 mod agreement;
 mod folders;
+mod own_outputs;
 #[cfg(test)]
 mod tests;
 
@@ -112,7 +113,7 @@ impl Configuration {
     /// # Errors
     ///
     /// If a table is missing, training asks for more than is captured, or the cache's folder is not apart from the run's, from
-    /// what is read, or from another cache.
+    /// what is read, or from another cache, or what is read is in a folder that is written.
     pub(crate) fn stage_one(mut self, proportion: Option<LeadSpanProportion>) -> Result<Pipeline, ConfigurationError> {
         if let (Some(proportion), Some(cache)) = (proportion, &mut self.tables.cache) {
             cache.lead_span_proportion = proportion;
@@ -123,6 +124,7 @@ impl Configuration {
         let base = self.base();
         agreement::check_folders(&base, &self.tables)?;
         folders::check_cache(&base, &self.tables)?;
+        own_outputs::check_rows(&base, &self.tables)?;
         let teacher = self.tables.teacher.take().ok_or_else(|| self.missing("teacher"))?;
         let data = self.tables.data.take().ok_or_else(|| self.missing("data"))?;
         let cache = self.tables.cache.take().ok_or_else(|| self.missing("cache"))?;
@@ -161,6 +163,7 @@ impl Configuration {
             return self.stage_one(None).map(PreparedFor::Teacher);
         }
         folders::check_cache(&self.base(), &self.tables)?;
+        own_outputs::check_rows(&self.base(), &self.tables)?;
         self.text().map(PreparedFor::Text)
     }
 
@@ -248,6 +251,7 @@ impl Configuration {
             None => run("evaluate.dir")?.join("evaluation"),
         };
         folders::check_evaluation(&base, &self.tables, &dir, &model)?;
+        own_outputs::check_problems(&base, &self.tables)?;
         Ok(Evaluation {
             model,
             dir,

@@ -25,7 +25,7 @@ pub struct DataSettings {
     pub split: Option<String>,
     /// The configuration of the data set in `path`, if it has several.
     ///
-    /// The head of the folder's README.md names them; without it, a configuration is a subfolder.
+    /// The head of the folder's README.md names them; without it, names of folders and files tell them.
     #[serde(default)]
     pub config: Option<String>,
     /// How a row becomes a conversation.

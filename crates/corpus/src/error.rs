@@ -182,6 +182,22 @@ pub enum CorpusError {
         /// The most bytes that a row may have once it is decompressed.
         most_bytes: u64,
     },
+    /// A Parquet table has a page of more bytes than room is made for: a row is too long, or a long text is repeated.
+    #[error(
+        "a row or page of `{}` is too long: {place} has a page of {bytes} bytes, and at most {most_bytes} are read of a file of \
+         this size",
+        path.display()
+    )]
+    LargePage {
+        /// The file.
+        path: PathBuf,
+        /// The column and the row group.
+        place: String,
+        /// The bytes of the page once it is decompressed.
+        bytes: u64,
+        /// The most bytes that a page of this file may have.
+        most_bytes: u64,
+    },
     /// A Parquet table or Arrow stream is damaged, truncated, or not what its name says.
     #[error("could not read `{}` after row {row}", path.display())]
     DamagedTable {

@@ -29,7 +29,12 @@ pub fn input_files(base: &Path, data: &DataSettings) -> Result<Vec<PathBuf>, Cor
     }
 }
 
-fn matching_files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, CorpusError> {
+/// The files that patterns such as those of `data.files` match, sorted, each once.
+///
+/// # Errors
+///
+/// Those of [`input_files`] that concern patterns and files.
+pub fn matching_files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, CorpusError> {
     let mut files: Vec<(String, PathBuf, PathBuf)> = Vec::new();
     for pattern in patterns {
         for path in matches(base, pattern)? {

@@ -10,8 +10,9 @@
 //!    file's name before the number of the piece, or else in the name of the nearest folder that has one. If no name
 //!    tells a split, all files are `train`.
 //!
-//! If several folders have files of the split, each is a configuration by the name of the folder. A data set with several
-//! configurations is refused unless one is chosen, because their rows are often the same.
+//! If several folders have files of the split, each is a configuration by the name of the folder; so are files whose names have
+//! different words beside the split, such as `main-train.jsonl`. A data set with several configurations is refused unless one
+//! is chosen, because their rows are often the same.
 //!
 //! Hidden files and folders are skipped, and so are names that begin with two underscores.
 
@@ -19,6 +20,7 @@ mod configurations;
 mod head;
 mod named;
 mod saved;
+mod told;
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +30,7 @@ use std::{
 
 use self::{
     configurations::listed_files,
-    named::{folders_with_data, named_files, saved_below},
+    named::{named_files, saved_below},
     saved::{is_saved, saved_files, saved_splits},
 };
 use crate::{CorpusError, error::open_error};
@@ -58,14 +60,11 @@ pub(crate) fn folder_files(
         Some(config) if !is_saved && leadspan_files::is_plain_name(config) && folder.join(config).is_dir() => {
             files_without_list(&folder.join(config), split)
         }
+        Some(config) if !is_saved => named_files(folder, Some(config), split_name),
         Some(config) => Err(CorpusError::NoSuchConfiguration {
             path: folder.to_owned(),
             config: config.to_owned(),
-            known: if is_saved {
-                Vec::new()
-            } else {
-                folders_with_data(folder)?
-            },
+            known: Vec::new(),
         }),
     }
 }
@@ -100,7 +99,7 @@ fn files_without_list(folder: &Path, split: Option<&str>) -> Result<Vec<PathBuf>
     match saved_below(folder, split_name)? {
         Some(saved) if saved_splits(&saved)?.is_some() => files_without_list(&saved, split),
         Some(saved) => files_without_list(&saved, None),
-        None => named_files(folder, split_name),
+        None => named_files(folder, None, split_name),
     }
 }
 
@@ -113,5 +112,7 @@ fn no_split(folder: &Path, split: &str, known: impl IntoIterator<Item = String>)
     }
 }
 
+#[cfg(test)]
+mod beside_tests;
 #[cfg(test)]
 mod tests;

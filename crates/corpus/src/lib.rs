@@ -42,6 +42,7 @@ mod shown;
 mod template;
 #[cfg(test)]
 mod test_tokenizers;
+mod token_bytes;
 mod tokenize;
 mod turn;
 mod turn_end;
@@ -52,7 +53,7 @@ pub use bad_row::BadRow;
 pub use conversation::Given;
 pub use data_settings::DataSettings;
 pub use error::CorpusError;
-pub use files::{FileFingerprint, files_fingerprint, input_files, name_of};
+pub use files::{FileFingerprint, files_fingerprint, input_files, matching_files, name_of};
 pub use intake::PreparedSample;
 pub use layout::{ColumnNames, Format, SystemPrompt};
 pub use message::{Message, Role};

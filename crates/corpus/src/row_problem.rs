@@ -167,6 +167,18 @@ impl RowProblem {
         Self::MissingField { field: field.into() }
     }
 
+    /// Whether it is found before conditions such as `data.where` can leave the row out.
+    pub fn precedes_filter(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidUtf8 { .. }
+                | Self::InvalidJson { .. }
+                | Self::NotAnObject { .. }
+                | Self::TooLong { .. }
+                | Self::Infinite { .. }
+        )
+    }
+
     pub(crate) fn wrong_type(field: impl Into<String>, expected: &'static str, value: &serde_json::Value) -> Self {
         Self::WrongType {
             field: field.into(),

@@ -129,6 +129,15 @@ impl<'a> SampleMaker<'a> {
                 }));
             }
         };
+        let made = |outcome| MadeSample {
+            id: id.clone(),
+            without_markers: found.is_none(),
+            outcome,
+        };
+        // The memory that tokenizing takes is hundreds of times the text.
+        if self.tokenizer.fewest_tokens(&rendered.text) > self.data.max_tokens() {
+            return Ok(made(Err(DropReason::TooLong)));
+        }
         let tokens = self.tokenizer.tokenize(&rendered.text).map_err(|source| {
             let file = self.names[raw.file].clone();
             RowError::Fatal(CorpusError::Tokenize {
@@ -149,11 +158,7 @@ impl<'a> SampleMaker<'a> {
                 })
             }
         };
-        Ok(MadeSample {
-            id,
-            without_markers: found.is_none(),
-            outcome,
-        })
+        Ok(made(outcome))
     }
 }
 

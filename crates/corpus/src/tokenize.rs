@@ -6,10 +6,14 @@
 
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
-use crate::CorpusError;
+use crate::{CorpusError, token_bytes::TokenBytes};
 
 /// A tokenizer that encodes text as it is.
-pub(crate) struct PlainTokenizer(Tokenizer);
+pub(crate) struct PlainTokenizer {
+    inner: Tokenizer,
+    /// `None` if no bound is known.
+    token_bytes: Option<TokenBytes>,
+}
 
 /// The tokens of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,12 +33,20 @@ impl PlainTokenizer {
         tokenizer
             .with_truncation(None)
             .map_err(|source| CorpusError::TokenizerSettings { source })?;
-        Ok(Self(tokenizer))
+        Ok(Self {
+            token_bytes: TokenBytes::of(&tokenizer),
+            inner: tokenizer,
+        })
+    }
+
+    /// A number of tokens that the text has at least, found without tokenizing it.
+    pub(crate) fn fewest_tokens(&self, text: &str) -> usize {
+        self.token_bytes.map_or(0, |bytes| bytes.fewest_tokens(text))
     }
 
     pub(crate) fn tokenize(&self, text: &str) -> Result<TokenizedText, tokenizers::Error> {
         // The library panics when a regular expression takes too many steps.
-        let encoding = leadspan_files::guarded(|| self.0.encode(text, false))??;
+        let encoding = leadspan_files::guarded(|| self.inner.encode(text, false))??;
         let mut begun = 0;
         let starts = encoding
             .get_offsets()

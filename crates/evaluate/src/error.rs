@@ -208,6 +208,9 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
             problem: RowProblem::TwoReasonings { .. },
             ..
         } => error.hint(),
+        CorpusError::BadRow { problem, .. } if problem.precedes_filter() => {
+            Some("correct the row, or remove it from the file: `evaluate.where` only sees rows that can be read".into())
+        }
         CorpusError::BadRow { .. } => Some("correct the row, or leave it out with `evaluate.where`".into()),
         CorpusError::MissingFile { .. } | CorpusError::NoMatch { .. } => {
             Some("paths in `evaluate.files` are relative to the pipeline file".into())
@@ -231,8 +234,13 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
             Some("choose one with `evaluate.config`, or name files with `evaluate.files`".into())
         }
         CorpusError::LongRow { .. } => {
-            Some("write each problem on a line of its own; leave out what no problem needs".into())
+            Some("write each problem on a line of its own, or raise `evaluate.max_row_mib`".into())
         }
+        CorpusError::LargePage { .. } => Some(
+            "write the table as JSON lines, of which rows up to `evaluate.max_row_mib` are read, or leave out columns that no \
+             problem needs"
+                .into(),
+        ),
         CorpusError::UnreadableFolderState { .. } => {
             Some("save the data set again, or name its files with `evaluate.files`".into())
         }
@@ -312,6 +320,37 @@ mod tests {
             row: 1,
             most_bytes: 1,
         };
-        assert!(!EvaluateError::from(long).hint().unwrap().contains("data."));
+        let page = CorpusError::LargePage {
+            path: PathBuf::from("a.parquet"),
+            place: "column 0 of row group 0".into(),
+            bytes: 2,
+            most_bytes: 1,
+        };
+        for error in [long, page] {
+            let hint = EvaluateError::from(error).hint().unwrap();
+            assert!(
+                !hint.contains("data.") && hint.contains("`evaluate.max_row_mib`"),
+                "{hint}"
+            );
+        }
+        // No condition can leave out a row that is not read.
+        let bad = |problem| CorpusError::BadRow {
+            file: "a.jsonl".into(),
+            line: 1,
+            problem,
+        };
+        let hint = |problem| EvaluateError::from(bad(problem)).hint().unwrap();
+        for problem in [
+            RowProblem::InvalidUtf8 { byte: 1 },
+            RowProblem::InvalidJson {
+                reason: "r".into(),
+                column: 1,
+            },
+            RowProblem::NotAnObject { found: "a list" },
+            RowProblem::Infinite { field: "f".into() },
+        ] {
+            assert!(!hint(problem).contains("leave it out"));
+        }
+        assert!(hint(RowProblem::MissingField { field: "f".into() }).contains("leave it out with `evaluate.where`"));
     }
 }

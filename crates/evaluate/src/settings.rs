@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AnswerPattern, EvaluateError, grader::GraderCommand};
 
+/// As much as of rows of `[data]`.
+const MAX_ROW_MIB: u32 = 64;
+
 /// The `[evaluate]` table: the model, the problems, and how answers are generated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +38,9 @@ pub struct EvaluateSettings {
     /// Which rows are read: `{ field = "value", other = [1, 2] }`.
     #[serde(rename = "where")]
     pub filter: RowFilter,
+    /// The most mebibytes of a row as it is stored, once it is decompressed.
+    #[schemars(range(min = 1))]
+    pub max_row_mib: u32,
     /// What becomes of the system prompt, if the format has a field for it.
     pub system_prompt: SystemPrompt,
     /// The fields that `format = "columns"` reads; the chain of thought is not read here.
@@ -97,6 +103,7 @@ impl Default for EvaluateSettings {
             config: None,
             format: Format::default(),
             filter: RowFilter::default(),
+            max_row_mib: MAX_ROW_MIB,
             system_prompt: SystemPrompt::default(),
             columns: ColumnNames::default(),
             answer: None,
@@ -139,6 +146,9 @@ impl EvaluateSettings {
         if self.stop.iter().any(String::is_empty) {
             return invalid("evaluate.stop", "a text is empty, so every answer would be");
         }
+        if self.max_row_mib == 0 {
+            return invalid("evaluate.max_row_mib", "a row needs at least 1 MiB");
+        }
         if self.problems == Some(0) {
             return invalid("evaluate.problems", "there must be something to ask");
         }
@@ -153,6 +163,7 @@ impl EvaluateSettings {
         data.config.clone_from(&self.config);
         data.format = self.format;
         data.filter = self.filter.clone();
+        data.max_row_mib = self.max_row_mib;
         data.system_prompt = self.system_prompt;
         data.columns = self.columns.clone();
         Ok(data)
@@ -202,5 +213,38 @@ impl EvaluateSettings {
             })
         };
         self.answer_pattern.as_ref().map(compile).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadspan_corpus::problems;
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    #[test]
+    fn a_row_of_too_many_bytes_is_refused_and_the_key_that_bounds_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = format!(
+            "{{\"question\": \"q\", \"answer\": \"1\", \"more\": \"{}\"}}\n",
+            "a".repeat(2 << 20)
+        );
+        std::fs::write(folder.path().join("test.jsonl"), long).unwrap();
+        let read = |max_row_mib| {
+            let settings = EvaluateSettings {
+                files: vec!["test.jsonl".into()],
+                format: Format::Columns,
+                max_row_mib,
+                ..EvaluateSettings::default()
+            };
+            let (data, sections) = (settings.data()?, leadspan_corpus::SectionSettings::default());
+            Ok::<_, EvaluateError>(problems(folder.path(), &data, &sections, None)?.len())
+        };
+        assert_eq!(read(3).unwrap(), 1);
+        let error = read(1).unwrap_err();
+        assert!(error.to_string().ends_with("has more than 1048576 bytes"), "{error}");
+        assert!(error.hint().unwrap().contains("raise `evaluate.max_row_mib`"));
+        assert!(read(0).unwrap_err().to_string().contains("`evaluate.max_row_mib`"));
     }
 }

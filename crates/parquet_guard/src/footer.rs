@@ -4,7 +4,7 @@
 
 use parquet::{errors::ParquetError, file::reader::ChunkReader};
 
-use crate::{pages::Claim, thrift::Reader};
+use crate::{Claim, thrift::Reader};
 
 /// The most levels of a schema. Tables that people make have five or ten.
 const LEVELS: usize = 64;
@@ -31,7 +31,7 @@ pub fn check_footer(file: &impl ChunkReader) -> Result<(), ParquetError> {
     }
     let metadata = file.get_bytes(end - bytes, bytes as usize)?;
     let Some(children) = Reader::new(&metadata).children() else {
-        return Err(Claim("the metadata at the end of the file is longer than its bytes".to_owned()).into());
+        return Err(Claim::Untrue("the metadata at the end of the file is longer than its bytes".to_owned()).into());
     };
     Ok(check_tree(&children)?)
 }
@@ -42,7 +42,7 @@ fn check_tree(children: &[i64]) -> Result<(), Claim> {
     let mut open: Vec<i64> = Vec::new();
     for (node, &count) in children.iter().enumerate() {
         if count > (children.len() - node - 1) as i64 {
-            return Err(Claim(format!(
+            return Err(Claim::Untrue(format!(
                 "a node of the schema claims {count} children, which are not there"
             )));
         }
@@ -53,7 +53,7 @@ fn check_tree(children: &[i64]) -> Result<(), Claim> {
             open.push(count);
         }
         if open.len() > LEVELS {
-            return Err(Claim(format!("the schema has more than {LEVELS} levels")));
+            return Err(Claim::ManyLevels { most: LEVELS });
         }
         while open.last() == Some(&0) {
             open.pop();
@@ -94,8 +94,9 @@ mod tests {
     #[test]
     fn a_schema_of_many_levels_is_refused_before_it_is_read() {
         check_footer(&file(20)).unwrap();
-        let refused = check_footer(&file(LEVELS + 1)).unwrap_err().to_string();
-        assert!(refused.contains("more than 64 levels"), "{refused}");
+        let refused = check_footer(&file(LEVELS + 1)).unwrap_err();
+        assert_eq!(Claim::behind(&refused), Some(&Claim::ManyLevels { most: 64 }));
+        assert!(refused.to_string().contains("more than 64 levels"), "{refused}");
     }
 
     #[test]
@@ -104,12 +105,13 @@ mod tests {
         assert_eq!(check_tree(&[3, 0, 2, 0, 0, 0]), Ok(()));
         assert_eq!(check_tree(&vec![0; 1000]), Ok(()));
         for missing in [&[i64::from(i32::MAX)][..], &[1, 2, 0]] {
-            assert!(check_tree(missing).unwrap_err().0.contains("which are not there"));
+            let refused = check_tree(missing).unwrap_err().to_string();
+            assert!(refused.contains("which are not there"), "{refused}");
         }
         // A hundred thousand structures, one inside the other.
         let mut deep = vec![1; 100_000];
         deep.push(0);
-        assert!(check_tree(&deep).unwrap_err().0.contains("levels"));
+        assert_eq!(check_tree(&deep), Err(Claim::ManyLevels { most: LEVELS }));
     }
 
     #[test]

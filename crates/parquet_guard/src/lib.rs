@@ -10,9 +10,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod claim;
 mod footer;
 mod pages;
 mod thrift;
 
+pub use claim::Claim;
 pub use footer::check_footer;
-pub use pages::{Claim, check_page_index, check_pages, check_pages_within};
+pub use pages::{check_page_index, check_pages, check_pages_within};

@@ -11,7 +11,10 @@ use parquet::{
     },
 };
 
-use crate::thrift::{Reader, Value};
+use crate::{
+    Claim,
+    thrift::{Reader, Value},
+};
 
 /// The bytes that a page may claim: a constant, and an amount for each byte of the file. Pages usually have a megabyte. A
 /// page with one huge row can have much more, but its file is then large as well.
@@ -25,16 +28,6 @@ const VALUES_A_BYTE: u64 = 16;
 const DICTIONARY_PAGE: i64 = 2;
 /// Bytes that are read first for a page's header; nearly all headers are shorter.
 const HEADER_BYTES: u64 = 256;
-
-/// A claim that a file cannot meet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim(pub(crate) String);
-
-impl From<Claim> for ParquetError {
-    fn from(claim: Claim) -> Self {
-        Self::General(claim.0)
-    }
-}
 
 /// Checks that the pages of some columns lie in the file and claim no more than it can hold.
 ///
@@ -87,7 +80,7 @@ pub fn check_page_index(file: &impl ChunkReader, metadata: &ParquetMetaData) -> 
             let index = inside(file, start, i64::from(bytes)).ok_or_else(|| beyond(&place()))?;
             let bytes = file.get_bytes(index.start, (index.end - index.start) as usize)?;
             if Reader::new(&bytes).structure().is_none() {
-                return Err(Claim(format!("{} is longer than its bytes", place())).into());
+                return Err(Claim::Untrue(format!("{} is longer than its bytes", place())).into());
             }
         }
     }
@@ -110,7 +103,7 @@ fn inside(file: &impl ChunkReader, start: i64, bytes: i64) -> Option<Range<u64>>
 }
 
 fn beyond(place: &str) -> Claim {
-    Claim(format!("{place} extends past the end of the file"))
+    Claim::Untrue(format!("{place} extends past the end of the file"))
 }
 
 fn check_column(
@@ -126,8 +119,8 @@ fn check_column(
     let all = inside(file, start, chunk.compressed_size()).ok_or_else(beyond)?;
     let mut at = all.start;
     while at < all.end {
-        let header =
-            page_header(file, at..all.end)?.ok_or_else(|| Claim(format!("{} has a page without a header", place())))?;
+        let header = page_header(file, at..all.end)?
+            .ok_or_else(|| Claim::Untrue(format!("{} has a page without a header", place())))?;
         at += header.bytes;
         let bytes = u64::try_from(header.compressed)
             .ok()
@@ -135,22 +128,24 @@ fn check_column(
             .ok_or_else(beyond)?;
         at += bytes;
         let file_bytes = file.len();
-        let claims = [
-            (
-                "bytes",
-                header.uncompressed,
-                most_bytes.min(PAGE_BYTES + PAGE_BYTES_A_BYTE * file_bytes),
-            ),
-            ("values", header.values, VALUES + VALUES_A_BYTE * file_bytes),
-        ];
-        for (what, claimed, most) in claims {
-            if !u64::try_from(claimed).is_ok_and(|claimed| claimed <= most) {
-                let claim = format!(
-                    "a page of {} claims {claimed} {what} in a file of {file_bytes} bytes",
-                    place()
-                );
-                return Err(Claim(claim).into());
+        let untrue = |claimed, what| {
+            let page = format!("a page of {} claims {claimed} {what}", place());
+            Claim::Untrue(format!("{page} in a file of {file_bytes} bytes"))
+        };
+        let bytes = u64::try_from(header.uncompressed).map_err(|_| untrue(header.uncompressed, "bytes"))?;
+        let most_bytes = most_bytes.min(PAGE_BYTES + PAGE_BYTES_A_BYTE * file_bytes);
+        if bytes > most_bytes {
+            let place = place();
+            return Err(Claim::LargePage {
+                place,
+                bytes,
+                most_bytes,
             }
+            .into());
+        }
+        let most_values = VALUES + VALUES_A_BYTE * file_bytes;
+        if !u64::try_from(header.values).is_ok_and(|values| values <= most_values) {
+            return Err(untrue(header.values, "values").into());
         }
         if continued || header.is_dictionary {
             repeated = repeated.max(header.uncompressed as u64);
@@ -262,7 +257,8 @@ mod tests {
         let largest = |properties: WriterProperties, most_bytes| {
             let file = Bytes::from(file(properties));
             let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
-            check_pages_within(&file, builder.metadata(), most_bytes, |_, _| true).map_err(|error| error.to_string())
+            check_pages_within(&file, builder.metadata(), most_bytes, |_, _| true)
+                .map_err(|error| Claim::behind(&error).cloned())
         };
         let plain = || WriterProperties::builder().set_dictionary_enabled(false);
         // Nine texts of 1,461 bytes, each with its length.
@@ -275,8 +271,15 @@ mod tests {
         assert!(largest(continued, u64::MAX).unwrap() > 0);
         let refused = largest(plain().build(), 1000).unwrap_err();
         assert!(
-            refused.contains("claims") && refused.contains("bytes in a file of"),
-            "{refused}"
+            matches!(
+                &refused,
+                Some(Claim::LargePage {
+                    bytes: 1001..,
+                    most_bytes: 1000,
+                    ..
+                })
+            ),
+            "{refused:?}"
         );
     }
 

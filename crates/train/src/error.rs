@@ -160,6 +160,14 @@ pub enum TrainError {
         /// The cache.
         cache: PathBuf,
     },
+    /// Nothing to replay is left without the copies of held-out samples.
+    #[error("all samples to replay in `{}` are copies of held-out samples ({copies})", path.display())]
+    ReplayHeldOut {
+        /// The cache of the samples to replay.
+        path: PathBuf,
+        /// How many there are.
+        copies: usize,
+    },
     /// The samples to replay have another tokenizer or chat template than the distilled ones.
     #[error("the samples to replay, `{}`, have another tokenizer or chat template than the cache around them", path.display())]
     ReplayOfOtherText {
@@ -290,6 +298,10 @@ impl Diagnosis for TrainError {
             Self::NothingToLearn { .. } => {
                 Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())
             }
+            Self::ReplayHeldOut { path, .. } => Some(format!(
+                "name other samples in `replay.files`, remove `{}` and run `leadspan prepare`, or set `replay.share = 0`",
+                path.display()
+            )),
             Self::NoReplay { .. } => Some("set `replay.files` and run `leadspan prepare`, or `replay.share = 0`".into()),
             Self::ReplayOfOtherText { .. } => Some("remove that folder and run `leadspan prepare`".into()),
             Self::NothingHeldOut => {

@@ -31,6 +31,8 @@ pub enum Event {
         samples_left_out: usize,
         /// Samples to replay; 0 if nothing is replayed.
         samples_to_replay: usize,
+        /// Samples that are not replayed because they are copies of held-out ones.
+        copies_left_out: usize,
         /// The names of work units that the cache lacks; their samples are left out.
         missing_units: Vec<String>,
         /// Supervised positions of one epoch.

@@ -1,9 +1,12 @@
 //! Replay: complete samples that every step learns from by cross-entropy alone, beside those that it distils.
 //!
 //! They keep a student that sees only lead spans from forgetting how to finish. They come from a corpus of their own, with
-//! epochs of its own, and all of their positions are supervised.
+//! epochs of its own, and all of their positions are supervised. Copies of held-out samples are left out, whether they were
+//! prepared by this version or an earlier one: held-out losses are of samples that the student has not seen.
 
-use leadspan_cache::{Cache, Coverage, Reader};
+use std::collections::HashSet;
+
+use leadspan_cache::{Cache, Coverage, PreparedCorpus, Reader, copies_of_held_out};
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 
 use crate::{TrainError, order::epoch_order};
@@ -15,6 +18,8 @@ pub(crate) struct Replay {
     pub(crate) share: f64,
     /// Samples of one step.
     pub(crate) step_samples: usize,
+    /// How many samples are left out because they are copies of held-out ones.
+    pub(crate) copies_left_out: usize,
     order: Order,
 }
 
@@ -41,13 +46,20 @@ pub(crate) fn step_samples(share: f64, batch_samples: usize) -> Result<usize, Tr
 }
 
 impl Replay {
-    /// Opens the samples to replay that `cache` holds; `None` if `share` is 0.
+    /// Opens the samples to replay that `cache` holds; `None` if `share` is 0. `corpus` is that of the cache, whose held-out
+    /// samples are not replayed.
     ///
     /// # Errors
     ///
-    /// [`TrainError::NoReplay`] if it holds none, [`TrainError::ReplayOfOtherText`] if their tokenizer or chat template is
-    /// another, and as [`step_samples`].
-    pub(crate) fn open(cache: &Cache, share: f64, batch_samples: usize, seed: u64) -> Result<Option<Self>, TrainError> {
+    /// [`TrainError::NoReplay`] if it holds none, [`TrainError::ReplayHeldOut`] if all are held out,
+    /// [`TrainError::ReplayOfOtherText`] if their tokenizer or chat template is another, and as [`step_samples`].
+    pub(crate) fn open(
+        cache: &Cache,
+        corpus: &PreparedCorpus,
+        share: f64,
+        batch_samples: usize,
+        seed: u64,
+    ) -> Result<Option<Self>, TrainError> {
         if share == 0.0 {
             return Ok(None);
         }
@@ -72,11 +84,18 @@ impl Replay {
             sections: SectionSet::ALL,
         };
         let reader = Reader::open_corpus(&replayed, whole)?;
+        let copies: HashSet<u32> = copies_of_held_out(corpus, reader.corpus())?.into_iter().collect();
         let mut samples = Vec::new();
         for sample in reader.corpus().of_split(Split::Train) {
-            if reader.position_count(sample)? > 0 {
+            if !copies.contains(&sample) && reader.position_count(sample)? > 0 {
                 samples.push(sample);
             }
+        }
+        if samples.is_empty() && !copies.is_empty() {
+            return Err(TrainError::ReplayHeldOut {
+                path: replayed.dir().to_owned(),
+                copies: copies.len(),
+            });
         }
         if samples.is_empty() {
             return Err(none());
@@ -86,6 +105,7 @@ impl Replay {
             reader,
             share,
             step_samples,
+            copies_left_out: copies.len(),
             order: Order { samples, seed },
         }))
     }
@@ -113,7 +133,61 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use leadspan_cache::{CODEC_VERSION, Identity, REPLAY};
+    use leadspan_sequence::{Sample, SectionBounds};
+    use serde_json::Value;
+
     use super::*;
+
+    /// A cache in `folder` of samples that each consist of one token five times.
+    fn cache(folder: &std::path::Path, samples: &[(u32, Split)]) -> Cache {
+        let identity = Identity {
+            teacher: None,
+            tokenizer: "tokenizer".into(),
+            chat_template: "template".into(),
+            sections: Value::Null,
+            entries: leadspan_distribution::EntrySettings::top_k(1),
+            precision: leadspan_distribution::codec::Precision::Exact,
+            codec: CODEC_VERSION,
+        };
+        let sample = |(number, &(token, split)): (usize, &(u32, Split))| Sample {
+            id: format!("{number} in {}", folder.display()),
+            split,
+            tokens: vec![token; 5],
+            bounds: SectionBounds::new(1, 3, 5).unwrap(),
+        };
+        let samples: Vec<Sample> = samples.iter().enumerate().map(sample).collect();
+        let hashes = vec![[0; 32]; samples.len()];
+        let cache = Cache::create_or_open(folder, &identity, &[]).unwrap();
+        cache
+            .write_corpus(&samples, &hashes, NonZeroU32::MIN, Value::Null)
+            .unwrap();
+        cache
+    }
+
+    #[test]
+    fn copies_of_held_out_samples_are_left_out_and_counted() {
+        let open = |replayed: &[u32]| {
+            let folder = tempfile::tempdir().unwrap();
+            let held_out = [(1, Split::Train), (2, Split::Validation), (3, Split::Validation)];
+            let cache_around = cache(folder.path(), &held_out);
+            let replayed: Vec<(u32, Split)> = replayed.iter().map(|&token| (token, Split::Train)).collect();
+            cache(&folder.path().join(REPLAY), &replayed);
+            let corpus = cache_around.require_corpus().unwrap();
+            Replay::open(&cache_around, &corpus, 0.5, 2, 0)
+        };
+        let replay = open(&[1, 2, 4, 3, 5]).unwrap().unwrap();
+        assert_eq!(
+            (replay.order.samples.as_slice(), replay.copies_left_out),
+            (&[0, 2, 4][..], 2)
+        );
+        let replay = open(&[1, 4]).unwrap().unwrap();
+        assert_eq!((replay.samples(), replay.copies_left_out), (2, 0));
+        let none = open(&[2, 3]).err().unwrap();
+        assert!(matches!(none, TrainError::ReplayHeldOut { copies: 2, .. }), "{none}");
+    }
 
     #[test]
     fn every_epoch_is_a_permutation_of_its_own_and_the_rest_after_any_step_is_the_same() {

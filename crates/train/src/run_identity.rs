@@ -45,7 +45,7 @@ impl RunIdentity {
             "student": student,
             "train": train,
             "cache": { "identity": cache.identity(), "rows": corpus_digest(reader), "missing": missing },
-            "replay": replay.map(|replay| json!({ "share": replay.share, "rows": corpus_digest(&replay.reader) })),
+            "replay": replay.map(of_replay),
         }))
     }
 
@@ -58,6 +58,16 @@ impl RunIdentity {
     pub(crate) fn difference(&self, asked: &Self) -> Option<(String, String, String)> {
         first_difference(&self.0, &asked.0)
     }
+}
+
+/// What the weights depend on of what is replayed.
+fn of_replay(replay: &Replay) -> Value {
+    let mut table = json!({ "share": replay.share, "rows": corpus_digest(&replay.reader) });
+    // Runs of earlier versions replayed the copies, and did not count them.
+    if replay.copies_left_out > 0 {
+        table["copies_left_out"] = replay.copies_left_out.into();
+    }
+    table
 }
 
 /// A digest of the rows of a corpus, in their order.

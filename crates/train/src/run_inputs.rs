@@ -47,7 +47,8 @@ impl<'a> RunInputs<'a> {
         let student = student::open(student_settings, cache, settings.dtype, &device)?;
         let config = student.decoder.config();
         student::check_samples(config, readers.training())?;
-        let replay = Replay::open(cache, replay_share, settings.batch_samples, settings.seed)?;
+        let corpus = readers.training().corpus();
+        let replay = Replay::open(cache, corpus, replay_share, settings.batch_samples, settings.seed)?;
         if let Some(replay) = &replay {
             student::check_samples(config, &replay.reader)?;
         }
@@ -100,6 +101,7 @@ impl<'a> RunInputs<'a> {
             samples: self.steps.samples.len(),
             samples_left_out: self.steps.samples_left_out,
             samples_to_replay: self.replay.as_ref().map_or(0, Replay::samples),
+            copies_left_out: self.replay.as_ref().map_or(0, |replay| replay.copies_left_out),
             missing_units: missing_units.map(ToString::to_string).collect(),
             positions: self.steps.positions,
             parameters: self.student.parameters.count(),

@@ -55,7 +55,10 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     // The samples to replay are stored inside the cache, so they come after it.
     if let (Some(replay), Outcome::Done(_)) = (replay, &outcome) {
         signals::exit_on_signals();
-        prepare::prepare_replay(replay, showing)?;
+        let (_, copies) = prepare::prepare_replay(replay, showing)?;
+        if copies > 0 {
+            tracing::warn!("{}", prepare::left_out_of_replay(copies));
+        }
         prepare::take_inventory(&cache_dir)?;
     }
     let captured = Captured::new(outcome, cache_dir, elapsed);

@@ -77,6 +77,11 @@ impl Diagnosis for CorpusError {
                  `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
+            Self::LargePage { .. } => Some(
+                "rows of one page are read or refused together: write the table as JSON lines, of which rows up to \
+                 `data.max_row_mib` are read and longer ones can be left out with `data.on_bad_row = \"skip\"`"
+                    .into(),
+            ),
             Self::UnsupportedFile { .. } => Some(
                 "give JSON lines (plain, `.gz` or `.zst`), Parquet (plain, or with zstd, snappy, gzip or lz4) or an Arrow \
                  stream that is not compressed"

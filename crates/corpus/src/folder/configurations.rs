@@ -11,8 +11,9 @@ use std::{
 use super::{
     DEFAULT_SPLIT,
     head::{Node, configs},
-    named::{named_files, of_one_kind, usual_name},
+    named::{named_files, of_one_kind},
     no_split,
+    told::usual_name,
 };
 use crate::{CorpusError, error::open_error, pattern::files_of_pattern};
 
@@ -68,7 +69,7 @@ pub(super) fn listed_files(
         None => folder.to_owned(),
     };
     let Some(splits) = &one.files else {
-        return named_files(&inside, split).map(Some);
+        return named_files(&inside, None, split).map(Some);
     };
     let of_split = splits.iter().filter(|(name, _)| name == split);
     let mut patterns: Vec<&String> = of_split.flat_map(|(_, patterns)| patterns).collect();

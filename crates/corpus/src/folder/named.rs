@@ -1,6 +1,7 @@
 //! Folders in which the names of files and folders tell the split.
 //!
-//! If several folders have files of the split, each of them is a configuration of the data set.
+//! If the files of the split are in several folders, or their names have different words beside the split, each of these is a
+//! configuration of the data set.
 
 use std::{
     collections::BTreeSet,
@@ -8,22 +9,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DEFAULT_SPLIT, no_split, saved::is_saved};
+use super::{
+    DEFAULT_SPLIT, no_split,
+    saved::is_saved,
+    told::{Told, name_of_place, piece, split_among_words, usual_name},
+};
 use crate::{CorpusError, error::open_error, rows::FileKind};
 
-/// The usual splits, each with the names that stand for it.
-const SPLIT_NAMES: [(&str, &[&str]); 3] = [
-    ("train", &["train", "training"]),
-    ("validation", &["validation", "valid", "val", "dev"]),
-    ("test", &["test", "testing", "eval", "evaluation"]),
-];
-
-/// The files that belong to the split by their names, sorted.
+/// The files that belong to the split by their names, sorted. `config` is the chosen configuration, if one is.
 ///
 /// # Errors
 ///
-/// A folder without data or without the split, several configurations, and files of several kinds.
-pub(super) fn named_files(folder: &Path, split: &str) -> Result<Vec<PathBuf>, CorpusError> {
+/// A folder without data or without the split, several configurations of which none is chosen, one that is not there, and files
+/// of several kinds.
+pub(super) fn named_files(folder: &Path, config: Option<&str>, split: &str) -> Result<Vec<PathBuf>, CorpusError> {
     let split = usual_name(split);
     let mut found = Found::default();
     walk(folder, &mut Vec::new(), &mut found)?;
@@ -31,52 +30,70 @@ pub(super) fn named_files(folder: &Path, split: &str) -> Result<Vec<PathBuf>, Co
         path: folder.to_owned(),
         known: known.into_iter().collect(),
     };
-    if !found.saved.is_empty() {
+    if !found.saved.is_empty() && config.is_none() {
         let told: Vec<&str> = found.saved.iter().filter_map(|name| split_of_saved(name)).collect();
         if told.len() == found.saved.len() && found.files.is_empty() && !told.contains(&split) {
             return Err(no_split(folder, split, told.into_iter().map(str::to_owned)));
         }
-        let files = (!found.files.is_empty()).then(|| name_of_place(&[]));
+        let files = (!found.files.is_empty()).then(|| ".".to_owned());
         return Err(several(found.saved.into_iter().chain(files).collect()));
     }
-    let pieces = |file: &&Vec<String>| file.len() == 2 && file[0] == "data" && is_piece(&file[1]);
+    let folders = found.folders();
+    let pieces = |file: &&Vec<String>| file.len() == 2 && file[0] == "data" && piece(&file[1]).is_some();
     let in_data: Vec<_> = found.files.iter().filter(pieces).cloned().collect();
     let mut files = if in_data.is_empty() { found.files } else { in_data };
-    if files.is_empty() {
+    if files.is_empty() && config.is_none() {
         return Err(CorpusError::NoDataInFolder {
             path: folder.to_owned(),
         });
     }
     files.sort();
-    let splits: Vec<Option<(String, &[String])>> = files.iter().map(|file| split_of(file)).collect();
-    let default = || splits.iter().all(Option::is_none).then(|| DEFAULT_SPLIT.to_owned());
-    let of = |named: &Option<(String, &[String])>| named.as_ref().map(|(split, _)| split.clone()).or_else(default);
-    let chosen = || {
-        files
-            .iter()
-            .zip(&splits)
-            .filter(|(_, named)| of(named).as_deref() == Some(split))
+    let told: Vec<Option<Told>> = files.iter().map(|file| Told::of(file)).collect();
+    let all_untold = told.iter().all(Option::is_none);
+    let split_of = |told: &Option<Told>| match told {
+        Some(told) => Some(told.split.clone()),
+        None => all_untold.then(|| DEFAULT_SPLIT.to_owned()),
     };
-    let places: BTreeSet<&[String]> = chosen().filter_map(|(_, named)| Some(named.as_ref()?.1)).collect();
-    if places.len() > 1 {
-        return Err(several(places.into_iter().map(name_of_place).collect()));
-    }
-    let paths: Vec<PathBuf> = chosen()
-        .map(|(file, _)| file.iter().fold(folder.to_owned(), |path, part| path.join(part)))
+    let of_split: Vec<(&Vec<String>, &Option<Told>)> = files
+        .iter()
+        .zip(&told)
+        .filter(|(_, told)| split_of(told).as_deref() == Some(split))
         .collect();
-    if paths.is_empty() {
-        return Err(no_split(folder, split, splits.iter().filter_map(of)));
+    if of_split.is_empty() && !files.is_empty() {
+        return Err(no_split(folder, split, told.iter().filter_map(split_of)));
     }
+    let configurations = configurations(of_split.iter().map(|(_, told)| told.as_ref()));
+    let known: BTreeSet<String> = configurations.iter().flatten().cloned().collect();
+    if let Some(config) = config
+        && !known.contains(config)
+    {
+        let known: BTreeSet<String> = known.into_iter().filter(|name| name != ".").chain(folders).collect();
+        return Err(CorpusError::NoSuchConfiguration {
+            path: folder.to_owned(),
+            config: config.to_owned(),
+            known: known.into_iter().collect(),
+        });
+    }
+    if config.is_none() && known.len() > 1 {
+        return Err(several(known));
+    }
+    let is_chosen = |of: &Option<String>| config.is_none() || of.as_deref() == config;
+    let paths = of_split
+        .iter()
+        .zip(&configurations)
+        .filter(|(_, of)| is_chosen(of))
+        .map(|((file, _), _)| file.iter().fold(folder.to_owned(), |path, part| path.join(part)))
+        .collect();
     of_one_kind(paths)
 }
 
-/// The name of a folder inside the data set's.
-fn name_of_place(parts: &[String]) -> String {
-    if parts.is_empty() {
-        ".".to_owned()
-    } else {
-        parts.join("/")
-    }
+/// The configuration of each file; `None` for a file that tells no split.
+///
+/// Folders behind the split count if there are several: one of them, beside files that are in none, only holds more of the same.
+fn configurations<'a>(told: impl Iterator<Item = Option<&'a Told>> + Clone) -> Vec<Option<String>> {
+    let behind: BTreeSet<String> = told.clone().flatten().map(Told::behind).collect();
+    let behind_counts = behind.iter().filter(|name| !name.is_empty()).count() > 1;
+    told.map(|told| Some(told?.configuration(behind_counts))).collect()
 }
 
 /// Checks that files are of one kind: those of several kinds probably hold the same rows.
@@ -114,19 +131,6 @@ fn split_of_saved(name: &str) -> Option<&'static str> {
     split_among_words(name.rsplit('/').next().unwrap_or(name))
 }
 
-/// The names of the folders in `folder` that have data: what `data.config` may be.
-pub(super) fn folders_with_data(folder: &Path) -> Result<Vec<String>, CorpusError> {
-    let mut found = Found::default();
-    walk(folder, &mut Vec::new(), &mut found)?;
-    let of_files = found
-        .files
-        .into_iter()
-        .filter(|file| file.len() > 1)
-        .map(|mut file| file.swap_remove(0));
-    let names: BTreeSet<String> = of_files.chain(found.saved).collect();
-    Ok(names.into_iter().collect())
-}
-
 /// What is below a folder.
 #[derive(Default)]
 struct Found {
@@ -134,6 +138,14 @@ struct Found {
     files: Vec<Vec<String>>,
     /// The folders that `save_to_disk` wrote.
     saved: Vec<String>,
+}
+
+impl Found {
+    /// The names of the folders that have data: what `data.config` may be.
+    fn folders(&self) -> Vec<String> {
+        let of_files = self.files.iter().filter(|file| file.len() > 1).map(|file| &file[0]);
+        of_files.chain(&self.saved).cloned().collect()
+    }
 }
 
 /// The most levels of folders that are searched: more than any data set has, and few enough to end if a link points to
@@ -185,82 +197,4 @@ fn is_data(path: &Path) -> bool {
         if is_compression { stem } else { "" }
     });
     FileKind::of(path) != FileKind::Json || name.ends_with(".jsonl") || stem.ends_with(".jsonl")
-}
-
-/// The split in a name such as `SPLIT-00000-of-00002.parquet`.
-fn piece(name: &str) -> Option<&str> {
-    let stem = name.split('.').next()?;
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (split, number) = rest.rsplit_once('-')?;
-    let digits = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    // A fingerprint may follow the number of pieces.
-    let count = count.split('-').next()?;
-    (digits(number) && digits(count) && !split.is_empty()).then_some(split)
-}
-
-fn is_piece(name: &str) -> bool {
-    piece(name).is_some()
-}
-
-/// The split that a path tells, given its parts, and the folders before the part that tells it.
-fn split_of(parts: &[String]) -> Option<(String, &[String])> {
-    let (file, folders) = parts.split_last()?;
-    if let Some(split) = piece(file) {
-        return Some((usual_name(split).to_owned(), folders));
-    }
-    let stem = file.split('.').next().unwrap_or_default();
-    if let Some(split) = split_among_words(stem) {
-        return Some((split.to_owned(), folders));
-    }
-    let mut places = (0..folders.len()).rev();
-    places.find_map(|place| Some((split_among_words(&folders[place])?.to_owned(), &folders[..place])))
-}
-
-/// The usual split that a word of the name stands for.
-fn split_among_words(name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_lowercase();
-    let words: Vec<&str> = name
-        .split(|character: char| !character.is_ascii_alphanumeric())
-        .collect();
-    let mut splits = SPLIT_NAMES.iter();
-    let named = splits.find(|(_, names)| words.iter().any(|word| names.contains(word)));
-    named.map(|&(split, _)| split)
-}
-
-/// The usual name of a split that has several names; other names stay.
-pub(super) fn usual_name(split: &str) -> &str {
-    let usual = SPLIT_NAMES.iter().find(|(_, names)| names.contains(&split));
-    usual.map_or(split, |&(split, _)| split)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_files_and_folders_tell_the_split() {
-        for (path, expected) in [
-            ("train-00000-of-00002.parquet", Some("train")),
-            (
-                "data/validation-00000-of-00001-a09b74b3ef9c3b56.parquet",
-                Some("validation"),
-            ),
-            ("data/cot-00000-of-00001.parquet", Some("cot")),
-            ("dev-00000-of-00001.parquet", Some("validation")),
-            ("train_sft-00000-of-00001.parquet", Some("train_sft")),
-            ("train.jsonl", Some("train")),
-            ("my-data.train.jsonl.gz", None),
-            ("gsm8k_Test_v2.jsonl", Some("test")),
-            ("train/part-0.jsonl", Some("train")),
-            ("train/more/part-0.jsonl", Some("train")),
-            ("train/eval.jsonl", Some("test")),
-            ("trainer.jsonl", None),
-            ("part-00000-of-00002.parquet", Some("part")),
-            ("part-0.parquet", None),
-        ] {
-            let parts: Vec<String> = path.split('/').map(str::to_owned).collect();
-            let split = split_of(&parts).map(|(split, _)| split);
-            assert_eq!(split.as_deref(), expected, "{path}");
-        }
-    }
 }

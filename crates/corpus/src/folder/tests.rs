@@ -4,7 +4,7 @@ use leadspan_diagnosis::Diagnosis as _;
 
 use super::*;
 
-fn folder(files: &[&str]) -> tempfile::TempDir {
+pub(super) fn folder(files: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {
         let path = folder.path().join(file);
@@ -14,11 +14,11 @@ fn folder(files: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn names(folder: &Path, split: Option<&str>) -> Result<Vec<String>, String> {
+pub(super) fn names(folder: &Path, split: Option<&str>) -> Result<Vec<String>, String> {
     names_of(folder, None, split)
 }
 
-fn names_of(folder: &Path, config: Option<&str>, split: Option<&str>) -> Result<Vec<String>, String> {
+pub(super) fn names_of(folder: &Path, config: Option<&str>, split: Option<&str>) -> Result<Vec<String>, String> {
     let files = folder_files(folder, config, split).map_err(|error| {
         assert!(!error.is_unexpected() && error.hint().is_some());
         error.to_string().replace(&format!("{}", folder.display()), "F")

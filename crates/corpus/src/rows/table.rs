@@ -9,9 +9,11 @@
 //! A damaged file gives an error, if the damage shows. Checksums of pages are compared. Without them, a file that still
 //! decodes, such as one with a wrong letter in a text, is not recognised as damaged.
 
+mod stream;
+
 use std::{
     fs::File,
-    io::{BufReader, Read, Seek, SeekFrom},
+    io::{BufReader, Seek as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,17 +22,19 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, Schema},
     error::ArrowError,
-    ipc::{CompressionType, reader::StreamReader, root_as_message},
+    ipc::reader::StreamReader,
 };
-use leadspan_parquet_guard::{check_footer, check_pages_within};
+use leadspan_parquet_guard::{Claim, check_footer, check_pages_within};
 use parquet::{
     arrow::{
         ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
     },
     basic::Compression,
+    errors::ParquetError,
 };
 
+use self::stream::{check_messages, is_whole};
 use super::{RowContent, input::open_file, record};
 use crate::{BadRow, CorpusError, bad_row::RowLimit, error::open_error};
 
@@ -47,9 +51,6 @@ const PAGE_ROWS: u64 = 16;
 /// only nulls, or a file without any of the columns that are read, can claim any number.
 const ROWS: u64 = 1 << 20;
 const ROWS_A_BYTE: u64 = 64;
-
-/// The last bytes of a complete stream.
-const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// The rows of a table.
 pub(super) struct TableRows {
@@ -83,7 +84,8 @@ impl TableRows {
             source,
         };
         let pages = file.try_clone().map_err(|source| open_error(path, source))?;
-        guarded(|| Ok(check_footer(&pages)?)).map_err(damaged)?;
+        let checked = guarded(|| Ok(check_footer(&pages))).map_err(damaged)?;
+        checked.map_err(|error| refused(path, error))?;
         let mut metadata =
             guarded(|| Ok(ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?)).map_err(damaged)?;
         let columns = columns(path, metadata.schema(), fields)?;
@@ -108,15 +110,9 @@ impl TableRows {
             check_compression(path, chunk.compression())?;
         }
         let most_page_bytes = limit.most_bytes.saturating_mul(PAGE_ROWS);
-        let repeated = guarded(|| {
-            Ok(check_pages_within(
-                &pages,
-                builder.metadata(),
-                most_page_bytes,
-                is_read,
-            )?)
-        })
-        .map_err(damaged)?;
+        let check = || check_pages_within(&pages, builder.metadata(), most_page_bytes, is_read);
+        let checked = guarded(|| Ok(check())).map_err(damaged)?;
+        let repeated = checked.map_err(|error| refused(path, error))?;
         let batch_rows = (REPEATED_BYTES / repeated.max(1)).clamp(1, BATCH_ROWS as u64) as usize;
         let expected = builder.metadata().file_metadata().num_rows();
         let batches = guarded(|| Ok(builder.with_projection(mask).with_batch_size(batch_rows).build()?));
@@ -277,6 +273,32 @@ fn bytes_of(rows: &RecordBatch) -> usize {
         .sum()
 }
 
+/// The error of a claim that is refused: the file need not be damaged if it may be true.
+fn refused(path: &Path, error: ParquetError) -> CorpusError {
+    let path = path.to_owned();
+    match Claim::behind(&error) {
+        Some(Claim::ManyLevels { most }) => CorpusError::UnsupportedFile {
+            path,
+            what: format!("a Parquet table whose schema has more than {most} levels"),
+        },
+        Some(&Claim::LargePage {
+            ref place,
+            bytes,
+            most_bytes,
+        }) => CorpusError::LargePage {
+            path,
+            place: place.clone(),
+            bytes,
+            most_bytes,
+        },
+        _ => CorpusError::DamagedTable {
+            path,
+            row: 0,
+            source: error.into(),
+        },
+    }
+}
+
 fn open(path: &Path) -> Result<(File, u64), CorpusError> {
     let file = open_file(path)?;
     let bytes = file.metadata().map_err(|source| open_error(path, source))?.len();
@@ -303,63 +325,6 @@ fn is_wide(data_type: &DataType) -> bool {
         DataType::List(item) | DataType::FixedSizeList(item, _) => is_wide(item.data_type()),
         DataType::Struct(fields) => fields.iter().any(|field| is_wide(field.data_type())),
         _ => false,
-    }
-}
-
-/// Whether a file ends like a complete Arrow stream. The file is rewound.
-fn is_whole(file: &mut File) -> std::io::Result<bool> {
-    let mut end = [0; END_OF_STREAM.len()];
-    let bytes = file.seek(SeekFrom::End(0))?;
-    if bytes >= end.len() as u64 {
-        file.seek(SeekFrom::End(-(end.len() as i64)))?;
-        file.read_exact(&mut end)?;
-    }
-    file.rewind()?;
-    Ok(end == END_OF_STREAM)
-}
-
-/// Checks that the messages of an Arrow stream lie within its `bytes`: the library allocates memory for them before it
-/// reads them. Returns the name of the compression of its batches, if they are compressed.
-fn check_messages(stream: &mut (impl Read + Seek), bytes: u64) -> Result<Option<&'static str>, ArrowError> {
-    const CONTINUATION: u32 = u32::MAX;
-    let mut at = 0;
-    loop {
-        let mut word = || {
-            let mut word = [0; 4];
-            stream.read_exact(&mut word)?;
-            at += word.len() as u64;
-            Ok::<u32, ArrowError>(u32::from_le_bytes(word))
-        };
-        let metadata_bytes = match word()? {
-            CONTINUATION => word()?,
-            old_form => old_form,
-        };
-        if metadata_bytes == 0 {
-            return Ok(None);
-        }
-        let beyond = || ArrowError::ParseError(format!("a message at byte {at} ends beyond the file's {bytes} bytes"));
-        if u64::from(metadata_bytes) > bytes - at {
-            return Err(beyond());
-        }
-        let mut metadata = vec![0; metadata_bytes as usize];
-        stream.read_exact(&mut metadata)?;
-        let message = root_as_message(&metadata).map_err(|error| ArrowError::ParseError(error.to_string()))?;
-        let batch = message.header_as_record_batch();
-        let batch = batch.or_else(|| {
-            message
-                .header_as_dictionary_batch()
-                .and_then(|dictionary| dictionary.data())
-        });
-        if let Some(compression) = batch.and_then(|batch| batch.compression()) {
-            return Ok(Some(match compression.codec() {
-                CompressionType::ZSTD => "zstd",
-                _ => "LZ4",
-            }));
-        }
-        let body = u64::try_from(message.bodyLength()).ok();
-        let end = body.and_then(|body| body.checked_add(at + u64::from(metadata_bytes)));
-        at = end.filter(|&end| end <= bytes).ok_or_else(beyond)?;
-        stream.seek(SeekFrom::Start(at))?;
     }
 }
 

@@ -1,5 +1,14 @@
 //! Rows and data sets that stop a preparation, or are left out with a reason.
 
+use tokenizers::{
+    PreTokenizerWrapper, SplitDelimiterBehavior,
+    pre_tokenizers::{
+        byte_level::ByteLevel,
+        sequence::Sequence,
+        split::{Split as PreSplit, SplitPattern},
+    },
+};
+
 use super::*;
 
 #[test]
@@ -155,6 +164,30 @@ fn a_row_of_too_many_bytes_stops_the_run_or_is_left_out() {
         report.bad_row_examples,
         ["a.jsonl.zst:2: the row has more than 1048576 bytes"]
     );
+}
+
+#[test]
+fn a_text_that_is_certainly_too_long_is_dropped_without_being_tokenized() {
+    // A tokenizer that fails on every text with its letter: whoever tokenizes the long row cannot prepare.
+    let mut slow = byte_level(false);
+    let pattern = SplitPattern::Regex("(x+)+y".into());
+    let split = PreSplit::new(pattern, SplitDelimiterBehavior::Isolated, false).unwrap();
+    let both: Vec<PreTokenizerWrapper> = vec![split.into(), ByteLevel::new(false, true, false).into()];
+    slow.with_pre_tokenizer(Some(Sequence::new(both)));
+    let prepare = |max_tokens| {
+        let rows = row("a", "q", "</think>") + &row("long", "q", &format!("{}</think>", "x".repeat(8000)));
+        let directory = directory(&[("a.jsonl", &rows)]);
+        let data = DataSettings {
+            max_tokens: Some(max_tokens),
+            ..settings(&["a.jsonl"])
+        };
+        let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
+        let sections = SectionSettings::default();
+        super::prepare(directory.path(), &data, &sections, &template, &slow, &|_| ())
+    };
+    let report = prepare(1000).unwrap().report;
+    assert_eq!((report.kept_train, report.dropped[&DropReason::TooLong]), (1, 1));
+    assert!(matches!(prepare(100_000), Err(CorpusError::Tokenize { line: 2, .. })));
 }
 
 #[test]
