@@ -1,11 +1,11 @@
 //! The most bytes of a text that one token can stand for, so that a text that is certainly too long is not tokenized.
 //!
-//! The tokenizer's library holds some 250 bytes for each byte of a text. The bound is known of tokenizers whose vocabulary is made
-//! of bytes (byte-level BPE) and that leave nothing of a text out; of others none is known.
+//! The tokenizer's library holds some 160 bytes for each byte of a text, and more. The bound is known of tokenizers whose vocabulary
+//! is made of bytes (byte-level BPE) and that leave out nothing but bytes without a token; of others none is known.
 
 use tokenizers::{
     AddedToken, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer,
-    models::bpe::BPE, pre_tokenizers::byte_level::ByteLevel,
+    models::bpe::BPE,
 };
 
 /// The most bytes that NFC makes of one byte.
@@ -16,12 +16,14 @@ const BYTES_OF_ONE: usize = 3;
 const BYTES_INTO_ONE: usize = 12;
 
 /// The most bytes that a token stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenBytes {
     /// Of a text once it is normalised.
     most: usize,
     /// Whether texts are normalised, by NFC.
     is_normalised: bool,
+    /// The bytes that have a token. Others are left out of a text.
+    known: [bool; 256],
 }
 
 impl TokenBytes {
@@ -41,18 +43,26 @@ impl TokenBytes {
         }
         let bytes = |token: &AddedToken| token.content.len() * if token.content.is_ascii() { 1 } else { BYTES_OF_ONE };
         let longest_added = added.values().map(bytes).max();
-        let most = longest(model)?.max(longest_added.unwrap_or(0));
-        Some(Self { most, is_normalised })
+        let (longest, known) = longest_and_known(model)?;
+        // What is left out of a text that is normalised is not known before.
+        if is_normalised && known.contains(&false) {
+            return None;
+        }
+        Some(Self {
+            most: longest.max(longest_added.unwrap_or(0)),
+            is_normalised,
+            known,
+        })
     }
 
     /// The fewest tokens that a text can have.
-    pub(crate) fn fewest_tokens(self, text: &str) -> usize {
+    pub(crate) fn fewest_tokens(&self, text: &str) -> usize {
         let bytes = if self.is_normalised {
             // Characters of ASCII are composed with others, but never with each other.
             let ascii = text.bytes().filter(u8::is_ascii).count();
             ascii.max(text.len().div_ceil(BYTES_INTO_ONE))
         } else {
-            text.len()
+            text.bytes().filter(|&byte| self.known[usize::from(byte)]).count()
         };
         bytes.div_ceil(self.most.max(1))
     }
@@ -86,28 +96,40 @@ fn is_byte_level(pre_tokenizer: &PreTokenizerWrapper) -> Option<bool> {
     }
 }
 
-/// The bytes of the longest token, each of which is a character; `None` if a byte has no token, and may be left out.
-fn longest(model: &BPE) -> Option<usize> {
-    if model.continuing_subword_prefix.is_some() || model.end_of_word_suffix.is_some() {
+/// The bytes of the longest token, each of which is a character, and which bytes have a token; `None` if that depends on the word
+/// around them.
+fn longest_and_known(model: &BPE) -> Option<(usize, [bool; 256])> {
+    let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+    if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
         return None;
     }
     let vocabulary = model.get_vocab();
-    let mut bytes = [0; 4];
-    let knows_all = ByteLevel::alphabet()
-        .into_iter()
-        .all(|byte| vocabulary.contains_key(&*byte.encode_utf8(&mut bytes)));
-    if !knows_all {
-        return None;
-    }
-    vocabulary.keys().map(|token| token.chars().count()).max()
+    let known = characters().map(|character| vocabulary.contains_key(&character.to_string()));
+    let longest = vocabulary.keys().map(|token| token.chars().count()).max()?;
+    Some((longest, known))
+}
+
+/// The character that stands for each byte: itself if it can be seen, else the next one from 256 on.
+fn characters() -> [char; 256] {
+    let mut hidden = 0x100..;
+    std::array::from_fn(|byte| {
+        let is_seen = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let code = if is_seen {
+            byte as u32
+        } else {
+            hidden.next().unwrap_or(0)
+        };
+        char::from_u32(code).unwrap_or_default()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tokenizers::{
-        normalizers::{Sequence, utils::Lowercase},
-        pre_tokenizers::split::Split,
+        models::bpe::Vocab,
+        normalizers::{NFC, Sequence, utils::Lowercase},
+        pre_tokenizers::{byte_level::ByteLevel, split::Split},
     };
 
     use super::*;
@@ -132,6 +154,31 @@ mod tests {
         let mut lower = byte_level(false);
         lower.with_normalizer(Some(Lowercase)).unwrap();
         assert_eq!(TokenBytes::of(&lower), None);
+    }
+
+    #[test]
+    fn bytes_without_a_token_do_not_count() {
+        let mut all: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+        let mut ours = characters().to_vec();
+        all.sort_unstable();
+        ours.sort_unstable();
+        assert_eq!(all, ours);
+        // As SmolLM2's, without a token for some bytes; and as Qwen3's, whose file has an empty prefix.
+        let vocabulary = [("a", 0), ("b", 1), ("ab", 2)].map(|(token, id)| (token.to_owned(), id));
+        let model = BPE::builder()
+            .vocab_and_merges(Vocab::from_iter(vocabulary), vec![("a".to_owned(), "b".to_owned())])
+            .continuing_subword_prefix(String::new())
+            .build()
+            .unwrap();
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, false)));
+        let bytes = TokenBytes::of(&tokenizer).unwrap();
+        for (text, fewest) in [("abab", 2), ("cccc", 0), ("ac", 1), ("é", 0)] {
+            assert_eq!(bytes.fewest_tokens(text), fewest, "{text}");
+            assert!(tokenizer.encode(text, false).unwrap().len() >= fewest);
+        }
+        tokenizer.with_normalizer(Some(NFC)).unwrap();
+        assert_eq!(TokenBytes::of(&tokenizer), None);
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl PlainTokenizer {
 
     /// A number of tokens that the text has at least, found without tokenizing it.
     pub(crate) fn fewest_tokens(&self, text: &str) -> usize {
-        self.token_bytes.map_or(0, |bytes| bytes.fewest_tokens(text))
+        let bound = self.token_bytes.as_ref();
+        bound.map_or(0, |bytes| bytes.fewest_tokens(text))
     }
 
     pub(crate) fn tokenize(&self, text: &str) -> Result<TokenizedText, tokenizers::Error> {
