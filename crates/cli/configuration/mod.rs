@@ -122,6 +122,7 @@ impl Configuration {
         }
         agreement::check_stages(&self.tables, proportion.is_some())?;
         let base = self.base();
+        folders::check_places(&base, &self.tables)?;
         agreement::check_folders(&base, &self.tables)?;
         folders::check_cache(&base, &self.tables)?;
         own_outputs::check_rows(&base, &self.tables)?;
@@ -204,6 +205,7 @@ impl Configuration {
         let cache = self.tables.cache.as_ref().ok_or_else(|| self.missing("cache"))?;
         let mut student = self.tables.student.clone().unwrap_or_default();
         let mut train = self.tables.train.clone().ok_or_else(|| self.missing("train"))?;
+        folders::check_places(&base, &self.tables)?;
         agreement::check_folders(&base, &self.tables)?;
         folders::check_run(&base, &self.tables)?;
         agreement::check_student(&self.file, &student)?;

@@ -351,7 +351,7 @@ mod tests {
         let answers = [answer(0), answer(1), answer(2)];
         let summary = EvaluationSummary::new(&answers, GraderIdentity::built_in(), (1.0, 9), None);
         dir.finish(&answers, &summary).unwrap();
-        assert_eq!(dir.finished().unwrap().as_ref(), Some(&summary));
+        assert_eq!(dir.finished().unwrap().unwrap().correct, 2);
         let page = fs::read(at(FAILURES)).unwrap();
         fs::remove_file(at(FAILURES)).unwrap();
         dir.finished().unwrap();

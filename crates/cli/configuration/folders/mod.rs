@@ -153,6 +153,41 @@ impl<'a> Output<'a> {
     }
 }
 
+/// The folder of the cache, at a place where one can be. A cache that is there already is used where it is.
+fn cache_output<'a>(base: &Path, dir: &'a Path) -> Result<Output<'a>, ConfigurationError> {
+    let output = Output::new("cache.dir", dir, base);
+    if !is_cache(&output.place) {
+        output.require_folder()?;
+        output.require_not_around(base)?;
+    }
+    Ok(output)
+}
+
+/// The folder of the run, at a place where one can be. A run that is there already is continued where it is.
+fn run_output<'a>(base: &Path, dir: &'a Path) -> Result<Output<'a>, ConfigurationError> {
+    let output = Output::new("train.dir", dir, base);
+    output.require_folder()?;
+    if !output.is_run() {
+        output.require_not_around(base)?;
+    }
+    Ok(output)
+}
+
+/// Checks that `cache.dir` and `train.dir` are places where a folder can be, whatever else is there.
+///
+/// # Errors
+///
+/// If one of them is empty, the folder of the pipeline file, a file, inside one, or belongs to the system.
+pub(super) fn check_places(base: &Path, tables: &Tables) -> Result<(), ConfigurationError> {
+    if let Some(cache) = &tables.cache {
+        cache_output(base, &cache.dir)?;
+    }
+    if let Some(train) = &tables.train {
+        run_output(base, &train.dir)?;
+    }
+    Ok(())
+}
+
 /// Checks `cache.dir`. A cache that is there already is used where it is.
 ///
 /// # Errors
@@ -162,12 +197,10 @@ pub(super) fn check_cache(base: &Path, tables: &Tables) -> Result<(), Configurat
     let Some(cache) = &tables.cache else {
         return Ok(());
     };
-    let output = Output::new("cache.dir", &cache.dir, base);
+    let output = cache_output(base, &cache.dir)?;
     if is_cache(&output.place) {
         return Ok(());
     }
-    output.require_folder()?;
-    output.require_not_around(base)?;
     output.require_outside_caches()?;
     let all = [Relation::Same, Relation::Inside, Relation::Holds];
     output.require_apart(&inputs(base, tables), &all)?;
@@ -184,11 +217,7 @@ pub(super) fn check_run(base: &Path, tables: &Tables) -> Result<(), Configuratio
     let Some(train) = &tables.train else {
         return Ok(());
     };
-    let output = Output::new("train.dir", &train.dir, base);
-    output.require_folder()?;
-    if !output.is_run() {
-        output.require_not_around(base)?;
-    }
+    let output = run_output(base, &train.dir)?;
     output.require_outside_caches()?;
     let relations: &[Relation] = if output.is_run() {
         &[Relation::Same, Relation::Holds]
@@ -211,7 +240,10 @@ pub(super) fn check_evaluation(
     dir: &Path,
     model: &Path,
 ) -> Result<(), ConfigurationError> {
-    let written = dir.strip_prefix(base).unwrap_or(dir);
+    let written = match dir.strip_prefix(base).unwrap_or(dir) {
+        here if here.as_os_str().is_empty() => Path::new("."),
+        written => written,
+    };
     let output = Output::new("evaluate.dir", written, base);
     let is_evaluation = output.place.join("evaluation.json").exists();
     output.require_folder()?;

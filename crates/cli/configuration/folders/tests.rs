@@ -81,7 +81,7 @@ fn what_is_written_is_apart_from_what_is_read() {
         ("train.dir=other", &format!("which is inside the cache `{other}`")),
         ("train.dir=other/run", &format!("which is inside the cache `{other}`")),
         ("student.model=runs", "which is inside `student.model` (`runs`)"),
-        ("train.dir=", "which is no path"),
+        ("train.dir=\"\"", "which is no path"),
         ("train.dir=.", "which is the folder of the pipeline file"),
         ("train.dir=models/..", "which is the folder of the pipeline file"),
         ("train.dir=rows.jsonl", "which is a file"),
@@ -119,7 +119,7 @@ fn what_is_written_is_apart_from_what_is_read() {
         ("cache.dir=models/other", "which is the folder of a model"),
         ("cache.dir=other/inner", &format!("which is inside the cache `{other}`")),
         ("cache.dir=rows.jsonl", "which is a file"),
-        ("cache.dir=", "which is no path"),
+        ("cache.dir=\"\"", "which is no path"),
         (
             "cache.dir=/dev/cache",
             "which is in `/dev`, which belongs to the system",
@@ -146,7 +146,7 @@ fn what_is_written_is_apart_from_what_is_read() {
             "evaluate.dir=problems/mine",
             "which is inside `evaluate.path` (`problems`)",
         ),
-        ("evaluate.dir=", "which is no path"),
+        ("evaluate.dir=\"\"", "which is the folder of the pipeline file"),
         ("evaluate.dir=.", "which is the folder of the pipeline file"),
         ("evaluate.dir=/dev", "which is in `/dev`, which belongs to the system"),
         (
@@ -167,7 +167,7 @@ fn what_is_written_is_apart_from_what_is_read() {
             "which is the same as `teacher.model` (`models/teacher`)",
         ),
         ("sweep.dir=old", "which is the folder of a run"),
-        ("sweep.dir=", "which is no path"),
+        ("sweep.dir=\"\"", "which is no path"),
         (
             "sweep.dir=/sys/sweep",
             "which is in `/sys`, which belongs to the system",
