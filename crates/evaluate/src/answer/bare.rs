@@ -2,10 +2,13 @@
 
 use super::unit::text_command;
 
+/// Layers of delimiters that are removed, which bounds the time.
+const MOST_LAYERS: usize = 64;
+
 /// The text without what encloses it: delimiters of mathematics, Markdown, a text command or a box.
 pub(super) fn bare(text: &str) -> String {
     let mut text = text.trim();
-    loop {
+    for _ in 0..MOST_LAYERS {
         let within = [
             ("$$", "$$"),
             ("$", "$"),

@@ -372,6 +372,8 @@ fn hostile_answers_are_compared_in_bounded_time() {
         "1 or ".repeat(20_000) + "1",
         "$".repeat(50_000) + "1",
         "½".repeat(50_000),
+        format!("\\boxed{{{}{}}}", "\\text{".repeat(20_000), "}".repeat(20_000)),
+        format!("the answer is {}{}", "\\text{".repeat(20_000), "}".repeat(20_000)),
         "x²".repeat(50_000),
     ] {
         let other = format!("{text}2");
