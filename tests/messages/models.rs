@@ -188,8 +188,8 @@ fn truncated_weights_are_refused() {
     fs::write(place.path("teacher/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
     assert_message!(refusal(&place, &PRECOMPUTE), @r#"
     error: could not precompute into `cache`
-      caused by: weights in `teacher/model.safetensors` cannot be read: path: "teacher/model.safetensors" incomplete metadata, file not fully covered
-    hint: the file may be truncated: compare its size with the original's
+      caused by: weights in `teacher/model.safetensors` cannot be read: incomplete metadata, file not fully covered
+    hint: the file may be truncated, or of another format: compare its size with the original's
     "#);
 }
 
@@ -201,7 +201,7 @@ fn truncated_weights_of_a_student_are_refused() {
     fs::write(place.path("teacher/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
     assert_message!(refusal(&place, &TRAIN), @r#"
     error: could not train `run`
-      caused by: weights in `teacher/model.safetensors` cannot be read: path: "teacher/model.safetensors" incomplete metadata, file not fully covered
-    hint: the file may be truncated: compare its size with the original's
+      caused by: weights in `teacher/model.safetensors` cannot be read: incomplete metadata, file not fully covered
+    hint: the file may be truncated, or of another format: compare its size with the original's
     "#);
 }

@@ -157,7 +157,8 @@ mod tests {
             let path = folder.path().join(name);
             fs::write(&path, "{}").unwrap();
             assert!(said(folder.path()).contains(&format!("has `{name}`, but is not the folder of a report")));
-            assert!(said(&path).contains(&format!("{name}` is a file\n")));
+            let said = said(&path);
+            assert!(said.contains(&format!("{name}` is a file")), "{said}");
             fs::remove_file(&path).unwrap();
         }
         assert!(said(Path::new("/dev/report")).contains("which belongs to the system"));

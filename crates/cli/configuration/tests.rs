@@ -187,9 +187,13 @@ fn a_run_and_a_cache_need_folders_apart_from_each_other() {
         let one = parse(WHOLE, &[&format!("train.dir={run}")]).and_then(|read| read.stage_one(None));
         assert_eq!(one.unwrap_err().to_string(), message);
     };
-    for run in ["cache", "./cache/", "cache/run", "runs/../cache", ".", ".."] {
+    for run in ["cache", "./cache/", "cache/run", "runs/../cache", ".."] {
         refused(run);
     }
+    assert_eq!(
+        stage_two_message(&["train.dir=."]),
+        "`train.dir` is `.`, which is the folder of the pipeline file"
+    );
     for run in ["caches", "cache-run", "runs/cache", "cache/../run", "../cache"] {
         parse(WHOLE, &[&format!("train.dir={run}")])
             .and_then(Configuration::stage_two)

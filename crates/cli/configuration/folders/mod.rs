@@ -27,7 +27,7 @@ struct Input {
 enum Kind {
     /// A file, or a folder that is read as a whole.
     Whole,
-    /// A folder from which files that match a pattern are read, but none from folders inside it.
+    /// A folder from which files that match a pattern are read; [`own_outputs`](super::own_outputs) looks at these.
     Matched,
 }
 
@@ -311,9 +311,10 @@ fn files(key: &'static str, pattern: &str, base: &Path) -> Input {
     while let Some(part) = parts.next_if(|part| !is_pattern(part)) {
         literal.push(part);
     }
-    let kind = match parts.collect::<Vec<_>>()[..] {
-        [only] if !only.as_os_str().as_encoded_bytes().starts_with(b"**") => Kind::Matched,
-        _ => Kind::Whole,
+    let kind = if parts.peek().is_some() {
+        Kind::Matched
+    } else {
+        Kind::Whole
     };
     Input {
         key,

@@ -92,14 +92,6 @@ fn what_is_written_is_apart_from_what_is_read() {
             "train.dir=/proc/run",
             "which is in `/proc`, which belongs to the system",
         ),
-        (
-            "data.files=[\"runs/**/*.jsonl\"]",
-            "which is inside `data.files` (`runs/**/*.jsonl`)",
-        ),
-        (
-            "data.files=[\"runs/*/*.jsonl\"]",
-            "which is inside `data.files` (`runs/*/*.jsonl`)",
-        ),
     ] {
         std::fs::create_dir_all(folder.path().join("runs")).unwrap();
         let error = check(given, &train).unwrap_err();
