@@ -1,0 +1,112 @@
+// What the attention kernels share: tiles of rows in shared memory, and products of tiles in registers.
+//
+// A tile has ROWS rows of one head, WIDTH numbers each, without padding. Its 16-byte pieces are permuted within a row, such
+// that the eight rows that ldmatrix reads at a time are in different banks (an XOR swizzle).
+//
+// A warp owns 16 rows of a product. Its accumulators are those of mma m16n8k16: c[j] has the columns 8j to 8j + 7, and lane l
+// of the warp has of these the columns 2 (l % 4) and the next, of row l / 4 in c[j][0..2] and of row l / 4 + 8 in c[j][2..4].
+#pragma once
+#include "warp.cuh"
+
+constexpr int WARP_ROWS = 16;
+constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
+
+// The piece at which a row has its piece `piece`. Rows of a multiple of 128 bytes all start at the first bank: the permutation
+// takes eight rows to eight places. Rows of 192 bytes start at the first or the middle bank in turn: four places are enough.
+template <int WIDTH> DEVICE int swizzled(int row, int piece) {
+    static_assert(WIDTH % 64 == 0 || WIDTH % 64 == 32, "a row is a multiple of 64 bytes");
+    return piece ^ (WIDTH % 64 == 0 ? row & 7 : row >> 1 & 3);
+}
+
+template <int WIDTH, class T> DEVICE T* piece_of(T* tile, int row, int piece) {
+    return tile + row * WIDTH + swizzled<WIDTH>(row, piece) * 8;
+}
+
+// Begins to copy rows `first..first + ROWS` of a head; rows from `length` on are zero.
+template <int WIDTH, int ROWS, int THREADS, class T>
+DEVICE void copy_tile(T* tile, const T* source, long stride, int first, int length) {
+    constexpr int PIECES = WIDTH / 8;
+    static_assert(ROWS * PIECES % THREADS == 0, "every thread copies the same number of pieces");
+    UNROLL for (int i = 0; i < ROWS * PIECES / THREADS; i++) {
+        const int item = thread_index() + i * THREADS, row = item / PIECES, piece = item % PIECES;
+        const bool inside = first + row < length;
+        copy_async16(piece_of<WIDTH>(tile, row, piece), source + (inside ? first + row : 0) * stride + piece * 8, inside);
+    }
+}
+
+template <int N> DEVICE void clear(float (&c)[N][4]) {
+    UNROLL for (int j = 0; j < N; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0.f;
+}
+
+// Rows `row..row + 16`, columns `16 step..16 step + 16` of a tile, as the left factor of mma.
+template <int WIDTH, class T> DEVICE void left_factor(uint32_t (&a)[4], T* tile, int row, int step, int lane) {
+    ldmatrix(a, piece_of<WIDTH>(tile, row + lane % 16, 2 * step + lane / 16));
+}
+
+// Rows `row..row + 16` of a tile as 16 columns of the right factor, for the sum over columns `16 step..16 step + 16`.
+template <int WIDTH, class T> DEVICE void right_factor_of_rows(uint32_t (&b)[4], T* tile, int row, int step, int lane) {
+    ldmatrix(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2));
+}
+
+// Columns `16 column..16 column + 16` of a tile as the right factor, for the sum over rows `row..row + 16`.
+template <int WIDTH, class T> DEVICE void right_factor_of_columns(uint32_t (&b)[4], T* tile, int row, int column, int lane) {
+    ldmatrix_transposed(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 8 % 2 * 8, 2 * column + lane / 16));
+}
+
+// Two neighbouring accumulators, rounded, as the left factor of the next product: columns 16 step..16 step + 16.
+template <class T, int N> DEVICE void left_factor_of(uint32_t (&a)[4], const float (&c)[N][4], int step) {
+    a[0] = pack<T>(c[2 * step][0], c[2 * step][1]), a[1] = pack<T>(c[2 * step][2], c[2 * step][3]);
+    a[2] = pack<T>(c[2 * step + 1][0], c[2 * step + 1][1]), a[3] = pack<T>(c[2 * step + 1][2], c[2 * step + 1][3]);
+}
+
+// c[COLUMNS] += (16 rows of one tile) · (COLUMNS rows of another)ᵀ
+template <int WIDTH, int COLUMNS, class T>
+DEVICE void multiply_rows(float (&c)[COLUMNS / 8][4], T* left, int left_row, T* right, int lane) {
+    UNROLL for (int step = 0; step < WIDTH / 16; step++) {
+        uint32_t a[4];
+        left_factor<WIDTH>(a, left, left_row, step, lane);
+        UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
+            uint32_t b[4];
+            right_factor_of_rows<WIDTH>(b, right, j * 16, step, lane);
+            mma<T>(c[2 * j], a, b[0], b[1]);
+            mma<T>(c[2 * j + 1], a, b[2], b[3]);
+        }
+    }
+}
+
+// c[COLUMNS] += (16 x ROWS values in registers, rounded to T) · (columns from `16 first` on of ROWS rows of a tile)
+template <int WIDTH, int ROWS, int COLUMNS, class T>
+DEVICE void multiply_columns(float (&c)[COLUMNS / 8][4], const float (&left)[ROWS / 8][4], T* right, int first, int lane) {
+    UNROLL for (int step = 0; step < ROWS / 16; step++) {
+        uint32_t a[4];
+        left_factor_of<T>(a, left, step);
+        UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
+            uint32_t b[4];
+            right_factor_of_columns<WIDTH>(b, right, step * 16, first + j, lane);
+            mma<T>(c[2 * j], a, b[0], b[1]);
+            mma<T>(c[2 * j + 1], a, b[2], b[3]);
+        }
+    }
+}
+
+// Puts 16 x COLUMNS accumulators, times a factor for each of the lane's two rows, into a tile, columns from `16 first` on.
+template <int WIDTH, int COLUMNS, class T>
+DEVICE void put_rows(T* tile, int row, const float (&c)[COLUMNS / 8][4], const float (&factor)[2], int first, int lane) {
+    UNROLL for (int half = 0; half < 2; half++)
+        UNROLL for (int j = 0; j < COLUMNS / 8; j++) {
+            T* piece = piece_of<WIDTH>(tile, row + lane / 4 + 8 * half, 2 * first + j);
+            const uint32_t both = pack<T>(c[j][2 * half] * factor[half], c[j][2 * half + 1] * factor[half]);
+            shared_store((uint32_t*)piece + lane % 4, both);
+        }
+}
+
+// Writes 16 rows of a tile, columns from `16 first` on, to the rows `to..` of a head that lie before `length`: 16 bytes a lane.
+template <int WIDTH, int COLUMNS, class T>
+DEVICE void write_rows(T* target, long stride, T* tile, int row, int to, int length, int first, int lane) {
+    constexpr int PIECES = COLUMNS / 8;
+    UNROLL for (int i = 0; i < WARP_ROWS * PIECES / 32; i++) {
+        const int item = lane + i * 32, of = item / PIECES, piece = 2 * first + item % PIECES;
+        const uint4 numbers = shared_load((const uint4*)piece_of<WIDTH>(tile, row + of, piece));
+        if (to + of < length) store(target + (to + of) * stride + piece * 8, numbers);
+    }
+}

@@ -1,0 +1,50 @@
+// Attention, forward, against float64.
+#include <memory>
+
+#include "attention.hpp"
+#include "attention_forward.cuh"
+
+template <class T, int WIDTH, int QUERIES, int KEYS> static void test(std::vector<int> lengths, Heads heads, uint64_t seed) {
+    using Shape = ForwardShape<WIDTH, QUERIES, KEYS>;
+    Attention<T, WIDTH> attention(lengths, heads, seed);
+    const auto tiles = attention.tiles(QUERIES, true);
+    check::Array<T> outputs(attention.rows * attention.output_stride);
+    check::Array<float> log_sums(heads.queries * attention.rows);
+    check::Row row("attention_forward", std::string(check::name_of<T>()) + " " + std::to_string(WIDTH) + ", tiles " +
+                                            std::to_string(QUERIES) + "x" + std::to_string(KEYS) + ", longest " +
+                                            std::to_string(*std::max_element(lengths.begin(), lengths.end())));
+    row.most_conflicts(0);
+    emulator::launch({(int)tiles->size(), heads.queries}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
+        attention_forward<T, WIDTH, QUERIES, KEYS>(attention.queries(), attention.keys(), attention.values(), outputs.data(),
+                                                   log_sums.data(), attention.edges.data(), tiles->data(), attention.stride,
+                                                   attention.stride, attention.output_stride, heads.groups,
+                                                   (int)attention.rows, attention.scale);
+    });
+    const auto expected = attention.expected(false);
+    check::Error error, log_error;
+    error.add(outputs, expected.outputs);
+    log_error.add(log_sums, expected.log_sums);
+    // Weights are rounded before they are mixed, and so is the result: bf16 has 8 bits, f16 has 11.
+    row.error(error.relative(), std::is_same<T, f16>::value ? 8e-4 : 6e-3);
+    row.error(log_error.largest(), 1e-5);
+}
+
+template <class T> static void test_widths() {
+    const std::vector<int> ragged = {1, 63, 64, 65, 200};
+    const Heads grouped = {4, 2};
+    test<T, 64, 128, 64>(ragged, grouped, 1);
+    test<T, 64, 64, 64>(ragged, grouped, 2);
+    test<T, 96, 128, 64>(ragged, grouped, 3);
+    test<T, 96, 64, 64>(ragged, grouped, 4);
+    test<T, 128, 128, 64>(ragged, grouped, 5);
+    test<T, 128, 64, 64>(ragged, grouped, 6);
+    test<T, 256, 64, 32>(ragged, grouped, 7);
+}
+
+int main() {
+    test_widths<bf16>();
+    test_widths<f16>();
+    test<bf16, 64, 64, 64>({1840}, {1, 1}, 8);
+    test<bf16, 64, 128, 64>({1, 333}, {3, 3}, 9);
+    return check::finish();
+}
