@@ -130,6 +130,7 @@ using Perform = void (*)(void* const (&arguments)[WARP]);
 // One access of a lane to shared memory.
 struct Access {
     uint32_t offset, bytes;
+    int line;  // of the instruction
 };
 
 struct Copy {
@@ -142,7 +143,7 @@ struct Lane {
     Perform perform = nullptr;
     const char* name = "";
     Site site = {};
-    std::vector<Access> accesses;
+    std::vector<Access> accesses;  // since its last meeting
     std::vector<Copy> copies;      // issued, not landed
     std::vector<size_t> groups;    // the number of copies in each committed group, oldest first
     size_t uncommitted = 0;
@@ -246,8 +247,8 @@ class Block {
     }
 
     // Notes an access of the running lane to shared memory.
-    void access(const void* address, size_t bytes) {
-        lanes[thread].accesses.push_back({offset_of(address, bytes), (uint32_t)bytes});
+    void access(const void* address, size_t bytes, Site site) {
+        lanes[thread].accesses.push_back({offset_of(address, bytes), (uint32_t)bytes, site.line});
     }
 
     uint32_t offset_of(const void* address, size_t bytes) {
@@ -320,19 +321,25 @@ class Block {
         warp.meeting = 0, warp.ready = ~0u;
     }
 
-    // The i-th accesses of the lanes since their last meeting are one access of the warp.
+    // Accesses of lanes by the same instruction are one access of the warp. Where lanes are at different ones (some skip a
+    // branch), those with the most before them go first.
     void count_conflicts(int index) {
         Lane* of = &lanes[index * WARP];
-        size_t most = 0;
-        for (int i = 0; i < WARP; i++) most = std::max(most, of[i].accesses.size());
-        for (size_t a = 0; a < most; a++) {
+        size_t done[WARP] = {};
+        for (;;) {
+            int next = 0;
+            const auto left = [&](int i) { return of[i].accesses.size() - done[i]; };
+            for (int i = 1; i < WARP; i++)
+                if (left(i) > left(next)) next = i;
+            if (!left(next)) break;
+            const Access by = of[next].accesses[done[next]];
             together_.clear();
             for (int i = 0; i < WARP; i++)
-                if (a < of[i].accesses.size()) together_.push_back(of[i].accesses[a]);
+                if (left(i) && of[i].accesses[done[i]].line == by.line && of[i].accesses[done[i]].bytes == by.bytes)
+                    together_.push_back(of[i].accesses[done[i]++]);
             statistics().bank_conflicts += conflicts_of(together_.data(), (int)together_.size());
         }
-        if (most)
-            for (int i = 0; i < WARP; i++) of[i].accesses.clear();
+        for (int i = 0; i < WARP; i++) of[i].accesses.clear();
     }
 
     // Whether there was one. Without it, all lanes have ended.

@@ -97,13 +97,13 @@ template <class V> DEVICE void store(void* address, V value) {
     memcpy(address, &value, sizeof(V));
 }
 
-template <class T> DEVICE T shared_load(const T* address) {
-    emulator::block().access(address, sizeof(T));
+template <class T> DEVICE T shared_load(const T* address, emulator::Site site = emulator::Site::here()) {
+    emulator::block().access(address, sizeof(T), site);
     return *address;
 }
 
-template <class T> DEVICE void shared_store(T* address, T value) {
-    emulator::block().access(address, sizeof(T));
+template <class T> DEVICE void shared_store(T* address, T value, emulator::Site site = emulator::Site::here()) {
+    emulator::block().access(address, sizeof(T), site);
     *address = value;
 }
 
@@ -120,10 +120,10 @@ DEVICE int atomic_min(int* target, int value) {
 }
 
 // One copy in eight lands at once. All others land when they are waited for.
-DEVICE void copy_async16(void* target, const void* source, bool valid) {
+DEVICE void copy_async16(void* target, const void* source, bool valid, emulator::Site site = emulator::Site::here()) {
     emulator::Block& block = emulator::block();
     emulator::Lane& lane = block.lanes[block.thread];
-    block.access(target, 16);
+    block.access(target, 16, site);
     if (valid && (uintptr_t)source % 16) block.fail("a misaligned source of cp.async");
     emulator::Copy copy = {target, {}};
     if (valid) memcpy(copy.bytes, source, 16);
@@ -213,7 +213,7 @@ struct Rows {
 template <bool TRANSPOSED> void load_matrices(void* const (&lanes)[32]) {
     emulator::Block& block = emulator::block();
     emulator::Access rows[32];
-    for (int i = 0; i < 32; i++) rows[i] = {block.offset_of(((Rows*)lanes[i])->row, 16), 16};
+    for (int i = 0; i < 32; i++) rows[i] = {block.offset_of(((Rows*)lanes[i])->row, 16), 16, 0};
     emulator::statistics().bank_conflicts += emulator::conflicts_of(rows, 32);
     for (int i = 0; i < 32; i++)
         for (int m = 0; m < 4; m++) {
