@@ -1,6 +1,17 @@
 // Attention, forward, against float64.
-#include <memory>
-
+//
+// mutation | attention_forward.cuh | it does not wait for the keys | s|copy_wait<1>();  // These keys|//|
+// mutation | attention_forward.cuh | it does not wait for the values | s|copy_wait<1>();  // These values|//|
+// mutation | attention_forward.cuh | no barrier before the keys | s|sync_block();    // Everybody is done with the other keys|//|
+// mutation | attention_forward.cuh | no barrier before the values | s|sync_block();    // Everybody is done with the other val|//|
+// mutation | attention_forward.cuh | the mask is off by one | s/key > query)/key > query + 1)/
+// mutation | attention_forward.cuh | the first row of a warp counts as its last | s/first + row + Shape::BLOCK_ROWS;/first + row;/
+// mutation | attention_forward.cuh | rows beyond the end are written | s/first + part_row, length, 0/first + part_row, length + 1, 0/
+// mutation | attention_forward.cuh | another key-value head | s/values += \(.*\) head \/ group/values += \1 head % group/
+// mutation | attention_forward.cuh | the scale is in base e | s/sum\[part\], scale \* LOG2_E/sum[part], scale/
+// mutation | attention_forward.cuh | a sum is not corrected | s/sum\[half\] \* shrink + added/sum[half] + added/
+// mutation | attention_forward.cuh | the result leaves before it is put together | s/sync_warp();//
+// mutation | attention_tiles.cuh | four places for eight rows | s/row & 7/row \& 3/
 #include "attention.hpp"
 #include "attention_forward.cuh"
 
@@ -26,7 +37,7 @@ template <class T, int WIDTH, int QUERIES, int KEYS> static void test(std::vecto
     log_error.add(log_sums, expected.log_sums);
     // Weights are rounded before they are mixed, and so is the result: bf16 has 8 bits, f16 has 11.
     row.error(error.relative(), std::is_same<T, f16>::value ? 8e-4 : 6e-3);
-    row.error(log_error.largest(), 1e-5);
+    row.error(log_error.relative(), 1e-6);
 }
 
 template <class T> static void test_widths() {
@@ -42,9 +53,11 @@ template <class T> static void test_widths() {
 }
 
 int main() {
+#ifndef FEW
     test_widths<bf16>();
     test_widths<f16>();
     test<bf16, 64, 64, 64>({1840}, {1, 1}, 8);
-    test<bf16, 64, 128, 64>({1, 333}, {3, 3}, 9);
+#endif
+    test<bf16, 64, 128, 64>({1, 63, 200}, {4, 2}, 9);
     return check::finish();
 }

@@ -120,6 +120,7 @@ class Row {
         printf("%s\t%s\t%.1e\t%.1e\t%ld\t%.1f\t%s\n", kernel_.c_str(), variant_.c_str(), error_, bound_, conflicts, seconds,
                good_ ? "" : "FAILED");
         fflush(stdout);
+        if (!good_ && getenv("FIRST_FAILURE")) _exit(1);
     }
 
   private:

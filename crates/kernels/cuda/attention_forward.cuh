@@ -68,19 +68,16 @@ DEVICE void forward_softmax(float (&scores)[KEYS / 8][4], float (&mixed)[WIDTH /
 
 // Adds the values, weighted.
 template <class T, int WIDTH, int KEYS, int PARTS>
-DEVICE void forward_mix(float (&mixed)[PARTS][WIDTH / 8][4], const float (&weights)[PARTS][KEYS / 8][4], T* values, int lane) {
-    UNROLL for (int step = 0; step < KEYS / 16; step++) {
-        uint32_t a[PARTS][4];
-        UNROLL for (int part = 0; part < PARTS; part++) left_factor_of<T>(a[part], weights[part], step);
+DEVICE void forward_mix(float (&mixed)[PARTS][WIDTH / 8][4], const uint32_t (&weights)[PARTS][KEYS / 16][4], T* values, int lane) {
+    UNROLL for (int step = 0; step < KEYS / 16; step++)
         UNROLL for (int j = 0; j < WIDTH / 16; j++) {
             uint32_t b[4];
             right_factor_of_columns<WIDTH>(b, values, step * 16, j, lane);
             UNROLL for (int part = 0; part < PARTS; part++) {
-                mma<T>(mixed[part][2 * j], a[part], b[0], b[1]);
-                mma<T>(mixed[part][2 * j + 1], a[part], b[2], b[3]);
+                mma<T>(mixed[part][2 * j], weights[part][step], b[0], b[1]);
+                mma<T>(mixed[part][2 * j + 1], weights[part][step], b[2], b[3]);
             }
         }
-    }
 }
 
 // Sequence b has the rows edges[b]..edges[b + 1]. Block x does tile tiles[x].y of sequence tiles[x].x, block y is the head.
@@ -127,22 +124,25 @@ DEVICE void attention_forward(const T* queries, const T* keys, const T* values, 
     for (int step = steps - 1; step >= 0; step--) {
         // Near the diagonal a tile can lie behind all rows of a warp.
         const bool sees = step * KEYS < first + row + Shape::BLOCK_ROWS;
-        float scores[PARTS][KEYS / 8][4];
+        uint32_t weights[PARTS][KEYS / 16][4];
         copy_wait<1>();  // These keys are here; the values may be on their way.
         sync_block();    // Everybody is done with the other keys.
         if (step > 0) copy_keys(step - 1);
         copy_commit();
         if (sees) {
+            float scores[PARTS][KEYS / 8][4];
             forward_scores<T, WIDTH, KEYS, PARTS>(scores, query_tile, row, key_tiles + step % 2 * TILE, lane);
             if ((step + 1) * KEYS > first + row + 1) forward_mask<KEYS, PARTS>(scores, first + row, step * KEYS, lane);
-            UNROLL for (int part = 0; part < PARTS; part++)
+            UNROLL for (int part = 0; part < PARTS; part++) {
                 forward_softmax<WIDTH, KEYS>(scores[part], mixed[part], largest[part], sum[part], scale * LOG2_E);
+                UNROLL for (int i = 0; i < KEYS / 16; i++) left_factor_of<T>(weights[part][i], scores[part], i);
+            }
         }
         copy_wait<1>();  // These values are here; the next keys may be on their way.
         sync_block();    // Everybody is done with the other values.
         if (step > 0) copy_values(step - 1);
         copy_commit();
-        if (sees) forward_mix<T, WIDTH, KEYS, PARTS>(mixed, scores, value_tiles + step % 2 * TILE, lane);
+        if (sees) forward_mix<T, WIDTH, KEYS, PARTS>(mixed, weights, value_tiles + step % 2 * TILE, lane);
     }
 
     outputs += start * output_stride + head * WIDTH;

@@ -22,15 +22,24 @@ template <int WIDTH, class T> DEVICE T* piece_of(T* tile, int row, int piece) {
     return tile + row * WIDTH + swizzled<WIDTH>(row, piece) * 8;
 }
 
-// Begins to copy rows `first..first + ROWS` of a head; rows from `length` on are zero.
+// The same for piece 2 pair + odd: the permutation of the row is the same for all pairs.
+template <int WIDTH, class T> DEVICE T* piece_of(T* tile, int row, int odd, int pair) {
+    return tile + row * WIDTH + (swizzled<WIDTH>(row, odd) ^ 2 * pair) * 8;
+}
+
+// Begins to copy rows `first..first + ROWS` of a head; rows from `length` on become zero and are not read.
 template <int WIDTH, int ROWS, int THREADS, class T>
 DEVICE void copy_tile(T* tile, const T* source, long stride, int first, int length) {
-    constexpr int PIECES = WIDTH / 8;
-    static_assert(ROWS * PIECES % THREADS == 0, "every thread copies the same number of pieces");
-    UNROLL for (int i = 0; i < ROWS * PIECES / THREADS; i++) {
-        const int item = thread_index() + i * THREADS, row = item / PIECES, piece = item % PIECES;
-        const bool inside = first + row < length;
-        copy_async16(piece_of<WIDTH>(tile, row, piece), source + (inside ? first + row : 0) * stride + piece * 8, inside);
+    // So many threads copy a row, in one or three turns.
+    constexpr int PIECES = WIDTH / 8, ACROSS = PIECES % 8 == 0 ? PIECES : 4, DOWN = THREADS / ACROSS;
+    static_assert(PIECES % ACROSS == 0 && ROWS % DOWN == 0, "every thread copies the same number of pieces");
+    const int row = thread_index() / ACROSS, piece = thread_index() % ACROSS;
+    source += (first + row) * stride + piece * 8;
+    UNROLL for (int i = 0; i < ROWS / DOWN; i++) {
+        UNROLL for (int j = 0; j < PIECES / ACROSS; j++)
+            copy_async16(piece_of<WIDTH>(tile, row + i * DOWN, piece + j * ACROSS), source + j * ACROSS * 8,
+                         first + row + i * DOWN < length);
+        source += DOWN * stride;
     }
 }
 
@@ -40,17 +49,17 @@ template <int N> DEVICE void clear(float (&c)[N][4]) {
 
 // Rows `row..row + 16`, columns `16 step..16 step + 16` of a tile, as the left factor of mma.
 template <int WIDTH, class T> DEVICE void left_factor(uint32_t (&a)[4], T* tile, int row, int step, int lane) {
-    ldmatrix(a, piece_of<WIDTH>(tile, row + lane % 16, 2 * step + lane / 16));
+    ldmatrix(a, piece_of<WIDTH>(tile, row + lane % 16, lane / 16, step));
 }
 
 // Rows `row..row + 16` of a tile as 16 columns of the right factor, for the sum over columns `16 step..16 step + 16`.
 template <int WIDTH, class T> DEVICE void right_factor_of_rows(uint32_t (&b)[4], T* tile, int row, int step, int lane) {
-    ldmatrix(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2));
+    ldmatrix(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 16 * 8, lane / 8 % 2, step));
 }
 
 // Columns `16 column..16 column + 16` of a tile as the right factor, for the sum over rows `row..row + 16`.
 template <int WIDTH, class T> DEVICE void right_factor_of_columns(uint32_t (&b)[4], T* tile, int row, int column, int lane) {
-    ldmatrix_transposed(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 8 % 2 * 8, 2 * column + lane / 16));
+    ldmatrix_transposed(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 8 % 2 * 8, lane / 16, column));
 }
 
 // Two neighbouring accumulators, rounded, as the left factor of the next product: columns 16 step..16 step + 16.
