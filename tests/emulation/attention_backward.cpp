@@ -3,10 +3,10 @@
 // mutation | attention_backward.cuh | keys: it does not wait | /_backward_keys(/,/^}/s|copy_wait<1>();|//|
 // mutation | attention_backward.cuh | keys: no barrier before a step | /_backward_keys(/,/^}/s|^        sync_block();$||
 // mutation | attention_backward.cuh | keys: no barrier after a step | /_backward_keys(/,/^}/s|sync_block();  // Everybody|//|
-// mutation | attention_backward.cuh | keys: the mask is off by one | s/key <= query ? weight : 0/key < query ? weight : 0/
-// mutation | attention_backward.cuh | keys: deltas of the step before | s/load_ahead(step + 1)/load_ahead(step)/
-// mutation | attention_backward.cuh | keys: another head of queries | s/key_head \* group + step/key_head + step/
-// mutation | attention_backward.cuh | keys: queries beyond the end count | s/query < length;/query <= length;/
+// mutation | attention_backward.cuh | keys: the mask is off by one | s/key <= at ? weight/key < at ? weight/
+// mutation | attention_backward.cuh | keys: deltas of other queries | s/delta + at, next_query/delta + at - 1, next_query/
+// mutation | attention_backward.cuh | keys: another head of queries | s/next_head = key_head \* group/next_head = key_head/
+// mutation | attention_backward.cuh | keys: queries beyond the end count | s/delta + at, next_query + thread < length/delta + at, true/
 // mutation | attention_backward.cuh | keys: without the scale | s/by_scale\[2\] = {scale, scale}, by/by_scale[2] = {1.f, 1.f}, by/
 // mutation | attention_backward.cuh | queries: it does not wait | /_backward_queries(/,/^}/s|copy_wait<1>();|//|
 // mutation | attention_backward.cuh | queries: no barrier before a step | /_backward_queries(/,/^}/s|^        sync_block();$||
@@ -17,11 +17,11 @@
 #include "attention.hpp"
 #include "attention_backward.cuh"
 
-template <class T, int WIDTH> static void test(std::vector<int> lengths, Heads heads, uint64_t seed) {
+template <class T, int WIDTH> static void test(std::vector<int> lengths, Heads heads, uint64_t seed, bool twice = false) {
     Attention<T, WIDTH> attention(lengths, heads, seed);
     const auto expected = attention.expected(true);
     const long rows = attention.rows, stride = attention.stride;
-    check::Array<T> outputs(rows * attention.output_stride), found(rows * stride);
+    check::Array<T> outputs(rows * attention.output_stride), found(rows * stride), again(rows * stride);
     check::Array<float> log_sums(heads.queries * rows), delta(heads.queries * rows);
     for (size_t i = 0; i < outputs.size(); i++) outputs[i] = round_to<T>((float)expected.outputs[i]);
     for (size_t i = 0; i < log_sums.size(); i++) log_sums[i] = (float)expected.log_sums[i];
@@ -58,31 +58,42 @@ template <class T, int WIDTH> static void test(std::vector<int> lengths, Heads h
         return error.relative();
     };
     const int keys_at = heads.queries, values_at = keys_at + heads.keys(), end = values_at + heads.keys();
-    {
-        check::Row row("attention_backward_keys", variant);
-        row.most_conflicts(0);
+    const auto run_keys = [&](T* found) {
         using Shape = KeysShape<WIDTH>;
         const auto tiles = attention.tiles(Shape::KEYS, false);
         emulator::launch({(int)tiles->size(), heads.keys()}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
             attention_backward_keys<T, WIDTH>(attention.queries(), attention.keys(), attention.values(), gradient,
-                                              log_sums.data(), delta.data(), found.data() + keys_at * WIDTH,
-                                              found.data() + values_at * WIDTH, attention.edges.data(), tiles->data(), stride,
-                                              stride, attention.output_stride, stride, heads.groups, (int)rows, attention.scale);
+                                              log_sums.data(), delta.data(), found + keys_at * WIDTH, found + values_at * WIDTH,
+                                              attention.edges.data(), tiles->data(), stride, stride, attention.output_stride,
+                                              stride, heads.groups, (int)rows, attention.scale);
         });
+    };
+    const auto run_queries = [&](T* found) {
+        using Shape = QueriesShape<WIDTH>;
+        const auto tiles = attention.tiles(Shape::QUERIES, true);
+        emulator::launch({(int)tiles->size(), heads.queries}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
+            attention_backward_queries<T, WIDTH>(attention.queries(), attention.keys(), attention.values(), gradient,
+                                                 log_sums.data(), delta.data(), found, attention.edges.data(), tiles->data(),
+                                                 stride, stride, attention.output_stride, stride, heads.groups, (int)rows,
+                                                 attention.scale);
+        });
+    };
+    {
+        check::Row row("attention_backward_keys", variant);
+        row.most_conflicts(0);
+        run_keys(found.data());
         row.error(error_of(keys_at, values_at), bound);
         row.error(error_of(values_at, end), bound);
     }
     check::Row row("attention_backward_queries", variant);
     row.most_conflicts(0);
-    using Shape = QueriesShape<WIDTH>;
-    const auto tiles = attention.tiles(Shape::QUERIES, true);
-    emulator::launch({(int)tiles->size(), heads.queries}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
-        attention_backward_queries<T, WIDTH>(attention.queries(), attention.keys(), attention.values(), gradient,
-                                             log_sums.data(), delta.data(), found.data(), attention.edges.data(), tiles->data(),
-                                             stride, stride, attention.output_stride, stride, heads.groups, (int)rows,
-                                             attention.scale);
-    });
+    run_queries(found.data());
     row.error(error_of(0, keys_at), bound);
+    if (!twice) return;
+    // The same bits in another order of lanes, warps and blocks.
+    run_keys(again.data());
+    run_queries(again.data());
+    row.exact(check::same_bits(found, again));
 }
 
 template <class T> static void test_widths() {
@@ -100,6 +111,6 @@ int main() {
     test_widths<f16>();
     test<bf16, 64>({1840}, {1, 1}, 15);
 #endif
-    test<bf16, 64>({1, 63, 200}, {4, 2}, 16);
+    test<bf16, 64>({1, 63, 200}, {4, 2}, 16, true);
     return check::finish();
 }

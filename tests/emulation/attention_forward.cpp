@@ -15,7 +15,8 @@
 #include "attention.hpp"
 #include "attention_forward.cuh"
 
-template <class T, int WIDTH, int QUERIES, int KEYS> static void test(std::vector<int> lengths, Heads heads, uint64_t seed) {
+template <class T, int WIDTH, int QUERIES, int KEYS>
+static void test(std::vector<int> lengths, Heads heads, uint64_t seed, bool again = false) {
     using Shape = ForwardShape<WIDTH, QUERIES, KEYS>;
     Attention<T, WIDTH> attention(lengths, heads, seed);
     const auto tiles = attention.tiles(QUERIES, true);
@@ -25,12 +26,15 @@ template <class T, int WIDTH, int QUERIES, int KEYS> static void test(std::vecto
                                             std::to_string(QUERIES) + "x" + std::to_string(KEYS) + ", longest " +
                                             std::to_string(*std::max_element(lengths.begin(), lengths.end())));
     row.most_conflicts(0);
-    emulator::launch({(int)tiles->size(), heads.queries}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
-        attention_forward<T, WIDTH, QUERIES, KEYS>(attention.queries(), attention.keys(), attention.values(), outputs.data(),
-                                                   log_sums.data(), attention.edges.data(), tiles->data(), attention.stride,
-                                                   attention.stride, attention.output_stride, heads.groups,
-                                                   (int)attention.rows, attention.scale);
-    });
+    const auto run = [&](check::Array<T>& outputs, check::Array<float>& log_sums) {
+        emulator::launch({(int)tiles->size(), heads.queries}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
+            attention_forward<T, WIDTH, QUERIES, KEYS>(attention.queries(), attention.keys(), attention.values(), outputs.data(),
+                                                       log_sums.data(), attention.edges.data(), tiles->data(), attention.stride,
+                                                       attention.stride, attention.output_stride, heads.groups,
+                                                       (int)attention.rows, attention.scale);
+        });
+    };
+    run(outputs, log_sums);
     const auto expected = attention.expected(false);
     check::Error error, log_error;
     error.add(outputs, expected.outputs);
@@ -38,6 +42,12 @@ template <class T, int WIDTH, int QUERIES, int KEYS> static void test(std::vecto
     // Weights are rounded before they are mixed, and so is the result: bf16 has 8 bits, f16 has 11.
     row.error(error.relative(), std::is_same<T, f16>::value ? 8e-4 : 6e-3);
     row.error(log_error.relative(), 1e-6);
+    if (!again) return;
+    // The same bits in another order of lanes, warps and blocks.
+    check::Array<T> other_outputs(outputs.size());
+    check::Array<float> other_log_sums(log_sums.size());
+    run(other_outputs, other_log_sums);
+    row.exact(check::same_bits(outputs, other_outputs) && check::same_bits(log_sums, other_log_sums));
 }
 
 template <class T> static void test_widths() {
@@ -58,6 +68,6 @@ int main() {
     test_widths<f16>();
     test<bf16, 64, 64, 64>({1840}, {1, 1}, 8);
 #endif
-    test<bf16, 64, 128, 64>({1, 63, 200}, {4, 2}, 9);
+    test<bf16, 64, 128, 64>({1, 63, 200}, {4, 2}, 9, true);
     return check::finish();
 }

@@ -26,7 +26,8 @@
 //   bits_of(float)  float_of(uint32_t)  infinity()  exp2_fast(x)  reciprocal_root(x)      expf, logf, fmaxf, fabsf: as in C
 //   ldmatrix(r, row)  ldmatrix_transposed(r, row)   four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8
 //   mma<T>(c, a, b0, b1)                            c[16x8] += a[16x16] b[16x8], f32 sums
-//   copy_async16(shared, global, valid)  copy_commit()  copy_wait<pending>()             zeros instead where not valid
+//   copy_async16(shared, global, valid)  copy_async4  copy_commit()  copy_wait<pending>()    zeros instead where not valid
+//   opaque(int)                                     the same number; see `warp.cuh`
 //   sync_block()  sync_warp()
 //   shuffle(v, lane)  shuffle_xor(v, mask)          of 4 or 8 bytes;  vote(bool) -> mask;  count_ones(mask)
 //   warp_sum(v)  warp_max(v)                        the same bits in every lane
@@ -141,7 +142,8 @@ struct Access {
 
 struct Copy {
     void* target;
-    unsigned char bytes[16];
+    size_t bytes;
+    unsigned char numbers[16];
 };
 
 struct Lane {

@@ -19,6 +19,7 @@ DEVICE int block_index_x() { return emulator::block().x; }
 DEVICE int block_index_y() { return emulator::block().y; }
 DEVICE int grid_blocks_x() { return emulator::block().grid_x; }
 DEVICE unsigned char* shared_memory() { return emulator::block().shared; }
+DEVICE int opaque(int number) { return number; }
 
 // Numbers
 
@@ -120,19 +121,27 @@ DEVICE int atomic_min(int* target, int value) {
 }
 
 // One copy in eight lands at once. All others land when they are waited for.
-DEVICE void copy_async16(void* target, const void* source, bool valid, emulator::Site site = emulator::Site::here()) {
+DEVICE void copy_async(void* target, const void* source, size_t bytes, bool valid, emulator::Site site) {
     emulator::Block& block = emulator::block();
     emulator::Lane& lane = block.lanes[block.thread];
-    block.access(target, 16, site);
-    if (valid && (uintptr_t)source % 16) block.fail("a misaligned source of cp.async");
-    emulator::Copy copy = {target, {}};
-    if (valid) memcpy(copy.bytes, source, 16);
+    block.access(target, bytes, site);
+    if (valid && (uintptr_t)source % bytes) block.fail("a misaligned source of cp.async");
+    emulator::Copy copy = {target, bytes, {}};
+    if (valid) memcpy(copy.numbers, source, bytes);
     if (emulator::order().below(8) == 0) {
-        memcpy(target, copy.bytes, 16);
+        memcpy(target, copy.numbers, bytes);
         return;
     }
     lane.copies.push_back(copy);
     lane.uncommitted++;
+}
+
+DEVICE void copy_async16(void* target, const void* source, bool valid, emulator::Site site = emulator::Site::here()) {
+    copy_async(target, source, 16, valid, site);
+}
+
+DEVICE void copy_async4(void* target, const void* source, bool valid, emulator::Site site = emulator::Site::here()) {
+    copy_async(target, source, 4, valid, site);
 }
 
 DEVICE void copy_commit() {
@@ -148,7 +157,7 @@ template <int PENDING> DEVICE void copy_wait() {
     if (lane.groups.size() <= PENDING) return;
     size_t landing = 0;
     for (size_t i = 0; i < lane.groups.size() - PENDING; i++) landing += lane.groups[i];
-    for (size_t i = 0; i < landing; i++) memcpy(lane.copies[i].target, lane.copies[i].bytes, 16);
+    for (size_t i = 0; i < landing; i++) memcpy(lane.copies[i].target, lane.copies[i].numbers, lane.copies[i].bytes);
     lane.copies.erase(lane.copies.begin(), lane.copies.begin() + (long)landing);
     lane.groups.erase(lane.groups.begin(), lane.groups.end() - PENDING);
 }

@@ -42,15 +42,15 @@ if [[ ${#names[@]} -eq 0 ]]; then
 fi
 export compiler work
 
-# Compiles a program: build NAME FOLDER_OF_KERNELS PROGRAM [OPTION]
+# Compiles a program: build NAME FOLDER_OF_KERNELS PROGRAM [OPTION ...]
 build() {
-    "$compiler" -O2 -std=c++17 -I tests/emulation -I "$2" "tests/emulation/$1.cpp" -o "$3" "${@:4}"
+    "$compiler" -std=c++17 -I tests/emulation -I "$2" "tests/emulation/$1.cpp" -o "$3" "${@:4}"
 }
 
 # One program; its lines go to a file of its name, and so does what went wrong.
 test_one() {
     local name=$1 code=0
-    build "$name" crates/kernels/cuda "$work/$name" 2>"$work/$name.compiler" || { echo "does not compile" >"$work/$name.failed"; return; }
+    build "$name" crates/kernels/cuda "$work/$name" -O2 2>"$work/$name.compiler" || { echo "does not compile" >"$work/$name.failed"; return; }
     (ulimit -t 200 && exec "$work/$name") >"$work/$name.rows" 2>"$work/$name.errors" || code=$?
     [[ $code -eq 0 ]] || echo "exit code $code" >"$work/$name.failed"
 }
@@ -66,7 +66,7 @@ test_mutation() {
     sed -i "$edit" "$folder/$file"
     if cmp -s "$folder/$file" "crates/kernels/cuda/$file"; then
         verdict="CHANGES NOTHING"
-    elif ! build "$program" "$folder" "$folder/program" -DFEW 2>"$folder/compiler"; then
+    elif ! build "$program" "$folder" "$folder/program" -O1 -DFEW 2>"$folder/compiler"; then
         verdict="DOES NOT COMPILE"
     else
         (ulimit -t 30 && FIRST_FAILURE=yes exec "$folder/program") >"$folder/rows" 2>"$folder/errors" || code=$?

@@ -59,61 +59,52 @@ DEVICE void attention_backward_keys(const T* queries, const T* keys, const T* va
     T* const value_tile = key_tile + KEYS * WIDTH;
     T* const query_tiles = value_tile + KEYS * WIDTH;
     T* const gradient_tiles = query_tiles + 2 * TILE;
-    float* const log_sum_tiles = (float*)(gradient_tiles + 2 * TILE);  // in base 2
+    float* const log_sum_tiles = (float*)(gradient_tiles + 2 * TILE);
     float* const delta_tiles = log_sum_tiles + 2 * QUERIES;
 
     const int2 tile = tiles[block_index_x()];
-    const int key_head = block_index_y(), thread = thread_index(), lane = thread % 32, warp = thread / 32;
+    const int key_head = block_index_y(), thread = thread_index(), warp = thread / 32;
     const int start = edges[tile.x], length = edges[tile.x + 1] - start, first = tile.y * KEYS;
-    const int row = warp % (KEYS / WARP_ROWS) * WARP_ROWS, column = warp / (KEYS / WARP_ROWS) * COLUMNS / 16;
-    // The first tile of queries that sees a key, and the number of tiles of all heads of the group.
-    const int first_tile = first / QUERIES, of_head = (length + QUERIES - 1) / QUERIES - first_tile, steps = of_head * group;
-    const auto head_of = [&](int step) { return key_head * group + step / of_head; };
-    const auto query_of = [&](int step) { return (first_tile + step % of_head) * QUERIES; };
+    const int row = warp % (KEYS / WARP_ROWS) * WARP_ROWS;
+    const int column = Shape::SHARES == 1 ? 0 : warp / (KEYS / WARP_ROWS) * COLUMNS / 16;  // in units of 16
+    // The steps: from the first tile of queries that sees a key to the end of the sequence, for each head of the group.
+    const int from = first / QUERIES * QUERIES, steps = (length - from + QUERIES - 1) / QUERIES * group;
+    int next_query = from, next_head = key_head * group;
 
     const long key_offset = start * key_stride + key_head * WIDTH;
     copy_tile<WIDTH, KEYS, Shape::THREADS>(key_tile, keys + key_offset, key_stride, first, length);
     copy_tile<WIDTH, KEYS, Shape::THREADS>(value_tile, values + key_offset, key_stride, first, length);
     const auto copy_queries = [&](int step) {
-        const int head = head_of(step), query = query_of(step);
-        copy_tile<WIDTH, QUERIES, Shape::THREADS>(query_tiles + step % 2 * TILE, queries + start * query_stride + head * WIDTH,
-                                                  query_stride, query, length);
+        copy_tile<WIDTH, QUERIES, Shape::THREADS>(query_tiles + step % 2 * TILE,
+                                                  queries + start * query_stride + next_head * WIDTH, query_stride, next_query, length);
         copy_tile<WIDTH, QUERIES, Shape::THREADS>(gradient_tiles + step % 2 * TILE,
-                                                  gradients + start * gradient_stride + head * WIDTH, gradient_stride, query, length);
-    };
-    // Log-sums and deltas go through registers: they are loaded a step ahead. An infinite log-sum makes a weight 0.
-    float log_sum_ahead = infinity(), delta_ahead = 0.f;
-    const auto load_ahead = [&](int step) {
-        const int query = query_of(step) + thread;
-        const bool inside = thread < QUERIES && query < length;
-        const long at = (long)head_of(step) * rows + start + query;
-        log_sum_ahead = inside ? log_sums[at] * LOG2_E : infinity();
-        delta_ahead = inside ? delta[at] : 0.f;
-    };
-    const auto put_ahead = [&](int step) {
+                                                  gradients + start * gradient_stride + next_head * WIDTH, gradient_stride,
+                                                  next_query, length);
+        // Where there is no query, all is zero: its weight is 1, and it adds nothing.
+        const long at = (long)next_head * rows + start + next_query + thread;
         if (thread >= QUERIES) return;
-        shared_store(log_sum_tiles + step % 2 * QUERIES + thread, log_sum_ahead);
-        shared_store(delta_tiles + step % 2 * QUERIES + thread, delta_ahead);
+        copy_async4(log_sum_tiles + step % 2 * QUERIES + thread, log_sums + at, next_query + thread < length);
+        copy_async4(delta_tiles + step % 2 * QUERIES + thread, delta + at, next_query + thread < length);
     };
     copy_queries(0);
     copy_commit();
-    load_ahead(0);
-    put_ahead(0);
 
-    float of_keys[COLUMNS / 8][4], of_values[COLUMNS / 8][4];
+    float of_keys[1][COLUMNS / 8][4], of_values[1][COLUMNS / 8][4];
     clear(of_keys);
     clear(of_values);
     for (int step = 0; step < steps; step++) {
+        const int query = next_query, lane = opaque(thread % 32);
         if (step + 1 < steps) {
+            next_query += QUERIES;
+            if (next_query >= length) next_query = from, next_head++;
             copy_queries(step + 1);
-            load_ahead(step + 1);
         }
         copy_commit();
         copy_wait<1>();  // All but the copies of the next step are here.
         sync_block();
         T* const query_tile = query_tiles + step % 2 * TILE;
         T* const gradient_tile = gradient_tiles + step % 2 * TILE;
-        float weights[QUERIES / 8][4], scores[QUERIES / 8][4];
+        float weights[1][QUERIES / 8][4], scores[1][QUERIES / 8][4];
         clear(weights);
         clear(scores);
         multiply_rows<WIDTH, QUERIES>(weights, key_tile, row, query_tile, lane);
@@ -123,23 +114,26 @@ DEVICE void attention_backward_keys(const T* queries, const T* keys, const T* va
             const float2 log_sum = shared_load((const float2*)(log_sum_tiles + pair));
             const float2 of_delta = shared_load((const float2*)(delta_tiles + pair));
             UNROLL for (int e = 0; e < 4; e++) {
-                const int query = query_of(step) + j * 8 + 2 * (lane % 4) + e % 2, key = first + row + lane / 4 + 8 * (e / 2);
-                const float weight = exp2_fast(weights[j][e] * (scale * LOG2_E) - (e % 2 ? log_sum.y : log_sum.x));
-                weights[j][e] = key <= query ? weight : 0.f;
-                scores[j][e] = weights[j][e] * (scores[j][e] - (e % 2 ? of_delta.y : of_delta.x));
+                const int at = query + j * 8 + 2 * (lane % 4) + e % 2, key = first + row + lane / 4 + 8 * (e / 2);
+                const float weight = exp2_fast(weights[0][j][e] * (scale * LOG2_E) - (e % 2 ? log_sum.y : log_sum.x) * LOG2_E);
+                weights[0][j][e] = key <= at ? weight : 0.f;
+                scores[0][j][e] = weights[0][j][e] * (scores[0][j][e] - (e % 2 ? of_delta.y : of_delta.x));
             }
         }
-        multiply_columns<WIDTH, QUERIES, COLUMNS>(of_values, weights, gradient_tile, column, lane);
-        multiply_columns<WIDTH, QUERIES, COLUMNS>(of_keys, scores, query_tile, column, lane);
-        if (step + 1 < steps) put_ahead(step + 1);
+        uint32_t factors[1][QUERIES / 16][4];
+        left_factors_of<T>(factors[0], weights[0]);
+        multiply_columns<WIDTH, COLUMNS>(of_values, factors, gradient_tile, column, lane);
+        left_factors_of<T>(factors[0], scores[0]);
+        multiply_columns<WIDTH, COLUMNS>(of_keys, factors, query_tile, column, lane);
         sync_block();  // Everybody is done with these tiles.
     }
 
     // Through the tiles of keys and values, which nobody reads any more.
+    const int lane = thread % 32;
     const float by_scale[2] = {scale, scale}, by_one[2] = {1.f, 1.f};
     const long offset = start * key_gradient_stride + key_head * WIDTH;
-    put_rows<WIDTH, COLUMNS>(key_tile, row, of_keys, by_scale, column, lane);
-    put_rows<WIDTH, COLUMNS>(value_tile, row, of_values, by_one, column, lane);
+    put_rows<WIDTH, COLUMNS>(key_tile, row, of_keys[0], by_scale, column, lane);
+    put_rows<WIDTH, COLUMNS>(value_tile, row, of_values[0], by_one, column, lane);
     sync_warp();
     write_rows<WIDTH, COLUMNS>(key_gradients + offset, key_gradient_stride, key_tile, row, first + row, length, column, lane);
     write_rows<WIDTH, COLUMNS>(value_gradients + offset, key_gradient_stride, value_tile, row, first + row, length, column, lane);
@@ -164,7 +158,7 @@ DEVICE void attention_backward_queries(const T* queries, const T* keys, const T*
     T* const value_tiles = key_tiles + 2 * TILE;
 
     const int2 tile = tiles[block_index_x()];
-    const int head = block_index_y(), lane = thread_index() % 32, row = thread_index() / 32 * WARP_ROWS;
+    const int head = block_index_y(), row = thread_index() / 32 * WARP_ROWS;
     const int start = edges[tile.x], length = edges[tile.x + 1] - start;
     const int first = tile.y * QUERIES, end = first + QUERIES < length ? first + QUERIES : length;
     const int steps = (end + KEYS - 1) / KEYS;
@@ -183,21 +177,22 @@ DEVICE void attention_backward_queries(const T* queries, const T* keys, const T*
 
     float log_sum[2], of_delta[2];
     UNROLL for (int half = 0; half < 2; half++) {
-        const int query = first + row + lane / 4 + 8 * half;
+        const int query = first + row + thread_index() % 32 / 4 + 8 * half;
         const long at = (long)head * rows + start + query;
         log_sum[half] = query < length ? log_sums[at] * LOG2_E : infinity();
         of_delta[half] = query < length ? delta[at] : 0.f;
     }
-    float of_queries[WIDTH / 8][4];
+    float of_queries[1][WIDTH / 8][4];
     clear(of_queries);
     for (int step = 0; step < steps; step++) {
         if (step + 1 < steps) copy_keys(step + 1);
         copy_commit();
         copy_wait<1>();  // All but the copies of the next step are here.
         sync_block();
+        const int lane = opaque(thread_index() % 32);
         T* const key_tile = key_tiles + step % 2 * TILE;
         T* const value_tile = value_tiles + step % 2 * TILE;
-        float weights[KEYS / 8][4], scores[KEYS / 8][4];
+        float weights[1][KEYS / 8][4], scores[1][KEYS / 8][4];
         clear(weights);
         clear(scores);
         multiply_rows<WIDTH, KEYS>(weights, query_tile, row, key_tile, lane);
@@ -205,16 +200,19 @@ DEVICE void attention_backward_queries(const T* queries, const T* keys, const T*
         UNROLL for (int j = 0; j < KEYS / 8; j++)
             UNROLL for (int e = 0; e < 4; e++) {
                 const int query = first + row + lane / 4 + 8 * (e / 2), key = step * KEYS + j * 8 + 2 * (lane % 4) + e % 2;
-                const float weight = exp2_fast(weights[j][e] * (scale * LOG2_E) - log_sum[e / 2]);
-                scores[j][e] = key <= query ? weight * (scores[j][e] - of_delta[e / 2]) : 0.f;
+                const float weight = exp2_fast(weights[0][j][e] * (scale * LOG2_E) - log_sum[e / 2]);
+                scores[0][j][e] = key <= query ? weight * (scores[0][j][e] - of_delta[e / 2]) : 0.f;
             }
-        multiply_columns<WIDTH, KEYS, WIDTH>(of_queries, scores, key_tile, 0, lane);
+        uint32_t factors[1][KEYS / 16][4];
+        left_factors_of<T>(factors[0], scores[0]);
+        multiply_columns<WIDTH, WIDTH>(of_queries, factors, key_tile, 0, lane);
         sync_block();  // Everybody is done with these tiles.
     }
 
     // Through the tile of queries, of which a warp reads its own rows only.
+    const int lane = thread_index() % 32;
     const float by_scale[2] = {scale, scale};
-    put_rows<WIDTH, WIDTH>(query_tile, row, of_queries, by_scale, 0, lane);
+    put_rows<WIDTH, WIDTH>(query_tile, row, of_queries[0], by_scale, 0, lane);
     sync_warp();
     write_rows<WIDTH, WIDTH>(query_gradients + start * query_gradient_stride + head * WIDTH, query_gradient_stride, query_tile,
                              row, first + row, length, 0, lane);

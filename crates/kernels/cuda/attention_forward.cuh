@@ -15,25 +15,6 @@ template <int WIDTH, int QUERIES, int KEYS> struct ForwardShape {
     static_assert(KEYS % BLOCK_ROWS == 0, "every row of a warp has a key in each tile that the warp multiplies");
 };
 
-// The products of a warp's queries with a tile of keys.
-template <class T, int WIDTH, int KEYS, int PARTS>
-DEVICE void forward_scores(float (&scores)[PARTS][KEYS / 8][4], T* queries, int row, T* keys, int lane) {
-    UNROLL for (int part = 0; part < PARTS; part++) clear(scores[part]);
-    UNROLL for (int step = 0; step < WIDTH / 16; step++) {
-        uint32_t a[PARTS][4];
-        UNROLL for (int part = 0; part < PARTS; part++)
-            left_factor<WIDTH>(a[part], queries, row + part * WARP_ROWS, step, lane);
-        UNROLL for (int j = 0; j < KEYS / 16; j++) {
-            uint32_t b[4];
-            right_factor_of_rows<WIDTH>(b, keys, j * 16, step, lane);
-            UNROLL for (int part = 0; part < PARTS; part++) {
-                mma<T>(scores[part][2 * j], a[part], b[0], b[1]);
-                mma<T>(scores[part][2 * j + 1], a[part], b[2], b[3]);
-            }
-        }
-    }
-}
-
 // Removes the keys behind each query. `row` and `column` are the first of the warp and of the tile, in the sequence.
 template <int KEYS, int PARTS>
 DEVICE void forward_mask(float (&scores)[PARTS][KEYS / 8][4], int row, int column, int lane) {
@@ -66,20 +47,6 @@ DEVICE void forward_softmax(float (&scores)[KEYS / 8][4], float (&mixed)[WIDTH /
     }
 }
 
-// Adds the values, weighted.
-template <class T, int WIDTH, int KEYS, int PARTS>
-DEVICE void forward_mix(float (&mixed)[PARTS][WIDTH / 8][4], const uint32_t (&weights)[PARTS][KEYS / 16][4], T* values, int lane) {
-    UNROLL for (int step = 0; step < KEYS / 16; step++)
-        UNROLL for (int j = 0; j < WIDTH / 16; j++) {
-            uint32_t b[4];
-            right_factor_of_columns<WIDTH>(b, values, step * 16, j, lane);
-            UNROLL for (int part = 0; part < PARTS; part++) {
-                mma<T>(mixed[part][2 * j], weights[part][step], b[0], b[1]);
-                mma<T>(mixed[part][2 * j + 1], weights[part][step], b[2], b[3]);
-            }
-        }
-}
-
 // Sequence b has the rows edges[b]..edges[b + 1]. Block x does tile tiles[x].y of sequence tiles[x].x, block y is the head.
 // Strides are in numbers, from one row to the next; head h starts h · WIDTH numbers from the start of a row. `log_sums` is
 // [heads, rows]: the natural logarithm of the sum of the exponentials, for the backward pass.
@@ -94,7 +61,7 @@ DEVICE void attention_forward(const T* queries, const T* keys, const T* values, 
     T* const value_tiles = key_tiles + 2 * TILE;
 
     const int2 tile = tiles[block_index_x()];
-    const int head = block_index_y(), lane = thread_index() % 32, warp = thread_index() / 32;
+    const int head = block_index_y(), warp = thread_index() / 32;
     const int start = edges[tile.x], length = edges[tile.x + 1] - start;
     const int first = tile.y * QUERIES, end = first + QUERIES < length ? first + QUERIES : length;
     const int row = warp * Shape::BLOCK_ROWS;  // the warp's first, in the tile
@@ -116,12 +83,13 @@ DEVICE void attention_forward(const T* queries, const T* keys, const T* values, 
     copy_commit();
 
     float mixed[PARTS][WIDTH / 8][4], largest[PARTS][2], sum[PARTS][2];
+    clear(mixed);
     UNROLL for (int part = 0; part < PARTS; part++) {
-        clear(mixed[part]);
         largest[part][0] = largest[part][1] = -infinity();
         sum[part][0] = sum[part][1] = 0.f;
     }
     for (int step = steps - 1; step >= 0; step--) {
+        const int lane = opaque(thread_index() % 32);
         // Near the diagonal a tile can lie behind all rows of a warp.
         const bool sees = step * KEYS < first + row + Shape::BLOCK_ROWS;
         uint32_t weights[PARTS][KEYS / 16][4];
@@ -131,20 +99,22 @@ DEVICE void attention_forward(const T* queries, const T* keys, const T* values, 
         copy_commit();
         if (sees) {
             float scores[PARTS][KEYS / 8][4];
-            forward_scores<T, WIDTH, KEYS, PARTS>(scores, query_tile, row, key_tiles + step % 2 * TILE, lane);
+            clear(scores);
+            multiply_rows<WIDTH, KEYS>(scores, query_tile, row, key_tiles + step % 2 * TILE, lane);
             if ((step + 1) * KEYS > first + row + 1) forward_mask<KEYS, PARTS>(scores, first + row, step * KEYS, lane);
             UNROLL for (int part = 0; part < PARTS; part++) {
                 forward_softmax<WIDTH, KEYS>(scores[part], mixed[part], largest[part], sum[part], scale * LOG2_E);
-                UNROLL for (int i = 0; i < KEYS / 16; i++) left_factor_of<T>(weights[part][i], scores[part], i);
+                left_factors_of<T>(weights[part], scores[part]);
             }
         }
         copy_wait<1>();  // These values are here; the next keys may be on their way.
         sync_block();    // Everybody is done with the other values.
         if (step > 0) copy_values(step - 1);
         copy_commit();
-        if (sees) forward_mix<T, WIDTH, KEYS, PARTS>(mixed, weights, value_tiles + step % 2 * TILE, lane);
+        if (sees) multiply_columns<WIDTH, WIDTH>(mixed, weights, value_tiles + step % 2 * TILE, 0, lane);
     }
 
+    const int lane = thread_index() % 32;
     outputs += start * output_stride + head * WIDTH;
     log_sums += (long)head * rows + start;
     UNROLL for (int part = 0; part < PARTS; part++) {

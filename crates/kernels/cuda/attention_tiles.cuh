@@ -3,8 +3,8 @@
 // A tile has ROWS rows of one head, WIDTH numbers each, without padding. Its 16-byte pieces are permuted within a row, such
 // that the eight rows that ldmatrix reads at a time are in different banks (an XOR swizzle).
 //
-// A warp owns 16 rows of a product. Its accumulators are those of mma m16n8k16: c[j] has the columns 8j to 8j + 7, and lane l
-// of the warp has of these the columns 2 (l % 4) and the next, of row l / 4 in c[j][0..2] and of row l / 4 + 8 in c[j][2..4].
+// A warp owns parts of 16 rows of a product. Its accumulators are those of mma m16n8k16: c[part][j] has the columns 8j to 8j + 7, and lane l
+// of the warp has of these the columns 2 (l % 4) and the next, of row l / 4 in [0] and [1], and of row l / 4 + 8 in [2] and [3].
 #pragma once
 #include "warp.cuh"
 
@@ -33,7 +33,7 @@ DEVICE void copy_tile(T* tile, const T* source, long stride, int first, int leng
     // So many threads copy a row, in one or three turns.
     constexpr int PIECES = WIDTH / 8, ACROSS = PIECES % 8 == 0 ? PIECES : 4, DOWN = THREADS / ACROSS;
     static_assert(PIECES % ACROSS == 0 && ROWS % DOWN == 0, "every thread copies the same number of pieces");
-    const int row = thread_index() / ACROSS, piece = thread_index() % ACROSS;
+    const int thread = opaque(thread_index()), row = thread / ACROSS, piece = thread % ACROSS;
     source += (first + row) * stride + piece * 8;
     UNROLL for (int i = 0; i < ROWS / DOWN; i++) {
         UNROLL for (int j = 0; j < PIECES / ACROSS; j++)
@@ -43,8 +43,9 @@ DEVICE void copy_tile(T* tile, const T* source, long stride, int first, int leng
     }
 }
 
-template <int N> DEVICE void clear(float (&c)[N][4]) {
-    UNROLL for (int j = 0; j < N; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0.f;
+template <int PARTS, int N> DEVICE void clear(float (&c)[PARTS][N][4]) {
+    UNROLL for (int part = 0; part < PARTS; part++)
+        UNROLL for (int j = 0; j < N; j++) c[part][j][0] = c[part][j][1] = c[part][j][2] = c[part][j][3] = 0.f;
 }
 
 // Rows `row..row + 16`, columns `16 step..16 step + 16` of a tile, as the left factor of mma.
@@ -62,40 +63,42 @@ template <int WIDTH, class T> DEVICE void right_factor_of_columns(uint32_t (&b)[
     ldmatrix_transposed(b, piece_of<WIDTH>(tile, row + lane % 8 + lane / 8 % 2 * 8, lane / 16, column));
 }
 
-// Two neighbouring accumulators, rounded, as the left factor of the next product: columns 16 step..16 step + 16.
-template <class T, int N> DEVICE void left_factor_of(uint32_t (&a)[4], const float (&c)[N][4], int step) {
-    a[0] = pack<T>(c[2 * step][0], c[2 * step][1]), a[1] = pack<T>(c[2 * step][2], c[2 * step][3]);
-    a[2] = pack<T>(c[2 * step + 1][0], c[2 * step + 1][1]), a[3] = pack<T>(c[2 * step + 1][2], c[2 * step + 1][3]);
+// Accumulators, rounded, as left factors of the next product, each of 16 columns.
+template <class T, int N> DEVICE void left_factors_of(uint32_t (&a)[N / 2][4], const float (&c)[N][4]) {
+    UNROLL for (int i = 0; i < N / 2; i++)
+        UNROLL for (int e = 0; e < 4; e++) a[i][e] = pack<T>(c[2 * i + e / 2][e % 2 * 2], c[2 * i + e / 2][e % 2 * 2 + 1]);
 }
 
-// c[COLUMNS] += (16 rows of one tile) · (COLUMNS rows of another)ᵀ
-template <int WIDTH, int COLUMNS, class T>
-DEVICE void multiply_rows(float (&c)[COLUMNS / 8][4], T* left, int left_row, T* right, int lane) {
+// c[part] += (16 rows of a tile, from `left_row + 16 part` on) · (COLUMNS rows of another tile)ᵀ. Each right factor that is
+// loaded serves all parts.
+template <int WIDTH, int COLUMNS, int PARTS, class T>
+DEVICE void multiply_rows(float (&c)[PARTS][COLUMNS / 8][4], T* left, int left_row, T* right, int lane) {
     UNROLL for (int step = 0; step < WIDTH / 16; step++) {
-        uint32_t a[4];
-        left_factor<WIDTH>(a, left, left_row, step, lane);
+        uint32_t a[PARTS][4];
+        UNROLL for (int part = 0; part < PARTS; part++) left_factor<WIDTH>(a[part], left, left_row + part * WARP_ROWS, step, lane);
         UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
             uint32_t b[4];
             right_factor_of_rows<WIDTH>(b, right, j * 16, step, lane);
-            mma<T>(c[2 * j], a, b[0], b[1]);
-            mma<T>(c[2 * j + 1], a, b[2], b[3]);
+            UNROLL for (int part = 0; part < PARTS; part++) {
+                mma<T>(c[part][2 * j], a[part], b[0], b[1]);
+                mma<T>(c[part][2 * j + 1], a[part], b[2], b[3]);
+            }
         }
     }
 }
 
-// c[COLUMNS] += (16 x ROWS values in registers, rounded to T) · (columns from `16 first` on of ROWS rows of a tile)
-template <int WIDTH, int ROWS, int COLUMNS, class T>
-DEVICE void multiply_columns(float (&c)[COLUMNS / 8][4], const float (&left)[ROWS / 8][4], T* right, int first, int lane) {
-    UNROLL for (int step = 0; step < ROWS / 16; step++) {
-        uint32_t a[4];
-        left_factor_of<T>(a, left, step);
+// c[part] += (16 x 16 STEPS left factors) · (COLUMNS columns, from `16 first` on, of 16 STEPS rows of a tile)
+template <int WIDTH, int COLUMNS, int PARTS, int STEPS, class T>
+DEVICE void multiply_columns(float (&c)[PARTS][COLUMNS / 8][4], const uint32_t (&a)[PARTS][STEPS][4], T* right, int first, int lane) {
+    UNROLL for (int step = 0; step < STEPS; step++)
         UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
             uint32_t b[4];
             right_factor_of_columns<WIDTH>(b, right, step * 16, first + j, lane);
-            mma<T>(c[2 * j], a, b[0], b[1]);
-            mma<T>(c[2 * j + 1], a, b[2], b[3]);
+            UNROLL for (int part = 0; part < PARTS; part++) {
+                mma<T>(c[part][2 * j], a[part][step], b[0], b[1]);
+                mma<T>(c[part][2 * j + 1], a[part][step], b[2], b[3]);
+            }
         }
-    }
 }
 
 // Puts 16 x COLUMNS accumulators, times a factor for each of the lane's two rows, into a tile, columns from `16 first` on.

@@ -21,6 +21,13 @@ DEVICE unsigned char* shared_memory() {
 
 DEVICE uint32_t shared_address(const void* pointer) { return (uint32_t)__cvta_generic_to_shared(pointer); }
 
+// The same number, of which the compiler does not know that it is. What depends on it is computed where it stands and not
+// before a loop, where it would hold registers.
+DEVICE int opaque(int number) {
+    asm volatile("" : "+r"(number));
+    return number;
+}
+
 // Numbers
 
 struct bf16 { uint16_t bits; };
@@ -90,6 +97,11 @@ DEVICE int atomic_min(int* target, int value) { return atomicMin(target, value);
 // Copies 16 bytes from global to shared memory, or zeros where not valid; it is there after `copy_wait` and a barrier.
 DEVICE void copy_async16(void* target, const void* source, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(target)), "l"(source), "r"(valid ? 16 : 0)
+                 : "memory");
+}
+// The same with 4 bytes.
+DEVICE void copy_async4(void* target, const void* source, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(target)), "l"(source), "r"(valid ? 4 : 0)
                  : "memory");
 }
 DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
