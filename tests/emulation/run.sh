@@ -50,7 +50,10 @@ build() {
 # One program; its lines go to a file of its name, and so does what went wrong.
 test_one() {
     local name=$1 code=0
-    build "$name" crates/kernels/cuda "$work/$name" -O2 2>"$work/$name.compiler" || { echo "does not compile" >"$work/$name.failed"; return; }
+    if ! build "$name" crates/kernels/cuda "$work/$name" -O2 2>"$work/$name.compiler"; then
+        echo "does not compile" >"$work/$name.failed"
+        return
+    fi
     (ulimit -t 200 && exec "$work/$name") >"$work/$name.rows" 2>"$work/$name.errors" || code=$?
     [[ $code -eq 0 ]] || echo "exit code $code" >"$work/$name.failed"
 }
@@ -74,7 +77,8 @@ test_mutation() {
             0) verdict="NOT FOUND" ;;
             70) verdict="found: $(head -1 "$folder/errors" | cut -c1-70)" ;;
             152 | 137) verdict="found: it does not end" ;;
-            *) verdict="found: error $(grep FAILED "$folder/rows" | head -1 | awk -F '\t' '{print $3 ", bound " $4 ", bank conflicts " $5}')" ;;
+            139) verdict="found: it crashes" ;;
+            *) verdict="found: $(awk -F '\t' '/FAILED/ {print "error " $3 ", bound " $4 ", bank conflicts " $5}' "$folder/rows")" ;;
         esac
     fi
     printf '%s: %s\t%s\n' "$program" "$what" "$verdict" >"$work/mutation-$number.row"
@@ -86,8 +90,8 @@ printf '%s\n' "${names[@]}" | xargs -P "$jobs" -I NAME bash -euo pipefail -c 'te
 
 printf '%-28s %-34s %9s %9s %9s %8s\n' kernel variant error bound conflicts seconds
 for name in "${names[@]}"; do
-    [[ -f "$work/$name.rows" ]] && awk -F '\t' '{printf "%-28s %-34s %9s %9s %9s %8s %s\n", $1, $2, $3, $4, $5, $6, $7}' "$work/$name.rows"
-done
+    if [[ -f "$work/$name.rows" ]]; then cat "$work/$name.rows"; fi
+done | awk -F '\t' '{printf "%-28s %-34s %9s %9s %9s %8s %s\n", $1, $2, $3, $4, $5, $6, $7}'
 failed=no
 for name in "${names[@]}"; do
     [[ -f "$work/$name.failed" ]] || continue

@@ -2,9 +2,9 @@
 // ∂S = P ∘ (g vᵀ − delta), delta = rowsum(g ∘ o); ∂q = s · ∂S k; ∂k = s · ∂Sᵀ q.
 //
 // Three kernels without atomics, so that every gradient is summed by one block in one order. `attention_delta` comes first.
-// `attention_backward_keys` gives a block a tile of keys and values of one key-value head, and goes over the queries of all
-// heads of its group: it multiplies Sᵀ = k qᵀ, so that P and ∂S stay in registers as left factors. `attention_backward_queries`
-// gives a block a tile of queries, and goes over the keys. Together they make seven products instead of five.
+// A block of `attention_backward_keys` has a tile of keys and values of one key-value head and goes over the queries of all
+// heads of its group. It multiplies Sᵀ = k qᵀ, so that P and ∂S stay in registers as left factors. A block of
+// `attention_backward_queries` has a tile of queries and goes over the keys. Together they make seven products, not five.
 #pragma once
 #include "attention_tiles.cuh"
 
@@ -75,11 +75,12 @@ DEVICE void attention_backward_keys(const T* queries, const T* keys, const T* va
     copy_tile<WIDTH, KEYS, Shape::THREADS>(key_tile, keys + key_offset, key_stride, first, length);
     copy_tile<WIDTH, KEYS, Shape::THREADS>(value_tile, values + key_offset, key_stride, first, length);
     const auto copy_queries = [&](int step) {
-        copy_tile<WIDTH, QUERIES, Shape::THREADS>(query_tiles + step % 2 * TILE,
-                                                  queries + start * query_stride + next_head * WIDTH, query_stride, next_query, length);
-        copy_tile<WIDTH, QUERIES, Shape::THREADS>(gradient_tiles + step % 2 * TILE,
-                                                  gradients + start * gradient_stride + next_head * WIDTH, gradient_stride,
-                                                  next_query, length);
+        const T* const of_queries = queries + start * query_stride + next_head * WIDTH;
+        const T* const of_gradients = gradients + start * gradient_stride + next_head * WIDTH;
+        T* const query_tile = query_tiles + step % 2 * TILE;
+        T* const gradient_tile = gradient_tiles + step % 2 * TILE;
+        copy_tile<WIDTH, QUERIES, Shape::THREADS>(query_tile, of_queries, query_stride, next_query, length);
+        copy_tile<WIDTH, QUERIES, Shape::THREADS>(gradient_tile, of_gradients, gradient_stride, next_query, length);
         // Where there is no query, all is zero: its weight is 1, and it adds nothing.
         const long at = (long)next_head * rows + start + next_query + thread;
         if (thread >= QUERIES) return;
@@ -131,12 +132,13 @@ DEVICE void attention_backward_keys(const T* queries, const T* keys, const T* va
     // Through the tiles of keys and values, which nobody reads any more.
     const int lane = thread % 32;
     const float by_scale[2] = {scale, scale}, by_one[2] = {1.f, 1.f};
-    const long offset = start * key_gradient_stride + key_head * WIDTH;
+    key_gradients += start * key_gradient_stride + key_head * WIDTH;
+    value_gradients += start * key_gradient_stride + key_head * WIDTH;
     put_rows<WIDTH, COLUMNS>(key_tile, row, of_keys[0], by_scale, column, lane);
     put_rows<WIDTH, COLUMNS>(value_tile, row, of_values[0], by_one, column, lane);
     sync_warp();
-    write_rows<WIDTH, COLUMNS>(key_gradients + offset, key_gradient_stride, key_tile, row, first + row, length, column, lane);
-    write_rows<WIDTH, COLUMNS>(value_gradients + offset, key_gradient_stride, value_tile, row, first + row, length, column, lane);
+    write_rows<WIDTH, COLUMNS>(key_gradients, key_gradient_stride, key_tile, row, first + row, length, column, lane);
+    write_rows<WIDTH, COLUMNS>(value_gradients, key_gradient_stride, value_tile, row, first + row, length, column, lane);
 }
 
 template <int WIDTH> struct QueriesShape {
@@ -165,9 +167,10 @@ DEVICE void attention_backward_queries(const T* queries, const T* keys, const T*
     keys += start * key_stride + head / group * WIDTH;
     values += start * key_stride + head / group * WIDTH;
 
-    copy_tile<WIDTH, QUERIES, Shape::THREADS>(query_tile, queries + start * query_stride + head * WIDTH, query_stride, first, length);
-    copy_tile<WIDTH, QUERIES, Shape::THREADS>(gradient_tile, gradients + start * gradient_stride + head * WIDTH, gradient_stride,
-                                              first, length);
+    queries += start * query_stride + head * WIDTH;
+    gradients += start * gradient_stride + head * WIDTH;
+    copy_tile<WIDTH, QUERIES, Shape::THREADS>(query_tile, queries, query_stride, first, length);
+    copy_tile<WIDTH, QUERIES, Shape::THREADS>(gradient_tile, gradients, gradient_stride, first, length);
     const auto copy_keys = [&](int step) {
         copy_tile<WIDTH, KEYS, Shape::THREADS>(key_tiles + step % 2 * TILE, keys, key_stride, step * KEYS, length);
         copy_tile<WIDTH, KEYS, Shape::THREADS>(value_tiles + step % 2 * TILE, values, key_stride, step * KEYS, length);
@@ -214,6 +217,6 @@ DEVICE void attention_backward_queries(const T* queries, const T* keys, const T*
     const float by_scale[2] = {scale, scale};
     put_rows<WIDTH, WIDTH>(query_tile, row, of_queries[0], by_scale, 0, lane);
     sync_warp();
-    write_rows<WIDTH, WIDTH>(query_gradients + start * query_gradient_stride + head * WIDTH, query_gradient_stride, query_tile,
-                             row, first + row, length, 0, lane);
+    query_gradients += start * query_gradient_stride + head * WIDTH;
+    write_rows<WIDTH, WIDTH>(query_gradients, query_gradient_stride, query_tile, row, first + row, length, 0, lane);
 }

@@ -21,14 +21,16 @@ DEVICE void forward_mask(float (&scores)[PARTS][KEYS / 8][4], int row, int colum
     UNROLL for (int part = 0; part < PARTS; part++)
         UNROLL for (int j = 0; j < KEYS / 8; j++)
             UNROLL for (int e = 0; e < 4; e++) {
-                const int query = row + part * WARP_ROWS + lane / 4 + 8 * (e / 2), key = column + j * 8 + 2 * (lane % 4) + e % 2;
+                const int query = row + part * WARP_ROWS + lane / 4 + 8 * (e / 2);
+                const int key = column + j * 8 + 2 * (lane % 4) + e % 2;
                 if (key > query) scores[part][j][e] = -infinity();
             }
 }
 
 // Turns scores into 2^(scale · (score - largest)), and corrects what was summed with an earlier largest score.
 template <int WIDTH, int KEYS>
-DEVICE void forward_softmax(float (&scores)[KEYS / 8][4], float (&mixed)[WIDTH / 8][4], float (&largest)[2], float (&sum)[2], float scale) {
+DEVICE void forward_softmax(float (&scores)[KEYS / 8][4], float (&mixed)[WIDTH / 8][4], float (&largest)[2], float (&sum)[2],
+                            float scale) {
     UNROLL for (int half = 0; half < 2; half++) {
         float top = largest[half];
         UNROLL for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));

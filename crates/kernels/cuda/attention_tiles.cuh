@@ -3,8 +3,8 @@
 // A tile has ROWS rows of one head, WIDTH numbers each, without padding. Its 16-byte pieces are permuted within a row, such
 // that the eight rows that ldmatrix reads at a time are in different banks (an XOR swizzle).
 //
-// A warp owns parts of 16 rows of a product. Its accumulators are those of mma m16n8k16: c[part][j] has the columns 8j to 8j + 7, and lane l
-// of the warp has of these the columns 2 (l % 4) and the next, of row l / 4 in [0] and [1], and of row l / 4 + 8 in [2] and [3].
+// A warp owns parts of 16 rows of a product. Its accumulators are those of mma m16n8k16: c[part][j] has the columns 8j to
+// 8j + 7. Of these, lane l has columns 2 (l % 4) and the next: of row l / 4 in [0] and [1], of row l / 4 + 8 in [2] and [3].
 #pragma once
 #include "warp.cuh"
 
@@ -75,7 +75,8 @@ template <int WIDTH, int COLUMNS, int PARTS, class T>
 DEVICE void multiply_rows(float (&c)[PARTS][COLUMNS / 8][4], T* left, int left_row, T* right, int lane) {
     UNROLL for (int step = 0; step < WIDTH / 16; step++) {
         uint32_t a[PARTS][4];
-        UNROLL for (int part = 0; part < PARTS; part++) left_factor<WIDTH>(a[part], left, left_row + part * WARP_ROWS, step, lane);
+        UNROLL for (int part = 0; part < PARTS; part++)
+            left_factor<WIDTH>(a[part], left, left_row + part * WARP_ROWS, step, lane);
         UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
             uint32_t b[4];
             right_factor_of_rows<WIDTH>(b, right, j * 16, step, lane);
@@ -89,7 +90,8 @@ DEVICE void multiply_rows(float (&c)[PARTS][COLUMNS / 8][4], T* left, int left_r
 
 // c[part] += (16 x 16 STEPS left factors) · (COLUMNS columns, from `16 first` on, of 16 STEPS rows of a tile)
 template <int WIDTH, int COLUMNS, int PARTS, int STEPS, class T>
-DEVICE void multiply_columns(float (&c)[PARTS][COLUMNS / 8][4], const uint32_t (&a)[PARTS][STEPS][4], T* right, int first, int lane) {
+DEVICE void multiply_columns(float (&c)[PARTS][COLUMNS / 8][4], const uint32_t (&a)[PARTS][STEPS][4], T* right, int first,
+                             int lane) {
     UNROLL for (int step = 0; step < STEPS; step++)
         UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
             uint32_t b[4];
