@@ -1,0 +1,30 @@
+// Errors of results that are computed in f32 and stored in 16 bits, in units of the one rounding that this allows.
+#pragma once
+#include "check.hpp"
+
+// Half a unit in the last place, relative, and the least that it is; below the normal numbers of f32 that is one of these.
+template <class T> double half_unit();
+template <> inline double half_unit<bf16>() { return 0x1p-8; }
+template <> inline double half_unit<f16>() { return 0x1p-11; }
+template <> inline double half_unit<float>() { return 0x1p-24; }
+template <class T> double half_step() { return 0x1p-126; }
+template <> inline double half_step<f16>() { return 0x1p-25; }
+
+class Rounding {
+  public:
+    // `size` is that of the terms of which the exact result is a sum: their rounding in f32 is allowed besides.
+    template <class T> void add(T got, double exact, double size = 0) {
+        // The half unit of a number is relative to the power of two below it.
+        const double power = exact == 0 ? 0 : std::exp2(std::floor(std::log2(std::abs(exact))));
+        const double allowed = std::max(half_unit<T>() * power, half_step<T>());
+        const double in_single = 8 * 0x1p-24 * std::max(size, std::abs(exact));
+        const double error = std::abs(check::number(got) - exact);
+        finite_ &= std::isfinite(error);
+        worst_ = std::max(worst_, std::max(0.0, error - in_single) / std::max(allowed, 1e-300));
+    }
+    double roundings() const { return finite_ ? worst_ : INFINITY; }
+
+  private:
+    double worst_ = 0;
+    bool finite_ = true;
+};
