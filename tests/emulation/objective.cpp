@@ -173,7 +173,8 @@ template <class T> static void run(const Case& c) {
     const bool same = c.policy == BUCKET && c.temperature == 1, sampled = c.policy == SAMPLED;
     const SupervisedRows rows = {targets.data(), weights.data(), offsets.data(), ids.data(), measured.data(), same ? nullptr : taught.data(),
                        sampled ? drawn_offsets.data() : nullptr, drawn_ids.data(), drawn_probabilities.data()};
-    const Objective learnt = {c.loss, c.policy == RENORMALIZE_BOTH, PARAMETER, c.temperature, c.alpha};
+    const Objective learnt = {c.loss, c.policy == RENORMALIZE_BOTH, {PARAMETER, std::log(PARAMETER), std::log(1 - PARAMETER)},
+                                c.temperature, c.alpha};
     T* gradients = c.in_place ? (T*)logits.data() : elsewhere.data();
     const long gradient_stride = c.in_place ? stride * 4 / sizeof(T) : stride;
     // In two chunks of rows.

@@ -106,7 +106,7 @@ template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape,
     check::Random(7).fill(gradient);
     for (float& sum : sums) sum = 0.5f;
     const std::vector<T> before(gradient.begin(), gradient.end());
-    emulator::launch({blocks, 1}, ROTARY_THREADS, rotary_backward_shared_bytes<WIDTH>(), [&] {
+    emulator::launch({blocks, 1}, ROTARY_THREADS, ROTARY_BACKWARD_SHARED_BYTES<WIDTH>, [&] {
         head_norm_rotary_backward<T, WIDTH, NEIGHBOURS>(in.heads.data(), in.stride, gradient.data(), in.stride, shape.rows,
                                                         shape.query_heads, shape.key_heads, in.positions.data(),
                                                         in.cosines.data(), in.sines.data(), in.query_weight.data(),

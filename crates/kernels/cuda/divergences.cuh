@@ -38,9 +38,14 @@ DEVICE Probability probability_of_score(double score, double log_sum_exp) {
 // x · (log a − log b), and 0 if x is 0, whatever the logarithms are.
 DEVICE double times_log_ratio(double x, double log_a, double log_b) { return x > 0.0 ? x * (log_a - log_b) : 0.0; }
 
+// A loss's parameter, β or λ, with the logarithms of it and of what it leaves of 1.
+struct Share {
+    double value, log, log_of_rest;
+};
+
 // log(w·eᵃ + (1 − w)·eᵇ); −∞ if both a and b are.
-DEVICE double log_mixture(double weight, double a, double b) {
-    a += log(weight), b += log(1.0 - weight);
+DEVICE double log_mixture(const Share& weight, double a, double b) {
+    a += weight.log, b += weight.log_of_rest;
     const double high = fmax(a, b), low = fmin(a, b);
     return high == log_of_zero() ? high : high + log1p(exp(low - high));
 }
@@ -49,8 +54,8 @@ struct Term {
     double value, derivative;
 };
 
-// The term in D of an outcome with the teacher's probability `p` and the student's `q`. `parameter` is β or λ.
-DEVICE Term term_of(int loss, double parameter, Probability p, Probability q) {
+// The term in D of an outcome with the teacher's probability `p` and the student's `q`.
+DEVICE Term term_of(int loss, const Share& parameter, Probability p, Probability q) {
     Term term;
     switch (loss) {
         case REVERSE_KL: {
@@ -60,20 +65,20 @@ DEVICE Term term_of(int loss, double parameter, Probability p, Probability q) {
         }
         case JENSEN_SHANNON: {
             const double log_m = log_mixture(parameter, p.log, q.log);
-            term.derivative = (1.0 - parameter) * times_log_ratio(q.value, q.log, log_m);
-            term.value = parameter * times_log_ratio(p.value, p.log, log_m) + term.derivative;
+            term.derivative = (1.0 - parameter.value) * times_log_ratio(q.value, q.log, log_m);
+            term.value = parameter.value * times_log_ratio(p.value, p.log, log_m) + term.derivative;
             break;
         }
         case SKEW_KL: {
             const double log_m = log_mixture(parameter, p.log, q.log);
             term.value = times_log_ratio(p.value, p.log, log_m);
-            term.derivative = p.value > 0.0 ? -(1.0 - parameter) * p.value * exp(q.log - log_m) : 0.0;
+            term.derivative = p.value > 0.0 ? -(1.0 - parameter.value) * p.value * exp(q.log - log_m) : 0.0;
             break;
         }
         case SKEW_REVERSE_KL: {
             const double log_m = log_mixture(parameter, q.log, p.log);
             term.value = times_log_ratio(q.value, q.log, log_m);
-            const double through_m = q.value > 0.0 ? q.value * parameter * (1.0 - exp(q.log - log_m)) : 0.0;
+            const double through_m = q.value > 0.0 ? q.value * parameter.value * (1.0 - exp(q.log - log_m)) : 0.0;
             term.derivative = term.value + through_m;
             break;
         }

@@ -13,7 +13,7 @@
 #include "reductions.cuh"
 #include "tail.cuh"
 
-constexpr int OBJECTIVE_THREADS = 512;
+constexpr int OBJECTIVE_THREADS = 256;
 constexpr int OBJECTIVE_STEP = 4 * OBJECTIVE_THREADS;
 constexpr int OBJECTIVE_WARPS = OBJECTIVE_THREADS / 32;
 
@@ -22,16 +22,16 @@ enum RowLoss { CROSS_ENTROPY, DISTILLATION, FORWARD_KL_AT_ONE, SOFT_CROSS_ENTROP
 
 // Shared bytes for rows of at most so many entries and drawn tokens.
 constexpr size_t objective_shared_bytes(int entries, int drawn) {
-    return (size_t)(entries + 1) * 3 * 8 + 4 * OBJECTIVE_WARPS * 8 + (size_t)(entries + drawn) * 4 + 2 * OBJECTIVE_WARPS * 4 + 4;
+    return ((size_t)(entries + 1) * 3 + 2 + 4 * OBJECTIVE_WARPS) * 8 + ((size_t)entries + drawn + 2 * OBJECTIVE_WARPS + 2) * 4;
 }
 
 // What is learnt.
 struct Objective {
-    int loss;               // of `Loss`
-    int on_entries_alone;   // the student, too, is conditioned on the entries
-    double parameter;       // β or λ
-    double temperature;     // τ
-    double alpha;           // α
+    int loss;              // of `Loss`
+    int on_entries_alone;  // the student, too, is conditioned on the entries
+    Share parameter;       // β or λ, for the losses that have it
+    double temperature;    // τ
+    double alpha;          // α
 };
 
 // Supervised positions. Row r has the entries `token_ids[offsets[r]]` to `token_ids[offsets[r + 1] − 1]`, and the logarithms of
@@ -50,160 +50,231 @@ struct SupervisedRows {
     const double* drawn_probabilities;
 };
 
+// One row, and the block's shared memory for it.
+template <class T> struct ObjectiveRow {
+    float* z;
+    T* gradient;
+    int vocabulary, target;
+    const int* ids;  // of the entries
+    int entries;
+    int first_drawn, drawn;
+    double* at_one;             // q of the outcomes at temperature 1
+    double* student;            // q of the outcomes as they are learnt
+    double* derivatives;        // ∂D/∂log q
+    double* tail_sums;          // of the tail's exponentials, at temperature 1 and as they are learnt
+    double* scratch;            // [4 · WARPS]
+    float* entry_logits;
+    float* drawn_logits;
+    float* float_scratch;       // [2 · WARPS]
+    float* target_logit;
+    int* target_is_special;     // whether it is an entry or a drawn token
+};
+
+template <class T>
+DEVICE ObjectiveRow<T> objective_row(float* z, T* gradient, int vocabulary, int row, const SupervisedRows& rows, int room_entries,
+                                     int room_drawn) {
+    ObjectiveRow<T> at;
+    at.z = z, at.gradient = gradient, at.vocabulary = vocabulary, at.target = rows.targets[row];
+    at.ids = rows.token_ids + rows.offsets[row];
+    at.entries = rows.offsets[row + 1] - rows.offsets[row];
+    at.first_drawn = rows.drawn_offsets ? rows.drawn_offsets[row] : 0;
+    at.drawn = rows.drawn_offsets ? rows.drawn_offsets[row + 1] - at.first_drawn : 0;
+    at.at_one = (double*)shared_memory();
+    at.student = at.at_one + room_entries + 1;
+    at.derivatives = at.student + room_entries + 1;
+    at.tail_sums = at.derivatives + room_entries + 1;
+    at.scratch = at.tail_sums + 2;
+    at.entry_logits = (float*)(at.scratch + 4 * OBJECTIVE_WARPS);
+    at.drawn_logits = at.entry_logits + room_entries;
+    at.float_scratch = at.drawn_logits + room_drawn;
+    at.target_logit = at.float_scratch + 2 * OBJECTIVE_WARPS;
+    at.target_is_special = (int*)(at.target_logit + 1);
+    return at;
+}
+
+// Copies the logits of target, entries and drawn tokens, and puts −∞ in the places of entries. The largest logit of the thread's entries.
+template <class T> DEVICE float take_out_entries(const ObjectiveRow<T>& at, const SupervisedRows& rows) {
+    if (thread_index() == 0) *at.target_is_special = 0, *at.target_logit = at.z[at.target];
+    sync_block();
+    float top = LOWEST;
+    for (int e = thread_index(); e < at.entries; e += OBJECTIVE_THREADS) {
+        at.entry_logits[e] = at.z[at.ids[e]];
+        top = fmaxf(top, at.entry_logits[e]);
+        if (at.ids[e] == at.target) *at.target_is_special = 1;
+    }
+    for (int d = thread_index(); d < at.drawn; d += OBJECTIVE_THREADS) {
+        const int id = rows.drawn_ids[at.first_drawn + d];
+        at.drawn_logits[d] = at.z[id];
+        if (id == at.target) *at.target_is_special = 1;
+    }
+    sync_block();
+    for (int e = thread_index(); e < at.entries; e += OBJECTIVE_THREADS) at.z[at.ids[e]] = -infinity();
+    sync_block();
+    return top;
+}
+
+// The thread's part of the tail's exponentials.
+template <int N, class T> DEVICE ExponentialSums<N> sum_tail(const ObjectiveRow<T>& at, const float (&factors)[N]) {
+    ExponentialSums<N> tail = no_exponentials<N>();
+    float next[4];
+    load_logits(next, at.z, 4 * thread_index(), at.vocabulary);
+    for (int i = 4 * thread_index(); i < at.vocabulary; i += OBJECTIVE_STEP) {
+        float four[4];
+        UNROLL for (int j = 0; j < 4; j++) four[j] = next[j];
+        load_logits(next, at.z, i + OBJECTIVE_STEP, at.vocabulary);
+        add_logits(tail, factors, four);
+    }
+    return tail;
+}
+
+// What the scores of a row have in common.
+struct Scores {
+    double log_sum_exp, bucket;                // at temperature 1
+    double learnt_log_sum_exp, learnt_bucket;  // as they are learnt
+};
+
+// From the tail's sums to the scores. `tops`: the largest logits of the entries and of the tail.
+template <class T>
+DEVICE Scores scores_of(const ObjectiveRow<T>& at, const Objective& learnt, const float (&tops)[2], float sum, float learnt_sum) {
+    const double tau = learnt.temperature, top = fmaxf(tops[0], tops[1]), learnt_top = learnt.on_entries_alone ? tops[0] : top;
+    double sums[4] = {sum, learnt_sum, 0.0, 0.0};
+    for (int e = thread_index(); e < at.entries; e += OBJECTIVE_THREADS) {
+        sums[2] += exp(at.entry_logits[e] - top);
+        sums[3] += exp((at.entry_logits[e] - learnt_top) / tau);
+    }
+    block_sum<OBJECTIVE_THREADS>(sums, at.scratch);
+    if (thread_index() == 0) at.tail_sums[0] = sums[0], at.tail_sums[1] = sums[1];
+    if (learnt.on_entries_alone) sums[1] = 0.0;
+    Scores scores;
+    scores.bucket = sums[0] > 0.0 ? tops[1] + log(sums[0]) : log_of_zero();
+    scores.learnt_bucket = sums[1] > 0.0 ? tops[1] / tau + log(sums[1]) : log_of_zero();
+    scores.log_sum_exp = top + log(sums[2] + sums[0] * exp(tops[1] - top));
+    // Without entries to be conditioned on there is nothing.
+    const double tail = sums[1] > 0.0 ? sums[1] * exp((tops[1] - learnt_top) / tau) : 0.0;
+    scores.learnt_log_sum_exp = sums[3] + tail > 0.0 ? learnt_top / tau + log(sums[3] + tail) : log_of_zero();
+    return scores;
+}
+
+// Sums over the outcomes of a row: D, ∂D/∂log q, and forward KL and soft cross-entropy at temperature 1.
+enum OutcomeSum { VALUE, DERIVATIVE, MEASURED_KL, MEASURED_CROSS_ENTROPY, OUTCOME_SUMS };
+
+// The terms of all outcomes and drawn tokens: their sums, and q and ∂D/∂log q of each in shared memory.
+template <class T>
+DEVICE void compare_outcomes(const ObjectiveRow<T>& at, const SupervisedRows& rows, long first_outcome, const Objective& learnt,
+                             const Scores& scores, double (&sums)[OUTCOME_SUMS]) {
+    const double* measured = rows.measured + first_outcome;
+    const double* taught = (rows.taught ? rows.taught : rows.measured) + first_outcome;
+    UNROLL for (int i = 0; i < OUTCOME_SUMS; i++) sums[i] = 0.0;
+    for (int o = thread_index(); o <= at.entries; o += OBJECTIVE_THREADS) {
+        const double score = o == at.entries ? scores.bucket : (double)at.entry_logits[o];
+        const Probability p = probability_of(measured[o]), q = probability_of_score(score, scores.log_sum_exp);
+        sums[MEASURED_KL] += times_log_ratio(p.value, p.log, q.log);
+        sums[MEASURED_CROSS_ENTROPY] += times_log_ratio(p.value, 0.0, q.log);
+        at.at_one[o] = q.value;
+    }
+    for (int o = thread_index(); o <= at.entries; o += OBJECTIVE_THREADS) {
+        const double score = o == at.entries ? scores.learnt_bucket : at.entry_logits[o] / learnt.temperature;
+        const Probability p = probability_of(taught[o]), q = probability_of_score(score, scores.learnt_log_sum_exp);
+        const Term term = term_of(learnt.loss, learnt.parameter, p, q);
+        sums[VALUE] += term.value, sums[DERIVATIVE] += term.derivative;
+        at.student[o] = q.value, at.derivatives[o] = term.derivative;
+    }
+    for (int d = thread_index(); d < at.drawn; d += OBJECTIVE_THREADS) {
+        const double p = rows.drawn_probabilities[at.first_drawn + d];
+        sums[VALUE] -= p * (at.drawn_logits[d] / learnt.temperature - scores.learnt_log_sum_exp), sums[DERIVATIVE] -= p;
+    }
+    block_sum<OBJECTIVE_THREADS>(sums, at.scratch);
+}
+
 // The factor from exponentials of the tail to their part of the bucket's gradient.
 DEVICE float tail_share(double gradient, double sum) { return sum > 0.0 ? (float)(gradient / sum) : 0.f; }
 
 // The gradient of a token of the tail.
-template <int TEMPERATURES>
-DEVICE float tail_gradient(float z, float top, const float (&factors)[TEMPERATURES], const float (&shares)[TEMPERATURES]) {
+template <int N> DEVICE float tail_gradient(float z, float top, const float (&factors)[N], const float (&shares)[N]) {
     float gradient = 0.f;
-    UNROLL for (int t = 0; t < TEMPERATURES; t++) gradient += exp2_fast((z - top) * factors[t]) * shares[t];
+    UNROLL for (int t = 0; t < N; t++) gradient += exp2_fast((z - top) * factors[t]) * shares[t];
     return gradient;
+}
+
+// The gradient of the tail, over the whole row; it is 0 at the entries.
+template <int N, class T>
+DEVICE void write_tail(const ObjectiveRow<T>& at, float top, const float (&factors)[N], const float (&shares)[N]) {
+    const bool whole_fours = (uintptr_t)at.gradient % (4 * sizeof(T)) == 0;
+    float next[4];
+    load_logits(next, at.z, 4 * thread_index(), at.vocabulary);
+    for (int first = 0; first < at.vocabulary; first += OBJECTIVE_STEP) {
+        const int i = first + 4 * thread_index();
+        float four[4];
+        UNROLL for (int j = 0; j < 4; j++) four[j] = tail_gradient(next[j], top, factors, shares);
+        load_logits(next, at.z, i + OBJECTIVE_STEP, at.vocabulary);
+        sync_block();  // everybody has read what is about to be overwritten
+        if (whole_fours && i + 4 <= at.vocabulary) {
+            store_four(at.gradient + i, four);
+        } else {
+            UNROLL for (int j = 0; j < 4; j++)
+                if (i + j < at.vocabulary) store_one(at.gradient + i + j, four[j]);
+        }
+    }
+    sync_block();
 }
 
 // Block b works on row `first_row + b` of `rows`; its logits are row b of `logits`, `stride` numbers apart. `gradients` may be
 // the same memory; its rows are `gradient_stride` apart. `losses` [rows, ROW_LOSSES] is indexed by the row of `rows`. TEMPERED if
-// τ is not 1. `room` is what the shared bytes were computed for.
+// τ is not 1. The shared bytes are those for `room_entries` and `room_drawn`.
 template <class T, bool TEMPERED>
-DEVICE void objective(float* logits, long stride, T* gradients, long gradient_stride, int vocabulary, int first_row, SupervisedRows rows,
-                      Objective learnt, int room_entries, int room_drawn, double* losses) {
-    constexpr int TEMPERATURES = TEMPERED ? 2 : 1;
-    constexpr int LAST = TEMPERATURES - 1;  // the temperature of the divergence
-    const int row = first_row + block_index_x(), target = rows.targets[row];
-    float* z = logits + block_index_x() * stride;
-    T* gradient = gradients + block_index_x() * gradient_stride;
-    const int* ids = rows.token_ids + rows.offsets[row];
-    const int entries = rows.offsets[row + 1] - rows.offsets[row];
-    const long outcomes_at = (long)rows.offsets[row] + row;
-    const int drawn_at = rows.drawn_offsets ? rows.drawn_offsets[row] : 0;
-    const int drawn = rows.drawn_offsets ? rows.drawn_offsets[row + 1] - drawn_at : 0;
-    const double weight = rows.weights[row], hard = weight * (1.0 - learnt.alpha);
-    const double soft = weight * learnt.alpha * learnt.temperature;
+DEVICE void objective(float* logits, long stride, T* gradients, long gradient_stride, int vocabulary, int first_row,
+                      SupervisedRows rows, Objective learnt, int room_entries, int room_drawn, double* losses) {
+    constexpr int TEMPERATURES = TEMPERED ? 2 : 1, LAST = TEMPERATURES - 1;  // the last is that of the divergence
+    const int row = first_row + block_index_x();
+    const ObjectiveRow<T> at = objective_row(logits + block_index_x() * stride, gradients + block_index_x() * gradient_stride,
+                                             vocabulary, row, rows, room_entries, room_drawn);
+    float tops[2];  // the largest logits of the entries and of the tail
+    tops[0] = take_out_entries(at, rows);
 
-    double* at_one = (double*)shared_memory();          // the gradient of cross-entropy at the scores, without the target
-    double* student = at_one + room_entries + 1;        // q of the outcomes, as they are learnt
-    double* derivatives = student + room_entries + 1;   // ∂D/∂log q
-    double* scratch = derivatives + room_entries + 1;   // [4 · WARPS]
-    float* entry_logits = (float*)(scratch + 4 * OBJECTIVE_WARPS);
-    float* drawn_logits = entry_logits + room_entries;
-    float* float_scratch = drawn_logits + room_drawn;   // [2 · WARPS]
-    int* target_is_special = (int*)(float_scratch + 2 * OBJECTIVE_WARPS);
-
-    // Entries out of the row.
-    if (thread_index() == 0) *target_is_special = 0;
-    const float target_logit = z[target];
-    sync_block();
-    float tops[2] = {LOWEST, LOWEST};  // of entries, of the tail
-    for (int e = thread_index(); e < entries; e += OBJECTIVE_THREADS) {
-        entry_logits[e] = z[ids[e]];
-        tops[0] = fmaxf(tops[0], entry_logits[e]);
-        if (ids[e] == target) *target_is_special = 1;
-    }
-    for (int d = thread_index(); d < drawn; d += OBJECTIVE_THREADS) {
-        drawn_logits[d] = z[rows.drawn_ids[drawn_at + d]];
-        if (rows.drawn_ids[drawn_at + d] == target) *target_is_special = 1;
-    }
-    sync_block();
-    for (int e = thread_index(); e < entries; e += OBJECTIVE_THREADS) z[ids[e]] = -infinity();
-    sync_block();
-
-    // The tail's exponentials.
     float factors[TEMPERATURES];
     factors[0] = LOG2_E;
     if (TEMPERED) factors[LAST] = (float)(1.4426950408889634 / learnt.temperature);
-    ExponentialSums<TEMPERATURES> tail = no_exponentials<TEMPERATURES>();
-    for (int i = 4 * thread_index(); i < vocabulary; i += OBJECTIVE_STEP) {
-        float four[4];
-        load_logits(four, z, i, vocabulary);
-        add_logits(tail, factors, four);
-    }
+    ExponentialSums<TEMPERATURES> tail = sum_tail(at, factors);
     tops[1] = tail.top;
-    block_max<OBJECTIVE_THREADS>(tops, float_scratch);
-    const float tail_top = tops[1];
-    raise(tail, factors, tail_top);
+    block_max<OBJECTIVE_THREADS>(tops, at.float_scratch);
+    raise(tail, factors, tops[1]);
+    const Scores scores = scores_of(at, learnt, tops, tail.at[0], tail.at[LAST]);
+    double sums[OUTCOME_SUMS];
+    compare_outcomes(at, rows, (long)rows.offsets[row] + row, learnt, scores, sums);
 
-    // Log-sum-exps of the scores at temperature 1 and as they are learnt.
-    const double tau = learnt.temperature, top = fmaxf(tops[0], tops[1]), learnt_top = learnt.on_entries_alone ? tops[0] : top;
-    double sums[4] = {tail.at[0], tail.at[LAST], 0.0, 0.0};
-    for (int e = thread_index(); e < entries; e += OBJECTIVE_THREADS) {
-        sums[2] += exp(entry_logits[e] - top);
-        sums[3] += exp((entry_logits[e] - learnt_top) / tau);
+    const double weight = rows.weights[row];
+    if (thread_index() == 0) {
+        double* mine = losses + (long)row * ROW_LOSSES;
+        mine[CROSS_ENTROPY] = weight * (scores.log_sum_exp - *at.target_logit);
+        mine[DISTILLATION] = weight * sums[VALUE];
+        mine[FORWARD_KL_AT_ONE] = weight * sums[MEASURED_KL];
+        mine[SOFT_CROSS_ENTROPY_AT_ONE] = weight * sums[MEASURED_CROSS_ENTROPY];
+        mine[WEIGHT] = weight;
+        mine[TOP_1_AGREEMENT] = at.entries > 0 && at.entry_logits[0] >= fmaxf(tops[0], tops[1]) ? weight : 0.0;
     }
-    block_sum<OBJECTIVE_THREADS>(sums, scratch);
-    const double bucket = sums[0] > 0.0 ? tail_top + log(sums[0]) : log_of_zero();
-    double learnt_bucket = sums[1] > 0.0 ? tail_top / tau + log(sums[1]) : log_of_zero();
-    if (learnt.on_entries_alone) learnt_bucket = log_of_zero();
-    const double log_sum_exp = top + log(sums[2] + sums[0] * exp(tail_top - top));
-    const double learnt_log_sum_exp =
-        learnt_top / tau + log(sums[3] + (learnt.on_entries_alone ? 0.0 : sums[1] * exp((tail_top - top) / tau)));
 
-    // The outcomes: terms of the divergences and their derivatives.
-    double terms[4] = {0.0, 0.0, 0.0, 0.0};  // D, Σ ∂D/∂log q, forward KL and soft cross-entropy at temperature 1
-    for (int o = thread_index(); o <= entries; o += OBJECTIVE_THREADS) {
-        const bool is_bucket = o == entries;
-        const Probability q = probability_of_score(is_bucket ? bucket : (double)entry_logits[o], log_sum_exp);
-        const Probability measured = probability_of(rows.measured[outcomes_at + o]);
-        at_one[o] = hard * q.value;
-        terms[2] += times_log_ratio(measured.value, measured.log, q.log);
-        terms[3] += times_log_ratio(measured.value, 0.0, q.log);
-        const double score = is_bucket ? learnt_bucket : entry_logits[o] / tau;
-        const Probability learnt_q = probability_of_score(score, learnt_log_sum_exp);
-        const Probability taught = rows.taught ? probability_of(rows.taught[outcomes_at + o]) : measured;
-        const Term term = term_of(learnt.loss, learnt.parameter, taught, learnt_q);
-        student[o] = learnt_q.value, derivatives[o] = term.derivative;
-        terms[0] += term.value, terms[1] += term.derivative;
-    }
-    for (int d = thread_index(); d < drawn; d += OBJECTIVE_THREADS) {
-        const double p = rows.drawn_probabilities[drawn_at + d];
-        terms[0] -= p * (drawn_logits[d] / tau - learnt_log_sum_exp), terms[1] -= p;
-    }
-    block_sum<OBJECTIVE_THREADS>(terms, scratch);
-    const double derivative_sum = terms[1];
-
-    // The gradient of the tail, over the whole row; it is 0 at the entries.
-    const double slope = soft * (derivatives[entries] - student[entries] * derivative_sum);
+    // The factors of the gradients of cross-entropy and of the divergence with respect to the scores.
+    const double hard = weight * (1.0 - learnt.alpha), soft = weight * learnt.alpha * learnt.temperature;
+    const double bucket_hard = hard * at.at_one[at.entries];
+    const double bucket_soft = soft * (at.derivatives[at.entries] - at.student[at.entries] * sums[DERIVATIVE]);
     float shares[TEMPERATURES];
-    shares[0] = tail_share(at_one[entries] + (TEMPERED ? 0.0 : slope), sums[0]);
-    if (TEMPERED) shares[LAST] = tail_share(slope, sums[1]);
-    const bool whole_fours = (uintptr_t)gradient % (4 * sizeof(T)) == 0;
-    float next[4];
-    load_logits(next, z, 4 * thread_index(), vocabulary);
-    for (int first = 0; first < vocabulary; first += OBJECTIVE_STEP) {
-        const int i = first + 4 * thread_index();
-        float four[4];
-        UNROLL for (int j = 0; j < 4; j++) four[j] = tail_gradient(next[j], tail_top, factors, shares);
-        load_logits(next, z, i + OBJECTIVE_STEP, vocabulary);
-        sync_block();  // everybody has read what is about to be overwritten
-        if (whole_fours && i + 4 <= vocabulary) {
-            store_four(gradient + i, four);
-        } else {
-            UNROLL for (int j = 0; j < 4; j++)
-                if (i + j < vocabulary) store_one(gradient + i + j, four[j]);
-        }
-    }
-    sync_block();
+    shares[0] = tail_share(bucket_hard + (TEMPERED ? 0.0 : bucket_soft), at.tail_sums[0]);
+    if (TEMPERED) shares[LAST] = tail_share(bucket_soft, at.tail_sums[1]);
+    write_tail(at, tops[1], factors, shares);
 
     // The tokens with more than the tail's gradient.
-    for (int e = thread_index(); e < entries; e += OBJECTIVE_THREADS) {
-        const double value = at_one[e] + soft * (derivatives[e] - student[e] * derivative_sum);
-        store_one(gradient + ids[e], (float)(ids[e] == target ? value - hard : value));
+    for (int e = thread_index(); e < at.entries; e += OBJECTIVE_THREADS) {
+        const double value = hard * at.at_one[e] + soft * (at.derivatives[e] - at.student[e] * sums[DERIVATIVE]);
+        store_one(at.gradient + at.ids[e], (float)(at.ids[e] == at.target ? value - hard : value));
     }
-    for (int d = thread_index(); d < drawn; d += OBJECTIVE_THREADS) {
-        const int id = rows.drawn_ids[drawn_at + d];
-        const double value = tail_gradient(drawn_logits[d], tail_top, factors, shares) -
-                             soft * rows.drawn_probabilities[drawn_at + d];
-        store_one(gradient + id, (float)(id == target ? value - hard : value));
+    for (int d = thread_index(); d < at.drawn; d += OBJECTIVE_THREADS) {
+        const double of_tail = tail_gradient(at.drawn_logits[d], tops[1], factors, shares);
+        const double value = of_tail - soft * rows.drawn_probabilities[at.first_drawn + d];
+        const int id = rows.drawn_ids[at.first_drawn + d];
+        store_one(at.gradient + id, (float)(id == at.target ? value - hard : value));
     }
-    if (thread_index() > 0) return;
-    if (!*target_is_special)
-        store_one(gradient + target, (float)(tail_gradient(target_logit, tail_top, factors, shares) - hard));
-    double* mine = losses + (long)row * ROW_LOSSES;
-    mine[CROSS_ENTROPY] = weight * (log_sum_exp - target_logit);
-    mine[DISTILLATION] = weight * terms[0];
-    mine[FORWARD_KL_AT_ONE] = weight * terms[2];
-    mine[SOFT_CROSS_ENTROPY_AT_ONE] = weight * terms[3];
-    mine[WEIGHT] = weight;
-    mine[TOP_1_AGREEMENT] = entries > 0 && entry_logits[0] >= fmaxf(tops[0], tops[1]) ? weight : 0.0;
+    if (thread_index() == 0 && !*at.target_is_special)
+        store_one(at.gradient + at.target, (float)(tail_gradient(*at.target_logit, tops[1], factors, shares) - hard));
 }
 
 constexpr int LOSS_SUM_THREADS = 256;

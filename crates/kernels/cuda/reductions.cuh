@@ -5,34 +5,37 @@
 #pragma once
 #include "warp.cuh"
 
+// A loop over warps that stays one: unrolled, it would hold the values of all warps in registers.
+#ifdef __CUDACC__
+#define ROLLED _Pragma("unroll 1")
+#else
+#define ROLLED
+#endif
+
 // Σ over the threads of each of N values.
 template <int THREADS, int N, class T> DEVICE void block_sum(T (&values)[N], T* scratch) {
-    constexpr int WARPS = THREADS / 32;
     const int warp = thread_index() / 32;
     UNROLL for (int i = 0; i < N; i++) {
         UNROLL for (int mask = 16; mask > 0; mask >>= 1) values[i] += shuffle_xor(values[i], mask);
         if (thread_index() % 32 == 0) shared_store(scratch + warp * N + i, values[i]);
     }
     sync_block();
-    UNROLL for (int i = 0; i < N; i++) {
-        values[i] = shared_load(scratch + i);
-        for (int other = 1; other < WARPS; other++) values[i] += shared_load(scratch + other * N + i);
-    }
+    UNROLL for (int i = 0; i < N; i++) values[i] = shared_load(scratch + i);
+    ROLLED for (int other = 1; other < THREADS / 32; other++)
+        UNROLL for (int i = 0; i < N; i++) values[i] += shared_load(scratch + other * N + i);
     sync_block();
 }
 
 // The largest of each of N values.
 template <int THREADS, int N> DEVICE void block_max(float (&values)[N], float* scratch) {
-    constexpr int WARPS = THREADS / 32;
     const int warp = thread_index() / 32;
     UNROLL for (int i = 0; i < N; i++) {
         values[i] = warp_max(values[i]);
         if (thread_index() % 32 == 0) shared_store(scratch + warp * N + i, values[i]);
     }
     sync_block();
-    UNROLL for (int i = 0; i < N; i++) {
-        values[i] = shared_load(scratch + i);
-        for (int other = 1; other < WARPS; other++) values[i] = fmaxf(values[i], shared_load(scratch + other * N + i));
-    }
+    UNROLL for (int i = 0; i < N; i++) values[i] = shared_load(scratch + i);
+    ROLLED for (int other = 1; other < THREADS / 32; other++)
+        UNROLL for (int i = 0; i < N; i++) values[i] = fmaxf(values[i], shared_load(scratch + other * N + i));
     sync_block();
 }

@@ -13,12 +13,10 @@
 constexpr int ROTARY_THREADS = 128;
 
 // Threads of a group: a power of two, so that shuffles stay within it.
-template <int WIDTH> constexpr int rotary_group() { return WIDTH <= 64 ? 8 : WIDTH <= 128 ? 16 : 32; }
+template <int WIDTH> constexpr int ROTARY_GROUP = WIDTH <= 64 ? 8 : WIDTH <= 128 ? 16 : 32;
 
 // Backward with norms: the parts of each group.
-template <int WIDTH> constexpr size_t rotary_backward_shared_bytes() {
-    return (size_t)ROTARY_THREADS / rotary_group<WIDTH>() * 2 * WIDTH * 4;
-}
+template <int WIDTH> constexpr size_t ROTARY_BACKWARD_SHARED_BYTES = ROTARY_THREADS / ROTARY_GROUP<WIDTH> * 2 * WIDTH * 4;
 
 // Angles: the pair of element j of a thread's first half and, with NEIGHBOURS, of its second.
 struct Turn {
@@ -62,7 +60,7 @@ template <int WIDTH, class T> DEVICE void store_sides(T* head, int place, const 
 
 // Σ over the threads of a group.
 template <int WIDTH> DEVICE float group_sum(float value) {
-    UNROLL for (int mask = rotary_group<WIDTH>() / 2; mask > 0; mask >>= 1) value += shuffle_xor(value, mask);
+    UNROLL for (int mask = ROTARY_GROUP<WIDTH> / 2; mask > 0; mask >>= 1) value += shuffle_xor(value, mask);
     return value;
 }
 
@@ -72,7 +70,7 @@ template <class T, int WIDTH, bool NORM, bool NEIGHBOURS>
 DEVICE void rotary(const T* heads, long stride, T* rotated, long rotated_stride, int query_heads, int key_heads,
                    const int* positions, const float* cosines, const float* sines, float sign, const T* query_weight,
                    const T* key_weight, float epsilon) {
-    constexpr int GROUP = rotary_group<WIDTH>(), GROUPS = ROTARY_THREADS / GROUP;
+    constexpr int GROUP = ROTARY_GROUP<WIDTH>, GROUPS = ROTARY_THREADS / GROUP;
     const long row = block_index_x();
     const int place = 4 * (thread_index() % GROUP);
     const bool works = place < WIDTH / 2;
@@ -104,7 +102,7 @@ DEVICE void head_norm_rotary_backward(const T* heads, long stride, T* gradient, 
                                       int query_heads, int key_heads, const int* positions, const float* cosines,
                                       const float* sines, const T* query_weight, const T* key_weight, float epsilon,
                                       int block_rows, float* weight_parts) {
-    constexpr int GROUP = rotary_group<WIDTH>(), GROUPS = ROTARY_THREADS / GROUP;
+    constexpr int GROUP = ROTARY_GROUP<WIDTH>, GROUPS = ROTARY_THREADS / GROUP;
     float* shared = (float*)shared_memory();  // [GROUPS, 2, WIDTH]
     const int place = 4 * (thread_index() % GROUP), group = thread_index() / GROUP;
     const bool works = place < WIDTH / 2;
