@@ -1,9 +1,15 @@
 // Updates of a table of parameters against double precision, and what their masters are made of.
+//
+// mutation | adamw.cuh | a weight is cut, not rounded | s/(bits + 0x8000u) >> 16/bits >> 16/
+// mutation | adamw.cuh | the second moment keeps its bias | s/ \* by.root_scale//
+// mutation | adamw.cuh | elements beyond the end | s/i + 8 <= end; i += 8/i <= end; i += 8/
+// mutation | adamw.cuh | a block of the parameter before | s/first_blocks\[middle\] <= block/first_blocks[middle] < block/
 #include "adamw.cuh"
 
 #include <memory>
 
 #include "check.hpp"
+#include "rounding.hpp"
 
 template <class T> struct Rest;
 template <> struct Rest<bf16> { typedef uint16_t Type; };
@@ -79,9 +85,9 @@ template <class T> static void updates() {
         for (int p = 0; p < PARAMETERS; p++)
             for (size_t i = 0; i < theta[p].size(); i++) {
                 const Stored<T>& now = *stored[p];
-                worst = std::max(worst, std::abs(now.master((int)i) - theta[p][i]) / (std::abs(theta[p][i]) + rate));
-                worst = std::max(worst, std::abs(now.m[i] - m[p][i]) / (std::abs(m[p][i]) + 1e-3));
-                worst = std::max(worst, std::abs(now.v[i] - v[p][i]) / v[p][i]);
+                worst = worse(worst, std::abs(now.master((int)i) - theta[p][i]) / (std::abs(theta[p][i]) + rate));
+                worst = worse(worst, std::abs(now.m[i] - m[p][i]) / (std::abs(m[p][i]) + 1e-3));
+                worst = worse(worst, std::abs(now.v[i] - v[p][i]) / v[p][i]);
                 const double nearest = std::abs(to_float(round_to<T>((float)now.master((int)i))) - now.master((int)i));
                 line.exact(std::abs(to_float(now.weight[i]) - now.master((int)i)) == nearest);
             }

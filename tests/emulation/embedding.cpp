@@ -1,12 +1,15 @@
 // The gradient of an embedding table against double precision.
+//
+// mutation | embedding.cuh | the last position of a token is left out | s/end = starts\[token + 1\]/end = starts[token + 1] - 1/
 #include "embedding.cuh"
 
 #include <map>
 
 #include "check.hpp"
+#include "rounding.hpp"
 
 template <class T> static void backward(int rows, int width, int vocabulary) {
-    check::Row line("embedding backward", std::string(check::name_of<T>()) + ", " + std::to_string(rows) + " rows, width " +
+    check::Row line("embedding_backward", std::string(check::name_of<T>()) + ", " + std::to_string(rows) + " rows, width " +
                                               std::to_string(width));
     check::Random random(rows);
     check::Array<T> gradient(rows * width);
@@ -34,13 +37,15 @@ template <class T> static void backward(int rows, int width, int vocabulary) {
         embedding_backward<T>(gradient.data(), tokens.data(), starts.data(), places.data(), width, table.data());
     });
     double worst = 0;
-    for (size_t i = 0; i < size.size(); i++) worst = std::max(worst, std::abs(table[i] - expected[i]) / size[i]);
+    for (size_t i = 0; i < size.size(); i++) worst = worse(worst, std::abs(table[i] - expected[i]) / size[i]);
     line.error(worst, 1e-6);
 }
 
 int main() {
     backward<bf16>(1, 64, 10);
     backward<bf16>(200, 1028, 50);
+#ifndef FEW
     backward<f16>(63, 512, 7);
+#endif
     return check::finish();
 }

@@ -1,4 +1,11 @@
 // The objective against its definition in double precision: losses directly, gradients by central differences of the loss.
+//
+// mutation | objective.cuh | no barrier before logits are overwritten | s|sync_block();  // Everybody has read.*||
+// mutation | objective.cuh | entries stay in the tail | s/at.z\[at.ids\[e\]\] = -infinity();/;/
+// mutation | objective.cuh | a factor of the temperature is missing | s/learnt.alpha \* learnt.temperature/learnt.alpha/
+// mutation | objective.cuh | a target that is an entry counts twice | s/if (at.ids\[e\] == at.target) \*at.target_is_special = 1;//
+// mutation | objective.cuh | the outcomes of another row | s/(long)rows.offsets\[row\] + row,/(long)rows.offsets[row],/
+// mutation | divergences.cuh | a factor of skew KL is missing | s/-(1.0 - parameter.value) \* p.value/-p.value/
 #include "objective.cuh"
 
 #include "check.hpp"
@@ -141,8 +148,8 @@ static Position position(int row, const Case& c, check::Random& random) {
 }
 
 template <class T> static void run(const Case& c) {
-    check::Row line("objective", std::string(check::name_of<T>()) + ", " + c.name + ", temperature " +
-                                     std::to_string(c.temperature).substr(0, 3) + ", vocabulary " + std::to_string(c.vocabulary));
+    check::Row line("objective", std::string(check::name_of<T>()) + ", " + c.name + (c.policy == RENORMALIZE_BOTH ? ", both" : "") +
+                                     (c.temperature == 1 ? "" : " at " + std::to_string(c.temperature).substr(0, 3)));
     check::Random random(c.vocabulary + c.loss);
     std::vector<Position> positions;
     int entries = 0, drawn = 0;
@@ -227,17 +234,21 @@ template <class T> static void run(const Case& c) {
 int main() {
     const char* const names[] = {"forward KL", "reverse KL", "Jensen-Shannon", "skew KL", "skew reverse KL", "total variation"};
     for (int loss = FORWARD_KL; loss <= TOTAL_VARIATION; loss++) {
-        run<float>({names[loss], loss, BUCKET, 1, 0.7, 150, 0, false});
         run<bf16>({names[loss], loss, BUCKET, 2, 0.7, 151, 2, true});
+#ifndef FEW
+        run<float>({names[loss], loss, BUCKET, 1, 0.7, 150, 0, false});
         run<bf16>({names[loss], loss, RENORMALIZE_BOTH, 1, 0.5, 152, 4, true});
         run<float>({names[loss], loss, RENORMALIZE_BOTH, 0.5, 1, 40, 0, true});
+#endif
     }
+#ifndef FEW
     run<bf16>({"teacher renormalised", FORWARD_KL, RENORMALIZE_TEACHER, 1, 0.5, 160, 0, true});
     run<bf16>({"teacher renormalised", FORWARD_KL, RENORMALIZE_TEACHER, 3, 1, 160, 0, true});
     run<bf16>({"sampled", SOFT_CROSS_ENTROPY, SAMPLED, 1, 0.6, 170, 2, true});
     run<bf16>({"cross-entropy alone", FORWARD_KL, BUCKET, 1, 0, 180, 0, true});
     run<f16>({"forward KL", FORWARD_KL, BUCKET, 1, 1, 5003, 1, true});
-    run<bf16>({"forward KL", FORWARD_KL, BUCKET, 1, 1, 20000, 0, true});
     run<bf16>({"forward KL", FORWARD_KL, BUCKET, 2, 0.5, 20000, 0, false});
+#endif
+    run<bf16>({"forward KL, 20,000 logits", FORWARD_KL, BUCKET, 1, 1, 20000, 0, true});
     return check::finish();
 }

@@ -1,4 +1,9 @@
 // Rotation of query and key heads, with and without their norm, forward and backward, against double precision.
+//
+// mutation | rotary.cuh | half of a group is summed | s/ROTARY_GROUP<WIDTH> \/ 2; mask/ROTARY_GROUP<WIDTH> \/ 4; mask/
+// mutation | rotary.cuh | the angle of another pair | s/(j \/ 2) \* WIDTH \/ 4/(j \/ 2) * WIDTH \/ 8/
+// mutation | rotary.cuh | threads without a part of a head work | s/place < WIDTH \/ 2/place <= WIDTH \/ 2/
+// mutation | rotary.cuh | no barrier before groups are added | s/sync_block();//
 #include "rotary.cuh"
 
 #include "check.hpp"
@@ -69,8 +74,8 @@ static double inverse_root(const std::vector<double>& x, double epsilon) {
 constexpr float EPSILON = 1e-6f;
 
 template <class T, int WIDTH, bool NORM, bool NEIGHBOURS> static void forward(Shape shape, float sign) {
-    check::Row line("rotary", std::string(check::name_of<T>()) + ", head width " + std::to_string(WIDTH) +
-                                  (NORM ? ", with norms" : "") + (NEIGHBOURS ? ", neighbours" : "") + (sign < 0 ? ", back" : ""));
+    check::Row line("rotary", std::string(check::name_of<T>()) + ", width " + std::to_string(WIDTH) +
+                                  (NORM ? ", norms" : "") + (NEIGHBOURS ? ", neighbours" : "") + (sign < 0 ? ", back" : ""));
     Inputs<T, WIDTH> in(shape);
     const Reference reference = {WIDTH, NEIGHBOURS};
     const std::vector<T> before(in.heads.begin(), in.heads.end());
@@ -96,8 +101,7 @@ template <class T, int WIDTH, bool NORM, bool NEIGHBOURS> static void forward(Sh
 }
 
 template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape, int block_rows) {
-    check::Row line("rotary backward", std::string(check::name_of<T>()) + ", head width " + std::to_string(WIDTH) +
-                                           ", with norms" + (NEIGHBOURS ? ", neighbours" : ""));
+    check::Row line("rotary_backward", std::string(check::name_of<T>()) + ", width " + std::to_string(WIDTH) + ", norms" + (NEIGHBOURS ? ", neighbours" : ""));
     Inputs<T, WIDTH> in(shape);
     const Reference reference = {WIDTH, NEIGHBOURS};
     const int blocks = (shape.rows + block_rows - 1) / block_rows;
@@ -138,7 +142,7 @@ template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape,
         }
     line.error(result.roundings(), 1.01);
     double worst = 0;
-    for (int i = 0; i < 2 * WIDTH; i++) worst = std::max(worst, std::abs(sums[i] - of_weight[i]) / size[i]);
+    for (int i = 0; i < 2 * WIDTH; i++) worst = worse(worst, std::abs(sums[i] - of_weight[i]) / size[i]);
     line.error(worst, 1e-6);
 }
 
@@ -150,12 +154,14 @@ template <class T, int WIDTH> static void all(Shape shape) {
 }
 
 int main() {
-    all<bf16, 64>({7, 9, 3});
     all<bf16, 96>({5, 5, 1});
+#ifndef FEW
+    all<bf16, 64>({7, 9, 3});
     all<bf16, 128>({5, 16, 8});
     all<f16, 128>({4, 4, 2});
     all<bf16, 256>({3, 2, 1});
     forward<bf16, 64, true, true>({2, 9, 3}, 1.f);
     backward<bf16, 96, true>({4, 3, 1}, 2);
+#endif
     return check::finish();
 }

@@ -10,6 +10,9 @@ template <> inline double half_unit<float>() { return 0x1p-24; }
 template <class T> double half_step() { return 0x1p-126; }
 template <> inline double half_step<f16>() { return 0x1p-25; }
 
+// The larger error; infinite if one is not a number.
+inline double worse(double worst, double error) { return error <= worst ? worst : std::isnan(error) ? INFINITY : error; }
+
 class Rounding {
   public:
     // `size` is that of the terms of which the exact result is a sum: their rounding in f32 is allowed besides.
@@ -19,12 +22,10 @@ class Rounding {
         const double allowed = std::max(half_unit<T>() * power, half_step<T>());
         const double in_single = 8 * 0x1p-24 * std::max(size, std::abs(exact));
         const double error = std::abs(check::number(got) - exact);
-        finite_ &= std::isfinite(error);
-        worst_ = std::max(worst_, std::max(0.0, error - in_single) / std::max(allowed, 1e-300));
+        worst_ = worse(worst_, (error - in_single) / std::max(allowed, 1e-300));
     }
-    double roundings() const { return finite_ ? worst_ : INFINITY; }
+    double roundings() const { return worst_; }
 
   private:
     double worst_ = 0;
-    bool finite_ = true;
 };

@@ -1,4 +1,13 @@
 // Selection against a full sort and sums in double precision.
+//
+// mutation | selection.cuh | no barrier before candidates are counted | s|sync_block();  // All candidates.*||
+// mutation | selection.cuh | a sort without barriers of the block | s/gap > 32 || next_gap > 32/gap > 4096/
+// mutation | selection.cuh | ties go to the higher id | s/(uint32_t)~id; }/(uint32_t)id; }/
+// mutation | selection.cuh | what equals the first floor is lost | s/return floor == 0.f ? .*/return floor;/
+// mutation | selection.cuh | the k-th is summed as well | s/int i = k + thread_index/int i = k - 1 + thread_index/
+// mutation | selection.cuh | all keepers get one place | s/place + count_ones(keepers.*- 1))/place/
+// mutation | selection.cuh | the end of a row counts as a logit | s/mine + j < vocabulary/mine + j <= vocabulary/
+// mutation | tail.cuh | sums stay when a larger logit comes | s/sums.at\[t\] \*= exp2_fast.*/;/
 #include "selection.cuh"
 
 #include <numeric>
@@ -28,8 +37,8 @@ struct Case {
 
 template <int TEMPERATURES> static void select(const Case& c, int padding, const float (&temperatures)[TEMPERATURES + 1]) {
     constexpr int ROWS = 2, SUMS = 1 + TEMPERATURES;
-    check::Row line("select_rows", std::string(c.name) + ", vocabulary " + std::to_string(c.vocabulary) + ", k " +
-                                       std::to_string(c.k) + ", temperatures " + std::to_string(TEMPERATURES));
+    check::Row line("select_rows", std::string(c.name) + ", " + std::to_string(c.k) + " of " + std::to_string(c.vocabulary) +
+                                       (TEMPERATURES ? ", " + std::to_string(TEMPERATURES) + " tails" : ""));
     check::Random random(c.vocabulary + c.k);
     const long stride = c.vocabulary + padding;
     check::Array<float> logits(ROWS * stride), values(ROWS * c.k), target_logits(ROWS), of(TEMPERATURES + 1);
@@ -120,6 +129,7 @@ int main() {
         {2048, 64, 4096, TIED, "tied"},
         {2049, 512, 4096, NORMAL, "normal"},
         {5003, 64, 4096, TIED, "tied"},
+#ifndef FEW
         {30011, 64, 4096, ASCENDING, "ascending"},
         {20001, 1, 8192, PEAKED, "peaked"},
         {20001, 64, 8192, PEAKED, "peaked"},
@@ -129,13 +139,16 @@ int main() {
         {12000, 2048, 8192, NORMAL, "normal"},
         {151936, 64, 8192, NORMAL, "normal"},
         {262144, 512, 8192, NORMAL, "normal"},
+#endif
     };
     for (const Case& c : cases) select<0>(c, 0, {});
-    select<1>(cases[4], 0, {2.f});
     select<2>(cases[5], 3, {2.f, 0.5f});
+    name_not_finite();
+#ifndef FEW
+    select<1>(cases[4], 0, {2.f});
     select<4>(cases[8], 4, {2.f, 0.7f, 4.f, 0.25f});
     select<8>(cases[11], 1, {2.f, 0.7f, 4.f, 0.25f, 1.5f, 8.f, 3.f, 0.9f});
-    name_not_finite();
     repeat();
+#endif
     return check::finish();
 }

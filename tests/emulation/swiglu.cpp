@@ -1,4 +1,7 @@
 // The gated nonlinearity, forward and backward, against double precision.
+//
+// mutation | swiglu.cuh | the derivative of the sigmoid is negated | s/1.f + a\[j\] \* (1.f - s)/1.f - a[j] * (1.f - s)/
+// mutation | swiglu.cuh | columns beyond the end | s/column >= width/column > width/
 #include "swiglu.cuh"
 
 #include "check.hpp"
@@ -36,6 +39,8 @@ int main() {
     both<bf16>(5, 3080, false, false);
     both<bf16>(3, 2048, true, true);
     both<bf16>(7, 8, true, false);
+#ifndef FEW
     both<f16>(3, 1024, true, true);
+#endif
     return check::finish();
 }

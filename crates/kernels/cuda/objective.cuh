@@ -207,7 +207,7 @@ DEVICE void write_tail(const ObjectiveRow<T>& at, float top, const float (&facto
         float four[4];
         UNROLL for (int j = 0; j < 4; j++) four[j] = tail_gradient(next[j], top, factors, shares);
         load_logits(next, at.z, i + OBJECTIVE_STEP, at.vocabulary);
-        sync_block();  // everybody has read what is about to be overwritten
+        sync_block();  // Everybody has read what is about to be overwritten
         if (whole_fours && i + 4 <= at.vocabulary) {
             store_four(at.gradient + i, four);
         } else {

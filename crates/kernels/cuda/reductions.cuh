@@ -23,7 +23,7 @@ template <int THREADS, int N, class T> DEVICE void block_sum(T (&values)[N], T* 
     UNROLL for (int i = 0; i < N; i++) values[i] = shared_load(scratch + i);
     ROLLED for (int other = 1; other < THREADS / 32; other++)
         UNROLL for (int i = 0; i < N; i++) values[i] += shared_load(scratch + other * N + i);
-    sync_block();
+    sync_block();  // Everybody has added
 }
 
 // The largest of each of N values.
@@ -37,5 +37,5 @@ template <int THREADS, int N> DEVICE void block_max(float (&values)[N], float* s
     UNROLL for (int i = 0; i < N; i++) values[i] = shared_load(scratch + i);
     ROLLED for (int other = 1; other < THREADS / 32; other++)
         UNROLL for (int i = 0; i < N; i++) values[i] = fmaxf(values[i], shared_load(scratch + other * N + i));
-    sync_block();
+    sync_block();  // Everybody has compared
 }

@@ -140,7 +140,7 @@ DEVICE void select_rows(const float* logits, long stride, int vocabulary, int k,
             if (vote(fmaxf(fmaxf(z[0], z[1]), fmaxf(z[2], z[3])) > floor)) keep_candidates(z, floor, mine, keys, count);
             add_logits(sums, factors, z);
         }
-        sync_block();
+        sync_block();  // All candidates are there
         candidates = *count;
         if (candidates + SELECTION_STEP > room || first >= vocabulary) {
             int size = 64;
