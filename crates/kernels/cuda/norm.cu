@@ -11,7 +11,7 @@
     }                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(NORM_THREADS) rms_norm_backward_##T(                                       \
         const T* __restrict__ hidden, const T* __restrict__ gradient, const T* __restrict__ weight, float epsilon, int rows, \
-        int width, int block_rows, bool adds, T* __restrict__ hidden_gradient, float* __restrict__ weight_parts) {           \
+        int width, int block_rows, int adds, T* __restrict__ hidden_gradient, float* __restrict__ weight_parts) {           \
         rms_norm_backward<T>(hidden, gradient, weight, epsilon, rows, width, block_rows, adds, hidden_gradient,              \
                              weight_parts);                                                                                  \
     }

@@ -45,7 +45,7 @@ DEVICE void rms_norm(T* hidden, const T* addend, const T* weight, float epsilon,
 // goes into its row of `weight_parts` [blocks, width], for `add_column_sums`. Block b has the rows b · `block_rows` and on.
 template <class T>
 DEVICE void rms_norm_backward(const T* hidden, const T* gradient, const T* weight, float epsilon, int rows, int width,
-                              int block_rows, bool adds, T* hidden_gradient, float* weight_parts) {
+                              int block_rows, int adds, T* hidden_gradient, float* weight_parts) {
     float* scratch = (float*)shared_memory();
     // Each thread has its own columns: the first four of its eight in the first half, the others in the second, so that
     // neighbours touch neighbouring banks.

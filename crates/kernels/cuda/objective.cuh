@@ -116,12 +116,13 @@ template <class T> DEVICE float take_out_entries(const ObjectiveRow<T>& at, cons
 // The thread's part of the tail's exponentials.
 template <int N, class T> DEVICE ExponentialSums<N> sum_tail(const ObjectiveRow<T>& at, const float (&factors)[N]) {
     ExponentialSums<N> tail = no_exponentials<N>();
+    const LogitRow row = logit_row(at.z, at.vocabulary);
     float next[4];
-    load_logits(next, at.z, 4 * thread_index(), at.vocabulary);
+    load_logits(next, row, 4 * thread_index());
     for (int i = 4 * thread_index(); i < at.vocabulary; i += OBJECTIVE_STEP) {
         float four[4];
         UNROLL for (int j = 0; j < 4; j++) four[j] = next[j];
-        load_logits(next, at.z, i + OBJECTIVE_STEP, at.vocabulary);
+        load_logits(next, row, i + OBJECTIVE_STEP);
         add_logits(tail, factors, four);
     }
     return tail;
@@ -200,13 +201,14 @@ template <int N> DEVICE float tail_gradient(float z, float top, const float (&fa
 template <int N, class T>
 DEVICE void write_tail(const ObjectiveRow<T>& at, float top, const float (&factors)[N], const float (&shares)[N]) {
     const bool whole_fours = (uintptr_t)at.gradient % (4 * sizeof(T)) == 0;
+    const LogitRow row = logit_row(at.z, at.vocabulary);
     float next[4];
-    load_logits(next, at.z, 4 * thread_index(), at.vocabulary);
+    load_logits(next, row, 4 * thread_index());
     for (int first = 0; first < at.vocabulary; first += OBJECTIVE_STEP) {
         const int i = first + 4 * thread_index();
         float four[4];
         UNROLL for (int j = 0; j < 4; j++) four[j] = tail_gradient(next[j], top, factors, shares);
-        load_logits(next, at.z, i + OBJECTIVE_STEP, at.vocabulary);
+        load_logits(next, row, i + OBJECTIVE_STEP);
         sync_block();  // Everybody has read what is about to be overwritten
         if (whole_fours && i + 4 <= at.vocabulary) {
             store_four(at.gradient + i, four);
@@ -239,18 +241,21 @@ DEVICE void objective(float* logits, long stride, T* gradients, long gradient_st
     block_max<OBJECTIVE_THREADS>(tops, at.float_scratch);
     raise(tail, factors, tops[1]);
     const Scores scores = scores_of(at, learnt, tops, tail.at[0], tail.at[LAST]);
+    double* mine = losses + (long)row * ROW_LOSSES;
+    if (thread_index() == 0) {
+        const double weight = rows.weights[row];
+        mine[CROSS_ENTROPY] = weight * (scores.log_sum_exp - *at.target_logit);
+        mine[WEIGHT] = weight;
+        mine[TOP_1_AGREEMENT] = at.entries > 0 && at.entry_logits[0] >= fmaxf(tops[0], tops[1]) ? weight : 0.0;
+    }
     double sums[OUTCOME_SUMS];
     compare_outcomes(at, rows, (long)rows.offsets[row] + row, learnt, scores, sums);
 
     const double weight = rows.weights[row];
     if (thread_index() == 0) {
-        double* mine = losses + (long)row * ROW_LOSSES;
-        mine[CROSS_ENTROPY] = weight * (scores.log_sum_exp - *at.target_logit);
         mine[DISTILLATION] = weight * sums[VALUE];
         mine[FORWARD_KL_AT_ONE] = weight * sums[MEASURED_KL];
         mine[SOFT_CROSS_ENTROPY_AT_ONE] = weight * sums[MEASURED_CROSS_ENTROPY];
-        mine[WEIGHT] = weight;
-        mine[TOP_1_AGREEMENT] = at.entries > 0 && at.entry_logits[0] >= fmaxf(tops[0], tops[1]) ? weight : 0.0;
     }
 
     // The factors of the gradients of cross-entropy and of the divergence with respect to the scores.

@@ -50,11 +50,11 @@ DEVICE void sort_descending(uint64_t* keys, int size) {
 }
 
 // A floor that at least k logits of the row are above; needs k <= SELECTION_THREADS and a step of logits.
-DEVICE float first_floor(uint64_t* keys, const float* row, int vocabulary, int k) {
+DEVICE float first_floor(uint64_t* keys, const LogitRow& row, int k) {
     float largest = LOWEST;
     for (int step = 0; step < SELECTION_SAMPLED_STEPS; step++) {
         float z[4];
-        load_logits(z, row, step * SELECTION_STEP + 4 * thread_index(), vocabulary);
+        load_logits(z, row, step * SELECTION_STEP + 4 * thread_index());
         largest = fmaxf(largest, fmaxf(fmaxf(z[0], z[1]), fmaxf(z[2], z[3])));
     }
     keys[thread_index()] = key_of(largest, 0);
@@ -87,11 +87,11 @@ DEVICE void keep_candidates(float (&z)[4], float floor, int first, uint64_t* key
 }
 
 // The id of the first logit of the row that is not finite, through `result` in shared memory.
-DEVICE int first_not_finite(const float* row, int vocabulary, int* result) {
-    if (thread_index() == 0) *result = vocabulary;
+DEVICE int first_not_finite(const LogitRow& row, int* result) {
+    if (thread_index() == 0) *result = row.vocabulary;
     sync_block();
-    for (int i = thread_index(); i < vocabulary; i += SELECTION_THREADS)
-        if ((bits_of(row[i]) & 0x7f800000u) == 0x7f800000u) {
+    for (int i = thread_index(); i < row.vocabulary; i += SELECTION_THREADS)
+        if ((bits_of(row.z[i]) & 0x7f800000u) == 0x7f800000u) {
             atomic_min(result, i);
             break;
         }
@@ -112,20 +112,20 @@ DEVICE void select_rows(const float* logits, long stride, int vocabulary, int k,
     int* count = (int*)(scratch + SELECTION_THREADS / 32 * 16);
     int* found = count + 1;
     const long index = block_index_x();
-    const float* row = logits + index * stride;
+    const LogitRow row = logit_row(logits + index * stride, vocabulary);
 
     float factors[SUMS];
     UNROLL for (int t = 0; t < SUMS; t++) factors[t] = t == 0 ? LOG2_E : LOG2_E / temperatures[t - 1];
     ExponentialSums<SUMS> sums = no_exponentials<SUMS>();
     float floor = -infinity();
-    if (k <= SELECTION_THREADS && vocabulary > SELECTION_STEP) floor = first_floor(keys, row, vocabulary, k);
+    if (k <= SELECTION_THREADS && vocabulary > SELECTION_STEP) floor = first_floor(keys, row, k);
     if (thread_index() == 0) *count = 0, *found = 0;
     sync_block();
 
     // Not 0, but not a number, once a logit was not finite.
     float zero = 0.f;
     float next[4];
-    load_logits(next, row, 4 * thread_index(), vocabulary);
+    load_logits(next, row, 4 * thread_index());
     int candidates = 0;
     for (int first = 0; first < vocabulary;) {
         // As many steps as cannot fill the room.
@@ -134,9 +134,10 @@ DEVICE void select_rows(const float* logits, long stride, int vocabulary, int k,
             float z[4];
             UNROLL for (int j = 0; j < 4; j++) z[j] = next[j];
             first += SELECTION_STEP;
-            load_logits(next, row, first + 4 * thread_index(), vocabulary);
-            UNROLL for (int j = 0; j < 4; j++)
-                if (mine + j < vocabulary) zero += z[j] * 0.f;
+            load_logits(next, row, first + 4 * thread_index());
+            if (mine + 4 <= vocabulary) zero += (z[0] * 0.f + z[1] * 0.f) + (z[2] * 0.f + z[3] * 0.f);
+            else
+                UNROLL for (int j = 0; j < 4; j++) zero += mine + j < vocabulary ? z[j] * 0.f : 0.f;
             if (vote(fmaxf(fmaxf(z[0], z[1]), fmaxf(z[2], z[3])) > floor)) keep_candidates(z, floor, mine, keys, count);
             add_logits(sums, factors, z);
         }
@@ -168,13 +169,13 @@ DEVICE void select_rows(const float* logits, long stride, int vocabulary, int k,
     block_max<SELECTION_THREADS>(top, scratch);
     raise(sums, factors, top[0]);
     block_sum<SELECTION_THREADS>(sums.at, scratch);
-    const int bad = *found ? first_not_finite(row, vocabulary, count) : -1;
+    const int bad = *found ? first_not_finite(row, count) : -1;
     if (thread_index() == 0) {
         UNROLL for (int t = 0; t < SUMS; t++) {
             const double temperature = t == 0 ? 1.0 : (double)temperatures[t - 1];
             others[index * SUMS + t] = sums.at[t] > 0.f ? top[0] / temperature + log((double)sums.at[t]) : -(double)infinity();
         }
-        target_logits[index] = row[targets[index]];
+        target_logits[index] = row.z[targets[index]];
         not_finite[index] = bad;
     }
 }

@@ -6,13 +6,26 @@ constexpr float LOG2_E = 1.4426950408889634f;
 // The lowest finite number. Unlike minus infinity it can be subtracted from minus infinity.
 constexpr float LOWEST = -3.402823466e38f;
 
-// The logits `first` to `first + 3` of a row; −∞ beyond its end. Rows need not be aligned.
-DEVICE void load_logits(float (&z)[4], const float* row, int first, int vocabulary) {
-    if (first + 4 <= vocabulary && (uintptr_t)(row + first) % 16 == 0) {
-        const float4 four = load<float4>(row + first);
+// A row of logits. It need not be aligned.
+struct LogitRow {
+    const float* z;
+    int vocabulary;
+    bool aligned;
+};
+
+DEVICE LogitRow logit_row(const float* z, int vocabulary) {
+    LogitRow row;
+    row.z = z, row.vocabulary = vocabulary, row.aligned = (uintptr_t)z % 16 == 0;
+    return row;
+}
+
+// The logits `first` to `first + 3`, `first` being a multiple of 4; −∞ beyond the end.
+DEVICE void load_logits(float (&z)[4], const LogitRow& row, int first) {
+    if (row.aligned && first + 4 <= row.vocabulary) {
+        const float4 four = load<float4>(row.z + first);
         z[0] = four.x, z[1] = four.y, z[2] = four.z, z[3] = four.w;
     } else {
-        UNROLL for (int j = 0; j < 4; j++) z[j] = first + j < vocabulary ? row[first + j] : -infinity();
+        UNROLL for (int j = 0; j < 4; j++) z[j] = first + j < row.vocabulary ? row.z[first + j] : -infinity();
     }
 }
 
