@@ -27,7 +27,7 @@ template <class T, int WIDTH> static void test(std::vector<int> lengths, Heads h
     for (size_t i = 0; i < log_sums.size(); i++) log_sums[i] = (float)expected.log_sums[i];
     const std::string variant = std::string(check::name_of<T>()) + " " + std::to_string(WIDTH) + ", longest " +
                                 std::to_string(*std::max_element(lengths.begin(), lengths.end()));
-    // Rounding of the weights and score gradients, of the inputs' deltas and of the result: bf16 has 8 bits, f16 has 11.
+    // Rounding<T> of the weights and score gradients, of the inputs' deltas and of the result: bf16 has 8 bits, f16 has 11.
     const bool is_f16 = std::is_same<T, f16>::value;
     const double bound = is_f16 ? 1.1e-3 : 8e-3;
     T* const gradient = attention.gradient->data();

@@ -28,7 +28,7 @@ template <class T> static void forward(int rows, int width, bool with_addend) {
     emulator::launch({rows, 1}, NORM_THREADS, NORM_SHARED_BYTES, [&] {
         rms_norm<T>(hidden.data(), with_addend ? addend.data() : nullptr, weight.data(), epsilon, width, normalised.data());
     });
-    Rounding stream, result;
+    Rounding<T> stream, result;
     for (int r = 0; r < rows; r++) {
         const double scale = inverse_root(hidden.data() + r * width, width, epsilon);
         for (int i = r * width; i < (r + 1) * width; i++) {
@@ -36,8 +36,8 @@ template <class T> static void forward(int rows, int width, bool with_addend) {
             result.add(normalised[i], check::number(hidden[i]) * scale * check::number(weight[i % width]));
         }
     }
-    line.error(stream.roundings(), 1.01);
-    line.error(result.roundings(), 1.01);
+    line.error(stream.relative(), stream.bound());
+    line.error(result.relative(), result.bound());
 }
 
 template <class T> static void backward(int rows, int width, int block_rows, bool adds) {
@@ -59,7 +59,7 @@ template <class T> static void backward(int rows, int width, int block_rows, boo
     emulator::launch({(width + COLUMN_SUM_COLUMNS - 1) / COLUMN_SUM_COLUMNS, 1}, COLUMN_SUM_THREADS, COLUMN_SUM_SHARED_BYTES,
                      [&] { add_column_sums(parts.data(), blocks, width, weight_gradient.data()); });
     std::vector<double> of_weight(weight_before.begin(), weight_before.end()), size(width);
-    Rounding result;
+    Rounding<T> result;
     for (int r = 0; r < rows; r++) {
         const T *x = hidden.data() + r * width, *g = gradient.data() + r * width;
         const double scale = inverse_root(x, width, epsilon);
@@ -75,7 +75,7 @@ template <class T> static void backward(int rows, int width, int block_rows, boo
             size[i] += std::abs(check::number(g[i]) * check::number(x[i]) * scale);
         }
     }
-    line.error(result.roundings(), 1.01);
+    line.error(result.relative(), result.bound());
     double worst = 0;
     for (int i = 0; i < width; i++)
         worst = worse(worst, std::abs(weight_gradient[i] - of_weight[i]) / (size[i] + std::abs(weight_before[i])));

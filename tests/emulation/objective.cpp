@@ -194,7 +194,7 @@ template <class T> static void run(const Case& c) {
     std::fill(totals.begin(), totals.end(), 0.0);
     emulator::launch({1, 1}, LOSS_SUM_THREADS, LOSS_SUM_SHARED_BYTES, [&] { add_row_losses(losses.data(), ROWS, totals.data()); });
 
-    Rounding rounding;
+    Rounding<T> rounding;
     double sum[ROW_LOSSES] = {};
     for (int r = 0; r < ROWS; r++) {
         const Position& at = positions[r];
@@ -226,7 +226,7 @@ template <class T> static void run(const Case& c) {
             rounding.add(gradients[r * gradient_stride + v], slope, 4 * std::abs(slope) + 4e-3 * scale);
         }
     }
-    line.error(rounding.roundings(), 1.01);
+    line.error(rounding.relative(), rounding.bound());
     for (int i = 0; i < ROW_LOSSES; i++)
         if (std::isfinite(sum[i])) line.error(std::abs(totals[i] - sum[i]) / (1 + std::abs(sum[i])), 1e-6);
 }

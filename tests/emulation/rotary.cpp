@@ -84,7 +84,7 @@ template <class T, int WIDTH, bool NORM, bool NEIGHBOURS> static void forward(Sh
                                            shape.key_heads, in.positions.data(), in.cosines.data(), in.sines.data(), sign,
                                            in.query_weight.data(), in.key_weight.data(), EPSILON);
     });
-    Rounding result;
+    Rounding<T> result;
     for (int r = 0; r < shape.rows; r++)
         for (int h = 0; h < shape.query_heads + 2 * shape.key_heads; h++) {
             std::vector<double> x = in.head(before.data(), r, h), expected = x;
@@ -97,7 +97,7 @@ template <class T, int WIDTH, bool NORM, bool NEIGHBOURS> static void forward(Sh
                 result.add(in.heads[(long)r * in.stride + h * WIDTH + i], expected[i],
                            std::abs(x[i]) + std::abs(x[(i + WIDTH / 2) % WIDTH]) + std::abs(x[i ^ 1]));
         }
-    line.error(result.roundings(), 1.01);
+    line.error(result.relative(), result.bound());
 }
 
 template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape, int block_rows) {
@@ -119,7 +119,7 @@ template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape,
     emulator::launch({2 * WIDTH / COLUMN_SUM_COLUMNS, 1}, COLUMN_SUM_THREADS, COLUMN_SUM_SHARED_BYTES,
                      [&] { add_column_sums(parts.data(), blocks, 2 * WIDTH, sums.data()); });
     std::vector<double> of_weight(2 * WIDTH, 0.5), size(2 * WIDTH, 0.5);
-    Rounding result;
+    Rounding<T> result;
     for (int r = 0; r < shape.rows; r++)
         for (int h = 0; h < shape.query_heads + 2 * shape.key_heads; h++) {
             std::vector<double> g = in.head(before.data(), r, h), expected = g, terms(WIDTH);
@@ -140,7 +140,7 @@ template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape,
             for (int i = 0; i < WIDTH; i++)
                 result.add(gradient[(long)r * in.stride + h * WIDTH + i], expected[i], terms[i]);
         }
-    line.error(result.roundings(), 1.01);
+    line.error(result.relative(), result.bound());
     double worst = 0;
     for (int i = 0; i < 2 * WIDTH; i++) worst = worse(worst, std::abs(sums[i] - of_weight[i]) / size[i]);
     line.error(worst, 1e-6);

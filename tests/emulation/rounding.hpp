@@ -1,4 +1,5 @@
-// Errors of results that are computed in f32 and stored in 16 bits, in units of the one rounding that this allows.
+// Errors of results that are computed in f32 and rounded once to T. An error is relative to the power of two below the exact
+// result, so that half a unit in the last place is the same everywhere.
 #pragma once
 #include "check.hpp"
 
@@ -13,18 +14,19 @@ template <> inline double half_step<f16>() { return 0x1p-25; }
 // The larger error; infinite if one is not a number.
 inline double worse(double worst, double error) { return error <= worst ? worst : std::isnan(error) ? INFINITY : error; }
 
-class Rounding {
+template <class T> class Rounding {
   public:
     // `size` is that of the terms of which the exact result is a sum: their rounding in f32 is allowed besides.
-    template <class T> void add(T got, double exact, double size = 0) {
-        // The half unit of a number is relative to the power of two below it.
+    void add(T got, double exact, double size = 0) {
         const double power = exact == 0 ? 0 : std::exp2(std::floor(std::log2(std::abs(exact))));
         const double allowed = std::max(half_unit<T>() * power, half_step<T>());
         const double in_single = 8 * 0x1p-24 * std::max(size, std::abs(exact));
         const double error = std::abs(check::number(got) - exact);
         worst_ = worse(worst_, (error - in_single) / std::max(allowed, 1e-300));
     }
-    double roundings() const { return worst_; }
+    double relative() const { return worst_ * half_unit<T>(); }
+    // One rounding, and a little for the arithmetic before it.
+    static double bound() { return 1.01 * half_unit<T>(); }
 
   private:
     double worst_ = 0;

@@ -1,7 +1,7 @@
 // Selection against a full sort and sums in double precision.
 //
 // mutation | selection.cuh | no barrier before candidates are counted | s|sync_block();  // All candidates.*||
-// mutation | selection.cuh | a sort without barriers of the block | s/gap > 32 || next_gap > 32/gap > 4096/
+// mutation | selection.cuh | no barrier between the steps of a sort | s|sync_block();  // These pairs.*||
 // mutation | selection.cuh | ties go to the higher id | s/(uint32_t)~id; }/(uint32_t)id; }/
 // mutation | selection.cuh | what equals the first floor is lost | s/return floor == 0.f ? .*/return floor;/
 // mutation | selection.cuh | the k-th is summed as well | s/int i = k + thread_index/int i = k - 1 + thread_index/

@@ -21,7 +21,7 @@ template <class T> static void both(int rows, int width, bool in_place, bool aga
     emulator::launch(grid, SWIGLU_THREADS, 0, [&] {
         swiglu_backward<T>(gate_up.data(), gradient.data(), width, result, again ? y_again.data() : nullptr);
     });
-    Rounding forward, backward;
+    Rounding<T> forward, backward;
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < width; i++) {
             const double a = check::number(before[r * 2 * width + i]), b = check::number(before[(r * 2 + 1) * width + i]);
@@ -31,8 +31,8 @@ template <class T> static void both(int rows, int width, bool in_place, bool aga
             backward.add(result[r * 2 * width + i], g * b * s * (1 + a * (1 - s)), std::abs(g * b * s) * (1 + std::abs(a)));
             backward.add(result[(r * 2 + 1) * width + i], g * a * s);
         }
-    line.error(forward.roundings(), 1.01);
-    line.error(backward.roundings(), 1.01);
+    line.error(forward.relative(), forward.bound());
+    line.error(backward.relative(), backward.bound());
 }
 
 int main() {

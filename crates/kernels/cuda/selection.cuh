@@ -31,22 +31,47 @@ DEVICE uint64_t key_of(float z, int id) { return (uint64_t)ordered(z) << 32 | (u
 DEVICE float logit_of(uint64_t key) { return unordered((uint32_t)(key >> 32)); }
 DEVICE int id_of(uint64_t key) { return (int)~(uint32_t)key; }
 
-// Sorts `size` keys, a power of two from 64, largest first (bitonic). A warp owns 64 neighbours as long as partners are at most
-// 32 apart, and then needs no barrier of the block. Everybody waits at the end.
+// The key that belongs to `index` when keys `gap` apart are compared, in runs of alternating order.
+DEVICE uint64_t compared(uint64_t key, int index, int gap, int run) {
+    const uint64_t other = shuffle_xor(key, gap);
+    const bool wants_larger = ((index & gap) == 0) == ((index & run) == 0);
+    return (key < other) == wants_larger ? other : key;
+}
+
+// The comparisons of keys at most 32 apart, for some runs. A warp has 64 neighbours at a time, each thread two.
+DEVICE void compare_in_warps(uint64_t* keys, int size, int first_run, int last_run) {
+    const int lane = thread_index() % 32, warp = thread_index() / 32;
+    for (int base = 64 * warp; base < size; base += 2 * SELECTION_THREADS) {
+        const int index = base + lane;
+        uint64_t low = shared_load(keys + index), high = shared_load(keys + index + 32);
+        for (int run = first_run; run <= last_run; run <<= 1) {
+            if (run >= 64 && (low < high) == ((index & run) == 0)) {
+                const uint64_t larger = high;
+                high = low, low = larger;
+            }
+            for (int gap = run < 64 ? run / 2 : 16; gap > 0; gap >>= 1)
+                low = compared(low, index, gap, run), high = compared(high, index + 32, gap, run);
+        }
+        shared_store(keys + index, low), shared_store(keys + index + 32, high);
+    }
+}
+
+// Sorts `size` keys, a power of two from 64, largest first (bitonic). Everybody waits at the end.
 DEVICE void sort_descending(uint64_t* keys, int size) {
-    for (int run = 2; run <= size; run <<= 1)
-        for (int gap = run >> 1; gap > 0; gap >>= 1) {
+    compare_in_warps(keys, size, 2, 64);
+    sync_block();
+    for (int run = 128; run <= size; run <<= 1) {
+        for (int gap = run / 2; gap > 32; gap >>= 1) {
             for (int pair = thread_index(); pair < size / 2; pair += SELECTION_THREADS) {
                 const int low = 2 * pair - (pair & (gap - 1)), high = low + gap;
                 const uint64_t a = shared_load(keys + low), b = shared_load(keys + high);
-                const bool descending = (low & run) == 0;
-                if ((a < b) == descending) shared_store(keys + low, b), shared_store(keys + high, a);
+                if ((a < b) == ((low & run) == 0)) shared_store(keys + low, b), shared_store(keys + high, a);
             }
-            const int next_gap = gap > 1 ? gap >> 1 : run;
-            if (gap > 32 || next_gap > 32) sync_block();
-            else sync_warp();
+            sync_block();  // These pairs are in order
         }
-    sync_block();
+        compare_in_warps(keys, size, run, run);
+        sync_block();
+    }
 }
 
 // A floor that at least k logits of the row are above; needs k <= SELECTION_THREADS and a step of logits.
