@@ -79,22 +79,28 @@ template <class T, int WIDTH, bool NORM, bool NEIGHBOURS> static void forward(Sh
     Inputs<T, WIDTH> in(shape);
     const Reference reference = {WIDTH, NEIGHBOURS};
     const std::vector<T> before(in.heads.begin(), in.heads.end());
+    // In place, or into rows of query and key heads alone.
+    const bool in_place = sign > 0;
+    const int heads = shape.query_heads + shape.key_heads;
+    const long rotated_stride = in_place ? in.stride : heads * WIDTH;
+    check::Array<T> elsewhere(shape.rows * heads * WIDTH);
+    T* rotated = in_place ? in.heads.data() : elsewhere.data();
     emulator::launch({shape.rows, 1}, ROTARY_THREADS, 0, [&] {
-        rotary<T, WIDTH, NORM, NEIGHBOURS>(in.heads.data(), in.stride, in.heads.data(), in.stride, shape.query_heads,
+        rotary<T, WIDTH, NORM, NEIGHBOURS>(in.heads.data(), in.stride, rotated, rotated_stride, shape.query_heads,
                                            shape.key_heads, in.positions.data(), in.cosines.data(), in.sines.data(), sign,
                                            in.query_weight.data(), in.key_weight.data(), EPSILON);
     });
     Rounding<T> result;
     for (int r = 0; r < shape.rows; r++)
-        for (int h = 0; h < shape.query_heads + 2 * shape.key_heads; h++) {
+        for (int h = 0; h < (in_place ? heads + shape.key_heads : heads); h++) {
             std::vector<double> x = in.head(before.data(), r, h), expected = x;
-            if (h < shape.query_heads + shape.key_heads) {
+            if (h < heads) {
                 const double scale = NORM ? inverse_root(x, EPSILON) : 1.0;
                 for (int i = 0; NORM && i < WIDTH; i++) x[i] *= scale * check::number(in.weight(h)[i]);
                 expected = reference.rotated(x, in.cosines_of(r), in.sines_of(r), sign);
             }
             for (int i = 0; i < WIDTH; i++)
-                result.add(in.heads[(long)r * in.stride + h * WIDTH + i], expected[i],
+                result.add(rotated[r * rotated_stride + h * WIDTH + i], expected[i],
                            std::abs(x[i]) + std::abs(x[(i + WIDTH / 2) % WIDTH]) + std::abs(x[i ^ 1]));
         }
     line.error(result.relative(), result.bound());
