@@ -52,10 +52,20 @@ template <class T> static void backward(int rows, int width, int block_rows, boo
     if (adds) random.fill(hidden_gradient);
     const std::vector<T> hidden_before(hidden_gradient.begin(), hidden_gradient.end());
     const std::vector<float> weight_before(weight_gradient.begin(), weight_gradient.end());
-    emulator::launch({blocks, 1}, NORM_THREADS, norm_backward_shared_bytes(width), [&] {
-        rms_norm_backward<T>(hidden.data(), gradient.data(), weight.data(), epsilon, rows, width, block_rows, adds,
-                             hidden_gradient.data(), parts.data());
-    });
+    const auto launch = [&](check::Array<float>& into) {
+        emulator::launch({blocks, 1}, NORM_THREADS, norm_backward_shared_bytes(width), [&] {
+            rms_norm_backward<T>(hidden.data(), gradient.data(), weight.data(), epsilon, rows, width, block_rows, adds,
+                                 hidden_gradient.data(), into.data());
+        });
+    };
+    launch(parts);
+    const std::vector<T> found(hidden_gradient.begin(), hidden_gradient.end());
+    // The same bits in another order of threads.
+    check::Array<float> parts_again(blocks * width);
+    std::copy(hidden_before.begin(), hidden_before.end(), hidden_gradient.data());
+    launch(parts_again);
+    line.exact(check::same_bits(parts, parts_again));
+    line.exact(memcmp(found.data(), hidden_gradient.data(), found.size() * sizeof(T)) == 0);
     emulator::launch({(width + COLUMN_SUM_COLUMNS - 1) / COLUMN_SUM_COLUMNS, 1}, COLUMN_SUM_THREADS, COLUMN_SUM_SHARED_BYTES,
                      [&] { add_column_sums(parts.data(), blocks, width, weight_gradient.data()); });
     std::vector<double> of_weight(weight_before.begin(), weight_before.end()), size(width);

@@ -184,13 +184,25 @@ template <class T> static void run(const Case& c) {
                                 c.temperature, c.alpha};
     T* gradients = c.in_place ? (T*)logits.data() : elsewhere.data();
     const long gradient_stride = c.in_place ? stride * 4 / sizeof(T) : stride;
-    // In two chunks of rows.
-    for (int first = 0; first < ROWS; first += 3)
-        emulator::launch({std::min(3, ROWS - first), 1}, OBJECTIVE_THREADS, objective_shared_bytes(MOST_ENTRIES, MOST_DRAWN), [&] {
-            const auto one = c.temperature == 1 ? objective<T, false> : objective<T, true>;
-            one(logits.data() + first * stride, stride, gradients + first * gradient_stride, gradient_stride, c.vocabulary, first,
-                rows, learnt, MOST_ENTRIES, MOST_DRAWN, losses.data());
-        });
+    const std::vector<float> before(logits.begin(), logits.end());
+    // Twice, in other orders of threads and in other chunks of rows: the bits are the same.
+    std::vector<T> found[2];
+    std::vector<double> found_losses[2];
+    for (int run = 0; run < 2; run++) {
+        std::copy(before.begin(), before.end(), logits.data());
+        for (int first = 0, chunk = 3 - run; first < ROWS; first += chunk)
+            emulator::launch({std::min(chunk, ROWS - first), 1}, OBJECTIVE_THREADS,
+                             objective_shared_bytes(MOST_ENTRIES, MOST_DRAWN), [&] {
+                                 const auto one = c.temperature == 1 ? objective<T, false> : objective<T, true>;
+                                 one(logits.data() + first * stride, stride, gradients + first * gradient_stride,
+                                     gradient_stride, c.vocabulary, first, rows, learnt, MOST_ENTRIES, MOST_DRAWN, losses.data());
+                             });
+        for (int r = 0; r < ROWS; r++)
+            found[run].insert(found[run].end(), gradients + r * gradient_stride, gradients + r * gradient_stride + c.vocabulary);
+        found_losses[run].assign(losses.begin(), losses.end());
+    }
+    line.exact(memcmp(found[0].data(), found[1].data(), found[0].size() * sizeof(T)) == 0);
+    line.exact(memcmp(found_losses[0].data(), found_losses[1].data(), losses.size() * 8) == 0);
     std::fill(totals.begin(), totals.end(), 0.0);
     emulator::launch({1, 1}, LOSS_SUM_THREADS, LOSS_SUM_SHARED_BYTES, [&] { add_row_losses(losses.data(), ROWS, totals.data()); });
 

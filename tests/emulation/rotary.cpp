@@ -116,12 +116,22 @@ template <class T, int WIDTH, bool NEIGHBOURS> static void backward(Shape shape,
     check::Random(7).fill(gradient);
     for (float& sum : sums) sum = 0.5f;
     const std::vector<T> before(gradient.begin(), gradient.end());
-    emulator::launch({blocks, 1}, ROTARY_THREADS, ROTARY_BACKWARD_SHARED_BYTES<WIDTH>, [&] {
-        head_norm_rotary_backward<T, WIDTH, NEIGHBOURS>(in.heads.data(), in.stride, gradient.data(), in.stride, shape.rows,
-                                                        shape.query_heads, shape.key_heads, in.positions.data(),
-                                                        in.cosines.data(), in.sines.data(), in.query_weight.data(),
-                                                        in.key_weight.data(), EPSILON, block_rows, parts.data());
-    });
+    const auto launch = [&](check::Array<float>& into) {
+        emulator::launch({blocks, 1}, ROTARY_THREADS, ROTARY_BACKWARD_SHARED_BYTES<WIDTH>, [&] {
+            head_norm_rotary_backward<T, WIDTH, NEIGHBOURS>(in.heads.data(), in.stride, gradient.data(), in.stride, shape.rows,
+                                                            shape.query_heads, shape.key_heads, in.positions.data(),
+                                                            in.cosines.data(), in.sines.data(), in.query_weight.data(),
+                                                            in.key_weight.data(), EPSILON, block_rows, into.data());
+        });
+    };
+    launch(parts);
+    const std::vector<T> found(gradient.begin(), gradient.end());
+    // The same bits in another order of threads.
+    check::Array<float> parts_again(blocks * 2 * WIDTH);
+    std::copy(before.begin(), before.end(), gradient.data());
+    launch(parts_again);
+    line.exact(check::same_bits(parts, parts_again));
+    line.exact(memcmp(found.data(), gradient.data(), found.size() * sizeof(T)) == 0);
     emulator::launch({2 * WIDTH / COLUMN_SUM_COLUMNS, 1}, COLUMN_SUM_THREADS, COLUMN_SUM_SHARED_BYTES,
                      [&] { add_column_sums(parts.data(), blocks, 2 * WIDTH, sums.data()); });
     std::vector<double> of_weight(2 * WIDTH, 0.5), size(2 * WIDTH, 0.5);
