@@ -1,0 +1,73 @@
+// Attention, forward, against float64.
+//
+// mutation | attention_forward.cuh | it does not wait for the keys | s|copy_wait<1>();  // These keys|//|
+// mutation | attention_forward.cuh | it does not wait for the values | s|copy_wait<1>();  // These values|//|
+// mutation | attention_forward.cuh | no barrier before the keys | s|sync_block();    // Everybody is done with the other keys|//|
+// mutation | attention_forward.cuh | no barrier before the values | s|sync_block();    // Everybody is done with the other val|//|
+// mutation | attention_forward.cuh | the mask is off by one | s/key > query)/key > query + 1)/
+// mutation | attention_forward.cuh | the first row of a warp counts as its last | s/first + row + Shape::BLOCK_ROWS;/first + row;/
+// mutation | attention_forward.cuh | rows beyond the end are written | s/first + part_row, length, 0/first + part_row, length + 1, 0/
+// mutation | attention_forward.cuh | another key-value head | s/values += \(.*\) head \/ group/values += \1 head % group/
+// mutation | attention_forward.cuh | the scale is in base e | s/sum\[part\], scale \* LOG2_E/sum[part], scale/
+// mutation | attention_forward.cuh | a sum is not corrected | s/sum\[half\] \* shrink + added/sum[half] + added/
+// mutation | attention_forward.cuh | the result leaves before it is put together | s/sync_warp();//
+// mutation | attention_tiles.cuh | four places for eight rows | s/row & 7/row \& 3/
+#include "attention.hpp"
+#include "attention_forward.cuh"
+
+template <class T, int WIDTH, int QUERIES, int KEYS>
+static void test(std::vector<int> lengths, Heads heads, uint64_t seed, bool again = false) {
+    using Shape = ForwardShape<WIDTH, QUERIES, KEYS>;
+    Attention<T, WIDTH> attention(lengths, heads, seed);
+    const auto tiles = attention.tiles(QUERIES, true);
+    check::Array<T> outputs(attention.rows * attention.output_stride);
+    check::Array<float> log_sums(heads.queries * attention.rows);
+    check::Row row("attention_forward", std::string(check::name_of<T>()) + " " + std::to_string(WIDTH) + ", tiles " +
+                                            std::to_string(QUERIES) + "x" + std::to_string(KEYS) + ", longest " +
+                                            std::to_string(*std::max_element(lengths.begin(), lengths.end())));
+    row.most_conflicts(0);
+    const auto run = [&](check::Array<T>& outputs, check::Array<float>& log_sums) {
+        emulator::launch({(int)tiles->size(), heads.queries}, Shape::THREADS, Shape::SHARED_BYTES, [&] {
+            attention_forward<T, WIDTH, QUERIES, KEYS>(attention.queries(), attention.keys(), attention.values(), outputs.data(),
+                                                       log_sums.data(), attention.edges.data(), tiles->data(), attention.stride,
+                                                       attention.stride, attention.output_stride, heads.groups,
+                                                       (int)attention.rows, attention.scale);
+        });
+    };
+    run(outputs, log_sums);
+    const auto expected = attention.expected(false);
+    check::Error error, log_error;
+    error.add(outputs, expected.outputs);
+    log_error.add(log_sums, expected.log_sums);
+    // Weights are rounded before they are mixed, and so is the result: bf16 has 8 bits, f16 has 11.
+    row.error(error.relative(), std::is_same<T, f16>::value ? 8e-4 : 6e-3);
+    row.error(log_error.relative(), 1e-6);
+    if (!again) return;
+    // The same bits in another order of lanes, warps and blocks.
+    check::Array<T> other_outputs(outputs.size());
+    check::Array<float> other_log_sums(log_sums.size());
+    run(other_outputs, other_log_sums);
+    row.exact(check::same_bits(outputs, other_outputs) && check::same_bits(log_sums, other_log_sums));
+}
+
+template <class T> static void test_widths() {
+    const std::vector<int> ragged = {1, 63, 64, 65, 200};
+    const Heads grouped = {4, 2};
+    test<T, 64, 128, 64>(ragged, grouped, 1);
+    test<T, 64, 64, 64>(ragged, grouped, 2);
+    test<T, 96, 128, 64>(ragged, grouped, 3);
+    test<T, 96, 64, 64>(ragged, grouped, 4);
+    test<T, 128, 128, 64>(ragged, grouped, 5);
+    test<T, 128, 64, 64>(ragged, grouped, 6);
+    test<T, 256, 64, 32>(ragged, grouped, 7);
+}
+
+int main() {
+#ifndef FEW
+    test_widths<bf16>();
+    test_widths<f16>();
+    test<bf16, 64, 64, 64>({1840}, {1, 1}, 8);
+#endif
+    test<bf16, 64, 128, 64>({1, 63, 200}, {4, 2}, 9, true);
+    return check::finish();
+}
