@@ -1,6 +1,7 @@
 // Attention in float64, forward and backward, and the packed inputs of its tests.
 #pragma once
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "check.hpp"
@@ -10,34 +11,60 @@ struct Heads {
     int keys() const { return queries / groups; }
 };
 
-// Packed sequences. A row of `numbers` has the heads of queries, then of keys, then of values.
+// [rows, width] numbers of the device, with some numbers between the rows.
+template <class T> struct Matrix {
+    Matrix(long rows, long width, long between) : rows(rows), width(width), stride(width + between), array(rows * stride) {}
+
+    const long rows, width, stride;
+    check::Array<T> array;
+
+    T* data() { return array.data(); }
+    std::vector<double> in_double() const {
+        std::vector<double> all;
+        for (long i = 0; i < rows; i++)
+            for (long c = 0; c < width; c++) all.push_back(check::number(array[i * stride + c]));
+        return all;
+    }
+    double error(const std::vector<double>& expected) const {
+        check::Error error;
+        error.add(in_double(), expected);
+        return error.relative();
+    }
+    // Whether the numbers between the rows are as they were at first: nobody may write there.
+    bool is_clean() const {
+        T untouched;
+        memset((void*)&untouched, 0xff, sizeof untouched);
+        for (long i = 0; i < rows; i++)
+            for (long c = width; c < stride; c++)
+                if (memcmp(&array[i * stride + c], &untouched, sizeof untouched)) return false;
+        return true;
+    }
+};
+
+// Packed sequences, with other strides for queries, keys and gradients. Keys and values share rows.
 template <class T, int WIDTH> class Attention {
   public:
-    Attention(std::vector<int> lengths, Heads heads, uint64_t seed)
-        : heads(heads), lengths(std::move(lengths)), edges(this->lengths.size() + 1) {
+    Attention(std::vector<int> of_lengths, Heads heads, uint64_t seed, float deviation = 1.3f)
+        : heads(heads), lengths(std::move(of_lengths)), rows(std::accumulate(lengths.begin(), lengths.end(), 0)),
+          edges(lengths.size() + 1), queries(rows, heads.queries * WIDTH, 8), both(rows, 2 * heads.keys() * WIDTH, 16),
+          gradients(rows, heads.queries * WIDTH, 24) {
         edges[0] = 0;
-        for (size_t i = 0; i < this->lengths.size(); i++) edges[i + 1] = edges[i] + this->lengths[i];
-        rows = edges[this->lengths.size()];
-        stride = (heads.queries + 2 * heads.keys()) * WIDTH;
-        output_stride = heads.queries * WIDTH;
-        scale = 1.f / std::sqrt((float)WIDTH);
-        numbers = std::make_unique<check::Array<T>>(rows * stride);
-        gradient = std::make_unique<check::Array<T>>(rows * output_stride);
+        for (size_t i = 0; i < lengths.size(); i++) edges[i + 1] = edges[i] + lengths[i];
         check::Random random(seed);
-        random.fill(*numbers, 1.3f);
-        random.fill(*gradient);
+        random.fill(queries.array, deviation);
+        random.fill(both.array, deviation);
+        random.fill(gradients.array);
     }
 
     const Heads heads;
     const std::vector<int> lengths;
+    const int rows;
     check::Array<int> edges;
-    long rows, stride, output_stride;
-    float scale;
-    std::unique_ptr<check::Array<T>> numbers, gradient;
+    Matrix<T> queries, both, gradients;
+    const float scale = 0.9f / std::sqrt((float)WIDTH);
 
-    T* queries() { return numbers->data(); }
-    T* keys() { return numbers->data() + heads.queries * WIDTH; }
-    T* values() { return keys() + heads.keys() * WIDTH; }
+    T* keys() { return both.data(); }
+    T* values() { return both.data() + heads.keys() * WIDTH; }
 
     // The tiles of all sequences, those with the most work first.
     std::unique_ptr<check::Array<int2>> tiles(int tile_rows, bool last_first) const {
@@ -53,30 +80,24 @@ template <class T, int WIDTH> class Attention {
         return array;
     }
 
-    // What float64 says: outputs [rows, heads, WIDTH] and log-sums [heads, rows]; with a gradient of the outputs also `delta`
-    // [heads, rows] and the gradient of all numbers, as they lie in `numbers`.
+    // What float64 says, [rows, heads, WIDTH]; log-sums and deltas [heads, rows].
     struct Expected {
-        std::vector<double> outputs, log_sums, delta, gradients;
+        std::vector<double> outputs, log_sums, delta, of_queries, of_keys, of_values;
     };
 
     Expected expected(bool backward) const {
         Expected all;
-        all.outputs.resize(rows * output_stride), all.log_sums.resize(heads.queries * rows);
-        if (backward) all.delta.resize(heads.queries * rows), all.gradients.resize(rows * stride);
-        const std::vector<double> x(in_double(*numbers)), g(in_double(*gradient));
+        const long of_query = (long)rows * heads.queries, of_key = (long)rows * heads.keys() * WIDTH;
+        all.outputs.resize(of_query * WIDTH), all.log_sums.resize(of_query), all.delta.resize(of_query);
+        all.of_queries.resize(of_query * WIDTH), all.of_keys.resize(of_key), all.of_values.resize(of_key);
+        const std::vector<double> q(queries.in_double()), kv(both.in_double()), g(gradients.in_double());
         for (size_t s = 0; s < lengths.size(); s++)
             for (int h = 0; h < heads.queries; h++)
-                for (int i = edges[s]; i < edges[s + 1]; i++) add_row(all, x, g, h, edges[s], i, backward);
+                for (int i = edges[s]; i < edges[s + 1]; i++) add_row(all, q, kv, g, h, edges[s], i, backward);
         return all;
     }
 
   private:
-    static std::vector<double> in_double(const check::Array<T>& array) {
-        std::vector<double> all(array.size());
-        for (size_t i = 0; i < all.size(); i++) all[i] = check::number(array[i]);
-        return all;
-    }
-
     static double dot(const double* a, const double* b) {
         double sum = 0;
         for (int c = 0; c < WIDTH; c++) sum += a[c] * b[c];
@@ -88,32 +109,33 @@ template <class T, int WIDTH> class Attention {
     }
 
     // Query i of head h, with the keys from `first` to i.
-    void add_row(Expected& all, const std::vector<double>& x, const std::vector<double>& g, int h, int first, int i,
-                 bool backward) const {
-        const long query = i * stride + h * WIDTH, output = i * output_stride + h * WIDTH;
-        const auto key = [&](int j) { return j * stride + (heads.queries + h / heads.groups) * WIDTH; };
+    void add_row(Expected& all, const std::vector<double>& q, const std::vector<double>& kv, const std::vector<double>& g, int h,
+                 int first, int i, bool backward) const {
+        const long query = ((long)i * heads.queries + h) * WIDTH;
+        const auto key = [&](int j) { return (2L * j * heads.keys() + h / heads.groups) * WIDTH; };
         const auto value = [&](int j) { return key(j) + heads.keys() * WIDTH; };
         std::vector<double> p(i - first + 1);
         double top = -INFINITY, sum = 0;
         for (int j = first; j <= i; j++) {
-            p[j - first] = scale * dot(&x[query], &x[key(j)]);
+            p[j - first] = scale * dot(&q[query], &kv[key(j)]);
             top = std::max(top, p[j - first]);
         }
         for (double score : p) sum += std::exp(score - top);
-        all.log_sums[h * rows + i] = top + std::log(sum);
+        all.log_sums[(long)h * rows + i] = top + std::log(sum);
         for (int j = first; j <= i; j++) {
             p[j - first] = std::exp(p[j - first] - top) / sum;
-            add(&all.outputs[output], p[j - first], &x[value(j)]);
+            add(&all.outputs[query], p[j - first], &kv[value(j)]);
         }
         if (!backward) return;
-        const double delta = dot(&all.outputs[output], &g[output]);
-        all.delta[h * rows + i] = delta;
+        const double delta = dot(&all.outputs[query], &g[query]);
+        all.delta[(long)h * rows + i] = delta;
         for (int j = first; j <= i; j++) {
+            const long at = ((long)j * heads.keys() + h / heads.groups) * WIDTH;
             const double weight = p[j - first];
-            const double score = scale * weight * (dot(&g[output], &x[value(j)]) - delta);
-            add(&all.gradients[value(j)], weight, &g[output]);
-            add(&all.gradients[query], score, &x[key(j)]);
-            add(&all.gradients[key(j)], score, &x[query]);
+            const double score = scale * weight * (dot(&g[query], &kv[value(j)]) - delta);
+            add(&all.of_values[at], weight, &g[query]);
+            add(&all.of_queries[query], score, &kv[key(j)]);
+            add(&all.of_keys[at], score, &q[query]);
         }
     }
 };

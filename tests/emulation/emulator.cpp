@@ -48,6 +48,35 @@ static bool copies_are_right(bool wait) {
     return right;
 }
 
+// Whether a race is found between threads that write, meet and read, whatever comes first.
+static bool is_race(int threads, void (*meet)()) {
+    return refuses([=] {
+        emulator::block().find_races = true;
+        emulator::launch({1, 1}, threads, threads * 4, [=] {
+            int* numbers = (int*)shared_memory();
+            shared_store(numbers + thread_index(), 1);
+            meet();
+            shared_load(numbers + (thread_index() + 1) % threads);
+        });
+    });
+}
+
+static bool is_race_with_copies(void (*wait)()) {
+    static check::Array<uint4> source(64);
+    return refuses([=] {
+        emulator::block().find_races = true;
+        emulator::launch({1, 1}, 64, 64 * 16, [=] {
+            uint4* target = (uint4*)shared_memory();
+            copy_async16(target + thread_index(), &source[thread_index()], true);
+            copy_commit();
+            wait();
+            shared_load(target + (thread_index() + 32) % 64);
+            sync_block();
+            shared_store(target + thread_index(), uint4{});
+        });
+    });
+}
+
 static long conflicts(int stride) {
     emulator::statistics() = {};
     emulator::launch({1, 1}, 32, 32 * 32 * 4, [&] { shared_store((float*)shared_memory() + stride * thread_index(), 1.f); });
@@ -94,6 +123,10 @@ int main() {
     show("a missing barrier shows", !neighbours_are_right(false));
     show("a wait is enough", copies_are_right(true));
     show("a missing wait shows", !copies_are_right(false));
+    show("races of a block are found", is_race(64, [] { sync_warp(); }) && !is_race(64, [] { sync_block(); }));
+    show("races of a warp are found", is_race(32, [] { vote(true); }) && !is_race(32, [] { sync_warp(); }));
+    show("races with copies are found", is_race_with_copies([] { sync_block(); }) && is_race_with_copies([] { copy_wait<0>(); }) &&
+             !is_race_with_copies([] { copy_wait<0>(), sync_block(); }));
     show("bank conflicts are counted", conflicts(1) == 0 && conflicts(2) == 1 && conflicts(8) == 7 && conflicts(32) == 31);
     show("lanes that do not meet are named", refuses([] {
              emulator::launch({1, 1}, 64, 0, [] {

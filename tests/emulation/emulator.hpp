@@ -14,6 +14,7 @@
 //   emulator::statistics().bank_conflicts    // since the last `emulator::statistics() = {}`: extra passes of shared memory
 //                                            // by ldmatrix, cp.async, shared_load and shared_store
 //   emulator::set_seed(seed);                // of the orders; launches continue one sequence of random numbers
+//   emulator::block().find_races = true;     // ends the program at a race on shared memory (`races.hpp`)
 //
 // `check.hpp` has what tests share: inputs, guarded arrays, errors, the table. A program ends with `return check::finish();`.
 //
@@ -45,36 +46,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <string>
 #include <vector>
 
-#if defined(__x86_64__)
-extern "C" void emulator_switch(void** from, void* to);
-// Saves what a callee must keep, and continues on the other stack.
-asm(R"(
-.text
-.type emulator_switch,@function
-emulator_switch:
-    pushq %rbp
-    pushq %rbx
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
-    movq %rsp, (%rdi)
-    movq %rsi, %rsp
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbx
-    popq %rbp
-    ret
-.size emulator_switch,.-emulator_switch
-)");
-#else
-#error "the emulator switches stacks on x86-64 only"
-#endif
+#include "races.hpp"
+#include "stacks.hpp"
 
 namespace emulator {
 
@@ -134,6 +109,8 @@ inline void set_seed(uint64_t seed) { order().seed(seed); }
 // What a warp does once all of its lanes have met: the arguments of each lane, on its own stack.
 using Perform = void (*)(void* const (&arguments)[WARP]);
 
+enum Use { READ, WRITE, COPY };
+
 // One access of a lane to shared memory.
 struct Access {
     uint32_t offset, bytes;
@@ -143,6 +120,7 @@ struct Access {
 struct Copy {
     void* target;
     size_t bytes;
+    bool landed;
     unsigned char numbers[16];
 };
 
@@ -188,6 +166,7 @@ class Block {
     unsigned char* shared = nullptr;
     size_t shared_bytes = 0;
     std::vector<Lane> lanes;
+    bool find_races = false;
 
     Block() {
         stacks_ = map(MOST_THREADS * STACK_BYTES);
@@ -224,6 +203,7 @@ class Block {
         if ((int)lanes.size() < threads) lanes.resize(threads);
         warps_.assign(threads / WARP, Warp{~0u});
         for (int i = 0; i < threads; i++) begin(i);
+        if (find_races) races_.begin(shared_bytes, threads / WARP);
         uint32_t at = 0, turns = 0;
         for (;;) {
             if (turns == 0 || !warps_[at].ready) {
@@ -254,9 +234,34 @@ class Block {
         park(nullptr, "sync_block", site);
     }
 
-    // Notes an access of the running lane to shared memory.
-    void access(const void* address, size_t bytes, Site site) {
-        lanes[thread].accesses.push_back({offset_of(address, bytes), (uint32_t)bytes, site.line});
+    // Called by a lane: notes its access to shared memory.
+    void access(const void* address, size_t bytes, Site site, Use use) {
+        const uint32_t offset = offset_of(address, bytes);
+        lanes[thread].accesses.push_back({offset, (uint32_t)bytes, site.line});
+        if (!find_races) return;
+        const std::string race = use == READ ? races_.read(thread, offset, bytes, site.line, false)
+                                             : races_.write(thread, offset, bytes, site.line, use == COPY);
+        if (!race.empty()) fail(race.c_str());
+    }
+
+    // What a warp reads together, 16 bytes each.
+    void read_rows(const Access (&rows)[WARP]) {
+        statistics().bank_conflicts += conflicts_of(rows, WARP);
+        for (int i = 0; find_races && i < WARP; i++) {
+            const std::string race = races_.read(thread, rows[i].offset, rows[i].bytes, rows[i].line, true);
+            if (!race.empty()) fail(race.c_str());
+        }
+    }
+
+    // Called by a lane: a copy of its own is there.
+    void land(const Copy& copy) {
+        if (!copy.landed) memcpy(copy.target, copy.numbers, copy.bytes);
+        if (find_races) races_.land(thread, offset_of(copy.target, copy.bytes), (uint32_t)copy.bytes);
+    }
+
+    // Called once for a whole warp.
+    void warp_met() {
+        if (find_races) races_.warp_met(thread / WARP);
     }
 
     uint32_t offset_of(const void* address, size_t bytes) {
@@ -279,6 +284,7 @@ class Block {
     unsigned char *stacks_, *shared_end_;
     uint8_t permutations_[PERMUTATIONS][WARP];
     std::vector<Access> together_;
+    Races races_;
 
     static unsigned char* map(size_t bytes) {
         void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -358,6 +364,7 @@ class Block {
         for (int i = 0; i < threads; i++) all &= lanes[i].site.line == lanes[0].site.line;
         if (!all) diverge();
         statistics().meetings++;
+        races_.block_met();
         for (Warp& warp : warps_) warp.barrier = 0, warp.ready = ~0u;
         return true;
     }

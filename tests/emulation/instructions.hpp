@@ -99,12 +99,12 @@ template <class V> DEVICE void store(void* address, V value) {
 }
 
 template <class T> DEVICE T shared_load(const T* address, emulator::Site site = emulator::Site::here()) {
-    emulator::block().access(address, sizeof(T), site);
+    emulator::block().access(address, sizeof(T), site, emulator::READ);
     return *address;
 }
 
 template <class T> DEVICE void shared_store(T* address, T value, emulator::Site site = emulator::Site::here()) {
-    emulator::block().access(address, sizeof(T), site);
+    emulator::block().access(address, sizeof(T), site, emulator::WRITE);
     *address = value;
 }
 
@@ -124,14 +124,11 @@ DEVICE int atomic_min(int* target, int value) {
 DEVICE void copy_async(void* target, const void* source, size_t bytes, bool valid, emulator::Site site) {
     emulator::Block& block = emulator::block();
     emulator::Lane& lane = block.lanes[block.thread];
-    block.access(target, bytes, site);
+    block.access(target, bytes, site, emulator::COPY);
     if (valid && (uintptr_t)source % bytes) block.fail("a misaligned source of cp.async");
-    emulator::Copy copy = {target, bytes, {}};
+    emulator::Copy copy = {target, bytes, emulator::order().below(8) == 0, {}};
     if (valid) memcpy(copy.numbers, source, bytes);
-    if (emulator::order().below(8) == 0) {
-        memcpy(target, copy.numbers, bytes);
-        return;
-    }
+    if (copy.landed) memcpy(target, copy.numbers, bytes);
     lane.copies.push_back(copy);
     lane.uncommitted++;
 }
@@ -157,7 +154,7 @@ template <int PENDING> DEVICE void copy_wait() {
     if (lane.groups.size() <= PENDING) return;
     size_t landing = 0;
     for (size_t i = 0; i < lane.groups.size() - PENDING; i++) landing += lane.groups[i];
-    for (size_t i = 0; i < landing; i++) memcpy(lane.copies[i].target, lane.copies[i].numbers, lane.copies[i].bytes);
+    for (size_t i = 0; i < landing; i++) block.land(lane.copies[i]);
     lane.copies.erase(lane.copies.begin(), lane.copies.begin() + (long)landing);
     lane.groups.erase(lane.groups.begin(), lane.groups.end() - PENDING);
 }
@@ -167,7 +164,7 @@ template <int PENDING> DEVICE void copy_wait() {
 DEVICE void sync_block(emulator::Site site = emulator::Site::here()) { emulator::block().barrier(site); }
 
 DEVICE void sync_warp(emulator::Site site = emulator::Site::here()) {
-    emulator::block().meet([](void* const (&)[32]) {}, "sync_warp", site, nullptr);
+    emulator::block().meet([](void* const (&)[32]) { emulator::block().warp_met(); }, "sync_warp", site, nullptr);
 }
 
 template <class T> struct Exchange {
@@ -216,14 +213,15 @@ DEVICE uint32_t vote(bool yes, emulator::Site site = emulator::Site::here()) {
 // Arguments and result of ldmatrix
 struct Rows {
     const void* row;
+    int line;
     uint32_t result[4];
 };
 
 template <bool TRANSPOSED> void load_matrices(void* const (&lanes)[32]) {
     emulator::Block& block = emulator::block();
     emulator::Access rows[32];
-    for (int i = 0; i < 32; i++) rows[i] = {block.offset_of(((Rows*)lanes[i])->row, 16), 16, 0};
-    emulator::statistics().bank_conflicts += emulator::conflicts_of(rows, 32);
+    for (int i = 0; i < 32; i++) rows[i] = {block.offset_of(((Rows*)lanes[i])->row, 16), 16, ((Rows*)lanes[i])->line};
+    block.read_rows(rows);
     for (int i = 0; i < 32; i++)
         for (int m = 0; m < 4; m++) {
             uint16_t pair[2];
@@ -237,13 +235,13 @@ template <bool TRANSPOSED> void load_matrices(void* const (&lanes)[32]) {
 }
 
 DEVICE void ldmatrix(uint32_t (&r)[4], const void* row, emulator::Site site = emulator::Site::here()) {
-    Rows arguments = {row, {}};
+    Rows arguments = {row, site.line, {}};
     emulator::block().meet(load_matrices<false>, "ldmatrix", site, &arguments);
     memcpy(r, arguments.result, 16);
 }
 
 DEVICE void ldmatrix_transposed(uint32_t (&r)[4], const void* row, emulator::Site site = emulator::Site::here()) {
-    Rows arguments = {row, {}};
+    Rows arguments = {row, site.line, {}};
     emulator::block().meet(load_matrices<true>, "ldmatrix_transposed", site, &arguments);
     memcpy(r, arguments.result, 16);
 }

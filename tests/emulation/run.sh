@@ -44,7 +44,7 @@ export compiler work
 
 # Compiles a program: build NAME FOLDER_OF_KERNELS PROGRAM [OPTION ...]
 build() {
-    "$compiler" -std=c++17 -I tests/emulation -I "$2" "tests/emulation/$1.cpp" -o "$3" "${@:4}"
+    "$compiler" -std=c++17 -fno-strict-aliasing -I tests/emulation -I "$2" "tests/emulation/$1.cpp" -o "$3" "${@:4}"
 }
 
 # One program; its lines go to a file of its name, and so does what went wrong.
@@ -75,7 +75,7 @@ test_mutation() {
         (ulimit -t 30 && FIRST_FAILURE=yes exec "$folder/program") >"$folder/rows" 2>"$folder/errors" || code=$?
         case $code in
             0) verdict="NOT FOUND" ;;
-            70) verdict="found: $(head -1 "$folder/errors" | cut -c1-70)" ;;
+            70) verdict="found: $(head -1 "$folder/errors" | cut -c11-150)" ;;
             152 | 137) verdict="found: it does not end" ;;
             139) verdict="found: it crashes" ;;
             *) verdict="found: $(awk -F '\t' '/FAILED/ {print "error " $3 ", bound " $4 ", bank conflicts " $5}' "$folder/rows")" ;;
