@@ -47,7 +47,7 @@ fn coded(precision: Precision) -> Coded {
     let stored = distributions(1, 20 * POSITIONS);
     let layout = Layout::new(&settings(), precision);
     let model = Model::fit(&stored, layout);
-    let mut encoder = model.encoder();
+    let encoder = model.encoder();
     let blocks = (0..20)
         .map(|block| encoder.encode(&stored, block * POSITIONS..(block + 1) * POSITIONS))
         .collect();

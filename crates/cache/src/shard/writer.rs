@@ -198,17 +198,18 @@ impl ShardWriter {
         let distributions = mem::take(&mut self.distributions);
         let plan = mem::take(&mut self.plan);
         let model = Model::fit(&distributions, self.layer.codec_layout());
-        let mut encoder = model.encoder();
         let mut rows = BlockRows::default();
+        let mut ranges = Vec::with_capacity(plan.len());
         let mut first = 0;
         for block in &plan {
             rows.samples.push(block.sample);
             rows.first_positions.push(block.first_position);
             rows.positions.push(block.positions as u32);
-            let coded = encoder.encode(&distributions, first..first + block.positions);
-            rows.blocks.push(blocks::with_crc(&coded));
+            ranges.push(first..first + block.positions);
             first += block.positions;
         }
+        let coded = model.encoder().encode_all(&distributions, &ranges);
+        rows.blocks = coded.iter().map(|coded| blocks::with_crc(coded)).collect();
         self.footer.positions += distributions.len() as u64;
         self.footer.entries += distributions.token_ids().len() as u64;
         let retained = distributions

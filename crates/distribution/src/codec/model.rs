@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{
     CodecError, Layout,
     block::{BlockReader, Joiner, Numbers, Splitter},
@@ -37,13 +39,27 @@ impl Model {
         );
         let numbering = numbering(distributions);
         let numbers = Lookup::new(&numbering);
-        let mut counts = vec![[0u64; TOKENS]; context::COUNT];
-        let mut splitter = Splitter::default();
-        for position in distributions.iter() {
-            splitter.split(&position, &layout, &numbers, &mut |context, integer| {
-                counts[context][split(integer).token as usize] += 1;
+        let positions = (0..distributions.len())
+            .into_par_iter()
+            .with_min_len(POSITIONS_OF_A_TASK);
+        let counts = positions
+            .fold(
+                || (no_counts(), Splitter::default()),
+                |(mut counts, mut splitter), index| {
+                    splitter.split(&distributions.get(index), &layout, &numbers, &mut |context, integer| {
+                        counts[context][split(integer).token as usize] += 1;
+                    });
+                    (counts, splitter)
+                },
+            )
+            .map(|(counts, _)| counts)
+            // Sums of whole numbers: their order does not matter.
+            .reduce(no_counts, |mut sums, counts| {
+                for (sum, count) in sums.as_flattened_mut().iter_mut().zip(counts.as_flattened()) {
+                    *sum += count;
+                }
+                sums
             });
-        }
         let frequencies = counts.iter().map(|counts| rans::frequencies(counts)).collect();
         Self::new(layout, numbering, frequencies).expect("fitted frequencies sum to 4096")
     }
@@ -96,10 +112,6 @@ impl Model {
             model: self,
             numbers: Lookup::new(&self.numbering),
             ranges: self.frequencies.iter().map(|list| Ranges::new(list)).collect(),
-            splitter: Splitter::default(),
-            tokens: Vec::new(),
-            bits: BitWriter::default(),
-            words: Vec::new(),
         }
     }
 
@@ -127,10 +139,22 @@ pub struct Encoder<'a> {
     model: &'a Model,
     numbers: Lookup,
     ranges: Vec<Ranges>,
+}
+
+/// Memory that is reused from block to block.
+#[derive(Default)]
+struct Scratch {
     splitter: Splitter,
     tokens: Vec<(u8, u8)>,
     bits: BitWriter,
     words: Vec<u16>,
+}
+
+/// The fewest positions that are worth a task of their own.
+const POSITIONS_OF_A_TASK: usize = 256;
+
+fn no_counts() -> Vec<[u64; TOKENS]> {
+    vec![[0; TOKENS]; context::COUNT]
 }
 
 impl Encoder<'_> {
@@ -139,16 +163,30 @@ impl Encoder<'_> {
     /// # Panics
     ///
     /// If the positions hold a symbol that does not occur in those that the model was fitted to.
-    pub fn encode(&mut self, distributions: &Distributions, positions: Range<usize>) -> Vec<u8> {
-        let Self {
-            model,
-            numbers,
-            ranges,
+    pub fn encode(&self, distributions: &Distributions, positions: Range<usize>) -> Vec<u8> {
+        self.encode_with(&mut Scratch::default(), distributions, positions)
+    }
+
+    /// As [`encode`](Self::encode), of several blocks, on all threads.
+    ///
+    /// # Panics
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_all(&self, distributions: &Distributions, blocks: &[Range<usize>]) -> Vec<Vec<u8>> {
+        let encoded = blocks.par_iter().map_init(Scratch::default, |scratch, positions| {
+            self.encode_with(scratch, distributions, positions.clone())
+        });
+        encoded.collect()
+    }
+
+    fn encode_with(&self, scratch: &mut Scratch, distributions: &Distributions, positions: Range<usize>) -> Vec<u8> {
+        let Self { model, numbers, ranges } = self;
+        let Scratch {
             splitter,
             tokens,
             bits,
             words,
-        } = self;
+        } = scratch;
         tokens.clear();
         bits.clear();
         for index in positions {

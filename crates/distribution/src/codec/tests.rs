@@ -40,7 +40,7 @@ fn distributions(vocabulary: usize, positions: usize, spread: f32, settings: &En
 fn coded(distributions: &Distributions, layout: Layout, block_positions: usize) -> Distributions {
     let model = Model::fit(distributions, layout);
     let model = Model::from_parts(layout, model.numbering().to_vec(), &model.frequencies()).unwrap();
-    let mut encoder = model.encoder();
+    let encoder = model.encoder();
     let mut decoded = Distributions::new();
     for start in (0..distributions.len()).step_by(block_positions) {
         let end = distributions.len().min(start + block_positions);
