@@ -133,6 +133,9 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
         Event::CheckpointDamaged { path, because } => {
             tracing::warn!("the checkpoint `{}` cannot be used: {because}", path.display());
         }
+        Event::StockKernels(distrust) => {
+            tracing::warn!("training runs in stock operations, which are slower: {distrust}");
+        }
         Event::Started {
             steps,
             steps_before,

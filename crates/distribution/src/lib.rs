@@ -16,7 +16,7 @@ mod top_k;
 
 pub use distributions::{Distributions, Position};
 pub use settings::{EntrySettings, InvalidEntrySettings};
-pub use top_k::{Found, NonFiniteLogit, Row, push_found, reduce, top_k};
+pub use top_k::{Found, NonFiniteLogit, Row, collect_found, push_found, reduce, top_k};
 
 /// The lowest stored tail log-mass, in nats, unless the entries are the whole vocabulary.
 ///

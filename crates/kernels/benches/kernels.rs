@@ -196,7 +196,6 @@ fn of_sequences(criterion: &mut Criterion, shape: &Shape) {
         1.0,
         4096,
         Pairing::Halves,
-        DType::F32,
         &Device::Cpu,
     )
     .unwrap();

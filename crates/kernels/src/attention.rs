@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::{attention_shape::AttentionShape, cpu, stock, tape::Pass};
+use crate::{attention_shape::AttentionShape, cpu, form::Form, stock, tape::Pass};
 
 /// Causal attention within each sequence. Sequence b has the rows `edges[b]..edges[b + 1]`.
 ///
@@ -28,7 +28,7 @@ pub fn attention<'a>(
     pass: impl Into<Pass<'a>>,
 ) -> Result<Tensor> {
     let pass = pass.into();
-    if !pass.fuse(queries) {
+    if pass.form(queries) != Form::Cpu {
         return stock::attention::attention(queries, keys, values, shape, edges);
     }
     let (queries, keys, values) = (queries.contiguous()?, keys.contiguous()?, values.contiguous()?);

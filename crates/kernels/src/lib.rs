@@ -1,12 +1,13 @@
 //! The operations of a decoder, each with its backward pass.
 //!
-//! Every operation has two forms. The *fused* form is a custom operation of the tensor library for single precision on the
-//! CPU: parallel, vectorised for the widest instructions of the processor, with a backward pass that accumulates the
-//! gradients of parameters in place. The *stock* form consists of the library's own differentiable operations. It runs on
-//! every device and in every dtype, and serves CUDA. Tests compare the two forms with each other, forward and backward, and
-//! with finite differences.
+//! Every operation has up to three forms. The *fused* forms are custom operations of the tensor library, with a backward pass
+//! that accumulates the gradients of parameters in place: in `cpu/` for single precision on the CPU, parallel and vectorised
+//! for the widest instructions of the processor; in `cuda/` for 16-bit formats on NVIDIA GPUs. The *stock* form consists of
+//! the library's own differentiable operations. It runs on every device and in every dtype. Tests compare the forms with each
+//! other, forward and backward, and with finite differences. `tests/emulation` compares the CUDA kernels with double
+//! precision, without a GPU.
 //!
-//! Both forms compute the same function. A fused operation's result for one row or sequence depends on that row or sequence
+//! All forms compute the same function. A fused operation's result for one row or sequence depends on that row or sequence
 //! alone, and the order of its sums does not depend on the number of threads. Speeds are in `docs/benchmarks.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -15,11 +16,17 @@ mod attention;
 mod attention_shape;
 mod cached_attention;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod form;
+mod gpu;
 mod linear;
 mod norm;
 mod packed;
+mod packed_block;
 mod rotary;
 mod rotary_table;
+mod selection;
 mod stock;
 mod swiglu;
 mod tape;
@@ -32,30 +39,15 @@ pub use attention::attention;
 pub use attention_shape::AttentionShape;
 pub use cached_attention::{KeyValues, cached_attention};
 pub use cpu::slices::{InPlace, add_rows, scatter_rows, with as with_values};
-pub use linear::{linear, project, project_back};
+pub use form::{Kernels, has_fused_form};
+pub use gpu::open_gpu;
+pub use linear::{linear, project, project_back, project_widened};
 pub use norm::rms_norm;
 pub use packed::Packed;
+pub use packed_block::{BlockNorms, attend_packed, gate_packed, linear_packed};
 pub use rotary::rotate;
 pub use rotary_table::{Angles, Pairing, RotaryTable};
+pub use selection::{Selected, Selecting, select_rows};
 pub use swiglu::swiglu;
 pub use tape::{Pass, Tape};
 pub use weight::{GradientSum, Weight};
-
-use candle_core::{DType, Tensor};
-
-/// The form of the operations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kernels {
-    /// The fused form if the device and dtype have one, otherwise the stock form.
-    #[default]
-    Fused,
-    /// Always the stock form.
-    Stock,
-}
-
-impl Kernels {
-    /// Whether an operation on `x` uses its fused form.
-    pub fn fuse(self, x: &Tensor) -> bool {
-        self == Self::Fused && x.device().is_cpu() && x.dtype() == DType::F32
-    }
-}

@@ -5,7 +5,9 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{Kernels, cpu, stock, tape::Pass, weight::Weight};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+use crate::{Kernels, cpu, form::Form, stock, tape::Pass, weight::Weight};
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`, plus `residual` `[N, out]`.
 ///
@@ -23,15 +25,21 @@ pub fn linear<'a>(
     if pass.uses_skinny_product(x) {
         return cpu::linear::skinny_linear(x, weight, bias, residual);
     }
-    if pass.fuse(x) {
-        let operation = cpu::linear::Linear::new(weight, bias);
-        let x = x.contiguous()?;
-        return match residual {
-            None => pass.one(&x, operation),
-            Some(residual) => pass.two([&x, &residual.contiguous()?], operation),
-        };
+    match (pass.form(x), residual) {
+        (Form::Cpu, None) => pass.one(&x.contiguous()?, cpu::linear::Linear::new(weight, bias)),
+        (Form::Cpu, Some(residual)) => pass.two(
+            [&x.contiguous()?, &residual.contiguous()?],
+            cpu::linear::Linear::new(weight, bias),
+        ),
+        #[cfg(feature = "cuda")]
+        (Form::Cuda, None) => pass.one(&x.contiguous()?, cuda::linear::Linear::new(weight, bias)),
+        #[cfg(feature = "cuda")]
+        (Form::Cuda, Some(residual)) => pass.two(
+            [&x.contiguous()?, &residual.contiguous()?],
+            cuda::linear::Linear::new(weight, bias),
+        ),
+        (Form::Stock, residual) => stock::linear::linear(x, weight, bias, residual),
     }
-    stock::linear::linear(x, weight, bias, residual)
 }
 
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, untracked: the logits of a head without a graph.
@@ -40,10 +48,9 @@ pub fn linear<'a>(
 ///
 /// If the shapes do not fit or the device fails.
 pub fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if x.dim(1)? == weight.dim(1)? && Kernels::Fused.fuse(x) && Kernels::Fused.fuse(weight) {
-        cpu::linear::project(x, weight)
-    } else {
-        stock::linear::project(x, weight)
+    match common_form(x, weight) {
+        Form::Cpu if x.dim(1)? == weight.dim(1)? => cpu::linear::project(x, weight),
+        _ => stock::linear::project(x, weight),
     }
 }
 
@@ -53,9 +60,33 @@ pub fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 ///
 /// If the shapes do not fit or the device fails.
 pub fn project_back(gradient: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if gradient.dim(1)? == weight.dim(0)? && Kernels::Fused.fuse(gradient) && Kernels::Fused.fuse(weight) {
-        cpu::linear::project_back(gradient, weight)
+    match common_form(gradient, weight) {
+        Form::Cpu if gradient.dim(1)? == weight.dim(0)? => cpu::linear::project_back(gradient, weight),
+        _ => stock::linear::project_back(gradient, weight),
+    }
+}
+
+/// `x` `[N, in]` times the transpose of `weight` `[out, in]` in single precision, if the factors' dtype has a product that
+/// loses nothing on the way; `None` if it has none.
+///
+/// # Errors
+///
+/// If the shapes do not fit or the device fails.
+pub fn project_widened<'a>(x: &Tensor, weight: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Option<Tensor>> {
+    match pass.into().form(x) {
+        #[cfg(feature = "cuda")]
+        Form::Cuda if x.dtype() == weight.dtype() => cuda::linear::project(&x.contiguous()?, weight).map(Some),
+        Form::Cpu => project(x, weight).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The form that two tensors share.
+fn common_form(x: &Tensor, y: &Tensor) -> Form {
+    let form = Kernels::Fused.form(x);
+    if Kernels::Fused.form(y) == form {
+        form
     } else {
-        stock::linear::project_back(gradient, weight)
+        Form::Stock
     }
 }

@@ -6,7 +6,9 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{cpu, stock, tape::Pass, weight::Weight};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+use crate::{cpu, form::Form, stock, tape::Pass, weight::Weight};
 
 /// Normalises `x` `[.., W]` with `weight` `[W]`.
 ///
@@ -15,8 +17,12 @@ use crate::{cpu, stock, tape::Pass, weight::Weight};
 /// If the shapes do not fit or the device fails.
 pub fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
-    if pass.fuse(x) {
-        return pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps));
+    match pass.form(x) {
+        Form::Cpu => pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps)),
+        #[cfg(feature = "cuda")]
+        Form::Cuda if cuda::norm::has_kernel(x, weight) => {
+            pass.one(&x.contiguous()?, cuda::norm::RmsNorm::new(weight, eps))
+        }
+        _ => stock::norm::rms_norm(x, weight, eps),
     }
-    stock::norm::rms_norm(x, weight, eps)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::{cpu, rotary_table::RotaryTable, stock, tape::Pass};
+use crate::{cpu, form::Form, rotary_table::RotaryTable, stock, tape::Pass};
 
 /// Rotates `x` `[N, heads · D]`, whose rows are at `positions` of their sequences.
 ///
@@ -23,7 +23,7 @@ pub fn rotate<'a>(
     let pass = pass.into();
     let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
     let angles = table.reaching(reach)?;
-    if pass.fuse(x) {
+    if pass.form(x) == Form::Cpu {
         let operation = cpu::rotary::Rotation::new(angles, table.pairing(), positions);
         return pass.one(&x.contiguous()?, operation);
     }

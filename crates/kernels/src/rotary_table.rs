@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 /// Which elements of a head form the pairs that are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +13,14 @@ pub enum Pairing {
     Neighbours,
 }
 
-/// Cosines and sines of the angles of all positions that were used so far, multiplied by the scaling's factor of queries
-/// and keys. A configuration may state any context; memory is used only for the positions that occur.
+/// Cosines and sines of the angles of all positions that were used so far, in single precision, multiplied by the scaling's
+/// factor of queries and keys. A configuration may state any context; memory is used only for the positions that occur.
 #[derive(Clone, Debug)]
 pub struct RotaryTable {
     frequencies: Arc<[f64]>,
     length: f64,
     context: usize,
     pairing: Pairing,
-    dtype: DType,
     device: Device,
     angles: Arc<RwLock<Angles>>,
 }
@@ -40,7 +39,7 @@ const FIRST_POSITIONS: usize = 512;
 
 impl Angles {
     /// The first `count` positions. Values are computed in double precision and rounded once.
-    fn new(frequencies: &[f64], length: f64, count: usize, dtype: DType, device: &Device) -> Result<Self> {
+    fn new(frequencies: &[f64], length: f64, count: usize, device: &Device) -> Result<Self> {
         let table = |of: fn(f64) -> f64| {
             let values: Vec<f32> = (0..count)
                 .flat_map(|position| {
@@ -49,7 +48,7 @@ impl Angles {
                         .map(move |frequency| (length * of(position as f64 * frequency)) as f32)
                 })
                 .collect();
-            Tensor::from_vec(values, (count, frequencies.len()), device)?.to_dtype(dtype)
+            Tensor::from_vec(values, (count, frequencies.len()), device)
         };
         Ok(Self {
             cosines: table(f64::cos)?,
@@ -65,22 +64,14 @@ impl RotaryTable {
     /// # Errors
     ///
     /// If the device has no memory for it.
-    pub fn new(
-        frequencies: &[f64],
-        length: f64,
-        context: usize,
-        pairing: Pairing,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(frequencies: &[f64], length: f64, context: usize, pairing: Pairing, device: &Device) -> Result<Self> {
         let frequencies: Arc<[f64]> = frequencies.into();
-        let angles = Angles::new(&frequencies, length, FIRST_POSITIONS.min(context), dtype, device)?;
+        let angles = Angles::new(&frequencies, length, FIRST_POSITIONS.min(context), device)?;
         Ok(Self {
             frequencies,
             length,
             context,
             pairing,
-            dtype,
             device: device.clone(),
             angles: Arc::new(RwLock::new(angles)),
         })
@@ -105,7 +96,7 @@ impl RotaryTable {
         }
         // The size doubles, so that a growing sequence does not compute the table again at every step.
         let count = positions.next_power_of_two().min(self.context);
-        let angles = Angles::new(&self.frequencies, self.length, count, self.dtype, &self.device)?;
+        let angles = Angles::new(&self.frequencies, self.length, count, &self.device)?;
         self.angles
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -125,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_table_grows_to_what_is_asked_for_and_no_further_than_the_context() {
-        let table = RotaryTable::new(&[1.0, 0.01], 1.0, 1 << 28, Pairing::Halves, DType::F32, &Device::Cpu).unwrap();
+        let table = RotaryTable::new(&[1.0, 0.01], 1.0, 1 << 28, Pairing::Halves, &Device::Cpu).unwrap();
         let first: Vec<Vec<f32>> = table.reaching(3).unwrap().cosines.to_vec2().unwrap();
         assert_eq!(first.len(), 512);
         let more = table.clone().reaching(600).unwrap();

@@ -4,7 +4,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{cpu, stock, tape::Pass};
+use crate::{cpu, form::Form, stock, tape::Pass};
 
 /// silu(`gate`) · `up`, of two tensors of one shape.
 ///
@@ -13,7 +13,7 @@ use crate::{cpu, stock, tape::Pass};
 /// If the shapes do not fit or the device fails.
 pub fn swiglu<'a>(gate: &Tensor, up: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
-    if pass.fuse(gate) {
+    if pass.form(gate) == Form::Cpu {
         return pass.two([&gate.contiguous()?, &up.contiguous()?], cpu::swiglu::SwiGlu);
     }
     stock::swiglu::swiglu(gate, up)

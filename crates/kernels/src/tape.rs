@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use crate::{
     Kernels,
     cpu::slices::{self, BLOCK},
+    form::Form,
 };
 
 /// The operations of one pass, in the order in which they ran.
@@ -78,12 +79,23 @@ impl<'a> Pass<'a> {
     /// Whether a linear operation on `x` uses the skinny product, whose order of summation does not depend on the number of
     /// rows.
     pub fn uses_skinny_product(self, x: &Tensor) -> bool {
-        self.skinny && self.fuse(x)
+        self.skinny && self.form(x) == Form::Cpu
     }
 
     /// Whether an operation on `x` uses its fused form.
     pub fn fuse(self, x: &Tensor) -> bool {
         self.kernels.fuse(x)
+    }
+
+    /// Whether the results of several products of `x` lie side by side in one matrix, on which the operations of
+    /// [`packed_block`](crate::attend_packed) work: they do on a GPU, in a 16-bit format.
+    pub fn packs(self, x: &Tensor) -> bool {
+        !matches!(self.form(x), Form::Cpu | Form::Stock)
+    }
+
+    /// The form of an operation on `x`.
+    pub(crate) fn form(self, x: &Tensor) -> Form {
+        self.kernels.form(x)
     }
 
     /// Whether an operation on `inputs` will have a backward pass.
@@ -209,6 +221,9 @@ impl Operation {
 
 /// a + b, of two tensors of one shape.
 fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return a + b;
+    }
     let mut sum = vec![0f32; a.elem_count()];
     slices::with_all([a, b], |[a, b]| {
         sum.par_chunks_mut(BLOCK)

@@ -131,7 +131,7 @@ fn table(head_dim: usize, pairing: Pairing) -> RotaryTable {
     let frequencies: Vec<f64> = (0..head_dim / 2)
         .map(|index| 1e4f64.powf(-2.0 * index as f64 / head_dim as f64))
         .collect();
-    RotaryTable::new(&frequencies, 1.0, 4096, pairing, DType::F32, &Device::Cpu).unwrap()
+    RotaryTable::new(&frequencies, 1.0, 4096, pairing, &Device::Cpu).unwrap()
 }
 
 fn packed(lengths: &[usize]) -> Packed {

@@ -7,9 +7,15 @@ use std::sync::{
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use crate::cpu::{
-    product::{Matrix, Sizes, Threads, Write, product},
-    slices::{self, InPlace},
+#[cfg(feature = "cuda")]
+use crate::cuda;
+use crate::{
+    Kernels,
+    cpu::{
+        product::{Matrix, Sizes, Threads, Write, product},
+        slices::{self, InPlace},
+    },
+    form::Form,
 };
 
 /// A parameter as the kernels see it: its values and, if it is trainable, the sum of its gradients.
@@ -114,10 +120,11 @@ impl GradientSum {
     ///
     /// If the shapes do not fit or the device fails.
     pub fn add_product(&self, gradient: &Tensor, x: &Tensor) -> Result<()> {
-        if self.sum.device().is_cpu() && gradient.dtype() == DType::F32 && x.dtype() == DType::F32 {
-            self.add_outer_products(gradient, x)
-        } else {
-            self.add(&gradient.t()?.matmul(x)?)
+        match (Kernels::Fused.form(gradient), Kernels::Fused.form(x)) {
+            (Form::Cpu, Form::Cpu) if self.sum.device().is_cpu() => self.add_outer_products(gradient, x),
+            #[cfg(feature = "cuda")]
+            (Form::Cuda, Form::Cuda) if gradient.dtype() == x.dtype() => cuda::linear::add_product(self, gradient, x),
+            _ => self.add(&gradient.t()?.matmul(x)?),
         }
     }
 
@@ -150,6 +157,10 @@ impl GradientSum {
     ///
     /// If a place is beyond the matrix.
     pub fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if Kernels::Fused.form(rows) == Form::Cuda && self.sum.dim(1)? % 4 == 0 {
+            return cuda::embedding::add_rows(self, rows, places);
+        }
         let rows = rows.to_dtype(DType::F32)?;
         if self.sum.device().is_cpu() {
             let width = self.sum.dim(1)?;
@@ -191,6 +202,20 @@ impl GradientSum {
         }))?;
         self.set_begun(true);
         Ok(())
+    }
+
+    /// Lets `put` write to the sum in device memory. `put` keeps the given factor of what is there: 0 if there is nothing yet.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn accumulate_on_device(&self, put: impl FnOnce(&Tensor, f32) -> Result<()>) -> Result<()> {
+        put(&self.sum, if self.is_begun() { 1.0 } else { 0.0 })?;
+        self.set_begun(true);
+        Ok(())
+    }
+
+    /// The shape of the parameter.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn shape(&self) -> &candle_core::Shape {
+        self.sum.shape()
     }
 
     fn is_begun(&self) -> bool {

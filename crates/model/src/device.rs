@@ -1,6 +1,7 @@
 //! Devices, and the number formats of weights in memory.
 
 use candle_core::{DType, Device};
+use leadspan_kernels::{Kernels, open_gpu};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,26 @@ impl From<StudentDtype> for StoredDtype {
     }
 }
 
+/// The form of a decoder's operations on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelForm {
+    /// Kernels of this program, in 16-bit formats.
+    #[default]
+    Fused,
+    /// Operations of the tensor library.
+    Stock,
+}
+
+impl From<KernelForm> for Kernels {
+    fn from(form: KernelForm) -> Self {
+        match form {
+            KernelForm::Fused => Self::Fused,
+            KernelForm::Stock => Self::Stock,
+        }
+    }
+}
+
 /// The names of devices, as a regular expression.
 pub const DEVICE_PATTERN: &str = "^(cpu|cuda:[0-9]+)$";
 
@@ -87,7 +108,7 @@ pub fn open_device(name: &str) -> Result<Device, ModelError> {
     if !candle_core::utils::cuda_is_available() {
         return Err(failed("this program was built without CUDA".to_owned()));
     }
-    Device::new_cuda(ordinal).map_err(|error| failed(error.to_string()))
+    open_gpu(ordinal).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ mod tokenizer;
 mod weights;
 
 pub use config::{DecoderConfig, experts::Experts, scaling::RotaryScaling};
-pub use decoder::{Decoder, trace::Trace};
-pub use device::{DEVICE_PATTERN, StoredDtype, StudentDtype, open_device};
+pub use decoder::{Decoder, Distrust, trace::Trace};
+pub use device::{DEVICE_PATTERN, KernelForm, StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;
 pub use families::Family;
@@ -41,7 +41,9 @@ pub use generation::{
     settings::{GenerationSettings, Sampling},
     stop_tokens::{files_with_stop_tokens, stop_tokens},
 };
-pub use leadspan_kernels::{self as kernels, GradientSum, Kernels, Packed, project, project_back};
+pub use leadspan_kernels::{
+    self as kernels, GradientSum, Kernels, Packed, Selected, Selecting, project, project_back, select_rows,
+};
 pub use stop::Stop;
 pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
 pub use weights::{

@@ -157,7 +157,12 @@ pub fn audit(
     let chosen = choose(&reader, settings)?;
     let total: usize = chosen.iter().map(|(_, places)| places.len()).sum();
     let device = open_device(&pipeline.teacher.device)?;
-    let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
+    let decoder = Decoder::load_with(
+        &source,
+        pipeline.teacher.dtype,
+        &device,
+        pipeline.teacher.kernels.into(),
+    )?;
     weights::require_unchanged(&source, stamps.as_deref())?;
     let teacher = Teacher::new(
         decoder,

@@ -114,7 +114,8 @@ pub(crate) fn reduce_on_device(
         let found = Found {
             token_ids: &token_ids[row][..real],
             logits: &found_logits[row][..real],
-            others: others[row],
+            others: f64::from(others[row]),
+            others_at: &[],
             target_logit: target_logits[row],
         };
         push_found(found, vocabulary, settings, &mut reduced);

@@ -2,6 +2,7 @@
 
 use leadspan_cache::WorkUnit;
 use leadspan_corpus::{PrepareProgress, PrepareReport};
+use leadspan_model::Distrust;
 use leadspan_workers::{Awaited, Holder};
 
 use crate::Remaining;
@@ -26,6 +27,8 @@ pub enum Event {
     },
     /// The run knows what is left to do.
     Begun(Remaining),
+    /// The teacher runs in stock operations, because its fused kernels cannot be trusted on this device.
+    StockKernels(Distrust),
     /// The teacher is loaded, and the first unit begins.
     Loaded,
     /// One batch went through the model.

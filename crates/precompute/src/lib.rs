@@ -34,6 +34,7 @@
 
 mod audit;
 mod batches;
+mod captured;
 mod claiming;
 mod costs;
 mod data_hashes;

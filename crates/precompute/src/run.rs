@@ -55,7 +55,14 @@ pub fn run(
     let stamps = weights::stamps(&source);
     let preparation = Preparation::new(pipeline, &source)?;
     let device = open_device(&pipeline.teacher.device)?;
-    let load = || Decoder::load(&source, pipeline.teacher.dtype, &device);
+    let load = || {
+        Decoder::load_with(
+            &source,
+            pipeline.teacher.dtype,
+            &device,
+            pipeline.teacher.kernels.into(),
+        )
+    };
     // A model that cannot be loaded must not become the identity of a new cache, so it is loaded before.
     let loaded = match Cache::open(&pipeline.cache_dir()) {
         Err(CacheError::NotACache { .. }) => Some(load()?),
@@ -94,6 +101,9 @@ pub fn run(
         claiming: claiming.as_ref(),
         stop,
     };
+    if let Some(distrust) = capturing.teacher.decoder.distrust() {
+        events(Event::StockKernels(distrust.clone()));
+    }
     events(Event::Loaded);
     for work in &works {
         if capturing.layer(work, &mut summary, events)? == Progress::Stopped {
@@ -152,7 +162,8 @@ impl Capturing<'_> {
             }
             // Claims are renewed until this is dropped: when everything is committed, or on a failure.
             let _capturing: Sender<()> = capturing;
-            let writer = scope.spawn(|| write_shards(&work.dir, &self.device_class, messages, &{ from_writer }));
+            let writer =
+                scope.spawn(|| write_shards(&work.dir, &self.teacher, &self.device_class, messages, &{ from_writer }));
             let mut capture = Capture {
                 teacher: &self.teacher,
                 layer: &work.dir,
@@ -268,9 +279,9 @@ impl Capture<'_> {
                 return Ok(Progress::Stopped);
             }
             let captured = self.teacher.capture(spans, self.layer.layer(), corpus, self.stop);
-            let distributions = match captured {
+            let captured = match captured {
                 Err(PrecomputeError::Model(ModelError::Stopped)) => return Ok(Progress::Stopped),
-                captured => Box::new(captured?),
+                captured => captured?,
             };
             if let Some(claiming) = self.claiming {
                 claiming.advance();
@@ -279,7 +290,7 @@ impl Capture<'_> {
             let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
             let samples = spans.len();
             let spans = spans.to_vec();
-            if to_writer.send(Message::Batch { spans, distributions }).is_err() {
+            if to_writer.send(Message::Batch { spans, captured }).is_err() {
                 return Ok(Progress::WriterGone);
             }
             (self.events)(Event::Batch {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 use leadspan_distribution::{EntrySettings, codec::Precision};
-use leadspan_model::StoredDtype;
+use leadspan_model::{KernelForm, StoredDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,11 @@ pub struct TeacherSettings {
     #[serde(default = "default_device")]
     #[schemars(regex(pattern = leadspan_model::DEVICE_PATTERN))]
     pub device: String,
+    /// The form of the operations on a GPU.
+    ///
+    /// Fused kernels are compared with stock operations when the teacher is loaded, and not used where they differ.
+    #[serde(default)]
+    pub kernels: KernelForm,
 }
 
 /// What is stored, and where: the `[cache]` table.

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus, SampleRef};
 use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
-use leadspan_model::{Decoder, ModelError, Packed, Stop};
+use leadspan_model::{Decoder, ModelError, Packed, Selecting, Stop, select_rows};
 use leadspan_sequence::fed_tokens;
 
 use crate::{
     PrecomputeError,
     batches::CapturedSpan,
+    captured::{Captured, not_finite},
     device_selection::{Cut, reduce_on_device},
 };
 
@@ -69,7 +70,7 @@ impl Teacher {
         layer: &Layer,
         corpus: &PreparedCorpus,
         stop: &AtomicBool,
-    ) -> Result<Distributions, PrecomputeError> {
+    ) -> Result<Captured, PrecomputeError> {
         self.capture_in_parts(batch, layer, corpus, stop, &mut |_| Ok(()))
     }
 
@@ -81,7 +82,7 @@ impl Teacher {
         corpus: &PreparedCorpus,
         stop: &AtomicBool,
         done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
-    ) -> Result<Distributions, PrecomputeError> {
+    ) -> Result<Captured, PrecomputeError> {
         in_halves(batch, is_out_of_memory, &mut |batch| {
             let tokens: Vec<&[u32]> = batch
                 .iter()
@@ -102,15 +103,18 @@ impl Teacher {
         })
     }
 
+    /// The distributions of a batch, once the device has found them.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails; logits that are not finite.
+    pub(crate) fn finish(&self, captured: Captured) -> Result<Distributions, PrecomputeError> {
+        captured.finish(self.decoder.config().vocab_size, &self.entries)
+    }
+
     /// The distributions at some rows of the hidden states `[T, H]`.
-    fn distributions(
-        &self,
-        hidden: &Tensor,
-        rows: &Rows<'_>,
-        stop: &AtomicBool,
-    ) -> Result<Distributions, PrecomputeError> {
-        let mut captured =
-            Distributions::with_capacity(rows.indices.len(), rows.indices.len() * self.entries.top_k as usize);
+    fn distributions(&self, hidden: &Tensor, rows: &Rows<'_>, stop: &AtomicBool) -> Result<Captured, PrecomputeError> {
+        let mut captured = Captured::default();
         let chunks = rows
             .indices
             .chunks(self.chunk_rows)
@@ -119,19 +123,33 @@ impl Teacher {
             if stop.load(Ordering::Relaxed) {
                 return Err(ModelError::Stopped.into());
             }
+            let places = || -> Vec<(String, u32)> {
+                let places = rows.places[chunk * self.chunk_rows..].iter().take(targets.len());
+                places
+                    .map(|&(sample, position)| (sample.id.to_owned(), position))
+                    .collect()
+            };
             let logits = self.logits(hidden, indices)?.narrow(0, 0, targets.len());
-            let reduced = logits.and_then(|logits| self.reduce(&logits, targets));
-            let part = reduced.map_err(ModelError::from)?.map_err(|bad| {
-                let (sample, position) = rows.places[chunk * self.chunk_rows + bad.row];
-                PrecomputeError::NonFiniteLogits {
-                    sample: sample.id.to_owned(),
-                    position,
-                    token: bad.token,
+            let logits = logits.map_err(ModelError::from)?;
+            match self.select(&logits, targets).map_err(ModelError::from)? {
+                Some(selecting) => captured.push_selecting(places(), selecting),
+                None => {
+                    let reduced = self.reduce(&logits, targets).map_err(ModelError::from)?;
+                    captured.push(reduced.map_err(|bad| not_finite(&places(), bad))?);
                 }
-            })?;
-            captured.append(&part);
+            }
         }
         Ok(captured)
+    }
+
+    /// Lets the device find what is needed of rows of logits, if it has a kernel for that.
+    fn select(&self, logits: &Tensor, rows: &[Row]) -> candle_core::Result<Option<Selecting>> {
+        if self.entries.tail_samples > 0 {
+            return Ok(None);
+        }
+        let k = (self.entries.top_k as usize).min(self.decoder.config().vocab_size);
+        let targets: Vec<u32> = rows.iter().map(|row| row.target).collect();
+        select_rows(logits, &targets, k, &self.entries.temperatures, self.decoder.kernels())
     }
 
     /// The distributions of rows of logits. On the CPU the logits are read in place. A GPU finds the largest logits itself, if
@@ -186,13 +204,13 @@ impl Teacher {
 fn in_halves<S, E>(
     batch: &[S],
     wants_memory: fn(&E) -> bool,
-    capture: &mut dyn FnMut(&[S]) -> Result<Distributions, E>,
-) -> Result<Distributions, E> {
+    capture: &mut dyn FnMut(&[S]) -> Result<Captured, E>,
+) -> Result<Captured, E> {
     match capture(batch) {
         Err(error) if batch.len() > 1 && wants_memory(&error) => {
             let (first, second) = batch.split_at(batch.len().div_ceil(2));
             let mut captured = in_halves(first, wants_memory, capture)?;
-            captured.append(&in_halves(second, wants_memory, capture)?);
+            captured.append(in_halves(second, wants_memory, capture)?);
             Ok(captured)
         }
         captured => captured,
@@ -265,30 +283,29 @@ mod tests {
             if batch.len() > 2 {
                 return Err("out of memory");
             }
-            let mut captured = Distributions::new();
+            let mut distributions = Distributions::new();
             for &token in batch {
-                captured.push(Position {
+                distributions.push(Position {
                     token_ids: &[token],
                     logprobs: &[0.0],
                     ..Position::default()
                 });
             }
+            let mut captured = Captured::default();
+            captured.push(distributions);
             Ok(captured)
         };
         let captured = in_halves(&[5, 6, 7, 8, 9, 10, 11], |error| error.contains("memory"), &mut capture).unwrap();
+        let captured = captured.finish(100, &EntrySettings::top_k(1)).unwrap();
         let tokens: Vec<u32> = captured.iter().map(|position| position.token_ids[0]).collect();
         assert_eq!(tokens, [5, 6, 7, 8, 9, 10, 11]);
         assert_eq!(tried, [7, 4, 2, 2, 3, 2, 1]);
         // Another failure, or the failure of a single sample, is returned.
         let mut fail = |_: &[u32]| Err("out of memory");
-        assert_eq!(
-            in_halves(&[1, 2], |error| error.contains("disk"), &mut fail),
-            Err("out of memory")
-        );
-        assert_eq!(
-            in_halves(&[1], |error| error.contains("memory"), &mut fail),
-            Err("out of memory")
-        );
+        let failed = in_halves(&[1, 2], |error| error.contains("disk"), &mut fail);
+        assert_eq!(failed.err(), Some("out of memory"));
+        let failed = in_halves(&[1], |error| error.contains("memory"), &mut fail);
+        assert_eq!(failed.err(), Some("out of memory"));
     }
 
     #[test]

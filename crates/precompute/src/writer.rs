@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use leadspan_cache::{CacheError, LayerDir, Receipt, ShardWriter, WorkUnit};
 use leadspan_distribution::Distributions;
 
-use crate::batches::CapturedSpan;
+use crate::{PrecomputeError, batches::CapturedSpan, captured::Captured, teacher::Teacher};
 
 /// A message to the writer. A unit begins, its batches follow, and it is finished before the next begins.
 pub(crate) enum Message {
@@ -14,7 +14,7 @@ pub(crate) enum Message {
         /// The samples of the batch, in the order of `distributions`.
         spans: Vec<CapturedSpan>,
         /// The positions of the samples, one sample after the other.
-        distributions: Box<Distributions>,
+        captured: Captured,
     },
     Finish,
 }
@@ -29,18 +29,21 @@ pub(crate) struct Committed {
 ///
 /// # Errors
 ///
-/// The first error of the cache. Later messages are not received.
+/// The first error of the cache, or of the device that was still working on a batch of `teacher`. Later messages are not
+/// received.
 pub(crate) fn write_shards(
     layer: &LayerDir,
+    teacher: &Teacher,
     device_class: &str,
     messages: Receiver<Message>,
     committed: &Sender<Committed>,
-) -> Result<(), CacheError> {
+) -> Result<(), PrecomputeError> {
     let mut open: Option<OpenShard> = None;
     for message in messages {
         match message {
             Message::Begin(unit) => open = Some(OpenShard::create(layer, unit, device_class)?),
-            Message::Batch { spans, distributions } => {
+            Message::Batch { spans, captured } => {
+                let distributions = teacher.finish(captured)?;
                 open.as_mut()
                     .expect("a unit is begun before its batches come")
                     .take(&spans, &distributions)?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use leadspan_model::Distrust;
 use leadspan_workers::Holder;
 
 use crate::{HeldOut, StepMetrics};
@@ -19,6 +20,8 @@ pub enum Event {
         /// The reason.
         because: String,
     },
+    /// The student runs in stock operations, because its fused kernels cannot be trusted on this device.
+    StockKernels(Distrust),
     /// The run starts or resumes.
     Started {
         /// Optimizer steps.

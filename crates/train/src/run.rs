@@ -51,6 +51,9 @@ pub fn run(
     let progress = resume(&run_dir, &checkpoints, &identity, steps, &mut optimizer, events)?;
     run_dir.start(&identity, context.resolved_config)?;
     let metrics = Metrics::open(run_dir.metrics_path(), progress.metrics_bytes)?;
+    if let Some(distrust) = inputs.student.decoder.distrust() {
+        events(Event::StockKernels(distrust.clone()));
+    }
     events(inputs.started(progress.step));
     let training = Training {
         inputs: &inputs,

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{TrainSettings, replay::Replay};
 
-/// Settings of `[train]` that change no weight: where and how often files are written, the device, the memory.
-const WITHOUT_EFFECT: [&str; 5] = [
+/// Settings of `[train]` that change no weight but by rounding: where and how often files are written, the device, its kernels,
+/// the memory.
+const WITHOUT_EFFECT: [&str; 6] = [
     "dir",
     "device",
+    "kernels",
     "activation_checkpointing",
     "checkpoint_steps",
     "keep_checkpoints",

@@ -44,7 +44,13 @@ impl<'a> RunInputs<'a> {
         let readers = Readers::open(cache, settings, missing)?;
         require_held_out(&readers, settings.export)?;
         let device = open_device(&settings.device)?;
-        let student = student::open(student_settings, cache, settings.dtype, &device)?;
+        let student = student::open(
+            student_settings,
+            cache,
+            settings.dtype,
+            settings.kernels.into(),
+            &device,
+        )?;
         let config = student.decoder.config();
         student::check_samples(config, readers.training())?;
         let corpus = readers.training().corpus();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leadspan_cache::Coverage;
-use leadspan_model::StudentDtype;
+use leadspan_model::{KernelForm, StudentDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,10 @@ pub struct TrainSettings {
     /// `cpu` or `cuda:N`.
     #[schemars(regex(pattern = leadspan_model::DEVICE_PATTERN))]
     pub device: String,
+    /// The form of the operations on a GPU.
+    ///
+    /// Fused kernels are compared with stock operations when the student is opened, and not used where they differ.
+    pub kernels: KernelForm,
     /// Steps between checkpoints; with 0, only a stopped run writes one.
     pub checkpoint_steps: usize,
     /// How many of the newest checkpoints are kept, beside the best.
@@ -159,6 +163,7 @@ impl Default for TrainSettings {
             seed: 0,
             dtype: StudentDtype::default(),
             device: "cpu".to_owned(),
+            kernels: KernelForm::default(),
             checkpoint_steps: 500,
             keep_checkpoints: 2,
             export: Export::default(),

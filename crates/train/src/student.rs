@@ -4,7 +4,9 @@ use std::path::Path;
 
 use candle_core::Device;
 use leadspan_cache::{Cache, Reader};
-use leadspan_model::{Decoder, DecoderConfig, ModelSource, Parameters, StudentDtype, StudentStart, TokenizerBundle};
+use leadspan_model::{
+    Decoder, DecoderConfig, Kernels, ModelSource, Parameters, StudentDtype, StudentStart, TokenizerBundle,
+};
 use leadspan_sequence::Split;
 use serde_json::{Value, json};
 
@@ -20,7 +22,7 @@ pub(crate) struct Student {
     pub(crate) origin: Value,
 }
 
-/// Opens the student that `settings` describe, to learn in `dtype`.
+/// Opens the student that `settings` describe, to learn in `dtype` with `kernels`.
 ///
 /// # Errors
 ///
@@ -29,6 +31,7 @@ pub(crate) fn open(
     settings: &StudentSettings,
     cache: &Cache,
     dtype: StudentDtype,
+    kernels: Kernels,
     device: &Device,
 ) -> Result<Student, TrainError> {
     let (start, origin) = match (&settings.model, &settings.config, &settings.layers) {
@@ -55,7 +58,8 @@ pub(crate) fn open(
         _ => return Err(TrainError::StudentStart),
     };
     let (decoder, parameters) = Decoder::trainable_in(dtype, &start, device)?;
-    let frozen = Decoder::frozen(decoder.config(), &parameters, device)?;
+    let decoder = decoder.with_trusted_kernels(kernels);
+    let frozen = Decoder::frozen(decoder.config(), &parameters, device)?.with_kernels(decoder.kernels());
     Ok(Student {
         decoder,
         parameters,

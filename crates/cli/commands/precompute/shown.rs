@@ -109,6 +109,9 @@ impl<'a> Shown<'a> {
                 }
             }
             Event::Begun(remaining) => self.begin(&remaining),
+            Event::StockKernels(distrust) => {
+                tracing::warn!("the teacher runs in stock operations, which are slower: {distrust}");
+            }
             Event::Loaded => {
                 // Until now there was nothing to save.
                 signals::ask_first(self.stop, "dropping the work unit at hand; finished ones are kept");

@@ -9,7 +9,8 @@ pub(crate) fn rotate(x: &Tensor, angles: &Angles, pairing: Pairing, positions: &
     let (rows, width) = x.dims2()?;
     let half = cosines.dim(1)?;
     let places = Tensor::from_slice(positions, rows, x.device())?;
-    let (cosines, sines) = (cosines.index_select(&places, 0)?, sines.index_select(&places, 0)?);
+    let chosen = |table: &Tensor| table.index_select(&places, 0)?.to_dtype(x.dtype());
+    let (cosines, sines) = (chosen(cosines)?, chosen(sines)?);
     if pairing == Pairing::Halves && !x.track_op() {
         // The library's own operation has no backward pass.
         let heads = x.contiguous()?.reshape((1, rows, width / (2 * half), 2 * half))?;

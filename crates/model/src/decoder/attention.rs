@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
-use leadspan_kernels::{AttentionShape, Pass, RotaryTable, Weight, rms_norm, rotate};
+use candle_core::{Result, Tensor, bail};
+use leadspan_kernels::{
+    AttentionShape, BlockNorms, Packed, Pass, RotaryTable, Weight, attend_packed, linear_packed, rms_norm, rotate,
+};
 
 use super::norm::RmsNorm;
 use crate::{config::DecoderConfig, weights::projection::Projection};
@@ -54,6 +56,31 @@ impl Attention {
             &self.values.forward(x, None, pass)?,
         )?;
         self.output.forward(&attended, Some(residual), pass)
+    }
+
+    /// As [`forward`](Self::forward), with attention within each sequence of a batch: everything between the products is one
+    /// operation.
+    pub(crate) fn forward_packed(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        rotary: &RotaryTable,
+        packed: &Packed,
+        pass: Pass<'_>,
+    ) -> Result<Tensor> {
+        let parts = [&self.queries, &self.keys, &self.values].map(Projection::dense);
+        let [Some(queries), Some(keys), Some(values)] = parts else {
+            bail!("quantised weights have no packed form");
+        };
+        let all = linear_packed(x, &[queries, keys, values], pass)?;
+        let norms = self.head_norms.as_ref().map(|(queries, keys)| BlockNorms {
+            queries: &queries.weight,
+            keys: &keys.weight,
+            eps: queries.eps,
+        });
+        let (rotation, edges) = ((rotary, packed.positions()), packed.shared_edges());
+        let mixed = attend_packed(&all, (self.shape, norms), rotation, edges, pass)?;
+        self.output.forward(&mixed, Some(residual), pass)
     }
 
     /// The widths of queries, and of keys and values, over all heads.

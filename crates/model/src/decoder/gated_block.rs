@@ -1,7 +1,7 @@
 //! A gated feed-forward block (SwiGLU): the feed-forward part of a dense layer, or one expert of a mixture.
 
 use candle_core::{Result, Tensor};
-use leadspan_kernels::{Pass, Weight, swiglu};
+use leadspan_kernels::{Pass, Weight, gate_packed, linear_packed, swiglu};
 
 use crate::{
     error::ModelError,
@@ -34,6 +34,12 @@ impl GatedBlock {
 
     /// The output for `x` `[N, H]`, plus `residual` if one is given.
     pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, pass: Pass<'_>) -> Result<Tensor> {
+        if pass.packs(x)
+            && let (Some(gate), Some(up)) = (self.gate.dense(), self.up.dense())
+        {
+            let gated = gate_packed(&linear_packed(x, &[gate, up], pass)?, pass)?;
+            return self.down.forward(&gated, residual, pass);
+        }
         let gate = self.gate.forward(x, None, pass)?;
         let up = self.up.forward(x, None, pass)?;
         self.down.forward(&swiglu(&gate, &up, pass)?, residual, pass)

@@ -87,6 +87,12 @@ impl DecoderLayer {
         pass: impl Into<Pass<'a>>,
     ) -> Result<Tensor> {
         let (pass, shape) = (pass.into(), self.attention.shape);
+        if pass.packs(hidden) {
+            let normalised = self.attention_norm.forward(hidden, pass)?;
+            let hidden = (self.attention).forward_packed(&normalised, hidden, rotary, packed, pass)?;
+            let normalised = self.feed_forward_norm.forward(&hidden, pass)?;
+            return self.feed_forward.forward(&normalised, &hidden, pass);
+        }
         self.forward_with(hidden, (rotary, packed.positions()), pass, |queries, keys, values| {
             attention(queries, keys, values, shape, packed.shared_edges(), pass)
         })

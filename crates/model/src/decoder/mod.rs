@@ -1,6 +1,7 @@
 //! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
 
 mod attention;
+mod comparison;
 mod feed_forward;
 mod gated_block;
 mod layer;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor, quantized::QMatMul};
 use leadspan_kernels::{GradientSum, Kernels, Packed, RotaryTable, Weight};
 
+pub use self::comparison::Distrust;
 use self::{layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm, rotary::rotary_table};
 use crate::{
     config::DecoderConfig,
@@ -42,6 +44,7 @@ pub struct Decoder {
     head: Projection,
     rotary: RotaryTable,
     kernels: Kernels,
+    distrust: Option<Distrust>,
     device: Device,
 }
 
@@ -52,8 +55,23 @@ impl Decoder {
     ///
     /// If the weights cannot be read, do not fit the configuration, or do not fit in memory.
     pub fn load(source: &ModelSource, dtype: StoredDtype, device: &Device) -> Result<Self, ModelError> {
+        Self::load_with(source, dtype, device, Kernels::Fused)
+    }
+
+    /// Loads a model for inference, with these kernels if they can be [trusted](Self::distrust).
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with(
+        source: &ModelSource,
+        dtype: StoredDtype,
+        device: &Device,
+        kernels: Kernels,
+    ) -> Result<Self, ModelError> {
         let mut weights = source.weights(dtype, device)?;
-        Self::build(source.config().clone(), weights.as_mut(), dtype, device)
+        let decoder = Self::build(source.config().clone(), weights.as_mut(), device)?;
+        Ok(decoder.with_trusted_kernels(kernels))
     }
 
     /// Makes a decoder whose parameters are all variables, in single precision.
@@ -79,7 +97,7 @@ impl Decoder {
     ) -> Result<(Self, Parameters), ModelError> {
         let dtype = StoredDtype::from(dtype);
         let (config, mut variables) = start.open(dtype, device)?;
-        let decoder = Self::build(config, &mut variables, dtype, device)?;
+        let decoder = Self::build(config, &mut variables, device)?;
         Ok((decoder, variables.into_parameters()))
     }
 
@@ -90,15 +108,10 @@ impl Decoder {
     /// If the parameters do not fit the configuration.
     pub fn frozen(config: &DecoderConfig, parameters: &Parameters, device: &Device) -> Result<Self, ModelError> {
         let mut weights = parameters;
-        Self::build(config.clone(), &mut weights, parameters.dtype(), device)
+        Self::build(config.clone(), &mut weights, device)
     }
 
-    fn build(
-        config: DecoderConfig,
-        weights: &mut dyn WeightSource,
-        dtype: StoredDtype,
-        device: &Device,
-    ) -> Result<Self, ModelError> {
+    fn build(config: DecoderConfig, weights: &mut dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let embedding = weights.embedding("model.embed_tokens.weight", [vocabulary, hidden])?;
         let layers = (0..config.num_hidden_layers)
@@ -119,7 +132,7 @@ impl Decoder {
             },
             (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
         };
-        let rotary = rotary_table(&config, weights.pairing(), dtype.dense(), device)?;
+        let rotary = rotary_table(&config, weights.pairing(), device)?;
         Ok(Self {
             config,
             embedding,
@@ -128,6 +141,7 @@ impl Decoder {
             head,
             rotary,
             kernels: Kernels::default(),
+            distrust: None,
             device: device.clone(),
         })
     }
@@ -140,6 +154,11 @@ impl Decoder {
     /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Why stock operations are used though others were asked for; `None` if they are not.
+    pub fn distrust(&self) -> Option<&Distrust> {
+        self.distrust.as_ref()
     }
 
     /// The same decoder with `kernels` for its operations.
@@ -246,7 +265,8 @@ impl Decoder {
         &self.rotary
     }
 
-    pub(crate) fn kernels(&self) -> Kernels {
+    /// The form of its operations.
+    pub fn kernels(&self) -> Kernels {
         self.kernels
     }
 }

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use candle_core::{DType, Device, Result};
+use candle_core::{Device, Result};
 use leadspan_kernels::{Pairing, RotaryTable};
 
 use crate::config::{DecoderConfig, scaling::RotaryScaling};
@@ -12,17 +12,12 @@ use crate::config::{DecoderConfig, scaling::RotaryScaling};
 /// # Errors
 ///
 /// If the device has no memory for it.
-pub(crate) fn rotary_table(
-    config: &DecoderConfig,
-    pairing: Pairing,
-    dtype: DType,
-    device: &Device,
-) -> Result<RotaryTable> {
+pub(crate) fn rotary_table(config: &DecoderConfig, pairing: Pairing, device: &Device) -> Result<RotaryTable> {
     let length = match config.rope_scaling {
         RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
         _ => 1.0,
     };
-    RotaryTable::new(&frequencies(config), length, config.context(), pairing, dtype, device)
+    RotaryTable::new(&frequencies(config), length, config.context(), pairing, device)
 }
 
 /// The `head_dim`/2 rotary frequencies θ^(−2i/d), scaled as the configuration says.

@@ -5,10 +5,10 @@
 //! what the forward pass left. With activation checkpointing, the forward pass keeps only the inputs of the layers, and the
 //! backward pass computes each layer again.
 
-use candle_core::{Result, Tensor, Var};
-use leadspan_kernels::{Kernels, Packed, Pass, Tape, Weight, scatter_rows};
+use candle_core::{DType, Result, Tensor, Var};
+use leadspan_kernels::{GradientSum, Kernels, Packed, Pass, Tape, Weight, scatter_rows};
 
-use super::Decoder;
+use super::{Decoder, layer::DecoderLayer};
 use crate::{error::ModelError, stop::Stop};
 
 /// A forward pass of a [trainable](Decoder::trainable) decoder, up to the final hidden states of some tokens.
@@ -83,6 +83,32 @@ impl Decoder {
             last,
             stop,
         })
+    }
+}
+
+impl Decoder {
+    /// The gradients of a layer's input and weights, in single precision, where the gradient of its output is its input. Leaves
+    /// no gradient behind.
+    pub(super) fn layer_gradients(
+        &self,
+        layer: &DecoderLayer,
+        input: &Tensor,
+        packed: &Packed,
+        kernels: Kernels,
+    ) -> Result<Vec<Tensor>> {
+        let sums: Vec<&GradientSum> = layer.weights().filter_map(Weight::gradient).collect();
+        let clear = || sums.iter().for_each(|sum| sum.clear());
+        clear();
+        let segment = Segment::forward(input.clone(), kernels, |input, pass| {
+            layer.forward(input, packed, self.rotary(), pass)
+        })?;
+        let of_input = segment.backward(input.clone(), layer.weights())?;
+        let mut gradients = vec![of_input.to_dtype(DType::F32)?];
+        for sum in sums.iter().filter_map(|sum| sum.get()) {
+            gradients.push(sum.copy()?);
+        }
+        clear();
+        Ok(gradients)
     }
 }
 

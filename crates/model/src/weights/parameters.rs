@@ -33,7 +33,6 @@ pub enum StudentStart {
 /// The student's parameters by their Hugging Face names, ordered by name.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    dtype: StoredDtype,
     parameters: BTreeMap<String, Parameter>,
 }
 
@@ -59,11 +58,6 @@ impl Parameters {
     /// The variable of this name.
     pub fn get(&self, name: &str) -> Option<&Var> {
         self.parameters.get(name).map(|parameter| &parameter.variable)
-    }
-
-    /// The number format of the variables.
-    pub(crate) fn dtype(&self) -> StoredDtype {
-        self.dtype
     }
 
     /// The number of trainable numbers.
@@ -168,7 +162,6 @@ impl Variables<'_> {
     /// The variables made so far.
     pub(crate) fn into_parameters(self) -> Parameters {
         Parameters {
-            dtype: self.dtype,
             parameters: self.parameters,
         }
     }

@@ -1,7 +1,7 @@
 //! Matrix products with a weight: dense, or quantised as a GGUF file stores it.
 
 use candle_core::{DType, Module as _, Result, Tensor, cuda, quantized::QMatMul};
-use leadspan_kernels::{Pass, Weight, linear, project};
+use leadspan_kernels::{Pass, Weight, linear, project, project_widened};
 
 /// How many elements of a weight are converted to single precision at a time: 128 MiB.
 const WIDENED_ELEMENTS: usize = 1 << 25;
@@ -47,15 +47,22 @@ impl Projection {
 
     /// `rows` `[N, in]` to single-precision scores `[N, out]`.
     ///
-    /// Dense weights in a narrower dtype are converted to single precision, block by block: a logit of 30 rounded to
-    /// bfloat16 is off by up to 0.06. Numbers from a narrower dtype have no more digits than NVIDIA's `TensorFloat-32`
+    /// A logit of 30 rounded to bfloat16 is off by up to 0.06, so products of a narrower dtype are summed and kept in single
+    /// precision where the device has such a product. Elsewhere weights are converted to single precision, block by block. Numbers from a narrower dtype have no more digits than NVIDIA's `TensorFloat-32`
     /// keeps, so GPUs may use that format: it loses nothing and is many times as fast.
     pub(crate) fn scores<'a>(&self, rows: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
         let Self::Dense { weight, bias } = self else {
             return self.forward(rows, None, pass)?.to_dtype(DType::F32);
         };
+        let pass = pass.into();
         if rows.dtype() == DType::F32 {
             return self.forward(rows, None, pass);
+        }
+        if let Some(scores) = project_widened(rows, &weight.constant(), pass)? {
+            return match bias {
+                Some(bias) => scores.broadcast_add(&bias.constant().to_dtype(DType::F32)?),
+                None => Ok(scores),
+            };
         }
         let _allowed = TensorFloat32::allow();
         let (rows, weight) = (rows.to_dtype(DType::F32)?, weight.constant());
@@ -72,6 +79,14 @@ impl Projection {
         match bias {
             Some(bias) => scores.broadcast_add(&bias.constant().to_dtype(DType::F32)?),
             None => Ok(scores),
+        }
+    }
+
+    /// Its weight and bias; `None` if it is quantised.
+    pub(crate) fn dense(&self) -> Option<(&Weight, Option<&Weight>)> {
+        match self {
+            Self::Dense { weight, bias } => Some((weight, bias.as_ref())),
+            Self::Quantised { .. } => None,
         }
     }
 

@@ -111,7 +111,7 @@ pub(super) fn calibrate(
             break;
         }
         let mut since = clock();
-        let distributions = teacher.capture_in_parts(batch, &layer, corpus, stop, &mut |part| {
+        let found = teacher.capture_in_parts(batch, &layer, corpus, stop, &mut |part| {
             sync()?;
             let now = clock();
             let time = match part {
@@ -129,7 +129,7 @@ pub(super) fn calibrate(
             calibration.tokens += u64::from(span.tokens);
             calibration.positions += u64::from(span.positions);
         }
-        captured.take(batch, &distributions);
+        captured.take(batch, &teacher.finish(found)?);
     }
     calibration.seconds = (layer_time + head_time).as_secs_f64();
     calibration.layer_flops_per_second = layer_flops / layer_time.as_secs_f64().max(1e-9);

@@ -145,7 +145,7 @@ fn run_teacher(
 ) -> Result<Option<(Calibration, Captured)>, PrecomputeError> {
     let began = clock();
     let device = open_device(&pipeline.teacher.device)?;
-    let decoder = Decoder::load(source, pipeline.teacher.dtype, &device)?;
+    let decoder = Decoder::load_with(source, pipeline.teacher.dtype, &device, pipeline.teacher.kernels.into())?;
     let teacher = Teacher::new(
         decoder,
         pipeline.cache.entries(),

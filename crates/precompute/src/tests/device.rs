@@ -71,9 +71,8 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
         let source = ModelSource::open(&teacher).unwrap();
         let decoder = Decoder::load(&source, dtype, device).unwrap().with_kernels(kernels);
         let teacher = Teacher::new(decoder, entries, 1);
-        teacher
-            .capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false))
-            .unwrap()
+        let captured = teacher.capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false));
+        teacher.finish(captured.unwrap()).unwrap()
     };
     // The whole vocabulary, most probable token first.
     let expected = capture(StoredDtype::F32, &Device::Cpu, Kernels::Fused, entries(320, &[]));
