@@ -2,20 +2,24 @@
 # Builds the program for NVIDIA GPUs on a machine that has neither a GPU nor CUDA: the compiler and the libraries come from
 # PyPI.
 #
-#     tests/cuda_build.sh [--out DIR]
+#     tests/cuda_build.sh [--out DIR] [--kernels]
 #
-# DIR (default: target/cuda/bundle) gets the program `leadspan`, beside it in `lib` what it needs of CUDA, and
-# `cuda_run.sh` with a tiny teacher, which tries the program out on a machine with a GPU. Needed there: NVIDIA's driver, for CUDA 13, and nothing
-# else. CUDA_COMPUTE_CAP chooses the GPU (default: 90; 80 is A100, 89 L4 and RTX 4090, 90 H100 and H200). Downloads 0.9 GB;
-# the first build takes some fifteen minutes on two cores.
+# First compiles the kernels for the capabilities 80, 90a and 100, prints the registers of each and the bytes that it spills,
+# and fails if one spills more than `crates/kernels/cuda/spills.txt` allows. --kernels stops there.
+#
+# DIR (default: target/cuda/bundle) gets the program `leadspan`, beside it in `lib` what it needs of CUDA, and `cuda_run.sh`
+# with a tiny teacher, which tries the program out on a machine with a GPU. Needed there: NVIDIA's driver, for CUDA 13, and
+# nothing else. CUDA_COMPUTE_CAP chooses the GPU (default: 90; 80 is A100, 89 L4 and RTX 4090, 90 H100 and H200). Downloads
+# 0.9 GB; the first build takes some fifteen minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' tests/cuda_build.sh; }
-out=target/cuda/bundle
+usage() { sed -n '2,13s/^# \{0,1\}//p' tests/cuda_build.sh; }
+out=target/cuda/bundle kernels_alone=no
 while [[ $# -gt 0 ]]; do
     case "$1" in
         --out) out="${2:?--out needs a folder}"; shift 2 ;;
+        --kernels) kernels_alone=yes; shift ;;
         --help | -h) usage; exit 0 ;;
         *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 1 ;;
     esac
@@ -42,6 +46,28 @@ for library in "$toolkit"/lib/lib*.so.*; do
     name="$(basename "$library")"
     ln -sf "$name" "$toolkit/lib/${name%%.so.*}.so"
 done
+
+# Registers and spills, as ptxas reports them: kernel, capability, registers, bytes.
+reported="$work/kernels.txt"
+for capability in 80 90a 100; do
+    for source in crates/kernels/cuda/*.cu; do
+        "$toolkit/bin/nvcc" -std=c++17 -O3 -cubin -arch="sm_$capability" --ptxas-options=-v -I crates/kernels/cuda \
+            -o "$work/kernel.cubin" "$source" 2>&1 |
+            awk -v capability="$capability" '
+                /error/ { print > "/dev/stderr"; failed = 1 }
+                /Compiling entry function/ { split($0, parts, "\047"); name = parts[2] }
+                /bytes spill stores/ { for (i = 2; i <= NF; i++) if ($i == "bytes" && $(i + 1) == "spill" && $(i + 2) ~ /^stores/) spilled = $(i - 1) }
+                /Used [0-9]+ registers/ { for (i = 1; i < NF; i++) if ($i == "Used") print name, capability, $(i + 1), spilled }
+                END { exit failed }'
+    done
+done >"$reported"
+awk 'FNR == NR { if ($1 !~ /^#/) allowed[$1 " " $2] = $3; next }
+     { kernels++; printf "%-52s sm_%-5s %4d registers %5d bytes spilled\n", $1, $2, $3, $4 }
+     $4 > allowed[$1 " " $2] { printf "error: %s spills %d bytes on %s, at most %d are allowed\n", $1, $4, $2, allowed[$1 " " $2] > "/dev/stderr"; worse = 1 }
+     END { if (!kernels) { print "error: no kernel was compiled" > "/dev/stderr"; exit 1 } exit worse }' \
+    crates/kernels/cuda/spills.txt "$reported"
+[[ "$kernels_alone" == no ]] || exit 0
+
 # The driver's library is not in any package. The linker is satisfied with an empty one of its name.
 mkdir -p "$work/driver"
 cc -shared -Wl,-soname,libcuda.so.1 -o "$work/driver/libcuda.so" -x c /dev/null
