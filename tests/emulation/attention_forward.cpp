@@ -69,7 +69,6 @@ template <class T> static void test_widths() {
 }
 
 int main() {
-    emulator::block().find_races = true;
 #ifndef FEW
     test_widths<bf16>();
     test_widths<f16>();

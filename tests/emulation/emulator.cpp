@@ -51,7 +51,6 @@ static bool copies_are_right(bool wait) {
 // Whether a race is found between threads that write, meet and read, whatever comes first.
 static bool is_race(int threads, void (*meet)()) {
     return refuses([=] {
-        emulator::block().find_races = true;
         emulator::launch({1, 1}, threads, threads * 4, [=] {
             int* numbers = (int*)shared_memory();
             shared_store(numbers + thread_index(), 1);
@@ -64,7 +63,6 @@ static bool is_race(int threads, void (*meet)()) {
 static bool is_race_with_copies(void (*wait)()) {
     static check::Array<uint4> source(64);
     return refuses([=] {
-        emulator::block().find_races = true;
         emulator::launch({1, 1}, 64, 64 * 16, [=] {
             uint4* target = (uint4*)shared_memory();
             copy_async16(target + thread_index(), &source[thread_index()], true);
