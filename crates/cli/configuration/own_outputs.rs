@@ -55,7 +55,7 @@ fn check(key: &'static str, patterns: &[String], base: &Path, tables: &Tables) -
                     input_key: key,
                     pattern: pattern.clone(),
                     file: file.strip_prefix(base).unwrap_or(&file).to_owned(),
-                    output_key: *output_key,
+                    output_key,
                     output: output.to_path_buf(),
                 });
             }

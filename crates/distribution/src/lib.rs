@@ -9,14 +9,16 @@
 
 pub mod codec;
 mod distributions;
+mod found;
 mod select;
 mod settings;
 mod tail;
 mod top_k;
 
 pub use distributions::{Distributions, Position};
+pub use found::{Found, collect_found, push_found};
 pub use settings::{EntrySettings, InvalidEntrySettings};
-pub use top_k::{Found, NonFiniteLogit, Row, collect_found, push_found, reduce, top_k};
+pub use top_k::{NonFiniteLogit, Row, reduce, top_k};
 
 /// The lowest stored tail log-mass, in nats, unless the entries are the whole vocabulary.
 ///

@@ -26,6 +26,7 @@ mod evaluation_dir;
 mod events;
 mod failures;
 mod grader;
+mod held_out;
 mod interval;
 mod results;
 mod run;

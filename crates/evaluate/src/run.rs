@@ -1,25 +1,18 @@
 //! Runs an evaluation, from the problems to the summary.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
-use leadspan_cache::{Cache, CacheError, Missing, Reader};
 use leadspan_corpus::{ChatTemplate, DataSettings, Problem, SectionSettings, problems};
-use leadspan_model::{
-    Decoder, Generation, ModelError, ModelSource, Prompt, Stop, StoredDtype, TokenizerBundle, open_device,
-};
-use leadspan_train::{HeldOut, TrainError, held_out_losses};
+use leadspan_model::{Decoder, Generation, ModelError, ModelSource, Prompt, Stop, TokenizerBundle, open_device};
 use serde_json::{Value, json};
 
 use crate::{
     AnswerEnd, Answered, EvaluateError, EvaluateSettings, EvaluationContext, EvaluationEvent, EvaluationSummary,
-    GraderIdentity, HeldOutLosses,
+    GraderIdentity,
     asking::{Asking, add_system},
     evaluation_dir::{EvaluationDir, PartialAnswers},
     grader::{Grader, GraderCommand, Request, Verdict},
+    held_out::held_out,
     is_sentence,
     stops::stops,
 };
@@ -360,42 +353,4 @@ fn identity(
         identity["template_arguments"] = json!(evaluation.sections.template_arguments);
     }
     Ok(identity)
-}
-
-/// The losses on the validation samples of the cache in `path`, if they can be measured.
-fn held_out(
-    path: &Path,
-    decoder: &Decoder,
-    (tokenizer, dtype): (&TokenizerBundle, StoredDtype),
-    stop: &AtomicBool,
-    events: &mut dyn FnMut(EvaluationEvent),
-) -> Result<Option<HeldOut>, EvaluateError> {
-    let mut not_measured = |because: String| {
-        events(EvaluationEvent::HeldOut(HeldOutLosses::NotMeasured(because)));
-        Ok(None)
-    };
-    let at = path.display();
-    if !path.is_dir() {
-        return not_measured(format!("there is no cache `{at}`"));
-    }
-    if dtype == StoredDtype::Native {
-        return not_measured("the model's head is quantised".to_owned());
-    }
-    let cache = Cache::open(path)?;
-    if cache.identity().tokenizer != tokenizer.fingerprint {
-        return not_measured(format!("the cache `{at}` was made with another tokenizer"));
-    }
-    let reader = match Reader::open_largest(&cache, Missing::Allowed) {
-        Ok(reader) => reader,
-        Err(error @ CacheError::NothingCaptured { .. }) => return not_measured(error.to_string()),
-        Err(error) => return Err(error.into()),
-    };
-    events(EvaluationEvent::HeldOut(HeldOutLosses::Measured));
-    match held_out_losses(decoder, &reader, Stop::when(stop)) {
-        Err(error @ (TrainError::Context { .. } | TrainError::TokenOutsideVocabulary { .. })) => {
-            events(EvaluationEvent::HeldOut(HeldOutLosses::NotMeasured(error.to_string())));
-            Ok(None)
-        }
-        measured => Ok(measured?),
-    }
 }

@@ -12,16 +12,6 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
-    /// Whether the GPU has fused attention for such heads, in a layer whose rows have `widths` numbers.
-    #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, unused_variables))]
-    pub fn has_kernels(&self, widths: &[usize]) -> bool {
-        #[cfg(feature = "cuda")]
-        // A thread takes eight numbers at a time.
-        return crate::cuda::attention::has_kernels(self.head_dim) && widths.iter().all(|width| width % 8 == 0);
-        #[cfg(not(feature = "cuda"))]
-        false
-    }
-
     /// The number of query heads that share a key-value head.
     pub(crate) fn group(&self) -> usize {
         self.heads / self.key_value_heads

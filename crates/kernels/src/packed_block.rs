@@ -26,13 +26,9 @@ pub struct BlockNorms<'a> {
 ///
 /// If the shapes do not fit, [`Pass::packs`] is false for `x`, or the device fails.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
-pub fn linear_packed<'a>(
-    x: &Tensor,
-    parts: &[(&Weight, Option<&Weight>)],
-    pass: impl Into<Pass<'a>>,
-) -> Result<Tensor> {
+pub fn linear_packed(x: &Tensor, parts: &[(&Weight, Option<&Weight>)], pass: Pass<'_>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    return pass.into().one(&x.contiguous()?, cuda::several::Several::new(parts));
+    return pass.one(&x.contiguous()?, cuda::several::Several::new(parts));
     #[cfg(not(feature = "cuda"))]
     candle_core::bail!("this program was built without CUDA")
 }
@@ -48,16 +44,15 @@ pub fn linear_packed<'a>(
 ///
 /// If the shapes do not fit, a position is beyond the model's context, there is no kernel for the shape, or the device fails.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
-pub fn attend_packed<'a>(
+pub fn attend_packed(
     all: &Tensor,
     (shape, norms): (AttentionShape, Option<BlockNorms<'_>>),
     (rotary, positions): (&RotaryTable, &Arc<[u32]>),
     edges: &Arc<[usize]>,
-    pass: impl Into<Pass<'a>>,
+    pass: Pass<'_>,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     {
-        let pass = pass.into();
         let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
         let operation = cuda::heads::Heads {
             shape,
@@ -84,9 +79,9 @@ pub fn attend_packed<'a>(
 ///
 /// If there is no kernel for the shape, or the device fails.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
-pub fn gate_packed<'a>(gate_up: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+pub fn gate_packed(gate_up: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    return pass.into().one(&gate_up.contiguous()?, cuda::swiglu::SwiGlu);
+    return pass.one(&gate_up.contiguous()?, cuda::swiglu::SwiGlu);
     #[cfg(not(feature = "cuda"))]
     candle_core::bail!("this program was built without CUDA")
 }

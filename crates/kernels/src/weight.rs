@@ -123,7 +123,9 @@ impl GradientSum {
         match (Kernels::Fused.form(gradient), Kernels::Fused.form(x)) {
             (Form::Cpu, Form::Cpu) if self.sum.device().is_cpu() => self.add_outer_products(gradient, x),
             #[cfg(feature = "cuda")]
-            (Form::Cuda, Form::Cuda) if gradient.dtype() == x.dtype() => cuda::linear::add_product(self, gradient, x),
+            (Form::Cuda, Form::Cuda) if gradient.dtype() == x.dtype() => {
+                self.accumulate_on_device(|sum, kept| cuda::product::add_outer_products(sum, kept, gradient, x))
+            }
             _ => self.add(&gradient.t()?.matmul(x)?),
         }
     }
@@ -159,7 +161,12 @@ impl GradientSum {
     pub fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
         #[cfg(feature = "cuda")]
         if Kernels::Fused.form(rows) == Form::Cuda && self.sum.dim(1)? % 4 == 0 {
-            return cuda::embedding::add_rows(self, rows, places);
+            return self.accumulate_on_device(|sum, kept| {
+                if kept == 0.0 {
+                    sum.zero_set()?;
+                }
+                cuda::embedding::add_rows(sum, rows, places)
+            });
         }
         let rows = rows.to_dtype(DType::F32)?;
         if self.sum.device().is_cpu() {
@@ -210,12 +217,6 @@ impl GradientSum {
         put(&self.sum, if self.is_begun() { 1.0 } else { 0.0 })?;
         self.set_begun(true);
         Ok(())
-    }
-
-    /// The shape of the parameter.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn shape(&self) -> &candle_core::Shape {
-        self.sum.shape()
     }
 
     fn is_begun(&self) -> bool {

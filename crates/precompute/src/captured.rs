@@ -19,7 +19,7 @@ struct Chunk {
 }
 
 enum Content {
-    Ready(Distributions),
+    Ready(Box<Distributions>),
     Selecting(Selecting),
 }
 
@@ -28,7 +28,7 @@ impl Captured {
     pub(crate) fn push(&mut self, distributions: Distributions) {
         self.chunks.push(Chunk {
             places: Vec::new(),
-            content: Content::Ready(distributions),
+            content: Content::Ready(Box::new(distributions)),
         });
     }
 

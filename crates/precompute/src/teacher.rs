@@ -131,12 +131,11 @@ impl Teacher {
             };
             let logits = self.logits(hidden, indices)?.narrow(0, 0, targets.len());
             let logits = logits.map_err(ModelError::from)?;
-            match self.select(&logits, targets).map_err(ModelError::from)? {
-                Some(selecting) => captured.push_selecting(places(), selecting),
-                None => {
-                    let reduced = self.reduce(&logits, targets).map_err(ModelError::from)?;
-                    captured.push(reduced.map_err(|bad| not_finite(&places(), bad))?);
-                }
+            if let Some(selecting) = self.select(&logits, targets).map_err(ModelError::from)? {
+                captured.push_selecting(places(), selecting);
+            } else {
+                let reduced = self.reduce(&logits, targets).map_err(ModelError::from)?;
+                captured.push(reduced.map_err(|bad| not_finite(&places(), bad))?);
             }
         }
         Ok(captured)

@@ -6,14 +6,13 @@ use super::{
     library::{Argument::Int, Launch, kernel, launch},
     memory::{pointer, upload, with_rows},
 };
-use crate::weight::GradientSum;
 
 /// The columns of a block.
 const COLUMNS: usize = 512;
 
-/// Adds row i of `rows` to row `places[i]` of the sum, which is a matrix.
-pub(crate) fn add_rows(sum: &GradientSum, rows: &Tensor, places: &[u32]) -> Result<()> {
-    let (height, width) = sum.shape().dims2()?;
+/// Adds row i of `rows` to row `places[i]` of `sum` `[V, W]`, in single precision.
+pub(crate) fn add_rows(sum: &Tensor, rows: &Tensor, places: &[u32]) -> Result<()> {
+    let (height, width) = sum.dims2()?;
     if rows.dims() != [places.len(), width] || places.iter().any(|&place| place as usize >= height) || width % 4 != 0 {
         bail!(
             "rows of {:?} cannot be added to a matrix of [{height}, {width}]",
@@ -22,34 +21,29 @@ pub(crate) fn add_rows(sum: &GradientSum, rows: &Tensor, places: &[u32]) -> Resu
     }
     let (targets, starts, sources) = grouped(places);
     let rows = rows.contiguous()?;
-    sum.accumulate_on_device(|sum, kept| {
-        if kept == 0.0 {
-            sum.zero_set()?;
-        }
-        with_rows(&rows, |device, rows| {
-            let (distinct, starts, sources) = (
-                upload(device, &targets)?,
-                upload(device, &starts)?,
-                upload(device, &sources)?,
-            );
-            with_rows(sum, |_, sum| {
-                let arguments = [
-                    rows.argument(),
-                    pointer(device, &distinct),
-                    pointer(device, &starts),
-                    pointer(device, &sources),
-                    Int(width as i32),
-                    sum.argument(),
-                ];
-                let how = Launch {
-                    grid: (targets.len(), width.div_ceil(COLUMNS)),
-                    threads: 128,
-                    shared_bytes: 0,
-                };
-                let name = kernel("embedding_backward", rows.dtype, None)?;
-                // SAFETY: the kernel's arguments; the shapes were compared.
-                unsafe { launch(device, "embedding", &name, how, &arguments) }
-            })
+    with_rows(&rows, |device, rows| {
+        let (distinct, starts, sources) = (
+            upload(device, &targets)?,
+            upload(device, &starts)?,
+            upload(device, &sources)?,
+        );
+        with_rows(sum, |_, sum| {
+            let arguments = [
+                rows.argument(),
+                pointer(device, &distinct),
+                pointer(device, &starts),
+                pointer(device, &sources),
+                Int(width as i32),
+                sum.argument(),
+            ];
+            let how = Launch {
+                grid: (targets.len(), width.div_ceil(COLUMNS)),
+                threads: 128,
+                shared_bytes: 0,
+            };
+            let name = kernel("embedding_backward", rows.dtype, None)?;
+            // SAFETY: the kernel's arguments; the shapes were compared.
+            unsafe { launch(device, "embedding", &name, how, &arguments) }
         })
     })
 }

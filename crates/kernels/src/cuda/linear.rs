@@ -91,15 +91,6 @@ fn with_ones<T>(device: &CudaDevice, dtype: DType, count: usize, read: impl FnOn
     with_rows(&ones, |_, ones| read(ones))
 }
 
-/// Adds a product of two factors to a sum of gradients.
-pub(crate) fn add_product(sum: &GradientSum, gradient: &Tensor, x: &Tensor) -> Result<()> {
-    with_rows(gradient, |_, gradient| {
-        with_rows(x, |_, x| {
-            add_factors(sum, Factor::Transposed(gradient), Factor::Plain(x))
-        })
-    })
-}
-
 /// Adds `left` · `right` to a sum of gradients.
 pub(super) fn add_factors(sum: &GradientSum, left: Factor, right: Factor) -> Result<()> {
     sum.accumulate_on_device(|sum, kept| with_rows(sum, |device, sum| product(device, left, right, kept, sum)))

@@ -11,7 +11,7 @@ mod library;
 pub(crate) mod linear;
 mod memory;
 pub(crate) mod norm;
-mod product;
+pub(crate) mod product;
 pub(crate) mod selection;
 pub(crate) mod several;
 pub(crate) mod swiglu;

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 
 use candle_core::{
-    CudaDevice, DType, Result, bail,
+    CudaDevice, DType, Result, Tensor, bail,
     cuda_backend::{
         WrapErr as _,
         cudarc::cublas::{
@@ -13,7 +13,7 @@ use candle_core::{
     },
 };
 
-use super::memory::Rows;
+use super::memory::{Rows, with_rows};
 
 /// A factor: as it is, or transposed.
 #[derive(Clone, Copy, Debug)]
@@ -105,5 +105,16 @@ fn data_type(dtype: DType) -> Result<cudaDataType> {
         DType::F16 => cudaDataType::CUDA_R_16F,
         DType::F32 => cudaDataType::CUDA_R_32F,
         dtype => bail!("cuBLAS multiplies no {dtype:?}"),
+    })
+}
+
+/// `sum` `[out, in]` ← `gradient`ᵀ · `x` + `kept` · `sum`, with `gradient` `[N, out]` and `x` `[N, in]`.
+pub(crate) fn add_outer_products(sum: &Tensor, kept: f32, gradient: &Tensor, x: &Tensor) -> Result<()> {
+    with_rows(gradient, |_, gradient| {
+        with_rows(x, |_, x| {
+            with_rows(sum, |device, sum| {
+                product(device, Factor::Transposed(gradient), Factor::Plain(x), kept, sum)
+            })
+        })
     })
 }

@@ -17,7 +17,7 @@ use super::{
     },
     memory::{pointer, uninitialised, upload, with_rows},
 };
-use crate::selection::Selected;
+use crate::selected::Selected;
 
 /// The threads of a block.
 const THREADS: usize = 512;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use candle_core::{D, DType, Result, Tensor};
-use leadspan_kernels::{Kernels, Packed, has_fused_form, select_rows};
+use leadspan_kernels::{Kernels, Packed, has_fused_form, has_layer_kernels, select_rows};
 
 use super::{Decoder, layer::DecoderLayer};
 
@@ -75,8 +75,7 @@ impl Decoder {
         }
         let config = fused.config();
         let (head_dim, hidden) = (config.head_dim, config.hidden_size);
-        let shape = fused.layers().first().map(DecoderLayer::attention_shape);
-        let distrust = if shape.is_some_and(|shape| shape.has_kernels(&[hidden, config.intermediate_size])) {
+        let distrust = if has_layer_kernels(head_dim, &[hidden, config.intermediate_size]) {
             match fused.compared() {
                 Ok(distrust) => distrust,
                 Err(error) => Some(Distrust::Fails {

@@ -279,7 +279,7 @@ fn a_foreign_claim_to_preparing_holds_up_nobody_who_has_nothing_to_prepare() {
         assert!(matches!(outcome.unwrap(), Outcome::Done(_)));
     }
     prepare(pipeline, &mut |event| {
-        assert!(!matches!(event, Event::WaitingForLock(_)))
+        assert!(!matches!(event, Event::WaitingForLock(_)));
     })
     .unwrap();
     assert!(claim.exists(), "it is not this process's to remove");
