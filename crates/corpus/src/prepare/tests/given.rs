@@ -17,7 +17,7 @@ const BY_NULL: &str = "{% for m in messages %}{% if m.role == 'assistant' and m.
     {% else %}{{ m.content }}{% endif %}{% endfor %}";
 
 /// The one sample of a row, or what is wrong with it.
-fn sample(template: ChatTemplate, format: &str, row: &Value) -> Result<Sample, String> {
+fn sample(template: &ChatTemplate, format: &str, row: &Value) -> Result<Sample, String> {
     let directory = directory(&[("a.jsonl", &row.to_string())]);
     let data = serde_json::from_value(json!({"files": ["a.jsonl"], "format": format})).unwrap();
     let sections = SectionSettings {
@@ -28,7 +28,7 @@ fn sample(template: ChatTemplate, format: &str, row: &Value) -> Result<Sample, S
         directory.path(),
         &data,
         &sections,
-        &template,
+        template,
         &byte_level(true),
         &|_| (),
     );
@@ -53,7 +53,7 @@ fn columns_with_tools_documents_and_values_for_the_template_have_them_in_the_pro
     let all = columns(json!({
         "tools": [{"name": "add"}], "documents": [{"text": "d"}], "chat_template_kwargs": {"short": true},
     }));
-    let found = sample(template(TEMPLATE), "columns", &all).unwrap();
+    let found = sample(&template(TEMPLATE), "columns", &all).unwrap();
     assert_eq!(
         text(&found, Section::Prompt),
         r#"[{"name": "add"}][{"text": "d"}]Be short.[user]q[assistant]"#
@@ -66,15 +66,15 @@ fn columns_with_tools_documents_and_values_for_the_template_have_them_in_the_pro
         ),
     ] {
         assert_eq!(
-            sample(template(SMOLLM2), "columns", &columns(given)).unwrap_err(),
+            sample(&template(SMOLLM2), "columns", &columns(given)).unwrap_err(),
             format!("the chat template makes no use of {part}")
         );
     }
     let tools = columns(json!({"tools": [{"name": "add"}]}));
-    assert!(sample(template(SMOLLM2), "columns", &tools).is_err());
+    assert!(sample(&template(SMOLLM2), "columns", &tools).is_err());
     let beside = template(TEMPLATE).beside_tool_use(true);
     assert_eq!(
-        sample(beside, "columns", &tools).unwrap_err(),
+        sample(&beside, "columns", &tools).unwrap_err(),
         "the conversation has `tools`, and the model's chat template for tools, `tool_use`, is not read"
     );
 }
@@ -84,7 +84,7 @@ fn calls_of_tools_are_learnt_or_refused() {
     let calls = json!([{"name": "add", "arguments": {"a": 1}}]);
     let row = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": calls}]});
     // A turn that only calls tools is no empty turn.
-    let found = sample(template(TEMPLATE), "messages", &row).unwrap();
+    let found = sample(&template(TEMPLATE), "messages", &row).unwrap();
     assert_eq!(
         text(&found, Section::Answer),
         r#"{"name": "add", "arguments": {"a": 1}}"#
@@ -95,12 +95,12 @@ fn calls_of_tools_are_learnt_or_refused() {
         json!({"role": "tool", "content": "2"}),
         json!({"role": "assistant", "content": "two"}),
     ]);
-    let found = sample(template(BY_NULL), "messages", &by_null);
+    let found = sample(&template(BY_NULL), "messages", &by_null);
     assert!(found.is_ok(), "{found:?}");
     by_null["messages"][1]["content"] = "".into();
-    assert!(sample(template(BY_NULL), "messages", &by_null).is_err());
+    assert!(sample(&template(BY_NULL), "messages", &by_null).is_err());
     assert_eq!(
-        sample(template(SMOLLM2), "messages", &row).unwrap_err(),
+        sample(&template(SMOLLM2), "messages", &row).unwrap_err(),
         "the chat template makes no use of `tool_calls[0]` of turn 2 from `assistant`"
     );
 }
