@@ -5,7 +5,8 @@ use leadspan_files::guarded;
 use leadspan_model::{End, Generated, TokenizerBundle};
 
 use crate::{
-    AnswerEnd, AnswerPattern, Answered, EvaluateError, answer::answer_of_reference, answer_of_text, same_answer,
+    AnswerEnd, AnswerPattern, Answered, EvaluateError, EvaluationEvent, answer::answer_of_reference, answer_of_text,
+    is_sentence, same_answer,
 };
 
 /// Tokens before a text that are looked at with it, so that it is decoded as in the whole answer.
@@ -125,6 +126,25 @@ impl Asking {
     /// The right answer to a problem.
     pub(crate) fn expected(&self, problem: &Problem) -> String {
         answer_of_reference(&problem.reference, &self.thinking_end, self.pattern.as_ref())
+    }
+
+    /// Refuses an empty right answer, and tells of those that are sentences.
+    pub(crate) fn check_answers(
+        &self,
+        problems: &[Problem],
+        events: &mut dyn FnMut(EvaluationEvent),
+    ) -> Result<(), EvaluateError> {
+        if let Some(empty) = problems.iter().find(|problem| self.expected(problem).trim().is_empty()) {
+            return Err(EvaluateError::EmptyAnswer { id: empty.id.clone() });
+        }
+        let mut sentences = problems.iter().filter(|problem| is_sentence(&self.expected(problem)));
+        if let Some(first) = sentences.next() {
+            events(EvaluationEvent::Sentences {
+                count: 1 + sentences.count() as u64,
+                first: first.id.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Grades an answer that was stored, as if it had just been generated.

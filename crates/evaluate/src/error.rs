@@ -41,6 +41,12 @@ pub enum EvaluateError {
     /// The files hold no problem.
     #[error("the files of `[evaluate]` contain no problem")]
     NoProblems,
+    /// The right answer to a problem is empty.
+    #[error("the right answer to problem `{id}` is empty")]
+    EmptyAnswer {
+        /// The problem.
+        id: String,
+    },
     /// The chat template cannot render a problem.
     #[error("problem `{id}` cannot be rendered")]
     Prompt {
@@ -169,6 +175,9 @@ impl Diagnosis for EvaluateError {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".into())
             }
             Self::NoProblems => Some("check `evaluate.where` and the files".into()),
+            Self::EmptyAnswer { .. } => Some(
+                "correct `evaluate.answer` or `evaluate.answer_pattern`: what they find there must not be empty".into(),
+            ),
             Self::Busy { .. } => Some("wait for it, or give this evaluation another `evaluate.dir`".into()),
             Self::OtherEvaluation { dir, .. } => Some(format!(
                 "give this evaluation a folder of its own, `--set evaluate.dir=DIR`, or remove `{}`",

@@ -13,7 +13,6 @@ use crate::{
     evaluation_dir::{EvaluationDir, PartialAnswers},
     grader::{Grader, GraderCommand, Request, Verdict},
     held_out::held_out,
-    is_sentence,
     stops::stops,
 };
 
@@ -100,7 +99,7 @@ pub fn run(
         events(EvaluationEvent::NoEndOfTurn);
     }
     if grader.is_none() {
-        note_sentences(&asking, &problems, events);
+        asking.check_answers(&problems, events)?;
     }
     let mut asked = Asked {
         asking: &asking,
@@ -289,17 +288,6 @@ impl Asked<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// Tells of expected answers that are sentences.
-fn note_sentences(asking: &Asking, problems: &[Problem], events: &mut dyn FnMut(EvaluationEvent)) {
-    let mut sentences = problems.iter().filter(|problem| is_sentence(&asking.expected(problem)));
-    if let Some(first) = sentences.next() {
-        events(EvaluationEvent::Sentences {
-            count: 1 + sentences.count() as u64,
-            first: first.id.clone(),
-        });
     }
 }
 

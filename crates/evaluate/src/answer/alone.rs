@@ -6,6 +6,7 @@
 use super::{
     beside::{after_spaces, before_spaces, is_formula, length_of_unit, words_after, words_before},
     characters::vulgar_fraction,
+    clean::is_denied,
     number::length_of_magnitude,
     unit::{split_word, text_command},
     unit_words::{is_scale, is_turn},
@@ -17,11 +18,14 @@ const MOST_IN_UNIT: usize = 4;
 /// Words before a number that make it something else than the answer.
 const NOT_BEFORE: &str = " or and than least most between plus minus times over under below above negative except without from by \
     squared log ln sin cos tan sqrt root mod versus vs per nearly almost up within exceeds step case page figure equation problem \
-    question part chapter section example line version item either neither nor ";
+    question part chapter section example line version item either neither nor twice double triple thrice half base option otherwise \
+    maybe perhaps through modulo no from but ";
 /// Words that deny what follows within a few words.
-const DENIALS: [&str; 7] = ["not", "never", "cannot", "no", "without", "except", "isnt"];
+const DENIALS: [&str; 10] = [
+    "not", "never", "cannot", "no", "without", "except", "isnt", "anything", "unlikely", "excluded",
+];
 /// Nouns whose value a number behind `of` is.
-const VALUES: &str = " total sum amount answer value result cost price average ";
+const VALUES: &str = " total sum amount answer value result cost price average profit gain ";
 /// Short words that may follow a number.
 const SHORT: &str = " is in as so by on at if we it he an be do my no us of to and for the has are was but ";
 /// Words behind a number that join it to something else.
@@ -37,7 +41,8 @@ pub(super) fn last_alone(text: &str) -> Option<String> {
     let is_formula = is_formula(before, after);
     let is_integer = !number.contains(['.', '/', '⁄']) && !number.contains("frac") && !number.chars().any(is_fraction);
     let (stem, sign) = lead(before, is_formula);
-    let unit = trail(after, is_formula, is_integer)?;
+    let is_long = number.len() > 1 && !before.trim().is_empty();
+    let unit = trail(after, is_formula, is_integer, is_long)?;
     may_start(stem, is_formula).then(|| format!("{sign}{number}{unit}"))
 }
 
@@ -45,8 +50,22 @@ fn is_fraction(character: char) -> bool {
     vulgar_fraction(character).is_some()
 }
 
-/// The bounds of the last number, whatever it is a part of. The 2 of `12 cm^2` is a part of the unit of 12.
-fn last_number(text: &str) -> Option<(usize, usize)> {
+/// How many numbers a text has, units apart; 2 if it has more.
+pub(super) fn count_of_numbers(text: &str) -> usize {
+    let mut end = 0;
+    numbers(text)
+        .into_iter()
+        .filter(|(start, number_end)| {
+            let is_new = *start >= end;
+            end = end.max(number_end + length_of_unit(&text[*number_end..]));
+            is_new
+        })
+        .take(2)
+        .count()
+}
+
+/// The bounds of all numbers.
+fn numbers(text: &str) -> Vec<(usize, usize)> {
     let (mut numbers, mut place) = (Vec::new(), 0);
     let may_begin = |c: char| c.is_ascii_digit() || matches!(c, '.' | '\\') || is_fraction(c);
     while let Some(next) = text[place..].find(may_begin) {
@@ -59,6 +78,12 @@ fn last_number(text: &str) -> Option<(usize, usize)> {
             None => start + text[start..].chars().next().map_or(1, char::len_utf8),
         };
     }
+    numbers
+}
+
+/// The bounds of the last number, whatever it is a part of. The 2 of `12 cm^2` is a part of the unit of 12.
+fn last_number(text: &str) -> Option<(usize, usize)> {
+    let numbers = numbers(text);
     let (_, last_end) = *numbers.last()?;
     let mut latest = numbers[numbers.len().saturating_sub(MOST_IN_UNIT)..].iter();
     let owner = latest.find(|(_, end)| *end == last_end || end + length_of_unit(&text[*end..]) >= last_end);
@@ -109,7 +134,7 @@ fn may_start(before: &str, mut is_formula: bool) -> bool {
     match last {
         '\n' => !ends_with_command(rest.trim_end()) || is_command(rest.trim_end()),
         '≈' | '—' => true,
-        '=' => !stem.ends_with(['<', '>', '!', '~', '≠']),
+        '=' => !stem.ends_with(['<', '>', '!', '~', '≠', '/']),
         ':' => !is_digit_before,
         '.' | '!' | '?' => is_apart && !is_formula && !stem.ends_with(['.', '!', '?']) && !stem.is_empty(),
         ',' | ';' => is_apart && !is_formula && stem.ends_with(char::is_alphabetic),
@@ -178,7 +203,7 @@ impl<'a> Beyond<'a> {
 }
 
 /// The unit behind a number, if the number stands alone.
-fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
+fn trail(after: &str, is_formula: bool, is_integer: bool, is_long: bool) -> Option<String> {
     let length = length_of_unit(after);
     let mut unit = after[..length].to_owned();
     let mut beyond = Beyond::new(&after[length..], is_formula);
@@ -208,9 +233,12 @@ fn trail(after: &str, is_formula: bool, is_integer: bool) -> Option<String> {
         ',' | ';' | ':' if is_formula => {
             next.trim_start().starts_with(['$', '\\']) && !next.trim_start().starts_with("\\text")
         }
+        ',' if ["or ", "not "].iter().any(|word| next.trim_start().starts_with(word)) => false,
         ',' | ';' | ':' => !next.starts_with(char::is_alphanumeric),
-        '!' => is_closed || !is_integer || !unit.is_empty(),
+        // `7!` may be a factorial.
+        '!' => is_closed || !is_integer || !unit.is_empty() || is_long && !is_formula,
         '-' | '–' => is_apart && !is_formula && next.starts_with(' '),
+        '(' if is_denied(next.split(')').next().unwrap_or_default()) => false,
         '(' => is_apart && !is_formula && words_after(next).next().is_some_and(|word| word.len() > 1),
         '<' => next.starts_with(|c: char| matches!(c, '/' | '|') || c.is_ascii_alphabetic()),
         '\\' => match text_command(rest) {

@@ -7,7 +7,7 @@ const MOST_LAYERS: usize = 64;
 
 /// The text without what encloses it: delimiters of mathematics, Markdown, a text command or a box.
 pub(super) fn bare(text: &str) -> String {
-    let mut text = text.trim();
+    let mut text = without_spaces(text);
     for _ in 0..MOST_LAYERS {
         let within = [
             ("$$", "$$"),
@@ -25,8 +25,12 @@ pub(super) fn bare(text: &str) -> String {
             .filter(|rest| !rest.starts_with(char::is_alphabetic));
         let inner =
             text_command(text).filter(|(inner, rest)| rest.trim_end_matches('.').is_empty() && !inner.is_empty());
-        text = match within.or(unstyled).or(inner.map(|(inner, _)| inner)) {
-            Some(within) => within.trim(),
+        text = match within
+            .or(unstyled)
+            .or(inner.map(|(inner, _)| inner))
+            .or_else(|| in_braces(text))
+        {
+            Some(within) => without_spaces(within),
             None => break,
         };
     }
@@ -37,6 +41,47 @@ pub(super) fn bare(text: &str) -> String {
         return char::from(*letter).to_string();
     }
     without_dollars(text)
+}
+
+/// The text without white space and the spaces of LaTeX around it. An end of `\\ ` is `\\` here.
+fn without_spaces(text: &str) -> &str {
+    let mut text = text.trim();
+    for _ in 0..MOST_LAYERS {
+        let spaces = ["\\,", "\\;", "\\:", "\\!", "~", "\\quad", "\\qquad", "\\\\"];
+        let is_escaped = |stem: &str| (stem.len() - stem.trim_end_matches('\\').len()) % 2 == 1;
+        let end = spaces
+            .into_iter()
+            .find_map(|space| text.strip_suffix(space))
+            .or_else(|| text.strip_suffix('\\'))
+            .filter(|stem| !is_escaped(stem) && !stem.is_empty());
+        match end {
+            Some(stem) => text = stem.trim(),
+            None => break,
+        }
+    }
+    text
+}
+
+/// The text in the braces that enclose all of it.
+fn in_braces(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('{')?.strip_suffix('}')?;
+    let mut depth = 0_usize;
+    let mut is_escaped = false;
+    for character in inner.chars() {
+        match character {
+            _ if is_escaped => {
+                is_escaped = false;
+                continue;
+            }
+            '\\' => is_escaped = true,
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1)?,
+            // `{1, 2}` may be a set.
+            ',' if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    (depth == 0 && !is_escaped && !inner.trim().is_empty()).then_some(inner)
 }
 
 /// The text without pairs of dollar signs that enclose a part of it. `\$`, and a single sign, are currencies.
@@ -72,6 +117,11 @@ mod tests {
             ("5\\$", "5\\$"),
             ("$x$ and $y$", "x and y"),
             ("(b)", "(b)"),
+            ("6\\,", "6"),
+            ("6\\", "6"),
+            ("{6}", "6"),
+            ("{1}{2}", "{1}{2}"),
+            ("{1, 2}", "{1, 2}"),
             ("$$", ""),
             ("", ""),
         ] {

@@ -11,6 +11,7 @@ use super::{
     bare::bare,
     beside::{is_formula, rest_of_formula},
     number::Quantity,
+    surroundings::{denied_by, is_element},
     touching::{self, After, Before, start_of_formula},
     unit::{Unit, split_word},
 };
@@ -38,6 +39,11 @@ struct Place<'a> {
     start: usize,
     end: usize,
     argument: &'a str,
+}
+
+/// Whether a text has a box, closed or not.
+pub(super) fn has_box(text: &str) -> bool {
+    BOXES.iter().any(|command| text.contains(command))
 }
 
 /// The argument of the last closed box, with what belongs to it.
@@ -71,6 +77,18 @@ pub(super) fn boxed(text: &str) -> Option<String> {
     let is_formula = is_formula(before, behind);
     let number = Quantity::parse(&bare(&answer)).filter(|_| is_alone);
     let is_bare = number.as_ref().is_some_and(|number| number.unit == Unit::Nothing);
+    // `\boxed{18}!` ends a sentence; `\boxed{5}!` may be a factorial.
+    let behind = Some(behind)
+        .filter(|_| !is_formula && is_bare && answer.len() > 1)
+        .and_then(|behind| behind.strip_prefix('!'))
+        .unwrap_or(behind);
+    if let Some(word) = denied_by(before).filter(|_| is_alone) {
+        return Some(format!("{word} {answer}"));
+    }
+    if is_element(before, behind, is_formula) {
+        let whole = joined(start_of_formula(before), &answer, rest_of_formula(behind));
+        return Some(if whole == answer { format!("({answer})") } else { whole });
+    }
     let after = touching::after(behind, is_formula, is_bare);
     Some(match (touching::before(before, is_formula), after) {
         (Before::Nothing, After::Nothing) => answer,
@@ -79,8 +97,16 @@ pub(super) fn boxed(text: &str) -> Option<String> {
         (Before::Sign(sign), After::Unit(unit)) => format!("{sign}{answer}{unit}"),
         (Before::Nothing, After::Part(rest)) => joined("", &answer, rest),
         (Before::Sign(sign), after) => joined(sign, &answer, after.text()),
-        (Before::Part, _) if is_formula => joined(start_of_formula(before), &answer, rest_of_formula(behind)),
-        (Before::Part, after) => joined(start_of_formula(before), &answer, after.text()),
+        (Before::Part, after) => {
+            let rest = if is_formula {
+                rest_of_formula(behind)
+            } else {
+                after.text()
+            };
+            let whole = joined(start_of_formula(before), &answer, rest);
+            // What changes it is not in the same formula.
+            if whole == answer { format!("({answer})") } else { whole }
+        }
     })
 }
 

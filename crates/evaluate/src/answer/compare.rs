@@ -42,12 +42,25 @@ fn same(expected: &str, found: &str, depth: usize) -> bool {
         (Some(_), None) | (None, Some(_)) => return false,
         (None, None) => {}
     }
+    let (expected, found) = (without_and(expected), without_and(found));
     let (left, right) = (tokens(&expected), tokens(&found));
     if left.is_empty() || right.is_empty() {
         return false;
     }
     left == right
         || depth < DEEPEST && (same_alternatives(&expected, &found, depth) || same_lists(&left, &right, depth))
+}
+
+/// The text with commas for the `and` between numbers: `-2 and 1`.
+fn without_and(text: String) -> String {
+    let joined = text.replace("\\text{ and }", " and ");
+    let parts: Vec<&str> = joined.split(" and ").collect();
+    let is_number = |part: &&str| Quantity::parse(&bare(part)).is_some();
+    if parts.len() > 1 && parts.iter().all(is_number) {
+        parts.join(", ")
+    } else {
+        text
+    }
 }
 
 /// Whether two texts are the same alternatives, in any order.
@@ -150,8 +163,28 @@ fn elements(symbols: &[String]) -> Option<Vec<&[String]>> {
 
 /// The name and the value of `x = 5`, `x_1 = 5` or `f(x) = 5`; `None` if there is no such name or a second equals sign.
 fn assigned(text: &str) -> Option<(&str, &str)> {
+    // `x \in [1, 2]` names an interval or a set.
+    let member = text
+        .split_once("\\in ")
+        .or_else(|| text.split_once("\\in["))
+        .or_else(|| text.split_once('∈'));
+    if let Some((name, _)) = member {
+        let value = text[name.len()..]
+            .trim_start_matches("\\in")
+            .trim_start_matches('∈')
+            .trim();
+        let is_set = value.starts_with(['[', '(', '\\']) && value.len() > 1 && !value.contains('=');
+        let is_letter = name.trim().chars().count() == 1 && name.trim().chars().all(char::is_alphabetic);
+        return (is_letter && is_set).then_some((name, value));
+    }
     let (name, value) = text.split_once('=')?;
     let name = name.trim();
+    // `(x, y) = (1, 2)`.
+    if let Some(names) = name.strip_prefix('(').and_then(|names| names.strip_suffix(')')) {
+        let is_letter = |name: &str| name.trim().chars().count() == 1 && name.trim().chars().all(char::is_alphabetic);
+        let is_tuple = value.trim_start().starts_with(['(', '\\']) && !value.contains('=');
+        return (names.contains(',') && names.split(',').all(is_letter) && is_tuple).then_some((name, value));
+    }
     let letter = match name.strip_prefix('\\') {
         Some(command) => {
             &command[..command

@@ -2,7 +2,15 @@
 
 use regex::Regex;
 
-use super::{alone::last_alone, bare::bare, boxed::boxed, number::Quantity, phrase::named};
+use super::{
+    alone::last_alone,
+    bare::bare,
+    boxed::{boxed, has_box},
+    characters::vulgar_fraction,
+    clean::{plain, without_tags},
+    number::Quantity,
+    phrase::{Named, is_named, named, number_of},
+};
 
 /// The marker of the final answer in GSM8K and similar sets.
 const HASHES: &str = "####";
@@ -35,15 +43,37 @@ impl AnswerPattern {
 /// With a pattern, it is the last match. Otherwise it is the first of these that is found: the argument of the last `\boxed{…}`
 /// that is closed, with what directly beside the box changes its value; the number after the last `####` at the start of a
 /// line; what follows the last `answer is`; the last number, if it stands alone. The text after `thinking_end` is searched
-/// before the whole text.
+/// first, and the thinking only if nothing there may be an answer.
 pub fn answer_of_text(text: &str, thinking_end: &str, pattern: Option<&AnswerPattern>) -> Option<String> {
     let conclusion = text
         .rfind(thinking_end)
         .map(|place| &text[place + thinking_end.len()..]);
-    conclusion.into_iter().chain([text]).find_map(|text| match pattern {
-        Some(pattern) => pattern.last_in(text),
-        None => marked(text).or_else(|| last_alone(text)),
-    })
+    if let Some(pattern) = pattern {
+        return conclusion
+            .into_iter()
+            .chain([text])
+            .find_map(|text| pattern.last_in(text));
+    }
+    match conclusion {
+        // What is refused there is not replaced by what the model thought before.
+        Some(conclusion) if gives_answer(conclusion) => found(conclusion),
+        _ => found(text),
+    }
+}
+
+/// Whether a text has something that may be an answer.
+fn gives_answer(text: &str) -> bool {
+    has_box(text) || is_named(text) || text.contains(|c: char| c.is_ascii_digit() || vulgar_fraction(c).is_some())
+}
+
+/// The answer that is marked or named, or the last number.
+fn found(text: &str) -> Option<String> {
+    let text = without_tags(text);
+    match marked(&text) {
+        Some(Named::Answer(answer)) => Some(answer),
+        Some(Named::Refused) => None,
+        None => last_alone(&text),
+    }
 }
 
 /// The answer in a reference: what the pattern finds, or what is marked or named as in a generated text, or else all of the
@@ -53,10 +83,13 @@ pub fn answer_of_reference(text: &str, thinking_end: &str, pattern: Option<&Answ
         .rfind(thinking_end)
         .map_or(text, |place| &text[place + thinking_end.len()..])
         .trim();
-    pattern
-        .and_then(|pattern| pattern.last_in(text))
-        .or_else(|| marked(text))
-        .unwrap_or_else(|| text.to_owned())
+    if let Some(answer) = pattern.and_then(|pattern| pattern.last_in(text)) {
+        return answer;
+    }
+    match marked(&without_tags(text)) {
+        Some(Named::Answer(answer)) => answer,
+        _ => text.to_owned(),
+    }
 }
 
 /// Whether an expected answer is a sentence, which no other wording of it equals.
@@ -68,8 +101,11 @@ pub fn is_sentence(expected: &str) -> bool {
 }
 
 /// The answer at the last mark, or that a sentence names.
-fn marked(text: &str) -> Option<String> {
-    boxed(text).or_else(|| after_hashes(text)).or_else(|| named(text))
+fn marked(text: &str) -> Option<Named> {
+    boxed(text)
+        .or_else(|| after_hashes(text))
+        .map(Named::Answer)
+        .or_else(|| named(text))
 }
 
 /// The number on the last line that has nothing but `####` and a number. Other lines with `####` are headings.
@@ -82,7 +118,7 @@ fn after_hashes(text: &str) -> Option<String> {
             .next()
             .is_some_and(|first| first.ends_with(['.', ')', ':']));
         let is_alone = answer.split_whitespace().count() == 1;
-        ((!is_numbered || is_alone) && Quantity::parse(&bare(answer)).is_some()).then(|| answer.to_owned())
+        number_of(&plain(answer)).filter(|_| !is_numbered || is_alone)
     })
 }
 

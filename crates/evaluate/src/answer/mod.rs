@@ -9,14 +9,18 @@ mod bare;
 mod beside;
 mod boxed;
 mod characters;
+mod clean;
 mod compare;
 mod extract;
 mod number;
 mod phrase;
 mod rational;
 mod reader;
+mod surroundings;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_found;
 mod tokens;
 mod touching;
 mod unit;

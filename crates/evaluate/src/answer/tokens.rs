@@ -103,13 +103,27 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
     }
     // Greek letters are symbols.
     let is_letter = |c: char| c.is_alphabetic() && !('\u{370}'..'\u{400}').contains(&c);
-    if text
+    // `p - q` and `a b` are formulas, `well-known` is prose.
+    let has_operator = text.contains('-') && words(text).any(|word| word.chars().count() < 3);
+    let is_product = words(text).all(|word| word.chars().count() == 1) || words(text).count() == 1 && is_short(text);
+    let is_prose = text
         .chars()
-        .all(|c| is_letter(c) || matches!(c, ' ' | '-' | '\'' | '’' | '\n'))
-    {
+        .all(|c| is_letter(c) || matches!(c, ' ' | '-' | '\'' | '’' | '\n'));
+    if is_prose && !has_operator && !is_product {
         return text.split_whitespace().map(folded).collect();
     }
     unbraced(&without_plus_signs(&symbols(text)))
+}
+
+/// The words between white space and hyphens.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || c == '-')
+        .filter(|word| !word.is_empty())
+}
+
+/// Whether a text is two letters that are no word of an answer.
+fn is_short(text: &str) -> bool {
+    text.len() == 2 && text.to_lowercase() != "no"
 }
 
 /// A word in lower case. Letters that are not a word, such as `N` or `AB`, keep their case.
@@ -158,6 +172,8 @@ fn symbols(mut text: &str) -> Vec<String> {
             // An invisible bracket.
             "\\left" | "\\right" if text.trim_start().starts_with('.') => text = &text.trim_start()[1..],
             _ if STYLES.contains(&symbol) || TEXT_COMMANDS.contains(&symbol) => {}
+            // The `000` of `1,000` is no element of a list.
+            "," if is_group(&found, text) => {}
             "..." => found.push("\\dots".into()),
             "°" => found.extend(["^", "\\circ"].map(String::from)),
             _ if first.is_whitespace() => {
@@ -178,6 +194,17 @@ fn symbols(mut text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether a comma between these symbols and this text separates thousands for certain: `1,000`.
+fn is_group(before: &[String], after: &str) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+    digits == 3
+        && after.starts_with('0')
+        && before
+            .last()
+            .is_some_and(|symbol| symbol.as_bytes().iter().all(|b| is_digit(b)))
 }
 
 /// The raised or lowered characters that `text` starts with, as symbols in braces behind `sign`, and the rest.
@@ -309,6 +336,12 @@ mod tests {
             ("12 3", "123", false),
             ("1 2", "1  2", true),
             ("x y", "xy", true),
+            ("p - q", "p-q", true),
+            ("P-Q", "p-q", false),
+            ("a b", "ab", true),
+            ("well-known", "Well-known", true),
+            ("\\{1,000\\}", "\\{1000\\}", true),
+            ("(1,234)", "(1234)", false),
             ("1, 2, \\ldots", "1,2,...", true),
             ("1, 2, ...", "1, 2", false),
             ("(0,+\\infty)", "(0, ∞)", true),

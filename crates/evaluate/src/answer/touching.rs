@@ -1,16 +1,34 @@
 //! What directly touches a box: signs, operators, units, and words that change the value.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::{
     beside::{after_spaces, before_spaces, length_of_unit, rest_of_formula, words_after, words_before},
     unit::{TEXT_COMMANDS, split_word, text_command},
-    unit_words::{is_scale, is_turn},
+    unit_words::{is_no_unit, is_scale, is_turn},
 };
 
 /// Commands beside a box that do not change its value: relations, spaces, ends and styles.
-const HARMLESS: &str = " approx equiv cong neq ne le leq leqslant ge geq geqslant lt gt in to rightarrow Rightarrow implies iff \
-    longrightarrow Longrightarrow leadsto therefore because quad qquad hspace vspace hfill tag label nonumber newline end begin \
-    blacksquare square Box qed checkmark pmod mod left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr \
-    displaystyle textstyle boxed fbox large Large huge Huge ";
+const HARMLESS: &str = " approx equiv cong in to rightarrow Rightarrow implies iff longrightarrow Longrightarrow leadsto therefore \
+    because quad qquad hspace vspace hfill tag label nonumber newline end begin blacksquare square Box qed checkmark pmod mod left \
+    right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle boxed fbox large Large huge Huge \
+    boldsymbol bm underline color ";
+/// Those that do change it if they follow it: `\boxed{5}\left(2\right)` is a product.
+const HARMFUL_AFTER: &str = " in to rightarrow left big Big bigg Bigg bigl Bigl biggl Biggl ";
+/// Words in a text command behind a box that change its value.
+const CHANGES: &str =
+    " squared cubed factorial choose mod modulo base over times plus minus divided multiplied th st nd rd ppm ppb ";
+
+/// A command with its arguments that changes only how what follows it looks.
+static DECORATION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\\(?:begin|color|textcolor|label|tag|hspace|vspace)\*?\s*(?:\{[^{}\\]*\}|\[[^\[\]\\]*\])+$")
+        .expect("it is a valid expression")
+});
+
+/// The most bytes of a decoration.
+const LONGEST_DECORATION: usize = 100;
 
 /// What precedes a box directly.
 pub(super) enum Before {
@@ -27,10 +45,11 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
     let mut rest = text;
     // Styles, and braces that enclose the box alone.
     loop {
-        rest = before_spaces(rest, is_formula);
+        rest = without_decoration(before_spaces(rest, is_formula));
         let Some(stem) = rest.strip_suffix('{').map(str::trim_end) else {
             break;
         };
+        let stem = without_decoration(stem);
         let name = last_command(stem);
         if name.is_some_and(|name| !is_style(name)) || stem.ends_with(['^', '_', '}']) {
             return Before::Part;
@@ -71,6 +90,10 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
         '*' => !rest.ends_with("**") && (is_formula || stem.ends_with(|c: char| c.is_ascii_digit() || c == ')')),
         '_' => is_formula,
         '/' | '^' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '!' => true,
+        // `> \boxed{5}` is a quotation, `=>` and `->` are arrows, `<b>` is a tag.
+        '>' => !is_first && !stem.ends_with('-') && (is_formula || !is_tag(rest)),
+        '<' | '≤' | '≥' | '≠' | '\'' => true,
+        '=' => stem.ends_with(['!', '/', '<', '>', '~']),
         '.' => is_glued && stem.ends_with(|c: char| c.is_ascii_digit()),
         '}' if is_formula => words_of_text(rest).is_none_or(is_joining),
         ')' | ']' | '}' => is_formula || is_glued && is_operand,
@@ -83,10 +106,35 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
     if is_part { Before::Part } else { Before::Nothing }
 }
 
+/// The text without the decorations that it ends with. One line is looked at, which bounds the time.
+fn without_decoration(text: &str) -> &str {
+    let mut rest = text;
+    while rest.ends_with(['}', ']']) {
+        let mut start = rest.len().saturating_sub(LONGEST_DECORATION);
+        while !rest.is_char_boundary(start) {
+            start += 1;
+        }
+        let Some(found) = DECORATION.find(&rest[start..]) else {
+            break;
+        };
+        rest = rest[..start + found.start()].trim_end_matches([' ', '\t']);
+    }
+    rest
+}
+
 /// The name of the command that a text ends with.
 fn last_command(text: &str) -> Option<&str> {
     let stem = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     (stem.ends_with('\\') && stem.len() < text.len()).then(|| &text[stem.len()..])
+}
+
+/// Whether a text ends with a tag.
+fn is_tag(text: &str) -> bool {
+    let inner = text
+        .trim_end_matches('>')
+        .rsplit_once('<')
+        .map_or("", |(_, inner)| inner);
+    inner.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/') && !inner.contains(' ')
 }
 
 /// Whether a command changes no value beside it.
@@ -142,7 +190,11 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
         let next = after_spaces(rest, true);
         let unit = if is_bare { length_of_unit(rest) } else { 0 };
         if unit > 0 {
-            return After::Unit(&rest[..unit]);
+            // `5^\circ\text{ N}` is no angle.
+            return match after(&rest[unit..], is_formula, false) {
+                After::Part(_) => After::Part(rest_of_formula(rest)),
+                _ => After::Unit(&rest[..unit]),
+            };
         }
         match marks
             .into_iter()
@@ -166,8 +218,17 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
     let is_part = match first {
         '\\' => return after_command(next),
         '!' => !is_closed,
+        '.' if next.starts_with("...") && !is_closed && is_glued => return After::Part("\\dots"),
+        '.' if next.starts_with(".\\overline") => !is_closed && is_glued,
         '.' | ',' | ':' => !is_closed && is_glued && second.is_some_and(|c| c.is_ascii_digit()),
-        '^' | '%' | '‰' | '°' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '{' => true,
+        '_' if !is_closed && is_glued && second == Some('{') => true,
+        '<' => is_formula || !second.is_some_and(|c| c.is_ascii_alphabetic() || matches!(c, '/' | '|')),
+        '|' => is_formula || !is_closed && is_glued && second.is_some_and(char::is_alphanumeric),
+        '\'' => is_formula,
+        '?' => !is_formula,
+        '>' | '≤' | '≥' | '≠' | '^' | '%' | '‰' | '°' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '{' => {
+            true
+        }
         '+' | '*' | '/' | '-' | '−' | '–' | '_' => {
             is_formula || has_operand || is_glued && !is_closed && second.is_some_and(char::is_alphanumeric)
         }
@@ -186,14 +247,15 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
 fn after_command(text: &str) -> After<'_> {
     if let Some((inner, rest)) = text_command(text) {
         return match (inner.trim(), after_words(inner.trim_start())) {
-            (word, _) if is_joining(word) => After::Part(rest_of_formula(text)),
+            (word, _) if is_joining(word) || is_changing(word) => After::Part(rest_of_formula(text)),
             (_, After::Nothing) => After::Nothing,
             _ => After::Part(&text[..text.len() - rest.len()]),
         };
     }
     // `\%` has no name, and no more have `\\` and `\{`.
     let (name, _) = split_word(&text[1..]);
-    let is_part = !is_style(name) && !name.is_empty() || text.starts_with("\\%");
+    let is_harmful = HARMFUL_AFTER.split(' ').any(|harmful| harmful == name);
+    let is_part = (!is_style(name) || is_harmful) && !name.is_empty() || text.starts_with("\\%");
     if is_part {
         After::Part(rest_of_formula(text))
     } else {
@@ -207,6 +269,18 @@ fn is_joining(word: &str) -> bool {
         word.trim_end_matches(','),
         "or" | "and" | "to" | "plus" | "minus" | "times"
     )
+}
+
+/// Whether words in a text command change the value before them: a single letter, `squared`, `and a half`, `per mille`.
+fn is_changing(words: &str) -> bool {
+    let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+    let first = words
+        .first()
+        .map_or("", |word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    let is_letter = words.len() == 1 && first.chars().count() == 1 && first.chars().all(char::is_alphabetic);
+    is_letter
+        || !first.is_empty() && CHANGES.split(' ').any(|change| change == first)
+        || matches!(first, "and" | "per") && words.iter().any(|word| is_no_unit(word) && word != "and")
 }
 
 /// What follows a box that has these words behind it.

@@ -5,7 +5,7 @@
 
 use super::{
     reader::SPACES,
-    unit_words::{is_no_unit, known, singular},
+    unit_words::{is_no_unit, known, singular, starts_with_time},
 };
 
 /// What stands beside a number.
@@ -52,8 +52,8 @@ pub(super) fn currency(text: &str) -> Option<(Unit, &str)> {
         ("US$", "dollar"),
         ("€", "euro"),
         ("\\euro", "euro"),
-        ("£", "lb"),
-        ("\\pounds", "lb"),
+        ("£", "sterling"),
+        ("\\pounds", "sterling"),
         ("¥", "yen"),
     ] {
         if let Some(rest) = text.strip_prefix(sign) {
@@ -172,11 +172,20 @@ impl Unit {
             (Self::Nothing, _) | (_, Self::Nothing) => true,
             (Self::Named { known, other }, Self::Named { known: k, other: o }) => {
                 let all_in = |a: &[(String, i32)], b: &[(String, i32)]| a.iter().all(|word| b.contains(word));
-                known == k && (all_in(other, o) || all_in(o, other))
+                same_units(known, k) && (all_in(other, o) || all_in(o, other))
             }
             (a, b) => a == b,
         }
     }
+}
+
+/// Whether two lists of units are the same. A pound is one of weight or one of money.
+fn same_units(a: &[(&'static str, i32)], b: &[(&'static str, i32)]) -> bool {
+    let is_pound = |unit: &str| matches!(unit, "pound" | "lb" | "sterling");
+    let is_same = |(a, b): (&(&str, i32), &(&str, i32))| {
+        a.1 == b.1 && (a.0 == b.0 || is_pound(a.0) && is_pound(b.0) && (a.0 == "pound" || b.0 == "pound"))
+    };
+    a == b || a.len() == b.len() && a.iter().zip(b).all(is_same)
 }
 
 /// The power that a word gives to the unit behind it.
@@ -252,6 +261,7 @@ fn parts(mut text: &str, within: Option<bool>) -> Option<Vec<Part>> {
             parts.push(match &lower[..] {
                 _ if is_percent => Part::Percent,
                 "per" => Part::Over,
+                "a" | "an" if !is_text && starts_with_time(rest) => Part::Over,
                 _ => Part::Word(word.to_owned(), is_text, is_apart),
             });
             text = cent.unwrap_or(rest);

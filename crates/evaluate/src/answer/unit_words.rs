@@ -1,7 +1,7 @@
 //! Words behind a number: units of measurement, and words that are no unit because they change the value.
 
 /// Units of measurement: the name first, then other names. A plural in `s` is known as well.
-const UNITS: [&[&str]; 39] = [
+const UNITS: [&[&str]; 41] = [
     &["mm", "millimeter", "millimetre"],
     &["cm", "centimeter", "centimetre"],
     &["m", "meter", "metre"],
@@ -13,7 +13,10 @@ const UNITS: [&[&str]; 39] = [
     &["mg", "milligram"],
     &["g", "gram"],
     &["kg", "kilogram"],
-    &["lb", "pound", "£"],
+    &["lb"],
+    // Of weight or of money.
+    &["pound"],
+    &["sterling", "£", "gbp"],
     &["oz", "ounce"],
     &["ms", "millisecond"],
     &["s", "sec", "second"],
@@ -63,13 +66,14 @@ const TURNS: [&str; 8] = [
     "inside outside true false wrong incorrect not never maximum minimum",
 ];
 
-/// Other words after a number that are no unit. The last ones are common in prose, where they say nothing about the number.
-const NO_UNITS: [&str; 5] = [
+/// Other words after a number that are no unit. Some are common in prose, where they say nothing about the number.
+const NO_UNITS: [&str; 6] = [
     "and or to plus minus times over of choose mod modulo remainder than if where base root power",
     "negative factorial squared cubed infinity infinite zero approximately approx roughly nearly almost least most",
     "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln",
     "more less under beyond past until since short off",
     "left right before after",
+    "th st nd rd ppm ppb ppt mille permille promille",
 ];
 
 /// Whether a word in lower case makes the number before it a multiple or a part.
@@ -85,6 +89,15 @@ pub(super) fn is_turn(word: &str) -> bool {
 /// Whether a word in lower case after a number is no unit: it changes the value, or joins it to something else.
 pub(super) fn is_no_unit(word: &str) -> bool {
     is_scale(word) || is_turn(word) || is_among(&NO_UNITS, word)
+}
+
+/// Whether a text starts with a unit of time, as behind the `a` of `5 dollars a day`.
+pub(super) fn starts_with_time(text: &str) -> bool {
+    let word = text.split_whitespace().next().unwrap_or_default();
+    matches!(
+        word.trim_end_matches(|c: char| !c.is_alphabetic()),
+        "second" | "minute" | "hour" | "day" | "week" | "month" | "year"
+    )
 }
 
 fn is_among(lists: &[&str], word: &str) -> bool {
