@@ -120,7 +120,7 @@ pub enum CorpusError {
         pattern: String,
     },
     /// A folder has no files of rows.
-    #[error("`{}` has no JSON-lines, Parquet or Arrow files", path.display())]
+    #[error("`{}` has no JSON, Parquet or Arrow files with rows", path.display())]
     NoDataInFolder {
         /// The folder.
         path: PathBuf,
@@ -142,6 +142,12 @@ pub enum CorpusError {
         first: PathBuf,
         /// One of another kind.
         second: PathBuf,
+    },
+    /// A split of a folder lacks one of the pieces that the names of the others count.
+    #[error("there is no `{}`, which the names of the other pieces count", path.display())]
+    MissingPiece {
+        /// The file that is missing, perhaps with more in its name.
+        path: PathBuf,
     },
     /// The file that lists the contents of a saved data set is not valid.
     #[error("`{}` cannot be read", path.display())]

@@ -84,7 +84,7 @@ impl Diagnosis for CorpusError {
             ),
             Self::UnsupportedFile { .. } => Some(
                 "give JSON lines (plain, `.gz` or `.zst`), Parquet (plain, or with zstd, snappy, gzip or lz4) or an Arrow \
-                 stream that is not compressed"
+                 stream that is not compressed, and name the files to read with `data.files` if this one is not among them"
                     .into(),
             ),
             Self::GitLfsPointer { .. } => Some("run `git lfs pull` in the clone, or download the file".into()),
@@ -118,6 +118,9 @@ impl Diagnosis for CorpusError {
             | Self::UnreadableHead { .. }
             | Self::NoFilesOfConfiguration { .. } => {
                 Some("name the files to read with `data.files` instead of `data.path`".into())
+            }
+            Self::MissingPiece { .. } => {
+                Some("download the rest of the data set, or name the files that you mean with `data.files`".into())
             }
             Self::NoSuchSplit { .. } => Some("choose one with `data.split`, or name files with `data.files`".into()),
             Self::UnreadableFolderState { .. } => Some("save the data set again, or name its files with `data.files`".into()),
