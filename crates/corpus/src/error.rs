@@ -24,6 +24,14 @@ pub enum CorpusError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A value for the chat template cannot be given.
+    #[error("`sections.template_arguments` cannot be used: it sets `{name}`, {problem}")]
+    TemplateArgument {
+        /// The name of the value.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A file pattern cannot be read.
     #[error("`{pattern}` is not a file pattern")]
     InvalidPattern {
