@@ -24,6 +24,14 @@ pub enum CorpusError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A value for the chat template cannot be given.
+    #[error("`sections.template_arguments` cannot be used: it sets `{name}`, {problem}")]
+    TemplateArgument {
+        /// The name of the value.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A file pattern cannot be read.
     #[error("`{pattern}` is not a file pattern")]
     InvalidPattern {
@@ -120,7 +128,7 @@ pub enum CorpusError {
         pattern: String,
     },
     /// A folder has no files of rows.
-    #[error("`{}` has no JSON-lines, Parquet or Arrow files", path.display())]
+    #[error("`{}` has no JSON, Parquet or Arrow files with rows", path.display())]
     NoDataInFolder {
         /// The folder.
         path: PathBuf,
@@ -142,6 +150,12 @@ pub enum CorpusError {
         first: PathBuf,
         /// One of another kind.
         second: PathBuf,
+    },
+    /// A split of a folder lacks one of the pieces that the names of the others count.
+    #[error("there is no `{}`, which the names of the other pieces count", path.display())]
+    MissingPiece {
+        /// The file that is missing, perhaps with more in its name.
+        path: PathBuf,
     },
     /// The file that lists the contents of a saved data set is not valid.
     #[error("`{}` cannot be read", path.display())]

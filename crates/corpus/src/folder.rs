@@ -6,7 +6,7 @@
 //! names of files and folders tell the split:
 //!
 //! 1. If there are files such as `data/SPLIT-00000-of-00002.parquet`, only those count.
-//! 2. Otherwise every JSON-lines, Parquet or Arrow file in the folder and its subfolders counts. The split is in the
+//! 2. Otherwise every file of JSON, Parquet or Arrow in the folder and its subfolders counts that holds rows. The split is in the
 //!    file's name before the number of the piece, or else in the name of the nearest folder that has one. If no name
 //!    tells a split, all files are `train`.
 //!
@@ -14,11 +14,15 @@
 //! different words beside the split, such as `main-train.jsonl`. A data set with several configurations is refused unless one
 //! is chosen, because their rows are often the same.
 //!
+//! A piece of the split that is missing, or in a format that is not read, is refused by name.
+//!
 //! Hidden files and folders are skipped, and so are names that begin with two underscores.
 
 mod configurations;
 mod head;
+mod held;
 mod named;
+mod pieces;
 mod saved;
 mod told;
 
@@ -43,7 +47,7 @@ const DEFAULT_SPLIT: &str = "train";
 /// # Errors
 ///
 /// A folder that is missing, has no data, lacks the configuration or the split, has several configurations of which none is
-/// chosen, or has the split in files of several kinds.
+/// chosen, or has the split in files of several kinds, in formats that are not read, or without some of its pieces.
 pub(crate) fn folder_files(
     folder: &Path,
     config: Option<&str>,
@@ -114,5 +118,7 @@ fn no_split(folder: &Path, split: &str, known: impl IntoIterator<Item = String>)
 
 #[cfg(test)]
 mod beside_tests;
+#[cfg(test)]
+mod pieces_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, PrepareProgress, PrepareReport, PreparedSample, RowRules,
-    SectionSettings, ValidationSize,
+    SectionSettings, SystemPrompt, ValidationSize,
     copies::content,
     order::{Arranging, Place},
     reading::{HowRead, read_samples},
@@ -61,6 +61,7 @@ pub fn prepare_into<E: From<CorpusError>>(
     progress: &dyn Fn(PrepareProgress),
     sink: &mut dyn FnMut(PreparedSample) -> Result<(), E>,
 ) -> Result<Arrangement, E> {
+    check_of_a_new_corpus(data, sections, template)?;
     let mut arranging = Arranging::default();
     let how = HowRead {
         base,
@@ -84,6 +85,29 @@ pub fn prepare_into<E: From<CorpusError>>(
     )?)
 }
 
+/// Checks that settings have an effect. Corpora that were prepared before are read and extended without this check.
+fn check_of_a_new_corpus(
+    data: &DataSettings,
+    sections: &SectionSettings,
+    template: &ChatTemplate,
+) -> Result<(), CorpusError> {
+    let mut arguments = sections.template_arguments.keys();
+    if let Some(name) = arguments.find(|name| !template.names(name)) {
+        return Err(CorpusError::TemplateArgument {
+            name: name.clone(),
+            problem: "which the chat template does not name",
+        });
+    }
+    if data.system_prompt == SystemPrompt::Keep && !data.format.has_system_field() {
+        return Err(CorpusError::InvalidSetting {
+            key: "data.system_prompt",
+            problem: "rows of this `data.format` have their system prompt in their first turn or in `data.system`, and no field \
+                      for it is read",
+        });
+    }
+    Ok(())
+}
+
 /// Reads the files of `data`, relative to `base`, and makes samples of their rows.
 ///
 /// At the end, all samples are in memory; [`prepare_into`] does not keep them. `progress` is called on this thread
@@ -91,7 +115,8 @@ pub fn prepare_into<E: From<CorpusError>>(
 ///
 /// # Errors
 ///
-/// Settings that cannot work, files that cannot be found or read, the first malformed row unless those are skipped, an
+/// Settings that cannot work or have no effect (a template argument that the template does not name, `data.system_prompt` for
+/// rows without a field for it), files that cannot be found or read, the first malformed row unless those are skipped, an
 /// id that occurs twice (also in dropped rows, but not in rows that `data.where` leaves out), a held-out count that
 /// leaves nothing, or no training sample.
 pub fn prepare(

@@ -102,6 +102,14 @@ pub enum RowProblem {
         /// The kind of value that was found.
         found: &'static str,
     },
+    /// A row lacks a required field. Probably its layout is another.
+    #[error("the field `{field}` is missing")]
+    NoSuchField {
+        /// The field.
+        field: String,
+        /// The fields that the row has.
+        row: Vec<String>,
+    },
     /// A field is empty.
     #[error("the field `{field}` is empty")]
     EmptyField {

@@ -11,7 +11,7 @@ use crate::{
     data_settings::MIN_TOKENS,
     layout::Row,
     row_problem::kind_of,
-    rows::RawRow,
+    rows::{RawRow, RowContent},
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
     tokenize::PlainTokenizer,
     turn,
@@ -88,7 +88,10 @@ impl<'a> SampleMaker<'a> {
     pub(crate) fn make(&self, raw: &RawRow) -> Result<Option<MadeSample>, RowError> {
         let row = raw.content.fields(self.rules)?;
         if self.data.filter.accepts(&row) {
-            self.make_of(raw, row).map(Some)
+            self.make_of(raw, row).map(Some).map_err(|error| match error {
+                RowError::Bad(problem) => RowError::Bad(beside_fields(problem, &raw.content, self.rules)),
+                fatal @ RowError::Fatal(_) => fatal,
+            })
         } else {
             Ok(None)
         }
@@ -159,6 +162,18 @@ impl<'a> SampleMaker<'a> {
             }
         };
         Ok(made(outcome))
+    }
+}
+
+/// The problem of a row, with the names of its fields if it lacks one. Not all columns of a table are read, so its rows name none.
+fn beside_fields(problem: RowProblem, content: &RowContent, rules: RowRules) -> RowProblem {
+    match (problem, content) {
+        (RowProblem::MissingField { field }, RowContent::Line(_)) if !field.contains(['.', '[']) => {
+            let fields = content.fields(rules).unwrap_or_default();
+            let row = fields.iter().map(|(name, _)| name.clone()).collect();
+            RowProblem::NoSuchField { field, row }
+        }
+        (problem, _) => problem,
     }
 }
 

@@ -87,6 +87,12 @@ impl SectionSettings {
         {
             return invalid("sections.reasoning_field", "a message has its role and its text there");
         }
+        if let Some((name, _)) = self.template_arguments.iter().find(|(_, value)| has_null(value)) {
+            return Err(CorpusError::TemplateArgument {
+                name: name.clone(),
+                problem: "whose value is not finite: JSON has neither `nan` nor `inf`",
+            });
+        }
         if self.template_arguments.values().any(has_date) {
             return invalid(
                 "sections.template_arguments",
@@ -111,6 +117,16 @@ fn has_date(value: &Value) -> bool {
     match value {
         Value::Object(fields) => fields.keys().any(|name| name.starts_with("$__toml")) || fields.values().any(has_date),
         Value::Array(values) => values.iter().any(has_date),
+        _ => false,
+    }
+}
+
+/// Whether a value holds a null, which TOML does not have: a number that is not finite becomes one.
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().any(has_null),
+        Value::Array(values) => values.iter().any(has_null),
         _ => false,
     }
 }
@@ -155,11 +171,27 @@ mod tests {
             sections.template_arguments.insert(name.into(), value);
             sections.check().is_err()
         };
-        assert!(refused("tools", Value::Null));
+        assert!(refused("tools", true.into()));
         assert!(refused(
             "day",
             serde_json::json!([{"$__toml_private_datetime": "2026-11-29"}])
         ));
+    }
+
+    #[test]
+    fn a_template_argument_that_is_not_finite_is_refused_by_name() {
+        for value in [
+            serde_json::json!(f64::NAN),
+            serde_json::json!([{"deep": f64::INFINITY}]),
+        ] {
+            let mut sections = SectionSettings::default();
+            sections.template_arguments.insert("x".into(), value);
+            assert_eq!(
+                sections.check().unwrap_err().to_string(),
+                "`sections.template_arguments` cannot be used: it sets `x`, whose value is not finite: JSON has neither `nan` \
+                 nor `inf`"
+            );
+        }
     }
 
     #[test]

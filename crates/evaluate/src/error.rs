@@ -250,6 +250,9 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
              problem needs"
                 .into(),
         ),
+        CorpusError::UnsupportedFile { .. } | CorpusError::MissingPiece { .. } => {
+            Some(error.hint()?.replace("`data.files`", "`evaluate.files`"))
+        }
         CorpusError::UnreadableFolderState { .. } => {
             Some("save the data set again, or name its files with `evaluate.files`".into())
         }
@@ -313,6 +316,11 @@ mod tests {
                     answer: "a".into(),
                     marker: "</think>".into(),
                 },
+            },
+            CorpusError::MissingPiece { path: path.clone() },
+            CorpusError::UnsupportedFile {
+                path: path.clone(),
+                what: "a ZIP archive".into(),
             },
             CorpusError::UnreadableFolderState {
                 path,

@@ -6,8 +6,15 @@ use arrow::error::ArrowError;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::Refusal;
 
-use super::CorpusError;
+use super::{CorpusError, in_words};
 use crate::{DropReason, RowProblem};
+
+/// The most fields of a row that a hint names.
+const SHOWN_FIELDS: usize = 12;
+
+/// What helps against rows without a required field.
+const LAYOUT: &str = "name the layout of the rows with `data.format`, or their fields with `data.columns`; or correct the row, or \
+                      leave such rows out with `data.on_bad_row = \"skip\"`";
 
 /// Whether a decoder does not know what it found, which is no damage then.
 fn is_not_read(error: &ArrowError) -> bool {
@@ -66,6 +73,12 @@ impl Diagnosis for CorpusError {
             Self::UnsuitedTemplate { .. } => {
                 Some("give the model a chat template that writes it, or remove it from the rows".into())
             }
+            Self::BadRow { problem: RowProblem::NoSuchField { row, .. }, .. } => Some(format!(
+                "the row has {}{}; {LAYOUT}",
+                in_words(&row[..row.len().min(SHOWN_FIELDS)]),
+                if row.len() > SHOWN_FIELDS { " and more" } else { "" }
+            )),
+            Self::BadRow { problem: RowProblem::MissingField { field }, .. } if !field.contains('[') => Some(LAYOUT.into()),
             Self::BadRow { .. } => {
                 Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
             }
@@ -84,7 +97,7 @@ impl Diagnosis for CorpusError {
             ),
             Self::UnsupportedFile { .. } => Some(
                 "give JSON lines (plain, `.gz` or `.zst`), Parquet (plain, or with zstd, snappy, gzip or lz4) or an Arrow \
-                 stream that is not compressed"
+                 stream that is not compressed, and name the files to read with `data.files` if this one is not among them"
                     .into(),
             ),
             Self::GitLfsPointer { .. } => Some("run `git lfs pull` in the clone, or download the file".into()),
@@ -118,6 +131,12 @@ impl Diagnosis for CorpusError {
             | Self::UnreadableHead { .. }
             | Self::NoFilesOfConfiguration { .. } => {
                 Some("name the files to read with `data.files` instead of `data.path`".into())
+            }
+            Self::MissingPiece { .. } => {
+                Some("download the rest of the data set, or name the files that you mean with `data.files`".into())
+            }
+            Self::TemplateArgument { .. } => {
+                Some("correct the name or value, or remove it: without an effect, it would only tell caches apart".into())
             }
             Self::NoSuchSplit { .. } => Some("choose one with `data.split`, or name files with `data.files`".into()),
             Self::UnreadableFolderState { .. } => Some("save the data set again, or name its files with `data.files`".into()),

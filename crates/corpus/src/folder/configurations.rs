@@ -11,8 +11,8 @@ use std::{
 use super::{
     DEFAULT_SPLIT,
     head::{Node, configs},
-    named::{named_files, of_one_kind},
-    no_split,
+    named::named_files,
+    no_split, pieces,
     told::usual_name,
 };
 use crate::{CorpusError, error::open_error, pattern::files_of_pattern};
@@ -89,7 +89,7 @@ pub(super) fn listed_files(
     }
     files.sort();
     files.dedup();
-    of_one_kind(files).map(Some)
+    pieces::checked(files).map(Some)
 }
 
 fn choose<'a>(folder: &Path, all: &'a [Configuration], chosen: Option<&str>) -> Result<&'a Configuration, CorpusError> {

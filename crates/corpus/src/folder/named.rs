@@ -10,22 +10,25 @@ use std::{
 };
 
 use super::{
-    DEFAULT_SPLIT, no_split,
+    DEFAULT_SPLIT,
+    held::{Held, held},
+    no_split, pieces,
     saved::is_saved,
     told::{Told, name_of_place, piece, split_among_words, usual_name},
 };
-use crate::{CorpusError, error::open_error, rows::FileKind};
+use crate::{CorpusError, error::open_error};
 
 /// The files that belong to the split by their names, sorted. `config` is the chosen configuration, if one is.
 ///
 /// # Errors
 ///
-/// A folder without data or without the split, several configurations of which none is chosen, one that is not there, and files
-/// of several kinds.
+/// A folder without data or without the split, several configurations of which none is chosen, one that is not there, files of
+/// several kinds, a piece that is missing, and data of the split in a format that is not read.
 pub(super) fn named_files(folder: &Path, config: Option<&str>, split: &str) -> Result<Vec<PathBuf>, CorpusError> {
     let split = usual_name(split);
     let mut found = Found::default();
     walk(folder, &mut Vec::new(), &mut found)?;
+    found.unread.sort();
     let several = |known: BTreeSet<String>| CorpusError::SeveralConfigurations {
         path: folder.to_owned(),
         known: known.into_iter().collect(),
@@ -39,12 +42,16 @@ pub(super) fn named_files(folder: &Path, config: Option<&str>, split: &str) -> R
         return Err(several(found.saved.into_iter().chain(files).collect()));
     }
     let folders = found.folders();
-    let pieces = |file: &&Vec<String>| file.len() == 2 && file[0] == "data" && piece(&file[1]).is_some();
-    let in_data: Vec<_> = found.files.iter().filter(pieces).cloned().collect();
+    let unread = std::mem::take(&mut found.unread);
+    let pieces_in_data = |file: &&Vec<String>| file.len() == 2 && file[0] == "data" && piece(&file[1]).is_some();
+    let in_data: Vec<_> = found.files.iter().filter(pieces_in_data).cloned().collect();
     let mut files = if in_data.is_empty() { found.files } else { in_data };
     if files.is_empty() && config.is_none() {
-        return Err(CorpusError::NoDataInFolder {
-            path: folder.to_owned(),
+        return Err(match unread.first() {
+            Some((file, what)) => unsupported(folder, file, what),
+            None => CorpusError::NoDataInFolder {
+                path: folder.to_owned(),
+            },
         });
     }
     files.sort();
@@ -59,6 +66,14 @@ pub(super) fn named_files(folder: &Path, config: Option<&str>, split: &str) -> R
         .zip(&told)
         .filter(|(_, told)| split_of(told).as_deref() == Some(split))
         .collect();
+    let unread_of_split = |told: &Option<Told>| split_of(told).as_deref() == Some(split);
+    let unread = unread.iter().map(|(file, what)| (file, what, Told::of(file)));
+    let mut unread = unread.filter(|(_, _, told)| unread_of_split(told));
+    if of_split.is_empty()
+        && let Some((file, what, _)) = unread.next()
+    {
+        return Err(unsupported(folder, file, what));
+    }
     if of_split.is_empty() && !files.is_empty() {
         return Err(no_split(folder, split, told.iter().filter_map(split_of)));
     }
@@ -78,13 +93,25 @@ pub(super) fn named_files(folder: &Path, config: Option<&str>, split: &str) -> R
         return Err(several(known));
     }
     let is_chosen = |of: &Option<String>| config.is_none() || of.as_deref() == config;
-    let paths = of_split
-        .iter()
-        .zip(&configurations)
-        .filter(|(_, of)| is_chosen(of))
-        .map(|((file, _), _)| file.iter().fold(folder.to_owned(), |path, part| path.join(part)))
-        .collect();
-    of_one_kind(paths)
+    let chosen = of_split.iter().zip(&configurations).filter(|(_, of)| is_chosen(of));
+    let known_of = |told: &Option<Told>| told.as_ref().map(|told| told.configuration(false));
+    let read: BTreeSet<Option<String>> = chosen.clone().map(|((_, told), _)| known_of(told)).collect();
+    if let Some((file, what, _)) = unread.find(|(_, _, told)| read.contains(&None) || read.contains(&known_of(told))) {
+        return Err(unsupported(folder, file, what));
+    }
+    let paths = chosen.map(|((file, _), _)| path_of(folder, file)).collect();
+    pieces::checked(paths)
+}
+
+fn path_of(folder: &Path, parts: &[String]) -> PathBuf {
+    parts.iter().fold(folder.to_owned(), |path, part| path.join(part))
+}
+
+fn unsupported(folder: &Path, file: &[String], what: &str) -> CorpusError {
+    CorpusError::UnsupportedFile {
+        path: path_of(folder, file),
+        what: what.to_owned(),
+    }
 }
 
 /// The configuration of each file; `None` for a file that tells no split.
@@ -94,20 +121,6 @@ fn configurations<'a>(told: impl Iterator<Item = Option<&'a Told>> + Clone) -> V
     let behind: BTreeSet<String> = told.clone().flatten().map(Told::behind).collect();
     let behind_counts = behind.iter().filter(|name| !name.is_empty()).count() > 1;
     told.map(|told| Some(told?.configuration(behind_counts))).collect()
-}
-
-/// Checks that files are of one kind: those of several kinds probably hold the same rows.
-pub(super) fn of_one_kind(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, CorpusError> {
-    let other = |first: &PathBuf| {
-        files
-            .iter()
-            .find(|file| FileKind::of(file) != FileKind::of(first))
-            .cloned()
-    };
-    match files.first().and_then(|first| Some((first.clone(), other(first)?))) {
-        Some((first, second)) => Err(CorpusError::MixedFolder { first, second }),
-        None => Ok(files),
-    }
 }
 
 /// The saved data set below `folder` that has the split, if there is no other data: the only one, or the only one whose folder
@@ -136,6 +149,8 @@ fn split_of_saved(name: &str) -> Option<&'static str> {
 struct Found {
     /// The data files, each as the parts of its path.
     files: Vec<Vec<String>>,
+    /// Files that look like data in a format that is not read, with what they are.
+    unread: Vec<(Vec<String>, &'static str)>,
     /// The folders that `save_to_disk` wrote.
     saved: Vec<String>,
 }
@@ -160,7 +175,7 @@ fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Found) -> Result<(),
         let path = entry.path();
         // No data set has names that are not valid Unicode, and samples may be known by them.
         let Ok(name) = entry.file_name().into_string() else {
-            if is_data(&path) && path.is_file() {
+            if held(&path) == Held::Rows && path.is_file() {
                 let what = "named in bytes that are not UTF-8".to_owned();
                 return Err(CorpusError::UnsupportedFile { path, what });
             }
@@ -177,24 +192,14 @@ fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Found) -> Result<(),
             } else if parts.len() < DEEPEST {
                 walk(&path, parts, found)?;
             }
-        } else if is_data(&path) {
-            found.files.push(parts.clone());
+        } else {
+            match held(&path) {
+                Held::Rows => found.files.push(parts.clone()),
+                Held::Unread(what) => found.unread.push((parts.clone(), what)),
+                Held::Nothing => {}
+            }
         }
         parts.pop();
     }
     Ok(())
-}
-
-/// Whether a file of that name holds rows. Those in a compression that is not read count, so that they are not passed over.
-fn is_data(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase();
-    let stem = name.rsplit_once('.').map_or("", |(stem, extension)| {
-        let is_compression = ["gz", "zst", "bz2", "xz", "br", "lz4"].contains(&extension);
-        if is_compression { stem } else { "" }
-    });
-    FileKind::of(path) != FileKind::Json || name.ends_with(".jsonl") || stem.ends_with(".jsonl")
 }

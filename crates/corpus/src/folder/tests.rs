@@ -75,7 +75,7 @@ fn files_that_name_no_split_are_training_data_unless_others_do() {
 fn a_folder_without_data_or_with_several_kinds_is_refused() {
     assert_eq!(
         names(folder(&["README.md", "a.json"]).path(), None).unwrap_err(),
-        "`F` has no JSON-lines, Parquet or Arrow files"
+        "`F` has no JSON, Parquet or Arrow files with rows"
     );
     let mixed = folder(&["train.jsonl", "train.parquet", "test.parquet"]);
     assert_eq!(
@@ -119,7 +119,7 @@ fn what_save_to_disk_writes_is_read_by_its_list_of_files() {
     );
     assert_eq!(
         names(folder.path(), Some("test")).unwrap_err(),
-        "`F/test` has no JSON-lines, Parquet or Arrow files"
+        "`F/test` has no JSON, Parquet or Arrow files with rows"
     );
     fs::remove_file(folder.path().join("train/data-00001-of-00002.arrow")).unwrap();
     assert_eq!(

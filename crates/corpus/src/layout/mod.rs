@@ -98,6 +98,14 @@ impl Format {
         Ok(Conversation { messages, given })
     }
 
+    /// Whether rows may have a system prompt in a field of its own, which `data.system_prompt` is about.
+    pub(crate) const fn has_system_field(self) -> bool {
+        matches!(
+            self,
+            Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 | Self::Nemotron
+        )
+    }
+
     /// Takes out of the row what it gives to the chat template, and checks that the fields that are read are what is written.
     fn given(self, row: &mut Row, options: LayoutOptions) -> Result<Given, RowProblem> {
         if options.rules < RowRules::Second {

@@ -141,7 +141,6 @@ impl Row {
         line
     }
 
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.fields.iter()
     }

@@ -210,3 +210,49 @@ fn a_held_out_count_must_leave_training_samples() {
         "`data.validation` holds out 5 samples, but there are only 4"
     );
 }
+
+#[test]
+fn settings_without_an_effect_are_refused() {
+    let directory = directory(&[("a.jsonl", &row("a", "q", "<think>r</think>a"))]);
+    let with = |name: &str| {
+        let mut sections = SectionSettings::default();
+        sections.template_arguments.insert(name.to_owned(), false.into());
+        run_with(QWEN3, directory.path(), &settings(&["a.jsonl"]), &sections)
+    };
+    // It is only used in a branch that this conversation does not take.
+    assert!(with("enable_thinking").is_ok());
+    let error = with("enable_thinkin").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`sections.template_arguments` cannot be used: it sets `enable_thinkin`, which the chat template does not name"
+    );
+    assert!(!error.is_unexpected() && error.hint().is_some());
+    let kept = |format: &str| {
+        let data = json!({"files": ["a.jsonl"], "format": format, "system_prompt": "keep"});
+        run(directory.path(), &serde_json::from_value(data).unwrap())
+            .unwrap_err()
+            .to_string()
+    };
+    for format in ["messages", "columns", "synthetic-1", "prompt-completion"] {
+        assert!(
+            kept(format).starts_with("`data.system_prompt` cannot be used: "),
+            "{format}"
+        );
+    }
+    for format in ["open-thoughts", "nemotron"] {
+        assert!(kept(format).starts_with("bad row"), "{format}");
+    }
+}
+
+#[test]
+fn a_missing_field_is_probably_another_layout() {
+    let directory = directory(&[("a.jsonl", r#"{"prompt": "q", "text": "a"}"#)]);
+    let error = run(directory.path(), &settings(&["a.jsonl"])).unwrap_err();
+    let problem = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(problem, "the field `messages` is missing");
+    assert_eq!(
+        error.hint().unwrap(),
+        "the row has `prompt` and `text`; name the layout of the rows with `data.format`, or their fields with `data.columns`; or \
+         correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`"
+    );
+}
