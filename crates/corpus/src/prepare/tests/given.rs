@@ -24,14 +24,7 @@ fn sample(template: &ChatTemplate, format: &str, row: &Value) -> Result<Sample, 
         without_markers: WithoutMarkers::Answer,
         ..SectionSettings::default()
     };
-    let prepared = prepare(
-        directory.path(),
-        &data,
-        &sections,
-        template,
-        &byte_level(true),
-        &|_| (),
-    );
+    let prepared = prepare(directory.path(), &data, &sections, template, &byte_level(true), &|_| ());
     let mut prepared = prepared.map_err(|error| match std::error::Error::source(&error) {
         Some(cause) => cause.to_string(),
         None => error.to_string(),
