@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_files::{Refusal, commit_bytes, read_regular};
+use leadspan_files::{Refusal, commit_bytes, read_regular, require_own_folder};
 
 use super::QuickstartRefusal;
 use crate::failure::{Context as _, Result};
@@ -63,8 +63,16 @@ pub(super) fn unpack(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 ///
-/// If a file cannot be removed.
+/// If `folder` is a link or a file, before anything is removed; or if a file cannot be removed.
 pub(super) fn remove(folder: &Path) -> Result<()> {
+    match require_own_folder(folder).map_err(|error| (Refusal::of(&error), error)) {
+        Err((Some(Refusal::NotAFolder(what)), _)) => {
+            let path = folder.to_owned();
+            return Err(QuickstartRefusal::NoFolder { path, what }.into());
+        }
+        Err((_, error)) => return Err(error).with_context(|| format!("could not look at `{}`", folder.display())),
+        Ok(()) => {}
+    }
     let family = FAMILY.iter().map(|(name, _)| name.split('/').next().unwrap_or(name));
     // The pipeline file is the last of the family and is removed first: without it, nothing here can be continued.
     let names = family.rev().chain(MADE.iter().copied());
@@ -88,5 +96,37 @@ fn removed(path: &PathBuf) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_or_a_file_in_place_of_the_folder_is_refused_before_anything_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, elsewhere) = (place.path().join("quickstart"), place.path().join("elsewhere"));
+        fs::create_dir_all(elsewhere.join("cache")).unwrap();
+        fs::write(elsewhere.join("pipeline.toml"), "mine").unwrap();
+        let refused = |what: &str| {
+            let failure = remove(&folder).unwrap_err();
+            assert_eq!(failure.exit_code(), crate::exit_code::WRONG_INPUT);
+            let shown = failure.described();
+            assert!(shown.contains(&format!("quickstart` is {what}")), "{shown}");
+        };
+        std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+        refused("a symbolic link");
+        assert_eq!(fs::read(elsewhere.join("pipeline.toml")).unwrap(), b"mine");
+        assert!(elsewhere.join("cache").is_dir() && folder.is_symlink());
+        fs::remove_file(&folder).unwrap();
+        fs::write(&folder, "mine").unwrap();
+        refused("a file");
+        // A link inside goes, and what it leads to stays.
+        fs::remove_file(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(elsewhere.join("cache"), folder.join("cache")).unwrap();
+        remove(&folder).unwrap();
+        assert!(!folder.exists() && elsewhere.join("cache").is_dir());
     }
 }

@@ -37,6 +37,9 @@ enum QuickstartRefusal {
     /// A file of the family differs from the built-in one.
     #[error("`{}` differs from the built-in file", path.display())]
     Changed { path: PathBuf },
+    /// What is to be removed is no folder.
+    #[error("`{}` is {what}, not a folder: nothing was removed", path.display())]
+    NoFolder { path: PathBuf, what: &'static str },
     /// A command failed with a message of its own.
     #[error("`{command}` failed")]
     Step { command: String, end: ChildEnd },
@@ -45,7 +48,7 @@ enum QuickstartRefusal {
 impl Diagnosis for QuickstartRefusal {
     fn is_unexpected(&self) -> bool {
         match self {
-            Self::Changed { .. } => false,
+            Self::Changed { .. } | Self::NoFolder { .. } => false,
             Self::Step { end, .. } => end.exit_code() != exit_code::WRONG_INPUT,
         }
     }
@@ -55,6 +58,12 @@ impl Diagnosis for QuickstartRefusal {
             Self::Changed { .. } => "`--fresh` starts over; to try changes, copy the folder, and run in the copy the \
                                      commands that the quickstart shows"
                 .into(),
+            Self::NoFolder { path, .. } => {
+                format!(
+                    "remove `{}` yourself, or run the command in another folder",
+                    path.display()
+                )
+            }
             Self::Step {
                 end: ChildEnd::Died(status),
                 ..
