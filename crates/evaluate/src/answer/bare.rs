@@ -69,10 +69,7 @@ fn in_braces(text: &str) -> Option<&str> {
     let mut is_escaped = false;
     for character in inner.chars() {
         match character {
-            _ if is_escaped => {
-                is_escaped = false;
-                continue;
-            }
+            _ if is_escaped => is_escaped = false,
             '\\' => is_escaped = true,
             '{' => depth += 1,
             '}' => depth = depth.checked_sub(1)?,

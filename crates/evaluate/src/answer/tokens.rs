@@ -204,7 +204,7 @@ fn is_group(before: &[String], after: &str) -> bool {
         && after.starts_with('0')
         && before
             .last()
-            .is_some_and(|symbol| symbol.as_bytes().iter().all(|b| is_digit(b)))
+            .is_some_and(|symbol| symbol.as_bytes().iter().all(is_digit))
 }
 
 /// The raised or lowered characters that `text` starts with, as symbols in braces behind `sign`, and the rest.

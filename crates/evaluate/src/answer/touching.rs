@@ -89,10 +89,9 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
         '+' => !is_first,
         '*' => !rest.ends_with("**") && (is_formula || stem.ends_with(|c: char| c.is_ascii_digit() || c == ')')),
         '_' => is_formula,
-        '/' | '^' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '!' => true,
+        '/' | '^' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '!' | '<' | '≤' | '≥' | '≠' | '\'' => true,
         // `> \boxed{5}` is a quotation, `=>` and `->` are arrows, `<b>` is a tag.
         '>' => !is_first && !stem.ends_with('-') && (is_formula || !is_tag(rest)),
-        '<' | '≤' | '≥' | '≠' | '\'' => true,
         '=' => stem.ends_with(['!', '/', '<', '>', '~']),
         '.' => is_glued && stem.ends_with(|c: char| c.is_ascii_digit()),
         '}' if is_formula => words_of_text(rest).is_none_or(is_joining),
