@@ -116,7 +116,7 @@ fn a_row_without_a_column_is_shown_with_its_file_and_line() {
     error: could not precompute into `cache`
       caused by: bad row at `text.jsonl:1`
       caused by: the field `problem` is missing
-    hint: correct the row, or leave such rows out with `data.on_bad_row = "skip"`
+    hint: the row has `id`, `question`, `chain_of_thought` and `answer`; name the layout of the rows with `data.format`, or their fields with `data.columns`; or correct the row, or leave such rows out with `data.on_bad_row = "skip"`
     "#);
 }
 

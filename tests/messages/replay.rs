@@ -44,7 +44,7 @@ fn invalid_replay_is_refused() {
     error: could not prepare the cache `cache/replay`
       caused by: bad row at `chats.jsonl:1`
       caused by: the field `messages` is missing
-    hint: correct the row, or leave such rows out with `replay.on_bad_row = "skip"`
+    hint: name the layout of the rows with `replay.format`, or their fields with `replay.columns`; or correct the row, or leave such rows out with `replay.on_bad_row = "skip"`
     "#);
     assert_message!(refusal(&place, &["prepare", "-c", "pipeline.toml", "--set", "replay.files=[\"chats.jsonl\"]", "--set", "replay.max_tokens=100000"]), @r"
     error: could not prepare the cache `cache/replay`

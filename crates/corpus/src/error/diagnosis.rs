@@ -73,6 +73,7 @@ impl Diagnosis for CorpusError {
             Self::UnsuitedTemplate { .. } => {
                 Some("give the model a chat template that writes it, or remove it from the rows".into())
             }
+            Self::BadRow { problem: RowProblem::NoSuchField { row, .. }, .. } if row.is_empty() => Some(LAYOUT.into()),
             Self::BadRow { problem: RowProblem::NoSuchField { row, .. }, .. } => Some(format!(
                 "the row has {}{}; {LAYOUT}",
                 in_words(&row[..row.len().min(SHOWN_FIELDS)]),

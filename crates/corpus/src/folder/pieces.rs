@@ -43,7 +43,8 @@ fn form(path: &Path) -> (PathBuf, String) {
     (path.with_file_name(stem), extension.to_ascii_lowercase())
 }
 
-/// The first piece that is not there of files such as `train-00000-of-00003.parquet`. The first piece may be 0 or 1.
+/// The first piece that is not there of files such as `train-00000-of-00003.parquet`, before one that is. Later pieces may come
+/// later, and are then appended. The first piece may be 0 or 1.
 fn missing(files: &[PathBuf]) -> Option<PathBuf> {
     let mut numbers: BTreeMap<(PathBuf, String), BTreeSet<u64>> = BTreeMap::new();
     for file in files {
@@ -66,7 +67,7 @@ fn missing(files: &[PathBuf]) -> Option<PathBuf> {
     numbers.into_iter().find_map(|((before, all), numbers)| {
         let count: u64 = all.strip_prefix("-of-")?.split('.').next()?.parse().ok()?;
         let first = u64::from(!numbers.contains(&0) && numbers.contains(&count));
-        let number = (first..first.saturating_add(count)).find(|number| !numbers.contains(number))?;
+        let number = (first..*numbers.last()?).find(|number| !numbers.contains(number))?;
         let split = before.file_name()?.to_string_lossy().into_owned();
         Some(before.with_file_name(format!("{split}-{number:05}{all}")))
     })

@@ -135,15 +135,17 @@ fn a_piece_that_is_missing_is_named() {
             format!("there is no `F/{missing}`, which the names of the other pieces count")
         );
     }
-    let listed = folder(&["data/train-00000-of-00002.parquet", "README.md"]);
+    let listed = folder(&["data/train-00001-of-00002.parquet", "README.md"]);
     let readme = "---\nconfigs:\n- config_name: default\n  data_files: data/train-*\n---\n";
     fs::write(listed.path().join("README.md"), readme).unwrap();
     assert_eq!(
         names(listed.path(), None).unwrap_err(),
-        "there is no `F/data/train-00001-of-00002.parquet`, which the names of the other pieces count"
+        "there is no `F/data/train-00000-of-00002.parquet`, which the names of the other pieces count"
     );
     for whole in [
-        &["train-00001-of-00002.jsonl", "train-00002-of-00002.jsonl"][..],
+        // The rest may be appended later.
+        &["train-00000-of-00003.jsonl", "train-00001-of-00003.jsonl"][..],
+        &["train-00001-of-00002.jsonl", "train-00002-of-00002.jsonl"],
         &[
             "train-00000-of-00001.jsonl",
             "train-00000-of-00002.jsonl",
