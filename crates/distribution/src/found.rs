@@ -52,7 +52,7 @@ pub fn collect_found<'a>(
     all
 }
 
-/// Appends the distribution that [`top_k`] would give for the row, up to rounding in `others`.
+/// Appends the distribution that [`top_k`](crate::top_k()) would give for the row, up to rounding in `others`.
 ///
 /// Ties at the last entry go to the lower id among the given tokens.
 ///
