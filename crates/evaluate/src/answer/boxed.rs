@@ -13,7 +13,7 @@ use super::{
     number::Quantity,
     surroundings::{denied_by, is_element},
     touching::{self, After, Before, start_of_formula},
-    unit::{Unit, split_word},
+    unit::{Unit, closing_brace, split_word},
 };
 
 /// Commands whose argument is the final answer.
@@ -147,24 +147,9 @@ fn argument(text: &str, place: usize) -> Option<(&str, usize)> {
         };
         return Some((&rest[..length], start + length));
     };
-    let (mut depth, mut is_escaped) = (1, false);
-    for (index, character) in inner.char_indices() {
-        match character {
-            _ if is_escaped => {
-                is_escaped = false;
-                continue;
-            }
-            '\\' => is_escaped = true,
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            let answer = inner[..index].trim();
-            return (!answer.is_empty()).then_some((answer, start + index + 2));
-        }
-    }
-    None
+    let end = closing_brace(inner)?;
+    let answer = inner[..end].trim();
+    (!answer.is_empty()).then_some((answer, start + end + 2))
 }
 
 /// What joins two boxes with this text between them; `None` if they are two answers.

@@ -291,24 +291,24 @@ pub(super) fn text_command(text: &str) -> Option<(&str, &str)> {
     let argument = TEXT_COMMANDS
         .iter()
         .find_map(|command| text.strip_prefix(command)?.trim_start().strip_prefix('{'))?;
+    let end = closing_brace(argument)?;
+    Some((&argument[..end], &argument[end + 1..]))
+}
+
+/// Where the brace closes that was opened just before `text`; an escaped brace is a character.
+pub(super) fn closing_brace(text: &str) -> Option<usize> {
     let mut depth = 1;
     let mut is_escaped = false;
-    for (place, character) in argument.char_indices() {
+    text.char_indices().find_map(|(place, character)| {
         match character {
-            _ if is_escaped => {
-                is_escaped = false;
-                continue;
-            }
+            _ if is_escaped => is_escaped = false,
             '\\' => is_escaped = true,
             '{' => depth += 1,
             '}' => depth -= 1,
             _ => {}
         }
-        if depth == 0 {
-            return Some((&argument[..place], &argument[place + 1..]));
-        }
-    }
-    None
+        (depth == 0).then_some(place)
+    })
 }
 
 #[cfg(test)]
