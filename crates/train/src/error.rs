@@ -182,6 +182,12 @@ pub enum TrainError {
         /// The process, which is known on file systems without locks.
         holder: Option<Holder>,
     },
+    /// Another process took the run's folder over, on a file system without locks.
+    #[error("another process has taken over `{}`: this one could not renew its claim in time", dir.display())]
+    Displaced {
+        /// The run's folder.
+        dir: PathBuf,
+    },
     /// A file of the run could not be read or written.
     #[error("could not {action} `{}`", path.display())]
     Io {
@@ -327,6 +333,9 @@ impl Diagnosis for TrainError {
             }
             Self::HeldOutNotFinite { .. } => Some("lower `train.learning_rate`, or set `train.dtype = \"f32\"`".into()),
             Self::Busy { .. } => Some("wait for it, or choose another `train.dir`".into()),
+            Self::Displaced { .. } => Some(
+                "the other process continues from the last checkpoint: this one need not be started again".into(),
+            ),
             Self::Io { source, path, .. } => leadspan_files::hint(source, path),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,

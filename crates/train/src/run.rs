@@ -60,6 +60,7 @@ pub fn run(
         optimizer: &mut optimizer,
         context,
         identity: &identity,
+        run_dir: &run_dir,
         checkpoints: &checkpoints,
         metrics,
         progress,
@@ -106,6 +107,7 @@ fn export(
     let step = exported.map_or(progress.step, |exported| exported.step);
     let learning_rate = inputs.schedule().learning_rate(step);
     require_finite(optimizer, step, learning_rate)?;
+    run_dir.require_held()?;
     let config = inputs.student.decoder.config();
     write_model_dir(
         &run_dir.model_path(),

@@ -27,7 +27,7 @@ const MOST_BYTES: u64 = 64 << 20;
 pub(crate) struct RunDir {
     path: PathBuf,
     /// Held until the run ends.
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 impl RunDir {
@@ -55,13 +55,35 @@ impl RunDir {
         };
         let run_dir = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         };
         // Files in them are removed.
         for folder in [run_dir.checkpoints_path(), run_dir.model_path()] {
             require_own_folder(&folder).map_err(io("use", &folder))?;
         }
         Ok(run_dir)
+    }
+
+    /// Refuses to go on in a folder that another process has taken over: both would write the same files.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Displaced`].
+    pub(crate) fn require_held(&self) -> Result<(), TrainError> {
+        self.refuse_if(self.lock.is_lost())
+    }
+
+    /// Like [`require_held`](Self::require_held), for each step: it costs nothing, and learns of it some seconds late.
+    pub(crate) fn require_not_lost_so_far(&self) -> Result<(), TrainError> {
+        self.refuse_if(self.lock.was_lost())
+    }
+
+    fn refuse_if(&self, lost: bool) -> Result<(), TrainError> {
+        if lost {
+            let dir = self.path.clone();
+            return Err(TrainError::Displaced { dir });
+        }
+        Ok(())
     }
 
     pub(crate) fn metrics_path(&self) -> PathBuf {
@@ -125,6 +147,7 @@ impl RunDir {
 
     /// Removes the student of an unfinished run, and writes down what this run depends on.
     pub(crate) fn start(&self, identity: &RunIdentity, resolved_config: &Value) -> Result<(), TrainError> {
+        self.require_held()?;
         let entries = fs::read_dir(&self.path).map_err(|source| TrainError::Io {
             action: "list",
             path: self.path.clone(),
@@ -149,6 +172,7 @@ impl RunDir {
 
     /// Marks the run as done.
     pub(crate) fn finish(&self, summary: &RunSummary) -> Result<(), TrainError> {
+        self.require_held()?;
         self.write(
             "summary.json",
             &serde_json::to_value(summary).expect("numbers serialize"),
@@ -243,6 +267,37 @@ mod tests {
             assert!(run.finished(&RunIdentity::default(), [].into_iter()).unwrap().is_none());
         });
         assert!(!folder.path().join(".claims").exists());
+    }
+
+    #[test]
+    fn a_run_that_another_process_took_over_writes_nothing_more() {
+        leadspan_files::faults::without_locks(37, || {
+            let folder = tempfile::tempdir().unwrap();
+            let first = RunDir::open(folder.path(), &mut |_| ()).unwrap();
+            first.start(&RunIdentity::default(), &json!({ "by": "first" })).unwrap();
+            let claim = fs::File::options()
+                .write(true)
+                .open(folder.path().join(".claims/run"))
+                .unwrap();
+            let past = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+            claim.set_modified(past).unwrap();
+            let second = RunDir::open(folder.path(), &mut |_| panic!("the claim has run out")).unwrap();
+            second.require_held().unwrap();
+            let before = fs::read(folder.path().join("run.json")).unwrap();
+            for error in [
+                first.require_held().unwrap_err(),
+                first.start(&RunIdentity::default(), &json!({})).unwrap_err(),
+            ] {
+                assert!(
+                    matches!(&error, TrainError::Displaced { dir } if dir == folder.path()),
+                    "{error}"
+                );
+                assert!(!error.is_unexpected() && error.hint().is_some());
+            }
+            assert_eq!(fs::read(folder.path().join("run.json")).unwrap(), before);
+            drop(first);
+            second.require_held().unwrap();
+        });
     }
 
     #[test]

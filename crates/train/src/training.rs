@@ -14,6 +14,7 @@ use crate::{
     metrics::{Metrics, Record},
     objective::{HeadPass, LossSums},
     read_ahead::ReadStep,
+    run_dir::RunDir,
     run_identity::RunIdentity,
     run_inputs::RunInputs,
     run_progress::RunProgress,
@@ -58,6 +59,7 @@ pub(crate) struct Training<'a> {
     pub(crate) optimizer: &'a mut AdamW,
     pub(crate) context: &'a RunContext<'a>,
     pub(crate) identity: &'a RunIdentity,
+    pub(crate) run_dir: &'a RunDir,
     pub(crate) checkpoints: &'a Checkpoints,
     pub(crate) metrics: Metrics,
     pub(crate) progress: RunProgress,
@@ -75,6 +77,7 @@ impl Training<'_> {
         // The checkpoint from which the run resumes.
         let mut saved = self.progress.step;
         loop {
+            self.run_dir.require_not_lost_so_far()?;
             let step = self.progress.step;
             if self.inputs.steps.is_between_epochs(step) && !self.progress.is_measured() {
                 require_finite(self.optimizer, step, schedule.learning_rate(step))?;
@@ -200,6 +203,7 @@ impl Training<'_> {
 
     /// Writes a checkpoint, and then removes those that it makes superfluous.
     fn save(&mut self) -> Result<(), TrainError> {
+        self.run_dir.require_held()?;
         self.progress.metrics_bytes = self.metrics.synced_bytes()?;
         let run = RunSoFar {
             identity: self.identity.clone(),

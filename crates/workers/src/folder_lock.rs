@@ -28,7 +28,7 @@ const PATIENCE: Duration = LEASE.saturating_add(Duration::from_secs(5));
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
-    _claim: Option<LockGuard>,
+    claim: Option<LockGuard>,
 }
 
 /// The answer to the wish to lock a folder.
@@ -67,10 +67,19 @@ impl FolderLock {
                 Attempt::Held(holder) => return Ok(LockedFolder::Held(Some(holder))),
             },
         };
-        Ok(LockedFolder::Locked(Self {
-            _file: file,
-            _claim: claim,
-        }))
+        Ok(LockedFolder::Locked(Self { _file: file, claim }))
+    }
+
+    /// Whether another process has taken the folder over, which happens only on file systems without locks: this process was
+    /// suspended, or did not reach the file server, for longer than its lease. Ask before each commit: it reads the claim.
+    pub fn is_lost(&self) -> bool {
+        self.claim.as_ref().is_some_and(LockGuard::is_lost)
+    }
+
+    /// Like [`is_lost`](Self::is_lost), as it was found when the claim was last renewed, a third of a minute ago at most. Costs
+    /// nothing.
+    pub fn was_lost(&self) -> bool {
+        self.claim.as_ref().is_some_and(LockGuard::was_lost)
     }
 
     /// Whether a process works in the folder `dir`, or may do so on a file system without locks. A folder that is not there is
@@ -172,6 +181,34 @@ mod tests {
                 assert!(matches!(take(folder.path()), LockedFolder::Locked(_)));
             });
         }
+    }
+
+    #[test]
+    fn a_process_whose_claim_was_taken_over_learns_it_and_leaves_the_new_one() {
+        faults::without_locks(37, || {
+            let folder = tempfile::tempdir().unwrap();
+            let claim = folder.path().join(".claims").join(CLAIM);
+            let locked = || match take(folder.path()) {
+                LockedFolder::Locked(lock) => lock,
+                LockedFolder::Held(holder) => panic!("{holder:?} holds it"),
+            };
+            let first = locked();
+            assert!(!first.is_lost());
+            let file = File::options().write(true).open(&claim).unwrap();
+            file.set_modified(SystemTime::now() - LEASE * 2).unwrap();
+            // Nobody has taken it over: it is renewed.
+            assert!(!first.is_lost() && matches!(take(folder.path()), LockedFolder::Held(Some(_))));
+            file.set_modified(SystemTime::now() - LEASE * 2).unwrap();
+            let second = locked();
+            assert!(first.is_lost() && !second.is_lost());
+            drop(first);
+            assert!(claim.exists() && !second.is_lost());
+            drop(second);
+            assert!(!claim.exists());
+        });
+        // The system keeps locks.
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(take(folder.path()), LockedFolder::Locked(lock) if !lock.is_lost()));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::mpsc::{self, RecvTimeoutError, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -74,6 +77,8 @@ impl fmt::Display for Awaited {
 /// Keeps other processes from the same purpose until it is dropped or its process ends.
 #[derive(Debug)]
 pub struct LockGuard {
+    /// The thread that renews it holds it, too.
+    claim: Arc<Claim>,
     stop: Option<Sender<()>>,
     renewing: Option<JoinHandle<()>>,
 }
@@ -82,27 +87,44 @@ impl LockGuard {
     /// Renews a claim as long as the guard lives.
     pub(crate) fn keep(claim: Claim, dir: &Path) -> Result<Self, FileError> {
         let (stop, stopped) = mpsc::channel();
+        let claim = Arc::new(claim);
+        let renewed = Arc::clone(&claim);
         let renewing = thread::Builder::new().name("lock".to_owned()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LEASE / RENEWALS_A_LEASE) {
                 // If the file server does not answer now, it may answer the next time.
-                if claim.renew().is_ok_and(|renewal| renewal == Renewal::Lost) {
+                if is_lost(&renewed) {
                     break;
                 }
             }
-            // The claim is dropped here, and with it the lock.
         });
         Ok(Self {
+            claim,
             stop: Some(stop),
             renewing: Some(renewing.map_err(FileError::io("keep locked", dir))?),
         })
     }
+
+    /// Whether the thread that renews it has ended: it found another process's claim, some time after the fact.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.renewing.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Whether another process has taken the claim over. Renews it, so a process that was suspended learns it at once.
+    pub(crate) fn is_lost(&self) -> bool {
+        is_lost(&self.claim)
+    }
+}
+
+/// Whether a claim cannot be renewed because it is another's or gone. A file server that does not answer has lost nothing.
+fn is_lost(claim: &Claim) -> bool {
+    claim.renew().is_ok_and(|renewal| renewal == Renewal::Lost)
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(renewing) = self.renewing.take() {
-            // The thread does not panic. If it did, nothing could be done about it.
+            // The thread does not panic. If it did, nothing could be done about it. The claim is dropped after this.
             let _ = renewing.join();
         }
     }
