@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CacheError, FORMAT_VERSION, Identity, PreparedCorpus,
     inventory::{Inventory, ListedParts, OTHER},
-    json,
+    json, strangers,
 };
 
 /// The file that makes a folder a cache.
 pub(crate) const IDENTITY: &str = "identity.json";
 const TOKENIZER: &str = "tokenizer";
 
-/// The folders of a cache, inside its own.
+/// The folders of a cache, inside its own: first the tokenizer's.
 const FOLDERS: [&str; 4] = [TOKENIZER, "corpus", "layers", "replay"];
 
 /// An open cache. Cloning it is cheap.
@@ -79,7 +79,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::IdentityMismatch`] if the folder holds a cache with another identity; [`CacheError::NotATokenizerFile`]
+    /// [`CacheError::IdentityMismatch`] if the folder holds a cache with another identity; [`CacheError::Occupied`] if it
+    /// holds none, but files that a cache would replace; [`CacheError::NotATokenizerFile`]
     /// if a tokenizer file has a name that is not in [`leadspan_files::TOKENIZER_FILES`]; [`CacheError::Io`] if the folder cannot
     /// be written, or if one of its own folders is a link.
     pub fn create_or_open(
@@ -186,6 +187,7 @@ impl Cache {
         if let Some(cache) = Self::open_if_there(dir)? {
             return Ok(cache);
         }
+        strangers::require_none(dir, &FOLDERS, tokenizer_files)?;
         let tokenizer_dir = dir.join(TOKENIZER);
         create_folder(&tokenizer_dir)?;
         let mut hashes = BTreeMap::new();

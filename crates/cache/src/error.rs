@@ -31,6 +31,14 @@ pub enum CacheError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder holds no cache, but what a cache would replace or take for its own.
+    #[error("`{path}` is not a cache, but it has `{found}`, which a cache would replace")]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// What it has.
+        found: PathBuf,
+    },
     /// The cache has no prepared corpus yet.
     #[error("the cache `{path}` has no prepared corpus")]
     NotPrepared {

@@ -93,6 +93,7 @@ mod mapping;
 mod parquet_files;
 mod replay;
 mod shard;
+mod strangers;
 mod tokenizer;
 mod verify;
 

@@ -53,11 +53,14 @@ impl Before {
             return;
         }
         match Cache::open(&self.dir) {
-            Ok(cache) if cache.identity() == identity && matches!(cache.corpus(), Ok(None)) => {}
+            Ok(cache) if cache.identity() == identity && matches!(cache.corpus(), Ok(None)) => {
+                // A cache is not made where others have a corpus. This goes while it is one, so that no corpus is left without.
+                let _ = fs::remove_dir_all(self.dir.join("corpus"));
+            }
             Err(CacheError::NotACache { .. }) => {}
             _ => return,
         }
-        // This goes first, so that no process takes the rest for a cache.
+        // This goes next, so that no process takes the rest for a cache.
         let _ = fs::remove_file(self.dir.join("identity.json"));
         if matches!(self.state, State::Empty) {
             for folder in ["tokenizer", "corpus", ".claims"] {

@@ -45,6 +45,10 @@ impl Diagnosis for CacheError {
             Self::NotACache { .. } | Self::NotPrepared { .. } | Self::NothingCaptured { .. } => {
                 Some("make it with `leadspan precompute`".to_owned())
             }
+            Self::Occupied { path, .. } => Some(format!(
+                "point `cache.dir` at a new or empty folder; if `{}` was a cache, restore its `identity.json` from a copy",
+                path.display()
+            )),
             Self::AlreadyPrepared { .. } => Some("point `cache.dir` at a new folder".to_owned()),
             Self::UnsupportedVersion { found, supported, .. } if supported.iter().all(|known| found > known) => {
                 Some("use the version of leadspan that made it, or a newer one".to_owned())

@@ -71,6 +71,24 @@ fn taking_a_cache_back_spares_what_others_put_there() {
     refused(&project.pipeline);
     assert_eq!(fs::read(dir.join("tokenizer/notes.txt")).unwrap(), b"mine");
     assert!(matches!(Cache::open(&dir), Err(CacheError::NotACache { .. })));
+    // What a cache would replace is refused before anything is made.
+    for name in ["tokenizer/tokenizer.json", "corpus/samples.arrow", ".data.json"] {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let before = fs::read(&path).ok();
+        fs::write(&path, "mine").unwrap();
+        let there = files(&dir);
+        let error = refused(&project.pipeline);
+        assert!(
+            matches!(&error, PrecomputeError::Cache(CacheError::Occupied { found, .. }) if path.starts_with(found)),
+            "{error}"
+        );
+        assert_eq!(files(&dir), there);
+        match before {
+            Some(before) => fs::write(&path, before).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+    }
     // With good rows the same call succeeds.
     fs::copy(
         fixture("tiny-teacher-text.jsonl"),
