@@ -48,7 +48,7 @@ pub fn stop_tokens(source: &ModelSource, tokenizer: &TokenizerBundle) -> Result<
 }
 
 /// The files of a tokenizer with `tokens` among those that end a turn: in `generation_config.json`, which is made if there is
-/// none. Programs that generate text with an exported model read that file.
+/// none or names none. Programs that generate text with an exported model read that file.
 ///
 /// `source` is the model that the tokenizer belongs to, if there is one; errors name `path`.
 ///
@@ -63,9 +63,10 @@ pub fn files_with_stop_tokens(
 ) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
     let mut files = tokenizer.files.clone();
     let place = files.binary_search_by(|(name, _)| name.as_str().cmp(GENERATION));
+    let named = generation_tokens(path, tokenizer)?;
     let mut all = match source {
         Some(source) => stop_tokens(source, tokenizer)?,
-        None => generation_tokens(path, tokenizer)?.unwrap_or_else(|| eos_token(tokenizer).into_iter().collect()),
+        None => (named.clone()).unwrap_or_else(|| eos_token(tokenizer).into_iter().collect()),
     };
     let before = all.len();
     all.extend(
@@ -75,7 +76,7 @@ pub fn files_with_stop_tokens(
             .copied()
             .collect::<Vec<_>>(),
     );
-    if all.is_empty() || (place.is_ok() && all.len() == before) {
+    if all.is_empty() || named.as_ref() == Some(&all) {
         return Ok(files);
     }
     let mut config = match place {
@@ -185,6 +186,26 @@ mod tests {
         let (_, config) = of(&tokenizer, Some(&source), &[0, 2]);
         assert_eq!(config[KEY], serde_json::json!([2, 0]));
         assert_eq!(config["pad_token_id"], 0);
+        // A file that names none is given those of `config.json` or the tokenizer, whether the template shows another or not.
+        for text in [r#"{"top_k": 20}"#, r#"{"eos_token_id": null, "top_k": 20}"#] {
+            let mut silent = source.tokenizer().unwrap();
+            let (_, bytes) = (silent.files.iter_mut().find(|(name, _)| name == GENERATION)).unwrap();
+            *bytes = text.into();
+            for (source, tokens, named) in [
+                (Some(&source), &[][..], &[2][..]),
+                (Some(&source), &[2], &[2]),
+                (None, &[], &[2]),
+                (None, &[2], &[2]),
+                (None, &[1], &[2, 1]),
+            ] {
+                let (_, config) = of(&silent, source, tokens);
+                assert_eq!(
+                    (&config[KEY], &config["top_k"]),
+                    (&serde_json::json!(named), &20.into()),
+                    "{text}"
+                );
+            }
+        }
         // Without the file, the tokens of `config.json` or the tokenizer come first.
         let mut bare = source.tokenizer().unwrap();
         bare.files.retain(|(name, _)| name != GENERATION);
