@@ -64,8 +64,8 @@ impl Cache {
         Ok(uncaptured.into_iter().map(|(index, _)| dirs[index].clone()).collect())
     }
 
-    /// The layers that [`layers_to_capture`](Self::layers_to_capture) would return if the cache's corpus were `corpus`,
-    /// each with its missing units. Creates and locks nothing.
+    /// The layers that have to be captured before the cache holds `asked` if its corpus were `corpus`, each with the units that
+    /// are not [committed](LayerDir::is_committed). Creates and locks nothing, and reads all receipts.
     ///
     /// # Errors
     ///
@@ -75,25 +75,18 @@ impl Cache {
         asked: &Coverage,
         corpus: &PreparedCorpus,
     ) -> Result<Vec<(Layer, Vec<WorkUnit>)>, CacheError> {
-        let mut dirs = self.layers_of(corpus)?;
-        if let Some(layer) = lacking(asked, &dirs) {
-            dirs.push(self.planned_layer(layer, corpus.clone()));
+        let layers = self.layers_for_corpus(asked, corpus)?;
+        let unfinished = layers.iter().filter(|(_, missing)| !missing.is_empty());
+        require_within(asked, unfinished.map(|(dir, missing)| (dir, missing.as_slice())))?;
+        let mut left = Vec::new();
+        for (dir, _) in layers {
+            // A receipt beside a shard that is empty or short is no committed unit.
+            let units = dir.uncommitted_units()?;
+            if !units.is_empty() {
+                left.push((dir.layer().clone(), units));
+            }
         }
-        let complete: Vec<&Layer> = dirs
-            .iter()
-            .filter_map(|dir| match dir.missing_units() {
-                Ok(missing) => missing.is_empty().then(|| Ok(dir.layer())),
-                Err(error) => Some(Err(error)),
-            })
-            .collect::<Result<_, _>>()?;
-        if division(asked, &complete).is_some() {
-            return Ok(Vec::new());
-        }
-        let uncaptured = uncaptured(asked, &dirs)?;
-        Ok(uncaptured
-            .into_iter()
-            .map(|(index, units)| (dirs[index].layer().clone(), units))
-            .collect())
+        Ok(left)
     }
 
     /// The layers that together hold `asked`, or will hold it when they are complete, each with its missing units. A
@@ -103,8 +96,15 @@ impl Cache {
     ///
     /// Those of [`layers`](Self::layers).
     pub fn layers_for(&self, asked: &Coverage) -> Result<Vec<(LayerDir, Vec<WorkUnit>)>, CacheError> {
-        let corpus = self.require_corpus()?;
-        let mut dirs = self.layers_of(&corpus)?;
+        self.layers_for_corpus(asked, &self.require_corpus()?)
+    }
+
+    fn layers_for_corpus(
+        &self,
+        asked: &Coverage,
+        corpus: &PreparedCorpus,
+    ) -> Result<Vec<(LayerDir, Vec<WorkUnit>)>, CacheError> {
+        let mut dirs = self.layers_of(corpus)?;
         let mut missing: Vec<Vec<WorkUnit>> = dirs.iter().map(LayerDir::missing_units).collect::<Result<_, _>>()?;
         let chosen = |dirs: &[LayerDir], usable: Vec<usize>| {
             let layers: Vec<&Layer> = usable.iter().map(|&index| dirs[index].layer()).collect();
@@ -115,7 +115,7 @@ impl Cache {
         let used = chosen(&dirs, complete).unwrap_or_else(|| {
             if let Some(layer) = lacking(asked, &dirs) {
                 missing.push(corpus.units().to_vec());
-                dirs.push(self.planned_layer(layer, corpus));
+                dirs.push(self.planned_layer(layer, corpus.clone()));
             }
             let all = (0..dirs.len()).collect();
             chosen(&dirs, all).expect("the layers with the missing one cover it")
@@ -147,15 +147,28 @@ fn uncaptured(asked: &Coverage, dirs: &[LayerDir]) -> Result<Vec<(usize, Vec<Wor
             unfinished.push((index, missing));
         }
     }
+    let dirs = unfinished
+        .iter()
+        .map(|(index, missing)| (&dirs[*index], missing.as_slice()));
+    require_within(asked, dirs)?;
+    Ok(unfinished)
+}
+
+/// Refuses unfinished layers that reach further than `asked`. Each comes with its missing units.
+fn require_within<'a>(
+    asked: &Coverage,
+    unfinished: impl Iterator<Item = (&'a LayerDir, &'a [WorkUnit])>,
+) -> Result<(), CacheError> {
     let is_within = |layer: &Layer| {
         let within = |band: &Band| asked.sections.contains(band.section) && band.up_to <= asked.proportion;
         layer.bands().iter().all(within)
     };
-    match unfinished.iter().find(|(index, _)| !is_within(layers[*index])) {
-        Some((index, missing)) => Err(CacheError::UnfinishedLayer {
+    let mut further = unfinished.filter(|(dir, _)| !is_within(dir.layer()));
+    match further.next() {
+        Some((dir, missing)) => Err(CacheError::UnfinishedLayer {
             asked: *asked,
-            unfinished: Box::new(dirs[*index].incomplete(missing)),
+            unfinished: Box::new(dir.incomplete(missing)),
         }),
-        None => Ok(unfinished),
+        None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{Basis, Division, Plan, PlanEvent, PlanOutcome, PlanSettings, SizeSource, plan};
 
 /// Plans with a clock that advances by a millisecond each time it is read.
-fn plan_with(pipeline: &Pipeline, sample_rows: usize, calibration: Option<Duration>) -> Plan {
+pub(super) fn plan_with(pipeline: &Pipeline, sample_rows: usize, calibration: Option<Duration>) -> Plan {
     let scratch = tempfile::tempdir().unwrap();
     let settings = PlanSettings {
         sample_rows,

@@ -211,6 +211,7 @@ fn a_receipt_beside_an_empty_or_short_shard_is_no_committed_unit() {
     for length in [0, 100] {
         let bytes = fs::read(&shard).unwrap();
         fs::write(&shard, &bytes[..length]).unwrap();
+        assert_eq!(super::planning::plan_with(pipeline, 1000, None).left.units, 1);
         let finalized = finalize(pipeline, None, &mut |_| ()).unwrap();
         assert_eq!(
             finalized.layers[0]
