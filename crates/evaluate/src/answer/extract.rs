@@ -14,6 +14,10 @@ use super::{
 
 /// The marker of the final answer in GSM8K and similar sets.
 const HASHES: &str = "####";
+/// The marked lines that are looked at, from the last one.
+const MOST_LINES: usize = 1000;
+/// A marked line of more bytes is no number.
+const LONGEST_LINE: usize = 2000;
 /// Words that make a sentence of an expected answer.
 const WORDS_OF_SENTENCE: usize = 8;
 /// A regular expression that finds the answer: its first group, or the whole match if it has no group.
@@ -110,8 +114,11 @@ fn marked(text: &str) -> Option<Named> {
 
 /// The number on the last line that has nothing but `####` and a number. Other lines with `####` are headings.
 fn after_hashes(text: &str) -> Option<String> {
-    text.lines().rev().find_map(|line| {
+    let marked = text.lines().rev().filter_map(|line| {
         let answer = line.trim_start().strip_prefix(HASHES)?.trim();
+        Some(answer).filter(|answer| answer.len() <= LONGEST_LINE)
+    });
+    marked.take(MOST_LINES).find_map(|answer| {
         // `#### 2. Multiply` is a heading; `#### 2 apples` is an answer.
         let is_numbered = answer
             .split_whitespace()
@@ -235,6 +242,19 @@ mod tests {
                 .is_some_and(|found| super::super::same_answer(expected, found));
             assert_eq!(verdict, is_right, "{expected} and {text}: {found:?}");
         }
+    }
+
+    #[test]
+    fn so_many_marked_lines_are_looked_at_and_no_more() {
+        let text = |lines: usize| format!("#### 7\n{}", "#### 5!\n".repeat(lines));
+        let found = |lines: usize| after_hashes(&text(lines));
+        assert_eq!(found(MOST_LINES - 1).as_deref(), Some("7"));
+        assert_eq!(found(MOST_LINES), None);
+        // Other lines do not count.
+        let other = format!("#### 7\n{}", "5!\n".repeat(2 * MOST_LINES));
+        assert_eq!(after_hashes(&other).as_deref(), Some("7"));
+        let long = format!("#### 7\n#### {}9", "0".repeat(LONGEST_LINE));
+        assert_eq!(after_hashes(&long).as_deref(), Some("7"));
     }
 
     #[test]
