@@ -3,6 +3,7 @@
 use super::{
     reader::SPACES,
     unit::{Unit, split_word, text_command},
+    unit_words::is_comparison,
 };
 
 /// The most bytes of a unit behind a number.
@@ -91,7 +92,9 @@ pub(super) fn length_of_unit(text: &str) -> usize {
             && !is_preposition
             && match Unit::parse(unit) {
                 Some(Unit::Percent) => true,
-                Some(Unit::Named { known, other }) => !known.is_empty() && other.is_empty(),
+                Some(Unit::Named { known, other }) => {
+                    !known.is_empty() && other.iter().all(|(word, _)| is_comparison(word))
+                }
                 _ => false,
             }
     });
@@ -199,6 +202,9 @@ mod tests {
             (" apples", ""),
             (" x", ""),
             (" northern", ""),
+            (" years older than", " years older"),
+            (" in a year", " in a year"),
+            (" cm in all", " cm in all"),
         ] {
             assert_eq!(&text[..length_of_unit(text)], expected, "{text}");
         }

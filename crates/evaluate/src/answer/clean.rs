@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use regex::Regex;
 
-use super::unit_words::is_no_unit;
+use super::unit_words::{is_no_unit, is_turn};
 
 /// Tags that say nothing about the number in them, and calculations such as `<<9*2=18>>`.
 static TAGS: LazyLock<Regex> = LazyLock::new(|| {
@@ -105,7 +105,10 @@ fn without_remark(text: &str) -> &str {
         return text;
     };
     let words = found[1].to_lowercase();
-    let is_harmless = words.split(' ').all(|word| word.len() > 2 && !is_no_unit(word)) && !is_denied(&words);
+    let is_harmless = words
+        .split(' ')
+        .all(|word| word.len() > 2 && !is_no_unit(word) && !is_turn(word))
+        && !is_denied(&words);
     if is_harmless {
         &text[..text.len() - found[0].len()]
     } else {

@@ -34,7 +34,7 @@ fn same(expected: &str, found: &str, depth: usize) -> bool {
     let (expected, found) = match (assigned(&expected), assigned(&found)) {
         // `x = 5` and `y = 5` differ.
         (Some((a, _)), Some((b, _))) if tokens(a) != tokens(b) => return false,
-        (a, b) => (bare(a.map_or(&expected, |a| a.1)), bare(b.map_or(&found, |b| b.1))),
+        (a, b) => (value(a.map_or(&expected, |a| a.1)), value(b.map_or(&found, |b| b.1))),
     };
     match (Quantity::parse(&expected), Quantity::parse(&found)) {
         (Some(expected), Some(found)) => return expected.is(&found),
@@ -49,6 +49,15 @@ fn same(expected: &str, found: &str, depth: usize) -> bool {
     }
     left == right
         || depth < DEEPEST && (same_alternatives(&expected, &found, depth) || same_lists(&left, &right, depth))
+}
+
+/// The text without what encloses it and without the sign of an approximation: a rounded number is compared as it is given.
+fn value(text: &str) -> String {
+    let text = bare(text);
+    match text.strip_prefix("\\approx").or_else(|| text.strip_prefix('≈')) {
+        Some(rest) if !rest.starts_with(char::is_alphabetic) => bare(rest),
+        _ => text,
+    }
 }
 
 /// The text with commas for the `and` between numbers: `-2 and 1`.
@@ -161,7 +170,7 @@ fn elements(symbols: &[String]) -> Option<Vec<&[String]>> {
     (depth == 0 && elements.iter().all(|element| !element.is_empty())).then_some(elements)
 }
 
-/// The name and the value of `x = 5`, `x_1 = 5` or `f(x) = 5`; `None` if there is no such name or a second equals sign.
+/// The name and the value of `x = 5`, `x_1 = 5`, `f(x) = 5` or `x \approx 5`; `None` if there is no such name or a second equals sign.
 fn assigned(text: &str) -> Option<(&str, &str)> {
     // `x \in [1, 2]` names an interval or a set.
     let member = text
@@ -177,7 +186,9 @@ fn assigned(text: &str) -> Option<(&str, &str)> {
         let is_letter = name.trim().chars().count() == 1 && name.trim().chars().all(char::is_alphabetic);
         return (is_letter && is_set).then_some((name, value));
     }
-    let (name, value) = text.split_once('=')?;
+    let (name, value) = ["=", "\\approx ", "≈"]
+        .into_iter()
+        .find_map(|sign| text.split_once(sign))?;
     let name = name.trim();
     // `(x, y) = (1, 2)`.
     if let Some(names) = name.strip_prefix('(').and_then(|names| names.strip_suffix(')')) {

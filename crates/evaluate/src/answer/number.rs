@@ -66,11 +66,8 @@ impl Quantity {
 
 /// The length in bytes of the number without sign and currency that `text` starts with.
 pub(super) fn length_of_magnitude(text: &str) -> Option<usize> {
-    let longest = text
-        .char_indices()
-        .map(|(place, _)| place)
-        .find(|place| *place >= LONGEST);
-    let text = &text[..longest.unwrap_or(text.len())];
+    // No more is looked at: a text may have as many places to begin as it has bytes.
+    let text = &text[..text.floor_char_boundary(LONGEST)];
     let mut reader = Reader::new(text);
     reader.magnitude()?;
     Some(text.len() - reader.rest.len())
@@ -85,8 +82,17 @@ impl Reader<'_> {
         Some(unit)
     }
 
-    /// A number without a sign: a fraction, a mixed number, a power of ten or a decimal.
+    /// A number without a sign, also in braces of its own as in `-{6}`.
     fn magnitude(&mut self) -> Option<Rational> {
+        let in_braces = |reader: &mut Self| {
+            let number = reader.take(&["{"]).then(|| reader.plain_magnitude()).flatten()?;
+            reader.take(&["}"]).then_some(number)
+        };
+        self.attempt(in_braces).or_else(|| self.plain_magnitude())
+    }
+
+    /// A fraction, a mixed number, a power of ten or a decimal.
+    fn plain_magnitude(&mut self) -> Option<Rational> {
         if let Some(fraction) = self.attempt(Self::fraction) {
             return Some(fraction);
         }
@@ -266,6 +272,8 @@ mod tests {
             ("-1½", "-3", "2"),
             ("2 ⅜", "19", "8"),
             ("3⁄4", "3", "4"),
+            ("-{6}", "-6", "1"),
+            ("{\\frac{1}{2}}\\text{ cm}", "1", "2"),
         ] {
             let found = Quantity::parse(text).map(|quantity| quantity.value);
             assert_eq!(found, Some(ratio(numerator, denominator)), "{text}");
@@ -298,6 +306,10 @@ mod tests {
             "1.5½",
             "½/2",
             "5²",
+            "{1}{2}",
+            "{6",
+            "-{6}^2",
+            "{10}^{2}",
             "$5%",
             "\\$5\\text{ K}",
             &long,

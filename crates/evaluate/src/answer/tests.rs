@@ -18,6 +18,11 @@ const ANSWERS: &[(&str, &str, bool)] = &[
     ("-42", "–42", RIGHT),
     ("-42", "- 42", RIGHT),
     ("7", "007", RIGHT),
+    ("-6", "-{6}", RIGHT),
+    ("-{6}", "-6", RIGHT),
+    ("-{6}", "6", WRONG),
+    ("6", "{6}\\text{ cm}", RIGHT),
+    ("12", "{1}{2}", WRONG),
     ("28080", "28,080", RIGHT),
     ("28080", "28{,}080", RIGHT),
     ("28080", "28\\,080", RIGHT),
@@ -240,6 +245,9 @@ const ANSWERS: &[(&str, &str, bool)] = &[
     ("B", "(B)", RIGHT),
     ("\\text{(B)}", "B", RIGHT),
     ("B", "b", WRONG),
+    ("ABC", "abc", WRONG),
+    ("ABC", "\\text{ABC}", RIGHT),
+    ("III", "iii", WRONG),
     ("B", "C", WRONG),
     ("N", "n", WRONG),
     ("x^2+1", "x^2 + 1", RIGHT),
@@ -375,6 +383,10 @@ fn hostile_answers_are_compared_in_bounded_time() {
         format!("\\boxed{{{}{}}}", "\\text{".repeat(20_000), "}".repeat(20_000)),
         format!("the answer is {}{}", "\\text{".repeat(20_000), "}".repeat(20_000)),
         "x²".repeat(50_000),
+        "#### 5!\n".repeat(50_000),
+        format!("#### {}", "\"".repeat(100_000)),
+        "\\boxed{".repeat(50_000),
+        "5 \\text{".repeat(50_000),
     ] {
         let other = format!("{text}2");
         assert!(!same_answer(&text, &other));

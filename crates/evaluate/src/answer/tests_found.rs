@@ -52,6 +52,19 @@ fn numbers_are_found_in_the_sentences_of_models() {
         "$\\boldsymbol{\\boxed{18}}$",
         "> \\boxed{18}",
         "$x \\equiv \\boxed{18} \\pmod{7}$",
+        "$x = \\boxed{18} \\equiv 4 \\pmod{7}$",
+        "$\\boxed{18} \\equiv 4$ (mod 7)",
+        // A rounded number is the number that is given, and a unit behind a box is one in it.
+        "$x \\approx \\boxed{18}$",
+        "The answer is about 18",
+        "$\\boxed{18}\\text{ N}$",
+        "$\\boxed{18\\text{ N}}$",
+        "He is 18 years older than Jim.",
+        "#### 18 years older",
+        "The answer is 18 years older.",
+        "\\boxed{18}\\text{ years older}",
+        "He earns $18 in a year.",
+        "The answer is $18 in total.",
     ]
     .into_iter()
     .filter(|text| !is_right("#### 18", text))
@@ -73,6 +86,9 @@ fn what_is_denied_or_a_part_is_no_answer() {
         "\\boxed{5}^\\circ\\text{ N}",
         "$x \\neq \\boxed{5}$",
         "x \\neq \\boxed{5}",
+        "$\\boxed{5} \\equiv 6$",
+        "There are 5 fewer.",
+        "The answer is nearly 5",
         "$x > \\boxed{5}$",
         "x =/= \\boxed{5}",
         "$(\\boxed{5}, 6)$",
@@ -120,10 +136,46 @@ fn pairs_names_and_pounds_are_compared() {
         ("-2 and 1", "-2 or 1", false),
         ("\\{1,000\\}", "\\{1000\\}", true),
         ("p - q", "p-q", true),
+        ("triangle BAC", "Triangle BAC", true),
+        ("triangle BAC", "triangle bac", false),
+        ("ABC, DEF", "DEF, ABC", true),
+        ("ABC, DEF", "abc, def", false),
         ("P - Q", "p-q", false),
         ("5 lb", "£5", false),
         ("5 pounds", "£5", true),
         ("5 pounds", "5 lb", true),
+    ] {
+        assert_eq!(same_answer(expected, found), right, "{expected} and {found}");
+    }
+}
+
+#[test]
+fn comparisons_rates_and_rounded_numbers_are_compared() {
+    for (expected, found, right) in [
+        // A comparison says which of two is ahead, and the unit or the number stays.
+        ("5", "5 years older", true),
+        ("5 years", "5\\text{ years older}", true),
+        ("5 years older", "5 years", true),
+        ("5 years older", "5 years younger", false),
+        ("5 years older", "5 months older", false),
+        ("5", "5 more eggs", true),
+        ("5 more eggs", "5 less eggs", false),
+        ("5", "5 more than 3", false),
+        ("5", "5 or more", false),
+        // Rates and totals.
+        ("70000", "$70,000 in a year", true),
+        ("$5 a day", "5\\text{ dollars in one day}", true),
+        ("$5 a day", "$5 every day", true),
+        ("$5 a day", "$5 in a week", false),
+        ("$5", "$5 in all", true),
+        ("5", "5 eggs in total", true),
+        ("5 in", "5 inches", true),
+        // A rounded number is the number that is given.
+        ("5", "x \\approx 5", true),
+        ("5", "\\approx 5", true),
+        ("5.33", "≈5.33", true),
+        ("16/3", "\\approx 5.33", false),
+        ("x = 5", "y \\approx 5", false),
     ] {
         assert_eq!(same_answer(expected, found), right, "{expected} and {found}");
     }

@@ -95,6 +95,9 @@ const SAME: [(&str, &str); 53] = [
     ("\\%", "%"),
 ];
 
+/// The names of a figure's points are among so many letters that follow each other.
+const MOST_POINTS: u8 = 7;
+
 /// The symbols of a text. Prose, which is words alone, is a list of its words in lower case.
 pub(super) fn tokens(text: &str) -> Vec<String> {
     let mut text = text.trim();
@@ -126,14 +129,24 @@ fn is_short(text: &str) -> bool {
     text.len() == 2 && text.to_lowercase() != "no"
 }
 
-/// A word in lower case. Letters that are not a word, such as `N` or `AB`, keep their case.
+/// A word in lower case. Letters that are not a word, such as `N`, `AB`, `ABC` or `III`, keep their case.
 fn folded(word: &str) -> String {
     let lower = word.to_lowercase();
-    if word.chars().count() > 2 || lower == "no" {
+    if word.chars().count() > 2 && !is_label(word) || lower == "no" {
         lower
     } else {
         word.to_owned()
     }
+}
+
+/// Whether letters are the points of a figure, which are near each other in the alphabet, or a Roman numeral.
+fn is_label(word: &str) -> bool {
+    let mut letters: Vec<u8> = word.bytes().collect();
+    letters.sort_unstable();
+    let are_points = letters.windows(2).all(|pair| pair[0] < pair[1])
+        && matches!(&letters[..], [first, .., last] if last - first < MOST_POINTS);
+    letters.iter().all(u8::is_ascii_uppercase)
+        && (are_points || letters.iter().all(|letter| b"IVXLCDM".contains(letter)))
 }
 
 /// The symbols of a formula, each in the one way in which it is kept.
@@ -198,13 +211,9 @@ fn symbols(mut text: &str) -> Vec<String> {
 
 /// Whether a comma between these symbols and this text separates thousands for certain: `1,000`.
 fn is_group(before: &[String], after: &str) -> bool {
-    let is_digit = |byte: &u8| byte.is_ascii_digit();
     let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-    digits == 3
-        && after.starts_with('0')
-        && before
-            .last()
-            .is_some_and(|symbol| symbol.as_bytes().iter().all(is_digit))
+    let is_number = |symbol: &String| symbol.bytes().all(|byte| byte.is_ascii_digit());
+    digits == 3 && after.starts_with('0') && before.last().is_some_and(is_number)
 }
 
 /// The raised or lowered characters that `text` starts with, as symbols in braces behind `sign`, and the rest.
@@ -331,6 +340,12 @@ mod tests {
             ("no", "No", true),
             ("N", "n", false),
             ("AB", "ab", false),
+            ("ABC", "abc", false),
+            ("III", "iii", false),
+            ("TRUE", "true", true),
+            ("Odd", "ODD", true),
+            ("Tom", "TOM", true),
+            ("Abc", "abc", true),
             ("\\Omega", "\\omega", false),
             ("\\mathbb{R}", "R", false),
             ("12 3", "123", false),

@@ -253,6 +253,11 @@ fn after_command(text: &str) -> After<'_> {
     }
     // `\%` has no name, and no more have `\\` and `\{`.
     let (name, _) = split_word(&text[1..]);
+    // Without a modulus in this line, a congruence says nothing that `5` alone says.
+    let line = text.lines().next().unwrap_or_default();
+    if name == "equiv" && !line.contains("mod") {
+        return After::Part(rest_of_formula(text));
+    }
     let is_harmful = HARMFUL_AFTER.split(' ').any(|harmful| harmful == name);
     let is_part = (!is_style(name) || is_harmful) && !name.is_empty() || text.starts_with("\\%");
     if is_part {

@@ -5,7 +5,7 @@
 
 use super::{
     reader::SPACES,
-    unit_words::{is_no_unit, known, singular, starts_with_time},
+    unit_words::{behind_total, is_no_unit, known, power_of, rate, singular},
 };
 
 /// What stands beside a number.
@@ -188,15 +188,6 @@ fn same_units(a: &[(&'static str, i32)], b: &[(&'static str, i32)]) -> bool {
     a == b || a.len() == b.len() && a.iter().zip(b).all(is_same)
 }
 
-/// The power that a word gives to the unit behind it.
-fn power_of(word: &str) -> Option<i32> {
-    match word {
-        "square" | "sq" => Some(2),
-        "cubic" => Some(3),
-        _ => None,
-    }
-}
-
 /// Whether letters are a word rather than a product of variables.
 fn is_natural(word: &str) -> bool {
     word.chars().count() >= 4
@@ -250,6 +241,11 @@ fn parts(mut text: &str, within: Option<bool>) -> Option<Vec<Part>> {
             let is_letters = LETTER_COMMANDS.iter().any(|command| text.starts_with(command));
             parts.extend(self::parts(inner, Some(!is_letters))?);
             text = rest;
+        } else if let Some(rest) = rate(text, is_text) {
+            parts.push(Part::Over);
+            text = rest;
+        } else if let Some(rest) = behind_total(text) {
+            text = rest;
         } else if first.is_alphabetic() {
             let (word, rest) = split_word(text);
             let lower = word.to_lowercase();
@@ -261,7 +257,6 @@ fn parts(mut text: &str, within: Option<bool>) -> Option<Vec<Part>> {
             parts.push(match &lower[..] {
                 _ if is_percent => Part::Percent,
                 "per" => Part::Over,
-                "a" | "an" if !is_text && starts_with_time(rest) => Part::Over,
                 _ => Part::Word(word.to_owned(), is_text, is_apart),
             });
             text = cent.unwrap_or(rest);

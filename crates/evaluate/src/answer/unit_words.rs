@@ -55,15 +55,19 @@ const SCALES: [&str; 4] = [
 ];
 
 /// Words after a number that turn it around: one direction, or one side of two.
-const TURNS: [&str; 8] = [
+const TURNS: [&str; 7] = [
     "increase increased decrease decreased rise fall drop decline growth reduction discount",
     "profit loss losse gain deficit surplus debt debit credit win",
     "north south east west northeast northwest southeast southwest ne nw se sw",
     "northward southward eastward westward clockwise counterclockwise anticlockwise",
     "am pm bc bce ad ce early late earlier later ago ahead behind",
     "above below up down upward downward uphill downhill upstream downstream forward backward inward outward",
-    "higher lower faster slower older younger taller shorter longer heavier lighter larger smaller bigger greater fewer",
     "inside outside true false wrong incorrect not never maximum minimum",
+];
+
+/// Words after a number that say which of two is ahead. Beside a unit they are words as others: `5 years older` is 5 years.
+const COMPARISONS: [&str; 1] = [
+    "higher lower faster slower older younger taller shorter longer heavier lighter larger smaller bigger greater fewer",
 ];
 
 /// Other words after a number that are no unit. Some are common in prose, where they say nothing about the number.
@@ -71,7 +75,7 @@ const NO_UNITS: [&str; 6] = [
     "and or to plus minus times over of choose mod modulo remainder than if where base root power",
     "negative factorial squared cubed infinity infinite zero approximately approx roughly nearly almost least most",
     "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln",
-    "more less under beyond past until since short off",
+    "under beyond past until since short off",
     "left right before after",
     "th st nd rd ppm ppb ppt mille permille promille",
 ];
@@ -83,16 +87,53 @@ pub(super) fn is_scale(word: &str) -> bool {
 
 /// Whether a word in lower case turns the number before it around, whatever text it is in.
 pub(super) fn is_turn(word: &str) -> bool {
-    is_among(&TURNS, word)
+    is_among(&TURNS, word) || is_comparison(word)
+}
+
+/// Whether a word in lower case compares two quantities.
+pub(super) fn is_comparison(word: &str) -> bool {
+    is_among(&COMPARISONS, word)
 }
 
 /// Whether a word in lower case after a number is no unit: it changes the value, or joins it to something else.
 pub(super) fn is_no_unit(word: &str) -> bool {
-    is_scale(word) || is_turn(word) || is_among(&NO_UNITS, word)
+    is_scale(word) || is_among(&TURNS, word) || is_among(&NO_UNITS, word)
 }
 
-/// Whether a text starts with a unit of time, as behind the `a` of `5 dollars a day`.
-pub(super) fn starts_with_time(text: &str) -> bool {
+/// The power that a word gives to the unit behind it.
+pub(super) fn power_of(word: &str) -> Option<i32> {
+    match word {
+        "square" | "sq" => Some(2),
+        "cubic" => Some(3),
+        _ => None,
+    }
+}
+
+/// The unit of time at the start of a text and what follows it, behind the words that make a rate of it: `a day`, `every day`,
+/// `in one day`. In a text command, `a` alone may be an ampere.
+pub(super) fn rate(text: &str, is_text: bool) -> Option<&str> {
+    let (first, rest) = text.split_once(' ')?;
+    let (article, rest) = match first {
+        "in" => rest.trim_start().split_once(' ')?,
+        _ => (first, rest),
+    };
+    let is_rate = match article {
+        "each" | "every" => true,
+        "a" | "an" => first == "in" || !is_text,
+        "one" => first == "in",
+        _ => false,
+    };
+    (is_rate && starts_with_time(rest)).then(|| rest.trim_start())
+}
+
+/// The text behind the words `in all` or `in total`, which say nothing about the number before them.
+pub(super) fn behind_total(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("in all").or_else(|| text.strip_prefix("in total"))?;
+    (!rest.starts_with(char::is_alphabetic)).then_some(rest)
+}
+
+/// Whether a text starts with a unit of time.
+fn starts_with_time(text: &str) -> bool {
     let word = text.split_whitespace().next().unwrap_or_default();
     matches!(
         word.trim_end_matches(|c: char| !c.is_alphabetic()),
