@@ -188,6 +188,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use leadspan_corpus::Given;
+    use leadspan_diagnosis::Diagnosis as _;
     use serde_json::json;
 
     use super::*;
@@ -262,6 +263,32 @@ mod tests {
         assert!(asking.ends(&tokens("5\n\nQuestion")) && !asking.ends(&tokens("It is 5. User")));
         // What ended earlier is not looked at again.
         assert!(!asking.ends(&tokens(&format!("User:{}", " and so on".repeat(20)))));
+    }
+
+    #[test]
+    fn an_empty_right_answer_is_refused_by_its_problem() {
+        let problem = |id: &str, reference: &str| Problem {
+            id: id.to_owned(),
+            messages: Vec::new(),
+            given: Given::default(),
+            reference: reference.to_owned(),
+        };
+        let check = |asking: &Asking, reference: &str| {
+            asking.check_answers(&[problem("one", "5"), problem("two", reference)], &mut |_| {})
+        };
+        let without = asking(&[]);
+        let mut with_pattern = asking(&[]);
+        with_pattern.pattern = Some(AnswerPattern::new("Final:(.*)").unwrap());
+        assert!(check(&without, "Final: 5").is_ok() && check(&with_pattern, "Final: 5").is_ok());
+        let (nothing_behind, nothing_found) = ("<think>\n5\n</think>\n\n", "Final: ");
+        for refused in [check(&without, nothing_behind), check(&with_pattern, nothing_found)] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.to_string(), "the right answer to problem `two` is empty");
+            assert!(
+                error.hint().is_some_and(|hint| hint.contains("`evaluate.answer`")),
+                "{error}"
+            );
+        }
     }
 
     #[test]
