@@ -102,6 +102,14 @@ pub enum RowProblem {
         /// The kind of value that was found.
         found: &'static str,
     },
+    /// A field that must hold one answer is a list of several.
+    #[error("the field `{field}` is a list of {count} answers: write one text, such as `3, 4`")]
+    SeveralAnswers {
+        /// The field.
+        field: String,
+        /// The elements of the list.
+        count: usize,
+    },
     /// A row lacks a required field. Probably its layout is another.
     #[error("the field `{field}` is missing")]
     NoSuchField {

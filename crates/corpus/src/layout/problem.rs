@@ -1,5 +1,7 @@
 //! A row as a problem: the turns that a model is given, and the answer that its own is compared with.
 
+use serde_json::Value;
+
 use super::{Format, LayoutOptions, Row, add_system, columns, fields::not_blank, messages};
 use crate::{Message, Role, RowProblem, RowRules, conversation::Conversation};
 
@@ -16,15 +18,19 @@ impl Format {
             let text = columns::text(&row, name)?.ok_or_else(|| RowProblem::missing(name))?;
             not_blank(text, name)
         };
+        let right_answer = |name: &str| match row.get(name) {
+            Some(Value::Array(list)) => only_answer(&row, name, list),
+            _ => field(name),
+        };
         if self == Self::Columns {
             let question = field(&options.columns.question)?;
-            let reference = field(answer.unwrap_or(&options.columns.answer))?;
+            let reference = right_answer(answer.unwrap_or(&options.columns.answer))?;
             let given = self.given(&mut row, options)?;
             let mut messages = vec![Message::new(Role::User, question)];
             add_system(&mut messages, options.system);
             return Ok((Conversation { messages, given }, reference));
         }
-        let reference = answer.map(field).transpose()?;
+        let reference = answer.map(right_answer).transpose()?;
         let mut conversation = match (self, &reference) {
             // The answer is in another field, so the conversation may end with the user's turn.
             (Self::Messages, Some(_)) => {
@@ -45,6 +51,24 @@ impl Format {
             return Err(RowProblem::NoReference);
         }
         Ok((conversation, reference))
+    }
+}
+
+/// The answer in a list of one, such as `["5"]`.
+fn only_answer(row: &Row, name: &str, list: &[Value]) -> Result<String, RowProblem> {
+    match list {
+        [] => Err(RowProblem::EmptyField { field: name.to_owned() }),
+        [Value::String(text)] => not_blank(text.clone(), name),
+        [Value::Number(number)] => row.check_integers(name).map(|()| number.to_string()),
+        [other] => Err(RowProblem::wrong_type(
+            format!("{name}[0]"),
+            "a string or a number",
+            other,
+        )),
+        several => Err(RowProblem::SeveralAnswers {
+            field: name.to_owned(),
+            count: several.len(),
+        }),
     }
 }
 
@@ -113,6 +137,37 @@ mod tests {
         for (format, answer, json) in [("columns", None, columns), ("messages", Some("gold"), open)] {
             let with_system = problem_after(Some("S"), format, answer, json).unwrap();
             assert_eq!(with_system.0, ["S", "q"], "{format}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_one_answer_is_that_answer() {
+        let of = |answer: &str| {
+            let json = format!(r#"{{"question": "q", "final_answer": {answer}}}"#);
+            problem("columns", Some("final_answer"), &json).map(|(_, reference)| reference)
+        };
+        assert_eq!(of(r#"["5"]"#).unwrap(), "5");
+        assert_eq!(of("[5]").unwrap(), "5");
+        let turns = r#"{"messages": [{"role": "user", "content": "q"}], "gold": ["$5$"]}"#;
+        assert_eq!(problem("messages", Some("gold"), turns).unwrap().1, "$5$");
+        for (answer, expected) in [
+            (
+                r#"["3", "4"]"#,
+                "the field `final_answer` is a list of 2 answers: write one text, such as `3, 4`",
+            ),
+            ("[]", "the field `final_answer` is empty"),
+            (r#"[" "]"#, "the field `final_answer` is empty"),
+            (
+                r#"[["5"]]"#,
+                "the field `final_answer[0]` must be a string or a number, found a list",
+            ),
+            (
+                "[123456789012345678901]",
+                "the field `final_answer` holds the integer 123456789012345678901",
+            ),
+        ] {
+            let refused = of(answer).unwrap_err();
+            assert!(refused.starts_with(expected), "{answer}: {refused}");
         }
     }
 
