@@ -69,7 +69,7 @@ pub enum RowProblem {
         marker: String,
     },
     /// The field of the chain of thought holds a final text, too, and the answer says something else.
-    #[error("the field `{response}` has a final text after `{marker}`, which does not contain the field `{answer}`")]
+    #[error("the field `{response}` has a final text after `{marker}` with another answer than the field `{answer}`")]
     TwoAnswers {
         /// The field of the chain of thought.
         response: String,

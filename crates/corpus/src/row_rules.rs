@@ -18,8 +18,8 @@ pub enum RowRules {
     /// conversation gets a second end marker.
     Second,
     /// The second rules, and: every layout reads a row's `tools`, `documents` and `chat_template_kwargs`; what the chat template
-    /// leaves out is refused; a turn that only calls tools has a null content for the template if it has one in the row; the last turn has each thinking marker once; an answer that is part of another number is not that
-    /// answer; thinking that is no text is refused.
+    /// leaves out is refused; a turn that only calls tools has a null content for the template if it has one in the row; the last turn has each thinking marker once; a final text
+    /// in the chain of thought need not contain the row's answer, but must not give another number; thinking that is no text is refused.
     Third,
 }
 

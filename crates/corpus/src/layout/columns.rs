@@ -5,16 +5,17 @@
 //! empty chain of thought gets no markers, so that `sections.without_markers` decides about the row.
 //!
 //! A data set may have the model's whole response in the field of the chain of thought: the thinking, its end marker and a
-//! final text. It is split there, and the final text is the answer. The row's own answer must then be part of it, as a whole
-//! word or number. A text before the start marker, and a second marker of either kind, are refused.
+//! final text. It is split there, and the final text is the answer. The row's own answer must not be another plain number,
+//! or another choice, than the final text gives. A text before the start marker, and a second marker of either kind, are refused.
 
 use serde_json::Value;
 
 use super::{
     Layout, LayoutOptions, Row,
     fields::not_blank,
-    held::{holds, holds_as_word},
+    held::holds_as_word,
     markers::{check_answer, check_thinking},
+    own_answer::contradicts,
     thinking::with_thinking,
 };
 use crate::{Message, Role, RowProblem, RowRules, SectionSettings, row_problem::kind_of};
@@ -79,12 +80,12 @@ fn response(chain_of_thought: &str, answer: &str, options: LayoutOptions) -> Res
     if answer.contains(end) && !without_start(inside, sections).trim().is_empty() {
         return Err(second(&columns.answer));
     }
-    let holds = if options.rules < RowRules::Third {
-        holds_as_word
+    let is_other = if options.rules < RowRules::Third {
+        !holds_as_word(final_text, answer)
     } else {
-        holds
+        contradicts(final_text, answer)
     };
-    if !final_text.is_empty() && !holds(final_text, answer) {
+    if !final_text.is_empty() && is_other {
         return Err(RowProblem::TwoAnswers {
             response: columns.chain_of_thought.clone(),
             answer: columns.answer.clone(),
@@ -196,17 +197,21 @@ mod tests {
                 "{answer}"
             );
         }
+        // Other notations, and what cannot be compared.
+        for answer in ["\"$42.00\"", "\"6 * 7 = 42\\n#### 42\"", "\"forty-two\""] {
+            assert!(assistant(&whole.replace("ANSWER", answer)).is_ok(), "{answer}");
+        }
         // The template has opened the thinking.
         let opened = r#"{"question": "q", "chain_of_thought": "c</think>42"}"#;
         assert_eq!(assistant(opened).unwrap(), "<think>\nc\n</think>\n\n42");
         let empty = r#"{"question": "q", "chain_of_thought": "<think>\n\n</think>\n\n42"}"#;
         assert_eq!(assistant(empty).unwrap(), "42");
-        for other in ["4", "\"o it is\"", "\"420\""] {
+        for other in ["4", "\"420\"", "\"6 * 7 = 43\\n#### 43\""] {
             assert!(assistant(&whole.replace("ANSWER", other)).is_err(), "{other}");
         }
         assert_eq!(
             assistant(&whole.replace("ANSWER", "41")).unwrap_err(),
-            "the field `chain_of_thought` has a final text after `</think>`, which does not contain the field `answer`"
+            "the field `chain_of_thought` has a final text after `</think>` with another answer than the field `answer`"
         );
         // A corpus of older rules keeps its samples.
         let second = "<think>\nc\n</think>\n\nSo it is 42.\n</think>\n\n42";
@@ -271,7 +276,7 @@ mod tests {
             let of = |rules| assistant_by(rules, &json.to_string());
             let refused = of(RowRules::CURRENT).unwrap_err();
             assert!(
-                refused.contains("which does not contain the field `answer`"),
+                refused.contains("with another answer than the field `answer`"),
                 "{refused}"
             );
             assert!(of(RowRules::Second).is_ok(), "{final_text}");

@@ -70,7 +70,7 @@ fn trailing_digits(text: &str) -> usize {
 }
 
 /// Whether a number that begins with `part` began before it.
-fn continues_before(before: &str, part: &str) -> bool {
+pub(super) fn continues_before(before: &str, part: &str) -> bool {
     let Some(last) = before.chars().next_back() else {
         return false;
     };
@@ -122,7 +122,7 @@ fn continues_before(before: &str, part: &str) -> bool {
 }
 
 /// Whether a number that ends with `part` goes on after it.
-fn continues_after(part: &str, after: &str) -> bool {
+pub(super) fn continues_after(part: &str, after: &str) -> bool {
     let begins_with_digit = |text: &str| text.starts_with(char::is_numeric);
     let rest = after.trim_start_matches(SPACES);
     // A group of digits follows one of three at most.

@@ -13,6 +13,7 @@ mod markers;
 mod messages;
 mod nemotron;
 mod options;
+mod own_answer;
 mod problem;
 mod prompt_completion;
 mod row;
