@@ -112,6 +112,9 @@ impl Diagnosis for ExperimentError {
                         folder.display()
                     )
                 }
+                _ if path.ends_with("run.json") => {
+                    "leave this folder out if another program wrote that file, or remove the folder and train the run again".into()
+                }
                 _ => "leave this run out, or remove its folder and train it again".into(),
             }),
             Self::Io { source, .. } if Refusal::of(source).is_some() => {
