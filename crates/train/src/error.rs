@@ -138,7 +138,7 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// A finished run whose student is not there, or not whole.
-    #[error("the run in `{}` is finished, but its student is not there: {problem}", dir.display())]
+    #[error("the run in `{}` is finished, but its student is not there, or not whole: {problem}", dir.display())]
     StudentGone {
         /// The run's folder.
         dir: PathBuf,
