@@ -15,7 +15,9 @@ use crate::exit_code;
 
 const BEFORE: &[u8] = b"error: `";
 const AFTER: &[u8] = b"` became shorter while it was read\n\
-    hint: find the program that changed it; `leadspan cache verify` checks the files of a cache\n";
+    hint: find the program that changed it";
+const OF_CACHE: &[u8] = b"; `leadspan cache verify` checks the files of a cache\n";
+const OF_MODEL: &[u8] = b", and restore the model's file from a copy\n";
 
 /// Whether a thread has begun to report. Several threads may read the same file.
 static REPORTED: AtomicBool = AtomicBool::new(false);
@@ -65,8 +67,18 @@ extern "C" fn on_bus_error(_signal: c_int, info: *mut libc::siginfo_t, _context:
     }
     write(&path[start..]);
     write(AFTER);
+    write(rest_of_hint(path));
     // SAFETY: `_exit` is safe in a signal handler.
     unsafe { libc::_exit(c_int::from(exit_code::WRONG_INPUT)) }
+}
+
+/// What the hint about a file says beyond the first words, which hold for every file.
+fn rest_of_hint(path: &[u8]) -> &'static [u8] {
+    if path.ends_with(b".safetensors") || path.ends_with(b".gguf") {
+        OF_MODEL
+    } else {
+        OF_CACHE
+    }
 }
 
 /// Waits until the thread that reports has ended the process.
@@ -157,6 +169,18 @@ mod tests {
             blocked.unwrap_or_default() >> (libc::SIGBUS - 1) & 1 == 1
         };
         threads.filter(handles).count()
+    }
+
+    #[test]
+    fn a_file_of_a_model_is_not_said_to_be_one_of_a_cache() {
+        for (path, of_model) in [
+            (&b"model/model-00001-of-00002.safetensors"[..], true),
+            (b"teacher.gguf", true),
+            (b"cache/corpus/tokens.u32", false),
+            (b"cache/layers/0-0.5-answer/train-000000.parquet", false),
+        ] {
+            assert_eq!(rest_of_hint(path) == OF_MODEL, of_model);
+        }
     }
 
     #[test]

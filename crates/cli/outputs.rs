@@ -33,6 +33,12 @@ pub(crate) enum OutputRefusal {
     /// It exists, and another program wrote it.
     #[error("`{}` exists already, and leadspan did not write it", path.display())]
     Foreign { path: PathBuf },
+    /// The folder that it would be in is not there.
+    #[error("there is no folder `{}` for `{}`", folder.display(), path.display())]
+    NoFolder { path: PathBuf, folder: PathBuf },
+    /// Its name promises another format.
+    #[error("`{}` would be a Parquet file, which is the only format that is written", path.display())]
+    OtherFormat { path: PathBuf },
     /// It cannot be looked at.
     #[error("could not look at `{}`", path.display())]
     Unknown {
@@ -51,6 +57,13 @@ impl Diagnosis for OutputRefusal {
             Self::Foreign { .. } => "choose another path, or move the file away".to_owned(),
             Self::NotAFolder { .. } => "choose another folder".to_owned(),
             Self::Occupied { .. } => "choose a new or an empty folder".to_owned(),
+            Self::NoFolder { folder, .. } => format!("create it: `mkdir -p {}`", folder.display()),
+            Self::OtherFormat { path } => {
+                format!(
+                    "name it `{}`, and convert it afterwards",
+                    path.with_extension("parquet").display()
+                )
+            }
             Self::Unknown { .. } => return None,
         })
     }
@@ -69,7 +82,8 @@ pub(crate) fn check_file(path: &Path, overwrite: bool, inputs: &[&Path]) -> Resu
     }
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return require_folder_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
         Err(source) => return Err(OutputRefusal::Unknown { path: owned(), source }),
     };
     if !there.is_file() {
@@ -88,6 +102,35 @@ pub(crate) fn check_file(path: &Path, overwrite: bool, inputs: &[&Path]) -> Resu
     } else {
         Err(OutputRefusal::Exists { path: owned() })
     }
+}
+
+/// Refuses a new file whose folder is not there.
+fn require_folder_of(path: &Path) -> Result<(), OutputRefusal> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => Err(OutputRefusal::NoFolder {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses the name of a new Parquet file whose extension is that of something else. What begins with a digit is no extension,
+/// but the end of a number: `half-0.5`.
+///
+/// # Errors
+///
+/// [`OutputRefusal::OtherFormat`].
+pub(crate) fn require_parquet(path: &Path) -> Result<(), OutputRefusal> {
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_ascii_lowercase();
+    if extension.starts_with(|letter: char| letter.is_ascii_digit()) || ["", "parquet", "pq"].contains(&&*extension) {
+        return Ok(());
+    }
+    Err(OutputRefusal::OtherFormat { path: path.to_owned() })
 }
 
 fn kind(found: FileType) -> &'static str {
@@ -218,7 +261,30 @@ mod tests {
         assert!(matches!(error, OutputRefusal::Exists { .. }), "{error}");
         check_file(&at("there"), true, &[]).unwrap();
         check_file(&at("new"), false, &[&input]).unwrap();
-        check_file(&at("caches/new"), false, &[]).unwrap();
+        let error = check_file(&at("caches/new"), false, &[]).unwrap_err();
+        assert!(
+            matches!(&error, OutputRefusal::NoFolder { folder, .. } if folder.ends_with("caches")),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().starts_with("create it: `mkdir -p "), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_promises_another_format_is_refused() {
+        for name in [
+            "half",
+            "half.parquet",
+            "half.PARQUET",
+            "half.pq",
+            "half-0.5",
+            "a.b/half",
+        ] {
+            require_parquet(Path::new(name)).unwrap();
+        }
+        for name in ["half.csv", "half.jsonl", "half.arrow", "half.parquet.gz"] {
+            let error = require_parquet(Path::new(name)).unwrap_err();
+            assert!(error.hint().unwrap().contains(".parquet`"), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Sweeps that are refused before anything runs.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
-use super::{SWEEP, captured, folders, stderr};
+use super::{NAMES, SWEEP, captured, folders, stderr};
 use crate::program::Workplace;
 
 #[test]
@@ -98,4 +98,29 @@ fn proportions_beyond_the_cache_are_refused_together() {
     let (code, said) = message();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(folders(&place, "runs").len(), 3);
+}
+
+#[test]
+fn a_run_whose_folder_is_a_link_is_refused_by_name_and_nothing_is_written_outside() {
+    let place = captured();
+    for name in ["outside", "elsewhere", "elsewhere/untrained"] {
+        fs::create_dir(place.path(name)).unwrap();
+    }
+    // The folder that the user names may be a link.
+    symlink("elsewhere", place.path("runs")).unwrap();
+    for name in NAMES.iter().filter(|name| **name != "untrained") {
+        symlink("../outside", place.path("runs").join(name)).unwrap();
+    }
+    symlink("../../outside", place.path("runs/untrained/evaluation")).unwrap();
+    let output = place.run(&SWEEP);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for name in ["supervised-seed-0", "untrained/evaluation"] {
+        let said = format!("could not use `runs/{name}`: it is a symbolic link, not a folder");
+        assert!(message.contains(&said), "{message}");
+    }
+    for name in ["outside", "elsewhere/untrained"] {
+        let count = fs::read_dir(place.path(name)).unwrap().count();
+        assert_eq!(count, usize::from(name != "outside"), "nothing is written");
+    }
 }

@@ -58,7 +58,8 @@ impl Cache {
     ///
     /// [`CacheError::NotACache`] if the folder holds no cache; [`CacheError::BadJson`],
     /// [`CacheError::UnsupportedVersion`] or [`CacheError::Inconsistent`] if its `identity.json` or its inventory is
-    /// damaged; [`CacheError::Unlisted`] if the inventory lists another `identity.json`.
+    /// damaged; [`CacheError::Unlisted`] if the inventory lists another `identity.json`; [`CacheError::Io`] if one of its own
+    /// folders is a link.
     pub fn open(dir: &Path) -> Result<Self, CacheError> {
         Self::open_if_there(dir)?.ok_or_else(|| CacheError::NotACache { path: dir.to_owned() })
     }
@@ -103,10 +104,7 @@ impl Cache {
         tokenizer_files: &[(String, Vec<u8>)],
         waiting: &mut dyn FnMut(&Awaited),
     ) -> Result<Self, CacheError> {
-        // What is written below must not land somewhere else.
-        for folder in FOLDERS.iter().filter(|_| dir.is_dir()).map(|folder| dir.join(folder)) {
-            require_own_folder(&folder).map_err(CacheError::io("use", &folder))?;
-        }
+        require_own_folders(dir)?;
         let cache = match Self::open_if_there(dir)? {
             Some(cache) => cache,
             None => Self::create(dir, identity, tokenizer_files, waiting)?,
@@ -137,6 +135,7 @@ impl Cache {
         let Some(bytes) = json::read(&path)? else {
             return Ok(None);
         };
+        require_own_folders(dir)?;
         let IdentityFile {
             identity,
             tokenizer_files,
@@ -242,6 +241,13 @@ impl Cache {
     pub fn tokenizer_files(&self) -> &BTreeMap<String, String> {
         &self.tokenizer_files
     }
+}
+
+/// Refuses a cache one of whose folders is a link: what is read or written there would be somewhere else. The cache's own folder
+/// may be a link.
+fn require_own_folders(dir: &Path) -> Result<(), CacheError> {
+    let mut folders = FOLDERS.iter().filter(|_| dir.is_dir()).map(|folder| dir.join(folder));
+    folders.try_for_each(|folder| require_own_folder(&folder).map_err(CacheError::io("use", &folder)))
 }
 
 #[cfg(test)]

@@ -204,6 +204,7 @@ impl Diagnosis for EvaluateError {
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Train(error) => error.hint(),
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
             _ => None,
         }
     }

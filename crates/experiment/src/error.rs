@@ -112,8 +112,14 @@ impl Diagnosis for ExperimentError {
                         folder.display()
                     )
                 }
+                _ if path.ends_with("run.json") => {
+                    "leave this folder out if another program wrote that file, or remove the folder and train the run again".into()
+                }
                 _ => "leave this run out, or remove its folder and train it again".into(),
             }),
+            Self::Io { source, path, .. } if matches!(Refusal::of(source), Some(Refusal::NotAFolder(_))) => {
+                leadspan_files::hint(source, path).or_else(|| Some("leave this run out".into()))
+            }
             Self::Io { source, .. } if Refusal::of(source).is_some() => {
                 Some("leave this run out, or put the file that the run wrote in its place".into())
             }

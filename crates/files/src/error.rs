@@ -1,6 +1,9 @@
 //! Errors of the file system, with the path they concern.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use leadspan_diagnosis::Diagnosis;
 
@@ -37,6 +40,22 @@ impl Diagnosis for FileError {
     }
 }
 
+/// What processes put into a folder while they work there, and make anew whenever it is missing.
+const OF_PROCESSES: [&str; 3] = [".claims", ".workers", ".lock"];
+
+/// The file or folder of [`OF_PROCESSES`] that a path is, or is in.
+fn of_processes(path: &Path) -> Option<&Path> {
+    let mut nearest = path.ancestors().take(2);
+    nearest.find(|found| OF_PROCESSES.iter().any(|name| found.ends_with(name)))
+}
+
+fn removal(path: &Path) -> String {
+    format!(
+        "remove `{}`: leadspan did not make it, and does not need it",
+        path.display()
+    )
+}
+
 /// Whether the error is one that the user cannot mend.
 pub fn is_unexpected(error: &io::Error) -> bool {
     Refusal::of(error).is_none()
@@ -56,9 +75,20 @@ pub fn is_unexpected(error: &io::Error) -> bool {
 }
 
 /// A hint for an error of the operating system on the file at `path`, if there is one.
-pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
-    if Refusal::of(error) == Some(Refusal::LfsPointer) {
-        return Some("run `git lfs pull` in the folder that was cloned, or download the file itself".to_owned());
+pub fn hint(error: &io::Error, path: &Path) -> Option<String> {
+    match (Refusal::of(error), of_processes(path)) {
+        (Some(Refusal::LfsPointer), _) => {
+            return Some("run `git lfs pull` in the folder that was cloned, or download the file itself".to_owned());
+        }
+        (Some(Refusal::NotAFolder(_)), Some(folder)) => return Some(removal(folder)),
+        (Some(Refusal::NotRegular(_)), Some(_)) => return Some(removal(path)),
+        (Some(Refusal::NotAFolder("a symbolic link")), None) => {
+            return Some(format!(
+                "put a folder in the place of the link `{}`: the folder of a cache or a run may be a link, what is inside may not",
+                path.display()
+            ));
+        }
+        _ => {}
     }
     match error.kind() {
         io::ErrorKind::PermissionDenied => Some(format!(
@@ -76,5 +106,40 @@ pub fn hint(error: &io::Error, path: &std::path::Path) -> Option<String> {
             "allow larger files (`ulimit -f`) and run the same command again: what was finished is kept".to_owned(),
         ),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_what_leadspan_makes_is_named_with_the_way_out() {
+        let hint_about = |refusal: Refusal, path: &str| hint(&refusal.into(), Path::new(path));
+        let (pipe, link) = (
+            Refusal::NotRegular("a named pipe"),
+            Refusal::NotAFolder("a symbolic link"),
+        );
+        for (refusal, path, removed) in [
+            (pipe, "cache/.claims/preparing", Some("cache/.claims/preparing")),
+            (pipe, "run/.lock", Some("run/.lock")),
+            (link, "cache/.claims/preparing", Some("cache/.claims")),
+            (link, "cache/.workers", Some("cache/.workers")),
+            (link, "cache/layers", None),
+            (pipe, "cache/identity.json", None),
+        ] {
+            let given = hint_about(refusal, path).unwrap_or_default();
+            let expected = removed.map(|removed| format!("remove `{removed}`:"));
+            assert_eq!(given.starts_with("remove "), expected.is_some(), "{path}: {given}");
+            assert!(
+                expected.is_none_or(|expected| given.starts_with(&expected)),
+                "{path}: {given}"
+            );
+        }
+        assert!(
+            hint_about(link, "cache/layers")
+                .unwrap()
+                .contains("the link `cache/layers`")
+        );
     }
 }

@@ -17,6 +17,7 @@ pub fn before_each_write(hook: fn()) {
 thread_local! {
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
     static LOCKS_FAIL: Cell<Option<i32>> = const { Cell::new(None) };
+    static READ_ONLY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `body` with the `number`-th write operation of this thread, counted from 0, failing as on a full disk; also returns
@@ -32,6 +33,7 @@ pub(crate) fn step() -> io::Result<()> {
     if let Some(hook) = BEFORE_EACH.get() {
         hook();
     }
+    writable()?;
     match LEFT.get() {
         None => Ok(()),
         Some(0) => {
@@ -56,4 +58,20 @@ pub fn without_locks<T>(errno: i32, body: impl FnOnce() -> T) -> T {
 /// The error with which a lock must fail, if it must.
 pub(crate) fn lock_fault() -> Option<io::Error> {
     LOCKS_FAIL.get().map(io::Error::from_raw_os_error)
+}
+
+/// Runs `body` as on a file system that is mounted without write access. For tests.
+pub fn read_only<T>(body: impl FnOnce() -> T) -> T {
+    let before = READ_ONLY.replace(true);
+    let result = body();
+    READ_ONLY.set(before);
+    result
+}
+
+/// Must be called before a file is opened to be written.
+pub(crate) fn writable() -> io::Result<()> {
+    if READ_ONLY.get() {
+        return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+    }
+    Ok(())
 }

@@ -40,4 +40,4 @@ pub use regular::{
 pub use safetensors_writer::{SafetensorsWriter, TensorHeader};
 pub use tokenizer_files::{TOKENIZER_FILES, is_tokenizer_file};
 pub use unnamed::UnnamedFile;
-pub use visible::{steers, visible, visible_page};
+pub use visible::{steers, visible, visible_json, visible_page};

@@ -9,10 +9,12 @@ use std::{
     fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
+
+use crate::faults;
 
 /// Why a file was not opened although it is there. It is the inner error of the [`io::Error`] that the functions here return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,7 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    faults::writable()?;
     open_as(path, options, OFlags::NOFOLLOW)
 }
 
@@ -100,6 +103,8 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 ///
 /// [`Refusal::NotAFolder`], or if the file system does not answer.
 pub fn require_own_folder(path: &Path) -> io::Result<()> {
+    // With a slash at its end, the system would follow a link.
+    let path: PathBuf = path.components().collect();
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(found) => Err(Refusal::NotAFolder(name_of(found.file_type())).into()),
@@ -280,7 +285,11 @@ mod tests {
         assert_eq!(read_unlinked(&at("new"), 0).unwrap(), b"");
 
         assert!(require_own_folder(folder.path()).is_ok() && require_own_folder(&at("none")).is_ok());
-        for (name, found) in [("loop", "a symbolic link"), ("secret", "a file")] {
+        for (name, found) in [
+            ("loop", "a symbolic link"),
+            ("loop/", "a symbolic link"),
+            ("secret", "a file"),
+        ] {
             let refused = Refusal::of(&require_own_folder(&at(name)).unwrap_err());
             assert_eq!(refused, Some(Refusal::NotAFolder(found)));
         }

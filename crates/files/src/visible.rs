@@ -40,6 +40,23 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// JSON in which they are escaped as JSON does it. A parser reads the same value.
+pub fn visible_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(steers) {
+        return json.into();
+    }
+    let mut shown = String::with_capacity(json.len() + 16);
+    for letter in json.chars() {
+        if steers(letter) {
+            // None of them is beyond the 16 bits of such an escape.
+            let _ = write!(shown, "\\u{:04x}", u32::from(letter));
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown.into()
+}
+
 /// Like [`visible`], for the text of a whole page: line ends of Windows become plain ones.
 pub fn visible_page(page: &str) -> String {
     visible(&page.replace("\r\n", "\n")).into_owned()
@@ -54,6 +71,7 @@ mod tests {
         for (text, expected) in [
             ("a\tb\nc é 漢 ±", "a\tb\nc é 漢 ±"),
             ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+            ("\x1b[2J\x1b[31mred", "\\x1b[2J\\x1b[31mred"),
             ("over\rwritten\x08\x7f", "over\\x0dwritten\\x08\\x7f"),
             ("\u{9b}31m\u{85}\0", "\\x9b31m\\x85\\x00"),
             ("a\u{202e}b\u{2066}c\u{200f}", "a\\u{202e}b\\u{2066}c\\u{200f}"),
@@ -62,5 +80,14 @@ mod tests {
         }
         assert!(matches!(visible("plain"), Cow::Borrowed(_)));
         assert_eq!(visible_page("one\r\ntwo\rthree"), "one\ntwo\\x0dthree");
+    }
+
+    #[test]
+    fn json_stays_json_of_the_same_value() {
+        let value = serde_json::json!({ "id": "\x1b[2J\u{9b}\u{202e}\u{7f}é\n" });
+        let text = value.to_string();
+        let shown = visible_json(&text);
+        assert!(!shown.chars().any(steers) && shown.contains("\\u202e"), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 }

@@ -1,6 +1,6 @@
 //! The errors of this crate, in the terms of the person who configured the model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
 
@@ -105,6 +105,12 @@ pub enum ModelError {
     #[error("`{}` has a weight `lm_head.weight` that differs from the embedding, but its `tie_word_embeddings` is on", path.display())]
     TiedHead {
         /// The model.
+        path: PathBuf,
+    },
+    /// A file is given as a model, and is no GGUF file.
+    #[error("`{}` is not a GGUF file", path.display())]
+    NotGguf {
+        /// The file.
         path: PathBuf,
     },
     /// A GGUF file is one of several that hold a model together.
@@ -264,6 +270,13 @@ impl Diagnosis for ModelError {
                 Some("join them with llama.cpp: `llama-gguf-split --merge FIRST-FILE WHOLE-FILE`; a file that holds the whole model \
                       must not be named as part of several".into())
             }
+            Self::NotGguf { path } if path.extension().is_some_and(|name| name.eq_ignore_ascii_case("gguf")) => {
+                Some("download it again: it does not begin as a GGUF file does".into())
+            }
+            Self::NotGguf { .. } => Some(
+                "give the folder that has `config.json`, `tokenizer.json` and the weights: only a GGUF file is a model by itself"
+                    .into(),
+            ),
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
             }
@@ -289,6 +302,11 @@ impl Diagnosis for ModelError {
             Self::MissingFile { file, .. } if *file == "tokenizer.json" => {
                 Some("save the model with a fast tokenizer: `tokenizer.save_pretrained(DIR)` in transformers".into())
             }
+            Self::MissingFile { dir, file } if *file == "model.safetensors" && has_pickled_weights(dir) => Some(format!(
+                "its weights are in PyTorch's own format, which is a program. Convert them: `python3 -c \"import sys, transformers; \
+                 transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], torch_dtype='auto').save_pretrained(sys.argv[1])\" {}`",
+                dir.display()
+            )),
             Self::Weights { .. } => {
                 Some("the file may be truncated, or of another format: compare its size with the original's".into())
             }
@@ -310,4 +328,11 @@ impl Diagnosis for ModelError {
             _ => None,
         }
     }
+}
+
+/// Whether a model's directory has weights as `torch.save` writes them.
+fn has_pickled_weights(dir: &Path) -> bool {
+    ["pytorch_model.bin", "pytorch_model.bin.index.json"]
+        .iter()
+        .any(|name| dir.join(name).exists())
 }

@@ -122,8 +122,23 @@ pub enum TrainError {
         /// What it has.
         found: &'static str,
     },
+    /// A file of the run is not JSON, or lacks what such a file has.
+    #[error("could not understand `{}`", path.display())]
+    NotUnderstood {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The folder has the `run.json` of another program.
+    #[error("`{}` is not that of a run of leadspan", path.display())]
+    OtherPrograms {
+        /// The file.
+        path: PathBuf,
+    },
     /// A finished run whose student is not there, or not whole.
-    #[error("the run in `{}` is finished, but its student is not there: {problem}", dir.display())]
+    #[error("the run in `{}` is finished, but its student is not there, or not whole: {problem}", dir.display())]
     StudentGone {
         /// The run's folder.
         dir: PathBuf,
@@ -315,6 +330,11 @@ impl Diagnosis for TrainError {
             }
             Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
             Self::NotARun { .. } => Some("set `train.dir` to a folder that is new or empty".into()),
+            Self::NotUnderstood { path, .. } | Self::OtherPrograms { path } => Some(format!(
+                "set `train.dir` to a folder that is new or empty; if leadspan made this one, restore `{}` from a copy, or remove \
+                 the folder to train again",
+                path.display()
+            )),
             Self::StudentGone { .. } => {
                 Some("restore the student from a copy, or remove the run's folder to train it again".into())
             }

@@ -2,7 +2,7 @@
 
 use std::{fs, io, io::Read as _, iter::once, path::Path};
 
-use leadspan_files::open_unlinked;
+use leadspan_files::{hash_contents, open_unlinked};
 use serde_json::{Map, Value};
 
 /// The file of the weights.
@@ -11,9 +11,25 @@ const WEIGHTS: &str = "model.safetensors";
 /// The most bytes of a header of weights that are read.
 const MOST_HEADER_BYTES: u64 = 100 << 20;
 
-/// What is wrong with the exported student in `dir`, which has these files of a tokenizer; `None` if it is whole. Reads the
-/// header of the weights, but not the weights.
-pub(crate) fn problem<'a>(dir: &Path, tokenizer_files: impl Iterator<Item = &'a String>) -> Option<String> {
+/// The blake3 of the weights of the exported student in `dir`.
+///
+/// # Errors
+///
+/// If they cannot be read.
+pub(crate) fn weights_blake3(dir: &Path) -> io::Result<String> {
+    let path = dir.join(WEIGHTS);
+    let mut hasher = blake3::Hasher::new();
+    hash_contents(&mut hasher, &path)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// What is wrong with the exported student in `dir`, which has these files of a tokenizer and, unless an older version exported
+/// it, weights of this blake3; `None` if it is whole.
+pub(crate) fn problem<'a>(
+    dir: &Path,
+    tokenizer_files: impl Iterator<Item = &'a String>,
+    blake3: Option<&str>,
+) -> Option<String> {
     let names = once("config.json").chain(tokenizer_files.map(String::as_str));
     for name in names.chain(once(WEIGHTS)) {
         let path = dir.join(name);
@@ -21,12 +37,23 @@ pub(crate) fn problem<'a>(dir: &Path, tokenizer_files: impl Iterator<Item = &'a 
             return Some(format!("`{}` is missing or empty", path.display()));
         }
     }
+    wrong_weights(dir, blake3)
+        .unwrap_or_else(|error| Some(format!("`{}` cannot be read: {error}", dir.join(WEIGHTS).display())))
+}
+
+/// What is wrong with the weights in `dir`, if they can be read.
+fn wrong_weights(dir: &Path, blake3: Option<&str>) -> io::Result<Option<String>> {
     let path = dir.join(WEIGHTS);
-    match sizes(&path) {
-        Ok((found, stated)) if found == stated => None,
-        Ok((found, stated)) => Some(format!("`{}` has {found} bytes instead of {stated}", path.display())),
-        Err(error) => Some(format!("`{}` cannot be read: {error}", path.display())),
+    let (found, stated) = sizes(&path)?;
+    if found != stated {
+        let path = path.display();
+        return Ok(Some(format!("`{path}` has {found} bytes instead of {stated}")));
     }
+    let is_other = match blake3 {
+        Some(stated) => weights_blake3(dir)? != stated,
+        None => false,
+    };
+    Ok(is_other.then(|| format!("`{}` does not have the weights that were exported", path.display())))
 }
 
 /// The size of a safetensors file, and the size that its header states.
@@ -57,7 +84,7 @@ mod tests {
     fn a_missing_or_short_file_of_the_student_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = ["tokenizer.json".to_owned()];
-        let problem = || problem(folder.path(), tokenizer.iter());
+        let problem = || problem(folder.path(), tokenizer.iter(), None);
         let header = br#"{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
         let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
         for (name, bytes) in [
@@ -80,5 +107,26 @@ mod tests {
             let problem = problem().unwrap();
             assert!(problem.contains(WEIGHTS) && problem.contains(said), "{problem}");
         }
+    }
+    #[test]
+    fn weights_that_were_changed_without_another_size_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = br#"{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+        let mut weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+        fs::write(folder.path().join("config.json"), b"{}").unwrap();
+        fs::write(folder.path().join(WEIGHTS), &weights).unwrap();
+        let exported = weights_blake3(folder.path()).unwrap();
+        assert_eq!(exported, blake3::hash(&weights).to_hex().as_str());
+        let problem = |stated| problem(folder.path(), std::iter::empty(), stated);
+        assert_eq!(problem(Some(&exported)), None);
+        *weights.last_mut().unwrap() ^= 1;
+        fs::write(folder.path().join(WEIGHTS), &weights).unwrap();
+        let said = problem(Some(&exported)).unwrap();
+        assert!(
+            said.contains(WEIGHTS) && said.contains("not have the weights that were exported"),
+            "{said}"
+        );
+        // Runs of older versions do not say what they exported.
+        assert_eq!(problem(None), None);
     }
 }

@@ -6,6 +6,7 @@ use leadspan_model::write_model_dir;
 use crate::{
     AdamW, Event, Export, RunContext, RunSummary, StudentSettings, TrainError, TrainSettings, TrainingOutcome,
     checkpoints::Checkpoints,
+    exported,
     metrics::Metrics,
     read_ahead::{read_ahead, step_queue},
     resumption::{keep_of_finished, restore_best, resume},
@@ -44,7 +45,9 @@ pub fn run(
     let checkpoints = Checkpoints::new(run_dir.checkpoints_path());
     let identity = inputs.identity(cache);
     if let Some(summary) = run_dir.finished(&identity, cache.tokenizer_files().keys())? {
-        keep_of_finished(&checkpoints, &summary)?;
+        if run_dir.is_writable() {
+            keep_of_finished(&checkpoints, &summary)?;
+        }
         return Ok(TrainingOutcome::AlreadyDone(summary));
     }
     let steps = inputs.steps.count();
@@ -100,11 +103,11 @@ fn export(
     optimizer: &mut AdamW,
     context: &RunContext,
 ) -> Result<RunSummary, TrainError> {
-    let exported = match inputs.settings.export {
+    let exported_student = match inputs.settings.export {
         Export::Last => None,
         Export::Best => restore_best(checkpoints, progress, optimizer)?,
     };
-    let step = exported.map_or(progress.step, |exported| exported.step);
+    let step = exported_student.map_or(progress.step, |exported| exported.step);
     let learning_rate = inputs.schedule().learning_rate(step);
     require_finite(optimizer, step, learning_rate)?;
     run_dir.require_held()?;
@@ -116,7 +119,18 @@ fn export(
         context.tokenizer_files,
     )?;
     let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
-    let summary = RunSummary::new(progress, exported, parameters, peak_memory_bytes);
+    let weights_blake3 = exported::weights_blake3(&run_dir.model_path()).map_err(|source| TrainError::Io {
+        action: "read the weights in",
+        path: run_dir.model_path(),
+        source,
+    })?;
+    let summary = RunSummary::new(
+        progress,
+        exported_student,
+        parameters,
+        peak_memory_bytes,
+        weights_blake3,
+    );
     run_dir.finish(&summary)?;
     keep_of_finished(checkpoints, &summary)?;
     Ok(summary)

@@ -20,14 +20,18 @@ use serde_json::{Value, json};
 
 use crate::{RunSummary, TrainError, exported, run_identity::RunIdentity};
 
+/// The file that makes a folder that of a run, and the one that says that the run is done.
+const RUN: &str = "run.json";
+const SUMMARY: &str = "summary.json";
+
 /// The most bytes of a JSON file of a run that are read.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// The folder of a run, held by this process.
 pub(crate) struct RunDir {
     path: PathBuf,
-    /// Held until the run ends.
-    lock: FolderLock,
+    /// Held until the run ends; `None` if the run is finished, and this process may not write there.
+    lock: Option<FolderLock>,
 }
 
 impl RunDir {
@@ -37,8 +41,8 @@ impl RunDir {
     /// # Errors
     ///
     /// [`TrainError::NotARun`] if it has what a run would replace or remove, and is not the folder of a run;
-    /// [`TrainError::Busy`] if another process works in it; [`TrainError::Io`] if it cannot be written, or if one of its own
-    /// folders is a link that leads elsewhere.
+    /// [`TrainError::Busy`] if another process works in it; [`TrainError::Io`] if one of its own folders is a link that leads
+    /// elsewhere, or if it cannot be written and has no finished run.
     pub(crate) fn open(path: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<Self, TrainError> {
         require_run_or_nothing(path)?;
         let io = |action: &'static str, path: &Path| {
@@ -47,7 +51,10 @@ impl RunDir {
         };
         fs::create_dir_all(path).map_err(io("create", path))?;
         let lock = match FolderLock::take(path, waiting)? {
-            LockedFolder::Locked(lock) => lock,
+            LockedFolder::Locked(lock) => Some(lock),
+            // Nothing is left to be written.
+            LockedFolder::Unwritable(_) if path.join(SUMMARY).is_file() => None,
+            LockedFolder::Unwritable(error) => return Err(error.into()),
             LockedFolder::Held(holder) => {
                 let dir = path.to_owned();
                 return Err(TrainError::Busy { dir, holder });
@@ -70,12 +77,17 @@ impl RunDir {
     ///
     /// [`TrainError::Displaced`].
     pub(crate) fn require_held(&self) -> Result<(), TrainError> {
-        self.refuse_if(self.lock.is_lost())
+        self.refuse_if(self.lock.as_ref().is_some_and(FolderLock::is_lost))
     }
 
     /// Like [`require_held`](Self::require_held), for each step: it costs nothing, and learns of it some seconds late.
     pub(crate) fn require_not_lost_so_far(&self) -> Result<(), TrainError> {
-        self.refuse_if(self.lock.was_lost())
+        self.refuse_if(self.lock.as_ref().is_some_and(FolderLock::was_lost))
+    }
+
+    /// Whether this process may write in the folder. It may not only if the run is finished.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.lock.is_some()
     }
 
     fn refuse_if(&self, lost: bool) -> Result<(), TrainError> {
@@ -109,23 +121,18 @@ impl RunDir {
         identity: &RunIdentity,
         tokenizer_files: impl Iterator<Item = &'a String>,
     ) -> Result<Option<RunSummary>, TrainError> {
-        let Some(summary) = self.read("summary.json")? else {
+        let Some(summary) = self.read(SUMMARY)? else {
             return Ok(None);
         };
-        let stored = self
-            .read("run.json")?
-            .map_or(Value::Null, |mut run| run["ingredients"].take());
+        let stored = self.read(RUN)?.map_or(Value::Null, |mut run| run["ingredients"].take());
         self.require_same(&RunIdentity::stored(stored), identity)?;
-        if let Some(problem) = exported::problem(&self.model_path(), tokenizer_files) {
+        let summary: RunSummary = serde_json::from_value(summary).map_err(not_understood(&self.path.join(SUMMARY)))?;
+        let blake3 = summary.weights_blake3.as_deref();
+        if let Some(problem) = exported::problem(&self.model_path(), tokenizer_files, blake3) {
             let dir = self.path.clone();
             return Err(TrainError::StudentGone { dir, problem });
         }
-        let damaged = |error| TrainError::Io {
-            action: "understand",
-            path: self.path.join("summary.json"),
-            source: io::Error::new(io::ErrorKind::InvalidData, error),
-        };
-        serde_json::from_value(summary).map(Some).map_err(damaged)
+        Ok(Some(summary))
     }
 
     /// Refuses to continue a run of another identity.
@@ -164,19 +171,13 @@ impl RunDir {
                 })?;
             }
         }
-        self.write(
-            "run.json",
-            &json!({ "ingredients": identity, "config": resolved_config }),
-        )
+        self.write(RUN, &json!({ "ingredients": identity, "config": resolved_config }))
     }
 
     /// Marks the run as done.
     pub(crate) fn finish(&self, summary: &RunSummary) -> Result<(), TrainError> {
         self.require_held()?;
-        self.write(
-            "summary.json",
-            &serde_json::to_value(summary).expect("numbers serialize"),
-        )
+        self.write(SUMMARY, &serde_json::to_value(summary).expect("numbers serialize"))
     }
 
     fn write(&self, name: &str, value: &Value) -> Result<(), TrainError> {
@@ -186,35 +187,42 @@ impl RunDir {
     }
 
     fn read(&self, name: &str) -> Result<Option<Value>, TrainError> {
-        let path = self.path.join(name);
-        let bytes = match read_unlinked(&path, MOST_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
-                return Err(TrainError::Io {
-                    action: "read",
-                    path,
-                    source,
-                });
-            }
-        };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| TrainError::Io {
-                action: "understand",
-                path,
-                source: io::Error::new(io::ErrorKind::InvalidData, error),
-            })
+        read(&self.path.join(name))
     }
+}
+
+/// The value in a JSON file; `None` if there is no file.
+fn read(path: &Path) -> Result<Option<Value>, TrainError> {
+    let bytes = match read_unlinked(path, MOST_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(TrainError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(not_understood(path))
+}
+
+fn not_understood(path: &Path) -> impl FnOnce(serde_json::Error) -> TrainError {
+    let path = path.to_owned();
+    move |source| TrainError::NotUnderstood { path, source }
 }
 
 /// Refuses a folder that has what a run replaces or removes, but is not the folder of a run: it would be somebody's model.
 fn require_run_or_nothing(path: &Path) -> Result<(), TrainError> {
     let has = |name: &str| fs::symlink_metadata(path.join(name)).is_ok();
-    if has("run.json") {
-        return Ok(());
+    if has(RUN) {
+        let path = path.join(RUN);
+        return match read(&path)? {
+            Some(run) if run.get("ingredients").is_none() => Err(TrainError::OtherPrograms { path }),
+            _ => Ok(()),
+        };
     }
-    match ["model", "checkpoints", "metrics.jsonl", "summary.json"]
+    match ["model", "checkpoints", "metrics.jsonl", SUMMARY]
         .into_iter()
         .find(|name| has(name))
     {
@@ -231,8 +239,11 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use leadspan_diagnosis::Diagnosis as _;
+    use leadspan_files::faults;
 
     use super::*;
+
+    const OF_A_RUN: &str = r#"{ "ingredients": {} }"#;
 
     #[test]
     fn a_run_of_a_stranger_leads_nowhere() {
@@ -242,7 +253,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let run = folder.path().join("run");
             fs::create_dir(&run).unwrap();
-            fs::write(run.join("run.json"), b"{}").unwrap();
+            fs::write(run.join(RUN), OF_A_RUN).unwrap();
             symlink(target, run.join(name)).unwrap();
             let found =
                 RunDir::open(&run, &mut |_| ()).and_then(|run| run.finished(&RunIdentity::default(), [].into_iter()));
@@ -262,7 +273,7 @@ mod tests {
     #[test]
     fn a_folder_on_a_file_system_without_locks_is_used_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        leadspan_files::faults::without_locks(37, || {
+        faults::without_locks(37, || {
             let run = RunDir::open(folder.path(), &mut |_| panic!("nobody else is there")).unwrap();
             assert!(run.finished(&RunIdentity::default(), [].into_iter()).unwrap().is_none());
         });
@@ -271,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_run_that_another_process_took_over_writes_nothing_more() {
-        leadspan_files::faults::without_locks(37, || {
+        faults::without_locks(37, || {
             let folder = tempfile::tempdir().unwrap();
             let first = RunDir::open(folder.path(), &mut |_| ()).unwrap();
             first.start(&RunIdentity::default(), &json!({ "by": "first" })).unwrap();
@@ -312,7 +323,7 @@ mod tests {
             );
             assert!(error.hint().is_some() && !error.is_unexpected(), "{error}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-            fs::write(folder.path().join("run.json"), b"{}").unwrap();
+            fs::write(folder.path().join(RUN), OF_A_RUN).unwrap();
             RunDir::open(folder.path(), &mut |_| ()).unwrap();
         }
     }
@@ -333,5 +344,48 @@ mod tests {
                 .success()
         );
         assert!(matches!(run.read("summary.json"), Err(TrainError::Io { path: found, .. }) if found == path));
+    }
+
+    #[test]
+    fn the_run_file_of_another_program_is_named_and_stays() {
+        for (text, is_json) in [("run: 1", false), ("{\"name\": \"sunny-lake-3\"}", true), ("[]", true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(RUN);
+            fs::write(&path, text).unwrap();
+            fs::create_dir(folder.path().join("model")).unwrap();
+            let error = RunDir::open(folder.path(), &mut |_| ()).map(drop).unwrap_err();
+            let found = match &error {
+                TrainError::NotUnderstood { path, .. } if !is_json => path,
+                TrainError::OtherPrograms { path } if is_json => path,
+                error => panic!("{text}: {error}"),
+            };
+            assert_eq!(*found, path);
+            assert!(
+                !error.is_unexpected() && error.hint().unwrap().contains("train.dir"),
+                "{error}"
+            );
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is written");
+        }
+    }
+
+    #[test]
+    fn a_finished_run_is_found_where_nothing_can_be_written_and_an_unfinished_one_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || RunDir::open(folder.path(), &mut |_| ());
+        let run = open().unwrap();
+        run.start(&RunIdentity::default(), &json!({})).unwrap();
+        drop(run);
+        let error = faults::read_only(open).map(drop).unwrap_err();
+        assert!(error.to_string().contains(".lock") && error.hint().is_some(), "{error}");
+        fs::write(folder.path().join(SUMMARY), "{}").unwrap();
+        let run = faults::read_only(open).unwrap();
+        assert!(!run.is_writable());
+        let error = run.finished(&RunIdentity::default(), [].into_iter()).unwrap_err();
+        assert!(
+            matches!(&error, TrainError::NotUnderstood { path, .. } if path.ends_with(SUMMARY)),
+            "{error}"
+        );
+        assert!(open().unwrap().is_writable());
     }
 }

@@ -48,6 +48,9 @@ pub struct RunSummary {
     pub held_out_before: Option<HeldOut>,
     /// Held-out losses of the exported student.
     pub held_out_after: Option<HeldOut>,
+    /// The blake3 of the exported student's weights; `None` in summaries of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_blake3: Option<String>,
 }
 
 impl RunSummary {
@@ -57,6 +60,7 @@ impl RunSummary {
         exported: Option<Measured>,
         parameters: usize,
         peak_memory_bytes: u64,
+        weights_blake3: String,
     ) -> Self {
         let seconds = progress.seconds.max(1e-9);
         Self {
@@ -74,6 +78,7 @@ impl RunSummary {
             peak_memory_bytes,
             held_out_before: progress.held_out_before,
             held_out_after: exported.or(progress.held_out).map(|measured| measured.held_out),
+            weights_blake3: Some(weights_blake3),
         }
     }
 }

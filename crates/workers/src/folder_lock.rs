@@ -38,6 +38,8 @@ pub enum LockedFolder {
     Locked(FolderLock),
     /// Another process works in it, which is known on file systems without locks.
     Held(Option<Holder>),
+    /// This process may not write there. What is finished can be read all the same.
+    Unwritable(FileError),
 }
 
 impl FolderLock {
@@ -46,7 +48,7 @@ impl FolderLock {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written to, or `.lock` is no regular file.
+    /// If `.lock` cannot be made, or is no regular file.
     pub fn take(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockedFolder, FileError> {
         Self::take_within(dir, PATIENCE, waiting)
     }
@@ -57,8 +59,18 @@ impl FolderLock {
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<LockedFolder, FileError> {
         let path = dir.join(FILE);
-        let file = open_own(&path, File::options().create(true).write(true).truncate(false));
-        let file = file.map_err(FileError::io("create", &path))?;
+        let opened = open_own(&path, File::options().create(true).write(true).truncate(false));
+        let file = match opened.map_err(FileError::io("create", &path)) {
+            Err(error)
+                if matches!(
+                    error.source.kind(),
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(LockedFolder::Unwritable(error));
+            }
+            opened => opened?,
+        };
         let claim = match try_lock(&file).map_err(FileError::io("lock", &path))? {
             Locking::Locked => None,
             Locking::Held => return Ok(LockedFolder::Held(None)),
@@ -92,7 +104,15 @@ impl FolderLock {
         let path = dir.join(FILE);
         // NFS locks only files that are open for writing.
         let file = match open_own(&path, File::options().read(true).write(true)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            // Nobody works where nothing can be written.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                return Ok(false);
+            }
             opened => opened.map_err(FileError::io("look at", &path))?,
         };
         Ok(match try_lock(&file).map_err(FileError::io("look at", &path))? {
@@ -190,7 +210,7 @@ mod tests {
             let claim = folder.path().join(".claims").join(CLAIM);
             let locked = || match take(folder.path()) {
                 LockedFolder::Locked(lock) => lock,
-                LockedFolder::Held(holder) => panic!("{holder:?} holds it"),
+                other => panic!("{other:?}"),
             };
             let first = locked();
             assert!(!first.is_lost());
@@ -209,6 +229,17 @@ mod tests {
         // The system keeps locks.
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(take(folder.path()), LockedFolder::Locked(lock) if !lock.is_lost()));
+    }
+
+    #[test]
+    fn a_folder_without_write_access_is_told_from_one_that_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        faults::read_only(|| {
+            assert!(matches!(take(folder.path()), LockedFolder::Unwritable(error) if error.path.ends_with(FILE)));
+            assert!(!FolderLock::is_held(folder.path()).unwrap());
+        });
+        assert!(matches!(take(folder.path()), LockedFolder::Locked(_)));
+        faults::read_only(|| assert!(!FolderLock::is_held(folder.path()).unwrap()));
     }
 
     #[test]

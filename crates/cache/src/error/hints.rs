@@ -22,8 +22,10 @@ impl Diagnosis for CacheError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, path, .. } if Refusal::of(source).is_some() => Some(restore_hint(path)),
-            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
+            Self::Io { source, path, .. } => {
+                let restored = Refusal::of(source).map(|_| restore_hint(path));
+                leadspan_files::hint(source, path).or(restored)
+            }
             Self::Unlisted { path, .. } if is_in_a_layer(path) => Some(damage_hint(path)),
             Self::Unlisted { path, inventory, .. } if path.ends_with(REPLAY) => Some(format!(
                 "run `leadspan prepare`, which compares it with the data and then lists it in `{}`",
@@ -160,6 +162,15 @@ mod tests {
         assert!(!of(io::ErrorKind::PermissionDenied).is_unexpected());
         assert!(!of(io::ErrorKind::StorageFull).is_unexpected());
         assert!(of(io::ErrorKind::Other).is_unexpected());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_claim_is_not_said_to_be_part_of_the_cache() {
+        let of = |path: &str| CacheError::io("claim", path)(Refusal::NotRegular("a named pipe").into());
+        let hint = of("cache/.claims/preparing").hint().unwrap();
+        assert!(hint.starts_with("remove `cache/.claims/preparing`"), "{hint}");
+        let hint = of("cache/identity.json").hint().unwrap();
+        assert!(hint.starts_with("restore `cache/identity.json`"), "{hint}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Resul
     }
     for &(index, _) in &chosen {
         let (dir, missing) = (&dirs[index], &missing_units[index]);
-        // What the inventory lists is compared when it is read. Older caches have only the manifest.
+        // What the inventory lists is compared when it is read, with its receipt. Older caches have only the manifest.
         if missing.is_empty() && dir.corpus().units().iter().any(|unit| dir.listed(unit).is_none()) {
             dir.check_manifest()?;
         }

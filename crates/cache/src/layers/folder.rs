@@ -209,7 +209,7 @@ impl LayerDir {
     }
 }
 
-fn require_own(folder: &Path) -> Result<(), CacheError> {
+pub(super) fn require_own(folder: &Path) -> Result<(), CacheError> {
     require_own_folder(folder).map_err(CacheError::io("use", folder))
 }
 

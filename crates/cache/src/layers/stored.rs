@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::PathBuf};
 
-use super::{folder::LayerDir, layer::Layer};
+use super::{
+    folder::{LayerDir, require_own},
+    layer::Layer,
+};
 use crate::{Cache, CacheError, PreparedCorpus};
 
 /// The folder of the layers, inside a cache's folder.
@@ -27,7 +30,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotPrepared`] if there is no corpus, or the error of a layer whose description is damaged.
+    /// [`CacheError::NotPrepared`] if there is no corpus, or the error of a layer whose description is damaged or whose
+    /// folder is a link.
     pub fn layers(&self) -> Result<Vec<LayerDir>, CacheError> {
         self.layers_of(&self.require_corpus()?)
     }
@@ -51,6 +55,7 @@ impl Cache {
             .map_err(CacheError::io("list", &path))?;
         folders.retain(|folder| folder.is_dir());
         folders.sort();
+        folders.iter().try_for_each(|folder| require_own(folder))?;
         folders
             .iter()
             .filter_map(|folder| LayerDir::open(folder, corpus, self).transpose())

@@ -47,10 +47,15 @@ impl Receipt {
 
     /// Computes the receipt of an open shard. Reads the whole file.
     pub(crate) fn of(shard: &Shard) -> Self {
+        Self::with_region(shard, Region::of(shard.bytes()))
+    }
+
+    /// The receipt of an open shard that has this size and this hash.
+    fn with_region(shard: &Shard, region: Region) -> Self {
         let footer = shard.footer();
         Self {
             format: FORMAT_VERSION,
-            shard: Region::of(shard.bytes()),
+            shard: region,
             tail_blake3: Some(shard.tail_blake3().to_owned()),
             positions: footer.positions,
             entries: footer.entries,
@@ -80,9 +85,30 @@ impl Receipt {
     ///
     /// [`CacheError::WrongSize`], [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ.
     pub(crate) fn check(&self, shard: &Shard, receipt_path: &Path) -> Result<(), CacheError> {
+        self.compare(&Self::of(shard), shard, receipt_path)
+    }
+
+    /// Compares an open shard of a complete layer with the receipt, without the hash of the whole file: the tail, which was
+    /// compared when the shard was opened, has the hashes of everything else. A receipt of an older program, which does not
+    /// know the tail, is compared with `whole`, the hash of the file that is known from elsewhere, or the file is read.
+    fn check_tail(&self, shard: &Shard, whole: Option<&str>, receipt_path: &Path) -> Result<(), CacheError> {
+        let known = match (&self.tail_blake3, whole) {
+            (_, Some(whole)) => whole,
+            (Some(tail), None) if tail == shard.tail_blake3() => &self.shard.blake3,
+            _ => return self.check(shard, receipt_path),
+        };
+        let of_file = Region {
+            bytes: shard.bytes().len() as u64,
+            blake3: known.to_owned(),
+        };
+        self.compare(&Self::with_region(shard, of_file), shard, receipt_path)
+    }
+
+    /// Compares the receipt with that of `shard`, which is `actual`.
+    fn compare(&self, actual: &Self, shard: &Shard, receipt_path: &Path) -> Result<(), CacheError> {
         let mut actual = Self {
             program: self.program.clone(),
-            ..Self::of(shard)
+            ..actual.clone()
         };
         if self.tail_blake3.is_none() {
             actual.tail_blake3 = None;
@@ -107,24 +133,22 @@ impl Receipt {
 }
 
 /// Maps the shard of a committed unit for reading, and checks that it is the one that was committed: the one that the
-/// inventory lists or, until it is listed, the one that its receipt describes. Compares the tail, which has the hashes of
-/// everything else in the shard. If no tail is recorded, because an older program wrote the receipt, it compares the whole
-/// file.
+/// inventory lists, if it lists it, and the one that its receipt describes, in all that the receipt says of it. Compares the
+/// tail, which has the hashes of everything else in the shard. If no tail is recorded, because an older program wrote the
+/// receipt, it compares the whole file.
 ///
 /// # Errors
 ///
-/// [`CacheError::Unlisted`], or those of [`Receipt::check`], if it is another shard; and those of [`Shard::open_in`].
+/// [`CacheError::Unlisted`], or those of [`Receipt::check`], if it is another shard or the receipt was changed; and those of
+/// [`Shard::open_in`].
 pub(crate) fn open_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<Shard, CacheError> {
     let shard = Shard::open_in(layer, unit)?;
-    if let Some(listed) = layer.listed(unit) {
+    let listed = layer.listed(unit);
+    if let Some(listed) = listed {
         require_listed(&shard, listed, layer)?;
-        return Ok(shard);
     }
-    let receipt = Receipt::read(layer, unit)?;
-    let of_shard = (Some(shard.tail_blake3()), shard.bytes().len() as u64);
-    if (receipt.tail_blake3.as_deref(), receipt.shard.bytes) != of_shard {
-        receipt.check(&shard, &layer.receipt_path(unit))?;
-    }
+    let whole = listed.map(|listed| listed.blake3.as_str());
+    Receipt::read(layer, unit)?.check_tail(&shard, whole, &layer.receipt_path(unit))?;
     Ok(shard)
 }
 

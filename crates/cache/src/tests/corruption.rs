@@ -108,6 +108,44 @@ fn a_shard_cut_at_any_length_is_found() {
 }
 
 #[test]
+fn a_receipt_that_was_edited_is_named_whether_the_inventory_lists_its_shard_or_not() {
+    let captured = synthetic::captured("1.0", SectionSet::ALL);
+    let layer = captured.cache.layers().unwrap().remove(0);
+    let receipt = layer.receipt_path(&layer.corpus().units()[0]);
+    let sound = fs::read_to_string(&receipt).unwrap();
+    for listed in [false, true] {
+        if listed {
+            layer.write_manifest().unwrap();
+            captured.cache.take_inventory().unwrap();
+        }
+        for key in [
+            "positions",
+            "entries",
+            "retained_mass",
+            "identity",
+            "rows_blake3",
+            "device_class",
+            "shard",
+        ] {
+            let mut edited: serde_json::Value = serde_json::from_str(&sound).unwrap();
+            edited[key] = match &edited[key] {
+                serde_json::Value::Number(number) if number.is_u64() => 1.into(),
+                serde_json::Value::Number(_) => 1.5.into(),
+                serde_json::Value::Object(_) => serde_json::json!({ "bytes": 1, "blake3": edited[key]["blake3"] }),
+                _ => "edited".into(),
+            };
+            fs::write(&receipt, json::to_bytes(&edited)).unwrap();
+            let cache = Cache::open(captured.cache.dir()).unwrap();
+            let error = read_all(&cache).expect_err(key);
+            assert!(error.to_string().contains("train-000000"), "{key}, {listed}: {error}");
+            assert!(!error.is_unexpected() && error.hint().is_some(), "{error}");
+        }
+        fs::write(&receipt, &sound).unwrap();
+        read_all(&Cache::open(captured.cache.dir()).unwrap()).unwrap();
+    }
+}
+
+#[test]
 fn a_shard_of_a_newer_version_is_refused_by_name() {
     let (captured, shard, mut bytes) = captured();
     bytes[12] = 9;

@@ -117,6 +117,34 @@ fn a_description_without_end_is_not_read_into_memory() {
 }
 
 #[test]
+fn nothing_is_read_through_a_folder_that_is_a_link_but_the_cache_itself_may_be_one() {
+    let captured = synthetic::captured("0.5", SectionSet::ALL);
+    let (dir, outside) = (captured.cache.dir(), tempfile::tempdir().unwrap());
+    let layer = captured.cache.layers().unwrap().remove(0);
+    fs::create_dir(dir.join("replay")).unwrap();
+    let inside = ["tokenizer", "corpus", "layers", "replay"].map(|name| dir.join(name));
+    for path in inside.iter().map(|path| &**path).chain([layer.path()]) {
+        let moved = outside.path().join("moved");
+        fs::rename(path, &moved).unwrap();
+        symlink(&moved, path).unwrap();
+        for error in [read_all(dir).unwrap_err(), first_problem(dir).unwrap()] {
+            assert!(
+                matches!(&error, CacheError::Io { path: found, .. } if found == path) && !error.is_unexpected(),
+                "{}: {error}",
+                path.display()
+            );
+            assert!(error.hint().unwrap().contains("link"), "{error}");
+        }
+        fs::remove_file(path).unwrap();
+        fs::rename(&moved, path).unwrap();
+    }
+    let link = outside.path().join("cache");
+    symlink(dir, &link).unwrap();
+    read_all(&link).unwrap();
+    assert!(first_problem(&link).is_none());
+}
+
+#[test]
 fn nothing_is_written_through_a_folder_that_is_a_link() {
     let captured = synthetic::captured("0.5", SectionSet::ALL);
     let (cache, outside) = (&captured.cache, tempfile::tempdir().unwrap());

@@ -24,7 +24,9 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
     let out = &export.out;
     let inputs: Vec<&Path> = export.folder.config.as_deref().into_iter().collect();
     outputs::check_file(out, export.overwrite, &inputs)?;
-    if out.exists() && !is_export(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
+    if !out.exists() {
+        outputs::require_parquet(out)?;
+    } else if !is_export(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
         let path = out.clone();
         return Err(OutputRefusal::Foreign { path }.into());
     }

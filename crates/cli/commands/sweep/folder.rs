@@ -181,10 +181,17 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the file, and returns it with the handle for the child.
+    /// Opens the file, and returns it with the handle for the child. On a file system without write access, the messages are
+    /// dropped: a child that has nothing left to do succeeds there.
     pub(super) fn open(path: PathBuf) -> Result<(Self, File)> {
         let open = || -> io::Result<(u64, File)> {
-            let file = open_own(&path, File::options().create(true).append(true))?;
+            let file = match open_own(&path, File::options().create(true).append(true)) {
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                    let bytes = path.symlink_metadata().map_or(0, |found| found.len());
+                    return Ok((bytes, File::options().write(true).open("/dev/null")?));
+                }
+                opened => opened?,
+            };
             Ok((file.metadata()?.len(), file))
         };
         let (from, file) = open().with_context(|| format!("could not open `{}`", path.display()))?;
@@ -212,5 +219,27 @@ impl Log {
         let error = lines.iter().rposition(|line| line.starts_with("error: "));
         let first = error.unwrap_or(lines.len().saturating_sub(LINES));
         lines[first..].join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use leadspan_files::faults;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_no_obstacle_where_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.log");
+        for before in ["", "error: of an earlier attempt\n"] {
+            let (log, mut messages) = faults::read_only(|| Log::open(path.clone())).unwrap();
+            messages.write_all(b"dropped\n").unwrap();
+            assert_eq!(log.end(), "");
+            assert_eq!(fs::read_to_string(&path).unwrap_or_default(), before);
+            fs::write(&path, "error: of an earlier attempt\n").unwrap();
+        }
     }
 }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use leadspan_files::require_own_folder;
+
 use super::{
     folder::{Log, RunFolder, State},
     jobs::{self, Job},
@@ -73,16 +75,25 @@ impl Running<'_> {
     /// If a child cannot be started, or the folder cannot be written. A child that fails is not an error here.
     pub(super) fn run(&self, job: &Job, max_flops: Option<&str>, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
         let folder = RunFolder(&job.folder);
+        let failed = |because| {
+            JobEnd::Failed(FailedRun {
+                exit_code: exit_code::WRONG_INPUT,
+                because,
+                log: None,
+            })
+        };
+        // `sweep.dir` may be a link, what is inside may not: its target would be written to.
+        for inside in [job.folder.clone(), job.folder.join("evaluation")] {
+            if let Err(refused) = require_own_folder(&inside) {
+                return Ok(failed(format!("could not use `{}`: {refused}", inside.display())));
+            }
+        }
         fs::create_dir_all(&job.folder).with_context(|| format!("could not create `{}`", job.folder.display()))?;
         if !folder.wait_until_free(self.stop)? {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(JobEnd::Stopped);
             }
-            return Ok(JobEnd::Failed(FailedRun {
-                exit_code: exit_code::WRONG_INPUT,
-                because: "another process is working in its folder".to_owned(),
-                log: None,
-            }));
+            return Ok(failed("another process is working in its folder".to_owned()));
         }
         let finished_before = folder.state(self.evaluate) == State::Finished;
         let before = folder.wall_seconds()?;

@@ -232,8 +232,8 @@ pub(super) fn check_run(base: &Path, tables: &Tables) -> Result<(), Configuratio
 ///
 /// # Errors
 ///
-/// If it is the folder of a model, of data or of a run, or inside data or a cache. An evaluation that is there already is
-/// continued inside data.
+/// If it is the folder of a model, of data or of a run, or inside a model, data or a cache. An evaluation that is there already is
+/// continued inside a model or data.
 pub(super) fn check_evaluation(
     base: &Path,
     tables: &Tables,
@@ -258,15 +258,20 @@ pub(super) fn check_evaluation(
         output.require_apart(&data, &[Relation::Same, Relation::Inside])?;
         inputs = others;
     }
-    if let Some(train) = &tables.train {
-        inputs.push(whole("train.dir", &train.dir, base));
-    }
     inputs.push(Input {
         key: "evaluate.model",
         written: model.strip_prefix(base).unwrap_or(model).to_owned(),
         place: without_links(model),
         kind: Kind::Whole,
     });
+    // What is there already is continued: an evaluation, and a run that an earlier version made inside a model.
+    let is_of_run = output.place.parent().is_some_and(|run| run.join("run.json").exists());
+    if !is_evaluation && !is_of_run {
+        output.require_apart(&inputs, &[Relation::Inside])?;
+    }
+    if let Some(train) = &tables.train {
+        inputs.push(whole("train.dir", &train.dir, base));
+    }
     output.require_apart(&inputs, &[Relation::Same])?;
     output.require_no_model()
 }

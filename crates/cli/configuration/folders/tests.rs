@@ -135,6 +135,14 @@ fn what_is_written_is_apart_from_what_is_read() {
             "which is the same as `evaluate.model` (`runs/half/model`)",
         ),
         (
+            "evaluate.dir=models/teacher/evaluation",
+            "which is inside `teacher.model` (`models/teacher`)",
+        ),
+        (
+            "evaluate.dir=runs/half/model/evaluation",
+            "which is inside `evaluate.model` (`runs/half/model`)",
+        ),
+        (
             "evaluate.dir=problems/mine",
             "which is inside `evaluate.path` (`problems`)",
         ),
@@ -181,13 +189,21 @@ fn what_is_written_is_apart_from_what_is_read() {
     for given in ["cache.dir=other", "cache.dir=models/cache"] {
         check(given, &capture).unwrap_or_else(|error| panic!("{given}: {error}"));
     }
-    // So are an evaluation among the data and a run beside the pipeline file, which earlier versions made.
-    std::fs::create_dir(folder.path().join("problems/made")).unwrap();
-    std::fs::write(folder.path().join("problems/made/evaluation.json"), b"{}").unwrap();
+    // So are evaluations in data, in a model and in a run in a model, which earlier versions made.
+    for made in [
+        "problems/made/evaluation.json",
+        "models/teacher/made/evaluation.json",
+        "models/teacher/run/run.json",
+    ] {
+        let made = folder.path().join(made);
+        std::fs::create_dir(made.parent().unwrap()).unwrap();
+        std::fs::write(made, b"{}").unwrap();
+    }
     for given in [
         "evaluate.dir=problems/made",
         "evaluate.dir=runs/half/evaluation",
-        "evaluate.dir=models/teacher/evaluation",
+        "evaluate.dir=models/teacher/made",
+        "evaluate.dir=models/teacher/run/evaluation",
     ] {
         check(given, &evaluate).unwrap_or_else(|error| panic!("{given}: {error}"));
     }

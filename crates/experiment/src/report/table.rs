@@ -1,5 +1,7 @@
 //! The runs as comma-separated values (RFC 4180): one row for each run, in full precision. Values that were not recorded are empty.
 
+use leadspan_files::visible;
+
 use crate::{Run, RunState, runs::HeldOut};
 
 const COLUMNS: [&str; 25] = [
@@ -33,7 +35,7 @@ const COLUMNS: [&str; 25] = [
 pub(super) fn table(runs: &[Run]) -> String {
     let mut table = COLUMNS.join(",") + "\r\n";
     for run in runs {
-        let cells: Vec<String> = cells(run).iter().map(|cell| quoted(cell)).collect();
+        let cells: Vec<String> = cells(run).iter().map(|cell| written(cell)).collect();
         table += &cells.join(",");
         table += "\r\n";
     }
@@ -98,6 +100,11 @@ fn is_formula(cell: &str) -> bool {
     (begins || cell.starts_with(['\t', '\r', '\n'])) && cell.parse::<f64>().is_err()
 }
 
+/// A cell in the file: [quoted], and with what would steer a terminal written out.
+fn written(cell: &str) -> String {
+    visible(&quoted(cell)).into_owned()
+}
+
 /// A cell, in quotes if it needs them: also with a semicolon or a tab, which separate cells in some countries. A text that could
 /// be a [formula](is_formula) gets an apostrophe in front.
 fn quoted(cell: &str) -> String {
@@ -119,6 +126,18 @@ mod tests {
     fn cells_that_need_quotes_have_them() {
         assert_eq!(quoted("half"), "half");
         assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+    }
+
+    #[test]
+    fn no_cell_steers_a_terminal() {
+        for (cell, expected) in [
+            ("a\u{202e}b\u{9b}31m", "a\\u{202e}b\\x9b31m"),
+            ("\u{1b}[2J,x", "\"\\x1b[2J,x\""),
+            ("\u{feff}=1", "'\\u{feff}=1"),
+            ("a\nb é", "\"a\nb é\""),
+        ] {
+            assert_eq!(written(cell), expected);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use leadspan_files::require_own_folder;
 use serde::Deserialize;
 
 use super::{
@@ -52,6 +53,11 @@ pub struct Graded {
 /// Reads the evaluation in the folder of a run; `None` if there is no finished one.
 pub(super) fn read(run: &Path) -> Result<Option<EvaluationResults>, ExperimentError> {
     let folder = run.join("evaluation");
+    require_own_folder(&folder).map_err(|source| ExperimentError::Io {
+        action: "use",
+        path: folder.clone(),
+        source,
+    })?;
     let Some(mut evaluation) = json::<EvaluationResults>(folder.join("summary.json"))? else {
         return Ok(None);
     };

@@ -11,7 +11,6 @@ use crate::ExperimentError;
 /// The file that a training writes when it starts.
 #[derive(Default, Deserialize)]
 struct RunFile {
-    #[serde(default)]
     config: Value,
 }
 
@@ -84,5 +83,45 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("+"),
         _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_part_of_a_run_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["run", "outside"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("outside/summary.json"), r#"{ "accuracy": 1.0, "problems": 1 }"#).unwrap();
+        symlink("../outside", at("run/evaluation")).unwrap();
+        fs::write(at("run/run.json"), r#"{ "config": {} }"#).unwrap();
+        let error = read_run(&at("run")).unwrap_err();
+        assert!(
+            matches!(&error, ExperimentError::Io { path, .. } if path.ends_with("run/evaluation")),
+            "{error}"
+        );
+        assert!(
+            !error.is_unexpected() && error.hint().unwrap().contains("the link"),
+            "{error}"
+        );
+
+        fs::remove_file(at("run/evaluation")).unwrap();
+        read_run(&at("run")).unwrap();
+        fs::write(at("run/run.json"), r#"{ "name": "sunny-lake-3" }"#).unwrap();
+        let error = read_run(&at("run")).unwrap_err();
+        assert!(
+            matches!(&error, ExperimentError::Damaged { path, .. } if path.ends_with("run.json")),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("another program"), "{error}");
     }
 }

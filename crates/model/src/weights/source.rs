@@ -191,3 +191,43 @@ impl TokenizerBundle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_model_by_itself_is_refused_with_what_to_give_instead() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = br#"{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+        let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+        for (name, bytes, hint) in [
+            ("model.safetensors", &weights[..], "`config.json`"),
+            ("rows.jsonl", b"{\"question\": \"1+1\"}\n", "`config.json`"),
+            ("empty", b"", "`config.json`"),
+            ("teacher.gguf", b"<html>", "download it again"),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let error = ModelSource::open(&path).map(drop).unwrap_err();
+            assert!(
+                matches!(&error, ModelError::NotGguf { path: found } if *found == path),
+                "{error}"
+            );
+            assert!(error.hint().unwrap().contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_model_with_nothing_but_pickled_weights_is_refused_with_the_command_that_converts_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let hint = || weight_files(folder.path()).unwrap_err().hint();
+        assert_eq!(hint(), None);
+        fs::write(folder.path().join("pytorch_model.bin"), b"").unwrap();
+        assert!(hint().unwrap().contains("save_pretrained"));
+    }
+}

@@ -46,6 +46,12 @@ impl GgufFile {
         let file = open_regular(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let mut header = BufReader::new(file);
+        let mut magic = [0; 4];
+        // In the order of bytes of either kind of machine.
+        if header.read_exact(&mut magic).is_err() || ![*b"GGUF", *b"FUGG"].contains(&magic) {
+            return Err(ModelError::NotGguf { path: path.to_owned() });
+        }
+        header.rewind().map_err(io)?;
         let Header { alignment, unknown } = skim(&mut header);
         if alignment == Some(0) {
             return Err(damaged("its header sets `general.alignment` to 0".to_owned()));
