@@ -87,13 +87,13 @@ impl Diagnosis for CorpusError {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }
             Self::LongRow { .. } => Some(
-                "write each row on a line of its own, raise `data.max_row_mib`, or leave such rows out with \
-                 `data.on_bad_row = \"skip\"`"
+                "write each row on a line of its own, raise `data.max_row_mib` (a value inside a list or object counts for 16 \
+                 bytes at least), or leave such rows out with `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
             Self::LargePage { .. } => Some(
-                "rows of one page are read or refused together: write the table as JSON lines, of which rows up to \
-                 `data.max_row_mib` are read and longer ones can be left out with `data.on_bad_row = \"skip\"`"
+                "rows of one page are read or refused together: raise `data.max_row_mib` to the mebibytes of the page, write the \
+                 table with smaller pages or as JSON lines, or leave such rows out with `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
             Self::UnsupportedFile { .. } => Some(
@@ -110,6 +110,11 @@ impl Diagnosis for CorpusError {
             }
             Self::DamagedTable { source, .. } if is_not_read(source) => Some(
                 "the table uses a part of its format that is not read here: write it again, for example with pyarrow's defaults"
+                    .into(),
+            ),
+            Self::DamagedTable { source, .. } if source.to_string().contains("overflow decoding") => Some(
+                "a column of the next rows has more than 2 GiB: write the table as JSON lines, of which rows that are too long \
+                 can be left out with `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
             Self::DamagedTable { .. } => Some("copy or download the file again".into()),

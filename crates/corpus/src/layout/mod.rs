@@ -23,7 +23,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::options::{ColumnNames, SystemPrompt};
-pub(crate) use self::{options::LayoutOptions, row::Row, thinking::with_thinking};
+pub(crate) use self::{
+    options::LayoutOptions,
+    row::{Row, within_floats},
+    thinking::with_thinking,
+};
 use crate::{Given, Message, Role, RowProblem, RowRules, conversation::Conversation};
 
 /// The parts of a layout.
