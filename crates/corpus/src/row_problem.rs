@@ -102,6 +102,14 @@ pub enum RowProblem {
         /// Another field.
         second: String,
     },
+    /// A row has two conversations.
+    #[error("the fields `{first}` and `{second}` hold different conversations")]
+    TwoConversations {
+        /// The field that `data.format` names.
+        first: String,
+        /// The other field.
+        second: String,
+    },
     /// A field that the format needs is missing.
     #[error("the field `{field}` is missing")]
     MissingField {

@@ -57,6 +57,10 @@ impl Diagnosis for CorpusError {
             Self::BadRow { problem: RowProblem::TwoReasonings { .. }, .. } => {
                 Some("name the one that is meant with `sections.reasoning_field`".into())
             }
+            Self::BadRow { problem: RowProblem::TwoConversations { second, .. }, .. } => Some(format!(
+                "if `{second}` is meant, set `data.format = \"open-thoughts\"`, which reads it; if not, remove it from the rows, or \
+                 leave such rows out with `data.on_bad_row = \"skip\"`"
+            )),
             Self::BadRow { problem: RowProblem::NotShown { .. }, .. } => Some(
                 "give the model a chat template that writes it, remove it from the rows, or leave such rows out with \
                  `data.on_bad_row = \"skip\"`"

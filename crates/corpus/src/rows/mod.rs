@@ -87,7 +87,7 @@ impl RowContent {
         };
         Ok(match rules {
             RowRules::First => row.with_numbers_as_floats(),
-            RowRules::Second | RowRules::Third => row,
+            _ => row,
         })
     }
 }

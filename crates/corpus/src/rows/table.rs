@@ -44,7 +44,7 @@ use self::{
     stream::{check_messages, is_whole},
 };
 use super::{RowContent, input::open_file, record};
-use crate::{BadRow, CorpusError, bad_row::RowLimit, error::open_error};
+use crate::{BadRow, CorpusError, bad_row::RowLimit, error::open_error, layout::is_optional};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
@@ -361,21 +361,22 @@ fn is_wide(data_type: &DataType) -> bool {
 ///
 /// A column whose values cannot be written as JSON.
 fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>, CorpusError> {
-    let needed = schema.fields().iter().enumerate();
-    needed
-        .filter(|(_, column)| fields.contains(column.name()))
-        .map(|(index, column)| {
-            if record::is_readable(column.data_type()) {
-                Ok(index)
-            } else {
-                Err(CorpusError::UnreadableColumn {
-                    path: path.to_owned(),
-                    column: column.name().clone(),
-                    data_type: column.data_type().to_string(),
-                })
-            }
-        })
-        .collect()
+    let mut needed = Vec::new();
+    for (index, column) in schema.fields().iter().enumerate() {
+        if !fields.contains(column.name()) {
+            continue;
+        }
+        if record::is_readable(column.data_type()) {
+            needed.push(index);
+        } else if !is_optional(column.name(), fields) {
+            return Err(CorpusError::UnreadableColumn {
+                path: path.to_owned(),
+                column: column.name().clone(),
+                data_type: column.data_type().to_string(),
+            });
+        }
+    }
+    Ok(needed)
 }
 
 /// Decodes, and turns a panic into an error: the decoders do not check everything that a damaged file can contain.

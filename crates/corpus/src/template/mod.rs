@@ -178,7 +178,7 @@ impl ChatTemplate {
     }
 
     /// Whether the template's source holds a name as a whole word.
-    pub(crate) fn names(&self, name: &str) -> bool {
+    pub fn names(&self, name: &str) -> bool {
         let is_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
         self.source.match_indices(name).any(|(at, _)| {
             let (before, after) = (&self.source[..at], &self.source[at + name.len()..]);
