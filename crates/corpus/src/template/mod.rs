@@ -216,10 +216,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     });
     // Printing a value is paid for before it is done.
     environment.set_formatter(|output, state, value| {
-        if value.as_object().is_some() {
-            bounds::charge(state, value)?;
-        }
-        if let Some(text) = printing::text_with_floats(value) {
+        if let Some(text) = printing::text_with_floats(state, value)? {
             return output.write_str(&text).map_err(Error::from);
         }
         escape_formatter(output, state, value)

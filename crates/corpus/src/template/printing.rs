@@ -20,22 +20,28 @@ use super::{
 /// The most characters that Python's `pprint` writes on a line.
 const LINE: usize = 80;
 
-/// The text of a value, if it is a float or holds one; `None` if the engine writes it as Python does. The value has been paid
+/// The text of a value, if it is a float or holds one; `None` if the engine writes it as Python does. What is in the value is paid
 /// for.
-pub(super) fn text_with_floats(value: &Value) -> Option<String> {
-    holds_float(value).then(|| {
-        let mut text = String::new();
-        write(value, &mut text);
-        text
-    })
+pub(super) fn text_with_floats(state: &State, value: &Value) -> Result<Option<String>, Error> {
+    if value.as_object().is_some() {
+        let bytes = bounds::charge(state, value)?;
+        if holds_float(value) {
+            bounds::check_fuel_for(state, bytes)?;
+            let mut text = String::new();
+            write(value, &mut text);
+            return Ok(Some(text));
+        }
+        return Ok(None);
+    }
+    if is_float(value) {
+        return Ok(Some(float_text(f64::try_from(value.clone())?)));
+    }
+    Ok(None)
 }
 
 /// The value, or its text if it is a float or holds one.
 pub(super) fn printable(state: &State, value: &Value) -> Result<Value, Error> {
-    if value.as_object().is_some() {
-        bounds::charge(state, value)?;
-    }
-    Ok(text_with_floats(value).map_or_else(|| value.clone(), Value::from))
+    Ok(text_with_floats(state, value)?.map_or_else(|| value.clone(), Value::from))
 }
 
 /// The arguments of a formatting. Numbers stay numbers; lists and maps with floats become texts, as do those among the values of
@@ -75,9 +81,12 @@ pub(super) fn add_filters(environment: &mut Environment) {
         ("upper", Value::from_function(filters::upper)),
     ] {
         environment.add_filter(name, move |state: &mut State, arguments: Rest<Value>| {
-            let texts = arguments.iter().map(|argument| match argument.is_kwargs() {
-                true => Ok(argument.clone()),
-                false => printable(state, argument),
+            let texts = arguments.iter().map(|argument| {
+                if argument.is_kwargs() {
+                    Ok(argument.clone())
+                } else {
+                    printable(state, argument)
+                }
             });
             let texts = texts.collect::<Result<Vec<_>, _>>()?;
             filter.call(state, &texts)
@@ -128,7 +137,7 @@ fn replace(state: &mut State, value: &Value, positional: Rest<Value>, named: Kwa
 
 /// The filter `pprint`, for what Python writes on one line.
 fn pprint(state: &State, value: &Value) -> Result<String, Error> {
-    bounds::charge(state, value)?;
+    bounds::check_fuel_for(state, bounds::charge(state, value)?)?;
     let mut text = String::new();
     write(value, &mut text);
     if text.chars().count() > LINE || has_several_keys(value) {
