@@ -277,8 +277,8 @@ mod tests {
         let template = ChatTemplate::new("{{ messages[0].content }}{{ loud }}", None, None).unwrap();
         let of = |system_prompt, format, argument: &str| {
             let settings = EvaluateSettings {
-                system_prompt,
                 format,
+                system_prompt,
                 ..EvaluateSettings::default()
             };
             let mut sections = SectionSettings::default();

@@ -213,6 +213,19 @@ mod tests {
         ] {
             assert!(hint(error).contains("not read here"));
         }
+        let overflow = ParquetError::General("index overflow decoding byte array".into());
+        assert!(hint(overflow.into()).contains("more than 2 GiB"));
         assert!(hint(ParquetError::EOF("a page".into()).into()).contains("download the file again"));
+    }
+
+    #[test]
+    fn a_row_of_two_conversations_is_told_how_to_choose() {
+        let problem = RowProblem::TwoConversations {
+            first: "messages".into(),
+            second: "conversations".into(),
+        };
+        let (file, line) = ("a.jsonl".into(), 1);
+        let hint = CorpusError::BadRow { file, line, problem }.hint().unwrap();
+        assert!(hint.contains("if `conversations` is meant, set `data.format"), "{hint}");
     }
 }

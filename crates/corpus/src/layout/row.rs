@@ -196,8 +196,9 @@ pub(crate) fn within_floats(text: &str) -> String {
         };
         let part = &text[at..end];
         if byte != b'"' && is_beyond_floats(part) {
-            let sign = if byte == b'-' { "-" } else { "" };
-            within += &format!("{:<width$}", format!("{sign}1e308"), width = part.len());
+            let finite = if byte == b'-' { "-1e308" } else { "1e308" };
+            within += finite;
+            within.extend(std::iter::repeat_n(' ', part.len() - finite.len()));
         } else {
             within += part;
         }

@@ -180,7 +180,8 @@ fn write(value: &Value, text: &mut String) {
         return;
     }
     let Some(children) = children(value) else {
-        *text += &format!("{value:?}");
+        let written = format!("{value:?}");
+        text.push_str(&written);
         return;
     };
     let is_map = value.kind() == ValueKind::Map;
