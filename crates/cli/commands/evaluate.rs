@@ -109,6 +109,9 @@ fn show(event: EvaluationEvent, progress: &mut Option<(ProgressMeter, u64)>, wai
                  end runs on to `evaluate.max_new_tokens`. Set `evaluate.stop` to what ends a turn"
             );
         }
+        EvaluationEvent::WithoutEffect { setting, because } => {
+            tracing::warn!("`{setting}` has no effect: {because}");
+        }
         EvaluationEvent::Sentences { count, first } => {
             tracing::warn!(
                 "{} expected answers are sentences, such as that of `{first}`: only the same sentence counts as right. Mark the \

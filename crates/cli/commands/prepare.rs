@@ -318,6 +318,17 @@ pub(super) fn losses(report: &PrepareReport) -> Vec<String> {
             grouped(report.duplicates)
         ));
     }
+    if let Some(asked) = report.validation_asked {
+        let because = match report.duplicates {
+            0 => "",
+            _ => ": copies are held out together or not at all",
+        };
+        lines.push(format!(
+            "held out {} samples, not the {} that `data.validation` asks for{because}",
+            grouped(report.kept_validation),
+            grouped(asked)
+        ));
+    }
     if report.bad_rows > 0 {
         lines.push(format!(
             "left out {} bad rows, the first of them:",

@@ -14,6 +14,9 @@ pub enum BadRow {
     Skip,
 }
 
+/// The bytes that a value inside a list or an object of a row counts for at least: it takes more memory than it is stored in.
+pub(crate) const VALUE_BYTES: u64 = 16;
+
 /// How many bytes a row may have, and what becomes of a row that has more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowLimit {

@@ -196,15 +196,19 @@ pub enum CorpusError {
         /// The most bytes that a row may have once it is decompressed.
         most_bytes: u64,
     },
-    /// A Parquet table has a page of more bytes than room is made for: a row is too long, or a long text is repeated.
+    /// Rows of a Parquet table lie in a page of more bytes than room is made for: a row is too long, or a long text is repeated.
     #[error(
-        "a row or page of `{}` is too long: {place} has a page of {bytes} bytes, and at most {most_bytes} are read of a file of \
-         this size",
+        "rows {first} to {last} of `{}` are too long to be read together: {place} has a page of {bytes} bytes, and at most \
+         {most_bytes} are read",
         path.display()
     )]
     LargePage {
         /// The file.
         path: PathBuf,
+        /// The first of the rows that need the page, counted from 1.
+        first: u64,
+        /// The last of them.
+        last: u64,
         /// The column and the row group.
         place: String,
         /// The bytes of the page once it is decompressed.

@@ -67,5 +67,6 @@ pub use row_rules::RowRules;
 pub use sampled::{Sampled, sample};
 pub use section_settings::{SectionSettings, WithoutMarkers};
 pub use template::ChatTemplate;
+pub use token_bytes::TokenBytes;
 pub use turn_end::texts_after_turn;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

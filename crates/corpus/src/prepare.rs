@@ -166,9 +166,11 @@ pub(crate) fn arrange(
     }
     report.duplicates = arranging.duplicates();
     let places = arranging.split(validation, seed)?;
+    let samples = places.len();
     let places = drawn_and_ordered(arranging, places, training, seed, &mut report);
     report.kept_train = places.iter().filter(|place| place.split == Split::Train).count() as u64;
     report.kept_validation = places.len() as u64 - report.kept_train;
+    report.validation_asked = validation.unmet(samples, report.kept_validation);
     if report.kept_train == 0 {
         return Err(CorpusError::NoTrainingSamples {
             report: Box::new(report),

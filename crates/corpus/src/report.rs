@@ -98,6 +98,10 @@ pub struct PrepareReport {
     /// Samples with the same tokens as an earlier one under another id, before any are left out by number.
     #[serde(default)]
     pub duplicates: u64,
+    /// How many samples `data.validation` asked for, if another number was held out, because copies are held out together or a
+    /// share is met by chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_asked: Option<u64>,
     /// Tokens of the kept samples.
     pub tokens: SectionTokens,
 }

@@ -30,6 +30,22 @@ pub enum RowProblem {
         /// The most bytes that a row may have.
         most_bytes: u64,
     },
+    /// The row lies in a page of a Parquet table that has too many bytes.
+    #[error("the row lies in a page of {bytes} bytes, and at most {most_bytes} are read")]
+    InLargePage {
+        /// The bytes of the page.
+        bytes: u64,
+        /// The most bytes that a page of its file may have.
+        most_bytes: u64,
+    },
+    /// A number inside a field is larger than any float of 64 bits.
+    #[error("the field `{field}` holds the number {number}, which is larger than any float of 64 bits")]
+    LargeNumber {
+        /// The outermost field.
+        field: String,
+        /// The number, or its first digits.
+        number: String,
+    },
     /// An integer inside a field cannot be held as it is written.
     #[error("the field `{field}` holds the integer {number}, which has more than 64 bits")]
     LargeInteger {
@@ -84,6 +100,14 @@ pub enum RowProblem {
         /// A field.
         first: String,
         /// Another field.
+        second: String,
+    },
+    /// A row has two conversations.
+    #[error("the fields `{first}` and `{second}` hold different conversations")]
+    TwoConversations {
+        /// The field that `data.format` names.
+        first: String,
+        /// The other field.
         second: String,
     },
     /// A field that the format needs is missing.
@@ -191,6 +215,7 @@ impl RowProblem {
                 | Self::InvalidJson { .. }
                 | Self::NotAnObject { .. }
                 | Self::TooLong { .. }
+                | Self::InLargePage { .. }
                 | Self::Infinite { .. }
         )
     }

@@ -17,7 +17,7 @@ const BYTES_INTO_ONE: usize = 12;
 
 /// The most bytes that a token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TokenBytes {
+pub struct TokenBytes {
     /// Of a text once it is normalised.
     most: usize,
     /// Whether texts are normalised, by NFC.
@@ -28,7 +28,7 @@ pub(crate) struct TokenBytes {
 
 impl TokenBytes {
     /// Those of a tokenizer; `None` if they have no bound, or none is known.
-    pub(crate) fn of(tokenizer: &Tokenizer) -> Option<Self> {
+    pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else {
             return None;
         };
@@ -56,7 +56,7 @@ impl TokenBytes {
     }
 
     /// The fewest tokens that a text can have.
-    pub(crate) fn fewest_tokens(&self, text: &str) -> usize {
+    pub fn fewest_tokens(&self, text: &str) -> usize {
         let bytes = if self.is_normalised {
             // Characters of ASCII are composed with others, but never with each other.
             let ascii = text.bytes().filter(u8::is_ascii).count();

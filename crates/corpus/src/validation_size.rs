@@ -43,6 +43,20 @@ impl ValidationSize {
             Err(InvalidValidationSize { given: share })
         }
     }
+
+    /// How many of `samples` were to be held out, if `held_out` is not that number: copies are held out together, and a share is
+    /// met by chance. Of a share, four standard deviations do not count, unless nothing is held out.
+    pub(crate) fn unmet(self, samples: usize, held_out: u64) -> Option<u64> {
+        match self {
+            Self::Count(count) => (count as u64 != held_out).then_some(count as u64),
+            Self::Share(share) => {
+                let asked = share * samples as f64;
+                let by_chance = 4.0 * (asked * (1.0 - share)).sqrt();
+                let is_met = (held_out as f64 - asked).abs() <= by_chance && (held_out > 0 || asked < 1.0);
+                (!is_met).then_some(asked.round() as u64)
+            }
+        }
+    }
 }
 
 /// An integer or a number with a fraction.
@@ -115,5 +129,21 @@ mod tests {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(ValidationSize::share(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn what_is_not_held_out_as_asked_is_known_beyond_chance() {
+        let (count, share) = (ValidationSize::Count, ValidationSize::Share);
+        assert_eq!((count(5).unmet(10, 5), count(0).unmet(10, 0)), (None, None));
+        assert_eq!((count(5).unmet(10, 3), count(5).unmet(10, 0)), (Some(5), Some(5)));
+        // 100 with a standard deviation of 9.5.
+        assert_eq!((share(0.1).unmet(1000, 63), share(0.1).unmet(1000, 137)), (None, None));
+        assert_eq!(
+            (share(0.1).unmet(1000, 61), share(0.1).unmet(1000, 139)),
+            (Some(100), Some(100))
+        );
+        // By chance nothing may be held out, which is to be known all the same.
+        assert_eq!((share(0.1).unmet(9, 0), share(0.1).unmet(12, 0)), (None, Some(1)));
+        assert_eq!(share(0.0).unmet(1000, 0), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Turns problems into prompts, and generated tokens into graded answers.
 
-use leadspan_corpus::{ChatTemplate, Message, Problem, Role, SectionSettings};
+use leadspan_corpus::{ChatTemplate, Message, Problem, Role, SectionSettings, TokenBytes};
 use leadspan_files::guarded;
 use leadspan_model::{End, Generated, TokenizerBundle};
 
@@ -15,6 +15,8 @@ const TOKENS_BEFORE: usize = 8;
 /// Renders prompts and grades answers.
 pub(crate) struct Asking {
     tokenizer: TokenizerBundle,
+    /// `None` if nothing is known of the bytes of a token.
+    token_bytes: Option<TokenBytes>,
     template: ChatTemplate,
     thinking_end: String,
     pattern: Option<AnswerPattern>,
@@ -44,6 +46,7 @@ impl Asking {
             .map(|(id, _)| id)
             .collect();
         Self {
+            token_bytes: TokenBytes::of(&tokenizer.tokenizer),
             tokenizer,
             template,
             thinking_end: sections.thinking_end.clone(),
@@ -57,8 +60,8 @@ impl Asking {
         &self.tokenizer
     }
 
-    /// The tokens of the prompt.
-    pub(crate) fn prompt(&self, problem: &Problem) -> Result<Vec<u32>, EvaluateError> {
+    /// The tokens of the prompt, if they are fewer than `context`.
+    pub(crate) fn prompt(&self, problem: &Problem, context: usize) -> Result<Option<Vec<u32>>, EvaluateError> {
         let text = self
             .template
             .render_prompt(&problem.messages, &problem.given, &self.thinking_end);
@@ -69,6 +72,11 @@ impl Asking {
                 source: Box::new(source),
             }
         })?;
+        // The memory that tokenizing takes is hundreds of times the text.
+        let bound = self.token_bytes.as_ref();
+        if bound.is_some_and(|bytes| bytes.fewest_tokens(&text) >= context) {
+            return Ok(None);
+        }
         // The library panics when a regular expression takes too many steps.
         let encoded = guarded(|| self.tokenizer.tokenizer.encode(text, false));
         let encoded = encoded
@@ -77,7 +85,8 @@ impl Asking {
                 let id = problem.id.clone();
                 EvaluateError::Tokenizer { id, source }
             })?;
-        Ok(encoded.get_ids().to_vec())
+        let tokens = encoded.get_ids();
+        Ok((tokens.len() < context).then(|| tokens.to_vec()))
     }
 
     /// Whether there are texts that end an answer.
@@ -219,6 +228,15 @@ mod tests {
         Asking::new(tokenizer(), template, &SectionSettings::default(), None, stops)
     }
 
+    fn problem_of(messages: Vec<Message>) -> Problem {
+        Problem {
+            id: "one".to_owned(),
+            messages,
+            given: Given::default(),
+            reference: "<think>\n6\n</think>\n\n5".to_owned(),
+        }
+    }
+
     fn graded(asking: &Asking, text: &str) -> Answered {
         let tokens = asking
             .tokenizer
@@ -227,12 +245,7 @@ mod tests {
             .unwrap()
             .get_ids()
             .to_vec();
-        let problem = Problem {
-            id: "one".to_owned(),
-            messages: Vec::new(),
-            given: Given::default(),
-            reference: "<think>\n6\n</think>\n\n5".to_owned(),
-        };
+        let problem = problem_of(Vec::new());
         let (index, end) = (0, End::Stopped);
         asking.graded(&problem, &Generated { index, tokens, end }).unwrap()
     }
@@ -242,6 +255,22 @@ mod tests {
         let answered = graded(&asking(&[]), "<think>\nmaybe \\boxed{7}\n</think>\n\nIt is 5.<tool>");
         assert_eq!(answered.text, "<think>\nmaybe \\boxed{7}\n</think>\n\nIt is 5.");
         assert_eq!((answered.found.as_deref(), answered.correct), (Some("5"), true));
+    }
+
+    #[test]
+    fn a_prompt_that_certainly_fills_the_context_is_not_tokenized() {
+        let prompt = |text: &str, context| {
+            let (asking, problem) = (asking(&[]), problem_of(vec![Message::new(Role::User, text)]));
+            asking.prompt(&problem, context).unwrap()
+        };
+        let tokens = prompt("one and two", usize::MAX).unwrap();
+        assert_eq!(prompt("one and two", tokens.len() + 1), Some(tokens.clone()));
+        assert_eq!(prompt("one and two", tokens.len()), None);
+        let bound = asking(&[]).token_bytes.expect("the tokenizer is one of bytes");
+        // Tokenizing this would take some 2 GB.
+        let long = " and so on".repeat(1 << 20);
+        assert!(bound.fewest_tokens(&long) > 100_000);
+        assert_eq!(prompt(&long, 4096), None);
     }
 
     #[test]
@@ -294,13 +323,7 @@ mod tests {
     #[test]
     fn a_system_prompt_is_put_before_problems_that_have_none() {
         let roles = |messages: Vec<Message>| {
-            let (id, reference) = ("one".to_owned(), String::new());
-            let mut problem = Problem {
-                id,
-                messages,
-                given: Given::default(),
-                reference,
-            };
+            let mut problem = problem_of(messages);
             add_system(&mut problem, "Be brief.");
             problem
                 .messages

@@ -244,11 +244,15 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
             Some("choose one with `evaluate.config`, or name files with `evaluate.files`".into())
         }
         CorpusError::LongRow { .. } => {
-            Some("write each problem on a line of its own, or raise `evaluate.max_row_mib`".into())
+            Some(
+                "write each problem on a line of its own, or raise `evaluate.max_row_mib` (a value inside a list or object counts \
+                 for 16 bytes at least)"
+                    .into(),
+            )
         }
         CorpusError::LargePage { .. } => Some(
-            "write the table as JSON lines, of which rows up to `evaluate.max_row_mib` are read, or leave out columns that no \
-             problem needs"
+            "rows of one page are read or refused together: raise `evaluate.max_row_mib` to the mebibytes of the page, or write \
+             the table with smaller pages or as JSON lines"
                 .into(),
         ),
         CorpusError::UnsupportedFile { .. } | CorpusError::MissingPiece { .. } => {
@@ -340,6 +344,8 @@ mod tests {
         };
         let page = CorpusError::LargePage {
             path: PathBuf::from("a.parquet"),
+            first: 1,
+            last: 2,
             place: "column 0 of row group 0".into(),
             bytes: 2,
             most_bytes: 1,

@@ -27,6 +27,13 @@ pub enum EvaluationEvent {
     /// Nothing is known to end the model's turn but its own stop tokens: the chat template shows no token that does, and the
     /// settings name nothing.
     NoEndOfTurn,
+    /// A setting has no effect.
+    WithoutEffect {
+        /// Its key.
+        setting: String,
+        /// The reason.
+        because: &'static str,
+    },
     /// Expected answers are sentences, which only the same sentence equals.
     Sentences {
         /// The number of such answers.

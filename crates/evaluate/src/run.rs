@@ -80,6 +80,7 @@ pub fn run(
     if grader.is_some() {
         identity["grader"] = serde_json::to_value(&grader_identity).expect("texts serialize");
     }
+    let without_effect = settings.without_effect(sections, &template);
     let asking = Asking::new(tokenizer, template, sections, pattern, stops.texts);
     let dir = EvaluationDir::open(&evaluation.dir, &identity, &mut |holder| {
         events(EvaluationEvent::Waiting(holder.clone()));
@@ -97,6 +98,9 @@ pub fn run(
     });
     if !stops.are_of_turn {
         events(EvaluationEvent::NoEndOfTurn);
+    }
+    for (setting, because) in without_effect {
+        events(EvaluationEvent::WithoutEffect { setting, because });
     }
     if grader.is_none() {
         asking.check_answers(&problems, events)?;
@@ -209,8 +213,8 @@ impl Asked<'_> {
             }
         }
         for (index, problem) in problems.iter().enumerate().filter(|(index, _)| !answered[*index]) {
-            let (index, tokens) = (index as u64, self.asking.prompt(problem)?);
-            if tokens.len() < context_tokens {
+            let index = index as u64;
+            if let Some(tokens) = self.asking.prompt(problem, context_tokens)? {
                 generation.push(Prompt { index, tokens })?;
             } else {
                 let answer = self.asking.not_asked(problem, index);

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use leadspan_corpus::{ColumnNames, DataSettings, Format, RowFilter, SystemPrompt};
+use leadspan_corpus::{ChatTemplate, ColumnNames, DataSettings, Format, RowFilter, SectionSettings, SystemPrompt};
 use leadspan_model::{GenerationSettings, Sampling, StoredDtype};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -169,6 +169,30 @@ impl EvaluateSettings {
         Ok(data)
     }
 
+    /// The settings that have no effect on prompts of this template, each with the reason.
+    ///
+    /// They are not refused, because `[sections]` is also that of another model's corpus.
+    pub(crate) fn without_effect(
+        &self,
+        sections: &SectionSettings,
+        template: &ChatTemplate,
+    ) -> Vec<(String, &'static str)> {
+        let arguments = sections.template_arguments.keys();
+        let mut without: Vec<_> = arguments
+            .filter(|name| !template.names(name))
+            .map(|name| {
+                let key = format!("sections.template_arguments.{name}");
+                (key, "the chat template of the model does not name it")
+            })
+            .collect();
+        if self.system_prompt == SystemPrompt::Keep && !self.format.has_system_field() {
+            let because = "rows of this `evaluate.format` have their system prompt in their first turn or in `evaluate.system`, and \
+                           no field for it is read";
+            without.push(("evaluate.system_prompt".to_owned(), because));
+        }
+        without
+    }
+
     /// The settings for generating answers.
     pub(crate) fn generation(&self) -> GenerationSettings {
         let sampling = if self.temperature == 0.0 {
@@ -238,7 +262,7 @@ mod tests {
                 max_row_mib,
                 ..EvaluateSettings::default()
             };
-            let (data, sections) = (settings.data()?, leadspan_corpus::SectionSettings::default());
+            let (data, sections) = (settings.data()?, SectionSettings::default());
             Ok::<_, EvaluateError>(problems(folder.path(), &data, &sections, None)?.len())
         };
         assert_eq!(read(3).unwrap(), 1);
@@ -246,5 +270,27 @@ mod tests {
         assert!(error.to_string().ends_with("has more than 1048576 bytes"), "{error}");
         assert!(error.hint().unwrap().contains("raise `evaluate.max_row_mib`"));
         assert!(read(0).unwrap_err().to_string().contains("`evaluate.max_row_mib`"));
+    }
+
+    #[test]
+    fn settings_without_an_effect_are_known() {
+        let template = ChatTemplate::new("{{ messages[0].content }}{{ loud }}", None, None).unwrap();
+        let of = |system_prompt, format, argument: &str| {
+            let settings = EvaluateSettings {
+                format,
+                system_prompt,
+                ..EvaluateSettings::default()
+            };
+            let mut sections = SectionSettings::default();
+            sections.template_arguments.insert(argument.to_owned(), true.into());
+            let without = settings.without_effect(&sections, &template);
+            without.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert!(of(SystemPrompt::Keep, Format::OpenThoughts, "loud").is_empty());
+        assert!(of(SystemPrompt::Drop, Format::Columns, "loud").is_empty());
+        assert_eq!(
+            of(SystemPrompt::Keep, Format::Columns, "enable_thinking"),
+            ["sections.template_arguments.enable_thinking", "evaluate.system_prompt"]
+        );
     }
 }

@@ -17,4 +17,4 @@ mod thrift;
 
 pub use claim::Claim;
 pub use footer::check_footer;
-pub use pages::{check_page_index, check_pages, check_pages_within};
+pub use pages::{LargePage, PageSizes, check_page_index, check_pages, page_sizes};

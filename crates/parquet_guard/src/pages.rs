@@ -26,8 +26,40 @@ const VALUES: u64 = 1 << 22;
 const VALUES_A_BYTE: u64 = 16;
 /// The kind of a page that holds a dictionary.
 const DICTIONARY_PAGE: i64 = 2;
+/// The field of a header with what pages of the second version have.
+const SECOND_VERSION: i64 = 8;
+/// The most bytes of a page, as a multiple of the most bytes of a row. Writers end a page after about a thousand rows.
+const PAGE_ROWS: u64 = 16;
 /// Bytes that are read first for a page's header; nearly all headers are shorter.
 const HEADER_BYTES: u64 = 256;
+
+/// Pages that are larger than room is made for, and the size of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageSizes {
+    /// The bytes of the largest page whose values a reader may repeat: a dictionary, or a page of values that continue those
+    /// before them. No value that a reader makes of such a page is larger, but any number of values may be as large.
+    pub repeated: u64,
+    /// The bytes of the largest page of any kind.
+    pub largest: u64,
+    /// The pages with too many bytes. None of them counts for the sizes above.
+    pub large: Vec<LargePage>,
+}
+
+/// A page that would have more bytes, once it is decompressed, than room is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LargePage {
+    /// The column and the row group.
+    pub place: String,
+    /// The row group.
+    pub group: usize,
+    /// Its rows, counted from 0 in the row group: all rows of the group if the page is a dictionary, or if its header does not
+    /// tell how many rows it has.
+    pub rows: Range<u64>,
+    /// The bytes that it would have.
+    pub bytes: u64,
+    /// The most bytes that a page of this file may have.
+    pub most_bytes: u64,
+}
 
 /// Checks that the pages of some columns lie in the file and claim no more than it can hold.
 ///
@@ -43,29 +75,58 @@ pub fn check_pages(
     metadata: &ParquetMetaData,
     wanted: impl Fn(usize, usize) -> bool,
 ) -> Result<(), ParquetError> {
-    check_pages_within(file, metadata, u64::MAX, wanted).map(drop)
+    let sizes = sizes(file, metadata, bytes_of_page(file), wanted)?;
+    let large = sizes.large.into_iter().next();
+    large.map_or(Ok(()), |page| {
+        Err(Claim::LargePage {
+            place: page.place,
+            bytes: page.bytes,
+            most_bytes: page.most_bytes,
+        }
+        .into())
+    })
 }
 
-/// Like [`check_pages`], but no page may have more than `most_bytes` once it is decompressed, whatever the file's size.
+/// Like [`check_pages`], but returns the pages that have too many bytes, for a reader that passes over them.
 ///
-/// Returns the bytes of the largest page whose values a reader may repeat: a dictionary, or a page of values that continue
-/// those before them. No value that a reader makes of such a page is larger, but any number of values may be as large.
+/// A page may have as many bytes as a row (`row_bytes`) whatever the file's size, and no more than 16 rows.
 ///
 /// # Errors
 ///
 /// As [`check_pages`].
-pub fn check_pages_within(
+pub fn page_sizes(
+    file: &impl ChunkReader,
+    metadata: &ParquetMetaData,
+    row_bytes: u64,
+    wanted: impl Fn(usize, usize) -> bool,
+) -> Result<PageSizes, ParquetError> {
+    let most_bytes = bytes_of_page(file).clamp(row_bytes, row_bytes.saturating_mul(PAGE_ROWS));
+    sizes(file, metadata, most_bytes, wanted)
+}
+
+/// The most bytes that a page of a file may have, if nothing is known of its rows.
+fn bytes_of_page(file: &impl ChunkReader) -> u64 {
+    PAGE_BYTES + PAGE_BYTES_A_BYTE * file.len()
+}
+
+fn sizes(
     file: &impl ChunkReader,
     metadata: &ParquetMetaData,
     most_bytes: u64,
     wanted: impl Fn(usize, usize) -> bool,
-) -> Result<u64, ParquetError> {
-    let mut repeated = 0;
+) -> Result<PageSizes, ParquetError> {
+    let mut sizes = PageSizes::default();
     for (group, column, chunk) in chunks(metadata).filter(|(group, column, _)| wanted(*group, *column)) {
-        let place = || format!("column {column} of row group {group}");
-        repeated = check_column(file, chunk, most_bytes, &place)?.max(repeated);
+        let column = Column {
+            chunk,
+            group,
+            rows: u64::try_from(metadata.row_group(group).num_rows()).unwrap_or(0),
+            most_bytes,
+            place: format!("column {column} of row group {group}"),
+        };
+        column.check(file, &mut sizes)?;
     }
-    Ok(repeated)
+    Ok(sizes)
 }
 
 /// Checks, before the page index is read, that its lists are no longer than their bytes.
@@ -106,52 +167,81 @@ fn beyond(place: &str) -> Claim {
     Claim::Untrue(format!("{place} extends past the end of the file"))
 }
 
-fn check_column(
-    file: &impl ChunkReader,
-    chunk: &ColumnChunkMetaData,
+/// A column of a row group, and what its pages may have.
+struct Column<'a> {
+    chunk: &'a ColumnChunkMetaData,
+    group: usize,
+    /// The rows of the group.
+    rows: u64,
     most_bytes: u64,
-    place: &dyn Fn() -> String,
-) -> Result<u64, ParquetError> {
-    let continued = chunk.encodings().any(|encoding| encoding == Encoding::DELTA_BYTE_ARRAY);
-    let mut repeated = 0;
-    let beyond = || beyond(&place());
-    let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
-    let all = inside(file, start, chunk.compressed_size()).ok_or_else(beyond)?;
-    let mut at = all.start;
-    while at < all.end {
-        let header = page_header(file, at..all.end)?
-            .ok_or_else(|| Claim::Untrue(format!("{} has a page without a header", place())))?;
-        at += header.bytes;
-        let bytes = u64::try_from(header.compressed)
-            .ok()
-            .filter(|&bytes| bytes <= all.end - at)
-            .ok_or_else(beyond)?;
-        at += bytes;
-        let file_bytes = file.len();
-        let untrue = |claimed, what| {
-            let page = format!("a page of {} claims {claimed} {what}", place());
-            Claim::Untrue(format!("{page} in a file of {file_bytes} bytes"))
-        };
-        let bytes = u64::try_from(header.uncompressed).map_err(|_| untrue(header.uncompressed, "bytes"))?;
-        let most_bytes = most_bytes.min(PAGE_BYTES + PAGE_BYTES_A_BYTE * file_bytes);
-        if bytes > most_bytes {
-            let place = place();
-            return Err(Claim::LargePage {
-                place,
-                bytes,
-                most_bytes,
+    place: String,
+}
+
+impl Column<'_> {
+    fn check(&self, file: &impl ChunkReader, sizes: &mut PageSizes) -> Result<(), ParquetError> {
+        let mut encodings = self.chunk.encodings();
+        let continued = encodings.any(|encoding| encoding == Encoding::DELTA_BYTE_ARRAY);
+        let beyond = || beyond(&self.place);
+        let start = self
+            .chunk
+            .dictionary_page_offset()
+            .unwrap_or(self.chunk.data_page_offset());
+        let all = inside(file, start, self.chunk.compressed_size()).ok_or_else(beyond)?;
+        // `None` once a page did not tell how many rows it has.
+        let (mut at, mut row) = (all.start, Some(0));
+        while at < all.end {
+            let header = page_header(file, at..all.end)?
+                .ok_or_else(|| Claim::Untrue(format!("{} has a page without a header", self.place)))?;
+            at += header.bytes;
+            let bytes = u64::try_from(header.compressed)
+                .ok()
+                .filter(|&bytes| bytes <= all.end - at)
+                .ok_or_else(beyond)?;
+            at += bytes;
+            let untrue = |claimed, what| {
+                let page = format!("a page of {} claims {claimed} {what}", self.place);
+                Claim::Untrue(format!("{page} in a file of {} bytes", file.len()))
+            };
+            let bytes = u64::try_from(header.uncompressed).map_err(|_| untrue(header.uncompressed, "bytes"))?;
+            let most_values = VALUES + VALUES_A_BYTE * file.len();
+            if !u64::try_from(header.values).is_ok_and(|values| values <= most_values) {
+                return Err(untrue(header.values, "values").into());
             }
-            .into());
+            let rows = self.rows_of(&header, &mut row);
+            if bytes > self.most_bytes {
+                sizes.large.push(LargePage {
+                    place: self.place.clone(),
+                    group: self.group,
+                    rows,
+                    bytes,
+                    most_bytes: self.most_bytes,
+                });
+                continue;
+            }
+            sizes.largest = sizes.largest.max(bytes);
+            if continued || header.is_dictionary {
+                sizes.repeated = sizes.repeated.max(bytes);
+            }
         }
-        let most_values = VALUES + VALUES_A_BYTE * file_bytes;
-        if !u64::try_from(header.values).is_ok_and(|values| values <= most_values) {
-            return Err(untrue(header.values, "values").into());
+        Ok(())
+    }
+
+    /// The rows of a page, of which `next` is the first; all rows of the group if they are not known.
+    fn rows_of(&self, header: &PageHeader, next: &mut Option<u64>) -> Range<u64> {
+        if header.is_dictionary {
+            return 0..self.rows;
         }
-        if continued || header.is_dictionary {
-            repeated = repeated.max(header.uncompressed as u64);
+        let is_flat = self.chunk.column_descr().max_rep_level() == 0;
+        let rows = header.rows.or(is_flat.then_some(header.values));
+        let first = *next;
+        *next = first
+            .zip(rows)
+            .and_then(|(first, rows)| first.checked_add(u64::try_from(rows).ok()?));
+        match (first, *next) {
+            (Some(first), Some(end)) if first < end && end <= self.rows => first..end,
+            _ => 0..self.rows,
         }
     }
-    Ok(repeated)
 }
 
 /// The numbers in the header of a page.
@@ -161,6 +251,8 @@ struct PageHeader {
     uncompressed: i64,
     compressed: i64,
     values: i64,
+    /// The number of rows, which only pages of the second version have.
+    rows: Option<i64>,
     is_dictionary: bool,
 }
 
@@ -198,128 +290,16 @@ fn parsed(bytes: &[u8]) -> Option<PageHeader> {
         uncompressed: number(2)?,
         compressed: number(3)?,
         values: values.map(|(_, number)| *number).max().unwrap_or(0),
+        rows: fields.iter().find_map(|(at, value)| match value {
+            Value::Struct(inner) if *at == SECOND_VERSION => {
+                inner.iter().find(|(field, _)| *field == 3).map(|(_, rows)| *rows)
+            }
+            _ => None,
+        }),
         is_dictionary: number(1) == Some(DICTIONARY_PAGE),
         bytes: reader.used() as u64,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
-    use bytes::Bytes;
-    use parquet::{
-        arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
-        basic::{Compression, Encoding},
-        file::properties::{EnabledStatistics, WriterProperties, WriterVersion},
-    };
-
-    use super::*;
-
-    fn file(properties: WriterProperties) -> Vec<u8> {
-        let numbers: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..5000).map(|number| number % 700)));
-        let long = "a text whose statistics do not fit into the bytes that are read at first ".repeat(20);
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(
-            (0..5000).map(|number| format!("{long}{}", number % 9)),
-        ));
-        let batch = RecordBatch::try_from_iter([("numbers", numbers), ("texts", texts)]).unwrap();
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
-        writer.write(&batch).unwrap();
-        writer.into_inner().unwrap()
-    }
-
-    fn check(bytes: &[u8]) -> Result<(), ParquetError> {
-        let file = Bytes::copy_from_slice(bytes);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone())?;
-        check_page_index(&file, builder.metadata())?;
-        check_pages(&file, builder.metadata(), |_, _| true)
-    }
-
-    #[test]
-    fn files_of_every_kind_of_page_hold() {
-        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
-            for statistics in [EnabledStatistics::None, EnabledStatistics::Page] {
-                let properties = WriterProperties::builder()
-                    .set_writer_version(version)
-                    .set_statistics_enabled(statistics)
-                    .set_compression(Compression::SNAPPY)
-                    .set_data_page_row_count_limit(1000)
-                    .set_write_page_header_statistics(true);
-                check(&file(properties.clone().build())).unwrap();
-                check(&file(properties.set_dictionary_enabled(false).build())).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn a_page_has_no_more_bytes_than_the_reader_allows_and_dictionaries_are_measured() {
-        let largest = |properties: WriterProperties, most_bytes| {
-            let file = Bytes::from(file(properties));
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
-            check_pages_within(&file, builder.metadata(), most_bytes, |_, _| true)
-                .map_err(|error| Claim::behind(&error).cloned())
-        };
-        let plain = || WriterProperties::builder().set_dictionary_enabled(false);
-        // Nine texts of 1,461 bytes, each with its length.
-        let dictionary = largest(WriterProperties::builder().build(), u64::MAX).unwrap();
-        assert_eq!(dictionary, 9 * (4 + 73 * 20 + 1));
-        assert_eq!(largest(plain().build(), u64::MAX), Ok(0));
-        let continued = plain()
-            .set_column_encoding("texts".into(), Encoding::DELTA_BYTE_ARRAY)
-            .build();
-        assert!(largest(continued, u64::MAX).unwrap() > 0);
-        let refused = largest(plain().build(), 1000).unwrap_err();
-        assert!(
-            matches!(
-                &refused,
-                Some(Claim::LargePage {
-                    bytes: 1001..,
-                    most_bytes: 1000,
-                    ..
-                })
-            ),
-            "{refused:?}"
-        );
-    }
-
-    #[test]
-    fn a_page_that_claims_more_than_its_file_can_hold_is_refused_by_column() {
-        let sound = file(WriterProperties::builder().set_dictionary_enabled(false).build());
-        // The first page: 0x15 kind, 0x15 uncompressed, 0x15 compressed, 0x2c 0x15 values. Rewritten with numbers that take
-        // as many bytes.
-        assert_eq!((&sound[4..6], sound[6]), (&[0x15, 0][..], 0x15));
-        let end = |at: usize| at + 1 + sound[at..].iter().position(|byte| *byte < 0x80).unwrap();
-        let (uncompressed, compressed) = (7..end(7), end(7) + 1..end(end(7) + 1));
-        // An odd number stands for a negative one.
-        let claims = |place: Range<usize>, lowest: u8| {
-            let mut bytes = sound.clone();
-            bytes[place.start..place.end - 1].fill(0xff);
-            bytes[place.start] = lowest;
-            bytes[place.end - 1] = 0x7e;
-            check(&bytes).map_err(|error| error.to_string())
-        };
-        check(&sound).unwrap();
-        assert!(
-            claims(compressed, 0xff)
-                .unwrap_err()
-                .contains("column 0 of row group 0 extends past the end of the file")
-        );
-        // Three bytes cannot hold a number above the bound, so a header made by hand tests the bound.
-        assert_eq!(claims(uncompressed.clone(), 0xfe), Ok(()));
-        assert!(
-            claims(uncompressed, 0xff)
-                .unwrap_err()
-                .contains("a page of column 0 of row group 0 claims -")
-        );
-        let header = parsed(&[
-            0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 2, 0x2c, 0x15, 8, 0, 0,
-        ])
-        .unwrap();
-        assert_eq!(
-            (header.uncompressed, header.compressed, header.values),
-            (i64::from(i32::MAX), 1, 4)
-        );
-        assert_eq!(header.bytes, 15);
-    }
-}
+mod tests;

@@ -57,6 +57,10 @@ impl Diagnosis for CorpusError {
             Self::BadRow { problem: RowProblem::TwoReasonings { .. }, .. } => {
                 Some("name the one that is meant with `sections.reasoning_field`".into())
             }
+            Self::BadRow { problem: RowProblem::TwoConversations { second, .. }, .. } => Some(format!(
+                "if `{second}` is meant, set `data.format = \"open-thoughts\"`, which reads it; if not, remove it from the rows, or \
+                 leave such rows out with `data.on_bad_row = \"skip\"`"
+            )),
             Self::BadRow { problem: RowProblem::NotShown { .. }, .. } => Some(
                 "give the model a chat template that writes it, remove it from the rows, or leave such rows out with \
                  `data.on_bad_row = \"skip\"`"
@@ -87,13 +91,13 @@ impl Diagnosis for CorpusError {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }
             Self::LongRow { .. } => Some(
-                "write each row on a line of its own, raise `data.max_row_mib`, or leave such rows out with \
-                 `data.on_bad_row = \"skip\"`"
+                "write each row on a line of its own, raise `data.max_row_mib` (a value inside a list or object counts for 16 \
+                 bytes at least), or leave such rows out with `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
             Self::LargePage { .. } => Some(
-                "rows of one page are read or refused together: write the table as JSON lines, of which rows up to \
-                 `data.max_row_mib` are read and longer ones can be left out with `data.on_bad_row = \"skip\"`"
+                "rows of one page are read or refused together: raise `data.max_row_mib` to the mebibytes of the page, write the \
+                 table with smaller pages or as JSON lines, or leave such rows out with `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
             Self::UnsupportedFile { .. } => Some(
@@ -110,6 +114,11 @@ impl Diagnosis for CorpusError {
             }
             Self::DamagedTable { source, .. } if is_not_read(source) => Some(
                 "the table uses a part of its format that is not read here: write it again, for example with pyarrow's defaults"
+                    .into(),
+            ),
+            Self::DamagedTable { source, .. } if source.to_string().contains("overflow decoding") => Some(
+                "a column of the next rows has more than 2 GiB: write the table as JSON lines, of which rows that are too long \
+                 can be left out with `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
             Self::DamagedTable { .. } => Some("copy or download the file again".into()),
@@ -204,6 +213,19 @@ mod tests {
         ] {
             assert!(hint(error).contains("not read here"));
         }
+        let overflow = ParquetError::General("index overflow decoding byte array".into());
+        assert!(hint(overflow.into()).contains("more than 2 GiB"));
         assert!(hint(ParquetError::EOF("a page".into()).into()).contains("download the file again"));
+    }
+
+    #[test]
+    fn a_row_of_two_conversations_is_told_how_to_choose() {
+        let problem = RowProblem::TwoConversations {
+            first: "messages".into(),
+            second: "conversations".into(),
+        };
+        let (file, line) = ("a.jsonl".into(), 1);
+        let hint = CorpusError::BadRow { file, line, problem }.hint().unwrap();
+        assert!(hint.contains("if `conversations` is meant, set `data.format"), "{hint}");
     }
 }

@@ -4,6 +4,7 @@
 //! with the turn of the assistant that is learnt. What all layouts share is here: the system prompt of `data.system`, what a
 //! row gives to the chat template beside its turns, and the rule that a conversation has each thinking marker once.
 
+mod beside;
 mod columns;
 mod conversations;
 mod fields;
@@ -24,7 +25,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::options::{ColumnNames, SystemPrompt};
-pub(crate) use self::{options::LayoutOptions, row::Row, thinking::with_thinking};
+pub(crate) use self::{
+    options::LayoutOptions,
+    row::{Row, within_floats},
+    thinking::with_thinking,
+};
 use crate::{Given, Message, Role, RowProblem, RowRules, conversation::Conversation};
 
 /// The parts of a layout.
@@ -91,7 +96,11 @@ impl Format {
         options: LayoutOptions,
     ) -> Result<Conversation, RowProblem> {
         let given = self.given(&mut row, options)?;
+        let beside = self.beside(rules).and_then(|field| row.remove(field));
         let mut messages = (self.layout().conversation)(row, options)?;
+        if let Some(other) = beside {
+            beside::check(other, &messages, options)?;
+        }
         if let Some(last) = messages.last_mut() {
             markers::check(last, options.sections, rules)?;
         }
@@ -100,7 +109,7 @@ impl Format {
     }
 
     /// Whether rows may have a system prompt in a field of its own, which `data.system_prompt` is about.
-    pub(crate) const fn has_system_field(self) -> bool {
+    pub const fn has_system_field(self) -> bool {
         matches!(
             self,
             Self::OpenThoughts | Self::BespokeStratos | Self::SkyT1 | Self::Nemotron
@@ -112,17 +121,27 @@ impl Format {
         if options.rules < RowRules::Second {
             return Ok(Given::default());
         }
-        for field in self.fields(options.columns, options.rules) {
+        let given_fields = self.given_fields(options.columns, options.rules);
+        for field in (self.layout().fields)(options.columns)
+            .into_iter()
+            .chain(given_fields.iter().copied())
+        {
             row.check_integers(field)?;
         }
-        given::given(row, &self.given_fields(options.columns, options.rules))
+        given::given(row, &given_fields)
     }
 
     /// The fields that are read by these rules.
     pub(crate) fn fields(self, columns: &ColumnNames, rules: RowRules) -> Vec<&str> {
         let mut fields = (self.layout().fields)(columns);
         fields.extend(self.given_fields(columns, rules));
+        fields.extend(self.beside(rules));
         fields
+    }
+
+    /// The field that may hold another conversation.
+    fn beside(self, rules: RowRules) -> Option<&'static str> {
+        (self == Self::Messages && rules >= RowRules::Fourth).then_some(beside::FIELD)
     }
 
     /// The fields with what the chat template is given beside the turns, without those that the layout reads as something else.
@@ -131,11 +150,16 @@ impl Format {
         let fields = match rules {
             RowRules::First | RowRules::Second if !has_tools_by_second_rules => &[][..],
             RowRules::First | RowRules::Second => &[given::TOOLS][..],
-            RowRules::Third => &given::FIELDS[..],
+            RowRules::Third | RowRules::Fourth => &given::FIELDS[..],
         };
         let own = (self.layout().fields)(columns);
         fields.iter().copied().filter(|name| !own.contains(name)).collect()
     }
+}
+
+/// Whether a column of a table with these fields need not be read: one that is only compared with another.
+pub(crate) fn is_optional(column: &str, fields: &[String]) -> bool {
+    column == beside::FIELD && fields.iter().any(|field| field == "messages")
 }
 
 /// Puts a system prompt before turns that have none.

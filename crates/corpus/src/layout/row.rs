@@ -2,8 +2,8 @@
 //!
 //! A JSON value holds a number as an integer of 64 bits or as a float of 64 bits, which is not always the number that was
 //! written: `1.10` becomes 1.1, and `123456789012345678901` becomes 1.2345678901234568e20. Ids and texts that are made of a
-//! number take it as it is written. Deeper inside a field, integers of more than 64 bits cannot be held, so they are known by
-//! the field that they are in, and the row is refused if that field is needed.
+//! number take it as it is written. Deeper inside a field, integers of more than 64 bits and numbers larger than any float cannot
+//! be held, so they are known by the field that they are in, and the row is refused if that field is needed.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -17,7 +17,7 @@ pub(crate) struct Row {
     fields: Map<String, Value>,
     /// The numbers among the fields whose value is printed differently.
     written: BTreeMap<String, String>,
-    /// An integer of more than 64 bits inside each field that has some.
+    /// A number inside each field that has some which cannot be held.
     too_large: BTreeMap<String, String>,
 }
 
@@ -52,7 +52,7 @@ impl Row {
         let key = || serde_json::from_str::<String>(key).unwrap_or_default();
         if depth == 1 {
             self.set_written(key(), number);
-        } else if is_large_integer(number) {
+        } else if is_large_integer(number) || is_beyond_floats(number) {
             self.too_large.insert(key(), number.to_owned());
         }
     }
@@ -105,15 +105,17 @@ impl Row {
     ///
     /// # Errors
     ///
-    /// An integer of more than 64 bits.
+    /// An integer of more than 64 bits, and a number larger than any float.
     pub(crate) fn check_integers(&self, name: &str) -> Result<(), RowProblem> {
-        match self.too_large.get(name) {
-            Some(number) => Err(RowProblem::LargeInteger {
-                field: name.to_owned(),
-                number: number.chars().take(40).collect(),
-            }),
-            None => Ok(()),
-        }
+        let Some(number) = self.too_large.get(name) else {
+            return Ok(());
+        };
+        let (field, first) = (name.to_owned(), number.chars().take(40).collect());
+        Err(if is_large_integer(number) {
+            RowProblem::LargeInteger { field, number: first }
+        } else {
+            RowProblem::LargeNumber { field, number: first }
+        })
     }
 
     /// The fields with their numbers as floats of 64 bits are printed: as [`RowRules::First`](crate::RowRules) has them.
@@ -169,6 +171,40 @@ fn is_large_integer(number: &str) -> bool {
         && !number.contains(['.', 'e', 'E'])
         && number.parse::<i64>().is_err()
         && number.parse::<u64>().is_err()
+}
+
+fn is_beyond_floats(number: &str) -> bool {
+    // The shortest such number is `2e308`.
+    number.len() > 4 && number.parse::<f64>().is_ok_and(f64::is_infinite)
+}
+
+/// A row's text with a float in the place of each number that is larger than any; all else keeps its place.
+pub(crate) fn within_floats(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut within, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let end = match byte {
+            b'"' => end_of_string(bytes, at),
+            b'-' | b'0'..=b'9' => end_of_number(bytes, at),
+            // Up to the next of these.
+            _ => {
+                let more = bytes[at..]
+                    .iter()
+                    .position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9'));
+                more.map_or(bytes.len(), |more| at + more)
+            }
+        };
+        let part = &text[at..end];
+        if byte != b'"' && is_beyond_floats(part) {
+            let finite = if byte == b'-' { "-1e308" } else { "1e308" };
+            within += finite;
+            within.extend(std::iter::repeat_n(' ', part.len() - finite.len()));
+        } else {
+            within += part;
+        }
+        at = end;
+    }
+    within
 }
 
 /// The end of the string that begins at a quotation mark.

@@ -41,6 +41,13 @@ pub(crate) enum RowContent {
         /// The most bytes that a row may have.
         most_bytes: u64,
     },
+    /// A row that lies in a page of too many bytes, which is left out.
+    InLargePage {
+        /// The bytes of the page.
+        bytes: u64,
+        /// The most bytes that a page of its file may have.
+        most_bytes: u64,
+    },
     /// A row of a batch, which it shares with others.
     Record {
         /// The batch.
@@ -57,7 +64,7 @@ impl RowContent {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Line(bytes) => bytes.len(),
-            Self::TooLong { .. } => 0,
+            Self::TooLong { .. } | Self::InLargePage { .. } => 0,
             Self::Record { bytes, .. } => *bytes,
         }
     }
@@ -69,17 +76,18 @@ impl RowContent {
     /// A line that is not a JSON object, a number that JSON does not have, and a row of too many bytes.
     pub(crate) fn fields(&self, rules: RowRules) -> Result<Row, RowProblem> {
         let row = match self {
-            Self::Line(bytes) => json_lines::parse(bytes)?,
+            Self::Line(bytes) => json_lines::parse(bytes, rules)?,
             Self::TooLong { most_bytes } => {
                 return Err(RowProblem::TooLong {
                     most_bytes: *most_bytes,
                 });
             }
+            &Self::InLargePage { bytes, most_bytes } => return Err(RowProblem::InLargePage { bytes, most_bytes }),
             Self::Record { batch, index, .. } => record::fields(batch, *index, rules)?,
         };
         Ok(match rules {
             RowRules::First => row.with_numbers_as_floats(),
-            RowRules::Second | RowRules::Third => row,
+            _ => row,
         })
     }
 }

@@ -4,14 +4,18 @@
 //! chose; they are read one after the other.
 //!
 //! A row may have so many bytes as a line of JSON. A small file can hold a dictionary whose one large value every row repeats,
-//! so fewer rows are decoded at a time where a page's values may be large.
+//! so fewer rows are decoded at a time where a page's values may be large. A page of too many bytes is not decoded, and the rows
+//! that need it are too long.
 //!
 //! A damaged file gives an error, if the damage shows. Checksums of pages are compared. Without them, a file that still
 //! decodes, such as one with a wrong letter in a text, is not recognised as damaged.
 
+mod pages;
+mod size;
 mod stream;
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{BufReader, Seek as _},
     path::{Path, PathBuf},
@@ -19,24 +23,28 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::RecordBatch,
     datatypes::{DataType, Schema},
     error::ArrowError,
     ipc::reader::StreamReader,
 };
-use leadspan_parquet_guard::{Claim, check_footer, check_pages_within};
+use leadspan_parquet_guard::{Claim, check_footer, page_sizes};
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelectionPolicy},
     },
     basic::Compression,
     errors::ParquetError,
 };
 
-use self::stream::{check_messages, is_whole};
+use self::{
+    pages::{Unread, selection, unread},
+    size::{batch_bytes, row_bytes},
+    stream::{check_messages, is_whole},
+};
 use super::{RowContent, input::open_file, record};
-use crate::{BadRow, CorpusError, bad_row::RowLimit, error::open_error};
+use crate::{BadRow, CorpusError, bad_row::RowLimit, error::open_error, layout::is_optional};
 
 /// Rows of a Parquet table decoded at a time.
 const BATCH_ROWS: usize = 64;
@@ -44,8 +52,8 @@ const BATCH_ROWS: usize = 64;
 /// Bytes of a batch that may come of one repeated value.
 const REPEATED_BYTES: u64 = 64 << 20;
 
-/// The most bytes of a page, as a multiple of the most bytes of a row. Writers end a page after about a thousand rows.
-const PAGE_ROWS: u64 = 16;
+/// Bytes of a batch, if each of its rows has as many as the largest page.
+const BATCH_BYTES: u64 = 256 << 20;
 
 /// The most rows of a table: so many whatever its size, and so many more for each of its bytes. A column that holds
 /// only nulls, or a file without any of the columns that are read, can claim any number.
@@ -61,6 +69,8 @@ pub(super) struct TableRows {
     limit: RowLimit,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     current: Option<Batch>,
+    /// Rows that are not among the batches, in ascending order.
+    unread: VecDeque<Unread>,
     /// Rows given so far.
     given: u64,
     finished: bool,
@@ -109,13 +119,24 @@ impl TableRows {
         for (_, chunk) in chunks.filter(|&(leaf, _)| mask.leaf_included(leaf)) {
             check_compression(path, chunk.compression())?;
         }
-        let most_page_bytes = limit.most_bytes.saturating_mul(PAGE_ROWS);
-        let check = || check_pages_within(&pages, builder.metadata(), most_page_bytes, is_read);
+        let check = || page_sizes(&pages, builder.metadata(), limit.most_bytes, is_read);
         let checked = guarded(|| Ok(check())).map_err(damaged)?;
-        let repeated = checked.map_err(|error| refused(path, error))?;
-        let batch_rows = (REPEATED_BYTES / repeated.max(1)).clamp(1, BATCH_ROWS as u64) as usize;
+        let sizes = checked.map_err(|error| refused(path, error))?;
+        let unread = unread(builder.metadata(), sizes.large);
+        if let Some(first) = unread.first().filter(|_| limit.on_bad_row == BadRow::Stop) {
+            return Err(first.refused(path));
+        }
+        let most_rows = (REPEATED_BYTES / sizes.repeated.max(1)).min(BATCH_BYTES / sizes.largest.max(1));
+        let batch_rows = most_rows.clamp(1, BATCH_ROWS as u64) as usize;
         let expected = builder.metadata().file_metadata().num_rows();
-        let batches = guarded(|| Ok(builder.with_projection(mask).with_batch_size(batch_rows).build()?));
+        let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
+        if !unread.is_empty() {
+            let (groups, rows) = selection(builder.metadata(), &unread);
+            // With a mask, all pages would be decoded.
+            let builder_of_some = builder.with_row_groups(groups).with_row_selection(rows);
+            builder = builder_of_some.with_row_selection_policy(RowSelectionPolicy::Selectors);
+        }
+        let batches = guarded(|| Ok(builder.build()?));
         Ok(Self {
             path: path.to_owned(),
             file_bytes,
@@ -123,6 +144,7 @@ impl TableRows {
             limit,
             batches: Box::new(batches.map_err(damaged)?),
             current: None,
+            unread: unread.into(),
             given: 0,
             finished: false,
         })
@@ -158,6 +180,7 @@ impl TableRows {
             limit,
             batches: Box::new(batches),
             current: None,
+            unread: VecDeque::new(),
             given: 0,
             finished: false,
         })
@@ -178,6 +201,9 @@ impl TableRows {
     /// The next row and its number, counted from 1; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<(u64, RowContent)>, CorpusError> {
         loop {
+            if let Some(content) = self.next_unread() {
+                return Ok(Some((self.given, content)));
+            }
             if let Some(batch) = &mut self.current
                 && batch.next < batch.rows.num_rows()
             {
@@ -187,7 +213,7 @@ impl TableRows {
                     bytes: batch.row_bytes,
                 };
                 let RowLimit { most_bytes, on_bad_row } = self.limit;
-                let too_long = batch.is_large && bytes_of(&batch.rows.slice(batch.next, 1)) as u64 > most_bytes;
+                let too_long = batch.is_large && row_bytes(&batch.rows, batch.next) > most_bytes;
                 batch.next += 1;
                 self.given += 1;
                 if too_long && on_bad_row == BadRow::Stop {
@@ -212,6 +238,20 @@ impl TableRows {
                 None => self.finish()?,
             }
         }
+    }
+
+    /// The next row, if it is one of those that are not read.
+    fn next_unread(&mut self) -> Option<RowContent> {
+        let first = self.unread.front().filter(|first| first.rows.start <= self.given)?;
+        let content = RowContent::InLargePage {
+            bytes: first.page.bytes,
+            most_bytes: first.page.most_bytes,
+        };
+        self.given += 1;
+        if first.rows.end <= self.given {
+            self.unread.pop_front();
+        }
+        Some(content)
     }
 
     /// The batch, if the file is large enough to hold so many rows.
@@ -246,31 +286,28 @@ impl TableRows {
 
 impl Batch {
     fn new(rows: RecordBatch, limit: RowLimit) -> Self {
-        let bytes = bytes_of(&rows);
+        let bytes = batch_bytes(&rows);
         Self {
-            row_bytes: bytes / rows.num_rows().max(1),
-            is_large: bytes as u64 > limit.most_bytes,
+            row_bytes: (bytes / rows.num_rows().max(1) as u64) as usize,
+            is_large: bytes > limit.most_bytes,
             rows: Arc::new(rows),
             next: 0,
         }
     }
 }
 
-/// About how many bytes the values of a batch take. Of a dictionary, one row takes one value, and several may take all.
-fn bytes_of(rows: &RecordBatch) -> usize {
-    let bytes = |array: &dyn Array| array.to_data().get_slice_memory_size().unwrap_or(0);
-    let columns = rows.columns().iter();
-    columns
-        .map(|column| match column.as_any_dictionary_opt() {
-            Some(dictionary) if rows.num_rows() == 1 && column.is_valid(0) => {
-                let keys = dictionary.normalized_keys();
-                let value = keys.first().filter(|&&key| key < dictionary.values().len());
-                value.map_or(0, |&key| bytes(&dictionary.values().slice(key, 1)))
-            }
-            Some(dictionary) => bytes(dictionary.keys()) + bytes(dictionary.values()),
-            None => bytes(column),
-        })
-        .sum()
+impl Unread {
+    /// The error of a table that has such rows, if none may be left out.
+    fn refused(&self, path: &Path) -> CorpusError {
+        CorpusError::LargePage {
+            path: path.to_owned(),
+            first: self.rows.start + 1,
+            last: self.rows.end,
+            place: self.page.place.clone(),
+            bytes: self.page.bytes,
+            most_bytes: self.page.most_bytes,
+        }
+    }
 }
 
 /// The error of a claim that is refused: the file need not be damaged if it may be true.
@@ -280,16 +317,6 @@ fn refused(path: &Path, error: ParquetError) -> CorpusError {
         Some(Claim::ManyLevels { most }) => CorpusError::UnsupportedFile {
             path,
             what: format!("a Parquet table whose schema has more than {most} levels"),
-        },
-        Some(&Claim::LargePage {
-            ref place,
-            bytes,
-            most_bytes,
-        }) => CorpusError::LargePage {
-            path,
-            place: place.clone(),
-            bytes,
-            most_bytes,
         },
         _ => CorpusError::DamagedTable {
             path,
@@ -334,21 +361,22 @@ fn is_wide(data_type: &DataType) -> bool {
 ///
 /// A column whose values cannot be written as JSON.
 fn columns(path: &Path, schema: &Schema, fields: &[String]) -> Result<Vec<usize>, CorpusError> {
-    let needed = schema.fields().iter().enumerate();
-    needed
-        .filter(|(_, column)| fields.contains(column.name()))
-        .map(|(index, column)| {
-            if record::is_readable(column.data_type()) {
-                Ok(index)
-            } else {
-                Err(CorpusError::UnreadableColumn {
-                    path: path.to_owned(),
-                    column: column.name().clone(),
-                    data_type: column.data_type().to_string(),
-                })
-            }
-        })
-        .collect()
+    let mut needed = Vec::new();
+    for (index, column) in schema.fields().iter().enumerate() {
+        if !fields.contains(column.name()) {
+            continue;
+        }
+        if record::is_readable(column.data_type()) {
+            needed.push(index);
+        } else if !is_optional(column.name(), fields) {
+            return Err(CorpusError::UnreadableColumn {
+                path: path.to_owned(),
+                column: column.name().clone(),
+                data_type: column.data_type().to_string(),
+            });
+        }
+    }
+    Ok(needed)
 }
 
 /// Decodes, and turns a panic into an error: the decoders do not check everything that a damaged file can contain.

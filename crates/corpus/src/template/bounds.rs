@@ -104,6 +104,16 @@ pub(super) fn pay_for(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / 64)
 }
 
+/// Checks that the fuel suffices for so many bytes, which the engine takes it for once it is given them.
+pub(super) fn check_fuel_for(state: &State, bytes: usize) -> Result<(), Error> {
+    match state.fuel_levels() {
+        Some((_, remaining)) if bytes as u64 / 64 > remaining => {
+            Err(Error::new(ErrorKind::OutOfFuel, "a text is too long: out of fuel"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn charge_to(state: &State, value: &Value, depth: usize) -> Result<usize, Error> {
     state.consume_fuel(1)?;
     let bytes = value.as_bytes().map_or(VALUE_BYTES, <[u8]>::len);

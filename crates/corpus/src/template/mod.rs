@@ -10,12 +10,13 @@ mod arguments;
 mod bounds;
 mod json;
 mod numbers;
+mod printing;
 mod python;
 mod source;
 mod strings;
 
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, State, Value, escape_formatter, filters,
+    AutoEscape, Environment, Error, ErrorKind, Value, escape_formatter,
     syntax::SyntaxConfig,
     value::{Serde, ValueKind},
 };
@@ -177,7 +178,7 @@ impl ChatTemplate {
     }
 
     /// Whether the template's source holds a name as a whole word.
-    pub(crate) fn names(&self, name: &str) -> bool {
+    pub fn names(&self, name: &str) -> bool {
         let is_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
         self.source.match_indices(name).any(|(at, _)| {
             let (before, after) = (&self.source[..at], &self.source[at + name.len()..]);
@@ -215,23 +216,12 @@ fn environment() -> Result<Environment<'static>, Error> {
     });
     // Printing a value is paid for before it is done.
     environment.set_formatter(|output, state, value| {
-        if value.as_object().is_some() {
-            bounds::charge(state, value)?;
-        }
-        if numbers::is_float(value) {
-            let text = numbers::float_text(f64::try_from(value.clone())?);
+        if let Some(text) = printing::text_with_floats(state, value)? {
             return output.write_str(&text).map_err(Error::from);
         }
         escape_formatter(output, state, value)
     });
-    environment.add_filter("string", |state: &State, value: &Value| {
-        bounds::charge(state, value)?;
-        filters::string(state, value)
-    });
-    environment.add_filter("pprint", |state: &State, value: &Value| {
-        bounds::charge(state, value)?;
-        Ok::<String, Error>(filters::pprint(value))
-    });
+    printing::add_filters(&mut environment);
     // Python has no such function. It prints everything that the template can see, without a limit.
     environment.remove_global("debug");
     Ok(environment)

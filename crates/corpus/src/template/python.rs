@@ -11,7 +11,7 @@ use super::{
     arguments::{bound, bound_of_method, invalid, number_or_none},
     bounds,
     numbers::remainder,
-    strings,
+    printing, strings,
 };
 
 /// Lets a template refuse a conversation.
@@ -82,6 +82,11 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[
         if name == "format" {
             let bytes = formatted_bytes(state, '{', text, arguments)?;
             bounds::pay_for(state, bytes)?;
+            // A part of an argument is looked up in the argument itself.
+            if !has_paths(text) {
+                let arguments = printing::formattable(state, arguments, false)?;
+                return pycompat::unknown_method_callback(state, value, name, &arguments);
+            }
         }
     }
     let is_list = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
@@ -123,8 +128,18 @@ pub(super) fn modulo(state: &State, left: &Value, right: &Value) -> Result<Value
         )));
     }
     bounds::pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
+    let arguments = printing::formattable(state, &arguments, text.contains("%("))?;
     let formatted = formatting::format(FormatStyle::Printf, text, &arguments)?;
     Ok(Value::from(formatted))
+}
+
+/// Whether a field of a text names a part of its argument, as `{0.name}` and `{0[1]}` do.
+fn has_paths(text: &str) -> bool {
+    let mut fields = text.split('{').skip(1);
+    fields.any(|field| {
+        let end = field.find(['}', ':', '!']).unwrap_or(field.len());
+        field[..end].contains(['.', '['])
+    })
 }
 
 /// How many values the text takes: one for each `%` that is no `%%`, and one for each width that is `*`.
@@ -197,6 +212,7 @@ pub(super) fn int(state: &State, value: &Value, positional: Rest<Value>, named: 
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn format(state: &State, text: &str, arguments: Rest<Value>) -> Result<String, Error> {
     bounds::pay_for(state, formatted_bytes(state, '%', text, &arguments)?)?;
+    let arguments = printing::formattable(state, &arguments, text.contains("%("))?;
     formatting::format(FormatStyle::Printf, text, &arguments)
 }
 

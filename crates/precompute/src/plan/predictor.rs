@@ -212,6 +212,7 @@ fn scaled(report: &PrepareReport, scale: f64) -> PrepareReport {
         bad_row_examples: report.bad_row_examples.clone(),
         without_markers: scaled(report.without_markers),
         duplicates: scaled(report.duplicates),
+        validation_asked: report.validation_asked.map(scaled),
         tokens: SectionTokens {
             prompt: scaled(report.tokens.prompt),
             chain_of_thought: scaled(report.tokens.chain_of_thought),

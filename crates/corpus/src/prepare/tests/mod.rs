@@ -328,3 +328,21 @@ fn a_row_hash_tells_id_tokens_and_bounds_apart() {
     }
     assert_eq!(hash("a", &[1, 2, 3], 1), one);
 }
+
+#[test]
+fn a_number_of_held_out_samples_that_copies_do_not_allow_is_reported() {
+    // Three texts, each under four ids.
+    let copies: String = (0..12)
+        .map(|n| row(n, "question?", &format!("<think>a</think> {}.", n % 3)))
+        .collect();
+    let directory = directory(&[("a.jsonl", &copies)]);
+    let of = |validation| {
+        let mut data = settings(&["a.jsonl"]);
+        data.validation = validation;
+        let report = run(directory.path(), &data).unwrap().report;
+        (report.kept_validation, report.validation_asked, report.duplicates)
+    };
+    assert_eq!(of(ValidationSize::Count(7)), (4, Some(7), 9));
+    assert_eq!(of(ValidationSize::Count(8)), (8, None, 9));
+    assert_eq!(of(ValidationSize::Count(0)), (0, None, 9));
+}

@@ -1,5 +1,6 @@
 //! Tables written by the tests, whole and damaged.
 
+mod large;
 mod values;
 
 use std::fs;
@@ -228,40 +229,16 @@ fn something_else_under_the_name_of_a_table_is_an_error() {
 #[test]
 fn a_table_that_may_be_whole_is_not_called_damaged() {
     let place = Place::new();
-    let written = |batch: &RecordBatch| {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(parquet::basic::ZstdLevel::default()))
-            .build();
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
-        writer.write(batch).unwrap();
-        place.write("a.parquet", &writer.into_inner().unwrap())
-    };
-    let refused = |path: &Path, on_bad_row| {
-        let limit = RowLimit {
-            on_bad_row,
-            ..RowLimit::default()
-        };
-        read_within(path, vec!["text".to_owned()], limit).unwrap_err()
-    };
-    // Twenty mebibytes of one letter, of which little is left in the file.
-    let long: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(20 << 20)]));
-    let path = written(&RecordBatch::try_from_iter([("text", long)]).unwrap());
-    for on_bad_row in [BadRow::Stop, BadRow::Skip] {
-        let error = refused(&path, on_bad_row);
-        assert!(
-            matches!(&error, CorpusError::LargePage { bytes: 20_971_524, .. }),
-            "{error}"
-        );
-        assert!(error.to_string().contains("too long"), "{error}");
-        assert!(error.hint().unwrap().contains("JSON lines"));
-    }
     let mut deep: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
     for _ in 0..65 {
         let field = Field::new("s", deep.data_type().clone(), true);
         deep = Arc::new(StructArray::from(vec![(Arc::new(field), deep)]));
     }
-    let path = written(&RecordBatch::try_from_iter([("text", deep)]).unwrap());
-    let error = refused(&path, BadRow::Stop);
+    let batch = RecordBatch::try_from_iter([("text", deep)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let path = place.write("a.parquet", &writer.into_inner().unwrap());
+    let error = read(&path, &["text"]).unwrap_err();
     assert!(
         error
             .to_string()

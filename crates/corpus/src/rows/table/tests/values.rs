@@ -157,3 +157,12 @@ fn texts_of_more_than_2_gib_cannot_be_asked_for_by_a_type_of_the_schema() {
     };
     assert_eq!(batch.schema().field(0).data_type(), &DataType::Utf8);
 }
+
+#[test]
+fn a_column_that_is_only_compared_may_be_of_an_unreadable_type() {
+    let place = Place::new();
+    let dates: ArrayRef = Arc::new(Date32Array::from(vec![1]));
+    let path = place.write("a.parquet", &one_column("conversations", dates, None));
+    assert_eq!(read(&path, &["messages", "conversations"]).unwrap(), [(1, json!({}))]);
+    assert!(read(&path, &["conversations"]).is_err());
+}
