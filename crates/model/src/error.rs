@@ -107,13 +107,15 @@ pub enum ModelError {
         /// The model.
         path: PathBuf,
     },
-    /// A GGUF file is one of several that hold a model together.
-    #[error("`{}` is one of the {parts} files of a split model", path.display())]
+    /// A GGUF file is one of several that hold a model together, and they are not all there or do not belong together.
+    #[error("`{}` is a piece of a model: {reason}", path.display())]
     SplitGguf {
         /// The file.
         path: PathBuf,
-        /// How many there are.
-        parts: u64,
+        /// What is wrong.
+        reason: String,
+        /// How to mend it.
+        hint: String,
     },
     /// A weight file is damaged, truncated or of another format.
     #[error("weights in `{}` cannot be read: {reason}", path.display())]
@@ -253,17 +255,14 @@ impl Diagnosis for ModelError {
             Self::Io { path, source, .. } => leadspan_files::hint(source, path),
             Self::Quantization { .. } | Self::WeightFormat { .. } => Some(
                 "use the model's original weights (f32, f16 or bf16), weights in FP8, or a GGUF file with the types F32, F16, \
-                 BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K"
+                 BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q8_K"
                     .into(),
             ),
             Self::TiedHead { .. } => Some(
                 "set `tie_word_embeddings` to `false` if the model was trained with a head of its own, or remove `lm_head.weight`"
                     .into(),
             ),
-            Self::SplitGguf { .. } => {
-                Some("join them with llama.cpp: `llama-gguf-split --merge FIRST-FILE WHOLE-FILE`; a file that holds the whole model \
-                      must not be named as part of several".into())
-            }
+            Self::SplitGguf { hint, .. } => Some(hint.clone()),
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
             }

@@ -123,7 +123,7 @@ impl ModelSource {
         self.quantization()?;
         match &self.layout {
             Layout::Directory(_) => weight_files(&self.path),
-            Layout::Gguf(_) => Ok(vec![self.path.clone()]),
+            Layout::Gguf(file) => Ok(file.paths().map(Path::to_owned).collect()),
         }
     }
 
