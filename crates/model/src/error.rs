@@ -101,6 +101,16 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// A LoRA adapter cannot be read, or belongs to another model.
+    #[error("the adapter `{}` cannot be used: {reason}", path.display())]
+    Adapter {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// How to mend it.
+        hint: &'static str,
+    },
     /// The configuration says that the head is the embedding, but the files have a head of its own.
     #[error("`{}` has a weight `lm_head.weight` that differs from the embedding, but its `tie_word_embeddings` is on", path.display())]
     TiedHead {
@@ -263,6 +273,7 @@ impl Diagnosis for ModelError {
                     .into(),
             ),
             Self::SplitGguf { hint, .. } => Some(hint.clone()),
+            Self::Adapter { hint, .. } => Some((*hint).to_owned()),
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
             }

@@ -11,3 +11,5 @@ mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod weights;
+
+pub(super) use architecture_keys::reads;
