@@ -8,14 +8,17 @@ use leadspan_precompute::{Pipeline, TextPipeline};
 
 use crate::configuration::{StageTwo, TextOfModel};
 
-/// The pipeline with the path of its teacher resolved.
+/// The pipeline with the paths of its teacher and of its adapter resolved.
 ///
 /// # Errors
 ///
-/// If the teacher is the id of a Hub model that was not downloaded.
+/// If one of them is the id of a Hub model that was not downloaded.
 pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, ModelError> {
     let revision = pipeline.teacher.revision.as_deref();
     pipeline.teacher.model = cache().resolve(&pipeline.teacher.model, &pipeline.base, revision)?;
+    if let Some(adapter) = &mut pipeline.teacher.adapter {
+        *adapter = cache().resolve(adapter, &pipeline.base, None)?;
+    }
     Ok(pipeline)
 }
 
@@ -59,6 +62,9 @@ pub(crate) fn with_evaluated_found(mut evaluation: Evaluation) -> Result<Evaluat
     };
     let found = cache().resolve(written, &base, evaluation.settings.revision.as_deref())?;
     evaluation.model = base.join(found);
+    if let Some(adapter) = &mut evaluation.settings.adapter {
+        *adapter = cache().resolve(adapter, &evaluation.base, None)?;
+    }
     Ok(evaluation)
 }
 

@@ -98,7 +98,9 @@ fn because_not(full: &str) -> Option<&'static str> {
         ("train", "device" | "checkpoint_steps" | "keep_checkpoints") | ("evaluate", "device") => {
             Some("it does not change the result")
         }
-        ("evaluate", "model" | "revision" | "dir") => Some("each run evaluates its own student in its own folder"),
+        ("evaluate", "model" | "revision" | "adapter" | "dir") => {
+            Some("each run evaluates its own student in its own folder")
+        }
         ("student", "tokenizer") => Some(OTHER_CACHE),
         ("replay", "share") | ("train" | "student" | "evaluate", _) => None,
         ("sweep", _) => Some("a sweep is over keys of other tables"),

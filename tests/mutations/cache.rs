@@ -38,6 +38,7 @@ impl SmallCache {
             teacher: Some(TeacherIdentity {
                 config_blake3: "config".into(),
                 weights_blake3: "weights".into(),
+                lora_blake3: None,
                 dtype: "f32".into(),
             }),
             tokenizer: "tokenizer".into(),

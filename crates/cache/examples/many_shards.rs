@@ -54,6 +54,7 @@ fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Err
         teacher: Some(TeacherIdentity {
             config_blake3: String::new(),
             weights_blake3: String::new(),
+            lora_blake3: None,
             dtype: "f32".to_owned(),
         }),
         tokenizer: String::new(),

@@ -39,6 +39,9 @@ pub struct TeacherIdentity {
     pub config_blake3: String,
     /// blake3 of the weights as stored.
     pub weights_blake3: String,
+    /// The digest of the LoRA adapter that is merged into the weights, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_blake3: Option<String>,
     /// The dtype of the weights during computation.
     pub dtype: String,
 }
@@ -132,12 +135,15 @@ mod tests {
     #[test]
     fn every_part_of_the_identity_is_compared_and_named() {
         type Change = fn(&mut Identity);
-        let changes: [(&str, &str, Change); 14] = [
+        let changes: [(&str, &str, Change); 15] = [
             ("teacher.config_blake3", "other", |i| {
                 "other".clone_into(&mut i.teacher.as_mut().unwrap().config_blake3);
             }),
             ("teacher.weights_blake3", "other", |i| {
                 "other".clone_into(&mut i.teacher.as_mut().unwrap().weights_blake3);
+            }),
+            ("teacher.lora_blake3", "other", |i| {
+                i.teacher.as_mut().unwrap().lora_blake3 = Some("other".to_owned());
             }),
             ("teacher.dtype", "bf16", |i| {
                 "bf16".clone_into(&mut i.teacher.as_mut().unwrap().dtype);

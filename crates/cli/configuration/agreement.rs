@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use leadspan_evaluate::EvaluateSettings;
 use leadspan_train::StudentSettings;
 
 use crate::{configuration_error::ConfigurationError, outputs::without_links, tables::Tables};
@@ -87,5 +88,21 @@ pub(super) fn check_student(file: &Path, student: &StudentSettings) -> Result<()
         ),
         (None, None) => Err(ConfigurationError::NoStudent { file: file.to_owned() }),
         _ => Ok(()),
+    }
+}
+
+/// Checks that the student of `train.dir` is evaluated as it is.
+///
+/// # Errors
+///
+/// If the table names an adapter.
+pub(super) fn check_evaluated(evaluate: &EvaluateSettings) -> Result<(), ConfigurationError> {
+    match evaluate.adapter {
+        Some(_) => Err(ConfigurationError::Contradiction {
+            first: "train.dir",
+            second: "evaluate.adapter",
+            because: "an adapter belongs to `evaluate.model`, and there is none",
+        }),
+        None => Ok(()),
     }
 }

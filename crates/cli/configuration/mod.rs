@@ -244,9 +244,16 @@ impl Configuration {
             None => Err(self.missing(key)),
         };
         let model = match (model, &settings.model) {
-            (Some(model), _) => model.to_owned(),
+            (Some(model), _) => {
+                settings.adapter = None;
+                model.to_owned()
+            }
             (None, Some(model)) => base.join(model),
-            (None, None) => run("evaluate.model")?.join("model"),
+            (None, None) => {
+                let run = run("evaluate.model")?;
+                agreement::check_evaluated(&settings)?;
+                run.join("model")
+            }
         };
         let dir = match &settings.dir {
             Some(dir) => base.join(dir),

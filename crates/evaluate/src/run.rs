@@ -62,7 +62,10 @@ pub fn run(
         Some(grader) => grader.identity()?,
         None => GraderIdentity::built_in(),
     };
-    let source = ModelSource::open(&evaluation.model)?;
+    let mut source = ModelSource::open(&evaluation.model)?;
+    if let Some(adapter) = &settings.adapter {
+        source = source.with_adapter(&evaluation.base.join(adapter))?;
+    }
     let tokenizer = source.tokenizer()?;
     let text = tokenizer
         .chat_template
@@ -340,6 +343,9 @@ fn identity(
     // Evaluations that were made before these settings existed have neither.
     if !settings.stop.is_empty() {
         identity["stop"] = json!(settings.stop);
+    }
+    if let Some(adapter) = source.adapter_fingerprint()? {
+        identity["model"]["adapter"] = json!(adapter);
     }
     if !evaluation.sections.template_arguments.is_empty() {
         identity["template_arguments"] = json!(evaluation.sections.template_arguments);

@@ -23,6 +23,8 @@ pub struct EvaluateSettings {
     pub model: Option<PathBuf>,
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
     pub revision: Option<String>,
+    /// The folder of a LoRA adapter of `model`, as in `[teacher]`; `--model` evaluates a model without it.
+    pub adapter: Option<PathBuf>,
     /// The folder of the results; `evaluation` in `train.dir` if it is not set.
     pub dir: Option<PathBuf>,
     /// Files of problems, as in `[data]`.
@@ -96,6 +98,7 @@ impl Default for EvaluateSettings {
         Self {
             model: None,
             revision: None,
+            adapter: None,
             dir: None,
             files: Vec::new(),
             path: None,

@@ -101,6 +101,16 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// A LoRA adapter cannot be read, or belongs to another model.
+    #[error("the adapter `{}` cannot be used: {reason}", path.display())]
+    Adapter {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// How to mend it.
+        hint: &'static str,
+    },
     /// The configuration says that the head is the embedding, but the files have a head of its own.
     #[error("`{}` has a weight `lm_head.weight` that differs from the embedding, but its `tie_word_embeddings` is on", path.display())]
     TiedHead {
@@ -113,13 +123,15 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
-    /// A GGUF file is one of several that hold a model together.
-    #[error("`{}` is one of the {parts} files of a split model", path.display())]
+    /// A GGUF file is one of several that hold a model together, and they are not all there or do not belong together.
+    #[error("`{}` is a piece of a model: {reason}", path.display())]
     SplitGguf {
         /// The file.
         path: PathBuf,
-        /// How many there are.
-        parts: u64,
+        /// What is wrong.
+        reason: String,
+        /// How to mend it.
+        hint: String,
     },
     /// A weight file is damaged, truncated or of another format.
     #[error("weights in `{}` cannot be read: {reason}", path.display())]
@@ -259,17 +271,13 @@ impl Diagnosis for ModelError {
             Self::Io { path, source, .. } => leadspan_files::hint(source, path),
             Self::Quantization { .. } | Self::WeightFormat { .. } => Some(
                 "use the model's original weights (f32, f16 or bf16), weights in FP8, or a GGUF file with the types F32, F16, \
-                 BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K"
+                 BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q8_K"
                     .into(),
             ),
             Self::TiedHead { .. } => Some(
                 "set `tie_word_embeddings` to `false` if the model was trained with a head of its own, or remove `lm_head.weight`"
                     .into(),
             ),
-            Self::SplitGguf { .. } => {
-                Some("join them with llama.cpp: `llama-gguf-split --merge FIRST-FILE WHOLE-FILE`; a file that holds the whole model \
-                      must not be named as part of several".into())
-            }
             Self::NotGguf { path } if path.extension().is_some_and(|name| name.eq_ignore_ascii_case("gguf")) => {
                 Some("download it again: it does not begin as a GGUF file does".into())
             }
@@ -277,6 +285,8 @@ impl Diagnosis for ModelError {
                 "give the folder that has `config.json`, `tokenizer.json` and the weights: only a GGUF file is a model by itself"
                     .into(),
             ),
+            Self::SplitGguf { hint, .. } => Some(hint.clone()),
+            Self::Adapter { hint, .. } => Some((*hint).to_owned()),
             Self::NotFound { .. } => {
                 Some("give a directory in the Hugging Face layout (with `config.json`), a `.gguf` file, or the id of a downloaded Hub model".into())
             }

@@ -83,8 +83,52 @@ fn rotary_scaling_is_read_as_llama_cpp_reads_it() {
     ] {
         assert_eq!(config(&with_keys(&keys)).unwrap().rope_scaling, expected);
     }
-    let yarn = config(&with_keys(&[kind("yarn"), number("rope.scaling.factor", 4.0)])).unwrap();
-    assert!(matches!(yarn.rope_scaling, RotaryScaling::Yarn { factor: 4.0, .. }));
+    let yarn = |keys: &[Vec<u8>]| {
+        let keys = [&[kind("yarn"), number("rope.scaling.factor", 4.0)], keys].concat();
+        config(&with_keys(&keys)).unwrap().rope_scaling
+    };
+    let expected = |attention_factor: f64, beta_fast: f64, beta_slow: f64, original: usize| RotaryScaling::Yarn {
+        factor: 4.0,
+        original_max_position_embeddings: original,
+        attention_factor,
+        beta_fast,
+        beta_slow,
+        truncate: true,
+    };
+    // llama.cpp multiplies queries and keys with 1 + 0.1 ln(factor), and with the first key.
+    let usual = 0.1 * 4f64.ln() + 1.0;
+    assert_eq!(yarn(&[]), expected(usual, 32.0, 1.0, 4096));
+    assert_eq!(
+        yarn(&[
+            number("rope.scaling.attn_factor", 1.25),
+            number("rope.scaling.yarn_beta_fast", 16.0),
+            number("rope.scaling.yarn_beta_slow", 2.0),
+            key(
+                "llama.rope.scaling.original_context_length",
+                I32,
+                &1024i32.to_le_bytes()
+            ),
+        ]),
+        expected(usual * 1.25, 16.0, 2.0, 1024)
+    );
+    // Values that change nothing.
+    assert_eq!(
+        yarn(&[
+            number("rope.scaling.attn_factor", 1.0),
+            number("rope.scaling.yarn_attn_factor", 1.0),
+            number("rope.scaling.yarn_ext_factor", -1.0),
+            number("rope.scaling.yarn_log_multiplier", 0.0),
+        ]),
+        expected(usual, 32.0, 1.0, 4096)
+    );
+    for name in ["rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor"] {
+        let message = refusal(&with_keys(&[
+            kind("yarn"),
+            number("rope.scaling.factor", 4.0),
+            number(name, 0.5),
+        ]));
+        assert!(message.contains(&format!("`llama.{name}` is `0.5`")), "{message}");
+    }
 }
 
 #[test]
@@ -150,16 +194,30 @@ fn keys_that_change_what_is_computed_are_refused_by_name() {
 
 #[test]
 fn tensors_that_are_not_read_are_refused_by_name() {
-    // A type that the tensor library does not know, and one that it knows but no test compares.
-    let mut bytes = whole();
-    let place = after(&bytes, "blk.0.attn_q.weight") + 4 + 2 * 8;
-    bytes[place..][..4].copy_from_slice(&23u32.to_le_bytes());
-    let message = refusal(&bytes);
-    assert!(
-        message.contains("`blk.0.attn_q.weight`") && message.contains("stored as IQ4_XS"),
-        "{message}"
-    );
-    assert!(message.contains("Q8_0") && !message.contains("truncated"), "{message}");
+    for (kind, name) in [
+        (23u32, "IQ4_XS"),
+        (9, "Q8_1"),
+        (16, "IQ2_XXS"),
+        (20, "IQ4_NL"),
+        (24, "I8"),
+        (28, "F64"),
+        (34, "TQ1_0"),
+        (39, "MXFP4"),
+        (99, "type 99"),
+    ] {
+        let mut bytes = whole();
+        let place = after(&bytes, "blk.0.attn_q.weight") + 4 + 2 * 8;
+        bytes[place..][..4].copy_from_slice(&kind.to_le_bytes());
+        let message = refusal(&bytes);
+        assert!(
+            message.contains("`blk.0.attn_q.weight`") && message.contains(&format!("stored as {name},")),
+            "{message}"
+        );
+        assert!(
+            message.contains("Q2_K to Q8_K") && !message.contains("truncated"),
+            "{message}"
+        );
+    }
     // A tensor that the architecture does not have, such as a norm of queries.
     let mut bytes = whole();
     let place = after(&bytes, "blk.0.attn_q.weight") - "weight".len();
@@ -172,9 +230,9 @@ fn tensors_that_are_not_read_are_refused_by_name() {
 }
 
 #[test]
-fn a_part_of_a_split_model_says_how_to_join_the_parts() {
+fn a_name_or_a_key_alone_makes_no_piece_of_a_model() {
     let message = refusal(&with_keys(&[key("split.count", U16, &3u16.to_le_bytes())]));
-    assert!(message.contains("one of the 3 files of a split model"), "{message}");
+    assert!(message.contains("`split.count` is 3"), "{message}");
     assert!(message.contains("llama-gguf-split --merge"), "{message}");
     config(&with_keys(&[key("split.count", U16, &1u16.to_le_bytes())])).unwrap();
     // Without the key, the name says it.
@@ -185,7 +243,7 @@ fn a_part_of_a_split_model_says_how_to_join_the_parts() {
         ModelSource::open(&path).map(drop)
     };
     match open("model-00001-of-00003.gguf", &whole()).unwrap_err() {
-        ModelError::SplitGguf { path, parts: 3 } => assert!(path.ends_with("model-00001-of-00003.gguf")),
+        ModelError::SplitGguf { path, .. } => assert!(path.ends_with("model-00001-of-00003.gguf")),
         other => panic!("{other}"),
     }
     for name in [
@@ -199,4 +257,16 @@ fn a_part_of_a_split_model_says_how_to_join_the_parts() {
     // What `llama-gguf-split --merge` writes.
     let joined = with_keys(&[key("split.count", U16, &0u16.to_le_bytes())]);
     open("model-00001-of-00003.gguf", &joined).unwrap();
+}
+
+#[test]
+fn names_that_occur_twice_are_refused() {
+    let again = key("llama.block_count", I32, &1i32.to_le_bytes());
+    let message = refusal(&with_keys(&[again]));
+    assert!(message.contains("two of its keys have one name"), "{message}");
+    let mut bytes = whole();
+    let place = after(&bytes, "blk.0.attn_k.weight") - "k.weight".len();
+    bytes[place] = b'q';
+    let message = refusal(&bytes);
+    assert!(message.contains("two of its tensors have one name"), "{message}");
 }

@@ -125,6 +125,9 @@ fn other_quantisations_are_refused_by_name() {
             "quant_method",
             "modelopt",
         ),
+        (json!({"quant_method": "hqq"}), "quant_method", "hqq"),
+        (json!({"quant_method": "aqlm"}), "quant_method", "aqlm"),
+        (json!({"quant_method": "torchao"}), "quant_method", "torchao"),
         (json!({"load_in_8bit": true}), "quant_method", "missing"),
         (
             json!({"quant_method": "fp8", "weight_block_size": [128]}),
@@ -264,6 +267,10 @@ fn weights_and_scales_that_do_not_belong_together_are_refused() {
             "weight_zero_point`",
         ),
         (
+            added(QUERIES.replace("weight", "qzeros"), (Dtype::I32, vec![1], vec![0; 4])),
+            "it has a part that is not read: `model.layers.0.self_attn.q_proj.qzeros`",
+        ),
+        (
             added("model.norm.weight_scale".to_owned(), (Dtype::F32, vec![1], vec![0; 4])),
             "it is stored as BF16, but has a part `model.norm.weight_scale`",
         ),
@@ -307,6 +314,25 @@ fn weights_and_scales_that_do_not_belong_together_are_refused() {
         assert!(message.contains(expected), "{expected}: {message}");
         assert!(message.contains("original weights"), "{message}");
     }
+}
+
+#[test]
+fn scales_of_activations_change_nothing() {
+    let hidden = |dir: &Path| {
+        let tokens = Packed::new([&[1, 5, 9, 30, 7][..]]);
+        bits(&load(dir).unwrap().hidden_states(&tokens, Stop::NEVER).unwrap())
+    };
+    let with_scales = changed(
+        "fp8_rows",
+        |_| (),
+        |tensors| {
+            for name in ["input_scale", "output_scale", "k_scale"] {
+                let scale = (Dtype::F32, vec![1], 0.5f32.to_le_bytes().to_vec());
+                tensors.insert(QUERIES.replace("weight", name), scale);
+            }
+        },
+    );
+    assert_eq!(hidden(with_scales.path()), hidden(&fixture("fp8_rows")));
 }
 
 #[test]

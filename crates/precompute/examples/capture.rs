@@ -15,7 +15,7 @@ use std::{error::Error, fs, path::Path, sync::atomic::AtomicBool, time::Instant}
 use candle_core::Tensor;
 use leadspan_cache::Cache;
 use leadspan_distribution::{EntrySettings, Row, reduce};
-use leadspan_model::{Decoder, ModelSource, Packed, Stop, open_device};
+use leadspan_model::{Decoder, Packed, Stop, open_device};
 use leadspan_precompute::{DataCheck, Event, Outcome, Pipeline, prepare, run};
 use leadspan_sequence::Sample;
 use leadspan_workers::Worker;
@@ -198,7 +198,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let units = corpus.units().len();
     capture(&arguments, units)?;
     let peak = leadspan_memory::peak_memory_bytes();
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = pipeline.open_teacher()?;
     let device = open_device(&pipeline.teacher.device)?;
     let decoder = Decoder::load(&source, pipeline.teacher.dtype, &device)?;
     let chunk_rows =

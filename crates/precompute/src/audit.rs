@@ -12,7 +12,7 @@ use std::{
 
 use leadspan_cache::{Cache, Missing, Reader, Span};
 use leadspan_distribution::{Position, codec::Precision};
-use leadspan_model::{Decoder, ModelSource, StoredDtype, open_device};
+use leadspan_model::{Decoder, StoredDtype, open_device};
 use serde::Serialize;
 
 use crate::{Pipeline, PrecomputeError, device_class::device_class, prepare::Preparation, teacher::Teacher, weights};
@@ -149,7 +149,7 @@ pub fn audit(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<AuditOutcome, PrecomputeError> {
     let cache = Cache::open(&pipeline.cache_dir())?;
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = pipeline.open_teacher()?;
     let stamps = weights::stamps(&source);
     let preparation = Preparation::new(pipeline, &source)?;
     preparation.require_identity(&cache)?;

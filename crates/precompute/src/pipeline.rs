@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use leadspan_corpus::{DataSettings, SectionSettings};
+use leadspan_model::{ModelError, ModelSource};
 
 use crate::{CacheSettings, TeacherSettings, data_hashes::DataCheck};
 
@@ -44,6 +45,19 @@ impl Pipeline {
     /// The path of the teacher.
     pub fn model_path(&self) -> PathBuf {
         self.base.join(&self.teacher.model)
+    }
+
+    /// Opens the teacher, with its adapter if it has one.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is there, or model or adapter are damaged or not supported.
+    pub fn open_teacher(&self) -> Result<ModelSource, ModelError> {
+        let model = ModelSource::open(&self.model_path())?;
+        match &self.teacher.adapter {
+            Some(adapter) => model.with_adapter(&self.base.join(adapter)),
+            None => Ok(model),
+        }
     }
 
     /// The folder of the cache, which need not exist yet.

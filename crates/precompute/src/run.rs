@@ -11,7 +11,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
-use leadspan_model::{Decoder, ModelError, ModelSource, open_device};
+use leadspan_model::{Decoder, ModelError, open_device};
 use leadspan_workers::{Awaited, Pauses, Worker};
 
 use crate::{
@@ -50,7 +50,7 @@ pub fn run(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, PrecomputeError> {
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = pipeline.open_teacher()?;
     // Before anything reads the weights, so that what is hashed is what is loaded.
     let stamps = weights::stamps(&source);
     let preparation = Preparation::new(pipeline, &source)?;

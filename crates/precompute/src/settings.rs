@@ -22,6 +22,11 @@ pub struct TeacherSettings {
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
     #[serde(default)]
     pub revision: Option<String>,
+    /// The folder of a LoRA adapter as PEFT saves it, which is merged into the weights when they are read.
+    ///
+    /// The tokenizer and the chat template stay those of `model`. A path is relative to the pipeline file.
+    #[serde(default)]
+    pub adapter: Option<PathBuf>,
     /// The number format in which weights are held.
     #[serde(default)]
     pub dtype: StoredDtype,

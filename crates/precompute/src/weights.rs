@@ -28,6 +28,8 @@ struct Remembered {
 #[derive(Clone, Debug)]
 pub(crate) struct WeightsHash {
     pub(crate) blake3: String,
+    /// The digest of the adapter, if the teacher has one. It is not remembered: adapters are small.
+    pub(crate) adapter_blake3: Option<String>,
     /// The files as they were when the hash was computed; `None` if they changed meanwhile or cannot be stamped.
     files: Option<Vec<Stamp>>,
     /// Who made it, if the cache remembered it.
@@ -42,6 +44,7 @@ pub(crate) struct WeightsHash {
 /// Fails if the weights cannot be read.
 pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<WeightsHash, ModelError> {
     let files = stamps(source);
+    let adapter_blake3 = source.adapter_fingerprint()?;
     let remembered = stamp::remembered::<Remembered>(&cache_dir.join(FILE)).filter(|remembered| {
         let is_same = |files: &Vec<Stamp>| {
             let pairs = files.iter().zip(&remembered.files);
@@ -53,6 +56,7 @@ pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<Weig
     if let Some(Remembered { made, blake3, .. }) = remembered {
         return Ok(WeightsHash {
             blake3,
+            adapter_blake3,
             files,
             made: Some(made),
         });
@@ -60,6 +64,7 @@ pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<Weig
     let blake3 = source.weights_fingerprint()?;
     Ok(WeightsHash {
         blake3,
+        adapter_blake3,
         // Files that changed while they were read must be read again.
         files: files.filter(|before| stamps(source).as_ref() == Some(before)),
         made: None,
@@ -83,9 +88,10 @@ impl WeightsHash {
     }
 }
 
-/// The stamps of all weight files, or `None` if they cannot be read.
+/// The stamps of all weight files and of the adapter's, or `None` if they cannot be read.
 pub(crate) fn stamps(source: &ModelSource) -> Option<Vec<Stamp>> {
-    source.weight_files().ok()?.iter().map(|path| Stamp::of(path)).collect()
+    let files = source.weight_files().ok()?.into_iter().chain(source.adapter_files());
+    files.map(|path| Stamp::of(&path)).collect()
 }
 
 /// Refuses a teacher whose files changed since their stamps were `before`: it was hashed or loaded in between.
@@ -127,6 +133,7 @@ mod tests {
         let wrong = || {
             let wrong = WeightsHash {
                 blake3: "remembered".to_owned(),
+                adapter_blake3: None,
                 files: stamps(&source),
                 made: None,
             };

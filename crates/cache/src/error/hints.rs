@@ -102,6 +102,10 @@ fn identity_hint(field: &str, stored: &str) -> String {
         _ if stored == ABSENT && field.starts_with("sections.") => {
             format!("leave `{field}` out to use this cache, or {elsewhere}")
         }
+        "teacher.lora_blake3" if stored == ABSENT => {
+            format!("leave `teacher.adapter` out to use this cache, or {elsewhere}")
+        }
+        "teacher.lora_blake3" => format!("set `teacher.adapter` to the adapter of this cache, or {elsewhere}"),
         _ if stored == ABSENT => format!("it was prepared without a teacher: {elsewhere}"),
         "top_k" | "top_p" | "tail_samples" | "temperatures" => {
             format!("set `cache.{field} = {stored}` to use this cache, or {elsewhere}")

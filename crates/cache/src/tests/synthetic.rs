@@ -21,6 +21,7 @@ pub(crate) fn identity() -> Identity {
         teacher: Some(TeacherIdentity {
             config_blake3: "config".into(),
             weights_blake3: "weights".into(),
+            lora_blake3: None,
             dtype: "f32".into(),
         }),
         tokenizer: "tokenizer".into(),

@@ -42,10 +42,14 @@ fn described(inspection: &Inspection) -> String {
     let _ = match &identity.teacher {
         Some(teacher) => writeln!(
             text,
-            "teacher    weights {}, configuration {}, {}",
+            "teacher    weights {}, configuration {}, {}{}",
             short(&teacher.weights_blake3),
             short(&teacher.config_blake3),
-            teacher.dtype
+            teacher.dtype,
+            teacher
+                .lora_blake3
+                .as_deref()
+                .map_or_else(String::new, |adapter| format!(", adapter {}", short(adapter)))
         ),
         None => writeln!(text, "teacher    none"),
     };

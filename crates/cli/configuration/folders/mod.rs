@@ -334,6 +334,12 @@ fn inputs(base: &Path, tables: &Tables) -> Vec<Input> {
     let mut inputs = Vec::new();
     if let Some(teacher) = &tables.teacher {
         inputs.extend(existing("teacher.model", &teacher.model, base));
+        inputs.extend(
+            teacher
+                .adapter
+                .as_ref()
+                .and_then(|adapter| existing("teacher.adapter", adapter, base)),
+        );
     }
     if let Some(student) = &tables.student {
         let keys = [

@@ -7,8 +7,14 @@ use candle_core::quantized::{
 use leadspan_files::guarded;
 use serde_json::{Value, json};
 use tokenizers::{
-    PreTokenizerWrapper, Tokenizer,
-    pre_tokenizers::{byte_level::ByteLevel, digits::Digits, sequence::Sequence},
+    PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer,
+    normalizers::unicode::NFC,
+    pre_tokenizers::{
+        byte_level::ByteLevel,
+        digits::Digits,
+        sequence::Sequence,
+        split::{Split, SplitPattern},
+    },
 };
 
 use super::{TokenizerBundle, tokenizer_fingerprint};
@@ -25,25 +31,25 @@ impl TokenizerBundle {
             path: file.path().to_owned(),
             reason,
         };
-        let mut tokenizer = guarded(|| Tokenizer::from_gguf(&without_padding(file.content())))
+        // The tensor library's reader knows few pre-tokenizers and falls back to one that prepends a space. So the rules are
+        // chosen here, and an unknown name is refused.
+        let Some(name) = file.text("tokenizer.ggml.pre") else {
+            return Err(invalid(format!(
+                "it does not name its pre-tokenizer (`tokenizer.ggml.pre`); {INSTEAD}"
+            )));
+        };
+        let rules = Rules::of(name).map_err(|error| invalid(error.to_string()))?;
+        let Some(rules) = rules else {
+            return Err(invalid(format!("its pre-tokenizer `{name}` is not known; {INSTEAD}")));
+        };
+        let content = as_read(file.content(), &rules);
+        let mut tokenizer = guarded(|| Tokenizer::from_gguf(&content))
             .map_err(&invalid)?
             .map_err(|error| invalid(error.to_string()))?;
-        // The tensor library's reader knows few pre-tokenizers and falls back to one that prepends a space. So the
-        // pre-tokenizer is chosen here, and an unknown one is refused.
-        match file.text("tokenizer.ggml.pre").unwrap_or("gpt-2") {
-            "smollm" => {
-                let rules: Vec<PreTokenizerWrapper> =
-                    vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
-                tokenizer.with_pre_tokenizer(Some(Sequence::new(rules)));
-            }
-            "gpt-2" => drop(tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))),
-            "qwen2" => {}
-            other => {
-                return Err(invalid(format!(
-                    "its pre-tokenizer `{other}` is not known; use a directory with tokenizer.json"
-                )));
-            }
-        }
+        tokenizer.with_pre_tokenizer(Some(rules.pre_tokenizer));
+        tokenizer
+            .with_normalizer(rules.composes.then_some(NFC))
+            .map_err(|error| invalid(error.to_string()))?;
         let special = |key: &str| file.number(key).and_then(|id| tokenizer.id_to_token(id as u32));
         let bos_token = special("tokenizer.ggml.bos_token_id");
         let eos_token = special("tokenizer.ggml.eos_token_id");
@@ -106,13 +112,66 @@ impl TokenizerBundle {
     }
 }
 
-/// The metadata without the unused tokens at the end of the vocabulary.
+/// What to do about a pre-tokenizer that is not read.
+const INSTEAD: &str = "use a directory with tokenizer.json";
+
+/// How text is split into pieces before tokens are found in each, as the `tokenizer.json` of the models says that GGUF calls by
+/// one name.
+struct Rules {
+    pre_tokenizer: PreTokenizerWrapper,
+    /// Whether characters are composed (NFC).
+    composes: bool,
+    /// Whether a piece that is a token is that token, even if the merges do not make it.
+    ignores_merges: bool,
+}
+
+/// The pieces of Qwen2, with single digits.
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The pieces of Llama 3, with up to three digits.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+impl Rules {
+    /// The rules of a name in `tokenizer.ggml.pre`; `None` if it is not known.
+    fn of(name: &str) -> tokenizers::Result<Option<Self>> {
+        let gpt2 = || ByteLevel::new(false, true, true).into();
+        let split = |expression: &str, trims: bool| -> tokenizers::Result<PreTokenizerWrapper> {
+            let expression = SplitPattern::Regex(expression.to_owned());
+            let split = Split::new(expression, SplitDelimiterBehavior::Isolated, false)?;
+            Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, trims, false).into()]).into())
+        };
+        let (pre_tokenizer, composes, ignores_merges) = match name {
+            "gpt-2" => (gpt2(), false, false),
+            "smollm" => (
+                Sequence::new(vec![Digits::new(true).into(), gpt2()]).into(),
+                false,
+                false,
+            ),
+            // DeepSeek's models on Qwen2 have the rules of Qwen2 and other special tokens.
+            "qwen2" | "deepseek-r1-qwen" => (split(QWEN2, false)?, true, false),
+            "llama-bpe" | "llama3" | "llama-v3" => (split(LLAMA3, true)?, false, true),
+            "smaug-bpe" => (split(LLAMA3, true)?, false, false),
+            _ => return Ok(None),
+        };
+        Ok(Some(Self {
+            pre_tokenizer,
+            composes,
+            ignores_merges,
+        }))
+    }
+}
+
+/// The metadata as the tensor library should read it: with the rule for whole tokens, and without the unused tokens at the end
+/// of the vocabulary.
 ///
 /// Converters to GGUF add unused tokens until there are as many as the embedding has rows. They do not belong to the
 /// tokenizer, and `tokenizer.json` does not have them.
-fn without_padding(content: &Content) -> Content {
+fn as_read(content: &Content, rules: &Rules) -> Content {
     const UNUSED: u64 = 5;
     let mut metadata = content.metadata.clone();
+    let ignores_merges = GgufValue::Bool(rules.ignores_merges);
+    metadata.insert("tokenizer.ggml.ignore_merges".to_owned(), ignores_merges);
     let is_unused = |value: &GgufValue| match value {
         GgufValue::I32(kind) => u64::try_from(*kind).is_ok_and(|kind| kind == UNUSED),
         value => value.to_u64().is_ok_and(|kind| kind == UNUSED),
@@ -135,5 +194,63 @@ fn without_padding(content: &Content) -> Content {
         metadata,
         tensor_infos: std::collections::HashMap::new(),
         tensor_data_offset: content.tensor_data_offset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::Path};
+
+    use candle_core::quantized::gguf_file;
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    /// The vocabulary and the expected tokens are those that `tests/fixtures/tokenizer/gguf_pre.py` makes with the package
+    /// `tokenizers`.
+    #[test]
+    fn pre_tokenizers_of_gguf_files_give_the_tokens_of_their_tokenizer_json() {
+        let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizer/gguf_pre.json");
+        let expected: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let list = |key: &str| GgufValue::Array(texts(&expected[key]).into_iter().map(GgufValue::String).collect());
+        let types: Vec<u32> = serde_json::from_value(expected["types"].clone()).unwrap();
+        let types = GgufValue::Array(types.into_iter().map(GgufValue::U32).collect());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.gguf");
+        let bundle = |name: Option<&str>| {
+            let mut metadata = vec![
+                ("tokenizer.ggml.model", GgufValue::String("gpt2".to_owned())),
+                ("tokenizer.ggml.tokens", list("tokens")),
+                ("tokenizer.ggml.merges", list("merges")),
+                ("tokenizer.ggml.token_type", types.clone()),
+            ];
+            metadata.extend(name.map(|name| ("tokenizer.ggml.pre", GgufValue::String(name.to_owned()))));
+            let metadata: Vec<(&str, &GgufValue)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+            gguf_file::write(&mut fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+            TokenizerBundle::from_gguf(&GgufFile::open(&path).unwrap())
+        };
+        let ids: BTreeMap<String, Vec<Vec<u32>>> = serde_json::from_value(expected["ids"].clone()).unwrap();
+        assert_eq!(ids.len(), 6);
+        for (name, ids) in ids {
+            let tokenizer = bundle(Some(&name)).unwrap().tokenizer;
+            for (text, ids) in texts(&expected["texts"]).iter().zip(ids) {
+                assert_eq!(
+                    tokenizer.encode(text.as_str(), false).unwrap().get_ids(),
+                    ids,
+                    "{name}: {text}"
+                );
+            }
+        }
+        for (name, expected) in [
+            (Some("tekken"), "`tekken` is not known"),
+            (None, "does not name its pre-tokenizer"),
+        ] {
+            let error = bundle(name).map(drop).unwrap_err();
+            assert!(
+                error.to_string().contains(expected) && !error.is_unexpected(),
+                "{error}"
+            );
+        }
     }
 }

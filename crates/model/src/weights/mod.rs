@@ -1,11 +1,13 @@
 //! Where a model's weights are and how they are held: safetensors and GGUF files, the Hub's local cache, a student's
 //! parameters.
 
+mod adapter;
 mod float8;
 pub(crate) mod gguf;
 pub(crate) mod hub;
 pub(crate) mod initial;
 mod mapped;
+mod merged;
 pub(crate) mod parameters;
 pub(crate) mod projection;
 pub(crate) mod safetensors;

@@ -93,6 +93,20 @@ const WEIGHT: &str = ".weight";
 /// What follows the name of a weight in the name of its scale.
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
 
+/// Parts of a module with a quantised weight that do not change what the weight stands for: its bias, and scales with which
+/// activations are quantised, which are not.
+const BESIDE: [&str; 9] = [
+    "activation_scale",
+    "activation_scale_inv",
+    "bias",
+    "input_scale",
+    "input_scale_inv",
+    "k_scale",
+    "output_scale",
+    "q_scale",
+    "v_scale",
+];
+
 impl SafetensorsFiles {
     /// Maps the weight files of a model directory, whose configuration describes `quantization`.
     ///
@@ -195,6 +209,13 @@ impl SafetensorsFiles {
         };
         if !SCALES.iter().any(|suffix| name.to_owned() + suffix == *scale) {
             return Err(refuse(format!("it has a part that is not read: `{scale}`")));
+        }
+        let module = name.strip_suffix(&WEIGHT[1..]).unwrap_or(name);
+        let parts = self.names.range(module.to_owned()..).map(|(name, _)| name.as_str());
+        let mut parts = parts.take_while(|part| part.starts_with(module));
+        let other = parts.find(|part| !part.starts_with(name) && !BESIDE.contains(&&part[module.len()..]));
+        if let Some(other) = other {
+            return Err(refuse(format!("it has a part that is not read: `{other}`")));
         }
         let scale = self.view(scale).ok_or_else(|| self.missing(scale))?;
         let values = dequantised(weight, &scale, quantization.scales).map_err(refuse)?;

@@ -7,7 +7,9 @@ use leadspan_files::hash_contents;
 use serde_json::{Map, Value};
 
 use super::{
+    adapter::Adapter,
     gguf::{file::GgufFile, weights::GgufWeights},
+    merged::MergedWeights,
     safetensors::{SafetensorsFiles, weight_files},
     weight_source::WeightSource,
 };
@@ -23,6 +25,7 @@ pub struct ModelSource {
     path: PathBuf,
     config: DecoderConfig,
     layout: Layout,
+    adapter: Option<Adapter>,
 }
 
 /// The file of a directory that describes the architecture.
@@ -54,6 +57,7 @@ impl ModelSource {
                 path: path.to_owned(),
                 config: DecoderConfig::from_keys(Keys::new(&config_path, &keys))?,
                 layout: Layout::Directory(keys),
+                adapter: None,
             });
         }
         if !path.exists() {
@@ -64,7 +68,20 @@ impl ModelSource {
             path: path.to_owned(),
             config: file.config()?,
             layout: Layout::Gguf(Box::new(file)),
+            adapter: None,
         })
+    }
+
+    /// The model with the LoRA adapter in the folder `dir`, which is merged into the weights when they are read.
+    ///
+    /// Configuration, tokenizer and chat template stay those of the model.
+    ///
+    /// # Errors
+    ///
+    /// If the adapter cannot be read, asks for something that is not read, or belongs to a model with other weights.
+    pub fn with_adapter(mut self, dir: &Path) -> Result<Self, ModelError> {
+        self.adapter = Some(Adapter::open(dir, &self.path, &self.config)?);
+        Ok(self)
     }
 
     /// Where the model is.
@@ -123,7 +140,7 @@ impl ModelSource {
         self.quantization()?;
         match &self.layout {
             Layout::Directory(_) => weight_files(&self.path),
-            Layout::Gguf(_) => Ok(vec![self.path.clone()]),
+            Layout::Gguf(file) => Ok(file.paths().map(Path::to_owned).collect()),
         }
     }
 
@@ -144,12 +161,49 @@ impl ModelSource {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// The files of the adapter; none without one.
+    pub fn adapter_files(&self) -> Vec<PathBuf> {
+        self.adapter
+            .as_ref()
+            .map(Adapter::files)
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// A digest of what the adapter does to the weights; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn adapter_fingerprint(&self) -> Result<Option<String>, ModelError> {
+        self.adapter.as_ref().map(Adapter::fingerprint).transpose()
+    }
+
     /// The weights, in the format `dtype`.
     ///
     /// # Errors
     ///
-    /// If a file cannot be opened or is damaged, or `dtype` does not exist in this layout.
+    /// If a file cannot be opened or is damaged, or `dtype` does not exist in this layout or with an adapter.
     pub(crate) fn weights<'a>(
+        &'a self,
+        dtype: StoredDtype,
+        device: &Device,
+    ) -> Result<Box<dyn WeightSource + 'a>, ModelError> {
+        match &self.adapter {
+            None => self.own_weights(dtype, device),
+            Some(adapter) if dtype == StoredDtype::Native => Err(adapter.refuse_native()),
+            Some(adapter) => Ok(Box::new(MergedWeights {
+                base: self.own_weights(StoredDtype::F32, device)?,
+                adapter,
+                tensors: adapter.map()?,
+                dtype: dtype.dense(),
+            })),
+        }
+    }
+
+    /// The weights without the adapter.
+    fn own_weights<'a>(
         &'a self,
         dtype: StoredDtype,
         device: &Device,

@@ -86,7 +86,7 @@ pub fn plan(
     stop: &AtomicBool,
     events: &dyn Fn(PlanEvent),
 ) -> Result<PlanOutcome, PrecomputeError> {
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = pipeline.open_teacher()?;
     let preparation = Preparation::new(pipeline, &source)?;
     let preview = preparation.preview(settings.sample_rows, &|progress| events(PlanEvent::Preparing(progress)))?;
     let asked = Coverage {

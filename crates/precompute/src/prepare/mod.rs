@@ -42,7 +42,7 @@ pub struct PreparedCache {
 /// or removed since, and if the cache cannot be written to. A failed call removes a cache that it made, and leaves one that
 /// it found as it was.
 pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = pipeline.open_teacher()?;
     Preparation::new(pipeline, &source)?.prepare(Maker::Prepare, events)
 }
 

@@ -196,6 +196,7 @@ impl<'a> Preparation<'a> {
             teacher: self.teacher.map(|(source, dtype)| TeacherIdentity {
                 config_blake3: source.config_fingerprint(),
                 weights_blake3,
+                lora_blake3: weights.and_then(|weights| weights.adapter_blake3.clone()),
                 dtype: dtype.as_str().to_owned(),
             }),
             tokenizer: self.tokenizer.fingerprint.clone(),

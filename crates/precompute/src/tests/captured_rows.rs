@@ -1,9 +1,11 @@
 //! Stored distributions against a plain computation: one sample at a time, softmax by hand.
 
 use candle_core::Device;
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_model::{Decoder, ModelSource, Packed, Stop, StoredDtype};
 
 use super::*;
+use crate::{AuditOutcome, AuditSettings, audit};
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -125,5 +127,26 @@ fn more_entries_than_the_vocabulary_has_store_all_of_it() {
     assert!(!span.positions.is_empty());
     for stored in span.distributions.iter() {
         assert_eq!((stored.token_ids.len(), stored.tail_logprob), (320, f32::NEG_INFINITY));
+    }
+}
+
+#[test]
+fn a_teacher_with_an_adapter_is_captured_and_audited_as_another_teacher() {
+    let project = Project::new();
+    let adapted = project.another("adapted", |pipeline| {
+        pipeline.teacher.adapter = Some(fixture("adapters/tiny"));
+    });
+    run_to_end(&adapted);
+    let settings = AuditSettings { positions: 60, seed: 0 };
+    let audit = |pipeline: &Pipeline| audit(pipeline, &settings, &AtomicBool::new(false), &mut |_, _| ());
+    match audit(&adapted).unwrap() {
+        AuditOutcome::Done(audit) => audit.check(&adapted.cache_dir()).unwrap(),
+        AuditOutcome::Stopped => panic!("nobody asked it to stop"),
+    }
+    let alone = project.another("adapted", |_| ());
+    for error in [audit(&alone).map(drop).unwrap_err(), refused(&alone)] {
+        let expected = "was made with teacher.lora_blake3 `";
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.hint().unwrap().contains("set `teacher.adapter`"), "{error}");
     }
 }

@@ -277,6 +277,8 @@ fn a_cache_of_another_identity_is_refused_with_both_values() {
     assert_eq!(differs(&|other| other.cache.top_k = 32), of("top_k", "16", "32"));
     let bf16 = |other: &mut Pipeline| other.teacher.dtype = leadspan_model::StoredDtype::Bf16;
     assert_eq!(differs(&bf16), of("teacher.dtype", "f32", "bf16"));
+    let (field, stored, asked) = differs(&|other| other.teacher.adapter = Some(fixture("adapters/tiny")));
+    assert!(field == "teacher.lora_blake3" && stored == "(absent)" && asked.len() == 64);
     assert_eq!(
         differs(&|other| other.sections.thinking_end = "</t>".into()),
         of("sections.thinking_end", "</think>", "</t>")

@@ -1,6 +1,9 @@
 //! The keys of a GGUF file's metadata that describe its architecture, and the refusal of those that are not understood.
 
-use super::file::GgufFile;
+use super::{
+    file::GgufFile,
+    names::{expert_of, stored_name},
+};
 use crate::{config::DecoderConfig, error::ModelError};
 
 /// The metadata whose keys begin with the name of the architecture.
@@ -149,6 +152,19 @@ impl<'a> ArchitectureKeys<'a> {
             }),
         }
     }
+}
+
+/// Whether a decoder of `config` reads a weight of this Hugging Face name.
+pub(in crate::weights) fn reads(name: &str, config: &DecoderConfig) -> bool {
+    let stored = match (expert_of(name), &config.experts) {
+        (Some((whole, index)), Some(experts)) if index < experts.count => stored_name(&whole),
+        (Some(_), _) => return false,
+        (None, _) => stored_name(name),
+    };
+    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+    let part = layer.map_or(name, |(_, part)| part);
+    // A name that GGUF has as it stands is none of Hugging Face.
+    stored_name(part) != part && is_asked_for(&stored, config)
 }
 
 /// Whether a decoder of `config` reads a tensor of this name.

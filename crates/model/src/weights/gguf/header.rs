@@ -1,5 +1,5 @@
-//! What the tensor library does not check in a GGUF header: an alignment of zero, by which it divides, and the types of
-//! tensors, the first unknown one of which it calls a number.
+//! What the tensor library does not check in a GGUF header: an alignment of zero, by which it divides, the types of tensors,
+//! the first unknown one of which it calls a number, and names that occur twice.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -11,8 +11,12 @@ const KEY: &[u8] = b"general.alignment";
 pub(super) struct Header {
     /// The alignment, if the metadata has it.
     pub(super) alignment: Option<u64>,
-    /// The first tensor of a type that the tensor library does not know, with the name of the type.
+    /// The first tensor of a type that is not read, with the name of the type.
     pub(super) unknown: Option<(String, String)>,
+    /// How many keys the header claims.
+    pub(super) keys: u64,
+    /// How many tensors the header claims.
+    pub(super) tensors: u64,
 }
 
 /// The longest name of a tensor that is kept for a message.
@@ -29,8 +33,9 @@ fn read(header: &mut impl BufRead, found: &mut Header) -> io::Result<()> {
     let _magic = number(header, 4)?;
     // Counts have 32 bits in version 1.
     let count_bytes = if number(header, 4)? == 1 { 4 } else { 8 };
-    let tensors = number(header, count_bytes)?;
-    for _ in 0..number(header, count_bytes)? {
+    found.tensors = number(header, count_bytes)?;
+    found.keys = number(header, count_bytes)?;
+    for _ in 0..found.keys {
         let length = number(header, count_bytes)?;
         // Only a key of the right length can be the one.
         let is_key = if length == KEY.len() as u64 {
@@ -48,7 +53,7 @@ fn read(header: &mut impl BufRead, found: &mut Header) -> io::Result<()> {
             _ => skip_value(header, kind, count_bytes, 0)?,
         }
     }
-    for _ in 0..tensors {
+    for _ in 0..found.tensors {
         let length = number(header, count_bytes)?;
         let mut name = Vec::new();
         header.take(length.min(LONGEST_NAME)).read_to_end(&mut name)?;
@@ -57,21 +62,26 @@ fn read(header: &mut impl BufRead, found: &mut Header) -> io::Result<()> {
         skip(header, dimensions.saturating_mul(count_bytes))?;
         let kind = number(header, 4)?;
         let _offset = number(header, 8)?;
-        if found.unknown.is_none() && !is_known(kind) {
+        if found.unknown.is_none() && !is_read(kind) {
             found.unknown = Some((String::from_utf8_lossy(&name).into_owned(), type_name(kind)));
         }
     }
     Ok(())
 }
 
-/// Whether the tensor library knows a type.
-fn is_known(kind: u64) -> bool {
-    matches!(kind, 0..=3 | 6..=15 | 30)
+/// Whether a type is read.
+///
+/// `Q8_1` (9) is not: its blocks have 36 bytes in llama.cpp and 40 in the package `gguf`, and neither writes it to files.
+fn is_read(kind: u64) -> bool {
+    matches!(kind, 0..=3 | 6..=8 | 10..=15 | 30)
 }
 
-/// The name that GGML gives to a type that the tensor library does not know.
+/// The name that GGML gives to a type that is not read.
 fn type_name(kind: u64) -> String {
     let name = match kind {
+        4 => "Q4_2",
+        5 => "Q4_3",
+        9 => "Q8_1",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
@@ -86,9 +96,17 @@ fn type_name(kind: u64) -> String {
         27 => "I64",
         28 => "F64",
         29 => "IQ1_M",
+        31 => "Q4_0_4_4",
+        32 => "Q4_0_4_8",
+        33 => "Q4_0_8_8",
         34 => "TQ1_0",
         35 => "TQ2_0",
+        36 => "IQ4_NL_4_4",
+        37 => "IQ4_NL_4_8",
+        38 => "IQ4_NL_8_8",
         39 => "MXFP4",
+        40 => "NVFP4",
+        41 => "Q1_0",
         _ => return format!("type {kind}"),
     };
     name.to_owned()

@@ -1,9 +1,15 @@
-//! Models in one GGUF file: architecture, tokenizer and (quantised) weights.
+//! Models in GGUF files: architecture, tokenizer and (quantised) weights.
 
 mod architecture_keys;
 mod config;
 pub(crate) mod file;
 mod header;
 mod names;
+mod piece;
 mod rotary_keys;
+mod split;
+#[cfg(test)]
+mod tests;
 pub(crate) mod weights;
+
+pub(super) use architecture_keys::reads;

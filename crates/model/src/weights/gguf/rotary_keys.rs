@@ -14,16 +14,33 @@ use crate::{
 /// The tensor of rotary divisors.
 const DIVISORS: &str = "rope_freqs.weight";
 
-/// The keys that are read, without `rope.`.
-const KNOWN: [&str; 7] = [
+/// The keys that are read or that change nothing, without `rope.`.
+const KNOWN: [&str; 13] = [
     "dimension_count",
     "freq_base",
     "scale_linear",
+    "scaling.attn_factor",
     "scaling.factor",
     "scaling.finetuned",
     "scaling.original_context_length",
     "scaling.type",
+    "scaling.yarn_attn_factor",
+    "scaling.yarn_beta_fast",
+    "scaling.yarn_beta_slow",
+    "scaling.yarn_ext_factor",
+    "scaling.yarn_log_multiplier",
 ];
+
+/// Keys whose meaning differs between versions of llama.cpp or that this decoder does not compute, and the values at which they
+/// change nothing. A negative number stands for the default.
+const NEUTRAL: [(&str, &[f64]); 3] = [
+    ("rope.scaling.yarn_attn_factor", &[1.0]),
+    ("rope.scaling.yarn_ext_factor", &[1.0, -1.0]),
+    ("rope.scaling.yarn_log_multiplier", &[0.0]),
+];
+
+/// A factor of queries and keys, which llama.cpp multiplies with that of the scaling.
+const ATTENTION_FACTOR: &str = "rope.scaling.attn_factor";
 
 impl ArchitectureKeys<'_> {
     /// How the rotary frequencies of a model with this context are scaled.
@@ -35,13 +52,22 @@ impl ArchitectureKeys<'_> {
         if let Some(other) = self.below("rope.").iter().find(|key| !KNOWN.contains(key)) {
             return Err(self.refuse(&format!("rope.{other}"), "that is not supported"));
         }
+        for (suffix, neutral) in NEUTRAL {
+            if self.float(suffix)?.is_some_and(|value| !neutral.contains(&value)) {
+                return Err(self.refuse(suffix, "that is not supported"));
+            }
+        }
+        let kind = self.text("rope.scaling.type")?.unwrap_or("linear");
+        if kind != "yarn" && self.float(ATTENTION_FACTOR)?.is_some_and(|factor| factor != 1.0) {
+            return Err(self.refuse(ATTENTION_FACTOR, "it is only supported with `yarn`"));
+        }
         let factor = match self.float("rope.scaling.factor")? {
             Some(factor) => Some(factor),
             None => self.float("rope.scale_linear")?,
         };
         // Zero stands for no factor.
         let factor = factor.filter(|&factor| factor != 0.0);
-        match self.text("rope.scaling.type")?.unwrap_or("linear") {
+        match kind {
             "none" => self.divided(1.0),
             "linear" => self.divided(factor.unwrap_or(1.0)),
             "yarn" if self.file.has_tensor(DIVISORS) => {
@@ -77,9 +103,9 @@ impl ArchitectureKeys<'_> {
         Ok(RotaryScaling::Yarn {
             factor,
             original_max_position_embeddings: original.unwrap_or(context),
-            attention_factor: yarn_attention_factor(factor),
-            beta_fast: 32.0,
-            beta_slow: 1.0,
+            attention_factor: yarn_attention_factor(factor) * self.float(ATTENTION_FACTOR)?.unwrap_or(1.0),
+            beta_fast: self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+            beta_slow: self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             truncate: true,
         })
     }

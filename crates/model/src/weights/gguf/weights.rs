@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{
     DType, Device, Tensor,
-    quantized::{GgmlDType, QMatMul, QTensor},
+    quantized::{QMatMul, QTensor},
 };
 use leadspan_kernels::{Pairing, Weight};
 
@@ -22,25 +22,13 @@ use crate::{
     },
 };
 
-/// The weights of a GGUF file, dequantised, or quantised as stored if `dtype` is [`StoredDtype::Native`].
+/// The weights of GGUF files, dequantised, or quantised as stored if `dtype` is [`StoredDtype::Native`].
 pub(crate) struct GgufWeights<'a> {
     pub(crate) file: &'a GgufFile,
     pub(crate) config: &'a DecoderConfig,
     pub(crate) dtype: StoredDtype,
     pub(crate) device: Device,
 }
-
-/// The quantisations that tests compare with other readers of GGUF.
-const SUPPORTED: [GgmlDType; 8] = [
-    GgmlDType::F32,
-    GgmlDType::F16,
-    GgmlDType::BF16,
-    GgmlDType::Q8_0,
-    GgmlDType::Q4_0,
-    GgmlDType::Q4_1,
-    GgmlDType::Q4K,
-    GgmlDType::Q6K,
-];
 
 impl GgufWeights<'_> {
     /// The weight that Hugging Face models call `name`, as stored.
@@ -66,14 +54,7 @@ impl GgufWeights<'_> {
                 expected,
             });
         }
-        if !SUPPORTED.contains(&info.ggml_dtype) {
-            return Err(ModelError::WeightFormat {
-                path: path(),
-                name: stored,
-                reason: format!("it is stored as {:?}, which is not supported", info.ggml_dtype),
-            });
-        }
-        self.file.part(&stored, info, index, shape.to_vec(), &self.device)
+        self.file.part(&stored, index, shape.to_vec(), &self.device)
     }
 
     /// Puts the rows of a query or key weight into the order of [`Pairing::Halves`] if the file has the order of

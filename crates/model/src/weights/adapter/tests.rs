@@ -1,0 +1,268 @@
+//! Adapters against PEFT, and those that are refused.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{D, Device, Tensor};
+use leadspan_diagnosis::Diagnosis as _;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+
+use crate::{Decoder, ModelError, ModelSource, Packed, Stop, StoredDtype};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures")
+        .join(name)
+}
+
+fn tensors(path: &Path) -> std::collections::HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+/// The log-probabilities `[T, V]` of the first sequence of a fixture.
+fn logprobs(source: &ModelSource, tokens: &Path) -> Tensor {
+    let tokens = tensors(tokens)["tokens"].to_vec2::<u32>().unwrap().remove(0);
+    let decoder = Decoder::load(source, StoredDtype::F32, &Device::Cpu).unwrap();
+    let hidden = decoder.hidden_states(&Packed::new([&tokens[..]]), Stop::NEVER).unwrap();
+    candle_nn::ops::log_softmax(&decoder.logits(&hidden).unwrap(), D::Minus1).unwrap()
+}
+
+fn mean_and_most(one: &Tensor, other: &Tensor) -> (f32, f32) {
+    let difference = (one - other).unwrap().abs().unwrap();
+    let of = |tensor: Tensor| tensor.to_scalar::<f32>().unwrap();
+    (of(difference.mean_all().unwrap()), of(difference.max_all().unwrap()))
+}
+
+#[test]
+fn a_merged_adapter_computes_what_peft_does() {
+    for (name, base, tokens) in [
+        ("tiny", "tiny-teacher", "tiny-teacher.expected.safetensors"),
+        ("plain", "parity/qwen3", "parity/qwen3/expected.safetensors"),
+        ("patterns", "parity/qwen3", "parity/qwen3/expected.safetensors"),
+        ("biases", "parity/qwen2", "parity/qwen2/expected.safetensors"),
+    ] {
+        let (dir, tokens) = (fixture(&format!("adapters/{name}")), fixture(tokens));
+        let expected = expected(&dir, "logprobs");
+        let source = ModelSource::open(&fixture(base)).unwrap();
+        let without = logprobs(&source, &tokens);
+        let merged = logprobs(&source.with_adapter(&dir).unwrap(), &tokens);
+        // The tolerance of `tests/parity.rs`.
+        let (_, most) = mean_and_most(&merged, &expected);
+        assert!(most < 1e-4, "{name}: {most}");
+        let (mean, _) = mean_and_most(&without, &expected);
+        assert!(mean > 0.05, "{name}: the adapter changes only {mean}");
+    }
+}
+
+/// What PEFT computes with an adapter.
+fn expected(dir: &Path, name: &str) -> Tensor {
+    let expected = tensors(&dir.join("expected.safetensors"));
+    expected[name].squeeze(0).unwrap()
+}
+
+#[test]
+fn an_adapter_fits_the_rows_of_a_gguf_file() {
+    let dir = fixture("adapters/tiny");
+    let source = ModelSource::open(&fixture("tiny-teacher.gguf")).unwrap();
+    let tokens = fixture("tiny-teacher.expected.safetensors");
+    let merged = logprobs(&source.with_adapter(&dir).unwrap(), &tokens);
+    let (_, most) = mean_and_most(&merged, &expected(&dir, "gguf_logprobs"));
+    assert!(most < 1e-4, "{most}");
+}
+
+#[test]
+fn quantised_weights_that_stay_as_stored_take_no_adapter() {
+    let source = ModelSource::open(&fixture("tiny-teacher.gguf")).unwrap();
+    let source = source.with_adapter(&fixture("adapters/tiny")).unwrap();
+    let error = Decoder::load(&source, StoredDtype::Native, &Device::Cpu).unwrap_err();
+    assert!(
+        error.to_string().contains("`native`") && error.hint().unwrap().contains("`f32`"),
+        "{error}"
+    );
+}
+
+type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
+
+/// A copy of the adapter `plain` whose settings and tensors are changed.
+fn changed(settings: impl Fn(&mut Value), weights: impl Fn(&mut Tensors)) -> tempfile::TempDir {
+    let (from, dir) = (fixture("adapters/plain"), tempfile::tempdir().unwrap());
+    let mut value: Value = serde_json::from_slice(&fs::read(from.join("adapter_config.json")).unwrap()).unwrap();
+    settings(&mut value);
+    fs::write(dir.path().join("adapter_config.json"), value.to_string()).unwrap();
+    let bytes = fs::read(from.join("adapter_model.safetensors")).unwrap();
+    let mut tensors: Tensors = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .iter()
+        .map(|(name, view)| {
+            (
+                name.to_owned(),
+                view.dtype(),
+                view.shape().to_vec(),
+                view.data().to_vec(),
+            )
+        })
+        .collect();
+    weights(&mut tensors);
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let bytes = safetensors::serialize(views, None).unwrap();
+    fs::write(dir.path().join("adapter_model.safetensors"), bytes).unwrap();
+    dir
+}
+
+/// The message and the hint with which a model with an adapter is refused.
+fn refusal(base: &str, adapter: &Path) -> String {
+    let source = ModelSource::open(&fixture(base)).unwrap();
+    let opened = source.with_adapter(adapter);
+    let loaded = opened.and_then(|source| Decoder::load(&source, StoredDtype::F32, &Device::Cpu));
+    let error = loaded.map(drop).unwrap_err();
+    assert!(
+        matches!(error, ModelError::Adapter { .. } | ModelError::Config { .. }) && !error.is_unexpected(),
+        "{error}"
+    );
+    format!("{error}\n{}", error.hint().unwrap_or_default())
+}
+
+#[test]
+fn settings_that_are_not_applied_are_refused_by_key() {
+    for (key, value, expected) in [
+        ("peft_type", json!("IA3"), "only `LORA`"),
+        ("use_dora", json!(true), "merge_and_unload"),
+        ("fan_in_fan_out", json!(true), "stores its weights"),
+        (
+            "init_lora_weights",
+            json!("pissa_niter_4"),
+            "changes the weights of the base",
+        ),
+        ("init_lora_weights", json!("loftq"), "changes the weights of the base"),
+        ("lora_bias", json!(true), "merge_and_unload"),
+        ("use_qalora", json!(true), "merge_and_unload"),
+        ("layer_replication", json!([[0, 2], [1, 2]]), "merge_and_unload"),
+        ("trainable_token_indices", json!([3]), "merge_and_unload"),
+        (
+            "target_parameters",
+            json!(["mlp.experts.gate_up_proj"]),
+            "merge_and_unload",
+        ),
+        ("a_later_feature", json!({"strength": 1}), "merge_and_unload"),
+        ("r", Value::Null, "it must be given"),
+        ("lora_alpha", json!("8"), "it must be a number"),
+        ("rank_pattern", json!({"q_proj": "4"}), "its values must be numbers"),
+        ("alpha_pattern", json!({"(": 4}), "names or regular expressions"),
+    ] {
+        let dir = changed(|settings| settings[key] = value.clone(), |_| ());
+        let message = refusal("parity/qwen3", dir.path());
+        assert!(
+            message.contains(&format!("`{key}` is `")) && message.contains(expected),
+            "{key}: {message}"
+        );
+    }
+}
+
+#[test]
+fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
+    const QUERIES: &str = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight";
+    let with = |weights: &dyn Fn(&mut Tensors)| refusal("parity/qwen3", changed(|_| (), weights).path());
+    let settings = |change: &dyn Fn(&mut Value)| refusal("parity/qwen3", changed(change, |_| ()).path());
+    let renamed = |to: &str| {
+        with(&|tensors: &mut Tensors| {
+            let found = tensors.iter_mut().find(|(name, ..)| name == QUERIES).unwrap();
+            found.0 = to.to_owned();
+        })
+    };
+    for (message, expected) in [
+        (
+            renamed("base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"),
+            "no weight of the model",
+        ),
+        (
+            renamed("base_model.model.model.layers.1.attn_q.lora_A.weight"),
+            "no weight of the model",
+        ),
+        (
+            renamed("base_model.model.model.layers.1.self_attn.c_attn.lora_A.weight"),
+            "no weight of the model",
+        ),
+        (renamed("base_model.model.rope_freqs.weight"), "no weight of the model"),
+        (
+            renamed("model.layers.1.self_attn.q_proj.lora_A.weight"),
+            "no weight of the model",
+        ),
+        (
+            renamed("base_model.model.model.layers.1.self_attn.q_proj.lora_magnitude_vector"),
+            "lora_magnitude_vector` belongs to no weight",
+        ),
+        (
+            with(&|tensors| tensors.retain(|(name, ..)| name != QUERIES)),
+            "it has one of the two matrices for `model.layers.1.self_attn.q_proj`",
+        ),
+        (
+            with(&|tensors| tensors.retain(|(name, ..)| !name.contains("v_proj"))),
+            "it lists `v_proj` in `target_modules`",
+        ),
+        (
+            with(&|tensors| {
+                for (_, dtype, _, data) in tensors {
+                    *dtype = Dtype::I8;
+                    data.truncate(data.len() / 4);
+                }
+            }),
+            "is stored as I8",
+        ),
+        (
+            settings(&|settings| settings["r"] = json!(8)),
+            "has rank 4, but its configuration says 8",
+        ),
+        (
+            settings(&|settings| settings["alpha_pattern"] = json!({"q_proj": 2, "self_attn.*": 3})),
+            "two expressions of `alpha_pattern` match",
+        ),
+        (
+            settings(&|settings| settings["alpha_pattern"] = json!({"(.+.+)+\\d": 2})),
+            "takes too long",
+        ),
+        // Another base.
+        (
+            refusal("parity/llama", &fixture("adapters/plain")),
+            "[24, 24] (the adapter is one of `made-up/qwen3`)",
+        ),
+        // The embedding of a tied model is its head.
+        (
+            refusal("tiny-teacher", &fixture("adapters/patterns")),
+            "which are one weight in this model",
+        ),
+        (refusal("parity/qwen3", &fixture("adapters/nothing")), "it is no folder"),
+        (
+            refusal("parity/qwen3", &fixture("parity")),
+            "it has no `adapter_config.json`",
+        ),
+    ] {
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
+}
+
+#[test]
+fn what_an_adapter_does_is_its_identity() {
+    let of = |dir: &Path| {
+        let source = ModelSource::open(&fixture("parity/qwen3")).unwrap();
+        source
+            .with_adapter(dir)
+            .unwrap()
+            .adapter_fingerprint()
+            .unwrap()
+            .unwrap()
+    };
+    let plain = of(&fixture("adapters/plain"));
+    let with = |settings: &dyn Fn(&mut Value)| of(changed(settings, |_| ()).path());
+    assert_ne!(with(&|settings| settings["lora_alpha"] = json!(9)), plain);
+    assert_ne!(with(&|settings| settings["use_rslora"] = json!(true)), plain);
+    let renamed = |settings: &mut Value| settings["base_model_name_or_path"] = json!("elsewhere/base");
+    assert_eq!(with(&renamed), with(&|_| ()));
+    let source = ModelSource::open(&fixture("parity/qwen3")).unwrap();
+    assert_eq!(source.adapter_fingerprint().unwrap(), None);
+    assert!(source.adapter_files().is_empty());
+}
