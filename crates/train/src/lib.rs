@@ -50,6 +50,7 @@
 mod batches;
 mod checkpoint;
 mod checkpoints;
+mod comparison;
 mod context;
 mod error;
 mod event;

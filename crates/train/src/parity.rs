@@ -75,12 +75,12 @@ fn case(model: &str) -> Case {
 
 fn gradients(case: &Case, pass: HeadPass, activation_checkpointing: bool) -> (Vec<(String, Tensor)>, LossSums) {
     gradients::clear(&case.parameters);
-    let sums = accumulate(&case.student, &case.batch, pass, activation_checkpointing, Stop::NEVER).unwrap();
+    let losses = accumulate(&case.student, &case.batch, pass, activation_checkpointing, Stop::NEVER).unwrap();
     let gradients = gradients::all(&case.parameters).unwrap();
     let copied = gradients
         .into_iter()
         .map(|(name, gradient)| (name.to_owned(), gradient.copy().unwrap()));
-    (copied.collect(), sums)
+    (copied.collect(), losses.wait().unwrap())
 }
 
 #[test]
@@ -177,6 +177,7 @@ fn gradients_are_the_slopes_of_the_loss() {
                     crate::gradients::supervised_hidden_states(&case.student, &case.batch, Stop::NEVER).unwrap();
                 let head = case.student.head_weight().unwrap();
                 let sums = crate::objective::forward(PASS, (&hidden, &head), &case.batch.rows, Stop::NEVER).unwrap();
+                let sums = sums.wait().unwrap();
                 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
             };
             let step = 1e-2;

@@ -33,9 +33,11 @@ impl RunIdentity {
         settings: &TrainSettings,
         replay: Option<&Replay>,
     ) -> Self {
-        // The folder has no effect, and its path may not be Unicode, as text in JSON must be.
+        // The folder has no effect, and its path may not be Unicode, as text in JSON must be. A number that suits the device
+        // is stored like one that was set.
         let settings = TrainSettings {
             dir: PathBuf::new(),
+            micro_batch_tokens: Some(settings.micro_batch_tokens()),
             ..settings.clone()
         };
         let mut train = serde_json::to_value(settings).expect("settings serialize");

@@ -142,7 +142,7 @@ impl Trace<'_> {
             gradient = segment.backward(gradient, layer.weights())?;
         }
         if let Some(embedding) = decoder.embedding_gradient() {
-            embedding.add_rows(&gradient, self.packed.tokens())?;
+            embedding.add_rows(&gradient, self.packed.tokens(), decoder.kernels())?;
         }
         Ok(())
     }
