@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     agreement::{self, ADAMW_BLOCK, ADAMW_SHARED_BYTES, ADAMW_THREADS, Parameter},
-    updates::{UpdateNumbers, UpdatedParameter},
+    updated_parameter::{UpdateNumbers, UpdatedParameter},
 };
 
 /// The source of the kernels.

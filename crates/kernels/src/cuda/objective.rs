@@ -22,7 +22,7 @@ use crate::{
         LOSS_SUM_SHARED_BYTES, LOSS_SUM_THREADS, OBJECTIVE_THREADS, Objective, ROW_LOSSES, Share, SupervisedRows,
         objective_shared_bytes,
     },
-    objective::{DeviceObjectiveKind, DeviceRows},
+    objective_rows::{DeviceObjectiveKind, DeviceRows},
     weight::GradientSum,
 };
 
