@@ -1,7 +1,7 @@
 //! One forward and backward pass, which adds to the stored gradients of all parameters.
 
 use candle_core::{DType, Tensor};
-use leadspan_model::{Decoder, Parameters, Stop};
+use leadspan_model::{Activations, Decoder, Parameters, Stop};
 
 use crate::{
     MicroBatch, TrainError,
@@ -39,8 +39,7 @@ pub(crate) fn head_weight(student: &Decoder, pass: HeadPass) -> Result<Tensor, T
 /// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses, for which a GPU
 /// may still be at work.
 ///
-/// With `activation_checkpointing` every layer is computed twice, and only the layers' inputs are held in between; the bits
-/// are the same.
+/// What `activations` do not keep is computed again; the bits are the same.
 ///
 /// # Errors
 ///
@@ -54,10 +53,10 @@ pub fn accumulate(
     student: &Decoder,
     batch: &MicroBatch,
     pass: HeadPass,
-    activation_checkpointing: bool,
+    activations: impl Into<Activations>,
     stop: Stop<'_>,
 ) -> Result<Losses, TrainError> {
-    let trace = student.trace(&batch.packed, &batch.places, activation_checkpointing, stop)?;
+    let trace = student.trace(&batch.packed, &batch.places, activations, stop)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
     let (rows, weight) = (trace.rows(), head_weight(student, pass)?);
     let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;

@@ -10,11 +10,12 @@ use crate::{TrainSettings, replay::Replay};
 
 /// Settings of `[train]` that change no weight but by rounding: where and how often files are written, the device, its kernels,
 /// the memory.
-const WITHOUT_EFFECT: [&str; 6] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "dir",
     "device",
     "kernels",
     "activation_checkpointing",
+    "recompute_gates",
     "checkpoint_steps",
     "keep_checkpoints",
 ];

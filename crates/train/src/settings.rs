@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leadspan_cache::Coverage;
-use leadspan_model::{KernelForm, StudentDtype};
+use leadspan_model::{Activations, KernelForm, StudentDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,11 @@ pub struct TrainSettings {
     pub micro_batch_tokens: Option<usize>,
     /// Save memory: keep only the inputs of layers, and compute the layers again in the backward pass.
     pub activation_checkpointing: bool,
+    /// Save some memory: compute the products of gate and up again in the backward pass.
+    ///
+    /// They are the larger part of what a layer keeps. Without effect beside `train.activation_checkpointing`, and on a GPU in
+    /// stock operations.
+    pub recompute_gates: bool,
     /// How a step's loss is averaged.
     pub normalization: Normalization,
     /// Seed of the order of the samples.
@@ -164,6 +169,7 @@ impl Default for TrainSettings {
             batch_samples: 8,
             micro_batch_tokens: None,
             activation_checkpointing: false,
+            recompute_gates: false,
             normalization: Normalization::default(),
             seed: 0,
             dtype: StudentDtype::default(),
@@ -193,6 +199,15 @@ impl TrainSettings {
             GPU_PASS_TOKENS
         };
         self.micro_batch_tokens.unwrap_or(usual)
+    }
+
+    /// What forward passes keep for their backward passes.
+    pub(crate) fn activations(&self) -> Activations {
+        match (self.activation_checkpointing, self.recompute_gates) {
+            (true, _) => Activations::LayerInputs,
+            (false, true) => Activations::WithoutGates,
+            (false, false) => Activations::All,
+        }
     }
 
     /// Whether anything is learnt from the teacher.

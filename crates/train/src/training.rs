@@ -181,9 +181,9 @@ impl Training<'_> {
                 Kind::Distilled => (self.inputs.settings.distillation_weight, &mut losses.distilled),
                 Kind::Replayed => (0.0, &mut losses.replayed),
             };
-            let checkpointing = self.inputs.settings.activation_checkpointing;
+            let activations = self.inputs.settings.activations();
             let (student, stop) = (&self.inputs.student.decoder, self.stop());
-            match gradients::accumulate(student, pass, HeadPass::of(student, weight), checkpointing, stop) {
+            match gradients::accumulate(student, pass, HeadPass::of(student, weight), activations, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
                 found => losses.add(found?),
             }
