@@ -5,11 +5,11 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use leadspan_distribution::{Distributions, Position};
-use leadspan_model::{Decoder, Distrust, GradientSum, Kernels, Stop, kernels::DeviceObjective};
+use leadspan_model::{Decoder, Distrust, GradientSum, Kernels, Stop};
 
 use crate::{
     AdamW, AdamWSettings,
-    objective::{self, Distillation, HeadPass, LossSums, SupervisedRows},
+    objective::{self, Distillation, HeadPass, LossSums, SupervisedRows, runs_in_gpu_kernels},
     optimizer::sum_of_squares,
 };
 
@@ -31,9 +31,7 @@ type Difference = (String, f64);
 
 /// The student, with stock operations if the kernels of training cannot be trusted on its device.
 pub(crate) fn with_trusted_training(student: Decoder, distillation: Distillation) -> Decoder {
-    let is_fused = student.kernels() == Kernels::Fused;
-    let on_device = student.head_weight().filter(DeviceObjective::is_for);
-    let Some(weight) = on_device.filter(|_| is_fused) else {
+    let Some(weight) = student.head_weight().filter(|_| runs_in_gpu_kernels(&student)) else {
         return student;
     };
     let compared = wrong_objective(&weight, distillation).and_then(|wrong| match wrong {
@@ -46,6 +44,14 @@ pub(crate) fn with_trusted_training(student: Decoder, distillation: Distillation
         Err(error) => student.distrusting(Distrust::Fails {
             reason: error.to_string(),
         }),
+    }
+}
+
+/// Whether a model's held-out losses may use the objective that its device has.
+pub(crate) fn has_right_objective(model: &Decoder) -> bool {
+    match model.head_weight().filter(|_| runs_in_gpu_kernels(model)) {
+        Some(weight) => matches!(wrong_objective(&weight, Distillation::default()), Ok(None)),
+        None => true,
     }
 }
 

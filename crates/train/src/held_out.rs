@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{
     MicroBatch, TrainError,
     batches::Batching,
+    comparison::has_right_objective,
     gradients::{head_weight, supervised_hidden_states},
     objective::{self, Distillation, HeadPass, Losses},
     student,
@@ -86,7 +87,11 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Resu
         distillation: Distillation::default(),
         vocabulary: model.config().vocab_size,
     };
-    let pass = HeadPass::of(model, 0.5);
+    let mut pass = HeadPass::of(model, 0.5);
+    // A student's objective is compared when it is opened, that of another model here.
+    if !has_right_objective(model) {
+        pass = pass.in_stock_operations();
+    }
     measure(model, reader, batching, pass, stop)
 }
 

@@ -8,7 +8,7 @@ use crate::{
     AdamW, AdamWSettings, Event, Export, Schedule, StudentSettings, TrainError, TrainSettings,
     batches::Batching,
     flops::TrainingFlops,
-    objective::Distillation,
+    objective::{Distillation, runs_in_gpu_kernels},
     readers::Readers,
     replay::Replay,
     run_identity::RunIdentity,
@@ -61,7 +61,7 @@ impl<'a> RunInputs<'a> {
         let flops = TrainingFlops::of(config);
         let steps = TrainingSteps::new(readers.training(), settings, replay.as_ref(), &flops)?;
         let batching = Batching {
-            micro_batch_tokens: settings.micro_batch_tokens(),
+            micro_batch_tokens: settings.micro_batch_tokens(runs_in_gpu_kernels(&student.decoder)),
             normalization: Some(settings.normalization),
             distillation,
             vocabulary: config.vocab_size,

@@ -32,9 +32,9 @@ pub struct StudentSettings {
 /// `train.max_flops` is below this: operations are counted in 64 bits.
 const MAX_FLOPS: f64 = u64::MAX as f64;
 
-/// Tokens of one pass on the CPU: more are no faster, and take more memory.
-const CPU_PASS_TOKENS: usize = 2048;
-/// Tokens of one pass on a GPU, whose products are the faster the more rows they have.
+/// Tokens of one pass: on the CPU more are no faster, and in the stock operations of a GPU they take too much memory.
+pub(crate) const PASS_TOKENS: usize = 2048;
+/// Tokens of one pass in the fused kernels of a GPU, whose products are the faster the more rows they have.
 const GPU_PASS_TOKENS: usize = 16_384;
 
 /// How a step's loss is averaged.
@@ -111,7 +111,7 @@ pub struct TrainSettings {
     /// Samples of one optimizer step.
     #[schemars(range(min = 1))]
     pub batch_samples: usize,
-    /// Tokens of one forward and backward pass: 2,048 on the CPU and 16,384 on a GPU if it is not set.
+    /// Tokens of one forward and backward pass. If it is not set: 16,384 with the fused kernels of a GPU, otherwise 2,048.
     ///
     /// A step takes as many passes as it needs.
     #[schemars(range(min = 1))]
@@ -191,13 +191,9 @@ impl TrainSettings {
         }
     }
 
-    /// Tokens of one forward and backward pass on the device.
-    pub(crate) fn micro_batch_tokens(&self) -> usize {
-        let usual = if self.device == "cpu" {
-            CPU_PASS_TOKENS
-        } else {
-            GPU_PASS_TOKENS
-        };
+    /// Tokens of one forward and backward pass of a student that runs in the fused kernels of a GPU, or does not.
+    pub(crate) fn micro_batch_tokens(&self, has_kernels: bool) -> usize {
+        let usual = if has_kernels { GPU_PASS_TOKENS } else { PASS_TOKENS };
         self.micro_batch_tokens.unwrap_or(usual)
     }
 
@@ -258,7 +254,7 @@ impl TrainSettings {
         for (key, value) in [
             ("epochs", self.epochs),
             ("batch_samples", self.batch_samples),
-            ("micro_batch_tokens", self.micro_batch_tokens()),
+            ("micro_batch_tokens", self.micro_batch_tokens.unwrap_or(PASS_TOKENS)),
             ("keep_checkpoints", self.keep_checkpoints),
         ] {
             if value == 0 {
@@ -309,16 +305,14 @@ mod tests {
 
     #[test]
     fn a_pass_has_the_tokens_that_suit_the_device_unless_they_are_set() {
-        let tokens = |device: &str, micro_batch_tokens| {
+        let tokens = |micro_batch_tokens| {
             let settings = TrainSettings {
-                device: device.to_owned(),
                 micro_batch_tokens,
                 ..TrainSettings::default()
             };
-            settings.micro_batch_tokens()
+            [false, true].map(|has_kernels| settings.micro_batch_tokens(has_kernels))
         };
-        assert_eq!((tokens("cpu", None), tokens("cuda:0", None)), (2048, 16_384));
-        assert_eq!((tokens("cpu", Some(7)), tokens("cuda:1", Some(7))), (7, 7));
+        assert_eq!((tokens(None), tokens(Some(7))), ([2048, 16_384], [7, 7]));
     }
 
     type Change = dyn Fn(&mut TrainSettings);

@@ -33,6 +33,16 @@ pub struct HeadGradients {
     pub hidden: Tensor,
 }
 
+/// Whether a student runs in the fused kernels of a GPU.
+///
+/// # Panics
+///
+/// If the student's head is quantised.
+pub(crate) fn runs_in_gpu_kernels(student: &Decoder) -> bool {
+    let weight = student.head_weight().expect("a student's head is dense");
+    student.kernels() == Kernels::Fused && DeviceObjective::is_for(&weight)
+}
+
 impl HeadPass {
     /// How the rows of `student` go through its head.
     ///
@@ -40,13 +50,23 @@ impl HeadPass {
     ///
     /// If the student's head is quantised.
     pub fn of(student: &Decoder, distillation_weight: f64) -> Self {
-        let weight = student.head_weight().expect("a student's head is dense");
-        let fused = student.device().is_cpu() || student.kernels() == Kernels::Fused;
-        let is_on_device = fused && DeviceObjective::is_for(&weight);
         Self {
             distillation_weight: distillation_weight as f32,
-            chunk_bytes: if is_on_device { DEVICE_CHUNK_BYTES } else { CHUNK_BYTES },
-            fused,
+            chunk_bytes: if runs_in_gpu_kernels(student) {
+                DEVICE_CHUNK_BYTES
+            } else {
+                CHUNK_BYTES
+            },
+            fused: student.device().is_cpu() || student.kernels() == Kernels::Fused,
+        }
+    }
+
+    /// The same in stock operations.
+    pub(crate) fn in_stock_operations(self) -> Self {
+        Self {
+            chunk_bytes: CHUNK_BYTES,
+            fused: false,
+            ..self
         }
     }
 

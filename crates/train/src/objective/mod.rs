@@ -44,6 +44,7 @@ mod teacher;
 mod tensor_probabilities;
 
 pub use distillation::Distillation;
+pub(crate) use head::runs_in_gpu_kernels;
 pub use head::{HeadGradients, HeadPass, backward, forward};
 pub use loss_sums::{LossSums, Losses};
 pub use losses::Loss;
