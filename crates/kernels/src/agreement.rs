@@ -106,12 +106,16 @@ pub(crate) const ROTARY_THREADS: usize = 128;
 
 /// The shared memory of `head_norm_rotary_backward`.
 pub(crate) const fn rotary_backward_shared_bytes(head_dim: usize) -> usize {
-    let group = match head_dim {
-        ..=64 => 8,
-        ..=128 => 16,
+    ROTARY_THREADS / group(head_dim) * 2 * head_dim * 4
+}
+
+/// The threads that work on a head together in `head_norm_rotary_backward` and `attention_delta`.
+const fn group(head_dim: usize) -> usize {
+    match head_dim {
+        0..=64 => 8,
+        65..=128 => 16,
         _ => 32,
-    };
-    ROTARY_THREADS / group * 2 * head_dim * 4
+    }
 }
 
 /// The threads of a block of the gated nonlinearity, and its columns.
@@ -152,12 +156,7 @@ pub(crate) const fn forward_shared_bytes(head_dim: usize, tile: usize) -> usize 
 
 /// The rows of a block of `attention_delta`.
 pub(crate) const fn delta_rows(head_dim: usize) -> usize {
-    DELTA_THREADS
-        / match head_dim {
-            ..=64 => 8,
-            ..=128 => 16,
-            _ => 32,
-        }
+    DELTA_THREADS / group(head_dim)
 }
 
 /// The threads of a block of `attention_backward_keys`.

@@ -141,11 +141,12 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut DeviceRows<'static>);
+
     #[test]
     fn rows_that_would_be_read_beyond_an_array_are_refused() {
         assert!(rows().check(5).is_ok());
         assert_eq!(rows().most(), (2, 1));
-        type Change = fn(&mut DeviceRows<'static>);
         let changes: [Change; 8] = [
             |rows| rows.weights = &[1.0],
             |rows| rows.offsets = vec![0, 3],

@@ -218,14 +218,13 @@ fn updated(device: &Device, dtype: DType, kernels: Kernels) -> Result<(AdamW, Ve
             .map(|((name, count), seed)| Ok((*name, Tensor::from_vec(numbers(seed, *count), *count, device)?)))
             .collect::<Result<Vec<_>>>()?;
         let all = || gradients.iter().map(|(name, gradient)| (*name, gradient));
-        let norm = match optimizer.update_on_device(all(), LIMIT, 1e-2)? {
-            Some(norm) => norm.wait()?,
-            None => {
-                let squares = all().map(|(_, gradient)| sum_of_squares(gradient));
-                let norm = squares.sum::<Result<f64>>()?.sqrt();
-                optimizer.update(all(), (LIMIT / norm).min(1.0), 1e-2)?;
-                norm
-            }
+        let norm = if let Some(norm) = optimizer.update_on_device(all(), LIMIT, 1e-2)? {
+            norm.wait()?
+        } else {
+            let squares = all().map(|(_, gradient)| sum_of_squares(gradient));
+            let norm = squares.sum::<Result<f64>>()?.sqrt();
+            optimizer.update(all(), (LIMIT / norm).min(1.0), 1e-2)?;
+            norm
         };
         norms.push(norm);
     }
