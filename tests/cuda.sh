@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The numerical tests on a GPU: the student's forward pass, the gradients of every loss under every tail policy, the
-# optimizer, a few steps, and what a teacher's capture stores, each against the CPU, in f32 and bf16.
+# optimizer, a few steps, and what a teacher's capture stores, each against the CPU, in f32 and bf16, in stock operations and in
+# fused kernels.
 #
 #     tests/cuda.sh [--check]
 #
@@ -10,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' tests/cuda.sh; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' tests/cuda.sh; }
 case "${1:-}" in
     "" | --check) ;;
     --help | -h) usage; exit 0 ;;

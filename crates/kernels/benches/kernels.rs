@@ -236,7 +236,7 @@ fn embedding(criterion: &mut Criterion, shape: &Shape) {
     group.throughput(numbers(3 * rows * shape.hidden));
     let sum = GradientSum::new(&zeros).unwrap();
     group.bench_function("fused", |bencher| {
-        bencher.iter(|| sum.add_rows(&gradient, &tokens).unwrap());
+        bencher.iter(|| sum.add_rows(&gradient, &tokens, Kernels::Fused).unwrap());
     });
     drop(sum);
     let places = Tensor::from_slice(&tokens, rows, &Device::Cpu).unwrap();

@@ -12,6 +12,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(any(feature = "cuda", test))]
+mod agreement;
 mod attention;
 mod attention_shape;
 mod cached_attention;
@@ -22,6 +24,8 @@ mod form;
 mod gpu;
 mod linear;
 mod norm;
+mod objective;
+mod objective_rows;
 mod packed;
 mod packed_block;
 mod rotary;
@@ -31,6 +35,8 @@ mod selection;
 mod stock;
 mod swiglu;
 mod tape;
+mod updated_parameter;
+mod updates;
 mod weight;
 
 #[cfg(test)]
@@ -44,6 +50,8 @@ pub use form::{Kernels, has_fused_form};
 pub use gpu::{has_layer_kernels, open_gpu};
 pub use linear::{linear, project, project_back, project_widened};
 pub use norm::rms_norm;
+pub use objective::{DeviceLosses, DeviceObjective};
+pub use objective_rows::{DeviceLoss, DeviceObjectiveKind, DeviceRows, DrawnTokens};
 pub use packed::Packed;
 pub use packed_block::{BlockNorms, attend_packed, gate_packed, linear_packed};
 pub use rotary::rotate;
@@ -52,4 +60,6 @@ pub use selected::Selected;
 pub use selection::{Selecting, select_rows};
 pub use swiglu::swiglu;
 pub use tape::{Pass, Tape};
+pub use updated_parameter::{UpdateNumbers, UpdatedParameter};
+pub use updates::{DeviceNorm, DeviceUpdates};
 pub use weight::{GradientSum, Weight};

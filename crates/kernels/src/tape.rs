@@ -36,14 +36,20 @@ enum Operation {
     Two(Box<dyn CustomOp2 + Send + Sync>, [Tensor; 2]),
     Three(Box<dyn CustomOp3 + Send + Sync>, [Tensor; 3]),
     Reshape(Tensor),
+    /// Operations that run again in the backward pass.
+    Recomputed(Box<Operations>, Tensor),
 }
 
-/// How a pass runs: the form of its operations, whether a tape records them, and whether linear operations use the skinny
-/// product.
+/// Operations on one tensor.
+type Operations = dyn Fn(&Tensor, Pass<'_>) -> Result<Tensor> + Send + Sync;
+
+/// How a pass runs: the form of its operations, whether a tape records them, whether some of them are computed again for the
+/// backward pass, and whether linear operations use the skinny product.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
     kernels: Kernels,
     tape: Option<&'a Tape>,
+    recomputes: bool,
     skinny: bool,
 }
 
@@ -52,6 +58,7 @@ impl From<Kernels> for Pass<'_> {
         Self {
             kernels,
             tape: None,
+            recomputes: false,
             skinny: false,
         }
     }
@@ -63,8 +70,34 @@ impl<'a> Pass<'a> {
         Self {
             kernels: Kernels::Fused,
             tape: Some(tape),
+            recomputes: false,
             skinny: false,
         }
+    }
+
+    /// The same, with the operations of [`recomputed`](Self::recomputed) computed again for the backward pass if `recomputes`.
+    #[must_use]
+    pub fn recomputing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
+    }
+
+    /// Runs operations on `x`. If the pass recomputes, its tape keeps `x` and the result, and nothing in between: the backward
+    /// pass runs the operations again, to the same bits.
+    ///
+    /// # Errors
+    ///
+    /// If an operation fails.
+    pub fn recomputed(
+        self,
+        x: &Tensor,
+        operations: impl Fn(&Tensor, Pass<'_>) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        if self.tape.is_none() || !self.recomputes {
+            return operations(x, self);
+        }
+        let y = operations(x, Pass { tape: None, ..self })?;
+        self.record(&y, || Operation::Recomputed(Box::new(operations), x.clone()));
+        Ok(y)
     }
 
     /// Operations on few rows, without gradients. The fused form of a linear operation is then the skinny product, whose
@@ -211,6 +244,11 @@ impl Operation {
                 (vec![x, y, z], vec![first, second, third])
             }
             Self::Reshape(x) => (vec![x], vec![Some(gradient.reshape(x.shape())?)]),
+            Self::Recomputed(operations, x) => {
+                let tape = Tape::default();
+                let output = operations(x, Pass::on(&tape))?;
+                (vec![x], vec![Some(tape.backward(x, &output, gradient.clone())?)])
+            }
         };
         let pairs = inputs.into_iter().zip(gradients);
         Ok(pairs

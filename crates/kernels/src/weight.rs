@@ -149,7 +149,8 @@ impl GradientSum {
         })
     }
 
-    /// Adds row i of `rows` to row `places[i]` of the sum, which is a matrix: the gradient of an embedding.
+    /// Adds row i of `rows` to row `places[i]` of the sum, which is a matrix: the gradient of an embedding. On the CPU `kernels`
+    /// makes no difference.
     ///
     /// # Errors
     ///
@@ -158,9 +159,10 @@ impl GradientSum {
     /// # Panics
     ///
     /// If a place is beyond the matrix.
-    pub fn add_rows(&self, rows: &Tensor, places: &[u32]) -> Result<()> {
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn add_rows(&self, rows: &Tensor, places: &[u32], kernels: Kernels) -> Result<()> {
         #[cfg(feature = "cuda")]
-        if Kernels::Fused.form(rows) == Form::Cuda && self.sum.dim(1)? % 4 == 0 {
+        if kernels.form(rows) == Form::Cuda && self.sum.dim(1)? % 4 == 0 {
             return self.accumulate_on_device(|sum, kept| {
                 if kept == 0.0 {
                     sum.zero_set()?;

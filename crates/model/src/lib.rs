@@ -30,7 +30,10 @@ mod tokenizer;
 mod weights;
 
 pub use config::{DecoderConfig, experts::Experts, scaling::RotaryScaling};
-pub use decoder::{Decoder, Distrust, trace::Trace};
+pub use decoder::{
+    Decoder, Distrust,
+    trace::{Activations, Trace},
+};
 pub use device::{DEVICE_PATTERN, KernelForm, StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
 pub use export::write_model_dir;

@@ -179,7 +179,8 @@ fn step(
     let scale = (1.0 / gradients::norm(&gradients)?).min(1.0);
     optimizer.update(gradients.into_iter(), scale, 1e-4)?;
     lap(&mut spent.optimizer);
-    Ok(0.5 * head.sums.cross_entropy + 0.5 * head.sums.forward_kl)
+    let sums = head.sums.wait()?;
+    Ok(0.5 * sums.cross_entropy + 0.5 * sums.forward_kl)
 }
 
 /// Floating-point operations of the products of one step: two per weight and row forward, four backward. The scores and

@@ -1,15 +1,14 @@
 //! One forward and backward pass, which adds to the stored gradients of all parameters.
 
 use candle_core::{DType, Tensor};
-use leadspan_model::{Decoder, Parameters, Stop};
+use leadspan_model::{Activations, Decoder, Parameters, Stop};
 
 use crate::{
     MicroBatch, TrainError,
-    objective::{self, HeadPass, LossSums},
+    objective::{self, HeadPass, Losses},
 };
 
-/// The hidden states of a micro-batch's supervised positions in single precision, `[N, H]`, in the order of its rows; no
-/// graph is built.
+/// The hidden states of a micro-batch's supervised positions, `[N, H]`, in the order of its rows; no graph is built.
 ///
 /// # Errors
 ///
@@ -21,24 +20,26 @@ pub(crate) fn supervised_hidden_states(
 ) -> Result<Tensor, TrainError> {
     let hidden = student.hidden_states(&batch.packed, stop)?;
     let places = Tensor::from_slice(&batch.places, batch.places.len(), student.device())?;
-    Ok(hidden.index_select(&places, 0)?.to_dtype(DType::F32)?)
+    Ok(hidden.index_select(&places, 0)?)
 }
 
-/// The head's weight in single precision. Logits and losses are always in single precision, because logits of 30 rounded to
-/// bfloat16 are off by up to 0.06.
+/// The head's weight as many passes take it: in single precision, unless a GPU's kernel takes it as it is.
 ///
 /// # Panics
 ///
 /// If the student's head is quantised.
-pub(crate) fn head_weight(student: &Decoder) -> Result<Tensor, TrainError> {
+pub(crate) fn head_weight(student: &Decoder, pass: HeadPass) -> Result<Tensor, TrainError> {
     let weight = student.head_weight().expect("a student's head is dense");
+    if pass.is_on_device(&weight) {
+        return Ok(weight);
+    }
     Ok(weight.to_dtype(DType::F32)?)
 }
 
-/// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses.
+/// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses, for which a GPU
+/// may still be at work.
 ///
-/// With `activation_checkpointing` every layer is computed twice, and only the layers' inputs are held in between; the bits
-/// are the same.
+/// What `activations` do not keep is computed again; the bits are the same.
 ///
 /// # Errors
 ///
@@ -52,13 +53,12 @@ pub fn accumulate(
     student: &Decoder,
     batch: &MicroBatch,
     pass: HeadPass,
-    activation_checkpointing: bool,
+    activations: impl Into<Activations>,
     stop: Stop<'_>,
-) -> Result<LossSums, TrainError> {
-    let trace = student.trace(&batch.packed, &batch.places, activation_checkpointing, stop)?;
-    let rows = trace.rows().to_dtype(DType::F32)?;
+) -> Result<Losses, TrainError> {
+    let trace = student.trace(&batch.packed, &batch.places, activations, stop)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
-    let weight = head_weight(student)?;
+    let (rows, weight) = (trace.rows(), head_weight(student, pass)?);
     let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
     trace.backward(&head.hidden)?;
     Ok(head.sums)

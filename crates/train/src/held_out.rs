@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{
     MicroBatch, TrainError,
     batches::Batching,
+    comparison::has_right_objective,
     gradients::{head_weight, supervised_hidden_states},
-    objective::{self, Distillation, HeadPass, LossSums},
+    objective::{self, Distillation, HeadPass, Losses},
     student,
 };
 
@@ -68,9 +69,6 @@ const GROUP: usize = 32;
 /// Tokens of one pass outside training.
 const PASS_TOKENS: usize = 2048;
 
-/// Bytes of the logits of one chunk, in training and validation.
-pub(crate) const HEAD_CHUNK_BYTES: usize = 128 << 20;
-
 /// Measures any model on all validation samples of a cache, over the sections that `reader` covers, as a training run
 /// measures its student. `None` if there are no such samples, or `stop` was requested before the end.
 ///
@@ -89,11 +87,11 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Resu
         distillation: Distillation::default(),
         vocabulary: model.config().vocab_size,
     };
-    let pass = HeadPass {
-        distillation_weight: 0.5,
-        chunk_bytes: HEAD_CHUNK_BYTES,
-        fused: true,
-    };
+    let mut pass = HeadPass::of(model, 0.5);
+    // A student's objective is compared when it is opened, that of another model here.
+    if !has_right_objective(model) {
+        pass = pass.in_stock_operations();
+    }
     measure(model, reader, batching, pass, stop)
 }
 
@@ -115,19 +113,20 @@ pub(crate) fn measure(
         distillation: Distillation::default(),
         ..batching
     };
-    let head = head_weight(student)?;
+    let head = head_weight(student, pass)?;
     // Samples of similar length share a pass.
     let mut samples: Vec<u32> = reader.corpus().of_split(Split::Validation).collect();
     samples.sort_by_key(|&sample| reader.corpus().sample(sample as usize).token_count());
-    let mut sums = LossSums::default();
+    let mut sums = Losses::default();
     for group in samples.chunks(GROUP) {
         for batch in batching.step(reader, group)?.micro_batches {
             match losses(student, &head, &batch, pass, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
-                found => sums.add(&found?),
+                found => sums.add(found?),
             }
         }
     }
+    let sums = sums.wait()?;
     let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
     Ok((sums.weight > 0.0).then(|| HeldOut {
         cross_entropy: sums.cross_entropy / sums.weight,
@@ -145,7 +144,7 @@ fn losses(
     batch: &MicroBatch,
     pass: HeadPass,
     stop: Stop<'_>,
-) -> Result<LossSums, TrainError> {
+) -> Result<Losses, TrainError> {
     let hidden = supervised_hidden_states(student, batch, stop)?;
     Ok(objective::forward(pass, (&hidden, head), &batch.rows, stop)?)
 }

@@ -41,15 +41,16 @@
 //!
 //! Besides parameters, gradients and moments, the peak is linear in the tokens of a pass. Each token takes 8·H + 3·K + 3·I
 //! numbers per layer (hidden, key and feed-forward width; queries as wide as hidden states), plus half a layer's for gradients
-//! in flight; with activation checkpointing it takes H per layer and two and a half layers' in all. Of the vocabulary there is
-//! one chunk of logits. `tests/memory.rs` holds the peak to that, and `tests/threads.rs` holds any number of threads to the
-//! same bits. Speeds are in `docs/benchmarks.md`.
+//! in flight; with `recompute_gates` it takes 2·I fewer per layer, and with activation checkpointing H per layer and two and a
+//! half layers' in all. Of the vocabulary there is one chunk of logits. `tests/memory.rs` holds the peak to that, and
+//! `tests/threads.rs` holds any number of threads to the same bits. Speeds are in `docs/benchmarks.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batches;
 mod checkpoint;
 mod checkpoints;
+mod comparison;
 mod context;
 mod error;
 mod event;

@@ -110,12 +110,13 @@ fn export(
     let step = exported_student.map_or(progress.step, |exported| exported.step);
     let learning_rate = inputs.schedule().learning_rate(step);
     require_finite(optimizer, step, learning_rate)?;
+    let weights = optimizer.weights()?;
     run_dir.require_held()?;
     let config = inputs.student.decoder.config();
     write_model_dir(
         &run_dir.model_path(),
         config,
-        optimizer.weights(),
+        weights.iter().map(|(name, weight)| (*name, weight)),
         context.tokenizer_files,
     )?;
     let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());

@@ -6,15 +6,16 @@ use leadspan_cache::{Cache, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{TrainSettings, replay::Replay};
+use crate::{TrainSettings, replay::Replay, settings::PASS_TOKENS};
 
 /// Settings of `[train]` that change no weight but by rounding: where and how often files are written, the device, its kernels,
 /// the memory.
-const WITHOUT_EFFECT: [&str; 6] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "dir",
     "device",
     "kernels",
     "activation_checkpointing",
+    "recompute_gates",
     "checkpoint_steps",
     "keep_checkpoints",
 ];
@@ -33,15 +34,7 @@ impl RunIdentity {
         settings: &TrainSettings,
         replay: Option<&Replay>,
     ) -> Self {
-        // The folder has no effect, and its path may not be Unicode, as text in JSON must be.
-        let settings = TrainSettings {
-            dir: PathBuf::new(),
-            ..settings.clone()
-        };
-        let mut train = serde_json::to_value(settings).expect("settings serialize");
-        if let Some(table) = train.as_object_mut() {
-            table.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
-        }
+        let train = of_settings(settings);
         let missing: Vec<String> = reader.missing_units().map(ToString::to_string).collect();
         Self(json!({
             "student": student,
@@ -60,6 +53,22 @@ impl RunIdentity {
     pub(crate) fn difference(&self, asked: &Self) -> Option<(String, String, String)> {
         first_difference(&self.0, &asked.0)
     }
+}
+
+/// What the weights depend on of the settings.
+fn of_settings(settings: &TrainSettings) -> Value {
+    // The folder has no effect, and its path may not be Unicode, as text in JSON must be. The tokens of a pass that suit the
+    // device change weights by rounding alone, like the device: as ever, one number is stored for all devices.
+    let settings = TrainSettings {
+        dir: PathBuf::new(),
+        micro_batch_tokens: Some(settings.micro_batch_tokens.unwrap_or(PASS_TOKENS)),
+        ..settings.clone()
+    };
+    let mut train = serde_json::to_value(settings).expect("settings serialize");
+    if let Some(table) = train.as_object_mut() {
+        table.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
+    }
+    train
 }
 
 /// What the weights depend on of what is replayed.
@@ -103,6 +112,34 @@ pub fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_that_count_are_those_that_earlier_versions_stored() {
+        // What version 0.1.0 stored of a run with defaults, on whatever device.
+        let stored = json!({
+            "lead_span_proportion": "0.5", "supervised_sections": ["prompt", "chain_of_thought", "answer"],
+            "loss": "forward_kl", "tail_policy": "bucket", "jensen_shannon_beta": 0.5, "skew": 0.1,
+            "distillation_weight": 0.5, "temperature": 1.0, "learning_rate": 4e-6, "weight_decay": 0.05,
+            "warmup_share": 0.1, "gradient_clipping": 1.0, "epochs": 2, "max_flops": null, "batch_samples": 8,
+            "micro_batch_tokens": 2048, "normalization": "token", "seed": 0, "dtype": "f32", "export": "last"
+        });
+        for device in ["cpu", "cuda:0"] {
+            let settings = TrainSettings {
+                device: device.to_owned(),
+                dir: "a run".into(),
+                activation_checkpointing: true,
+                recompute_gates: true,
+                ..TrainSettings::default()
+            };
+            assert_eq!(first_difference(&stored, &of_settings(&settings)), None);
+        }
+        let settings = TrainSettings {
+            micro_batch_tokens: Some(7),
+            ..TrainSettings::default()
+        };
+        let (key, ..) = first_difference(&stored, &of_settings(&settings)).unwrap();
+        assert_eq!(key, "micro_batch_tokens");
+    }
 
     #[test]
     fn the_first_differing_key_is_named_with_its_table() {

@@ -8,7 +8,7 @@ use crate::{
     AdamW, AdamWSettings, Event, Export, Schedule, StudentSettings, TrainError, TrainSettings,
     batches::Batching,
     flops::TrainingFlops,
-    objective::Distillation,
+    objective::{Distillation, runs_in_gpu_kernels},
     readers::Readers,
     replay::Replay,
     run_identity::RunIdentity,
@@ -47,7 +47,7 @@ impl<'a> RunInputs<'a> {
         let student = student::open(
             student_settings,
             cache,
-            settings.dtype,
+            (settings.dtype, distillation),
             settings.kernels.into(),
             &device,
         )?;
@@ -61,7 +61,7 @@ impl<'a> RunInputs<'a> {
         let flops = TrainingFlops::of(config);
         let steps = TrainingSteps::new(readers.training(), settings, replay.as_ref(), &flops)?;
         let batching = Batching {
-            micro_batch_tokens: settings.micro_batch_tokens,
+            micro_batch_tokens: settings.micro_batch_tokens(runs_in_gpu_kernels(&student.decoder)),
             normalization: Some(settings.normalization),
             distillation,
             vocabulary: config.vocab_size,
@@ -89,7 +89,8 @@ impl<'a> RunInputs<'a> {
             weight_decay: self.settings.weight_decay,
             ..AdamWSettings::default()
         };
-        Ok(AdamW::new(self.student.parameters.iter(), settings)?)
+        let (parameters, kernels) = (self.student.parameters.iter(), self.student.decoder.kernels());
+        Ok(AdamW::with_kernels(parameters, settings, kernels)?)
     }
 
     /// The learning rate over the steps of the run.

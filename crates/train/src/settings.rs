@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leadspan_cache::Coverage;
-use leadspan_model::{KernelForm, StudentDtype};
+use leadspan_model::{Activations, KernelForm, StudentDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,11 @@ pub struct StudentSettings {
 
 /// `train.max_flops` is below this: operations are counted in 64 bits.
 const MAX_FLOPS: f64 = u64::MAX as f64;
+
+/// Tokens of one pass: on the CPU more are no faster, and in the stock operations of a GPU they take too much memory.
+pub(crate) const PASS_TOKENS: usize = 2048;
+/// Tokens of one pass in the fused kernels of a GPU, whose products are the faster the more rows they have.
+const GPU_PASS_TOKENS: usize = 16_384;
 
 /// How a step's loss is averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -106,13 +111,18 @@ pub struct TrainSettings {
     /// Samples of one optimizer step.
     #[schemars(range(min = 1))]
     pub batch_samples: usize,
-    /// Tokens of one forward and backward pass.
+    /// Tokens of one forward and backward pass. If it is not set: 16,384 with the fused kernels of a GPU, otherwise 2,048.
     ///
     /// A step takes as many passes as it needs.
     #[schemars(range(min = 1))]
-    pub micro_batch_tokens: usize,
+    pub micro_batch_tokens: Option<usize>,
     /// Save memory: keep only the inputs of layers, and compute the layers again in the backward pass.
     pub activation_checkpointing: bool,
+    /// Save some memory: compute the products of gate and up again in the backward pass.
+    ///
+    /// They are the larger part of what a layer keeps. Without effect beside `train.activation_checkpointing`, and on a GPU in
+    /// stock operations.
+    pub recompute_gates: bool,
     /// How a step's loss is averaged.
     pub normalization: Normalization,
     /// Seed of the order of the samples.
@@ -157,8 +167,9 @@ impl Default for TrainSettings {
             epochs: 2,
             max_flops: None,
             batch_samples: 8,
-            micro_batch_tokens: 2048,
+            micro_batch_tokens: None,
             activation_checkpointing: false,
+            recompute_gates: false,
             normalization: Normalization::default(),
             seed: 0,
             dtype: StudentDtype::default(),
@@ -177,6 +188,21 @@ impl TrainSettings {
         LossParameters {
             jensen_shannon_beta: self.jensen_shannon_beta,
             skew: self.skew,
+        }
+    }
+
+    /// Tokens of one forward and backward pass of a student that runs in the fused kernels of a GPU, or does not.
+    pub(crate) fn micro_batch_tokens(&self, has_kernels: bool) -> usize {
+        let usual = if has_kernels { GPU_PASS_TOKENS } else { PASS_TOKENS };
+        self.micro_batch_tokens.unwrap_or(usual)
+    }
+
+    /// What forward passes keep for their backward passes.
+    pub(crate) fn activations(&self) -> Activations {
+        match (self.activation_checkpointing, self.recompute_gates) {
+            (true, _) => Activations::LayerInputs,
+            (false, true) => Activations::WithoutGates,
+            (false, false) => Activations::All,
         }
     }
 
@@ -228,7 +254,7 @@ impl TrainSettings {
         for (key, value) in [
             ("epochs", self.epochs),
             ("batch_samples", self.batch_samples),
-            ("micro_batch_tokens", self.micro_batch_tokens),
+            ("micro_batch_tokens", self.micro_batch_tokens.unwrap_or(PASS_TOKENS)),
             ("keep_checkpoints", self.keep_checkpoints),
         ] {
             if value == 0 {
@@ -277,6 +303,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_pass_has_the_tokens_that_suit_the_device_unless_they_are_set() {
+        let tokens = |micro_batch_tokens| {
+            let settings = TrainSettings {
+                micro_batch_tokens,
+                ..TrainSettings::default()
+            };
+            [false, true].map(|has_kernels| settings.micro_batch_tokens(has_kernels))
+        };
+        assert_eq!((tokens(None), tokens(Some(7))), ([2048, 16_384], [7, 7]));
+    }
+
     type Change = dyn Fn(&mut TrainSettings);
 
     #[test]
@@ -299,7 +337,7 @@ mod tests {
             ("gradient_clipping", &|s| s.gradient_clipping = 0.0),
             ("epochs", &|s| s.epochs = 0),
             ("batch_samples", &|s| s.batch_samples = 0),
-            ("micro_batch_tokens", &|s| s.micro_batch_tokens = 0),
+            ("micro_batch_tokens", &|s| s.micro_batch_tokens = Some(0)),
             ("keep_checkpoints", &|s| s.keep_checkpoints = 0),
             ("temperature", &|s| s.temperature = 0.0),
             ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 0.0),

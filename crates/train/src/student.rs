@@ -10,7 +10,7 @@ use leadspan_model::{
 use leadspan_sequence::Split;
 use serde_json::{Value, json};
 
-use crate::{StudentSettings, TrainError};
+use crate::{StudentSettings, TrainError, comparison::with_trusted_training, objective::Distillation};
 
 /// The student with its parameters, and a view of it that builds no graph.
 pub(crate) struct Student {
@@ -22,7 +22,7 @@ pub(crate) struct Student {
     pub(crate) origin: Value,
 }
 
-/// Opens the student that `settings` describe, to learn in `dtype` with `kernels`.
+/// Opens the student that `settings` describe, to learn in `dtype` by `distillation`, with `kernels` if they can be trusted.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub(crate) struct Student {
 pub(crate) fn open(
     settings: &StudentSettings,
     cache: &Cache,
-    dtype: StudentDtype,
+    (dtype, distillation): (StudentDtype, Distillation),
     kernels: Kernels,
     device: &Device,
 ) -> Result<Student, TrainError> {
@@ -58,7 +58,7 @@ pub(crate) fn open(
         _ => return Err(TrainError::StudentStart),
     };
     let (decoder, parameters) = Decoder::trainable_in(dtype, &start, device)?;
-    let decoder = decoder.with_trusted_kernels(kernels);
+    let decoder = with_trusted_training(decoder.with_trusted_kernels(kernels), distillation);
     let frozen = Decoder::frozen(decoder.config(), &parameters, device)?.with_kernels(decoder.kernels());
     Ok(Student {
         decoder,

@@ -12,7 +12,7 @@ use crate::{
     checkpoints::Checkpoints,
     gradients, held_out,
     metrics::{Metrics, Record},
-    objective::{HeadPass, LossSums},
+    objective::{HeadPass, LossSums, Losses},
     read_ahead::ReadStep,
     run_dir::RunDir,
     run_identity::RunIdentity,
@@ -27,11 +27,19 @@ struct StepSums {
     replayed: LossSums,
 }
 
-fn head_pass(distillation_weight: f64) -> HeadPass {
-    HeadPass {
-        distillation_weight: distillation_weight as f32,
-        chunk_bytes: held_out::HEAD_CHUNK_BYTES,
-        fused: true,
+/// The same while a device may still be adding up.
+#[derive(Default)]
+struct StepLosses {
+    distilled: Losses,
+    replayed: Losses,
+}
+
+impl StepLosses {
+    fn wait(&self) -> Result<StepSums, TrainError> {
+        Ok(StepSums {
+            distilled: self.distilled.wait()?,
+            replayed: self.replayed.wait()?,
+        })
     }
 }
 
@@ -106,15 +114,24 @@ impl Training<'_> {
         let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
         let arrived = (self.context.clock)();
 
-        let Some(sums) = self.accumulate(&batch)? else {
+        let Some(losses) = self.accumulate(&batch)? else {
             return Ok(());
         };
         let gradients = gradients::all(&self.inputs.student.parameters)?;
-        let norm = gradients::norm(&gradients)?;
+        let limit = self.inputs.settings.gradient_clipping;
+        // A GPU clips and updates on its own, so that it is waited for once a step. A norm that is not finite changes nothing.
+        let updated = (self.optimizer).update_on_device(gradients.iter().copied(), limit, learning_rate)?;
+        let sums = losses.wait()?;
         let loss = self.loss(&sums);
+        let norm = match &updated {
+            Some(norm) => norm.wait()?,
+            None => gradients::norm(&gradients)?,
+        };
         self.check_finite(&batch, loss, norm)?;
-        let scale = (self.inputs.settings.gradient_clipping / norm).min(1.0);
-        self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
+        if updated.is_none() {
+            let scale = (limit / norm).min(1.0);
+            self.optimizer.update(gradients.into_iter(), scale, learning_rate)?;
+        }
 
         let seconds = (self.context.clock)().saturating_sub(began).as_secs_f64();
         let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass)).sum::<usize>();
@@ -153,31 +170,31 @@ impl Training<'_> {
     }
 
     /// Adds up the gradients of a step's micro-batches. `None` if the run was asked to stop.
-    fn accumulate(&self, batch: &Step) -> Result<Option<StepSums>, TrainError> {
+    fn accumulate(&self, batch: &Step) -> Result<Option<StepLosses>, TrainError> {
         gradients::clear(&self.inputs.student.parameters);
-        let mut sums = StepSums::default();
+        let mut losses = StepLosses::default();
         for (pass, kind) in batch.passes() {
             if self.stop().is_requested() {
                 return Ok(None);
             }
-            let (weight, sums) = match kind {
-                Kind::Distilled => (self.inputs.settings.distillation_weight, &mut sums.distilled),
-                Kind::Replayed => (0.0, &mut sums.replayed),
+            let (weight, losses) = match kind {
+                Kind::Distilled => (self.inputs.settings.distillation_weight, &mut losses.distilled),
+                Kind::Replayed => (0.0, &mut losses.replayed),
             };
-            let checkpointing = self.inputs.settings.activation_checkpointing;
+            let activations = self.inputs.settings.activations();
             let (student, stop) = (&self.inputs.student.decoder, self.stop());
-            match gradients::accumulate(student, pass, head_pass(weight), checkpointing, stop) {
+            match gradients::accumulate(student, pass, HeadPass::of(student, weight), activations, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
-                found => sums.add(&found?),
+                found => losses.add(found?),
             }
         }
-        Ok(Some(sums))
+        Ok(Some(losses))
     }
 
     /// Measures the student on the validation samples, unless the run is asked to stop meanwhile.
     fn validate(&mut self) -> Result<(), TrainError> {
         let stop = self.stop();
-        let pass = head_pass(self.inputs.settings.distillation_weight);
+        let pass = HeadPass::of(&self.inputs.student.frozen, self.inputs.settings.distillation_weight);
         let reader = self.inputs.readers.held_out();
         let held_out = held_out::measure(&self.inputs.student.frozen, reader, self.inputs.batching, pass, stop)?;
         if let Some(held_out) = held_out {
@@ -209,7 +226,7 @@ impl Training<'_> {
             identity: self.identity.clone(),
             progress: self.progress.clone(),
         };
-        let path = self.checkpoints.save(&run, &self.optimizer.state().1)?;
+        let path = self.checkpoints.save(&run, &self.optimizer.state()?.1)?;
         let mut kept = self.checkpoints.steps()?;
         kept.drain(..kept.len().saturating_sub(self.inputs.settings.keep_checkpoints));
         kept.extend(self.progress.best_step());

@@ -1,9 +1,9 @@
 //! Compares a training step on another device with the fused one on the CPU: forward pass, gradients of every loss under every
 //! tail policy, optimizer, and a few steps, in `f32` and `bf16`.
 //!
-//! The device is the first GPU if the feature `cuda` is on (`tests/cuda.sh` runs it). Otherwise it is the CPU with stock
-//! operations, which a GPU runs as well, so that the comparisons themselves are tested everywhere. The reference is single
-//! precision on the CPU at the same weights; for `bf16`, these are the rounded weights.
+//! The device is the first GPU if the feature `cuda` is on (`tests/cuda.sh` runs it), with stock operations and with fused
+//! ones. Otherwise it is the CPU with stock operations, which a GPU runs as well, so that the comparisons themselves are tested
+//! everywhere. The reference is single precision on the CPU at the same weights; for `bf16`, these are the rounded weights.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -63,6 +63,30 @@ fn device() -> Device {
     open_device(if cfg!(feature = "cuda") { "cuda:0" } else { "cpu" }).unwrap()
 }
 
+/// The forms of the operations that are compared with the reference.
+const FORMS: &[Kernels] = if cfg!(feature = "cuda") {
+    &[Kernels::Stock, Kernels::Fused]
+} else {
+    &[Kernels::Stock]
+};
+
+/// Every form in every dtype.
+fn forms() -> impl Iterator<Item = (Kernels, Tolerance)> {
+    let both = |&kernels: &Kernels| TOLERANCES.into_iter().map(move |tolerance| (kernels, tolerance));
+    FORMS.iter().flat_map(both)
+}
+
+/// The configuration as the device runs it: the kernels of a GPU are for heads of 64 numbers and more.
+fn on_device(config: &str) -> String {
+    if cfg!(feature = "cuda") {
+        config
+            .replace(r#""hidden_size": 64"#, r#""hidden_size": 256"#)
+            .replace(r#""head_dim": 32"#, r#""head_dim": 64"#)
+    } else {
+        config.to_owned()
+    }
+}
+
 struct Student {
     decoder: Decoder,
     parameters: Parameters,
@@ -80,12 +104,14 @@ impl Student {
     fn new(config: &str, dtype: StudentDtype, device: &Device, kernels: Kernels) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
-        std::fs::write(&path, config).unwrap();
+        std::fs::write(&path, on_device(config)).unwrap();
         let config = DecoderConfig::from_json_file(&path).unwrap();
         let start = StudentStart::Config { config, seed: 5 };
         let (decoder, parameters) = Decoder::trainable_in(dtype, &start, device).unwrap();
+        let decoder = decoder.with_trusted_kernels(kernels);
+        assert_eq!(decoder.distrust(), None);
         let student = Self {
-            decoder: decoder.with_kernels(kernels),
+            decoder,
             parameters,
             fused: kernels == Kernels::Fused,
         };
@@ -124,10 +150,10 @@ impl Student {
 
     fn gradients(&self, batch: &MicroBatch, checkpointing: bool) -> (LossSums, Vec<(String, Tensor)>) {
         gradients::clear(&self.parameters);
-        let sums = gradients::accumulate(&self.decoder, batch, self.pass(), checkpointing, Stop::NEVER).unwrap();
+        let losses = gradients::accumulate(&self.decoder, batch, self.pass(), checkpointing, Stop::NEVER).unwrap();
         let all = gradients::all(&self.parameters).unwrap().into_iter();
         (
-            sums,
+            losses.wait().unwrap(),
             all.map(|(name, gradient)| (name.to_owned(), on_cpu(gradient).copy().unwrap()))
                 .collect(),
         )
@@ -209,13 +235,13 @@ fn hidden_states_and_logits_agree_with_the_cpu() {
     let packed = Packed::new(spans.iter().map(|span| span.tokens.as_slice()));
     let device = device();
     for config in CONFIGS {
-        for tolerance in TOLERANCES {
-            let student = Student::new(config, tolerance.dtype, &device, Kernels::Stock);
+        for (kernels, tolerance) in forms() {
+            let student = Student::new(config, tolerance.dtype, &device, kernels);
             let reference = Student::reference(config, &student);
             // Inference uses other operations than training if no gradient is tracked.
             let of = |student: &Student, device: &Device| {
                 let frozen = Decoder::frozen(student.decoder.config(), &student.parameters, device).unwrap();
-                let frozen = frozen.with_kernels(if student.fused { Kernels::Fused } else { Kernels::Stock });
+                let frozen = frozen.with_kernels(student.decoder.kernels());
                 let hidden = frozen.hidden_states(&packed, Stop::NEVER).unwrap();
                 (on_cpu(&hidden), on_cpu(&frozen.logits(&hidden).unwrap()))
             };
@@ -240,15 +266,15 @@ fn hidden_states_and_logits_agree_with_the_cpu() {
 fn every_gradient_of_every_loss_agrees_with_the_cpu() {
     let (spans, device) = (spans(), device());
     for (index, config) in CONFIGS.into_iter().enumerate() {
-        for tolerance in TOLERANCES {
-            let student = Student::new(config, tolerance.dtype, &device, Kernels::Stock);
+        for (kernels, tolerance) in forms() {
+            let student = Student::new(config, tolerance.dtype, &device, kernels);
             let reference = Student::reference(config, &student);
             for (number, distillation) in distillations().into_iter().enumerate() {
                 // All losses on one architecture, some on the others: the decoder does not depend on the loss.
                 if index > 0 && number % 9 != 0 {
                     continue;
                 }
-                let name = format!("{} {:?} {config}", distillation.name(), tolerance.dtype);
+                let name = format!("{} {kernels:?} {:?} {config}", distillation.name(), tolerance.dtype);
                 let batch = batch(&spans, distillation);
                 let (sums, found) = student.gradients(&batch, number % 2 == 1);
                 let (expected_sums, expected) = reference.gradients(&batch, false);
@@ -291,26 +317,32 @@ fn adam_w(weights: &mut [f64], moments: &mut [(f64, f64)], gradients: &[f32], st
 fn updates_are_those_of_double_precision_in_the_masters() {
     const COUNT: usize = 40_000;
     let (device, scale, rate) = (device(), 0.7, 1e-3);
-    for dtype in [DType::F32, DType::BF16] {
+    let dtypes = [DType::F32, DType::BF16].into_iter();
+    for (dtype, kernels) in dtypes.flat_map(|dtype| FORMS.iter().map(move |&kernels| (dtype, kernels))) {
         let start = Tensor::from_vec(waves(1, COUNT), (COUNT / 100, 100), &device).unwrap();
         let variable = Var::from_tensor(&start.to_dtype(dtype).unwrap()).unwrap();
         let settings = AdamWSettings {
             weight_decay: 0.05,
             ..AdamWSettings::default()
         };
-        let mut optimizer = AdamW::new([("w", &variable)].into_iter(), settings).unwrap();
+        let mut optimizer = AdamW::with_kernels([("w", &variable)].into_iter(), settings, kernels).unwrap();
         let flat = |tensor: &Tensor| on_cpu(tensor).flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mut weights: Vec<f64> = flat(&variable).into_iter().map(f64::from).collect();
         let mut moments = vec![(0.0, 0.0); COUNT];
         for step in 1..=6 {
             let gradient = waves(10 + step as usize, COUNT);
             adam_w(&mut weights, &mut moments, &gradient, step, (scale, rate));
+            let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
             let gradient = Tensor::from_vec(gradient, (COUNT / 100, 100), &device).unwrap();
-            optimizer.update([("w", &gradient)].into_iter(), scale, rate).unwrap();
+            let named = || [("w", &gradient)].into_iter();
+            match optimizer.update_on_device(named(), scale * norm, rate).unwrap() {
+                Some(found) => assert!((found.wait().unwrap() / norm - 1.0).abs() < 1e-6),
+                None => optimizer.update(named(), scale, rate).unwrap(),
+            }
         }
-        let master = optimizer.weights().next().unwrap().1;
+        let master = optimizer.weights().unwrap().remove(0).1;
         // Six updates of up to 1e-3, each good to single precision, on weights of up to 1.
-        for (found, expected) in flat(master).iter().zip(&weights) {
+        for (found, expected) in flat(&master).iter().zip(&weights) {
             assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
         }
         let rounded = master.to_dtype(dtype).unwrap();
@@ -321,17 +353,21 @@ fn updates_are_those_of_double_precision_in_the_masters() {
 #[test]
 fn a_few_steps_learn_what_the_cpu_learns() {
     let (spans, device) = (spans(), device());
-    for tolerance in TOLERANCES {
-        let student = Student::new(CONFIGS[0], tolerance.dtype, &device, Kernels::Stock);
+    for (kernels, tolerance) in forms() {
+        let student = Student::new(CONFIGS[0], tolerance.dtype, &device, kernels);
         let reference = Student::reference(CONFIGS[0], &student);
         let batch = batch(&spans, Distillation::default());
         let losses = |student: &Student| -> Vec<f64> {
-            let mut optimizer = AdamW::new(student.parameters.iter(), AdamWSettings::default()).unwrap();
+            let (parameters, settings) = (student.parameters.iter(), AdamWSettings::default());
+            let mut optimizer = AdamW::with_kernels(parameters, settings, student.decoder.kernels()).unwrap();
             let step = |_| {
                 let (sums, _) = student.gradients(&batch, false);
                 let gradients = gradients::all(&student.parameters).unwrap();
-                let scale = (1.0 / gradients::norm(&gradients).unwrap()).min(1.0);
-                optimizer.update(gradients.into_iter(), scale, 1e-3).unwrap();
+                let all = || gradients.iter().copied();
+                if optimizer.update_on_device(all(), 1.0, 1e-3).unwrap().is_none() {
+                    let scale = (1.0 / gradients::norm(&gradients).unwrap()).min(1.0);
+                    optimizer.update(all(), scale, 1e-3).unwrap();
+                }
                 0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
             };
             (0..8).map(step).collect()
@@ -351,8 +387,14 @@ fn a_few_steps_learn_what_the_cpu_learns() {
 #[test]
 fn logits_of_a_student_in_bf16_are_in_single_precision() {
     // If a head's logits are far from zero, rounding them causes errors of up to 0.06 nats.
+    for &kernels in FORMS {
+        logits_are_in_single_precision(kernels);
+    }
+}
+
+fn logits_are_in_single_precision(kernels: Kernels) {
     let device = device();
-    let student = Student::new(CONFIGS[0], StudentDtype::Bf16, &device, Kernels::Stock);
+    let student = Student::new(CONFIGS[0], StudentDtype::Bf16, &device, kernels);
     let embedding = student.parameters.get("model.embed_tokens.weight").unwrap();
     let larger = (embedding.as_tensor() * 8.0).unwrap();
     embedding.set(&larger).unwrap();

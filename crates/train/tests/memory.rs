@@ -9,7 +9,7 @@ use candle_core::Device;
 use leadspan_cache::Span;
 use leadspan_distribution::{Distributions, Position};
 use leadspan_memory::Counting;
-use leadspan_model::{Decoder, DecoderConfig, Stop, StudentStart};
+use leadspan_model::{Activations, Decoder, DecoderConfig, Stop, StudentStart};
 use leadspan_train::{
     MicroBatch, gradients,
     objective::{Distillation, HeadPass},
@@ -62,7 +62,7 @@ fn span(sample: usize) -> Span {
 }
 
 /// The peak of one forward and backward pass over sequences of 256 tokens, without parameters and gradients.
-fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> usize {
+fn peak(vocabulary: usize, sequences: usize, activations: Activations) -> usize {
     let (decoder, parameters) = student(vocabulary);
     let spans: Vec<Span> = (0..sequences).map(span).collect();
     let spans: Vec<&Span> = spans.iter().collect();
@@ -75,7 +75,7 @@ fn peak(vocabulary: usize, sequences: usize, activation_checkpointing: bool) -> 
     };
     let step = || {
         gradients::clear(&parameters);
-        gradients::accumulate(&decoder, &batch, pass, activation_checkpointing, Stop::NEVER).unwrap();
+        gradients::accumulate(&decoder, &batch, pass, activations, Stop::NEVER).unwrap();
     };
     // The first pass creates threads and their scratch memory.
     step();
@@ -90,17 +90,23 @@ fn peak_memory_is_linear_in_tokens_and_has_one_chunk_of_the_vocabulary() {
     // its output; queries, rotated queries, attended values; keys, rotated keys, values; gate, up, and their product.
     let layer = 5 * HIDDEN + 3 * HIDDEN + 3 * KEYS + 3 * INNER;
     // In addition, gradients of the current layer: half as much again.
-    for (activation_checkpointing, bytes) in [
-        (false, 4 * (LAYERS * layer + 3 * layer / 2)),
-        (true, 4 * (LAYERS * HIDDEN + 5 * layer / 2)),
+    let without_gates = layer - 2 * INNER;
+    for (activations, sequences, bytes) in [
+        (Activations::All, 8, 4 * (LAYERS * layer + 3 * layer / 2)),
+        (
+            Activations::WithoutGates,
+            4,
+            4 * (LAYERS * without_gates + 2 * INNER + 3 * layer / 2),
+        ),
+        (Activations::LayerInputs, 8, 4 * (LAYERS * HIDDEN + 5 * layer / 2)),
     ] {
-        let [one, two, four] = [8, 16, 32].map(|sequences| peak(1000, sequences, activation_checkpointing));
+        let [one, two, four] = [1, 2, 4].map(|times| peak(1000, times * sequences, activations));
         let slope = |more: usize, less: usize, sequences: usize| (more - less) as f64 / (TOKENS * sequences) as f64;
-        let (first, second) = (slope(two, one, 8), slope(four, two, 16));
+        let (first, second) = (slope(two, one, sequences), slope(four, two, 2 * sequences));
         assert!((first / second - 1.0).abs() < 0.1, "{first} and {second} bytes a token");
         assert!(second <= bytes as f64, "{second} bytes a token, {bytes} are stated");
     }
-    let (small, large) = (peak(1000, 8, false), peak(20_000, 8, false));
+    let (small, large) = (peak(1000, 8, Activations::All), peak(20_000, 8, Activations::All));
     // Logits of a chunk and the gradient's product with them; the chunk's bytes do not depend on the vocabulary.
     assert!(large <= small + CHUNK, "{small} grew to {large}");
 }

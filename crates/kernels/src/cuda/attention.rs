@@ -12,13 +12,13 @@ use super::{
     },
     memory::{Rows, pointer, uninitialised},
 };
-use crate::attention_shape::AttentionShape;
-
-/// The widths of heads for which there are kernels.
-const HEAD_WIDTHS: [usize; 4] = [64, 96, 128, 256];
-
-/// The rows of a tile of the backward kernels.
-const BACKWARD_TILE: usize = 64;
+use crate::{
+    agreement::{
+        ATTENTION_THREADS, BACKWARD_TILE, DELTA_THREADS, HEAD_WIDTHS, backward_keys_shared_bytes,
+        backward_keys_threads, backward_queries_shared_bytes, delta_rows, forward_shared_bytes,
+    },
+    attention_shape::AttentionShape,
+};
 
 static FORWARD: Shared<[usize], Sequences> = Shared::new();
 static BACKWARD_KEYS: Shared<[usize], Sequences> = Shared::new();
@@ -60,13 +60,13 @@ impl Inputs {
 /// Sequences of fewer tokens waste less in small tiles.
 const LONG: usize = 512;
 
-/// The rows of tiles of queries and of keys in the forward kernel.
-fn forward_tiles(head_dim: usize, edges: &[usize]) -> (usize, usize) {
+/// The rows of tiles of queries in the forward kernel.
+fn forward_tile(head_dim: usize, edges: &[usize]) -> usize {
     let is_long = |bounds: &[usize]| bounds[1] - bounds[0] >= LONG;
-    match head_dim {
-        ..=128 if edges.windows(2).any(is_long) => (128, 64),
-        ..=128 => (64, 64),
-        _ => (64, 32),
+    if head_dim <= 128 && edges.windows(2).any(is_long) {
+        128
+    } else {
+        64
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn forward(
 ) -> Result<CudaSlice<f32>> {
     inputs.check(shape, edges)?;
     let Inputs { queries, keys, values } = inputs;
-    let (tile, key_tile) = forward_tiles(shape.head_dim, edges);
+    let tile = forward_tile(shape.head_dim, edges);
     let sequences = FORWARD.of(device, edges, |edges| Sequences::new(device, edges, tile, true))?;
     let log_sums = uninitialised::<f32>(device, shape.heads * queries.rows)?;
     let arguments = [
@@ -100,8 +100,8 @@ pub(super) fn forward(
     ];
     let how = Launch {
         grid: (sequences.tile_count, shape.heads),
-        threads: 128,
-        shared_bytes: (tile + 4 * key_tile) * shape.head_dim * 2,
+        threads: ATTENTION_THREADS,
+        shared_bytes: forward_shared_bytes(shape.head_dim, tile),
     };
     let name = format!(
         "{}_{tile}",
@@ -125,11 +125,6 @@ pub(super) fn backward(
     gradients.check(shape, edges)?;
     let Inputs { queries, keys, values } = inputs;
     let delta = uninitialised::<f32>(device, shape.heads * queries.rows)?;
-    let lanes = match shape.head_dim {
-        ..=64 => 8,
-        ..=128 => 16,
-        _ => 32,
-    };
     let arguments = [
         outputs.argument(),
         gradient.argument(),
@@ -140,17 +135,14 @@ pub(super) fn backward(
         Int(queries.rows as i32),
     ];
     let how = Launch {
-        grid: ((shape.heads * queries.rows).div_ceil(256 / lanes), 1),
-        threads: 256,
+        grid: ((shape.heads * queries.rows).div_ceil(delta_rows(shape.head_dim)), 1),
+        threads: DELTA_THREADS,
         shared_bytes: 0,
     };
     let name = |part| kernel(part, queries.dtype, Some(shape.head_dim));
     // SAFETY: the kernel's arguments; `check` compared the shapes.
     unsafe { launch(device, "attention_backward", &name("attention_delta")?, how, &arguments) }?;
 
-    let is_wide = shape.head_dim > 128;
-    let other_tile = if is_wide { 16 } else { 64 };
-    let shared_bytes = (2 * BACKWARD_TILE + 4 * other_tile) * shape.head_dim * 2;
     let read = |sequences: &Sequences, written: &[Rows], stride: usize| {
         let mut arguments = vec![
             queries.argument(),
@@ -174,8 +166,8 @@ pub(super) fn backward(
     })?;
     let how = Launch {
         grid: (sequences.tile_count, shape.key_value_heads),
-        threads: if is_wide { 256 } else { 128 },
-        shared_bytes: shared_bytes + 4 * other_tile * 4,
+        threads: backward_keys_threads(shape.head_dim),
+        shared_bytes: backward_keys_shared_bytes(shape.head_dim),
     };
     let arguments = read(&sequences, &[gradients.keys, gradients.values], gradients.keys.stride);
     // SAFETY: the kernel's arguments; `check` compared the shapes.
@@ -194,8 +186,8 @@ pub(super) fn backward(
     })?;
     let how = Launch {
         grid: (sequences.tile_count, shape.heads),
-        threads: 128,
-        shared_bytes,
+        threads: ATTENTION_THREADS,
+        shared_bytes: backward_queries_shared_bytes(shape.head_dim),
     };
     let arguments = read(&sequences, &[gradients.queries], gradients.queries.stride);
     // SAFETY: the kernel's arguments; `check` compared the shapes.

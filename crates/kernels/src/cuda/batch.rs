@@ -9,7 +9,7 @@ use candle_core::{
     cuda_backend::{DeviceId, cudarc::driver::CudaSlice},
 };
 
-use super::memory::upload;
+use super::staging::upload;
 
 /// Values of a batch in device memory, shared by the layers.
 pub(super) struct Shared<S: ?Sized, T> {

@@ -4,11 +4,10 @@ use candle_core::{Result, Tensor, bail};
 
 use super::{
     library::{Argument::Int, Launch, kernel, launch},
-    memory::{pointer, upload, with_rows},
+    memory::{pointer, with_rows},
+    staging::upload,
 };
-
-/// The columns of a block.
-const COLUMNS: usize = 512;
+use crate::agreement::{EMBEDDING_COLUMNS, EMBEDDING_THREADS};
 
 /// Adds row i of `rows` to row `places[i]` of `sum` `[V, W]`, in single precision.
 pub(crate) fn add_rows(sum: &Tensor, rows: &Tensor, places: &[u32]) -> Result<()> {
@@ -37,8 +36,8 @@ pub(crate) fn add_rows(sum: &Tensor, rows: &Tensor, places: &[u32]) -> Result<()
                 sum.argument(),
             ];
             let how = Launch {
-                grid: (targets.len(), width.div_ceil(COLUMNS)),
-                threads: 128,
+                grid: (targets.len(), width.div_ceil(EMBEDDING_COLUMNS)),
+                threads: EMBEDDING_THREADS,
                 shared_bytes: 0,
             };
             let name = kernel("embedding_backward", rows.dtype, None)?;

@@ -18,17 +18,17 @@ use super::{
         Argument::{Float, Int, Long, Pointer},
         Launch, kernel, launch,
     },
-    memory::{Rows, pointer, uninitialised, uninitialised_storage, uninitialised_tensor, upload, with_rows},
+    memory::{Rows, pointer, uninitialised, uninitialised_storage, uninitialised_tensor, with_rows},
     norm::add_column_sums,
+    staging::upload,
 };
 use crate::{
+    agreement::{ROTARY_THREADS, rotary_backward_shared_bytes},
     attention_shape::AttentionShape,
     rotary_table::{Angles, Pairing},
     weight::Weight,
 };
 
-/// The threads of a block of the rotary kernels.
-const THREADS: usize = 128;
 /// The rows of a block of the backward kernel, which leaves one row of partial sums.
 const BLOCK_ROWS: usize = 32;
 
@@ -108,7 +108,7 @@ impl Heads {
                 ];
                 let how = Launch {
                     grid: (from.rows, 1),
-                    threads: THREADS,
+                    threads: ROTARY_THREADS,
                     shared_bytes: 0,
                 };
                 let what = if norms.is_some() { "head_norm_rotary" } else { "rotary" };
@@ -126,11 +126,6 @@ impl Heads {
         let positions = POSITIONS.of(device, &self.positions, |positions| upload(device, positions))?;
         let (blocks, width) = (heads.rows.div_ceil(BLOCK_ROWS), self.shape.head_dim);
         let parts = uninitialised::<f32>(device, blocks * 2 * width)?;
-        let group = match width {
-            ..=64 => 8,
-            ..=128 => 16,
-            _ => 32,
-        };
         let weight = |weight: &Weight| with_rows(weight.tensor(), |_, weight| Ok(weight.argument()));
         with_rows(&self.angles.cosines, |_, cosines| {
             with_rows(&self.angles.sines, |_, sines| {
@@ -153,8 +148,8 @@ impl Heads {
                 ];
                 let how = Launch {
                     grid: (blocks, 1),
-                    threads: THREADS,
-                    shared_bytes: THREADS / group * 2 * width * 4,
+                    threads: ROTARY_THREADS,
+                    shared_bytes: rotary_backward_shared_bytes(width),
                 };
                 let name = self.kernel("head_norm_rotary_backward", heads)?;
                 // SAFETY: the kernel's arguments; the shapes are those of the operation's input.

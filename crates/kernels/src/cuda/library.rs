@@ -11,13 +11,15 @@ use candle_core::{
         DeviceId, WrapErr as _,
         cudarc::{
             driver::{
-                CudaFunction, CudaModule, LaunchConfig, PushKernelArg as _,
+                CudaFunction, CudaModule, DeviceRepr, LaunchConfig, PushKernelArg as _,
                 sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
             },
             nvrtc::Ptx,
         },
     },
 };
+
+use crate::agreement::{Objective, Parameter, SupervisedRows, Update};
 
 /// One compiled source.
 struct Image {
@@ -45,14 +47,27 @@ struct Loaded {
 }
 
 /// An argument of a kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) enum Argument {
     /// An address in device memory.
     Pointer(u64),
     Long(i64),
     Int(i32),
     Float(f32),
+    Double(f64),
+    Rows(SupervisedRows),
+    Objective(Objective),
+    Update(Update),
 }
+
+// SAFETY: they have the layout of C, and the tests of `agreement` compare it with the kernels'.
+unsafe impl DeviceRepr for SupervisedRows {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Objective {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Parameter {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Update {}
 
 /// How a kernel is launched.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +116,10 @@ pub(super) unsafe fn launch(
             Argument::Long(value) => builder.arg(value),
             Argument::Int(value) => builder.arg(value),
             Argument::Float(value) => builder.arg(value),
+            Argument::Double(value) => builder.arg(value),
+            Argument::Rows(value) => builder.arg(value),
+            Argument::Objective(value) => builder.arg(value),
+            Argument::Update(value) => builder.arg(value),
         };
     }
     let config = LaunchConfig {

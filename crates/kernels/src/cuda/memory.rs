@@ -1,11 +1,13 @@
 //! Tensors in device memory: their addresses, rows and allocation.
 
+use std::ops::Range;
+
 use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Storage, Tensor,
     backend::BackendStorage as _,
     bail,
     cuda_backend::{
-        CudaStorageSlice, WrapErr as _,
+        CudaStorageSlice,
         cudarc::driver::{CudaSlice, DevicePtr as _, DeviceRepr},
     },
     op::BackpropOp,
@@ -63,6 +65,15 @@ impl Rows {
             ..self
         }
     }
+
+    /// Some of the rows.
+    pub(super) fn part(self, range: Range<usize>) -> Self {
+        Self {
+            pointer: self.pointer + (range.start * self.stride * self.dtype.size_in_bytes()) as u64,
+            rows: range.len(),
+            ..self
+        }
+    }
 }
 
 /// Calls `read` with a tensor as a matrix in device memory.
@@ -93,8 +104,13 @@ fn address(storage: &CudaStorage) -> Result<u64> {
 }
 
 /// The address of a slice.
+pub(super) fn address_of<T>(device: &CudaDevice, slice: &CudaSlice<T>) -> u64 {
+    slice.device_ptr(&device.cuda_stream()).0
+}
+
+/// The address of a slice as an argument.
 pub(super) fn pointer<T>(device: &CudaDevice, slice: &CudaSlice<T>) -> Argument {
-    Argument::Pointer(slice.device_ptr(&device.cuda_stream()).0)
+    Argument::Pointer(address_of(device, slice))
 }
 
 /// `count` values that are written before they are read.
@@ -126,9 +142,4 @@ pub(super) fn uninitialised_tensor(device: &CudaDevice, dtype: DType, rows: usiz
         BackpropOp::none(),
         false,
     ))
-}
-
-/// Copies values to the device.
-pub(super) fn upload<T: DeviceRepr + 'static>(device: &CudaDevice, values: &[T]) -> Result<CudaSlice<T>> {
-    device.cuda_stream().clone_htod(values).w()
 }

@@ -2,6 +2,7 @@
 //!
 //! Everything runs on one stream, in order. Nothing here waits for the device but [`selection::Pending::wait`].
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 mod batch;
 pub(crate) mod device;
@@ -11,7 +12,9 @@ mod library;
 pub(crate) mod linear;
 mod memory;
 pub(crate) mod norm;
+pub(crate) mod objective;
 pub(crate) mod product;
 pub(crate) mod selection;
 pub(crate) mod several;
+mod staging;
 pub(crate) mod swiglu;

@@ -12,12 +12,14 @@ use super::{
     },
     memory::{Rows, pointer, uninitialised, uninitialised_storage, uninitialised_tensor, with_rows},
 };
-use crate::weight::Weight;
+use crate::{
+    agreement::{
+        COLUMN_SUM_COLUMNS, COLUMN_SUM_SHARED_BYTES, COLUMN_SUM_THREADS, NORM_SHARED_BYTES, NORM_THREADS,
+        norm_backward_shared_bytes,
+    },
+    weight::Weight,
+};
 
-/// The threads of a block.
-const THREADS: usize = 128;
-/// Shared memory for the sums of a block's warps.
-const SHARED_BYTES: usize = THREADS / 32 * 2 * 4;
 /// The rows of a block of the backward kernel, which leaves one row of partial sums.
 const BLOCK_ROWS: usize = 32;
 
@@ -62,8 +64,8 @@ impl CustomOp1 for RmsNorm {
             ];
             let how = Launch {
                 grid: (x.rows, 1),
-                threads: THREADS,
-                shared_bytes: SHARED_BYTES,
+                threads: NORM_THREADS,
+                shared_bytes: NORM_SHARED_BYTES,
             };
             // SAFETY: the kernel's arguments; `check` compared the shapes.
             unsafe { launch(device, "norm", &kernel("rms_norm", x.dtype, None)?, how, &arguments) }
@@ -95,8 +97,8 @@ impl CustomOp1 for RmsNorm {
                         ];
                         let how = Launch {
                             grid: (blocks, 1),
-                            threads: THREADS,
-                            shared_bytes: SHARED_BYTES + x.width * 4,
+                            threads: NORM_THREADS,
+                            shared_bytes: norm_backward_shared_bytes(x.width),
                         };
                         let name = kernel("rms_norm_backward", x.dtype, None)?;
                         // SAFETY: the kernel's arguments; `check` compared the shapes.
@@ -134,8 +136,6 @@ fn check(x: Rows, weight: Rows) -> Result<()> {
 
 /// Adds what blocks have left, `parts` `[rows, columns]`, to `sums` `[columns]`.
 pub(super) fn add_column_sums(device: &CudaDevice, parts: &CudaSlice<f32>, rows: usize, sums: Rows) -> Result<()> {
-    const COLUMNS: usize = 32;
-    const THREADS: usize = 1024;
     let columns = sums.rows * sums.width;
     let arguments = [
         pointer(device, parts),
@@ -144,9 +144,9 @@ pub(super) fn add_column_sums(device: &CudaDevice, parts: &CudaSlice<f32>, rows:
         sums.argument(),
     ];
     let how = Launch {
-        grid: (columns.div_ceil(COLUMNS), 1),
-        threads: THREADS,
-        shared_bytes: THREADS * 4,
+        grid: (columns.div_ceil(COLUMN_SUM_COLUMNS), 1),
+        threads: COLUMN_SUM_THREADS,
+        shared_bytes: COLUMN_SUM_SHARED_BYTES,
     };
     // SAFETY: the kernel's arguments.
     unsafe { launch(device, "norm", "column_sums", how, &arguments) }

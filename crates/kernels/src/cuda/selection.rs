@@ -15,14 +15,14 @@ use super::{
         Argument::{Int, Long, Pointer},
         Launch, launch,
     },
-    memory::{pointer, uninitialised, upload, with_rows},
+    memory::{pointer, uninitialised, with_rows},
+    staging::upload,
 };
-use crate::selected::Selected;
+use crate::{
+    agreement::{SELECTION_STEP, SELECTION_THREADS, selection_shared_bytes},
+    selected::Selected,
+};
 
-/// The threads of a block.
-const THREADS: usize = 512;
-/// The logits that a block takes at a time.
-const STEP: usize = 4 * THREADS;
 /// The numbers of further temperatures for which there are kernels.
 const TEMPERATURES: [usize; 5] = [0, 1, 2, 4, 8];
 
@@ -65,7 +65,7 @@ impl Sections {
 
 /// Whether there is a kernel for `k` tokens and so many further temperatures: the candidates of a row fit in shared memory.
 pub(crate) fn has_kernel(k: usize, temperatures: usize) -> bool {
-    (1..=6 * STEP).contains(&k) && temperatures <= TEMPERATURES[TEMPERATURES.len() - 1]
+    (1..=6 * SELECTION_STEP).contains(&k) && temperatures <= TEMPERATURES[TEMPERATURES.len() - 1]
 }
 
 /// Begins to find the `k` largest of each row of `logits` `[N, V]`, in single precision, and what `targets` `[N]` have.
@@ -90,7 +90,7 @@ pub(crate) fn select_rows(logits: &Tensor, targets: &[u32], k: usize, temperatur
         {
             bail!("the {k} largest of {logits:?} cannot be selected");
         }
-        let room = (k + STEP).max(2 * STEP).next_power_of_two();
+        let room = (k + SELECTION_STEP).max(2 * SELECTION_STEP).next_power_of_two();
         let words = uninitialised::<u32>(device, sections.words().max(1))?;
         let stream = device.cuda_stream();
         let first = words.device_ptr(&stream).0;
@@ -115,8 +115,8 @@ pub(crate) fn select_rows(logits: &Tensor, targets: &[u32], k: usize, temperatur
         ];
         let how = Launch {
             grid: (logits.rows, 1),
-            threads: THREADS,
-            shared_bytes: room * 8 + THREADS / 32 * 16 * 4 + 16,
+            threads: SELECTION_THREADS,
+            shared_bytes: selection_shared_bytes(room),
         };
         let name = format!("select_rows_{variant}");
         // SAFETY: the kernel's arguments; the shapes were compared.

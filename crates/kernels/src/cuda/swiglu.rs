@@ -9,17 +9,15 @@ use super::{
     },
     memory::{Rows, uninitialised_storage, uninitialised_tensor, with_rows},
 };
-
-/// The threads of a block, each with eight columns.
-const THREADS: usize = 256;
+use crate::agreement::{SWIGLU_COLUMNS, SWIGLU_THREADS};
 
 /// The operation: `[N, 2 · W]`, gate and up, to `[N, W]`.
 pub(crate) struct SwiGlu;
 
 fn how(rows: usize, width: usize) -> Launch {
     Launch {
-        grid: (rows, width.div_ceil(8 * THREADS)),
-        threads: THREADS,
+        grid: (rows, width.div_ceil(SWIGLU_COLUMNS)),
+        threads: SWIGLU_THREADS,
         shared_bytes: 0,
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use candle_core::{D, DType, Result, Tensor};
-use leadspan_kernels::{Kernels, Packed, has_fused_form, has_layer_kernels, select_rows};
+use leadspan_kernels::{GradientSum, Kernels, Packed, has_fused_form, has_layer_kernels, select_rows};
 
 use super::{Decoder, layer::DecoderLayer};
 
@@ -16,6 +16,8 @@ const LENGTHS: [usize; 9] = [1, 2, 3, 5, 17, 63, 64, 65, 129];
 const LARGEST_DIFFERENCE: f64 = 0.1;
 /// The largest relative difference of logits, whose factors are the same numbers on both sides.
 const LARGEST_LOGIT_DIFFERENCE: f64 = 2e-3;
+/// The rows of the table whose gradients are compared: several tokens fall on each.
+const SMALL_TABLE: usize = 97;
 /// The tokens that are selected of each row.
 const SELECTED: usize = 16;
 
@@ -87,10 +89,7 @@ impl Decoder {
         };
         match distrust {
             None => fused,
-            distrust => Self {
-                distrust,
-                ..fused.with_kernels(Kernels::Stock)
-            },
+            Some(distrust) => fused.distrusting(distrust),
         }
     }
 
@@ -148,7 +147,27 @@ impl Decoder {
                 return Ok(Some(Distrust::Differs { what, by }));
             }
         }
-        Ok(None)
+        let by = self.embedding_difference(input, packed)?;
+        Ok((by.is_nan() || by > LARGEST_DIFFERENCE).then(|| Distrust::Differs {
+            what: "the gradient of the embedding".to_owned(),
+            by,
+        }))
+    }
+
+    /// The difference of the gradients of the embedding where the gradient of its rows is `input`, relative to what is right.
+    /// A small table stands for the embedding: the largest tensor need not be there twice.
+    fn embedding_difference(&self, input: &Tensor, packed: &Packed) -> Result<f64> {
+        let rows = SMALL_TABLE.min(self.config().vocab_size);
+        let places: Vec<u32> = packed.tokens().iter().map(|token| token % rows as u32).collect();
+        let table = Tensor::zeros((rows, input.dim(1)?), DType::F32, self.device())?;
+        let gradient = |kernels: Kernels| {
+            let sum = GradientSum::new(&table)?;
+            sum.add_rows(input, &places, kernels)?;
+            sum.add_rows(input, &places, kernels)?;
+            sum.get().map_or_else(|| Ok(table.clone()), Tensor::copy)
+        };
+        let (fused, stock) = (gradient(Kernels::Fused)?, gradient(Kernels::Stock)?);
+        largest_row_difference(&fused, &stock, &stock)
     }
 
     /// Ragged sequences of tokens from all over the vocabulary.

@@ -34,15 +34,9 @@ impl GatedBlock {
 
     /// The output for `x` `[N, H]`, plus `residual` if one is given.
     pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, pass: Pass<'_>) -> Result<Tensor> {
-        if pass.packs(x)
-            && let (Some(gate), Some(up)) = (self.gate.dense(), self.up.dense())
-        {
-            let gated = gate_packed(&linear_packed(x, &[gate, up], pass)?, pass)?;
-            return self.down.forward(&gated, residual, pass);
-        }
-        let gate = self.gate.forward(x, None, pass)?;
-        let up = self.up.forward(x, None, pass)?;
-        self.down.forward(&swiglu(&gate, &up, pass)?, residual, pass)
+        let (gate, up) = (self.gate.clone(), self.up.clone());
+        let gated = pass.recomputed(x, move |x, pass| gated(&gate, &up, x, pass))?;
+        self.down.forward(&gated, residual, pass)
     }
 
     /// The dense parameters of the block.
@@ -50,4 +44,14 @@ impl GatedBlock {
         let projections = [&self.gate, &self.up, &self.down].into_iter();
         projections.flat_map(Projection::weights)
     }
+}
+
+/// silu(gate(x)) · up(x).
+fn gated(gate: &Projection, up: &Projection, x: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
+    if pass.packs(x)
+        && let (Some(gate), Some(up)) = (gate.dense(), up.dense())
+    {
+        return gate_packed(&linear_packed(x, &[gate, up], pass)?, pass);
+    }
+    swiglu(&gate.forward(x, None, pass)?, &up.forward(x, None, pass)?, pass)
 }

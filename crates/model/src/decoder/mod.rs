@@ -161,6 +161,14 @@ impl Decoder {
         self.distrust.as_ref()
     }
 
+    /// The same decoder with stock operations, because of `distrust`.
+    #[must_use]
+    pub fn distrusting(mut self, distrust: Distrust) -> Self {
+        self.kernels = Kernels::Stock;
+        self.distrust = Some(distrust);
+        self
+    }
+
     /// The same decoder with `kernels` for its operations.
     #[must_use]
     pub fn with_kernels(mut self, kernels: Kernels) -> Self {

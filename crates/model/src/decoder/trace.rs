@@ -2,8 +2,7 @@
 //!
 //! Each layer is a segment of its own, from its input to its output: a tape of fused operations, or the tensor library's
 //! graph of stock operations. The backward pass drops a segment as soon as its gradients are known, so memory never exceeds
-//! what the forward pass left. With activation checkpointing, the forward pass keeps only the inputs of the layers, and the
-//! backward pass computes each layer again.
+//! what the forward pass left. What else it keeps is chosen by [`Activations`]: the rest is computed again.
 
 use candle_core::{DType, Result, Tensor, Var};
 use leadspan_kernels::{GradientSum, Kernels, Packed, Pass, Tape, Weight, scatter_rows};
@@ -22,6 +21,28 @@ pub struct Trace<'a> {
     /// The last normalisation of those rows.
     last: Segment,
     stop: Stop<'a>,
+}
+
+/// What a forward pass keeps for its backward pass, which computes the rest again, to the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// Everything.
+    All,
+    /// Everything but the products of gate and up, if operations are fused.
+    WithoutGates,
+    /// The inputs of the layers alone.
+    LayerInputs,
+}
+
+/// Everything, or the inputs of the layers alone: activation checkpointing.
+impl From<bool> for Activations {
+    fn from(activation_checkpointing: bool) -> Self {
+        if activation_checkpointing {
+            Self::LayerInputs
+        } else {
+            Self::All
+        }
+    }
 }
 
 /// What the forward pass keeps of a layer.
@@ -53,21 +74,23 @@ impl Decoder {
         &'a self,
         packed: &'a Packed,
         places: &[u32],
-        activation_checkpointing: bool,
+        activations: impl Into<Activations>,
         stop: Stop<'a>,
     ) -> std::result::Result<Trace<'a>, ModelError> {
+        let activations = activations.into();
         let places = Tensor::from_slice(places, places.len(), self.device())?;
         let mut hidden = self.embed(packed)?;
         let mut layers = Vec::with_capacity(self.layers().len());
         for layer in self.layers() {
             stop.check()?;
-            if activation_checkpointing {
+            if activations == Activations::LayerInputs {
                 let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
                 layers.push(LayerTrace::Recomputed(hidden));
                 hidden = output.detach();
             } else {
+                let recomputes = activations == Activations::WithoutGates;
                 let segment = Segment::forward(hidden, self.kernels(), |input, pass| {
-                    layer.forward(input, packed, self.rotary(), pass)
+                    layer.forward(input, packed, self.rotary(), pass.recomputing(recomputes))
                 })?;
                 hidden = segment.output();
                 layers.push(LayerTrace::Kept(segment));
@@ -142,7 +165,7 @@ impl Trace<'_> {
             gradient = segment.backward(gradient, layer.weights())?;
         }
         if let Some(embedding) = decoder.embedding_gradient() {
-            embedding.add_rows(&gradient, self.packed.tokens())?;
+            embedding.add_rows(&gradient, self.packed.tokens(), decoder.kernels())?;
         }
         Ok(())
     }

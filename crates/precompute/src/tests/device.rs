@@ -1,16 +1,20 @@
 //! Distributions that are captured on another device against those of the CPU.
 //!
-//! The device is the first GPU if the feature `cuda` is on (`tests/cuda.sh` runs it), and otherwise the CPU with the stock
-//! operations that a GPU runs.
+//! The device is the first GPU if the feature `cuda` is on (`tests/cuda.sh` runs it), with stock operations and with fused
+//! ones, and otherwise the CPU with the stock operations that a GPU runs.
 
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device};
+use leadspan_cache::Layer;
 use leadspan_distribution::{Distributions, EntrySettings};
-use leadspan_model::{Decoder, Kernels, ModelSource, StoredDtype, open_device};
+use leadspan_model::{Decoder, DecoderConfig, Kernels, ModelSource, StoredDtype, StudentStart, open_device};
 
 use super::*;
-use crate::{batches::spans_of, teacher::Teacher};
+use crate::{
+    batches::{CapturedSpan, spans_of},
+    teacher::Teacher,
+};
 
 /// The allowed errors of log-probabilities against single precision on the CPU, in nats: of every entry, and on average.
 struct Tolerance {
@@ -56,6 +60,24 @@ fn write_rounded_teacher(dir: &Path) {
     candle_core::safetensors::save(&rounded.collect(), dir.join("model.safetensors")).unwrap();
 }
 
+/// A teacher with heads for which a GPU has kernels, with random weights.
+fn write_wide_teacher(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    let config = fs::read_to_string(fixture("tiny-teacher/config.json")).unwrap();
+    let config = config.replace(r#""hidden_size": 32"#, r#""hidden_size": 256"#);
+    let path = dir.join("config.json");
+    fs::write(&path, config.replace(r#""head_dim": 8"#, r#""head_dim": 64"#)).unwrap();
+    let config = DecoderConfig::from_json_file(&path).unwrap();
+    let (_, parameters) = Decoder::trainable(&StudentStart::Config { config, seed: 3 }, &Device::Cpu).unwrap();
+    let weights = parameters.iter().map(|(name, weight)| {
+        // Initial weights are so small that every distribution is nearly uniform.
+        let larger = if weight.rank() == 2 { 5.0 } else { 1.0 };
+        let weight = (weight.as_detached_tensor() * larger).unwrap();
+        (name.to_owned(), weight.to_dtype(DType::BF16).unwrap())
+    });
+    candle_core::safetensors::save(&weights.collect(), dir.join("model.safetensors")).unwrap();
+}
+
 #[test]
 fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
     let project = Project::new();
@@ -65,13 +87,29 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
     let spans: Vec<_> = (corpus.units().iter())
         .flat_map(|unit| spans_of(layer.layer(), &corpus, unit))
         .collect();
-    let teacher = project.folder.path().join("teacher");
-    write_rounded_teacher(&teacher);
+    let teacher = |name: &str| project.folder.path().join(name);
+    write_rounded_teacher(&teacher("tiny"));
+    let mut cases = vec![(teacher("tiny"), Kernels::Stock)];
+    if cfg!(feature = "cuda") {
+        write_wide_teacher(&teacher("wide"));
+        cases.extend([Kernels::Stock, Kernels::Fused].map(|kernels| (teacher("wide"), kernels)));
+    }
+    for (teacher, kernels) in cases {
+        agrees_with_the_cpu(&teacher, kernels, (&spans, layer.layer(), &corpus));
+    }
+}
+
+/// Asserts that the device's capture is that of the CPU, up to rounding.
+fn agrees_with_the_cpu(
+    teacher: &Path,
+    kernels: Kernels,
+    (spans, layer, corpus): (&[CapturedSpan], &Layer, &PreparedCorpus),
+) {
     let capture = |dtype, device: &Device, kernels, entries| -> Distributions {
-        let source = ModelSource::open(&teacher).unwrap();
+        let source = ModelSource::open(teacher).unwrap();
         let decoder = Decoder::load(&source, dtype, device).unwrap().with_kernels(kernels);
         let teacher = Teacher::new(decoder, entries, 1);
-        let captured = teacher.capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false));
+        let captured = teacher.capture(spans, layer, corpus, &AtomicBool::new(false));
         teacher.finish(captured.unwrap()).unwrap()
     };
     // The whole vocabulary, most probable token first.
@@ -81,7 +119,7 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
         .iter()
         .flat_map(|tolerance| [(tolerance, &[][..]), (tolerance, &[2.0])])
     {
-        let found = capture(tolerance.dtype, &device, Kernels::Stock, entries(TOP_K, temperatures));
+        let found = capture(tolerance.dtype, &device, kernels, entries(TOP_K, temperatures));
         assert_eq!(found.len(), expected.len());
         let mut errors = Vec::new();
         for (found, expected) in found.iter().zip(expected.iter()) {
@@ -112,7 +150,7 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
         let mean = errors.iter().sum::<f64>() / errors.len() as f64;
         assert!(
             largest < tolerance.each && mean < tolerance.mean,
-            "{:?}: off by {largest} at most, {mean} on average",
+            "{kernels:?} {:?}: off by {largest} at most, {mean} on average",
             tolerance.dtype
         );
     }

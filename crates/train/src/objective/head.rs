@@ -1,10 +1,17 @@
 //! Rows of hidden states through the head, in chunks of bounded bytes.
 
-use candle_core::{Result, Tensor};
-use leadspan_model::{GradientSum, ModelError, Stop, project, project_back};
+use candle_core::{DType, Result, Tensor};
+use leadspan_model::{
+    Decoder, GradientSum, Kernels, ModelError, Stop, kernels::DeviceObjective, project, project_back,
+};
 use std::{borrow::Cow, ops::Range, sync::Mutex};
 
-use super::{LossSums, SupervisedRows, composed, fused::FusedObjective};
+use super::{LossSums, Losses, SupervisedRows, composed, fused::FusedObjective, on_device};
+
+/// Bytes of the logits of one chunk.
+const CHUNK_BYTES: usize = 128 << 20;
+/// The same where a GPU's kernel takes them. Its products are the faster the more rows they have.
+const DEVICE_CHUNK_BYTES: usize = 512 << 20;
 
 /// How rows go through the head.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +20,7 @@ pub struct HeadPass {
     pub distillation_weight: f32,
     /// Bytes that the logits of one chunk may take.
     pub chunk_bytes: usize,
-    /// Whether the fused path may be used on the CPU.
+    /// Whether the fused paths may be used: in single precision on the CPU, in bfloat16 on a GPU.
     pub fused: bool,
 }
 
@@ -21,12 +28,53 @@ pub struct HeadPass {
 #[derive(Debug)]
 pub struct HeadGradients {
     /// The losses.
-    pub sums: LossSums,
-    /// The gradient with respect to the rows, `[N, H]`.
+    pub sums: Losses,
+    /// The gradient with respect to the rows, `[N, H]`: in their dtype on a GPU, and else in single precision.
     pub hidden: Tensor,
 }
 
+/// Whether a student runs in the fused kernels of a GPU.
+///
+/// # Panics
+///
+/// If the student's head is quantised.
+pub(crate) fn runs_in_gpu_kernels(student: &Decoder) -> bool {
+    let weight = student.head_weight().expect("a student's head is dense");
+    student.kernels() == Kernels::Fused && DeviceObjective::is_for(&weight)
+}
+
 impl HeadPass {
+    /// How the rows of `student` go through its head.
+    ///
+    /// # Panics
+    ///
+    /// If the student's head is quantised.
+    pub fn of(student: &Decoder, distillation_weight: f64) -> Self {
+        Self {
+            distillation_weight: distillation_weight as f32,
+            chunk_bytes: if runs_in_gpu_kernels(student) {
+                DEVICE_CHUNK_BYTES
+            } else {
+                CHUNK_BYTES
+            },
+            fused: student.device().is_cpu() || student.kernels() == Kernels::Fused,
+        }
+    }
+
+    /// The same in stock operations.
+    pub(crate) fn in_stock_operations(self) -> Self {
+        Self {
+            chunk_bytes: CHUNK_BYTES,
+            fused: false,
+            ..self
+        }
+    }
+
+    /// Whether rows of the dtype and device of `tensor` stay as they are, because a GPU's kernel takes them.
+    pub(crate) fn is_on_device(&self, tensor: &Tensor) -> bool {
+        self.fused && DeviceObjective::is_for(tensor)
+    }
+
     fn chunks(&self, rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let size = (self.chunk_bytes / (vocabulary * size_of::<f32>())).max(1);
         (0..rows)
@@ -58,6 +106,9 @@ impl HeadPass {
 
 /// The losses of `rows`, whose hidden states are `hidden`, `[N, H]`, under a head of weight `weight`, `[V, H]`.
 ///
+/// Logits and losses are in single precision whatever the dtype of the rows, because logits of 30 rounded to bfloat16 are off
+/// by up to 0.06.
+///
 /// # Errors
 ///
 /// If the device fails, and [`ModelError::Stopped`] if `stop` is requested before the last chunk.
@@ -66,15 +117,23 @@ pub fn forward(
     (hidden, weight): (&Tensor, &Tensor),
     rows: &SupervisedRows,
     stop: Stop<'_>,
-) -> std::result::Result<LossSums, ModelError> {
+) -> std::result::Result<Losses, ModelError> {
     let (hidden, weight) = (hidden.detach(), weight.detach());
+    if pass.is_on_device(&hidden) {
+        let chunks = pass.chunks(rows.len(), weight.dim(0)?);
+        let rows = (rows, pass.distillation_weight);
+        if let Some((losses, _)) = on_device::losses_and_gradient((&hidden, &weight), rows, None, chunks, stop)? {
+            return Ok(Losses::on_device(losses));
+        }
+    }
+    let (hidden, weight) = (hidden.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
     let mut sums = LossSums::default();
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
         stop.check()?;
         let logits = project(&hidden.narrow(0, range.start, range.len())?, &weight)?;
         sums.add(&pass.loss_and_gradient(logits, rows, range)?.1);
     }
-    Ok(sums)
+    Ok(Losses::known(sums))
 }
 
 /// The losses of `rows`, and their gradients with respect to the hidden states and the head. The head's gradient, `[V, H]`, is
@@ -100,6 +159,16 @@ pub fn backward(
     } else {
         Cow::Borrowed(rows)
     };
+    if pass.is_on_device(&hidden) {
+        let chunks = pass.chunks(rows.len(), weight.dim(0)?);
+        let (states, rows) = ((&hidden, &weight), (&*rows, pass.distillation_weight));
+        let found = on_device::losses_and_gradient(states, rows, Some(weight_gradient), chunks, stop)?;
+        if let Some((losses, Some(hidden))) = found {
+            let sums = Losses::on_device(losses);
+            return Ok(HeadGradients { sums, hidden });
+        }
+    }
+    let (hidden, weight) = (hidden.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
     let mut sums = LossSums::default();
     let hidden_gradient = hidden.zeros_like()?;
     for range in pass.chunks(rows.len(), weight.dim(0)?) {
@@ -112,7 +181,7 @@ pub fn backward(
         weight_gradient.add_product(&gradient, &chunk)?;
     }
     Ok(HeadGradients {
-        sums,
+        sums: Losses::known(sums),
         hidden: hidden_gradient,
     })
 }

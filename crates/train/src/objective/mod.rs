@@ -25,8 +25,9 @@
 //! distribution.
 //!
 //! Rows go through the head in chunks of bounded bytes. On the CPU each chunk of logits is turned into its gradient in
-//! place (`fused`). On other devices stock operations do the same (`composed`). Tests compare both with each other, with
-//! finite differences, and with numbers from `PyTorch`.
+//! place (`fused`), and so it is on a GPU in bfloat16 (`on_device`, by a kernel of the kernels crate). Elsewhere stock
+//! operations do the same (`composed`). Tests compare the forms with each other, with finite differences, and with numbers
+//! from `PyTorch`.
 
 mod composed;
 mod distillation;
@@ -34,6 +35,7 @@ mod fused;
 mod head;
 mod loss_sums;
 mod losses;
+mod on_device;
 mod outcomes;
 mod probability;
 mod supervised_rows;
@@ -42,12 +44,13 @@ mod teacher;
 mod tensor_probabilities;
 
 pub use distillation::Distillation;
+pub(crate) use head::runs_in_gpu_kernels;
 pub use head::{HeadGradients, HeadPass, backward, forward};
-pub use loss_sums::LossSums;
+pub use loss_sums::{LossSums, Losses};
 pub use losses::Loss;
 pub(crate) use losses::LossParameters;
 pub use supervised_rows::SupervisedRows;
 pub use tail_policy::TailPolicy;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! Supervised positions as rows: targets, weights, and what the teacher gives each outcome.
 
 use leadspan_distribution::Distributions;
+use leadspan_model::kernels::{DeviceRows, DrawnTokens};
 use std::ops::Range;
 
 use super::{Distillation, distillation::Target, probability::Probability, teacher::Stored};
@@ -128,6 +129,26 @@ impl SupervisedRows {
             drawn_offsets: vec![0; self.len() + 1],
             drawn_token_ids: Vec::new(),
             drawn_probabilities: Vec::new(),
+        }
+    }
+
+    /// The rows as kernels of a GPU take them.
+    pub(super) fn on_device(&self) -> DeviceRows<'_> {
+        let offsets = |offsets: &[usize]| offsets.iter().map(|&offset| offset as u32).collect();
+        let logs = |outcomes: &[Probability]| outcomes.iter().map(|outcome| outcome.log).collect();
+        let drawn = (!self.drawn_token_ids.is_empty()).then(|| DrawnTokens {
+            offsets: offsets(&self.drawn_offsets),
+            token_ids: &self.drawn_token_ids,
+            probabilities: &self.drawn_probabilities,
+        });
+        DeviceRows {
+            targets: &self.targets,
+            weights: &self.weights,
+            offsets: offsets(&self.offsets),
+            token_ids: &self.token_ids,
+            measured: logs(&self.measured),
+            taught: (!self.taught.is_empty()).then(|| logs(&self.taught)),
+            drawn,
         }
     }
 

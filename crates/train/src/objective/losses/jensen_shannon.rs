@@ -14,7 +14,7 @@ use crate::objective::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct JensenShannon {
     /// β, above 0 and below 1.
-    beta: f64,
+    pub(super) beta: f64,
 }
 
 pub(super) fn divergence(parameters: LossParameters) -> Divergence {

@@ -14,6 +14,7 @@ mod soft_cross_entropy;
 mod total_variation;
 
 use candle_core::{Result, Tensor};
+use leadspan_model::kernels::DeviceLoss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -129,6 +130,19 @@ impl Divergence {
 
     /// −Σ p log q.
     pub(super) const SOFT_CROSS_ENTROPY: Self = Self::SoftCrossEntropy(SoftCrossEntropy);
+
+    /// The number of this loss in the kernels of GPUs, and its parameter there.
+    pub(super) fn on_device(self) -> (DeviceLoss, f64) {
+        match self {
+            Self::ForwardKl(_) => (DeviceLoss::ForwardKl, 0.0),
+            Self::ReverseKl(_) => (DeviceLoss::ReverseKl, 0.0),
+            Self::JensenShannon(loss) => (DeviceLoss::JensenShannon, loss.beta),
+            Self::SkewKl(loss) => (DeviceLoss::SkewKl, loss.skew),
+            Self::SkewReverseKl(loss) => (DeviceLoss::SkewReverseKl, loss.skew),
+            Self::TotalVariation(_) => (DeviceLoss::TotalVariation, 0.0),
+            Self::SoftCrossEntropy(_) => (DeviceLoss::SoftCrossEntropy, 0.0),
+        }
+    }
 
     /// log p of an outcome to which the teacher gives nothing, in tensors.
     pub(super) fn log_of_nothing(&self) -> f64 {

@@ -14,7 +14,7 @@ use crate::objective::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct SkewReverseKl {
     /// λ, above 0 and below 1.
-    skew: f64,
+    pub(super) skew: f64,
 }
 
 pub(super) fn divergence(parameters: LossParameters) -> Divergence {

@@ -29,7 +29,7 @@ fn entries(top_k: u32) -> EntrySettings {
     }
 }
 
-pub(super) fn distillation(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> Distillation {
+pub(crate) fn distillation(loss: Loss, tail_policy: TailPolicy, temperature: f64) -> Distillation {
     let settings = TrainSettings {
         loss,
         tail_policy,
@@ -72,7 +72,7 @@ fn on_logits(logits: &[Vec<f32>], rows: &SupervisedRows, pass: HeadPass) -> (Los
         Stop::NEVER,
     )
     .unwrap();
-    (gradients.sums, gradients.hidden.to_vec2().unwrap())
+    (gradients.sums.wait().unwrap(), gradients.hidden.to_vec2().unwrap())
 }
 
 pub(super) fn stored(entries: &[(u32, f32)], tail: f32) -> Distributions {
@@ -106,7 +106,7 @@ fn rows_for(
 
 /// Rows whose teacher is another set of logits, of a vocabulary larger by `unknown`; targets inside and outside the
 /// entries.
-fn random_case(
+pub(super) fn random_case(
     distillation: Distillation,
     seed: u32,
     (count, vocabulary, top_k, unknown): (usize, usize, u32, usize),
@@ -178,8 +178,10 @@ fn chunks_agree(distillation: Distillation) {
     };
     assert!(largest(&whole.hidden, &parts.hidden) < 1e-6);
     assert!(largest(&whole_sum, &parts_sum) < 1e-5);
-    assert!((whole.sums.forward_kl - parts.sums.forward_kl).abs() < 1e-6);
-    assert!((whole.sums.distillation - parts.sums.distillation).abs() < 1e-6);
+    let (whole, parts) = (whole.sums.wait().unwrap(), parts.sums.wait().unwrap());
+    let (whole_forward, parts_forward) = (whole_forward.wait().unwrap(), parts_forward.wait().unwrap());
+    assert!((whole.forward_kl - parts.forward_kl).abs() < 1e-6);
+    assert!((whole.distillation - parts.distillation).abs() < 1e-6);
     assert!((whole_forward.cross_entropy - parts_forward.cross_entropy).abs() < 1e-6);
-    assert!((whole_forward.cross_entropy - whole.sums.cross_entropy).abs() < 1e-6);
+    assert!((whole_forward.cross_entropy - whole.cross_entropy).abs() < 1e-6);
 }

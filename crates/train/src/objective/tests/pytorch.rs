@@ -81,8 +81,9 @@ fn every_loss_and_gradient_agrees_with_pytorch() {
                 Stop::NEVER,
             )
             .unwrap();
-            let total = distillation.loss(0.4, &found.sums);
-            let losses = [found.sums.cross_entropy, found.sums.distillation, total];
+            let sums = found.sums.wait().unwrap();
+            let total = distillation.loss(0.4, &sums);
+            let losses = [sums.cross_entropy, sums.distillation, total];
             // Logits of up to 10 are products in single precision, good to 2e-6, and so are the stored logarithms.
             for (found, expected) in losses.iter().zip(fixture.floats(&format!("{case}/losses"))) {
                 assert!(
