@@ -64,11 +64,7 @@ impl DecoderLayer {
             values: product("self_attn.v_proj", key_width, hidden, config.qkv_bias)?,
             output: product("self_attn.o_proj", hidden, query_width, config.output_bias)?,
             head_norms,
-            shape: AttentionShape {
-                heads: config.num_attention_heads,
-                key_value_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-            },
+            shape: AttentionShape::new(config.num_attention_heads, config.num_key_value_heads, config.head_dim),
         };
         Ok(Self {
             attention_norm,
