@@ -11,16 +11,23 @@ use crate::config::DecoderConfig;
 /// head(r)   = 2 · H · V · r
 /// ```
 ///
-/// with L layers, hidden width H, query width Q = heads · head width, key-value width KV, feed-forward width I and
+/// In layers with a window of w tokens, a token attends to w at most, so n(n + 1)/2 becomes w(w + 1)/2 + (n − w) · w for n > w.
+///
+/// L is the number of layers, H the hidden width, with query width Q = heads · head width, key-value width KV, feed-forward width I and
 /// vocabulary V. A layer with experts has H·E + 3·H·(k·I) in place of 3·H·I: its router scores E experts, and each token
 /// goes through k of them, each I wide. Normalisations, activations and the softmax are not counted: they add less than 1
 /// %.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ForwardFlops {
     /// Operations with the weights of all layers, per token.
     pub token: f64,
-    /// Operations of attention in all layers, per pair of a token and a token that it attends to, itself included.
+    /// Operations of attention in all layers without a window, per pair of a token and a token that it attends to, itself
+    /// included.
     pub pair: f64,
+    /// The same for all layers with a window.
+    pub windowed_pair: f64,
+    /// The window, in tokens.
+    pub window: f64,
     /// Operations of the head, per row of logits.
     pub row: f64,
 }
@@ -42,11 +49,16 @@ impl ForwardFlops {
             let of_experts = hidden * experts.count as f64 + 3.0 * hidden * chosen;
             (layers - with_experts) * dense + with_experts * of_experts
         });
+        let windows = (0..config.num_hidden_layers).filter_map(|layer| config.parts.layer(layer).window);
+        // A model has one window.
+        let (windowed, window) = windows.fold((0.0, 0), |(count, _), window| (count + 1.0, window));
         let queries = (config.num_attention_heads * config.head_dim) as f64;
         let keys = (config.num_key_value_heads * config.head_dim) as f64;
         Self {
             token: 2.0 * (layers * hidden * (2.0 * queries + 2.0 * keys) + feed_forward),
-            pair: 4.0 * layers * queries,
+            pair: 4.0 * (layers - windowed) * queries,
+            windowed_pair: 4.0 * windowed * queries,
+            window: window as f64,
             row: 2.0 * hidden * vocabulary,
         }
     }
@@ -54,7 +66,9 @@ impl ForwardFlops {
     /// Operations of all layers for one sequence of `tokens` tokens.
     pub fn layers(&self, tokens: u64) -> f64 {
         let tokens = tokens as f64;
-        self.token * tokens + self.pair * tokens * (tokens + 1.0) / 2.0
+        let seen = tokens.min(self.window);
+        let windowed = seen * (seen + 1.0) / 2.0 + (tokens - seen) * self.window;
+        self.token * tokens + self.pair * tokens * (tokens + 1.0) / 2.0 + self.windowed_pair * windowed
     }
 
     /// Operations of the head for `rows` rows of logits.
@@ -66,7 +80,7 @@ impl ForwardFlops {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::experts::Experts;
+    use crate::config::{experts::Experts, parts::LayerKind};
 
     #[test]
     fn operations_are_those_counted_by_hand() {
@@ -89,6 +103,20 @@ mod tests {
             ..config.clone()
         });
         assert_eq!((deeper.layers(3), deeper.row), (3.0 * flops.layers(3), flops.row));
+        // With a window of two tokens in one of three layers, a token attends to 1 + 2 + 2 tokens in it, not to 1 + 2 + 3.
+        let mut windowed = DecoderConfig {
+            num_hidden_layers: 3,
+            ..config.clone()
+        };
+        windowed.parts.layers = [None, Some(2), None]
+            .map(|window| LayerKind {
+                window,
+                ..LayerKind::default()
+            })
+            .to_vec();
+        let windowed = ForwardFlops::of(&windowed);
+        assert_eq!(windowed.layers(3), deeper.layers(3) - 32.0);
+        assert_eq!(windowed.layers(2), deeper.layers(2));
         // Two of three layers send a token through two of five experts, each 4 wide: 6 · 5 for the router, three of 6 · 8.
         let mixed = ForwardFlops::of(&DecoderConfig {
             num_hidden_layers: 3,

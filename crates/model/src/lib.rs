@@ -29,7 +29,12 @@ mod stop;
 mod tokenizer;
 mod weights;
 
-pub use config::{DecoderConfig, experts::Experts, scaling::RotaryScaling};
+pub use config::{
+    DecoderConfig,
+    experts::Experts,
+    parts::{LayerKind, Parts, Rotation},
+    scaling::RotaryScaling,
+};
 pub use decoder::{Decoder, Distrust, trace::Trace};
 pub use device::{DEVICE_PATTERN, KernelForm, StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;

@@ -5,7 +5,7 @@ use std::path::Path;
 use leadspan_files::read_regular;
 use serde_json::{Map, Value, json};
 
-use super::{DecoderConfig, keys::Keys, rotary_keys, scaling::RotaryScaling, unsupported};
+use super::{DecoderConfig, keys::Keys, parts::Parts, rotary_keys, scaling::RotaryScaling, unsupported};
 use crate::{error::ModelError, families::Family};
 
 /// The most bytes of a configuration or an index of weights. The index of a model of 670 thousand million parameters has 9 MB.
@@ -49,34 +49,49 @@ impl DecoderConfig {
     /// As [`from_json_file`](Self::from_json_file).
     pub(crate) fn from_keys(keys: Keys<'_>) -> Result<Self, ModelError> {
         let Some(family) = Family::from_name(keys.text("model_type").unwrap_or_default()) else {
-            let expected = format!("this decoder supports {}", Family::list(Family::as_str));
+            let known = Family::list(|family| Some(family.as_str()));
+            let expected = format!("this decoder supports {known}");
             return Err(keys.refuse("model_type", expected));
         };
-        unsupported::refuse(keys)?;
+        unsupported::refuse(keys, family)?;
         let description = family.description();
+        let defaults = &description.defaults;
         let hidden_size = keys.number("hidden_size")?;
         let num_attention_heads = keys.number("num_attention_heads")?;
         let default_head_dim = description
             .default_head_dim
             .unwrap_or(hidden_size / num_attention_heads.max(1));
         // transformers does not read the key for a family whose biases are fixed.
-        let attention_bias = keys.is_on("attention_bias")? && !description.has_qkv_biases;
-        Self {
+        let attention_bias = keys.is_on("attention_bias")? && description.reads_attention_bias;
+        let rotary = rotary_keys::read(keys, defaults)?;
+        let mut parts = match &description.parts {
+            Some(parts) => (parts.read)(keys)?,
+            None => Parts::default(),
+        };
+        parts.local_rope_theta = rotary.local_theta;
+        let mut config = Self {
             family,
             vocab_size: keys.number("vocab_size")?,
             hidden_size,
             intermediate_size: keys.number("intermediate_size")?,
             num_hidden_layers: keys.number("num_hidden_layers")?,
             num_attention_heads,
-            num_key_value_heads: keys
-                .optional_number("num_key_value_heads")?
-                .unwrap_or(num_attention_heads),
+            num_key_value_heads: match keys.optional_number("num_key_value_heads")? {
+                Some(heads) => heads,
+                None if defaults.has_fixed_key_value_heads => {
+                    return Err(keys.refuse("num_key_value_heads", "it must be given"));
+                }
+                None => num_attention_heads,
+            },
             head_dim: keys.optional_number("head_dim")?.unwrap_or(default_head_dim),
-            rms_norm_eps: keys.float("rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta: rotary_keys::theta(keys)?,
-            rope_scaling: rotary_keys::scaling(keys)?,
+            rms_norm_eps: keys.float("rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps),
+            rope_theta: rotary.theta,
+            rope_scaling: rotary.scaling,
             max_position_embeddings: keys.number("max_position_embeddings")?,
-            tie_word_embeddings: keys.is_on("tie_word_embeddings")?,
+            tie_word_embeddings: match keys.get("tie_word_embeddings") {
+                Some(_) => keys.is_on("tie_word_embeddings")?,
+                None => defaults.tie_word_embeddings,
+            },
             qkv_bias: attention_bias || description.has_qkv_biases,
             output_bias: attention_bias,
             bos_token_id: keys.token_ids("bos_token_id")?.first().copied(),
@@ -85,8 +100,10 @@ impl DecoderConfig {
                 Some(experts) => (experts.read)(keys)?,
                 None => None,
             },
-        }
-        .checked(keys.path())
+            parts: Parts::default(),
+        };
+        config.parts = parts.tidied(config.context());
+        config.checked(keys.path())
     }
 
     /// The `config.json` of this architecture, readable by transformers 4 and 5.
@@ -102,12 +119,12 @@ impl DecoderConfig {
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
-            "hidden_act": "silu",
+            "hidden_act": description.activation.as_str(),
             "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta,
             "max_position_embeddings": self.max_position_embeddings,
             "tie_word_embeddings": self.tie_word_embeddings,
-            "attention_bias": self.qkv_bias && !description.has_qkv_biases,
+            "attention_bias": self.qkv_bias && description.reads_attention_bias,
             "use_cache": true,
             "torch_dtype": "float32",
         });
@@ -115,6 +132,9 @@ impl DecoderConfig {
         map.insert(description.unsupported_switch.into(), json!(false));
         if let (Some(keys), Some(experts)) = (&description.experts, &self.experts) {
             map.extend((keys.write)(experts, self.num_hidden_layers));
+        }
+        if let Some(keys) = &description.parts {
+            map.extend((keys.write)(&self.parts, self.num_hidden_layers, self.context()));
         }
         if let RotaryScaling::Linear { .. } | RotaryScaling::Llama3 { .. } | RotaryScaling::Yarn { .. } =
             self.rope_scaling

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::limits::MOST_LAYERS;
 use crate::error::ModelError;
 
 /// The keys of `config.json`, or of an object inside it.
@@ -30,7 +31,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The value of `key`, which may be null; `None` if the key is missing.
-    pub(super) fn raw(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn raw(self, key: &str) -> Option<&'a Value> {
         self.map.get(key)
     }
 
@@ -122,12 +123,27 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.refuse(key, "it must be given"))
     }
 
+    /// The number of layers, for families that describe each one.
+    ///
+    /// # Errors
+    ///
+    /// If it is not set, no whole number, or too large for a list.
+    pub(crate) fn layer_count(self) -> Result<usize, ModelError> {
+        const KEY: &str = "num_hidden_layers";
+        let count = self.number(KEY)?;
+        if (1..=MOST_LAYERS).contains(&count) {
+            Ok(count)
+        } else {
+            Err(self.refuse(KEY, "it must be a positive number of a sensible size"))
+        }
+    }
+
     /// The number of `key`, if it is set.
     ///
     /// # Errors
     ///
     /// If the value is no number.
-    pub(super) fn float(self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(crate) fn float(self, key: &str) -> Result<Option<f64>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let refused = || self.refuse(key, "it must be a number");
         value.as_f64().map(Some).ok_or_else(refused)

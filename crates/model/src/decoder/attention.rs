@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 use leadspan_kernels::{
-    AttentionShape, BlockNorms, Packed, Pass, RotaryTable, Weight, attend_packed, linear_packed, rms_norm, rotate,
+    AttentionShape, BlockNorms, Packed, Pass, RotaryTable, Weight, attend_packed, linear_packed, rotate,
 };
 
-use super::norm::RmsNorm;
+use super::{closing::Closing, norm::RmsNorm};
 use crate::{config::DecoderConfig, weights::projection::Projection};
 
 /// One attention block.
@@ -16,20 +16,20 @@ pub(crate) struct Attention {
     pub(crate) queries: Projection,
     pub(crate) keys: Projection,
     pub(crate) values: Projection,
-    pub(crate) output: Projection,
-    /// The normalisations of each query head and each key head (Qwen3).
+    pub(crate) output: Closing,
+    /// The normalisations of queries and of keys: of each head (Qwen3), or of all heads together (OLMo 2).
     pub(crate) head_norms: Option<(RmsNorm, RmsNorm)>,
     pub(crate) shape: AttentionShape,
 }
 
 impl Attention {
-    /// `residual` plus the block's output for `x`, both `[N, H]`. Row i of `x` is at `positions[i]` of its sequence.
-    /// `attend` computes attention from queries, keys and values.
+    /// `residual` plus the block's output for `x`, both `[N, H]`. Row i of `x` is at `positions[i]` of its sequence; without a
+    /// table nothing is rotated. `attend` computes attention from queries, keys and values.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         residual: &Tensor,
-        (rotary, positions): (&RotaryTable, &Arc<[u32]>),
+        (rotary, positions): (Option<&RotaryTable>, &Arc<[u32]>),
         pass: Pass<'_>,
         attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
@@ -38,13 +38,16 @@ impl Attention {
             let normalised = match norm {
                 Some(norm) => {
                     let (rows, width) = projected.dims2()?;
-                    let heads = (rows * width / self.shape.head_dim, self.shape.head_dim);
-                    let split = pass.reshape(&projected, heads)?;
-                    pass.reshape(&rms_norm(&split, &norm.weight, norm.eps, pass)?, (rows, width))?
+                    let together = norm.weight.tensor().elem_count();
+                    let split = pass.reshape(&projected, (rows * width / together, together))?;
+                    pass.reshape(&norm.forward(&split, pass)?, (rows, width))?
                 }
                 None => projected,
             };
-            rotate(&normalised, rotary, positions, pass)
+            match rotary {
+                Some(rotary) => rotate(&normalised, rotary, positions, pass),
+                None => Ok(normalised),
+            }
         };
         let (query_norm, key_norm) = match &self.head_norms {
             Some((query_norm, key_norm)) => (Some(query_norm), Some(key_norm)),
@@ -93,11 +96,12 @@ impl Attention {
 
     /// The dense parameters of the block.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
-        let projections = [&self.queries, &self.keys, &self.values, &self.output].into_iter();
+        let projections = [&self.queries, &self.keys, &self.values].into_iter();
         let norms = self
             .head_norms
             .iter()
             .flat_map(|(query, key)| [&query.weight, &key.weight]);
-        projections.flat_map(Projection::weights).chain(norms)
+        let projected = projections.flat_map(Projection::weights);
+        projected.chain(self.output.weights()).chain(norms)
     }
 }

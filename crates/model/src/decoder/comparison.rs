@@ -29,6 +29,8 @@ pub enum Distrust {
         /// The width of a row.
         hidden: usize,
     },
+    /// There are none for windows, multipliers, norms after blocks or GELU, some of which the model has.
+    NotPlain,
     /// They give something else than the stock operations.
     Differs {
         /// What was compared.
@@ -52,6 +54,9 @@ impl fmt::Display for Distrust {
                     "there are no fused kernels for heads of {head_dim} and rows of {hidden} numbers"
                 )
             }
+            Self::NotPlain => f.write_str(
+                "there are no fused kernels for parts of this family, such as windows, multipliers, norms after blocks or GELU",
+            ),
             Self::Differs { what, by } => {
                 write!(
                     f,

@@ -5,24 +5,58 @@ use std::f64::consts::TAU;
 use candle_core::{Device, Result};
 use leadspan_kernels::{Pairing, RotaryTable};
 
-use crate::config::{DecoderConfig, scaling::RotaryScaling};
+use crate::config::{DecoderConfig, parts::Rotation, scaling::RotaryScaling};
 
-/// The rotary table of a model.
-///
-/// # Errors
-///
-/// If the device has no memory for it.
-pub(crate) fn rotary_table(config: &DecoderConfig, pairing: Pairing, device: &Device) -> Result<RotaryTable> {
-    let length = match config.rope_scaling {
-        RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
-        _ => 1.0,
-    };
-    RotaryTable::new(&frequencies(config), length, config.context(), pairing, device)
+/// The rotary tables of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct RotaryTables {
+    global: RotaryTable,
+    /// That of layers with a base of their own, in a model that has such layers.
+    local: Option<RotaryTable>,
+}
+
+impl RotaryTables {
+    /// The tables of a model.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no memory for them.
+    pub(crate) fn new(config: &DecoderConfig, pairing: Pairing, device: &Device) -> Result<Self> {
+        let length = match config.rope_scaling {
+            RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        };
+        let (context, head_dim) = (config.context(), config.head_dim);
+        let local = config.parts.local_rope_theta.map(|theta| {
+            let frequencies: Vec<f64> = (0..head_dim / 2)
+                .map(|index| frequency(theta, index, head_dim))
+                .collect();
+            RotaryTable::new(&frequencies, 1.0, context, pairing, device)
+        });
+        Ok(Self {
+            global: RotaryTable::new(&frequencies(config), length, context, pairing, device)?,
+            local: local.transpose()?,
+        })
+    }
+
+    /// The table of layers that rotate in this way; `None` if they do not.
+    pub(crate) fn of(&self, rotation: Rotation) -> Option<&RotaryTable> {
+        match rotation {
+            Rotation::Global => Some(&self.global),
+            Rotation::Local => self.local.as_ref(),
+            Rotation::None => None,
+        }
+    }
+}
+
+/// θ^(−2i/d)
+fn frequency(theta: f64, index: usize, head_dim: usize) -> f64 {
+    theta.powf(-2.0 * index as f64 / head_dim as f64)
 }
 
 /// The `head_dim`/2 rotary frequencies θ^(−2i/d), scaled as the configuration says.
 fn frequencies(config: &DecoderConfig) -> Vec<f64> {
-    let plain = |index: usize| config.rope_theta.powf(-2.0 * index as f64 / config.head_dim as f64);
+    let plain = |index: usize| frequency(config.rope_theta, index, config.head_dim);
     // `kept` is the proportion of a frequency that is kept; the rest is divided by the factor.
     let interpolated = |kept: &dyn Fn(usize, f64) -> f64, factor: f64| -> Vec<f64> {
         (0..config.head_dim / 2)

@@ -5,6 +5,7 @@ mod float8;
 pub(crate) mod gguf;
 pub(crate) mod hub;
 pub(crate) mod initial;
+pub(crate) mod joined;
 mod mapped;
 pub(crate) mod parameters;
 pub(crate) mod projection;
