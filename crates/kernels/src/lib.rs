@@ -18,6 +18,7 @@ mod cached_attention;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod delta_rule;
 mod form;
 mod geglu;
 mod gpu;
@@ -42,6 +43,7 @@ pub use attention::attention;
 pub use attention_shape::AttentionShape;
 pub use cached_attention::{KeyValues, cached_attention};
 pub use cpu::slices::{InPlace, add_rows, scatter_rows, with as with_values};
+pub use delta_rule::{DeltaShape, gated_delta_rule, short_convolution};
 pub use form::{Kernels, has_fused_form};
 pub use geglu::geglu;
 pub use gpu::{has_layer_kernels, open_gpu};

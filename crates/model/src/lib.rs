@@ -32,7 +32,7 @@ mod weights;
 pub use config::{
     DecoderConfig,
     experts::Experts,
-    parts::{LayerKind, Parts, Rotation},
+    parts::{LayerKind, LinearAttention, Parts, Rotation},
     scaling::RotaryScaling,
 };
 pub use decoder::{Decoder, Distrust, trace::Trace};

@@ -10,7 +10,7 @@ use leadspan_model::{
     Sampling, Stop, StoredDtype,
 };
 
-const MODELS: [&str; 13] = [
+const MODELS: [&str; 14] = [
     "parity/llama",
     "parity/llama_untied_sharded",
     "parity/qwen2",
@@ -24,6 +24,7 @@ const MODELS: [&str; 13] = [
     "parity/gemma3",
     "parity/granite",
     "parity/phi3",
+    "parity/phi3_partial",
 ];
 
 #[derive(serde::Deserialize)]

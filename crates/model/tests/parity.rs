@@ -76,8 +76,11 @@ fn hidden_states_and_logprobs_agree_with_transformers() {
         "olmo2",
         "smollm3",
         "gemma3",
+        "gemma3_images",
         "granite",
         "phi3",
+        "phi3_partial",
+        "qwen3_5",
     ] {
         let expected = expected(&format!("parity/{model}/expected.safetensors"));
         let decoder = load(&format!("parity/{model}"), StoredDtype::F32);
@@ -212,6 +215,8 @@ fn what_shares_a_pass_changes_no_bit_of_a_mixture_or_of_other_parts() {
         ("parity/gemma3", 64, StoredDtype::F32),
         ("parity/gemma3", 64, StoredDtype::Bf16),
         ("parity/granite", 64, StoredDtype::F32),
+        ("parity/qwen3_5", 64, StoredDtype::F32),
+        ("parity/qwen3_5", 64, StoredDtype::Bf16),
     ] {
         let decoder = load(model, dtype);
         let tokens: Vec<u32> = long_tokens(vocabulary, 48).flatten_all().unwrap().to_vec1().unwrap();
@@ -248,6 +253,8 @@ fn a_mixture_and_other_parts_compute_the_same_with_stock_operations() {
         "parity/smollm3",
         "parity/gemma3",
         "parity/granite",
+        "parity/phi3_partial",
+        "parity/qwen3_5",
     ] {
         let decoder = load(model, StoredDtype::F32);
         let tokens = long_tokens(64, 48);

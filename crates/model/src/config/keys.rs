@@ -12,12 +12,23 @@ use crate::error::ModelError;
 pub(crate) struct Keys<'a> {
     path: &'a Path,
     map: &'a Map<String, Value>,
+    /// The whole numbers that keys stand for if they are missing.
+    numbers: &'a [(&'static str, usize)],
 }
 
 impl<'a> Keys<'a> {
     /// The keys of `map`, which is read from the file `path`.
     pub(crate) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
-        Self { path, map }
+        Self {
+            path,
+            map,
+            numbers: &[],
+        }
+    }
+
+    /// The same keys, of which those in `numbers` stand for these numbers if they are missing.
+    pub(super) fn or_numbers(self, numbers: &'a [(&'static str, usize)]) -> Self {
+        Self { numbers, ..self }
     }
 
     /// The file.
@@ -100,13 +111,16 @@ impl<'a> Keys<'a> {
         values.iter().filter_map(|value| id(value).transpose()).collect()
     }
 
-    /// The whole number of `key`, if it is set.
+    /// The whole number of `key`, if it is set or has a default.
     ///
     /// # Errors
     ///
     /// If the value is no whole number.
     pub(crate) fn optional_number(self, key: &str) -> Result<Option<usize>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            let mut defaults = self.numbers.iter().filter(|_| self.raw(key).is_none());
+            return Ok(defaults.find(|(name, _)| *name == key).map(|(_, number)| *number));
+        };
         match value.as_u64() {
             Some(number) => Ok(Some(number as usize)),
             None => Err(self.refuse(key, "it must be a whole number")),

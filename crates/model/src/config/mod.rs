@@ -165,6 +165,15 @@ impl DecoderConfig {
         {
             return refuse(key, found.to_string(), expected);
         }
+        let rotary_dim = self.rotary_dim();
+        if rotary_dim == 0 || rotary_dim > self.head_dim || !rotary_dim.is_multiple_of(2) {
+            let expected = "it must make an even number of elements of a head rotate";
+            return refuse(
+                "partial_rotary_factor",
+                format!("that of {rotary_dim} elements"),
+                expected,
+            );
+        }
         if let Some((key, found, expected)) = self.parts.problem(self.num_hidden_layers) {
             return refuse(key, found, expected);
         }
@@ -180,6 +189,11 @@ impl DecoderConfig {
             && description.activation == Activation::Silu
             && !description.normalises_all_heads
             && !description.norms_around_one
+    }
+
+    /// The number of elements of a head that rotate.
+    pub(crate) fn rotary_dim(&self) -> usize {
+        self.parts.rotary_dim.unwrap_or(self.head_dim)
     }
 
     /// The context in tokens: `max_position_embeddings`, extended by the rotary scaling.

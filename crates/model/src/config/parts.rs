@@ -1,4 +1,5 @@
-//! What a configuration says about a decoder beyond the plain one: windows and rotation of its layers, and multipliers.
+//! What a configuration says about a decoder beyond the plain one: windows and rotation of its layers, multipliers, layers of
+//! linear attention.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,27 @@ pub struct Parts {
     /// Divides the logits.
     #[serde(skip_serializing_if = "is_one")]
     pub logit_divisor: f64,
+    /// The first elements of a head, which rotate; `None` if all do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotary_dim: Option<usize>,
+    /// The shape of linear layers, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear: Option<LinearAttention>,
+}
+
+/// The shape of layers with linear attention by the gated delta rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinearAttention {
+    /// The number of heads of queries and keys.
+    pub key_heads: usize,
+    /// The number of heads of values; a multiple of the other.
+    pub value_heads: usize,
+    /// The width of a query and of a key.
+    pub key_dim: usize,
+    /// The width of a value.
+    pub value_dim: usize,
+    /// The number of tokens that the convolution sees.
+    pub taps: usize,
 }
 
 /// What distinguishes a layer.
@@ -33,6 +55,9 @@ pub struct LayerKind {
     pub window: Option<usize>,
     /// How queries and keys are rotated.
     pub rotation: Rotation,
+    /// Whether the layer has linear attention in place of attention.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_linear: bool,
 }
 
 /// How queries and keys of a layer are rotated.
@@ -57,6 +82,8 @@ impl Default for Parts {
             embedding_scale: 1.0,
             residual_scale: 1.0,
             logit_divisor: 1.0,
+            rotary_dim: None,
+            linear: None,
         }
     }
 }
@@ -107,6 +134,9 @@ impl Parts {
             let expected = "local layers need it";
             return Some(("rope_local_base_freq", "missing".to_owned(), expected));
         }
+        if let Some(wrong) = self.linear.as_ref().and_then(LinearAttention::problem) {
+            return Some(wrong);
+        }
         let numbers = [
             ("rope_local_base_freq", self.local_rope_theta.unwrap_or(1.0)),
             ("the factor of attention scores", self.score_scale.unwrap_or(1.0)),
@@ -120,6 +150,33 @@ impl Parts {
         wrong.map(|(key, value)| (key, value.to_string(), "it must be a positive number"))
     }
 }
+
+impl LinearAttention {
+    /// The key, value and rule of the first number that is out of range.
+    fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        let numbers = [
+            ("linear_num_key_heads", self.key_heads),
+            ("linear_num_value_heads", self.value_heads),
+            ("linear_key_head_dim", self.key_dim),
+            ("linear_value_head_dim", self.value_dim),
+            ("linear_conv_kernel_dim", self.taps),
+        ];
+        let wrong = numbers
+            .into_iter()
+            .find(|(_, number)| !(1..=MOST_OF_HEADS).contains(number));
+        if let Some((key, number)) = wrong {
+            let expected = "it must be a positive number of a sensible size";
+            return Some((key, number.to_string(), expected));
+        }
+        (!self.value_heads.is_multiple_of(self.key_heads)).then(|| {
+            let expected = "it must be a multiple of `linear_num_key_heads`";
+            ("linear_num_value_heads", self.value_heads.to_string(), expected)
+        })
+    }
+}
+
+/// The largest number, and the largest width, of heads of linear attention.
+const MOST_OF_HEADS: usize = 1 << 12;
 
 fn is_one(value: &f64) -> bool {
     *value == 1.0

@@ -82,6 +82,7 @@ fn gemma_is_read_as_both_generations_of_transformers_write_it() {
         LayerKind {
             window: Some(5),
             rotation: Rotation::Local,
+            ..LayerKind::default()
         },
         LayerKind::default(),
     );
@@ -127,15 +128,27 @@ fn defaults_of_a_family_are_those_of_transformers() {
         assert_eq!(found, (eps, theta, tied), "{name}");
     }
     assert_eq!(of("gemma3").parts.local_rope_theta, Some(1e4));
-    for name in ["mistral", "gemma3"] {
-        let error = without(name, &["num_key_value_heads"]).unwrap_err().to_string();
-        assert!(error.contains("`num_key_value_heads` is `missing`"), "{error}");
-    }
+    assert_eq!(
+        without("gemma3", &["num_key_value_heads"]).unwrap().num_key_value_heads,
+        4
+    );
+    // Eight do not fit the four query heads of this one.
+    let error = without("mistral", &["num_key_value_heads"]).unwrap_err().to_string();
+    assert!(error.contains("`num_key_value_heads` is `8`"), "{error}");
 }
 
 #[test]
 fn a_written_config_of_every_family_reads_back_the_same() {
-    for name in ["mistral", "olmo2", "smollm3", "gemma3", "granite", "phi3"] {
+    for name in [
+        "mistral",
+        "olmo2",
+        "smollm3",
+        "gemma3",
+        "granite",
+        "phi3",
+        "phi3_partial",
+        "qwen3_5",
+    ] {
         let config = read(&fixture(name)).unwrap();
         assert_eq!(read(&config.to_json()).unwrap(), config, "{name}");
     }
@@ -176,13 +189,31 @@ fn what_a_family_does_not_compute_is_refused_by_name() {
         ("granite", "residual_multiplier", json!(-1)),
         ("granite", "logits_scaling", json!(0)),
         ("granite", "mlp_bias", json!(true)),
-        ("phi3", "partial_rotary_factor", json!(0.75)),
+        ("mistral", "partial_rotary_factor", json!(0.75)),
+        (
+            "qwen3_5",
+            "layer_types",
+            json!(["linear_attention", "sliding_attention", "full_attention"]),
+        ),
+        ("qwen3_5", "linear_num_value_heads", json!(3)),
+        ("qwen3_5", "linear_conv_kernel_dim", json!(0)),
+        ("qwen3_5", "attention_bias", json!(true)),
+        ("qwen3_5", "attn_output_gate", json!(false)),
         ("llama", "attention_multiplier", json!(0.5)),
     ] {
         let mut value = fixture(name);
         value[key] = bad;
         let error = read(&value).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{name}: {error}");
+    }
+    for (proportion, problem) in [(0.5, "that of 3 elements"), (0.0, "`0.0`"), (1.5, "`1.5`")] {
+        let mut value = fixture("phi3");
+        value["rope_parameters"]["partial_rotary_factor"] = json!(proportion);
+        let error = read(&value).unwrap_err().to_string();
+        assert!(
+            error.contains("`partial_rotary_factor`") && error.contains(problem),
+            "{error}"
+        );
     }
     let mut value = fixture("phi3");
     value["rope_parameters"]["rope_type"] = json!("longrope");
@@ -196,4 +227,37 @@ fn what_a_family_does_not_compute_is_refused_by_name() {
             .to_string()
             .contains("frequencies of local layers")
     );
+}
+
+#[test]
+fn the_text_part_of_a_model_with_images_is_read_with_what_stands_outside() {
+    let text = read(&fixture("gemma3")).unwrap();
+    let whole = read(&fixture("gemma3_images")).unwrap();
+    assert_eq!((whole.family, &whole.parts), (text.family, &text.parts));
+    assert_eq!((text.eos_token_ids, whole.eos_token_ids), (vec![2], vec![2, 3]));
+    // As the smallest published one leaves it: the rest is transformers' defaults.
+    let published = json!({
+        "model_type": "gemma3", "eos_token_id": [1, 106], "vision_config": {},
+        "text_config": {
+            "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024
+        }
+    });
+    let config = read(&published).unwrap();
+    let heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+    assert_eq!((heads, config.vocab_size), ((8, 4, 256), 262_208));
+    assert_eq!((config.context(), config.tie_word_embeddings), (131_072, true));
+    assert_eq!(config.rope_scaling, RotaryScaling::Linear { factor: 8.0 });
+    assert_eq!(windows(&config.parts)[4..7], [Some(1024), None, Some(1024)]);
+    for (key, bad) in [
+        ("text_config", json!(null)),
+        ("text_config", json!({"model_type": "gemma2"})),
+        ("model_type", json!("gemma3n")),
+    ] {
+        let mut value = published.clone();
+        value[key] = bad;
+        let error = read(&value).unwrap_err().to_string();
+        let named = if error.contains("gemma2") { "model_type" } else { key };
+        assert!(error.contains(&format!("`{named}`")), "{error}");
+    }
 }

@@ -18,6 +18,8 @@ pub(super) struct Rotary {
     pub(super) scaling: RotaryScaling,
     /// The base of local layers, in a family that has them.
     pub(super) local_theta: Option<f64>,
+    /// The proportion of a head that rotates.
+    pub(super) partial: f64,
 }
 
 /// The rotary embedding, for a family with these defaults.
@@ -39,6 +41,7 @@ pub(super) fn read(keys: Keys<'_>, defaults: &Defaults) -> Result<Rotary, ModelE
             Some(theta) => theta,
             None => keys.float("rope_theta")?.unwrap_or(defaults.rope_theta),
         },
+        partial: partial(keys, table, defaults.partial_rotary)?,
         scaling: scaling(keys, table)?,
         local_theta: None,
     })
@@ -76,6 +79,7 @@ fn of_both_kinds(keys: Keys<'_>, global_default: f64, local_default: f64) -> Res
         ));
     }
     Ok(Rotary {
+        partial: partial(keys, global, None)?,
         theta: theta(global, "rope_theta", global_default)?,
         scaling: scaling(keys, by_hand.or(global))?,
         local_theta: Some(theta(local, "rope_local_base_freq", local_default)?),
@@ -105,16 +109,26 @@ fn table(keys: Keys<'_>, default_theta: f64) -> Result<Option<Keys<'_>>, ModelEr
     Ok(by_hand.or(written))
 }
 
-/// How the frequencies are scaled, according to `table`.
-fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, ModelError> {
+/// The proportion of a head that rotates: `default` if nothing says it. Without a default, only whole heads rotate in the family.
+fn partial(keys: Keys<'_>, table: Option<Keys<'_>>, default: Option<f64>) -> Result<f64, ModelError> {
+    const KEY: &str = "partial_rotary_factor";
     for keys in table.into_iter().chain([keys]) {
-        if keys
-            .float("partial_rotary_factor")?
-            .is_some_and(|proportion| proportion != 1.0)
-        {
-            return Err(keys.refuse("partial_rotary_factor", "only whole heads can be rotated"));
+        let Some(proportion) = keys.float(KEY)? else { continue };
+        if default.is_none() && proportion != 1.0 {
+            return Err(keys.refuse(KEY, "only whole heads can be rotated in this family"));
+        }
+        if !(proportion > 0.0 && proportion <= 1.0) {
+            return Err(keys.refuse(KEY, "it must be above 0 and at most 1"));
+        }
+        if default.is_some() {
+            return Ok(proportion);
         }
     }
+    Ok(default.unwrap_or(1.0))
+}
+
+/// How the frequencies are scaled, according to `table`.
+fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, ModelError> {
     let Some(table) = table else {
         return Ok(RotaryScaling::Default);
     };

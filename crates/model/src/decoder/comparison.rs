@@ -75,7 +75,7 @@ impl Decoder {
     pub fn with_trusted_kernels(self, kernels: Kernels) -> Self {
         let fused = self.with_kernels(kernels);
         let dtype = fused.norm().weight.tensor().dtype();
-        if kernels == Kernels::Stock || fused.device().is_cpu() || !has_fused_form(fused.device(), dtype) {
+        if fused.kernels() == Kernels::Stock || fused.device().is_cpu() || !has_fused_form(fused.device(), dtype) {
             return fused;
         }
         let config = fused.config();

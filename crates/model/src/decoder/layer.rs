@@ -3,27 +3,39 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use leadspan_kernels::{AttentionShape, Packed, Pass, Weight, attention};
 
-use super::{attention::Attention, closing::Closing, feed_forward::FeedForward, norm::RmsNorm, rotary::RotaryTables};
+use super::{
+    attention::Attention, closing::Closing, delta_net::DeltaNet, feed_forward::FeedForward, norm::RmsNorm,
+    rotary::RotaryTables,
+};
 use crate::{
     config::{DecoderConfig, parts::Rotation},
     error::ModelError,
     families::NormPlacement,
-    weights::{projection::Projection, weight_source::WeightSource},
+    weights::weight_source::WeightSource,
 };
 
 /// One layer of the decoder.
 #[derive(Clone, Debug)]
 pub(crate) struct DecoderLayer {
     attention_norm: Option<RmsNorm>,
-    attention: Attention,
+    mixing: Mixing,
     feed_forward_norm: Option<RmsNorm>,
     feed_forward: FeedForward,
+    shape: AttentionShape,
     rotation: Rotation,
     /// Whether the operations between the products of the layer have a packed form.
     has_packed_form: bool,
+}
+
+/// How a layer mixes the tokens of a sequence.
+#[derive(Clone, Debug)]
+enum Mixing {
+    Attention(Attention),
+    /// Linear attention, which computes no gradients and generates no text.
+    Linear(DeltaNet),
 }
 
 impl DecoderLayer {
@@ -43,15 +55,13 @@ impl DecoderLayer {
             config.family.description(),
             config.parts.layer(index),
         );
-        let (query_width, key_width) = Attention::widths(config);
-        let mut norm = |part: &str, width: usize| -> std::result::Result<RmsNorm, ModelError> {
-            Ok(RmsNorm {
-                weight: weights.weight(&name(part), &[width])?,
+        let mut block_norm = |part: &str| -> std::result::Result<Option<RmsNorm>, ModelError> {
+            Ok(Some(RmsNorm {
+                weight: weights.weight(&name(&format!("{part}_layernorm.weight")), &[hidden])?,
                 eps: config.rms_norm_eps,
                 around_one: description.norms_around_one,
-            })
+            }))
         };
-        let mut block_norm = |part: &str| norm(&format!("{part}_layernorm.weight"), hidden).map(Some);
         // Before attention, after it, before the feed-forward block, after it.
         let [attention_norm, attention_end, feed_forward_norm, feed_forward_end] = match description.norm_placement {
             NormPlacement::Before => [block_norm("input")?, None, block_norm("post_attention")?, None],
@@ -68,53 +78,33 @@ impl DecoderLayer {
                 block_norm("post_feedforward")?,
             ],
         };
-        let norm_widths = match (description.normalises_heads, description.normalises_all_heads) {
-            (_, true) => Some((query_width, key_width)),
-            (true, false) => Some((config.head_dim, config.head_dim)),
-            (false, false) => None,
-        };
-        let head_norms = match norm_widths {
-            Some((queries, keys)) => {
-                let query_norm = norm("self_attn.q_norm.weight", queries)?;
-                Some((query_norm, norm("self_attn.k_norm.weight", keys)?))
-            }
-            None => None,
-        };
         let close = |product, norm| Closing {
             product,
             norm,
             scale: config.parts.residual_scale,
         };
-        let mut product =
-            |part: &str, out: usize, width: usize, biased: bool| -> std::result::Result<Projection, ModelError> {
-                let bias = if biased {
-                    Some(weights.weight(&name(&format!("{part}.bias")), &[out])?)
-                } else {
-                    None
-                };
-                weights.product(&name(&format!("{part}.weight")), [out, width], bias)
-            };
-        let attention = Attention {
-            queries: product("self_attn.q_proj", query_width, hidden, config.qkv_bias)?,
-            keys: product("self_attn.k_proj", key_width, hidden, config.qkv_bias)?,
-            values: product("self_attn.v_proj", key_width, hidden, config.qkv_bias)?,
-            output: close(
-                product("self_attn.o_proj", hidden, query_width, config.output_bias)?,
-                attention_end,
-            ),
-            head_norms,
-            shape: AttentionShape {
-                window: kind.window,
-                score_scale: config.parts.score_scale.map(|scale| scale as f32),
-                ..AttentionShape::new(config.num_attention_heads, config.num_key_value_heads, config.head_dim)
-            },
+        let mixing = match &config.parts.linear {
+            Some(linear) if kind.is_linear => {
+                Mixing::Linear(DeltaNet::build(config, linear, weights, &name("linear_attn"))?)
+            }
+            _ => {
+                let close = |product| close(product, attention_end);
+                Mixing::Attention(Attention::build(
+                    config,
+                    kind.window,
+                    weights,
+                    &name("self_attn"),
+                    close,
+                )?)
+            }
         };
         let close = |product| close(product, feed_forward_end);
         Ok(Self {
             attention_norm,
-            attention,
+            mixing,
             feed_forward_norm,
             feed_forward: FeedForward::build(config, weights, index, &name("mlp"), close)?,
+            shape: Attention::shape(config, kind.window),
             rotation: kind.rotation,
             has_packed_form: config.is_plain(),
         })
@@ -128,14 +118,17 @@ impl DecoderLayer {
         rotary: &RotaryTables,
         pass: impl Into<Pass<'a>>,
     ) -> Result<Tensor> {
-        let (pass, shape) = (pass.into(), self.attention.shape);
+        let (pass, shape) = (pass.into(), self.shape);
+        if let Mixing::Linear(block) = &self.mixing {
+            let normalised = normalised(self.attention_norm.as_ref(), hidden, pass)?;
+            return self.feed_forward(&block.forward(&normalised, hidden, packed.edges(), pass)?, pass);
+        }
         if self.has_packed_form
             && pass.packs(hidden)
-            && let Some(rotary) = rotary.of(self.rotation)
+            && let (Mixing::Attention(block), Some(rotary)) = (&self.mixing, rotary.of(self.rotation))
         {
             let normalised = normalised(self.attention_norm.as_ref(), hidden, pass)?;
-            let hidden = (self.attention).forward_packed(&normalised, hidden, rotary, packed, pass)?;
-            return self.feed_forward(&hidden, pass);
+            return self.feed_forward(&block.forward_packed(&normalised, hidden, rotary, packed, pass)?, pass);
         }
         self.forward_with(hidden, (rotary, packed.positions()), pass, |queries, keys, values| {
             attention(queries, keys, values, shape, packed.shared_edges(), pass)
@@ -152,9 +145,12 @@ impl DecoderLayer {
         pass: Pass<'_>,
         attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
+        let Mixing::Attention(block) = &self.mixing else {
+            bail!("linear attention leaves no keys and values");
+        };
         let normalised = normalised(self.attention_norm.as_ref(), hidden, pass)?;
         let rotation = (rotary.of(self.rotation), positions);
-        let hidden = self.attention.forward(&normalised, hidden, rotation, pass, attend)?;
+        let hidden = block.forward(&normalised, hidden, rotation, pass, attend)?;
         self.feed_forward(&hidden, pass)
     }
 
@@ -165,15 +161,19 @@ impl DecoderLayer {
 
     /// The heads of the layer's attention.
     pub(crate) fn attention_shape(&self) -> AttentionShape {
-        self.attention.shape
+        self.shape
     }
 
-    /// The dense parameters of the layer.
+    /// The dense parameters of the layer. Linear attention has none, because it cannot be trained.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let attention = match &self.mixing {
+            Mixing::Attention(block) => Some(block),
+            Mixing::Linear(_) => None,
+        };
         let norms = self.attention_norm.iter().chain(&self.feed_forward_norm);
         norms
             .map(|norm| &norm.weight)
-            .chain(self.attention.weights())
+            .chain(attention.into_iter().flat_map(Attention::weights))
             .chain(self.feed_forward.weights())
     }
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod closing;
 mod comparison;
+mod delta_net;
 mod feed_forward;
 mod gated_block;
 mod layer;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Activation, DEFAULTS, Defaults, Description, NormPlacement, PLAIN, PartKeys,
-    layer_types::{FULL, SLIDING, sliding, window},
+    layer_types::{FULL, SLIDING, are, window},
 };
 use crate::{
     config::{
@@ -20,6 +20,7 @@ use crate::{
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Gemma3ForCausalLM",
+    with_images: Some("gemma3"),
     default_head_dim: Some(256),
     normalises_heads: true,
     norm_placement: NormPlacement::Around,
@@ -29,7 +30,15 @@ pub(super) const DESCRIPTION: Description = Description {
         rope_theta: 1_000_000.0,
         local_rope_theta: Some(10_000.0),
         tie_word_embeddings: true,
-        has_fixed_key_value_heads: true,
+        numbers: &[
+            ("vocab_size", 262_208),
+            ("hidden_size", 2304),
+            ("intermediate_size", 9216),
+            ("num_hidden_layers", 26),
+            ("num_attention_heads", 8),
+            ("num_key_value_heads", 4),
+            ("max_position_embeddings", 131_072),
+        ],
         ..DEFAULTS
     },
     parts: Some(PartKeys {
@@ -45,7 +54,7 @@ const PATTERN: &str = "sliding_window_pattern";
 
 fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
     let count = keys.layer_count()?;
-    let local = match sliding(keys)? {
+    let local = match are(SLIDING, keys)? {
         Some(local) => local,
         None => {
             let pattern = keys.optional_number(PATTERN)?.unwrap_or(6);
@@ -64,6 +73,7 @@ fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
             LayerKind {
                 window,
                 rotation: Rotation::Local,
+                ..LayerKind::default()
             }
         } else {
             LayerKind::default()

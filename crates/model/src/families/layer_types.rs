@@ -1,4 +1,4 @@
-//! `layer_types` and `sliding_window` of `config.json`: which layers attend to the newest tokens only.
+//! `layer_types` and `sliding_window` of `config.json`: which layers differ from those that attend to all earlier tokens.
 
 use serde_json::Value;
 
@@ -9,23 +9,23 @@ pub(super) const FULL: &str = "full_attention";
 /// The name of a layer with a window.
 pub(super) const SLIDING: &str = "sliding_attention";
 
-/// Whether each layer has a window, according to `layer_types`; `None` if there is no such key.
+/// Whether each layer is of the kind `other`, according to `layer_types`; `None` if there is no such key.
 ///
 /// # Errors
 ///
 /// If the value is not a list of known names, one for each layer.
-pub(super) fn sliding(keys: Keys<'_>) -> Result<Option<Vec<bool>>, ModelError> {
+pub(super) fn are(other: &str, keys: Keys<'_>) -> Result<Option<Vec<bool>>, ModelError> {
     const KEY: &str = "layer_types";
     let Some(value) = keys.get(KEY) else { return Ok(None) };
     let of = |name: &Value| match name.as_str() {
         Some(FULL) => Some(false),
-        Some(SLIDING) => Some(true),
+        Some(name) if name == other => Some(true),
         _ => None,
     };
     let layers: Option<Vec<bool>> = value.as_array().and_then(|names| names.iter().map(of).collect());
     let count = keys.number("num_hidden_layers")?;
     let refused = || {
-        let expected = format!("it must be a list of `{FULL}` or `{SLIDING}` for each of the {count} layers");
+        let expected = format!("it must be a list of `{FULL}` or `{other}` for each of the {count} layers");
         keys.refuse(KEY, expected)
     };
     layers

@@ -14,9 +14,18 @@ use crate::{
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "MistralForCausalLM",
+    with_images: Some("mistral3"),
     reads_attention_bias: false,
     defaults: Defaults {
-        has_fixed_key_value_heads: true,
+        numbers: &[
+            ("vocab_size", 32_000),
+            ("hidden_size", 4096),
+            ("intermediate_size", 14_336),
+            ("num_hidden_layers", 32),
+            ("num_attention_heads", 32),
+            ("num_key_value_heads", 8),
+            ("max_position_embeddings", 131_072),
+        ],
         ..DEFAULTS
     },
     parts: Some(PartKeys {

@@ -13,6 +13,7 @@ mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_5_text;
 mod qwen3_moe;
 mod smollm3;
 #[cfg(test)]
@@ -31,6 +32,8 @@ use crate::{
 pub(crate) struct Description {
     /// The class of transformers that computes the family: `architectures` in `config.json`.
     pub(crate) transformers_class: &'static str,
+    /// The `model_type` of models with images whose text part is of the family, described by `text_config`.
+    pub(crate) with_images: Option<&'static str>,
     /// The name in a GGUF file (`general.architecture`); `None` if GGUF files of the family are not read.
     pub(crate) gguf_architecture: Option<&'static str>,
     /// Which elements of a head rotate together in GGUF files of the family.
@@ -52,6 +55,8 @@ pub(crate) struct Description {
     pub(crate) norms_around_one: bool,
     /// The nonlinearity of the feed-forward block.
     pub(crate) activation: Activation,
+    /// Whether the result of attention is multiplied by the sigmoid of a projection, which is stored with the queries.
+    pub(crate) gates_attention: bool,
     /// Whether queries, keys and values are stored as one weight `qkv_proj`, and gate and up as `gate_up_proj`.
     pub(crate) stores_joined_weights: bool,
     /// What transformers takes for keys that `config.json` does not have.
@@ -71,8 +76,10 @@ pub(crate) struct Defaults {
     /// The base of local layers, if the family has layers with a base of their own.
     pub(crate) local_rope_theta: Option<f64>,
     pub(crate) tie_word_embeddings: bool,
-    /// A number of key-value heads that is not the number of query heads: the key must be there.
-    pub(crate) has_fixed_key_value_heads: bool,
+    /// The proportion of a head that rotates; `None` if only whole heads do in models of the family.
+    pub(crate) partial_rotary: Option<f64>,
+    /// Whole numbers by their keys, in a family whose published configurations leave them out.
+    pub(crate) numbers: &'static [(&'static str, usize)],
 }
 
 /// Where a layer has norms.
@@ -128,6 +135,7 @@ pub(crate) struct ExpertKeys {
 /// A decoder without biases, normalised heads or experts. The names are missing: each family has its own.
 const PLAIN: Description = Description {
     transformers_class: "",
+    with_images: None,
     gguf_architecture: None,
     gguf_pairing: Pairing::Halves,
     default_head_dim: None,
@@ -138,6 +146,7 @@ const PLAIN: Description = Description {
     norm_placement: NormPlacement::Before,
     norms_around_one: false,
     activation: Activation::Silu,
+    gates_attention: false,
     stores_joined_weights: false,
     defaults: DEFAULTS,
     unsupported_switch: "use_sliding_window",
@@ -150,7 +159,8 @@ const DEFAULTS: Defaults = Defaults {
     rope_theta: 10_000.0,
     local_rope_theta: None,
     tie_word_embeddings: false,
-    has_fixed_key_value_heads: false,
+    partial_rotary: None,
+    numbers: &[],
 };
 
 /// Declares the families: a variant, and the module with its description.
@@ -203,14 +213,22 @@ families! {
     gemma3_text::Gemma3Text,
     /// Granite: multipliers of embeddings, scores, residuals and logits.
     granite::Granite,
-    /// Phi-3 and Phi-4 with whole heads rotated: weights stored jointly.
+    /// Phi-3 and Phi-4: weights stored jointly.
     phi3::Phi3,
+    /// Qwen3.5 (dense): layers of linear attention; runs as a teacher, cannot be trained.
+    qwen3_5_text::Qwen3_5Text,
 }
 
 impl Family {
     /// The family with this `model_type`.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|family| family.as_str() == name)
+    }
+
+    /// The family of the text part of models with images of this `model_type`.
+    pub(crate) fn of_text_part(name: &str) -> Option<Self> {
+        let mut families = Self::ALL.iter().copied();
+        families.find(|family| family.description().with_images == Some(name))
     }
 
     /// The family with this `general.architecture`.
@@ -249,7 +267,8 @@ mod names {
         assert_eq!(Family::from_name("mamba"), None);
         assert_eq!(
             Family::list(|family| Some(family.as_str())),
-            "`llama`, `qwen2`, `qwen3`, `qwen3_moe`, `mistral`, `olmo2`, `smollm3`, `gemma3_text`, `granite` and `phi3`"
+            "`llama`, `qwen2`, `qwen3`, `qwen3_moe`, `mistral`, `olmo2`, `smollm3`, `gemma3_text`, `granite`, \
+             `phi3` and `qwen3_5_text`"
         );
         assert_eq!(
             Family::list(|family| family.description().gguf_architecture),

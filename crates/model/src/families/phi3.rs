@@ -1,5 +1,5 @@
 //! Phi-3 and Phi-4: one weight for queries, keys and values, one for gate and up, and a window if `sliding_window` says so.
-//! Models that rotate a part of each head or use `LongRoPE` are refused.
+//! `LongRoPE` is refused.
 
 use serde_json::{Map, Value};
 
@@ -15,6 +15,7 @@ pub(super) const DESCRIPTION: Description = Description {
     stores_joined_weights: true,
     defaults: Defaults {
         rms_norm_eps: 1e-5,
+        partial_rotary: Some(1.0),
         ..DEFAULTS
     },
     parts: Some(PartKeys {

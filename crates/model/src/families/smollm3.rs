@@ -56,8 +56,8 @@ fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
         }
     };
     let kind = |rotates: bool| LayerKind {
-        window: None,
         rotation: if rotates { Rotation::Global } else { Rotation::None },
+        ..LayerKind::default()
     };
     Ok(Parts {
         layers: rotates.into_iter().map(kind).collect(),

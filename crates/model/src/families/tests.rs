@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use leadspan_kernels::Packed;
 
-use crate::{Decoder, DecoderConfig, ModelSource, Stop, StoredDtype, StudentStart, write_model_dir};
+use crate::{
+    Decoder, DecoderConfig, Generation, GenerationSettings, ModelSource, Sampling, Stop, StoredDtype, StudentStart,
+    write_model_dir,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,7 +43,15 @@ fn weights(path: &Path) -> Vec<(String, Vec<usize>)> {
 
 #[test]
 fn an_exported_student_of_every_family_is_read_again_as_it_was() {
-    for model in ["mistral", "olmo2", "smollm3", "gemma3", "granite", "phi3"] {
+    for model in [
+        "mistral",
+        "olmo2",
+        "smollm3",
+        "gemma3",
+        "granite",
+        "phi3",
+        "phi3_partial",
+    ] {
         let (student, parameters) = Decoder::trainable(&start(model, None), &Device::Cpu).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let exported = dir.path().join("student");
@@ -70,4 +81,19 @@ fn norms_that_are_stored_around_one_start_at_zero() {
         let values: Vec<f32> = parameters.get(name).unwrap().to_vec1().unwrap();
         assert!(values.iter().all(|value| *value == 0.0), "{name}");
     }
+}
+
+#[test]
+fn linear_attention_is_refused_to_students_and_to_generation() {
+    let error = Decoder::trainable(&start("qwen3_5", None), &Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("linear attention"), "{error}");
+    let source = ModelSource::open(&fixture("qwen3_5")).unwrap();
+    let decoder = Decoder::load(&source, StoredDtype::F32, &Device::Cpu).unwrap();
+    let settings = GenerationSettings {
+        max_new_tokens: 1,
+        batch_samples: 1,
+        sampling: Sampling::Greedy,
+    };
+    let error = Generation::new(&decoder, settings, vec![2]).unwrap_err();
+    assert!(error.to_string().contains("linear attention"), "{error}");
 }

@@ -12,4 +12,5 @@ pub(crate) mod projection;
 pub(crate) mod safetensors;
 pub(crate) mod source;
 pub(crate) mod tensor_stream;
+mod text_names;
 pub(crate) mod weight_source;

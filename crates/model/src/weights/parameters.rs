@@ -142,6 +142,11 @@ impl StudentStart {
                 because: "it is a mixture of experts, which runs as a teacher only",
             });
         }
+        if config.parts.linear.is_some() {
+            return Err(ModelError::CannotBeTrained {
+                because: "it has layers of linear attention, which run as a teacher only",
+            });
+        }
         if matches!(config.rope_scaling, RotaryScaling::Divisors { .. }) {
             return Err(ModelError::CannotBeTrained {
                 because: "its GGUF file has rotary divisors (`rope_freqs.weight`), which a `config.json` cannot express",
