@@ -37,22 +37,14 @@ const SHAPES: [Shape; 2] = [
         hidden: 576,
         inner: 1536,
         vocabulary: 49_152,
-        attention: AttentionShape {
-            heads: 9,
-            key_value_heads: 3,
-            head_dim: 64,
-        },
+        attention: AttentionShape::new(9, 3, 64),
     },
     Shape {
         name: "qwen3-0.6b",
         hidden: 1024,
         inner: 3072,
         vocabulary: 151_936,
-        attention: AttentionShape {
-            heads: 16,
-            key_value_heads: 8,
-            head_dim: 128,
-        },
+        attention: AttentionShape::new(16, 8, 128),
     },
 ];
 

@@ -1,5 +1,5 @@
 //! Causal attention of packed sequences with grouped key-value heads: o_i = Σ_{j ≤ i} softmax_j(s · q_i · k_j) v_j, within
-//! each sequence.
+//! each sequence. If the shape has a window of w tokens, j runs over i − w < j ≤ i.
 //!
 //! Backward, with g the gradient of o (after `FlashAttention`, arXiv 2205.14135): P = exp(s·q·k − lse) from the stored
 //! log-sum-exps; ∂v += Pᵀ g; ∂S = P ∘ (g vᵀ − rowsum(g ∘ o)); ∂q = s · ∂S k; ∂k += s · ∂Sᵀ q.

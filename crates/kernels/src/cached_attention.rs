@@ -39,7 +39,7 @@ impl KeyValues {
 }
 
 /// Appends the keys and values of one new token to each sample, then computes the attention of the queries over all tokens
-/// of their samples.
+/// of their samples, or the newest if the shape has a window.
 ///
 /// # Shapes
 ///
@@ -98,11 +98,18 @@ mod tests {
 
     #[test]
     fn the_last_token_of_a_sequence_gets_the_same_attention_from_stored_keys_and_values() {
-        for (heads, key_value_heads, head_dim) in [(9, 3, 64), (4, 2, 8), (2, 1, 6), (3, 3, 20)] {
+        for (heads, key_value_heads, head_dim, window) in [
+            (9, 3, 64, None),
+            (4, 2, 8, None),
+            (2, 1, 6, None),
+            (3, 3, 20, None),
+            (4, 2, 8, Some(17)),
+            (2, 1, 6, Some(1)),
+        ] {
             let shape = AttentionShape {
-                heads,
-                key_value_heads,
-                head_dim,
+                window,
+                score_scale: window.map(|_| 0.3),
+                ..AttentionShape::new(heads, key_value_heads, head_dim)
             };
             let lengths = [1usize, 2, 16, 17, 33, 150];
             let rows = lengths.iter().sum();

@@ -18,11 +18,24 @@ use crate::{cpu, form::Form, stock, tape::Pass, weight::Weight};
 pub fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
     match pass.form(x) {
-        Form::Cpu => pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps)),
+        Form::Cpu => pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps, false)),
         #[cfg(feature = "cuda")]
         Form::Cuda if cuda::norm::has_kernel(x, weight) => {
             pass.one(&x.contiguous()?, cuda::norm::RmsNorm::new(weight, eps))
         }
         _ => stock::norm::rms_norm(x, weight, eps),
+    }
+}
+
+/// Normalises `x` `[.., W]` with 1 + `weight` `[W]`: the weight is stored as its difference from 1 (Gemma).
+///
+/// # Errors
+///
+/// As [`rms_norm`].
+pub fn rms_norm_around_one<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
+    let pass = pass.into();
+    match pass.form(x) {
+        Form::Cpu => pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps, true)),
+        _ => stock::norm::rms_norm_around_one(x, weight, eps),
     }
 }

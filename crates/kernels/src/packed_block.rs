@@ -42,7 +42,8 @@ pub fn linear_packed(x: &Tensor, parts: &[(&Weight, Option<&Weight>)], pass: Pas
 ///
 /// # Errors
 ///
-/// If the shapes do not fit, a position is beyond the model's context, there is no kernel for the shape, or the device fails.
+/// If the shapes do not fit, a position is beyond the model's context, there is no kernel for the shape (none has a window),
+/// or the device fails.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
 pub fn attend_packed(
     all: &Tensor,
@@ -53,6 +54,9 @@ pub fn attend_packed(
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     {
+        if shape.window.is_some() {
+            candle_core::bail!("there is no kernel for attention with a window");
+        }
         let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
         let operation = cuda::heads::Heads {
             shape,

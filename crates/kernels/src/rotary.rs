@@ -1,7 +1,7 @@
 //! Rotary position embedding (arXiv 2104.09864) of packed sequences: every pair of elements of a head is rotated by its
 //! frequency times the token's position in its own sequence.
 //!
-//! The backward pass rotates by the opposite angle.
+//! The backward pass rotates by the opposite angle. Elements at the end of a head may have no frequency: they stay as they are.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub fn rotate<'a>(
     let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
     let angles = table.reaching(reach)?;
     if pass.form(x) == Form::Cpu {
-        let operation = cpu::rotary::Rotation::new(angles, table.pairing(), positions);
+        let operation = cpu::rotary::Rotation::new(angles, (table.pairing(), table.head_dim()), positions);
         return pass.one(&x.contiguous()?, operation);
     }
-    stock::rotary::rotate(x, &angles, table.pairing(), positions)
+    stock::rotary::rotate(x, &angles, (table.pairing(), table.head_dim()), positions)
 }

@@ -21,6 +21,7 @@ pub struct RotaryTable {
     length: f64,
     context: usize,
     pairing: Pairing,
+    head_dim: usize,
     device: Device,
     angles: Arc<RwLock<Angles>>,
 }
@@ -68,6 +69,7 @@ impl RotaryTable {
         let frequencies: Arc<[f64]> = frequencies.into();
         let angles = Angles::new(&frequencies, length, FIRST_POSITIONS.min(context), device)?;
         Ok(Self {
+            head_dim: 2 * frequencies.len(),
             frequencies,
             length,
             context,
@@ -102,6 +104,17 @@ impl RotaryTable {
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&angles);
         Ok(angles)
+    }
+
+    /// The same angles for heads of `head_dim` elements, of which only the first two for each frequency rotate.
+    #[must_use]
+    pub fn for_heads_of(self, head_dim: usize) -> Self {
+        Self { head_dim, ..self }
+    }
+
+    /// The width of a head.
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
     }
 
     /// Which elements rotate together.

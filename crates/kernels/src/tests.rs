@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use crate::{
-    AttentionShape, GradientSum, Kernels, Packed, Pairing, RotaryTable, Weight, attention, cpu::slices::add_rows,
-    linear, rms_norm, rotate, swiglu,
+    AttentionShape, GradientSum, Kernels, Packed, Pairing, RotaryTable, Weight, add_scaled, attention,
+    cpu::slices::add_rows, geglu, linear, rms_norm, rms_norm_around_one, rotate, scaled, swiglu,
 };
 
 /// An operation: from inputs and weights to an output.
@@ -158,6 +158,17 @@ proptest! {
         assert_forms_agree(&[values(seed, &[rows, width])], &[values(seed + 1, &[width])], &|inputs, weights, kernels| {
             rms_norm(&inputs[0], &weights[0], 1e-5, kernels)
         });
+        assert_forms_agree(&[values(seed, &[rows, width])], &[values(seed + 1, &[width])], &|inputs, weights, kernels| {
+            rms_norm_around_one(&inputs[0], &weights[0], 1e-5, kernels)
+        });
+    }
+
+    #[test]
+    fn scaled_sums_agree(rows in 1usize..40, width in 1usize..900, scale in -2f64..2.0, seed in 0u64..1000) {
+        let inputs = [values(seed, &[rows, width]), values(seed + 1, &[rows, width])];
+        assert_forms_agree(&inputs, &[], &|inputs, _, kernels| {
+            add_scaled(&inputs[0], &scaled(&inputs[1], 3.0, kernels)?, scale, kernels)
+        });
     }
 
     #[test]
@@ -177,27 +188,33 @@ proptest! {
     fn gates_agree(rows in 1usize..40, width in 1usize..900, seed in 0u64..1000) {
         let inputs = [(values(seed, &[rows, width]) * 8.0).unwrap(), values(seed + 1, &[rows, width])];
         assert_forms_agree(&inputs, &[], &|inputs, _, kernels| swiglu(&inputs[0], &inputs[1], kernels));
+        assert_forms_agree(&inputs, &[], &|inputs, _, kernels| geglu(&inputs[0], &inputs[1], kernels));
     }
 
     #[test]
     fn rotations_agree(
         lengths in prop::collection::vec(0usize..40, 1..5), heads in 1usize..4, half in 1usize..20, neighbours: bool,
-        seed in 0u64..1000,
+        rest in 0usize..7, seed in 0u64..1000,
     ) {
         let packed = packed(&lengths);
         prop_assume!(!packed.tokens().is_empty());
         let table = table(2 * half, if neighbours { Pairing::Neighbours } else { Pairing::Halves });
-        let x = values(seed, &[packed.tokens().len(), heads * 2 * half]);
+        let table = table.for_heads_of(2 * half + rest);
+        let x = values(seed, &[packed.tokens().len(), heads * (2 * half + rest)]);
         assert_forms_agree(&[x], &[], &|inputs, _, kernels| rotate(&inputs[0], &table, packed.positions(), kernels));
     }
 
     #[test]
     fn attentions_agree(
         lengths in prop::collection::vec(0usize..150, 1..4), key_value_heads in 1usize..3, group in 1usize..4,
-        head_dim in 1usize..20,
+        head_dim in 1usize..20, window in prop::option::of(1usize..90),
     ) {
         prop_assume!(lengths.iter().sum::<usize>() > 0);
-        let shape = AttentionShape { heads: key_value_heads * group, key_value_heads, head_dim };
+        let shape = AttentionShape {
+            window,
+            score_scale: window.map(|_| 0.7),
+            ..AttentionShape::new(key_value_heads * group, key_value_heads, head_dim)
+        };
         let (inputs, edges) = attend(&lengths, shape);
         assert_forms_agree(&inputs, &[], &|inputs, _, kernels| {
             attention(&inputs[0], &inputs[1], &inputs[2], shape, &edges, kernels)
@@ -207,15 +224,46 @@ proptest! {
 
 #[test]
 fn long_sequences_agree_across_tiles_of_keys() {
-    let shape = AttentionShape {
-        heads: 2,
-        key_value_heads: 1,
-        head_dim: 16,
-    };
-    let (inputs, edges) = attend(&[700, 3, 257], shape);
-    assert_forms_agree(&inputs, &[], &|inputs, _, kernels| {
-        attention(&inputs[0], &inputs[1], &inputs[2], shape, &edges, kernels)
-    });
+    // The last two leave out keys before the windows of a tile.
+    for window in [None, Some(600), Some(300), Some(5)] {
+        let shape = AttentionShape {
+            window,
+            ..AttentionShape::new(2, 1, 16)
+        };
+        let (inputs, edges) = attend(&[700, 3, 257], shape);
+        assert_forms_agree(&inputs, &[], &|inputs, _, kernels| {
+            attention(&inputs[0], &inputs[1], &inputs[2], shape, &edges, kernels)
+        });
+    }
+}
+
+#[test]
+fn a_window_hides_all_but_the_newest_tokens() {
+    // Every key is the same, so a token gets the mean of the values that it sees.
+    let rows = 700;
+    let keys = Tensor::ones((rows, 2), DType::F32, &Device::Cpu).unwrap();
+    let counts: Vec<f32> = (0..rows).flat_map(|row| [row as f32, 1.0]).collect();
+    let counts = Tensor::from_vec(counts, (rows, 2), &Device::Cpu).unwrap();
+    for (window, kernels) in [
+        (3, Kernels::Fused),
+        (3, Kernels::Stock),
+        (300, Kernels::Fused),
+        (300, Kernels::Stock),
+    ] {
+        let shape = AttentionShape {
+            window: Some(window),
+            ..AttentionShape::new(1, 1, 2)
+        };
+        let mixed = attention(&keys, &keys, &counts, shape, &Arc::from([0, rows]), kernels).unwrap();
+        for (row, mixed) in mixed.to_vec2::<f32>().unwrap().iter().enumerate() {
+            let first = (row + 1).saturating_sub(window);
+            let mean = (first + row) as f32 / 2.0;
+            assert!(
+                (mixed[0] - mean).abs() < 1e-3 * mean.max(1.0),
+                "{window} {kernels:?} {row}: {mixed:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -239,29 +287,41 @@ fn every_gradient_is_a_slope() {
     assert_gradients_are_slopes(&[values(1, &[4, 50]), values(2, &[4, 50])], &[], &|inputs, _| {
         swiglu(&inputs[0], &inputs[1], Kernels::Fused)
     });
+    assert_gradients_are_slopes(&[values(1, &[4, 50]), values(2, &[4, 50])], &[], &|inputs, _| {
+        geglu(&inputs[0], &inputs[1], Kernels::Fused)
+    });
+    assert_gradients_are_slopes(&[values(1, &[5, 33])], &[values(2, &[33])], &|inputs, weights| {
+        rms_norm_around_one(&inputs[0], &weights[0], 1e-5, Kernels::Fused)
+    });
     let rotated = packed(&[7, 4]);
     let table = table(8, Pairing::Halves);
     assert_gradients_are_slopes(&[values(1, &[11, 16])], &[], &|inputs, _| {
         rotate(&inputs[0], &table, rotated.positions(), Kernels::Fused)
     });
-    let shape = AttentionShape {
-        heads: 4,
-        key_value_heads: 2,
-        head_dim: 6,
-    };
-    let (inputs, edges) = attend(&[70, 9], shape);
-    assert_gradients_are_slopes(&inputs, &[], &|inputs, _| {
-        attention(&inputs[0], &inputs[1], &inputs[2], shape, &edges, Kernels::Fused)
-    });
+    for window in [None, Some(8)] {
+        let shape = AttentionShape {
+            window,
+            ..AttentionShape::new(4, 2, 6)
+        };
+        let (inputs, edges) = attend(&[70, 9], shape);
+        assert_gradients_are_slopes(&inputs, &[], &|inputs, _| {
+            attention(&inputs[0], &inputs[1], &inputs[2], shape, &edges, Kernels::Fused)
+        });
+    }
 }
 
 #[test]
 fn what_follows_a_position_changes_no_bit_of_its_attention() {
-    let shape = AttentionShape {
-        heads: 3,
-        key_value_heads: 1,
-        head_dim: 64,
-    };
+    for window in [None, Some(90)] {
+        let shape = AttentionShape {
+            window,
+            ..AttentionShape::new(3, 1, 64)
+        };
+        assert_causal_to_the_bit(shape);
+    }
+}
+
+fn assert_causal_to_the_bit(shape: AttentionShape) {
     let longest = 600;
     let (inputs, edges) = attend(&[longest], shape);
     let of = |length: usize| -> Vec<Vec<f32>> {

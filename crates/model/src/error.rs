@@ -209,6 +209,12 @@ pub enum ModelError {
         /// Why not.
         because: &'static str,
     },
+    /// The decoder cannot generate text.
+    #[error("the model cannot generate text here: {because}")]
+    CannotGenerate {
+        /// Why not.
+        because: &'static str,
+    },
     /// The device does not exist.
     #[error("device `{device}` cannot be used: {reason}")]
     Device {
@@ -328,6 +334,7 @@ impl Diagnosis for ModelError {
             Self::CannotBeTrained { .. } => Some(
                 "choose a dense student of the same tokenizer, as a directory in the Hugging Face layout".into(),
             ),
+            Self::CannotGenerate { .. } => Some("evaluate it with vLLM or another program".into()),
             Self::NativeNeedsGguf { .. } => Some("use `dtype = \"f32\"`, or \"bf16\" on a GPU".into()),
             Self::Context { .. } => Some("lower `data.max_tokens`".into()),
             Self::TokenOutsideVocabulary { .. } => Some("the tokenizer belongs to another model: copy the right one beside the weights".into()),

@@ -5,13 +5,18 @@ use std::{fs, io::Write as _, path::Path};
 use candle_core::Tensor;
 use leadspan_files::is_tokenizer_file;
 
-use crate::{config::DecoderConfig, error::ModelError, weights::tensor_stream::write_single_precision};
+use crate::{
+    config::DecoderConfig,
+    error::ModelError,
+    weights::{joined::join, tensor_stream::write_single_precision},
+};
 
 /// Writes `config.json`, `model.safetensors` and the given tokenizer files into the new directory `dir`.
 ///
 /// Weights of any dtype are written in single precision. For a student that was trained in a narrower dtype, pass the
 /// weights that its optimizer keeps in single precision, so that no digit is lost. A tied head is written once, as the
-/// embedding. Weights are converted and written piece by piece, so the export needs no second copy of the model.
+/// embedding. Weights are converted and written piece by piece, so the export needs no second copy of the model, except of
+/// weights that the family stores as one.
 ///
 /// The directory appears complete or not at all: it is filled under a temporary name in the same parent, flushed to disk,
 /// and renamed.
@@ -54,7 +59,13 @@ pub fn write_model_dir<'a>(
     for (name, bytes) in tokenizer_files {
         write(name, bytes)?;
     }
-    write_weights(&staging.path().join("model.safetensors"), weights)?;
+    let file = staging.path().join("model.safetensors");
+    if config.family.description().stores_joined_weights {
+        let joined = join(weights)?;
+        write_weights(&file, joined.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
+    } else {
+        write_weights(&file, weights)?;
+    }
     sync_dir(staging.path()).map_err(io("flush", staging.path()))?;
     make_readable(staging.path()).map_err(io("set permissions of", staging.path()))?;
     fs::rename(staging.path(), dir).map_err(io("rename a finished model to", dir))?;

@@ -29,7 +29,12 @@ mod stop;
 mod tokenizer;
 mod weights;
 
-pub use config::{DecoderConfig, experts::Experts, scaling::RotaryScaling};
+pub use config::{
+    DecoderConfig,
+    experts::Experts,
+    parts::{LayerKind, LinearAttention, Parts, Rotation},
+    scaling::RotaryScaling,
+};
 pub use decoder::{
     Decoder, Distrust,
     trace::{Activations, Trace},

@@ -10,7 +10,7 @@ use leadspan_model::{
     Sampling, Stop, StoredDtype,
 };
 
-const MODELS: [&str; 7] = [
+const MODELS: [&str; 14] = [
     "parity/llama",
     "parity/llama_untied_sharded",
     "parity/qwen2",
@@ -18,6 +18,13 @@ const MODELS: [&str; 7] = [
     "parity/qwen3_yarn",
     "parity/qwen3_moe",
     "parity/qwen3_moe_unnormalized",
+    "parity/mistral",
+    "parity/olmo2",
+    "parity/smollm3",
+    "parity/gemma3",
+    "parity/granite",
+    "parity/phi3",
+    "parity/phi3_partial",
 ];
 
 #[derive(serde::Deserialize)]

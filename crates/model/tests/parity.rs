@@ -72,10 +72,21 @@ fn hidden_states_and_logprobs_agree_with_transformers() {
         "qwen3_yarn",
         "qwen3_moe",
         "qwen3_moe_unnormalized",
+        "mistral",
+        "olmo2",
+        "smollm3",
+        "gemma3",
+        "gemma3_images",
+        "granite",
+        "phi3",
+        "phi3_partial",
+        "qwen3_5",
     ] {
         let expected = expected(&format!("parity/{model}/expected.safetensors"));
         let decoder = load(&format!("parity/{model}"), StoredDtype::F32);
         let hidden = hidden_states(&decoder, &expected["tokens"]);
+        // Ours are divided by the divisor of the logits.
+        let hidden = (hidden * decoder.config().parts.logit_divisor).unwrap();
         let difference = max_difference(&hidden, &expected["hidden"]);
         assert!(difference < TOLERANCE, "{model}: hidden states differ by {difference}");
         let difference = max_difference(&logprobs(&decoder, &expected["tokens"]), &expected["logprobs"]);
@@ -192,13 +203,20 @@ fn bits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn what_shares_a_pass_changes_no_bit_of_a_mixture() {
+fn what_shares_a_pass_changes_no_bit_of_a_mixture_or_of_other_parts() {
     // An expert computes as many rows as it has tokens, here from none to a hundred.
     for (model, vocabulary, dtype) in [
         ("parity/qwen3_moe", 64, StoredDtype::F32),
         ("parity/qwen3_moe", 64, StoredDtype::Bf16),
         ("parity/qwen3_moe_unnormalized", 64, StoredDtype::F32),
         ("parity/qwen3_moe.gguf", 64, StoredDtype::Native),
+        ("parity/mistral", 64, StoredDtype::F32),
+        ("parity/olmo2", 64, StoredDtype::F32),
+        ("parity/gemma3", 64, StoredDtype::F32),
+        ("parity/gemma3", 64, StoredDtype::Bf16),
+        ("parity/granite", 64, StoredDtype::F32),
+        ("parity/qwen3_5", 64, StoredDtype::F32),
+        ("parity/qwen3_5", 64, StoredDtype::Bf16),
     ] {
         let decoder = load(model, dtype);
         let tokens: Vec<u32> = long_tokens(vocabulary, 48).flatten_all().unwrap().to_vec1().unwrap();
@@ -226,8 +244,18 @@ fn what_shares_a_pass_changes_no_bit_of_a_mixture() {
 }
 
 #[test]
-fn a_mixture_computes_the_same_with_stock_operations() {
-    for model in ["parity/qwen3_moe", "parity/qwen3_moe_unnormalized"] {
+fn a_mixture_and_other_parts_compute_the_same_with_stock_operations() {
+    for model in [
+        "parity/qwen3_moe",
+        "parity/qwen3_moe_unnormalized",
+        "parity/mistral",
+        "parity/olmo2",
+        "parity/smollm3",
+        "parity/gemma3",
+        "parity/granite",
+        "parity/phi3_partial",
+        "parity/qwen3_5",
+    ] {
         let decoder = load(model, StoredDtype::F32);
         let tokens = long_tokens(64, 48);
         let fused = logprobs(&decoder, &tokens);
@@ -239,7 +267,15 @@ fn a_mixture_computes_the_same_with_stock_operations() {
 
 #[test]
 fn the_trainable_decoder_computes_the_same_forward() {
-    for model in ["parity/llama", "parity/qwen3", "parity/qwen2", "parity/qwen3_yarn"] {
+    for model in [
+        "parity/llama",
+        "parity/qwen3",
+        "parity/qwen2",
+        "parity/qwen3_yarn",
+        "parity/gemma3",
+        "parity/granite",
+        "parity/phi3",
+    ] {
         let source = ModelSource::open(&fixtures().join(model)).unwrap();
         let start = leadspan_model::StudentStart::Model { source, layers: None };
         let (student, _) = Decoder::trainable(&start, &Device::Cpu).unwrap();

@@ -62,13 +62,17 @@ impl Head {
         self.tokens += 1;
     }
 
-    /// The attention of the queries, one after the other, over all tokens so far.
-    fn attend(&self, queries: &[f32], scale: f32, head_dim: usize, scores: &mut Vec<f32>, output: &mut [f32]) {
+    /// The attention of the queries, one after the other, over all tokens so far that the newest attends to.
+    fn attend(&self, queries: &[f32], shape: AttentionShape, scores: &mut Vec<f32>, output: &mut [f32]) {
+        let (head_dim, scale) = (shape.head_dim, shape.scale());
+        let from = self.tokens.checked_sub(1).map_or(0, |newest| shape.first_seen(newest));
         let stride = self.tokens.next_multiple_of(BLOCK);
         scores.resize(queries.len() / head_dim * stride, 0.0);
         score(queries, &self.keys, head_dim, scale, scores);
         for scores in scores.chunks_exact_mut(stride) {
             let (seen, unseen) = scores.split_at_mut(self.tokens);
+            let (outside, seen) = seen.split_at_mut(from);
+            outside.fill(0.0);
             let max = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let share = (1.0 / exponentiate(seen, max)) as f32;
             for weight in seen {
@@ -102,7 +106,7 @@ pub(crate) fn attend(
             .zip(keys.par_chunks(head_dim).zip(values.par_chunks(head_dim)))
             .for_each_init(Vec::new, |scores, (((head, output), queries), (key, value))| {
                 head.push(key, value);
-                head.attend(queries, shape.scale(), head_dim, scores, output);
+                head.attend(queries, shape, scores, output);
             });
         Ok(())
     })?;

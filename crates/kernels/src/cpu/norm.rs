@@ -16,14 +16,23 @@ const LANES: usize = 16;
 pub(crate) struct RmsNorm {
     weight: Weight,
     eps: f32,
+    /// Whether rows are multiplied by 1 + weight.
+    around_one: bool,
 }
 
 impl RmsNorm {
-    pub(crate) fn new(weight: &Weight, eps: f64) -> Self {
+    pub(crate) fn new(weight: &Weight, eps: f64, around_one: bool) -> Self {
         Self {
             weight: weight.clone(),
             eps: eps as f32,
+            around_one,
         }
+    }
+
+    /// What the elements of a row are multiplied by.
+    fn factors(&self) -> Result<Tensor> {
+        let weight = self.weight.constant();
+        if self.around_one { weight + 1.0 } else { Ok(weight) }
     }
 }
 
@@ -35,7 +44,7 @@ impl CustomOp1 for RmsNorm {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slices::of(storage, layout)?;
         let mut y = vec![0f32; x.len()];
-        slices::with(&self.weight.constant(), |weight| {
+        slices::with(&self.factors()?, |weight| {
             let block = ROWS * weight.len();
             y.par_chunks_mut(block)
                 .zip(x.par_chunks(block))
@@ -47,8 +56,8 @@ impl CustomOp1 for RmsNorm {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let mut x_gradient = vec![0f32; x.elem_count()];
-        let constant = self.weight.constant();
-        let weight_parts: Vec<Vec<f32>> = slices::with_all([&constant, x, gradient], |[weight, x, gradient]| {
+        let factors = self.factors()?;
+        let weight_parts: Vec<Vec<f32>> = slices::with_all([&factors, x, gradient], |[weight, x, gradient]| {
             let block = ROWS * weight.len();
             let rows = x_gradient
                 .par_chunks_mut(block)

@@ -17,15 +17,17 @@ pub(crate) struct Rotation {
     cosines: Tensor,
     sines: Tensor,
     pairing: Pairing,
+    head_dim: usize,
     positions: Arc<[u32]>,
 }
 
 impl Rotation {
-    pub(crate) fn new(angles: Angles, pairing: Pairing, positions: &Arc<[u32]>) -> Self {
+    pub(crate) fn new(angles: Angles, (pairing, head_dim): (Pairing, usize), positions: &Arc<[u32]>) -> Self {
         Self {
             cosines: angles.cosines,
             sines: angles.sines,
             pairing,
+            head_dim,
             positions: Arc::clone(positions),
         }
     }
@@ -43,8 +45,8 @@ impl Rotation {
                         let angles = position as usize * half..(position as usize + 1) * half;
                         let (cosines, sines) = (&cosines[angles.clone()], &sines[angles]);
                         match self.pairing {
-                            Pairing::Halves => turn_halves(x, cosines, sines, sign, y),
-                            Pairing::Neighbours => turn_neighbours(x, cosines, sines, sign, y),
+                            Pairing::Halves => turn_halves(x, self.head_dim, cosines, sines, sign, y),
+                            Pairing::Neighbours => turn_neighbours(x, self.head_dim, cosines, sines, sign, y),
                         }
                     }
                 });
@@ -74,9 +76,11 @@ impl CustomOp1 for Rotation {
 
 on_widest_vectors! {
     /// Rotates element i with element i + `head_dim`/2.
-    fn turn_halves(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
+    fn turn_halves(x: &[f32], head_dim: usize, cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
         let half = cosines.len();
-        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+        for (x, y) in x.chunks_exact(head_dim).zip(y.chunks_exact_mut(head_dim)) {
+            y[2 * half..].copy_from_slice(&x[2 * half..]);
+            let (x, y) = (&x[..2 * half], &mut y[..2 * half]);
             let (x_first, x_second) = x.split_at(half);
             let (y_first, y_second) = y.split_at_mut(half);
             for index in 0..half {
@@ -90,9 +94,11 @@ on_widest_vectors! {
 
 on_widest_vectors! {
     /// Rotates element 2i with element 2i + 1.
-    fn turn_neighbours(x: &[f32], cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
+    fn turn_neighbours(x: &[f32], head_dim: usize, cosines: &[f32], sines: &[f32], sign: f32, y: &mut [f32]) {
         let half = cosines.len();
-        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+        for (x, y) in x.chunks_exact(head_dim).zip(y.chunks_exact_mut(head_dim)) {
+            y[2 * half..].copy_from_slice(&x[2 * half..]);
+            let (x, y) = (&x[..2 * half], &mut y[..2 * half]);
             let pairs = x.as_chunks::<2>().0.iter().zip(y.as_chunks_mut::<2>().0);
             for ((x, y), (&cosine, &sine)) in pairs.zip(cosines.iter().zip(sines)) {
                 let sine = sign * sine;

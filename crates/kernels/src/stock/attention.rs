@@ -36,14 +36,20 @@ pub(crate) fn attention(
         let mut tiles = Vec::new();
         for first in (0..tokens).step_by(STOCK_TILE) {
             let length = STOCK_TILE.min(tokens - first);
-            let seen = first + length;
+            // No query of the tile sees an earlier key.
+            let from = shape.first_seen(first);
+            let seen = first + length - from;
             // Query heads that share a key-value head are stacked along the rows of one product.
             let stacked = (shape.key_value_heads, shape.group() * length, shape.head_dim);
             let tile = queries.narrow(1, first, length)?.contiguous()?.reshape(stacked)?;
-            let scores = tile.matmul(&keys.narrow(1, 0, seen)?.transpose(1, 2)?)?;
-            let scores = without_later(&scores.reshape((shape.heads, length, seen))?, &later)?;
+            let scores = tile.matmul(&keys.narrow(1, from, seen)?.transpose(1, 2)?)?;
+            let scores = scores.reshape((shape.heads, length, seen))?;
+            let scores = match shape.window {
+                None => without_later(&scores, &later)?,
+                Some(window) => scores.broadcast_add(&outside((first, length), (from, seen), window, &scores)?)?,
+            };
             let weights = softmax(&scores)?.reshape((shape.key_value_heads, shape.group() * length, seen))?;
-            let mixed = weights.matmul(&values.narrow(1, 0, seen)?)?;
+            let mixed = weights.matmul(&values.narrow(1, from, seen)?)?;
             tiles.push(mixed.reshape((shape.heads, length, shape.head_dim))?);
         }
         let mixed = Tensor::cat(&tiles, 1)?.transpose(0, 1)?;
@@ -75,6 +81,23 @@ fn softmax(scores: &Tensor) -> Result<Tensor> {
     } else {
         candle_nn::ops::softmax_last_dim(scores)
     }
+}
+
+/// A mask `[length, seen]` of the dtype and on the device of `like`, for `length` queries from `first` on and `seen` keys from
+/// `from` on: −∞ if the key is later than the query, or `window` tokens or more before it, otherwise 0.
+fn outside(
+    (first, length): (usize, usize),
+    (from, seen): (usize, usize),
+    window: usize,
+    like: &Tensor,
+) -> Result<Tensor> {
+    let mask: Vec<f32> = (first..first + length)
+        .flat_map(|query| {
+            let sees = move |key: usize| key <= query && query - key < window;
+            (from..from + seen).map(move |key| if sees(key) { 0.0 } else { f32::NEG_INFINITY })
+        })
+        .collect();
+    Tensor::from_vec(mask, (length, seen), like.device())?.to_dtype(like.dtype())
 }
 
 /// A mask `[length, length]` of the dtype and on the device of `like`: −∞ if column j comes after row i, otherwise 0.

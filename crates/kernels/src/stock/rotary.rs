@@ -4,10 +4,24 @@ use candle_core::{D, Result, Tensor};
 
 use crate::rotary_table::{Angles, Pairing};
 
-pub(crate) fn rotate(x: &Tensor, angles: &Angles, pairing: Pairing, positions: &[u32]) -> Result<Tensor> {
+pub(crate) fn rotate(
+    x: &Tensor,
+    angles: &Angles,
+    (pairing, head_dim): (Pairing, usize),
+    positions: &[u32],
+) -> Result<Tensor> {
     let Angles { cosines, sines } = angles;
     let (rows, width) = x.dims2()?;
     let half = cosines.dim(1)?;
+    if 2 * half < head_dim {
+        let heads = x.reshape((rows, width / head_dim, head_dim))?;
+        let rotating = heads.narrow(2, 0, 2 * half)?.contiguous()?;
+        let rotating = rotating.reshape((rows, width / head_dim * 2 * half))?;
+        let rotated = rotate(&rotating, angles, (pairing, 2 * half), positions)?;
+        let rotated = rotated.reshape((rows, width / head_dim, 2 * half))?;
+        let rest = heads.narrow(2, 2 * half, head_dim - 2 * half)?;
+        return Tensor::cat(&[rotated, rest], 2)?.reshape((rows, width));
+    }
     let places = Tensor::from_slice(positions, rows, x.device())?;
     let chosen = |table: &Tensor| table.index_select(&places, 0)?.to_dtype(x.dtype());
     let (cosines, sines) = (chosen(cosines)?, chosen(sines)?);

@@ -5,7 +5,7 @@ use std::path::Path;
 use leadspan_files::read_regular;
 use serde_json::{Map, Value, json};
 
-use super::{DecoderConfig, keys::Keys, rotary_keys, scaling::RotaryScaling, unsupported};
+use super::{DecoderConfig, keys::Keys, parts::Parts, rotary_keys, scaling::RotaryScaling, unsupported};
 use crate::{error::ModelError, families::Family};
 
 /// The most bytes of a configuration or an index of weights. The index of a model of 670 thousand million parameters has 9 MB.
@@ -32,6 +32,28 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError>
     }
 }
 
+/// The family of a model, and the keys that describe it: those in `text_config` if it is the text part of a model with images.
+fn text_part(whole: Keys<'_>) -> Result<(Family, Keys<'_>), ModelError> {
+    const TYPE: &str = "model_type";
+    let of = |keys: Keys<'_>| keys.text(TYPE).map(str::to_owned).unwrap_or_default();
+    if let Some(family) = Family::from_name(&of(whole)) {
+        return Ok((family, whole));
+    }
+    let Some(family) = Family::of_text_part(&of(whole)) else {
+        let known = Family::list(|family| Some(family.as_str()));
+        let with_images = Family::list(|family| family.description().with_images);
+        let expected = format!("this decoder supports {known}, and the text part of {with_images}");
+        return Err(whole.refuse(TYPE, expected));
+    };
+    let text = whole.optional_object("text_config")?;
+    let text = text.ok_or_else(|| whole.refuse("text_config", "it must be given"))?;
+    if text.get(TYPE).is_some() && of(text) != family.as_str() {
+        let expected = format!("the text part of `{}` can only be `{}`", of(whole), family.as_str());
+        return Err(text.refuse(TYPE, expected));
+    }
+    Ok((family, text))
+}
+
 impl DecoderConfig {
     /// Reads `config.json` as transformers 4 and 5 write it.
     ///
@@ -47,21 +69,28 @@ impl DecoderConfig {
     /// # Errors
     ///
     /// As [`from_json_file`](Self::from_json_file).
-    pub(crate) fn from_keys(keys: Keys<'_>) -> Result<Self, ModelError> {
-        let Some(family) = Family::from_name(keys.text("model_type").unwrap_or_default()) else {
-            let expected = format!("this decoder supports {}", Family::list(Family::as_str));
-            return Err(keys.refuse("model_type", expected));
-        };
-        unsupported::refuse(keys)?;
+    pub(crate) fn from_keys(whole: Keys<'_>) -> Result<Self, ModelError> {
+        let (family, keys) = text_part(whole)?;
         let description = family.description();
+        let defaults = &description.defaults;
+        let keys = keys.or_numbers(defaults.numbers);
+        unsupported::refuse(keys, family)?;
         let hidden_size = keys.number("hidden_size")?;
         let num_attention_heads = keys.number("num_attention_heads")?;
         let default_head_dim = description
             .default_head_dim
             .unwrap_or(hidden_size / num_attention_heads.max(1));
         // transformers does not read the key for a family whose biases are fixed.
-        let attention_bias = keys.is_on("attention_bias")? && !description.has_qkv_biases;
-        Self {
+        // A model with images says some things outside the description of its text part.
+        let saying = |key: &str| [whole, keys].into_iter().find(|keys| keys.get(key).is_some());
+        let attention_bias = keys.is_on("attention_bias")? && description.reads_attention_bias;
+        let rotary = rotary_keys::read(keys, defaults)?;
+        let mut parts = match &description.parts {
+            Some(parts) => (parts.read)(keys)?,
+            None => Parts::default(),
+        };
+        parts.local_rope_theta = rotary.local_theta;
+        let mut config = Self {
             family,
             vocab_size: keys.number("vocab_size")?,
             hidden_size,
@@ -72,21 +101,34 @@ impl DecoderConfig {
                 .optional_number("num_key_value_heads")?
                 .unwrap_or(num_attention_heads),
             head_dim: keys.optional_number("head_dim")?.unwrap_or(default_head_dim),
-            rms_norm_eps: keys.float("rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta: rotary_keys::theta(keys)?,
-            rope_scaling: rotary_keys::scaling(keys)?,
+            rms_norm_eps: keys.float("rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps),
+            rope_theta: rotary.theta,
+            rope_scaling: rotary.scaling,
             max_position_embeddings: keys.number("max_position_embeddings")?,
-            tie_word_embeddings: keys.is_on("tie_word_embeddings")?,
+            tie_word_embeddings: match saying("tie_word_embeddings") {
+                Some(keys) => keys.is_on("tie_word_embeddings")?,
+                None => defaults.tie_word_embeddings,
+            },
             qkv_bias: attention_bias || description.has_qkv_biases,
             output_bias: attention_bias,
-            bos_token_id: keys.token_ids("bos_token_id")?.first().copied(),
-            eos_token_ids: keys.token_ids("eos_token_id")?,
+            bos_token_id: saying("bos_token_id")
+                .unwrap_or(keys)
+                .token_ids("bos_token_id")?
+                .first()
+                .copied(),
+            eos_token_ids: saying("eos_token_id").unwrap_or(keys).token_ids("eos_token_id")?,
             experts: match &description.experts {
                 Some(experts) => (experts.read)(keys)?,
                 None => None,
             },
+            parts: Parts::default(),
+        };
+        config.parts = parts.tidied(config.context());
+        if rotary.partial != 1.0 {
+            // As transformers rounds it.
+            config.parts.rotary_dim = Some((config.head_dim as f64 * rotary.partial) as usize);
         }
-        .checked(keys.path())
+        config.checked(keys.path())
     }
 
     /// The `config.json` of this architecture, readable by transformers 4 and 5.
@@ -102,12 +144,12 @@ impl DecoderConfig {
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
-            "hidden_act": "silu",
+            "hidden_act": description.activation.as_str(),
             "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta,
             "max_position_embeddings": self.max_position_embeddings,
             "tie_word_embeddings": self.tie_word_embeddings,
-            "attention_bias": self.qkv_bias && !description.has_qkv_biases,
+            "attention_bias": self.qkv_bias && description.reads_attention_bias,
             "use_cache": true,
             "torch_dtype": "float32",
         });
@@ -115,6 +157,13 @@ impl DecoderConfig {
         map.insert(description.unsupported_switch.into(), json!(false));
         if let (Some(keys), Some(experts)) = (&description.experts, &self.experts) {
             map.extend((keys.write)(experts, self.num_hidden_layers));
+        }
+        if let Some(keys) = &description.parts {
+            map.extend((keys.write)(&self.parts, self.num_hidden_layers, self.context()));
+        }
+        if let Some(rotary_dim) = self.parts.rotary_dim {
+            let proportion = rotary_dim as f64 / self.head_dim as f64;
+            map.insert("partial_rotary_factor".into(), json!(proportion));
         }
         if let RotaryScaling::Linear { .. } | RotaryScaling::Llama3 { .. } | RotaryScaling::Yarn { .. } =
             self.rope_scaling

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::limits::MOST_LAYERS;
 use crate::error::ModelError;
 
 /// The keys of `config.json`, or of an object inside it.
@@ -11,12 +12,23 @@ use crate::error::ModelError;
 pub(crate) struct Keys<'a> {
     path: &'a Path,
     map: &'a Map<String, Value>,
+    /// The whole numbers that keys stand for if they are missing.
+    numbers: &'a [(&'static str, usize)],
 }
 
 impl<'a> Keys<'a> {
     /// The keys of `map`, which is read from the file `path`.
     pub(crate) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
-        Self { path, map }
+        Self {
+            path,
+            map,
+            numbers: &[],
+        }
+    }
+
+    /// The same keys, of which those in `numbers` stand for these numbers if they are missing.
+    pub(super) fn or_numbers(self, numbers: &'a [(&'static str, usize)]) -> Self {
+        Self { numbers, ..self }
     }
 
     /// The file.
@@ -30,7 +42,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The value of `key`, which may be null; `None` if the key is missing.
-    pub(super) fn raw(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn raw(self, key: &str) -> Option<&'a Value> {
         self.map.get(key)
     }
 
@@ -99,13 +111,16 @@ impl<'a> Keys<'a> {
         values.iter().filter_map(|value| id(value).transpose()).collect()
     }
 
-    /// The whole number of `key`, if it is set.
+    /// The whole number of `key`, if it is set or has a default.
     ///
     /// # Errors
     ///
     /// If the value is no whole number.
     pub(crate) fn optional_number(self, key: &str) -> Result<Option<usize>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            let mut defaults = self.numbers.iter().filter(|_| self.raw(key).is_none());
+            return Ok(defaults.find(|(name, _)| *name == key).map(|(_, number)| *number));
+        };
         match value.as_u64() {
             Some(number) => Ok(Some(number as usize)),
             None => Err(self.refuse(key, "it must be a whole number")),
@@ -122,12 +137,27 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.refuse(key, "it must be given"))
     }
 
+    /// The number of layers, for families that describe each one.
+    ///
+    /// # Errors
+    ///
+    /// If it is not set, no whole number, or too large for a list.
+    pub(crate) fn layer_count(self) -> Result<usize, ModelError> {
+        const KEY: &str = "num_hidden_layers";
+        let count = self.number(KEY)?;
+        if (1..=MOST_LAYERS).contains(&count) {
+            Ok(count)
+        } else {
+            Err(self.refuse(KEY, "it must be a positive number of a sensible size"))
+        }
+    }
+
     /// The number of `key`, if it is set.
     ///
     /// # Errors
     ///
     /// If the value is no number.
-    pub(super) fn float(self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(crate) fn float(self, key: &str) -> Result<Option<f64>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let refused = || self.refuse(key, "it must be a number");
         value.as_f64().map(Some).ok_or_else(refused)

@@ -4,6 +4,9 @@ pub(crate) mod experts;
 pub(crate) mod json;
 pub(crate) mod keys;
 mod limits;
+pub(crate) mod parts;
+#[cfg(test)]
+mod parts_tests;
 pub(crate) mod quantization;
 mod rotary_keys;
 pub(crate) mod scaling;
@@ -15,8 +18,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use self::{experts::Experts, limits::LARGEST, scaling::RotaryScaling};
-use crate::{error::ModelError, families::Family};
+use self::{experts::Experts, limits::LARGEST, parts::Parts, scaling::RotaryScaling};
+use crate::{
+    error::ModelError,
+    families::{Activation, Family, NormPlacement},
+};
 
 /// The architecture of a decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +64,9 @@ pub struct DecoderConfig {
     /// The experts, if some layers have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<Experts>,
+    /// Where the decoder differs from a plain one.
+    #[serde(default, skip_serializing_if = "Parts::is_plain")]
+    pub parts: Parts,
 }
 
 #[cfg(test)]
@@ -83,6 +92,7 @@ impl DecoderConfig {
             bos_token_id: None,
             eos_token_ids: Vec::new(),
             experts: None,
+            parts: Parts::default(),
         }
     }
 }
@@ -155,7 +165,35 @@ impl DecoderConfig {
         {
             return refuse(key, found.to_string(), expected);
         }
+        let rotary_dim = self.rotary_dim();
+        if rotary_dim == 0 || rotary_dim > self.head_dim || !rotary_dim.is_multiple_of(2) {
+            let expected = "it must make an even number of elements of a head rotate";
+            return refuse(
+                "partial_rotary_factor",
+                format!("that of {rotary_dim} elements"),
+                expected,
+            );
+        }
+        if let Some((key, found, expected)) = self.parts.problem(self.num_hidden_layers) {
+            return refuse(key, found, expected);
+        }
         Ok(self)
+    }
+
+    /// Whether layers and head consist of the parts that GPU kernels compute: no windows, multipliers, norms after blocks or
+    /// other activations.
+    pub(crate) fn is_plain(&self) -> bool {
+        let description = self.family.description();
+        self.parts.is_plain()
+            && description.norm_placement == NormPlacement::Before
+            && description.activation == Activation::Silu
+            && !description.normalises_all_heads
+            && !description.norms_around_one
+    }
+
+    /// The number of elements of a head that rotate.
+    pub(crate) fn rotary_dim(&self) -> usize {
+        self.parts.rotary_dim.unwrap_or(self.head_dim)
     }
 
     /// The context in tokens: `max_position_embeddings`, extended by the rotary scaling.

@@ -1,16 +1,93 @@
 //! The rotary embedding in `config.json`, as transformers 4 and 5 write it.
 //!
 //! transformers 5 writes everything into `rope_parameters`; 4 wrote `rope_theta` beside `rope_scaling`. If both tables are
-//! there, transformers takes `rope_scaling` in place of the other, without merging them.
+//! there, transformers takes `rope_scaling` in place of the other, without merging them. A family with local layers has a table
+//! for each kind of layers in `rope_parameters`; 4 wrote the base of local layers to `rope_local_base_freq`.
 
 use super::{
     keys::Keys,
     scaling::{RotaryScaling, mscale, yarn_attention_factor},
 };
-use crate::error::ModelError;
+use crate::{error::ModelError, families::Defaults};
+
+/// The rotary embedding of a model.
+pub(super) struct Rotary {
+    /// The base of the frequencies.
+    pub(super) theta: f64,
+    /// How the frequencies are scaled.
+    pub(super) scaling: RotaryScaling,
+    /// The base of local layers, in a family that has them.
+    pub(super) local_theta: Option<f64>,
+    /// The proportion of a head that rotates.
+    pub(super) partial: f64,
+}
+
+/// The rotary embedding, for a family with these defaults.
+///
+/// # Errors
+///
+/// If a number is missing or none, or the scaling is not supported.
+pub(super) fn read(keys: Keys<'_>, defaults: &Defaults) -> Result<Rotary, ModelError> {
+    if let Some(local) = defaults.local_rope_theta {
+        return of_both_kinds(keys, defaults.rope_theta, local);
+    }
+    let table = table(keys, defaults.rope_theta)?;
+    let nested = match table {
+        Some(table) => table.float("rope_theta")?,
+        None => None,
+    };
+    Ok(Rotary {
+        theta: match nested {
+            Some(theta) => theta,
+            None => keys.float("rope_theta")?.unwrap_or(defaults.rope_theta),
+        },
+        partial: partial(keys, table, defaults.partial_rotary)?,
+        scaling: scaling(keys, table)?,
+        local_theta: None,
+    })
+}
+
+/// The rotary embedding of a family with local and global layers, of which only the global ones scale their frequencies.
+fn of_both_kinds(keys: Keys<'_>, global_default: f64, local_default: f64) -> Result<Rotary, ModelError> {
+    const TABLES: &str = "rope_parameters";
+    const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+    let tables = keys.optional_object(TABLES)?;
+    if let Some(other) = tables.and_then(|tables| tables.names().find(|name| !KINDS.contains(name))) {
+        let expected = format!("it must hold `{}` and `{}`, not `{other}`", KINDS[0], KINDS[1]);
+        return Err(keys.refuse(TABLES, expected));
+    }
+    let [global, local] = KINDS.map(|kind| tables.map_or(Ok(None), |tables| tables.optional_object(kind)));
+    let (global, local) = (global?, local?);
+    let theta = |table: Option<Keys<'_>>, key: &str, default: f64| -> Result<f64, ModelError> {
+        let nested = table.map_or(Ok(None), |table| table.float("rope_theta"))?;
+        Ok(match nested {
+            Some(theta) => theta,
+            None => keys.float(key)?.unwrap_or(default),
+        })
+    };
+    if let Some(local) = local
+        && local.get("rope_type").is_some_and(|kind| kind != "default")
+    {
+        return Err(local.refuse("rope_type", "frequencies of local layers can only be `default`"));
+    }
+    let by_hand = keys.optional_object("rope_scaling")?.filter(|table| !table.is_empty());
+    let is_scaled = |table: Keys<'_>| table.get("rope_type").is_some_and(|kind| kind != "default");
+    if by_hand.is_some() && global.is_some_and(is_scaled) {
+        return Err(keys.refuse(
+            "rope_scaling",
+            "the frequencies are scaled by `rope_parameters` already",
+        ));
+    }
+    Ok(Rotary {
+        partial: partial(keys, global, None)?,
+        theta: theta(global, "rope_theta", global_default)?,
+        scaling: scaling(keys, by_hand.or(global))?,
+        local_theta: Some(theta(local, "rope_local_base_freq", local_default)?),
+    })
+}
 
 /// The object that describes the rotary embedding.
-fn table(keys: Keys<'_>) -> Result<Option<Keys<'_>>, ModelError> {
+fn table(keys: Keys<'_>, default_theta: f64) -> Result<Option<Keys<'_>>, ModelError> {
     let of = |key: &str| -> Result<Option<Keys<'_>>, ModelError> {
         let Some(table) = keys.optional_object(key)? else {
             return Ok(None);
@@ -24,7 +101,7 @@ fn table(keys: Keys<'_>) -> Result<Option<Keys<'_>>, ModelError> {
     if let (Some(by_hand), Some(written)) = (by_hand, written)
         && by_hand.float("rope_theta")?.is_none()
         && keys.float("rope_theta")?.is_none()
-        && written.float("rope_theta")?.is_some_and(|theta| theta != DEFAULT_THETA)
+        && written.float("rope_theta")?.is_some_and(|theta| theta != default_theta)
     {
         let expected = "it takes the place of `rope_parameters`: copy `rope_theta` into it, or move its keys there";
         return Err(keys.refuse("rope_scaling", expected));
@@ -32,40 +109,26 @@ fn table(keys: Keys<'_>) -> Result<Option<Keys<'_>>, ModelError> {
     Ok(by_hand.or(written))
 }
 
-/// The base of the rotary frequencies if a configuration has none.
-const DEFAULT_THETA: f64 = 10_000.0;
-
-/// The base of the rotary frequencies.
-///
-/// # Errors
-///
-/// If it is no number.
-pub(super) fn theta(keys: Keys<'_>) -> Result<f64, ModelError> {
-    let nested = match table(keys)? {
-        Some(table) => table.float("rope_theta")?,
-        None => None,
-    };
-    Ok(match nested {
-        Some(theta) => theta,
-        None => keys.float("rope_theta")?.unwrap_or(DEFAULT_THETA),
-    })
-}
-
-/// How the frequencies are scaled.
-///
-/// # Errors
-///
-/// If a number is missing or the scaling is not supported.
-pub(super) fn scaling(keys: Keys<'_>) -> Result<RotaryScaling, ModelError> {
-    let table = table(keys)?;
+/// The proportion of a head that rotates: `default` if nothing says it. Without a default, only whole heads rotate in the family.
+fn partial(keys: Keys<'_>, table: Option<Keys<'_>>, default: Option<f64>) -> Result<f64, ModelError> {
+    const KEY: &str = "partial_rotary_factor";
     for keys in table.into_iter().chain([keys]) {
-        if keys
-            .float("partial_rotary_factor")?
-            .is_some_and(|proportion| proportion != 1.0)
-        {
-            return Err(keys.refuse("partial_rotary_factor", "only whole heads can be rotated"));
+        let Some(proportion) = keys.float(KEY)? else { continue };
+        if default.is_none() && proportion != 1.0 {
+            return Err(keys.refuse(KEY, "only whole heads can be rotated in this family"));
+        }
+        if !(proportion > 0.0 && proportion <= 1.0) {
+            return Err(keys.refuse(KEY, "it must be above 0 and at most 1"));
+        }
+        if default.is_some() {
+            return Ok(proportion);
         }
     }
+    Ok(default.unwrap_or(1.0))
+}
+
+/// How the frequencies are scaled, according to `table`.
+fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, ModelError> {
     let Some(table) = table else {
         return Ok(RotaryScaling::Default);
     };

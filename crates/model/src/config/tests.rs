@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{DecoderConfig, RotaryScaling, keys::Keys};
 use crate::{error::ModelError, families::Family};
 
-fn read(value: &Value) -> Result<DecoderConfig, ModelError> {
+pub(super) fn read(value: &Value) -> Result<DecoderConfig, ModelError> {
     DecoderConfig::from_keys(Keys::new(Path::new("config.json"), value.as_object().unwrap()))
 }
 

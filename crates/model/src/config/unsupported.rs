@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::keys::Keys;
-use crate::error::ModelError;
+use crate::{
+    error::ModelError,
+    families::{Activation, Family},
+};
 
 /// Factors of other families, which change nothing if they are 1.
 const FACTORS: [&str; 6] = [
@@ -22,29 +25,43 @@ const NUMBERS: [&str; 3] = [
     "query_pre_attn_scalar",
 ];
 
-/// Refuses the first key whose value is not supported.
+/// Refuses the first key whose value is not supported for a model of the family.
 ///
 /// # Errors
 ///
 /// [`ModelError::Config`] for that key.
-pub(super) fn refuse(keys: Keys<'_>) -> Result<(), ModelError> {
-    for key in ["mlp_bias", "use_sliding_window"] {
+pub(super) fn refuse(keys: Keys<'_>, family: Family) -> Result<(), ModelError> {
+    let description = family.description();
+    let known = description.parts.as_ref().map_or(&[][..], |parts| parts.keys);
+    for key in ["mlp_bias", "use_sliding_window", "use_bidirectional_attention"] {
         if keys.is_on(key)? {
             return Err(keys.refuse(key, "that is not supported"));
         }
     }
-    if keys.get("hidden_act").is_some() && keys.text("hidden_act") != Some("silu") {
-        return Err(keys.refuse("hidden_act", "only `silu` is supported"));
+    let activation = description.activation.as_str();
+    let is_other = |key: &str| keys.get(key).is_some() && keys.text(key) != Some(activation);
+    // Only families whose nonlinearity is another have the second name.
+    let names = if description.activation == Activation::Silu {
+        1
+    } else {
+        2
+    };
+    if let Some(&key) = ["hidden_act", "hidden_activation"][..names]
+        .iter()
+        .find(|key| is_other(key))
+    {
+        return Err(keys.refuse(key, format!("only `{activation}` is supported")));
     }
-    for key in FACTORS {
+    for key in FACTORS.into_iter().filter(|key| !known.contains(key)) {
         if keys.get(key).is_some_and(|value| value.as_f64() != Some(1.0)) {
             return Err(keys.refuse(key, "that is not supported"));
         }
     }
-    if let Some(key) = NUMBERS.into_iter().find(|key| keys.get(key).is_some()) {
+    let mut numbers = NUMBERS.into_iter().filter(|key| !known.contains(key));
+    if let Some(key) = numbers.find(|key| keys.get(key).is_some()) {
         return Err(keys.refuse(key, "that is not supported"));
     }
-    if let Some(kinds) = keys.get("layer_types") {
+    if let Some(kinds) = keys.get("layer_types").filter(|_| !known.contains(&"layer_types")) {
         let is_full = |kind: &Value| kind.as_str() == Some("full_attention");
         if !kinds.as_array().is_some_and(|kinds| kinds.iter().all(is_full)) {
             return Err(keys.refuse("layer_types", "only `full_attention` is supported"));

@@ -31,6 +31,8 @@ pub enum Distrust {
         /// The width of a row.
         hidden: usize,
     },
+    /// There are none for windows, multipliers, norms after blocks or GELU, some of which the model has.
+    NotPlain,
     /// They give something else than the stock operations.
     Differs {
         /// What was compared.
@@ -54,6 +56,9 @@ impl fmt::Display for Distrust {
                     "there are no fused kernels for heads of {head_dim} and rows of {hidden} numbers"
                 )
             }
+            Self::NotPlain => f.write_str(
+                "there are no fused kernels for parts of this family, such as windows, multipliers, norms after blocks or GELU",
+            ),
             Self::Differs { what, by } => {
                 write!(
                     f,
@@ -72,7 +77,7 @@ impl Decoder {
     pub fn with_trusted_kernels(self, kernels: Kernels) -> Self {
         let fused = self.with_kernels(kernels);
         let dtype = fused.norm().weight.tensor().dtype();
-        if kernels == Kernels::Stock || fused.device().is_cpu() || !has_fused_form(fused.device(), dtype) {
+        if fused.kernels() == Kernels::Stock || fused.device().is_cpu() || !has_fused_form(fused.device(), dtype) {
             return fused;
         }
         let config = fused.config();

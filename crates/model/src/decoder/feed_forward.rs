@@ -3,8 +3,12 @@
 use candle_core::{Result, Tensor};
 use leadspan_kernels::{Pass, Weight};
 
-use super::{gated_block::GatedBlock, mixture::Mixture};
-use crate::{config::DecoderConfig, error::ModelError, weights::weight_source::WeightSource};
+use super::{closing::Closing, gated_block::GatedBlock, mixture::Mixture};
+use crate::{
+    config::DecoderConfig,
+    error::ModelError,
+    weights::{projection::Projection, weight_source::WeightSource},
+};
 
 /// The feed-forward part of a layer.
 #[derive(Clone, Debug)]
@@ -16,19 +20,27 @@ pub(crate) enum FeedForward {
 }
 
 impl FeedForward {
-    /// The feed-forward part of layer `index`; the names of its weights begin with `name`.
+    /// The feed-forward part of layer `index`; the names of its weights begin with `name`. `close` makes the end of a gated
+    /// block from the last product.
     pub(crate) fn build(
         config: &DecoderConfig,
         weights: &mut dyn WeightSource,
         index: usize,
         name: &str,
+        close: impl FnOnce(Projection) -> Closing,
     ) -> std::result::Result<Self, ModelError> {
         let hidden = config.hidden_size;
         match &config.experts {
             Some(experts) if experts.layers.contains(&index) => {
                 Mixture::build(experts, hidden, weights, name).map(Self::Mixture)
             }
-            _ => GatedBlock::build(hidden, config.intermediate_size, weights, name).map(Self::Dense),
+            _ => {
+                let (widths, activation) = (
+                    (hidden, config.intermediate_size),
+                    config.family.description().activation,
+                );
+                GatedBlock::build(widths, activation, weights, name, close).map(Self::Dense)
+            }
         }
     }
 

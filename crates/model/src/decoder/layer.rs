@@ -1,24 +1,41 @@
-//! One layer of the decoder: attention and feed-forward, each after a normalisation and added to the residual stream.
+//! One layer of the decoder: attention and feed-forward, each with normalisations before or after it and added to the residual
+//! stream.
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
-use leadspan_kernels::{AttentionShape, Packed, Pass, RotaryTable, Weight, attention};
+use candle_core::{Result, Tensor, bail};
+use leadspan_kernels::{AttentionShape, Packed, Pass, Weight, attention};
 
-use super::{attention::Attention, feed_forward::FeedForward, norm::RmsNorm};
+use super::{
+    attention::Attention, closing::Closing, delta_net::DeltaNet, feed_forward::FeedForward, norm::RmsNorm,
+    rotary::RotaryTables,
+};
 use crate::{
-    config::DecoderConfig,
+    config::{DecoderConfig, parts::Rotation},
     error::ModelError,
-    weights::{projection::Projection, weight_source::WeightSource},
+    families::NormPlacement,
+    weights::weight_source::WeightSource,
 };
 
 /// One layer of the decoder.
 #[derive(Clone, Debug)]
 pub(crate) struct DecoderLayer {
-    attention_norm: RmsNorm,
-    attention: Attention,
-    feed_forward_norm: RmsNorm,
+    attention_norm: Option<RmsNorm>,
+    mixing: Mixing,
+    feed_forward_norm: Option<RmsNorm>,
     feed_forward: FeedForward,
+    shape: AttentionShape,
+    rotation: Rotation,
+    /// Whether the operations between the products of the layer have a packed form.
+    has_packed_form: bool,
+}
+
+/// How a layer mixes the tokens of a sequence.
+#[derive(Clone, Debug)]
+enum Mixing {
+    Attention(Attention),
+    /// Linear attention, which computes no gradients and generates no text.
+    Linear(DeltaNet),
 }
 
 impl DecoderLayer {
@@ -33,48 +50,63 @@ impl DecoderLayer {
         index: usize,
     ) -> std::result::Result<Self, ModelError> {
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let hidden = config.hidden_size;
-        let (query_width, key_width) = Attention::widths(config);
-        let mut norm = |part: &str, width: usize| -> std::result::Result<RmsNorm, ModelError> {
-            Ok(RmsNorm {
-                weight: weights.weight(&name(part), &[width])?,
+        let (hidden, description, kind) = (
+            config.hidden_size,
+            config.family.description(),
+            config.parts.layer(index),
+        );
+        let mut block_norm = |part: &str| -> std::result::Result<Option<RmsNorm>, ModelError> {
+            Ok(Some(RmsNorm {
+                weight: weights.weight(&name(&format!("{part}_layernorm.weight")), &[hidden])?,
                 eps: config.rms_norm_eps,
-            })
+                around_one: description.norms_around_one,
+            }))
         };
-        let attention_norm = norm("input_layernorm.weight", hidden)?;
-        let feed_forward_norm = norm("post_attention_layernorm.weight", hidden)?;
-        let head_norms = if config.family.description().normalises_heads {
-            let query_norm = norm("self_attn.q_norm.weight", config.head_dim)?;
-            Some((query_norm, norm("self_attn.k_norm.weight", config.head_dim)?))
-        } else {
-            None
+        // Before attention, after it, before the feed-forward block, after it.
+        let [attention_norm, attention_end, feed_forward_norm, feed_forward_end] = match description.norm_placement {
+            NormPlacement::Before => [block_norm("input")?, None, block_norm("post_attention")?, None],
+            NormPlacement::After => [
+                None,
+                block_norm("post_attention")?,
+                None,
+                block_norm("post_feedforward")?,
+            ],
+            NormPlacement::Around => [
+                block_norm("input")?,
+                block_norm("post_attention")?,
+                block_norm("pre_feedforward")?,
+                block_norm("post_feedforward")?,
+            ],
         };
-        let mut product =
-            |part: &str, out: usize, width: usize, biased: bool| -> std::result::Result<Projection, ModelError> {
-                let bias = if biased {
-                    Some(weights.weight(&name(&format!("{part}.bias")), &[out])?)
-                } else {
-                    None
-                };
-                weights.product(&name(&format!("{part}.weight")), [out, width], bias)
-            };
-        let attention = Attention {
-            queries: product("self_attn.q_proj", query_width, hidden, config.qkv_bias)?,
-            keys: product("self_attn.k_proj", key_width, hidden, config.qkv_bias)?,
-            values: product("self_attn.v_proj", key_width, hidden, config.qkv_bias)?,
-            output: product("self_attn.o_proj", hidden, query_width, config.output_bias)?,
-            head_norms,
-            shape: AttentionShape {
-                heads: config.num_attention_heads,
-                key_value_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-            },
+        let close = |product, norm| Closing {
+            product,
+            norm,
+            scale: config.parts.residual_scale,
         };
+        let mixing = match &config.parts.linear {
+            Some(linear) if kind.is_linear => {
+                Mixing::Linear(DeltaNet::build(config, linear, weights, &name("linear_attn"))?)
+            }
+            _ => {
+                let close = |product| close(product, attention_end);
+                Mixing::Attention(Attention::build(
+                    config,
+                    kind.window,
+                    weights,
+                    &name("self_attn"),
+                    close,
+                )?)
+            }
+        };
+        let close = |product| close(product, feed_forward_end);
         Ok(Self {
             attention_norm,
-            attention,
+            mixing,
             feed_forward_norm,
-            feed_forward: FeedForward::build(config, weights, index, &name("mlp"))?,
+            feed_forward: FeedForward::build(config, weights, index, &name("mlp"), close)?,
+            shape: Attention::shape(config, kind.window),
+            rotation: kind.rotation,
+            has_packed_form: config.is_plain(),
         })
     }
 
@@ -83,15 +115,20 @@ impl DecoderLayer {
         &self,
         hidden: &Tensor,
         packed: &Packed,
-        rotary: &RotaryTable,
+        rotary: &RotaryTables,
         pass: impl Into<Pass<'a>>,
     ) -> Result<Tensor> {
-        let (pass, shape) = (pass.into(), self.attention.shape);
-        if pass.packs(hidden) {
-            let normalised = self.attention_norm.forward(hidden, pass)?;
-            let hidden = (self.attention).forward_packed(&normalised, hidden, rotary, packed, pass)?;
-            let normalised = self.feed_forward_norm.forward(&hidden, pass)?;
-            return self.feed_forward.forward(&normalised, &hidden, pass);
+        let (pass, shape) = (pass.into(), self.shape);
+        if let Mixing::Linear(block) = &self.mixing {
+            let normalised = normalised(self.attention_norm.as_ref(), hidden, pass)?;
+            return self.feed_forward(&block.forward(&normalised, hidden, packed.edges(), pass)?, pass);
+        }
+        if self.has_packed_form
+            && pass.packs(hidden)
+            && let (Mixing::Attention(block), Some(rotary)) = (&self.mixing, rotary.of(self.rotation))
+        {
+            let normalised = normalised(self.attention_norm.as_ref(), hidden, pass)?;
+            return self.feed_forward(&block.forward_packed(&normalised, hidden, rotary, packed, pass)?, pass);
         }
         self.forward_with(hidden, (rotary, packed.positions()), pass, |queries, keys, values| {
             attention(queries, keys, values, shape, packed.shared_edges(), pass)
@@ -104,27 +141,47 @@ impl DecoderLayer {
     pub(crate) fn forward_with(
         &self,
         hidden: &Tensor,
-        rotation: (&RotaryTable, &Arc<[u32]>),
+        (rotary, positions): (&RotaryTables, &Arc<[u32]>),
         pass: Pass<'_>,
         attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let normalised = self.attention_norm.forward(hidden, pass)?;
-        let hidden = self.attention.forward(&normalised, hidden, rotation, pass, attend)?;
-        let normalised = self.feed_forward_norm.forward(&hidden, pass)?;
-        self.feed_forward.forward(&normalised, &hidden, pass)
+        let Mixing::Attention(block) = &self.mixing else {
+            bail!("linear attention leaves no keys and values");
+        };
+        let normalised = normalised(self.attention_norm.as_ref(), hidden, pass)?;
+        let rotation = (rotary.of(self.rotation), positions);
+        let hidden = block.forward(&normalised, hidden, rotation, pass, attend)?;
+        self.feed_forward(&hidden, pass)
+    }
+
+    fn feed_forward(&self, hidden: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
+        let normalised = normalised(self.feed_forward_norm.as_ref(), hidden, pass)?;
+        self.feed_forward.forward(&normalised, hidden, pass)
     }
 
     /// The heads of the layer's attention.
     pub(crate) fn attention_shape(&self) -> AttentionShape {
-        self.attention.shape
+        self.shape
     }
 
-    /// The dense parameters of the layer.
+    /// The dense parameters of the layer. Linear attention has none, because it cannot be trained.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
-        let norms = [&self.attention_norm.weight, &self.feed_forward_norm.weight];
+        let attention = match &self.mixing {
+            Mixing::Attention(block) => Some(block),
+            Mixing::Linear(_) => None,
+        };
+        let norms = self.attention_norm.iter().chain(&self.feed_forward_norm);
         norms
-            .into_iter()
-            .chain(self.attention.weights())
+            .map(|norm| &norm.weight)
+            .chain(attention.into_iter().flat_map(Attention::weights))
             .chain(self.feed_forward.weights())
+    }
+}
+
+/// `hidden` as a block sees it.
+fn normalised(norm: Option<&RmsNorm>, hidden: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
+    match norm {
+        Some(norm) => norm.forward(hidden, pass),
+        None => Ok(hidden.clone()),
     }
 }

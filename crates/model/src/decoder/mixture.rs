@@ -10,10 +10,11 @@
 use candle_core::{Result, Tensor};
 use leadspan_kernels::{InPlace, Pass, add_rows, with_values};
 
-use super::{gated_block::GatedBlock, min_rows::MIN_ROWS};
+use super::{closing::Closing, gated_block::GatedBlock, min_rows::MIN_ROWS};
 use crate::{
     config::experts::Experts,
     error::ModelError,
+    families::Activation,
     weights::{projection::Projection, weight_source::WeightSource},
 };
 
@@ -47,7 +48,8 @@ impl Mixture {
             experts: (0..config.count)
                 .map(|expert| {
                     let name = format!("{name}.experts.{expert}");
-                    GatedBlock::build(hidden, config.intermediate_size, weights, &name)
+                    let widths = (hidden, config.intermediate_size);
+                    GatedBlock::build(widths, Activation::Silu, weights, &name, Closing::plain)
                 })
                 .collect::<std::result::Result<_, _>>()?,
             per_token: config.per_token,

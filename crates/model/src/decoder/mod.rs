@@ -1,7 +1,9 @@
 //! The decoder: embedding, layers of attention and feed-forward, final normalisation, head.
 
 mod attention;
+mod closing;
 mod comparison;
+mod delta_net;
 mod feed_forward;
 mod gated_block;
 mod layer;
@@ -14,10 +16,10 @@ pub(crate) mod trace;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, quantized::QMatMul};
-use leadspan_kernels::{GradientSum, Kernels, Packed, RotaryTable, Weight};
+use leadspan_kernels::{GradientSum, Kernels, Packed, Pass, Weight, scaled};
 
 pub use self::comparison::Distrust;
-use self::{layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm, rotary::rotary_table};
+use self::{layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm, rotary::RotaryTables};
 use crate::{
     config::DecoderConfig,
     device::{StoredDtype, StudentDtype},
@@ -42,7 +44,7 @@ pub struct Decoder {
     layers: Vec<DecoderLayer>,
     norm: RmsNorm,
     head: Projection,
-    rotary: RotaryTable,
+    rotary: RotaryTables,
     kernels: Kernels,
     distrust: Option<Distrust>,
     device: Device,
@@ -120,6 +122,7 @@ impl Decoder {
         let norm = RmsNorm {
             weight: weights.weight("model.norm.weight", &[hidden])?,
             eps: config.rms_norm_eps,
+            around_one: config.family.description().norms_around_one,
         };
         let head = match (&embedding, config.tie_word_embeddings) {
             (Embedding::Dense(weight), true) => Projection::Dense {
@@ -132,18 +135,19 @@ impl Decoder {
             },
             (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
         };
-        let rotary = rotary_table(&config, weights.pairing(), device)?;
-        Ok(Self {
+        let rotary = RotaryTables::new(&config, weights.pairing(), device)?;
+        let decoder = Self {
             config,
             embedding,
             layers,
             norm,
             head,
             rotary,
-            kernels: Kernels::default(),
+            kernels: Kernels::Stock,
             distrust: None,
             device: device.clone(),
-        })
+        };
+        Ok(decoder.with_kernels(Kernels::default()))
     }
 
     /// The architecture.
@@ -169,14 +173,22 @@ impl Decoder {
         self
     }
 
-    /// The same decoder with `kernels` for its operations.
+    /// The same decoder with `kernels` for its operations. A GPU has none for a decoder that is not plain, such as one with a
+    /// window: it then computes with stock operations, and [`distrust`](Self::distrust) says so.
     #[must_use]
     pub fn with_kernels(mut self, kernels: Kernels) -> Self {
-        self.kernels = kernels;
+        let is_missing = kernels == Kernels::Fused && !self.device.is_cpu() && !self.config.is_plain();
+        if is_missing {
+            self.distrust = Some(Distrust::NotPlain);
+        } else if self.distrust == Some(Distrust::NotPlain) {
+            self.distrust = None;
+        }
+        self.kernels = if is_missing { Kernels::Stock } else { kernels };
         self
     }
 
-    /// The final hidden states of whole sequences, after the last normalisation.
+    /// The final hidden states of whole sequences, after the last normalisation, divided by the divisor of the logits if the
+    /// model has one.
     ///
     /// Attention is causal and stays within a sequence, so neither later tokens nor other sequences change a token's
     /// result.
@@ -199,7 +211,18 @@ impl Decoder {
             stop.check()?;
             hidden = layer.forward(&hidden, packed, &self.rotary, self.kernels)?;
         }
-        Ok(self.norm.forward(&hidden, self.kernels)?)
+        Ok(self.finish(&hidden, self.kernels)?)
+    }
+
+    /// The final hidden states from those after the last layer: normalised, and divided by the divisor of the logits, so that
+    /// the head needs no other product.
+    pub(crate) fn finish<'a>(&self, hidden: &Tensor, pass: impl Into<Pass<'a>>) -> candle_core::Result<Tensor> {
+        let (pass, divisor) = (pass.into(), self.config.parts.logit_divisor);
+        let normalised = self.norm.forward(hidden, pass)?;
+        if divisor == 1.0 {
+            return Ok(normalised);
+        }
+        scaled(&normalised, 1.0 / divisor, pass)
     }
 
     /// The embeddings of the tokens, `[N, H]`, untracked.
@@ -217,10 +240,17 @@ impl Decoder {
     /// The embeddings of `tokens`, `[N, H]`, untracked.
     pub(crate) fn embed_tokens(&self, tokens: &[u32]) -> Result<Tensor, ModelError> {
         let tokens = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
-        Ok(match &self.embedding {
+        let rows = match &self.embedding {
             Embedding::Dense(weight) => weight.constant().embedding(&tokens)?,
             Embedding::Quantised(weight) => weight.embedding(&tokens)?,
-        })
+        };
+        Ok(self.scale_embeddings(rows)?)
+    }
+
+    /// Embeddings, or their gradients, times the multiplier of the embeddings.
+    pub(crate) fn scale_embeddings(&self, rows: Tensor) -> candle_core::Result<Tensor> {
+        let scale = self.config.parts.embedding_scale;
+        if scale == 1.0 { Ok(rows) } else { rows * scale }
     }
 
     /// The logits of chosen hidden states, in single precision. The caller bounds N.
@@ -269,7 +299,7 @@ impl Decoder {
         &self.norm
     }
 
-    pub(crate) fn rotary(&self) -> &RotaryTable {
+    pub(crate) fn rotary(&self) -> &RotaryTables {
         &self.rotary
     }
 

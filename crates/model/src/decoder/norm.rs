@@ -1,7 +1,7 @@
 //! A root-mean-square normalisation with its weight.
 
 use candle_core::{Result, Tensor};
-use leadspan_kernels::{Pass, Weight, rms_norm};
+use leadspan_kernels::{Pass, Weight, rms_norm, rms_norm_around_one};
 
 /// Root-mean-square normalisation over the last dimension.
 #[derive(Clone, Debug)]
@@ -10,11 +10,17 @@ pub(crate) struct RmsNorm {
     pub(crate) weight: Weight,
     /// Added to the mean square before its root is taken.
     pub(crate) eps: f64,
+    /// Whether normalised rows are multiplied by 1 + weight.
+    pub(crate) around_one: bool,
 }
 
 impl RmsNorm {
     /// Normalises `x` `[.., width]`.
     pub(crate) fn forward<'a>(&self, x: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
-        rms_norm(x, &self.weight, self.eps, pass)
+        if self.around_one {
+            rms_norm_around_one(x, &self.weight, self.eps, pass)
+        } else {
+            rms_norm(x, &self.weight, self.eps, pass)
+        }
     }
 }

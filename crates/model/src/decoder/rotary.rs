@@ -5,27 +5,64 @@ use std::f64::consts::TAU;
 use candle_core::{Device, Result};
 use leadspan_kernels::{Pairing, RotaryTable};
 
-use crate::config::{DecoderConfig, scaling::RotaryScaling};
+use crate::config::{DecoderConfig, parts::Rotation, scaling::RotaryScaling};
 
-/// The rotary table of a model.
-///
-/// # Errors
-///
-/// If the device has no memory for it.
-pub(crate) fn rotary_table(config: &DecoderConfig, pairing: Pairing, device: &Device) -> Result<RotaryTable> {
-    let length = match config.rope_scaling {
-        RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
-        _ => 1.0,
-    };
-    RotaryTable::new(&frequencies(config), length, config.context(), pairing, device)
+/// The rotary tables of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct RotaryTables {
+    global: RotaryTable,
+    /// That of layers with a base of their own, in a model that has such layers.
+    local: Option<RotaryTable>,
 }
 
-/// The `head_dim`/2 rotary frequencies θ^(−2i/d), scaled as the configuration says.
+impl RotaryTables {
+    /// The tables of a model.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no memory for them.
+    pub(crate) fn new(config: &DecoderConfig, pairing: Pairing, device: &Device) -> Result<Self> {
+        let length = match config.rope_scaling {
+            RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        };
+        let table = |frequencies: &[f64], length: f64| -> Result<RotaryTable> {
+            let table = RotaryTable::new(frequencies, length, config.context(), pairing, device)?;
+            Ok(table.for_heads_of(config.head_dim))
+        };
+        let width = config.rotary_dim();
+        let local = config.parts.local_rope_theta.map(|theta| {
+            let frequencies: Vec<f64> = (0..width / 2).map(|index| frequency(theta, index, width)).collect();
+            table(&frequencies, 1.0)
+        });
+        Ok(Self {
+            global: table(&frequencies(config), length)?,
+            local: local.transpose()?,
+        })
+    }
+
+    /// The table of layers that rotate in this way; `None` if they do not.
+    pub(crate) fn of(&self, rotation: Rotation) -> Option<&RotaryTable> {
+        match rotation {
+            Rotation::Global => Some(&self.global),
+            Rotation::Local => self.local.as_ref(),
+            Rotation::None => None,
+        }
+    }
+}
+
+/// θ^(−2i/d)
+fn frequency(theta: f64, index: usize, width: usize) -> f64 {
+    theta.powf(-2.0 * index as f64 / width as f64)
+}
+
+/// The d/2 rotary frequencies of heads of which d elements rotate, θ^(−2i/d), scaled as the configuration says.
 fn frequencies(config: &DecoderConfig) -> Vec<f64> {
-    let plain = |index: usize| config.rope_theta.powf(-2.0 * index as f64 / config.head_dim as f64);
+    let width = config.rotary_dim();
+    let plain = |index: usize| frequency(config.rope_theta, index, width);
     // `kept` is the proportion of a frequency that is kept; the rest is divided by the factor.
     let interpolated = |kept: &dyn Fn(usize, f64) -> f64, factor: f64| -> Vec<f64> {
-        (0..config.head_dim / 2)
+        (0..width / 2)
             .map(|index| {
                 let frequency = plain(index);
                 let kept = kept(index, frequency);
@@ -34,8 +71,8 @@ fn frequencies(config: &DecoderConfig) -> Vec<f64> {
             .collect()
     };
     match &config.rope_scaling {
-        RotaryScaling::Default => (0..config.head_dim / 2).map(plain).collect(),
-        RotaryScaling::Linear { factor } => (0..config.head_dim / 2).map(|index| plain(index) / factor).collect(),
+        RotaryScaling::Default => (0..width / 2).map(plain).collect(),
+        RotaryScaling::Linear { factor } => (0..width / 2).map(|index| plain(index) / factor).collect(),
         RotaryScaling::Divisors { divisors } => divisors
             .iter()
             .enumerate()
@@ -64,13 +101,13 @@ fn frequencies(config: &DecoderConfig) -> Vec<f64> {
             // The (fractional) index of the frequency that makes `turns` turns in the context of pre-training.
             let index_of = |turns: f64| {
                 let wavelengths = *original_max_position_embeddings as f64 / (turns * TAU);
-                config.head_dim as f64 * wavelengths.ln() / (2.0 * config.rope_theta.ln())
+                width as f64 * wavelengths.ln() / (2.0 * config.rope_theta.ln())
             };
             let (mut first, mut last) = (index_of(*beta_fast), index_of(*beta_slow));
             if *truncate {
                 (first, last) = (first.floor(), last.ceil());
             }
-            (first, last) = (first.max(0.0), last.min((config.head_dim - 1) as f64));
+            (first, last) = (first.max(0.0), last.min((width - 1) as f64));
             // Avoids a division by zero, as transformers does.
             let range = if first == last { 0.001 } else { last - first };
             let kept = |index, _| 1.0 - ((index as f64 - first) / range).clamp(0.0, 1.0);

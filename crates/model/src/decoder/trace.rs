@@ -97,7 +97,7 @@ impl Decoder {
             }
         }
         let rows = hidden.index_select(&places, 0)?;
-        let last = Segment::forward(rows, self.kernels(), |input, pass| self.norm().forward(input, pass))?;
+        let last = Segment::forward(rows, self.kernels(), |input, pass| self.finish(input, pass))?;
         Ok(Trace {
             decoder: self,
             packed,
@@ -165,6 +165,7 @@ impl Trace<'_> {
             gradient = segment.backward(gradient, layer.weights())?;
         }
         if let Some(embedding) = decoder.embedding_gradient() {
+            let gradient = decoder.scale_embeddings(gradient)?;
             embedding.add_rows(&gradient, self.packed.tokens(), decoder.kernels())?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::{Description, PLAIN};
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "LlamaForCausalLM",
-    gguf_architecture: "llama",
+    gguf_architecture: Some("llama"),
     // Converters to GGUF reorder the rows of query and key weights for this family alone.
     gguf_pairing: Pairing::Neighbours,
     unsupported_switch: "mlp_bias",

@@ -4,7 +4,8 @@ use super::{Description, PLAIN};
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Qwen2ForCausalLM",
-    gguf_architecture: "qwen2",
+    gguf_architecture: Some("qwen2"),
     has_qkv_biases: true,
+    reads_attention_bias: false,
     ..PLAIN
 };

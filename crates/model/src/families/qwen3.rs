@@ -4,7 +4,7 @@ use super::{Description, PLAIN};
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Qwen3ForCausalLM",
-    gguf_architecture: "qwen3",
+    gguf_architecture: Some("qwen3"),
     default_head_dim: Some(128),
     normalises_heads: true,
     ..PLAIN

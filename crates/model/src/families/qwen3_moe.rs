@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Qwen3MoeForCausalLM",
-    gguf_architecture: "qwen3moe",
+    gguf_architecture: Some("qwen3moe"),
     normalises_heads: true,
     experts: Some(ExpertKeys {
         read,

@@ -105,9 +105,14 @@ impl<'a> Generation<'a> {
     ///
     /// # Errors
     ///
-    /// If a setting is out of range.
+    /// If a setting is out of range, or the model has layers of linear attention.
     pub fn new(decoder: &'a Decoder, settings: GenerationSettings, stop_tokens: Vec<u32>) -> Result<Self, ModelError> {
         settings.check()?;
+        if decoder.config().parts.linear.is_some() {
+            return Err(ModelError::CannotGenerate {
+                because: "it has layers of linear attention, which only read whole sequences",
+            });
+        }
         Ok(Self {
             decoder,
             settings,

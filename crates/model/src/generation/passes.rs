@@ -89,7 +89,7 @@ fn logits(decoder: &Decoder, hidden: &Tensor) -> Result<Tensor, ModelError> {
     let count = hidden.dim(0)?;
     let rows = padded_count(decoder, pass, count)?;
     let hidden = hidden.pad_with_zeros(0, 0, rows - count)?;
-    let logits = decoder.head().scores(&decoder.norm().forward(&hidden, pass)?, pass)?;
+    let logits = decoder.head().scores(&decoder.finish(&hidden, pass)?, pass)?;
     Ok(logits.narrow(0, 0, count)?.to_device(&Device::Cpu)?)
 }
 

@@ -7,14 +7,19 @@ use candle_core::{DType, Device, Result, Tensor};
 /// Standard deviation of seeded weights, the usual `initializer_range`.
 const STANDARD_DEVIATION: f64 = 0.02;
 
-/// The initial values of the weight `name`, in single precision: norms are 1, biases 0, all other weights normal.
+/// The initial values of the weight `name`, in single precision: norms are `norms`, biases 0, all other weights normal.
 ///
 /// # Errors
 ///
 /// If the device has no memory for them.
-pub(super) fn initial_weight(name: &str, shape: &[usize], seed: u64, device: &Device) -> Result<Tensor> {
+pub(super) fn initial_weight(
+    name: &str,
+    shape: &[usize],
+    (seed, norms): (u64, f32),
+    device: &Device,
+) -> Result<Tensor> {
     if name.ends_with("norm.weight") {
-        Tensor::ones(shape, DType::F32, device)
+        Tensor::full(norms, shape, device)
     } else if name.ends_with(".bias") {
         Tensor::zeros(shape, DType::F32, device)
     } else {

@@ -80,6 +80,8 @@ enum Start<'a> {
     },
     Seeded {
         seed: u64,
+        /// What the weights of norms are.
+        norms: f32,
         device: Device,
     },
 }
@@ -111,6 +113,7 @@ impl StudentStart {
                         });
                     }
                     config.num_hidden_layers = layers.len();
+                    config.parts = config.parts.of_layers(layers);
                 }
                 let weights = source.weights(dtype, device)?;
                 (
@@ -125,6 +128,11 @@ impl StudentStart {
                 config.clone(),
                 Start::Seeded {
                     seed: *seed,
+                    norms: if config.family.description().norms_around_one {
+                        0.0
+                    } else {
+                        1.0
+                    },
                     device: device.clone(),
                 },
             ),
@@ -134,13 +142,18 @@ impl StudentStart {
                 because: "it is a mixture of experts, which runs as a teacher only",
             });
         }
+        if config.parts.linear.is_some() {
+            return Err(ModelError::CannotBeTrained {
+                because: "it has layers of linear attention, which run as a teacher only",
+            });
+        }
         if matches!(config.rope_scaling, RotaryScaling::Divisors { .. }) {
             return Err(ModelError::CannotBeTrained {
                 because: "its GGUF file has rotary divisors (`rope_freqs.weight`), which a `config.json` cannot express",
             });
         }
         // A family with fixed biases has none on the output; another has all or none.
-        let has_output_bias = !config.family.description().has_qkv_biases && config.qkv_bias;
+        let has_output_bias = config.family.description().reads_attention_bias && config.qkv_bias;
         let has_qkv_bias = config.qkv_bias || config.family.description().has_qkv_biases;
         if (config.qkv_bias, config.output_bias) != (has_qkv_bias, has_output_bias) {
             return Err(ModelError::CannotBeTrained {
@@ -171,7 +184,7 @@ impl WeightSource for Variables<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let initial = match &mut self.start {
             Start::Model { weights, layers } => weights.tensor(&source_name(name, *layers), shape)?,
-            Start::Seeded { seed, device } => initial_weight(name, shape, *seed, device)?,
+            Start::Seeded { seed, norms, device } => initial_weight(name, shape, (*seed, *norms), device)?,
         };
         let variable = Var::from_tensor(&initial.to_dtype(self.dtype.dense())?)?;
         let tensor = variable.as_tensor().clone();

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{
     float8::{dequantised, is_float8, stored_as},
     mapped::MappedWeights,
+    text_names::TextNames,
     weight_source::WeightSource,
 };
 use crate::{
@@ -82,6 +83,7 @@ pub(crate) struct SafetensorsFiles {
     files: Vec<MappedWeights>,
     /// The names of all tensors, and the file that each is in.
     names: BTreeMap<String, usize>,
+    text: TextNames,
     quantization: Option<Quantization>,
     dtype: DType,
     device: Device,
@@ -151,6 +153,7 @@ impl SafetensorsFiles {
         Ok(Self {
             dir: dir.to_owned(),
             files,
+            text: TextNames::of(|name| names.contains_key(name)),
             names,
             quantization,
             dtype,
@@ -164,7 +167,8 @@ impl SafetensorsFiles {
     ///
     /// [`ModelError::TiedHead`].
     pub(crate) fn refuse_separate_head(&self) -> Result<(), ModelError> {
-        match (self.view("lm_head.weight"), self.view("model.embed_tokens.weight")) {
+        let view = |name: &str| self.view(&self.text.stored(name));
+        match (view("lm_head.weight"), view("model.embed_tokens.weight")) {
             (Some(head), Some(embedding)) if !is_same(&head, &embedding) => {
                 Err(ModelError::TiedHead { path: self.dir.clone() })
             }
@@ -243,6 +247,7 @@ fn is_same(one: &TensorView<'_>, other: &TensorView<'_>) -> bool {
 
 impl WeightSource for SafetensorsFiles {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let name = &self.text.stored(name);
         let view = self.view(name).ok_or_else(|| self.missing(name))?;
         if view.shape() != shape {
             return Err(ModelError::WeightShape {

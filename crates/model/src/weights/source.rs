@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     adapter::Adapter,
     gguf::{file::GgufFile, weights::GgufWeights},
+    joined::JoinedWeights,
     merged::MergedWeights,
     safetensors::{SafetensorsFiles, weight_files},
     weight_source::WeightSource,
@@ -218,6 +219,12 @@ impl ModelSource {
                 let files = SafetensorsFiles::open(&self.path, self.quantization()?, dtype.dense(), device)?;
                 if self.config.tie_word_embeddings {
                     files.refuse_separate_head()?;
+                }
+                if self.config.family.description().stores_joined_weights {
+                    return Ok(Box::new(JoinedWeights {
+                        stored: Box::new(files),
+                        config: &self.config,
+                    }));
                 }
                 Box::new(files)
             }

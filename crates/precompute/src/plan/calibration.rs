@@ -204,8 +204,7 @@ mod tests {
     fn every_batch_comes_once_and_the_first_are_of_all_lengths() {
         let flops = ForwardFlops {
             token: 1.0,
-            pair: 0.0,
-            row: 0.0,
+            ..ForwardFlops::default()
         };
         let batches: Vec<Vec<CapturedSpan>> = (0..100)
             .map(|sample| {

@@ -44,12 +44,7 @@ impl Attention {
                     gradient.resize(tokens.next_multiple_of(KEY_BLOCK) * head_dim, 0.0);
                 }
                 for first in (0..tokens).step_by(QUERY_TILE) {
-                    let tile = Tile {
-                        start,
-                        tokens,
-                        key_head,
-                        first,
-                    };
+                    let tile = self.tile((start, tokens), key_head, first);
                     self.gather(tile, inputs, scratch);
                     for head in key_head * self.shape.group()..(key_head + 1) * self.shape.group() {
                         let first_row = start + first;
@@ -82,9 +77,10 @@ impl Attention {
         let from = (tile.start + tile.first) * query_width + head * head_dim;
         let gradient = Matrix::strided(&results.gradient[from..], query_width);
         let this = |write, scale| (write, scale, Threads::This);
+        let first_key = tile.from * head_dim;
         // ∂v += Pᵀ g
         product(
-            &mut scratch.value_gradient,
+            &mut scratch.value_gradient[first_key..],
             Sizes {
                 m: columns,
                 n: head_dim,
@@ -132,7 +128,7 @@ impl Attention {
             this(Write::Replace, scale),
         );
         product(
-            &mut scratch.key_gradient,
+            &mut scratch.key_gradient[first_key..],
             Sizes {
                 m: columns,
                 n: head_dim,

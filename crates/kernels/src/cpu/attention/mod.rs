@@ -2,7 +2,7 @@
 //!
 //! Queries are processed in tiles, one head at a time. Of the score matrix of a sequence, memory holds only the rows of a
 //! tile, at most `QUERY_TILE` × tokens. Tiles are counted from the sequence's first token, and later keys have weight zero,
-//! so a position's result depends on earlier positions alone.
+//! so a position's result depends on earlier positions alone. Keys before the windows of all queries of a tile are left out.
 
 mod backward;
 
@@ -48,6 +48,8 @@ struct Tile {
     key_head: usize,
     /// The first query, counted from the sequence's first token.
     first: usize,
+    /// The first key that is looked at: a multiple of [`KEY_TILE`], and none that a query sees lies before it.
+    from: usize,
 }
 
 impl Tile {
@@ -56,12 +58,12 @@ impl Tile {
         QUERY_TILE.min(self.tokens - self.first)
     }
 
-    /// The number of keys that the last query sees.
+    /// The number of keys that are looked at, up to the last query's own.
     fn seen(&self) -> usize {
-        self.first + self.queries()
+        self.first + self.queries() - self.from
     }
 
-    /// The number of keys that the last query sees, padded.
+    /// The number of keys that are looked at, padded.
     fn columns(&self) -> usize {
         self.seen().next_multiple_of(KEY_BLOCK)
     }
@@ -96,12 +98,31 @@ impl Attention {
         bounds.map(|bounds| (bounds[0], bounds[1] - bounds[0]))
     }
 
+    /// The tile of the queries from `first` on, of the sequence of `tokens` tokens from row `start` on.
+    fn tile(&self, (start, tokens): (usize, usize), key_head: usize, first: usize) -> Tile {
+        let from = self.shape.first_seen(first);
+        Tile {
+            start,
+            tokens,
+            key_head,
+            first,
+            from: from - from % KEY_TILE,
+        }
+    }
+
+    /// Which of a row's weights belong to keys that the query sees: the others have weight zero.
+    fn visible(&self, tile: Tile, query: usize) -> std::ops::Range<usize> {
+        let position = tile.first + query;
+        self.shape.first_seen(position) - tile.from..position + 1 - tile.from
+    }
+
     /// Copies the keys and values that a tile sees, padded with zeros.
     fn gather(&self, tile: Tile, inputs: Inputs<'_>, scratch: &mut Scratch) {
         let (head_dim, width) = (self.shape.head_dim, self.shape.key_width());
         for (all, gathered) in [(inputs.keys, &mut scratch.keys), (inputs.values, &mut scratch.values)] {
             gathered.clear();
-            for token in tile.start..tile.start + tile.seen() {
+            let first = tile.start + tile.from;
+            for token in first..first + tile.seen() {
                 let place = token * width + tile.key_head * head_dim;
                 gathered.extend_from_slice(&all[place..place + head_dim]);
             }
@@ -138,19 +159,17 @@ impl Attention {
         match log_sums {
             LogSums::Receive(log_sums) => {
                 for (query, row) in scratch.weights.chunks_exact_mut(columns).take(queries).enumerate() {
-                    let (visible, hidden) = row.split_at_mut(tile.first + query + 1);
+                    let visible = zero_outside(row, self.visible(tile, query));
                     let max = visible.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     let sum = exponentiate(visible, max);
                     scale(visible, (1.0 / sum) as f32);
-                    hidden.fill(0.0);
                     log_sums[query] = max + sum.ln() as f32;
                 }
             }
             LogSums::Known(log_sums) => {
                 for (query, row) in scratch.weights.chunks_exact_mut(columns).take(queries).enumerate() {
-                    let (visible, hidden) = row.split_at_mut(tile.first + query + 1);
+                    let visible = zero_outside(row, self.visible(tile, query));
                     exponentiate(visible, log_sums[query]);
-                    hidden.fill(0.0);
                 }
             }
         }
@@ -161,14 +180,10 @@ impl Attention {
     fn forward(&self, inputs: Inputs<'_>, output: &mut [f32], log_sums: &mut [f32]) {
         let AttentionShape { head_dim, .. } = self.shape;
         let mut tiles = Vec::new();
-        for (start, tokens) in self.sequences() {
+        for sequence in self.sequences() {
             for key_head in 0..self.shape.key_value_heads {
-                tiles.extend((0..tokens).step_by(QUERY_TILE).map(|first| Tile {
-                    start,
-                    tokens,
-                    key_head,
-                    first,
-                }));
+                let firsts = (0..sequence.1).step_by(QUERY_TILE);
+                tiles.extend(firsts.map(|first| self.tile(sequence, key_head, first)));
             }
         }
         let rows = output.len() / self.shape.query_width().max(1);
@@ -296,6 +311,15 @@ impl CustomOp3 for Attention {
             Some(slices::tensor(value_gradient, values)?),
         ))
     }
+}
+
+/// The weights in the range `visible` of a row, after the others were set to zero.
+fn zero_outside(row: &mut [f32], visible: std::ops::Range<usize>) -> &mut [f32] {
+    let (seen, later) = row.split_at_mut(visible.end);
+    later.fill(0.0);
+    let (earlier, seen) = seen.split_at_mut(visible.start);
+    earlier.fill(0.0);
+    seen
 }
 
 fn scale(values: &mut [f32], by: f32) {

@@ -2,7 +2,7 @@
 
 use super::{architecture_keys::ArchitectureKeys, file::GgufFile, names::stored_name};
 use crate::{
-    config::{DecoderConfig, experts::Experts},
+    config::{DecoderConfig, experts::Experts, parts::Parts},
     error::ModelError,
     families::Family,
 };
@@ -17,7 +17,7 @@ impl GgufFile {
         let architecture = self.text("general.architecture").unwrap_or_default();
         let Some(family) = Family::from_gguf_name(architecture) else {
             let known = Family::list(|family| family.description().gguf_architecture);
-            let expected = format!("this decoder supports {known}");
+            let expected = format!("of GGUF files this decoder supports {known}; other models are read as safetensors");
             return Err(self.refuse("general.architecture".into(), architecture, &expected));
         };
         let keys = ArchitectureKeys {
@@ -65,6 +65,7 @@ impl GgufFile {
                 .map(|id| id as u32)
                 .into_iter()
                 .collect(),
+            parts: Parts::default(),
         }
         .checked(self.path())?;
         keys.refuse_unknown(&config)?;

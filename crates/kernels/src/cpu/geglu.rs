@@ -1,0 +1,90 @@
+//! The gated nonlinearity with GELU on the CPU, forward and backward.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use leadspan_simd::{exp_of_non_positive, on_widest_vectors};
+use rayon::prelude::*;
+
+use super::slices::{self, BLOCK};
+
+/// The operation.
+pub(crate) struct GeGlu;
+
+/// √(2/π)
+const SLOPE: f32 = 0.797_884_6;
+const CUBE: f32 = 0.044_715;
+
+impl CustomOp2 for GeGlu {
+    fn name(&self) -> &'static str {
+        "leadspan-geglu"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (gate, up) = (slices::of(s1, l1)?, slices::of(s2, l2)?);
+        let mut y = vec![0f32; gate.len()];
+        y.par_chunks_mut(BLOCK)
+            .zip(gate.par_chunks(BLOCK))
+            .zip(up.par_chunks(BLOCK))
+            .for_each(|((y, gate), up)| gated(gate, up, y));
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut gate_gradient = vec![0f32; gate.elem_count()];
+        let mut up_gradient = vec![0f32; gate.elem_count()];
+        slices::with_all([gate, up, gradient], |[gate, up, gradient]| {
+            gate_gradient
+                .par_chunks_mut(BLOCK)
+                .zip(up_gradient.par_chunks_mut(BLOCK))
+                .zip(gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK)))
+                .zip(gradient.par_chunks(BLOCK))
+                .for_each(|(((gate_gradient, up_gradient), (gate, up)), gradient)| {
+                    propagate(gate, up, gradient, gate_gradient, up_gradient);
+                });
+            Ok(())
+        })?;
+        Ok((
+            Some(slices::tensor(gate_gradient, gate)?),
+            Some(slices::tensor(up_gradient, up)?),
+        ))
+    }
+}
+
+on_widest_vectors! {
+    /// `y` ← gelu(gate) · up.
+    fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
+        for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+            *y = gate * half_of_one_plus_tanh(gate) * up;
+        }
+    }
+}
+
+on_widest_vectors! {
+    /// Writes the gradients of `gate` and `up`.
+    fn propagate(gate: &[f32], up: &[f32], gradient: &[f32], gate_gradient: &mut [f32], up_gradient: &mut [f32]) {
+        let inputs = gate.iter().zip(up).zip(gradient);
+        for (((&gate, &up), &gradient), (gate_gradient, up_gradient)) in
+            inputs.zip(gate_gradient.iter_mut().zip(up_gradient))
+        {
+            let half = half_of_one_plus_tanh(gate);
+            // 1 − tanh² = 4 · half · (1 − half).
+            let steepness = SLOPE * (1.0 + 3.0 * CUBE * gate * gate);
+            *gate_gradient = gradient * up * (half + 2.0 * gate * half * (1.0 - half) * steepness);
+            *up_gradient = gradient * gate * half;
+        }
+    }
+}
+
+/// ½ (1 + tanh u) = 1 / (1 + exp(−2u)) with u = √(2/π) (x + 0.044715 x³), without overflow.
+#[inline(always)]
+fn half_of_one_plus_tanh(x: f32) -> f32 {
+    let twice = 2.0 * SLOPE * (x + CUBE * x * x * x);
+    let small = exp_of_non_positive(-twice.abs());
+    let positive = 1.0 / (1.0 + small);
+    if twice >= 0.0 { positive } else { small * positive }
+}
