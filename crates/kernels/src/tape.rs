@@ -199,15 +199,35 @@ impl Tape {
     ///
     /// If `output` depends on a tensor that is neither `input` nor on the tape: its gradient would be lost.
     pub fn backward(self, input: &Tensor, output: &Tensor, gradient: Tensor) -> Result<Tensor> {
+        self.backward_onto(None, input, output, gradient)
+    }
+
+    /// Like [`backward`](Self::backward), with the gradient that `input` has so far. It comes first in the sum: sums are rounded,
+    /// so their order counts.
+    fn backward_onto(
+        self,
+        so_far: Option<Tensor>,
+        input: &Tensor,
+        output: &Tensor,
+        gradient: Tensor,
+    ) -> Result<Tensor> {
         let mut steps = self.steps.into_inner();
         let known: HashSet<TensorId> = (steps.iter().map(|step| step.output.id()))
             .chain([input.id()])
             .collect();
         let mut gradients = HashMap::from([(output.id(), gradient)]);
+        gradients.extend(so_far.map(|so_far| (input.id(), so_far)));
         while let Some(Step { operation, output }) = steps.pop() {
             let Some(gradient) = gradients.remove(&output.id()) else {
                 continue;
             };
+            if let Operation::Recomputed(operations, x) = &operation {
+                let tape = Self::default();
+                let output = operations(x, Pass::on(&tape))?;
+                let so_far = gradients.remove(&x.id());
+                gradients.insert(x.id(), tape.backward_onto(so_far, x, &output, gradient)?);
+                continue;
+            }
             for (input, gradient) in operation.backward(&output, &gradient)? {
                 if !known.contains(&input) {
                     bail!("an operation between the input of a pass and its output is not on the tape");
@@ -244,11 +264,8 @@ impl Operation {
                 (vec![x, y, z], vec![first, second, third])
             }
             Self::Reshape(x) => (vec![x], vec![Some(gradient.reshape(x.shape())?)]),
-            Self::Recomputed(operations, x) => {
-                let tape = Tape::default();
-                let output = operations(x, Pass::on(&tape))?;
-                (vec![x], vec![Some(tape.backward(x, &output, gradient.clone())?)])
-            }
+            // `Tape::backward_onto` runs them again.
+            Self::Recomputed(..) => (Vec::new(), Vec::new()),
         };
         let pairs = inputs.into_iter().zip(gradients);
         Ok(pairs

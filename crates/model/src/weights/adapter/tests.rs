@@ -228,7 +228,7 @@ fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
         // Another base.
         (
             refusal("parity/llama", &fixture("adapters/plain")),
-            "[24, 24] (the adapter is one of `made-up/qwen3`)",
+            "[32, 32] (the adapter is one of `made-up/qwen3`)",
         ),
         // The embedding of a tied model is its head.
         (
