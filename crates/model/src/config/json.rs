@@ -123,11 +123,11 @@ impl DecoderConfig {
             },
             parts: Parts::default(),
         };
-        config.parts = parts.tidied(config.context());
         if rotary.partial != 1.0 {
             // As transformers rounds it.
-            config.parts.rotary_dim = Some((config.head_dim as f64 * rotary.partial) as usize);
+            parts.rotary_dim = Some((config.head_dim as f64 * rotary.partial) as usize);
         }
+        config.parts = parts.tidied(config.context());
         config.checked(keys.path())
     }
 
@@ -165,8 +165,18 @@ impl DecoderConfig {
             let proportion = rotary_dim as f64 / self.head_dim as f64;
             map.insert("partial_rotary_factor".into(), json!(proportion));
         }
-        if let RotaryScaling::Linear { .. } | RotaryScaling::Llama3 { .. } | RotaryScaling::Yarn { .. } =
-            self.rope_scaling
+        if let RotaryScaling::LongRope {
+            original_max_position_embeddings: original,
+            ..
+        } = self.rope_scaling
+        {
+            // transformers reads it outside the table first, where Phi-3 has a default.
+            map.insert("original_max_position_embeddings".into(), json!(original));
+        }
+        if let RotaryScaling::Linear { .. }
+        | RotaryScaling::Llama3 { .. }
+        | RotaryScaling::Yarn { .. }
+        | RotaryScaling::LongRope { .. } = self.rope_scaling
         {
             let scaling = serde_json::to_value(&self.rope_scaling).expect("numbers serialize");
             map.insert("rope_scaling".into(), scaling);

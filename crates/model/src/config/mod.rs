@@ -154,7 +154,7 @@ impl DecoderConfig {
                 "it must be a small positive number",
             );
         }
-        if let Some((key, found, expected)) = self.rope_scaling.problem(self.head_dim) {
+        if let Some((key, found, expected)) = self.rope_scaling.problem(self.rotary_dim()) {
             return refuse(key, found, expected);
         }
         if self.context() > LARGEST {

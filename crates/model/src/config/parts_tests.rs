@@ -215,10 +215,18 @@ fn what_a_family_does_not_compute_is_refused_by_name() {
             "{error}"
         );
     }
-    let mut value = fixture("phi3");
-    value["rope_parameters"]["rope_type"] = json!("longrope");
-    let error = read(&value).unwrap_err().to_string();
-    assert!(error.contains("`rope_type` is `longrope`"), "{error}");
+    for (key, bad) in [
+        ("short_factor", json!([1.0])),
+        ("short_factor", json!([1.0, "one"])),
+        ("long_factor", json!(null)),
+        ("long_factor", json!([1.0, -1.0])),
+        ("short_factor", json!(null)),
+    ] {
+        let mut value = fixture("phi3_partial");
+        value["rope_parameters"][key] = bad;
+        let error = read(&value).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
     let mut value = fixture("gemma3");
     value["rope_parameters"]["sliding_attention"]["rope_type"] = json!("linear");
     assert!(
@@ -260,4 +268,30 @@ fn the_text_part_of_a_model_with_images_is_read_with_what_stands_outside() {
         let named = if error.contains("gemma2") { "model_type" } else { key };
         assert!(error.contains(&format!("`{named}`")), "{error}");
     }
+}
+
+#[test]
+fn long_rope_reaches_as_far_as_the_context_of_pre_training() {
+    let mut value = fixture("phi3_partial");
+    let config = read(&value).unwrap();
+    assert_eq!((config.max_position_embeddings, config.context()), (256, 64));
+    let RotaryScaling::LongRope { attention_factor, .. } = config.rope_scaling else {
+        panic!("{config:?}")
+    };
+    // √(1 + ln 4 / ln 64)
+    assert!((attention_factor - 1.154_700_538).abs() < 1e-9);
+    // As transformers 4 wrote it; without a context of pre-training, Phi-3 has 4,096 tokens.
+    let table = value["rope_parameters"].clone();
+    value.as_object_mut().unwrap().remove("rope_parameters");
+    value["rope_theta"] = table["rope_theta"].clone();
+    value["partial_rotary_factor"] = json!(0.75);
+    value["rope_scaling"] =
+        json!({"type": "su", "short_factor": table["short_factor"], "long_factor": table["long_factor"]});
+    assert_eq!(read(&value).unwrap(), read(&fixture("phi3_partial")).unwrap());
+    value
+        .as_object_mut()
+        .unwrap()
+        .remove("original_max_position_embeddings");
+    value["max_position_embeddings"] = json!(131_072);
+    assert_eq!(read(&value).unwrap().context(), 4096);
 }

@@ -4,6 +4,8 @@
 //! there, transformers takes `rope_scaling` in place of the other, without merging them. A family with local layers has a table
 //! for each kind of layers in `rope_parameters`; 4 wrote the base of local layers to `rope_local_base_freq`.
 
+use serde_json::Value;
+
 use super::{
     keys::Keys,
     scaling::{RotaryScaling, mscale, yarn_attention_factor},
@@ -150,8 +152,16 @@ fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, Mod
                 .ok_or_else(|| table.refuse("factor", "rotary scaling `linear` needs it"))?,
         }),
         "llama3" => llama3(table, original_context(keys, table)?),
+        // Earlier versions of Phi-3 have these names for it.
+        "su" | "yarn" | "longrope" if table.get("short_factor").is_some() => {
+            long_rope(keys, table, original_context(keys, table)?)
+        }
+        "longrope" | "su" => Err(table.refuse("short_factor", "rotary scaling `longrope` needs it")),
         "yarn" => yarn(keys, table, original_context(keys, table)?),
-        _ => Err(table.refuse(key, "this decoder supports `default`, `linear`, `llama3` and `yarn`")),
+        _ => Err(table.refuse(
+            key,
+            "this decoder supports `default`, `linear`, `llama3`, `longrope` and `yarn`",
+        )),
     }
 }
 
@@ -172,6 +182,31 @@ fn llama3(table: Keys<'_>, original: Option<usize>) -> Result<RotaryScaling, Mod
         low_freq_factor: required("low_freq_factor")?,
         high_freq_factor: required("high_freq_factor")?,
         original_max_position_embeddings: original.ok_or_else(|| missing("original_max_position_embeddings"))?,
+    })
+}
+
+fn long_rope(keys: Keys<'_>, table: Keys<'_>, original: Option<usize>) -> Result<RotaryScaling, ModelError> {
+    let numbers = |key: &str| -> Result<Vec<f64>, ModelError> {
+        let values = table.get(key).and_then(Value::as_array);
+        let numbers = values.and_then(|values| values.iter().map(Value::as_f64).collect());
+        numbers.ok_or_else(|| table.refuse(key, "it must be a list of numbers"))
+    };
+    let missing = || table.refuse("original_max_position_embeddings", "rotary scaling `longrope` needs it");
+    let original = original.filter(|&original| original > 1).ok_or_else(missing)?;
+    let factor = match table.float("factor")? {
+        Some(factor) => factor,
+        None => keys.number("max_position_embeddings")? as f64 / original as f64,
+    };
+    let attention_factor = match table.float("attention_factor")? {
+        Some(given) => given,
+        None if factor <= 1.0 => 1.0,
+        None => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
+    };
+    Ok(RotaryScaling::LongRope {
+        short_factor: numbers("short_factor")?,
+        long_factor: numbers("long_factor")?,
+        attention_factor,
+        original_max_position_embeddings: original,
     })
 }
 

@@ -41,6 +41,19 @@ pub enum RotaryScaling {
         /// Whether the range between the two is widened to whole dimensions of a head.
         truncate: bool,
     },
+    /// `LongRoPE` (arXiv 2402.13753): one divisor for each frequency. There is another set for sequences that are longer than the
+    /// context of pre-training; it would also change the values of their first tokens, so that context is the model's here.
+    #[serde(rename = "longrope")]
+    LongRope {
+        /// The divisors within the context of pre-training.
+        short_factor: Vec<f64>,
+        /// The divisors beyond it, which are only kept for the export.
+        long_factor: Vec<f64>,
+        /// Multiplies queries and keys.
+        attention_factor: f64,
+        /// The context of pre-training.
+        original_max_position_embeddings: usize,
+    },
     /// One divisor for each frequency, as GGUF stores it in `rope_freqs.weight`.
     Divisors {
         /// `head_dim / 2` divisors.
@@ -73,12 +86,16 @@ impl RotaryScaling {
                 original_max_position_embeddings,
                 ..
             } => written.max((*original_max_position_embeddings as f64 * factor) as usize),
+            Self::LongRope {
+                original_max_position_embeddings: original,
+                ..
+            } => written.min(*original),
             _ => written,
         }
     }
 
-    /// The key, value and rule of the first number that is out of range, for heads of `head_dim` elements.
-    pub(super) fn problem(&self, head_dim: usize) -> Option<(&'static str, String, &'static str)> {
+    /// The key, value and rule of the first number that is out of range, for heads of which `rotary_dim` elements rotate.
+    pub(super) fn problem(&self, rotary_dim: usize) -> Option<(&'static str, String, &'static str)> {
         const POSITIVE: &str = "it must be a positive number";
         let positive = |pairs: &[(&'static str, f64)]| {
             let wrong = pairs.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0));
@@ -121,13 +138,35 @@ impl RotaryScaling {
             .or_else(|| {
                 (beta_fast < beta_slow).then(|| ("beta_fast", beta_fast.to_string(), "it must be at least `beta_slow`"))
             }),
+            Self::LongRope {
+                short_factor,
+                long_factor,
+                attention_factor,
+                original_max_position_embeddings: original,
+            } => positive(&[
+                ("attention_factor", *attention_factor),
+                ("original_max_position_embeddings", *original as f64),
+            ])
+            .or_else(|| {
+                [("short_factor", short_factor), ("long_factor", long_factor)]
+                    .into_iter()
+                    .find_map(|(key, factors)| {
+                        let pairs: Vec<_> = factors.iter().map(|&factor| (key, factor)).collect();
+                        positive(&pairs).or_else(|| {
+                            (factors.len() != rotary_dim / 2).then(|| {
+                                let expected = "it must be one number for each pair of elements that rotate";
+                                (key, format!("{} numbers", factors.len()), expected)
+                            })
+                        })
+                    })
+            }),
             Self::Divisors { divisors } => {
                 let wrong = divisors
                     .iter()
                     .find(|divisor| !(divisor.is_finite() && **divisor > 0.0));
                 let wrong = wrong.map(|divisor| ("rope_freqs.weight", divisor.to_string(), POSITIVE));
                 wrong.or_else(|| {
-                    (divisors.len() != head_dim / 2).then(|| {
+                    (divisors.len() != rotary_dim / 2).then(|| {
                         let expected = "it must be one divisor for each pair of elements of a head";
                         ("rope_freqs.weight", format!("{} divisors", divisors.len()), expected)
                     })

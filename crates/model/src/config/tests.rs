@@ -40,13 +40,8 @@ fn both_generations_of_rotary_keys_are_read() {
             ..
         }
     ));
-    new["rope_parameters"]["rope_type"] = json!("longrope");
-    assert!(
-        read(&new)
-            .unwrap_err()
-            .to_string()
-            .contains("`rope_type` is `longrope`")
-    );
+    new["rope_parameters"]["rope_type"] = json!("dynamic");
+    assert!(read(&new).unwrap_err().to_string().contains("`rope_type` is `dynamic`"));
 }
 
 /// `head_dim` 64, so frequencies have another base if another table is read.

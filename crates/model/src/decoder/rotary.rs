@@ -1,4 +1,5 @@
-//! The rotary frequencies of a model, scaled linearly, as Llama 3.1 does it or by YaRN (arXiv 2309.00071).
+//! The rotary frequencies of a model, scaled linearly, as Llama 3.1 does it, by YaRN (arXiv 2309.00071) or by
+//! `LongRoPE` (arXiv 2402.13753).
 
 use std::f64::consts::TAU;
 
@@ -23,7 +24,9 @@ impl RotaryTables {
     /// If the device has no memory for them.
     pub(crate) fn new(config: &DecoderConfig, pairing: Pairing, device: &Device) -> Result<Self> {
         let length = match config.rope_scaling {
-            RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
+            RotaryScaling::Yarn { attention_factor, .. } | RotaryScaling::LongRope { attention_factor, .. } => {
+                attention_factor
+            }
             _ => 1.0,
         };
         let table = |frequencies: &[f64], length: f64| -> Result<RotaryTable> {
@@ -73,6 +76,10 @@ fn frequencies(config: &DecoderConfig) -> Vec<f64> {
     match &config.rope_scaling {
         RotaryScaling::Default => (0..width / 2).map(plain).collect(),
         RotaryScaling::Linear { factor } => (0..width / 2).map(|index| plain(index) / factor).collect(),
+        RotaryScaling::LongRope { short_factor, .. } => {
+            let divided = |(index, factor): (usize, &f64)| plain(index) / factor;
+            short_factor.iter().enumerate().map(divided).collect()
+        }
         RotaryScaling::Divisors { divisors } => divisors
             .iter()
             .enumerate()

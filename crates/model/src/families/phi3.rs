@@ -1,5 +1,5 @@
 //! Phi-3 and Phi-4: one weight for queries, keys and values, one for gate and up, and a window if `sliding_window` says so.
-//! `LongRoPE` is refused.
+//! Models with `LongRoPE` reach no further than the context of pre-training.
 
 use serde_json::{Map, Value};
 
@@ -16,6 +16,7 @@ pub(super) const DESCRIPTION: Description = Description {
     defaults: Defaults {
         rms_norm_eps: 1e-5,
         partial_rotary: Some(1.0),
+        numbers: &[("original_max_position_embeddings", 4096)],
         ..DEFAULTS
     },
     parts: Some(PartKeys {
