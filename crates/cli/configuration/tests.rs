@@ -275,3 +275,19 @@ fn problems_get_the_system_prompt_of_the_data_unless_they_have_their_own() {
     let own = ["data.system='Be brief.'", "evaluate.system=''"];
     assert_eq!(system(&own).as_deref(), Some(""));
 }
+
+#[test]
+fn an_adapter_goes_with_the_model_of_an_evaluation_alone() {
+    let adapter = |overrides: &[&str], model: Option<&str>| {
+        let evaluation = parse(WHOLE, overrides).unwrap().evaluation(model.map(Path::new));
+        evaluation.map(|evaluation| evaluation.settings.adapter)
+    };
+    let both = ["evaluate.model='models/other'", "evaluate.adapter='lora'"];
+    assert_eq!(adapter(&both, None).unwrap().as_deref(), Some(Path::new("lora")));
+    assert_eq!(adapter(&both, Some("students/one")).unwrap(), None);
+    let message = adapter(&["evaluate.adapter='lora'"], None).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "`train.dir` and `evaluate.adapter` are both set, but an adapter belongs to `evaluate.model`, and there is none"
+    );
+}

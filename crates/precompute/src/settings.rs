@@ -22,7 +22,7 @@ pub struct TeacherSettings {
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
     #[serde(default)]
     pub revision: Option<String>,
-    /// The folder of a LoRA adapter as PEFT saves it, which is merged into the weights when they are read.
+    /// The folder, or the id of a downloaded Hub model, of a LoRA adapter of PEFT, which is merged into the weights.
     ///
     /// The tokenizer and the chat template stay those of `model`. A path is relative to the pipeline file.
     #[serde(default)]

@@ -97,7 +97,7 @@ impl Adapter {
                     scale_of(&adapter.settings, &file, weight, added).map_err(|reason| refusal(dir, reason, SAVE))?;
             }
         }
-        adapter.require_targets(config)?;
+        adapter.require_listed(config)?;
         Ok(adapter)
     }
 
@@ -145,23 +145,33 @@ impl Adapter {
                 if is_a { &mut added.a } else { &mut added.b }
             }
         };
-        *place = Some(name.to_owned());
-        Ok(())
+        match place.replace(name.to_owned()) {
+            Some(other) => Err(self.refuse(format!("its tensors `{other}` and `{name}` are for one place"))),
+            None => Ok(()),
+        }
     }
 
-    /// Refuses an adapter that lacks the tensors of a module that it lists as a target and that the model has.
-    fn require_targets(&self, config: &DecoderConfig) -> Result<(), ModelError> {
-        for target in &self.settings.targets {
+    /// Refuses an adapter that lacks the tensors of a module that it lists as changed and that the model has.
+    fn require_listed(&self, config: &DecoderConfig) -> Result<(), ModelError> {
+        type Has = fn(&Change) -> bool;
+        let LoraSettings { targets, saved, .. } = &self.settings;
+        let lists: [(&str, &[String], Has); 2] = [
+            ("target_modules", targets, |change| change.added.is_some()),
+            ("modules_to_save", saved, |change| change.replaced_by.is_some()),
+        ];
+        for (key, name, has) in lists
+            .iter()
+            .flat_map(|(key, names, has)| names.iter().map(move |name| (key, name, has)))
+        {
             let places = ["model.layers.0.self_attn.", "model.layers.0.mlp.", "model.", ""];
             let is_of_model = places
                 .iter()
-                .any(|place| reads(&format!("{place}{target}.weight"), config));
-            let (alone, below) = (format!("{target}.weight"), format!(".{target}.weight"));
-            let is_there = |(weight, change): (&String, &Change)| {
-                change.added.is_some() && (*weight == alone || weight.ends_with(&below))
-            };
+                .any(|place| reads(&format!("{place}{name}.weight"), config));
+            let (alone, below) = (format!("{name}.weight"), format!(".{name}.weight"));
+            let is_there =
+                |(weight, change): (&String, &Change)| has(change) && (*weight == alone || weight.ends_with(&below));
             if is_of_model && !self.changes.iter().any(is_there) {
-                let reason = format!("it lists `{target}` in `target_modules`, but has no tensors for it");
+                let reason = format!("it lists `{name}` in `{key}`, but has no tensors for it");
                 return Err(refusal(&self.dir, reason, SAVE));
             }
         }

@@ -20,12 +20,14 @@ pub(super) struct LoraSettings {
     alphas: Patterns,
     /// The modules that are listed as targets; empty if an expression describes them.
     pub(super) targets: Vec<String>,
+    /// The modules that are replaced as a whole.
+    pub(super) saved: Vec<String>,
     /// The model that the adapter was trained for, as it calls it.
     pub(super) base: Option<String>,
 }
 
 /// The keys that are read, or that do not change what the stored tensors mean.
-const KNOWN: [&str; 29] = [
+const KNOWN: [&str; 32] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
@@ -42,6 +44,9 @@ const KNOWN: [&str; 29] = [
     "loftq_config",
     "lora_alpha",
     "lora_dropout",
+    "lora_dtype",
+    "lorap_emb_lr",
+    "lorap_lr_ratio",
     "megatron_core",
     "modules_to_save",
     "peft_type",
@@ -100,15 +105,9 @@ impl LoraSettings {
             return Err(keys.refuse(unknown, MERGE));
         }
         let alpha = keys.get("lora_alpha").and_then(Value::as_f64);
-        let names = |value: &Value| {
-            Some(
-                value
-                    .as_array()?
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect(),
-            )
+        let names = |key: &str| -> Vec<String> {
+            let values = keys.get(key).and_then(Value::as_array).into_iter().flatten();
+            values.filter_map(Value::as_str).map(str::to_owned).collect()
         };
         Ok(Self {
             rank: keys.number("r")?,
@@ -116,7 +115,8 @@ impl LoraSettings {
             rank_stabilised: keys.is_on("use_rslora")?,
             ranks: Patterns::read(keys, &map, "rank_pattern")?,
             alphas: Patterns::read(keys, &map, "alpha_pattern")?,
-            targets: keys.get("target_modules").and_then(names).unwrap_or_default(),
+            targets: names("target_modules"),
+            saved: names("modules_to_save"),
             base: keys
                 .get("base_model_name_or_path")
                 .and_then(Value::as_str)

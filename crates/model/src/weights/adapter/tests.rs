@@ -214,6 +214,10 @@ fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
             "is stored as I8",
         ),
         (
+            settings(&|settings| settings["modules_to_save"] = json!(["lm_head"])),
+            "it lists `lm_head` in `modules_to_save`",
+        ),
+        (
             settings(&|settings| settings["r"] = json!(8)),
             "has rank 4, but its configuration says 8",
         ),
@@ -224,6 +228,15 @@ fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
         (
             settings(&|settings| settings["alpha_pattern"] = json!({"(.+.+)+\\d": 2})),
             "takes too long",
+        ),
+        (
+            with(&|tensors| {
+                for name in ["model.norm.weight", "model.norm.base_layer.weight"] {
+                    let name = format!("base_model.model.{name}");
+                    tensors.push((name, Dtype::F32, vec![24], vec![0; 96]));
+                }
+            }),
+            "are for one place",
         ),
         // Another base.
         (
