@@ -12,10 +12,10 @@ use std::{
 
 use leadspan_cache::{Cache, Missing, Reader, Span};
 use leadspan_distribution::{Position, codec::Precision};
-use leadspan_model::{Decoder, ModelSource, StoredDtype, open_device};
+use leadspan_model::StoredDtype;
 use serde::Serialize;
 
-use crate::{Pipeline, PrecomputeError, device_class::device_class, prepare::Preparation, teacher::Teacher, weights};
+use crate::{Pipeline, PrecomputeError, prepare::Preparation, teacher::TeacherSource};
 
 /// What to audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,27 +149,15 @@ pub fn audit(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<AuditOutcome, PrecomputeError> {
     let cache = Cache::open(&pipeline.cache_dir())?;
-    let source = ModelSource::open(&pipeline.model_path())?;
-    let stamps = weights::stamps(&source);
+    let source = TeacherSource::open(pipeline)?;
     let preparation = Preparation::new(pipeline, &source)?;
     preparation.require_identity(&cache)?;
     let reader = Reader::open_largest(&cache, Missing::Allowed)?;
     let chosen = choose(&reader, settings)?;
     let total: usize = chosen.iter().map(|(_, places)| places.len()).sum();
-    let device = open_device(&pipeline.teacher.device)?;
-    let decoder = Decoder::load_with(
-        &source,
-        pipeline.teacher.dtype,
-        &device,
-        pipeline.teacher.kernels.into(),
-    )?;
-    weights::require_unchanged(&source, stamps.as_deref())?;
-    let teacher = Teacher::new(
-        decoder,
-        pipeline.cache.entries(),
-        pipeline.cache.head_chunk_mib_on(&device),
-    );
-    let device_class = device_class(&device);
+    let teacher = source.start(&source.device()?)?;
+    source.require_unchanged()?;
+    let device_class = teacher.device_class();
     let layers = cache.inspect()?.layers;
     let captured_on: BTreeSet<String> = layers.into_iter().flat_map(|layer| layer.device_classes).collect();
     let same_device = captured_on.iter().all(|class| *class == device_class) && !captured_on.is_empty();
@@ -193,7 +181,7 @@ pub fn audit(
         } = reader.span(*sample_index)?;
         let tokens = reader.corpus().tokens(*sample_index as usize)?;
         let at: Vec<u32> = places.iter().map(|&place| positions[place]).collect();
-        teacher.visit_logits(tokens, &at, &mut |number, logits| {
+        teacher.visit(tokens, &at, &mut |number, logits| {
             let target = tokens[at[number] as usize + 1];
             found.add(logits, target, &distributions.get(places[number]));
         })?;

@@ -23,7 +23,7 @@ use std::{
 
 use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
 use leadspan_corpus::PrepareProgress;
-use leadspan_model::{Decoder, ForwardFlops, ModelError, ModelSource, open_device};
+use leadspan_model::ModelError;
 
 pub use self::{
     calibration::Calibration,
@@ -38,7 +38,7 @@ use self::{
     scratch::Scratch,
     size::StoredSizes,
 };
-use crate::{Pipeline, PrecomputeError, prepare::Preparation, teacher::Teacher};
+use crate::{Pipeline, PrecomputeError, prepare::Preparation, teacher::TeacherSource};
 
 /// Returns the time since some fixed moment.
 type Clock<'a> = &'a dyn Fn() -> Duration;
@@ -86,7 +86,7 @@ pub fn plan(
     stop: &AtomicBool,
     events: &dyn Fn(PlanEvent),
 ) -> Result<PlanOutcome, PrecomputeError> {
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = TeacherSource::open(pipeline)?;
     let preparation = Preparation::new(pipeline, &source)?;
     let preview = preparation.preview(settings.sample_rows, &|progress| events(PlanEvent::Preparing(progress)))?;
     let asked = Coverage {
@@ -123,7 +123,7 @@ pub fn plan(
     };
     let predictor = Predictor {
         pipeline,
-        flops: ForwardFlops::of(source.config()),
+        flops: source.flops(),
         preview: &preview,
         stored: StoredSizes::of(preview.cache.as_ref())?,
         scratch: scratch.as_ref(),
@@ -136,7 +136,7 @@ pub fn plan(
 /// Loads the teacher and calibrates with it; `None` if it was told to stop.
 fn run_teacher(
     pipeline: &Pipeline,
-    source: &ModelSource,
+    source: &TeacherSource<'_>,
     corpus: &PreparedCorpus,
     units: &[WorkUnit],
     budget: Duration,
@@ -144,16 +144,11 @@ fn run_teacher(
     stop: &AtomicBool,
 ) -> Result<Option<(Calibration, Captured)>, PrecomputeError> {
     let began = clock();
-    let device = open_device(&pipeline.teacher.device)?;
-    let decoder = Decoder::load_with(source, pipeline.teacher.dtype, &device, pipeline.teacher.kernels.into())?;
-    let teacher = Teacher::new(
-        decoder,
-        pipeline.cache.entries(),
-        pipeline.cache.head_chunk_mib_on(&device),
-    );
+    let teacher = source.start(&source.device()?)?;
     let load_seconds = clock().saturating_sub(began).as_secs_f64();
     let calibrated = calibrate(
-        &teacher,
+        &*teacher,
+        &source.flops(),
         load_seconds,
         corpus,
         units,

@@ -10,7 +10,7 @@ use leadspan_cache::{Cache, PreparedCorpus};
 use leadspan_corpus::PrepareReport;
 use leadspan_model::{ModelSource, TokenizerBundle};
 
-use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline, stamp::Maker};
+use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline, stamp::Maker, teacher::TeacherSource};
 
 pub(crate) use self::{preparation::Preparation, preview::Preview};
 
@@ -42,7 +42,7 @@ pub struct PreparedCache {
 /// or removed since, and if the cache cannot be written to. A failed call removes a cache that it made, and leaves one that
 /// it found as it was.
 pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
-    let source = ModelSource::open(&pipeline.model_path())?;
+    let source = TeacherSource::open(pipeline)?;
     Preparation::new(pipeline, &source)?.prepare(Maker::Prepare, events)
 }
 

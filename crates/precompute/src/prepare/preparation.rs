@@ -5,24 +5,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
+use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus};
 use leadspan_corpus::{
     ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
 };
-use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle, files_with_stop_tokens};
+use leadspan_model::{DecoderConfig, ModelError, ModelSource, TokenizerBundle, files_with_stop_tokens};
 use serde_json::Value;
 
 use crate::{
     CacheSettings, Pipeline, PrecomputeError, Provenance, TextPipeline,
     data_hashes::{DataCheck, DataHashes},
     end_of_turn::end_of_turn,
+    teacher::TeacherSource,
     weights::{self, WeightsHash},
 };
 
 /// Everything that can be checked before anything expensive is done and before anything is written.
 pub(crate) struct Preparation<'a> {
     pub(super) text: Text<'a>,
-    pub(super) teacher: Option<(&'a ModelSource, StoredDtype)>,
+    teacher: Option<&'a TeacherSource<'a>>,
     pub(super) tokenizer: TokenizerBundle,
     pub(super) template: ChatTemplate,
     template_blake3: String,
@@ -74,7 +75,8 @@ impl Text<'_> {
 
 impl<'a> Preparation<'a> {
     /// The preparation of a corpus for the teacher `source`.
-    pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
+    pub(crate) fn new(pipeline: &'a Pipeline, teacher: &'a TeacherSource<'a>) -> Result<Self, PrecomputeError> {
+        let source = teacher.model();
         let text = Text {
             base: &pipeline.base,
             data: fitted(&pipeline.data, Some(source)),
@@ -84,7 +86,6 @@ impl<'a> Preparation<'a> {
             model: source.path().to_owned(),
             config: Some(source.config()),
         };
-        let teacher = (source, pipeline.teacher.dtype);
         Self::of(text, || source.tokenizer(), Some(source), Some(teacher))
     }
 
@@ -112,7 +113,7 @@ impl<'a> Preparation<'a> {
         text: Text<'a>,
         tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
         source: Option<&ModelSource>,
-        teacher: Option<(&'a ModelSource, StoredDtype)>,
+        teacher: Option<&'a TeacherSource<'a>>,
     ) -> Result<Self, PrecomputeError> {
         let samples_per_shard = text.check()?;
         let mut tokenizer = tokenizer()?;
@@ -185,19 +186,14 @@ impl<'a> Preparation<'a> {
 
     /// The hash of the teacher's weights; `None` without a teacher. Reads all weights, unless the cache remembers their hash.
     pub(super) fn weights_hash(&self) -> Result<Option<WeightsHash>, PrecomputeError> {
-        let hash = |(source, _): (&ModelSource, StoredDtype)| weights::fingerprint(source, &self.text.cache_dir());
+        let hash = |teacher: &TeacherSource<'_>| weights::fingerprint(teacher.model(), &self.text.cache_dir());
         Ok(self.teacher.map(hash).transpose()?)
     }
 
     /// What must agree for stored distributions to mean the same. Without the hash of the teacher's weights it is not complete.
     pub(crate) fn identity_with(&self, weights: Option<&WeightsHash>) -> Identity {
-        let weights_blake3 = weights.map(|weights| weights.blake3.clone()).unwrap_or_default();
         Identity {
-            teacher: self.teacher.map(|(source, dtype)| TeacherIdentity {
-                config_blake3: source.config_fingerprint(),
-                weights_blake3,
-                dtype: dtype.as_str().to_owned(),
-            }),
+            teacher: self.teacher.map(|teacher| teacher.identity(weights)),
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
             sections: self.text.sections.identity(),

@@ -10,7 +10,10 @@ use leadspan_distribution::{Distributions, EntrySettings};
 use leadspan_model::{Decoder, Kernels, ModelSource, StoredDtype, open_device};
 
 use super::*;
-use crate::{batches::spans_of, teacher::Teacher};
+use crate::{
+    batches::spans_of,
+    teacher::{Resident, Teacher as _},
+};
 
 /// The allowed errors of log-probabilities against single precision on the CPU, in nats: of every entry, and on average.
 struct Tolerance {
@@ -70,8 +73,8 @@ fn a_teacher_says_on_the_device_what_it_says_on_the_cpu() {
     let capture = |dtype, device: &Device, kernels, entries| -> Distributions {
         let source = ModelSource::open(&teacher).unwrap();
         let decoder = Decoder::load(&source, dtype, device).unwrap().with_kernels(kernels);
-        let teacher = Teacher::new(decoder, entries, 1);
-        let captured = teacher.capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false));
+        let teacher = Resident::new(decoder, entries, 1);
+        let captured = teacher.capture(&spans, layer.layer(), &corpus, &AtomicBool::new(false), &mut |_| Ok(()));
         teacher.finish(captured.unwrap()).unwrap()
     };
     // The whole vocabulary, most probable token first.
