@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use leadspan_evaluate::Evaluation;
 use leadspan_model::{HubCache, ModelError};
-use leadspan_precompute::{Pipeline, TextPipeline};
+use leadspan_precompute::{Pipeline, ServerKey, TextPipeline};
 
 use crate::configuration::{StageTwo, TextOfModel};
 
-/// The pipeline with the path of its teacher resolved.
+/// The pipeline with the path of its teacher resolved, and the key for its server.
 ///
 /// # Errors
 ///
@@ -16,6 +16,7 @@ use crate::configuration::{StageTwo, TextOfModel};
 pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, ModelError> {
     let revision = pipeline.teacher.revision.as_deref();
     pipeline.teacher.model = cache().resolve(&pipeline.teacher.model, &pipeline.base, revision)?;
+    pipeline.server_key = std::env::var_os(ServerKey::VARIABLE).and_then(ServerKey::new);
     Ok(pipeline)
 }
 

@@ -55,6 +55,7 @@ fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Err
             config_blake3: String::new(),
             weights_blake3: String::new(),
             dtype: "f32".to_owned(),
+            server: None,
         }),
         tokenizer: String::new(),
         chat_template: String::new(),

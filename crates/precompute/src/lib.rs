@@ -25,6 +25,8 @@
 //!   takes no shards.
 //! - If this crate creates a cache and then cannot fill it because the data is unusable, it removes the cache.
 //!
+//! The teacher is a model that this process loads, or one that an inference server runs, which is asked over HTTP.
+//!
 //! [`plan`] predicts the cost of a run.
 //!
 //! This crate prints nothing and reads no clock: the program receives [`Event`]s, and passes in the clock by which a plan
@@ -60,7 +62,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Audit, AuditOutcome, AuditSettings, SampleAudit, audit};
+pub use audit::{Audit, AuditEvent, AuditOutcome, AuditSettings, SampleAudit, audit};
 pub use data_hashes::DataCheck;
 pub use end_of_turn::student_files;
 pub use error::PrecomputeError;
@@ -75,4 +77,5 @@ pub use prepare::{PreparedCache, prepare, prepare_text};
 pub use provenance::Provenance;
 pub use remaining::{Remaining, unit_tokens};
 pub use run::run;
-pub use settings::{CacheSettings, TeacherSettings};
+pub use settings::{CacheSettings, ServerEngine, TeacherSettings};
+pub use teacher::{ServerError, ServerKey, ServerWait, WrongAnswer};

@@ -22,7 +22,7 @@ use crate::{
     prepare::Preparation,
     remaining::{LayerWork, UnitWork, check_tokens, remaining},
     stamp::Maker,
-    teacher::{Teacher, TeacherSource},
+    teacher::{Heard, Teacher, TeacherSource},
     writer::{Committed, Message, write_shards},
 };
 
@@ -50,8 +50,8 @@ pub fn run(
 ) -> Result<Outcome, PrecomputeError> {
     let source = TeacherSource::open(pipeline)?;
     let preparation = Preparation::new(pipeline, &source)?;
-    let device = source.device()?;
-    let load = || source.start(&device);
+    source.reach(stop, &mut |wait| events(Event::WaitingForServer(wait)))?;
+    let load = || source.start(stop, &mut |_| ());
     // A model that cannot be loaded must not become the identity of a new cache, so it is loaded before.
     let loaded = match Cache::open(&pipeline.cache_dir()) {
         Err(CacheError::NotACache { .. }) => Some(load()?),
@@ -90,6 +90,9 @@ pub fn run(
         claiming: claiming.as_ref(),
         stop,
     };
+    for work in &works {
+        check_lengths(&*capturing.teacher, work)?;
+    }
     if let Some(distrust) = capturing.teacher.distrust() {
         events(Event::StockKernels(distrust.clone()));
     }
@@ -123,6 +126,17 @@ fn forget(cache: &Cache, works: &[LayerWork], waiting: &mut dyn FnMut(&Awaited))
     let again: HashSet<(String, String)> = again.collect();
     let is_again = |layer: &str, unit: &str| again.contains(&(layer.to_owned(), unit.to_owned()));
     cache.unlist(&is_again, waiting)
+}
+
+/// Refuses the first sample that is too long for the teacher, before anything is captured.
+fn check_lengths(teacher: &dyn Teacher, work: &LayerWork) -> Result<(), PrecomputeError> {
+    let corpus = work.dir.corpus();
+    for work_unit in &work.units {
+        for span in spans_of(work.dir.layer(), corpus, &work_unit.unit) {
+            teacher.check_length(corpus.sample(span.sample as usize).id, span.tokens)?;
+        }
+    }
+    Ok(())
 }
 
 /// What capturing needs for every layer.
@@ -270,9 +284,18 @@ impl Capture<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
+            let (claiming, events) = (self.claiming, &mut *self.events);
+            let heard = &mut |heard| {
+                match heard {
+                    Heard::Waiting(wait) => events(Event::WaitingForServer(wait)),
+                    Heard::Sample => claiming.into_iter().for_each(Claiming::advance),
+                    Heard::Done(_) => {}
+                }
+                Ok(())
+            };
             let captured = self
                 .teacher
-                .capture(spans, self.layer.layer(), corpus, self.stop, &mut |_| Ok(()));
+                .capture(spans, self.layer.layer(), corpus, self.stop, heard);
             let captured = match captured {
                 Err(PrecomputeError::Model(ModelError::Stopped)) => return Ok(Progress::Stopped),
                 captured => captured?,

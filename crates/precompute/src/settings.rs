@@ -20,8 +20,35 @@ pub struct TeacherSettings {
     /// A path is relative to the pipeline file. The program looks up an id in the Hub's cache on this machine.
     pub model: PathBuf,
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
+    ///
+    /// Of a served teacher, what you state here belongs to the cache's identity.
     #[serde(default)]
     pub revision: Option<String>,
+    /// The address of an inference server that runs the teacher, such as `http://127.0.0.1:8000`.
+    ///
+    /// Tokenizer, chat template and `config.json` still come from `model`, which needs no weights.
+    #[serde(default)]
+    pub server: Option<String>,
+    /// What the server is; required with `server`.
+    #[serde(default)]
+    pub engine: Option<ServerEngine>,
+    /// The name by which the server knows the model; if it is not set, the server must have only one.
+    #[serde(default)]
+    pub served_model: Option<String>,
+    /// The quantisation that the server runs, as you state it; it belongs to the cache's identity.
+    #[serde(default)]
+    pub quantisation: Option<String>,
+    /// The most requests that the server gets at a time.
+    #[serde(default = "default_requests")]
+    #[schemars(range(min = 1, max = MOST_REQUESTS))]
+    pub requests: usize,
+    /// How many seconds the server may take for one answer.
+    #[serde(default = "default_seconds")]
+    #[schemars(range(min = 1))]
+    pub request_seconds: u64,
+    /// How many seconds a server that does not answer is waited for.
+    #[serde(default = "default_seconds")]
+    pub patience_seconds: u64,
     /// The number format in which weights are held.
     #[serde(default)]
     pub dtype: StoredDtype,
@@ -34,6 +61,52 @@ pub struct TeacherSettings {
     /// Fused kernels are compared with stock operations when the teacher is loaded, and not used where they differ.
     #[serde(default)]
     pub kernels: KernelForm,
+}
+
+/// The most requests at a time.
+pub(crate) const MOST_REQUESTS: usize = 1024;
+
+/// A program that serves models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerEngine {
+    /// vLLM, started with `--max-logprobs` of at least `cache.top_k`.
+    Vllm,
+    /// SGLang.
+    Sglang,
+}
+
+impl ServerEngine {
+    /// Its name in settings and caches.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+        }
+    }
+}
+
+fn default_requests() -> usize {
+    8
+}
+
+fn default_seconds() -> u64 {
+    600
+}
+
+impl TeacherSettings {
+    pub(crate) fn check(&self) -> Result<(), PrecomputeError> {
+        let zero = |key| Err(PrecomputeError::ZeroSetting { key });
+        match self {
+            Self { requests: 0, .. } => zero("teacher.requests"),
+            Self { request_seconds: 0, .. } => zero("teacher.request_seconds"),
+            Self { requests, .. } if *requests > MOST_REQUESTS => Err(PrecomputeError::TooManyRequests {
+                given: *requests,
+                most: MOST_REQUESTS,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What is stored, and where: the `[cache]` table.

@@ -16,9 +16,9 @@ use serde::Serialize;
 
 use super::Clock;
 use crate::{
-    CacheSettings, PrecomputeError,
+    CacheSettings, PrecomputeError, ServerWait,
     batches::{CapturedSpan, plan_batches, spans_of},
-    teacher::{Part, Teacher},
+    teacher::{Heard, Part, Teacher},
 };
 
 /// The most positions that are captured: all of them are in memory.
@@ -75,6 +75,7 @@ pub(super) fn calibrate(
     budget: Duration,
     clock: Clock<'_>,
     stop: &AtomicBool,
+    waiting: &dyn Fn(ServerWait),
 ) -> Result<Option<(Calibration, Captured)>, PrecomputeError> {
     let layer = Layer::from(Coverage {
         proportion: LeadSpanProportion::WHOLE,
@@ -110,7 +111,15 @@ pub(super) fn calibrate(
             break;
         }
         let mut since = clock();
-        let found = teacher.capture(batch, &layer, corpus, stop, &mut |part| {
+        let found = teacher.capture(batch, &layer, corpus, stop, &mut |heard| {
+            let part = match heard {
+                Heard::Done(part) => part,
+                Heard::Sample => return Ok(()),
+                Heard::Waiting(wait) => {
+                    waiting(wait);
+                    return Ok(());
+                }
+            };
             teacher.synchronize()?;
             let now = clock();
             let time = match part {

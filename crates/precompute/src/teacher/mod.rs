@@ -4,17 +4,19 @@
 //! audits or resumes does not know which kind runs.
 
 mod resident;
+mod served;
 mod source;
 
 use std::sync::atomic::AtomicBool;
 
 use leadspan_cache::{Layer, PreparedCorpus};
-use leadspan_distribution::Distributions;
+use leadspan_distribution::{Distributions, Position};
 use leadspan_model::{Distrust, ModelError};
 
 #[cfg(test)]
 pub(crate) use self::resident::Resident;
-pub(crate) use self::source::TeacherSource;
+pub use self::served::{ServerError, ServerKey, ServerWait, WrongAnswer};
+pub(crate) use self::source::{Limits, TeacherSource};
 use crate::{CacheSettings, PrecomputeError, batches::CapturedSpan, captured::Captured};
 
 /// The two parts of capturing a batch.
@@ -26,20 +28,40 @@ pub(crate) enum Part {
     Head,
 }
 
+/// What is heard of a teacher while it captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// A part of the batch is done.
+    Done(Part),
+    /// A sample of the batch is done.
+    Sample,
+    /// A server is waited for.
+    Waiting(ServerWait),
+}
+
+/// What a teacher says about a position.
+#[derive(Clone, Copy)]
+pub(crate) enum Said<'a> {
+    /// All logits.
+    Logits(&'a [f32]),
+    /// The most probable tokens.
+    Entries(Position<'a>),
+}
+
 /// A teacher that is ready to run.
 pub(crate) trait Teacher: Sync {
-    /// The distributions at all positions that `layer` covers of a batch, sample after sample. Calls `done` after each part.
+    /// The distributions at all positions that `layer` covers of a batch, sample after sample. Calls `heard` after each part.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Stopped`] if `stop` is set before the end; the errors of the teacher and of `done`.
+    /// [`ModelError::Stopped`] if `stop` is set before the end; the errors of the teacher and of `heard`.
     fn capture(
         &self,
         batch: &[CapturedSpan],
         layer: &Layer,
         corpus: &PreparedCorpus,
         stop: &AtomicBool,
-        done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
+        heard: &mut dyn FnMut(Heard) -> Result<(), ModelError>,
     ) -> Result<Captured, PrecomputeError>;
 
     /// The distributions of a captured batch, once they are known.
@@ -49,21 +71,30 @@ pub(crate) trait Teacher: Sync {
     /// If the device fails; logits that are not finite.
     fn finish(&self, captured: Captured) -> Result<Distributions, PrecomputeError>;
 
-    /// Calls `visit` with what the teacher says at each of some ascending positions of one sequence, and the place of the
-    /// position in `positions`.
+    /// Calls `visit` with what the teacher says at each of some ascending positions of one sample, and the place of the position in
+    /// `positions`. `id` is the sample's.
     ///
     /// # Errors
     ///
     /// The errors of the teacher.
     fn visit(
         &self,
+        id: &str,
         tokens: &[u32],
         positions: &[u32],
-        visit: &mut dyn FnMut(usize, &[f32]),
+        heard: &mut dyn FnMut(Heard),
+        visit: &mut dyn FnMut(usize, Said<'_>),
     ) -> Result<(), PrecomputeError>;
 
     /// How many tokens of several samples are one batch.
     fn batch_tokens(&self, settings: &CacheSettings) -> usize;
+
+    /// Refuses a sample of which too many tokens would go through the teacher. `id` is the sample's.
+    ///
+    /// # Errors
+    ///
+    /// If the teacher's context is shorter.
+    fn check_length(&self, id: &str, fed_tokens: u32) -> Result<(), PrecomputeError>;
 
     /// The class of what computes, which decides, together with the inputs, the bits of the output.
     fn device_class(&self) -> String;

@@ -8,7 +8,7 @@ use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, r
 use leadspan_model::{Decoder, Distrust, ModelError, Packed, Selecting, Stop, select_rows};
 use leadspan_sequence::fed_tokens;
 
-use super::{Part, Teacher};
+use super::{Heard, Part, Said, Teacher};
 use crate::{
     CacheSettings, PrecomputeError,
     batches::CapturedSpan,
@@ -120,7 +120,7 @@ impl Teacher for Resident {
         layer: &Layer,
         corpus: &PreparedCorpus,
         stop: &AtomicBool,
-        done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
+        heard: &mut dyn FnMut(Heard) -> Result<(), ModelError>,
     ) -> Result<Captured, PrecomputeError> {
         in_halves(batch, is_out_of_memory, &mut |batch| {
             let tokens: Vec<&[u32]> = batch
@@ -134,10 +134,10 @@ impl Teacher for Resident {
                     .map(|(span, tokens)| &tokens[..span.tokens as usize]),
             );
             let hidden = self.decoder.hidden_states(&packed, Stop::when(stop))?;
-            done(Part::Layers)?;
+            heard(Heard::Done(Part::Layers))?;
             let captured =
                 self.distributions(&hidden, &rows_of(batch, &tokens, layer, corpus, packed.edges()), stop)?;
-            done(Part::Head)?;
+            heard(Heard::Done(Part::Head))?;
             Ok(captured)
         })
     }
@@ -148,9 +148,11 @@ impl Teacher for Resident {
 
     fn visit(
         &self,
+        _id: &str,
         tokens: &[u32],
         positions: &[u32],
-        visit: &mut dyn FnMut(usize, &[f32]),
+        _heard: &mut dyn FnMut(Heard),
+        visit: &mut dyn FnMut(usize, Said<'_>),
     ) -> Result<(), PrecomputeError> {
         let fed = fed_tokens(positions.last().copied());
         let hidden = self
@@ -161,7 +163,7 @@ impl Teacher for Resident {
             let logits = self.logits(&hidden, indices)?;
             with_values(&logits, |logits| {
                 for (row, logits) in logits.chunks(vocabulary).take(indices.len()).enumerate() {
-                    visit(chunk * self.chunk_rows + row, logits);
+                    visit(chunk * self.chunk_rows + row, Said::Logits(logits));
                 }
             })
             .map_err(ModelError::from)?;
@@ -171,6 +173,11 @@ impl Teacher for Resident {
 
     fn batch_tokens(&self, settings: &CacheSettings) -> usize {
         settings.batch_tokens_on(self.decoder.device())
+    }
+
+    /// Preparing refuses samples beyond the context.
+    fn check_length(&self, _id: &str, _fed_tokens: u32) -> Result<(), PrecomputeError> {
+        Ok(())
     }
 
     fn device_class(&self) -> String {

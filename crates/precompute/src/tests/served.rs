@@ -1,0 +1,493 @@
+//! A teacher that a server runs, against a stand-in server: the same cache as of a teacher in memory, and every failure by name.
+
+#[path = "../../../../tests/served/stand_in.rs"]
+mod stand_in;
+
+use leadspan_cache::CacheError;
+use leadspan_diagnosis::Diagnosis as _;
+
+use self::stand_in::{Fault, Form, Manner, StandIn};
+use super::*;
+use crate::{
+    AuditOutcome, AuditSettings, PlanOutcome, PlanSettings, ServerEngine, ServerError, ServerKey, audit, plan,
+};
+
+/// The first question that is not about the fixed positions.
+const FIRST: usize = 5;
+
+fn serving(form: Form) -> StandIn {
+    StandIn::start(&fixture("tiny-teacher"), Manner::of(form))
+}
+
+/// The project's pipeline with a server for its teacher, in a cache of its own. The teacher's directory has no weights.
+fn served(project: &Project, name: &str, server: &StandIn, engine: ServerEngine) -> Pipeline {
+    let bare = project.folder.path().join("bare");
+    fs::create_dir_all(&bare).unwrap();
+    for file in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    ] {
+        fs::copy(fixture("tiny-teacher").join(file), bare.join(file)).unwrap();
+    }
+    project.another(name, |pipeline| {
+        pipeline.teacher.model = bare;
+        pipeline.teacher.server = Some(server.url());
+        pipeline.teacher.engine = Some(engine);
+        pipeline.teacher.served_model = Some("teacher".to_owned());
+        pipeline.teacher.patience_seconds = 0;
+    })
+}
+
+/// The message and the hint with which a run ends.
+fn refused_with(pipeline: &Pipeline) -> (String, String) {
+    let error = refused(pipeline);
+    assert!(!error.is_unexpected(), "{error:?}");
+    (error.to_string(), error.hint().unwrap_or_default())
+}
+
+#[test]
+fn a_served_teacher_gives_the_cache_of_the_same_teacher_in_memory() {
+    let project = Project::new();
+    run_to_end(&project.pipeline);
+    let native = read(&project.pipeline, "1.0");
+    for (form, engine) in [
+        (Form::Vllm, ServerEngine::Vllm),
+        (Form::SglangBase64, ServerEngine::Sglang),
+        (Form::SglangLists, ServerEngine::Sglang),
+    ] {
+        let server = serving(form);
+        let pipeline = served(&project, &format!("{form:?}"), &server, engine);
+        let summary = run_to_end(&pipeline);
+        assert_eq!((summary.samples, summary.units_missing), (40, 0));
+        let mut positions = 0;
+        for ((id, native), (other_id, served)) in native.iter().zip(&read(&pipeline, "1.0")) {
+            assert_eq!(
+                (id, &native.tokens, &native.positions),
+                (other_id, &served.tokens, &served.positions)
+            );
+            for (a, b) in native.distributions.iter().zip(served.distributions.iter()) {
+                positions += 1;
+                let near = |a: f32, b: f32| (a - b).abs() <= 1e-4;
+                assert!(near(a.target_logprob, b.target_logprob), "{form:?}: the target of {id}");
+                assert_eq!(a.logprobs.len(), b.logprobs.len());
+                assert!(
+                    a.logprobs.iter().zip(b.logprobs).all(|(&a, &b)| near(a, b)),
+                    "{form:?}: {id}"
+                );
+                let mut tokens = [a.token_ids.to_vec(), b.token_ids.to_vec()];
+                tokens.iter_mut().for_each(|tokens| tokens.sort_unstable());
+                assert_eq!(tokens[0], tokens[1], "{form:?}: {id}");
+                // The tail is a difference, so its absolute error is bounded.
+                assert!(
+                    (a.tail_logprob.exp() - b.tail_logprob.exp()).abs() < 2e-6,
+                    "{form:?}: the tail of {id}"
+                );
+            }
+        }
+        assert!(positions > 1000, "{positions}");
+        let identity = Cache::open(&pipeline.cache_dir()).unwrap().identity().clone();
+        let teacher = identity.teacher.unwrap();
+        let stored = teacher.server.unwrap();
+        assert_eq!(
+            (stored.engine.as_str(), stored.version.as_str()),
+            (engine.as_str(), "0.32.0")
+        );
+        assert_eq!((stored.answers.targets.len(), stored.answers.spread), (64, 0.0));
+    }
+}
+
+#[test]
+fn failures_that_pass_are_waited_for_and_leave_no_trace() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    let whole = served(&project, "whole", &server, ServerEngine::Vllm);
+    run_to_end(&whole);
+    let disturbed = serving(Form::Vllm);
+    disturbed.change(|manner| {
+        manner.faults = vec![
+            (0, Fault::Status(503, None)),
+            (9, Fault::Status(429, Some(0))),
+            (14, Fault::Cut),
+            (21, Fault::Status(500, None)),
+        ];
+    });
+    let pipeline = served(&project, "disturbed", &disturbed, ServerEngine::Vllm);
+    let pipeline = Pipeline {
+        teacher: crate::TeacherSettings {
+            patience_seconds: 60,
+            ..pipeline.teacher.clone()
+        },
+        ..pipeline
+    };
+    let waits: Vec<String> = events_of(&pipeline)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::WaitingForServer(wait) => Some(wait.why),
+            _ => None,
+        })
+        .collect();
+    // Control characters of the server go nowhere.
+    assert_eq!(waits[0], "status 503: told to  [31mfail");
+    assert!(waits.iter().any(|why| why.starts_with("status 429")), "{waits:?}");
+    assert!(waits.iter().any(|why| why.starts_with("status 500")), "{waits:?}");
+    assert_eq!(waits.len(), 4, "{waits:?}");
+    assert_eq!(shards(&pipeline), shards(&whole));
+}
+
+#[test]
+fn every_failure_that_stays_is_named() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    let faults = [
+        (
+            Fault::Status(500, None),
+            "did not answer: status 500: told to",
+            "the same command continues",
+        ),
+        (
+            Fault::Status(400, None),
+            "refused `/v1/completions` with status 400",
+            "server's log",
+        ),
+        (Fault::Status(401, None), "with status 401", "LEADSPAN_SERVER_KEY"),
+        (Fault::Status(404, None), "with status 404", "`teacher.engine`"),
+        (
+            Fault::Redirect,
+            "redirects `/v1/completions` to `http://elsewhere.example/v1`",
+            "answers itself",
+        ),
+        (Fault::Cut, "did not answer", "continues"),
+        (
+            Fault::Text("<html>busy</html>"),
+            "is not what vllm answers: sample `",
+            "`teacher.engine`",
+        ),
+        (Fault::Text("{}"), "is not what vllm answers", ""),
+        (Fault::Endless, "has more than", "server's log"),
+        (Fault::Short, "the server answered sample `", "no shard was written"),
+        (Fault::Value(f32::NAN), "is not what vllm answers", ""),
+        (
+            Fault::Value(0.5),
+            "which is no logarithm of a probability",
+            "raw log-probabilities",
+        ),
+        (Fault::Value(0.0), "the probabilities sum to 1.", ""),
+        (Fault::Token(320), "token 320 is not in the vocabulary of 320", ""),
+    ];
+    for (number, (fault, message, hint)) in faults.into_iter().enumerate() {
+        let asked = server.questions();
+        server.change(|manner| manner.faults = vec![(asked + FIRST + 3, fault.clone())]);
+        let pipeline = served(&project, &format!("{number}"), &server, ServerEngine::Vllm);
+        let (found, found_hint) = refused_with(&pipeline);
+        assert!(found.contains(message), "{fault:?}: {found}");
+        assert!(found_hint.contains(hint), "{fault:?}: {found_hint}");
+        assert!(
+            !shards(&pipeline)
+                .keys()
+                .any(|path| path.extension().is_some_and(|end| end == "parquet"))
+        );
+    }
+    // In base64, what is not a number can be written.
+    let sglang = serving(Form::SglangBase64);
+    sglang.change(|manner| manner.faults = vec![(FIRST, Fault::Value(f32::NAN))]);
+    let (found, _) = refused_with(&served(&project, "nan", &sglang, ServerEngine::Sglang));
+    assert!(found.contains("position ") && found.contains("is NaN"), "{found}");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_after_the_limits() {
+    let project = Project::new();
+    let server = serving(Form::SglangLists);
+    server.change(|manner| manner.faults = vec![(FIRST, Fault::Silence)]);
+    let mut pipeline = served(&project, "silent", &server, ServerEngine::Sglang);
+    pipeline.teacher.request_seconds = 1;
+    let (message, hint) = refused_with(&pipeline);
+    assert!(
+        message.ends_with("did not answer: no answer within 1 s (1 tries)"),
+        "{message}"
+    );
+    assert!(hint.contains("`teacher.patience_seconds`"), "{hint}");
+}
+
+#[test]
+fn a_server_that_is_not_the_teachers_is_refused_before_anything_is_made() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    let check = |change: &dyn Fn(&mut Manner), adapt: &dyn Fn(&mut Pipeline), message: &str, hint: &str| {
+        server.change(|manner| {
+            *manner = Manner::of(Form::Vllm);
+            change(manner);
+        });
+        let mut pipeline = served(&project, "refused", &server, ServerEngine::Vllm);
+        adapt(&mut pipeline);
+        let (found, found_hint) = refused_with(&pipeline);
+        assert!(found.contains(message), "{found}");
+        assert!(found_hint.contains(hint), "{found_hint}");
+        assert!(!pipeline.cache_dir().exists(), "{message}");
+    };
+    check(
+        &|manner| manner.models = vec!["a", "b"],
+        &|_| (),
+        "serves `a`, `b`, not `teacher`",
+        "`teacher.served_model`",
+    );
+    check(
+        &|manner| manner.models = vec!["a", "b"],
+        &|pipeline| pipeline.teacher.served_model = None,
+        "does not say which is the teacher",
+        "`teacher.served_model`",
+    );
+    check(
+        &|manner| manner.tokenizes = Some(1),
+        &|_| (),
+        "the server's tokenizer is another",
+        "`teacher.model`",
+    );
+    check(
+        &|manner| manner.most_logprobs = 15,
+        &|_| (),
+        "Requested prompt logprobs of 16",
+        "`--max-logprobs 16`",
+    );
+    check(
+        &|manner| manner.form = Form::SglangBase64,
+        &|_| (),
+        "refused `/version` with status 404",
+        "`teacher.engine`",
+    );
+    check(
+        &|manner| manner.key = Some("sesame"),
+        &|_| (),
+        "status 401",
+        "LEADSPAN_SERVER_KEY",
+    );
+    let key = |text: &str| ServerKey::new(text.into());
+    check(
+        &|manner| manner.key = Some("sesame"),
+        &|pipeline| pipeline.server_key = key("hush"),
+        "Incorrect key: Bearer …",
+        "LEADSPAN_SERVER_KEY",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.server_key = key("a\nb"),
+        "`LEADSPAN_SERVER_KEY` has a character",
+        "",
+    );
+    let set = |pipeline: &mut Pipeline, address: &str| pipeline.teacher.server = Some(address.to_owned());
+    check(
+        &|_| (),
+        &|pipeline| set(pipeline, "http://127.0.0.1:1"),
+        "did not answer",
+        "`teacher.patience_seconds`",
+    );
+    check(
+        &|_| (),
+        &|pipeline| set(pipeline, "http://me:word@host"),
+        "user name or a password",
+        "environment",
+    );
+    check(
+        &|_| (),
+        &|pipeline| set(pipeline, "https://127.0.0.1:1/v1"),
+        "ends in `/v1`",
+        "leave out",
+    );
+    // What cannot be had is refused before the server is asked.
+    let asked = server.questions();
+    check(
+        &|_| (),
+        &|pipeline| pipeline.cache.temperatures = vec![2.0],
+        "`cache.temperatures` cannot be had",
+        "remove",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.cache.tail_samples = 3,
+        "`cache.tail_samples` cannot be had",
+        "remove",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.teacher.engine = None,
+        "`teacher.engine` is not set",
+        "`vllm` or `sglang`",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.teacher.dtype = leadspan_model::StoredDtype::Bf16,
+        "`teacher.dtype` does not go with `teacher.server`",
+        "`teacher.quantisation`",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.teacher.requests = 0,
+        "`teacher.requests` must be at least 1",
+        "",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.teacher.requests = 9999,
+        "at most 1024",
+        "",
+    );
+    check(
+        &|_| (),
+        &|pipeline| pipeline.teacher.server = None,
+        "`teacher.engine` is set, but `teacher.server` is not",
+        "set `teacher.server`",
+    );
+    assert_eq!(server.questions(), asked);
+}
+
+#[test]
+fn a_sample_beyond_the_servers_context_is_named_before_anything_is_captured() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    server.change(|manner| manner.context = 70);
+    let pipeline = served(&project, "context", &server, ServerEngine::Vllm);
+    let (message, hint) = refused_with(&pipeline);
+    assert!(message.contains("the server has a context of 70 tokens"), "{message}");
+    assert!(hint.contains("`data.max_tokens = 69`"), "{hint}");
+    assert_eq!(server.questions(), FIRST);
+}
+
+#[test]
+fn a_capture_continues_with_the_same_server_and_with_no_other() {
+    let project = Project::new();
+    let mut server = serving(Form::Vllm);
+    let whole = served(&project, "whole", &server, ServerEngine::Vllm);
+    run_to_end(&whole);
+    let pieces = served(&project, "pieces", &server, ServerEngine::Vllm);
+    let pieces = Pipeline {
+        cache: crate::CacheSettings {
+            batch_tokens: Some(64),
+            ..pieces.cache.clone()
+        },
+        ..pieces
+    };
+    let stop = AtomicBool::new(false);
+    let outcome = run(&pieces, Worker::ALONE, &stop, &mut |event| {
+        let committed = matches!(event, Event::UnitCommitted { .. });
+        stop.fetch_or(committed, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(matches!(outcome.unwrap(), Outcome::Stopped(_)));
+    // Other weights answer otherwise, by far more than rounding.
+    server.change(|manner| manner.scale = 0.9);
+    let (message, hint) = refused_with(&pieces);
+    assert!(
+        message.contains("does not answer as before: its log-probabilities at 64 fixed positions"),
+        "{message}"
+    );
+    assert!(hint.contains("a new cache"), "{hint}");
+    server.change(|manner| manner.scale = 1.0 + 1e-6);
+    server.change(|manner| manner.version = "0.33.0");
+    let error = refused(&pieces);
+    assert!(
+        matches!(&error, PrecomputeError::Cache(CacheError::IdentityMismatch { field, .. }) if field == "teacher.server.version"),
+        "{error}"
+    );
+    server.change(|manner| manner.version = "0.32.0");
+    let mut stated = pieces.clone();
+    stated.teacher.quantisation = Some("fp8".to_owned());
+    assert!(refused(&stated).to_string().contains("teacher.server.quantisation"));
+    // It comes back at the same address, while it is waited for.
+    let address = server.address();
+    server.kill();
+    let mut patient = pieces.clone();
+    patient.teacher.patience_seconds = 60;
+    let mut back = None;
+    let outcome = run(&patient, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
+        if let Event::WaitingForServer(_) = event
+            && back.is_none()
+        {
+            back = Some(StandIn::start_at(
+                address,
+                &fixture("tiny-teacher"),
+                Manner::of(Form::Vllm),
+            ));
+        }
+    });
+    assert!(matches!(outcome.unwrap(), Outcome::Done(_)) && back.is_some());
+    assert_eq!(shards(&pieces), shards(&whole));
+}
+
+#[test]
+fn a_server_that_comes_back_with_other_weights_ends_the_capture() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    server.change(|manner| manner.faults = vec![(FIRST + 3, Fault::Cut)]);
+    let mut pipeline = served(&project, "changed", &server, ServerEngine::Vllm);
+    pipeline.teacher.patience_seconds = 60;
+    let error = run(&pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
+        if let Event::WaitingForServer(_) = event {
+            server.change(|manner| manner.scale = 0.9);
+        }
+    });
+    let error = error.unwrap_err();
+    assert!(
+        matches!(&error, PrecomputeError::Server(error) if matches!(**error, ServerError::OtherAnswers { .. })),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_key_is_sent_and_left_nowhere() {
+    let project = Project::new();
+    let server = serving(Form::SglangBase64);
+    server.change(|manner| manner.key = Some("open-sesame"));
+    let mut pipeline = served(&project, "key", &server, ServerEngine::Sglang);
+    pipeline.server_key = ServerKey::new("open-sesame\n".into());
+    run_to_end(&pipeline);
+    assert!(!format!("{pipeline:?}").contains("sesame"));
+    for (path, bytes) in files(&pipeline.cache_dir()) {
+        let found = bytes.windows(6).any(|window| window == b"sesame");
+        assert!(!found, "{}", path.display());
+    }
+}
+
+#[test]
+fn plan_and_audit_ask_the_server() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    let pipeline = served(&project, "planned", &server, ServerEngine::Vllm);
+    let settings = PlanSettings {
+        sample_rows: 100,
+        calibration: Some(std::time::Duration::ZERO),
+        scratch: project.folder.path().to_owned(),
+    };
+    let clock = std::time::Instant::now();
+    let outcome = plan(
+        &pipeline,
+        &settings,
+        &|| clock.elapsed(),
+        &AtomicBool::new(false),
+        &|_| (),
+    );
+    let PlanOutcome::Done(planned) = outcome.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    assert!(planned.calibration.unwrap().positions > 100 && planned.left.seconds.unwrap() > 0.0);
+    run_to_end(&pipeline);
+    let settings = AuditSettings {
+        positions: 300,
+        seed: 1,
+    };
+    let audited = || match audit(&pipeline, &settings, &AtomicBool::new(false), &mut |_| ()) {
+        Ok(AuditOutcome::Done(audit)) => Ok(audit),
+        Ok(AuditOutcome::Stopped) => panic!("nobody stopped it"),
+        Err(error) => Err(error),
+    };
+    let found = audited().unwrap();
+    assert_eq!((found.positions, found.device_class.as_str()), (300, "vllm 0.32.0"));
+    assert!(
+        found.mean_kl.abs() < 1e-6 && found.largest_logprob_error < 1e-4,
+        "{found:?}"
+    );
+    found.check(&pipeline.cache_dir()).unwrap();
+    server.change(|manner| manner.scale = 0.9);
+    assert!(audited().unwrap_err().to_string().contains("does not answer as before"));
+}
