@@ -39,6 +39,7 @@ impl SmallCache {
                 config_blake3: "config".into(),
                 weights_blake3: "weights".into(),
                 dtype: "f32".into(),
+                server: None,
             }),
             tokenizer: "tokenizer".into(),
             chat_template: "template".into(),

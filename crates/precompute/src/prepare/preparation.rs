@@ -76,7 +76,6 @@ impl Text<'_> {
 impl<'a> Preparation<'a> {
     /// The preparation of a corpus for the teacher `source`.
     pub(crate) fn new(pipeline: &'a Pipeline, teacher: &'a TeacherSource<'a>) -> Result<Self, PrecomputeError> {
-        pipeline.teacher.check()?;
         let limits = teacher.limits();
         let text = Text {
             base: &pipeline.base,

@@ -66,6 +66,7 @@ impl<'a> TeacherSource<'a> {
     ///
     /// If it is not there, or its configuration is damaged or not supported; if the settings contradict each other.
     pub(crate) fn open(pipeline: &'a Pipeline) -> Result<Self, PrecomputeError> {
+        pipeline.teacher.check()?;
         let kind = match &pipeline.teacher.server {
             Some(address) => Kind::Served(Box::new(ServedSource::open(pipeline, address)?)),
             None => {

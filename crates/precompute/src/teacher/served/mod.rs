@@ -16,6 +16,7 @@ mod fingerprint;
 mod http;
 mod key;
 mod patience;
+mod running;
 mod server;
 mod sglang;
 mod source;

@@ -11,9 +11,8 @@ use std::{
     thread,
 };
 
-use leadspan_cache::{Layer, PreparedCorpus, ServerAnswers};
+use leadspan_cache::ServerAnswers;
 use leadspan_distribution::{Distributions, EntrySettings};
-use leadspan_model::{Distrust, ModelError};
 
 use super::{
     ServerError, ServerWait,
@@ -24,28 +23,19 @@ use super::{
     patience::{Patience, when},
     sglang, vllm,
 };
-use crate::{
-    CacheSettings, PrecomputeError,
-    batches::CapturedSpan,
-    captured::Captured,
-    settings::ServerEngine,
-    teacher::{Heard, Part, Said, Teacher},
-};
-
-/// How many tokens of several samples are one batch: enough that requests of some thousand tokens keep a server busy.
-const BATCH_TOKENS: usize = 32_768;
+use crate::{settings::ServerEngine, teacher::Heard};
 
 /// How often the fixed positions are asked about at the same time, to see how much answers differ under load.
 const AT_ONCE: usize = 4;
 
 /// A question: what follows each of some positions of a sequence?
-struct Question<'a> {
+pub(super) struct Question<'a> {
     /// What the sequence is, for messages.
-    about: String,
+    pub(super) about: String,
     /// The tokens up to the last target.
-    tokens: &'a [u32],
+    pub(super) tokens: &'a [u32],
     /// Ascending positions.
-    positions: Vec<u32>,
+    pub(super) positions: Vec<u32>,
 }
 
 /// A server that is the teacher.
@@ -153,7 +143,7 @@ impl Server {
     }
 
     /// The answers to `questions`, several at a time, in their order.
-    fn ask(
+    pub(super) fn ask(
         &self,
         questions: &[Question<'_>],
         stop: &AtomicBool,
@@ -388,96 +378,4 @@ fn require_same_tokens(theirs: &[u32], ours: &[u32], model: &Path) -> Result<(),
         theirs: shown(theirs),
         ours: shown(ours),
     })
-}
-
-impl Teacher for std::sync::Arc<Server> {
-    /// One sample is one request.
-    fn capture(
-        &self,
-        batch: &[CapturedSpan],
-        layer: &Layer,
-        corpus: &PreparedCorpus,
-        stop: &AtomicBool,
-        heard: &mut dyn FnMut(Heard) -> Result<(), ModelError>,
-    ) -> Result<Captured, PrecomputeError> {
-        let questions: Vec<Question<'_>> = batch
-            .iter()
-            .map(|span| {
-                let sample = corpus.sample(span.sample as usize);
-                let tokens = corpus.tokens(span.sample as usize)?;
-                Ok(Question {
-                    about: format!("sample `{}`", sample.id),
-                    tokens: &tokens[..=span.tokens as usize],
-                    positions: layer.positions(sample).collect(),
-                })
-            })
-            .collect::<Result<_, PrecomputeError>>()?;
-        let mut told = Ok(());
-        let answers = self.ask(&questions, stop, &mut |event| {
-            if told.is_ok() {
-                told = heard(event);
-            }
-        })?;
-        told?;
-        heard(Heard::Done(Part::Layers))?;
-        let mut captured = Captured::default();
-        answers.into_iter().for_each(|answer| captured.push(answer));
-        heard(Heard::Done(Part::Head))?;
-        Ok(captured)
-    }
-
-    fn finish(&self, captured: Captured) -> Result<Distributions, PrecomputeError> {
-        captured.finish(self.vocabulary, &self.entries)
-    }
-
-    fn visit(
-        &self,
-        id: &str,
-        tokens: &[u32],
-        positions: &[u32],
-        heard: &mut dyn FnMut(Heard),
-        visit: &mut dyn FnMut(usize, Said<'_>),
-    ) -> Result<(), PrecomputeError> {
-        let Some(&last) = positions.last() else { return Ok(()) };
-        let question = Question {
-            about: format!("sample `{id}`"),
-            tokens: &tokens[..last as usize + 2],
-            positions: positions.to_vec(),
-        };
-        let answers = self.ask(&[question], &AtomicBool::new(false), heard)?;
-        for (place, position) in answers.iter().flat_map(Distributions::iter).enumerate() {
-            visit(place, Said::Entries(position));
-        }
-        Ok(())
-    }
-
-    fn batch_tokens(&self, settings: &CacheSettings) -> usize {
-        settings.batch_tokens.unwrap_or(BATCH_TOKENS)
-    }
-
-    /// The tokens that are sent end with a target, and one is generated.
-    fn check_length(&self, id: &str, fed_tokens: u32) -> Result<(), PrecomputeError> {
-        let tokens = fed_tokens as usize + 2;
-        match self.facts.context {
-            Some(context) if tokens > context => Err(ServerError::BeyondContext {
-                sample: id.to_owned(),
-                tokens,
-                context,
-            }
-            .into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn device_class(&self) -> String {
-        format!("{} {}", self.engine.as_str(), self.facts.version)
-    }
-
-    fn distrust(&self) -> Option<&Distrust> {
-        None
-    }
-
-    fn synchronize(&self) -> Result<(), ModelError> {
-        Ok(())
-    }
 }
