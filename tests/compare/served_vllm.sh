@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-samples=600
+samples=240
 case "${1:-}" in
     "") ;;
     --samples) samples="${2:?a number}" ;;
@@ -64,7 +64,7 @@ validation = 20
 dir = "$2"
 top_k = 32
 precision = "exact"
-samples_per_shard = 64
+samples_per_shard = 32
 END
 }
 served="model = \"bare\"

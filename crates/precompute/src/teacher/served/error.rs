@@ -35,7 +35,7 @@ pub enum ServerError {
         config: PathBuf,
     },
     /// The server was not reached for too long, or failed too often.
-    #[error("the server `{server}` did not answer: {why} ({tries} tries)")]
+    #[error("the server `{server}` did not answer: {why} (tries: {tries})")]
     GaveUp {
         /// Its address.
         server: String,

@@ -136,7 +136,7 @@ mod tests {
             (ended.unwrap_err().to_string(), pauses)
         };
         let (error, pauses) = spend(Reach::Away, None);
-        assert_eq!(error, "the server `http://host` did not answer: no answer (8 tries)");
+        assert_eq!(error, "the server `http://host` did not answer: no answer (tries: 8)");
         assert_eq!(pauses, [1, 2, 4, 4, 4, 4, 1]);
         assert_eq!(spend(Reach::Broken, None).1, [1, 2]);
         // What the server asks for is granted, within the bound.

@@ -218,6 +218,25 @@ fn a_server_that_comes_back_with_other_weights_ends_the_capture() {
 }
 
 #[test]
+fn a_served_cache_is_extended_by_the_same_server_alone() {
+    let project = Project::new();
+    let server = serving(Form::SglangBase64);
+    let whole = served(&project, "whole", &server, ServerEngine::Sglang);
+    run_to_end(&whole);
+    let mut grown = served(&project, "grown", &server, ServerEngine::Sglang);
+    grown.cache.lead_span_proportion = "0.5".parse().unwrap();
+    run_to_end(&grown);
+    grown.cache.lead_span_proportion = "1.0".parse().unwrap();
+    server.change(|manner| manner.scale = 0.95);
+    assert!(refused(&grown).to_string().contains("does not answer as before"));
+    server.change(|manner| manner.scale = 1.0);
+    run_to_end(&grown);
+    for ((id, one), (_, other)) in read(&whole, "1.0").iter().zip(&read(&grown, "1.0")) {
+        assert_close(one, other, id);
+    }
+}
+
+#[test]
 fn the_key_is_sent_and_left_nowhere() {
     let project = Project::new();
     let server = serving(Form::SglangBase64);

@@ -71,7 +71,7 @@ fn a_server_that_says_nothing_is_given_up_after_the_limits() {
     pipeline.teacher.request_seconds = 1;
     let (message, hint) = refused_with(&pipeline);
     assert!(
-        message.ends_with("did not answer: no answer within 1 s (1 tries)"),
+        message.ends_with("did not answer: no answer within 1 s (tries: 1)"),
         "{message}"
     );
     assert!(hint.contains("`teacher.patience_seconds`"), "{hint}");
@@ -218,4 +218,44 @@ fn a_sample_beyond_the_servers_context_is_named_before_anything_is_captured() {
     assert!(message.contains("the server has a context of 70 tokens"), "{message}");
     assert!(hint.contains("`data.max_tokens = 69`"), "{hint}");
     assert_eq!(server.questions(), FIRST);
+}
+
+#[test]
+fn a_model_that_leadspan_cannot_run_is_served_if_its_vocabulary_is_known() {
+    let project = Project::new();
+    let server = serving(Form::Vllm);
+    let pipeline = served(&project, "unknown", &server, ServerEngine::Vllm);
+    let config = pipeline.model_path().join("config.json");
+    fs::write(&config, r#"{"model_type": "mammoth"}"#).unwrap();
+    let (message, hint) = refused_with(&pipeline);
+    assert!(
+        message.ends_with("does not say the size of the vocabulary (`vocab_size`)"),
+        "{message}"
+    );
+    assert!(hint.contains("`config.json`"), "{hint}");
+    let text = r#"{"model_type": "mammoth", "text_config": {"vocab_size": 320, "max_position_embeddings": 4096}}"#;
+    fs::write(&config, text).unwrap();
+    assert_eq!(run_to_end(&pipeline).samples, 40);
+    // A plan counts tokens, and no operations that nobody knows.
+    let settings = PlanSettings {
+        sample_rows: 100,
+        calibration: Some(std::time::Duration::ZERO),
+        scratch: project.folder.path().to_owned(),
+    };
+    let larger = project.another("larger", |larger| {
+        larger.teacher = pipeline.teacher.clone();
+    });
+    let clock = std::time::Instant::now();
+    let outcome = plan(
+        &larger,
+        &settings,
+        &|| clock.elapsed(),
+        &AtomicBool::new(false),
+        &|_| (),
+    );
+    let PlanOutcome::Done(planned) = outcome.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    assert_eq!(planned.left.teacher_flops, 0.0);
+    assert!(planned.left.teacher_tokens > 1000 && planned.left.seconds.unwrap() > 0.0);
 }
