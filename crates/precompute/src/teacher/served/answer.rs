@@ -2,6 +2,8 @@
 
 use leadspan_distribution::{Distributions, EntrySettings, MIN_TAIL_LOGPROB, Position};
 
+use crate::server_error::WrongAnswer;
+
 /// How far a probability, and the sum of all, may exceed one: servers round log-probabilities, to 16 bits at worst.
 const ROUNDING: f64 = 1e-3;
 
@@ -15,61 +17,6 @@ pub(super) struct PositionAnswer {
     pub(super) entries: Vec<(u32, f32)>,
     /// The log-probability of the target, if it is written apart.
     pub(super) target: Option<f32>,
-}
-
-/// What is wrong with an answer about a position.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum WrongAnswer {
-    /// A log-probability is not a number.
-    #[error("the log-probability of token {token} is {logprob}")]
-    NotANumber {
-        /// The token.
-        token: u32,
-        /// Its value.
-        logprob: f32,
-    },
-    /// A probability exceeds one.
-    #[error("token {token} has the log-probability {logprob}, which is no logarithm of a probability")]
-    AboveOne {
-        /// The token.
-        token: u32,
-        /// Its value.
-        logprob: f32,
-    },
-    /// The probabilities sum to more than one.
-    #[error("the probabilities sum to {sum:.4}")]
-    Sum {
-        /// The sum.
-        sum: f64,
-    },
-    /// A token is listed twice.
-    #[error("token {token} is listed twice")]
-    Repeated {
-        /// The token.
-        token: u32,
-    },
-    /// A token is outside of the vocabulary.
-    #[error("token {token} is not in the vocabulary of {vocabulary}")]
-    BeyondVocabulary {
-        /// The token.
-        token: u32,
-        /// The size of the vocabulary.
-        vocabulary: usize,
-    },
-    /// The number of tokens is not what was asked for.
-    #[error("{found} tokens are listed, where the {expected} most probable were asked for")]
-    Count {
-        /// The number that was asked for.
-        expected: usize,
-        /// The number in the answer.
-        found: usize,
-    },
-    /// The token that follows has no log-probability.
-    #[error("token {token}, which follows, has no log-probability")]
-    NoTarget {
-        /// The token.
-        token: u32,
-    },
 }
 
 /// Adds what `settings` ask for of an answer to `into`. `target` is the token that follows, `vocabulary` the number of tokens.

@@ -3,11 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    ServerError,
-    http::{Client, Failure},
-};
-use crate::settings::ServerEngine;
+use super::http::{Client, Failure};
+use crate::{server_engine::ServerEngine, server_error::ServerError};
 
 /// The most bytes of such an answer: SGLang lists all of its settings.
 const MOST: u64 = 4 << 20;

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use ureq::{Agent, Body, http::Response};
 
-use super::{ServerError, address::Address, key::ServerKey};
+use crate::{server_address::Address, server_error::ServerError, server_key::ServerKey};
 
 /// The most bytes of a refusal that are read.
 const MOST_REFUSAL: u64 = 64 << 10;

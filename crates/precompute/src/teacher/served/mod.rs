@@ -8,13 +8,10 @@
 //!
 //! Nothing here reads a clock or the environment. The key is in no message, identity or file.
 
-mod address;
 mod answer;
-mod error;
 mod facts;
 mod fingerprint;
 mod http;
-mod key;
 mod patience;
 mod running;
 mod server;
@@ -22,5 +19,5 @@ mod sglang;
 mod source;
 mod vllm;
 
+pub use self::patience::ServerWait;
 pub(super) use self::source::{ServedSource, refuse_without_server};
-pub use self::{answer::WrongAnswer, error::ServerError, key::ServerKey, patience::ServerWait};

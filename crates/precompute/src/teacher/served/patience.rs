@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    ServerError,
-    http::{Failure, Passing, Reach},
-};
+use super::http::{Failure, Passing, Reach};
+use crate::server_error::ServerError;
 
 /// A server that does not answer, and what is done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,12 @@ use leadspan_cache::{Layer, PreparedCorpus};
 use leadspan_distribution::Distributions;
 use leadspan_model::{Distrust, ModelError};
 
-use super::{
-    ServerError,
-    server::{Question, Server},
-};
+use super::server::{Question, Server};
 use crate::{
     CacheSettings, PrecomputeError,
     batches::CapturedSpan,
     captured::Captured,
+    server_error::ServerError,
     teacher::{Heard, Part, Said, Teacher},
 };
 

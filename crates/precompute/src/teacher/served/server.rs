@@ -15,15 +15,14 @@ use leadspan_cache::ServerAnswers;
 use leadspan_distribution::{Distributions, EntrySettings};
 
 use super::{
-    ServerError, ServerWait,
     answer::{PositionAnswer, push_answer},
     facts::{Facts, facts, tokens},
     fingerprint::{self, allowed, difference},
     http::{Client, Failure},
-    patience::{Patience, when},
+    patience::{Patience, ServerWait, when},
     sglang, vllm,
 };
-use crate::{settings::ServerEngine, teacher::Heard};
+use crate::{server_engine::ServerEngine, server_error::ServerError, teacher::Heard};
 
 /// How often the fixed positions are asked about at the same time, to see how much answers differ under load.
 const AT_ONCE: usize = 4;

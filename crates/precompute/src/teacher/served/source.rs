@@ -12,14 +12,15 @@ use leadspan_model::{ModelError, ModelSource, StoredDtype, TokenizerBundle};
 use serde_json::Value;
 
 use super::{
-    ServerError, ServerWait,
-    address::Address,
     fingerprint,
     http::Client,
-    patience::Patience,
+    patience::{Patience, ServerWait},
     server::{Asking, Server, require_same_answers},
 };
-use crate::{CacheSettings, Pipeline, PrecomputeError, TeacherSettings, settings::ServerEngine};
+use crate::{
+    CacheSettings, Pipeline, PrecomputeError, TeacherSettings, server_address::Address, server_engine::ServerEngine,
+    server_error::ServerError,
+};
 
 /// The most bytes of a `config.json`.
 const MOST_CONFIG: u64 = 64 << 20;
@@ -44,7 +45,7 @@ impl ServedSource {
     ///
     /// Files that are missing or damaged; settings that do not go with a server; an address that is not one.
     pub(crate) fn open(pipeline: &Pipeline, address: &str) -> Result<Self, PrecomputeError> {
-        Address::parse(address)?;
+        Address::parse(address).map_err(ServerError::from)?;
         let engine = check(&pipeline.teacher, &pipeline.cache)?;
         let path = pipeline.model_path();
         if !path.is_dir() {
@@ -120,7 +121,7 @@ impl ServedSource {
             return Ok(Arc::clone(server));
         }
         let (teacher, cache) = (&pipeline.teacher, &pipeline.cache);
-        let address = Address::parse(teacher.server.as_deref().unwrap_or_default())?;
+        let address = Address::parse(teacher.server.as_deref().unwrap_or_default()).map_err(ServerError::from)?;
         let limit = Duration::from_secs(teacher.request_seconds);
         let client = Client::new(address, pipeline.server_key.as_ref(), teacher.requests, limit)?;
         let asking = Asking {

@@ -1,10 +1,18 @@
 //! The address of a server: what of a URL is accepted. Pure.
 
-use super::ServerError;
+/// An address that is not one of a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`teacher.server` is `{given}`, but {why}")]
+pub struct WrongAddress {
+    /// The address, unless it may hold a secret.
+    pub given: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
 
 /// The address of a server, without a slash at its end, such as `http://127.0.0.1:8000`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address(String);
+pub(crate) struct Address(String);
 
 impl Address {
     /// Accepts `http://` or `https://`, a host, a port and a path. Nothing else belongs to an address, in particular no
@@ -12,10 +20,10 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Address`] says what is wrong. It does not repeat an address that has user information.
-    pub(super) fn parse(text: &str) -> Result<Self, ServerError> {
+    /// [`WrongAddress`] says what is wrong. It does not repeat an address that has user information.
+    pub(crate) fn parse(text: &str) -> Result<Self, WrongAddress> {
         let wrong = |given: &str, why| {
-            Err(ServerError::Address {
+            Err(WrongAddress {
                 given: given.to_owned(),
                 why,
             })
@@ -54,7 +62,7 @@ impl Address {
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -4,19 +4,69 @@ use std::path::PathBuf;
 
 use leadspan_diagnosis::Diagnosis;
 
-use super::{answer::WrongAnswer, key::ServerKey};
+use crate::{server_address::WrongAddress, server_key::ServerKey};
+
+/// What is wrong with an answer about a position.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WrongAnswer {
+    /// A log-probability is not a number.
+    #[error("the log-probability of token {token} is {logprob}")]
+    NotANumber {
+        /// The token.
+        token: u32,
+        /// Its value.
+        logprob: f32,
+    },
+    /// A probability exceeds one.
+    #[error("token {token} has the log-probability {logprob}, which is no logarithm of a probability")]
+    AboveOne {
+        /// The token.
+        token: u32,
+        /// Its value.
+        logprob: f32,
+    },
+    /// The probabilities sum to more than one.
+    #[error("the probabilities sum to {sum:.4}")]
+    Sum {
+        /// The sum.
+        sum: f64,
+    },
+    /// A token is listed twice.
+    #[error("token {token} is listed twice")]
+    Repeated {
+        /// The token.
+        token: u32,
+    },
+    /// A token is outside of the vocabulary.
+    #[error("token {token} is not in the vocabulary of {vocabulary}")]
+    BeyondVocabulary {
+        /// The token.
+        token: u32,
+        /// The size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// The number of tokens is not what was asked for.
+    #[error("{found} tokens are listed, where the {expected} most probable were asked for")]
+    Count {
+        /// The number that was asked for.
+        expected: usize,
+        /// The number in the answer.
+        found: usize,
+    },
+    /// The token that follows has no log-probability.
+    #[error("token {token}, which follows, has no log-probability")]
+    NoTarget {
+        /// The token.
+        token: u32,
+    },
+}
 
 /// Why a server cannot be the teacher.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address is not one of a server.
-    #[error("`teacher.server` is `{given}`, but {why}")]
-    Address {
-        /// The address, unless it may hold a secret.
-        given: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    Address(#[from] WrongAddress),
     /// A key of the settings goes only with a server, or not with one.
     #[error("`{key}` {why}")]
     Setting {
@@ -190,8 +240,8 @@ impl Diagnosis for ServerError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Address { why, .. } if why.contains("/v1") => "leave out `/v1`",
-            Self::Address { .. } => {
+            Self::Address(WrongAddress { why, .. }) if why.contains("/v1") => "leave out `/v1`",
+            Self::Address(_) => {
                 "write an address such as `http://127.0.0.1:8000`; a key is read from the environment variable \
                  `LEADSPAN_SERVER_KEY`"
             }

@@ -16,7 +16,7 @@ impl ServerKey {
     }
 
     /// The key as text, if it is one that fits into a header.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         let text = self.0.to_str()?.trim();
         let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then_some(text)
