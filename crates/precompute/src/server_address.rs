@@ -1,5 +1,8 @@
 //! The address of a server: what of a URL is accepted. Pure.
 
+/// What addresses match, as a regular expression.
+pub(crate) const ADDRESS_PATTERN: &str = "^https?://[^@?#\\s]+$";
+
 /// An address that is not one of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`teacher.server` is `{given}`, but {why}")]

@@ -9,7 +9,11 @@ use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::{PrecomputeError, server_address::Address, server_engine::ServerEngine};
+use crate::{
+    PrecomputeError,
+    server_address::{ADDRESS_PATTERN, Address},
+    server_engine::ServerEngine,
+};
 
 /// Which model is run, and how: the `[teacher]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +32,7 @@ pub struct TeacherSettings {
     ///
     /// Tokenizer, chat template and `config.json` still come from `model`, which needs no weights.
     #[serde(default, deserialize_with = "address")]
+    #[schemars(regex(pattern = ADDRESS_PATTERN))]
     pub server: Option<String>,
     /// What the server is; required with `server`.
     #[serde(default)]
@@ -78,7 +83,7 @@ fn default_seconds() -> u64 {
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let server = Option::<String>::deserialize(deserializer)?;
     if let Some(server) = &server {
-        Address::parse(server).map_err(D::Error::custom)?;
+        Address::parse(server).map_err(|wrong| D::Error::custom(wrong.why))?;
     }
     Ok(server)
 }

@@ -37,6 +37,7 @@ struct Generated {
 #[derive(Deserialize)]
 struct Listed(Option<f64>, u32, #[serde(default)] serde::de::IgnoredAny);
 
+#[expect(clippy::struct_field_names, reason = "SGLang's own names")]
 #[derive(Deserialize)]
 struct Facts {
     input_token_logprobs: Option<Vec<Listed>>,
