@@ -15,6 +15,7 @@ mod quickstart;
 mod replaying;
 mod reporting;
 mod resuming;
+mod served;
 mod stages;
 mod stopping;
 mod supervised;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use leadspan_evaluate::Evaluation;
 use leadspan_model::{HubCache, ModelError};
-use leadspan_precompute::{Pipeline, TextPipeline};
+use leadspan_precompute::{Pipeline, ServerKey, TextPipeline};
 
 use crate::configuration::{StageTwo, TextOfModel};
 
-/// The pipeline with the paths of its teacher and of its adapter resolved.
+/// The pipeline with the paths of its teacher and of its adapter resolved, and the key for its server.
 ///
 /// # Errors
 ///
@@ -19,6 +19,7 @@ pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, Mod
     if let Some(adapter) = &mut pipeline.teacher.adapter {
         *adapter = cache().resolve(adapter, &pipeline.base, None)?;
     }
+    pipeline.server_key = std::env::var_os(ServerKey::VARIABLE).and_then(ServerKey::new);
     Ok(pipeline)
 }
 

@@ -56,6 +56,7 @@ fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Err
             weights_blake3: String::new(),
             lora_blake3: None,
             dtype: "f32".to_owned(),
+            server: None,
         }),
         tokenizer: String::new(),
         chat_template: String::new(),

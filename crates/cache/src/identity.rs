@@ -32,18 +32,55 @@ pub struct Identity {
 }
 
 /// The teacher's part of the identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherIdentity {
     /// blake3 of the model's configuration.
     pub config_blake3: String,
-    /// blake3 of the weights as stored.
+    /// blake3 of the weights as stored; empty for a teacher that a server runs.
     pub weights_blake3: String,
     /// The digest of the LoRA adapter that is merged into the weights, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora_blake3: Option<String>,
-    /// The dtype of the weights during computation.
+    /// The dtype of the weights during computation; `served` for a teacher that a server runs.
     pub dtype: String,
+    /// The server that runs the teacher, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerIdentity>,
+}
+
+/// The server that runs the teacher, as it and the user describe it, and what it answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerIdentity {
+    /// Its program, such as `vllm`.
+    pub engine: String,
+    /// The version of its program.
+    pub version: String,
+    /// The name by which it knows the model.
+    pub model: String,
+    /// The model's revision, as the user states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The model's quantisation, as the user states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<String>,
+    /// Its answers to fixed questions.
+    pub answers: ServerAnswers,
+}
+
+/// The answers of a server to questions that never change. Answers of the same model differ by rounding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerAnswers {
+    /// The tokens that were sent.
+    pub tokens: Vec<u32>,
+    /// The log-probability of the most probable token at each position but the last.
+    pub best: Vec<f32>,
+    /// The log-probability of the token that follows at each of these positions.
+    pub targets: Vec<f32>,
+    /// The mean difference, in nats, of answers to the same question.
+    pub spread: f32,
 }
 
 /// Stands for a value that an identity does not have.
@@ -186,6 +223,46 @@ mod tests {
         other.sections = json!({"b": 2, "a": 1});
         assert_eq!(one.first_difference(&other), None);
         assert_eq!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn a_served_teacher_is_compared_value_by_value_and_older_identities_stay_what_they_are() {
+        let server = ServerIdentity {
+            engine: "vllm".into(),
+            version: "0.32.0".into(),
+            model: "teacher".into(),
+            revision: None,
+            quantisation: Some("fp8".into()),
+            answers: ServerAnswers {
+                tokens: vec![5, 6],
+                best: vec![-0.1],
+                targets: vec![-7.3],
+                spread: 1e-6,
+            },
+        };
+        let without = identity();
+        assert!(!serde_json::to_string(&without).unwrap().contains("server"));
+        let mut stored = identity();
+        stored.teacher.as_mut().unwrap().server = Some(server.clone());
+        assert_ne!(stored.fingerprint(), without.fingerprint());
+        let read: Identity = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
+        assert_eq!((read.fingerprint(), &read), (stored.fingerprint(), &stored));
+        type Change = fn(&mut ServerIdentity);
+        let changes: [(&str, &str, Change); 4] = [
+            ("teacher.server.version", "0.33.0", |s| s.version = "0.33.0".into()),
+            ("teacher.server.revision", "main", |s| s.revision = Some("main".into())),
+            ("teacher.server.quantisation", ABSENT, |s| s.quantisation = None),
+            ("teacher.server.answers.best", "[-0.5]", |s| s.answers.best = vec![-0.5]),
+        ];
+        for (field, asked_value, change) in changes {
+            let mut asked = stored.clone();
+            change(asked.teacher.as_mut().unwrap().server.as_mut().unwrap());
+            let difference = stored.first_difference(&asked).unwrap();
+            assert_eq!(
+                (difference.field.as_str(), difference.asked.as_str()),
+                (field, asked_value)
+            );
+        }
     }
 
     #[test]

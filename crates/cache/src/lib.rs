@@ -104,7 +104,7 @@ pub use cache::Cache;
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use error::CacheError;
 pub use export::{Exported, export, is_export};
-pub use identity::{CODEC_VERSION, Difference, Identity, TeacherIdentity};
+pub use identity::{CODEC_VERSION, Difference, Identity, ServerAnswers, ServerIdentity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
 pub use replay::{REPLAY, copies_of_held_out};

@@ -141,6 +141,15 @@ mod tests {
         let schema = swept_name::whole_schema();
         for (table, key, good, refused) in [
             ("teacher", "device", "\"cuda:1\"", &["\"gpu\"", "\"cuda\""][..]),
+            (
+                "teacher",
+                "server",
+                "\"http://host:8000\"",
+                &["\"host\"", "\"http://me:word@host\""],
+            ),
+            ("teacher", "engine", "\"vllm\"", &["\"other\""]),
+            ("teacher", "requests", "8", &["0", "1025"]),
+            ("teacher", "request_seconds", "1", &["0"]),
             ("data", "max_tokens", "2", &["0", "1", "-1"]),
             ("data", "max_row_mib", "1", &["0", "-1"]),
             ("evaluate", "max_row_mib", "4294967295", &["0", "-1"]),

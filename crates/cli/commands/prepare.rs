@@ -9,14 +9,14 @@ use std::{
 use leadspan_cache::{Cache, copies_of_held_out};
 use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_diagnosis::Diagnosis;
-use leadspan_precompute::{DataCheck, Event, Origin, PreparedCache};
+use leadspan_precompute::{DataCheck, Event, Origin, PreparedCache, ServerWait};
 use leadspan_workers::{Awaited, Holder, Purpose};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Ending, Showing};
 use crate::{
-    amounts::grouped,
+    amounts::{grouped, spelt},
     arguments::PrepareArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
     failure::{Context as _, Result},
@@ -184,9 +184,19 @@ fn shown<E: Diagnosis + Send + Sync + 'static>(
         Event::WaitingForLock(awaited) => waited.for_lock(&awaited),
         Event::TokenizerRestored(names) => restored(dir, &names),
         Event::NoEndOfTurn => warn_of_no_end_of_turn(),
+        Event::WaitingForServer(wait) => waiting_for_server(&wait),
         _ => {}
     });
     prepared.with_context(|| format!("could not prepare the cache `{}`", dir.display()))
+}
+
+/// Says that the server that runs the teacher does not answer.
+pub(super) fn waiting_for_server(wait: &ServerWait) {
+    tracing::warn!(
+        "the server does not answer ({}): trying again for up to {}",
+        wait.why,
+        spelt(wait.left.as_secs_f64())
+    );
 }
 
 /// Says what follows if it is not known what ends a turn.

@@ -132,6 +132,7 @@ impl Configuration {
         Ok(Pipeline {
             base,
             teacher,
+            server_key: None,
             data,
             sections: self.tables.sections,
             cache,
@@ -171,6 +172,11 @@ impl Configuration {
     /// The data as text alone, with the tokenizer of the teacher or, without a teacher, of the student.
     fn text(&self) -> Result<TextOfModel, ConfigurationError> {
         let student = self.tables.student.clone().unwrap_or_default();
+        let is_served = self
+            .tables
+            .teacher
+            .as_ref()
+            .is_some_and(|teacher| teacher.server.is_some());
         let (tokenizer, revision) = match (self.tables.teacher.clone(), student.tokenizer, student.model) {
             (Some(teacher), ..) => (teacher.model, teacher.revision),
             (None, Some(tokenizer), _) => (tokenizer, None),
@@ -184,6 +190,7 @@ impl Configuration {
         let pipeline = TextPipeline {
             base: self.base(),
             tokenizer,
+            is_served,
             data: self.tables.data.clone().ok_or_else(|| self.missing("data"))?,
             sections: self.tables.sections.clone(),
             cache: self.tables.cache.clone().ok_or_else(|| self.missing("cache"))?,

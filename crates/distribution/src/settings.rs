@@ -113,7 +113,7 @@ impl EntrySettings {
     }
 
     /// The number of entries to store, given the probabilities in descending order: at least one.
-    pub(crate) fn entries_of(&self, probabilities: impl ExactSizeIterator<Item = f64>) -> usize {
+    pub fn entries_of(&self, probabilities: impl ExactSizeIterator<Item = f64>) -> usize {
         let all = probabilities.len();
         let Some(top_p) = self.top_p else { return all };
         let mut covered = 0.0;

@@ -9,6 +9,8 @@ use leadspan_distribution::InvalidEntrySettings;
 use leadspan_files::FileError;
 use leadspan_model::ModelError;
 
+use crate::server_error::ServerError;
+
 /// How a setting without a value is shown.
 pub(crate) const NOT_SET: &str = "not set";
 
@@ -30,6 +32,17 @@ pub enum PrecomputeError {
         /// The key, with its table.
         key: &'static str,
     },
+    /// More requests at a time than servers take.
+    #[error("`teacher.requests` is {given}, but it must be at most {most}")]
+    TooManyRequests {
+        /// The value given.
+        given: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A server cannot be the teacher.
+    #[error(transparent)]
+    Server(Box<ServerError>),
     /// The settings of the stored entries are impossible.
     #[error(transparent)]
     Entries(#[from] InvalidEntrySettings),
@@ -133,6 +146,15 @@ pub enum PrecomputeError {
     },
 }
 
+impl From<ServerError> for PrecomputeError {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Stopped => Self::Model(ModelError::Stopped),
+            error => Self::Server(Box::new(error)),
+        }
+    }
+}
+
 impl From<FileError> for PrecomputeError {
     fn from(error: FileError) -> Self {
         Self::Cache(error.into())
@@ -145,6 +167,7 @@ impl Diagnosis for PrecomputeError {
             Self::Model(error) => error.is_unexpected(),
             Self::Corpus(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
+            Self::Server(error) => error.is_unexpected(),
             _ => false,
         }
     }
@@ -154,7 +177,8 @@ impl Diagnosis for PrecomputeError {
             Self::Model(error) => error.hint(),
             Self::Corpus(error) => error.hint(),
             Self::Cache(error) => error.hint(),
-            Self::ZeroSetting { .. } | Self::Entries(_) => None,
+            Self::Server(error) => error.hint(),
+            Self::ZeroSetting { .. } | Self::TooManyRequests { .. } | Self::Entries(_) => None,
             Self::NoChatTemplate { .. } => {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".to_owned())
             }

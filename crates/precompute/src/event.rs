@@ -5,13 +5,15 @@ use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_model::Distrust;
 use leadspan_workers::{Awaited, Holder};
 
-use crate::Remaining;
+use crate::{Remaining, ServerWait};
 
 /// What happened during a run. Tokens are those that go through the model; there is no padding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Another process holds a lock on the same cache. Repeated while it does.
     WaitingForLock(Awaited),
+    /// The server that runs the teacher does not answer. Told once for each reason and batch.
+    WaitingForServer(ServerWait),
     /// Files of the tokenizer, by their names, were missing in the cache and were written anew.
     TokenizerRestored(Vec<String>),
     /// Some more rows were read.

@@ -25,6 +25,8 @@
 //!   takes no shards.
 //! - If this crate creates a cache and then cannot fill it because the data is unusable, it removes the cache.
 //!
+//! The teacher is a model that this process loads, or one that an inference server runs, which is asked over HTTP.
+//!
 //! [`plan`] predicts the cost of a run.
 //!
 //! This crate prints nothing and reads no clock: the program receives [`Event`]s, and passes in the clock by which a plan
@@ -50,6 +52,10 @@ mod prepare;
 mod provenance;
 mod remaining;
 mod run;
+mod server_address;
+mod server_engine;
+mod server_error;
+mod server_key;
 mod settings;
 mod stamp;
 mod teacher;
@@ -60,7 +66,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Audit, AuditOutcome, AuditSettings, SampleAudit, audit};
+pub use audit::{Audit, AuditEvent, AuditOutcome, AuditSettings, SampleAudit, audit};
 pub use data_hashes::DataCheck;
 pub use end_of_turn::student_files;
 pub use error::PrecomputeError;
@@ -75,4 +81,9 @@ pub use prepare::{PreparedCache, prepare, prepare_text};
 pub use provenance::Provenance;
 pub use remaining::{Remaining, unit_tokens};
 pub use run::run;
+pub use server_address::WrongAddress;
+pub use server_engine::ServerEngine;
+pub use server_error::{ServerError, WrongAnswer};
+pub use server_key::ServerKey;
 pub use settings::{CacheSettings, TeacherSettings};
+pub use teacher::ServerWait;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use leadspan_corpus::{DataSettings, SectionSettings};
 use leadspan_model::{ModelError, ModelSource};
 
-use crate::{CacheSettings, TeacherSettings, data_hashes::DataCheck};
+use crate::{CacheSettings, TeacherSettings, data_hashes::DataCheck, server_key::ServerKey};
 
 /// The settings of stage one.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Pipeline {
     pub base: PathBuf,
     /// The teacher.
     pub teacher: TeacherSettings,
+    /// The key for the server that runs the teacher, if there is one.
+    pub server_key: Option<ServerKey>,
     /// The rows that it is run on.
     pub data: DataSettings,
     /// How their sections are found.
@@ -31,6 +33,8 @@ pub struct TextPipeline {
     pub base: PathBuf,
     /// Where the tokenizer and the chat template are: a directory, which need not have weights, or a GGUF file.
     pub tokenizer: PathBuf,
+    /// Whether it is the tokenizer of a served teacher, whose architecture may be unknown.
+    pub is_served: bool,
     /// The rows.
     pub data: DataSettings,
     /// How their sections are found.

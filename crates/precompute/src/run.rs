@@ -11,20 +11,18 @@ use std::{
 };
 
 use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
-use leadspan_model::{Decoder, ModelError, open_device};
+use leadspan_model::ModelError;
 use leadspan_workers::{Awaited, Pauses, Worker};
 
 use crate::{
     Event, Outcome, Pipeline, PrecomputeError, Summary,
     batches::{CapturedSpan, plan_batches, spans_of},
     claiming::Claiming,
-    device_class::device_class,
     finalize::conclude,
     prepare::Preparation,
     remaining::{LayerWork, UnitWork, check_tokens, remaining},
     stamp::Maker,
-    teacher::Teacher,
-    weights,
+    teacher::{Heard, Teacher, TeacherSource},
     writer::{Committed, Message, write_shards},
 };
 
@@ -50,19 +48,10 @@ pub fn run(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, PrecomputeError> {
-    let source = pipeline.open_teacher()?;
-    // Before anything reads the weights, so that what is hashed is what is loaded.
-    let stamps = weights::stamps(&source);
+    let source = TeacherSource::open(pipeline)?;
     let preparation = Preparation::new(pipeline, &source)?;
-    let device = open_device(&pipeline.teacher.device)?;
-    let load = || {
-        Decoder::load_with(
-            &source,
-            pipeline.teacher.dtype,
-            &device,
-            pipeline.teacher.kernels.into(),
-        )
-    };
+    source.reach(stop, &mut |wait| events(Event::WaitingForServer(wait)))?;
+    let load = || source.start(stop, &mut |_| ());
     // A model that cannot be loaded must not become the identity of a new cache, so it is loaded before.
     let loaded = match Cache::open(&pipeline.cache_dir()) {
         Err(CacheError::NotACache { .. }) => Some(load()?),
@@ -92,16 +81,19 @@ pub fn run(
         return Ok(Outcome::Done(summary));
     }
     forget(&cache, &works, &mut |awaited| events(waiting(awaited)))?;
-    let decoder = loaded.map_or_else(load, Ok)?;
-    weights::require_unchanged(&source, stamps.as_deref())?;
+    let teacher = loaded.map_or_else(load, Ok)?;
+    source.require_unchanged()?;
     let capturing = Capturing {
-        teacher: Teacher::new(decoder, settings.entries(), settings.head_chunk_mib_on(&device)),
-        device_class: device_class(&device),
-        batch_tokens: settings.batch_tokens_on(&device),
+        device_class: teacher.device_class(),
+        batch_tokens: teacher.batch_tokens(settings),
+        teacher,
         claiming: claiming.as_ref(),
         stop,
     };
-    if let Some(distrust) = capturing.teacher.decoder.distrust() {
+    for work in &works {
+        check_lengths(&*capturing.teacher, work)?;
+    }
+    if let Some(distrust) = capturing.teacher.distrust() {
         events(Event::StockKernels(distrust.clone()));
     }
     events(Event::Loaded);
@@ -136,9 +128,20 @@ fn forget(cache: &Cache, works: &[LayerWork], waiting: &mut dyn FnMut(&Awaited))
     cache.unlist(&is_again, waiting)
 }
 
+/// Refuses the first sample that is too long for the teacher, before anything is captured.
+fn check_lengths(teacher: &dyn Teacher, work: &LayerWork) -> Result<(), PrecomputeError> {
+    let corpus = work.dir.corpus();
+    for work_unit in &work.units {
+        for span in spans_of(work.dir.layer(), corpus, &work_unit.unit) {
+            teacher.check_length(corpus.sample(span.sample as usize).id, span.tokens)?;
+        }
+    }
+    Ok(())
+}
+
 /// What capturing needs for every layer.
 struct Capturing<'a> {
-    teacher: Teacher,
+    teacher: Box<dyn Teacher>,
     device_class: String,
     batch_tokens: usize,
     claiming: Option<&'a Claiming>,
@@ -162,10 +165,13 @@ impl Capturing<'_> {
             }
             // Claims are renewed until this is dropped: when everything is committed, or on a failure.
             let _capturing: Sender<()> = capturing;
-            let writer =
-                scope.spawn(|| write_shards(&work.dir, &self.teacher, &self.device_class, messages, &{ from_writer }));
+            let writer = scope.spawn(|| {
+                write_shards(&work.dir, &*self.teacher, &self.device_class, messages, &{
+                    from_writer
+                })
+            });
             let mut capture = Capture {
-                teacher: &self.teacher,
+                teacher: &*self.teacher,
                 layer: &work.dir,
                 batch_tokens: self.batch_tokens,
                 claiming: self.claiming,
@@ -196,7 +202,7 @@ enum Progress {
 }
 
 struct Capture<'a> {
-    teacher: &'a Teacher,
+    teacher: &'a dyn Teacher,
     layer: &'a LayerDir,
     batch_tokens: usize,
     claiming: Option<&'a Claiming>,
@@ -278,7 +284,18 @@ impl Capture<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
-            let captured = self.teacher.capture(spans, self.layer.layer(), corpus, self.stop);
+            let (claiming, events) = (self.claiming, &mut *self.events);
+            let heard = &mut |heard| {
+                match heard {
+                    Heard::Waiting(wait) => events(Event::WaitingForServer(wait)),
+                    Heard::Sample => claiming.into_iter().for_each(Claiming::advance),
+                    Heard::Done(_) => {}
+                }
+                Ok(())
+            };
+            let captured = self
+                .teacher
+                .capture(spans, self.layer.layer(), corpus, self.stop, heard);
             let captured = match captured {
                 Err(PrecomputeError::Model(ModelError::Stopped)) => return Ok(Progress::Stopped),
                 captured => captured?,

@@ -7,9 +7,13 @@ use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_model::{KernelForm, StoredDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::PrecomputeError;
+use crate::{
+    PrecomputeError,
+    server_address::{ADDRESS_PATTERN, Address},
+    server_engine::ServerEngine,
+};
 
 /// Which model is run, and how: the `[teacher]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +24,8 @@ pub struct TeacherSettings {
     /// A path is relative to the pipeline file. The program looks up an id in the Hub's cache on this machine.
     pub model: PathBuf,
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
+    ///
+    /// Of a served teacher, what you state here belongs to the cache's identity.
     #[serde(default)]
     pub revision: Option<String>,
     /// The folder, or the id of a downloaded Hub model, of a LoRA adapter of PEFT, which is merged into the weights.
@@ -27,6 +33,32 @@ pub struct TeacherSettings {
     /// The tokenizer and the chat template stay those of `model`. A path is relative to the pipeline file.
     #[serde(default)]
     pub adapter: Option<PathBuf>,
+    /// The address of an inference server that runs the teacher, such as `http://127.0.0.1:8000`.
+    ///
+    /// Tokenizer, chat template and `config.json` still come from `model`, which needs no weights.
+    #[serde(default, deserialize_with = "address")]
+    #[schemars(regex(pattern = ADDRESS_PATTERN))]
+    pub server: Option<String>,
+    /// What the server is; required with `server`.
+    #[serde(default)]
+    pub engine: Option<ServerEngine>,
+    /// The name by which the server knows the model; if it is not set, the server must have only one.
+    #[serde(default)]
+    pub served_model: Option<String>,
+    /// The quantisation that the server runs, as you state it; it belongs to the cache's identity.
+    #[serde(default)]
+    pub quantisation: Option<String>,
+    /// The most requests that the server gets at a time.
+    #[serde(default = "default_requests")]
+    #[schemars(range(min = 1, max = MOST_REQUESTS))]
+    pub requests: usize,
+    /// How many seconds the server may take for one answer.
+    #[serde(default = "default_seconds")]
+    #[schemars(range(min = 1))]
+    pub request_seconds: u64,
+    /// How many seconds a server that does not answer is waited for.
+    #[serde(default = "default_seconds")]
+    pub patience_seconds: u64,
     /// The number format in which weights are held.
     #[serde(default)]
     pub dtype: StoredDtype,
@@ -39,6 +71,41 @@ pub struct TeacherSettings {
     /// Fused kernels are compared with stock operations when the teacher is loaded, and not used where they differ.
     #[serde(default)]
     pub kernels: KernelForm,
+}
+
+/// The most requests at a time.
+pub(crate) const MOST_REQUESTS: usize = 1024;
+
+fn default_requests() -> usize {
+    8
+}
+
+fn default_seconds() -> u64 {
+    600
+}
+
+/// An address that may be stored and shown: one with a password is refused before any command writes it anywhere.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let server = Option::<String>::deserialize(deserializer)?;
+    if let Some(server) = &server {
+        Address::parse(server).map_err(|wrong| D::Error::custom(wrong.why))?;
+    }
+    Ok(server)
+}
+
+impl TeacherSettings {
+    pub(crate) fn check(&self) -> Result<(), PrecomputeError> {
+        let zero = |key| Err(PrecomputeError::ZeroSetting { key });
+        match self {
+            Self { requests: 0, .. } => zero("teacher.requests"),
+            Self { request_seconds: 0, .. } => zero("teacher.request_seconds"),
+            Self { requests, .. } if *requests > MOST_REQUESTS => Err(PrecomputeError::TooManyRequests {
+                given: *requests,
+                most: MOST_REQUESTS,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What is stored, and where: the `[cache]` table.
@@ -163,6 +230,8 @@ mod tests {
     fn tables_with_only_paths_take_the_documented_defaults() {
         let teacher: TeacherSettings = serde_json::from_str(r#"{"model": "teacher"}"#).unwrap();
         assert_eq!((teacher.dtype, teacher.device.as_str()), (StoredDtype::F32, "cpu"));
+        assert_eq!((teacher.server, teacher.engine, teacher.requests), (None, None, 8));
+        assert_eq!((teacher.request_seconds, teacher.patience_seconds), (600, 600));
         let cache: CacheSettings = serde_json::from_str(r#"{"dir": "cache"}"#).unwrap();
         assert_eq!(cache.lead_span_proportion, LeadSpanProportion::WHOLE);
         assert_eq!(cache.supervised_sections, SectionSet::ALL);
@@ -180,6 +249,21 @@ mod tests {
         assert_eq!(cache.lead_span_proportion.to_string(), "0.29");
         let again: CacheSettings = serde_json::from_str(&serde_json::to_string(&cache).unwrap()).unwrap();
         assert_eq!(again, cache);
+    }
+
+    #[test]
+    fn an_address_with_a_password_never_becomes_a_setting() {
+        let of = |server: &str| {
+            serde_json::from_str::<TeacherSettings>(&format!(r#"{{"model": "m", "server": "{server}"}}"#))
+        };
+        let error = of("http://me:sesame@host").unwrap_err().to_string();
+        assert!(
+            error.contains("it has a user name or a password") && !error.contains("sesame"),
+            "{error}"
+        );
+        let settings = of("http://host:8000").unwrap();
+        let again = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<TeacherSettings>(&again).unwrap(), settings);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct Committed {
 /// received.
 pub(crate) fn write_shards(
     layer: &LayerDir,
-    teacher: &Teacher,
+    teacher: &dyn Teacher,
     device_class: &str,
     messages: Receiver<Message>,
     committed: &Sender<Committed>,

@@ -44,6 +44,7 @@ fn pipeline(base: &Path, cache: &str) -> TextPipeline {
     TextPipeline {
         base: base.to_owned(),
         tokenizer: teacher,
+        is_served: false,
         data: serde_json::from_str(r#"{"files": ["*.jsonl"], "format": "columns", "validation": 8}"#).unwrap(),
         sections: serde_json::from_str("{}").unwrap(),
         cache: serde_json::from_str(&format!(r#"{{"dir": "{cache}"}}"#)).unwrap(),

@@ -23,6 +23,7 @@ pub(crate) fn identity() -> Identity {
             weights_blake3: "weights".into(),
             lora_blake3: None,
             dtype: "f32".into(),
+            server: None,
         }),
         tokenizer: "tokenizer".into(),
         chat_template: "template".into(),

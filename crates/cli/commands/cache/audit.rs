@@ -2,14 +2,14 @@
 
 use std::{fmt, path::PathBuf};
 
-use leadspan_precompute::{Audit, AuditOutcome, AuditSettings};
+use leadspan_precompute::{Audit, AuditEvent, AuditOutcome, AuditSettings};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     amounts::grouped,
     arguments::AuditArguments,
-    commands::{Ending, Showing},
+    commands::{Ending, Showing, prepare::waiting_for_server},
     configuration::Configuration,
     failure::{Context as _, Result},
     hub, last_line, path_text,
@@ -28,7 +28,11 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
     let cache_dir = pipeline.cache_dir();
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut bar = None;
-    let outcome = leadspan_precompute::audit(&pipeline, &settings, &stop, &mut |done, total| {
+    let outcome = leadspan_precompute::audit(&pipeline, &settings, &stop, &mut |event| {
+        let (done, total) = match event {
+            AuditEvent::Compared { done, total } => (done, total),
+            AuditEvent::WaitingForServer(wait) => return waiting_for_server(&wait),
+        };
         let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Positions, total as u64));
         bar.advance(done as u64, false, || "comparing".to_owned());
     })

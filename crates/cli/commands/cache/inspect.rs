@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use leadspan_cache::{Cache, Identity, Inspection, LayerInspection};
+use leadspan_cache::{Cache, Identity, Inspection, LayerInspection, TeacherIdentity};
 use serde::Serialize;
 
 use crate::{
@@ -40,6 +40,14 @@ fn described(inspection: &Inspection) -> String {
         inspection.format
     );
     let _ = match &identity.teacher {
+        Some(TeacherIdentity {
+            server: Some(server), ..
+        }) => {
+            let stated = [&server.revision, &server.quantisation].into_iter().flatten();
+            let stated: String = stated.map(|value| format!(", {value}")).collect();
+            let (engine, version, model) = (&server.engine, &server.version, &server.model);
+            writeln!(text, "teacher    `{model}` of {engine} {version}{stated}")
+        }
         Some(teacher) => writeln!(
             text,
             "teacher    weights {}, configuration {}, {}{}",

@@ -13,7 +13,10 @@ use leadspan_diagnosis::Diagnosis;
 use leadspan_precompute::{Division, PlanEvent, PlanOutcome, PlanSettings};
 use serde_json::json;
 
-use super::{Ending, Showing, prepare::Preparing};
+use super::{
+    Ending, Showing,
+    prepare::{Preparing, waiting_for_server},
+};
 use crate::{
     amounts::{bytes, spelt},
     arguments::PlanArguments,
@@ -80,6 +83,7 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
                 reading.advance(progress);
             }
         }
+        PlanEvent::WaitingForServer(wait) => waiting_for_server(&wait),
         PlanEvent::Calibrating => {
             *reading.borrow_mut() = None;
             // From here on there are temporary files to remove.

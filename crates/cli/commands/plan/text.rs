@@ -115,7 +115,11 @@ fn proportions(plan: &Plan, text: &mut String) {
             text,
             "{asked}{:<4}{counts}{:>8}{:>11}{time:>8}",
             proportion.to_string(),
-            short(totals.teacher_flops),
+            if totals.teacher_flops > 0.0 {
+                short(totals.teacher_flops)
+            } else {
+                "?".to_owned()
+            },
             bytes(totals.shard_bytes)
         );
     }
@@ -137,12 +141,15 @@ fn left(plan: &Plan, text: &mut String) {
         grouped(shards),
         grouped(totals.positions)
     );
-    let _ = writeln!(
-        text,
-        "           {} tokens through the teacher, {}FLOP",
-        grouped(totals.teacher_tokens),
-        spaced(&short(totals.teacher_flops))
-    );
+    let tokens = grouped(totals.teacher_tokens);
+    let _ = match totals.teacher_flops {
+        0.0 => writeln!(text, "           {tokens} tokens through the teacher"),
+        flops => writeln!(
+            text,
+            "           {tokens} tokens through the teacher, {}FLOP",
+            spaced(&short(flops))
+        ),
+    };
 }
 
 /// A short amount, with a space before the unit that follows.

@@ -85,6 +85,7 @@ impl<'a> Shown<'a> {
 
     pub(super) fn show(&mut self, event: Event) {
         match event {
+            Event::WaitingForServer(wait) => prepare::waiting_for_server(&wait),
             Event::WaitingForLock(awaited) => self.waited.for_lock(&awaited),
             Event::TokenizerRestored(names) => prepare::restored(&self.cache_dir, &names),
             Event::WaitingForUnits { units, holder } => self.waited.for_units(units, &holder),

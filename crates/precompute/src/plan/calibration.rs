@@ -10,15 +10,15 @@ use std::{
 
 use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
 use leadspan_distribution::Distributions;
-use leadspan_model::{ForwardFlops, ModelError};
+use leadspan_model::ForwardFlops;
 use leadspan_sequence::LeadSpanProportion;
 use serde::Serialize;
 
 use super::Clock;
 use crate::{
-    CacheSettings, PrecomputeError,
+    CacheSettings, PrecomputeError, ServerWait,
     batches::{CapturedSpan, plan_batches, spans_of},
-    teacher::{Part, Teacher},
+    teacher::{Heard, Part, Teacher},
 };
 
 /// The most positions that are captured: all of them are in memory.
@@ -66,7 +66,8 @@ pub(super) struct Captured {
 /// Fails if the teacher fails, with [`ModelError::Stopped`] if it is told to stop within a batch.
 #[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
 pub(super) fn calibrate(
-    teacher: &Teacher,
+    teacher: &dyn Teacher,
+    flops: &ForwardFlops,
     load_seconds: f64,
     corpus: &PreparedCorpus,
     units: &[WorkUnit],
@@ -74,8 +75,8 @@ pub(super) fn calibrate(
     budget: Duration,
     clock: Clock<'_>,
     stop: &AtomicBool,
+    waiting: &dyn Fn(ServerWait),
 ) -> Result<Option<(Calibration, Captured)>, PrecomputeError> {
-    let flops = ForwardFlops::of(teacher.decoder.config());
     let layer = Layer::from(Coverage {
         proportion: LeadSpanProportion::WHOLE,
         sections: settings.supervised_sections,
@@ -84,16 +85,15 @@ pub(super) fn calibrate(
         .iter()
         .flat_map(|unit| {
             let spans = spans_of(&layer, corpus, unit);
-            let batches = plan_batches(&spans, settings.batch_tokens_on(teacher.decoder.device()));
+            let batches = plan_batches(&spans, teacher.batch_tokens(settings));
             batches.into_iter().map(<[CapturedSpan]>::to_vec).collect::<Vec<_>>()
         })
         .collect();
-    let batches = spread(batches, &flops);
-    let sync = || teacher.decoder.device().synchronize().map_err(ModelError::from);
+    let batches = spread(batches, flops);
     // The first pass loads what later passes find in memory.
     if let Some(shortest) = batches.iter().flatten().min_by_key(|span| (span.tokens, span.sample)) {
-        teacher.capture(&[*shortest], &layer, corpus, stop)?;
-        sync()?;
+        teacher.capture(&[*shortest], &layer, corpus, stop, &mut |_| Ok(()))?;
+        teacher.synchronize()?;
     }
     let (began, mut layer_time, mut head_time) = (clock(), Duration::ZERO, Duration::ZERO);
     let (mut calibration, mut layer_flops) = (Calibration::new(load_seconds), 0.0);
@@ -111,8 +111,16 @@ pub(super) fn calibrate(
             break;
         }
         let mut since = clock();
-        let found = teacher.capture_in_parts(batch, &layer, corpus, stop, &mut |part| {
-            sync()?;
+        let found = teacher.capture(batch, &layer, corpus, stop, &mut |heard| {
+            let part = match heard {
+                Heard::Done(part) => part,
+                Heard::Sample => return Ok(()),
+                Heard::Waiting(wait) => {
+                    waiting(wait);
+                    return Ok(());
+                }
+            };
+            teacher.synchronize()?;
             let now = clock();
             let time = match part {
                 Part::Layers => &mut layer_time,
@@ -122,7 +130,7 @@ pub(super) fn calibrate(
             since = now;
             Ok(())
         })?;
-        layer_flops += flops_of(batch, &flops);
+        layer_flops += flops_of(batch, flops);
         calibration.batches += 1;
         calibration.samples += batch.len();
         for span in batch {

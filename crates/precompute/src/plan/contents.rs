@@ -55,7 +55,7 @@ pub struct Totals {
     pub positions: u64,
     /// Tokens that go through the teacher.
     pub teacher_tokens: u64,
-    /// Operations of the teacher; see [`ForwardFlops`](leadspan_model::ForwardFlops).
+    /// Operations of the teacher; see [`ForwardFlops`](leadspan_model::ForwardFlops). 0 if its architecture is not known.
     pub teacher_flops: f64,
     /// Bytes of the shards.
     pub shard_bytes: u64,

@@ -23,7 +23,7 @@ use std::{
 
 use leadspan_cache::{Coverage, Layer, PreparedCorpus, WorkUnit};
 use leadspan_corpus::PrepareProgress;
-use leadspan_model::{Decoder, ForwardFlops, ModelError, ModelSource, open_device};
+use leadspan_model::{ForwardFlops, ModelError};
 
 pub use self::{
     calibration::Calibration,
@@ -38,10 +38,17 @@ use self::{
     scratch::Scratch,
     size::StoredSizes,
 };
-use crate::{Pipeline, PrecomputeError, prepare::Preparation, teacher::Teacher};
+use crate::{Pipeline, PrecomputeError, ServerWait, prepare::Preparation, teacher::TeacherSource};
 
 /// Returns the time since some fixed moment.
 type Clock<'a> = &'a dyn Fn() -> Duration;
+
+/// The operations of a teacher of unknown architecture, as far as one token's compare with another's.
+const ALIKE: ForwardFlops = ForwardFlops {
+    token: 1.0,
+    pair: 0.0,
+    row: 0.0,
+};
 
 /// How a plan is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +62,14 @@ pub struct PlanSettings {
 }
 
 /// What a plan is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlanEvent {
     /// Some more rows were read.
     Preparing(PrepareProgress),
     /// The teacher is loaded, and then runs.
     Calibrating,
+    /// The server that runs the teacher does not answer.
+    WaitingForServer(ServerWait),
 }
 
 /// How planning ended if it did not fail.
@@ -86,7 +95,11 @@ pub fn plan(
     stop: &AtomicBool,
     events: &dyn Fn(PlanEvent),
 ) -> Result<PlanOutcome, PrecomputeError> {
-    let source = pipeline.open_teacher()?;
+    let source = TeacherSource::open(pipeline)?;
+    let waiting = &mut |wait| events(PlanEvent::WaitingForServer(wait));
+    if settings.calibration.is_some() || pipeline.cache_dir().exists() {
+        source.reach_server(waiting)?;
+    }
     let preparation = Preparation::new(pipeline, &source)?;
     let preview = preparation.preview(settings.sample_rows, &|progress| events(PlanEvent::Preparing(progress)))?;
     let asked = Coverage {
@@ -106,7 +119,7 @@ pub fn plan(
     let calibrated = match settings.calibration {
         Some(budget) if !units.is_empty() && !stop.load(Ordering::Relaxed) => {
             events(PlanEvent::Calibrating);
-            run_teacher(pipeline, &source, &preview.corpus, &units, budget, clock, stop)?
+            run_teacher(pipeline, &source, &preview.corpus, &units, budget, clock, stop, events)?
         }
         _ => None,
     };
@@ -116,14 +129,15 @@ pub fn plan(
     let (calibration, captured) = calibrated.unzip();
     let scratch = match &captured {
         Some(captured) if !captured.samples.is_empty() => {
-            let identity = preparation.identity_with(None);
+            let identity = preparation.identity_with(None)?;
             Some(Scratch::new(&settings.scratch, &identity, &preview.corpus, captured)?)
         }
         _ => None,
     };
     let predictor = Predictor {
         pipeline,
-        flops: ForwardFlops::of(source.config()),
+        flops: source.flops().unwrap_or(ALIKE),
+        counts_flops: source.flops().is_some(),
         preview: &preview,
         stored: StoredSizes::of(preview.cache.as_ref())?,
         scratch: scratch.as_ref(),
@@ -134,26 +148,23 @@ pub fn plan(
 }
 
 /// Loads the teacher and calibrates with it; `None` if it was told to stop.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
 fn run_teacher(
     pipeline: &Pipeline,
-    source: &ModelSource,
+    source: &TeacherSource<'_>,
     corpus: &PreparedCorpus,
     units: &[WorkUnit],
     budget: Duration,
     clock: Clock<'_>,
     stop: &AtomicBool,
+    events: &dyn Fn(PlanEvent),
 ) -> Result<Option<(Calibration, Captured)>, PrecomputeError> {
     let began = clock();
-    let device = open_device(&pipeline.teacher.device)?;
-    let decoder = Decoder::load_with(source, pipeline.teacher.dtype, &device, pipeline.teacher.kernels.into())?;
-    let teacher = Teacher::new(
-        decoder,
-        pipeline.cache.entries(),
-        pipeline.cache.head_chunk_mib_on(&device),
-    );
+    let teacher = source.start(stop, &mut |_| ())?;
     let load_seconds = clock().saturating_sub(began).as_secs_f64();
     let calibrated = calibrate(
-        &teacher,
+        &*teacher,
+        &source.flops().unwrap_or(ALIKE),
         load_seconds,
         corpus,
         units,
@@ -161,6 +172,7 @@ fn run_teacher(
         budget,
         clock,
         stop,
+        &|wait| events(PlanEvent::WaitingForServer(wait)),
     );
     match calibrated {
         Err(PrecomputeError::Model(ModelError::Stopped)) => Ok(None),

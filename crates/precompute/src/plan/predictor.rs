@@ -26,6 +26,8 @@ const CORPUS_TOKEN_BYTES: f64 = 4.0;
 pub(super) struct Predictor<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) flops: ForwardFlops,
+    /// Whether these are operations that can be told.
+    pub(super) counts_flops: bool,
     pub(super) preview: &'a Preview,
     pub(super) stored: StoredSizes,
     pub(super) scratch: Option<&'a Scratch<'a>>,
@@ -138,7 +140,11 @@ impl Predictor<'_> {
             units: units[0] + units[1],
             positions,
             teacher_tokens: scaled(work.tokens),
-            teacher_flops: layer_flops + self.flops.head(positions),
+            teacher_flops: if self.counts_flops {
+                layer_flops + self.flops.head(positions)
+            } else {
+                0.0
+            },
             shard_bytes: sizes.train.bytes(units[0], train) + sizes.validation.bytes(units[1], validation),
             seconds: self
                 .calibration

@@ -9,6 +9,9 @@ use leadspan_workers::{Awaited, Lock, LockGuard, Pauses};
 use super::{Preparation, PreparedCache};
 use crate::{Event, Origin, PrecomputeError, Provenance, provenance::SettingChange, stamp::Maker, undo::Before};
 
+/// The names of the values of an identity that come from a server's answers begin with this.
+const ANSWERS: &str = "teacher.server.answers.";
+
 /// The result of looking for the prepared corpus.
 enum FoundOrLocked {
     /// The corpus is there, and nothing is left to do.
@@ -26,9 +29,16 @@ impl Preparation<'_> {
     ) -> Result<PreparedCache, PrecomputeError> {
         let weights = self.weights_hash()?;
         let files = self.fingerprints()?;
-        let identity = self.identity_with(weights.as_ref());
+        let identity = self.identity_with(weights.as_ref())?;
         self.check_cache_there(&identity, maker, events)?;
-        let prepared = self.find_or_make(&identity, &files, events)?;
+        let prepared = match self.find_or_make(&identity, &files, events) {
+            // Another worker made the cache meanwhile, with answers of the same server that differ by rounding.
+            Err(PrecomputeError::Cache(CacheError::IdentityMismatch { field, .. })) if field.starts_with(ANSWERS) => {
+                let identity = self.identity_with(weights.as_ref())?;
+                self.find_or_make(&identity, &files, events)?
+            }
+            prepared => prepared?,
+        };
         if let Some(weights) = &weights {
             weights.remember(prepared.cache.dir(), maker);
         }

@@ -10,7 +10,7 @@ use leadspan_cache::{Cache, PreparedCorpus};
 use leadspan_corpus::PrepareReport;
 use leadspan_model::{ModelSource, TokenizerBundle};
 
-use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline, stamp::Maker};
+use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline, stamp::Maker, teacher::TeacherSource};
 
 pub(crate) use self::{preparation::Preparation, preview::Preview};
 
@@ -42,7 +42,8 @@ pub struct PreparedCache {
 /// or removed since, and if the cache cannot be written to. A failed call removes a cache that it made, and leaves one that
 /// it found as it was.
 pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
-    let source = pipeline.open_teacher()?;
+    let source = TeacherSource::open(pipeline)?;
+    source.reach_server(&mut |wait| events(Event::WaitingForServer(wait)))?;
     Preparation::new(pipeline, &source)?.prepare(Maker::Prepare, events)
 }
 
@@ -53,8 +54,9 @@ pub fn prepare(pipeline: &Pipeline, events: &mut dyn FnMut(Event)) -> Result<Pre
 /// Those of [`prepare`].
 pub fn prepare_text(pipeline: &TextPipeline, events: &mut dyn FnMut(Event)) -> Result<PreparedCache, PrecomputeError> {
     let path = pipeline.base.join(&pipeline.tokenizer);
-    // A folder with a tokenizer alone is no model, and does not know a context length.
-    let bare = path.is_dir() && !path.join("config.json").is_file();
+    // A folder with a tokenizer alone is no model, and does not know a context length. Nor is one with the configuration of a model
+    // that only a server runs.
+    let bare = path.is_dir() && (pipeline.is_served || !path.join("config.json").is_file());
     let source = if bare { None } else { Some(ModelSource::open(&path)?) };
     let tokenizer = || match &source {
         Some(source) => source.tokenizer(),

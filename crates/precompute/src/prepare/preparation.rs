@@ -5,24 +5,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
+use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus};
 use leadspan_corpus::{
     ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
 };
-use leadspan_model::{DecoderConfig, ModelError, ModelSource, StoredDtype, TokenizerBundle, files_with_stop_tokens};
+use leadspan_model::{ModelError, ModelSource, TokenizerBundle, files_with_stop_tokens};
 use serde_json::Value;
 
 use crate::{
     CacheSettings, Pipeline, PrecomputeError, Provenance, TextPipeline,
     data_hashes::{DataCheck, DataHashes},
     end_of_turn::end_of_turn,
-    weights::{self, WeightsHash},
+    teacher::{Limits, TeacherSource},
+    weights::WeightsHash,
 };
 
 /// Everything that can be checked before anything expensive is done and before anything is written.
 pub(crate) struct Preparation<'a> {
     pub(super) text: Text<'a>,
-    pub(super) teacher: Option<(&'a ModelSource, StoredDtype)>,
+    teacher: Option<&'a TeacherSource<'a>>,
     pub(super) tokenizer: TokenizerBundle,
     pub(super) template: ChatTemplate,
     template_blake3: String,
@@ -42,8 +43,8 @@ pub(super) struct Text<'a> {
     data_check: DataCheck,
     /// The model that the tokenizer belongs to.
     model: PathBuf,
-    /// Its architecture, which limits the length of samples and the token ids.
-    config: Option<&'a DecoderConfig>,
+    /// Its bounds of the length of samples and the token ids.
+    limits: Limits,
 }
 
 impl Text<'_> {
@@ -55,7 +56,7 @@ impl Text<'_> {
     fn check(&self) -> Result<NonZeroU32, PrecomputeError> {
         self.cache.check()?;
         let max_tokens = self.data.max_tokens();
-        if let Some(context) = self.config.map(DecoderConfig::context)
+        if let Some(context) = self.limits.context
             && max_tokens > context
         {
             let model = self.model.clone();
@@ -74,18 +75,18 @@ impl Text<'_> {
 
 impl<'a> Preparation<'a> {
     /// The preparation of a corpus for the teacher `source`.
-    pub(crate) fn new(pipeline: &'a Pipeline, source: &'a ModelSource) -> Result<Self, PrecomputeError> {
+    pub(crate) fn new(pipeline: &'a Pipeline, teacher: &'a TeacherSource<'a>) -> Result<Self, PrecomputeError> {
+        let limits = teacher.limits();
         let text = Text {
             base: &pipeline.base,
-            data: fitted(&pipeline.data, Some(source)),
+            data: fitted(&pipeline.data, limits),
             sections: &pipeline.sections,
             cache: &pipeline.cache,
             data_check: pipeline.data_check,
-            model: source.path().to_owned(),
-            config: Some(source.config()),
+            model: teacher.path().to_owned(),
+            limits,
         };
-        let teacher = (source, pipeline.teacher.dtype);
-        Self::of(text, || source.tokenizer(), Some(source), Some(teacher))
+        Self::of(text, || teacher.tokenizer(), teacher.model(), Some(teacher))
     }
 
     /// The preparation of a corpus without a teacher. `model` is the path of the tokenizer, `source` the model there, if there
@@ -96,14 +97,15 @@ impl<'a> Preparation<'a> {
         source: Option<&'a ModelSource>,
         tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
     ) -> Result<Self, PrecomputeError> {
+        let limits = source.map(Limits::of).unwrap_or_default();
         let text = Text {
             base: &pipeline.base,
-            data: fitted(&pipeline.data, source),
+            data: fitted(&pipeline.data, limits),
             sections: &pipeline.sections,
             cache: &pipeline.cache,
             data_check: pipeline.data_check,
             model,
-            config: source.map(ModelSource::config),
+            limits,
         };
         Self::of(text, tokenizer, source, None)
     }
@@ -112,7 +114,7 @@ impl<'a> Preparation<'a> {
         text: Text<'a>,
         tokenizer: impl FnOnce() -> Result<TokenizerBundle, ModelError>,
         source: Option<&ModelSource>,
-        teacher: Option<(&'a ModelSource, StoredDtype)>,
+        teacher: Option<&'a TeacherSource<'a>>,
     ) -> Result<Self, PrecomputeError> {
         let samples_per_shard = text.check()?;
         let mut tokenizer = tokenizer()?;
@@ -160,17 +162,20 @@ impl<'a> Preparation<'a> {
 
     /// Whether the model knows a token.
     pub(super) fn knows(&self, token: u32) -> bool {
-        let known = |config: &DecoderConfig| (token as usize) < config.vocab_size;
-        self.text.config.is_none_or(known)
+        let vocabulary = self.text.limits.vocabulary;
+        vocabulary.is_none_or(|vocabulary| (token as usize) < vocabulary)
     }
 
     /// Refuses a sample with a token that the model does not know.
     pub(crate) fn check_tokens(&self, id: &str, tokens: &[u32]) -> Result<(), PrecomputeError> {
-        match (self.text.config, tokens.iter().find(|&&token| !self.knows(token))) {
-            (Some(config), Some(&token)) => Err(PrecomputeError::BeyondVocabulary {
+        match (
+            self.text.limits.vocabulary,
+            tokens.iter().find(|&&token| !self.knows(token)),
+        ) {
+            (Some(vocabulary), Some(&token)) => Err(PrecomputeError::BeyondVocabulary {
                 sample: id.to_owned(),
                 token,
-                vocabulary: config.vocab_size,
+                vocabulary,
                 model: self.text.model.clone(),
             }),
             _ => Ok(()),
@@ -179,40 +184,45 @@ impl<'a> Preparation<'a> {
 
     /// Checks that a cache was made with what the pipeline names.
     pub(crate) fn require_identity(&self, cache: &Cache) -> Result<(), PrecomputeError> {
-        let identity = self.identity_with(self.weights_hash()?.as_ref());
+        let identity = self.identity_with(self.weights_hash()?.as_ref())?;
         Ok(cache.require_identity(&identity)?)
     }
 
     /// The hash of the teacher's weights; `None` without a teacher. Reads all weights, unless the cache remembers their hash.
     pub(super) fn weights_hash(&self) -> Result<Option<WeightsHash>, PrecomputeError> {
-        let hash = |(source, _): (&ModelSource, StoredDtype)| weights::fingerprint(source, &self.text.cache_dir());
-        Ok(self.teacher.map(hash).transpose()?)
+        let hash = |teacher: &TeacherSource<'_>| teacher.weights_hash(&self.text.cache_dir());
+        Ok(self.teacher.map(hash).transpose()?.flatten())
     }
 
     /// What must agree for stored distributions to mean the same. Without the hash of the teacher's weights it is not complete.
-    pub(crate) fn identity_with(&self, weights: Option<&WeightsHash>) -> Identity {
-        let weights_blake3 = weights.map(|weights| weights.blake3.clone()).unwrap_or_default();
-        Identity {
-            teacher: self.teacher.map(|(source, dtype)| TeacherIdentity {
-                config_blake3: source.config_fingerprint(),
-                weights_blake3,
-                lora_blake3: weights.and_then(|weights| weights.adapter_blake3.clone()),
-                dtype: dtype.as_str().to_owned(),
-            }),
+    ///
+    /// # Errors
+    ///
+    /// If a server does not answer as the cache remembers.
+    pub(crate) fn identity_with(&self, weights: Option<&WeightsHash>) -> Result<Identity, PrecomputeError> {
+        // A server's answers are approximate, so those that are stored stay the identity's.
+        let stored = Cache::open(&self.text.cache_dir()).ok();
+        let stored = stored.as_ref().and_then(|cache| cache.identity().teacher.as_ref());
+        let teacher = self
+            .teacher
+            .map(|teacher| teacher.identity(weights, stored))
+            .transpose()?;
+        Ok(Identity {
+            teacher,
             tokenizer: self.tokenizer.fingerprint.clone(),
             chat_template: self.template_blake3.clone(),
             sections: self.text.sections.identity(),
             entries: self.text.cache.entries(),
             precision: self.text.cache.precision,
             codec: CODEC_VERSION,
-        }
+        })
     }
 }
 
 /// The settings, with as many tokens for a sample as the model's context allows if they are not set.
-fn fitted(data: &DataSettings, model: Option<&ModelSource>) -> DataSettings {
+fn fitted(data: &DataSettings, limits: Limits) -> DataSettings {
     let mut data = data.clone();
-    data.fit_max_tokens(model.map(|model| model.config().context()));
+    data.fit_max_tokens(limits.fitting);
     data
 }
 

@@ -13,7 +13,7 @@ use leadspan_model::{Decoder, DecoderConfig, Kernels, ModelSource, StoredDtype, 
 use super::*;
 use crate::{
     batches::{CapturedSpan, spans_of},
-    teacher::Teacher,
+    teacher::{Resident, Teacher as _},
 };
 
 /// The allowed errors of log-probabilities against single precision on the CPU, in nats: of every entry, and on average.
@@ -108,8 +108,8 @@ fn agrees_with_the_cpu(
     let capture = |dtype, device: &Device, kernels, entries| -> Distributions {
         let source = ModelSource::open(teacher).unwrap();
         let decoder = Decoder::load(&source, dtype, device).unwrap().with_kernels(kernels);
-        let teacher = Teacher::new(decoder, entries, 1);
-        let captured = teacher.capture(spans, layer, corpus, &AtomicBool::new(false));
+        let teacher = Resident::new(decoder, entries, 1);
+        let captured = teacher.capture(spans, layer, corpus, &AtomicBool::new(false), &mut |_| Ok(()));
         teacher.finish(captured.unwrap()).unwrap()
     };
     // The whole vocabulary, most probable token first.

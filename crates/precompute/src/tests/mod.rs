@@ -7,6 +7,7 @@ mod planning;
 mod proportions;
 mod refusals;
 mod resumption;
+mod served;
 mod stamps;
 mod templates;
 
@@ -55,6 +56,7 @@ impl Project {
                 r#"{"dir": "caches/one", "top_k": 16, "precision": "exact", "samples_per_shard": 10, "batch_tokens": 512}"#,
             ),
             data_check: DataCheck::default(),
+            server_key: None,
         };
         Self { folder, pipeline }
     }

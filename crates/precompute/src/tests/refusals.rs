@@ -154,7 +154,7 @@ fn a_strangers_corpus_with_tokens_that_the_teacher_does_not_know_is_refused() {
         positions: usize::MAX,
         seed: 0,
     };
-    let audited = audit(&project.pipeline, &settings, &AtomicBool::new(false), &mut |_, _| {});
+    let audited = audit(&project.pipeline, &settings, &AtomicBool::new(false), &mut |_| {});
     assert!(
         matches!(audited, Err(PrecomputeError::BeyondVocabulary { token: 320, .. })),
         "{audited:?}"

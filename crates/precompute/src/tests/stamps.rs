@@ -171,7 +171,7 @@ fn an_audit_fails_if_a_work_unit_was_captured_with_other_weights() {
         positions: 600,
         seed: 0,
     };
-    let audited = || match audit(&project.pipeline, &settings, &AtomicBool::new(false), &mut |_, _| ()).unwrap() {
+    let audited = || match audit(&project.pipeline, &settings, &AtomicBool::new(false), &mut |_| ()).unwrap() {
         AuditOutcome::Done(audit) => audit,
         AuditOutcome::Stopped => panic!("nobody asked it to stop"),
     };

@@ -1,17 +1,19 @@
-//! One batch through the teacher: tokens to hidden states, supervised rows to logits, logits to distributions.
+//! A teacher whose weights are in memory: tokens to hidden states, supervised rows to logits, logits to distributions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Storage, Tensor};
 use leadspan_cache::{Layer, PreparedCorpus, SampleRef};
 use leadspan_distribution::{Distributions, EntrySettings, NonFiniteLogit, Row, reduce};
-use leadspan_model::{Decoder, ModelError, Packed, Selecting, Stop, select_rows};
+use leadspan_model::{Decoder, Distrust, ModelError, Packed, Selecting, Stop, select_rows};
 use leadspan_sequence::fed_tokens;
 
+use super::{Heard, Part, Said, Teacher};
 use crate::{
-    PrecomputeError,
+    CacheSettings, PrecomputeError,
     batches::CapturedSpan,
     captured::{Captured, not_finite},
+    device_class::device_class,
     device_selection::{Cut, reduce_on_device},
 };
 
@@ -20,21 +22,12 @@ use crate::{
 const MIN_CHUNK_ROWS: usize = 4;
 
 /// A loaded teacher.
-pub(crate) struct Teacher {
+pub(crate) struct Resident {
     pub(crate) decoder: Decoder,
     /// What is stored of a position.
     pub(crate) entries: EntrySettings,
     /// The most rows of logits that exist at a time: at least [`MIN_CHUNK_ROWS`].
     pub(crate) chunk_rows: usize,
-}
-
-/// The two parts of capturing a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Tokens through the layers.
-    Layers,
-    /// Positions through the head, and logits to distributions.
-    Head,
 }
 
 /// The rows of a batch that go through the head, sample after sample.
@@ -47,7 +40,7 @@ struct Rows<'a> {
     wanted: Vec<Row>,
 }
 
-impl Teacher {
+impl Resident {
     pub(crate) fn new(decoder: Decoder, entries: EntrySettings, head_chunk_mib: usize) -> Self {
         let row_bytes = decoder.config().vocab_size * size_of::<f32>();
         let chunk_rows = (head_chunk_mib.saturating_mul(1 << 20) / row_bytes).max(MIN_CHUNK_ROWS);
@@ -56,60 +49,6 @@ impl Teacher {
             entries,
             chunk_rows,
         }
-    }
-
-    /// The distributions at all positions that `layer` covers of a batch, sample after sample. If the device has too little
-    /// memory for the batch, its halves go through one after the other.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError::Stopped`] if `stop` is set before the end; the errors of the teacher; logits that are not finite.
-    pub(crate) fn capture(
-        &self,
-        batch: &[CapturedSpan],
-        layer: &Layer,
-        corpus: &PreparedCorpus,
-        stop: &AtomicBool,
-    ) -> Result<Captured, PrecomputeError> {
-        self.capture_in_parts(batch, layer, corpus, stop, &mut |_| Ok(()))
-    }
-
-    /// Like [`capture`](Self::capture), and calls `done` after each part.
-    pub(crate) fn capture_in_parts(
-        &self,
-        batch: &[CapturedSpan],
-        layer: &Layer,
-        corpus: &PreparedCorpus,
-        stop: &AtomicBool,
-        done: &mut dyn FnMut(Part) -> Result<(), ModelError>,
-    ) -> Result<Captured, PrecomputeError> {
-        in_halves(batch, is_out_of_memory, &mut |batch| {
-            let tokens: Vec<&[u32]> = batch
-                .iter()
-                .map(|span| corpus.tokens(span.sample as usize))
-                .collect::<Result<_, _>>()?;
-            let packed = Packed::new(
-                batch
-                    .iter()
-                    .zip(&tokens)
-                    .map(|(span, tokens)| &tokens[..span.tokens as usize]),
-            );
-            let hidden = self.decoder.hidden_states(&packed, Stop::when(stop))?;
-            done(Part::Layers)?;
-            let captured =
-                self.distributions(&hidden, &rows_of(batch, &tokens, layer, corpus, packed.edges()), stop)?;
-            done(Part::Head)?;
-            Ok(captured)
-        })
-    }
-
-    /// The distributions of a batch, once the device has found them.
-    ///
-    /// # Errors
-    ///
-    /// If the device fails; logits that are not finite.
-    pub(crate) fn finish(&self, captured: Captured) -> Result<Distributions, PrecomputeError> {
-        captured.finish(self.decoder.config().vocab_size, &self.entries)
     }
 
     /// The distributions at some rows of the hidden states `[T, H]`.
@@ -161,13 +100,59 @@ impl Teacher {
         }
     }
 
-    /// Calls `visit` with the logits at each of some ascending positions of one sequence, and the place of the position in
-    /// `positions`.
-    pub(crate) fn visit_logits(
+    /// The logits `[N, V]` of the rows of `hidden` at N `indices`, of which there is at least one. The last row is repeated
+    /// until there are [`MIN_CHUNK_ROWS`].
+    fn logits(&self, hidden: &Tensor, indices: &[u32]) -> Result<Tensor, ModelError> {
+        let mut indices = indices.to_vec();
+        let last = indices.last().copied().unwrap_or(0);
+        indices.resize(indices.len().max(MIN_CHUNK_ROWS), last);
+        let rows = indices.len();
+        let indices = Tensor::from_vec(indices, rows, self.decoder.device())?;
+        self.decoder.logits(&hidden.index_select(&indices, 0)?)
+    }
+}
+
+impl Teacher for Resident {
+    /// If the device has too little memory for the batch, its halves go through one after the other.
+    fn capture(
         &self,
+        batch: &[CapturedSpan],
+        layer: &Layer,
+        corpus: &PreparedCorpus,
+        stop: &AtomicBool,
+        heard: &mut dyn FnMut(Heard) -> Result<(), ModelError>,
+    ) -> Result<Captured, PrecomputeError> {
+        in_halves(batch, is_out_of_memory, &mut |batch| {
+            let tokens: Vec<&[u32]> = batch
+                .iter()
+                .map(|span| corpus.tokens(span.sample as usize))
+                .collect::<Result<_, _>>()?;
+            let packed = Packed::new(
+                batch
+                    .iter()
+                    .zip(&tokens)
+                    .map(|(span, tokens)| &tokens[..span.tokens as usize]),
+            );
+            let hidden = self.decoder.hidden_states(&packed, Stop::when(stop))?;
+            heard(Heard::Done(Part::Layers))?;
+            let captured =
+                self.distributions(&hidden, &rows_of(batch, &tokens, layer, corpus, packed.edges()), stop)?;
+            heard(Heard::Done(Part::Head))?;
+            Ok(captured)
+        })
+    }
+
+    fn finish(&self, captured: Captured) -> Result<Distributions, PrecomputeError> {
+        captured.finish(self.decoder.config().vocab_size, &self.entries)
+    }
+
+    fn visit(
+        &self,
+        _id: &str,
         tokens: &[u32],
         positions: &[u32],
-        visit: &mut dyn FnMut(usize, &[f32]),
+        _heard: &mut dyn FnMut(Heard),
+        visit: &mut dyn FnMut(usize, Said<'_>),
     ) -> Result<(), PrecomputeError> {
         let fed = fed_tokens(positions.last().copied());
         let hidden = self
@@ -178,7 +163,7 @@ impl Teacher {
             let logits = self.logits(&hidden, indices)?;
             with_values(&logits, |logits| {
                 for (row, logits) in logits.chunks(vocabulary).take(indices.len()).enumerate() {
-                    visit(chunk * self.chunk_rows + row, logits);
+                    visit(chunk * self.chunk_rows + row, Said::Logits(logits));
                 }
             })
             .map_err(ModelError::from)?;
@@ -186,15 +171,25 @@ impl Teacher {
         Ok(())
     }
 
-    /// The logits `[N, V]` of the rows of `hidden` at N `indices`, of which there is at least one. The last row is repeated
-    /// until there are [`MIN_CHUNK_ROWS`].
-    fn logits(&self, hidden: &Tensor, indices: &[u32]) -> Result<Tensor, ModelError> {
-        let mut indices = indices.to_vec();
-        let last = indices.last().copied().unwrap_or(0);
-        indices.resize(indices.len().max(MIN_CHUNK_ROWS), last);
-        let rows = indices.len();
-        let indices = Tensor::from_vec(indices, rows, self.decoder.device())?;
-        self.decoder.logits(&hidden.index_select(&indices, 0)?)
+    fn batch_tokens(&self, settings: &CacheSettings) -> usize {
+        settings.batch_tokens_on(self.decoder.device())
+    }
+
+    /// Preparing refuses samples beyond the context.
+    fn check_length(&self, _id: &str, _fed_tokens: u32) -> Result<(), PrecomputeError> {
+        Ok(())
+    }
+
+    fn device_class(&self) -> String {
+        device_class(self.decoder.device())
+    }
+
+    fn distrust(&self) -> Option<&Distrust> {
+        self.decoder.distrust()
+    }
+
+    fn synchronize(&self) -> Result<(), ModelError> {
+        Ok(self.decoder.device().synchronize()?)
     }
 }
 
