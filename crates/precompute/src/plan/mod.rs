@@ -47,6 +47,8 @@ type Clock<'a> = &'a dyn Fn() -> Duration;
 const ALIKE: ForwardFlops = ForwardFlops {
     token: 1.0,
     pair: 0.0,
+    windowed_pair: 0.0,
+    window: 0.0,
     row: 0.0,
 };
 

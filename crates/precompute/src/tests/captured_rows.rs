@@ -138,7 +138,7 @@ fn a_teacher_with_an_adapter_is_captured_and_audited_as_another_teacher() {
     });
     run_to_end(&adapted);
     let settings = AuditSettings { positions: 60, seed: 0 };
-    let audit = |pipeline: &Pipeline| audit(pipeline, &settings, &AtomicBool::new(false), &mut |_, _| ());
+    let audit = |pipeline: &Pipeline| audit(pipeline, &settings, &AtomicBool::new(false), &mut |_| ());
     match audit(&adapted).unwrap() {
         AuditOutcome::Done(audit) => audit.check(&adapted.cache_dir()).unwrap(),
         AuditOutcome::Stopped => panic!("nobody asked it to stop"),

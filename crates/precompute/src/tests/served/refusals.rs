@@ -189,6 +189,12 @@ fn a_server_that_is_not_the_teachers_is_refused_before_anything_is_made() {
     );
     check(
         &|_| (),
+        &|pipeline| pipeline.teacher.adapter = Some("adapter".into()),
+        "`teacher.adapter` does not go with `teacher.server`",
+        "remove",
+    );
+    check(
+        &|_| (),
         &|pipeline| pipeline.teacher.requests = 0,
         "`teacher.requests` must be at least 1",
         "",
