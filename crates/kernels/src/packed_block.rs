@@ -42,7 +42,8 @@ pub fn linear_packed(x: &Tensor, parts: &[(&Weight, Option<&Weight>)], pass: Pas
 ///
 /// # Errors
 ///
-/// If the shapes do not fit, a position is beyond the model's context, there is no kernel for the shape (none has a window),
+/// If the shapes do not fit, a position is beyond the model's context, there is no kernel for the shape (none has a window
+/// or rotates a part of a head),
 /// or the device fails.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
 pub fn attend_packed(
@@ -54,8 +55,8 @@ pub fn attend_packed(
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     {
-        if shape.window.is_some() {
-            candle_core::bail!("there is no kernel for attention with a window");
+        if shape.window.is_some() || !rotary.rotates_whole_heads() {
+            candle_core::bail!("there is no kernel for attention with a window or for heads that rotate in part");
         }
         let reach = positions.iter().max().map_or(0, |&last| last as usize + 1);
         let operation = cuda::heads::Heads {

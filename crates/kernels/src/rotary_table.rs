@@ -112,6 +112,11 @@ impl RotaryTable {
         Self { head_dim, ..self }
     }
 
+    /// Whether all elements of a head rotate.
+    pub fn rotates_whole_heads(&self) -> bool {
+        2 * self.frequencies.len() == self.head_dim
+    }
+
     /// The width of a head.
     pub fn head_dim(&self) -> usize {
         self.head_dim

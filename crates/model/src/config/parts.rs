@@ -178,6 +178,6 @@ impl LinearAttention {
 /// The largest number, and the largest width, of heads of linear attention.
 const MOST_OF_HEADS: usize = 1 << 12;
 
-fn is_one(value: &f64) -> bool {
+fn is_one<T: PartialEq<f64>>(value: &T) -> bool {
     *value == 1.0
 }

@@ -41,6 +41,15 @@ fn a_window_is_read_as_transformers_reads_it() {
     assert_eq!(read(&value).unwrap().parts, Parts::default());
     let missing = [("sliding_window", Value::Null)];
     assert_eq!(parts("mistral", &missing), Parts::default());
+    // transformers takes a Mistral with this list for a Ministral, whose layers differ.
+    let listed = [("layer_types", json!(["full_attention", "sliding_attention"]))];
+    assert_eq!(windows(&parts("mistral", &listed)), [None, Some(7)]);
+    let mut value = fixture("mistral");
+    value["layer_types"] = listed[0].1.clone();
+    let config = read(&value).unwrap();
+    assert_eq!(read(&config.to_json()).unwrap(), config);
+    value["layer_types"] = json!(["full_attention", "full_attention"]);
+    assert_eq!(read(&value).unwrap().parts, Parts::default());
     let long = [
         ("sliding_window", Value::Null),
         ("max_position_embeddings", json!(8192)),
@@ -160,6 +169,7 @@ fn what_a_family_does_not_compute_is_refused_by_name() {
         ("mistral", "sliding_window", json!(0)),
         ("mistral", "sliding_window", json!("wide")),
         ("mistral", "attention_multiplier", json!(0.5)),
+        ("mistral", "layer_types", json!(["full_attention", "linear_attention"])),
         ("mistral", "num_hidden_layers", json!(1 << 27)),
         ("smollm3", "no_rope_layers", json!([1, 0])),
         ("smollm3", "no_rope_layers", json!([1, 0, 2])),

@@ -1,9 +1,12 @@
-//! Mistral: in all layers, a token attends to as many tokens as `sliding_window` says. GGUF files of Mistral name the
-//! architecture `llama`.
+//! Mistral: in all layers, or in those that `layer_types` names (Ministral), a token attends to as many tokens as `sliding_window`
+//! says. GGUF files of Mistral name the architecture `llama`.
 
 use serde_json::{Map, Value, json};
 
-use super::{DEFAULTS, Defaults, Description, PLAIN, PartKeys, layer_types::window};
+use super::{
+    DEFAULTS, Defaults, Description, PLAIN, PartKeys,
+    layer_types::{FULL, SLIDING, are, window},
+};
 use crate::{
     config::{
         keys::Keys,
@@ -29,12 +32,45 @@ pub(super) const DESCRIPTION: Description = Description {
         ..DEFAULTS
     },
     parts: Some(PartKeys {
-        keys: &[],
-        read: |keys| windows(keys, Some(4096)),
+        keys: &["layer_types"],
+        read,
         write,
     }),
     ..PLAIN
 };
+
+const WINDOW: usize = 4096;
+
+fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
+    let Some(sliding) = are(SLIDING, keys)? else {
+        return windows(keys, Some(WINDOW));
+    };
+    let window = window(keys, Some(WINDOW))?;
+    if window.is_none() && sliding.contains(&true) {
+        return Err(keys.refuse("sliding_window", "layers of `sliding_attention` need it"));
+    }
+    let kind = |is_sliding: bool| LayerKind {
+        window: window.filter(|_| is_sliding),
+        ..LayerKind::default()
+    };
+    Ok(Parts {
+        layers: sliding.into_iter().map(kind).collect(),
+        ..Parts::default()
+    })
+}
+
+fn write(parts: &Parts, layers: usize, context: usize) -> Map<String, Value> {
+    let windows: Vec<Option<usize>> = (0..layers).map(|index| parts.layer(index).window).collect();
+    let mut keys = write_window(parts, layers, context);
+    if let Some(window) = windows.iter().flatten().next().filter(|_| windows.contains(&None)) {
+        let kinds = windows
+            .iter()
+            .map(|window| if window.is_some() { SLIDING } else { FULL });
+        keys.insert("layer_types".to_owned(), json!(kinds.collect::<Vec<_>>()));
+        keys.insert("sliding_window".to_owned(), json!(window));
+    }
+    keys
+}
 
 /// Parts in which all layers have the window of `sliding_window`, or `default` if there is no such key.
 pub(super) fn windows(keys: Keys<'_>, default: Option<usize>) -> Result<Parts, ModelError> {
@@ -49,6 +85,6 @@ pub(super) fn windows(keys: Keys<'_>, default: Option<usize>) -> Result<Parts, M
 }
 
 /// The window of all layers.
-pub(super) fn write(parts: &Parts, _layers: usize, _context: usize) -> Map<String, Value> {
+pub(super) fn write_window(parts: &Parts, _layers: usize, _context: usize) -> Map<String, Value> {
     Map::from_iter([("sliding_window".to_owned(), json!(parts.layer(0).window))])
 }

@@ -29,6 +29,7 @@ use crate::{
 };
 
 /// What distinguishes a family. Families spell out what differs from [`PLAIN`].
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub(crate) struct Description {
     /// The class of transformers that computes the family: `architectures` in `config.json`.
     pub(crate) transformers_class: &'static str,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     DEFAULTS, Defaults, Description, PLAIN, PartKeys,
-    mistral::{windows, write as write_window},
+    mistral::{windows, write_window},
 };
 use crate::config::parts::Parts;
 
