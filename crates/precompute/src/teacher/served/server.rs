@@ -358,7 +358,7 @@ fn fixed(prompt: &[u32]) -> Question<'_> {
     Question {
         about: "the fixed positions".to_owned(),
         tokens: prompt,
-        positions: (0..prompt.len() as u32 - 1).collect(),
+        positions: (0..prompt.len().saturating_sub(1) as u32).collect(),
     }
 }
 

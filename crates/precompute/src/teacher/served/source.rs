@@ -25,6 +25,9 @@ use crate::{
 /// The most bytes of a `config.json`.
 const MOST_CONFIG: u64 = 64 << 20;
 
+/// The most seconds that count: clocks end some time.
+const LONGEST_REQUEST: u64 = 30 * 24 * 60 * 60;
+
 /// A served teacher: its tokenizer's directory and its settings.
 pub(crate) struct ServedSource {
     path: PathBuf,
@@ -122,7 +125,7 @@ impl ServedSource {
         }
         let (teacher, cache) = (&pipeline.teacher, &pipeline.cache);
         let address = Address::parse(teacher.server.as_deref().unwrap_or_default()).map_err(ServerError::from)?;
-        let limit = Duration::from_secs(teacher.request_seconds);
+        let limit = Duration::from_secs(teacher.request_seconds.min(LONGEST_REQUEST));
         let client = Client::new(address, pipeline.server_key.as_ref(), teacher.requests, limit)?;
         let asking = Asking {
             client,

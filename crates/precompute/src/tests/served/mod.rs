@@ -174,6 +174,15 @@ fn a_capture_continues_with_the_same_server_and_with_no_other() {
         "{error}"
     );
     server.change(|manner| manner.version = "0.32.0");
+    // A cache of a stranger may remember no answers at all.
+    let identity = pieces.cache_dir().join("identity.json");
+    let text = fs::read_to_string(&identity).unwrap();
+    let mut emptied: serde_json::Value = serde_json::from_str(&text).unwrap();
+    emptied["identity"]["teacher"]["server"]["answers"] =
+        serde_json::json!({"tokens": [5], "best": [], "targets": [], "spread": 0.0});
+    fs::write(&identity, emptied.to_string()).unwrap();
+    assert!(refused(&pieces).to_string().contains("does not answer as before"));
+    fs::write(&identity, text).unwrap();
     let mut stated = pieces.clone();
     stated.teacher.quantisation = Some("fp8".to_owned());
     assert!(refused(&stated).to_string().contains("teacher.server.quantisation"));
