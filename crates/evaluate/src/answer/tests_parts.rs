@@ -57,6 +57,7 @@ fn a_part_of_an_expression_is_not_the_number_in_it() {
         "So it is 5 (in thousands of dollars).",
         "#### 5 (million)",
         "\\boxed{5} (million)",
+        "\\boxed{5}(million)",
         "$\\boxed{5}$ (million)",
         "\\boxed{5}\\text{ (million)}",
         "\\boxed{5} (wrong)",

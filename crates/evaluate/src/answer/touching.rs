@@ -250,7 +250,7 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
         '+' | '*' | '/' | '-' | '−' | '–' | '—' | '_' => {
             is_formula || has_operand || is_glued && !is_closed && second.is_some_and(char::is_alphanumeric)
         }
-        '(' if !is_formula && (!is_glued || is_closed) => {
+        '(' if !is_formula && (!is_glued || is_closed || words_after(&next[1..]).any(|word| word.len() > 2)) => {
             let (remark, unit) = Remark::behind_bracket(&next[1..]);
             if remark == Remark::Unit && is_bare && length_of_unit(unit) == unit.len() {
                 return After::Unit(unit);
