@@ -54,15 +54,44 @@ fn names_another(text: &str, answer: &str, expected: &Plain) -> bool {
     if holds(text, answer) || numbers.iter().any(is_expected) {
         return false;
     }
-    let is_choice = matches!(expected, Plain::Choice(_));
-    let Some((start, _)) = numbers.last().filter(|_| !is_choice) else {
+    if let Plain::Choice(letter) = expected {
+        let named = choices(text);
+        return !named.is_empty() && !named.contains(letter);
+    }
+    let Some((start, _)) = numbers.last() else {
         return false;
     };
     let is_read = numbers.iter().all(|(_, number)| number.is_some());
     is_read && (numbers.len() == 1 || is_named(&text[..*start])) || is_only_part(text, answer)
 }
 
-/// Whether the number behind this text is what a sentence or an equation comes to.
+/// The letters of choices that a text names: `The answer is (C).`, `Answer: C`, or `(C) 12` at its start.
+fn choices(text: &str) -> Vec<char> {
+    let capitals = text.char_indices().filter(|(_, letter)| letter.is_ascii_uppercase());
+    let named = capitals.filter(|(at, _)| {
+        let (before, after) = (&text[..*at], &text[at + 1..]);
+        let is_word = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’' | '-' | '_' | '^');
+        if before.ends_with(is_word) || after.starts_with(is_word) {
+            return false;
+        }
+        let is_mark = |c: char| c.is_whitespace() || "$*\\([{`\"".contains(c);
+        let lead = before.trim_end_matches(is_mark);
+        let lead = ["\\text", "\\textbf", "\\mathrm"]
+            .iter()
+            .find_map(|style| lead.strip_suffix(&style[1..]))
+            .map_or(lead, |lead| lead.trim_end_matches(is_mark));
+        let is_option = ["option", "Option", "choice", "Choice"]
+            .iter()
+            .any(|word| lead.ends_with(word));
+        let is_enclosed = before.ends_with('(') && after.starts_with(')');
+        let rest = after.trim_start_matches([')', ']', '}', '$', '*', '`', '"']);
+        let is_end = rest.is_empty() || rest.starts_with(['.', ',', ';', ':', '\n']);
+        (lead.is_empty() || is_option || is_named(lead)) && (is_enclosed || is_end)
+    });
+    named.map(|(_, letter)| letter).collect()
+}
+
+/// Whether the number or the letter behind this text is what a sentence or an equation comes to.
 fn is_named(before: &str) -> bool {
     let before = before.trim_end_matches(|c: char| c.is_whitespace() || "$*\\([-−€£".contains(c));
     let word = before.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
@@ -271,6 +300,11 @@ mod tests {
             ("\\frac{1}{2}", "$\\frac{\\boxed{1}}{2}$"),
             ("0.5", "$\\frac{\\boxed{1}}{2}$"),
             ("5", "so **\\boxed{5}** it is"),
+            ("B", "The answer is (B), and (C) is too large."),
+            ("B", "**Answer: (B) 12**"),
+            ("B", "A dog has 4 legs."),
+            ("B", "The answer is A-shaped; vitamin C. It follows."),
+            ("B", "It is the second one."),
         ] {
             assert!(!contradicts(text, answer), "{answer} and {text}");
         }
@@ -299,6 +333,13 @@ mod tests {
             ("4", "\\frac{3}{4}"),
             ("B", "\\boxed{\\text{(C)}}"),
             ("B", "#### C"),
+            ("B", "The answer is (C)."),
+            ("B", "Answer: C"),
+            ("(B)", "**Answer:** $\\text{(C)}$"),
+            ("B", "C"),
+            ("B", "(C) 12"),
+            ("B", "So the correct option is C."),
+            ("B", "It follows that Option (C) is right."),
             ("5", "$x = -\\boxed{5}$"),
         ] {
             assert!(contradicts(text, answer), "{answer} and {text}");

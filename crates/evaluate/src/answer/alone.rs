@@ -4,12 +4,15 @@
 //! not known to leave the number as it is makes it a part of something else: `5 \cdot 35`, `7!`, `x_7`, `not 7`, `pages 3-4`.
 
 use super::{
-    beside::{after_spaces, before_spaces, is_formula, length_of_unit, words_after, words_before},
+    bare::bare,
+    beside::{after_spaces, before_spaces, is_formula, length_of_unit, words_before},
     characters::vulgar_fraction,
-    clean::is_denied,
-    number::length_of_magnitude,
+    clean::without_contrast,
+    number::{Quantity, length_of_magnitude},
+    prose::{begins_item, begins_line, ends_with_term, is_behind_dash, is_listed, stands_before},
+    remark::{Remark, at_end},
     unit::{split_word, text_command},
-    unit_words::{is_scale, is_turn},
+    unit_words::is_turn,
 };
 
 /// A unit has fewer numbers, its exponents, than this.
@@ -26,16 +29,29 @@ const DENIALS: [&str; 10] = [
 ];
 /// Nouns whose value a number behind `of` is.
 const VALUES: &str = " total sum amount answer value result cost price average profit gain ";
-/// Short words that may follow a number.
-const SHORT: &str = " is in as so by on at if we it he an be do my no us of to and for the has are was but ";
-/// Words behind a number that join it to something else.
-const OPERATORS: &str = " or plus minus times over squared cubed factorial choose mod modulo base ";
 /// Commands that may stand before or behind a number.
 const COMMANDS: &str = " approx quad qquad therefore implies iff rightarrow Rightarrow longrightarrow Longrightarrow displaystyle end \
     square blacksquare checkmark tag hfill ";
 
-/// The last number of a text as it is written, with its sign, currency and unit, if it stands alone.
+/// The last number of a text as it is written, with its sign, currency and unit, if it stands alone. A number in a remark behind
+/// another number is the answer only if both are the same.
 pub(super) fn last_alone(text: &str) -> Option<String> {
+    let text = without_contrast(text);
+    let Some((before, inner)) = at_end(text.trim_end().trim_end_matches(['.', '!', '*'])) else {
+        return last_in(text);
+    };
+    if count_of_numbers(before.lines().next_back().unwrap_or_default()) == 0 || count_of_numbers(inner) == 0 {
+        return last_in(text);
+    }
+    let outer = last_in(before)?;
+    let is_reason = Remark::of(inner) == Remark::Reason;
+    let number = |text: &str| Quantity::parse(&bare(text));
+    let is_same = || Some(number(&last_in(text)?)?.is(&number(&outer)?));
+    (is_reason || is_same() == Some(true)).then_some(outer)
+}
+
+/// The last number of a text, if it stands alone.
+fn last_in(text: &str) -> Option<String> {
     let (start, end) = last_number(text)?;
     let (before, number, after) = (&text[..start], &text[start..end], &text[end..]);
     let is_formula = is_formula(before, after);
@@ -133,8 +149,12 @@ fn may_start(before: &str, mut is_formula: bool) -> bool {
     let is_digit_before = stem.ends_with(|c: char| c.is_ascii_digit());
     match last {
         '\n' => !ends_with_command(rest.trim_end()) || is_command(rest.trim_end()),
-        '≈' | '—' => true,
-        '=' => !stem.ends_with(['<', '>', '!', '~', '≠', '/']),
+        '≈' | '∴' => true,
+        '—' => !ends_with_term(rest),
+        '→' | '⇒' | '⟹' => begins_line(stem),
+        '>' => stem.strip_suffix(['=', '-']).is_some_and(begins_line),
+        '-' | '*' | '•' => is_apart && !is_formula && begins_item(stem),
+        '=' => !stem.ends_with(['<', '>', '!', '~', '≠', '/']) && !stem.trim_end().ends_with("\\not"),
         ':' => !is_digit_before,
         '.' | '!' | '?' => is_apart && !is_formula && !stem.ends_with(['.', '!', '?']) && !stem.is_empty(),
         ',' | ';' => is_apart && !is_formula && stem.ends_with(char::is_alphabetic),
@@ -227,7 +247,7 @@ fn trail(after: &str, is_formula: bool, is_integer: bool, is_long: bool) -> Opti
     };
     let next = &rest[first.len_utf8()..];
     let is_alone = match first {
-        '\n' | '?' | '≈' | '—' | '\u{2600}'..='\u{27bf}' | '\u{1f000}'.. => true,
+        '\n' | '≈' | '\u{2600}'..='\u{27bf}' | '\u{1f000}'.. => true,
         '=' => !next.starts_with('='),
         '.' => !next.starts_with(|c: char| c.is_alphanumeric() || c == '.'),
         ',' | ';' | ':' if is_formula => {
@@ -237,49 +257,25 @@ fn trail(after: &str, is_formula: bool, is_integer: bool, is_long: bool) -> Opti
         ',' | ';' | ':' => !next.starts_with(char::is_alphanumeric),
         // `7!` may be a factorial.
         '!' => is_closed || !is_integer || !unit.is_empty() || is_long && !is_formula,
-        '-' | '–' => is_apart && !is_formula && next.starts_with(' '),
-        '(' if is_denied(next.split(')').next().unwrap_or_default()) => false,
-        '(' => is_apart && !is_formula && words_after(next).next().is_some_and(|word| word.len() > 1),
+        // `5 - x` is an expression.
+        '-' | '–' => is_apart && !is_formula && next.starts_with(' ') && is_behind_dash(next),
+        '—' => !is_formula && is_behind_dash(next),
+        '(' if !is_apart || is_formula => false,
+        '(' => {
+            let (remark, inner) = Remark::behind_bracket(next);
+            if remark == Remark::Unit && unit.is_empty() {
+                unit = format!(" {inner}");
+            }
+            remark != Remark::Change
+        }
         '<' => next.starts_with(|c: char| matches!(c, '/' | '|') || c.is_ascii_alphabetic()),
         '\\' => match text_command(rest) {
-            Some((inner, _)) => trail_of_words(inner.trim_start()),
+            Some((inner, _)) => stands_before(inner.trim_start()),
             None => rest.starts_with("\\\\") || is_listed(COMMANDS, split_word(next).0),
         },
-        _ => is_apart && !is_formula && trail_of_words(rest),
+        _ => is_apart && !is_formula && stands_before(rest),
     };
     is_alone.then_some(unit)
-}
-
-/// Whether a number before these words stands alone.
-fn trail_of_words(text: &str) -> bool {
-    let (first, rest) = split_word(text);
-    // `x^2`, `x²` and `x_2` are no words.
-    if rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '^' | '_' | '{')) {
-        return false;
-    }
-    let is_word = match first.chars().count() {
-        2 | 3 if is_listed(SHORT, first) => true,
-        0..=2 => false,
-        _ => {
-            first.chars().skip(1).all(char::is_lowercase)
-                && (!first.is_ascii() || first.to_lowercase().contains(['a', 'e', 'i', 'o', 'u', 'y']))
-        }
-    };
-    let words: Vec<String> = words_after(text).take(3).collect();
-    let Some((next, others)) = words.split_first() else {
-        return false;
-    };
-    let is_changed = match &next[..] {
-        // `7 and a half`, but not `7 and so on`.
-        "and" => others.iter().any(|word| is_scale(word)),
-        short if is_listed(SHORT, short) => false,
-        _ => is_listed(OPERATORS, next) || is_scale(next) || words.iter().any(|word| is_turn(word)),
-    };
-    is_word && !is_changed
-}
-
-fn is_listed(list: &str, word: &str) -> bool {
-    !word.is_empty() && list.split(' ').any(|listed| listed == word)
 }
 
 #[cfg(test)]

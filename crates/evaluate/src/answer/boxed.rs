@@ -83,11 +83,17 @@ pub(super) fn boxed(text: &str) -> Option<String> {
         .and_then(|behind| behind.strip_prefix('!'))
         .unwrap_or(behind);
     if let Some(word) = denied_by(before).filter(|_| is_alone) {
-        return Some(format!("{word} {answer}"));
+        // `x minus \boxed{5}` is no -5.
+        let space = if word.ends_with("minus") || word.ends_with("negative") {
+            "… "
+        } else {
+            " "
+        };
+        return Some(format!("{word}{space}{answer}"));
     }
     if is_element(before, behind, is_formula) {
         let whole = joined(start_of_formula(before), &answer, rest_of_formula(behind));
-        return Some(if whole == answer { format!("({answer})") } else { whole });
+        return Some(if whole == answer { part(&answer) } else { whole });
     }
     let after = touching::after(behind, is_formula, is_bare);
     Some(match (touching::before(before, is_formula), after) {
@@ -105,9 +111,14 @@ pub(super) fn boxed(text: &str) -> Option<String> {
             };
             let whole = joined(start_of_formula(before), &answer, rest);
             // What changes it is not in the same formula.
-            if whole == answer { format!("({answer})") } else { whole }
+            if whole == answer { part(&answer) } else { whole }
         }
     })
+}
+
+/// A text that says that the answer is a part of something, and is no number.
+fn part(answer: &str) -> String {
+    format!("… {answer}")
 }
 
 /// The answer with what is beside it, in brackets where it would become something else: `2\boxed{5}` is not 25, and

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use regex::Regex;
 
-use super::unit_words::{is_no_unit, is_turn};
+use super::remark::without_remark;
 
 /// Tags that say nothing about the number in them, and calculations such as `<<9*2=18>>`.
 static TAGS: LazyLock<Regex> = LazyLock::new(|| {
@@ -12,21 +12,11 @@ static TAGS: LazyLock<Regex> = LazyLock::new(|| {
         .expect("it is a valid expression")
 });
 
-/// Words in brackets at the end.
-static REMARK: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\s+\(([a-zA-Z]+(?: [a-zA-Z]+){0,2})\)$").expect("it is a valid expression"));
-
-/// Words that deny what is before them, or make it depend on something.
-const DENIALS: &str = " wrong incorrect false not no never but if unless otherwise guess else except however instead isn't isn’t \
-    maybe perhaps really actually rather ";
-
-/// Whether a text of words has one that denies what is before it.
-pub(super) fn is_denied(text: &str) -> bool {
-    let lower = text.to_lowercase();
-    lower
-        .split(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')))
-        .any(|word| !word.is_empty() && DENIALS.split(' ').any(|denial| denial == word))
-}
+/// What follows `18` in `18, not 17`.
+static CONTRAST: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i),\s+(?:and\s+)?not\s+(?:\\?[$€£¥])?-?\d[\d.,]*(?:\s+[a-z]+)?[.!]?\s*$")
+        .expect("it is a valid expression")
+});
 
 /// The text without tags and calculations. A tag becomes a space, a calculation nothing.
 pub(super) fn without_tags(text: &str) -> Cow<'_, str> {
@@ -57,7 +47,7 @@ pub(super) fn plain(phrase: &str) -> String {
         let inner = quoted
             .into_iter()
             .find_map(|(open, close)| trimmed.strip_prefix(open)?.strip_suffix(close));
-        text = without_remark(inner.unwrap_or(trimmed)).to_owned();
+        text = without_remark(inner.unwrap_or(trimmed));
         if text.len() == length {
             return text;
         }
@@ -99,19 +89,7 @@ fn without_exclamation(text: &str) -> &str {
     if digits > 1 || is_word || is_end { stem } else { text }
 }
 
-/// The text without words in brackets at its end that say nothing against it.
-fn without_remark(text: &str) -> &str {
-    let Some(found) = REMARK.captures(text) else {
-        return text;
-    };
-    let words = found[1].to_lowercase();
-    let is_harmless = words
-        .split(' ')
-        .all(|word| word.len() > 2 && !is_no_unit(word) && !is_turn(word))
-        && !is_denied(&words);
-    if is_harmless {
-        &text[..text.len() - found[0].len()]
-    } else {
-        text
-    }
+/// The text without the number at its end that the one before it is not: `18, not 17`.
+pub(super) fn without_contrast(text: &str) -> &str {
+    CONTRAST.find(text).map_or(text, |found| &text[..found.start()])
 }

@@ -5,8 +5,12 @@ use super::{
     bare::bare,
     number::Quantity,
     tokens::{text_of, tokens},
+    unit::split_word,
 };
 
+/// Commands that are letters.
+const LETTERS: &str = "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma tau \
+    upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar";
 /// Lists within lists are compared down to this depth, and texts below it.
 const DEEPEST: usize = 8;
 /// Answers of more bytes are the same only if they are written the same, which bounds the time.
@@ -54,6 +58,12 @@ fn same(expected: &str, found: &str, depth: usize) -> bool {
 /// The text without what encloses it and without the sign of an approximation: a rounded number is compared as it is given.
 fn value(text: &str) -> String {
     let text = bare(text);
+    // `(-3)` is -3.
+    let inner = text.strip_prefix('(').and_then(|inner| inner.strip_suffix(')'));
+    let signed = inner.filter(|inner| inner.starts_with(['-', '−', '+']) && Quantity::parse(inner).is_some());
+    if let Some(number) = signed {
+        return number.to_owned();
+    }
     match text.strip_prefix("\\approx").or_else(|| text.strip_prefix('≈')) {
         Some(rest) if !rest.starts_with(char::is_alphabetic) => bare(rest),
         _ => text,
@@ -197,11 +207,8 @@ fn assigned(text: &str) -> Option<(&str, &str)> {
         return (names.contains(',') && names.split(',').all(is_letter) && is_tuple).then_some((name, value));
     }
     let letter = match name.strip_prefix('\\') {
-        Some(command) => {
-            &command[..command
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(command.len())]
-        }
+        // `\not= 5` names nothing.
+        Some(command) => Some(split_word(command).0).filter(|letter| LETTERS.split(' ').any(|name| name == *letter))?,
         None => name.get(..name.chars().next().filter(|c| c.is_alphabetic())?.len_utf8())?,
     };
     let rest = &name[letter.len() + usize::from(name.starts_with('\\'))..];

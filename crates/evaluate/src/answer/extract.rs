@@ -115,7 +115,10 @@ fn marked(text: &str) -> Option<Named> {
 /// The number on the last line that has nothing but `####` and a number. Other lines with `####` are headings.
 fn after_hashes(text: &str) -> Option<String> {
     let marked = text.lines().rev().filter_map(|line| {
-        let answer = line.trim_start().strip_prefix(HASHES)?.trim();
+        let answer = line
+            .trim_start_matches(|c: char| c.is_whitespace() || c == '*')
+            .strip_prefix(HASHES)?
+            .trim();
         Some(answer).filter(|answer| answer.len() <= LONGEST_LINE)
     });
     marked.take(MOST_LINES).find_map(|answer| {

@@ -14,13 +14,17 @@ mod compare;
 mod extract;
 mod number;
 mod phrase;
+mod prose;
 mod rational;
 mod reader;
+mod remark;
 mod surroundings;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_found;
+#[cfg(test)]
+mod tests_parts;
 mod tokens;
 mod touching;
 mod unit;

@@ -103,7 +103,7 @@ impl Reader<'_> {
         if is_integer && let Some(fraction) = self.attempt(Self::rest_of_mixed) {
             return Some(decimal.plus(&fraction));
         }
-        if let Some(denominator) = self.attempt(Self::denominator) {
+        if let Some(denominator) = self.attempt(Self::denominator).or_else(|| self.attempt(Self::over)) {
             // `1 234/567` may be a mixed number or a fraction.
             let is_ambiguous = written.contains(|c: char| c.is_whitespace() || c == '\\' || c == '~');
             return if is_ambiguous { None } else { decimal.over(&denominator) };
@@ -173,6 +173,16 @@ impl Reader<'_> {
     fn denominator(&mut self) -> Option<Rational> {
         self.spaces();
         if !self.take(&["/", "⁄"]) {
+            return None;
+        }
+        self.spaces();
+        self.decimal()
+    }
+
+    /// `\over b`.
+    fn over(&mut self) -> Option<Rational> {
+        self.spaces();
+        if !self.take(&["\\over "]) {
             return None;
         }
         self.spaces();

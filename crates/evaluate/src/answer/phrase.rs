@@ -7,15 +7,16 @@ use regex::Regex;
 use super::{
     alone::{count_of_numbers, last_alone},
     bare::bare,
-    clean::{is_denied, plain},
+    clean::{plain, without_contrast},
     number::Quantity,
+    remark::is_denied,
     unit::split_word,
 };
 
 /// What is before the answer.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)\banswer(?:\*\*|__)?\s*(?:(?:is|was)\b|:|=)(?:[\s:*,]+(?:therefore|thus|then|hence|now|simply|just|given by|equal to|as follows)\b,?)?[\s:*]*",
+        r#"(?i)(?:\b|_)answer(?:\*\*|__|")?\s*(?:(?:is|was)\b|:|=)(?:[\s:*,]+(?:therefore|thus|then|hence|now|simply|just|given by|equal to|as follows)\b,?)?[\s:*]*"#,
     )
     .expect("it is a valid expression")
 });
@@ -68,6 +69,8 @@ pub(super) fn named(text: &str) -> Option<Named> {
 
 /// The answer that a sentence behind `the answer is` or, as a label, `Answer:` gives.
 fn of_sentence(sentence: &str, is_label: bool) -> Option<Named> {
+    // `{"answer": 18}`
+    let sentence = (sentence.strip_suffix('}').filter(|within| !within.contains('{'))).unwrap_or(sentence);
     if sentence.len() > LONGEST {
         return None;
     }
@@ -88,7 +91,7 @@ fn of_sentence(sentence: &str, is_label: bool) -> Option<Named> {
         }
         end = whole.start;
     }
-    let phrase = plain(&sentence[..end]);
+    let phrase = plain(without_contrast(&sentence[..end]));
     let first = split_word(phrase.trim_start()).0.to_lowercase();
     if matches!(&first[..], "wrong" | "incorrect" | "not" | "never") {
         return refused();

@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn sign(&mut self) -> Option<Sign> {
-        let sign = if self.take(&["-", "−", "–", "﹣", "－"]) {
+        let sign = if self.take(&["-", "−", "–", "﹣", "－", "minus ", "Minus ", "negative ", "Negative "]) {
             Sign::Minus
         } else if self.take(&["+"]) {
             Sign::Plus

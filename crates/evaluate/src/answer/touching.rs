@@ -6,6 +6,8 @@ use regex::Regex;
 
 use super::{
     beside::{after_spaces, before_spaces, length_of_unit, rest_of_formula, words_after, words_before},
+    prose::{ends_with_term, is_behind_dash},
+    remark::Remark,
     unit::{TEXT_COMMANDS, split_word, text_command},
     unit_words::{is_no_unit, is_scale, is_turn},
 };
@@ -57,7 +59,19 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
         rest = &stem[..stem.len() - name.map_or(0, |name| name.len() + 1)];
     }
     if let Some(name) = last_command(rest) {
-        return if is_style(name) { Before::Nothing } else { Before::Part };
+        let is_negated = rest[..rest.len() - name.len() - 1].trim_end().ends_with("\\not");
+        return if is_style(name) && !is_negated {
+            Before::Nothing
+        } else {
+            Before::Part
+        };
+    }
+    let opening = ["$$", "$", "\\(", "\\["]
+        .iter()
+        .find_map(|open| rest.strip_suffix(open));
+    let outside = opening.filter(|outside| is_formula && !outside.ends_with('\\'));
+    if ends_with_term(outside.unwrap_or(if is_formula { "" } else { rest })) {
+        return Before::Part;
     }
     let is_glued = rest.len() == text.len();
     for (sign, name) in [("\\$", "\\$"), ("€", "€"), ("£", "£"), ("¥", "¥")] {
@@ -92,7 +106,9 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
         '/' | '^' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '!' | '<' | '≤' | '≥' | '≠' | '\'' => true,
         // `> \boxed{5}` is a quotation, `=>` and `->` are arrows, `<b>` is a tag.
         '>' => !is_first && !stem.ends_with('-') && (is_formula || !is_tag(rest)),
-        '=' => stem.ends_with(['!', '/', '<', '>', '~']),
+        '=' => stem.ends_with(['!', '/', '<', '>', '~']) || stem.ends_with("\\not"),
+        '≈' | '≡' | '≅' | '≃' | '∈' | '∴' | '∵' | '−' => false,
+        '\u{338}' | '\u{2200}'..='\u{22ff}' => true,
         '.' => is_glued && stem.ends_with(|c: char| c.is_ascii_digit()),
         '}' if is_formula => words_of_text(rest).is_none_or(is_joining),
         ')' | ']' | '}' => is_formula || is_glued && is_operand,
@@ -228,10 +244,23 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
         '>' | '≤' | '≥' | '≠' | '^' | '%' | '‰' | '°' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '{' => {
             true
         }
-        '+' | '*' | '/' | '-' | '−' | '–' | '_' => {
+        '-' | '−' | '–' | '—' | '+' if operand.starts_with(char::is_alphabetic) && !is_formula => {
+            !is_behind_dash(operand)
+        }
+        '+' | '*' | '/' | '-' | '−' | '–' | '—' | '_' => {
             is_formula || has_operand || is_glued && !is_closed && second.is_some_and(char::is_alphanumeric)
         }
+        '(' if !is_formula && (!is_glued || is_closed || words_after(&next[1..]).any(|word| word.len() > 2)) => {
+            let (remark, unit) = Remark::behind_bracket(&next[1..]);
+            if remark == Remark::Unit && is_bare && length_of_unit(unit) == unit.len() {
+                return After::Unit(unit);
+            }
+            remark == Remark::Change
+        }
         '(' | '[' => is_formula || is_glued && !is_closed && !words_after(&next[1..]).any(|word| word.len() > 2),
+        '≡' => !next.lines().next().unwrap_or_default().contains("mod"),
+        '≈' | '≅' | '≃' | '∴' | '∵' | '∎' => false,
+        '\u{2200}'..='\u{22ff}' => true,
         _ if first.is_alphabetic() && !is_formula && (!is_glued || is_closed) => return after_words(next),
         _ => first.is_alphanumeric(),
     };
@@ -246,6 +275,9 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
 fn after_command(text: &str) -> After<'_> {
     if let Some((inner, rest)) = text_command(text) {
         return match (inner.trim(), after_words(inner.trim_start())) {
+            (word, _) if word.starts_with('(') && Remark::behind_bracket(&word[1..]).0 == Remark::Change => {
+                After::Part(rest_of_formula(text))
+            }
             (word, _) if is_joining(word) || is_changing(word) => After::Part(rest_of_formula(text)),
             (_, After::Nothing) => After::Nothing,
             _ => After::Part(&text[..text.len() - rest.len()]),

@@ -78,6 +78,10 @@ enum Part {
 impl Unit {
     /// The unit that all of `text` behind a number is; `None` if it is no unit.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        // `5\text{K}` may be 5000.
+        if text.starts_with("\\text{K}") {
+            return None;
+        }
         let parts = parts(text, None)?;
         match &parts[..] {
             [] => return Some(Self::Nothing),

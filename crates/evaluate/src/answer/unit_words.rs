@@ -67,22 +67,28 @@ const TURNS: [&str; 7] = [
 
 /// Words after a number that say which of two is ahead. Beside a unit they are words as others: `5 years older` is 5 years.
 const COMPARISONS: [&str; 1] = [
-    "higher lower faster slower older younger taller shorter longer heavier lighter larger smaller bigger greater fewer",
+    "higher lower faster slower older younger taller shorter longer heavier lighter larger smaller bigger greater fewer less",
 ];
 
 /// Other words after a number that are no unit. Some are common in prose, where they say nothing about the number.
-const NO_UNITS: [&str; 6] = [
+const NO_UNITS: [&str; 7] = [
     "and or to plus minus times over of choose mod modulo remainder than if where base root power",
-    "negative factorial squared cubed infinity infinite zero approximately approx roughly nearly almost least most",
+    "negative factorial squared cubed doubled tripled quadrupled halved fold twofold threefold reciprocal owed owing infinity infinite zero approximately approx roughly nearly almost least most",
     "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln",
     "under beyond past until since short off",
     "left right before after",
-    "th st nd rd ppm ppb ppt mille permille promille",
+    "th st nd rd ppm ppb ppt mille permille promille basis hex hexadecimal octal",
+    "nano micro milli centi deci kilo mega giga tera myriad",
 ];
 
 /// Whether a word in lower case makes the number before it a multiple or a part.
 pub(super) fn is_scale(word: &str) -> bool {
     is_among(&SCALES, word)
+}
+
+/// Whether a word in lower case is a power of ten or a number of things: `million`, `dozen`, `thousandth`.
+pub(super) fn is_multiple(word: &str) -> bool {
+    is_among(&[SCALES[0], SCALES[3]], word)
 }
 
 /// Whether a word in lower case turns the number before it around, whatever text it is in.
@@ -126,8 +132,12 @@ pub(super) fn rate(text: &str, is_text: bool) -> Option<&str> {
     (is_rate && starts_with_time(rest)).then(|| rest.trim_start())
 }
 
-/// The text behind the words `in all` or `in total`, which say nothing about the number before them.
+/// The text behind words that say nothing about the number before them: `in all`, `in total`, the `US` of `US dollars`.
 pub(super) fn behind_total(text: &str) -> Option<&str> {
+    let of_country = text.strip_prefix("US ").or_else(|| text.strip_prefix("U.S. "));
+    if let Some(rest) = of_country.filter(|rest| rest.starts_with("dollar")) {
+        return Some(rest);
+    }
     let rest = text.strip_prefix("in all").or_else(|| text.strip_prefix("in total"))?;
     (!rest.starts_with(char::is_alphabetic)).then_some(rest)
 }

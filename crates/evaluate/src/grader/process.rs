@@ -1,7 +1,7 @@
 //! The process of a grader: lines in, lines out, its end.
 //!
 //! Its input and outputs each have a thread, so that no full pipe blocks the evaluation. The process has a group of its own, which is
-//! killed as a whole: programs that the grader starts end with it.
+//! killed as a whole: programs that the grader starts end with it, unless they leave the group.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read, Write as _},
@@ -115,7 +115,7 @@ impl Process {
         }
     }
 
-    /// Whether a process whose output has ended ends with success. What it started and left running is killed.
+    /// Whether a process whose output has ended ends with success. What is left of its group is killed.
     pub(super) fn succeeded(&mut self) -> bool {
         for _ in 0..PAUSES_BEFORE_END {
             if self.take_status() {

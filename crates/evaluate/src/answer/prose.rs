@@ -1,0 +1,141 @@
+//! Words behind a number: whether they leave it as it is, or make it a part of an expression.
+
+use super::{
+    beside::{before_spaces, words_after, words_before},
+    remark::is_denied,
+    unit::split_word,
+    unit_words::{is_multiple, is_no_unit, is_scale, is_turn},
+};
+
+/// Short words that may follow a number.
+const SHORT: &str = " is in as so by on at if we it he an be do my no us of to and for the has are was but ";
+/// Words behind a number that join it to something else.
+const OPERATORS: &str = " or plus minus times over squared cubed factorial choose mod modulo base off under short ";
+/// Words between a number and a variable.
+const JOINING: &str = " of and than by ";
+/// Names of functions. Others are no units.
+const FUNCTIONS: &str = " max min exp sec csc cot gcd lcm det arcsin arccos arctan sinh cosh tanh floor ceil ";
+
+/// Whether a number before these words stands alone.
+pub(super) fn stands_before(text: &str) -> bool {
+    let (first, rest) = split_word(text);
+    // `x^2`, `x²` and `x_2` are no words.
+    if rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '^' | '_' | '{')) {
+        return false;
+    }
+    let is_word = match first.chars().count() {
+        2 | 3 if is_listed(SHORT, first) => true,
+        0..=2 => false,
+        _ => {
+            first.chars().skip(1).all(char::is_lowercase)
+                && (!first.is_ascii() || first.to_lowercase().contains(['a', 'e', 'i', 'o', 'u', 'y']))
+        }
+    };
+    let words: Vec<String> = words_after(text).take(3).collect();
+    let Some((next, others)) = words.split_first() else {
+        return false;
+    };
+    let is_changed = match &next[..] {
+        // `7 and a half`, but not `7 and so on`.
+        "and" => others.iter().any(|word| is_scale(word)),
+        // `7 in thousands`, but not `7 in two days`.
+        "in" | "per" => others.first().is_some_and(|word| is_multiple(word)),
+        short if is_listed(SHORT, short) => false,
+        _ => is_listed(OPERATORS, next) || is_scale(next) || words.iter().any(|word| is_turn(word)),
+    };
+    is_word && !is_changed && !joins_variable(text, &words)
+}
+
+/// Whether one of the words joins the number before them to a variable or a formula: `of x`, `less than $x$`.
+fn joins_variable(text: &str, words: &[String]) -> bool {
+    let is_joined = |pair: &[String]| is_listed(JOINING, &pair[0]) && is_letter(&pair[1]);
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c.is_whitespace()));
+    let before_formula = end
+        .filter(|end| {
+            text[*end..].starts_with(['$', '\\']) && !text[end + 1..].starts_with(|c: char| c.is_ascii_digit())
+        })
+        .map_or("", |end| &text[..end]);
+    let mut last = words_before(before_formula);
+    words.windows(2).any(is_joined) || last.next().is_some_and(|word| is_listed(JOINING, &word)) && last.count() < 3
+}
+
+/// Whether prose ends with a term and an operator behind it: `k - ` or `$x$ + `.
+pub(super) fn ends_with_term(text: &str) -> bool {
+    let text = before_spaces(text, false);
+    let Some(stem) = text.strip_suffix(['-', '−', '–', '—', '+']) else {
+        return false;
+    };
+    let term = before_spaces(stem, false);
+    let is_formula = term.ends_with(['$', ')', '}']) || term.ends_with(|c: char| c.is_ascii_digit());
+    let is_apart = stem.len() > term.len();
+    is_apart && (is_formula || words_before(term).next().is_some_and(|word| is_letter(&word)))
+}
+
+/// Whether nothing is on the line that a text ends with.
+pub(super) fn begins_line(text: &str) -> bool {
+    text.rsplit('\n').next().is_some_and(|line| line.trim().is_empty())
+}
+
+/// Whether a mark behind this text begins an item of a list, the only one: `17` in `So:\n- 17`.
+pub(super) fn begins_item(text: &str) -> bool {
+    let lines = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    let last = lines.trim_end().lines().next_back().unwrap_or_default().trim();
+    let is_list = last.starts_with(['-', '*', '•']) && !last.starts_with("**");
+    let goes_on = !begins_line(lines) && !last.ends_with([':', '*']);
+    begins_line(text) && !is_list && !goes_on
+}
+
+/// Whether a word is a variable: one letter that is no word of its own.
+fn is_letter(word: &str) -> bool {
+    word.chars().count() == 1 && word.chars().all(char::is_alphabetic) && !matches!(word, "a" | "i")
+}
+
+/// Whether a spaced dash before this text is one of prose, and no minus sign: `5 - that is, five dollars`, but not `5 - x`.
+pub(super) fn is_behind_dash(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '\t', '*', '_', '"', '“']);
+    let sentence = text.split(['\n', '.']).next().unwrap_or_default();
+    if sentence.is_empty() {
+        return true;
+    }
+    let (first, rest) = split_word(sentence);
+    let word = first.to_lowercase();
+    let is_word = word.chars().count() > 2 || is_listed(SHORT, &word);
+    let is_function = is_listed(FUNCTIONS, &word) || rest.starts_with('(');
+    is_word && !is_function && !is_no_unit(&word) && !is_denied(sentence) && stands_before(text)
+}
+
+pub(super) fn is_listed(list: &str, word: &str) -> bool {
+    !word.is_empty() && list.split(' ').any(|listed| listed == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dash_is_one_of_prose_before_words_alone() {
+        for (text, expected) in [
+            (" that is, five dollars", true),
+            (" which was asked", true),
+            (" **done**", true),
+            (" so she is right", true),
+            ("", true),
+            (" x", false),
+            (" $x$", false),
+            (" i", false),
+            (" π", false),
+            (" pi", false),
+            (" alpha", false),
+            (" cos x", false),
+            (" max(x, y)", false),
+            (" max x", false),
+            (" f(x)", false),
+            (" area(x)", false),
+            (" p.", false),
+            (" no, it is 6", false),
+            (" 3", false),
+        ] {
+            assert_eq!(is_behind_dash(text), expected, "{text}");
+        }
+    }
+}
