@@ -10,7 +10,7 @@ use std::{
 use arrow::error::ArrowError;
 use leadspan_files::Refusal;
 
-use crate::{PrepareReport, RowProblem};
+use crate::{PrepareReport, RowProblem, row_problem::in_words};
 
 /// Why a corpus could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -364,16 +364,6 @@ pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
             path: path.to_owned(),
             source,
         },
-    }
-}
-
-/// Names in backticks, with commas and `and`.
-fn in_words(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        Some((last, _)) => last.clone(),
-        None => "none".to_owned(),
     }
 }
 

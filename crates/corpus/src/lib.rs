@@ -68,5 +68,5 @@ pub use sampled::{Sampled, sample};
 pub use section_settings::{SectionSettings, WithoutMarkers};
 pub use template::ChatTemplate;
 pub use token_bytes::TokenBytes;
-pub use turn_end::texts_after_turn;
+pub use turn_end::end_of_turn;
 pub use validation_size::{InvalidValidationSize, ValidationSize};

@@ -11,7 +11,7 @@ use crate::{
     conversation::{Conversation, Given},
     files::{input_files, name_of},
     rows::{RawRow, RowReader},
-    sample_maker::id_of,
+    sample_maker::{beside_fields, id_of},
 };
 
 /// A question to a model, and the answer that it is compared with.
@@ -60,7 +60,7 @@ pub fn problems(
         let problem = problem(&row, &place, (data, sections, answer)).map_err(|problem| CorpusError::BadRow {
             file: names[row.file].clone(),
             line: row.number,
-            problem,
+            problem: beside_fields(problem, &row.content, RowRules::CURRENT),
         })?;
         let Some(problem) = problem else { continue };
         match places.entry(problem.id.clone()) {

@@ -1,5 +1,8 @@
 //! What can be wrong with one row. The place of the row is not part of it.
 
+/// The most fields of a row that a hint names.
+const SHOWN_FIELDS: usize = 12;
+
 /// Why a row cannot become a conversation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -110,6 +113,14 @@ pub enum RowProblem {
         /// The other field.
         second: String,
     },
+    /// Two fields of a turn that mean the same say different things.
+    #[error("the fields `{first}` and `{second}` contradict each other")]
+    Contradiction {
+        /// The field that is read.
+        first: String,
+        /// The other field.
+        second: String,
+    },
     /// A field that the format needs is missing.
     #[error("the field `{field}` is missing")]
     MissingField {
@@ -203,6 +214,38 @@ pub enum RowProblem {
 }
 
 impl RowProblem {
+    /// What helps if the row has another layout than the one that is set: a hint that names the keys of `table`, which is `data`
+    /// or `evaluate`. `None` if no field of the row itself is missing.
+    pub fn layout_hint(&self, table: &str) -> Option<String> {
+        let row = match self {
+            Self::NoSuchField { row, .. } => &row[..],
+            Self::MissingField { field } if !field.contains('[') => &[],
+            _ => return None,
+        };
+        let has = |name: &str| row.iter().any(|field| field == name);
+        let format = if has("conversations") {
+            Some(("conversations", "open-thoughts"))
+        } else if has("messages") {
+            Some(("messages", "messages"))
+        } else {
+            None
+        };
+        let layout = match format {
+            Some((field, format)) => format!("set `{table}.format = \"{format}\"`, which reads `{field}`"),
+            None => {
+                format!("name the layout of the rows with `{table}.format`, or their fields with `{table}.columns`")
+            }
+        };
+        if row.is_empty() {
+            return Some(layout);
+        }
+        let more = if row.len() > SHOWN_FIELDS { " and more" } else { "" };
+        Some(format!(
+            "the row has {}{more}; {layout}",
+            in_words(&row[..row.len().min(SHOWN_FIELDS)])
+        ))
+    }
+
     pub(crate) fn missing(field: impl Into<String>) -> Self {
         Self::MissingField { field: field.into() }
     }
@@ -226,6 +269,16 @@ impl RowProblem {
             expected,
             found: kind_of(value),
         }
+    }
+}
+
+/// Names in backticks, with commas and `and`.
+pub(crate) fn in_words(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => "none".to_owned(),
     }
 }
 

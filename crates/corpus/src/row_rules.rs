@@ -21,7 +21,8 @@ pub enum RowRules {
     /// leaves out is refused; a turn that only calls tools has a null content for the template if it has one in the row; the last turn has each thinking marker once; a final text
     /// in the chain of thought need not contain the row's answer, but must not give another number; thinking that is no text is refused.
     Third,
-    /// The third rules, and: a row is refused if its `messages` and `conversations` are different conversations.
+    /// The third rules, and: a row is refused if its `messages` and `conversations` are different conversations, or if a turn
+    /// with `from` and `value` has another `role` or `content`.
     Fourth,
 }
 

@@ -165,12 +165,17 @@ impl<'a> SampleMaker<'a> {
     }
 }
 
-/// The problem of a row, with the names of its fields if it lacks one. Not all columns of a table are read, so its rows name none.
-fn beside_fields(problem: RowProblem, content: &RowContent, rules: RowRules) -> RowProblem {
+/// The problem of a row, with the names of its fields if it lacks one. Not all columns of a table are read, so its rows name only
+/// another conversation.
+pub(crate) fn beside_fields(problem: RowProblem, content: &RowContent, rules: RowRules) -> RowProblem {
     match (problem, content) {
-        (RowProblem::MissingField { field }, RowContent::Line(_)) if !field.contains(['.', '[']) => {
+        (RowProblem::MissingField { field }, RowContent::Line(_) | RowContent::Record { .. })
+            if !field.contains(['.', '[']) =>
+        {
             let fields = content.fields(rules).unwrap_or_default();
-            let row = fields.iter().map(|(name, _)| name.clone()).collect();
+            let is_told = |name: &str| matches!(content, RowContent::Line(_)) || name == "conversations";
+            let names = fields.iter().map(|(name, _)| name.clone());
+            let row = names.filter(|name| is_told(name)).collect();
             RowProblem::NoSuchField { field, row }
         }
         (problem, _) => problem,

@@ -1,8 +1,8 @@
-//! Finds the text with which a chat template ends the assistant's turn.
+//! Finds the text with which a chat template ends the assistant's turn, and the token in it.
 //!
 //! The template is rendered with a reply whose end is recognised. A template may refuse a plain reply, or leave it out: one
-//! that asks for thinking, or for markers of its own. So other replies follow until one is seen. This file does not know which
-//! texts are tokens.
+//! that asks for thinking, or for markers of its own. So other replies follow until one is seen. The caller knows which texts are
+//! tokens.
 
 use serde_json::{Map, Value};
 
@@ -13,6 +13,10 @@ const ANSWER: &str = "\u{e000}\u{e001}\u{e000}";
 
 /// Stands for what the user says next.
 const NEXT: &str = "\u{e000}\u{e002}\u{e000}";
+
+const SYSTEM: &str = "instructions";
+
+const QUESTION: &str = "question";
 
 const THOUGHT: &str = "thought";
 
@@ -25,36 +29,90 @@ const MOST_MARKERS: usize = 8;
 /// The most bytes of such a text.
 const MARKER_BYTES: usize = 40;
 
-/// The texts that follow the assistant's words: at the end of a conversation, and before the user's next words. Texts of white
-/// space alone are left out, so the result is empty if the template shows neither.
+/// The token with which `template` ends the assistant's turn; `None` if it shows none. `added_tokens` finds the added tokens in a
+/// text, and `starting` is the token with which texts begin, if it ends none.
 ///
-/// A model that learnt from this template writes the first of them when its turn is over.
-pub fn texts_after_turn(template: &ChatTemplate, sections: &SectionSettings) -> Vec<String> {
+/// A model that learnt from this template writes what follows the assistant's words at the end of a conversation. If that has no
+/// token, one that comes only before the next turn counts, but none of the next turn's own header: the model does not learn to
+/// write it. The header counts if nothing else ends a turn.
+pub fn end_of_turn(
+    template: &ChatTemplate,
+    sections: &SectionSettings,
+    added_tokens: impl Fn(&str) -> Vec<u32>,
+    starting: Option<u32>,
+) -> Option<u32> {
+    let after = after_turn(template, sections);
+    let opening = added_tokens(&after.opening);
+    let between = added_tokens(&after.between).into_iter();
+    let between: Vec<u32> = between.filter(|&token| Some(token) != starting).collect();
+    let of_next_turn_only = || between.iter().find(|token| !opening.contains(token));
+    let of_header = || between.first().filter(|_| after.at_the_end.is_empty());
+    let at_the_end = added_tokens(&after.at_the_end).into_iter().next();
+    at_the_end.or_else(|| of_next_turn_only().or_else(of_header).copied())
+}
+
+/// The texts around turns, each empty if it is white space alone or not shown.
+#[derive(Default)]
+struct AfterTurn {
+    /// What follows the assistant's words at the end of a conversation.
+    at_the_end: String,
+    /// What stands between the assistant's words and the user's next ones.
+    between: String,
+    /// What stands before the user's first words, behind the system prompt.
+    opening: String,
+}
+
+impl AfterTurn {
+    fn is_empty(&self) -> bool {
+        self.at_the_end.is_empty() && self.between.is_empty()
+    }
+}
+
+fn after_turn(template: &ChatTemplate, sections: &SectionSettings) -> AfterTurn {
     let usual = usual_replies(sections).into_iter();
     let unusual = || replies_with(&looked_for(&template.source())).into_iter();
     // These are made only if none of the usual replies is seen.
     let mut replies = usual.chain(std::iter::once_with(unusual).flatten());
     let seen = replies.find_map(|reply| {
-        let openings = [vec![], vec![Message::new(Role::System, "instructions")]];
+        let openings = [vec![], vec![Message::new(Role::System, SYSTEM)]];
         let mut texts = (openings.into_iter()).map(|opening| texts_after(template, opening, &reply));
-        texts.find(|texts| !texts.is_empty())
+        texts.find(|after| !after.is_empty())
     });
     seen.unwrap_or_default()
 }
 
 /// What the template writes after `reply` in a conversation that begins with `opening`.
-fn texts_after(template: &ChatTemplate, opening: Vec<Message>, reply: &Message) -> Vec<String> {
+fn texts_after(template: &ChatTemplate, opening: Vec<Message>, reply: &Message) -> AfterTurn {
     let mut messages = opening;
-    messages.extend([Message::new(Role::User, "question"), reply.clone()]);
-    let after = |messages: &[Message]| {
+    messages.extend([Message::new(Role::User, QUESTION), reply.clone()]);
+    let halves = |messages: &[Message]| {
         let text = template.try_render(messages, &Given::default(), false).ok()?;
-        Some(text.rsplit_once(ANSWER)?.1.to_owned())
+        let (before, after) = text.rsplit_once(ANSWER)?;
+        Some((before.to_owned(), after.to_owned()))
     };
-    let at_the_end = after(&messages);
+    let ending = halves(&messages);
     messages.push(Message::new(Role::User, NEXT));
-    let between = after(&messages).and_then(|rest| Some(rest.split_once(NEXT)?.0.to_owned()));
-    let texts = at_the_end.into_iter().chain(between);
-    texts.filter(|text| !text.trim().is_empty()).collect()
+    let continued = halves(&messages);
+    let before = ending
+        .as_ref()
+        .or(continued.as_ref())
+        .map(|(before, _)| before.as_str());
+    let opening = before.and_then(|before| {
+        let opening = before.rsplit_once(QUESTION)?.0;
+        Some(
+            opening
+                .rsplit_once(SYSTEM)
+                .map_or(opening, |(_, behind)| behind)
+                .to_owned(),
+        )
+    });
+    let between = continued.and_then(|(_, after)| Some(after.split_once(NEXT)?.0.to_owned()));
+    let shown = |text: Option<String>| text.filter(|text| !text.trim().is_empty()).unwrap_or_default();
+    AfterTurn {
+        at_the_end: shown(ending.map(|(_, after)| after)),
+        between: shown(between),
+        opening: shown(opening),
+    }
 }
 
 /// A plain reply, and replies with thinking beside or inside the content.
@@ -118,7 +176,9 @@ mod tests {
 
     fn found(source: &str) -> Vec<String> {
         let template = ChatTemplate::new(source, Some("<bos>"), Some("<eos>")).unwrap();
-        texts_after_turn(&template, &SectionSettings::default())
+        let after = after_turn(&template, &SectionSettings::default());
+        let texts = [after.at_the_end, after.between].into_iter();
+        texts.filter(|text| !text.is_empty()).collect()
     }
 
     fn first(source: &str) -> Option<String> {
@@ -140,6 +200,39 @@ mod tests {
         assert_eq!(found(closed), ["</a>", "</a><|user|><a>"]);
         assert!(found("{{ messages[0].content }}").is_empty());
         assert!(found("{{ raise_exception('no') }}").is_empty());
+    }
+
+    #[test]
+    fn a_token_of_the_next_turns_header_ends_no_turn_that_ends_with_text() {
+        const TOKENS: [&str; 4] = ["<bos>", "<eos>", "<sep>", "<user>"];
+        let added_tokens = |text: &str| {
+            let starts = (0..text.len()).filter(|&at| text.is_char_boundary(at));
+            let token = |at| TOKENS.iter().position(|token| text[at..].starts_with(token));
+            starts.filter_map(token).map(|id| u32::try_from(id).unwrap()).collect()
+        };
+        let found_from = |of_user: &str, of_reply: &str, starting| {
+            let source = format!(
+                "{{% for m in messages %}}{{% if m.role == 'user' %}}{of_user}{{% else %}}{of_reply}{{% endif %}}{{% endfor %}}"
+            );
+            let template = ChatTemplate::new(&source, Some("<bos>"), Some("<eos>")).unwrap();
+            end_of_turn(&template, &SectionSettings::default(), added_tokens, starting)
+        };
+        let found = |of_user, of_reply| found_from(of_user, of_reply, Some(0));
+        let llama = "{{ bos_token }}[INST] {{ m.content }} [/INST]";
+        assert_eq!(found(llama, "{{ m.content }}###"), None);
+        assert_eq!(found(llama, "{{ m.content }}{{ eos_token }}"), Some(1));
+        assert_eq!(found("<user>{{ m.content }}", "{{ m.content }}###"), None);
+        // The end comes only before the next turn.
+        let separated = "{{ m.content }}###{% if not loop.last %}<sep>{% endif %}";
+        assert_eq!(found("<user>{{ m.content }}", separated), Some(2));
+        assert_eq!(found(llama, separated), Some(2));
+        let ended = "{{ m.content }}{% if not loop.last %}{{ eos_token }}{% endif %}";
+        assert_eq!(found(llama, ended), Some(1));
+        // The next header is all that ends a turn.
+        assert_eq!(found("<user>{{ m.content }}", "{{ m.content }}"), Some(3));
+        assert_eq!(found(llama, "{{ m.content }}"), None);
+        // The token with which texts begin ends them, too.
+        assert_eq!(found_from(llama, "{{ m.content }}", None), Some(0));
     }
 
     #[test]

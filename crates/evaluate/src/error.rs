@@ -221,7 +221,10 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
         CorpusError::BadRow { problem, .. } if problem.precedes_filter() => {
             Some("correct the row, or remove it from the file: `evaluate.where` only sees rows that can be read".into())
         }
-        CorpusError::BadRow { .. } => Some("correct the row, or leave it out with `evaluate.where`".into()),
+        CorpusError::BadRow { problem, .. } => Some(match problem.layout_hint("evaluate") {
+            Some(layout) => format!("{layout}; or correct the row, or leave it out with `evaluate.where`"),
+            None => "correct the row, or leave it out with `evaluate.where`".into(),
+        }),
         CorpusError::MissingFile { .. } | CorpusError::NoMatch { .. } => {
             Some("paths in `evaluate.files` are relative to the pipeline file".into())
         }

@@ -1,6 +1,6 @@
 //! What ends an answer.
 
-use leadspan_corpus::{ChatTemplate, SectionSettings, texts_after_turn};
+use leadspan_corpus::{ChatTemplate, SectionSettings, end_of_turn};
 use leadspan_model::{ModelError, ModelSource, TokenizerBundle, stop_tokens};
 
 /// What ends an answer.
@@ -22,8 +22,8 @@ pub(crate) fn stops(
     (sections, asked): (&SectionSettings, &[String]),
 ) -> Result<Stops, ModelError> {
     let mut tokens = stop_tokens(source, tokenizer)?;
-    let after_turn = texts_after_turn(template, sections);
-    let end_of_turn = after_turn.iter().find_map(|text| tokenizer.first_added_token(text));
+    let added_tokens = |text: &str| tokenizer.added_tokens_in(text);
+    let end_of_turn = end_of_turn(template, sections, added_tokens, tokenizer.starting_token());
     let are_of_turn = end_of_turn.is_some() || !asked.is_empty();
     let (of_tokens, texts): (Vec<_>, Vec<_>) = (asked.iter()).partition(|text| tokenizer.added_token(text).is_some());
     let asked = of_tokens.into_iter().filter_map(|text| tokenizer.added_token(text));
@@ -83,6 +83,10 @@ mod tests {
         // No token: the model's own are all there is, unless something is asked for.
         let bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
         assert_eq!(found_with(Some(bare), "0", &[]), (vec![0], Vec::new(), false));
+        // A token of the next turn's header is not that of a turn that ends with text.
+        let textual = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{{ m.content }}{% else %}{{ m.content }}\
+                       ###{% endif %}{% endfor %}";
+        assert_eq!(found_with(Some(textual), "0", &[]), (vec![0], Vec::new(), false));
         let asked = (vec![0], vec!["user:".to_owned()], true);
         assert_eq!(found_with(Some(bare), "0", &["user:"]), asked);
     }

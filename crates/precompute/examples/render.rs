@@ -17,7 +17,7 @@ use std::{
 };
 
 use leadspan_corpus::{
-    ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, prepare, texts_after_turn,
+    ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, end_of_turn, prepare,
 };
 use leadspan_model::TokenizerBundle;
 use serde_json::{Map, Value, json};
@@ -49,8 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let special_tokens: Map<String, Value> = (bundle.named_tokens())
         .map(|(name, token)| (name.to_owned(), token.into()))
         .collect();
-    let after_turn = texts_after_turn(&template, &sections);
-    let end_of_turn = after_turn.iter().find_map(|text| bundle.first_added_token(text));
+    let added_tokens = |text: &str| bundle.added_tokens_in(text);
+    let end_of_turn = end_of_turn(&template, &sections, added_tokens, bundle.starting_token());
     let end_of_turn = end_of_turn.and_then(|token| tokenizer.id_to_token(token));
     writeln!(
         out,

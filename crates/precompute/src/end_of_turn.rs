@@ -1,7 +1,7 @@
 //! The token that ends a turn, and the files by which an exported student knows it.
 
 use leadspan_cache::Cache;
-use leadspan_corpus::{ChatTemplate, SectionSettings, texts_after_turn};
+use leadspan_corpus::{self as corpus, ChatTemplate, SectionSettings};
 use leadspan_model::{TokenizerBundle, files_with_stop_tokens};
 
 use crate::PrecomputeError;
@@ -12,8 +12,8 @@ pub(crate) fn end_of_turn(
     sections: &SectionSettings,
     tokenizer: &TokenizerBundle,
 ) -> Option<u32> {
-    let texts = texts_after_turn(template, sections);
-    texts.iter().find_map(|text| tokenizer.first_added_token(text))
+    let added_tokens = |text: &str| tokenizer.added_tokens_in(text);
+    corpus::end_of_turn(template, sections, added_tokens, tokenizer.starting_token())
 }
 
 /// The tokenizer's files for a student that is trained on `cache`, by name. The token that ends a turn is among the stop tokens

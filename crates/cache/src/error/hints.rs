@@ -6,7 +6,7 @@ use leadspan_diagnosis::Diagnosis;
 use leadspan_files::Refusal;
 
 use super::CacheError;
-use crate::{identity::ABSENT, inventory::Inventory, replay::REPLAY};
+use crate::{identity::ABSENT, inventory::Inventory, layers::DESCRIPTION, replay::REPLAY};
 
 impl Diagnosis for CacheError {
     fn is_unexpected(&self) -> bool {
@@ -57,6 +57,7 @@ impl Diagnosis for CacheError {
             }
             Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),
             Self::IdentityMismatch { field, stored, .. } => Some(identity_hint(field, stored)),
+            Self::BadJson { path, .. } if is_in_a_layer(path) => Some(damage_hint(path)),
             Self::MissingPart { path } | Self::ForeignPart { path, .. } | Self::BadJson { path, .. } => {
                 Some(restore_hint(path))
             }
@@ -129,7 +130,13 @@ fn damage_hint(path: &Path) -> String {
             path.display()
         );
     }
-    if is_in_a_layer(path) {
+    if is_in_a_layer(path) && path.ends_with(DESCRIPTION) {
+        format!(
+            "restore `{}` from a copy, or remove the folder `{}` and run `leadspan precompute`, which captures the layer again",
+            path.display(),
+            parent(path).display()
+        )
+    } else if is_in_a_layer(path) {
         format!(
             "run `leadspan cache verify --repair` to drop `{}`, then `leadspan precompute`: it redoes only that work unit",
             path.display()
@@ -175,6 +182,34 @@ mod tests {
         assert!(hint.starts_with("remove `cache/.claims/preparing`"), "{hint}");
         let hint = of("cache/identity.json").hint().unwrap();
         assert!(hint.starts_with("restore `cache/identity.json`"), "{hint}");
+    }
+
+    #[test]
+    fn a_layer_without_a_sound_description_is_restored_or_captured_again() {
+        let path = Path::new("cache/layers/l/layer.json");
+        let problem = || "it describes the layer `m`".to_owned();
+        let edited = CacheError::Inconsistent {
+            path: path.into(),
+            problem: problem(),
+        };
+        let hint = edited.hint().unwrap();
+        assert_eq!(
+            hint,
+            "restore `cache/layers/l/layer.json` from a copy, or remove the folder `cache/layers/l` and run `leadspan \
+             precompute`, which captures the layer again"
+        );
+        let source = serde_json::from_str::<u8>("{").unwrap_err();
+        let damaged = CacheError::BadJson {
+            path: path.into(),
+            source,
+        };
+        assert_eq!(damaged.hint().unwrap(), hint);
+        let shard = path.with_file_name("train-000000.parquet");
+        let foreign = CacheError::Inconsistent {
+            path: shard,
+            problem: problem(),
+        };
+        assert!(foreign.hint().unwrap().contains("--repair"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     json,
 };
 
-pub(super) const DESCRIPTION: &str = "layer.json";
+pub(crate) const DESCRIPTION: &str = "layer.json";
 
 /// The contents of `layer.json`.
 #[derive(Serialize, Deserialize)]

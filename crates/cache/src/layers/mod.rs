@@ -18,6 +18,7 @@ mod uncaptured;
 pub use choice::Missing;
 pub(crate) use choice::{Choice, choose};
 pub use coverage::Coverage;
+pub(crate) use folder::DESCRIPTION;
 pub use folder::LayerDir;
 pub(crate) use layer::reach;
 pub use layer::{Band, Layer, NotALayer};

@@ -6,15 +6,11 @@ use arrow::error::ArrowError;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::Refusal;
 
-use super::{CorpusError, in_words};
+use super::CorpusError;
 use crate::{DropReason, RowProblem};
 
-/// The most fields of a row that a hint names.
-const SHOWN_FIELDS: usize = 12;
-
-/// What helps against rows without a required field.
-const LAYOUT: &str = "name the layout of the rows with `data.format`, or their fields with `data.columns`; or correct the row, or \
-                      leave such rows out with `data.on_bad_row = \"skip\"`";
+/// How malformed rows are left out.
+const SKIP: &str = "such rows out with `data.on_bad_row = \"skip\"`";
 
 /// Whether a decoder does not know what it found, which is no damage then.
 fn is_not_read(error: &ArrowError) -> bool {
@@ -77,16 +73,10 @@ impl Diagnosis for CorpusError {
             Self::UnsuitedTemplate { .. } => {
                 Some("give the model a chat template that writes it, or remove it from the rows".into())
             }
-            Self::BadRow { problem: RowProblem::NoSuchField { row, .. }, .. } if row.is_empty() => Some(LAYOUT.into()),
-            Self::BadRow { problem: RowProblem::NoSuchField { row, .. }, .. } => Some(format!(
-                "the row has {}{}; {LAYOUT}",
-                in_words(&row[..row.len().min(SHOWN_FIELDS)]),
-                if row.len() > SHOWN_FIELDS { " and more" } else { "" }
-            )),
-            Self::BadRow { problem: RowProblem::MissingField { field }, .. } if !field.contains('[') => Some(LAYOUT.into()),
-            Self::BadRow { .. } => {
-                Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
-            }
+            Self::BadRow { problem, .. } => Some(match problem.layout_hint("data") {
+                Some(layout) => format!("{layout}; or correct the row, or leave {SKIP}"),
+                None => format!("correct the row, or leave {SKIP}"),
+            }),
             Self::MissingFile { .. } | Self::NoMatch { .. } => {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }
@@ -216,6 +206,22 @@ mod tests {
         let overflow = ParquetError::General("index overflow decoding byte array".into());
         assert!(hint(overflow.into()).contains("more than 2 GiB"));
         assert!(hint(ParquetError::EOF("a page".into()).into()).contains("download the file again"));
+    }
+
+    #[test]
+    fn a_row_of_another_layout_is_told_which_format_reads_it() {
+        let hint = |row: &[&str]| {
+            let row = row.iter().map(ToString::to_string).collect();
+            let (file, line, field) = ("a.jsonl".into(), 1, "messages".to_owned());
+            let problem = RowProblem::NoSuchField { field, row };
+            CorpusError::BadRow { file, line, problem }.hint().unwrap()
+        };
+        let conversations = hint(&["id", "conversations"]);
+        assert!(
+            conversations
+                .contains("the row has `id` and `conversations`; set `data.format = \"open-thoughts\"`, which")
+        );
+        assert!(hint(&["q", "a"]).contains("name the layout of the rows with `data.format`"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! field `system` asks for the data set's markers. It is left out, unless `data.system_prompt` keeps it; the markers in
 //! it are then replaced too.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Layout, LayoutOptions, Row, SystemPrompt,
@@ -57,14 +57,13 @@ fn message(turn: Value, path: &str, options: LayoutOptions) -> Result<Message, R
         None => Err(RowProblem::missing(format!("{path}.{name}"))),
     };
     let (from, value) = (text("from")?, text("value")?);
-    let role = match from {
-        "human" => Role::User,
-        "gpt" => Role::Assistant,
-        name => Role::from_name(name).ok_or_else(|| RowProblem::UnknownRole {
-            field: format!("{path}.from"),
-            role: name.to_owned(),
-        })?,
-    };
+    let role = role_of(from).ok_or_else(|| RowProblem::UnknownRole {
+        field: format!("{path}.from"),
+        role: from.to_owned(),
+    })?;
+    if options.rules >= RowRules::Fourth {
+        require_the_same(&fields, path, (role, value))?;
+    }
     let content = match role {
         Role::Assistant => THOUGHT_AND_SOLUTION.translate(value, options)?,
         _ => value.to_owned(),
@@ -83,6 +82,39 @@ fn message(turn: Value, path: &str, options: LayoutOptions) -> Result<Message, R
         reasoning_content,
         other: fields,
     })
+}
+
+/// Checks that a turn with `from` and `value` has no other `role` or `content` beside them. Blank texts do not count.
+fn require_the_same(fields: &Map<String, Value>, path: &str, (role, value): (Role, &str)) -> Result<(), RowProblem> {
+    let is_other = |name: &str, is_same: &dyn Fn(&str) -> bool| match fields.get(name) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.trim().is_empty() && !is_same(text),
+        Some(_) => true,
+    };
+    let is_same_role = |name: &str| role_of(name) == Some(role);
+    let is_same_text = |text: &str| text.trim() == value.trim();
+    let contradicts = |first: &str, second: &str| {
+        Err(RowProblem::Contradiction {
+            first: format!("{path}.{first}"),
+            second: format!("{path}.{second}"),
+        })
+    };
+    if is_other("role", &is_same_role) {
+        return contradicts("from", "role");
+    }
+    if is_other("content", &is_same_text) {
+        return contradicts("value", "content");
+    }
+    Ok(())
+}
+
+/// The role of a name in `from`.
+fn role_of(name: &str) -> Option<Role> {
+    match name {
+        "human" => Some(Role::User),
+        "gpt" => Some(Role::Assistant),
+        name => Role::from_name(name),
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +179,31 @@ mod tests {
         let turns = read(apart, SystemPrompt::Drop).unwrap();
         assert_eq!(turns[0].reasoning_content.as_deref(), Some("r"));
         assert_eq!(turns[0].content, "4");
+    }
+
+    #[test]
+    fn a_turn_says_one_thing_by_both_pairs_of_names() {
+        let turn = |more: &str| {
+            let json = format!(r#"{{"conversations": [{{"from": "gpt", "value": "4", {more}}}]}}"#);
+            read(&json, SystemPrompt::Drop)
+        };
+        for same in [
+            r#""role": "assistant", "content": "4""#,
+            r#""role": "gpt", "content": "4 ""#,
+            r#""role": null, "content": """#,
+            r#""score": 1"#,
+        ] {
+            assert_eq!(turn(same).unwrap()[0].content, "4", "{same}");
+        }
+        for (other, first, second) in [
+            (r#""role": "assistant", "content": "5""#, "value", "content"),
+            (r#""content": ["4"]"#, "value", "content"),
+            (r#""role": "user", "content": "4""#, "from", "role"),
+        ] {
+            let expected =
+                format!("the fields `conversations[0].{first}` and `conversations[0].{second}` contradict each other");
+            assert_eq!(turn(other).unwrap_err(), expected);
+        }
     }
 
     #[test]

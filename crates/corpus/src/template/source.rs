@@ -117,6 +117,14 @@ mod tests {
                 "((a )|python_modulo( 2))|python_text ~ (b)|python_text if (c)|python_text ~ (d)|python_text == e",
             ),
             (
+                "x is defined ~ y is not none",
+                "(x is defined)|python_text ~ (y is not none)|python_text",
+            ),
+            (
+                "1 is divisibleby 3 ~ (x is in [1] and z)",
+                "(1 is divisibleby 3)|python_text ~ ((x is in [1] and z))|python_text",
+            ),
+            (
                 "'a' 'b' ~ f(c ~ d)",
                 "'a' 'b' ~ (f((c)|python_text ~ (d)|python_text))|python_text",
             ),

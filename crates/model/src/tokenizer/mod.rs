@@ -48,14 +48,29 @@ impl TokenizerBundle {
         found.map(|(&id, _)| id)
     }
 
-    /// The id of the first added token in `text`; of two that begin at one place, of the longer one.
-    pub fn first_added_token(&self, text: &str) -> Option<u32> {
+    /// The ids of the added tokens in `text`, in their order; of two that begin at one place, of the longer one.
+    pub fn added_tokens_in(&self, text: &str) -> Vec<u32> {
         let added = self.tokenizer.get_added_tokens_decoder();
-        let places = added
-            .iter()
-            .filter(|(_, token)| !token.content.is_empty())
-            .filter_map(|(&id, token)| Some((text.find(&token.content)?, Reverse(token.content.len()), id)));
-        places.min().map(|(_, _, id)| id)
+        let (mut rest, mut found) = (text, Vec::new());
+        let next = |rest: &str| {
+            let places = added
+                .iter()
+                .filter(|(_, token)| !token.content.is_empty())
+                .filter_map(|(&id, token)| Some((rest.find(&token.content)?, Reverse(token.content.len()), id)));
+            places.min()
+        };
+        while let Some((start, Reverse(length), id)) = next(rest) {
+            found.push(id);
+            rest = &rest[start + length..];
+        }
+        found
+    }
+
+    /// The id of the token with which texts begin; `None` if they end with it, too.
+    pub fn starting_token(&self) -> Option<u32> {
+        let text = self.special_token("bos_token")?;
+        let ends = self.special_token("eos_token") == Some(text);
+        self.added_token(text).filter(|_| !ends)
     }
 
     /// Switches off truncation and padding, which `tokenizer.json` may ask for.

@@ -128,14 +128,15 @@ fn a_token_that_would_get_another_id_than_its_file_says_is_refused() {
 }
 
 #[test]
-fn the_first_added_token_of_a_text_is_found() {
+fn the_added_tokens_of_a_text_are_found() {
     let more = json!({"tokenizer_config.json": {"extra_special_tokens": ["<|im_end|>>", "</s>"]}});
     let bundle = bundle(|_| {}, more).unwrap();
-    let first = |text: &str| bundle.first_added_token(text);
-    assert_eq!(first("<|im_end|>\n"), Some(2));
-    assert_eq!(first("\n</answer> x</think><|im_end|>"), Some(301));
-    assert_eq!(first("a<|im_end|>></s>"), Some(302));
-    assert_eq!(first("\n\n### user:\n"), None);
+    let tokens = |text: &str| bundle.added_tokens_in(text);
+    assert_eq!(tokens("<|im_end|>\n"), [2]);
+    let of_two = tokens("\n</answer> x</think><|im_end|>");
+    assert_eq!((of_two[0], of_two[1]), (301, 2));
+    assert_eq!(tokens("a<|im_end|>></s>")[0], 302);
+    assert!(tokens("\n\n### user:\n").is_empty());
 }
 
 #[test]

@@ -167,12 +167,28 @@ impl Rewriting<'_> {
                     self.copy();
                 }
                 (Kind::Operator, "(" | "[") => self.copy_group(),
+                (Kind::Name, "is") => self.copy_test(),
                 (Kind::Operator, "**") => {
                     self.copy();
                     return self.copy_operand();
                 }
                 _ => return,
             }
+        }
+    }
+
+    /// Copies `is`, the name of a test, and an argument without brackets. A test belongs to its operand.
+    fn copy_test(&mut self) {
+        self.copy();
+        if let (Kind::Name, "not") = self.peek() {
+            self.copy();
+        }
+        self.copy();
+        match self.peek() {
+            (Kind::Name, word) if KEYWORDS.contains(&word) => {}
+            (Kind::Name | Kind::Literal, _) => self.copy(),
+            (Kind::Operator, "[" | "{") => self.copy_group(),
+            _ => {}
         }
     }
 
