@@ -83,6 +83,11 @@ impl Diagnosis for CorpusError {
             Self::BadRow { .. } => {
                 Some("correct the row, or leave such rows out with `data.on_bad_row = \"skip\"`".into())
             }
+            Self::NoMatch { pattern, .. } if pattern.contains('[') => Some(
+                "paths in `data.files` are relative to the pipeline file; `[x]` stands for one of the characters between the \
+                 brackets, and `[[]` for a bracket itself"
+                    .into(),
+            ),
             Self::MissingFile { .. } | Self::NoMatch { .. } => {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }
