@@ -233,7 +233,8 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
             Some("correct the row, or remove it from the file: `evaluate.where` only sees rows that can be read".into())
         }
         CorpusError::BadRow { .. } => Some("correct the row, or leave it out with `evaluate.where`".into()),
-        CorpusError::MissingFile { .. } | CorpusError::NoMatch { .. } => {
+        CorpusError::NoMatch { .. } => error.hint().map(|hint| hint.replace("`data.files`", "`evaluate.files`")),
+        CorpusError::MissingFile { .. } => {
             Some("paths in `evaluate.files` are relative to the pipeline file".into())
         }
         CorpusError::NotAFile { path } => Some(format!(
