@@ -124,6 +124,13 @@ pub(crate) enum ConfigurationError {
         output: PathBuf,
         by: String,
     },
+    /// A folder that is to be written has in its name what only a shell replaces.
+    #[error("`{output_key}` is `{}`, and nothing replaces `{part}` in a setting", output.display())]
+    NotWrittenOut {
+        output_key: &'static str,
+        output: PathBuf,
+        part: String,
+    },
     /// Training asks for sections that the cache does not capture.
     #[error("`train.supervised_sections` is `{train}`, but `cache.supervised_sections` is only `{cache}`")]
     SectionsBeyondCache { train: SectionSet, cache: SectionSet },
@@ -192,6 +199,9 @@ impl Diagnosis for ConfigurationError {
             Self::NotApart { output_key, .. } | Self::Taken { output_key, .. } => {
                 Some(format!("set `{output_key}` to a folder of its own"))
             }
+            Self::NotWrittenOut { output_key, part, .. } => Some(format!(
+                "write the whole path in `{output_key}`, or make the folder `{part}` first if that is its name"
+            )),
             Self::OwnOutput {
                 input_key, output_key, ..
             } => Some(format!(

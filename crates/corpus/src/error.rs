@@ -359,6 +359,7 @@ pub(crate) fn open_error(path: &Path, source: io::Error) -> CorpusError {
         (io::ErrorKind::NotFound, _) => CorpusError::MissingFile { path: path.to_owned() },
         (_, Some(Refusal::LfsPointer)) => CorpusError::GitLfsPointer { path: path.to_owned() },
         (_, Some(Refusal::NotRegular("a folder"))) => CorpusError::NotAFile { path: path.to_owned() },
+        _ if leadspan_files::is_link_to_itself(&source) => CorpusError::NotARegularFile { path: path.to_owned() },
         (_, Some(Refusal::NotRegular(_))) => CorpusError::NotARegularFile { path: path.to_owned() },
         _ => CorpusError::Open {
             path: path.to_owned(),

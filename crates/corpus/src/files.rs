@@ -9,7 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, DataSettings, error::open_error, folder::folder_files, pattern::files_of_pattern};
+use crate::{
+    CorpusError, DataSettings,
+    error::open_error,
+    folder::folder_files,
+    pattern::{is_named_as_data, is_pattern, matched},
+};
 
 /// The files that the settings name, sorted, each once.
 ///
@@ -19,8 +24,8 @@ use crate::{CorpusError, DataSettings, error::open_error, folder::folder_files, 
 ///
 /// # Errors
 ///
-/// A pattern that is invalid, matches no file, or matches a pipe, a device or a link that leads nowhere; a file or folder that
-/// is missing; a file in place of a folder, or the reverse; a folder that lacks the configuration or the split, has several
+/// A pattern that is invalid, matches no file, or matches a folder, a pipe, a device or a link that leads nowhere; a file or folder
+/// that is missing; a file in place of a folder, or the reverse; a folder that lacks the configuration or the split, has several
 /// configurations of which none is chosen, or has the split in several kinds of files.
 pub fn input_files(base: &Path, data: &DataSettings) -> Result<Vec<PathBuf>, CorpusError> {
     match &data.path {
@@ -59,22 +64,33 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
         Ok(metadata) if metadata.is_dir() => return Err(CorpusError::NotAFile { path: literal }),
         Ok(_) => return Err(CorpusError::NotARegularFile { path: literal }),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(open_error(&literal, error)),
-        Err(_) if !pattern.contains(['*', '?', '[']) => return Err(CorpusError::MissingFile { path: literal }),
+        Err(error) if !is_pattern(pattern) => return Err(not_found(&literal, error)),
         Err(_) => {}
     }
-    let rooted = if Path::new(pattern).is_absolute() || base.as_os_str().is_empty() {
-        pattern.to_owned()
-    } else {
-        format!("{}/{pattern}", glob::Pattern::escape(&base.to_string_lossy()))
-    };
-    let paths = files_of_pattern(&rooted, pattern)?;
-    if paths.is_empty() {
+    let found = matched(base, pattern, pattern)?;
+    // Everything in a folder may be meant with `*`. Whoever wrote more meant files.
+    let is_all = pattern
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.trim_matches('*').is_empty());
+    if let Some(path) = found.folders.into_iter().find(|path| !is_all || is_named_as_data(path)) {
+        return Err(CorpusError::NotAFile { path });
+    }
+    if found.files.is_empty() {
         return Err(CorpusError::NoMatch {
             pattern: pattern.to_owned(),
             base: base.to_owned(),
         });
     }
-    Ok(paths)
+    Ok(found.files)
+}
+
+/// The error of a file that cannot be looked at: a link that leads to itself is no missing file.
+fn not_found(path: &Path, error: io::Error) -> CorpusError {
+    match open_error(path, error) {
+        error @ CorpusError::NotARegularFile { .. } => error,
+        _ => CorpusError::MissingFile { path: path.to_owned() },
+    }
 }
 
 /// The name of a file in ids and messages: its path relative to `base`, with `/` between the parts. A file outside
@@ -185,6 +201,35 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_matches_is_refused_like_one_that_is_named() {
+        let directory = directory(&["a.jsonl", "b.jsonl/part-0.jsonl", "c/d.jsonl"]);
+        let base = directory.path();
+        for pattern in ["*.jsonl", "b.jsonl", "*", "[ab].jsonl"] {
+            let error = names(base, &[pattern]).unwrap_err();
+            assert!(
+                matches!(&error, CorpusError::NotAFile { path } if path.ends_with("b.jsonl")),
+                "{pattern}: {error}"
+            );
+        }
+        assert_eq!(names(base, &["**/*.jsonl"]).unwrap().len(), 3);
+        assert_eq!(names(base, &["*.jsonl/*"]).unwrap(), ["b.jsonl/part-0.jsonl"]);
+        fs::remove_dir_all(base.join("b.jsonl")).unwrap();
+        // Everything beside a folder.
+        assert_eq!(names(base, &["*"]).unwrap(), ["a.jsonl"]);
+    }
+
+    #[test]
+    fn the_hint_for_a_pattern_without_a_match_explains_brackets() {
+        use leadspan_diagnosis::Diagnosis as _;
+
+        let directory = directory(&["d[x]/a.jsonl"]);
+        let hint = |pattern| names(directory.path(), &[pattern]).unwrap_err().hint().unwrap();
+        assert!(hint("d[x]/*.jsonl").contains("`[[]`"));
+        assert!(!hint("e/*.jsonl").contains("[[]"));
+        assert_eq!(names(directory.path(), &["d[[]x]/*.jsonl"]).unwrap(), ["d[x]/a.jsonl"]);
+    }
+
+    #[test]
     fn what_cannot_be_found_is_named() {
         let directory = directory(&["data/a.jsonl"]);
         let base = directory.path();
@@ -209,6 +254,11 @@ mod tests {
             matches!(&error, CorpusError::NotARegularFile { path } if path.ends_with("zero.jsonl")),
             "{error}"
         );
+        std::os::unix::fs::symlink("loop", directory.path().join("loop")).unwrap();
+        assert!(matches!(
+            names(directory.path(), &["loop"]),
+            Err(CorpusError::NotARegularFile { .. })
+        ));
         // A pattern does not pass over it either, nor over a link that leads nowhere.
         assert!(matches!(
             names(directory.path(), &["*.jsonl"]),

@@ -101,6 +101,16 @@ pub enum EvaluateError {
         /// What is missing.
         problem: String,
     },
+    /// A line of the answers so far is no answer to one of the problems.
+    #[error("line {line} of `{}` {problem}", path.display())]
+    BadAnswer {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The program that `evaluate.grader` names cannot be started.
     #[error("could not start the grader `{program}`")]
     GraderStart {
@@ -190,6 +200,7 @@ impl Diagnosis for EvaluateError {
                 "restore it from a copy, or remove `{}` and run the same command again to ask all problems anew",
                 dir.join("summary.json").display()
             )),
+            Self::BadAnswer { .. } => Some("remove that line and run the same command again: its problem is asked anew".into()),
             Self::GraderStart { .. } => Some(
                 "`evaluate.grader` is a program of the `PATH`, or a file relative to the pipeline file such as `./grade`, and its \
                  arguments"
@@ -225,7 +236,8 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
             Some(layout) => format!("{layout}; or correct the row, or leave it out with `evaluate.where`"),
             None => "correct the row, or leave it out with `evaluate.where`".into(),
         }),
-        CorpusError::MissingFile { .. } | CorpusError::NoMatch { .. } => {
+        CorpusError::NoMatch { .. } => error.hint().map(|hint| hint.replace("`data.files`", "`evaluate.files`")),
+        CorpusError::MissingFile { .. } => {
             Some("paths in `evaluate.files` are relative to the pipeline file".into())
         }
         CorpusError::NotAFile { path } => Some(format!(

@@ -1,4 +1,6 @@
-//! Whether the answers on record are those that were summed up.
+//! Whether the answers on record are those that were summed up, and which of those so far count.
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
@@ -26,6 +28,50 @@ pub(crate) fn answers(text: &[u8]) -> Option<Vec<Answered>> {
     lines(text).map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
+/// The answers in the text of an unfinished evaluation of the problems with these ids, one of each, and the bytes of the text that
+/// count. Lines at the end that cannot be read do not: a kill or a failure of the machine cut them short. Of several answers to
+/// one problem, the first counts.
+///
+/// # Errors
+///
+/// The number of a line that is no answer to one of the problems, counted from 1, and what is wrong with it.
+pub(crate) fn so_far(text: &[u8], ids: &[&str]) -> Result<(Vec<Answered>, usize), (usize, String)> {
+    let mut answers: Vec<Answered> = Vec::new();
+    let mut answered = BTreeSet::new();
+    let (mut whole, mut bytes) = (0, 0);
+    let mut unreadable = None;
+    for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
+        bytes += line.len();
+        let parsed = line.strip_suffix(b"\n").map(serde_json::from_slice::<Answered>);
+        let Some(Ok(answer)) = parsed else {
+            let problem = parsed
+                .and_then(Result::err)
+                .map_or_else(String::new, |error| error.to_string());
+            unreadable.get_or_insert((number, format!("cannot be read: {problem}")));
+            continue;
+        };
+        if let Some(unreadable) = unreadable {
+            return Err(unreadable);
+        }
+        match usize::try_from(answer.index).ok().and_then(|index| ids.get(index)) {
+            None => {
+                let problem = format!("answers problem {}, and there are {}", answer.index, ids.len());
+                return Err((number, problem));
+            }
+            Some(&id) if id != answer.id => {
+                let problem = format!("answers `{}`, and problem {} is `{id}`", answer.id, answer.index);
+                return Err((number, problem));
+            }
+            Some(_) => {}
+        }
+        whole = bytes;
+        if answered.insert(answer.index) {
+            answers.push(answer);
+        }
+    }
+    Ok((answers, whole))
+}
+
 /// The whole lines of a text, without their ends.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|&byte| byte == b'\n')
@@ -36,6 +82,60 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
     use crate::{AnswerEnd, GraderIdentity};
+
+    fn answered(index: u64) -> Answered {
+        Answered {
+            index,
+            id: format!("p{index}"),
+            correct: true,
+            ungraded: None,
+            expected: "1".into(),
+            found: None,
+            end: AnswerEnd::Stopped,
+            tokens: 3,
+            question: "q".into(),
+            text: format!("t{index}"),
+        }
+    }
+
+    fn lines_of(answers: &[Answered]) -> String {
+        let lines = answers.iter().map(|answer| serde_json::to_string(answer).unwrap());
+        lines.map(|line| line + "\n").collect()
+    }
+
+    #[test]
+    fn a_problem_counts_once_and_an_answer_to_another_problem_is_refused() {
+        let ids = ["p0", "p1", "p2"];
+        let again = Answered {
+            text: "other".into(),
+            ..answered(1)
+        };
+        let text = lines_of(&[answered(1), answered(0), again, answered(0)]);
+        let (found, whole) = so_far(text.as_bytes(), &ids).unwrap();
+        assert_eq!((found, whole), (vec![answered(1), answered(0)], text.len()));
+        let text = lines_of(&[answered(0), answered(3)]);
+        let (line, problem) = so_far(text.as_bytes(), &ids).unwrap_err();
+        assert_eq!((line, problem.as_str()), (2, "answers problem 3, and there are 3"));
+        let other = Answered {
+            id: "mine".into(),
+            ..answered(2)
+        };
+        let (line, problem) = so_far(lines_of(&[other]).as_bytes(), &ids).unwrap_err();
+        assert_eq!((line, problem.as_str()), (1, "answers `mine`, and problem 2 is `p2`"));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_dropped_at_the_end_and_refused_before_answers() {
+        let ids = ["p0", "p1"];
+        let whole = lines_of(&[answered(0)]);
+        for end in ["{\"index\": 1", "\0\0\0\n", "{}\n\0"] {
+            let text = whole.clone() + end;
+            assert_eq!(so_far(text.as_bytes(), &ids).unwrap(), (vec![answered(0)], whole.len()));
+        }
+        let text = format!("{whole}{{\"index\": \n{}", lines_of(&[answered(1)]));
+        let (line, problem) = so_far(text.as_bytes(), &ids).unwrap_err();
+        assert!(line == 2 && problem.starts_with("cannot be read: "), "{line} {problem}");
+    }
 
     #[test]
     fn answers_that_are_missing_short_or_edited_are_told_from_those_that_were_summed_up() {

@@ -94,7 +94,8 @@ pub fn run(
     // Before the model, which may take minutes to load.
     let grader = grader.as_ref().map(GraderCommand::start).transpose()?;
     let decoder = Decoder::load(&source, settings.dtype, &open_device(&settings.device)?)?;
-    let answers = dir.answers_so_far()?;
+    let ids: Vec<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+    let answers = dir.answers_so_far(&ids)?;
     events(EvaluationEvent::Started {
         problems: problems.len() as u64,
         done: answers.len() as u64,

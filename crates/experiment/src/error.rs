@@ -115,6 +115,7 @@ impl Diagnosis for ExperimentError {
                 _ if path.ends_with("run.json") => {
                     "leave this folder out if another program wrote that file, or remove the folder and train the run again".into()
                 }
+                _ if path.ends_with("sweep.json") => format!("remove `{}`: the next `leadspan sweep` writes it again", path.display()),
                 _ => "leave this run out, or remove its folder and train it again".into(),
             }),
             Self::Io { source, path, .. } if matches!(Refusal::of(source), Some(Refusal::NotAFolder(_))) => {

@@ -56,9 +56,15 @@ fn removal(path: &Path) -> String {
     )
 }
 
+/// Whether the error says that links lead to each other in a circle.
+pub fn is_link_to_itself(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP)
+}
+
 /// Whether the error is one that the user cannot mend.
 pub fn is_unexpected(error: &io::Error) -> bool {
     Refusal::of(error).is_none()
+        && !is_link_to_itself(error)
         && !matches!(
             error.kind(),
             io::ErrorKind::NotFound
@@ -90,6 +96,12 @@ pub fn hint(error: &io::Error, path: &Path) -> Option<String> {
         }
         _ => {}
     }
+    if is_link_to_itself(error) {
+        return Some(format!(
+            "`{}` leads to itself: remove the link, or let it lead to what is meant",
+            path.display()
+        ));
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied => Some(format!(
             "give yourself access to `{}` or choose another folder",
@@ -112,6 +124,16 @@ pub fn hint(error: &io::Error, path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_to_itself_is_no_fault_of_leadspan() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loop");
+        std::os::unix::fs::symlink("loop", &path).unwrap();
+        let error = std::fs::metadata(path.join("inside")).unwrap_err();
+        assert!(is_link_to_itself(&error) && !is_unexpected(&error), "{error}");
+        assert!(hint(&error, &path).unwrap().contains("leads to itself"));
+    }
 
     #[test]
     fn a_link_or_a_pipe_in_the_place_of_what_leadspan_makes_is_named_with_the_way_out() {

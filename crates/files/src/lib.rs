@@ -29,7 +29,7 @@ pub use commit::{
     Clearing, PendingFile, commit_bytes, commit_bytes_in, commit_file, create_folder, remove_if_dead, replace_bytes,
     temporary_of,
 };
-pub use error::{FileError, hint, is_unexpected};
+pub use error::{FileError, hint, is_link_to_itself, is_unexpected};
 pub use guard::{guarded, panics_become_errors};
 pub use hashing::hash_contents;
 pub use locking::{Locking, try_lock};

@@ -48,7 +48,8 @@ impl Finalized {
 ///
 /// # Errors
 ///
-/// Fails if the cache does not exist, has no corpus, or cannot be read or written. Missing units are no error.
+/// Fails if the cache does not exist, has no corpus, or cannot be read or written, and if a shard or a receipt of a complete layer is
+/// not the one that belongs there. Missing units are no error.
 pub fn finalize(
     pipeline: &Pipeline,
     workers: Option<usize>,
@@ -84,6 +85,7 @@ pub fn finalize(
         finalized.layers.push(FinalizedLayer {
             name: dir.layer().folder_name(),
             manifest: if missing.is_empty() {
+                dir.check_committed()?;
                 dir.write_manifest()?
             } else {
                 None
@@ -101,14 +103,23 @@ pub fn finalize(
 
 /// Ends a run: writes the manifests of complete layers that have none and, if nothing is missing, the inventory. Returns the
 /// number of missing units.
+///
+/// # Errors
+///
+/// If a shard or a receipt of a complete layer is not the one that belongs there, or a file cannot be read or written.
 pub(crate) fn conclude(
     cache: &Cache,
     asked: &Coverage,
     waiting: &mut dyn FnMut(&Awaited),
 ) -> Result<usize, PrecomputeError> {
+    // What was captured anew is no longer listed.
+    let cache = &Cache::open(cache.dir())?;
     let mut units_missing = 0;
     for (dir, missing) in cache.layers_for(asked)? {
         units_missing += missing.len();
+        if missing.is_empty() {
+            dir.check_committed()?;
+        }
         if missing.is_empty() && dir.manifest()?.is_none() {
             match dir.write_manifest() {
                 // A cache that is only readable is complete without a manifest.

@@ -120,18 +120,14 @@ fn export(
         context.tokenizer_files,
     )?;
     let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
-    let weights_blake3 = exported::weights_blake3(&run_dir.model_path()).map_err(|source| TrainError::Io {
-        action: "read the weights in",
-        path: run_dir.model_path(),
+    let dir = run_dir.model_path();
+    let hashes = exported::weights_blake3(&dir).and_then(|weights| Ok((weights, exported::files_blake3(&dir)?)));
+    let hashes = hashes.map_err(|source| TrainError::Io {
+        action: "read the files in",
+        path: dir,
         source,
     })?;
-    let summary = RunSummary::new(
-        progress,
-        exported_student,
-        parameters,
-        peak_memory_bytes,
-        weights_blake3,
-    );
+    let summary = RunSummary::new(progress, exported_student, parameters, peak_memory_bytes, hashes);
     run_dir.finish(&summary)?;
     keep_of_finished(checkpoints, &summary)?;
     Ok(summary)

@@ -128,7 +128,7 @@ impl RunDir {
         self.require_same(&RunIdentity::stored(stored), identity)?;
         let summary: RunSummary = serde_json::from_value(summary).map_err(not_understood(&self.path.join(SUMMARY)))?;
         let blake3 = summary.weights_blake3.as_deref();
-        if let Some(problem) = exported::problem(&self.model_path(), tokenizer_files, blake3) {
+        if let Some(problem) = exported::problem(&self.model_path(), tokenizer_files, blake3, &summary.files_blake3) {
             let dir = self.path.clone();
             return Err(TrainError::StudentGone { dir, problem });
         }

@@ -1,5 +1,7 @@
 //! The result of a run.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{HeldOut, run_progress::Measured, run_progress::RunProgress};
@@ -51,6 +53,9 @@ pub struct RunSummary {
     /// The blake3 of the exported student's weights; `None` in summaries of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_blake3: Option<String>,
+    /// The blake3 of each other file of the exported student, by its name; empty in summaries of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files_blake3: BTreeMap<String, String>,
 }
 
 impl RunSummary {
@@ -60,7 +65,7 @@ impl RunSummary {
         exported: Option<Measured>,
         parameters: usize,
         peak_memory_bytes: u64,
-        weights_blake3: String,
+        (weights_blake3, files_blake3): (String, BTreeMap<String, String>),
     ) -> Self {
         let seconds = progress.seconds.max(1e-9);
         Self {
@@ -79,6 +84,7 @@ impl RunSummary {
             held_out_before: progress.held_out_before,
             held_out_after: exported.or(progress.held_out).map(|measured| measured.held_out),
             weights_blake3: Some(weights_blake3),
+            files_blake3,
         }
     }
 }

@@ -6,7 +6,7 @@ use leadspan_files::commit_bytes;
 use leadspan_workers::{Awaited, LockGuard, Purpose, lock};
 
 use super::contents::{Inventory, ListedReplay, ListedShard};
-use crate::{Cache, CacheError, LayerDir, Receipt, json};
+use crate::{Cache, CacheError, LayerDir, Receipt, json, shard::check_committed};
 
 impl Cache {
     /// Lists what the cache holds now: the identity, the parts of the corpus, the samples to replay and the shards of
@@ -51,10 +51,24 @@ impl Cache {
         let now = Self::open(self.dir())?;
         match now.stock()? {
             Some(stock) if Some(&stock) != now.inventory() => {
+                now.check_unlisted()?;
                 Ok(commit_bytes(&Inventory::path(self.dir()), &json::to_bytes(&stock))?)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the shards that are about to be listed are those that their receipts describe, and of this cache.
+    fn check_unlisted(&self) -> Result<(), CacheError> {
+        for layer in self.layers()? {
+            if !layer.missing_units()?.is_empty() {
+                continue;
+            }
+            let units = layer.corpus().units().iter();
+            let mut unlisted = units.filter(|unit| layer.listed(unit).is_none());
+            unlisted.try_for_each(|unit| check_committed(&layer, unit))?;
+        }
+        Ok(())
     }
 
     /// What there is to list; `None` if the cache has no corpus yet.

@@ -23,5 +23,5 @@ pub use commit::adopt;
 pub(crate) use file::Shard;
 pub use reader::{BytesRead, Reader, Span};
 pub use receipt::Receipt;
-pub(crate) use receipt::require_listed;
+pub(crate) use receipt::{check_committed, require_listed};
 pub use writer::ShardWriter;

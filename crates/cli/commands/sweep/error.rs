@@ -19,6 +19,13 @@ pub(super) enum SweepError {
         asked: String,
         longest: LeadSpanProportion,
     },
+    /// A file of a run is no JSON.
+    #[error("could not understand `{}`", path.display())]
+    Damaged {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
     /// Some runs failed.
     #[error("{} of {of} runs failed: `{}`", names.len(), names.join("`, `"))]
     Failed {
@@ -75,6 +82,14 @@ impl Diagnosis for SweepError {
                      proportions{baseline}"
                 )
             }
+            Self::Damaged { path, .. } if path.ends_with("sweep.json") => format!(
+                "remove `{}` if leadspan made it: the same command writes it again, and only the time of the run is lost",
+                path.display()
+            ),
+            Self::Damaged { path, .. } => format!(
+                "restore `{}` from a copy, or remove the folder of the run",
+                path.display()
+            ),
             Self::Failed { .. } => {
                 "the logs in their folders say why; the same command tries the unfinished runs again".to_owned()
             }

@@ -22,6 +22,7 @@ use leadspan_files::{commit_bytes, open_own, open_unlinked, read_unlinked};
 use leadspan_workers::FolderLock;
 use serde_json::{Map, Value, json};
 
+use super::error::SweepError;
 use crate::failure::{Context as _, Result};
 
 const RECORD: &str = "sweep.json";
@@ -162,14 +163,14 @@ impl RunFolder<'_> {
     /// A JSON file of the folder; `None` if it is missing.
     pub(super) fn json(self, name: &str) -> Result<Option<Value>> {
         let path = self.0.join(name);
-        let read = || -> io::Result<Option<Value>> {
-            match read_unlinked(&path, MOST_BYTES) {
-                Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            }
+        let bytes = match read_unlinked(&path, MOST_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("could not read `{}`", path.display()))?,
         };
-        read().with_context(|| format!("could not read `{}`", path.display()))
+        match serde_json::from_slice(&bytes) {
+            Ok(value) => Ok(Some(value)),
+            Err(source) => Err(SweepError::Damaged { path, source }.into()),
+        }
     }
 }
 
@@ -229,6 +230,23 @@ mod tests {
     use leadspan_files::faults;
 
     use super::*;
+
+    #[test]
+    fn a_damaged_record_is_wrong_input_and_says_how_to_mend_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder(folder.path());
+        assert_eq!(run.wall_seconds().unwrap(), None);
+        for damaged in ["", "mine", "{\"wall_seconds\": 1"] {
+            fs::write(folder.path().join(RECORD), damaged).unwrap();
+            let failure = run.wall_seconds().unwrap_err();
+            assert_eq!(failure.exit_code(), crate::exit_code::WRONG_INPUT);
+            let described = failure.described();
+            assert!(
+                described.contains(RECORD) && described.contains("hint: remove"),
+                "{described}"
+            );
+        }
+    }
 
     #[test]
     fn a_log_is_no_obstacle_where_nothing_can_be_written() {

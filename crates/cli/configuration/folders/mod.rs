@@ -97,8 +97,29 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Refuses a path with what a shell would replace, unless that is there under this very name.
+    fn require_written_out(&self, base: &Path) -> Result<(), ConfigurationError> {
+        let mut so_far = base.to_owned();
+        for (index, part) in self.written.components().enumerate() {
+            so_far.push(part);
+            let text = part.as_os_str().to_string_lossy();
+            let is_variable = text.strip_prefix('$').is_some_and(|name| {
+                name.starts_with(|first: char| first == '{' || first == '_' || first.is_ascii_alphabetic())
+            });
+            if (is_variable || index == 0 && text.starts_with('~')) && so_far.symlink_metadata().is_err() {
+                return Err(ConfigurationError::NotWrittenOut {
+                    output_key: self.key,
+                    output: self.written.to_owned(),
+                    part: text.into_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses a place where no folder can be.
-    fn require_folder(&self) -> Result<(), ConfigurationError> {
+    fn require_folder(&self, base: &Path) -> Result<(), ConfigurationError> {
+        self.require_written_out(base)?;
         if self.written.as_os_str().is_empty() {
             return Err(self.taken("no path".to_owned()));
         }
@@ -157,7 +178,7 @@ impl<'a> Output<'a> {
 fn cache_output<'a>(base: &Path, dir: &'a Path) -> Result<Output<'a>, ConfigurationError> {
     let output = Output::new("cache.dir", dir, base);
     if !is_cache(&output.place) {
-        output.require_folder()?;
+        output.require_folder(base)?;
         output.require_not_around(base)?;
     }
     Ok(output)
@@ -166,7 +187,7 @@ fn cache_output<'a>(base: &Path, dir: &'a Path) -> Result<Output<'a>, Configurat
 /// The folder of the run, at a place where one can be. A run that is there already is continued where it is.
 fn run_output<'a>(base: &Path, dir: &'a Path) -> Result<Output<'a>, ConfigurationError> {
     let output = Output::new("train.dir", dir, base);
-    output.require_folder()?;
+    output.require_folder(base)?;
     if !output.is_run() {
         output.require_not_around(base)?;
     }
@@ -246,7 +267,7 @@ pub(super) fn check_evaluation(
     };
     let output = Output::new("evaluate.dir", written, base);
     let is_evaluation = output.place.join("evaluation.json").exists();
-    output.require_folder()?;
+    output.require_folder(base)?;
     if !is_evaluation {
         output.require_not_around(base)?;
     }
@@ -283,7 +304,7 @@ pub(super) fn check_evaluation(
 /// If it is the folder of a model or of data or inside one, or if it is that of a run or inside a cache.
 pub(super) fn check_sweep(base: &Path, tables: &Tables, dir: &Path) -> Result<(), ConfigurationError> {
     let output = Output::new("sweep.dir", dir, base);
-    output.require_folder()?;
+    output.require_folder(base)?;
     output.require_outside_caches()?;
     output.require_no_run()?;
     output.require_apart(&inputs(base, tables), &[Relation::Same, Relation::Inside])?;

@@ -208,3 +208,34 @@ fn what_is_written_is_apart_from_what_is_read() {
         check(given, &evaluate).unwrap_or_else(|error| panic!("{given}: {error}"));
     }
 }
+
+#[test]
+fn what_only_a_shell_replaces_makes_no_folder_of_that_name() {
+    use leadspan_diagnosis::Diagnosis as _;
+
+    let (folder, file) = workplace();
+    let check = |given: &str| {
+        let overrides = [Override::parse(given).unwrap()];
+        let configuration = Configuration::parse(&file, APART, &overrides)?;
+        configuration.stage_two().map(drop)
+    };
+    for (written, part) in [
+        ("~/r", "~"),
+        ("~user/r", "~user"),
+        ("$HOME/r", "$HOME"),
+        ("a/${NAME}/r", "${NAME}"),
+    ] {
+        let error = check(&format!("train.dir={written}")).unwrap_err();
+        assert!(
+            matches!(&error, ConfigurationError::NotWrittenOut { part: found, .. } if found == part),
+            "{written}: {error}"
+        );
+        assert!(error.hint().unwrap().contains("whole path"));
+    }
+    for fine in ["a/~/r", "a~/r", "cost-in-$/r", "$1/r"] {
+        check(&format!("train.dir={fine}")).unwrap();
+    }
+    // A folder that is there under this name is meant.
+    std::fs::create_dir(folder.path().join("$HOME")).unwrap();
+    check("train.dir=$HOME/r").unwrap();
+}

@@ -77,6 +77,11 @@ impl Diagnosis for CorpusError {
                 Some(layout) => format!("{layout}; or correct the row, or leave {SKIP}"),
                 None => format!("correct the row, or leave {SKIP}"),
             }),
+            Self::NoMatch { pattern, .. } if pattern.contains('[') => Some(
+                "paths in `data.files` are relative to the pipeline file; `[x]` stands for one of the characters between the \
+                 brackets, and `[[]` for a bracket itself"
+                    .into(),
+            ),
             Self::MissingFile { .. } | Self::NoMatch { .. } => {
                 Some("paths in `data.files` are relative to the pipeline file".into())
             }

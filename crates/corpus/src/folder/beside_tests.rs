@@ -62,3 +62,24 @@ fn pieces_of_one_configuration_are_read_together() {
         assert_eq!(names(folder(files).path(), None).unwrap(), files);
     }
 }
+
+#[test]
+fn a_folder_that_is_named_as_a_data_file_and_has_no_data_is_refused() {
+    let folder = folder(&["train.jsonl", "train-b.jsonl/_SUCCESS"]);
+    assert!(names(folder.path(), None).unwrap_err().contains("F/train-b.jsonl"));
+}
+
+#[test]
+fn names_that_are_not_utf_8_and_folders_beside_listed_files_stop_nobody() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = folder(&["data/train-0.jsonl", "data/train-old/notes.txt"]);
+    let readme =
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n";
+    std::fs::write(folder.path().join("README.md"), readme).unwrap();
+    let odd = folder.path().join("data").join(std::ffi::OsStr::from_bytes(b"x\xff"));
+    std::fs::write(odd, "").unwrap();
+    assert_eq!(names(folder.path(), None).unwrap(), ["data/train-0.jsonl"]);
+    std::fs::create_dir(folder.path().join("data/train-1.jsonl")).unwrap();
+    assert!(names(folder.path(), None).unwrap_err().contains("F/data/train-1.jsonl"));
+}

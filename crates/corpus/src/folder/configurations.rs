@@ -15,7 +15,11 @@ use super::{
     no_split, pieces,
     told::usual_name,
 };
-use crate::{CorpusError, error::open_error, pattern::files_of_pattern};
+use crate::{
+    CorpusError,
+    error::open_error,
+    pattern::{is_named_as_data, matched},
+};
 
 /// The most bytes of a README.md. Those of data sets with a thousand configurations have one megabyte.
 const README_BYTES: u64 = 16 << 20;
@@ -126,8 +130,12 @@ fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
     }
     // At its end, two asterisks mean all files below.
     let below = if pattern.ends_with("**") { "/*" } else { "" };
-    let rooted = format!("{}/{pattern}{below}", glob::Pattern::escape(&folder.to_string_lossy()));
-    let files = files_of_pattern(&rooted, pattern)?;
+    let found = matched(folder, &format!("{pattern}{below}"), pattern)?;
+    // Others leave folders out, and only data may not be passed over.
+    if let Some(path) = found.folders.into_iter().find(|path| is_named_as_data(path)) {
+        return Err(CorpusError::NotAFile { path });
+    }
+    let files = found.files;
     if files.is_empty() {
         return Err(CorpusError::NoFilesOfConfiguration {
             path: folder.to_owned(),

@@ -16,7 +16,7 @@ use super::{
     saved::is_saved,
     told::{Told, name_of_place, piece, split_among_words, usual_name},
 };
-use crate::{CorpusError, error::open_error};
+use crate::{CorpusError, error::open_error, pattern::is_named_as_data};
 
 /// The files that belong to the split by their names, sorted. `config` is the chosen configuration, if one is.
 ///
@@ -156,6 +156,11 @@ struct Found {
 }
 
 impl Found {
+    /// How much was found.
+    fn count(&self) -> usize {
+        self.files.len() + self.unread.len() + self.saved.len()
+    }
+
     /// The names of the folders that have data: what `data.config` may be.
     fn folders(&self) -> Vec<String> {
         let of_files = self.files.iter().filter(|file| file.len() > 1).map(|file| &file[0]);
@@ -190,7 +195,12 @@ fn walk(folder: &Path, parts: &mut Vec<String>, found: &mut Found) -> Result<(),
             if is_saved(&path) {
                 found.saved.push(name_of_place(parts));
             } else if parts.len() < DEEPEST {
+                let before = found.count();
                 walk(&path, parts, found)?;
+                // A folder of this name was meant to hold rows.
+                if is_named_as_data(&path) && found.count() == before {
+                    return Err(CorpusError::NotAFile { path });
+                }
             }
         } else {
             match held(&path) {

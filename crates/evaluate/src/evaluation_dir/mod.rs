@@ -115,21 +115,18 @@ impl EvaluationDir {
         Ok(Some(summary))
     }
 
-    /// The answers so far. A line that was cut short by a kill is dropped, with everything after it.
-    pub(crate) fn answers_so_far(&self) -> Result<Vec<Answered>, EvaluateError> {
+    /// The answers so far to the problems of these ids, one of each. What a kill cut short at the end is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError::BadAnswer`] with a line that is no answer to one of the problems.
+    pub(crate) fn answers_so_far(&self, ids: &[&str]) -> Result<Vec<Answered>, EvaluateError> {
         let text = self.bytes(PARTIAL, MOST_ANSWERS)?.unwrap_or_default();
-        let mut answers = Vec::new();
-        let mut whole = 0;
-        for line in text.split_inclusive(|&byte| byte == b'\n') {
-            let Some(answer) = line
-                .strip_suffix(b"\n")
-                .and_then(|line| serde_json::from_slice(line).ok())
-            else {
-                break;
-            };
-            answers.push(answer);
-            whole += line.len();
-        }
+        let (answers, whole) = results::so_far(&text, ids).map_err(|(line, problem)| EvaluateError::BadAnswer {
+            path: self.path.join(PARTIAL),
+            line,
+            problem,
+        })?;
         if whole < text.len() {
             self.write(PARTIAL, &text[..whole])?;
         }

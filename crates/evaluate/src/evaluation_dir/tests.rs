@@ -6,6 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::{AnswerEnd, GraderIdentity};
 
+const IDS: [&str; 3] = ["p0", "p1", "p2"];
+
 fn answer(index: u64) -> Answered {
     Answered {
         index,
@@ -27,19 +29,19 @@ fn answers_survive_a_kill_in_the_middle_of_a_line() {
     let path = temporary.path().join("evaluation");
     let identity = json!({"model": {"weights": "a"}});
     let dir = EvaluationDir::open(&path, &identity, &mut |_| ()).unwrap();
-    assert_eq!(dir.answers_so_far().unwrap(), []);
+    assert_eq!(dir.answers_so_far(&IDS).unwrap(), []);
     let mut partial = dir.partial().unwrap();
     partial.add(&answer(1)).unwrap();
     partial.add(&answer(0)).unwrap();
     let whole = fs::read(path.join(PARTIAL)).unwrap();
     for cut in 1..whole.len() {
         fs::write(path.join(PARTIAL), &whole[..cut]).unwrap();
-        let found = dir.answers_so_far().unwrap();
+        let found = dir.answers_so_far(&IDS).unwrap();
         let lines = String::from_utf8_lossy(&whole[..cut]).matches('\n').count();
         assert_eq!(found, [answer(1), answer(0)][..lines]);
         // The next answer gets a line of its own.
         dir.partial().unwrap().add(&answer(2)).unwrap();
-        assert_eq!(dir.answers_so_far().unwrap().len(), lines + 1);
+        assert_eq!(dir.answers_so_far(&IDS).unwrap().len(), lines + 1);
     }
 }
 
@@ -134,7 +136,7 @@ fn a_finished_evaluation_has_its_answers_or_says_what_is_missing() {
     assert!(error.to_string().ends_with("`answers.jsonl` is missing"), "{error}");
     // As the hint says, all problems are asked again then.
     fs::remove_file(at(SUMMARY)).unwrap();
-    assert!(dir.finished().unwrap().is_none() && dir.answers_so_far().unwrap().is_empty());
+    assert!(dir.finished().unwrap().is_none() && dir.answers_so_far(&IDS).unwrap().is_empty());
 }
 
 #[test]
@@ -212,7 +214,10 @@ fn what_would_steer_a_terminal_is_escaped_in_the_answers_and_stays_the_same_valu
         ..answer(0)
     };
     dir.partial().unwrap().add(&steering).unwrap();
-    assert_eq!(dir.answers_so_far().unwrap(), std::slice::from_ref(&steering));
+    assert_eq!(
+        dir.answers_so_far(&[&steering.id]).unwrap(),
+        std::slice::from_ref(&steering)
+    );
     let answers = [steering];
     let summary = EvaluationSummary::new(&answers, GraderIdentity::built_in(), (1.0, 9), None);
     dir.finish(&answers, &summary).unwrap();
@@ -240,4 +245,20 @@ fn a_finished_evaluation_is_found_where_nothing_can_be_written_and_an_unfinished
     drop(dir);
     let found = read_only(|| open().unwrap().finished().unwrap());
     assert_eq!(found, Some(summary));
+}
+
+#[test]
+fn a_line_of_the_answers_so_far_that_is_no_answer_is_refused_with_the_way_out() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = EvaluationDir::open(temporary.path(), &json!({}), &mut |_| ()).unwrap();
+    dir.partial().unwrap().add(&answer(7)).unwrap();
+    let before = fs::read(temporary.path().join(PARTIAL)).unwrap();
+    let error = dir.answers_so_far(&IDS).unwrap_err();
+    assert!(error.to_string().starts_with("line 1 of `"), "{error}");
+    assert!(!error.is_unexpected() && error.hint().unwrap().contains("asked anew"));
+    assert_eq!(
+        fs::read(temporary.path().join(PARTIAL)).unwrap(),
+        before,
+        "nothing is dropped"
+    );
 }

@@ -38,7 +38,15 @@ const WITHIN: [&str; 7] = [
     "evaluate.dir",
 ];
 
-/// Groups runs into series: distilled ones first, then by the settings in which they differ.
+/// Those of them that do not affect what was learnt, nor how it was measured.
+const OF_NO_EFFECT: [&str; 4] = [
+    "train.dir",
+    "train.checkpoint_steps",
+    "train.keep_checkpoints",
+    "evaluate.dir",
+];
+
+/// Groups runs into series, each run once: distilled ones first, then by the settings in which they differ.
 pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
     let mut by_kind: BTreeMap<Kind, Vec<&Run>> = BTreeMap::new();
     for run in runs {
@@ -46,6 +54,7 @@ pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
     }
     let mut all = Vec::new();
     for (kind, runs) in by_kind {
+        let runs = without_repetitions(runs);
         let apart: Vec<String> = differing_keys(&runs)
             .into_iter()
             .filter(|key| !WITHIN.contains(&key.as_str()) && !key.starts_with("sweep."))
@@ -79,6 +88,32 @@ pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
     };
     all.sort_by_key(|series| (series.kind, Reverse(sections(series))));
     all
+}
+
+/// Each run once: copies of a run agree in its configuration and its seed, and must not count as further seeds. The one that is
+/// finished and evaluated stays.
+fn without_repetitions(runs: Vec<&Run>) -> Vec<&Run> {
+    let ingredients = |run: &Run| -> Vec<(String, String)> {
+        let counts = |key: &str| !OF_NO_EFFECT.contains(&key) && !key.starts_with("sweep.");
+        let entries = run.config.iter().filter(|(key, _)| counts(key));
+        entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    let worth = |run: &Run| (run.summary().is_some(), run.evaluation.is_some());
+    let mut places: BTreeMap<Vec<(String, String)>, usize> = BTreeMap::new();
+    let mut kept: Vec<&Run> = Vec::with_capacity(runs.len());
+    for run in runs {
+        // Nobody knows whether runs without a seed are the same.
+        let known = run.seed().and_then(|_| places.get(&ingredients(run)).copied());
+        match known {
+            Some(place) if worth(run) > worth(kept[place]) => kept[place] = run,
+            Some(_) => {}
+            None => {
+                places.insert(ingredients(run), kept.len());
+                kept.push(run);
+            }
+        }
+    }
+    kept
 }
 
 /// The keys whose values differ among the runs that have them, in alphabetical order.

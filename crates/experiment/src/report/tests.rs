@@ -106,6 +106,22 @@ fn what_is_retained_is_the_ratio_of_runs_with_the_same_seed() {
 }
 
 #[test]
+fn a_copy_of_a_run_is_no_further_seed() {
+    let runs = two_seeds();
+    // The copy is in another folder, and was not evaluated.
+    let mut copied = train("0.5", 0);
+    copied["dir"] = json!("elsewhere");
+    runs.run("a0", &copied, 2.0);
+    let read = runs.read();
+    assert_eq!(read.len(), 5);
+    let all = &series(&read)[0];
+    let names: Vec<_> = all.runs.iter().map(|run| run.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    let retained = relative(all, all, |run| Measure::Accuracy.of(run));
+    assert!((retained[0].estimate.mean - 0.675).abs() < 1e-12);
+}
+
+#[test]
 fn a_ratio_to_nothing_is_none() {
     let runs = two_seeds();
     for whole in ["c", "d"] {

@@ -17,8 +17,19 @@ use crate::ExperimentError;
 /// If a path does not exist or has no run, or a file cannot be read or parsed.
 pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Run>, ExperimentError> {
     let mut folders = BTreeSet::new();
+    let mut known = BTreeSet::new();
     for path in paths {
-        folders.extend(runs_at(path)?);
+        for folder in runs_at(path)? {
+            // One folder has several paths, and is one run.
+            let real = folder.canonicalize().map_err(|source| ExperimentError::Io {
+                action: "find",
+                path: folder.clone(),
+                source,
+            })?;
+            if known.insert(real) {
+                folders.insert(folder);
+            }
+        }
     }
     let mut runs = folders
         .iter()
@@ -57,13 +68,34 @@ fn runs_at(path: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
         .map_err(io)?
         .collect::<Result<Vec<_>, _>>()
         .map_err(io)?;
-    let runs: Vec<_> = entries
+    let mut runs: Vec<_> = entries
         .iter()
         .map(fs::DirEntry::path)
         .filter(|entry| is_run(entry))
         .collect();
+    // Of several paths of one run, its own comes first.
+    runs.sort_by_cached_key(|run| (run.is_symlink(), run.clone()));
     if runs.is_empty() {
         return Err(ExperimentError::NotARun { path: path.to_owned() });
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_counts_once_however_often_and_by_whichever_path_it_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        fs::create_dir_all(at("runs/a")).unwrap();
+        fs::write(at("runs/a/run.json"), r#"{ "config": {} }"#).unwrap();
+        std::os::unix::fs::symlink("runs", at("link")).unwrap();
+        std::os::unix::fs::symlink("a", at("runs/again")).unwrap();
+        let paths = ["runs", "runs/../runs", "link", "link/a", "runs/a/"].map(at);
+        let runs = read_runs(&paths).unwrap();
+        let found: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.path.clone())).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
 }
