@@ -225,6 +225,8 @@ mod tests {
         assert_eq!(one.fingerprint(), other.fingerprint());
     }
 
+    type Change = fn(&mut ServerIdentity);
+
     #[test]
     fn a_served_teacher_is_compared_value_by_value_and_older_identities_stay_what_they_are() {
         let server = ServerIdentity {
@@ -247,7 +249,6 @@ mod tests {
         assert_ne!(stored.fingerprint(), without.fingerprint());
         let read: Identity = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
         assert_eq!((read.fingerprint(), &read), (stored.fingerprint(), &stored));
-        type Change = fn(&mut ServerIdentity);
         let changes: [(&str, &str, Change); 4] = [
             ("teacher.server.version", "0.33.0", |s| s.version = "0.33.0".into()),
             ("teacher.server.revision", "main", |s| s.revision = Some("main".into())),

@@ -34,8 +34,8 @@ pub fn rms_norm<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<
 /// As [`rms_norm`].
 pub fn rms_norm_around_one<'a>(x: &Tensor, weight: &Weight, eps: f64, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
     let pass = pass.into();
-    match pass.form(x) {
-        Form::Cpu => pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps, true)),
-        _ => stock::norm::rms_norm_around_one(x, weight, eps),
+    if pass.form(x) == Form::Cpu {
+        return pass.one(&x.contiguous()?, cpu::norm::RmsNorm::new(weight, eps, true));
     }
+    stock::norm::rms_norm_around_one(x, weight, eps)
 }

@@ -287,7 +287,8 @@ impl Shared {
                 let mut connection = connection;
                 connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
                 // Until the client has enough.
-                while connection.write_all(&[b' '; 1 << 16]).is_ok() {}
+                let blanks = vec![b' '; 1 << 16];
+                while connection.write_all(&blanks).is_ok() {}
                 return Ok(None);
             }
             // Until the client or the test has enough.

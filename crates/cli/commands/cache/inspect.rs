@@ -44,7 +44,7 @@ fn described(inspection: &Inspection) -> String {
             server: Some(server), ..
         }) => {
             let stated = [&server.revision, &server.quantisation].into_iter().flatten();
-            let stated: String = stated.map(|value| format!(", {value}")).collect();
+            let stated = stated.fold(String::new(), |text, value| text + ", " + value);
             let (engine, version, model) = (&server.engine, &server.version, &server.model);
             writeln!(text, "teacher    `{model}` of {engine} {version}{stated}")
         }

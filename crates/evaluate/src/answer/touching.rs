@@ -103,12 +103,11 @@ pub(super) fn before(text: &str, is_formula: bool) -> Before {
         '+' => !is_first,
         '*' => !rest.ends_with("**") && (is_formula || stem.ends_with(|c: char| c.is_ascii_digit() || c == ')')),
         '_' => is_formula,
-        '/' | '^' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '!' | '<' | '≤' | '≥' | '≠' | '\'' => true,
         // `> \boxed{5}` is a quotation, `=>` and `->` are arrows, `<b>` is a tag.
         '>' => !is_first && !stem.ends_with('-') && (is_formula || !is_tag(rest)),
         '=' => stem.ends_with(['!', '/', '<', '>', '~']) || stem.ends_with("\\not"),
         '≈' | '≡' | '≅' | '≃' | '∈' | '∴' | '∵' | '−' => false,
-        '\u{338}' | '\u{2200}'..='\u{22ff}' => true,
+        '/' | '^' | '×' | '·' | '÷' | '±' | '!' | '<' | '\'' | '\u{338}' | '\u{2200}'..='\u{22ff}' => true,
         '.' => is_glued && stem.ends_with(|c: char| c.is_ascii_digit()),
         '}' if is_formula => words_of_text(rest).is_none_or(is_joining),
         ')' | ']' | '}' => is_formula || is_glued && is_operand,
@@ -241,9 +240,6 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
         '|' => is_formula || !is_closed && is_glued && second.is_some_and(char::is_alphanumeric),
         '\'' => is_formula,
         '?' => !is_formula,
-        '>' | '≤' | '≥' | '≠' | '^' | '%' | '‰' | '°' | '×' | '·' | '⋅' | '÷' | '±' | '√' | '{' => {
-            true
-        }
         '-' | '−' | '–' | '—' | '+' if operand.starts_with(char::is_alphabetic) && !is_formula => {
             !is_behind_dash(operand)
         }
@@ -260,7 +256,7 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
         '(' | '[' => is_formula || is_glued && !is_closed && !words_after(&next[1..]).any(|word| word.len() > 2),
         '≡' => !next.lines().next().unwrap_or_default().contains("mod"),
         '≈' | '≅' | '≃' | '∴' | '∵' | '∎' => false,
-        '\u{2200}'..='\u{22ff}' => true,
+        '>' | '^' | '%' | '‰' | '°' | '×' | '·' | '÷' | '±' | '{' | '\u{2200}'..='\u{22ff}' => true,
         _ if first.is_alphabetic() && !is_formula && (!is_glued || is_closed) => return after_words(next),
         _ => first.is_alphanumeric(),
     };

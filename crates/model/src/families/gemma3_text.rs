@@ -54,15 +54,14 @@ const PATTERN: &str = "sliding_window_pattern";
 
 fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
     let count = keys.layer_count()?;
-    let local = match are(SLIDING, keys)? {
-        Some(local) => local,
-        None => {
-            let pattern = keys.optional_number(PATTERN)?.unwrap_or(6);
-            if pattern == 0 {
-                return Err(keys.refuse(PATTERN, "it must be at least 1"));
-            }
-            (1..=count).map(|number| !number.is_multiple_of(pattern)).collect()
+    let local = if let Some(local) = are(SLIDING, keys)? {
+        local
+    } else {
+        let pattern = keys.optional_number(PATTERN)?.unwrap_or(6);
+        if pattern == 0 {
+            return Err(keys.refuse(PATTERN, "it must be at least 1"));
         }
+        (1..=count).map(|number| !number.is_multiple_of(pattern)).collect()
     };
     let window = window(keys, Some(4096))?;
     if window.is_none() && local.contains(&true) {

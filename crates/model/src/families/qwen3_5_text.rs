@@ -67,15 +67,14 @@ fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
         return Err(keys.refuse("attn_output_gate", "attention without its gate is not supported"));
     }
     let count = keys.layer_count()?;
-    let linear = match are(LINEAR, keys)? {
-        Some(linear) => linear,
-        None => {
-            let interval = keys.optional_number(INTERVAL)?.unwrap_or(4);
-            if interval == 0 {
-                return Err(keys.refuse(INTERVAL, "it must be at least 1"));
-            }
-            (1..=count).map(|number| !number.is_multiple_of(interval)).collect()
+    let linear = if let Some(linear) = are(LINEAR, keys)? {
+        linear
+    } else {
+        let interval = keys.optional_number(INTERVAL)?.unwrap_or(4);
+        if interval == 0 {
+            return Err(keys.refuse(INTERVAL, "it must be at least 1"));
         }
+        (1..=count).map(|number| !number.is_multiple_of(interval)).collect()
     };
     let kind = |is_linear: bool| LayerKind {
         is_linear,

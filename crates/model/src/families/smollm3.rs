@@ -30,30 +30,27 @@ const INTERVAL: &str = "no_rope_layer_interval";
 
 fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
     let count = keys.layer_count()?;
-    let rotates: Vec<bool> = match keys.get(LAYERS) {
-        Some(value) => {
-            let rotates = |layer: &Value| match layer.as_u64() {
-                Some(0) => Some(false),
-                Some(1) => Some(true),
-                _ => None,
-            };
-            let layers: Option<Vec<bool>> = value.as_array().and_then(|all| all.iter().map(rotates).collect());
-            let refused = || {
-                keys.refuse(
-                    LAYERS,
-                    format!("it must be a list of 0 or 1 for each of the {count} layers"),
-                )
-            };
-            let layers = layers.filter(|layers| layers.len() >= count).ok_or_else(refused)?;
-            layers.into_iter().take(count).collect()
+    let rotates: Vec<bool> = if let Some(value) = keys.get(LAYERS) {
+        let rotates = |layer: &Value| match layer.as_u64() {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        };
+        let layers: Option<Vec<bool>> = value.as_array().and_then(|all| all.iter().map(rotates).collect());
+        let refused = || {
+            keys.refuse(
+                LAYERS,
+                format!("it must be a list of 0 or 1 for each of the {count} layers"),
+            )
+        };
+        let layers = layers.filter(|layers| layers.len() >= count).ok_or_else(refused)?;
+        layers.into_iter().take(count).collect()
+    } else {
+        let interval = keys.optional_number(INTERVAL)?.unwrap_or(4);
+        if interval == 0 {
+            return Err(keys.refuse(INTERVAL, "it must be at least 1"));
         }
-        None => {
-            let interval = keys.optional_number(INTERVAL)?.unwrap_or(4);
-            if interval == 0 {
-                return Err(keys.refuse(INTERVAL, "it must be at least 1"));
-            }
-            (1..=count).map(|number| !number.is_multiple_of(interval)).collect()
-        }
+        (1..=count).map(|number| !number.is_multiple_of(interval)).collect()
     };
     let kind = |rotates: bool| LayerKind {
         rotation: if rotates { Rotation::Global } else { Rotation::None },

@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// The source of a student's architecture and initial weights.
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub enum StudentStart {
     /// A model, all of it or only some of its layers (a depth-pruned start).
     Model {

@@ -67,16 +67,15 @@ impl<'a> TeacherSource<'a> {
     /// If it is not there, or its configuration is damaged or not supported; if the settings contradict each other.
     pub(crate) fn open(pipeline: &'a Pipeline) -> Result<Self, PrecomputeError> {
         pipeline.teacher.check()?;
-        let kind = match &pipeline.teacher.server {
-            Some(address) => Kind::Served(Box::new(ServedSource::open(pipeline, address)?)),
-            None => {
-                refuse_without_server(&pipeline.teacher)?;
-                let source = Box::new(pipeline.open_teacher()?);
-                Kind::Resident {
-                    stamps: weights::stamps(&source),
-                    device: OnceLock::new(),
-                    source,
-                }
+        let kind = if let Some(address) = &pipeline.teacher.server {
+            Kind::Served(Box::new(ServedSource::open(pipeline, address)?))
+        } else {
+            refuse_without_server(&pipeline.teacher)?;
+            let source = Box::new(pipeline.open_teacher()?);
+            Kind::Resident {
+                stamps: weights::stamps(&source),
+                device: OnceLock::new(),
+                source,
             }
         };
         Ok(Self { pipeline, kind })

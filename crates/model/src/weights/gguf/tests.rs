@@ -153,7 +153,7 @@ fn pieces_that_are_not_a_whole_model_are_refused_by_name() {
     let missing = refusal(&first, |dir| fs::remove_file(dir.join(piece(3))).unwrap());
     assert!(missing.contains(&format!("/{}`", piece(3))), "{missing}");
     let renamed = refusal("model.gguf", |dir| {
-        fs::rename(dir.join(piece(1)), dir.join("model.gguf")).unwrap()
+        fs::rename(dir.join(piece(1)), dir.join("model.gguf")).unwrap();
     });
     assert!(
         renamed.contains("`split.count` is 3") && renamed.contains("--merge"),
@@ -167,7 +167,7 @@ fn pieces_that_are_not_a_whole_model_are_refused_by_name() {
         "{swapped}"
     );
     let of_another = refusal(&first, |dir| {
-        set(&dir.join(piece(2)), "split.count", &4u16.to_le_bytes())
+        set(&dir.join(piece(2)), "split.count", &4u16.to_le_bytes());
     });
     assert!(
         of_another.contains("`split.count` is 4, but it should be 3"),

@@ -42,16 +42,17 @@ pub(super) fn facts(client: &Client, engine: ServerEngine, asked: Option<&str>) 
     let model = match (asked, &data[..]) {
         (None, [only]) => only,
         (None, _) => return Err(Failure::Final(ServerError::WhichModel { served: served() })),
-        (Some(asked), _) => match data.iter().find(|model| model.id == asked) {
-            Some(model) => model,
-            None => {
+        (Some(asked), _) => {
+            if let Some(model) = data.iter().find(|model| model.id == asked) {
+                model
+            } else {
                 let asked = asked.to_owned();
                 return Err(Failure::Final(ServerError::OtherModel {
                     asked,
                     served: served(),
                 }));
             }
-        },
+        }
     };
     Ok(Facts {
         version,

@@ -49,7 +49,9 @@ impl Teacher for Arc<Server> {
         told?;
         heard(Heard::Done(Part::Layers))?;
         let mut captured = Captured::default();
-        answers.into_iter().for_each(|answer| captured.push(answer));
+        for answer in answers {
+            captured.push(answer);
+        }
         heard(Heard::Done(Part::Head))?;
         Ok(captured)
     }

@@ -79,7 +79,9 @@ fn a_served_teacher_gives_the_cache_of_the_same_teacher_in_memory() {
                     "{form:?}: {id}"
                 );
                 let mut tokens = [a.token_ids.to_vec(), b.token_ids.to_vec()];
-                tokens.iter_mut().for_each(|tokens| tokens.sort_unstable());
+                for tokens in &mut tokens {
+                    tokens.sort_unstable();
+                }
                 assert_eq!(tokens[0], tokens[1], "{form:?}: {id}");
                 // The tail is a difference, so its absolute error is bounded.
                 assert!(

@@ -78,6 +78,7 @@ fn a_server_that_says_nothing_is_given_up_after_the_limits() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn a_server_that_is_not_the_teachers_is_refused_before_anything_is_made() {
     let project = Project::new();
     let server = serving(Form::Vllm);
