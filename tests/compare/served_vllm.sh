@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Captures a teacher through a real vLLM on this machine's processor, in float32, and compares the cache with the native one:
 # positions, targets and entries to 1e-4 nats. Then kills leadspan and the server in the middle, and continues. Prints a table.
+# With more samples rare entries differ by more, and the comparison fails (docs/benchmarks.md).
 #
 #     tests/compare/served_vllm.sh [--samples N]
 #
@@ -14,7 +15,7 @@ samples=120
 case "${1:-}" in
     "") ;;
     --samples) samples="${2:?a number}" ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
 esac
 venv="${VLLM:-tests/compare/.vllm}"
 leadspan="${LEADSPAN:-target/release/leadspan}"
@@ -137,7 +138,7 @@ native, served, killed = (parquet.read_table(f"{work}/{name}.parquet").to_pylist
 
 
 def compare(name, others):
-    worst = {"entries of 1e-6 and more": 0.0, "rarer entries": 0.0, "targets": 0.0, "tails (probability)": 0.0}
+    worst = {"entries": 0.0, "targets": 0.0, "tails (probability)": 0.0}
     swapped = entries = 0
     assert len(native) == len(others), (len(native), len(others))
     for one, other in zip(native, others, strict=True):
@@ -151,17 +152,14 @@ def compare(name, others):
         # Tokens that are nearly alike may change places at the end.
         pairs += zip(sorted(a.values()), sorted(b.values()), strict=True)
         for x, y in pairs:
-            what = "entries of 1e-6 and more" if x > math.log(1e-6) else "rarer entries"
-            worst[what] = max(worst[what], abs(x - y))
+            worst["entries"] = max(worst["entries"], abs(x - y))
         worst["targets"] = max(worst["targets"], abs(one["target_logprob"] - other["target_logprob"]))
         tails = abs(math.exp(one["tail_logprob"]) - math.exp(other["tail_logprob"]))
         worst["tails (probability)"] = max(worst["tails (probability)"], tails)
     print(f"{name}: {len(native)} positions, {entries} entries, {swapped} of other tokens; largest differences from the native cache")
     for what, value in worst.items():
         print(f"    {what:25} {value:.1e}")
-    # Rarer tokens have logits far below the largest, and vLLM's attention rounds more than ours.
-    close = max(worst["entries of 1e-6 and more"], worst["targets"]) <= 1e-4 and worst["rarer entries"] <= 1e-3
-    return close and worst["tails (probability)"] <= 1e-5
+    return max(worst["entries"], worst["targets"]) <= 1e-4 and worst["tails (probability)"] <= 1e-5
 
 
 agreed = compare("served", served)
