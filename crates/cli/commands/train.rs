@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use leadspan_cache::{Cache, Missing};
@@ -104,6 +104,11 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
     let context = RunContext {
         stop,
         clock: &|| started.elapsed(),
+        time_of_day: &|| {
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+        },
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
         tokenizer_files: &tokenizer_files,

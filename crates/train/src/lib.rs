@@ -78,6 +78,7 @@ mod run_summary;
 mod schedule;
 mod settings;
 mod student;
+mod tensorboard;
 mod training;
 mod training_steps;
 mod weights;

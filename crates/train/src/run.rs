@@ -13,6 +13,7 @@ use crate::{
     run_dir::RunDir,
     run_inputs::RunInputs,
     run_progress::RunProgress,
+    tensorboard::EventFile,
     training::{Training, require_finite},
 };
 
@@ -53,7 +54,10 @@ pub fn run(
     let steps = inputs.steps.count();
     let progress = resume(&run_dir, &checkpoints, &identity, steps, &mut optimizer, events)?;
     run_dir.start(&identity, context.resolved_config)?;
-    let metrics = Metrics::open(run_dir.metrics_path(), progress.metrics_bytes)?;
+    // What was measured after the last step of the checkpoint is in the file before.
+    let first = if progress.step == 0 { 0 } else { progress.step + 1 };
+    let events_file = EventFile::create(&run_dir.tensorboard_path(), first, (context.time_of_day)())?;
+    let metrics = Metrics::open(run_dir.metrics_path(), progress.metrics_bytes, events_file)?;
     if let Some(distrust) = inputs.student.decoder.distrust() {
         events(Event::StockKernels(distrust.clone()));
     }

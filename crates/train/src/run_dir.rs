@@ -4,6 +4,7 @@
 //! RUN/
 //!   run.json        the resolved configuration, and what the result depends on
 //!   metrics.jsonl   one line per step and per validation
+//!   tensorboard/    the same numbers for TensorBoard, a file for each process
 //!   checkpoints/    what an interrupted run resumes from; after the end, the best student if another one was exported
 //!   model/          the trained student, a Hugging Face directory; appears complete
 //!   summary.json    written last: a run that has it is done
@@ -100,6 +101,10 @@ impl RunDir {
 
     pub(crate) fn metrics_path(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    pub(crate) fn tensorboard_path(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
 
     pub(crate) fn checkpoints_path(&self) -> PathBuf {

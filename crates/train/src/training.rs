@@ -164,7 +164,8 @@ impl Training<'_> {
             peak_memory_bytes: (self.context.peak_memory_bytes)(),
         };
         self.progress.add_step(&metrics, seconds);
-        self.metrics.write(&Record::Step(metrics.clone()))?;
+        let now = (self.context.time_of_day)();
+        self.metrics.write(&Record::Step(metrics.clone()), now)?;
         (self.events)(Event::Step(metrics));
         Ok(())
     }
@@ -204,7 +205,8 @@ impl Training<'_> {
             }
             self.progress
                 .add_held_out(held_out, self.inputs.settings.distillation_weight);
-            self.metrics.write(&Record::Validation { step, held_out })?;
+            let now = (self.context.time_of_day)();
+            self.metrics.write(&Record::Validation { step, held_out }, now)?;
             (self.events)(Event::Validation { step, held_out });
         }
         Ok(())
