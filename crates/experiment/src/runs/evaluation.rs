@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{
     HeldOut,
-    agreement::{is_interval, of_losses},
     json_files::{json, json_lines},
+    ranges::{is_interval, of_losses},
 };
 use crate::ExperimentError;
 

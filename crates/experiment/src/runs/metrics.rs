@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{HeldOut, agreement::of_losses, json_files::json_lines};
+use super::{HeldOut, json_files::json_lines, ranges::of_losses};
 use crate::ExperimentError;
 
 /// Losses while a run was trained.

@@ -8,6 +8,7 @@ mod evaluation;
 mod find;
 mod json_files;
 mod metrics;
+mod ranges;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Kind, Metrics, Run, RunState, TrainingSummary,
-    agreement::{at_least, of_training},
-    evaluation,
-    json_files::json,
+    Kind, Metrics, Run, RunState, TrainingSummary, agreement::of_training, evaluation, json_files::json,
+    ranges::at_least,
 };
 use crate::ExperimentError;
 
