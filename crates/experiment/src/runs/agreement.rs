@@ -113,7 +113,7 @@ mod tests {
                     summary.held_out_after = Some(HeldOut {
                         forward_kl: Some(0.0),
                         ..HeldOut::default()
-                    })
+                    });
                 }),
                 "`held_out_after`, which",
             ),
@@ -122,7 +122,7 @@ mod tests {
                     summary.held_out_before = Some(HeldOut {
                         top_1_agreement: Some(1.5),
                         ..HeldOut::default()
-                    })
+                    });
                 }),
                 "`top_1_agreement` is 1.5",
             ),
@@ -131,7 +131,7 @@ mod tests {
                     summary.held_out_before = Some(HeldOut {
                         cross_entropy: Some(-2.0),
                         ..HeldOut::default()
-                    })
+                    });
                 }),
                 "`cross_entropy` is -2",
             ),
