@@ -17,7 +17,7 @@ use crate::{
         Showing,
         prepare::{self, Preparing, Waited},
     },
-    heartbeat::Beating,
+    heartbeat::{self, Beating},
     last_line,
     progress::{Counted, ProgressMeter},
     signals,
@@ -71,7 +71,7 @@ impl<'a> Shown<'a> {
             .map_or(Duration::ZERO, |capturing| capturing.started.elapsed())
     }
 
-    /// Removes the progress from the screen and writes the last heartbeat.
+    /// Removes the progress from the screen and writes the last heartbeat. In a complete cache, no heartbeat is left.
     pub(super) fn end(self, outcome: &Outcome) {
         let state = match outcome {
             Outcome::Done(_) => WorkerState::Done,
@@ -80,6 +80,9 @@ impl<'a> Shown<'a> {
         if let Some(Capturing { progress, beating, .. }) = self.capturing {
             drop(progress);
             beating.end(state);
+        }
+        if state == WorkerState::Done {
+            heartbeat::remove_from_complete(&self.cache_dir);
         }
     }
 

@@ -1,13 +1,17 @@
 //! Runs, as read from their folders. Reading is lenient, so that runs of earlier versions count too.
 //!
-//! A value that a run lacks is `None`, and the page says that it is missing. A file that exists but cannot be parsed is an
-//! error.
+//! A value that a run lacks is `None`, and the page says that it is missing. A file that exists but cannot be parsed, or that
+//! contradicts itself or another one, is an error.
 
+mod agreement;
 mod evaluation;
 mod find;
 mod json_files;
 mod metrics;
+mod ranges;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -47,8 +51,9 @@ impl Kind {
 /// Held-out losses, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 pub struct HeldOut {
-    /// The negative log-probability of the actual next token.
-    pub cross_entropy: f64,
+    /// The negative log-probability of the actual next token; `None` if it is not finite, which JSON writes as `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub cross_entropy: Option<f64>,
     /// KL(teacher ‖ student).
     pub forward_kl: Option<f64>,
     /// The share of positions where student and teacher have the same most probable token.

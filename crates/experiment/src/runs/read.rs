@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Kind, Metrics, Run, RunState, TrainingSummary, evaluation, json_files::json};
+use super::{
+    Kind, Metrics, Run, RunState, TrainingSummary, agreement::of_training, evaluation, json_files::json,
+    ranges::at_least,
+};
 use crate::ExperimentError;
 
 /// The file that a training writes when it starts.
@@ -26,6 +29,14 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     let sweep: SweepFile = json(folder.join("sweep.json"))?.unwrap_or_default();
     let summary: Option<TrainingSummary> = json(folder.join("summary.json"))?;
     let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
+    let contradicts = |name: &str| {
+        let path = folder.join(name);
+        move |problem| ExperimentError::Contradicts { path, problem }
+    };
+    at_least(0.0, "wall_seconds", sweep.wall_seconds).map_err(contradicts("sweep.json"))?;
+    if let Some(summary) = &summary {
+        of_training(summary, &metrics).map_err(contradicts("summary.json"))?;
+    }
     let mut config = BTreeMap::new();
     flatten("", &run.config, &mut config);
     let state = summary.map_or_else(

@@ -61,8 +61,8 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
                 proportion,
                 cell(before.and_then(|losses| losses.forward_kl)),
                 cell(after.and_then(|losses| losses.forward_kl)),
-                cell(before.map(|losses| losses.cross_entropy)),
-                cell(after.map(|losses| losses.cross_entropy)),
+                cell(before.and_then(|losses| losses.cross_entropy)),
+                cell(after.and_then(|losses| losses.cross_entropy)),
             ]);
         }
     }
