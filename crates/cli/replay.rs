@@ -24,7 +24,9 @@ pub(crate) struct ReplaySettings {
     /// The configuration of the data set in `path`, if it has several.
     config: Option<String>,
     /// How a row becomes a conversation.
-    format: Format,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Format", extend("default" = "messages"))]
+    format: Option<Format>,
     /// Which rows are read, as in `[data]`.
     #[serde(rename = "where")]
     filter: RowFilter,
@@ -49,7 +51,7 @@ impl Default for ReplaySettings {
             path: None,
             split: None,
             config: None,
-            format: Format::default(),
+            format: None,
             filter: RowFilter::default(),
             system_prompt: SystemPrompt::default(),
             system: None,

@@ -13,6 +13,7 @@
 
 mod append;
 mod bad_row;
+mod control_tokens;
 mod conversation;
 mod copies;
 #[cfg(test)]

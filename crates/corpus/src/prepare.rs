@@ -98,7 +98,7 @@ fn check_of_a_new_corpus(
             problem: "which the chat template does not name",
         });
     }
-    if data.system_prompt == SystemPrompt::Keep && !data.format.has_system_field() {
+    if data.system_prompt == SystemPrompt::Keep && !data.format().has_system_field() {
         return Err(CorpusError::InvalidSetting {
             key: "data.system_prompt",
             problem: "rows of this `data.format` have their system prompt in their first turn or in `data.system`, and no field \

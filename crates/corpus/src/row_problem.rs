@@ -193,6 +193,21 @@ pub enum RowProblem {
         /// What it is, and where.
         part: String,
     },
+    /// The text of a turn has the control tokens that the chat template writes around it.
+    #[error(
+        "turn {turn} from `{role}` {place} with `{token}` and is rendered already: the chat template writes that token around the \
+         turn as well"
+    )]
+    RenderedAlready {
+        /// The number of the turn, counted from 1.
+        turn: usize,
+        /// Who speaks.
+        role: &'static str,
+        /// Whether the turn begins or ends with the token.
+        place: &'static str,
+        /// The control token.
+        token: String,
+    },
     /// The row has tools, and the model has a template of its own for them.
     #[error("the conversation has `tools`, and the model's chat template for tools, `tool_use`, is not read")]
     ToolUseTemplate,

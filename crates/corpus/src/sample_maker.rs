@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, Message, RowProblem, RowRules, SectionSettings,
     WithoutMarkers,
+    control_tokens::ControlTokens,
     data_settings::MIN_TOKENS,
     layout::Row,
     row_problem::kind_of,
@@ -23,6 +24,7 @@ pub(crate) struct SampleMaker<'a> {
     sections: &'a SectionSettings,
     template: &'a ChatTemplate,
     tokenizer: PlainTokenizer,
+    control_tokens: ControlTokens,
     /// The names of the files, by index.
     names: &'a [String],
     rules: RowRules,
@@ -79,6 +81,7 @@ impl<'a> SampleMaker<'a> {
             sections,
             template,
             tokenizer: PlainTokenizer::new(tokenizer)?,
+            control_tokens: ControlTokens::of(tokenizer, sections),
             names,
             rules,
         })
@@ -100,7 +103,7 @@ impl<'a> SampleMaker<'a> {
     fn make_of(&self, raw: &RawRow, mut row: Row) -> Result<MadeSample, RowError> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
         let options = self.data.layout_options(self.sections, self.rules);
-        let conversation = self.data.format.conversation(row, options)?;
+        let conversation = self.data.format().conversation(row, options)?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -114,7 +117,14 @@ impl<'a> SampleMaker<'a> {
         if conversation.messages.last().is_none_or(is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
+        let edges = match self.rules {
+            RowRules::Fifth => self.control_tokens.edges(&conversation.messages),
+            _ => Vec::new(),
+        };
         let rendered = turn::render(self.template, conversation, self.sections, self.rules)?;
+        for edge in edges {
+            edge.check(&rendered.text)?;
+        }
         let Some(content_start) = rendered.content_start else {
             return dropped(id, DropReason::ContentNotFound);
         };

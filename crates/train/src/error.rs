@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
-use leadspan_files::FileError;
+use leadspan_files::{FileError, Refusal};
 use leadspan_model::ModelError;
 use leadspan_workers::Holder;
 
@@ -356,7 +356,12 @@ impl Diagnosis for TrainError {
             Self::Displaced { .. } => Some(
                 "the other process continues from the last checkpoint: this one need not be started again".into(),
             ),
-            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path).or_else(|| {
+                let is_checkpoint = path.parent().is_some_and(|folder| folder.ends_with("checkpoints"));
+                let is_refused = Refusal::of(source).is_some();
+                (is_checkpoint && is_refused)
+                    .then(|| format!("remove the folder `{}`: checkpoints have such names", path.display()))
+            }),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,
         }

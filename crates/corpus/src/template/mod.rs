@@ -8,8 +8,11 @@
 
 mod arguments;
 mod bounds;
+mod conversions;
+mod globals;
 mod json;
 mod numbers;
+mod ordering;
 mod printing;
 mod python;
 mod source;
@@ -85,8 +88,14 @@ impl ChatTemplate {
             let problem = format!("it has {} bytes; {SOURCE_BYTES} are the most", source.len());
             return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
         }
-        if source.contains("\\N{") {
-            let problem = "characters by their names, `\\N{…}`, are not supported";
+        if let Some(escaped) = source::unknown_escape(source) {
+            let escaped = escaped.escape_default();
+            let problem =
+                format!("a text has the escape `\\{escaped}`, which is not supported: write the characters themselves");
+            return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
+        }
+        if let Some(name) = source::extra_arguments(source) {
+            let problem = format!("macros and call blocks that use `{name}` are not supported: name the arguments");
             return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
         }
         let mut environment = environment().map_err(invalid)?;
@@ -205,7 +214,10 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter(source::MODULO, python::modulo);
     environment.add_filter("indent", python::indent);
-    environment.add_filter("int", python::int);
+    environment.add_filter("int", conversions::int);
+    environment.add_filter("float", conversions::float);
+    ordering::add_filters(&mut environment);
+    globals::add(&mut environment);
     // In Python it finds no fields of maps. No template means that.
     environment.remove_filter("attr");
     // What has a length and items is a sequence in Jinja2. The engine has a part of a list as an iterable whose length is known.
@@ -216,7 +228,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     });
     // Printing a value is paid for before it is done.
     environment.set_formatter(|output, state, value| {
-        if let Some(text) = printing::text_with_floats(state, value)? {
+        if let Some(text) = printing::python_text(state, value)? {
             return output.write_str(&text).map_err(Error::from);
         }
         escape_formatter(output, state, value)

@@ -3,7 +3,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod cached_attention;
-pub(crate) mod geglu;
+pub(crate) mod gated;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod product;
@@ -11,4 +11,3 @@ pub(crate) mod residual;
 pub(crate) mod rotary;
 mod skinny_product;
 pub(crate) mod slices;
-pub(crate) mod swiglu;

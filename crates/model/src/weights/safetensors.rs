@@ -17,7 +17,10 @@ use super::{
     weight_source::WeightSource,
 };
 use crate::{
-    config::{json::MOST_JSON_BYTES, quantization::Quantization},
+    config::{
+        json::{MOST_JSON_BYTES, parsed},
+        quantization::Quantization,
+    },
     error::ModelError,
 };
 
@@ -49,9 +52,9 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
         path: index_path.clone(),
         source,
     })?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| ModelError::InvalidJson {
+    let index: Index = parsed(&text).map_err(|reason| ModelError::InvalidJson {
         path: index_path.clone(),
-        reason: error.to_string(),
+        reason,
     })?;
     let mut files = BTreeSet::new();
     for (weight, file) in index.weight_map {
