@@ -254,11 +254,12 @@ fn quote(inside: &str, text: &mut String) {
             _ if character == mark => text.extend(['\\', mark]),
             _ if is_printable(character) => text.push(character),
             _ => {
-                *text += &match u32::from(character) {
+                let escaped = match u32::from(character) {
                     number @ ..0x100 => format!("\\x{number:02x}"),
                     number @ 0x100..0x1_0000 => format!("\\u{number:04x}"),
                     number => format!("\\U{number:08x}"),
-                }
+                };
+                *text += &escaped;
             }
         }
     }
