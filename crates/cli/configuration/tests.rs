@@ -56,6 +56,11 @@ fn the_keys_agree_with_the_settings_in_names_and_defaults() {
         .replace("files = [\"*.jsonl\"]", "");
     let mut settings = BTreeMap::new();
     leaves("", &parse(&minimal, &[]).unwrap().resolved(), &mut settings);
+    // These are left out if they are not set: a format that is named differs from the default.
+    for format in ["data.format", "replay.format"] {
+        let unset = settings.insert(format.to_owned(), "messages".into());
+        assert_eq!(unset, None, "{format}");
+    }
     let mut documented = BTreeMap::new();
     for key in keys::all() {
         let full = format!("{}.{}", key.table, key.name);

@@ -117,9 +117,10 @@ impl<'a> SampleMaker<'a> {
         if conversation.messages.last().is_none_or(is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
-        let edges = match self.rules {
-            RowRules::Fifth => self.control_tokens.edges(&conversation.messages),
-            _ => Vec::new(),
+        let edges = if self.rules >= RowRules::Fifth {
+            self.control_tokens.edges(&conversation.messages)
+        } else {
+            Vec::new()
         };
         let rendered = turn::render(self.template, conversation, self.sections, self.rules)?;
         for edge in edges {

@@ -275,6 +275,6 @@ fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
-    let behind = String::from_iter(['a', character]);
+    let behind: String = ['a', character].into_iter().collect();
     behind.escape_debug().count() == 2
 }
