@@ -329,9 +329,7 @@ fn after_words(text: &str) -> After<'_> {
         || matches!(first, "isn't" | "isn’t" | "cannot");
     let is_variable = first.chars().count() == 1 && !matches!(first, "a" | "i");
     let is_joined = first == "or" && (second.is_empty() || second.contains(|c: char| c.is_ascii_digit()));
-    if is_denied || is_joined {
-        After::Part(rest_of_formula(text))
-    } else if is_in_multiples(text) {
+    if is_denied || is_joined || is_in_multiples(text) {
         After::Part(rest_of_formula(text))
     } else if is_variable
         || is_scale(first) && first != "one"
