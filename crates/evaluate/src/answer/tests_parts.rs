@@ -88,21 +88,6 @@ fn a_part_of_an_expression_is_not_the_number_in_it() {
         "So we get 5?",
         "Is it 5?",
         "So 5? No.",
-        "The answer is 5, in millions",
-        "The answer is 5, in millions of dollars.",
-        "So it is 5, expressed in thousands.",
-        "So it is 5 dollars, in the millions.",
-        "\\boxed{5}, in millions",
-        "$\\boxed{5}$ in millions",
-        "$\\boxed{5}\\text{ in millions}$",
-        "It is 5 micro.",
-        "It is 5 nano",
-        "The answer is 5 micro",
-        "The answer is 5 mega",
-        "\\boxed{5} micro",
-        "\\boxed{5 myriads}",
-        "It is 5 doubled.",
-        "It is 5 basis points.",
         // A number in a remark, and items of a list.
         "x = 17 (so y = 5)",
         "x = 5 (rejecting x = 5), no, x = 17 (rejecting x = 5)",
@@ -127,6 +112,31 @@ fn what_is_no_number_is_compared_as_a_whole() {
     assert!(!is_right("Answer: 5 (million)", "\\boxed{5}"));
     assert!(is_right("Answer: 5 (million)", "The answer is 5 (million)."));
     assert!(!is_right("-5", "$x$ minus \\boxed{5}"));
+}
+
+#[test]
+fn a_number_of_multiples_or_with_a_prefix_alone_is_not_the_number() {
+    let wrong: Vec<_> = [
+        "The answer is 5, in millions",
+        "The answer is 5, in millions of dollars.",
+        "So it is 5, expressed in thousands.",
+        "So it is 5 dollars, in the millions.",
+        "\\boxed{5}, in millions",
+        "$\\boxed{5}$ in millions",
+        "$\\boxed{5}\\text{ in millions}$",
+        "It is 5 micro.",
+        "It is 5 nano",
+        "The answer is 5 micro",
+        "The answer is 5 mega",
+        "\\boxed{5} micro",
+        "\\boxed{5 myriads}",
+        "It is 5 doubled.",
+        "It is 5 basis points.",
+    ]
+    .into_iter()
+    .filter(|text| is_right("5", text))
+    .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
