@@ -1,6 +1,6 @@
 """Trains a tiny student, kills the run with SIGKILL in the middle, resumes it, and reads its event files with TensorBoard.
 
-tensorboard.sh calls it in an empty folder: tensorboard.py PROGRAM
+event_files.sh calls it in an empty folder: event_files.py PROGRAM
 """
 
 import json

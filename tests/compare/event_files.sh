@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Whether TensorBoard shows of a run what its metrics.jsonl says, also of one that was killed and resumed.
 #
-#     tests/compare/tensorboard.sh [VERSION]
+#     tests/compare/event_files.sh [VERSION]
 #
 # Fetches TensorBoard (2.20.0) from PyPI, 30 MB. `LEADSPAN` names the program; without it, it is built. Exit codes: 0 it does,
 # 1 it does not, 3 TensorBoard cannot be had here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-[[ "${1:-}" != --help && "${1:-}" != -h ]] || { sed -n '2,7s/^# \{0,1\}//p' tests/compare/tensorboard.sh; exit 0; }
+[[ "${1:-}" != --help && "${1:-}" != -h ]] || { sed -n '2,7s/^# \{0,1\}//p' tests/compare/event_files.sh; exit 0; }
 version="${1:-2.20.0}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,6 +22,6 @@ if [[ -z "${LEADSPAN:-}" ]]; then
     LEADSPAN=target/release/leadspan
 fi
 program=$(realpath "$LEADSPAN")
-script=$(realpath tests/compare/tensorboard.py)
+script=$(realpath tests/compare/event_files.py)
 cd "$work"
 PYTHONDONTWRITEBYTECODE=1 python/bin/python "$script" "$program"
