@@ -58,7 +58,7 @@ pub struct DataSettings {
     ///
     /// A number with a fraction above 0 and at most 1, such as 0.5 or 1.0, is a proportion; a whole number of at least 2 is a
     /// number of tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[schemars(length(min = 1))]
     pub lead_span_column: Option<String>,
     /// Samples that are held out for validation: a share below 1, a count, or 0.
