@@ -10,6 +10,7 @@ mod messages;
 mod operations;
 mod outlets;
 mod planning;
+mod policies;
 mod program;
 mod quickstart;
 mod replaying;

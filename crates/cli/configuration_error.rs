@@ -76,11 +76,14 @@ pub(crate) enum ConfigurationError {
     NoTokenizer { file: PathBuf },
     /// Training asks for longer lead spans than the cache captures.
     #[error(
-        "`train.lead_span_proportion` is {train}, but {} is only {cache}",
+        "`{key}` is {}{train}, but {} is only {cache}",
+        if *key == "train.lead_span" { "up to " } else { "" },
         if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
     )]
     ProportionBeyondCache {
         train: LeadSpanProportion,
+        /// The key that asks for them.
+        key: &'static str,
         cache: LeadSpanProportion,
         by_flag: bool,
     },
@@ -190,9 +193,13 @@ impl Diagnosis for ConfigurationError {
                  `student.config`"
                     .to_owned(),
             ),
-            Self::ProportionBeyondCache { train, cache, by_flag } => Some(format!(
-                "raise {} to {train} (precomputing again adds what is missing), or lower \
-                 `train.lead_span_proportion` to {cache}",
+            Self::ProportionBeyondCache {
+                train,
+                key,
+                cache,
+                by_flag,
+            } => Some(format!(
+                "raise {} to {train} (precomputing again adds what is missing), or lower `{key}` to {cache}",
                 if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
             )),
             Self::RunInCache { .. } => Some("set `train.dir` to a folder that is not inside the cache".to_owned()),

@@ -136,8 +136,18 @@ fn kind(schema: &Value) -> String {
             kinds.join(" | ")
         }
         Value::String(name) => match name.as_str() {
-            "array" => format!("[{}, …]", kind(&schema["items"])),
-            "object" => "table".to_owned(),
+            "array" => match &schema["prefixItems"] {
+                Value::Array(items) => format!("[{}]", items.iter().map(kind).collect::<Vec<_>>().join(", ")),
+                _ => format!("[{}, …]", kind(&schema["items"])),
+            },
+            // Only a table that is one of several choices has keys here.
+            "object" => match properties(schema)
+                .map(|(name, value)| format!("{name} = {}", kind(value)))
+                .collect::<Vec<_>>()
+            {
+                keys if keys.is_empty() => "table".to_owned(),
+                keys => format!("{{ {} }}", keys.join(", ")),
+            },
             name => name.to_owned(),
         },
         _ => "any".to_owned(),

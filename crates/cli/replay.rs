@@ -90,6 +90,7 @@ impl ReplaySettings {
             max_tokens: settings.max_tokens,
             max_row_mib: text.data.max_row_mib,
             training: None,
+            lead_span_column: None,
             validation: ValidationSize::default(),
             seed: 0,
             on_bad_row: settings.on_bad_row,

@@ -219,6 +219,13 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
         Event::Validation { step, held_out } => {
             tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
         }
+        Event::Exhausted { step, best_step } => {
+            tracing::info!(
+                "ending after {} steps: the held-out loss was the lowest after {}",
+                grouped(step as u64),
+                grouped(best_step.unwrap_or_default() as u64)
+            );
+        }
         Event::Checkpoint { step, path } => {
             last_line::note(json!({ "checkpoint_step": step }));
             tracing::debug!("checkpoint after {} steps: `{}`", grouped(step as u64), path.display());

@@ -90,7 +90,8 @@ impl Configuration {
     fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Self, ConfigurationError> {
         let texts = Texts::new(file, text, overrides);
         let written = PipelineFile::parse(&texts)?;
-        given::note_first(written.places());
+        let places = written.places();
+        given::note_first(places.clone());
         let tables = Tables {
             teacher: present(&written, "teacher")?,
             data: present(&written, "data")?,
@@ -102,6 +103,9 @@ impl Configuration {
             evaluate: present(&written, "evaluate")?,
             sweep: written.sweep()?,
         };
+        if let Some(train) = &tables.train {
+            agreement::check_lead_span(train, |key| places.iter().any(|(given, _)| given == key))?;
+        }
         Ok(Self {
             file: file.to_owned(),
             tables,

@@ -55,6 +55,13 @@ pub struct DataSettings {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub training: Option<usize>,
+    /// The field of a row that says how much of its sample `train.lead_span = { column = … }` keeps, which is stored with it.
+    ///
+    /// A number with a fraction above 0 and at most 1, such as 0.5 or 1.0, is a proportion; a whole number of at least 2 is a
+    /// number of tokens.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub lead_span_column: Option<String>,
     /// Samples that are held out for validation: a share below 1, a count, or 0.
     ///
     /// Rows that are appended later are never held out.
@@ -89,6 +96,7 @@ impl DataSettings {
     pub(crate) fn fields(&self, rules: RowRules) -> Vec<String> {
         let of_format = self.format().fields(&self.columns, rules);
         let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
+        let all = all.chain(self.lead_span_column.as_deref());
         all.map(str::to_owned).collect()
     }
 
@@ -160,6 +168,9 @@ impl DataSettings {
         }
         if self.training == Some(0) {
             return invalid("data.training", "a run needs at least one training sample");
+        }
+        if self.lead_span_column.as_deref() == Some("") {
+            return invalid("data.lead_span_column", "the name of the field is empty");
         }
         let ColumnNames {
             question,
@@ -283,6 +294,15 @@ mod tests {
             }
             .check()),
             "data.max_row_mib"
+        );
+        let lead_span_column = Some(String::new());
+        assert_eq!(
+            key(DataSettings {
+                lead_span_column,
+                ..data.clone()
+            }
+            .check()),
+            "data.lead_span_column"
         );
         let columns = ColumnNames {
             answer: "question".into(),

@@ -24,6 +24,7 @@ mod files;
 mod folder;
 mod intake;
 mod layout;
+mod lead_span;
 mod message;
 mod order;
 mod pattern;

@@ -127,6 +127,17 @@ pub enum RowProblem {
         /// The field's path inside the row.
         field: String,
     },
+    /// The column of lead spans holds another number.
+    #[error(
+        "the field `{field}` is {found}, which is neither a proportion (a number with a fraction above 0 and at most 1, such as \
+         0.5 or 1.0) nor a number of tokens (a whole number of at least 2)"
+    )]
+    LeadSpan {
+        /// The field that `data.lead_span_column` names.
+        field: String,
+        /// The number, or its first digits.
+        found: String,
+    },
     /// A field holds another kind of value.
     #[error("the field `{field}` must be {expected}, found {found}")]
     WrongType {

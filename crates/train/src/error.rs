@@ -8,7 +8,7 @@ use leadspan_files::{FileError, Refusal};
 use leadspan_model::ModelError;
 use leadspan_workers::Holder;
 
-use crate::{Loss, TailPolicy};
+use crate::{Loss, PolicyError, TailPolicy};
 
 /// A training run that could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -93,15 +93,16 @@ pub enum TrainError {
         context: usize,
     },
     /// No training sample has a supervised position.
-    #[error(
-        "no training sample has a supervised position at lead-span proportion {proportion} with sections {sections}"
-    )]
+    #[error("no training sample has a supervised position at {lead_span} with sections {sections}")]
     NothingToLearn {
-        /// The proportion asked for.
-        proportion: String,
+        /// The lead span asked for.
+        lead_span: String,
         /// The sections asked for.
         sections: String,
     },
+    /// A supervision policy that has no meaning, or that the cache cannot serve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The run's folder holds a run with other settings.
     #[error("`{}` holds a run that differs in `{key}`: it has `{stored}`, but now `{asked}` is asked for", dir.display())]
     OtherRun {
@@ -148,6 +149,12 @@ pub enum TrainError {
     /// The best student is to be exported, but there are no validation samples to choose it by.
     #[error("`train.export` is `best`, but the cache holds no validation samples to choose the best student by")]
     NothingHeldOut,
+    /// The run is to stop by held-out losses, but there are no validation samples.
+    #[error("`train.patience` is {patience}, but the cache holds no validation samples to measure the student by")]
+    NothingToWaitFor {
+        /// The setting.
+        patience: usize,
+    },
     /// The checkpoint of the best student cannot be used.
     #[error("the checkpoint of the best student, `{}`, cannot be used: {because}", path.display())]
     BestLost {
@@ -297,6 +304,7 @@ impl Diagnosis for TrainError {
         match self {
             Self::Cache(error) => error.hint(),
             Self::Model(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::UndeclaredTemperature { temperature, .. } => Some(format!(
                 "precompute a new cache with `cache.temperatures = [{temperature:?}]`, or set `train.temperature = 1.0` or \
                  `train.tail_policy = \"renormalize_both\"`, which needs no tail"
@@ -327,6 +335,9 @@ impl Diagnosis for TrainError {
             Self::ReplayOfOtherText { .. } => Some("remove that folder and run `leadspan prepare`".into()),
             Self::NothingHeldOut => {
                 Some("set `train.export = \"last\"`, or prepare a cache with `data.validation` above 0".into())
+            }
+            Self::NothingToWaitFor { .. } => {
+                Some("remove `train.patience`, or prepare a cache with `data.validation` above 0".into())
             }
             Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
             Self::NotARun { .. } => Some("set `train.dir` to a folder that is new or empty".into()),

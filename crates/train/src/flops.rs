@@ -13,6 +13,9 @@ use crate::MicroBatch;
 /// 3 · (Σ layers(n) + head(r))
 /// ```
 ///
+/// If the student's own distribution decides which r of s positions are learnt, all of them go through the head before, which
+/// takes head(s) more.
+///
 /// Not counted: layers that `train.activation_checkpointing` computes again, validation, and the optimizer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrainingFlops {
@@ -30,18 +33,20 @@ impl TrainingFlops {
         }
     }
 
-    /// Operations of one sample of which `tokens` tokens go through the layers and `positions` through the head.
-    pub(crate) fn sample(&self, tokens: usize, positions: usize) -> u64 {
+    /// Operations of one sample of which `tokens` tokens go through the layers and `positions` through the head, and before
+    /// that `measured` positions to be chosen from.
+    pub(crate) fn sample(&self, tokens: usize, positions: usize, measured: usize) -> u64 {
         // Exact whole numbers: for a model of 70 billion weights, a sequence stays below 2^53 up to 60,000 tokens.
         let layers = self.forward.layers(tokens as u64) as u64;
-        FORWARD_PASSES * (layers + self.forward.head(positions as u64) as u64)
+        let head = |positions: usize| self.forward.head(positions as u64) as u64;
+        FORWARD_PASSES * (layers + head(positions)) + head(measured)
     }
 
     /// Operations of one pass over a micro-batch.
     pub(crate) fn pass(&self, batch: &MicroBatch) -> u64 {
         let lengths = batch.packed.edges().windows(2).map(|edges| edges[1] - edges[0]);
-        let layers: u64 = lengths.map(|tokens| self.sample(tokens, 0)).sum();
-        layers + self.sample(0, batch.places.len())
+        let layers: u64 = lengths.map(|tokens| self.sample(tokens, 0, 0)).sum();
+        layers + self.sample(0, batch.learnt_positions(), batch.measured_positions())
     }
 }
 
@@ -68,8 +73,10 @@ mod tests {
         // position 2 for each of 32 · 320 weights.
         let forward = 3 * 36_864 + 6 * 256 + 2 * 20_480;
         assert_eq!(forward, 153_088);
-        assert_eq!(student().sample(3, 2), 3 * forward);
-        assert_eq!(student().sample(0, 0), 0);
+        assert_eq!(student().sample(3, 2, 0), 3 * forward);
+        assert_eq!(student().sample(0, 0, 0), 0);
+        // Of 5 positions that go through the head, 2 are chosen.
+        assert_eq!(student().sample(3, 2, 5), 3 * forward + 5 * 20_480);
     }
 
     #[test]
@@ -85,6 +92,6 @@ mod tests {
         let batch = MicroBatch::new(&members, &|_| 1.0, Distillation::default(), 320);
         let forward = (4 * 36_864 + 10 * 256 + 2 * 20_480) + (2 * 36_864 + 3 * 256 + 20_480);
         assert_eq!(student().pass(&batch), 3 * forward);
-        assert_eq!(student().sample(4, 2) + student().sample(2, 1), 3 * forward);
+        assert_eq!(student().sample(4, 2, 0) + student().sample(2, 1, 0), 3 * forward);
     }
 }

@@ -59,8 +59,21 @@ pub fn accumulate(
     let trace = student.trace(&batch.packed, &batch.places, activations, stop)?;
     let head_gradient = student.head_gradient().expect("a trainable head learns");
     let (rows, weight) = (trace.rows(), head_weight(student, pass)?);
-    let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
-    trace.backward(&head.hidden)?;
+    let Some(choice) = &batch.choice else {
+        let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
+        trace.backward(&head.hidden)?;
+        return Ok(head.sums);
+    };
+    // Which rows are learnt is decided now, and no gradient flows through the decision.
+    let measures = objective::measures(pass, (&rows, &weight), &batch.rows, choice.measure(), stop)?;
+    let (chosen, weights) = choice.rows(&measures, &batch.rows.weights);
+    let learnt = batch.rows.selected(&chosen, weights);
+    let chosen: Vec<u32> = chosen.into_iter().map(|row| row as u32).collect();
+    let chosen = Tensor::from_slice(&chosen, chosen.len(), rows.device())?;
+    let hidden = rows.index_select(&chosen, 0)?;
+    let head = objective::backward(pass, (&hidden, &weight), &learnt, head_gradient, stop)?;
+    let gradient = Tensor::zeros(rows.dims(), head.hidden.dtype(), rows.device())?;
+    trace.backward(&gradient.index_add(&chosen, &head.hidden, 0)?)?;
     Ok(head.sums)
 }
 

@@ -12,6 +12,7 @@ use crate::{
     comparison::has_right_objective,
     gradients::{head_weight, supervised_hidden_states},
     objective::{self, Distillation, HeadPass, Losses},
+    policies::Supervision,
     student,
 };
 
@@ -85,6 +86,7 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Resu
         micro_batch_tokens: PASS_TOKENS,
         normalization: None,
         distillation: Distillation::default(),
+        supervision: Supervision::default(),
         vocabulary: model.config().vocab_size,
     };
     let mut pass = HeadPass::of(model, 0.5);
@@ -109,8 +111,9 @@ pub(crate) fn measure(
 ) -> Result<Option<HeldOut>, TrainError> {
     let batching = Batching {
         normalization: None,
-        // The same for every loss, so that held-out losses of different runs are comparable.
+        // The same for every loss and policy, so that held-out losses of different runs are comparable.
         distillation: Distillation::default(),
+        supervision: Supervision::default(),
         ..batching
     };
     let head = head_weight(student, pass)?;
@@ -119,7 +122,7 @@ pub(crate) fn measure(
     samples.sort_by_key(|&sample| reader.corpus().sample(sample as usize).token_count());
     let mut sums = Losses::default();
     for group in samples.chunks(GROUP) {
-        for batch in batching.step(reader, group)?.micro_batches {
+        for batch in batching.whole(reader, group)?.micro_batches {
             match losses(student, &head, &batch, pass, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
                 found => sums.add(found?),

@@ -54,7 +54,7 @@ pub struct StepMetrics {
     pub learning_rate: f64,
     /// The gradients' global norm before clipping.
     pub gradient_norm: f64,
-    /// Supervised positions, replayed ones included.
+    /// Positions that were learnt, replayed ones included.
     pub positions: usize,
     /// Tokens through the student, replayed ones included.
     pub tokens: usize,

@@ -75,7 +75,12 @@ fn case(model: &str) -> Case {
     );
     let sequences = expected["tokens"].to_vec2::<u32>().unwrap();
     let packed = Packed::new(sequences.iter().map(Vec::as_slice));
-    let batch = MicroBatch { packed, places, rows };
+    let batch = MicroBatch {
+        packed,
+        places,
+        rows,
+        choice: None,
+    };
     Case {
         student,
         parameters,

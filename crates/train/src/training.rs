@@ -103,6 +103,11 @@ impl Training<'_> {
             if step == self.inputs.steps.count() {
                 return Ok(Some(self.progress));
             }
+            if self.progress.has_exhausted(self.inputs.settings.patience) {
+                let best_step = self.progress.best_step();
+                (self.events)(Event::Exhausted { step, best_step });
+                return Ok(Some(self.progress));
+            }
             let rate = schedule.learning_rate(step + 1);
             self.step(&batches, rate)?;
         }
@@ -155,7 +160,7 @@ impl Training<'_> {
             }),
             learning_rate,
             gradient_norm: norm,
-            positions: fed(|batch| batch.rows.len()),
+            positions: fed(MicroBatch::learnt_positions),
             tokens: fed(MicroBatch::token_count),
             tokens_per_second: fed(MicroBatch::token_count) as f64 / seconds.max(1e-9),
             training_flops: self.progress.training_flops.saturating_add(flops),

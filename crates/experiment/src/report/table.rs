@@ -4,7 +4,7 @@ use leadspan_files::visible;
 
 use crate::{Run, RunState, runs::HeldOut};
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 28] = [
     "run",
     "kind",
     "state",
@@ -30,6 +30,9 @@ const COLUMNS: [&str; 25] = [
     "accuracy_low",
     "accuracy_high",
     "ungraded",
+    "lead_span",
+    "positions_learnt",
+    "position_weights",
 ];
 
 pub(super) fn table(runs: &[Run]) -> String {
@@ -82,6 +85,9 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
         text(interval.map(|(low, _)| low)),
         text(interval.map(|(_, high)| high)),
         text(evaluation.map(|evaluation| evaluation.ungraded)),
+        text(run.lead_span()),
+        text(run.config.get("train.positions")),
+        text(run.config.get("train.position_weights")),
     ]
 }
 

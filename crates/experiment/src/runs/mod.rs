@@ -22,6 +22,13 @@ pub use evaluation::{EvaluationResults, Graded};
 pub use find::read_runs;
 pub use metrics::{Metrics, StepLoss};
 
+/// The supervision policies, each with the value that says what runs did before it existed.
+const POLICIES: [(&str, &str); 3] = [
+    ("train.lead_span", "constant"),
+    ("train.positions", "all"),
+    ("train.position_weights", "flat"),
+];
+
 /// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,9 +126,30 @@ pub struct Run {
 }
 
 impl Run {
-    /// The proportion that it was trained at.
+    /// The proportion that it was trained at, if it is one for all samples.
     pub fn proportion(&self) -> Option<LeadSpanProportion> {
+        if self.lead_span().is_some() {
+            return None;
+        }
         self.config.get("train.lead_span_proportion")?.parse().ok()
+    }
+
+    /// The policy of its lead spans, if each sample has its own.
+    pub fn lead_span(&self) -> Option<&str> {
+        let policy = self.config.get("train.lead_span").map(String::as_str);
+        policy.filter(|policy| *policy != "constant")
+    }
+
+    /// Its proportion, or the policy of its lead spans.
+    pub fn shown_lead_span(&self) -> Option<String> {
+        let proportion = || self.proportion().map(|proportion| proportion.to_string());
+        self.lead_span().map(str::to_owned).or_else(proportion)
+    }
+
+    /// How many of its supervision policies are not the default.
+    pub(crate) fn policies(&self) -> usize {
+        let differs = |(key, default): &(&str, &str)| self.config.get(*key).is_some_and(|value| value != default);
+        POLICIES.iter().filter(|policy| differs(policy)).count()
     }
 
     /// The sections that it was supervised on, joined by `+`.

@@ -75,7 +75,7 @@ impl HeadPass {
         self.fused && DeviceObjective::is_for(tensor)
     }
 
-    fn chunks(&self, rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(super) fn chunks(&self, rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let size = (self.chunk_bytes / (vocabulary * size_of::<f32>())).max(1);
         (0..rows)
             .step_by(size)
