@@ -16,6 +16,12 @@
 //! `token` normalisation each weight is one over the number of positions of both kinds, with `sequence` one over the number of
 //! samples of both kinds and the number of positions of its own sample. Metrics report the mean over each kind separately.
 //!
+//! # Adapters
+//!
+//! With `student.lora` the weights of the student stay as they are, and it learns low-rank adapters (arXiv 2106.09685) alone. Only
+//! these have gradients, moments and masters, and are in checkpoints. The backward pass leaves out the gradients of all other
+//! weights. What is exported is an adapter in the layout of PEFT, or a whole student with the adapters merged into it.
+//!
 //! # Operations
 //!
 //! `training_flops` in metrics and summary counts the additions and multiplications of the products of the batches that were
