@@ -96,16 +96,23 @@ fn gradients_of_adapters_are_the_slopes_of_the_loss() {
 
 #[test]
 fn computing_layers_or_gates_again_changes_no_bit_of_the_gradient_of_an_adapter() {
-    for model in MODELS {
-        let case = case(model, StudentDtype::F32);
+    for (model, kernels, dtype) in MODELS.into_iter().flat_map(|model| {
+        [
+            (model, Kernels::Fused, StudentDtype::F32),
+            (model, Kernels::Stock, StudentDtype::F32),
+            (model, Kernels::Fused, StudentDtype::Bf16),
+        ]
+    }) {
+        let mut case = case(model, dtype);
+        case.student = case.student.with_kernels(kernels);
         let bits = |activations: Activations| -> Vec<Vec<f32>> {
             let found = gradients(&case, PASS, activations).0.into_iter();
             let values = found.map(|(_, gradient)| gradient.flatten_all().unwrap().to_vec1().unwrap());
             values.collect()
         };
         let kept = bits(Activations::All);
-        assert!(kept == bits(Activations::WithoutGates), "{model}");
-        assert!(kept == bits(Activations::LayerInputs), "{model}");
+        assert!(kept == bits(Activations::WithoutGates), "{model} {kernels:?} {dtype:?}");
+        assert!(kept == bits(Activations::LayerInputs), "{model} {kernels:?} {dtype:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fs, path::PathBuf};
 
 use candle_core::{D, DType, Device, Tensor};
+use leadspan_diagnosis::Diagnosis as _;
 use serde_json::Value;
 
 use crate::{
@@ -176,6 +177,15 @@ fn an_adapter_is_refused_on_other_weights_than_those_it_was_learnt_on() {
     // An adapter of PEFT does not say what it was learnt on.
     let source = self::source("qwen3").with_adapter(&fixture("lora/qwen3")).unwrap();
     source.require_base_of_adapter().unwrap();
+}
+
+#[test]
+fn what_is_no_base_and_no_model_is_known_as_such() {
+    let error = ModelSource::open(&fixture("lora/qwen3")).map(drop).unwrap_err();
+    assert!(error.hint().unwrap().contains("`evaluate.adapter`"), "{error}");
+    assert!(source("gemma3_images").is_part_of_another() && !source("gemma3").is_part_of_another());
+    let base = source("qwen3").as_adapter_base(None, String::new());
+    assert!(base.name.unwrap().ends_with("fixtures/parity/qwen3"));
 }
 
 #[test]
