@@ -183,6 +183,26 @@ mod tests {
             ("cache", "batch_tokens", "1", &["0"]),
             ("cache", "head_chunk_mib", "1", &["0"]),
             ("student", "layers", "[0, 2]", &["[]", "[1, 1]", "[-1]"]),
+            (
+                "student",
+                "lora",
+                "{ rank = 1, alpha = 0.5, targets = \"all-linear\" }",
+                &[
+                    "{ rank = 0 }",
+                    "{ alpha = 0 }",
+                    "{ targets = [] }",
+                    "{ targets = \"q_proj\" }",
+                    "{ targets = [1] }",
+                    "{ dropout = 0.1 }",
+                    "3",
+                ],
+            ),
+            (
+                "student",
+                "lora",
+                "{ targets = [\"q_proj\"], use_rslora = true }",
+                &["{ merged = 1 }"],
+            ),
             ("train", "lead_span_proportion", "1", &["0", "\"1e-3\""]),
             (
                 "train",

@@ -234,7 +234,8 @@ impl Configuration {
         })
     }
 
-    /// The settings of an evaluation. `model` replaces `evaluate.model`, and is relative to the current folder.
+    /// The settings of an evaluation. `model` replaces `evaluate.model`, and is relative to the current folder. If it or the run of
+    /// `[train]` has an adapter, `student.model` is its base.
     ///
     /// # Errors
     ///
@@ -254,16 +255,16 @@ impl Configuration {
             Some(train) => Ok(base.join(&train.dir)),
             None => Err(self.missing(key)),
         };
-        let model = match (model, &settings.model) {
+        let (model, may_be_adapter) = match (model, &settings.model) {
             (Some(model), _) => {
                 settings.adapter = None;
-                model.to_owned()
+                (model.to_owned(), true)
             }
-            (None, Some(model)) => base.join(model),
+            (None, Some(model)) => (base.join(model), false),
             (None, None) => {
                 let run = run("evaluate.model")?;
                 agreement::check_evaluated(&settings)?;
-                run.join("model")
+                (run.join("model"), true)
             }
         };
         let dir = match &settings.dir {
@@ -272,8 +273,22 @@ impl Configuration {
         };
         folders::check_evaluation(&base, &self.tables, &dir, &model)?;
         own_outputs::check_problems(&base, &self.tables)?;
+        // A run that learns adapters exports one without the model that it belongs to.
+        let start = self
+            .tables
+            .student
+            .as_ref()
+            .filter(|_| may_be_adapter && is_adapter(&model));
+        let (model, exported) = match start.and_then(|student| Some((student, student.model.as_ref()?))) {
+            Some((student, start)) => {
+                settings.revision.clone_from(&student.revision);
+                (base.join(start), Some(model))
+            }
+            None => (model, None),
+        };
         Ok(Evaluation {
             model,
+            exported,
             dir,
             cache_dir: self.tables.cache.as_ref().map(|cache| base.join(&cache.dir)),
             base: base.clone(),
@@ -329,6 +344,11 @@ impl Configuration {
     pub(crate) fn resolved(&self) -> Value {
         serde_json::to_value(&self.tables).expect("settings have text keys; a number that is not finite becomes null")
     }
+}
+
+/// Whether a folder has an adapter and no model.
+fn is_adapter(folder: &Path) -> bool {
+    folder.join("adapter_config.json").exists() && !folder.join("config.json").exists()
 }
 
 fn present<T: DeserializeOwned>(written: &PipelineFile<'_>, name: &str) -> Result<Option<T>, ConfigurationError> {

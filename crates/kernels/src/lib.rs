@@ -53,7 +53,7 @@ pub use delta_rule::{DeltaShape, gated_delta_rule, short_convolution};
 pub use form::{Kernels, has_fused_form};
 pub use gated::{geglu, swiglu};
 pub use gpu::{has_layer_kernels, open_gpu};
-pub use linear::{linear, project, project_back, project_widened};
+pub use linear::{linear, linear_of_two, project, project_back, project_widened};
 pub use norm::{rms_norm, rms_norm_around_one};
 pub use objective::{DeviceLosses, DeviceObjective};
 pub use objective_rows::{DeviceLoss, DeviceObjectiveKind, DeviceRows, DrawnTokens};

@@ -59,6 +59,14 @@ pub enum TrainError {
     /// Neither or both of `student.model` and `student.config`, or layers of a configuration.
     #[error("`[student]` must have either `model` (with or without `layers`) or `config`")]
     StudentStart,
+    /// `student.lora` beside another key that leaves its adapter without a base.
+    #[error("`student.lora` and `{key}` are both set, but {because}")]
+    LoraBase {
+        /// The other key.
+        key: &'static str,
+        /// Why they do not go together.
+        because: &'static str,
+    },
     /// The student's tokenizer is not the teacher's.
     #[error(
         "the student `{}` has another tokenizer than the cache: fingerprint {found}, but the cache was made with {expected}",
@@ -323,6 +331,12 @@ impl Diagnosis for TrainError {
             }
             Self::OtherTokenizer { .. } => {
                 Some("teacher and student must share a tokenizer: choose a student of the teacher's family".into())
+            }
+            Self::LoraBase { key: "student.config", .. } => {
+                Some("set `student.model` to a model with trained weights, or leave `student.lora` out".into())
+            }
+            Self::LoraBase { .. } => {
+                Some("set `student.lora.merged = true`, which exports a whole student".into())
             }
             Self::NothingToLearn { .. } => {
                 Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())

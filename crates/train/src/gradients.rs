@@ -37,7 +37,7 @@ pub(crate) fn head_weight(student: &Decoder, pass: HeadPass) -> Result<Tensor, T
 }
 
 /// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses, for which a GPU
-/// may still be at work.
+/// may still be at work. Gradients of weights that are constant are not computed.
 ///
 /// What `activations` do not keep is computed again; the bits are the same.
 ///
@@ -48,7 +48,7 @@ pub(crate) fn head_weight(student: &Decoder, pass: HeadPass) -> Result<Tensor, T
 ///
 /// # Panics
 ///
-/// If `student` was not made [trainable](Decoder::trainable).
+/// If the student's head is quantised.
 pub fn accumulate(
     student: &Decoder,
     batch: &MicroBatch,
@@ -57,8 +57,8 @@ pub fn accumulate(
     stop: Stop<'_>,
 ) -> Result<Losses, TrainError> {
     let trace = student.trace(&batch.packed, &batch.places, activations, stop)?;
-    let head_gradient = student.head_gradient().expect("a trainable head learns");
     let (rows, weight) = (trace.rows(), head_weight(student, pass)?);
+    let head_gradient = student.head_gradient();
     let Some(choice) = &batch.choice else {
         let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
         trace.backward(&head.hidden)?;

@@ -20,6 +20,12 @@
 //! positions are learnt and what they weigh. They are plain functions of lengths, stored distributions, epoch and seed; a choice by
 //! the student's own distribution is made after its forward pass.
 //!
+//! # Adapters
+//!
+//! With `student.lora` the weights of the student stay as they are, and it learns low-rank adapters (arXiv 2106.09685) alone. Only
+//! these have gradients, moments and masters, and are in checkpoints. The backward pass leaves out the gradients of all other
+//! weights. What is exported is an adapter in the layout of PEFT, or a whole student with the adapters merged into it.
+//!
 //! # Operations
 //!
 //! `training_flops` in metrics and summary counts the additions and multiplications of the products of the batches that were

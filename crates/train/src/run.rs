@@ -1,7 +1,6 @@
 //! A run from its start, or its newest checkpoint, to the exported student.
 
 use leadspan_cache::Cache;
-use leadspan_model::write_model_dir;
 
 use crate::{
     AdamW, Event, Export, RunContext, RunSummary, StudentSettings, TrainError, TrainSettings, TrainingOutcome,
@@ -41,6 +40,9 @@ pub fn run(
     cache.tokenizer_contents()?;
     let inputs = RunInputs::open(cache, student_settings, settings, replay_share, context.missing)?;
     let mut optimizer = inputs.optimizer()?;
+    if let Some(tensor) = inputs.student.first_constant_not_finite()? {
+        return Err(TrainError::StartNotFinite { tensor });
+    }
     require_finite(&optimizer, 0, 0.0)?;
     let run_dir = RunDir::open(&settings.dir, &mut |holder| events(Event::Waiting(holder.clone())))?;
     let checkpoints = Checkpoints::new(run_dir.checkpoints_path());
@@ -116,15 +118,9 @@ fn export(
     require_finite(optimizer, step, learning_rate)?;
     let weights = optimizer.weights()?;
     run_dir.require_held()?;
-    let config = inputs.student.decoder.config();
-    write_model_dir(
-        &run_dir.model_path(),
-        config,
-        weights.iter().map(|(name, weight)| (*name, weight)),
-        context.tokenizer_files,
-    )?;
-    let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
     let dir = run_dir.model_path();
+    inputs.student.export(&dir, &weights, context.tokenizer_files)?;
+    let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
     let hashes = exported::weights_blake3(&dir).and_then(|weights| Ok((weights, exported::files_blake3(&dir)?)));
     let hashes = hashes.map_err(|source| TrainError::Io {
         action: "read the files in",

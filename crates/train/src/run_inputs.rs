@@ -58,7 +58,8 @@ impl<'a> RunInputs<'a> {
         if let Some(replay) = &replay {
             student::check_samples(config, &replay.reader)?;
         }
-        let flops = TrainingFlops::of(config);
+        let parameters = &student.parameters;
+        let flops = TrainingFlops::of(config, parameters.lora().map(|_| parameters.count()));
         let steps = TrainingSteps::new(readers.training(), settings, replay.as_ref(), &flops)?;
         let batching = Batching {
             micro_batch_tokens: settings.micro_batch_tokens(runs_in_gpu_kernels(&student.decoder)),

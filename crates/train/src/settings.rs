@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leadspan_cache::Coverage;
-use leadspan_model::{Activations, KernelForm, StudentDtype};
+use leadspan_model::{Activations, KernelForm, LoraSettings, StudentDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,13 @@ pub struct StudentSettings {
     pub layers: Option<Vec<usize>>,
     /// Instead of `model`, the `config.json` of a student that starts from random weights.
     pub config: Option<PathBuf>,
-    /// Seed of the random weights of `student.config`.
+    /// Seed of the random weights of `student.config`, and of the first values of `student.lora`.
     pub seed: u64,
     /// A directory or `.gguf` file with the tokenizer, if neither the teacher nor `model` has one.
     pub tokenizer: Option<PathBuf>,
+    /// The LoRA adapters that are learnt instead of the weights of `model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSettings>,
 }
 
 /// `train.max_flops` is below this: operations are counted in 64 bits.

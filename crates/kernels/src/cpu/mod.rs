@@ -5,6 +5,7 @@ pub(crate) mod attention;
 pub(crate) mod cached_attention;
 pub(crate) mod gated;
 pub(crate) mod linear;
+pub(crate) mod linear_of_two;
 pub(crate) mod norm;
 pub(crate) mod product;
 pub(crate) mod residual;

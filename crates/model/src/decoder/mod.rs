@@ -26,6 +26,7 @@ use crate::{
     error::ModelError,
     stop::Stop,
     weights::{
+        lora::{directory::Lora, modules::AdaptedModules, settings::LoraSettings},
         parameters::{Parameters, StudentStart},
         projection::Projection,
         source::ModelSource,
@@ -47,6 +48,8 @@ pub struct Decoder {
     rotary: RotaryTables,
     kernels: Kernels,
     distrust: Option<Distrust>,
+    /// Whether it has low-rank adapters, for which GPUs have no kernels.
+    is_adapted: bool,
     device: Device,
 }
 
@@ -103,6 +106,29 @@ impl Decoder {
         Ok((decoder, variables.into_parameters()))
     }
 
+    /// Makes a decoder whose weights are constant and which learns low-rank adapters, with initial values of the given seed. All
+    /// are of the given dtype.
+    ///
+    /// # Errors
+    ///
+    /// As [`trainable`](Self::trainable), and [`ModelError::Lora`] if the settings do not fit the architecture.
+    pub fn adapted(
+        dtype: StudentDtype,
+        start: &StudentStart,
+        (settings, seed): (&LoraSettings, u64),
+        device: &Device,
+    ) -> Result<(Self, Parameters), ModelError> {
+        let (config, mut variables) = start.open(dtype.into(), device)?;
+        settings.check(config.hidden_size)?;
+        variables.adapt(Lora {
+            settings: settings.clone(),
+            modules: AdaptedModules::of(settings, &config)?,
+            seed,
+        });
+        let decoder = Self::build(config, &mut variables, device)?;
+        Ok((decoder, variables.into_parameters()))
+    }
+
     /// A view of a student that shares its parameters but builds no graph, for validation and generation.
     ///
     /// # Errors
@@ -145,6 +171,7 @@ impl Decoder {
             rotary,
             kernels: Kernels::Stock,
             distrust: None,
+            is_adapted: weights.adapts(),
             device: device.clone(),
         };
         Ok(decoder.with_kernels(Kernels::default()))
@@ -174,16 +201,21 @@ impl Decoder {
     }
 
     /// The same decoder with `kernels` for its operations. A GPU has none for a decoder that is not plain, such as one with a
-    /// window: it then computes with stock operations, and [`distrust`](Self::distrust) says so.
+    /// window or with adapters: it then computes with stock operations, and [`distrust`](Self::distrust) says so.
     #[must_use]
     pub fn with_kernels(mut self, kernels: Kernels) -> Self {
-        let is_missing = kernels == Kernels::Fused && !self.device.is_cpu() && !self.config.is_plain();
-        if is_missing {
-            self.distrust = Some(Distrust::NotPlain);
-        } else if self.distrust == Some(Distrust::NotPlain) {
-            self.distrust = None;
+        let lacking = if !self.config.is_plain() {
+            Some(Distrust::NotPlain)
+        } else if self.is_adapted {
+            Some(Distrust::Adapted)
+        } else {
+            None
+        };
+        let lacking = lacking.filter(|_| kernels == Kernels::Fused && !self.device.is_cpu());
+        self.kernels = if lacking.is_some() { Kernels::Stock } else { kernels };
+        if lacking.is_some() || matches!(self.distrust, Some(Distrust::NotPlain | Distrust::Adapted)) {
+            self.distrust = lacking;
         }
-        self.kernels = if is_missing { Kernels::Stock } else { kernels };
         self
     }
 
@@ -270,7 +302,8 @@ impl Decoder {
     pub fn head_weight(&self) -> Option<Tensor> {
         match &self.head {
             Projection::Dense { weight, .. } => Some(weight.constant()),
-            Projection::Quantised { .. } => None,
+            // The head gets no adapter.
+            Projection::Adapted { .. } | Projection::Quantised { .. } => None,
         }
     }
 

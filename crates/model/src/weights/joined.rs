@@ -22,6 +22,11 @@ fn part_of(name: &str) -> Option<(String, usize)> {
     })
 }
 
+/// Whether the projection of this name is part of a weight that such a family stores as one.
+pub(super) fn is_joined(projection: &str) -> bool {
+    part_of(&format!("{projection}.weight")).is_some()
+}
+
 /// A source whose weights are stored as one, as a source of the parts.
 pub(super) struct JoinedWeights<'a> {
     pub(super) stored: Box<dyn WeightSource + 'a>,

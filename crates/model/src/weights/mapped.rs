@@ -62,6 +62,11 @@ impl MappedWeights {
         self.metadata.offset_keys()
     }
 
+    /// A text of the file's metadata.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
     /// A tensor; `None` if the file has none of this name.
     pub(super) fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let info = self.metadata.info(name)?;

@@ -7,6 +7,8 @@ pub(crate) mod gguf;
 pub(crate) mod hub;
 pub(crate) mod initial;
 pub(crate) mod joined;
+pub(crate) mod lora;
+pub(crate) mod low_rank;
 mod mapped;
 mod merged;
 pub(crate) mod parameters;

@@ -7,9 +7,10 @@ use leadspan_files::hash_contents;
 use serde_json::{Map, Value};
 
 use super::{
-    adapter::Adapter,
+    adapter::{Adapter, base::hub_id},
     gguf::{file::GgufFile, weights::GgufWeights},
     joined::JoinedWeights,
+    lora::directory::AdapterBase,
     merged::MergedWeights,
     safetensors::{SafetensorsFiles, weight_files},
     weight_source::WeightSource,
@@ -83,6 +84,40 @@ impl ModelSource {
     pub fn with_adapter(mut self, dir: &Path) -> Result<Self, ModelError> {
         self.adapter = Some(Adapter::open(dir, &self.path, &self.config)?);
         Ok(self)
+    }
+
+    /// Refuses an adapter that says that it was learnt on other weights than the model's. Those that leadspan exported say it.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`], and if a file cannot be read.
+    pub fn require_base_of_adapter(&self) -> Result<(), ModelError> {
+        match &self.adapter {
+            Some(adapter) => adapter.require_base(&self.weights_fingerprint()?),
+            None => Ok(()),
+        }
+    }
+
+    /// The model as an adapter names its base: by the id of a Hub model in the local cache, or else by its path. `weights` is its
+    /// [`weights_fingerprint`](Self::weights_fingerprint).
+    pub fn as_adapter_base(&self, revision: Option<&str>, weights: String) -> AdapterBase {
+        let name = match hub_id(&self.path) {
+            Some((owner, name)) => Some(format!("{owner}/{name}")),
+            None => {
+                let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+                path.to_str().map(str::to_owned)
+            }
+        };
+        AdapterBase {
+            name,
+            revision: revision.map(str::to_owned),
+            weights,
+        }
+    }
+
+    /// Whether the model is the text part of a model with images, which has other names of modules.
+    pub fn is_part_of_another(&self) -> bool {
+        matches!(&self.layout, Layout::Directory(keys) if keys.contains_key("text_config"))
     }
 
     /// Where the model is.

@@ -34,6 +34,11 @@ pub(crate) trait WeightSource {
         self.weight(name, &shape).map(Embedding::Dense)
     }
 
+    /// Whether some products have low-rank adapters.
+    fn adapts(&self) -> bool {
+        false
+    }
+
     /// Which elements of a head rotate together.
     fn pairing(&self) -> Pairing {
         Pairing::Halves

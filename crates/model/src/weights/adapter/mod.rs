@@ -3,7 +3,7 @@
 //! It adds s · B · A to some weights of a model, and may replace others (`modules_to_save`, biases). Every tensor of the file is
 //! applied to a weight that the model has, or the adapter is refused.
 
-mod base;
+pub(super) mod base;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use leadspan_files::hash_contents;
 use safetensors::Dtype;
 
 use self::{base::another_model, settings::LoraSettings};
-use super::{gguf::reads, mapped::MappedWeights};
+use super::{gguf::reads, lora::directory::BASE_WEIGHTS, mapped::MappedWeights};
 use crate::{config::DecoderConfig, error::ModelError};
 
 const SETTINGS: &str = "adapter_config.json";
@@ -202,6 +202,22 @@ impl Adapter {
             }
         }
         Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Refuses it if it says that it was learnt on weights of another digest than `weights`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`], and if the file cannot be read.
+    pub(super) fn require_base(&self, weights: &str) -> Result<(), ModelError> {
+        match self.map()?.metadata(BASE_WEIGHTS) {
+            Some(stated) if stated != weights => {
+                let hint = "name the model that the student started from, as it was then";
+                let reason = "it was learnt on other weights than those of the model".to_owned();
+                Err(refusal(&self.dir, reason, hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Maps the file of its tensors.
