@@ -106,7 +106,7 @@ fn a_stopped_streamed_capture_continues_streamed_or_not() {
 #[test]
 fn a_plan_says_how_a_streamed_teacher_runs() {
     let project = Project::new();
-    let pipeline = streamed(&project, "planned", "90 KiB");
+    let pipeline = streamed(&project, "planned", "112 KiB");
     for calibration in [None, Some(std::time::Duration::from_secs(10))] {
         let plan = plan_with(&pipeline, 1000, calibration);
         let passes = plan.streaming.unwrap();
