@@ -70,9 +70,9 @@ fn a_streamed_teacher_is_planned_and_captures_the_same_cache() {
     let streamed = ["--set", &fitting[0], "--set", &fitting[1]];
     let screen = place.succeed(&[&["plan", "-c", "pipeline.toml", "--no-calibration"][..], &streamed].concat());
     for line in [
-        "layers of 36.2 KiB are streamed, 112.5 KiB in each pass",
-        " passes of up to ",
-        " tokens; 140 tokens would fit",
+        "; 112.5 KiB of weights are read in each pass",
+        "one layer of 36.2 KiB computes while the next is read",
+        " passes of up to 169 tokens; 140 fit",
     ] {
         assert!(screen.contains(line), "{screen}");
     }

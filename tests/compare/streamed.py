@@ -24,7 +24,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import random_teacher  # noqa: E402
 
-PROGRAM = random_teacher.ROOT / "target/release/leadspan"
+PROGRAM = pathlib.Path(os.environ.get("LEADSPAN", random_teacher.ROOT / "target/release/leadspan"))
 
 
 def write_rows(folder, samples, steps):

@@ -176,14 +176,18 @@ fn memory(plan: &Plan, text: &mut String) {
     };
     let _ = writeln!(
         text,
-        "memory     about {}: layers of {} are streamed, {} in each pass",
+        "memory     about {}; {} of weights are read in each pass",
         bytes(expected_bytes),
-        bytes(streaming.layer_bytes),
         bytes(streaming.weight_bytes)
     );
     let _ = writeln!(
         text,
-        "           {} {} of up to {} tokens; {} tokens would fit",
+        "           one layer of {} computes while the next is read",
+        bytes(streaming.layer_bytes)
+    );
+    let _ = writeln!(
+        text,
+        "           {} {} of up to {} tokens; {} fit",
         grouped(passes),
         if passes == 1 { "pass" } else { "passes" },
         grouped(largest_pass_tokens),
