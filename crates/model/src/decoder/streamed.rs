@@ -5,8 +5,8 @@
 //! gone: whole, or band by band. Operations and their order are those of a [`Decoder`](super::Decoder), so the results have the
 //! same bits.
 //!
-//! A whole layer or head is read by a thread of its own, because the allocator returns the large blocks of such threads to the
-//! system when they are freed.
+//! Weights are read by threads of their own. The allocator returns the large blocks of such threads to the system when they are
+//! freed, and the smaller ones serve the next layer or band.
 
 use std::{
     borrow::Cow,
@@ -32,9 +32,6 @@ use crate::{
     stop::Stop,
     weights::{projection::Projection, source::ModelSource, weight_source::WeightSource},
 };
-
-/// The most bytes of a band of the head. Wider bands are not faster.
-const BAND_BYTES: u64 = 32 << 20;
 
 /// A decoder in CPU memory whose layers are in memory only while they are needed.
 pub struct StreamedDecoder<'a> {
@@ -62,6 +59,11 @@ pub enum StreamedHead {
 /// A projection that was read.
 #[derive(Debug)]
 pub struct StreamedProjection(Projection);
+
+impl StreamedHead {
+    /// The most bytes of a band. Wider bands are not faster.
+    pub const BAND_BYTES: u64 = 32 << 20;
+}
 
 impl<'a> StreamedDecoder<'a> {
     /// Opens a model for inference. Looks at every weight, but reads only the last normalisation, and what must be read to see
@@ -172,15 +174,14 @@ impl<'a> StreamedDecoder<'a> {
     pub fn head(&self, most_bytes: u64) -> Result<StreamedHead, ModelError> {
         if self.sizes.head > most_bytes && self.dtype != StoredDtype::Native {
             let row_bytes = (self.config.hidden_size * self.dtype.dense().size_in_bytes()) as u64;
-            let rows = (most_bytes.min(BAND_BYTES) / row_bytes.max(1)).max(1);
+            let rows = (most_bytes.min(StreamedHead::BAND_BYTES) / row_bytes.max(1)).max(1);
             return Ok(StreamedHead::Bands {
                 rows: usize::try_from(rows).unwrap_or(usize::MAX),
             });
         }
         let mut weights = self.weights();
         let weights = weights.as_mut();
-        let read = || weights.product(self.head_name(), self.head_shape(), None);
-        let head = thread::scope(|scope| scope.spawn(read).join().unwrap_or_else(|panic| resume_unwind(panic)))?;
+        let head = apart(|| weights.product(self.head_name(), self.head_shape(), None))?;
         Ok(StreamedHead::Whole(StreamedProjection(head)))
     }
 
@@ -199,11 +200,12 @@ impl<'a> StreamedDecoder<'a> {
             StreamedHead::Bands { rows } => *rows,
         };
         let mut weights = self.weights();
+        let weights = weights.as_mut();
         let vocabulary = self.config.vocab_size;
         let mut bands = Vec::with_capacity(vocabulary.div_ceil(band_rows));
         for first in (0..vocabulary).step_by(band_rows) {
             let wanted: Vec<u32> = (first as u32..(first + band_rows).min(vocabulary) as u32).collect();
-            let weight = weights.rows(self.head_name(), self.head_shape(), &wanted)?;
+            let weight = apart(|| weights.rows(self.head_name(), self.head_shape(), &wanted))?;
             let band = Projection::Dense {
                 weight: Weight::constant_of(weight),
                 bias: None,
@@ -230,6 +232,11 @@ impl<'a> StreamedDecoder<'a> {
     fn weights(&self) -> MutexGuard<'_, Box<dyn WeightSource + 'a>> {
         self.weights.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Calls `read` on a thread of its own.
+fn apart<T: Send>(read: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(read).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 #[cfg(test)]

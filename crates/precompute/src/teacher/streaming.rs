@@ -1,6 +1,6 @@
 //! Whether a teacher's weights fit into the memory that they may take, and how many tokens a pass has if they do not. Pure.
 
-use leadspan_model::{DecoderConfig, StoredDtype, WeightSizes};
+use leadspan_model::{DecoderConfig, StoredDtype, StreamedHead, WeightSizes};
 use serde::Serialize;
 
 /// How a teacher runs whose weights do not fit into `teacher.memory`.
@@ -112,7 +112,8 @@ impl Streaming {
         self.memory_bytes.saturating_sub(tokens * self.parts.token)
     }
 
-    /// A prediction of the memory of a pass of `tokens` tokens: weights, hidden states, activations of a batch, logits.
+    /// A prediction of the memory of a pass of `tokens` tokens: hidden states, the larger of two layers and the head, and
+    /// activations of a batch and logits, whose memory is kept for the next pass.
     pub fn expected_bytes(&self, tokens: u64) -> u64 {
         let Parts {
             layers,
@@ -123,12 +124,12 @@ impl Streaming {
         } = self.parts;
         let room = self.head_room(tokens);
         // The bands of a row of logits are joined, so they exist twice.
-        let at_head = if head <= room {
-            head + logits
+        let (head, logits) = if head <= room {
+            (head, logits)
         } else {
-            room.min(head) + 2 * logits
+            (room.min(StreamedHead::BAND_BYTES), 2 * logits)
         };
-        token * tokens + (layers + activations).max(at_head)
+        token * tokens + layers.max(head) + activations + logits
     }
 }
 
@@ -177,12 +178,23 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_pass_is_that_of_its_larger_part() {
-        // Hidden states, and the head with a chunk of logits.
-        assert_eq!(of(1499).unwrap().expected_bytes(499), 998 + 530);
-        // Bands in what hidden states leave, and two chunks of logits; or two layers with activations.
+    fn the_memory_of_a_pass_is_the_sum_of_what_is_kept_and_its_larger_weights() {
+        // Hidden states, the head, activations and a chunk of logits.
+        assert_eq!(of(1499).unwrap().expected_bytes(499), 998 + 500 + 70 + 30);
+        // Bands in what hidden states leave, or two layers if they are more, and two chunks of logits.
         let banded = of(519).unwrap();
-        assert_eq!((banded.head_room(10), banded.expected_bytes(10)), (499, 20 + 499 + 60));
-        assert_eq!((banded.head_room(159), banded.expected_bytes(159)), (201, 318 + 270));
+        assert_eq!(
+            (banded.head_room(10), banded.expected_bytes(10)),
+            (499, 20 + 499 + 70 + 60)
+        );
+        assert_eq!(
+            (banded.head_room(159), banded.expected_bytes(159)),
+            (201, 318 + 201 + 70 + 60)
+        );
+        let little = of(220).unwrap();
+        assert_eq!(
+            (little.head_room(20), little.expected_bytes(20)),
+            (180, 40 + 200 + 70 + 60)
+        );
     }
 }
