@@ -150,6 +150,12 @@ mod tests {
             ("teacher", "engine", "\"vllm\"", &["\"other\""]),
             ("teacher", "requests", "8", &["0", "1025"]),
             ("teacher", "request_seconds", "1", &["0"]),
+            (
+                "teacher",
+                "memory",
+                "\"8 GiB\"",
+                &["8", "\"8 GB\"", "\"0 GiB\"", "\"1.5 GiB\""],
+            ),
             ("data", "max_tokens", "2", &["0", "1", "-1"]),
             ("data", "max_row_mib", "1", &["0", "-1"]),
             ("evaluate", "max_row_mib", "4294967295", &["0", "-1"]),

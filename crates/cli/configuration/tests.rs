@@ -101,6 +101,7 @@ fn every_key_of_the_reference_is_accepted() {
         let value = match (&key.default, key.kind.as_str()) {
             (Unset::Is(default), _) => default.as_str(),
             (_, "string") if full == "teacher.server" => "'http://host'",
+            (_, "string") if full == "teacher.memory" => "'8 GiB'",
             (_, "string") => "'text'",
             (_, words) if words.starts_with('"') => words.split(" | ").next().unwrap_or(words),
             (_, "integer") => "1",

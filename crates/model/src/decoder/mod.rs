@@ -11,6 +11,8 @@ pub(crate) mod min_rows;
 mod mixture;
 mod norm;
 mod rotary;
+pub(crate) mod sizes;
+pub(crate) mod streamed;
 pub(crate) mod trace;
 
 use std::sync::Arc;
@@ -141,15 +143,11 @@ impl Decoder {
 
     fn build(config: DecoderConfig, weights: &mut dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
-        let embedding = weights.embedding("model.embed_tokens.weight", [vocabulary, hidden])?;
+        let embedding = weights.embedding(EMBEDDING, [vocabulary, hidden])?;
         let layers = (0..config.num_hidden_layers)
             .map(|index| DecoderLayer::build(&config, weights, index))
             .collect::<Result<_, _>>()?;
-        let norm = RmsNorm {
-            weight: weights.weight("model.norm.weight", &[hidden])?,
-            eps: config.rms_norm_eps,
-            around_one: config.family.description().norms_around_one,
-        };
+        let norm = RmsNorm::last(&config, weights)?;
         let head = match (&embedding, config.tie_word_embeddings) {
             (Embedding::Dense(weight), true) => Projection::Dense {
                 weight: weight.clone(),
@@ -159,7 +157,7 @@ impl Decoder {
                 weight: QMatMul::from_arc(Arc::clone(weight))?,
                 bias: None,
             },
-            (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
+            (_, false) => weights.product(HEAD, [vocabulary, hidden], None)?,
         };
         let rotary = RotaryTables::new(&config, weights.pairing(), device)?;
         let decoder = Self {
@@ -249,23 +247,12 @@ impl Decoder {
     /// The final hidden states from those after the last layer: normalised, and divided by the divisor of the logits, so that
     /// the head needs no other product.
     pub(crate) fn finish<'a>(&self, hidden: &Tensor, pass: impl Into<Pass<'a>>) -> candle_core::Result<Tensor> {
-        let (pass, divisor) = (pass.into(), self.config.parts.logit_divisor);
-        let normalised = self.norm.forward(hidden, pass)?;
-        if divisor == 1.0 {
-            return Ok(normalised);
-        }
-        scaled(&normalised, 1.0 / divisor, pass)
+        finish(&self.norm, &self.config, hidden, pass.into())
     }
 
     /// The embeddings of the tokens, `[N, H]`, untracked.
     pub(crate) fn embed(&self, packed: &Packed) -> Result<Tensor, ModelError> {
-        let (length, context) = (packed.longest(), self.config.context());
-        if length > context {
-            return Err(ModelError::Context {
-                tokens: length,
-                context,
-            });
-        }
+        check_length(packed, &self.config)?;
         self.embed_tokens(packed.tokens())
     }
 
@@ -281,8 +268,7 @@ impl Decoder {
 
     /// Embeddings, or their gradients, times the multiplier of the embeddings.
     pub(crate) fn scale_embeddings(&self, rows: Tensor) -> candle_core::Result<Tensor> {
-        let scale = self.config.parts.embedding_scale;
-        if scale == 1.0 { Ok(rows) } else { rows * scale }
+        scale_embeddings(&self.config, rows)
     }
 
     /// The logits of chosen hidden states, in single precision. The caller bounds N.
@@ -340,4 +326,33 @@ impl Decoder {
     pub fn kernels(&self) -> Kernels {
         self.kernels
     }
+}
+
+/// The names of the embedding and of a head of its own.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// See [`Decoder::finish`].
+fn finish(norm: &RmsNorm, config: &DecoderConfig, hidden: &Tensor, pass: Pass<'_>) -> candle_core::Result<Tensor> {
+    let divisor = config.parts.logit_divisor;
+    let normalised = norm.forward(hidden, pass)?;
+    if divisor == 1.0 {
+        return Ok(normalised);
+    }
+    scaled(&normalised, 1.0 / divisor, pass)
+}
+
+/// Refuses a sequence that is longer than the model's context.
+fn check_length(packed: &Packed, config: &DecoderConfig) -> Result<(), ModelError> {
+    let (tokens, context) = (packed.longest(), config.context());
+    if tokens > context {
+        return Err(ModelError::Context { tokens, context });
+    }
+    Ok(())
+}
+
+/// See [`Decoder::scale_embeddings`].
+fn scale_embeddings(config: &DecoderConfig, rows: Tensor) -> candle_core::Result<Tensor> {
+    let scale = config.parts.embedding_scale;
+    if scale == 1.0 { Ok(rows) } else { rows * scale }
 }

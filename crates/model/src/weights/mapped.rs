@@ -42,7 +42,7 @@ impl MappedWeights {
             path: path.to_owned(),
             reason,
         };
-        // SAFETY: the mapping is read-only and is dropped once the model is loaded. Model files are inputs that nobody changes
+        // SAFETY: the mapping is read-only and is dropped with what reads the model. Model files are inputs that nobody changes
         // during a run. Reading a file that shrinks while it is mapped raises a bus error, which the program reports with the
         // path that is noted here before it ends; this leaves no partial output behind, because every output is committed by
         // a rename.

@@ -2,6 +2,7 @@
 //! parameters.
 
 mod adapter;
+pub(crate) mod counted;
 mod float8;
 pub(crate) mod gguf;
 pub(crate) mod hub;
@@ -13,8 +14,10 @@ mod mapped;
 mod merged;
 pub(crate) mod parameters;
 pub(crate) mod projection;
+mod runs;
 pub(crate) mod safetensors;
 pub(crate) mod source;
 pub(crate) mod tensor_stream;
 mod text_names;
 pub(crate) mod weight_source;
+mod widened;

@@ -238,6 +238,22 @@ impl ModelSource {
         }
     }
 
+    /// Bytes in memory of the weight `name` of a product, of this many elements, in the format `dtype`.
+    pub(crate) fn product_bytes(&self, dtype: StoredDtype, name: &str, elements: usize) -> u64 {
+        match &self.layout {
+            Layout::Gguf(file) if dtype == StoredDtype::Native => {
+                let weights = GgufWeights {
+                    file,
+                    config: &self.config,
+                    dtype,
+                    device: Device::Cpu,
+                };
+                weights.native_bytes(name, elements)
+            }
+            _ => (elements * dtype.dense().size_in_bytes()) as u64,
+        }
+    }
+
     /// The weights without the adapter.
     fn own_weights<'a>(
         &'a self,

@@ -9,6 +9,7 @@ mod refusals;
 mod resumption;
 mod served;
 mod stamps;
+mod streaming;
 mod templates;
 
 use std::{

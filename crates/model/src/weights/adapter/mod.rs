@@ -229,6 +229,11 @@ impl Adapter {
         MappedWeights::open(&self.dir.join(TENSORS))
     }
 
+    /// Whether it changes the weight `name`.
+    pub(super) fn changes(&self, name: &str) -> bool {
+        self.changes.contains_key(name)
+    }
+
     /// The weight `name` of the base, in single precision, as the adapter changes it.
     ///
     /// # Errors

@@ -33,6 +33,23 @@ pub(crate) struct GgufWeights<'a> {
 impl GgufWeights<'_> {
     /// The weight that Hugging Face models call `name`, as stored.
     fn load(&self, name: &str, shape: &[usize]) -> Result<QTensor, ModelError> {
+        let (stored, index) = self.found(name, shape)?;
+        self.file.part(&stored, index, shape.to_vec(), &self.device)
+    }
+
+    /// Bytes of the weight `name` in memory, if it has this many elements and stays as it is stored. With the copy in the
+    /// processor's layout that the tensor library may make for products, it takes up to three times as much as in the file.
+    pub(crate) fn native_bytes(&self, name: &str, elements: usize) -> u64 {
+        const COPIES: u64 = 3;
+        let stored = expert_of(name).map_or_else(|| stored_name(name), |(whole, _)| stored_name(&whole));
+        let (block, size) = self.file.tensor_info(&stored).map_or((1, size_of::<f32>()), |info| {
+            (info.ggml_dtype.block_size(), info.ggml_dtype.type_size())
+        });
+        COPIES * (elements / block * size) as u64
+    }
+
+    /// The name under which the weight `name` is stored, and its place among the experts there.
+    fn found(&self, name: &str, shape: &[usize]) -> Result<(String, usize), ModelError> {
         // One tensor holds the experts of a layer, one after the other.
         let expert = expert_of(name);
         let (stored, expected, index) = match (&expert, &self.config.experts) {
@@ -54,7 +71,7 @@ impl GgufWeights<'_> {
                 expected,
             });
         }
-        self.file.part(&stored, index, shape.to_vec(), &self.device)
+        Ok((stored, index))
     }
 
     /// Puts the rows of a query or key weight into the order of [`Pairing::Halves`] if the file has the order of
@@ -109,6 +126,16 @@ impl WeightSource for GgufWeights<'_> {
             return self.weight(name, &shape).map(Embedding::Dense);
         }
         Ok(Embedding::Quantised(Arc::new(self.load(name, &shape)?)))
+    }
+
+    fn rows(&mut self, name: &str, shape: [usize; 2], wanted: &[u32]) -> Result<Tensor, ModelError> {
+        let (stored, _) = self.found(name, &shape)?;
+        let rows = self.file.rows(&stored, shape[1], wanted, &self.device)?;
+        Ok(rows.dequantize(&self.device)?.to_dtype(self.dtype.dense())?)
+    }
+
+    fn check(&mut self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
+        self.found(name, shape).map(drop)
     }
 
     fn pairing(&self) -> Pairing {

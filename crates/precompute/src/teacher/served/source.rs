@@ -225,6 +225,12 @@ fn check(teacher: &TeacherSettings, cache: &CacheSettings) -> Result<ServerEngin
             "does not go with `teacher.server`: the server chose its number format when it was started",
         );
     }
+    if teacher.memory.is_some() {
+        return refuse(
+            "teacher.memory",
+            "does not go with `teacher.server`: the server holds the weights",
+        );
+    }
     if !cache.temperatures.is_empty() {
         return refuse(
             "cache.temperatures",
