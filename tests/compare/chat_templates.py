@@ -188,7 +188,8 @@ def main():
         print("|---|---|---|---|---|---|---|---|---|---|")
         for name, result in results.items():
             row = [result[key] for key in ("conversations", "rendered", "samples", "refused by us alone", "null content")]
-            row = [result["family"], f"`{name}`", result["from"], *row, len(result["differences"]), f"`{result['end of turn']}`"]
+            end = str(result["end of turn"]).replace("|", "\\|")
+            row = [result["family"], f"`{name}`", result["from"], *row, len(result["differences"]), f"`{end}`"]
             print("|", " | ".join(map(str, row)), "|")
         for name, result in results.items():
             for conversation, what, ours, theirs in result["differences"]:
