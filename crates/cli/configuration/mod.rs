@@ -133,6 +133,7 @@ impl Configuration {
             base,
             teacher,
             server_key: None,
+            server_authorities: None,
             data,
             sections: self.tables.sections,
             cache,
