@@ -6,7 +6,10 @@ use leadspan_diagnosis::Diagnosis;
 use leadspan_files::Refusal;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 
-use crate::{keys, place::Place};
+use crate::{
+    keys,
+    place::{Place, without_secrets},
+};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ pub(crate) enum ConfigurationError {
         about: &'static str,
     },
     /// A `--set` that is not of the form `table.key=value`.
-    #[error("`--set {given}` does not have the form `table.key=value`")]
+    #[error("`--set {}` does not have the form `table.key=value`", without_secrets(given))]
     NotAnOverride { given: String },
     /// Two keys of which at most one may be set.
     #[error("`{first}` and `{second}` are both set, but {because}")]

@@ -137,6 +137,7 @@ impl Configuration {
             base,
             teacher,
             server_key: None,
+            server_authorities: None,
             data,
             sections: self.tables.sections,
             cache,

@@ -132,7 +132,21 @@ impl ChatTemplate {
     ///
     /// If the template refuses the conversation, fails on it, or uses more than any template needs.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, CorpusError> {
-        self.try_render(messages, &Given::default(), add_generation_prompt)
+        self.render_with(messages, &Given::default(), add_generation_prompt)
+    }
+
+    /// The same for a conversation whose template is given more than its turns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`render`](Self::render), and if there are tools that the template does not write.
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        given: &Given,
+        add_generation_prompt: bool,
+    ) -> Result<String, CorpusError> {
+        self.try_render(messages, given, add_generation_prompt)
             .map_err(|source| CorpusError::Template { source })
     }
 
@@ -166,6 +180,13 @@ impl ChatTemplate {
         for (name, value) in &given.arguments {
             environment.add_global(name.clone(), Value::from(Serde(value)));
         }
+        let named;
+        let messages = if self.reads_thinking() {
+            named = messages.iter().map(with_thinking_field).collect::<Vec<_>>();
+            &named
+        } else {
+            messages
+        };
         let context = Value::from(Serde(Context {
             messages,
             tools: given.tools.as_ref(),
@@ -183,7 +204,17 @@ impl ChatTemplate {
 
     /// Whether the template knows messages that keep their thinking apart from their content.
     pub(crate) fn reads_reasoning_content(&self) -> bool {
-        self.source.contains("reasoning_content")
+        self.source.contains("reasoning_content") || self.reads_thinking()
+    }
+
+    /// Whether it knows them by the name `thinking` alone, as that of gpt-oss does.
+    fn reads_thinking(&self) -> bool {
+        let mut fields = self
+            .source
+            .match_indices(".thinking")
+            .map(|(at, field)| &self.source[at + field.len()..]);
+        !self.source.contains("reasoning_content")
+            && fields.any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
     }
 
     /// Whether the template's source holds a name as a whole word.
@@ -199,6 +230,16 @@ impl ChatTemplate {
     pub(crate) fn tool_use_is_apart(&self) -> bool {
         self.tool_use_is_apart
     }
+}
+
+/// The message with its thinking also in the field `thinking`, where transformers puts it.
+fn with_thinking_field(message: &Message) -> Message {
+    let mut message = message.clone();
+    if let Some(thinking) = &message.reasoning_content {
+        let field = message.other.entry("thinking");
+        field.or_insert_with(|| thinking.as_str().into());
+    }
+    message
 }
 
 /// An engine with the settings and names of transformers, and no template yet.

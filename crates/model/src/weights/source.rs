@@ -226,16 +226,24 @@ impl ModelSource {
         dtype: StoredDtype,
         device: &Device,
     ) -> Result<Box<dyn WeightSource + 'a>, ModelError> {
-        match &self.adapter {
-            None => self.own_weights(dtype, device),
-            Some(adapter) if dtype == StoredDtype::Native => Err(adapter.refuse_native()),
-            Some(adapter) => Ok(Box::new(MergedWeights {
-                base: self.own_weights(StoredDtype::F32, device)?,
+        let stored: Box<dyn WeightSource + 'a> = match &self.adapter {
+            None => self.stored_weights(dtype, device)?,
+            Some(adapter) if dtype == StoredDtype::Native => return Err(adapter.refuse_native()),
+            Some(adapter) => Box::new(MergedWeights {
+                base: self.stored_weights(StoredDtype::F32, device)?,
                 adapter,
                 tensors: adapter.map()?,
                 dtype: dtype.dense(),
-            })),
+            }),
+        };
+        // An adapter changes joined weights as a whole, so they are split after it.
+        if self.config.family.description().stores_joined_weights {
+            return Ok(Box::new(JoinedWeights {
+                stored,
+                config: &self.config,
+            }));
         }
+        Ok(stored)
     }
 
     /// Bytes in memory of the weight `name` of a product, of this many elements, in the format `dtype`.
@@ -254,8 +262,8 @@ impl ModelSource {
         }
     }
 
-    /// The weights without the adapter.
-    fn own_weights<'a>(
+    /// The weights as the files have them, without the adapter.
+    fn stored_weights<'a>(
         &'a self,
         dtype: StoredDtype,
         device: &Device,
@@ -270,12 +278,6 @@ impl ModelSource {
                 let files = SafetensorsFiles::open(&self.path, self.quantization()?, dtype.dense(), device)?;
                 if self.config.tie_word_embeddings {
                     files.refuse_separate_head()?;
-                }
-                if self.config.family.description().stores_joined_weights {
-                    return Ok(Box::new(JoinedWeights {
-                        stored: Box::new(files),
-                        config: &self.config,
-                    }));
                 }
                 Box::new(files)
             }

@@ -58,6 +58,7 @@ impl Project {
             ),
             data_check: DataCheck::default(),
             server_key: None,
+            server_authorities: None,
         };
         Self { folder, pipeline }
     }

@@ -43,6 +43,7 @@ fn a_merged_adapter_computes_what_peft_does() {
         ("plain", "parity/qwen3", "parity/qwen3/expected.safetensors"),
         ("patterns", "parity/qwen3", "parity/qwen3/expected.safetensors"),
         ("biases", "parity/qwen2", "parity/qwen2/expected.safetensors"),
+        ("joined", "parity/phi3", "parity/phi3/expected.safetensors"),
     ] {
         let (dir, tokens) = (fixture(&format!("adapters/{name}")), fixture(tokens));
         let expected = expected(&dir, "logprobs");
@@ -237,6 +238,11 @@ fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
                 }
             }),
             "are for one place",
+        ),
+        // Parts of a weight that the model stores as one.
+        (
+            refusal("parity/phi3", &fixture("adapters/plain")),
+            "belongs to no weight of the model (the adapter is one of `made-up/qwen3`)",
         ),
         // Another base.
         (

@@ -51,10 +51,12 @@ impl GgufWeights<'_> {
     /// The name under which the weight `name` is stored, and its place among the experts there.
     fn found(&self, name: &str, shape: &[usize]) -> Result<(String, usize), ModelError> {
         // One tensor holds the experts of a layer, one after the other.
-        let expert = expert_of(name);
+        let (expert, family) = (expert_of(name), self.config.family);
         let (stored, expected, index) = match (&expert, &self.config.experts) {
-            (Some((whole, index)), Some(experts)) => (stored_name(whole), [&[experts.count], shape].concat(), *index),
-            _ => (stored_name(name), shape.to_vec(), 0),
+            (Some((whole, index)), Some(experts)) => {
+                (stored_name(whole, family), [&[experts.count], shape].concat(), *index)
+            }
+            _ => (stored_name(name, family), shape.to_vec(), 0),
         };
         let path = || self.file.path().to_owned();
         let Some(info) = self.file.tensor_info(&stored) else {
@@ -74,22 +76,33 @@ impl GgufWeights<'_> {
         Ok((stored, index))
     }
 
-    /// Puts the rows of a query or key weight into the order of [`Pairing::Halves`] if the file has the order of
-    /// [`Pairing::Neighbours`]: row 2i + j of a head (j = 0, 1) becomes row j · `head_dim`/2 + i.
+    /// Puts the rows of a query or key weight, or the numbers of its bias, into the order of [`Pairing::Halves`] if the file has
+    /// the order of [`Pairing::Neighbours`]: row 2i + j of a head (j = 0, 1) becomes row j · `head_dim`/2 + i.
+    /// Quantised rows stay as they are, and so do their biases.
     fn halves_together(&self, name: &str, weight: Tensor) -> candle_core::Result<Tensor> {
-        let is_rotated = ["self_attn.q_proj.weight", "self_attn.k_proj.weight"]
+        let (module, _) = name.rsplit_once('.').unwrap_or_default();
+        let is_rotated = ["self_attn.q_proj", "self_attn.k_proj"]
             .iter()
-            .any(|part| name.ends_with(part));
-        if self.stored_pairing() == Pairing::Halves || !is_rotated {
+            .any(|part| module.ends_with(part));
+        if self.stored_pairing() == self.pairing() || !is_rotated {
             return Ok(weight);
         }
-        let (rows, width) = weight.dims2()?;
-        let half = self.config.head_dim / 2;
+        let (rows, half) = (weight.dim(0)?, self.config.head_dim / 2);
+        let width = weight.elem_count() / rows;
         weight
             .reshape((rows / self.config.head_dim, half, 2, width))?
             .transpose(1, 2)?
             .contiguous()?
-            .reshape((rows, width))
+            .reshape(weight.dims())
+    }
+
+    /// Takes 1 from the weight of a norm in a family whose norms multiply by 1 + weight: converters to GGUF add it.
+    fn around_one(&self, name: &str, weight: Tensor) -> candle_core::Result<Tensor> {
+        if self.config.family.description().norms_around_one && name.ends_with("norm.weight") {
+            weight - 1.0
+        } else {
+            Ok(weight)
+        }
     }
 
     /// Which elements of a head rotate together in the file.
@@ -101,7 +114,7 @@ impl GgufWeights<'_> {
 impl WeightSource for GgufWeights<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let weight = self.load(name, shape)?.dequantize(&self.device)?;
-        let weight = self.halves_together(name, weight)?;
+        let weight = self.around_one(name, self.halves_together(name, weight)?)?;
         Ok(weight.to_dtype(match self.dtype {
             StoredDtype::Native => DType::F32,
             dtype => dtype.dense(),

@@ -126,7 +126,14 @@ impl ServedSource {
         let (teacher, cache) = (&pipeline.teacher, &pipeline.cache);
         let address = Address::parse(teacher.server.as_deref().unwrap_or_default()).map_err(ServerError::from)?;
         let limit = Duration::from_secs(teacher.request_seconds.min(LONGEST_REQUEST));
-        let client = Client::new(address, pipeline.server_key.as_ref(), teacher.requests, limit)?;
+        let authorities = pipeline.server_authorities.as_deref();
+        let client = Client::new(
+            address,
+            pipeline.server_key.as_ref(),
+            authorities,
+            teacher.requests,
+            limit,
+        )?;
         let asking = Asking {
             client,
             engine: self.engine,

@@ -1,23 +1,31 @@
-"""Compare our rendering and tokens of tricky conversations with those of transformers, character by character.
+"""Conversations for `chat_templates.py`, with what templates stumble over.
 
-MODEL is a directory with Qwen3's `tokenizer.json` and `tokenizer_config.json`; RENDER is the built example `render` of
-leadspan-precompute. Exits with 1 where a text or a token differs, or a conversation is left out from whose last turn the
-template does not remove the thinking.
-
-One thing is ours: a `reasoning_content` of the last turn that is blank is left out, so that thinking in the content is
-found. transformers is given the tokens' conversation in that form.
+Each is a list of turns, or a row: `messages` with `tools` or `chat_template_kwargs` beside them.
 """
 
-import argparse
-import json
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-
-from transformers import AutoTokenizer
-
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": [2.5, None, True], "c": "é\"<&'"}}}
+NUMBERED = {"id": "call00001", **CALL}
+RESULT = {"role": "tool", "tool_call_id": "call00001", "content": "{\"sum\": 3}"}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "add",
+            "description": "Adds <two> numbers & \"more\".\nExactly.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "integer", "description": "The first: é."},
+                    "b": {"type": "array", "items": {"type": "number"}, "default": [2.5, 1e20]},
+                    "c": {"type": ["string", "null"], "enum": ["x", "y"]},
+                },
+                "required": ["a", "b"],
+            },
+            "return": {"type": "number"},
+        },
+    },
+    {"type": "function", "function": {"name": "now", "description": "The time.", "parameters": {"type": "object", "properties": {}}}},
+]
 ENDED = "<think>\nbecause\n</think>\n\nIt is."
 
 
@@ -68,53 +76,21 @@ CONVERSATIONS = {
     "empty question": [user(""), assistant(ENDED)],
     "braces": [user("{{ messages }} {% if x %} {# no #} {{"), assistant("<think>\n{{ 1 }}\n</think>\n\n{% raw %}")],
     "long": [user("word " * 500), assistant("<think>\n" + "thinking, " * 2000 + "\n</think>\n\nDone.")],
+    "content that is null": [user("Add."), assistant(None, tool_calls=[CALL]), {"role": "tool", "content": "3"}, assistant(ENDED)],
+    "calls with ids": [user("Add."), assistant("", tool_calls=[NUMBERED]), RESULT, assistant("Three.")],
+    "calls with ids, content and thinking": [user("Add."), assistant("So:", tool_calls=[NUMBERED], reasoning_content="I add."), RESULT, assistant(ENDED)],
+    "a named tool": [user("Add."), assistant("", tool_calls=[NUMBERED]), {**RESULT, "name": "add"}, assistant("Three.")],
+    "ends with a call": [user("Add."), assistant("", tool_calls=[NUMBERED], reasoning_content="I add.")],
+    "thinking under another name": [user("Why?"), assistant("It is.", thinking="because")],
+    "only spaces": [user(" "), assistant("\n")],
+    "system prompt with markers": [{"role": "system", "content": "/no_think <think></think> [INST] <|user|>"}, user("Why?"), assistant(ENDED)],
+    "system prompt and two turns": [{"role": "system", "content": " Be brief. "}, user("One?"), assistant("1"), user("Two?"), assistant("2")],
+    "answer with tags": [user("Why?"), assistant("<answer>It is.</answer> <think>hm</think> </answer>")],
+    "tools": {"messages": [user("Add."), assistant(ENDED)], "tools": TOOLS},
+    "tools and a system prompt": {"messages": [{"role": "system", "content": "Be brief."}, user("Add."), assistant("3")], "tools": TOOLS},
+    "tools and a call": {"messages": [user("Add."), assistant("", tool_calls=[NUMBERED]), RESULT, assistant("Three.")], "tools": TOOLS},
+    "tools and calls in two turns": {"messages": [user("Add."), assistant("", tool_calls=[NUMBERED]), RESULT, user("Again."), assistant("", tool_calls=[NUMBERED]), RESULT, assistant("Three.")], "tools": TOOLS[:1]},
+    "thinking off": {"messages": [user("Why?"), assistant("It is.")], "chat_template_kwargs": {"enable_thinking": False, "thinking": False}},
+    "thinking on": {"messages": [user("Why?"), assistant(ENDED)], "chat_template_kwargs": {"enable_thinking": True, "thinking": True}},
+    "much effort": {"messages": [{"role": "system", "content": "Be brief."}, user("Why?"), assistant("It is.", thinking="because")], "chat_template_kwargs": {"reasoning_effort": "high", "model_identity": "You are a model."}},
 }
-
-
-def without_blank_reasoning(messages):
-    *earlier, last = messages
-    if not (last.get("reasoning_content") or "").strip():
-        last = {name: value for name, value in last.items() if name != "reasoning_content"}
-    return [*earlier, last]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("render", type=Path)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-
-    with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "conversations.jsonl"
-        lines = [json.dumps({"id": id_, "messages": messages}) + "\n" for id_, messages in CONVERSATIONS.items()]
-        rows.write_text("".join(lines))
-        made = subprocess.run([arguments.render, arguments.model, rows], check=True, capture_output=True, text=True)
-    ours = {row["id"]: row for row in map(json.loads, made.stdout.strip("\n").split("\n")[1:])}
-
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    differences, tokens, removed = [], 0, 0
-    for id_, messages in CONVERSATIONS.items():
-        text = tokenizer.apply_chat_template(messages, tokenize=False)
-        opened = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer.apply_chat_template(without_blank_reasoning(messages), tokenize=True, return_dict=False)
-        tokens += len(ids)
-        for what, theirs in [("text", text), ("opened", opened), ("tokens", ids)]:
-            if what == "tokens" and ours[id_][what] is None and "</think>" not in text:
-                removed += 1
-            elif ours[id_][what] != theirs:
-                differences.append({"conversation": id_, "what": what, "ours": ours[id_][what], "theirs": theirs})
-    if arguments.json:
-        print(json.dumps({"conversations": len(CONVERSATIONS), "thinking_removed": removed, "tokens": tokens,
-                          "differences": differences}))
-    else:
-        left_out = f"{removed} of which give no sample, since the template removes their thinking"
-        print(f"{len(CONVERSATIONS)} conversations ({left_out}), {tokens} tokens, {len(differences)} differences")
-        for difference in differences:
-            print(f"\n{difference['conversation']}: {difference['what']}")
-            print(f"  ours:   {difference['ours']!r}\n  theirs: {difference['theirs']!r}")
-    sys.exit(bool(differences))
-
-
-if __name__ == "__main__":
-    main()
