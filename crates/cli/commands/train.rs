@@ -10,7 +10,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, RunContext, RunSummary, TrainingOutcome};
+use leadspan_train::{Event, RunContext, RunSummary, StepMetrics, TrainingOutcome};
 use serde::Serialize;
 use serde_json::json;
 
@@ -197,23 +197,7 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
                 "training_flops": step.training_flops,
             }));
             if let Some(progress) = progress {
-                progress.advance(step.step as u64, true, || {
-                    let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
-                    let replay = step.replay.as_ref().map(|of| format!(", replay {:.4}", of.loss_replay));
-                    let named = |(name, loss): (&String, &f64)| {
-                        format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "))
-                    };
-                    format!(
-                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}{}), epoch {}",
-                        rounded(step.tokens_per_second),
-                        step.loss,
-                        step.loss_cross_entropy,
-                        forward_kl.unwrap_or_default(),
-                        step.loss_distillation.iter().map(named).collect::<String>(),
-                        replay.unwrap_or_default(),
-                        step.epoch
-                    )
-                });
+                progress.advance(step.step as u64, true, || of_step(&step));
             }
         }
         Event::Validation { step, held_out } => {
@@ -235,6 +219,24 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
             tracing::info!("wrote the student to `{}`", path.display());
         }
     }
+}
+
+/// What the progress says of a step.
+fn of_step(step: &StepMetrics) -> String {
+    let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
+    let replay = step.replay.as_ref().map(|of| format!(", replay {:.4}", of.loss_replay));
+    let named =
+        |(name, loss): (&String, &f64)| format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "));
+    format!(
+        "{} tokens/s, loss {:.4} (CE {:.4}{}{}{}), epoch {}",
+        rounded(step.tokens_per_second),
+        step.loss,
+        step.loss_cross_entropy,
+        forward_kl.unwrap_or_default(),
+        step.loss_distillation.iter().map(named).collect::<String>(),
+        replay.unwrap_or_default(),
+        step.epoch
+    )
 }
 
 /// The first few names of a list.

@@ -46,9 +46,9 @@ pub(crate) struct Configuration {
 #[derive(Debug)]
 pub(crate) enum PreparedFor {
     /// A teacher is run over it.
-    Teacher(Pipeline),
+    Teacher(Box<Pipeline>),
     /// A student learns from its text alone.
-    Text(TextOfModel),
+    Text(Box<TextOfModel>),
 }
 
 /// A corpus that is tokenized with the tokenizer of a model.
@@ -167,11 +167,13 @@ impl Configuration {
     /// If a table is missing, or training asks for more than is captured.
     pub(crate) fn preparing(self) -> Result<PreparedFor, ConfigurationError> {
         if self.tables.teacher.is_some() {
-            return self.stage_one(None).map(PreparedFor::Teacher);
+            return self
+                .stage_one(None)
+                .map(|pipeline| PreparedFor::Teacher(Box::new(pipeline)));
         }
         folders::check_cache(&self.base(), &self.tables)?;
         own_outputs::check_rows(&self.base(), &self.tables)?;
-        self.text().map(PreparedFor::Text)
+        self.text().map(|text| PreparedFor::Text(Box::new(text)))
     }
 
     /// The data as text alone, with the tokenizer of the teacher or, without a teacher, of the student.

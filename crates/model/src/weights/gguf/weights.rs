@@ -41,7 +41,8 @@ impl GgufWeights<'_> {
     /// processor's layout that the tensor library may make for products, it takes up to three times as much as in the file.
     pub(crate) fn native_bytes(&self, name: &str, elements: usize) -> u64 {
         const COPIES: u64 = 3;
-        let stored = expert_of(name).map_or_else(|| stored_name(name), |(whole, _)| stored_name(&whole));
+        let whole = expert_of(name).map_or_else(|| name.to_owned(), |(whole, _)| whole);
+        let stored = stored_name(&whole, self.config.family);
         let (block, size) = self.file.tensor_info(&stored).map_or((1, size_of::<f32>()), |info| {
             (info.ggml_dtype.block_size(), info.ggml_dtype.type_size())
         });
