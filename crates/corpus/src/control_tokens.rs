@@ -7,7 +7,8 @@ use tokenizers::Tokenizer;
 
 use crate::{Message, RowProblem, SectionSettings};
 
-/// The control tokens of a tokenizer: the added tokens that it calls special, without the thinking markers.
+/// The control tokens of a tokenizer: the added tokens that it calls special or that are written like `<|user|>`, without the
+/// thinking markers.
 pub(crate) struct ControlTokens(Vec<String>);
 
 /// A turn that begins or ends with a control token.
@@ -22,7 +23,16 @@ impl ControlTokens {
     pub(crate) fn of(tokenizer: &Tokenizer, sections: &SectionSettings) -> Self {
         let markers = [&sections.thinking_start, &sections.thinking_end];
         let added = tokenizer.get_added_tokens_decoder().into_values();
-        let tokens = added.filter(|token| token.special).map(|token| token.content);
+        let is_written_as_one = |text: &str| {
+            let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+            inner.is_some_and(|inner| {
+                ['|', '｜']
+                    .iter()
+                    .any(|&bar| inner.len() > 1 && inner.starts_with(bar) && inner.ends_with(bar))
+            })
+        };
+        let tokens = added.filter(|token| token.special || is_written_as_one(&token.content));
+        let tokens = tokens.map(|token| token.content);
         let mut tokens: Vec<String> = tokens
             .filter(|token| !token.trim().is_empty() && !markers.contains(&token))
             .collect();
@@ -86,6 +96,8 @@ mod tests {
         tokenizer
             .add_special_tokens(["<|im_start|>", "<|im_end|>", "<think>", "<image>"].map(token))
             .unwrap();
+        // As in DeepSeek's tokenizers.
+        tokenizer.add_tokens([AddedToken::from("<｜User｜>", false)]).unwrap();
         let tokens = ControlTokens::of(&tokenizer, &SectionSettings::default());
         let template = ChatTemplate::new(SMOLLM2, None, None).unwrap();
         let check = |prompt: &str, completion: &str| {
@@ -118,5 +130,12 @@ mod tests {
         ] {
             assert_eq!(check(prompt, completion), Ok(()), "{prompt} {completion}");
         }
+        let edges = tokens.edges(&[Message::new(Role::User, "<｜User｜>q")]);
+        assert_eq!(edges.len(), 1);
+        assert!(
+            edges
+                .into_iter()
+                .all(|edge| edge.check("<｜User｜><｜User｜>q").is_err())
+        );
     }
 }

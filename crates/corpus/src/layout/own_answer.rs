@@ -21,6 +21,31 @@ const SEPARATORS: [&str; 13] = [
 /// Words before the number that a text names as its answer.
 const NAMING: [&str; 8] = ["is", "are", "was", "were", "be", "equals", "gives", "makes"];
 
+/// Words behind a number that make it another one: `3 dozen`, `50 cents`, `3 PM`.
+const CHANGING: [&str; 21] = [
+    "squared",
+    "cubed",
+    "factorial",
+    "dozen",
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "cent",
+    "pence",
+    "am",
+    "a.m.",
+    "pm",
+    "p.m.",
+    "times",
+    "halves",
+    "thirds",
+    "quarters",
+    "fourths",
+    "tenths",
+];
+
 /// Whether the answer that `text` gives is certainly not `answer`.
 pub(super) fn contradicts(text: &str, answer: &str) -> bool {
     let Some(expected) = marked(answer).map_or_else(|| Plain::parse(answer), |(_, plain)| plain) else {
@@ -62,7 +87,7 @@ fn names_another(text: &str, answer: &str, expected: &Plain) -> bool {
         return false;
     };
     let is_read = numbers.iter().all(|(_, number)| number.is_some());
-    is_read && (numbers.len() == 1 || is_named(&text[..*start])) || is_only_part(text, answer)
+    is_read && (is_named(&text[..*start]) || Plain::parse(text).is_some()) || is_only_part(text, answer)
 }
 
 /// The letters of choices that a text names: `The answer is (C).`, `Answer: C`, or `(C) 12` at its start.
@@ -162,6 +187,12 @@ fn alone(before: &str, number: &str, after: &str) -> Option<Plain> {
     let is_changed = ["%", "\\%", "percent", "per cent", "!"]
         .iter()
         .any(|sign| next.starts_with(sign));
+    let word = next
+        .split(char::is_whitespace)
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
+    let is_changed = is_changed || CHANGING.iter().any(|change| word.starts_with(change));
     if is_changed || continues_after(number, after) {
         return None;
     }
@@ -305,6 +336,19 @@ mod tests {
             ("B", "A dog has 4 legs."),
             ("B", "The answer is A-shaped; vitamin C. It follows."),
             ("B", "It is the second one."),
+            ("-3", "The answer is negative 3."),
+            ("-3", "The answer is minus 3."),
+            ("36", "It takes 3 dozen eggs."),
+            ("36", "The number of eggs is 3 dozen."),
+            ("0.50", "It costs 50 cents."),
+            ("0.50", "The price is 50 cents."),
+            ("15", "They meet at 3 PM."),
+            ("15", "The time is 3 p.m."),
+            ("12", "The answer is twelve, by Theorem 2."),
+            ("0.5", "The answer is one half (see step 2)."),
+            ("5", "The year 2020 gives five"),
+            ("9", "It is 3 squared."),
+            ("120", "It is 5 factorial."),
         ] {
             assert!(!contradicts(text, answer), "{answer} and {text}");
         }
@@ -314,6 +358,7 @@ mod tests {
     fn another_number_is_a_contradiction() {
         for (answer, text) in [
             ("41", "So it is 42."),
+            ("41", "**42**."),
             ("41", "5 + 37 = 42"),
             ("41", "She makes $42 every day."),
             ("#### 41", "\\boxed{42}"),

@@ -7,7 +7,7 @@ use leadspan_files::hash_contents;
 use serde_json::{Map, Value};
 
 use super::{
-    adapter::{Adapter, base::hub_id},
+    adapter::{Adapter, base::hub_id, refuse_beside},
     gguf::{file::GgufFile, weights::GgufWeights},
     joined::JoinedWeights,
     lora::directory::AdapterBase,
@@ -274,6 +274,9 @@ impl ModelSource {
                 });
             }
             Layout::Directory(_) => {
+                if self.adapter.is_none() {
+                    refuse_beside(&self.path)?;
+                }
                 let files = SafetensorsFiles::open(&self.path, self.quantization()?, dtype.dense(), device)?;
                 if self.config.tie_word_embeddings {
                     files.refuse_separate_head()?;

@@ -321,6 +321,17 @@ const ANOTHER: &str = "use the model that the adapter was trained for; if the tw
                        `base_model_name_or_path` of `adapter_config.json`";
 const OTHER: &str = "use the model that the adapter was trained for, or merge the two with PEFT (`merge_and_unload`)";
 
+/// Refuses a model directory that has an adapter beside its weights: PEFT would apply it, and nobody said whether.
+pub(super) fn refuse_beside(dir: &Path) -> Result<(), ModelError> {
+    const HINT: &str = "name the directory as the adapter too (`teacher.adapter`, `evaluate.adapter`), or move \
+                        `adapter_config.json` away";
+    if !dir.join(SETTINGS).exists() {
+        return Ok(());
+    }
+    let reason = "it lies beside the weights of a model that is to be used without it".to_owned();
+    Err(refusal(dir, reason, HINT))
+}
+
 fn refusal(dir: &Path, reason: String, hint: &'static str) -> ModelError {
     ModelError::Adapter {
         path: dir.to_owned(),

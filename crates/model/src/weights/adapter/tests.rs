@@ -85,6 +85,26 @@ fn quantised_weights_that_stay_as_stored_take_no_adapter() {
     );
 }
 
+#[test]
+fn an_adapter_beside_the_weights_is_used_only_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for (from, name) in [
+        ("tiny-teacher", "config.json"),
+        ("tiny-teacher", "model.safetensors"),
+        ("adapters/tiny", "adapter_config.json"),
+        ("adapters/tiny", "adapter_model.safetensors"),
+    ] {
+        fs::copy(fixture(from).join(name), dir.path().join(name)).unwrap();
+    }
+    let source = ModelSource::open(dir.path()).unwrap();
+    let error = Decoder::load(&source, StoredDtype::F32, &Device::Cpu).unwrap_err();
+    assert!(error.hint().unwrap().contains("teacher.adapter"), "{error}");
+    let tokens = fixture("tiny-teacher.expected.safetensors");
+    let merged = logprobs(&source.with_adapter(dir.path()).unwrap(), &tokens);
+    let (_, most) = mean_and_most(&merged, &expected(&fixture("adapters/tiny"), "logprobs"));
+    assert!(most < 1e-4, "{most}");
+}
+
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
 /// A copy of the adapter `plain` whose settings and tensors are changed.
