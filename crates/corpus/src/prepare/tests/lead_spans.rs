@@ -17,7 +17,7 @@ fn rows(values: &[&str]) -> String {
     values.iter().enumerate().map(row).collect()
 }
 
-fn prepared(values: &[&str], more: Value) -> Result<(Vec<PreparedSample>, PrepareReport), CorpusError> {
+fn prepared(values: &[&str], more: &Value) -> Result<(Vec<PreparedSample>, PrepareReport), CorpusError> {
     let directory = directory(&[("a.jsonl", &rows(values))]);
     let mut table = json!({ "files": ["a.jsonl"] });
     table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -45,15 +45,15 @@ fn named() -> Value {
 
 #[test]
 fn each_sample_keeps_what_its_row_says_and_its_hash_knows() {
-    let (samples, _) = prepared(&["0.5", "1.0", "7", "100000"], named()).unwrap();
+    let (samples, _) = prepared(&["0.5", "1.0", "7", "100000"], &named()).unwrap();
     let tokens = samples[0].tokens.len() as u32;
     let kept: Vec<Option<u32>> = samples.iter().map(|sample| sample.lead_span).collect();
     assert_eq!(kept, [Some(tokens / 2), Some(tokens), Some(7), Some(tokens)]);
-    let (plain, _) = prepared(&["0.5", "1.0", "7", "100000"], json!({})).unwrap();
+    let (plain, _) = prepared(&["0.5", "1.0", "7", "100000"], &json!({})).unwrap();
     assert!(plain.iter().all(|sample| sample.lead_span.is_none()));
     assert_ne!(plain[0].row_hash, samples[0].row_hash);
     // A row whose column changes is another row.
-    let (other, _) = prepared(&["0.25", "1.0", "7", "100000"], named()).unwrap();
+    let (other, _) = prepared(&["0.25", "1.0", "7", "100000"], &named()).unwrap();
     assert_ne!(other[0].row_hash, samples[0].row_hash);
     assert_eq!(other[1].row_hash, samples[1].row_hash);
 }
@@ -72,13 +72,13 @@ fn a_row_without_a_proportion_or_a_count_is_refused_by_its_place() {
         ("null", "`keep`"),
         ("", "`keep`"),
     ] {
-        let error = prepared(&["0.5", value], named()).unwrap_err();
+        let error = prepared(&["0.5", value], &named()).unwrap_err();
         assert_eq!(error.to_string(), "bad row at `a.jsonl:2`");
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(told), "{value}: {cause}");
     }
     let mut skipping = named();
     skipping["on_bad_row"] = "skip".into();
-    let (samples, report) = prepared(&["0.5", "1.5"], skipping).unwrap();
+    let (samples, report) = prepared(&["0.5", "1.5"], &skipping).unwrap();
     assert_eq!((samples.len(), report.rows), (1, 2));
 }
