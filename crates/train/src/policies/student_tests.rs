@@ -160,7 +160,6 @@ fn by_formula(
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by(|&a, &b| measures[b].total_cmp(&measures[a]));
         let form = |place: usize| match weights {
-            PositionWeights::Flat => 1.0,
             PositionWeights::Rising => (place as f64 + 0.5) / count as f64,
             PositionWeights::Exponential(rate) => (rate * (place as f64 + 0.5) / count as f64).exp(),
             PositionWeights::Sections { answer, .. } if span.positions[place] + 1 >= bounds.chain_of_thought_end() => {

@@ -79,10 +79,10 @@ fn values_out_of_range_are_refused_by_key() {
         ("max_flops", &|s| s.max_flops = Some(1e20)),
         ("lead_span", &|s| s.lead_span = LeadSpan::Mixture(Vec::new())),
         ("position_weights", &|s| {
-            s.position_weights = PositionWeights::Linear(0.0, 0.0)
+            s.position_weights = PositionWeights::Linear(0.0, 0.0);
         }),
         ("position_weights", &|s| {
-            s.position_weights = PositionWeights::Exponential(f64::NAN)
+            s.position_weights = PositionWeights::Exponential(f64::NAN);
         }),
     ];
     for (expected, change) in cases {
