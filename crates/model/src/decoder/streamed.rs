@@ -215,7 +215,6 @@ impl<'a> StreamedDecoder<'a> {
         Ok(Tensor::cat(&bands, 1)?)
     }
 
-    /// The name of the weight of the head.
     fn head_name(&self) -> &'static str {
         if self.config.tie_word_embeddings {
             EMBEDDING

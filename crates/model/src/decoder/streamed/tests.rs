@@ -51,8 +51,8 @@ fn assert_same(source: &ModelSource, dtype: StoredDtype, what: &str) {
     }
     let hidden = Tensor::cat(&found, 0).unwrap();
     // Whole, in bands of seven rows, and row by row.
-    let row_bytes = (source.config().hidden_size * dtype.dense().size_in_bytes()) as u64;
-    for most_bytes in [u64::MAX, 7 * row_bytes, 0] {
+    let row = (source.config().hidden_size * dtype.dense().size_in_bytes()) as u64;
+    for most_bytes in [u64::MAX, 7 * row, 0] {
         let head = streamed.head(most_bytes).unwrap();
         let is_whole = matches!(head, StreamedHead::Whole(_));
         assert_eq!(
@@ -124,8 +124,7 @@ fn a_pass_stops_before_the_next_layer() {
     });
     assert!(matches!(stopped, Err(ModelError::Stopped)) && layers == 1);
     // The next pass runs to its end, and an error of the caller ends one.
-    let mut count = || Ok(());
-    assert!(streamed.hidden_states(&batches, Stop::NEVER, &mut count).is_ok());
+    assert!(streamed.hidden_states(&batches, Stop::NEVER, &mut || Ok(())).is_ok());
     let failed = streamed.hidden_states(&batches, Stop::NEVER, &mut || Err(ModelError::Stopped));
     assert!(matches!(failed, Err(ModelError::Stopped)));
 }
