@@ -183,26 +183,6 @@ mod tests {
             ("cache", "batch_tokens", "1", &["0"]),
             ("cache", "head_chunk_mib", "1", &["0"]),
             ("student", "layers", "[0, 2]", &["[]", "[1, 1]", "[-1]"]),
-            (
-                "student",
-                "lora",
-                "{ rank = 1, alpha = 0.5, targets = \"all-linear\" }",
-                &[
-                    "{ rank = 0 }",
-                    "{ alpha = 0 }",
-                    "{ targets = [] }",
-                    "{ targets = \"q_proj\" }",
-                    "{ targets = [1] }",
-                    "{ dropout = 0.1 }",
-                    "3",
-                ],
-            ),
-            (
-                "student",
-                "lora",
-                "{ targets = [\"q_proj\"], use_rslora = true }",
-                &["{ merged = 1 }"],
-            ),
             ("train", "lead_span_proportion", "1", &["0", "\"1e-3\""]),
             ("train", "distillation_weight", "1", &["1.5", "-0.5"]),
             ("train", "learning_rate", "1e-4", &["0"]),
@@ -237,11 +217,37 @@ mod tests {
             ("sweep", "seed", "[1, 2]", &["[]", "[1, 1]", "1"]),
             ("sweep", "skew", "[0.5]", &["[2]"]),
         ] {
-            let file = |value: &str| json(&format!("[{table}]\n{key} = {value}"));
-            assert!(accepts(&schema, &file(good)), "{table}.{key} = {good}");
-            for value in refused {
-                assert!(!accepts(&schema, &file(value)), "{table}.{key} = {value}");
-            }
+            assert_schema(&schema, (table, key), good, refused);
+        }
+    }
+
+    /// Asserts which values of a key the schema accepts.
+    fn assert_schema(schema: &Value, (table, key): (&str, &str), good: &str, refused: &[&str]) {
+        let file = |value: &str| json(&format!("[{table}]\n{key} = {value}"));
+        assert!(accepts(schema, &file(good)), "{table}.{key} = {good}");
+        for value in refused {
+            assert!(!accepts(schema, &file(value)), "{table}.{key} = {value}");
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_adapters_that_the_program_refuses() {
+        let schema = swept_name::whole_schema();
+        let refused = [
+            "{ rank = 0 }",
+            "{ alpha = 0 }",
+            "{ targets = [] }",
+            "{ targets = \"q_proj\" }",
+            "{ targets = [1] }",
+            "{ dropout = 0.1 }",
+            "{ merged = 1 }",
+            "3",
+        ];
+        for good in [
+            "{ rank = 1, alpha = 0.5, targets = \"all-linear\" }",
+            "{ targets = [\"q_proj\"], use_rslora = true }",
+        ] {
+            assert_schema(&schema, ("student", "lora"), good, &refused);
         }
     }
 

@@ -41,7 +41,7 @@ pub enum StudentStart {
 /// The student's parameters by their Hugging Face names, ordered by name. Adapters have the names of PEFT.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    parameters: BTreeMap<String, Parameter>,
+    learnt: BTreeMap<String, Parameter>,
     /// The weights that are not learnt: all of a student that learns adapters, and else none.
     constants: BTreeMap<String, Tensor>,
     lora: Option<Lora>,
@@ -56,19 +56,19 @@ struct Parameter {
 impl Parameters {
     /// Names and variables, ordered by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
-        let parameters = self.parameters.iter();
+        let parameters = self.learnt.iter();
         parameters.map(|(name, parameter)| (name.as_str(), &parameter.variable))
     }
 
     /// Names and sums of gradients, ordered by name.
     pub fn gradients(&self) -> impl ExactSizeIterator<Item = (&str, &GradientSum)> {
-        let parameters = self.parameters.iter();
+        let parameters = self.learnt.iter();
         parameters.map(|(name, parameter)| (name.as_str(), &parameter.gradient))
     }
 
     /// The variable of this name.
     pub fn get(&self, name: &str) -> Option<&Var> {
-        self.parameters.get(name).map(|parameter| &parameter.variable)
+        self.learnt.get(name).map(|parameter| &parameter.variable)
     }
 
     /// The number of trainable numbers.
@@ -193,7 +193,7 @@ impl StudentStart {
                 dtype,
                 start,
                 made: Parameters {
-                    parameters: BTreeMap::new(),
+                    learnt: BTreeMap::new(),
                     constants: BTreeMap::new(),
                     lora: None,
                 },
@@ -219,7 +219,7 @@ impl Variables<'_> {
         let tensor = variable.as_tensor().clone();
         let gradient = GradientSum::new(&tensor)?;
         let weight = Weight::learning(tensor, gradient.clone());
-        self.made.parameters.insert(name, Parameter { variable, gradient });
+        self.made.learnt.insert(name, Parameter { variable, gradient });
         Ok(weight)
     }
 }
@@ -259,6 +259,7 @@ impl WeightSource for Variables<'_> {
             widen: self.learn(widen, &initial[1])?,
             scale,
         };
+        let added = Box::new(added);
         Ok(Projection::Adapted { weight, bias, added })
     }
 
@@ -292,6 +293,7 @@ impl WeightSource for &Parameters {
             widen: self.weight(&widen, &[shape[0], rank])?,
             scale,
         };
+        let added = Box::new(added);
         Ok(Projection::Adapted { weight, bias, added })
     }
 

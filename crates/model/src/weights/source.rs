@@ -101,12 +101,11 @@ impl ModelSource {
     /// The model as an adapter names its base: by the id of a Hub model in the local cache, or else by its path. `weights` is its
     /// [`weights_fingerprint`](Self::weights_fingerprint).
     pub fn as_adapter_base(&self, revision: Option<&str>, weights: String) -> AdapterBase {
-        let name = match hub_id(&self.path) {
-            Some((owner, name)) => Some(format!("{owner}/{name}")),
-            None => {
-                let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-                path.to_str().map(str::to_owned)
-            }
+        let name = if let Some((owner, name)) = hub_id(&self.path) {
+            Some(format!("{owner}/{name}"))
+        } else {
+            let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+            path.to_str().map(str::to_owned)
         };
         AdapterBase {
             name,
