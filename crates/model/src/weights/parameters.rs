@@ -259,6 +259,7 @@ impl WeightSource for Variables<'_> {
             widen: self.learn(widen, &initial[1])?,
             scale,
         };
+        let added = Box::new(added);
         Ok(Projection::Adapted { weight, bias, added })
     }
 
@@ -292,6 +293,7 @@ impl WeightSource for &Parameters {
             widen: self.weight(&widen, &[shape[0], rank])?,
             scale,
         };
+        let added = Box::new(added);
         Ok(Projection::Adapted { weight, bias, added })
     }
 

@@ -25,7 +25,7 @@ pub(crate) enum Projection {
         /// `[out]`
         bias: Option<Weight>,
         /// What is added.
-        added: LowRank,
+        added: Box<LowRank>,
     },
     /// In blocks of quantised numbers.
     Quantised {
