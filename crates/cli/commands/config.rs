@@ -184,35 +184,6 @@ mod tests {
             ("cache", "head_chunk_mib", "1", &["0"]),
             ("student", "layers", "[0, 2]", &["[]", "[1, 1]", "[-1]"]),
             ("train", "lead_span_proportion", "1", &["0", "\"1e-3\""]),
-            (
-                "train",
-                "lead_span",
-                "{ mixture = [[0.33, 0.75], [1.0, 0.25]] }",
-                &[
-                    "\"half\"",
-                    "{ growing = [0.1] }",
-                    "{ growing = [0.1, 1.5] }",
-                    "{ mixture = [] }",
-                    "{ other = 1 }",
-                ],
-            ),
-            (
-                "train",
-                "positions",
-                "{ teacher_entropy = 0.5 }",
-                &["{ teacher_entropy = 0 }", "{ disagreement = 1.5 }", "\"some\"", "0.5"],
-            ),
-            (
-                "train",
-                "position_weights",
-                "{ answer = 2.0, chain_of_thought = 1 }",
-                &[
-                    "\"steep\"",
-                    "{ answer = 0 }",
-                    "{ exponential = 50 }",
-                    "{ linear = [1] }",
-                ],
-            ),
             ("train", "distillation_weight", "1", &["1.5", "-0.5"]),
             ("train", "learning_rate", "1e-4", &["0"]),
             ("train", "weight_decay", "0", &["-0.1"]),
@@ -245,6 +216,48 @@ mod tests {
             ("evaluate", "device", "\"cpu\"", &["\"cuda:x\""]),
             ("sweep", "seed", "[1, 2]", &["[]", "[1, 1]", "1"]),
             ("sweep", "skew", "[0.5]", &["[2]"]),
+        ] {
+            let file = |value: &str| json(&format!("[{table}]\n{key} = {value}"));
+            assert!(accepts(&schema, &file(good)), "{table}.{key} = {good}");
+            for value in refused {
+                assert!(!accepts(&schema, &file(value)), "{table}.{key} = {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_policies_that_the_program_refuses() {
+        let schema = swept_name::whole_schema();
+        for (table, key, good, refused) in [
+            (
+                "train",
+                "lead_span",
+                "{ mixture = [[0.33, 0.75], [1.0, 0.25]] }",
+                &[
+                    "\"half\"",
+                    "{ growing = [0.1] }",
+                    "{ growing = [0.1, 1.5] }",
+                    "{ mixture = [] }",
+                    "{ other = 1 }",
+                ][..],
+            ),
+            (
+                "train",
+                "positions",
+                "{ teacher_entropy = 0.5 }",
+                &["{ teacher_entropy = 0 }", "{ disagreement = 1.5 }", "\"some\"", "0.5"],
+            ),
+            (
+                "train",
+                "position_weights",
+                "{ answer = 2.0, chain_of_thought = 1 }",
+                &[
+                    "\"steep\"",
+                    "{ answer = 0 }",
+                    "{ exponential = 50 }",
+                    "{ linear = [1] }",
+                ],
+            ),
             (
                 "sweep",
                 "lead_span",

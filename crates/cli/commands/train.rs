@@ -214,13 +214,7 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
         Event::Validation { step, held_out } => {
             tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
         }
-        Event::Exhausted { step, best_step } => {
-            tracing::info!(
-                "ending after {} steps: the held-out loss was the lowest after {}",
-                grouped(step as u64),
-                grouped(best_step.unwrap_or_default() as u64)
-            );
-        }
+        Event::Exhausted { step, best_step } => tell_exhausted(step, best_step),
         Event::Checkpoint { step, path } => {
             last_line::note(json!({ "checkpoint_step": step }));
             tracing::debug!("checkpoint after {} steps: `{}`", grouped(step as u64), path.display());
@@ -230,6 +224,15 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
             tracing::info!("wrote the student to `{}`", path.display());
         }
     }
+}
+
+/// Says why a run ends before its last step.
+fn tell_exhausted(step: usize, best_step: Option<usize>) {
+    tracing::info!(
+        "ending after {} steps: the held-out loss was the lowest after {}",
+        grouped(step as u64),
+        grouped(best_step.unwrap_or_default() as u64)
+    );
 }
 
 /// The first few names of a list.
