@@ -37,11 +37,12 @@ static HARMLESS: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The remarks among these that give a reason: what they deny is not the answer.
 static REASONS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^(?:since|because|as|rejecting|discarding|ignoring|by)\b").expect("it is a valid expression")
+    Regex::new(r"(?i)^(?:since|because|as|assuming|rejecting|discarding|ignoring|by)\b")
+        .expect("it is a valid expression")
 });
 
 /// Words with which a remark goes on with the answer.
-const CONTINUING: &str = " or times plus minus over under beyond negative nearly almost owed owing off short ";
+const CONTINUING: &str = " or times plus minus over under beyond base nearly almost owed owing off short ";
 
 /// What a remark says about the answer before it.
 #[derive(Debug, PartialEq, Eq)]
@@ -244,6 +245,8 @@ mod tests {
             ("a dozen and a half", Remark::Change),
             ("plus tax", Remark::Change),
             ("quadrillion", Remark::Change),
+            ("base 6", Remark::Change),
+            ("negative solution discarded", Remark::Words),
             ("repeating", Remark::Change),
             ("not counting Tom", Remark::Change),
             ("", Remark::Change),
