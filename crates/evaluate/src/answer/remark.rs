@@ -95,7 +95,7 @@ impl Remark {
             .split(' ')
             .any(|word| !word.is_empty() && word == first.to_lowercase())
             || is_bound(&words);
-        if begins && !goes_on && !words.iter().take(looked_at).any(|word| changes(&word)) {
+        if begins && !goes_on && !words.iter().take(looked_at).any(changes) {
             Self::Words
         } else {
             Self::Change

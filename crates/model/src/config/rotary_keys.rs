@@ -175,16 +175,16 @@ fn original_context(keys: Keys<'_>, table: Keys<'_>) -> Result<Option<usize>, Mo
     })
 }
 
-/// The context of pre-training, which the table has. Versions of transformers do not agree on which of two values counts.
+/// The context of pre-training, which the table has. transformers 4 takes the value beside the table first, and transformers 5
+/// leaves it out, so both must be the same.
 fn one_original_context(keys: Keys<'_>, table: Keys<'_>) -> Result<Option<usize>, ModelError> {
     let inside = table.float(ORIGINAL_CONTEXT)?.map(|original| original as usize);
-    match (keys.optional_number(ORIGINAL_CONTEXT)?, inside) {
-        (Some(beside), Some(inside)) if beside != inside => {
-            let reason =
-                format!("the table has {inside}, and the configuration {beside} beside it: leave the right one");
+    match keys.optional_number(ORIGINAL_CONTEXT)? {
+        Some(beside) if inside != Some(beside) => {
+            let reason = format!("the configuration has {beside} beside the table: write the right one into the table");
             Err(table.refuse(ORIGINAL_CONTEXT, reason))
         }
-        (beside, inside) => Ok(inside.or(beside)),
+        _ => Ok(inside),
     }
 }
 

@@ -135,7 +135,7 @@ mod tests {
     /// The expected frequencies are those of `_compute_yarn_parameters` and `_compute_llama3_parameters` in transformers
     /// 5.24.0 for the same `config.json`, computed in double precision.
     #[test]
-    fn the_context_of_pre_training_counts_beside_the_scaling_as_in_transformers() {
+    fn the_context_of_pre_training_stands_in_the_scaling() {
         let base = json!({
             "model_type": "llama", "vocab_size": 8, "hidden_size": 16, "intermediate_size": 8, "num_hidden_layers": 1,
             "num_attention_heads": 2, "head_dim": 8, "max_position_embeddings": 4096, "rope_theta": 1e4,
@@ -148,53 +148,54 @@ mod tests {
             scaling
         };
         let context = "original_max_position_embeddings";
-        let of_1024 = [1.0, 0.075, 0.005, 0.000_25];
-        let untruncated = [1.0, 0.085_398_636_634_604_79, 0.003_556_971_521_129_434_7, 0.000_25];
-        let llama3_of_1024 = [1.0, 0.1, 0.003_086_760_967_011_274, 0.000_125];
-        for (key, scaling, beside, expected) in [
-            ("rope_scaling", with(&yarn, context, json!(1024)), None, of_1024),
-            ("rope_scaling", yarn.clone(), Some(1024), of_1024),
-            ("rope_scaling", with(&yarn, context, json!(4096)), Some(1024), of_1024),
-            (
-                "rope_parameters",
-                with(&yarn, context, json!(4096)),
-                Some(1024),
-                of_1024,
-            ),
-            ("rope_scaling", with(&yarn, "factor", Value::Null), Some(1024), of_1024),
-            ("rope_scaling", yarn.clone(), None, [1.0, 0.1, 0.006_25, 0.000_25]),
-            (
-                "rope_scaling",
-                with(&yarn, "truncate", json!(false)),
-                Some(1024),
-                untruncated,
-            ),
-            (
-                "rope_scaling",
-                with(&yarn, "truncate", Value::Null),
-                Some(1024),
-                untruncated,
-            ),
-            ("rope_scaling", llama3.clone(), Some(1024), llama3_of_1024),
-            (
-                "rope_scaling",
-                with(&llama3, context, json!(4096)),
-                Some(1024),
-                llama3_of_1024,
-            ),
-        ] {
+        let read = |key: &str, scaling: Value, beside: Option<usize>| {
             let mut value = base.clone();
             value[key] = scaling;
             if let Some(beside) = beside {
                 value[context] = json!(beside);
             }
             let keys = Keys::new(Path::new("config.json"), value.as_object().unwrap());
-            let found = frequencies(&DecoderConfig::from_keys(keys).unwrap());
+            DecoderConfig::from_keys(keys).map(|config| frequencies(&config))
+        };
+        let of_1024 = [1.0, 0.075, 0.005, 0.000_25];
+        let untruncated = [1.0, 0.085_398_636_634_604_79, 0.003_556_971_521_129_434_7, 0.000_25];
+        let llama3_of_1024 = [1.0, 0.1, 0.003_086_760_967_011_274, 0.000_125];
+        let in_1024 = |scaling: &Value| with(scaling, context, json!(1024));
+        for (key, scaling, beside, expected) in [
+            ("rope_scaling", in_1024(&yarn), None, of_1024),
+            ("rope_parameters", in_1024(&yarn), Some(1024), of_1024),
+            (
+                "rope_scaling",
+                with(&in_1024(&yarn), "factor", Value::Null),
+                None,
+                of_1024,
+            ),
+            ("rope_scaling", yarn.clone(), None, [1.0, 0.1, 0.006_25, 0.000_25]),
+            (
+                "rope_scaling",
+                with(&in_1024(&yarn), "truncate", json!(false)),
+                None,
+                untruncated,
+            ),
+            (
+                "rope_scaling",
+                with(&in_1024(&yarn), "truncate", Value::Null),
+                None,
+                untruncated,
+            ),
+            ("rope_scaling", in_1024(&llama3), None, llama3_of_1024),
+        ] {
+            let found = read(key, scaling, beside).unwrap();
             let close = found
                 .iter()
                 .zip(expected)
                 .all(|(one, other)| (one - other).abs() <= 1e-12 * other);
-            assert!(close && found.len() == 4, "{value}: {found:?}");
+            assert!(close && found.len() == 4, "{key}: {found:?}");
+        }
+        // transformers 4 takes the value beside the scaling, and transformers 5 the other.
+        for scaling in [yarn.clone(), with(&yarn, context, json!(4096)), llama3] {
+            let error = read("rope_scaling", scaling, Some(1024)).unwrap_err().to_string();
+            assert!(error.contains(context) && error.contains("1024"), "{error}");
         }
     }
 
