@@ -9,11 +9,13 @@ use crate::{
     weights::Weights,
 };
 
-/// The samples of one optimizer step.
+/// The samples of one optimizer step, or the share of them that one of several processes takes.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Their indices in the prepared corpus.
+    /// The indices in the prepared corpus of all samples of the step.
     pub(crate) samples: Vec<u32>,
+    /// What their weight is divided among: positions or samples, replayed ones included.
+    pub(crate) parts: usize,
     /// Their forward passes.
     pub(crate) micro_batches: Vec<MicroBatch>,
     /// The samples that are replayed in the same step.
@@ -25,7 +27,7 @@ pub(crate) struct Step {
 /// The samples that are replayed in one optimizer step.
 #[derive(Debug)]
 pub(crate) struct Replayed {
-    /// Their indices in their own corpus.
+    /// The indices in their own corpus of all of them.
     pub(crate) samples: Vec<u32>,
     /// Their forward passes.
     pub(crate) micro_batches: Vec<MicroBatch>,
@@ -43,6 +45,15 @@ pub(crate) enum Kind {
 }
 
 impl Step {
+    /// The same passes as a share of the step that has these samples.
+    pub(crate) fn of_whole(mut self, samples: Vec<u32>, replayed: Option<Vec<u32>>) -> Self {
+        self.samples = samples;
+        if let (Some(mine), Some(all)) = (&mut self.replayed, replayed) {
+            mine.samples = all;
+        }
+        self
+    }
+
     /// All forward passes, each with the kind of its samples.
     pub(crate) fn passes(&self) -> impl Iterator<Item = (&MicroBatch, Kind)> {
         let replayed = self.replayed.iter().flat_map(|replayed| &replayed.micro_batches);
@@ -68,9 +79,11 @@ impl Batching {
     /// Reads `samples` and lays them out.
     pub(crate) fn step(&self, reader: &Reader, samples: &[u32]) -> Result<Step, CacheError> {
         let (spans, cache_bytes_read) = spans(reader, samples)?;
+        let weights = Weights::of(self.normalization, &[&spans]);
         Ok(Step {
             samples: samples.to_vec(),
-            micro_batches: self.micro_batches(&spans, self.distillation, &Weights::of(self.normalization, &[&spans])),
+            parts: weights.parts(),
+            micro_batches: self.micro_batches(&spans, self.distillation, &weights),
             replayed: None,
             cache_bytes_read,
         })
@@ -88,6 +101,7 @@ impl Batching {
         let weights = Weights::of(self.normalization, &[&spans, &others]);
         Ok(Step {
             samples: samples.to_vec(),
+            parts: weights.parts(),
             micro_batches: self.micro_batches(&spans, self.distillation, &weights),
             replayed: Some(Replayed {
                 samples: replayed,

@@ -8,7 +8,7 @@ use leadspan_files::FileError;
 use leadspan_model::ModelError;
 use leadspan_workers::Holder;
 
-use crate::{Loss, TailPolicy};
+use crate::{Loss, TailPolicy, parallel::ParallelError};
 
 /// A training run that could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -255,6 +255,9 @@ pub enum TrainError {
     /// The thread that reads ahead ended without a reason.
     #[error("the thread that reads the cache ahead ended unexpectedly")]
     ReaderGone,
+    /// Several processes could not train together.
+    #[error(transparent)]
+    Parallel(#[from] ParallelError),
     /// The cache could not be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -286,6 +289,7 @@ impl From<FileError> for TrainError {
 impl Diagnosis for TrainError {
     fn is_unexpected(&self) -> bool {
         match self {
+            Self::Parallel(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
             Self::NoGradient { .. } | Self::ReaderGone => true,
@@ -295,6 +299,7 @@ impl Diagnosis for TrainError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Parallel(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::UndeclaredTemperature { temperature, .. } => Some(format!(

@@ -36,6 +36,14 @@ impl Weights {
         }
     }
 
+    /// What the weight of a normalized step is divided among: positions, or samples.
+    pub(crate) fn parts(&self) -> usize {
+        match self.normalization {
+            Some(Normalization::Sequence) => self.samples,
+            _ => self.positions,
+        }
+    }
+
     /// The share of these samples in the step's weight.
     pub(crate) fn share(&self, spans: &[Span]) -> f64 {
         let Self { positions, samples, .. } = Self::of(self.normalization, &[spans]);
