@@ -62,6 +62,56 @@ fn a_student_may_have_more_or_fewer_rows_of_padding_than_the_teacher() {
 }
 
 #[test]
+fn a_streamed_teacher_is_planned_and_captures_the_same_cache() {
+    let place = Workplace::new();
+    let given = |memory: &str| format!("teacher.memory={memory}");
+    // Two layers take 72.5 KiB, a batch of 64 tokens 8 KiB, and all weights 112.5 KiB.
+    let fitting = [given("90 KiB"), "cache.batch_tokens=64".to_owned()];
+    let streamed = ["--set", &fitting[0], "--set", &fitting[1]];
+    let screen = place.succeed(&[&["plan", "-c", "pipeline.toml", "--no-calibration"][..], &streamed].concat());
+    for line in [
+        "; 112.5 KiB of weights are read in each pass",
+        "one layer of 36.2 KiB computes while the next is read",
+        " passes of up to 169 tokens; 140 fit",
+    ] {
+        assert!(screen.contains(line), "{screen}");
+    }
+    assert!(!screen.contains("more than `teacher.memory`"), "{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    let little = given("1 KiB");
+    let screen = place.succeed(&["plan", "-c", "pipeline.toml", "--no-calibration", "--set", &little]);
+    assert!(
+        screen.contains("more than `teacher.memory`: two layers and a batch take "),
+        "{screen}"
+    );
+    place.succeed(&PRECOMPUTE);
+    let before = place.visible("cache/layers");
+    for (memory, warns) in [("90 KiB", false), ("1 KiB", true)] {
+        let dir = format!("cache.dir={memory}");
+        let arguments = ["--set", &dir, "--set", &given(memory), "--set", &fitting[1]];
+        let output = place.run(&[&PRECOMPUTE[..], &arguments].concat());
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{log}");
+        assert!(log.contains("do not fit into `teacher.memory`"), "{log}");
+        assert_eq!(
+            log.contains("is too little: two layers and a batch take 80.5 KiB"),
+            warns,
+            "{log}"
+        );
+        assert!(place.visible(&format!("{memory}/layers")) == before, "{memory}");
+    }
+    for (setting, reason) in [
+        (given("8 GB"), "`8 GB` is no amount of memory"),
+        (given("8"), "teacher.memory"),
+    ] {
+        let output = place.run(&[&PRECOMPUTE[..], &["--set", &setting]].concat());
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(log.contains(reason), "{log}");
+    }
+}
+
+#[test]
 fn a_mixture_of_experts_teaches() {
     let place = Workplace::new();
     place.make_mixture("mixture");

@@ -6,7 +6,10 @@ use leadspan_diagnosis::Diagnosis;
 use leadspan_files::Refusal;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 
-use crate::{keys, place::Place};
+use crate::{
+    keys,
+    place::{Place, without_secrets},
+};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ pub(crate) enum ConfigurationError {
         about: &'static str,
     },
     /// A `--set` that is not of the form `table.key=value`.
-    #[error("`--set {given}` does not have the form `table.key=value`")]
+    #[error("`--set {}` does not have the form `table.key=value`", without_secrets(given))]
     NotAnOverride { given: String },
     /// Two keys of which at most one may be set.
     #[error("`{first}` and `{second}` are both set, but {because}")]
@@ -76,11 +79,14 @@ pub(crate) enum ConfigurationError {
     NoTokenizer { file: PathBuf },
     /// Training asks for longer lead spans than the cache captures.
     #[error(
-        "`train.lead_span_proportion` is {train}, but {} is only {cache}",
+        "`{key}` is {}{train}, but {} is only {cache}",
+        if *key == "train.lead_span" { "up to " } else { "" },
         if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
     )]
     ProportionBeyondCache {
         train: LeadSpanProportion,
+        /// The key that asks for them.
+        key: &'static str,
         cache: LeadSpanProportion,
         by_flag: bool,
     },
@@ -190,9 +196,13 @@ impl Diagnosis for ConfigurationError {
                  `student.config`"
                     .to_owned(),
             ),
-            Self::ProportionBeyondCache { train, cache, by_flag } => Some(format!(
-                "raise {} to {train} (precomputing again adds what is missing), or lower \
-                 `train.lead_span_proportion` to {cache}",
+            Self::ProportionBeyondCache {
+                train,
+                key,
+                cache,
+                by_flag,
+            } => Some(format!(
+                "raise {} to {train} (precomputing again adds what is missing), or lower `{key}` to {cache}",
                 if *by_flag { "`--proportion`" } else { "`cache.lead_span_proportion`" }
             )),
             Self::RunInCache { .. } => Some("set `train.dir` to a folder that is not inside the cache".to_owned()),

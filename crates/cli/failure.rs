@@ -4,7 +4,7 @@ use std::{error::Error, fmt::Write as _, iter, panic};
 
 use leadspan_diagnosis::Diagnosis;
 
-use crate::{exit_code, given};
+use crate::{backtrace, exit_code, given};
 
 const REPORT: &str = "this looks like a fault of leadspan or of the machine; if it happens again, report it with the \
                       command, this message and the output with `RUST_BACKTRACE=1`";
@@ -61,13 +61,17 @@ impl Failure {
         }
     }
 
+    /// The texts of the error and its causes, outermost first.
+    fn chain(&self) -> impl Iterator<Item = String> {
+        let error: &(dyn Error + 'static) = &*self.error;
+        iter::successors(Some(error), |&error| error.source()).map(ToString::to_string)
+    }
+
     /// The attempts, the error and its causes, each once and on one line, outermost first.
     fn causes(&self) -> Vec<String> {
-        let error: &(dyn Error + 'static) = &*self.error;
         let attempts = self.attempts.iter().rev().cloned();
-        let chain = iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
         let mut causes: Vec<String> = Vec::new();
-        for cause in attempts.chain(chain).map(|text| one_line(&text)) {
+        for cause in attempts.chain(self.chain()).map(|text| one_line(&text)) {
             // Some libraries repeat their cause in their own text.
             if !causes.iter().any(|earlier| earlier.contains(&cause)) {
                 causes.push(cause);
@@ -76,8 +80,8 @@ impl Failure {
         causes
     }
 
-    /// The failure as it is shown: every cause on a line of its own, where the settings that it is about were given, and the fix
-    /// if one is known.
+    /// The failure as it is shown: every cause on a line of its own, where the settings that it is about were given, the fix if
+    /// one is known, and the backtrace if there is one.
     pub(crate) fn described(&self) -> String {
         let mut text = String::new();
         for (place, cause) in self.causes().iter().enumerate() {
@@ -91,6 +95,12 @@ impl Failure {
         if let Some(hint) = self.error.hint().or_else(report) {
             let _ = writeln!(text, "hint: {hint}");
         }
+        let traced = self
+            .chain()
+            .find_map(|cause| backtrace::split_off(&cause).1.map(str::to_owned));
+        if let Some(backtrace) = traced {
+            let _ = writeln!(text, "backtrace:\n{}", backtrace.trim_end());
+        }
         text
     }
 
@@ -100,7 +110,9 @@ impl Failure {
     }
 }
 
+/// The text on one line, without a backtrace behind it.
 fn one_line(text: &str) -> String {
+    let (text, _) = backtrace::split_off(text);
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ")
 }
@@ -162,6 +174,21 @@ mod tests {
         let repeated = failing(io::Error::other("disk full"), &["could not write: disk full"]);
         assert_eq!(repeated.described().matches("disk full").count(), 1);
         assert_eq!(repeated.in_a_line(), "could not write: disk full");
+    }
+
+    #[test]
+    fn a_backtrace_of_the_tensor_library_stands_behind_the_message() {
+        let error = candle_core::Error::WithBacktrace {
+            inner: Box::new(candle_core::Error::Msg("shapes differ".to_owned())),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        let failure = failing(ModelError::Tensor(error), &["could not train"]);
+        assert!(!failure.in_a_line().contains("0: "), "{}", failure.in_a_line());
+        assert!(failure.in_a_line().contains("shapes differ"));
+        let described = failure.described();
+        let (message, backtrace) = described.split_once("backtrace:\n").unwrap();
+        assert!(message.contains("hint: ") && !message.contains("0: "), "{message}");
+        assert!(backtrace.trim_start().starts_with("0: "));
     }
 
     #[test]

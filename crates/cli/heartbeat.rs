@@ -1,7 +1,7 @@
 //! The heartbeat of a worker that fills a cache: a thread writes it every few seconds.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError, Sender},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use leadspan_cache::Cache;
-use leadspan_workers::{Heartbeat, WorkerState, remove_heartbeats_of_gone};
+use leadspan_workers::{Heartbeat, WorkerState, remove_heartbeats};
 
 use crate::{last_line, signals};
 
@@ -64,14 +64,12 @@ impl Shared {
     fn end(&self, state: WorkerState) {
         self.said().heartbeat.state = state;
         self.write();
-        if state == WorkerState::Done && is_complete(&self.cache_dir) {
-            remove_heartbeats_of_gone(&self.cache_dir, SILENCE);
-        }
     }
 }
 
-fn is_complete(cache_dir: &std::path::Path) -> bool {
-    let complete = || -> Result<bool, leadspan_cache::CacheError> {
+/// Removes the heartbeats of all workers, also of killed ones, if nothing is left to do in the cache.
+pub(crate) fn remove_from_complete(cache_dir: &Path) {
+    let is_complete = || -> Result<bool, leadspan_cache::CacheError> {
         for layer in Cache::open(cache_dir)?.layers()? {
             if !layer.missing_units()?.is_empty() {
                 return Ok(false);
@@ -79,7 +77,9 @@ fn is_complete(cache_dir: &std::path::Path) -> bool {
         }
         Ok(true)
     };
-    complete().unwrap_or(false)
+    if is_complete().unwrap_or(false) {
+        remove_heartbeats(cache_dir);
+    }
 }
 
 impl Beating {

@@ -8,7 +8,7 @@ use leadspan_precompute::{Pipeline, ServerKey, TextPipeline};
 
 use crate::configuration::{StageTwo, TextOfModel};
 
-/// The pipeline with the paths of its teacher and of its adapter resolved, and the key for its server.
+/// The pipeline with the paths of its teacher and of its adapter resolved, and the key and certificate authorities for its server.
 ///
 /// # Errors
 ///
@@ -20,6 +20,8 @@ pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, Mod
         *adapter = cache().resolve(adapter, &pipeline.base, None)?;
     }
     pipeline.server_key = std::env::var_os(ServerKey::VARIABLE).and_then(ServerKey::new);
+    let authorities = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    pipeline.server_authorities = authorities.map(PathBuf::from);
     Ok(pipeline)
 }
 

@@ -67,7 +67,7 @@ static TABLES: LazyLock<(Vec<NamedTable>, Vec<Key>)> = LazyLock::new(|| {
             name: name.clone(),
             about: about(table),
         });
-        add_keys(name, "", table, &mut keys);
+        add_keys(name, ("", false), table, &mut keys);
     }
     (tables, keys)
 });
@@ -81,7 +81,9 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flat_map(Map::iter)
 }
 
-fn add_keys(table: &str, prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
+/// Adds the keys of a table whose names begin with `prefix`. If the table `is_optional`, none of them is set unless the file has
+/// the table.
+fn add_keys(table: &str, (prefix, is_optional): (&str, bool), schema: &Value, keys: &mut Vec<Key>) {
     let is_required = |name: &str| {
         schema["required"]
             .as_array()
@@ -90,10 +92,13 @@ fn add_keys(table: &str, prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
     for (name, key) in properties(schema) {
         let full = format!("{prefix}{name}");
         if key.get("properties").is_some() {
-            add_keys(table, &format!("{full}."), key, keys);
+            let has_required = key["required"].as_array().is_some_and(|names| !names.is_empty());
+            let is_optional = has_required && !is_required(name);
+            add_keys(table, (&format!("{full}."), is_optional), key, keys);
             continue;
         }
         let default = match key.get("default") {
+            _ if is_optional => Absent,
             _ if is_required(name) => Required,
             None => Absent,
             Some(value) => Is(toml(value)),
@@ -136,8 +141,18 @@ fn kind(schema: &Value) -> String {
             kinds.join(" | ")
         }
         Value::String(name) => match name.as_str() {
-            "array" => format!("[{}, …]", kind(&schema["items"])),
-            "object" => "table".to_owned(),
+            "array" => match &schema["prefixItems"] {
+                Value::Array(items) => format!("[{}]", items.iter().map(kind).collect::<Vec<_>>().join(", ")),
+                _ => format!("[{}, …]", kind(&schema["items"])),
+            },
+            // Only a table that is one of several choices has keys here.
+            "object" => match properties(schema)
+                .map(|(name, value)| format!("{name} = {}", kind(value)))
+                .collect::<Vec<_>>()
+            {
+                keys if keys.is_empty() => "table".to_owned(),
+                keys => format!("{{ {} }}", keys.join(", ")),
+            },
             name => name.to_owned(),
         },
         _ => "any".to_owned(),
@@ -309,6 +324,15 @@ mod tests {
         assert_eq!(nearest_key("data", "zzz"), None);
         assert_eq!(nearest_table("trian").as_deref(), Some("[train]"));
         assert_eq!(nearest_table("kitchen"), None);
+    }
+
+    #[test]
+    fn keys_of_a_table_that_need_not_be_there_are_not_set_unasked() {
+        for key in keys_of("student").filter(|key| key.name.starts_with("lora.")) {
+            assert_eq!(key.default, Absent, "{}", key.name);
+        }
+        assert!(is_key("student", "lora.rank") && is_nested_table("student", "lora"));
+        assert!(is_key("data", "columns.answer"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod amounts;
 mod arguments;
+mod backtrace;
 mod bus_error;
 mod child;
 mod clock;

@@ -226,13 +226,19 @@ fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range
     for (name, value) in in_written_order(table) {
         let written = format!("{prefix}{}", name.get_ref());
         match value.get_ref().as_table() {
-            Some(inner) if keys::tables().contains(&written.as_str()) => {
+            Some(inner) if is_table(&written) => {
                 all.extend(flattened(&format!("{written}."), inner));
             }
             _ => all.push((written, name.span(), value)),
         }
     }
     all
+}
+
+/// Whether `name` is a table of the pipeline file, or one that is nested in another.
+fn is_table(name: &str) -> bool {
+    let is_nested = |(table, inner)| keys::is_nested_table(table, inner);
+    keys::tables().contains(&name) || name.split_once('.').is_some_and(is_nested)
 }
 
 /// The full name of the key whose value covers `offset`; `None` if no value does.

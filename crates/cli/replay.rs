@@ -24,7 +24,9 @@ pub(crate) struct ReplaySettings {
     /// The configuration of the data set in `path`, if it has several.
     config: Option<String>,
     /// How a row becomes a conversation.
-    format: Format,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Format", extend("default" = "messages"))]
+    format: Option<Format>,
     /// Which rows are read, as in `[data]`.
     #[serde(rename = "where")]
     filter: RowFilter,
@@ -49,7 +51,7 @@ impl Default for ReplaySettings {
             path: None,
             split: None,
             config: None,
-            format: Format::default(),
+            format: None,
             filter: RowFilter::default(),
             system_prompt: SystemPrompt::default(),
             system: None,
@@ -88,6 +90,7 @@ impl ReplaySettings {
             max_tokens: settings.max_tokens,
             max_row_mib: text.data.max_row_mib,
             training: None,
+            lead_span_column: None,
             validation: ValidationSize::default(),
             seed: 0,
             on_bad_row: settings.on_bad_row,

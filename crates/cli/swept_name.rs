@@ -122,6 +122,8 @@ mod tests {
             ("student.seed", swept("student.seed")),
             ("train.loss", swept("train.loss")),
             ("evaluate.columns.answer", swept("evaluate.columns.answer")),
+            ("student.lora.rank", swept("student.lora.rank")),
+            ("student.lora", SweptName::Unknown(Some("\"student.lora.rank\"".into()))),
             (
                 "lead_span_proprotion",
                 SweptName::Unknown(Some("lead_span_proportion".into())),

@@ -1,8 +1,8 @@
 """Hold an evaluation of leadspan's to the same problems put to the same model by transformers.
 
 transformers answers on its own: the model in float32, its tokenizer's chat template, batches padded on the left, greedy
-`generate` with the model's stop tokens; `grading.py` finds and compares the answers. Then, answer by answer: the texts, the
-number of tokens, the answers found in them and the verdicts. Where two texts differ, they may only do so because of a
+`generate` with the model's stop tokens. leadspan's built-in rules grade both texts, in a process of their own. Then, answer by
+answer: the texts, the number of tokens, the answers found in them and the verdicts. Where two texts differ, they may only do so because of a
 near-tie: at the first token that differs, the two best logits, from an unbatched pass over prompt and text, are less than
 `--tie` apart, and leadspan's text goes on with the other of the two.
 """
@@ -10,13 +10,13 @@ near-tie: at the first token that differs, the two best logits, from an unbatche
 import argparse
 import glob
 import json
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import torch
-from grading import answer_of_reference, answer_of_text, same
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 
@@ -48,6 +48,14 @@ def read_problems(pipeline: Path, settings: dict[str, Any], count: int) -> list[
                 name = row.get("id", f"{Path(path).relative_to(pipeline.parent)}:{number}")
                 problems.append({"id": str(name), "turns": turns, "reference": str(reference)})
     return problems
+
+
+def graded(grade: Path, references: list[str], texts: list[str]) -> list[dict[str, Any]]:
+    """The answers found in texts, and whether they are right."""
+    pairs = enumerate(zip(references, texts, strict=True))
+    lines = "".join(json.dumps({"index": i, "reference": reference, "text": text}) + "\n" for i, (reference, text) in pairs)
+    run = subprocess.run([grade], input=lines, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 class Oracle:
@@ -128,6 +136,7 @@ def main() -> None:
     parser.add_argument("pipeline", type=Path, help="the pipeline file with an [evaluate] table")
     parser.add_argument("answers", type=Path, help="the answers.jsonl that leadspan wrote")
     parser.add_argument("model", type=Path, help="the model that was asked: a directory or a GGUF file")
+    parser.add_argument("--grade", type=Path, required=True, help="the example `grade` of the crate `evaluate`")
     parser.add_argument("--tokenizer", type=Path, help="a directory with its tokenizer, where the model's is not to be read")
     parser.add_argument("--batch", type=int, default=10, help="problems at a time (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="(default: %(default)s)")
@@ -138,8 +147,8 @@ def main() -> None:
 
     table = tomllib.loads(arguments.pipeline.read_text(encoding="utf-8"))
     settings = table["evaluate"]
-    thinking_end = table.get("sections", {}).get("thinking_end", "</think>")
-    pattern = settings.get("answer_pattern")
+    if settings.get("answer_pattern") or settings.get("grader") or "thinking_end" in table.get("sections", {}):
+        sys.exit("error: only the built-in rules with their defaults are known here")
     theirs = [json.loads(line) for line in arguments.answers.read_text(encoding="utf-8").splitlines()]
     problems = read_problems(arguments.pipeline, settings, len(theirs))
     wrong: list[str] = []
@@ -160,21 +169,20 @@ def main() -> None:
     equal = {"texts": 0, "answers found": 0, "verdicts": 0}
     right = {"leadspan": 0, "transformers": 0}
     ties: list[float] = []
+    references = [problem["reference"] for problem in problems]
+    texts = [oracle.text(generated[i]) for i in range(len(problems))]
+    verdicts = graded(arguments.grade, references, texts)
+    # What leadspan wrote, graded here, is what leadspan made of it, whatever transformers wrote.
+    regraded = graded(arguments.grade, references, [answer["text"] for answer in theirs])
     for i, (problem, answer) in enumerate(zip(problems, theirs, strict=True)):
-        expected = answer_of_reference(problem["reference"], thinking_end, pattern)
-        text = oracle.text(generated[i])
-        found = answer_of_text(text, thinking_end, pattern)
-        correct = same(expected, found)
+        text, verdict, again = texts[i], verdicts[i], regraded[i]
         equal["texts"] += text == answer["text"]
-        equal["answers found"] += found == answer["found"]
-        equal["verdicts"] += correct == answer["correct"]
+        equal["answers found"] += verdict["found"] == answer["found"]
+        equal["verdicts"] += verdict["correct"] == answer["correct"]
         right["leadspan"] += answer["correct"]
-        right["transformers"] += correct
-        # What leadspan wrote, graded here, is what leadspan made of it, whatever transformers wrote.
-        regraded = answer_of_text(answer["text"], thinking_end, pattern)
-        ours = (expected, regraded, same(expected, regraded))
-        if ours != (answer["expected"], answer["found"], answer["correct"]):
-            wrong.append(f"{problem['id']}: graded {ours} here")
+        right["transformers"] += verdict["correct"]
+        if (again["found"], again["correct"]) != (answer["found"], answer["correct"]):
+            wrong.append(f"{problem['id']}: graded {again} here")
         if text == answer["text"]:
             if len(generated[i]) != answer["tokens"]:
                 wrong.append(f"{problem['id']}: {answer['tokens']} tokens, {len(generated[i])} here")

@@ -33,8 +33,10 @@ fi
 mkdir -p "$out"
 out="$(realpath "$out")"
 cargo build --release --quiet
+cargo build --release --quiet -p leadspan-evaluate --example grade
 # Held-out losses are not what is compared: there is no cache.
 RAYON_NUM_THREADS=2 target/release/leadspan --json evaluate -c "$pipeline" "${model[@]}" \
     --set "evaluate.problems=$problems" --set "evaluate.dir=$out" --set "cache.dir=$out/none" >"$out/leadspan.json"
 asked="$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["model"])' "$out/leadspan.json")"
-"$python" tests/compare/evaluate.py "$pipeline" "$out/answers.jsonl" "$asked" "${tokenizer[@]}" --threads 2
+"$python" tests/compare/evaluate.py "$pipeline" "$out/answers.jsonl" "$asked" "${tokenizer[@]}" --threads 2 \
+    --grade target/release/examples/grade

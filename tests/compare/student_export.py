@@ -2,7 +2,8 @@
 
 MODEL is a directory that `leadspan train` exported; PROBE a safetensors file with `tokens` (u32 [B, T]) and
 `logprobs` (f32 [B, T, V]), leadspan's own log-probabilities of every next token. The directory must load as a model
-with a tokenizer and nothing missing. Exits with 1 if any log-probability differs by more than the tolerance.
+with a tokenizer and nothing missing. With `--adapter`, MODEL is the base of an exported LoRA adapter, which PEFT loads and whose
+folder has the tokenizer (needs `peft` 0.21.2). Exits with 1 if any log-probability differs by more than the tolerance.
 
 transformers computes in float64: in float32 it is itself some 8e-5 nats off that, as far as leadspan is, and the
 difference of two such roundings says little about either.
@@ -25,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the exported directory")
     parser.add_argument("--probe", type=Path, required=True, help="the safetensors file to compare with")
+    parser.add_argument("--adapter", type=Path, help="the exported adapter, if the model is its base")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="in nats (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
@@ -37,7 +39,11 @@ def main() -> None:
     faults = {name: sorted(map(str, keys)) for name, keys in loading.items() if keys}
     if faults:
         sys.exit(f"error: `{arguments.model}` did not load cleanly: {faults}")
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    if arguments.adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, arguments.adapter).double()
+    tokenizer = AutoTokenizer.from_pretrained(arguments.adapter or arguments.model)
 
     probe = load_file(arguments.probe)
     tokens, expected = probe["tokens"].astype(np.int64), probe["logprobs"]

@@ -111,7 +111,7 @@ fn reader(
 fn read(corpus: &Corpus, name: String, format: Format) -> Result<(), String> {
     let mut data: DataSettings = serde_json::from_str("{}").unwrap();
     data.files = vec![name];
-    data.format = format;
+    data.format = Some(format);
     data.on_bad_row = BadRow::Skip;
     let sections = SectionSettings::default();
     prepare(

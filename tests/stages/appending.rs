@@ -8,7 +8,7 @@ use super::PRECOMPUTE;
 use crate::program::{Workplace, fixtures};
 
 #[test]
-fn a_data_sets_folder_is_captured_and_its_further_pieces_appended() {
+fn a_data_sets_piece_is_captured_and_its_further_pieces_appended() {
     let place = Workplace::new();
     let piece = |n: usize| format!("data/train-{n:05}-of-00002.parquet");
     let copy = |n: usize| {
@@ -17,11 +17,12 @@ fn a_data_sets_folder_is_captured_and_its_further_pieces_appended() {
     };
     fs::create_dir_all(place.path("set/data")).unwrap();
     copy(0);
-    place.replace("pipeline.toml", "files = [\"text.jsonl\"]", "path = \"set\"");
+    place.replace("pipeline.toml", "text.jsonl", &format!("set/{}", piece(0)));
     place.replace("pipeline.toml", "format = \"columns\"", "format = \"open-thoughts\"");
     place.replace("pipeline.toml", "validation = 4", "validation = 1");
     place.succeed(&PRECOMPUTE);
     copy(1);
+    place.replace("pipeline.toml", "-00000-of-00002.parquet", "-*.parquet");
     let text = place.succeed(&["prepare", "-c", "pipeline.toml"]);
     assert_eq!(
         text.split(", ").next().unwrap(),

@@ -73,8 +73,9 @@ fn ended(place: &Workplace, dir: &str) -> BTreeMap<PathBuf, Result<Vec<u8>, Valu
         let name = path.file_name()?.to_str()?.to_owned();
         let kept = match name.as_str() {
             "summary.json" | "sweep.json" => Err(timeless(json(&bytes))),
-            // Logs list all attempts, and metrics have the time of every step.
+            // Logs list all attempts, metrics have the time of every step, and each process has an event file.
             "train.log" | "evaluate.log" | "metrics.jsonl" => return None,
+            _ if path.iter().any(|part| part == "tensorboard") => return None,
             _ => Ok(bytes),
         };
         Some((path, kept))

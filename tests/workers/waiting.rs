@@ -46,7 +46,7 @@ fn the_unit_of_a_worker_that_died_elsewhere_is_taken_over_after_its_lease() {
     );
     assert_eq!(code, Some(0), "{log}");
     assert!(place.visible("cache") == expected);
-    assert_nothing_hidden(&place, &[]);
+    assert_nothing_hidden(&place);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_worker_that_finds_another_preparing_says_so_and_takes_over_when_that_is_dea
         "waiting for process 7 on node7, which prepares this cache",
     );
     assert_eq!(code, Some(0), "{log}");
-    assert_nothing_hidden(&place, &[]);
+    assert_nothing_hidden(&place);
 }
 
 #[test]

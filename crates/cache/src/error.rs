@@ -39,6 +39,12 @@ pub enum CacheError {
         /// What it has.
         found: PathBuf,
     },
+    /// The folder of a layer has a file that is named like a shard, but no work unit has its name.
+    #[error("`{path}` is no shard of this cache: no work unit of the corpus has its name")]
+    StrayShard {
+        /// The file.
+        path: PathBuf,
+    },
     /// The cache has no prepared corpus yet.
     #[error("the cache `{path}` has no prepared corpus")]
     NotPrepared {

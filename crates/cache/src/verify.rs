@@ -263,9 +263,8 @@ fn strays(layer: &LayerDir, names: &HashSet<String>) -> impl Iterator<Item = Cac
         .iter()
         .filter(|name| name.ends_with(".parquet") && !name.starts_with('.'));
     let strays: BTreeSet<&String> = shards.filter(|name| !expected.contains(*name)).collect();
-    let of = |name: &String| CacheError::Inconsistent {
+    let of = |name: &String| CacheError::StrayShard {
         path: layer.path().join(name),
-        problem: "no work unit of the corpus has its name".to_owned(),
     };
     strays.into_iter().map(of).collect::<Vec<_>>().into_iter()
 }
@@ -323,7 +322,7 @@ mod tests {
         assert!(
             matches!(miscounted, CacheError::Inconsistent { path, .. } if path.ends_with("validation-000000.json"))
         );
-        assert!(matches!(stray, CacheError::Inconsistent { path, .. } if path.ends_with("train-000099.parquet")));
+        assert!(matches!(stray, CacheError::StrayShard { path } if path.ends_with("train-000099.parquet")));
     }
 
     #[test]

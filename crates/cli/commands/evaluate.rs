@@ -26,15 +26,17 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     let evaluation = hub::with_evaluated_found(configuration.evaluation(arguments.model.as_deref())?)?;
-    let (dir, model) = (path_text::text(&evaluation.dir), path_text::text(&evaluation.model));
-    last_line::note(json!({ "dir": dir, "model": model }));
+    // An exported adapter, rather than its base.
+    let model = evaluation.exported.as_ref().unwrap_or(&evaluation.model).clone();
+    let (dir, shown) = (path_text::text(&evaluation.dir), path_text::text(&model));
+    last_line::note(json!({ "dir": dir, "model": shown }));
     let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
     let context = EvaluationContext {
         stop: &stop,
         clock: &|| started.elapsed(),
     };
-    tracing::info!("reading the model `{}`", evaluation.model.display());
+    tracing::info!("reading the model `{}`", model.display());
     let (mut progress, mut waited) = (None, Waited::default());
     let outcome = leadspan_evaluate::run(&evaluation, &context, &mut |event| {
         if matches!(event, EvaluationEvent::Started { .. }) {
@@ -43,7 +45,7 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
         }
         show(event, &mut progress, &mut waited, showing);
     })
-    .with_context(|| format!("could not evaluate `{}`", evaluation.model.display()))?;
+    .with_context(|| format!("could not evaluate `{}`", model.display()))?;
     drop(progress);
     let (outcome, summary) = match outcome {
         EvaluationOutcome::Done(summary) => ("done", summary),
@@ -54,7 +56,7 @@ pub(super) fn run(arguments: &EvaluateArguments, showing: Showing) -> Result<End
     showing.result(&Evaluated {
         outcome,
         dir: evaluation.dir,
-        model: evaluation.model,
+        model,
         summary,
     })?;
     Ok(Ending::Done)

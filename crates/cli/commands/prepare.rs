@@ -39,13 +39,13 @@ pub(super) fn run(arguments: &PrepareArguments, showing: Showing) -> Result<Endi
     let prepared = match configuration.preparing()? {
         PreparedFor::Teacher(mut pipeline) => {
             pipeline.data_check = data_check;
-            let pipeline = hub::with_teacher_found(pipeline)?;
+            let pipeline = hub::with_teacher_found(*pipeline)?;
             let dir = pipeline.cache_dir();
             shown(showing, &dir, |show| leadspan_precompute::prepare(&pipeline, show))?
         }
         PreparedFor::Text(mut text) => {
             text.pipeline.data_check = data_check;
-            let pipeline = hub::with_tokenizer_found(text)?;
+            let pipeline = hub::with_tokenizer_found(*text)?;
             let dir = pipeline.base.join(&pipeline.cache.dir);
             shown(showing, &dir, |show| leadspan_precompute::prepare_text(&pipeline, show))?
         }

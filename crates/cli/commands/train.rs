@@ -6,11 +6,13 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, RunContext, RunSummary, TrainError, TrainingOutcome, parallel::ParallelError};
+use leadspan_train::{
+    Event, RunContext, RunSummary, StepMetrics, TrainError, TrainingOutcome, parallel::ParallelError,
+};
 use leadspan_workers::scheduler::Assigned;
 use serde::Serialize;
 use serde_json::json;
@@ -123,6 +125,11 @@ fn train(
     let context = RunContext {
         stop,
         clock: &|| started.elapsed(),
+        time_of_day: &|| {
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+        },
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
         tokenizer_files: &tokenizer_files,
@@ -224,27 +231,18 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
                 "training_flops": step.training_flops,
             }));
             if let Some(progress) = progress {
-                progress.advance(step.step as u64, true, || {
-                    let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
-                    let replay = step.replay.as_ref().map(|of| format!(", replay {:.4}", of.loss_replay));
-                    let named = |(name, loss): (&String, &f64)| {
-                        format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "))
-                    };
-                    format!(
-                        "{} tokens/s, loss {:.4} (CE {:.4}{}{}{}), epoch {}",
-                        rounded(step.tokens_per_second),
-                        step.loss,
-                        step.loss_cross_entropy,
-                        forward_kl.unwrap_or_default(),
-                        step.loss_distillation.iter().map(named).collect::<String>(),
-                        replay.unwrap_or_default(),
-                        step.epoch
-                    )
-                });
+                progress.advance(step.step as u64, true, || of_step(&step));
             }
         }
         Event::Validation { step, held_out } => {
             tracing::info!("held out after {} steps: {}", grouped(step as u64), losses(&held_out));
+        }
+        Event::Exhausted { step, best_step } => {
+            tracing::info!(
+                "ending after {} steps: the held-out loss was the lowest after {}",
+                grouped(step as u64),
+                grouped(best_step.unwrap_or_default() as u64)
+            );
         }
         Event::Checkpoint { step, path } => {
             last_line::note(json!({ "checkpoint_step": step }));
@@ -255,6 +253,24 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
             tracing::info!("wrote the student to `{}`", path.display());
         }
     }
+}
+
+/// What the progress says of a step.
+fn of_step(step: &StepMetrics) -> String {
+    let forward_kl = step.loss_forward_kl.map(|loss| format!(", KL {loss:.4}"));
+    let replay = step.replay.as_ref().map(|of| format!(", replay {:.4}", of.loss_replay));
+    let named =
+        |(name, loss): (&String, &f64)| format!(", {} {loss:.4}", name.trim_start_matches("loss_").replace('_', " "));
+    format!(
+        "{} tokens/s, loss {:.4} (CE {:.4}{}{}{}), epoch {}",
+        rounded(step.tokens_per_second),
+        step.loss,
+        step.loss_cross_entropy,
+        forward_kl.unwrap_or_default(),
+        step.loss_distillation.iter().map(named).collect::<String>(),
+        replay.unwrap_or_default(),
+        step.epoch
+    )
 }
 
 /// The first few names of a list.

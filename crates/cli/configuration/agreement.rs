@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use leadspan_evaluate::EvaluateSettings;
-use leadspan_train::StudentSettings;
+use leadspan_train::{LeadSpan, StudentSettings, TrainSettings};
 
 use crate::{configuration_error::ConfigurationError, outputs::without_links, tables::Tables};
 
@@ -20,9 +20,15 @@ pub(super) fn check_stages(tables: &Tables, by_flag: bool) -> Result<(), Configu
         // Training on tokens alone needs no distributions, and the cache has all tokens.
         return Ok(());
     }
-    if train.lead_span_proportion > cache.lead_span_proportion {
+    // What is stored in a column of the data is known only once it is prepared.
+    let longest = train.longest_coverage().map(|coverage| coverage.proportion);
+    if let Some(longest) = longest.filter(|longest| *longest > cache.lead_span_proportion) {
         return Err(ConfigurationError::ProportionBeyondCache {
-            train: train.lead_span_proportion,
+            train: longest,
+            key: match train.lead_span {
+                LeadSpan::Constant => "train.lead_span_proportion",
+                _ => "train.lead_span",
+            },
             cache: cache.lead_span_proportion,
             by_flag,
         });
@@ -31,6 +37,22 @@ pub(super) fn check_stages(tables: &Tables, by_flag: bool) -> Result<(), Configu
         return Err(ConfigurationError::SectionsBeyondCache {
             train: train.supervised_sections,
             cache: cache.supervised_sections,
+        });
+    }
+    Ok(())
+}
+
+/// Checks that only one key says how much of a sample is learnt; `given` says whether a key is set.
+///
+/// # Errors
+///
+/// If `train.lead_span_proportion` is set beside a `train.lead_span` that takes its place.
+pub(super) fn check_lead_span(train: &TrainSettings, given: impl Fn(&str) -> bool) -> Result<(), ConfigurationError> {
+    if train.lead_span != LeadSpan::Constant && given("train.lead_span_proportion") {
+        return Err(ConfigurationError::Contradiction {
+            first: "train.lead_span",
+            second: "train.lead_span_proportion",
+            because: "each of them says how much of a sample is learnt; `lead_span = \"constant\"` leaves it to the proportion",
         });
     }
     Ok(())

@@ -46,9 +46,9 @@ pub(crate) struct Configuration {
 #[derive(Debug)]
 pub(crate) enum PreparedFor {
     /// A teacher is run over it.
-    Teacher(Pipeline),
+    Teacher(Box<Pipeline>),
     /// A student learns from its text alone.
-    Text(TextOfModel),
+    Text(Box<TextOfModel>),
 }
 
 /// A corpus that is tokenized with the tokenizer of a model.
@@ -90,7 +90,8 @@ impl Configuration {
     fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Self, ConfigurationError> {
         let texts = Texts::new(file, text, overrides);
         let written = PipelineFile::parse(&texts)?;
-        given::note_first(written.places());
+        let places = written.places();
+        given::note_first(places.clone());
         let tables = Tables {
             teacher: present(&written, "teacher")?,
             data: present(&written, "data")?,
@@ -102,6 +103,9 @@ impl Configuration {
             evaluate: present(&written, "evaluate")?,
             sweep: written.sweep()?,
         };
+        if let Some(train) = &tables.train {
+            agreement::check_lead_span(train, |key| places.iter().any(|(given, _)| given == key))?;
+        }
         Ok(Self {
             file: file.to_owned(),
             tables,
@@ -133,6 +137,7 @@ impl Configuration {
             base,
             teacher,
             server_key: None,
+            server_authorities: None,
             data,
             sections: self.tables.sections,
             cache,
@@ -162,11 +167,13 @@ impl Configuration {
     /// If a table is missing, or training asks for more than is captured.
     pub(crate) fn preparing(self) -> Result<PreparedFor, ConfigurationError> {
         if self.tables.teacher.is_some() {
-            return self.stage_one(None).map(PreparedFor::Teacher);
+            return self
+                .stage_one(None)
+                .map(|pipeline| PreparedFor::Teacher(Box::new(pipeline)));
         }
         folders::check_cache(&self.base(), &self.tables)?;
         own_outputs::check_rows(&self.base(), &self.tables)?;
-        self.text().map(PreparedFor::Text)
+        self.text().map(|text| PreparedFor::Text(Box::new(text)))
     }
 
     /// The data as text alone, with the tokenizer of the teacher or, without a teacher, of the student.
@@ -230,7 +237,8 @@ impl Configuration {
         })
     }
 
-    /// The settings of an evaluation. `model` replaces `evaluate.model`, and is relative to the current folder.
+    /// The settings of an evaluation. `model` replaces `evaluate.model`, and is relative to the current folder. If it or the run of
+    /// `[train]` has an adapter, `student.model` is its base.
     ///
     /// # Errors
     ///
@@ -250,16 +258,16 @@ impl Configuration {
             Some(train) => Ok(base.join(&train.dir)),
             None => Err(self.missing(key)),
         };
-        let model = match (model, &settings.model) {
+        let (model, may_be_adapter) = match (model, &settings.model) {
             (Some(model), _) => {
                 settings.adapter = None;
-                model.to_owned()
+                (model.to_owned(), true)
             }
-            (None, Some(model)) => base.join(model),
+            (None, Some(model)) => (base.join(model), false),
             (None, None) => {
                 let run = run("evaluate.model")?;
                 agreement::check_evaluated(&settings)?;
-                run.join("model")
+                (run.join("model"), true)
             }
         };
         let dir = match &settings.dir {
@@ -268,8 +276,22 @@ impl Configuration {
         };
         folders::check_evaluation(&base, &self.tables, &dir, &model)?;
         own_outputs::check_problems(&base, &self.tables)?;
+        // A run that learns adapters exports one without the model that it belongs to.
+        let start = self
+            .tables
+            .student
+            .as_ref()
+            .filter(|_| may_be_adapter && is_adapter(&model));
+        let (model, exported) = match start.and_then(|student| Some((student, student.model.as_ref()?))) {
+            Some((student, start)) => {
+                settings.revision.clone_from(&student.revision);
+                (base.join(start), Some(model))
+            }
+            None => (model, None),
+        };
         Ok(Evaluation {
             model,
+            exported,
             dir,
             cache_dir: self.tables.cache.as_ref().map(|cache| base.join(&cache.dir)),
             base: base.clone(),
@@ -325,6 +347,11 @@ impl Configuration {
     pub(crate) fn resolved(&self) -> Value {
         serde_json::to_value(&self.tables).expect("settings have text keys; a number that is not finite becomes null")
     }
+}
+
+/// Whether a folder has an adapter and no model.
+fn is_adapter(folder: &Path) -> bool {
+    folder.join("adapter_config.json").exists() && !folder.join("config.json").exists()
 }
 
 fn present<T: DeserializeOwned>(written: &PipelineFile<'_>, name: &str) -> Result<Option<T>, ConfigurationError> {

@@ -20,6 +20,8 @@ const WHOLE: &str = r#"
         dir = "sweep"
     "#;
 
+const LORA: &str = "student.lora={ rank = 1, alpha = 1.0, targets = \"all-linear\" }";
+
 fn parse(text: &str, overrides: &[&str]) -> Result<Configuration, ConfigurationError> {
     let overrides: Vec<_> = overrides.iter().map(|given| Override::parse(given).unwrap()).collect();
     Configuration::parse(Path::new("some/where/pipeline.toml"), text, &overrides)
@@ -56,6 +58,11 @@ fn the_keys_agree_with_the_settings_in_names_and_defaults() {
         .replace("files = [\"*.jsonl\"]", "");
     let mut settings = BTreeMap::new();
     leaves("", &parse(&minimal, &[]).unwrap().resolved(), &mut settings);
+    // These are left out if they are not set: a format that is named differs from the default.
+    for format in ["data.format", "replay.format"] {
+        let unset = settings.insert(format.to_owned(), "messages".into());
+        assert_eq!(unset, None, "{format}");
+    }
     let mut documented = BTreeMap::new();
     for key in keys::all() {
         let full = format!("{}.{}", key.table, key.name);
@@ -75,7 +82,15 @@ fn the_keys_agree_with_the_settings_in_names_and_defaults() {
         };
         documented.insert(full, value);
     }
+    // The keys of a table that need not be there have no settings without it.
+    let is_optional = |name: &String| name.starts_with("student.lora.");
+    let (optional, documented): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        documented.into_iter().partition(|(name, _)| is_optional(name));
     assert_eq!(documented, settings);
+    let mut given = BTreeMap::new();
+    leaves("", &parse(&minimal, &[LORA]).unwrap().resolved(), &mut given);
+    given.retain(|name, _| is_optional(name));
+    assert_eq!(given.keys().collect::<Vec<_>>(), optional.keys().collect::<Vec<_>>());
 }
 
 #[test]
@@ -86,16 +101,21 @@ fn every_key_of_the_reference_is_accepted() {
         let value = match (&key.default, key.kind.as_str()) {
             (Unset::Is(default), _) => default.as_str(),
             (_, "string") if full == "teacher.server" => "'http://host'",
+            (_, "string") if full == "teacher.memory" => "'8 GiB'",
             (_, "string") => "'text'",
             (_, words) if words.starts_with('"') => words.split(" | ").next().unwrap_or(words),
             (_, "integer") => "1",
             (_, "number") => "0.5",
             (_, "boolean") => "true",
             (_, "[integer, …]") => "[0, 1]",
+            (_, "[string, …] | \"all-linear\"") => "['q_proj']",
             (_, kind) => panic!("`{full}` is of the type {kind}"),
         };
         let given = format!("{full}={value}");
-        parse(WHOLE, &[&given]).unwrap_or_else(|error| panic!("{given}: {error}"));
+        // The keys of a table that need not be there stand beside those that it needs.
+        let table = full.starts_with("student.lora.").then_some(LORA);
+        let overrides: Vec<&str> = table.into_iter().chain([given.as_str()]).collect();
+        parse(WHOLE, &overrides).unwrap_or_else(|error| panic!("{given}: {error}"));
     }
 }
 
@@ -292,4 +312,36 @@ fn an_adapter_goes_with_the_model_of_an_evaluation_alone() {
         message,
         "`train.dir` and `evaluate.adapter` are both set, but an adapter belongs to `evaluate.model`, and there is none"
     );
+}
+
+#[test]
+fn an_adapter_that_a_run_exported_is_evaluated_with_the_model_that_it_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("runs/half/model");
+    std::fs::create_dir_all(&model).unwrap();
+    let evaluated = |text: &str, given: Option<&Path>| {
+        let file = folder.path().join("pipeline.toml");
+        let overrides = [Override::parse("student.revision=v1").unwrap()];
+        let evaluation = Configuration::parse(&file, text, &overrides).unwrap().evaluation(given);
+        let evaluation = evaluation.unwrap();
+        (evaluation.model, evaluation.exported, evaluation.settings.revision)
+    };
+    let text = WHOLE.replace("/students/one", "students/one");
+    let whole = (model.clone(), None, None);
+    assert_eq!(evaluated(&text, None), whole);
+    std::fs::write(model.join("adapter_config.json"), "{}").unwrap();
+    let based = (
+        folder.path().join("students/one"),
+        Some(model.clone()),
+        Some("v1".to_owned()),
+    );
+    assert_eq!(evaluated(&text, None), based);
+    assert_eq!(evaluated(&text, Some(&model)), based);
+    // What the file says is taken as it stands.
+    let named = text.replace("[evaluate]", "[evaluate]\nmodel = \"runs/half/model\"");
+    assert_eq!(evaluated(&named, None), whole);
+    // A whole student, and a pipeline that does not say what the student started from.
+    assert_eq!(evaluated(&text.replace("model = \"students/one\"", ""), None), whole);
+    std::fs::write(model.join("config.json"), "{}").unwrap();
+    assert_eq!(evaluated(&text, None), whole);
 }

@@ -166,11 +166,12 @@ fn rows_of_further_pieces_are_appended() {
         )
         .unwrap()
     };
-    let data = settings(json!({"path": ".", "format": "open-thoughts"}));
+    let of = |files: &[String]| settings(json!({"files": files, "format": "open-thoughts"}));
     copy(0);
-    let prepared = run(directory.path(), &data).unwrap();
+    let prepared = run(directory.path(), &of(&[piece(0)])).unwrap();
     assert_eq!(prepared.samples.len(), 2);
     copy(1);
+    let data = of(&[piece(0), piece(1)]);
     let template = ChatTemplate::new(SMOLLM2, Some("<bos>"), Some("<eos>")).unwrap();
     let tokenizer = byte_level(true);
     let sections = SectionSettings::default();

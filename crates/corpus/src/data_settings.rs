@@ -29,8 +29,9 @@ pub struct DataSettings {
     #[serde(default)]
     pub config: Option<String>,
     /// How a row becomes a conversation.
-    #[serde(default)]
-    pub format: Format,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Format", extend("default" = "messages"))]
+    pub format: Option<Format>,
     /// Which rows are read: `{ field = "value", other = [1, 2] }`.
     ///
     /// Other rows are counted and left out before anything else.
@@ -54,6 +55,13 @@ pub struct DataSettings {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub training: Option<usize>,
+    /// The field of a row that says how much of its sample `train.lead_span = { column = … }` keeps, which is stored with it.
+    ///
+    /// A number with a fraction above 0 and at most 1, such as 0.5 or 1.0, is a proportion; a whole number of at least 2 is a
+    /// number of tokens.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub lead_span_column: Option<String>,
     /// Samples that are held out for validation: a share below 1, a count, or 0.
     ///
     /// Rows that are appended later are never held out.
@@ -86,8 +94,9 @@ pub(crate) const MIN_TOKENS: usize = 2;
 impl DataSettings {
     /// The fields of a row that the format, the filter and the id need by these rules.
     pub(crate) fn fields(&self, rules: RowRules) -> Vec<String> {
-        let of_format = self.format.fields(&self.columns, rules);
+        let of_format = self.format().fields(&self.columns, rules);
         let all = ["id"].into_iter().chain(of_format).chain(self.filter.fields());
+        let all = all.chain(self.lead_span_column.as_deref());
         all.map(str::to_owned).collect()
     }
 
@@ -99,7 +108,13 @@ impl DataSettings {
             system: self.system.as_deref(),
             sections,
             rules,
+            format_is_named: self.format.is_some(),
         }
+    }
+
+    /// How a row becomes a conversation: as `format` says, or by the default.
+    pub fn format(&self) -> Format {
+        self.format.unwrap_or_default()
     }
 
     /// The most bytes of a row, and what becomes of a longer one.
@@ -154,6 +169,9 @@ impl DataSettings {
         if self.training == Some(0) {
             return invalid("data.training", "a run needs at least one training sample");
         }
+        if self.lead_span_column.as_deref() == Some("") {
+            return invalid("data.lead_span_column", "the name of the field is empty");
+        }
         let ColumnNames {
             question,
             chain_of_thought,
@@ -173,7 +191,8 @@ mod tests {
     #[test]
     fn a_table_with_only_files_takes_the_documented_defaults() {
         let data: DataSettings = serde_json::from_str(r#"{"files": ["a.jsonl"]}"#).unwrap();
-        assert_eq!((&data.path, &data.split, data.format), (&None, &None, Format::Messages));
+        assert_eq!((&data.path, &data.split, data.format), (&None, &None, None));
+        assert_eq!(data.format(), Format::Messages);
         assert_eq!((data.max_tokens(), data.seed, data.on_bad_row), (4096, 0, BadRow::Stop));
         assert_eq!((&data.config, &data.system, data.max_row_mib), (&None, &None, 64));
         assert_eq!((data.validation, data.training), (ValidationSize::Count(0), None));
@@ -275,6 +294,15 @@ mod tests {
             }
             .check()),
             "data.max_row_mib"
+        );
+        let lead_span_column = Some(String::new());
+        assert_eq!(
+            key(DataSettings {
+                lead_span_column,
+                ..data.clone()
+            }
+            .check()),
+            "data.lead_span_column"
         );
         let columns = ColumnNames {
             answer: "question".into(),

@@ -151,7 +151,15 @@ pub enum CorpusError {
         /// One of another kind.
         second: PathBuf,
     },
-    /// A split of a folder lacks one of the pieces that the names of the others count.
+    /// Two files have names that differ only in the version or the format, so the same rows are probably there twice.
+    #[error("`{}` and `{}` probably hold the same rows, by their names", first.display(), second.display())]
+    SameRows {
+        /// A file.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
+    /// One of the pieces that the names of the others count is missing.
     #[error("there is no `{}`, which the names of the other pieces count", path.display())]
     MissingPiece {
         /// The file that is missing, perhaps with more in its name.

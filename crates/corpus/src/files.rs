@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CorpusError, DataSettings,
     error::open_error,
-    folder::folder_files,
-    pattern::{is_named_as_data, is_pattern, matched},
+    folder::{check_matched, folder_files},
+    pattern::{is_named_as_data, is_pattern, matched, name_matches},
 };
 
 /// The files that the settings name, sorted, each once.
@@ -38,7 +38,8 @@ pub fn input_files(base: &Path, data: &DataSettings) -> Result<Vec<PathBuf>, Cor
 ///
 /// # Errors
 ///
-/// Those of [`input_files`] that concern patterns and files.
+/// Those of [`input_files`] that concern patterns and files, and a pattern that matches two versions of a file, or not all of the
+/// pieces that it would match, such as `train-00001-of-00003.parquet`.
 pub fn matching_files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, CorpusError> {
     let mut files: Vec<(String, PathBuf, PathBuf)> = Vec::new();
     for pattern in patterns {
@@ -82,6 +83,7 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, CorpusError> {
             base: base.to_owned(),
         });
     }
+    check_matched(&found.files, |name| name_matches(pattern, name))?;
     Ok(found.files)
 }
 
@@ -242,6 +244,54 @@ mod tests {
             names(base, &["a[.jsonl"]),
             Err(CorpusError::InvalidPattern { .. })
         ));
+    }
+
+    #[test]
+    fn a_pattern_matches_each_piece_of_a_data_set_once() {
+        let directory = directory(&[
+            "a/train-00000-of-00003.parquet",
+            "a/train-00001-of-00003.parquet",
+            "b/train-00000-of-00001.parquet",
+            "b/train-00000-of-00002.parquet",
+            "b/train-00001-of-00002.parquet",
+            "c/train-00000-of-00001.jsonl",
+            "c/train-00000-of-00001.parquet",
+            "d/train-00000-of-00001-0a.parquet",
+            "d/train-00000-of-00001-0b.parquet",
+            "e/rows.jsonl",
+            "e/rows.jsonl.gz",
+        ]);
+        let base = directory.path();
+        let error = |pattern: &str| {
+            let error = names(base, &[pattern]).unwrap_err().to_string();
+            error.replace(base.to_str().unwrap(), "B")
+        };
+        let missing = "there is no `B/a/train-00002-of-00003.parquet`, which the names of the other pieces count";
+        assert_eq!(error("a/*.parquet"), missing);
+        assert_eq!(error("**/train-*-of-00003.parquet"), missing);
+        // Whoever names pieces means them.
+        for partial in ["a/train-0000[01]-of-00003.parquet", "a/train-00001-of-00003.parquet"] {
+            assert!(names(base, &[partial]).is_ok(), "{partial}");
+        }
+        for (pattern, first, second) in [
+            (
+                "b/*",
+                "b/train-00000-of-00001.parquet",
+                "b/train-00000-of-00002.parquet",
+            ),
+            ("c/*", "c/train-00000-of-00001.jsonl", "c/train-00000-of-00001.parquet"),
+            (
+                "d/*",
+                "d/train-00000-of-00001-0a.parquet",
+                "d/train-00000-of-00001-0b.parquet",
+            ),
+            ("e/*", "e/rows.jsonl", "e/rows.jsonl.gz"),
+        ] {
+            let expected = format!("`B/{first}` and `B/{second}` probably hold the same rows, by their names");
+            assert_eq!(error(pattern), expected);
+        }
+        assert_eq!(names(base, &["b/*-of-00002.parquet"]).unwrap().len(), 2);
+        assert_eq!(names(base, &["e/rows.jsonl", "e/rows.jsonl.gz"]).unwrap().len(), 2);
     }
 
     #[cfg(unix)]

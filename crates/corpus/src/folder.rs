@@ -14,7 +14,7 @@
 //! different words beside the split, such as `main-train.jsonl`. A data set with several configurations is refused unless one
 //! is chosen, because their rows are often the same.
 //!
-//! A piece of the split that is missing, or in a format that is not read, is refused by name.
+//! A piece of the split that is missing, there twice, or in a format that is not read, is refused by name.
 //!
 //! Hidden files and folders are skipped, and so are names that begin with two underscores.
 
@@ -32,6 +32,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::pieces::check_matched;
 use self::{
     configurations::listed_files,
     named::{named_files, saved_below},
@@ -47,7 +48,8 @@ const DEFAULT_SPLIT: &str = "train";
 /// # Errors
 ///
 /// A folder that is missing, has no data, lacks the configuration or the split, has several configurations of which none is
-/// chosen, or has the split in files of several kinds, in formats that are not read, or without some of its pieces.
+/// chosen, or has the split in files of several kinds, in formats that are not read, without some of its
+/// pieces, or with two versions of one.
 pub(crate) fn folder_files(
     folder: &Path,
     config: Option<&str>,

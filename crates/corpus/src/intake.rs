@@ -21,6 +21,8 @@ pub struct PreparedSample {
     pub bounds: SectionBounds,
     /// The hash of its content: see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
     pub row_hash: [u8; 32],
+    /// How many of its tokens the row asks to keep, if `data.lead_span_column` names a field of it.
+    pub lead_span: Option<u32>,
 }
 
 /// Counts the outcomes of rows, which it is given in the order of the rows.
@@ -97,6 +99,7 @@ impl<'a> Intake<'a> {
                     tokens: content.tokens,
                     bounds: content.bounds,
                     row_hash: content.row_hash,
+                    lead_span: content.lead_span,
                 }))
             }
             Err(reason) => {

@@ -13,6 +13,7 @@
 
 mod append;
 mod bad_row;
+mod control_tokens;
 mod conversation;
 mod copies;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod files;
 mod folder;
 mod intake;
 mod layout;
+mod lead_span;
 mod message;
 mod order;
 mod pattern;

@@ -22,6 +22,12 @@ const OPTIONS: MatchOptions = MatchOptions {
 /// What the names of data files end with.
 const DATA_ENDINGS: [&str; 7] = [".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".gz", ".zst"];
 
+/// Whether the last part of a pattern matches the name of a file.
+pub(crate) fn name_matches(pattern: &str, name: &str) -> bool {
+    let last = pattern.rsplit('/').next().unwrap_or(pattern);
+    last == "**" || Pattern::new(last).is_ok_and(|last| last.matches_with(name, OPTIONS))
+}
+
 /// What a pattern matches.
 #[derive(Default)]
 pub(crate) struct Matched {

@@ -35,7 +35,7 @@ pub struct Prepared {
     /// The hash of each sample's content, in the same order.
     ///
     /// BLAKE3 of the id's length (8 bytes), the id, the tokens and `prompt_end`, `chain_of_thought_end`, `tokens` of the
-    /// bounds (4 bytes each), all little-endian.
+    /// bounds (4 bytes each), and the lead span (4 bytes) if the row has one, all little-endian.
     pub row_hashes: Vec<[u8; 32]>,
     /// Counts of the rows by outcome.
     pub report: PrepareReport,
@@ -98,7 +98,7 @@ fn check_of_a_new_corpus(
             problem: "which the chat template does not name",
         });
     }
-    if data.system_prompt == SystemPrompt::Keep && !data.format.has_system_field() {
+    if data.system_prompt == SystemPrompt::Keep && !data.format().has_system_field() {
         return Err(CorpusError::InvalidSetting {
             key: "data.system_prompt",
             problem: "rows of this `data.format` have their system prompt in their first turn or in `data.system`, and no field \

@@ -90,7 +90,7 @@ fn problem(
     }
     let id = id_of(&mut fields)?.unwrap_or_else(|| place.to_owned());
     let options = data.layout_options(sections, RowRules::CURRENT);
-    let (Conversation { messages, given }, reference) = data.format.problem(fields, options, answer)?;
+    let (Conversation { messages, given }, reference) = data.format().problem(fields, options, answer)?;
     Ok(Some(Problem {
         id,
         messages,

@@ -127,6 +127,17 @@ pub enum RowProblem {
         /// The field's path inside the row.
         field: String,
     },
+    /// The column of lead spans holds another number.
+    #[error(
+        "the field `{field}` is {found}, which is neither a proportion (a number with a fraction above 0 and at most 1, such as \
+         0.5 or 1.0) nor a number of tokens (a whole number of at least 2)"
+    )]
+    LeadSpan {
+        /// The field that `data.lead_span_column` names.
+        field: String,
+        /// The number, or its first digits.
+        found: String,
+    },
     /// A field holds another kind of value.
     #[error("the field `{field}` must be {expected}, found {found}")]
     WrongType {
@@ -192,6 +203,21 @@ pub enum RowProblem {
     NotShown {
         /// What it is, and where.
         part: String,
+    },
+    /// The text of a turn has the control tokens that the chat template writes around it.
+    #[error(
+        "turn {turn} from `{role}` {place} with `{token}` and is rendered already: the chat template writes that token around the \
+         turn as well"
+    )]
+    RenderedAlready {
+        /// The number of the turn, counted from 1.
+        turn: usize,
+        /// Who speaks.
+        role: &'static str,
+        /// Whether the turn begins or ends with the token.
+        place: &'static str,
+        /// The control token.
+        token: String,
     },
     /// The row has tools, and the model has a template of its own for them.
     #[error("the conversation has `tools`, and the model's chat template for tools, `tool_use`, is not read")]

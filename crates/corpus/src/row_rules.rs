@@ -24,9 +24,12 @@ pub enum RowRules {
     /// The third rules, and: a row is refused if its `messages` and `conversations` are different conversations, or if a turn
     /// with `from` and `value` has another `role` or `content`.
     Fourth,
+    /// The fourth rules, and: a row is refused if a turn begins or ends with a control token that the chat template writes, too; a row
+    /// may have other `conversations` if the pipeline file names the format `messages`.
+    Fifth,
 }
 
 impl RowRules {
     /// The rules for new corpora.
-    pub const CURRENT: Self = Self::Fourth;
+    pub const CURRENT: Self = Self::Fifth;
 }

@@ -8,8 +8,10 @@ use tokenizers::Tokenizer;
 use crate::{
     ChatTemplate, CorpusError, DataSettings, DropReason, Message, RowProblem, RowRules, SectionSettings,
     WithoutMarkers,
+    control_tokens::ControlTokens,
     data_settings::MIN_TOKENS,
     layout::Row,
+    lead_span::LeadSpanCell,
     row_problem::kind_of,
     rows::{RawRow, RowContent},
     sections::{ChainOfThoughtBytes, find_chain_of_thought},
@@ -23,6 +25,7 @@ pub(crate) struct SampleMaker<'a> {
     sections: &'a SectionSettings,
     template: &'a ChatTemplate,
     tokenizer: PlainTokenizer,
+    control_tokens: ControlTokens,
     /// The names of the files, by index.
     names: &'a [String],
     rules: RowRules,
@@ -45,6 +48,8 @@ pub(crate) struct SampleContent {
     pub(crate) tokens: Vec<u32>,
     pub(crate) bounds: SectionBounds,
     pub(crate) row_hash: [u8; 32],
+    /// How many of its tokens the row asks to keep.
+    pub(crate) lead_span: Option<u32>,
 }
 
 /// Why a row has no outcome.
@@ -79,6 +84,7 @@ impl<'a> SampleMaker<'a> {
             sections,
             template,
             tokenizer: PlainTokenizer::new(tokenizer)?,
+            control_tokens: ControlTokens::of(tokenizer, sections),
             names,
             rules,
         })
@@ -99,8 +105,10 @@ impl<'a> SampleMaker<'a> {
 
     fn make_of(&self, raw: &RawRow, mut row: Row) -> Result<MadeSample, RowError> {
         let id = id_of(&mut row)?.unwrap_or_else(|| format!("{}:{}", self.names[raw.file], raw.number));
+        let column = self.data.lead_span_column.as_deref();
+        let lead_span = column.map(|column| LeadSpanCell::of(&row, column)).transpose()?;
         let options = self.data.layout_options(self.sections, self.rules);
-        let conversation = self.data.format.conversation(row, options)?;
+        let conversation = self.data.format().conversation(row, options)?;
         let dropped = |id, reason| {
             let without_markers = reason == DropReason::WithoutMarkers;
             Ok(MadeSample {
@@ -114,7 +122,15 @@ impl<'a> SampleMaker<'a> {
         if conversation.messages.last().is_none_or(is_empty) {
             return dropped(id, DropReason::EmptyContent);
         }
+        let edges = if self.rules >= RowRules::Fifth {
+            self.control_tokens.edges(&conversation.messages)
+        } else {
+            Vec::new()
+        };
         let rendered = turn::render(self.template, conversation, self.sections, self.rules)?;
+        for edge in edges {
+            edge.check(&rendered.text)?;
+        }
         let Some(content_start) = rendered.content_start else {
             return dropped(id, DropReason::ContentNotFound);
         };
@@ -154,10 +170,12 @@ impl<'a> SampleMaker<'a> {
             count if count > self.data.max_tokens() => Err(DropReason::TooLong),
             _ => {
                 let bounds = chain_of_thought.bounds(&tokens);
+                let lead_span = lead_span.map(|cell| cell.kept(tokens.ids.len())).transpose()?;
                 Ok(SampleContent {
-                    row_hash: row_hash(&id, &tokens.ids, bounds),
+                    row_hash: row_hash(&id, &tokens.ids, bounds, lead_span),
                     tokens: tokens.ids,
                     bounds,
+                    lead_span,
                 })
             }
         };
@@ -183,13 +201,14 @@ pub(crate) fn beside_fields(problem: RowProblem, content: &RowContent, rules: Ro
 }
 
 /// The hash of a sample's content: see [`Prepared::row_hashes`](crate::Prepared::row_hashes).
-pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds) -> [u8; 32] {
+pub(crate) fn row_hash(id: &str, tokens: &[u32], bounds: SectionBounds, lead_span: Option<u32>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(id.len() as u64).to_le_bytes()).update(id.as_bytes());
     let bounds = [bounds.prompt_end(), bounds.chain_of_thought_end(), bounds.tokens()];
     let numbers: Vec<u8> = tokens
         .iter()
         .chain(&bounds)
+        .chain(&lead_span)
         .flat_map(|number| number.to_le_bytes())
         .collect();
     *hasher.update(&numbers).finalize().as_bytes()

@@ -270,7 +270,7 @@ fn hint_about_problems(error: &CorpusError) -> Option<String> {
              the table with smaller pages or as JSON lines"
                 .into(),
         ),
-        CorpusError::UnsupportedFile { .. } | CorpusError::MissingPiece { .. } => {
+        CorpusError::UnsupportedFile { .. } | CorpusError::MissingPiece { .. } | CorpusError::SameRows { .. } => {
             Some(error.hint()?.replace("`data.files`", "`evaluate.files`"))
         }
         CorpusError::UnreadableFolderState { .. } => {

@@ -12,15 +12,38 @@ struct Verdict {
     correct: bool,
 }
 
-/// How the answers in `text` differ from those that were summed up; `None` if their numbers are the same.
+/// How the answers in `text` differ from those that were summed up; `None` if the summary is theirs.
 pub(crate) fn mismatch(text: &[u8], summary: &EvaluationSummary) -> Option<String> {
     let verdicts = lines(text).filter_map(|line| serde_json::from_slice::<Verdict>(line).ok());
     let (found, right) = verdicts.fold((0, 0), |(found, right), verdict| {
         (found + 1, right + u64::from(verdict.correct))
     });
     let EvaluationSummary { problems, correct, .. } = summary;
-    ((found, right) != (*problems, *correct))
-        .then(|| format!("has {found} answers, {right} of them right, instead of {problems} and {correct}"))
+    if (found, right) != (*problems, *correct) {
+        return Some(format!(
+            "has {found} answers, {right} of them right, instead of {problems} and {correct}"
+        ));
+    }
+    let (stored, counted) = (of_answers(summary), of_answers(&summary.counted_from(&answers(text)?)));
+    let mut pairs = stored.into_iter().zip(counted);
+    pairs.find_map(|((key, stored), (_, counted))| {
+        (stored != counted).then(|| format!("gives `{key}` {counted}, and `summary.json` says {stored}"))
+    })
+}
+
+/// The values of a summary that follow from the answers.
+fn of_answers(summary: &EvaluationSummary) -> [(&'static str, String); 8] {
+    let (low, high) = summary.accuracy_interval;
+    [
+        ("accuracy", summary.accuracy.to_string()),
+        ("accuracy_interval", format!("[{low}, {high}]")),
+        ("ungraded", summary.ungraded.to_string()),
+        ("without_answer", summary.without_answer.to_string()),
+        ("cut", summary.cut.to_string()),
+        ("cut_share", summary.cut_share.to_string()),
+        ("prompts_too_long", summary.prompts_too_long.to_string()),
+        ("tokens", summary.tokens.to_string()),
+    ]
 }
 
 /// The answers in `text`; `None` if another version wrote them.
@@ -174,5 +197,55 @@ mod tests {
         ] {
             assert_eq!(mismatch(text.as_bytes(), &summary).as_deref(), Some(found));
         }
+    }
+
+    #[test]
+    fn a_summary_with_values_that_its_answers_do_not_have_is_told() {
+        let all = [answered(0), answered(1)];
+        let summary = EvaluationSummary::new(&all, GraderIdentity::built_in(), (1.0, 6), None);
+        let text = lines_of(&all);
+        let said = |change: fn(&mut EvaluationSummary)| {
+            let mut forged = summary.clone();
+            change(&mut forged);
+            mismatch(text.as_bytes(), &forged).unwrap_or_default()
+        };
+        for (said, expected) in [
+            (
+                said(|summary| summary.accuracy = 0.5),
+                "gives `accuracy` 1, and `summary.json` says 0.5",
+            ),
+            (
+                said(|summary| summary.accuracy_interval.1 = 0.9),
+                "gives `accuracy_interval` [0.34",
+            ),
+            (
+                said(|summary| summary.ungraded = 1),
+                "gives `ungraded` 0, and `summary.json` says 1",
+            ),
+            (
+                said(|summary| summary.without_answer = 0),
+                "gives `without_answer` 2, and `summary.json` says 0",
+            ),
+            (
+                said(|summary| summary.cut = 1),
+                "gives `cut` 0, and `summary.json` says 1",
+            ),
+            (
+                said(|summary| summary.cut_share = f64::NAN),
+                "gives `cut_share` 0, and `summary.json` says NaN",
+            ),
+            (
+                said(|summary| summary.prompts_too_long = 1),
+                "gives `prompts_too_long` 0, and `summary.json` says 1",
+            ),
+            (
+                said(|summary| summary.tokens = 7),
+                "gives `tokens` 6, and `summary.json` says 7",
+            ),
+        ] {
+            assert!(said.starts_with(expected), "{said}");
+        }
+        // What the process that generated measured does not follow from the answers.
+        assert_eq!(said(|summary| summary.tokens_per_second = 1e6), "");
     }
 }

@@ -23,6 +23,9 @@ pub struct Evaluation {
     pub base: PathBuf,
     /// The model: a directory in the Hugging Face layout or a GGUF file.
     pub model: PathBuf,
+    /// The exported adapter that is evaluated, if `model` is its base: a folder that also has the tokenizer. It must have been
+    /// learnt on `model`.
+    pub exported: Option<PathBuf>,
     /// The folder of the results.
     pub dir: PathBuf,
     /// A cache on whose validation samples losses are measured, if it exists and has the model's tokenizer.
@@ -62,11 +65,7 @@ pub fn run(
         Some(grader) => grader.identity()?,
         None => GraderIdentity::built_in(),
     };
-    let mut source = ModelSource::open(&evaluation.model)?;
-    if let Some(adapter) = &settings.adapter {
-        source = source.with_adapter(&evaluation.base.join(adapter))?;
-    }
-    let tokenizer = source.tokenizer()?;
+    let (source, tokenizer) = opened(evaluation)?;
     let text = tokenizer
         .chat_template
         .as_deref()
@@ -156,6 +155,21 @@ pub fn run(
     let summary = EvaluationSummary::new(&answers, grader_identity, (seconds, tokens), held_out);
     dir.finish(&answers, &summary)?;
     Ok(EvaluationOutcome::Done(summary))
+}
+
+/// The model with its adapter, and its tokenizer.
+fn opened(evaluation: &Evaluation) -> Result<(ModelSource, TokenizerBundle), ModelError> {
+    let mut source = ModelSource::open(&evaluation.model)?;
+    if let Some(exported) = &evaluation.exported {
+        source = source.with_adapter(exported)?;
+        source.require_base_of_adapter()?;
+        return Ok((source, TokenizerBundle::open(exported)?));
+    }
+    if let Some(adapter) = &evaluation.settings.adapter {
+        source = source.with_adapter(&evaluation.base.join(adapter))?;
+    }
+    let tokenizer = source.tokenizer()?;
+    Ok((source, tokenizer))
 }
 
 /// The problems that are asked, with the system prompt of the settings before those that have none.

@@ -164,7 +164,7 @@ impl EvaluateSettings {
         data.path.clone_from(&self.path);
         data.split = split;
         data.config.clone_from(&self.config);
-        data.format = self.format;
+        data.format = Some(self.format).filter(|format| *format != Format::default());
         data.filter = self.filter.clone();
         data.max_row_mib = self.max_row_mib;
         data.system_prompt = self.system_prompt;

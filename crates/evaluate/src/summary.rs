@@ -79,6 +79,16 @@ pub struct EvaluationSummary {
 }
 
 impl EvaluationSummary {
+    /// This summary as it would be with `answers`: with other counts and shares, and the same measurements.
+    pub(crate) fn counted_from(&self, answers: &[Answered]) -> Self {
+        let grader = self.grader.clone().unwrap_or_else(GraderIdentity::built_in);
+        Self {
+            grader: self.grader.clone(),
+            tokens_per_second: self.tokens_per_second,
+            ..Self::new(answers, grader, (self.seconds, 0), self.held_out)
+        }
+    }
+
     /// Summarizes `answers`. `pace` is the seconds of generation of this process and the tokens generated in them.
     pub(crate) fn new(
         answers: &[Answered],
@@ -103,7 +113,10 @@ impl EvaluationSummary {
             cut,
             cut_share: share(cut),
             prompts_too_long: count(&|answer| answer.end == AnswerEnd::PromptTooLong),
-            tokens: answers.iter().map(|answer| answer.tokens as u64).sum(),
+            // The answers may be a stranger's.
+            tokens: answers
+                .iter()
+                .fold(0_u64, |sum, answer| sum.saturating_add(answer.tokens as u64)),
             seconds,
             tokens_per_second: if seconds > 0.0 {
                 tokens_now as f64 / seconds

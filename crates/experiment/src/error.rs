@@ -1,6 +1,9 @@
 //! The errors of sweeps, runs and reports.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::{FileError, Refusal};
@@ -30,6 +33,14 @@ pub enum ExperimentError {
         /// What is wrong.
         #[source]
         source: serde_json::Error,
+    },
+    /// A file of a run that contradicts itself or another one.
+    #[error("`{}` cannot be right: it {problem}", path.display())]
+    Contradicts {
+        /// The file.
+        path: PathBuf,
+        /// What cannot be right.
+        problem: String,
     },
     /// A file or folder that cannot be read.
     #[error("could not {action} `{}`", path.display())]
@@ -86,6 +97,26 @@ pub enum ExperimentError {
     Page(#[source] minijinja::Error),
 }
 
+/// What to do about a file of a run that cannot be used.
+fn way_out(path: &Path) -> String {
+    match path.parent() {
+        Some(folder) if folder.ends_with("evaluation") => {
+            format!(
+                "leave this run out, or remove `{}` and evaluate it again",
+                folder.display()
+            )
+        }
+        _ if path.ends_with("run.json") => {
+            "leave this folder out if another program wrote that file, or remove the folder and train the run again"
+                .into()
+        }
+        _ if path.ends_with("sweep.json") => {
+            format!("remove `{}`: the next `leadspan sweep` writes it again", path.display())
+        }
+        _ => "leave this run out, or remove its folder and train it again".into(),
+    }
+}
+
 impl Diagnosis for ExperimentError {
     fn is_unexpected(&self) -> bool {
         match self {
@@ -105,19 +136,7 @@ impl Diagnosis for ExperimentError {
                 Some("list each value once; repeat runs with several values of `seed`".into())
             }
             Self::TooManyRuns { .. } => Some("divide the lists among several pipeline files".into()),
-            Self::Damaged { path, .. } => Some(match path.parent() {
-                Some(folder) if folder.ends_with("evaluation") => {
-                    format!(
-                        "leave this run out, or remove `{}` and evaluate it again",
-                        folder.display()
-                    )
-                }
-                _ if path.ends_with("run.json") => {
-                    "leave this folder out if another program wrote that file, or remove the folder and train the run again".into()
-                }
-                _ if path.ends_with("sweep.json") => format!("remove `{}`: the next `leadspan sweep` writes it again", path.display()),
-                _ => "leave this run out, or remove its folder and train it again".into(),
-            }),
+            Self::Damaged { path, .. } | Self::Contradicts { path, .. } => Some(way_out(path)),
             Self::Io { source, path, .. } if matches!(Refusal::of(source), Some(Refusal::NotAFolder(_))) => {
                 leadspan_files::hint(source, path).or_else(|| Some("leave this run out".into()))
             }

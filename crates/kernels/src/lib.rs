@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod activation;
 #[cfg(any(feature = "cuda", test))]
 mod agreement;
 mod attention;
@@ -22,7 +23,7 @@ mod cpu;
 mod cuda;
 mod delta_rule;
 mod form;
-mod geglu;
+mod gated;
 mod gpu;
 mod linear;
 mod norm;
@@ -36,7 +37,6 @@ mod rotary_table;
 mod selected;
 mod selection;
 mod stock;
-mod swiglu;
 mod tape;
 mod updated_parameter;
 mod updates;
@@ -51,9 +51,9 @@ pub use cached_attention::{KeyValues, cached_attention};
 pub use cpu::slices::{InPlace, add_rows, scatter_rows, with as with_values};
 pub use delta_rule::{DeltaShape, gated_delta_rule, short_convolution};
 pub use form::{Kernels, has_fused_form};
-pub use geglu::geglu;
+pub use gated::{geglu, swiglu};
 pub use gpu::{has_layer_kernels, open_gpu};
-pub use linear::{linear, project, project_back, project_widened};
+pub use linear::{linear, linear_of_two, project, project_back, project_widened};
 pub use norm::{rms_norm, rms_norm_around_one};
 pub use objective::{DeviceLosses, DeviceObjective};
 pub use objective_rows::{DeviceLoss, DeviceObjectiveKind, DeviceRows, DrawnTokens};
@@ -64,7 +64,6 @@ pub use rotary::rotate;
 pub use rotary_table::{Angles, Pairing, RotaryTable};
 pub use selected::Selected;
 pub use selection::{Selecting, select_rows};
-pub use swiglu::swiglu;
 pub use tape::{Pass, Tape};
 pub use updated_parameter::{UpdateNumbers, UpdatedParameter};
 pub use updates::{DeviceNorm, DeviceUpdates};

@@ -42,6 +42,34 @@ pub fn linear<'a>(
     }
 }
 
+/// As [`linear`], plus `narrow` `[N, r]` times the transpose of `widen` `[out, r]`: the second half of what a low-rank adapter
+/// adds to a product.
+///
+/// # Errors
+///
+/// If the shapes do not fit or the device fails.
+pub fn linear_of_two<'a>(
+    (x, weight, bias): (&Tensor, &Weight, Option<&Weight>),
+    (narrow, widen): (&Tensor, &Weight),
+    residual: Option<&Tensor>,
+    pass: impl Into<Pass<'a>>,
+) -> Result<Tensor> {
+    let pass = pass.into();
+    if pass.form(x) != Form::Cpu || pass.uses_skinny_product(x) {
+        let sum = linear(x, weight, bias, residual, pass)?;
+        return linear(narrow, widen, None, Some(&sum), pass);
+    }
+    let operation = cpu::linear_of_two::LinearOfTwo {
+        first: cpu::linear::Linear::new(weight, bias),
+        second: cpu::linear::Linear::new(widen, None),
+    };
+    let (x, narrow) = (x.contiguous()?, narrow.contiguous()?);
+    match residual {
+        None => pass.two([&x, &narrow], operation),
+        Some(residual) => pass.three([&x, &narrow, &residual.contiguous()?], operation),
+    }
+}
+
 /// `x` `[N, in]` times the transpose of `weight` `[out, in]`, untracked: the logits of a head without a graph.
 ///
 /// # Errors

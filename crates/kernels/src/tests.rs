@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::{
     AttentionShape, GradientSum, Kernels, Packed, Pairing, RotaryTable, Weight, add_scaled, attention,
-    cpu::slices::add_rows, geglu, linear, rms_norm, rms_norm_around_one, rotate, scaled, swiglu,
+    cpu::slices::add_rows, geglu, linear, linear_of_two, rms_norm, rms_norm_around_one, rotate, scaled, swiglu,
 };
 
 /// An operation: from inputs and weights to an output.
@@ -185,6 +185,21 @@ proptest! {
     }
 
     #[test]
+    fn sums_of_two_linears_agree(
+        rows in 1usize..60, out in 1usize..50, width in 1usize..50, rank in 1usize..9, biased: bool, residual: bool,
+        seed in 0u64..1000,
+    ) {
+        let mut inputs = vec![values(seed, &[rows, width]), values(seed + 1, &[rows, rank])];
+        inputs.extend(residual.then(|| values(seed + 2, &[rows, out])));
+        let mut weights = vec![values(seed + 3, &[out, width]), values(seed + 4, &[out, rank])];
+        weights.extend(biased.then(|| values(seed + 5, &[out])));
+        assert_forms_agree(&inputs, &weights, &|inputs, weights, kernels| {
+            let first = (&inputs[0], &weights[0], weights.get(2));
+            linear_of_two(first, (&inputs[1], &weights[1]), inputs.get(2), kernels)
+        });
+    }
+
+    #[test]
     fn gates_agree(rows in 1usize..40, width in 1usize..900, seed in 0u64..1000) {
         let inputs = [(values(seed, &[rows, width]) * 8.0).unwrap(), values(seed + 1, &[rows, width])];
         assert_forms_agree(&inputs, &[], &|inputs, _, kernels| swiglu(&inputs[0], &inputs[1], kernels));
@@ -283,6 +298,14 @@ fn every_gradient_is_a_slope() {
             Some(&inputs[1]),
             Kernels::Fused,
         )
+    });
+    let (inputs, weights) = (
+        [values(1, &[9, 12]), values(2, &[9, 3]), values(3, &[9, 7])],
+        [values(4, &[7, 12]), values(5, &[7, 3]), values(6, &[7])],
+    );
+    assert_gradients_are_slopes(&inputs, &weights, &|inputs, weights| {
+        let first = (&inputs[0], &weights[0], Some(&weights[2]));
+        linear_of_two(first, (&inputs[1], &weights[1]), Some(&inputs[2]), Kernels::Fused)
     });
     assert_gradients_are_slopes(&[values(1, &[4, 50]), values(2, &[4, 50])], &[], &|inputs, _| {
         swiglu(&inputs[0], &inputs[1], Kernels::Fused)

@@ -1,6 +1,8 @@
 //! Writes a model's log-probabilities for a fixed text, for comparison with other implementations.
 //!
-//!     cargo run --release -p leadspan-model --example probe -- MODEL probe.safetensors
+//!     cargo run --release -p leadspan-model --example probe -- MODEL probe.safetensors [ADAPTER]
+//!
+//! ADAPTER is the folder of a LoRA adapter of MODEL.
 //!
 //! `probe.safetensors` holds `tokens` u32 [1, T] and `logprobs` f32 [1, T, V].
 
@@ -16,10 +18,15 @@ const TEXT: &str = "A farmer has 12 hens. Each hen lays 5 eggs a week. How many 
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, out] = arguments.as_slice() else {
-        return Err("usage: probe MODEL OUT.safetensors".into());
+    let (model, out, adapter) = match arguments.as_slice() {
+        [model, out] => (model, out, None),
+        [model, out, adapter] => (model, out, Some(adapter)),
+        _ => return Err("usage: probe MODEL OUT.safetensors [ADAPTER]".into()),
     };
-    let source = ModelSource::open(Path::new(model))?;
+    let mut source = ModelSource::open(Path::new(model))?;
+    if let Some(adapter) = adapter {
+        source = source.with_adapter(Path::new(adapter))?;
+    }
     let text = source.tokenizer()?.tokenizer.encode(TEXT, false)?;
     let decoder = Decoder::load(&source, StoredDtype::F32, &Device::Cpu)?;
     let tokens = Tensor::new(text.get_ids(), &Device::Cpu)?.unsqueeze(0)?;

@@ -111,6 +111,16 @@ pub enum ModelError {
         /// How to mend it.
         hint: &'static str,
     },
+    /// A setting of the adapters that a student learns is out of range, or does not fit the student.
+    #[error("`student.lora.{key}` is `{found}`, but {expected}")]
+    Lora {
+        /// The key.
+        key: &'static str,
+        /// Its value, or the part of it that does not fit.
+        found: String,
+        /// The rule that the value breaks.
+        expected: String,
+    },
     /// The configuration says that the head is the embedding, but the files have a head of its own.
     #[error("`{}` has a weight `lm_head.weight` that differs from the embedding, but its `tie_word_embeddings` is on", path.display())]
     TiedHead {
@@ -318,6 +328,10 @@ impl Diagnosis for ModelError {
             Self::MissingFile { file, .. } if *file == "tokenizer.json" => {
                 Some("save the model with a fast tokenizer: `tokenizer.save_pretrained(DIR)` in transformers".into())
             }
+            Self::MissingFile { dir, file } if *file == "config.json" && dir.join("adapter_config.json").exists() => Some(
+                "it is a LoRA adapter: name its base as the model, and this folder as `teacher.adapter` or `evaluate.adapter`"
+                    .into(),
+            ),
             Self::MissingFile { dir, file } if *file == "model.safetensors" && has_pickled_weights(dir) => Some(format!(
                 "its weights are in PyTorch's own format, which is a program. Convert them: `python3 -c \"import sys, transformers; \
                  transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], torch_dtype='auto').save_pretrained(sys.argv[1])\" {}`",

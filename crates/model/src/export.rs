@@ -8,7 +8,11 @@ use leadspan_files::is_tokenizer_file;
 use crate::{
     config::DecoderConfig,
     error::ModelError,
-    weights::{joined::join, tensor_stream::write_single_precision},
+    weights::{
+        joined::join,
+        lora::directory::{AdapterBase, BASE_WEIGHTS, Lora},
+        tensor_stream::write_single_precision,
+    },
 };
 
 /// Writes `config.json`, `model.safetensors` and the given tokenizer files into the new directory `dir`.
@@ -32,13 +36,48 @@ pub fn write_model_dir<'a>(
     weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
     tokenizer_files: &[(String, Vec<u8>)],
 ) -> Result<(), ModelError> {
+    write_dir(dir, tokenizer_files, |staging| {
+        write_file(&staging.join("config.json"), &pretty(&config.to_json()))?;
+        let file = staging.join("model.safetensors");
+        if config.family.description().stores_joined_weights {
+            let joined = join(weights)?;
+            let joined = joined.iter().map(|(name, tensor)| (name.as_str(), tensor));
+            return write_weights(&file, &[], joined);
+        }
+        write_weights(&file, &[], weights)
+    })
+}
+
+/// Writes `adapter_config.json`, `adapter_model.safetensors` and the given tokenizer files into the new directory `dir`, as
+/// PEFT's `save_pretrained` does. `learnt` are the matrices of the adapter by their names. The directory appears as in
+/// [`write_model_dir`].
+///
+/// # Errors
+///
+/// As [`write_model_dir`].
+pub fn write_adapter_dir<'a>(
+    dir: &Path,
+    lora: &Lora,
+    base: &AdapterBase,
+    learnt: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    tokenizer_files: &[(String, Vec<u8>)],
+) -> Result<(), ModelError> {
+    write_dir(dir, tokenizer_files, |staging| {
+        write_file(&staging.join("adapter_config.json"), &pretty(&lora.config(base)))?;
+        let file = staging.join("adapter_model.safetensors");
+        write_weights(&file, &[(BASE_WEIGHTS, &base.weights)], learnt)
+    })
+}
+
+/// Creates the directory `dir` with the given tokenizer files and what `fill` writes into the directory that it is given.
+fn write_dir(
+    dir: &Path,
+    tokenizer_files: &[(String, Vec<u8>)],
+    fill: impl FnOnce(&Path) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
     if let Some((name, _)) = tokenizer_files.iter().find(|(name, _)| !is_tokenizer_file(name)) {
         return Err(ModelError::NotATokenizerFile { name: name.clone() });
     }
-    let io = |action: &'static str, path: &Path| {
-        let path = path.to_owned();
-        move |source| ModelError::Io { action, path, source }
-    };
     let parent = dir
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -48,24 +87,10 @@ pub fn write_model_dir<'a>(
         .prefix(".model-")
         .tempdir_in(parent)
         .map_err(io("create a directory in", parent))?;
-    let write = |name: &str, bytes: &[u8]| -> Result<(), ModelError> {
-        let path = staging.path().join(name);
-        let mut file = fs::File::create_new(&path).map_err(io("create", &path))?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(io("write", &path))
-    };
-    write("config.json", &pretty(&config.to_json()))?;
     for (name, bytes) in tokenizer_files {
-        write(name, bytes)?;
+        write_file(&staging.path().join(name), bytes)?;
     }
-    let file = staging.path().join("model.safetensors");
-    if config.family.description().stores_joined_weights {
-        let joined = join(weights)?;
-        write_weights(&file, joined.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
-    } else {
-        write_weights(&file, weights)?;
-    }
+    fill(staging.path())?;
     sync_dir(staging.path()).map_err(io("flush", staging.path()))?;
     make_readable(staging.path()).map_err(io("set permissions of", staging.path()))?;
     fs::rename(staging.path(), dir).map_err(io("rename a finished model to", dir))?;
@@ -74,15 +99,33 @@ pub fn write_model_dir<'a>(
     sync_dir(parent).map_err(io("flush", parent))
 }
 
+/// The error of an attempt at a file.
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
+    let path = path.to_owned();
+    move |source| ModelError::Io { action, path, source }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let mut file = fs::File::create_new(path).map_err(io("create", path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(io("write", path))
+}
+
 fn pretty(value: &serde_json::Value) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value).expect("names and numbers serialize");
     bytes.push(b'\n');
     bytes
 }
 
-fn write_weights<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<(), ModelError> {
+fn write_weights<'a>(
+    path: &Path,
+    metadata: &[(&str, &str)],
+    weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<(), ModelError> {
+    let metadata = [&[("format", "pt")][..], metadata].concat();
     let written = fs::File::create_new(path).and_then(|file| {
-        let file = write_single_precision(file, &[("format", "pt")], &weights.collect())?;
+        let file = write_single_precision(file, &metadata, &weights.collect())?;
         file.sync_all()
     });
     written.map_err(|error| match error.downcast() {

@@ -2,7 +2,8 @@
 //!
 //! A [`ModelSource`] is a model on disk, a directory in the Hugging Face layout or a GGUF file: its [`DecoderConfig`], its
 //! tokenizer, its weights. [`Decoder::load`] makes a decoder for inference of it; [`Decoder::trainable`] makes one whose
-//! parameters all receive gradients. Both run the same forward pass. Hidden states of all positions and logits of chosen
+//! parameters all receive gradients, and [`Decoder::adapted`] one that learns low-rank adapters alone. All run the same forward
+//! pass. A [`StreamedDecoder`] runs it with one layer in memory and one on the way. Hidden states of all positions and logits of chosen
 //! rows are separate calls, so that no caller makes a `[tokens, vocabulary]` tensor by accident.
 //!
 //! The final hidden state of a token depends only on the token and the earlier tokens of its sequence, on the CPU bit for
@@ -37,11 +38,13 @@ pub use config::{
 };
 pub use decoder::{
     Decoder, Distrust,
+    sizes::WeightSizes,
+    streamed::{StreamedDecoder, StreamedHead},
     trace::{Activations, Trace},
 };
 pub use device::{DEVICE_PATTERN, KernelForm, StoredDtype, StudentDtype, open_device};
 pub use error::ModelError;
-pub use export::write_model_dir;
+pub use export::{write_adapter_dir, write_model_dir};
 pub use families::Family;
 pub use flops::ForwardFlops;
 pub use generation::{
@@ -56,6 +59,11 @@ pub use stop::Stop;
 pub use tokenizer::{TokenizerBundle, tokenizer_fingerprint};
 pub use weights::{
     hub::HubCache,
+    lora::{
+        directory::{AdapterBase, Lora},
+        merged::merged_weights,
+        settings::{AllLinear, LoraSettings, LoraTargets},
+    },
     parameters::{Parameters, StudentStart},
     source::ModelSource,
     tensor_stream::write_single_precision,

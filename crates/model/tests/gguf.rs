@@ -13,9 +13,19 @@ const I32: u32 = 5;
 const F32: u32 = 6;
 const BOOL: u32 = 7;
 const TEXT: u32 = 8;
+const LIST: u32 = 9;
+
+fn fixture(name: &str) -> Vec<u8> {
+    fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/fixtures")
+            .join(name),
+    )
+    .unwrap()
+}
 
 fn whole() -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-teacher.gguf")).unwrap()
+    fixture("tiny-teacher.gguf")
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -28,7 +38,10 @@ fn key(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
 
 /// The tiny teacher's file with more keys before its own.
 fn with_keys(keys: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = whole();
+    with_keys_in(whole(), keys)
+}
+
+fn with_keys_in(mut bytes: Vec<u8>, keys: &[Vec<u8>]) -> Vec<u8> {
     let mut added = keys.concat();
     // Tensors stay aligned if the header grows by a multiple of the alignment.
     let filler = key("filler", TEXT, &text(""));
@@ -190,6 +203,82 @@ fn keys_that_change_what_is_computed_are_refused_by_name() {
     bytes[place] = 4;
     let message = refusal(&bytes);
     assert!(message.contains("`llama.rope.dimension_count` is `4`"), "{message}");
+}
+
+/// A list of switches.
+fn switches(values: &[u8]) -> Vec<u8> {
+    [&BOOL.to_le_bytes(), &(values.len() as u64).to_le_bytes()[..], values].concat()
+}
+
+#[test]
+fn local_layers_of_gemma3_are_those_of_its_keys() {
+    let of = |keys: &[Vec<u8>]| config(&with_keys_in(fixture("gguf/gemma3.gguf"), keys));
+    let pattern = |value: i32| key("gemma3.attention.sliding_window_pattern", I32, &value.to_le_bytes());
+    let list = |values: &[u8]| key("gemma3.attention.sliding_window_pattern", LIST, &switches(values));
+    for (keys, globals) in [
+        (vec![], vec![5]),
+        (vec![pattern(3)], vec![2, 5]),
+        (vec![pattern(1)], vec![0, 1, 2, 3, 4, 5]),
+        (vec![list(&[0, 1, 1, 0, 1, 1])], vec![0, 3]),
+    ] {
+        let parts = of(&keys).unwrap().parts;
+        let is_global = |index: &usize| parts.layers.get(*index).is_none_or(|layer| layer.window.is_none());
+        assert_eq!((0..6).filter(is_global).collect::<Vec<_>>(), globals);
+    }
+    let base = key("gemma3.rope.freq_base_swa", F32, &500f32.to_le_bytes());
+    assert_eq!(of(&[]).unwrap().parts.local_rope_theta, Some(10_000.0));
+    assert_eq!(of(&[base]).unwrap().parts.local_rope_theta, Some(500.0));
+    for keys in [pattern(0), pattern(-1), list(&[1, 1]), list(&[])] {
+        let message = refusal(&with_keys_in(fixture("gguf/gemma3.gguf"), &[keys]));
+        assert!(
+            message.contains("`gemma3.attention.sliding_window_pattern` is `"),
+            "{message}"
+        );
+    }
+    let cap = key("gemma3.final_logit_softcapping", F32, &30f32.to_le_bytes());
+    let message = refusal(&with_keys_in(fixture("gguf/gemma3.gguf"), &[cap]));
+    assert!(
+        message.contains("`gemma3.final_logit_softcapping` is `30`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_one_family_reads_another_refuses() {
+    for (file, name, kind, value) in [
+        ("granite", "granite.rope.scaling.finetuned", BOOL, vec![0]),
+        (
+            "granite",
+            "granite.attention.sliding_window",
+            I32,
+            8i32.to_le_bytes().to_vec(),
+        ),
+        (
+            "olmo2",
+            "olmo2.attention.sliding_window",
+            I32,
+            8i32.to_le_bytes().to_vec(),
+        ),
+        ("olmo2", "olmo2.rope.freq_base_swa", F32, 1e4f32.to_le_bytes().to_vec()),
+        (
+            "olmo2",
+            "olmo2.attention.sliding_window_pattern",
+            I32,
+            4i32.to_le_bytes().to_vec(),
+        ),
+        ("smollm3", "smollm3.attention.scale", F32, 0.5f32.to_le_bytes().to_vec()),
+        ("gemma3", "gemma3.logit_scale", F32, 0.5f32.to_le_bytes().to_vec()),
+    ] {
+        let file = fixture(&format!("gguf/{file}.gguf"));
+        let message = refusal(&with_keys_in(file, &[key(name, kind, &value)]));
+        assert!(message.contains(&format!("`{name}` is `")), "{name}: {message}");
+    }
+    // A list of layers is no longer than the file.
+    let mut bytes = fixture("gguf/smollm3.gguf");
+    let place = after(&bytes, "smollm3.block_count") + 4;
+    bytes[place..][..4].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+    let message = refusal(&bytes);
+    assert!(message.contains("`smollm3.block_count` is `2147483647`"), "{message}");
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn hidden_states_and_logprobs_agree_with_transformers() {
         "qwen3_moe",
         "qwen3_moe_unnormalized",
         "mistral",
+        "mistral3",
         "olmo2",
         "smollm3",
         "gemma3",

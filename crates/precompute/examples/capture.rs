@@ -61,6 +61,7 @@ fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn 
     let tables: toml::Table = fs::read_to_string(&path)?.parse()?;
     let mut pipeline = Pipeline {
         server_key: None,
+        server_authorities: None,
         base: path.parent().ok_or("a pipeline file is in a folder")?.to_owned(),
         teacher: table(&tables, "teacher")?,
         data: table(&tables, "data")?,

@@ -3,10 +3,11 @@
 //!
 //!     cargo run --release -p leadspan-precompute --example render -- MODEL CONVERSATIONS
 //!
-//! MODEL is a directory with a tokenizer, CONVERSATIONS a file of JSON lines with `messages` and an `id`. Prints a line of JSON
+//! MODEL is a directory with a tokenizer, CONVERSATIONS a file of JSON lines with `messages` and an `id`, and perhaps `tools` and
+//! `chat_template_kwargs`. Prints a line of JSON
 //! with the special tokens by their names and the token that ends a turn, and then a line for each conversation: its id, the text, the text with a generation
-//! prompt, the tokens of the text, and those of the sample that [`leadspan_corpus::prepare`] makes of the row. A text that the
-//! template refuses is null.
+//! prompt, the tokens of the text, and those of the sample that [`leadspan_corpus::prepare`] makes of the row. A text that is
+//! refused is null, and `refused` says why.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use std::{
 };
 
 use leadspan_corpus::{
-    ChatTemplate, DataSettings, Message, Role, SectionSettings, WithoutMarkers, end_of_turn, prepare,
+    ChatTemplate, DataSettings, Given, Message, Role, SectionSettings, WithoutMarkers, end_of_turn, prepare,
 };
 use leadspan_model::TokenizerBundle;
 use serde_json::{Map, Value, json};
@@ -66,14 +67,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect::<Option<_>>()
             .ok_or("not a message")?;
         let id = row["id"].as_str().ok_or("no id")?;
-        let (text, opened) = (
-            template.render(&messages, false).ok(),
-            template.render(&messages, true).ok(),
-        );
+        let given = Given {
+            tools: row.get("tools").cloned(),
+            documents: None,
+            arguments: row["chat_template_kwargs"].as_object().cloned().unwrap_or_default(),
+        };
+        let render = |is_opened: bool| template.render_with(&messages, &given, is_opened);
+        let refused = render(false).err().map(|error| chain(&error));
+        let (text, opened) = (render(false).ok(), render(true).ok());
         let encoded = text.as_deref().map(|text| tokenizer.encode(text, false)).transpose();
         let encoded = encoded.map_err(|error| error.to_string())?;
         let encoded = encoded.map(|encoded| encoded.get_ids().to_vec());
-        let made = json!({"id": id, "text": text, "opened": opened, "encoded": encoded, "tokens": samples.get(id)});
+        let made = json!({
+            "id": id, "text": text, "refused": refused, "opened": opened, "encoded": encoded, "tokens": samples.get(id),
+        });
         writeln!(out, "{made}")?;
     }
     Ok(())
@@ -82,15 +89,32 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn message(value: &Value) -> Option<Message> {
     let mut fields = value.as_object()?.clone();
     let role = Role::from_name(fields.remove("role")?.as_str()?)?;
-    let content = fields.remove("content")?.as_str()?.to_owned();
-    let reasoning_content = fields
-        .remove("reasoning_content")
-        .and_then(|text| Some(text.as_str()?.to_owned()));
+    let content = fields.remove("content")?;
+    let content_is_null = content.is_null();
+    let content = content.as_str().map_or_else(String::new, str::to_owned);
+    // The names that rows have for it.
+    let names = ["reasoning_content", "thinking", "reasoning"];
+    let reasoning_content = names.iter().find_map(|name| {
+        let text = fields.get(*name)?.as_str()?.to_owned();
+        fields.remove(*name);
+        Some(text)
+    });
+    fields.remove("reasoning_content");
     Some(Message {
         role,
         content,
-        content_is_null: false,
+        content_is_null,
         reasoning_content,
         other: fields,
     })
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

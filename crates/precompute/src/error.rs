@@ -40,6 +40,12 @@ pub enum PrecomputeError {
         /// The most.
         most: usize,
     },
+    /// The weights cannot be streamed to this device.
+    #[error("`teacher.memory` is set, but weights are streamed on the CPU alone, and `teacher.device` is `{device}`")]
+    StreamingDevice {
+        /// The device.
+        device: String,
+    },
     /// A server cannot be the teacher.
     #[error(transparent)]
     Server(Box<ServerError>),
@@ -179,6 +185,9 @@ impl Diagnosis for PrecomputeError {
             Self::Cache(error) => error.hint(),
             Self::Server(error) => error.hint(),
             Self::ZeroSetting { .. } | Self::TooManyRequests { .. } | Self::Entries(_) => None,
+            Self::StreamingDevice { .. } => {
+                Some("remove `teacher.memory`, or set `teacher.device = \"cpu\"`".to_owned())
+            }
             Self::NoChatTemplate { .. } => {
                 Some("put a `chat_template.jinja` into the model's directory, or use a chat model".to_owned())
             }

@@ -5,7 +5,7 @@ use leadspan_corpus::{PrepareProgress, PrepareReport};
 use leadspan_model::Distrust;
 use leadspan_workers::{Awaited, Holder};
 
-use crate::{Remaining, ServerWait};
+use crate::{Remaining, ServerWait, Streaming};
 
 /// What happened during a run. Tokens are those that go through the model; there is no padding.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub enum Event {
     Begun(Remaining),
     /// The teacher runs in stock operations, because its fused kernels cannot be trusted on this device.
     StockKernels(Distrust),
+    /// The teacher's weights do not fit into the memory that they may take, so they are read layer by layer in every pass.
+    Streaming(Streaming),
     /// The teacher is loaded, and the first unit begins.
     Loaded,
     /// One batch went through the model.

@@ -25,7 +25,8 @@
 //!   takes no shards.
 //! - If this crate creates a cache and then cannot fill it because the data is unusable, it removes the cache.
 //!
-//! The teacher is a model that this process loads, or one that an inference server runs, which is asked over HTTP.
+//! The teacher is a model that this process loads, or reads layer by layer in every pass if it does not fit into
+//! `teacher.memory`, or one that an inference server runs, which is asked over HTTP.
 //!
 //! [`plan`] predicts the cost of a run.
 //!
@@ -46,6 +47,7 @@ mod end_of_turn;
 mod error;
 mod event;
 mod finalize;
+mod memory_size;
 mod pipeline;
 mod plan;
 mod prepare;
@@ -72,10 +74,11 @@ pub use end_of_turn::student_files;
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use finalize::{Finalized, FinalizedLayer, finalize};
+pub use memory_size::{MemorySize, WrongMemorySize};
 pub use pipeline::{Pipeline, TextPipeline};
 pub use plan::{
     AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,
-    Quantile, Size, SizeSource, Totals, Workers, plan,
+    Quantile, Size, SizeSource, StreamedPasses, Totals, Workers, plan,
 };
 pub use prepare::{PreparedCache, prepare, prepare_text};
 pub use provenance::Provenance;
@@ -86,4 +89,4 @@ pub use server_engine::ServerEngine;
 pub use server_error::{ServerError, WrongAnswer};
 pub use server_key::ServerKey;
 pub use settings::{CacheSettings, TeacherSettings};
-pub use teacher::ServerWait;
+pub use teacher::{ServerWait, Streaming};

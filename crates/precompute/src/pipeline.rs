@@ -16,6 +16,8 @@ pub struct Pipeline {
     pub teacher: TeacherSettings,
     /// The key for the server that runs the teacher, if there is one.
     pub server_key: Option<ServerKey>,
+    /// A file with the certificate authorities that an `https` server is trusted by, in place of the built-in ones.
+    pub server_authorities: Option<PathBuf>,
     /// The rows that it is run on.
     pub data: DataSettings,
     /// How their sections are found.

@@ -75,10 +75,15 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The keys and values of the table in the order of its fields, without those that say only which rows are read.
+/// The keys and values of the table in the order of its fields, without those that say only which rows are read. The format that
+/// is not named is the default.
 fn settings(data: &DataSettings) -> Map<String, Value> {
     const ROWS: [&str; 5] = ["files", "path", "split", "config", "max_row_mib"];
-    let Ok(Value::Object(table)) = serde_json::to_value(data) else {
+    let named = DataSettings {
+        format: Some(data.format()),
+        ..data.clone()
+    };
+    let Ok(Value::Object(table)) = serde_json::to_value(named) else {
         unreachable!("settings are a table")
     };
     table
@@ -116,6 +121,13 @@ mod tests {
         assert_eq!(
             provenance.changed_setting(&longer),
             Some(of("data.max_tokens", "100", "200"))
+        );
+        let named = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "format": "messages"}"#);
+        assert_eq!(provenance.changed_setting(&named), None);
+        let columns = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "format": "columns"}"#);
+        assert_eq!(
+            provenance.changed_setting(&columns),
+            Some(of("data.format", "\"messages\"", "\"columns\""))
         );
         let filtered = data(r#"{"files": ["*.jsonl"], "max_tokens": 100, "where": {"task": "math"}}"#);
         assert_eq!(

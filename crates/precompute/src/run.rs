@@ -96,6 +96,9 @@ pub fn run(
     if let Some(distrust) = capturing.teacher.distrust() {
         events(Event::StockKernels(distrust.clone()));
     }
+    if let Some(streaming) = capturing.teacher.streaming() {
+        events(Event::Streaming(streaming));
+    }
     events(Event::Loaded);
     for work in &works {
         if capturing.layer(work, &mut summary, events)? == Progress::Stopped {
@@ -141,7 +144,7 @@ fn check_lengths(teacher: &dyn Teacher, work: &LayerWork) -> Result<(), Precompu
 
 /// What capturing needs for every layer.
 struct Capturing<'a> {
-    teacher: Box<dyn Teacher>,
+    teacher: Box<dyn Teacher + 'a>,
     device_class: String,
     batch_tokens: usize,
     claiming: Option<&'a Claiming>,
@@ -288,7 +291,7 @@ impl Capture<'_> {
             let heard = &mut |heard| {
                 match heard {
                     Heard::Waiting(wait) => events(Event::WaitingForServer(wait)),
-                    Heard::Sample => claiming.into_iter().for_each(Claiming::advance),
+                    Heard::Sample | Heard::Further => claiming.into_iter().for_each(Claiming::advance),
                     Heard::Done(_) => {}
                 }
                 Ok(())

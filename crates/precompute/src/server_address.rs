@@ -68,6 +68,11 @@ impl Address {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is one of `https`.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.0.starts_with("https:")
+    }
 }
 
 #[cfg(test)]

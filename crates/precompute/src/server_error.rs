@@ -102,6 +102,14 @@ pub enum ServerError {
         /// The failure.
         why: String,
     },
+    /// The certificate authorities to trust cannot be read.
+    #[error("could not read the certificate authorities in `{}` (`SSL_CERT_FILE`): {why}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The server refuses a request.
     #[error("the server refused `{path}` with status {status}: {said}")]
     Refused {
@@ -261,7 +269,13 @@ impl Diagnosis for ServerError {
             Self::GaveUp { .. } => {
                 "start the server again, or wait longer with `teacher.patience_seconds`; the same command continues"
             }
-            Self::Connection { .. } => "check `teacher.server`, and the server's certificate",
+            Self::Connection { .. } => {
+                "check `teacher.server`, and the server's certificate; `SSL_CERT_FILE` names a file of certificate authorities to \
+                 trust in place of those of browsers"
+            }
+            Self::Authorities { .. } => {
+                "let `SSL_CERT_FILE` name a file of certificates in the PEM format, or unset it to trust those of browsers"
+            }
             Self::Refused { asked: Some(asked), .. } => {
                 return Some(format!(
                     "start vLLM with `--max-logprobs {asked}` or more, or lower `cache.top_k` before the capture begins"

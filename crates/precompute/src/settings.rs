@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     PrecomputeError,
+    memory_size::{MEMORY_PATTERN, MemorySize},
     server_address::{ADDRESS_PATTERN, Address},
     server_engine::ServerEngine,
 };
@@ -66,6 +67,12 @@ pub struct TeacherSettings {
     #[serde(default = "default_device")]
     #[schemars(regex(pattern = leadspan_model::DEVICE_PATTERN))]
     pub device: String,
+    /// What the weights may take in memory, such as `8 GiB`; if they do not fit, they are read layer by layer in every pass.
+    ///
+    /// Hidden states count among them. It changes no bit of the cache. It needs `device = "cpu"`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", regex(pattern = MEMORY_PATTERN))]
+    pub memory: Option<MemorySize>,
     /// The form of the operations on a GPU.
     ///
     /// Fused kernels are compared with stock operations when the teacher is loaded, and not used where they differ.
@@ -103,6 +110,12 @@ impl TeacherSettings {
                 given: *requests,
                 most: MOST_REQUESTS,
             }),
+            Self {
+                memory: Some(_),
+                device,
+                server: None,
+                ..
+            } if device != "cpu" => Err(PrecomputeError::StreamingDevice { device: device.clone() }),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ mod proportion;
 mod sample;
 mod section;
 
-pub use positions::{fed_tokens, supervised_position_count, supervised_positions};
+pub use positions::{fed_tokens, positions_of_kept, supervised_position_count, supervised_positions};
 pub use proportion::{InvalidProportion, LeadSpanProportion};
 pub use sample::{Sample, Split};
 pub use section::{InvalidBounds, Section, SectionBounds, SectionSet, UnknownSection};

@@ -11,7 +11,11 @@ pub fn supervised_positions(
     proportion: LeadSpanProportion,
     sections: SectionSet,
 ) -> impl Iterator<Item = u32> {
-    let kept = proportion.kept(bounds.tokens() as usize) as u32;
+    positions_of_kept(bounds, proportion.kept(bounds.tokens() as usize) as u32, sections)
+}
+
+/// The supervised positions of a sample of which the first `kept` tokens are kept, ascending.
+pub fn positions_of_kept(bounds: SectionBounds, kept: u32, sections: SectionSet) -> impl Iterator<Item = u32> {
     sections.iter().flat_map(move |section| {
         let targets = bounds.range(section);
         (targets.start.max(1)..targets.end.min(kept)).map(|target| target - 1)

@@ -47,6 +47,16 @@ impl LeadSpanProportion {
         (product as usize).max(1).min(tokens)
     }
 
+    /// The proportion at place `place` of `0..=last` on the way from `from` to `to`, which is not less:
+    /// from + ⌊(to − from) · place / last⌋ in units of 10⁻¹², and `from` if `last` is 0.
+    pub fn on_the_way(from: Self, to: Self, place: u64, last: u64) -> Self {
+        let way = u128::from(to.units.saturating_sub(from.units));
+        let done = way * u128::from(place.min(last)) / u128::from(last.max(1));
+        Self {
+            units: from.units + done as u64,
+        }
+    }
+
     /// The proportion as a floating-point number, for display and prediction only.
     pub fn as_f64(self) -> f64 {
         self.units as f64 / Self::ONE as f64
@@ -178,6 +188,18 @@ mod tests {
         ] {
             assert_eq!(proportion(p).kept(n), kept, "{p} of {n}");
         }
+    }
+
+    #[test]
+    fn the_way_from_one_proportion_to_another_is_a_line() {
+        let (from, to) = (proportion("0.1"), proportion("0.5"));
+        // 0.1 + 0.4 · place / 3, in twelve decimals.
+        for (place, expected) in [(0, "0.1"), (1, "0.233333333333"), (2, "0.366666666666"), (3, "0.5")] {
+            let found = LeadSpanProportion::on_the_way(from, to, place, 3);
+            assert_eq!(found, proportion(expected), "{place}");
+        }
+        assert_eq!(LeadSpanProportion::on_the_way(from, to, 0, 0), from);
+        assert_eq!(LeadSpanProportion::on_the_way(to, to, 5, 9), to);
     }
 
     #[test]

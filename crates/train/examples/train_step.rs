@@ -1,11 +1,13 @@
 //! Times the optimizer step on a cache's samples, for the figures in `docs/benchmarks.md`.
 //!
-//!     cargo run --release -p leadspan-train --example train_step -- CACHE [--shape smollm2-6 | qwen3-4] [--steps N]
-//!         [--warmup N] [--batch-samples N] [--proportion P] [--sections SECTION,…] [--checkpointing] [--online] [--json]
+//!     cargo run --release -p leadspan-train --example train_step -- CACHE
+//!         [--shape smollm2-6 | smollm2-135m | qwen3-4] [--lora RANK] [--steps N] [--warmup N] [--batch-samples N]
+//!         [--proportion P] [--sections SECTION,…] [--checkpointing] [--online] [--json]
 //!
 //! The student has random weights of the given shape, and training samples come in the order of the corpus. The example
 //! prints tokens per second, the process's peak memory, the share of each part of the step, and the time that the matrix
-//! products alone would take at the rate that this machine reaches on one of them. With `--online` a teacher of
+//! products alone would take at the rate that this machine reaches on one of them. With `--lora` the student learns adapters of
+//! that rank on all projections and nothing else. With `--online` a teacher of
 //! SmolLM2-135M's shape (random weights) runs in every step, and its distributions replace the stored ones.
 //! `tests/compare/train_step.py` is the same step in `PyTorch`.
 
@@ -17,7 +19,9 @@ use candle_core::{Device, Tensor};
 use leadspan_cache::{Cache, Coverage, Missing, Reader, Span};
 use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_memory::{Counting, keep_freed_blocks, peak_memory_bytes};
-use leadspan_model::{Decoder, DecoderConfig, Packed, Parameters, Stop, StudentStart};
+use leadspan_model::{
+    AllLinear, Decoder, DecoderConfig, LoraSettings, LoraTargets, Packed, Parameters, Stop, StudentDtype, StudentStart,
+};
 use leadspan_sequence::{SectionSet, Split, fed_tokens};
 use leadspan_train::{
     AdamW, AdamWSettings, MicroBatch, gradients,
@@ -45,6 +49,7 @@ const PASS: HeadPass = HeadPass {
 struct Arguments {
     cache: String,
     shape: String,
+    lora: Option<usize>,
     steps: usize,
     warmup: usize,
     batch_samples: usize,
@@ -60,6 +65,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
     let mut arguments = Arguments {
         cache: given.next().ok_or("name a cache")?,
         shape: "smollm2-6".to_owned(),
+        lora: None,
         steps: 8,
         warmup: 2,
         batch_samples: 8,
@@ -73,6 +79,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
         let mut value = || given.next().ok_or_else(|| format!("`{name}` needs a value"));
         match name.as_str() {
             "--shape" => arguments.shape = value()?,
+            "--lora" => arguments.lora = Some(value()?.parse()?),
             "--steps" => arguments.steps = value()?.parse()?,
             "--warmup" => arguments.warmup = value()?.parse()?,
             "--batch-samples" => arguments.batch_samples = value()?.parse()?,
@@ -164,12 +171,11 @@ fn step(
     spent.activation_bytes += ALLOCATOR.held().saturating_sub(before);
     lap(&mut spent.forward);
     let weight = decoder.head_weight().ok_or("the head is dense")?;
-    let weight_gradient = decoder.head_gradient().ok_or("the head learns")?;
     let head = objective::backward(
         PASS,
         (&trace.rows(), &weight),
         &batch.rows,
-        weight_gradient,
+        decoder.head_gradient(),
         Stop::NEVER,
     )?;
     lap(&mut spent.head_and_loss);
@@ -183,9 +189,10 @@ fn step(
     Ok(0.5 * sums.cross_entropy + 0.5 * sums.forward_kl)
 }
 
-/// Floating-point operations of the products of one step: two per weight and row forward, four backward. The scores and
-/// mixtures of attention count over the visible half of the square, with two products forward and four backward.
-fn product_operations(config: &DecoderConfig, batch: &MicroBatch) -> f64 {
+/// Floating-point operations of the products of one step: two per weight and row forward, and four backward, or two if only
+/// `adapters` numbers are learnt. The scores and mixtures of attention count over the visible half of the square, with two products
+/// forward and four backward.
+fn product_operations(config: &DecoderConfig, adapters: Option<usize>, batch: &MicroBatch) -> f64 {
     let (queries, keys) = (
         config.num_attention_heads * config.head_dim,
         config.num_key_value_heads * config.head_dim,
@@ -199,9 +206,15 @@ fn product_operations(config: &DecoderConfig, batch: &MicroBatch) -> f64 {
         .map(|edges| ((edges[1] - edges[0]) as f64).powi(2) / 2.0)
         .sum();
     let attention = 2.0 * 2.0 * seen * queries as f64;
-    let layers = config.num_hidden_layers as f64 * (2.0 * rows * layer as f64 + attention);
+    let (weights, attention) = (
+        config.num_hidden_layers as f64 * 2.0 * rows * layer as f64,
+        config.num_hidden_layers as f64 * attention,
+    );
     let head = 2.0 * batch.places.len() as f64 * (config.hidden_size * config.vocab_size) as f64;
-    3.0 * (layers + head)
+    match adapters {
+        None => 3.0 * (weights + attention + head),
+        Some(numbers) => 2.0 * (weights + head) + 3.0 * (attention + 2.0 * rows * numbers as f64),
+    }
 }
 
 /// The rate of one product of the feed-forward block in operations per second, the best of several.
@@ -257,20 +270,44 @@ fn batches(arguments: &Arguments, vocabulary: usize) -> Result<Vec<Samples>, Box
     Ok(batches)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    keep_freed_blocks();
-    let arguments = arguments()?;
-    let text = match arguments.shape.as_str() {
-        "smollm2-6" => SMOLLM2_6,
-        "qwen3-4" => QWEN3_4,
-        other => return Err(format!("unknown shape `{other}`").into()),
-    };
-    let config = config_of(text)?;
+/// A student with random weights, which learns them, or adapters of the given rank on all of its projections.
+fn student(config: &DecoderConfig, lora: Option<usize>) -> Result<(Decoder, Parameters), Box<dyn Error>> {
     let start = StudentStart::Config {
         config: config.clone(),
         seed: 0,
     };
-    let (decoder, parameters) = Decoder::trainable(&start, &Device::Cpu)?;
+    let Some(rank) = lora else {
+        return Ok(Decoder::trainable(&start, &Device::Cpu)?);
+    };
+    let settings = LoraSettings {
+        rank,
+        alpha: 2.0 * rank as f64,
+        targets: LoraTargets::All(AllLinear::Every),
+        use_rslora: false,
+        merged: false,
+    };
+    Ok(Decoder::adapted(
+        StudentDtype::F32,
+        &start,
+        (&settings, 0),
+        &Device::Cpu,
+    )?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    keep_freed_blocks();
+    let arguments = arguments()?;
+    let text = match arguments.shape.as_str() {
+        "smollm2-6" | "smollm2-135m" => SMOLLM2_6,
+        "qwen3-4" => QWEN3_4,
+        other => return Err(format!("unknown shape `{other}`").into()),
+    };
+    let mut config = config_of(text)?;
+    if arguments.shape == "smollm2-135m" {
+        config.num_hidden_layers = 30;
+    }
+    let (decoder, parameters) = student(&config, arguments.lora)?;
+    let adapters = arguments.lora.map(|_| parameters.count());
     let mut optimizer = AdamW::new(
         parameters.iter(),
         AdamWSettings {
@@ -309,7 +346,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if index >= arguments.warmup {
             tokens += batch.packed.tokens().len();
             positions += batch.places.len();
-            operations += product_operations(&config, batch);
+            operations += product_operations(&config, adapters, batch);
         }
     }
     let elapsed = began.elapsed().as_secs_f64();
@@ -319,6 +356,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let share = |part: f64| (part / elapsed * 1000.0).round() / 1000.0;
     let result = json!({
         "shape": arguments.shape,
+        "parameters": parameters.count(),
         "steps": arguments.steps,
         "tokens": tokens,
         "positions": positions,

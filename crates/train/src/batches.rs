@@ -1,13 +1,21 @@
 //! From cached samples to the forward passes of a step.
 
-use leadspan_cache::{CacheError, Reader, Span};
-use leadspan_sequence::fed_tokens;
+use leadspan_cache::{CacheError, Reader};
 use rayon::prelude::*;
 
 use crate::{
-    MicroBatch, objective::Distillation, order::micro_batches, replay::Replay, settings::Normalization,
-    weights::Weights,
+    MicroBatch, learnt_span::LearntSpan, objective::Distillation, order::micro_batches, policies::Supervision,
+    replay::Replay, settings::Normalization, weights::Weights,
 };
+
+/// A sample of a step, and how many of its tokens are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptSample {
+    /// Its index in the prepared corpus.
+    pub(crate) sample: u32,
+    /// The number of tokens; what is beyond the reader's lead span does not count.
+    pub(crate) tokens: usize,
+}
 
 /// The samples of one optimizer step, or the share of them that one of several processes takes.
 #[derive(Debug)]
@@ -71,17 +79,19 @@ pub(crate) struct Batching {
     pub(crate) normalization: Option<Normalization>,
     /// What is learnt from the teacher.
     pub(crate) distillation: Distillation,
+    /// Which positions are learnt, and what they weigh.
+    pub(crate) supervision: Supervision,
     /// How many tokens the student's head has.
     pub(crate) vocabulary: usize,
 }
 
 impl Batching {
     /// Reads `samples` and lays them out.
-    pub(crate) fn step(&self, reader: &Reader, samples: &[u32]) -> Result<Step, CacheError> {
-        let (spans, cache_bytes_read) = spans(reader, samples)?;
-        let weights = Weights::of(self.normalization, &[&spans]);
+    pub(crate) fn step(&self, reader: &Reader, samples: &[KeptSample]) -> Result<Step, CacheError> {
+        let (spans, cache_bytes_read) = spans(reader, samples, self.supervision)?;
+        let weights = Weights::of(self.normalization, &[&counts(&spans)]);
         Ok(Step {
-            samples: samples.to_vec(),
+            samples: samples.iter().map(|kept| kept.sample).collect(),
             parts: weights.parts(),
             micro_batches: self.micro_batches(&spans, self.distillation, &weights),
             replayed: None,
@@ -89,49 +99,76 @@ impl Batching {
         })
     }
 
+    /// Reads as much of `samples` as `reader` holds and lays them out.
+    pub(crate) fn whole(&self, reader: &Reader, samples: &[u32]) -> Result<Step, CacheError> {
+        self.step(reader, &all_of(samples))
+    }
+
     /// Reads `samples` with those of `replayed` beside them, and lays them out in passes of their own.
     pub(crate) fn mixed_step(
         &self,
         reader: &Reader,
-        samples: &[u32],
+        samples: &[KeptSample],
         replay: &Replay,
         replayed: Vec<u32>,
     ) -> Result<Step, CacheError> {
-        let ((spans, cache_bytes_read), (others, _)) = (spans(reader, samples)?, spans(&replay.reader, &replayed)?);
-        let weights = Weights::of(self.normalization, &[&spans, &others]);
+        let (read, cache_bytes_read) = spans(reader, samples, self.supervision)?;
+        let (others, _) = spans(&replay.reader, &all_of(&replayed), Supervision::default())?;
+        let (learnt, of_others) = (counts(&read), counts(&others));
+        let weights = Weights::of(self.normalization, &[&learnt, &of_others]);
         Ok(Step {
-            samples: samples.to_vec(),
+            samples: samples.iter().map(|kept| kept.sample).collect(),
             parts: weights.parts(),
-            micro_batches: self.micro_batches(&spans, self.distillation, &weights),
+            micro_batches: self.micro_batches(&read, self.distillation, &weights),
             replayed: Some(Replayed {
                 samples: replayed,
                 micro_batches: self.micro_batches(&others, Distillation::default(), &weights),
-                share: weights.share(&others),
+                share: weights.share(&of_others),
             }),
             cache_bytes_read,
         })
     }
 
-    fn micro_batches(&self, spans: &[Span], distillation: Distillation, weights: &Weights) -> Vec<MicroBatch> {
-        let spans: Vec<&Span> = spans.iter().filter(|span| !span.positions.is_empty()).collect();
-        let lengths: Vec<usize> = spans
-            .iter()
-            .map(|span| fed_tokens(span.positions.last().copied()))
-            .collect();
+    fn micro_batches(&self, spans: &[LearntSpan], distillation: Distillation, weights: &Weights) -> Vec<MicroBatch> {
+        let spans: Vec<&LearntSpan> = spans.iter().filter(|span| span.learnt() > 0).collect();
+        let lengths: Vec<usize> = spans.iter().map(|span| span.fed).collect();
         let passes = micro_batches(&lengths, self.micro_batch_tokens).into_iter();
         let laid_out = passes.map(|items| {
-            let members: Vec<&Span> = items.into_iter().map(|item| spans[item]).collect();
-            MicroBatch::new(&members, &|span| weights.position(span), distillation, self.vocabulary)
+            let members: Vec<&LearntSpan> = items.into_iter().map(|item| spans[item]).collect();
+            MicroBatch::learnt(&members, weights, distillation, self.vocabulary)
         });
         laid_out.collect()
     }
 }
 
-/// Reads samples, and returns the bytes of blocks that were read. If several samples cannot be read, the error is that of
-/// the first of them, whichever thread met it.
-fn spans(reader: &Reader, samples: &[u32]) -> Result<(Vec<Span>, u64), CacheError> {
-    let read = samples.par_iter().map(|&sample| reader.span_and_bytes(sample));
-    let read: Vec<(Span, u64)> = read.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
+/// Samples of which everything is kept that the reader's lead span holds.
+fn all_of(samples: &[u32]) -> Vec<KeptSample> {
+    let whole = |&sample: &u32| KeptSample {
+        sample,
+        tokens: usize::MAX,
+    };
+    samples.iter().map(whole).collect()
+}
+
+/// How many positions of each sample are learnt.
+fn counts(spans: &[LearntSpan]) -> Vec<usize> {
+    spans.iter().map(LearntSpan::learnt).collect()
+}
+
+/// Reads samples, and returns what is learnt of them and the bytes of blocks that were read. If several samples cannot be read,
+/// the error is that of the first of them, whichever thread met it.
+fn spans(
+    reader: &Reader,
+    samples: &[KeptSample],
+    supervision: Supervision,
+) -> Result<(Vec<LearntSpan>, u64), CacheError> {
+    let read = samples.par_iter().map(|&KeptSample { sample, tokens }| {
+        let (span, bytes) = reader.first_tokens(sample, tokens)?;
+        let bounds = reader.corpus().sample(sample as usize).bounds;
+        Ok((LearntSpan::new(span, bounds, supervision), bytes))
+    });
+    let read: Vec<Result<(LearntSpan, u64), CacheError>> = read.collect();
+    let read: Vec<(LearntSpan, u64)> = read.into_iter().collect::<Result<_, _>>()?;
     let bytes = read.iter().map(|(_, bytes)| bytes).sum();
     Ok((read.into_iter().map(|(span, _)| span).collect(), bytes))
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use candle_core::Tensor;
-use leadspan_files::temporary_of;
+use leadspan_files::{Refusal, temporary_of};
 
 use crate::{
     TrainError,
@@ -125,13 +125,24 @@ impl Checkpoints {
             let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
             names.collect()
         };
-        match list(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        let names = match list(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed.map_err(|source| TrainError::Io {
                 action: "list",
                 path: self.dir.clone(),
                 source,
+            })?,
+        };
+        // Neither a checkpoint, nor can it be replaced by one.
+        let is_folder =
+            |name: &&String| is_ours(name) && fs::symlink_metadata(self.dir.join(name)).is_ok_and(|at| at.is_dir());
+        match names.iter().find(is_folder) {
+            Some(name) => Err(TrainError::Io {
+                action: "use",
+                path: self.dir.join(name),
+                source: Refusal::NotRegular("a folder").into(),
             }),
+            None => Ok(names),
         }
     }
 }
@@ -171,6 +182,23 @@ mod tests {
             checkpoints.save(&run(step), &tensors).unwrap();
         }
         (folder, checkpoints)
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_checkpoint_is_refused_with_what_to_do() {
+        use leadspan_diagnosis::Diagnosis as _;
+
+        for name in ["step-00000009.json", "step-00000009.safetensors"] {
+            let (_folder, checkpoints) = saved(&[3]);
+            let path = checkpoints.path(9).with_file_name(name);
+            fs::create_dir(&path).unwrap();
+            let error = checkpoints.steps().unwrap_err();
+            assert!(error.to_string().contains(name) && !error.is_unexpected(), "{error}");
+            assert_eq!(
+                error.hint().unwrap(),
+                format!("remove the folder `{}`: checkpoints have such names", path.display())
+            );
+        }
     }
 
     fn newest(checkpoints: &Checkpoints) -> (Option<usize>, Vec<Damaged>) {

@@ -13,6 +13,8 @@ pub struct RunContext<'a> {
     pub stop: &'a AtomicBool,
     /// Time since some fixed moment.
     pub clock: &'a dyn Fn() -> Duration,
+    /// Time since 1970, for the stamps of TensorBoard's events.
+    pub time_of_day: &'a dyn Fn() -> Duration,
     /// The process's peak resident memory.
     pub peak_memory_bytes: &'a dyn Fn() -> u64,
     /// The whole configuration, stored beside the results.

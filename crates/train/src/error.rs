@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
-use leadspan_files::FileError;
+use leadspan_files::{FileError, Refusal};
 use leadspan_model::ModelError;
 use leadspan_workers::Holder;
 
-use crate::{Loss, TailPolicy, parallel::ParallelError};
+use crate::{Loss, PolicyError, TailPolicy, parallel::ParallelError};
 
 /// A training run that could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,14 @@ pub enum TrainError {
     /// Neither or both of `student.model` and `student.config`, or layers of a configuration.
     #[error("`[student]` must have either `model` (with or without `layers`) or `config`")]
     StudentStart,
+    /// `student.lora` beside another key that leaves its adapter without a base.
+    #[error("`student.lora` and `{key}` are both set, but {because}")]
+    LoraBase {
+        /// The other key.
+        key: &'static str,
+        /// Why they do not go together.
+        because: &'static str,
+    },
     /// The student's tokenizer is not the teacher's.
     #[error(
         "the student `{}` has another tokenizer than the cache: fingerprint {found}, but the cache was made with {expected}",
@@ -93,15 +101,16 @@ pub enum TrainError {
         context: usize,
     },
     /// No training sample has a supervised position.
-    #[error(
-        "no training sample has a supervised position at lead-span proportion {proportion} with sections {sections}"
-    )]
+    #[error("no training sample has a supervised position at {lead_span} with sections {sections}")]
     NothingToLearn {
-        /// The proportion asked for.
-        proportion: String,
+        /// The lead span asked for.
+        lead_span: String,
         /// The sections asked for.
         sections: String,
     },
+    /// A supervision policy that has no meaning, or that the cache cannot serve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The run's folder holds a run with other settings.
     #[error("`{}` holds a run that differs in `{key}`: it has `{stored}`, but now `{asked}` is asked for", dir.display())]
     OtherRun {
@@ -148,6 +157,12 @@ pub enum TrainError {
     /// The best student is to be exported, but there are no validation samples to choose it by.
     #[error("`train.export` is `best`, but the cache holds no validation samples to choose the best student by")]
     NothingHeldOut,
+    /// The run is to stop by held-out losses, but there are no validation samples.
+    #[error("`train.patience` is {patience}, but the cache holds no validation samples to measure the student by")]
+    NothingToWaitFor {
+        /// The setting.
+        patience: usize,
+    },
     /// The checkpoint of the best student cannot be used.
     #[error("the checkpoint of the best student, `{}`, cannot be used: {because}", path.display())]
     BestLost {
@@ -302,6 +317,7 @@ impl Diagnosis for TrainError {
             Self::Parallel(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Model(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::UndeclaredTemperature { temperature, .. } => Some(format!(
                 "precompute a new cache with `cache.temperatures = [{temperature:?}]`, or set `train.temperature = 1.0` or \
                  `train.tail_policy = \"renormalize_both\"`, which needs no tail"
@@ -321,6 +337,12 @@ impl Diagnosis for TrainError {
             Self::OtherTokenizer { .. } => {
                 Some("teacher and student must share a tokenizer: choose a student of the teacher's family".into())
             }
+            Self::LoraBase { key: "student.config", .. } => {
+                Some("set `student.model` to a model with trained weights, or leave `student.lora` out".into())
+            }
+            Self::LoraBase { .. } => {
+                Some("set `student.lora.merged = true`, which exports a whole student".into())
+            }
             Self::NothingToLearn { .. } => {
                 Some("raise `train.lead_span_proportion` or add sections to `train.supervised_sections`".into())
             }
@@ -332,6 +354,9 @@ impl Diagnosis for TrainError {
             Self::ReplayOfOtherText { .. } => Some("remove that folder and run `leadspan prepare`".into()),
             Self::NothingHeldOut => {
                 Some("set `train.export = \"last\"`, or prepare a cache with `data.validation` above 0".into())
+            }
+            Self::NothingToWaitFor { .. } => {
+                Some("remove `train.patience`, or prepare a cache with `data.validation` above 0".into())
             }
             Self::BestLost { .. } => Some("remove the run's folder to train it again".into()),
             Self::NotARun { .. } => Some("set `train.dir` to a folder that is new or empty".into()),
@@ -361,7 +386,12 @@ impl Diagnosis for TrainError {
             Self::Displaced { .. } => Some(
                 "the other process continues from the last checkpoint: this one need not be started again".into(),
             ),
-            Self::Io { source, path, .. } => leadspan_files::hint(source, path),
+            Self::Io { source, path, .. } => leadspan_files::hint(source, path).or_else(|| {
+                let is_checkpoint = path.parent().is_some_and(|folder| folder.ends_with("checkpoints"));
+                let is_refused = Refusal::of(source).is_some();
+                (is_checkpoint && is_refused)
+                    .then(|| format!("remove the folder `{}`: checkpoints have such names", path.display()))
+            }),
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,
         }

@@ -38,7 +38,7 @@ pub enum Event {
         copies_left_out: usize,
         /// The names of work units that the cache lacks; their samples are left out.
         missing_units: Vec<String>,
-        /// Supervised positions of one epoch.
+        /// Positions learnt in an epoch, in the mean over all epochs.
         positions: u64,
         /// The number of trainable parameters.
         parameters: usize,
@@ -51,6 +51,13 @@ pub enum Event {
         step: usize,
         /// The losses.
         held_out: HeldOut,
+    },
+    /// The run ends before its last step, because the held-out loss has not fallen for `train.patience` epochs.
+    Exhausted {
+        /// Steps done.
+        step: usize,
+        /// The step after which the held-out loss was the lowest.
+        best_step: Option<usize>,
     },
     /// A checkpoint is written.
     Checkpoint {

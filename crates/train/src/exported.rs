@@ -1,12 +1,14 @@
-//! Whether the student of a finished run is there, whole.
+//! Whether the student of a finished run, or its adapter, is there, whole.
 
 use std::{collections::BTreeMap, fs, io, io::Read as _, path::Path};
 
 use leadspan_files::{hash_contents, is_plain_name, open_unlinked, visible};
 use serde_json::{Map, Value};
 
-/// The file of the weights.
-const WEIGHTS: &str = "model.safetensors";
+/// The files of a whole student: what describes it, and its weights.
+const STUDENT: [&str; 2] = ["config.json", "model.safetensors"];
+/// The same of an adapter.
+const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
 /// The most bytes of a header of weights that are read.
 const MOST_HEADER_BYTES: u64 = 100 << 20;
@@ -17,7 +19,17 @@ const MOST_HEADER_BYTES: u64 = 100 << 20;
 ///
 /// If they cannot be read.
 pub(crate) fn weights_blake3(dir: &Path) -> io::Result<String> {
-    file_blake3(&dir.join(WEIGHTS))
+    file_blake3(&dir.join(weights_in(dir)))
+}
+
+/// The file of the weights of what was exported to `dir`.
+fn weights_in(dir: &Path) -> &'static str {
+    let [settings, weights] = ADAPTER;
+    if dir.join(settings).exists() {
+        weights
+    } else {
+        STUDENT[1]
+    }
 }
 
 /// The blake3 of each other file of the exported student in `dir`, by its name.
@@ -26,11 +38,11 @@ pub(crate) fn weights_blake3(dir: &Path) -> io::Result<String> {
 ///
 /// If the folder cannot be listed or a file cannot be read.
 pub(crate) fn files_blake3(dir: &Path) -> io::Result<BTreeMap<String, String>> {
-    let mut hashes = BTreeMap::new();
+    let (mut hashes, weights) = (BTreeMap::new(), weights_in(dir));
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != WEIGHTS && entry.file_type()?.is_file() {
+        if name != weights && entry.file_type()?.is_file() {
             let hash = file_blake3(&dir.join(&name))?;
             hashes.insert(name, hash);
         }
@@ -52,12 +64,17 @@ pub(crate) fn problem<'a>(
     blake3: Option<&str>,
     files: &BTreeMap<String, String>,
 ) -> Option<String> {
-    let mut names = vec!["config.json"];
+    let [settings, weights] = if files.contains_key(ADAPTER[0]) {
+        ADAPTER
+    } else {
+        STUDENT
+    };
+    let mut names = vec![settings];
     for name in tokenizer_files {
         names.push(name);
     }
     names.extend(files.keys().map(String::as_str));
-    names.push(WEIGHTS);
+    names.push(weights);
     for name in names {
         if !is_plain_name(name) {
             return Some(format!("its `summary.json` names the file `{}`", visible(name)));
@@ -75,20 +92,19 @@ pub(crate) fn problem<'a>(
             Err(error) => return Some(format!("`{}` cannot be read: {error}", path.display())),
         }
     }
-    wrong_weights(dir, blake3)
-        .unwrap_or_else(|error| Some(format!("`{}` cannot be read: {error}", dir.join(WEIGHTS).display())))
+    let path = dir.join(weights);
+    wrong_weights(&path, blake3).unwrap_or_else(|error| Some(format!("`{}` cannot be read: {error}", path.display())))
 }
 
-/// What is wrong with the weights in `dir`, if they can be read.
-fn wrong_weights(dir: &Path, blake3: Option<&str>) -> io::Result<Option<String>> {
-    let path = dir.join(WEIGHTS);
-    let (found, stated) = sizes(&path)?;
+/// What is wrong with the weights at `path`, if they can be read.
+fn wrong_weights(path: &Path, blake3: Option<&str>) -> io::Result<Option<String>> {
+    let (found, stated) = sizes(path)?;
     if found != stated {
         let path = path.display();
         return Ok(Some(format!("`{path}` has {found} bytes instead of {stated}")));
     }
     let is_other = match blake3 {
-        Some(stated) => weights_blake3(dir)? != stated,
+        Some(stated) => file_blake3(path)? != stated,
         None => false,
     };
     Ok(is_other.then(|| format!("`{}` does not have the weights that were exported", path.display())))
@@ -117,6 +133,41 @@ fn sizes(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WEIGHTS: &str = STUDENT[1];
+
+    #[test]
+    fn an_adapter_that_is_missing_shortened_or_changed_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = br#"{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+        let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+        write(ADAPTER[0], b"{}");
+        write("tokenizer.json", b"{}");
+        write(ADAPTER[1], &weights);
+        let (blake3, files) = (
+            weights_blake3(folder.path()).unwrap(),
+            files_blake3(folder.path()).unwrap(),
+        );
+        assert_eq!(files.keys().collect::<Vec<_>>(), [ADAPTER[0], "tokenizer.json"]);
+        let problem = || problem(folder.path(), std::iter::empty(), Some(&blake3), &files);
+        assert_eq!(problem(), None);
+        let mut other = weights.clone();
+        *other.last_mut().unwrap() ^= 1;
+        for (name, bytes) in [
+            (ADAPTER[1], &other[..]),
+            (ADAPTER[1], &weights[..weights.len() - 1]),
+            (ADAPTER[1], b""),
+            (ADAPTER[0], b"[]"),
+        ] {
+            let whole = fs::read(folder.path().join(name)).unwrap();
+            write(name, bytes);
+            assert!(problem().unwrap().contains(name), "{name}");
+            write(name, &whole);
+        }
+        fs::remove_file(folder.path().join(ADAPTER[0])).unwrap();
+        assert!(problem().unwrap().contains(ADAPTER[0]));
+    }
 
     #[test]
     fn a_missing_or_short_file_of_the_student_is_named() {

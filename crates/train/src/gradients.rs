@@ -37,7 +37,7 @@ pub(crate) fn head_weight(student: &Decoder, pass: HeadPass) -> Result<Tensor, T
 }
 
 /// Adds the gradients of one micro-batch to those of the student's parameters, and returns its losses, for which a GPU
-/// may still be at work.
+/// may still be at work. Gradients of weights that are constant are not computed.
 ///
 /// What `activations` do not keep is computed again; the bits are the same.
 ///
@@ -48,7 +48,7 @@ pub(crate) fn head_weight(student: &Decoder, pass: HeadPass) -> Result<Tensor, T
 ///
 /// # Panics
 ///
-/// If `student` was not made [trainable](Decoder::trainable).
+/// If the student's head is quantised.
 pub fn accumulate(
     student: &Decoder,
     batch: &MicroBatch,
@@ -57,10 +57,23 @@ pub fn accumulate(
     stop: Stop<'_>,
 ) -> Result<Losses, TrainError> {
     let trace = student.trace(&batch.packed, &batch.places, activations, stop)?;
-    let head_gradient = student.head_gradient().expect("a trainable head learns");
     let (rows, weight) = (trace.rows(), head_weight(student, pass)?);
-    let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
-    trace.backward(&head.hidden)?;
+    let head_gradient = student.head_gradient();
+    let Some(choice) = &batch.choice else {
+        let head = objective::backward(pass, (&rows, &weight), &batch.rows, head_gradient, stop)?;
+        trace.backward(&head.hidden)?;
+        return Ok(head.sums);
+    };
+    // Which rows are learnt is decided now, and no gradient flows through the decision.
+    let measures = objective::measures(pass, (&rows, &weight), &batch.rows, choice.measure(), stop)?;
+    let (chosen, weights) = choice.rows(&measures, &batch.rows.weights);
+    let learnt = batch.rows.selected(&chosen, weights);
+    let chosen: Vec<u32> = chosen.into_iter().map(|row| row as u32).collect();
+    let chosen = Tensor::from_slice(&chosen, chosen.len(), rows.device())?;
+    let hidden = rows.index_select(&chosen, 0)?;
+    let head = objective::backward(pass, (&hidden, &weight), &learnt, head_gradient, stop)?;
+    let gradient = Tensor::zeros(rows.dims(), head.hidden.dtype(), rows.device())?;
+    trace.backward(&gradient.index_add(&chosen, &head.hidden, 0)?)?;
     Ok(head.sums)
 }
 

@@ -13,6 +13,7 @@ use crate::{
     gradients::{head_weight, supervised_hidden_states},
     objective::{self, Distillation, HeadPass, LossSums, Losses},
     parallel::share::Share,
+    policies::Supervision,
     student,
 };
 
@@ -98,6 +99,7 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Resu
         micro_batch_tokens: PASS_TOKENS,
         normalization: None,
         distillation: Distillation::default(),
+        supervision: Supervision::default(),
         vocabulary: model.config().vocab_size,
     };
     let mut pass = HeadPass::of(model, 0.5);
@@ -124,8 +126,9 @@ pub(crate) fn sums(
 ) -> Result<Option<LossSums>, TrainError> {
     let batching = Batching {
         normalization: None,
-        // The same for every loss, so that held-out losses of different runs are comparable.
+        // The same for every loss and policy, so that held-out losses of different runs are comparable.
         distillation: Distillation::default(),
+        supervision: Supervision::default(),
         ..batching
     };
     let head = head_weight(student, pass)?;
@@ -136,7 +139,7 @@ pub(crate) fn sums(
     // Few samples are shared, too.
     let group = GROUP.min(samples.len().div_ceil(share.count)).max(1);
     for group in samples.chunks(group).skip(share.rank).step_by(share.count) {
-        for batch in batching.step(reader, group)?.micro_batches {
+        for batch in batching.whole(reader, group)?.micro_batches {
             match losses(student, &head, &batch, pass, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
                 found => sums.add(found?),

@@ -16,6 +16,16 @@
 //! `token` normalisation each weight is one over the number of positions of both kinds, with `sequence` one over the number of
 //! samples of both kinds and the number of positions of its own sample. Metrics report the mean over each kind separately.
 //!
+//! Supervision policies ([`LeadSpan`], [`Positions`], [`PositionWeights`]) say which tokens of a sample are kept, which of its
+//! positions are learnt and what they weigh. They are plain functions of lengths, stored distributions, epoch and seed; a choice by
+//! the student's own distribution is made after its forward pass.
+//!
+//! # Adapters
+//!
+//! With `student.lora` the weights of the student stay as they are, and it learns low-rank adapters (arXiv 2106.09685) alone. Only
+//! these have gradients, moments and masters, and are in checkpoints. The backward pass leaves out the gradients of all other
+//! weights. What is exported is an adapter in the layout of PEFT, or a whole student with the adapters merged into it.
+//!
 //! # Operations
 //!
 //! `training_flops` in metrics and summary counts the additions and multiplications of the products of the batches that were
@@ -28,11 +38,11 @@
 //! # Interruptions
 //!
 //! A checkpoint holds the weights (the masters, if parameters are in bf16), the optimizer's moments and the run's progress.
-//! The order of samples follows from the progress, and nothing else is random. A checkpoint exists once its receipt exists,
-//! which has its checksum; a damaged one is skipped in favour of the one before. Lines of the metrics beyond the checkpoint
-//! are cut off before the run continues. A run that was killed at any moment therefore ends with the same bits of weights and
-//! the same metrics, except for times and memory, as an uninterrupted one on the same kind of processor. A folder that belongs
-//! to another run is refused: the checkpoint says what its run depends on.
+//! The order of samples and their lead spans follow from the progress, and nothing else is random. A checkpoint exists once
+//! its receipt exists, which has its checksum; a damaged one is skipped in favour of the one before. Lines of the metrics
+//! beyond the checkpoint are cut off before the run continues. A run that was killed at any moment therefore ends with the
+//! same bits of weights and the same metrics, except for times and memory, as an uninterrupted one on the same kind of
+//! processor. A folder that belongs to another run is refused: the checkpoint says what its run depends on.
 //!
 //! The newest `keep_checkpoints` are kept, and that of the epoch with the lowest held-out loss, (1 − α)·CE + α·KL. A finished
 //! run keeps only the latter, unless it is what was exported.
@@ -62,6 +72,7 @@ mod exported;
 mod flops;
 pub mod gradients;
 mod held_out;
+mod learnt_span;
 mod metrics;
 mod micro_batch;
 pub mod objective;
@@ -70,6 +81,7 @@ mod order;
 pub mod parallel;
 #[cfg(test)]
 mod parity;
+mod policies;
 mod read_ahead;
 mod readers;
 mod replay;
@@ -83,6 +95,7 @@ mod run_summary;
 mod schedule;
 mod settings;
 mod student;
+mod tensorboard;
 mod training;
 mod training_steps;
 mod weights;
@@ -95,8 +108,9 @@ pub use metrics::{ReplayMetrics, StepMetrics};
 pub use micro_batch::MicroBatch;
 pub use objective::{Loss, TailPolicy};
 pub use optimizer::{AdamW, AdamWSettings};
+pub use policies::{LeadSpan, PolicyError, PositionWeights, Positions};
 pub use run::run;
 pub use run_identity::first_difference;
 pub use run_summary::{RunSummary, TrainingOutcome};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleForm};
 pub use settings::{Export, Normalization, StudentSettings, TrainSettings};

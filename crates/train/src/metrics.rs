@@ -1,16 +1,17 @@
-//! The run's metrics: one JSON object per line.
+//! The run's metrics: one JSON object per line, and the same numbers for TensorBoard.
 
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Write as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use leadspan_files::open_own;
 use serde::Serialize;
 
-use crate::{HeldOut, TrainError};
+use crate::{HeldOut, TrainError, tensorboard::EventFile};
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,7 +54,7 @@ pub struct StepMetrics {
     pub learning_rate: f64,
     /// The gradients' global norm before clipping.
     pub gradient_norm: f64,
-    /// Supervised positions, replayed ones included.
+    /// Positions that were learnt, replayed ones included.
     pub positions: usize,
     /// Tokens through the student, replayed ones included.
     pub tokens: usize,
@@ -80,16 +81,27 @@ pub struct ReplayMetrics {
     pub replay_tokens: usize,
 }
 
+impl Record {
+    /// The group of the record's numbers in TensorBoard, and the steps done.
+    fn place(&self) -> (&'static str, usize) {
+        match self {
+            Self::Step(metrics) => ("train", metrics.step),
+            Self::Validation { step, .. } => ("held_out", *step),
+        }
+    }
+}
+
 /// The open metrics file.
 pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
     bytes: u64,
+    events: EventFile,
 }
 
 impl Metrics {
-    /// Opens the file, or creates it, and cuts it to its first `bytes` bytes.
-    pub(crate) fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
+    /// Opens the file, or creates it, and cuts it to its first `bytes` bytes. What is written goes to `events` as well.
+    pub(crate) fn open(path: PathBuf, bytes: u64, events: EventFile) -> Result<Self, TrainError> {
         let mut options = File::options();
         let opened = open_own(&path, options.create(true).append(true));
         let opened = opened.and_then(|file| file.set_len(bytes).map(|()| file));
@@ -98,17 +110,25 @@ impl Metrics {
             path: path.clone(),
             source,
         })?;
-        Ok(Self { path, file, bytes })
+        Ok(Self {
+            path,
+            file,
+            bytes,
+            events,
+        })
     }
 
-    pub(crate) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
+    /// Appends a record; `now` is the time since 1970.
+    pub(crate) fn write(&mut self, record: &Record, now: Duration) -> Result<(), TrainError> {
         let mut line = serde_json::to_vec(record).expect("numbers serialize");
         line.push(b'\n');
         // One write per line, so that a reader of the growing file sees whole lines.
         let written = self.file.write_all(&line);
         written.map_err(|source| self.failed("write", source))?;
         self.bytes += line.len() as u64;
-        Ok(())
+        let (group, step) = record.place();
+        let value = serde_json::to_value(record).expect("numbers serialize");
+        self.events.write(group, step, &value, now)
     }
 
     /// Syncs the file and returns its length in bytes.

@@ -2,15 +2,24 @@
 
 /// A permutation of `samples` that depends only on seed and epoch.
 pub(crate) fn epoch_order(samples: &[u32], seed: u64, epoch: usize) -> Vec<u32> {
-    let key = |sample: &u32| {
-        let mut bits = [0; 16];
-        bits[..8].copy_from_slice(&(epoch as u64).to_le_bytes());
-        bits[8..12].copy_from_slice(&sample.to_le_bytes());
-        (mix(seed, u128::from_le_bytes(bits)), *sample)
-    };
+    let key = |sample: &u32| (bits_of(seed, epoch, *sample), *sample);
     let mut order = samples.to_vec();
     order.sort_by_cached_key(key);
     order
+}
+
+/// A number from 0 to below 1 that depends only on seed, epoch and sample.
+pub(crate) fn draw(seed: u64, epoch: usize, sample: u32) -> f64 {
+    // A double has 53 bits.
+    (bits_of(seed, epoch, sample) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Random bits of a sample in an epoch.
+fn bits_of(seed: u64, epoch: usize, sample: u32) -> u64 {
+    let mut bits = [0; 16];
+    bits[..8].copy_from_slice(&(epoch as u64).to_le_bytes());
+    bits[8..12].copy_from_slice(&sample.to_le_bytes());
+    mix(seed, u128::from_le_bytes(bits))
 }
 
 /// A well-mixed 64-bit function of seed and value: two rounds of the `SplitMix64` finalizer.
@@ -61,6 +70,19 @@ mod tests {
         }
         // Unshuffled neighbours stay neighbours about twice in a thousand pairs.
         assert!(first.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) == 3).count() < 12);
+    }
+
+    #[test]
+    fn draws_are_spread_evenly_over_the_unit_interval() {
+        let mut tenths = [0; 10];
+        for sample in 0..10_000 {
+            tenths[(10.0 * draw(3, 1, sample)) as usize] += 1;
+        }
+        // A tenth has 1,000 draws; four standard deviations are 120.
+        assert!(
+            tenths.iter().all(|count: &i32| count.abs_diff(1000) < 120),
+            "{tenths:?}"
+        );
     }
 
     #[test]

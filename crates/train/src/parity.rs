@@ -1,5 +1,7 @@
 //! Loss and gradients of whole students against `PyTorch`, finite differences, and each other.
 
+mod lora;
+
 use std::{collections::HashMap, path::Path, sync::atomic::AtomicBool};
 
 use candle_core::{Device, Tensor};
@@ -40,6 +42,11 @@ struct Case {
 }
 
 fn case(model: &str) -> Case {
+    case_of(model, |start| Decoder::trainable(start, &Device::Cpu).unwrap())
+}
+
+/// The training case of a model, with the student that `open` makes of it.
+fn case_of(model: &str, open: impl FnOnce(&StudentStart) -> (Decoder, Parameters)) -> Case {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/fixtures/parity")
         .join(model);
@@ -48,7 +55,7 @@ fn case(model: &str) -> Case {
         source: ModelSource::open(&dir).unwrap(),
         layers: None,
     };
-    let (student, parameters) = Decoder::trainable(&start, &Device::Cpu).unwrap();
+    let (student, parameters) = open(&start);
 
     let ints = |name: &str| expected[name].flatten_all().unwrap().to_vec1::<u32>().unwrap();
     let floats = |name: &str| expected[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -75,7 +82,12 @@ fn case(model: &str) -> Case {
     );
     let sequences = expected["tokens"].to_vec2::<u32>().unwrap();
     let packed = Packed::new(sequences.iter().map(Vec::as_slice));
-    let batch = MicroBatch { packed, places, rows };
+    let batch = MicroBatch {
+        packed,
+        places,
+        rows,
+        choice: None,
+    };
     Case {
         student,
         parameters,
@@ -95,9 +107,10 @@ fn gradients(case: &Case, pass: HeadPass, activations: impl Into<Activations>) -
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "`tests/compare/families.sh` shows the figures")]
 fn losses_and_every_gradient_agree_with_pytorch() {
     for model in MODELS {
-        let mut case = case(model);
+        let (mut case, mut largest) = (case(model), 0f64);
         for (kernels, activation_checkpointing) in [
             (Kernels::Fused, false),
             (Kernels::Fused, true),
@@ -129,8 +142,10 @@ fn losses_and_every_gradient_agree_with_pytorch() {
                 // Relative to the whole gradient of the parameter; both sides compute in single precision.
                 let relative = norm(&(gradient - expected).unwrap()) / norm(expected);
                 assert!(relative < 1e-3, "{model}: gradient of `{name}` is off by {relative}");
+                largest = largest.max(relative);
             }
         }
+        println!("gradients of {model}: {largest:e}");
     }
 }
 
@@ -169,40 +184,42 @@ fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
     for model in MODELS {
-        let case = case(model);
-        let (gradients, _) = gradients(&case, PASS, false);
-        for (index, (name, gradient)) in gradients.iter().enumerate() {
-            let variable = case.parameters.get(name).unwrap();
-            let shape = variable.dims().to_vec();
-            let start: Vec<f32> = variable.flatten_all().unwrap().to_vec1().unwrap();
-            // Along the gradient itself the slope is its norm, well above the noise of single precision.
-            let direction: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
-            let norm = crate::optimizer::sum_of_squares(gradient).unwrap().sqrt();
-            let loss_at = |by: f64| {
-                let moved: Vec<f32> = start
-                    .iter()
-                    .zip(&direction)
-                    .map(|(x, d)| (f64::from(*x) + by * f64::from(*d) / norm) as f32)
-                    .collect();
-                variable
-                    .set(&Tensor::from_vec(moved, shape.clone(), &Device::Cpu).unwrap())
-                    .unwrap();
-                let hidden =
-                    crate::gradients::supervised_hidden_states(&case.student, &case.batch, Stop::NEVER).unwrap();
-                let head = case.student.head_weight().unwrap();
-                let sums = crate::objective::forward(PASS, (&hidden, &head), &case.batch.rows, Stop::NEVER).unwrap();
-                let sums = sums.wait().unwrap();
-                0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
-            };
-            let step = 5e-3;
-            let slope = (loss_at(step) - loss_at(-step)) / (2.0 * step);
-            loss_at(0.0);
-            // Curvature along a step of 5e-3 and rounding leave less than two per cent.
-            assert!(
-                (slope - norm).abs() < 0.02 * norm + 1e-3,
-                "{model} {index} `{name}`: slope {slope}, norm {norm}"
-            );
-        }
+        assert_slopes(model, &case(model));
+    }
+}
+
+fn assert_slopes(model: &str, case: &Case) {
+    let (gradients, _) = gradients(case, PASS, false);
+    for (index, (name, gradient)) in gradients.iter().enumerate() {
+        let variable = case.parameters.get(name).unwrap();
+        let shape = variable.dims().to_vec();
+        let start: Vec<f32> = variable.flatten_all().unwrap().to_vec1().unwrap();
+        // Along the gradient itself the slope is its norm, well above the noise of single precision.
+        let direction: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let norm = crate::optimizer::sum_of_squares(gradient).unwrap().sqrt();
+        let loss_at = |by: f64| {
+            let moved: Vec<f32> = start
+                .iter()
+                .zip(&direction)
+                .map(|(x, d)| (f64::from(*x) + by * f64::from(*d) / norm) as f32)
+                .collect();
+            variable
+                .set(&Tensor::from_vec(moved, shape.clone(), &Device::Cpu).unwrap())
+                .unwrap();
+            let hidden = crate::gradients::supervised_hidden_states(&case.student, &case.batch, Stop::NEVER).unwrap();
+            let head = case.student.head_weight().unwrap();
+            let sums = crate::objective::forward(PASS, (&hidden, &head), &case.batch.rows, Stop::NEVER).unwrap();
+            let sums = sums.wait().unwrap();
+            0.5 * sums.cross_entropy + 0.5 * sums.forward_kl
+        };
+        let step = 5e-3;
+        let slope = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+        loss_at(0.0);
+        // Curvature along a step of 5e-3 and rounding leave less than two per cent.
+        assert!(
+            (slope - norm).abs() < 0.02 * norm + 1e-3,
+            "{model} {index} `{name}`: slope {slope}, norm {norm}"
+        );
     }
 }
 

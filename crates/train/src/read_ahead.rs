@@ -30,7 +30,8 @@ pub(crate) fn read_ahead(inputs: &RunInputs, share: Share, done: usize, read_ste
             Some((replay, _)) => batching.mixed_step(reader, &mine, replay, more_of_mine),
         };
         let failed = step.is_err();
-        let step = step.map(|step| step.of_whole(samples, more.map(|(_, more)| more)));
+        let all = samples.iter().map(|kept| kept.sample).collect();
+        let step = step.map(|step| step.of_whole(all, more.map(|(_, more)| more)));
         if read_steps.send(step).is_err() || failed {
             return;
         }

@@ -1,6 +1,7 @@
 //! The sources of samples: the shards, with the teacher's distributions, or the prepared corpus alone.
 
 use leadspan_cache::{Cache, CacheError, Coverage, Missing, Reader};
+use leadspan_sequence::LeadSpanProportion;
 
 use crate::{TrainError, TrainSettings};
 
@@ -19,10 +20,19 @@ impl Readers {
     ///
     /// If the cache lacks what is needed, or cannot be read.
     pub(crate) fn open(cache: &Cache, settings: &TrainSettings, missing: Missing) -> Result<Self, TrainError> {
-        let asked = settings.coverage();
+        let longest = settings.longest_coverage();
+        let asked = longest.unwrap_or(Coverage {
+            proportion: LeadSpanProportion::WHOLE,
+            sections: settings.supervised_sections,
+        });
         if settings.distils() {
+            let training = if longest.is_some() {
+                Reader::open(cache, asked, missing)
+            } else {
+                at_most(cache, asked, missing)
+            };
             return Ok(Self {
-                training: Reader::open(cache, asked, missing)?,
+                training: training?,
                 held_out: None,
             });
         }
@@ -43,15 +53,19 @@ impl Readers {
     }
 }
 
+/// A reader of the sections asked for, at the captured proportion if that is smaller than the one asked for.
+fn at_most(cache: &Cache, asked: Coverage, missing: Missing) -> Result<Reader, CacheError> {
+    let open = |proportion| Reader::open(cache, Coverage { proportion, ..asked }, missing);
+    match open(asked.proportion) {
+        Err(CacheError::ProportionNotCaptured { largest, .. }) => open(largest),
+        opened => opened,
+    }
+}
+
 /// A reader of the sections asked for, at the captured proportion if that is smaller than the one asked for, because
 /// validation samples are the same at all proportions. `None` if the cache lacks a part of them.
 fn captured(cache: &Cache, asked: Coverage) -> Result<Option<Reader>, CacheError> {
-    let open = |proportion| Reader::open(cache, Coverage { proportion, ..asked }, Missing::Refused);
-    let opened = match open(asked.proportion) {
-        Err(CacheError::ProportionNotCaptured { largest, .. }) => open(largest),
-        opened => opened,
-    };
-    match opened {
+    match at_most(cache, asked, Missing::Refused) {
         Ok(reader) => Ok(Some(reader)),
         Err(
             CacheError::NothingCaptured { .. }

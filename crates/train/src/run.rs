@@ -1,7 +1,6 @@
 //! A run from its start, or its newest checkpoint, to the exported student.
 
 use leadspan_cache::Cache;
-use leadspan_model::write_model_dir;
 
 use crate::{
     AdamW, Event, Export, RunContext, RunSummary, StudentSettings, TrainError, TrainSettings, TrainingOutcome,
@@ -19,6 +18,7 @@ use crate::{
     run_identity::RunIdentity,
     run_inputs::RunInputs,
     run_progress::RunProgress,
+    tensorboard::EventFile,
     training::{Training, require_finite},
 };
 
@@ -71,6 +71,9 @@ fn run_in(
     require_work(team, settings.batch_samples)?;
     let inputs = RunInputs::open(cache, student_settings, settings, replay_share, context.missing)?;
     let mut optimizer = inputs.optimizer()?;
+    if let Some(tensor) = inputs.student.first_constant_not_finite()? {
+        return Err(TrainError::StartNotFinite { tensor });
+    }
     require_finite(&optimizer, 0, 0.0)?;
     let identity = inputs.identity(cache);
     require_same(team, &identity)?;
@@ -121,7 +124,10 @@ impl Run<'_> {
         let steps = inputs.steps.count();
         let progress = resume(&run_dir, &checkpoints, self.identity, steps, optimizer, events)?;
         run_dir.start(self.identity, context.resolved_config)?;
-        let metrics = Metrics::open(run_dir.metrics_path(), progress.metrics_bytes)?;
+        // What was measured after the last step of the checkpoint is in the file before.
+        let first = if progress.step == 0 { 0 } else { progress.step + 1 };
+        let events_file = EventFile::create(&run_dir.tensorboard_path(), first, (context.time_of_day)())?;
+        let metrics = Metrics::open(run_dir.metrics_path(), progress.metrics_bytes, events_file)?;
         Start::of(self.team, &checkpoints, &progress)?.tell(self.team)?;
         let folder = Some((&run_dir, metrics));
         let Some(progress) = self.train(folder, &checkpoints, progress, optimizer, events)? else {
@@ -208,15 +214,9 @@ fn export(
     require_finite(optimizer, step, learning_rate)?;
     let weights = optimizer.weights()?;
     run_dir.require_held()?;
-    let config = inputs.student.decoder.config();
-    write_model_dir(
-        &run_dir.model_path(),
-        config,
-        weights.iter().map(|(name, weight)| (*name, weight)),
-        context.tokenizer_files,
-    )?;
-    let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
     let dir = run_dir.model_path();
+    inputs.student.export(&dir, &weights, context.tokenizer_files)?;
+    let (parameters, peak_memory_bytes) = (inputs.student.parameters.count(), (context.peak_memory_bytes)());
     let hashes = exported::weights_blake3(&dir).and_then(|weights| Ok((weights, exported::files_blake3(&dir)?)));
     let hashes = hashes.map_err(|source| TrainError::Io {
         action: "read the files in",

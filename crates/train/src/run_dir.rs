@@ -4,6 +4,7 @@
 //! RUN/
 //!   run.json        the resolved configuration, and what the result depends on
 //!   metrics.jsonl   one line per step and per validation
+//!   tensorboard/    the same numbers for TensorBoard, a file for each process
 //!   checkpoints/    what an interrupted run resumes from; after the end, the best student if another one was exported
 //!   model/          the trained student, a Hugging Face directory; appears complete
 //!   summary.json    written last: a run that has it is done
@@ -45,16 +46,9 @@ impl RunDir {
     /// elsewhere, or if it cannot be written and has no finished run.
     pub(crate) fn open(path: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<Self, TrainError> {
         require_run_or_nothing(path)?;
-        let io = |action: &'static str, path: &Path| {
-            let path = path.to_owned();
-            move |source| TrainError::Io { action, path, source }
-        };
-        fs::create_dir_all(path).map_err(io("create", path))?;
-        let lock = match FolderLock::take(path, waiting)? {
+        let lock = match FolderLock::take(path, SUMMARY, waiting)? {
             LockedFolder::Locked(lock) => Some(lock),
-            // Nothing is left to be written.
-            LockedFolder::Unwritable(_) if path.join(SUMMARY).is_file() => None,
-            LockedFolder::Unwritable(error) => return Err(error.into()),
+            LockedFolder::Finished => None,
             LockedFolder::Held(holder) => {
                 let dir = path.to_owned();
                 return Err(TrainError::Busy { dir, holder });
@@ -66,7 +60,11 @@ impl RunDir {
         };
         // Files in them are removed.
         for folder in [run_dir.checkpoints_path(), run_dir.model_path()] {
-            require_own_folder(&folder).map_err(io("use", &folder))?;
+            require_own_folder(&folder).map_err(|source| TrainError::Io {
+                action: "use",
+                path: folder.clone(),
+                source,
+            })?;
         }
         Ok(run_dir)
     }
@@ -100,6 +98,10 @@ impl RunDir {
 
     pub(crate) fn metrics_path(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    pub(crate) fn tensorboard_path(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
 
     pub(crate) fn checkpoints_path(&self) -> PathBuf {

@@ -6,7 +6,7 @@ use leadspan_cache::{Cache, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{TrainSettings, replay::Replay, settings::PASS_TOKENS};
+use crate::{LeadSpan, TrainSettings, replay::Replay, settings::PASS_TOKENS};
 
 /// Settings of `[train]` that change no weight but by rounding: where and how often files are written, the device, its kernels,
 /// the memory.
@@ -18,6 +18,14 @@ const WITHOUT_EFFECT: [&str; 7] = [
     "recompute_gates",
     "checkpoint_steps",
     "keep_checkpoints",
+];
+
+/// Settings that earlier versions did not have, with the values that say what those did. With these they are not stored.
+const NEW: [(&str, &str); 4] = [
+    ("lead_span", "constant"),
+    ("positions", "all"),
+    ("position_weights", "flat"),
+    ("schedule", "cosine"),
 ];
 
 /// Everything that the trained weights depend on. Its key in files is `ingredients`.
@@ -64,9 +72,14 @@ fn of_settings(settings: &TrainSettings) -> Value {
         micro_batch_tokens: Some(settings.micro_batch_tokens.unwrap_or(PASS_TOKENS)),
         ..settings.clone()
     };
-    let mut train = serde_json::to_value(settings).expect("settings serialize");
+    let mut train = serde_json::to_value(&settings).expect("settings serialize");
     if let Some(table) = train.as_object_mut() {
-        table.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
+        let is_new = |key: &str, value: &Value| {
+            let has_default = |(new, default): &(&str, &str)| key == *new && value == default;
+            NEW.iter().any(has_default) || key == "patience" && value.is_null()
+        };
+        let is_ignored = |key: &str| key == "lead_span_proportion" && settings.lead_span != LeadSpan::Constant;
+        table.retain(|key, value| !(WITHOUT_EFFECT.contains(&key.as_str()) || is_new(key, value) || is_ignored(key)));
     }
     train
 }
@@ -112,6 +125,7 @@ pub fn first_difference(stored: &Value, asked: &Value) -> Option<(String, String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{PositionWeights, Positions};
 
     #[test]
     fn the_settings_that_count_are_those_that_earlier_versions_stored() {
@@ -139,6 +153,34 @@ mod tests {
         };
         let (key, ..) = first_difference(&stored, &of_settings(&settings)).unwrap();
         assert_eq!(key, "micro_batch_tokens");
+    }
+
+    #[test]
+    fn policies_count_and_the_proportion_beside_a_lead_span_does_not() {
+        let with = |change: &dyn Fn(&mut TrainSettings)| {
+            let mut settings = TrainSettings::default();
+            change(&mut settings);
+            of_settings(&settings)
+        };
+        let plain = with(&|_| {});
+        let different = |changed: &Value| first_difference(&plain, changed).unwrap();
+        let weights = with(&|s| s.position_weights = PositionWeights::Rising);
+        assert_eq!(
+            different(&weights),
+            ("position_weights".into(), "null".into(), "\"rising\"".into())
+        );
+        let half = "0.5".parse().unwrap();
+        let chosen = with(&|s| s.positions = Positions::StudentEntropy(half));
+        assert_eq!(different(&chosen).0, "positions");
+        let growing = |proportion: &str| {
+            with(&|s| {
+                s.lead_span = LeadSpan::Growing(half, half);
+                s.lead_span_proportion = proportion.parse().unwrap();
+            })
+        };
+        assert_eq!(growing("0.5"), growing("1.0"));
+        assert_eq!(growing("0.5").get("lead_span_proportion"), None);
+        assert_eq!(first_difference(&plain, &growing("0.5")).unwrap().0, "lead_span");
     }
 
     #[test]

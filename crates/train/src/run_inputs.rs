@@ -42,7 +42,7 @@ impl<'a> RunInputs<'a> {
     ) -> Result<Self, TrainError> {
         let distillation = Distillation::new(settings, &cache.identity().entries)?;
         let readers = Readers::open(cache, settings, missing)?;
-        require_held_out(&readers, settings.export)?;
+        require_held_out(&readers, settings)?;
         let device = open_device(&settings.device)?;
         let student = student::open(
             student_settings,
@@ -58,12 +58,14 @@ impl<'a> RunInputs<'a> {
         if let Some(replay) = &replay {
             student::check_samples(config, &replay.reader)?;
         }
-        let flops = TrainingFlops::of(config);
+        let parameters = &student.parameters;
+        let flops = TrainingFlops::of(config, parameters.lora().map(|_| parameters.count()));
         let steps = TrainingSteps::new(readers.training(), settings, replay.as_ref(), &flops)?;
         let batching = Batching {
             micro_batch_tokens: settings.micro_batch_tokens(runs_in_gpu_kernels(&student.decoder)),
             normalization: Some(settings.normalization),
             distillation,
+            supervision: settings.supervision(),
             vocabulary: config.vocab_size,
         };
         Ok(Self {
@@ -96,7 +98,12 @@ impl<'a> RunInputs<'a> {
     /// The learning rate over the steps of the run.
     pub(crate) fn schedule(&self) -> Schedule {
         let settings = self.settings;
-        Schedule::new(settings.learning_rate, settings.warmup_share, self.steps.count())
+        Schedule::new(
+            settings.schedule,
+            settings.learning_rate,
+            settings.warmup_share,
+            self.steps.count(),
+        )
     }
 
     /// The event that a run starts with, after `steps_before` steps of earlier processes.
@@ -116,11 +123,13 @@ impl<'a> RunInputs<'a> {
     }
 }
 
-/// Refuses to export the best student if there are no validation samples to choose it by.
-fn require_held_out(readers: &Readers, export: Export) -> Result<(), TrainError> {
+/// Refuses to export the best student, or to stop where it is no longer improved, if there are no validation samples to measure it
+/// by.
+fn require_held_out(readers: &Readers, settings: &TrainSettings) -> Result<(), TrainError> {
     let mut held_out = readers.training().corpus().of_split(Split::Validation);
-    if export == Export::Best && held_out.next().is_none() {
-        return Err(TrainError::NothingHeldOut);
+    match (held_out.next(), settings.export, settings.patience) {
+        (None, Export::Best, _) => Err(TrainError::NothingHeldOut),
+        (None, _, Some(patience)) => Err(TrainError::NothingToWaitFor { patience }),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -30,6 +30,9 @@ pub(crate) struct RunProgress {
     pub(crate) held_out: Option<Measured>,
     /// The lowest held-out losses so far after an epoch or the last step.
     pub(crate) best: Option<Measured>,
+    /// How often the held-out losses were measured since they were the lowest.
+    #[serde(default)]
+    pub(crate) measured_since_best: usize,
     /// Bytes of the metrics file up to here.
     pub(crate) metrics_bytes: u64,
 }
@@ -70,7 +73,15 @@ impl RunProgress {
         // Of equal losses the first is the best; NaN never is.
         if loss(&measured).is_finite() && self.best.as_ref().is_none_or(|best| loss(&measured) < loss(best)) {
             self.best = Some(measured);
+            self.measured_since_best = 0;
+        } else {
+            self.measured_since_best += 1;
         }
+    }
+
+    /// Whether the held-out losses have not fallen for `patience` measurements.
+    pub(crate) fn has_exhausted(&self, patience: Option<usize>) -> bool {
+        patience.is_some_and(|patience| self.measured_since_best >= patience)
     }
 
     /// Whether the current student has been measured.
@@ -110,6 +121,7 @@ mod tests {
             (30, 5.0, 1.0, Some(20)),
             (40, 5.0, 0.5, Some(40)),
             (50, f64::INFINITY, 0.0, Some(40)),
+            (60, 5.0, 0.6, Some(40)),
         ] {
             progress.step = step;
             assert!(!progress.is_measured());
@@ -121,6 +133,10 @@ mod tests {
             );
         }
         assert_eq!(progress.held_out_before.unwrap().cross_entropy, 0.1);
-        assert_eq!(progress.held_out.unwrap().held_out.forward_kl, Some(0.0));
+        assert_eq!(progress.held_out.unwrap().held_out.forward_kl, Some(0.6));
+        // Steps 50 and 60 were no better than step 40.
+        assert_eq!(progress.measured_since_best, 2);
+        let exhausted = [None, Some(1), Some(2), Some(3)].map(|patience| progress.has_exhausted(patience));
+        assert_eq!(exhausted, [false, true, true, false]);
     }
 }

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use leadspan_cache::Coverage;
-use leadspan_model::{Activations, KernelForm, StudentDtype};
+use leadspan_model::{Activations, KernelForm, LoraSettings, StudentDtype};
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Loss, TailPolicy, TrainError, objective::LossParameters};
+use crate::{
+    LeadSpan, Loss, PolicyError, PositionWeights, Positions, ScheduleForm, TailPolicy, TrainError,
+    objective::LossParameters, policies::Supervision,
+};
 
 /// Where the student comes from: a model (all of it or chosen layers), or a configuration with seeded weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,10 +26,13 @@ pub struct StudentSettings {
     pub layers: Option<Vec<usize>>,
     /// Instead of `model`, the `config.json` of a student that starts from random weights.
     pub config: Option<PathBuf>,
-    /// Seed of the random weights of `student.config`.
+    /// Seed of the random weights of `student.config`, and of the first values of `student.lora`.
     pub seed: u64,
     /// A directory or `.gguf` file with the tokenizer, if neither the teacher nor `model` has one.
     pub tokenizer: Option<PathBuf>,
+    /// The LoRA adapters that are learnt instead of the weights of `model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSettings>,
 }
 
 /// `train.max_flops` is below this: operations are counted in 64 bits.
@@ -68,8 +74,25 @@ pub struct TrainSettings {
     pub dir: PathBuf,
     /// The leading share of every training sample to learn from; at most what was captured.
     pub lead_span_proportion: LeadSpanProportion,
+    /// Instead of `lead_span_proportion`, a lead span for each sample.
+    ///
+    /// `{ mixture = [[0.33, 0.75], [1.0, 0.25]] }` has pairs of a proportion and the share of the samples that it has; they are
+    /// drawn by the seed for each sample and epoch. `{ growing = [0.1, 0.5] }` is a straight line over the samples of all
+    /// epochs. `{ column = "keep" }` takes what `data.lead_span_column` stored.
+    pub lead_span: LeadSpan,
     /// The sections whose tokens are learnt; a subset of those that were captured.
     pub supervised_sections: SectionSet,
+    /// The positions that are learnt: all, or a share of each sample's.
+    ///
+    /// `{ teacher_entropy = 0.5 }` takes those with the highest entropy of the stored distribution, before the student runs;
+    /// `{ student_entropy = 0.2 }` those with the highest entropy of the student's, and `{ disagreement = 0.2 }` those with the
+    /// largest divergence, after its forward pass.
+    pub positions: Positions,
+    /// The weights of the positions of a sample, 1 in the mean.
+    ///
+    /// `flat`, `rising` and `falling` along the sample, `{ linear = [0.5, 1.5] }` between two ends, `{ exponential = 2.0 }` with a
+    /// rate, or by section, `{ answer = 2.0, chain_of_thought = 1.0 }`, where a section that is not named weighs 1.
+    pub position_weights: PositionWeights,
     /// The divergence of the student from the teacher.
     pub loss: Loss,
     /// How the probability outside the stored entries is treated.
@@ -86,13 +109,17 @@ pub struct TrainSettings {
     /// The temperature τ of both distributions in the divergence.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-    /// The learning rate at the end of the warm-up.
+    /// The highest learning rate, at the end of the warm-up.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// Decoupled weight decay; not applied to norms and biases.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// The share of all steps in which the learning rate rises; cosine decay follows.
+    /// How the learning rate rises and falls over the steps.
+    ///
+    /// `cosine` and `linear` rise in a line and fall towards 0; `one_cycle` is `PyTorch`'s `OneCycleLR` with its defaults.
+    pub schedule: ScheduleForm,
+    /// The share of all steps in which the learning rate rises; the decay follows.
     #[schemars(range(min = 0, max = 1))]
     pub warmup_share: f64,
     /// The maximum norm of the gradient; larger gradients are scaled down.
@@ -101,6 +128,11 @@ pub struct TrainSettings {
     /// Passes over all training samples.
     #[schemars(range(min = 1))]
     pub epochs: usize,
+    /// Stop training once the held-out loss has not fallen for so many epochs; without it, all epochs are done.
+    ///
+    /// The learning rate follows the schedule of all epochs until then. `train.export` says which student is exported.
+    #[schemars(range(min = 1))]
+    pub patience: Option<usize>,
     /// Stop training after the step that reaches this number of operations; 0 trains no step, and without it there is
     /// no limit.
     ///
@@ -153,7 +185,10 @@ impl Default for TrainSettings {
         Self {
             dir: PathBuf::from("run"),
             lead_span_proportion: "0.5".parse().expect("0.5 is a proportion"),
+            lead_span: LeadSpan::default(),
             supervised_sections: SectionSet::ALL,
+            positions: Positions::default(),
+            position_weights: PositionWeights::default(),
             loss: Loss::default(),
             tail_policy: TailPolicy::default(),
             jensen_shannon_beta: 0.5,
@@ -162,9 +197,11 @@ impl Default for TrainSettings {
             temperature: 1.0,
             learning_rate: 4e-6,
             weight_decay: 0.05,
+            schedule: ScheduleForm::default(),
             warmup_share: 0.1,
             gradient_clipping: 1.0,
             epochs: 2,
+            patience: None,
             max_flops: None,
             batch_samples: 8,
             micro_batch_tokens: None,
@@ -211,11 +248,28 @@ impl TrainSettings {
         self.distillation_weight > 0.0
     }
 
-    /// What is read from the cache.
-    pub(crate) fn coverage(&self) -> Coverage {
-        Coverage {
-            proportion: self.lead_span_proportion,
+    /// What is read from the cache: the longest lead span that occurs. `None` if the data says how much of a sample is kept.
+    pub fn longest_coverage(&self) -> Option<Coverage> {
+        let proportion = self.lead_span.longest(self.lead_span_proportion)?;
+        Some(Coverage {
+            proportion,
             sections: self.supervised_sections,
+        })
+    }
+
+    /// Which positions are learnt, and what they weigh.
+    pub(crate) fn supervision(&self) -> Supervision {
+        Supervision {
+            positions: self.positions,
+            weights: self.position_weights,
+        }
+    }
+
+    /// The lead span for messages.
+    pub(crate) fn shown_lead_span(&self) -> String {
+        match &self.lead_span {
+            LeadSpan::Constant => format!("lead-span proportion {}", self.lead_span_proportion),
+            other => format!("`train.lead_span = {other}`"),
         }
     }
 
@@ -225,6 +279,7 @@ impl TrainSettings {
     ///
     /// [`TrainError::Setting`] for the first value out of range.
     pub fn check(&self) -> Result<(), TrainError> {
+        self.check_policies()?;
         let refuse = |key: &'static str, found: &dyn ToString, expected: &'static str| {
             Err(TrainError::Setting {
                 key,
@@ -253,6 +308,7 @@ impl TrainSettings {
         }
         for (key, value) in [
             ("epochs", self.epochs),
+            ("patience", self.patience.unwrap_or(1)),
             ("batch_samples", self.batch_samples),
             ("micro_batch_tokens", self.micro_batch_tokens.unwrap_or(PASS_TOKENS)),
             ("keep_checkpoints", self.keep_checkpoints),
@@ -286,75 +342,25 @@ impl TrainSettings {
         }
         Ok(())
     }
+
+    /// Refuses policies that no run could use.
+    fn check_policies(&self) -> Result<(), TrainError> {
+        let problems = [
+            ("lead_span", self.lead_span.problem()),
+            ("position_weights", self.position_weights.problem()),
+        ];
+        for (key, problem) in problems {
+            if let Some((found, expected)) = problem {
+                return Err(TrainError::Setting { key, found, expected });
+            }
+        }
+        if self.positions.need_teacher() && !self.distils() {
+            let positions = self.positions.to_string();
+            return Err(PolicyError::ChoiceWithoutTeacher { positions }.into());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_and_policies_are_shown_as_they_are_written() {
-        let shown = |value: &dyn ToString, written: serde_json::Value| assert_eq!(written, value.to_string());
-        for loss in Loss::ALL {
-            shown(&loss, serde_json::to_value(loss).unwrap());
-        }
-        for policy in TailPolicy::ALL {
-            shown(&policy, serde_json::to_value(policy).unwrap());
-        }
-    }
-
-    #[test]
-    fn a_pass_has_the_tokens_that_suit_the_device_unless_they_are_set() {
-        let tokens = |micro_batch_tokens| {
-            let settings = TrainSettings {
-                micro_batch_tokens,
-                ..TrainSettings::default()
-            };
-            [false, true].map(|has_kernels| settings.micro_batch_tokens(has_kernels))
-        };
-        assert_eq!((tokens(None), tokens(Some(7))), ([2048, 16_384], [7, 7]));
-    }
-
-    type Change = dyn Fn(&mut TrainSettings);
-
-    #[test]
-    fn values_out_of_range_are_refused_by_key() {
-        let with = |change: &dyn Fn(&mut TrainSettings)| {
-            let mut settings = TrainSettings::default();
-            change(&mut settings);
-            settings.check()
-        };
-        assert!(with(&|_| {}).is_ok());
-        assert!(with(&|s| s.gradient_clipping = f64::INFINITY).is_ok());
-        for operations in [0.0, 1.0, 1e18] {
-            assert!(with(&|s| s.max_flops = Some(operations)).is_ok());
-        }
-        let cases: [(&str, &Change); 18] = [
-            ("distillation_weight", &|s| s.distillation_weight = 1.5),
-            ("learning_rate", &|s| s.learning_rate = f64::NAN),
-            ("weight_decay", &|s| s.weight_decay = -0.1),
-            ("warmup_share", &|s| s.warmup_share = 2.0),
-            ("gradient_clipping", &|s| s.gradient_clipping = 0.0),
-            ("epochs", &|s| s.epochs = 0),
-            ("batch_samples", &|s| s.batch_samples = 0),
-            ("micro_batch_tokens", &|s| s.micro_batch_tokens = Some(0)),
-            ("keep_checkpoints", &|s| s.keep_checkpoints = 0),
-            ("temperature", &|s| s.temperature = 0.0),
-            ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 0.0),
-            ("jensen_shannon_beta", &|s| s.jensen_shannon_beta = 1.0),
-            ("skew", &|s| s.skew = 1.0),
-            ("skew", &|s| s.skew = f64::NAN),
-            ("max_flops", &|s| s.max_flops = Some(-1.0)),
-            ("max_flops", &|s| s.max_flops = Some(f64::NAN)),
-            ("max_flops", &|s| s.max_flops = Some(f64::INFINITY)),
-            ("max_flops", &|s| s.max_flops = Some(1e20)),
-        ];
-        for (expected, change) in cases {
-            let error = with(change).unwrap_err();
-            assert!(
-                matches!(error, TrainError::Setting { key, .. } if key == expected),
-                "{error}"
-            );
-        }
-    }
-}
+mod tests;

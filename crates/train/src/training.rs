@@ -103,6 +103,11 @@ impl Training<'_> {
             if step == self.inputs.steps.count() {
                 return Ok(Some(self.progress));
             }
+            if self.progress.has_exhausted(self.inputs.settings.patience) {
+                let best_step = self.progress.best_step();
+                (self.events)(Event::Exhausted { step, best_step });
+                return Ok(Some(self.progress));
+            }
             let rate = schedule.learning_rate(step + 1);
             self.step(&batches, rate)?;
         }
@@ -189,7 +194,7 @@ impl Training<'_> {
             replayed,
             replayed_share: batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share),
             counts: StepCounts {
-                positions: fed(|pass| pass.rows.len()),
+                positions: fed(MicroBatch::learnt_positions),
                 tokens: fed(MicroBatch::token_count),
                 replay_positions: again(|pass| pass.rows.len()),
                 replay_tokens: again(MicroBatch::token_count),
@@ -262,7 +267,9 @@ impl Training<'_> {
 
     /// Writes a line of metrics, in the process that has the folder.
     fn record(&mut self, record: &Record) -> Result<(), TrainError> {
-        self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.write(record))
+        let now = (self.context.time_of_day)();
+        let metrics = self.metrics.as_mut();
+        metrics.map_or(Ok(()), |metrics| metrics.write(record, now))
     }
 
     /// Writes a checkpoint, and then removes those that it makes superfluous. Does nothing in a process without the folder.

@@ -1,6 +1,4 @@
-//! How much each position of a step weighs.
-
-use leadspan_cache::Span;
+//! How much each position of a step weighs, before the weights of positions within a sample.
 
 use crate::Normalization;
 
@@ -12,27 +10,22 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// The weights of a step of these samples, in one slice for each kind.
-    pub(crate) fn of(normalization: Option<Normalization>, kinds: &[&[Span]]) -> Self {
-        let learning = || {
-            kinds
-                .iter()
-                .flat_map(|spans| spans.iter())
-                .filter(|span| !span.positions.is_empty())
-        };
+    /// The weights of a step of samples that learn so many positions each, in one slice for each kind.
+    pub(crate) fn of(normalization: Option<Normalization>, kinds: &[&[usize]]) -> Self {
+        let learning = || kinds.iter().copied().flatten().filter(|&&learnt| learnt > 0);
         Self {
             normalization,
-            positions: learning().map(|span| span.positions.len()).sum(),
+            positions: learning().sum(),
             samples: learning().count(),
         }
     }
 
-    /// The weight of each position of one of the samples.
-    pub(crate) fn position(&self, span: &Span) -> f64 {
+    /// The mean weight of a position of a sample that learns `learnt` of them.
+    pub(crate) fn position(&self, learnt: usize) -> f64 {
         match self.normalization {
             None => 1.0,
             Some(Normalization::Token) => 1.0 / self.positions as f64,
-            Some(Normalization::Sequence) => 1.0 / (self.samples * span.positions.len()) as f64,
+            Some(Normalization::Sequence) => 1.0 / (self.samples * learnt) as f64,
         }
     }
 
@@ -44,9 +37,9 @@ impl Weights {
         }
     }
 
-    /// The share of these samples in the step's weight.
-    pub(crate) fn share(&self, spans: &[Span]) -> f64 {
-        let Self { positions, samples, .. } = Self::of(self.normalization, &[spans]);
+    /// The share of samples that learn so many positions each in the step's weight.
+    pub(crate) fn share(&self, kind: &[usize]) -> f64 {
+        let Self { positions, samples, .. } = Self::of(self.normalization, &[kind]);
         match self.normalization {
             Some(Normalization::Sequence) => samples as f64 / self.samples as f64,
             _ => positions as f64 / self.positions as f64,
@@ -57,27 +50,18 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadspan_distribution::Distributions;
-
-    fn span(positions: &[u32]) -> Span {
-        Span {
-            tokens: (0..=positions.len() as u32).collect(),
-            positions: positions.to_vec(),
-            distributions: Distributions::new(),
-        }
-    }
 
     #[test]
     fn positions_of_both_kinds_are_weighed_alike() {
         // Two samples with 2 and 1 positions are distilled, one with 3 and one with none are replayed.
-        let distilled = [span(&[0, 1]), span(&[0])];
-        let replayed = [span(&[0, 1, 2]), span(&[])];
+        let distilled = [2, 1];
+        let replayed = [3, 0];
         for (normalization, expected, share) in [
             (Normalization::Token, [1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0], 3.0 / 6.0),
             (Normalization::Sequence, [1.0 / 6.0, 1.0 / 3.0, 1.0 / 9.0], 1.0 / 3.0),
         ] {
             let weights = Weights::of(Some(normalization), &[&distilled, &replayed]);
-            let found = [&distilled[0], &distilled[1], &replayed[0]].map(|span| weights.position(span));
+            let found = [2, 1, 3].map(|learnt| weights.position(learnt));
             assert_eq!(
                 (found, weights.share(&replayed)),
                 (expected, share),

@@ -5,7 +5,7 @@
 //! waits for that long: the holder may be dead.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::Path,
     time::{Duration, Instant},
@@ -38,26 +38,28 @@ pub enum LockedFolder {
     Locked(FolderLock),
     /// Another process works in it, which is known on file systems without locks.
     Held(Option<Holder>),
-    /// This process may not write there. What is finished can be read all the same.
-    Unwritable(FileError),
+    /// This process may not write there, and the work is finished: what is there can be read.
+    Finished,
 }
 
 impl FolderLock {
-    /// Locks the folder `dir`, which must exist. On a file system without locks, it waits for another process that may be dead,
-    /// and calls `waiting` with it before each pause.
+    /// Creates and locks the folder `dir`. The work in it is finished once it has the file `last`. On a file system without locks,
+    /// it waits for another process that may be dead, and calls `waiting` with it before each pause.
     ///
     /// # Errors
     ///
-    /// If `.lock` cannot be made, or is no regular file.
-    pub fn take(dir: &Path, waiting: &mut dyn FnMut(&Holder)) -> Result<LockedFolder, FileError> {
-        Self::take_within(dir, PATIENCE, waiting)
+    /// If the folder or `.lock` cannot be made and the work is not finished, or if `.lock` is no regular file.
+    pub fn take(dir: &Path, last: &str, waiting: &mut dyn FnMut(&Holder)) -> Result<LockedFolder, FileError> {
+        Self::take_within(dir, last, PATIENCE, waiting)
     }
 
     fn take_within(
         dir: &Path,
+        last: &str,
         patience: Duration,
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<LockedFolder, FileError> {
+        fs::create_dir_all(dir).map_err(FileError::io("create", dir))?;
         let path = dir.join(FILE);
         let opened = open_own(&path, File::options().create(true).write(true).truncate(false));
         let file = match opened.map_err(FileError::io("create", &path)) {
@@ -65,9 +67,9 @@ impl FolderLock {
                 if matches!(
                     error.source.kind(),
                     io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
-                ) =>
+                ) && dir.join(last).is_file() =>
             {
-                return Ok(LockedFolder::Unwritable(error));
+                return Ok(LockedFolder::Finished);
             }
             opened => opened?,
         };
@@ -136,14 +138,17 @@ fn claim_within(dir: &Path, patience: Duration, waiting: &mut dyn FnMut(&Holder)
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::SystemTime};
+    use std::time::SystemTime;
 
     use leadspan_files::{Refusal, faults};
 
     use super::*;
 
+    /// The file that says that the work is finished.
+    const LAST: &str = "summary.json";
+
     fn take(dir: &Path) -> LockedFolder {
-        FolderLock::take_within(dir, Duration::ZERO, &mut |_| ()).unwrap()
+        FolderLock::take_within(dir, LAST, Duration::ZERO, &mut |_| ()).unwrap()
     }
 
     #[test]
@@ -186,7 +191,7 @@ mod tests {
                     named.push(holder.process);
                     lock = None;
                 };
-                let second = FolderLock::take(folder.path(), &mut waiting).unwrap();
+                let second = FolderLock::take(folder.path(), LAST, &mut waiting).unwrap();
                 assert!(matches!(second, LockedFolder::Locked(_)));
                 assert_eq!(named, [std::process::id()]);
                 drop(second);
@@ -235,11 +240,18 @@ mod tests {
     fn a_folder_without_write_access_is_told_from_one_that_is_held() {
         let folder = tempfile::tempdir().unwrap();
         faults::read_only(|| {
-            assert!(matches!(take(folder.path()), LockedFolder::Unwritable(error) if error.path.ends_with(FILE)));
+            let error = FolderLock::take(folder.path(), LAST, &mut |_| ()).unwrap_err();
+            assert!(error.path.ends_with(FILE), "{error}");
             assert!(!FolderLock::is_held(folder.path()).unwrap());
         });
         assert!(matches!(take(folder.path()), LockedFolder::Locked(_)));
         faults::read_only(|| assert!(!FolderLock::is_held(folder.path()).unwrap()));
+        fs::write(folder.path().join(LAST), "{}").unwrap();
+        faults::read_only(|| assert!(matches!(take(folder.path()), LockedFolder::Finished)));
+        assert!(matches!(
+            take(&folder.path().join("new/folder")),
+            LockedFolder::Locked(_)
+        ));
     }
 
     #[test]
@@ -250,7 +262,7 @@ mod tests {
         let run = folder.path().join("run");
         fs::create_dir(&run).unwrap();
         std::os::unix::fs::symlink(&outside, run.join(FILE)).unwrap();
-        let taken = FolderLock::take(&run, &mut |_| ()).unwrap_err();
+        let taken = FolderLock::take(&run, LAST, &mut |_| ()).unwrap_err();
         for error in [taken, FolderLock::is_held(&run).unwrap_err()] {
             assert_eq!(Refusal::of(&error.source), Some(Refusal::NotRegular("a symbolic link")));
             assert!(error.to_string().contains("run/.lock"), "{error}");

@@ -177,14 +177,13 @@ fn read(path: &Path, now: SystemTime) -> io::Result<Heard> {
     Ok(Heard { heartbeat, age })
 }
 
-/// Removes the heartbeats of workers that have ended or stalled for longer than `silence`, and then the folder if it is empty.
-/// Files that cannot be removed are harmless and stay.
-pub fn remove_heartbeats_of_gone(cache_dir: &Path, silence: Duration) {
+/// Removes all heartbeats, and then the folder if it is empty. For a cache in which nothing is left to do: a worker that is still
+/// about to end may write its heartbeat once more, and removes it then in the same way. Files that cannot be removed are harmless
+/// and stay.
+pub fn remove_heartbeats(cache_dir: &Path) {
     let folder = cache_dir.join(FOLDER);
     for heard in heartbeats(cache_dir).unwrap_or_default() {
-        if heard.heartbeat.state.has_ended() || heard.is_stalled(silence) {
-            let _ = fs::remove_file(folder.join(file_name(&heard.heartbeat.worker)));
-        }
+        let _ = fs::remove_file(folder.join(file_name(&heard.heartbeat.worker)));
     }
     remove_dead_heartbeats(cache_dir);
 }
@@ -292,19 +291,21 @@ mod tests {
     }
 
     #[test]
-    fn heartbeats_of_active_workers_stay() {
-        let silence = Duration::from_mins(1);
+    fn the_last_worker_removes_the_heartbeats_of_killed_ones_and_a_slower_one_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        beat("0/2", WorkerState::Done).write(folder.path()).unwrap();
-        beat("1/2", WorkerState::Capturing).write(folder.path()).unwrap();
-        remove_heartbeats_of_gone(folder.path(), silence);
-        let left = heartbeats(folder.path()).unwrap();
-        assert_eq!(left.len(), 1);
-        assert_eq!(left[0].heartbeat.worker, "1/2");
-        // The heartbeat of a killed worker is removed as well.
-        make_older(folder.path(), "1/2");
-        remove_heartbeats_of_gone(folder.path(), silence);
+        beat("0/3", WorkerState::Done).write(folder.path()).unwrap();
+        // It was killed a moment ago.
+        beat("1/3", WorkerState::Capturing).write(folder.path()).unwrap();
+        remove_heartbeats(folder.path());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        beat("2/3", WorkerState::Done).write(folder.path()).unwrap();
+        remove_heartbeats(folder.path());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        // What is no heartbeat stays.
+        beat("0/3", WorkerState::Done).write(folder.path()).unwrap();
+        fs::write(folder.path().join(FOLDER).join("notes"), "mine").unwrap();
+        remove_heartbeats(folder.path());
+        assert_eq!(fs::read_dir(folder.path().join(FOLDER)).unwrap().count(), 1);
     }
 
     #[test]
@@ -364,7 +365,7 @@ mod tests {
         for error in [beat.write(cache.path()).unwrap_err(), signs(cache.path()).unwrap_err()] {
             assert!(error.source.to_string().contains("a symbolic link, not a folder"));
         }
-        remove_heartbeats_of_gone(cache.path(), Duration::ZERO);
+        remove_heartbeats(cache.path());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

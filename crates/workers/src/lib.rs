@@ -19,7 +19,7 @@ mod worker;
 pub use claims::{Attempt, Claim, Claims, Holder, Pauses, Renewal, remove_dead_claims};
 pub use folder_lock::{FolderLock, LockedFolder};
 pub use heartbeats::{
-    Heard, Heartbeat, Signs, WorkerState, heartbeats, remove_dead_heartbeats, remove_heartbeats_of_gone, signs,
+    Heard, Heartbeat, Signs, WorkerState, heartbeats, remove_dead_heartbeats, remove_heartbeats, signs,
 };
 pub use lock::{Awaited, Lock, LockGuard, Purpose, lock, remove_dead_locks, try_lock};
 pub use shares::UnitCosts;

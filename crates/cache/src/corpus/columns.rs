@@ -30,10 +30,19 @@ pub(crate) struct Columns {
     /// The largest token id of each sample; 0 if it has no tokens.
     pub(super) largest_tokens: ScalarBuffer<u32>,
     pub(super) row_hashes: FixedSizeBinaryArray,
+    /// How much of each sample its row asks to keep, if the data says so.
+    pub(super) lead_spans: Option<LeadSpans>,
     /// The tokens of all samples, one sample after the other.
     pub(super) tokens: ScalarBuffer<u32>,
     /// The checksums of mapped tokens; `None` if the tokens are in memory.
     pub(super) stored: Option<StoredTokens>,
+}
+
+/// How many tokens of each sample are kept, and the column of the data that says so.
+#[derive(Clone, Debug)]
+pub(super) struct LeadSpans {
+    pub(super) column: String,
+    pub(super) tokens: ScalarBuffer<u32>,
 }
 
 /// The file of the tokens and their checksums.
@@ -136,6 +145,8 @@ pub(crate) struct ColumnsBuilder {
     chain_of_thought_ends: Vec<u32>,
     largest_tokens: Vec<u32>,
     row_hashes: Vec<u8>,
+    /// The column of the data that says how much is kept, and what it says.
+    lead_spans: Option<(String, Vec<u32>)>,
     tokens: Vec<u32>,
     crc32s: Vec<u32>,
 }
@@ -162,6 +173,18 @@ impl ColumnsBuilder {
         self.crc32s.push(crc32(tokens));
     }
 
+    /// Adds the lead span of the sample that was pushed last: so many tokens, as the data's field `column` says.
+    pub(super) fn push_lead_span(&mut self, column: &str, tokens: u32) {
+        let (_, lead_spans) = self.lead_spans.get_or_insert_with(|| (column.to_owned(), Vec::new()));
+        lead_spans.push(tokens);
+    }
+
+    /// Whether all samples have a lead span, or none has.
+    pub(super) fn have_all_lead_spans(&self) -> bool {
+        let lead_spans = self.lead_spans.as_ref();
+        lead_spans.is_none_or(|(_, lead_spans)| lead_spans.len() == self.token_ends.len())
+    }
+
     /// The split of each sample, assuming that training samples come first.
     pub(super) fn splits(&self) -> impl Iterator<Item = Split> {
         let held_out = self.token_ends.len() - self.train;
@@ -183,6 +206,10 @@ impl ColumnsBuilder {
             chain_of_thought_ends: self.chain_of_thought_ends.into(),
             largest_tokens: self.largest_tokens.into(),
             row_hashes: FixedSizeBinaryArray::new(32, self.row_hashes.into(), None),
+            lead_spans: self.lead_spans.map(|(column, tokens)| LeadSpans {
+                column,
+                tokens: tokens.into(),
+            }),
             tokens: self.tokens.into(),
             stored: None,
         };

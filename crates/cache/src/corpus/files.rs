@@ -4,6 +4,7 @@
 //! Of `tokens.u32` it compares only the size; the tokens of a sample are compared with their CRC-32 when they are read.
 
 use std::{
+    collections::HashMap,
     io::{BufWriter, Write},
     iter::repeat_n,
     path::{Path, PathBuf},
@@ -28,7 +29,7 @@ use parquet::errors::ParquetError;
 use leadspan_files::PendingFile;
 
 use super::{
-    columns::{Columns, ColumnsBuilder, StoredTokens, with_bytes},
+    columns::{Columns, ColumnsBuilder, LeadSpans, StoredTokens, with_bytes},
     sample_ref::SampleRef,
 };
 use crate::{
@@ -40,9 +41,13 @@ use crate::{
 /// The size of the write buffers, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-fn schema() -> SchemaRef {
+/// The key of the table's metadata that names the column of the data with lead spans.
+const LEAD_SPAN_COLUMN: &str = "lead_span_column";
+
+/// The columns of the table; the last one is there if the data has a column of lead spans, which has this name.
+fn schema(lead_span_column: Option<&str>) -> SchemaRef {
     let required = |name: &str, data_type| Field::new(name, data_type, false);
-    Arc::new(Schema::new(vec![
+    let mut fields = vec![
         required("sample_id", DataType::LargeUtf8),
         required("split", DataType::Utf8),
         required("tokens_end", DataType::UInt64),
@@ -52,7 +57,13 @@ fn schema() -> SchemaRef {
         required("largest_token", DataType::UInt32),
         required("tokens_crc32", DataType::UInt32),
         required("row_hash", DataType::FixedSizeBinary(32)),
-    ]))
+    ];
+    let mut metadata = HashMap::new();
+    if let Some(column) = lead_span_column {
+        fields.push(required("lead_span_tokens", DataType::UInt32));
+        metadata.insert(LEAD_SPAN_COLUMN.to_owned(), column.to_owned());
+    }
+    Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
 /// Writes the files of a part, sample by sample. Tokens are written as they come; the other columns are kept in memory.
@@ -101,6 +112,11 @@ impl CorpusWriter {
         result.map_err(CacheError::io("write", &self.path))
     }
 
+    /// Adds how many tokens of the sample that was pushed last are kept, as the data's field `column` says.
+    pub fn push_lead_span(&mut self, column: &str, tokens: u32) {
+        self.columns.push_lead_span(column, tokens);
+    }
+
     /// Commits the tokens, and then the other columns at the path `table`. The samples form `units`.
     ///
     /// # Errors
@@ -109,6 +125,10 @@ impl CorpusWriter {
     /// the file system refuses.
     pub(crate) fn finish(self, table: &Path, units: &[WorkUnit]) -> Result<WrittenFiles, CacheError> {
         let splits = units.iter().flat_map(|unit| repeat_n(unit.split, unit.samples.len()));
+        if !self.columns.have_all_lead_spans() {
+            let problem = "some samples have a lead span of their own, and others have none".to_owned();
+            return Err(CacheError::UnstorableCorpus { problem });
+        }
         if !splits.eq(self.columns.splits()) {
             let problem = "the samples that were pushed differ from those of the work units".to_owned();
             return Err(CacheError::UnstorableCorpus { problem });
@@ -121,10 +141,10 @@ impl CorpusWriter {
         let failed = || CacheError::parquet("write", table);
         let output = HashingWriter::new(PendingFile::create(table)?);
         let output = BufWriter::with_capacity(BUFFER_BYTES, output);
-        let mut writer = FileWriter::try_new(output, &schema())
+        let batch = batch(self.columns, units);
+        let mut writer = FileWriter::try_new(output, &batch.schema())
             .map_err(from_arrow)
             .map_err(failed())?;
-        let batch = batch(self.columns, units);
         writer.write(&batch).map_err(from_arrow).map_err(failed())?;
         let output = writer.into_inner().map_err(from_arrow).map_err(failed())?;
         let mut output = output
@@ -167,7 +187,7 @@ fn batch(columns: ColumnsBuilder, units: &[WorkUnit]) -> RecordBatch {
         }
     };
     let splits = (0..columns.len()).map(|row| split(row).as_str());
-    let arrays: Vec<ArrayRef> = vec![
+    let mut arrays: Vec<ArrayRef> = vec![
         Arc::new(columns.ids.clone()),
         Arc::new(StringArray::from_iter_values(splits)),
         Arc::new(UInt64Array::new(columns.token_ends.clone(), None)),
@@ -178,7 +198,10 @@ fn batch(columns: ColumnsBuilder, units: &[WorkUnit]) -> RecordBatch {
         Arc::new(UInt32Array::new(crc32s, None)),
         Arc::new(columns.row_hashes.clone()),
     ];
-    RecordBatch::try_new(schema(), arrays).expect("the columns are built to the schema, one row a sample")
+    let lead_spans = columns.lead_spans.as_ref();
+    arrays.extend(lead_spans.map(|spans| -> ArrayRef { Arc::new(UInt32Array::new(spans.tokens.clone(), None)) }));
+    let column = lead_spans.map(|spans| spans.column.as_str());
+    RecordBatch::try_new(schema(column), arrays).expect("the columns are built to the schema, one row a sample")
 }
 
 /// Maps the files of a part and checks everything except the tokens. Calls `place` with the split and the work unit of
@@ -209,7 +232,9 @@ pub(crate) fn open(
         path: table_path.to_owned(),
         problem,
     };
-    if batch.schema().fields() != schema().fields() {
+    let found = batch.schema();
+    let column = found.metadata().get(LEAD_SPAN_COLUMN).map(String::as_str);
+    if found.fields() != schema(column).fields() {
         return Err(inconsistent("its columns are not those of a prepared corpus".into()));
     }
     let token_bytes = Buffer::from(map_of_size(tokens_path, tokens)?);
@@ -232,6 +257,10 @@ pub(crate) fn open(
         chain_of_thought_ends: numbers(4),
         largest_tokens: numbers(6),
         row_hashes: batch.column(8).as_fixed_size_binary().clone(),
+        lead_spans: column.map(|column| LeadSpans {
+            column: column.to_owned(),
+            tokens: numbers(9),
+        }),
         // An empty file has no bytes, so its pointer is not aligned.
         tokens: if token_count == 0 {
             ScalarBuffer::default()
@@ -265,6 +294,10 @@ pub(crate) fn open(
         };
         SectionBounds::new(columns.prompt_ends[row], columns.chain_of_thought_ends[row], length)
             .map_err(|error| inconsistent(format!("row {row} has {error}")))?;
+        let kept = columns.lead_spans.as_ref().map(|spans| spans.tokens[row]);
+        if let Some(kept) = kept.filter(|kept| !(1..=length).contains(kept)) {
+            return Err(inconsistent(format!("row {row} keeps {kept} of {length} tokens")));
+        }
         place(split, work_units[row]).map_err(inconsistent)?;
         start = end;
     }

@@ -167,6 +167,24 @@ impl PreparedCorpus {
         columns.largest_tokens[row]
     }
 
+    /// The column of the data that says how much of each sample is kept; `None` if it was not stored with all samples.
+    pub fn lead_span_column(&self) -> Option<&str> {
+        let with_samples = self.0.columns.iter().filter(|columns| columns.len() > 0);
+        let mut names = with_samples.map(|columns| columns.lead_spans.as_ref().map(|spans| spans.column.as_str()));
+        let first = names.next().flatten()?;
+        names.all(|other| other == Some(first)).then_some(first)
+    }
+
+    /// How many tokens of a sample are kept, as that column says.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sample.
+    pub fn lead_span_tokens(&self, index: usize) -> Option<u32> {
+        let (columns, row) = self.row(index);
+        columns.lead_spans.as_ref().map(|spans| spans.tokens[row])
+    }
+
     /// The hash of a sample's row.
     ///
     /// # Panics

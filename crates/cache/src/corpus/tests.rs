@@ -79,6 +79,73 @@ fn a_part_without_samples_reads_back_too() {
     assert_same(&read, &corpus);
 }
 
+/// Writes a corpus of one part, or the newest part of one, whose samples keep so many tokens as `column` says.
+fn write_with_lead_spans(
+    folder: &Path,
+    corpus: &PreparedCorpus,
+    column: &str,
+    kept: &dyn Fn(usize) -> Option<u32>,
+) -> Result<(), CacheError> {
+    let newest = corpus.newest_part();
+    let part = NewPart {
+        number: corpus.parts().len() - 1,
+        units: &corpus.units()[newest.units.clone()],
+        samples_per_shard: corpus.samples_per_shard(),
+        provenance: newest.provenance.clone(),
+    };
+    write_part(folder, part, &mut |files| {
+        newest.samples.clone().try_for_each(|index| {
+            files.push(corpus.sample(index), corpus.tokens(index)?, corpus.row_hash(index))?;
+            if let Some(kept) = kept(index) {
+                files.push_lead_span(column, kept);
+            }
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn lead_spans_of_the_data_are_read_back_with_the_name_of_their_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut corpus = synthetic::corpus(9, 4, 4);
+    let kept = |index: usize| Some(1 + index as u32 % 2);
+    write_with_lead_spans(folder.path(), &corpus, "keep", &kept).unwrap();
+    corpus.append(&[], &[], "nothing new".into()).unwrap();
+    write_with_lead_spans(folder.path(), &corpus, "keep", &kept).unwrap();
+    let found = read(folder.path(), None).unwrap().unwrap();
+    assert_same(&found, &corpus);
+    assert_eq!(found.lead_span_column(), Some("keep"));
+    for index in 0..found.len() {
+        assert_eq!(found.lead_span_tokens(index), kept(index));
+    }
+    // Without them the table is as it was before they existed.
+    assert_eq!(corpus.lead_span_column(), None);
+    let (other, _) = written(1);
+    let plain = read(other.path(), None).unwrap().unwrap();
+    assert_eq!((plain.lead_span_column(), plain.lead_span_tokens(0)), (None, None));
+    // A part without them leaves some samples without.
+    append(folder.path(), &mut corpus, 2);
+    assert_eq!(read(folder.path(), None).unwrap().unwrap().lead_span_column(), None);
+}
+
+#[test]
+fn lead_spans_that_no_sample_can_have_are_refused() {
+    let corpus = synthetic::corpus(3, 0, 4);
+    for (kept, told) in [(0, "keeps 0 of"), (10_000, "keeps 10000 of")] {
+        let folder = tempfile::tempdir().unwrap();
+        write_with_lead_spans(folder.path(), &corpus, "keep", &|_| Some(kept)).unwrap();
+        let error = read(folder.path(), None).unwrap_err();
+        assert!(
+            matches!(&error, CacheError::Inconsistent { problem, .. } if problem.contains(told)),
+            "{error}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let some = |index: usize| (index > 0).then_some(1);
+    let error = write_with_lead_spans(folder.path(), &corpus, "keep", &some).unwrap_err();
+    assert!(matches!(error, CacheError::UnstorableCorpus { .. }), "{error}");
+}
+
 #[test]
 fn the_same_corpus_gives_the_same_bytes() {
     let ((one, _), (other, _)) = (written(3), written(3));

@@ -1,6 +1,6 @@
 //! Which errors are unexpected, and hints for the others.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::Refusal;
@@ -22,7 +22,13 @@ impl Diagnosis for CacheError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, path, .. } => {
+            Self::Io { source, path, action } => {
+                let is_lost = source.kind() == io::ErrorKind::NotFound
+                    && ["open", "read"].contains(action)
+                    && (is_in_a_layer(path) || parent(path).ends_with("corpus"));
+                if is_lost {
+                    return Some(damage_hint(path));
+                }
                 let restored = Refusal::of(source).map(|_| restore_hint(path));
                 leadspan_files::hint(source, path).or(restored)
             }
@@ -61,6 +67,7 @@ impl Diagnosis for CacheError {
             Self::MissingPart { path } | Self::ForeignPart { path, .. } | Self::BadJson { path, .. } => {
                 Some(restore_hint(path))
             }
+            Self::StrayShard { path } => Some(format!("remove `{}`: nothing reads it", path.display())),
             Self::NotAShard { path }
             | Self::WrongSize { path, .. }
             | Self::Damaged { path, .. }
@@ -165,7 +172,6 @@ fn restore_hint(path: &Path) -> String {
 mod tests {
     use super::*;
     use parquet::errors::ParquetError;
-    use std::io;
 
     #[test]
     fn refusals_of_the_file_system_are_told_from_failures() {
@@ -173,6 +179,17 @@ mod tests {
         assert!(!of(io::ErrorKind::PermissionDenied).is_unexpected());
         assert!(!of(io::ErrorKind::StorageFull).is_unexpected());
         assert!(of(io::ErrorKind::Other).is_unexpected());
+    }
+
+    #[test]
+    fn what_is_lost_of_a_cache_is_restored_or_captured_again() {
+        let of = |path: &str| CacheError::io("open", path)(io::ErrorKind::NotFound.into()).hint();
+        assert_eq!(
+            of("cache/corpus/tokens.u32").unwrap(),
+            "restore `cache/corpus/tokens.u32` from a copy or make the cache again"
+        );
+        assert!(of("cache/layers/l/train-000000.parquet").unwrap().contains("--repair"));
+        assert_eq!(of("elsewhere/tokens.u32"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     folder::LayerDir,
     layer::{Layer, division, reach},
 };
-use crate::{Cache, CacheError, WorkUnit};
+use crate::{Cache, CacheError, Receipt, WorkUnit, shard::Shard};
 
 /// Whether work units may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,14 @@ pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Resul
     }
     for &(index, _) in &chosen {
         let (dir, missing) = (&dirs[index], &missing_units[index]);
-        // What the inventory lists is compared when it is read, with its receipt. Older caches have only the manifest.
-        if missing.is_empty() && dir.corpus().units().iter().any(|unit| dir.listed(unit).is_none()) {
-            dir.check_manifest()?;
+        if missing.is_empty()
+            && let Err(wrong) = dir.check_manifest()
+        {
+            // The receipts of shards that the inventory lists can be told from an edited manifest.
+            if dir.corpus().units().iter().all(|unit| dir.listed(unit).is_some()) {
+                check_receipts(dir)?;
+            }
+            return Err(wrong);
         }
     }
     let missing = unfinished().flat_map(|(index, _)| missing_units[*index].iter().cloned());
@@ -69,6 +74,15 @@ pub(crate) fn choose(cache: &Cache, asked: &Coverage, missing: Missing) -> Resul
         layers: layers.collect(),
         missing_units: missing,
     })
+}
+
+/// Compares each receipt of a layer with its shard.
+fn check_receipts(dir: &LayerDir) -> Result<(), CacheError> {
+    for unit in dir.corpus().units() {
+        let receipt = Receipt::read(dir, unit)?;
+        receipt.check(&Shard::open_in(dir, unit)?, &dir.receipt_path(unit))?;
+    }
+    Ok(())
 }
 
 /// The error for a request that these layers do not hold, even if all of them were complete.

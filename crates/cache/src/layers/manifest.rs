@@ -136,7 +136,7 @@ impl LayerDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{repair, tests::synthetic, verify};
+    use crate::{Cache, Missing, Reader, repair, tests::synthetic, verify};
     use leadspan_sequence::SectionSet;
 
     fn layer() -> (synthetic::Prepared, LayerDir) {
@@ -196,7 +196,13 @@ mod tests {
             positions: sound.positions + 1,
             ..sound
         };
+        captured.cache.take_inventory().unwrap();
         commit_bytes(&layer.manifest_path(), &json::to_bytes(&wrong)).unwrap();
+        // Also where the inventory lists each shard, as training finds it.
+        let opened = Cache::open(captured.cache.dir()).unwrap();
+        let refused = Reader::open(&opened, synthetic::coverage("0.5", SectionSet::ALL), Missing::Refused);
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains("manifest.json"), "{refused}");
         let found = verified();
         assert_eq!(found.problems.len(), 1);
         assert!(found.problems[0].error.to_string().contains("manifest.json"));

@@ -64,7 +64,7 @@ impl LayerReader {
         self.dir.layer()
     }
 
-    /// Reads the wanted positions of a sample.
+    /// Reads the wanted positions of a sample whose targets are among its first `kept` tokens.
     ///
     /// # Errors
     ///
@@ -73,13 +73,13 @@ impl LayerReader {
         &self,
         unit: usize,
         sample_index: u32,
-        sample: SampleRef<'_>,
+        (sample, kept): (SampleRef<'_>, u32),
         heads: &Heads,
     ) -> Result<Piece, CacheError> {
         let stored: Vec<u32> = self.dir.layer().positions(sample).collect();
         let size = block_positions(sample.token_count());
         let first_block = self.first_blocks[sample_index as usize] as usize;
-        let wanted = wanted_ordinals(sample, self.dir.layer(), &self.wanted);
+        let wanted = wanted_ordinals((sample, kept), self.dir.layer(), &self.wanted);
         let count = wanted.iter().map(ExactSizeIterator::len).sum();
         let entries = count * self.dir.identity().entries.top_k as usize;
         let mut positions = Vec::with_capacity(count);
@@ -150,13 +150,14 @@ impl LayerReader {
 }
 
 /// Ranges of the positions that `stored` holds of a sample, as indices into these positions: those that `wanted` holds
-/// too. Ascending.
-fn wanted_ordinals(sample: SampleRef<'_>, stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
+/// too, with targets among the first `kept` tokens. Ascending.
+fn wanted_ordinals((sample, kept): (SampleRef<'_>, u32), stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut before = 0;
     for band in stored.bands() {
         let held = band.targets(sample);
-        if let Some(wanted) = wanted.band(band.section).map(|band| band.targets(sample))
+        let wanted = wanted.band(band.section).map(|band| band.targets(sample));
+        if let Some(wanted) = wanted.map(|targets| targets.start..targets.end.min(kept))
             && !wanted.is_empty()
         {
             let start = before + (wanted.start - held.start) as usize;

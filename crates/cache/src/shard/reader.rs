@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use leadspan_distribution::Distributions;
-use leadspan_sequence::SectionSet;
+use leadspan_sequence::{SectionSet, positions_of_kept};
 
 use super::{heads::Heads, layer_reader::LayerReader};
 use crate::{
@@ -197,13 +197,25 @@ impl Reader {
     ///
     /// Those of [`span`](Self::span).
     pub fn span_and_bytes(&self, sample_index: u32) -> Result<(Span, u64), CacheError> {
-        let (sample, unit) = self.sample(sample_index)?;
+        let (sample, _) = self.sample(sample_index)?;
         let kept = self.asked.proportion_of(sample.split).kept(sample.token_count());
+        self.first_tokens(sample_index, kept)
+    }
+
+    /// Like [`span_and_bytes`](Self::span_and_bytes) of a shorter lead span: of the first `kept` tokens, or of the whole
+    /// span if it has no more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`span`](Self::span).
+    pub fn first_tokens(&self, sample_index: u32, kept: usize) -> Result<(Span, u64), CacheError> {
+        let (sample, unit) = self.sample(sample_index)?;
+        let kept = kept.min(self.asked.proportion_of(sample.split).kept(sample.token_count()));
         let tokens = self.corpus.tokens(sample_index as usize)?[..kept].to_vec();
         if !self.has_distributions() {
             let span = Span {
                 tokens,
-                positions: self.asked.positions(sample).collect(),
+                positions: positions_of_kept(sample.bounds, kept as u32, self.asked.sections).collect(),
                 distributions: Distributions::new(),
             };
             return Ok((span, 0));
@@ -211,7 +223,7 @@ impl Reader {
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         if self.present[unit] {
             for layer in &self.layers {
-                let piece = layer.read(unit, sample_index, sample, &self.heads)?;
+                let piece = layer.read(unit, sample_index, (sample, kept as u32), &self.heads)?;
                 self.block_bytes_read.fetch_add(piece.block_bytes, Ordering::Relaxed);
                 bytes += piece.block_bytes;
                 if !piece.positions.is_empty() {

@@ -43,6 +43,37 @@ fn a_whole_cache_read_at_a_half_gives_what_a_cache_made_at_a_half_gives() {
 }
 
 #[test]
+fn the_first_tokens_of_a_longer_lead_span_are_read_as_a_shorter_one() {
+    let whole = synthetic::captured("1.0", SectionSet::ALL);
+    let sections = SectionSet::new([Section::ChainOfThought, Section::Answer]).unwrap();
+    for sections in [SectionSet::ALL, sections] {
+        let longer = open(&whole.cache, "0.9", sections).unwrap();
+        let alone = Reader::open_corpus(&whole.cache, synthetic::coverage("0.9", sections)).unwrap();
+        for asked in ["0.5", "0.01", "0.9"] {
+            let shorter = open(&whole.cache, asked, sections).unwrap();
+            for (index, sample) in shorter.corpus().samples().enumerate() {
+                let expected = shorter.span_and_bytes(index as u32).unwrap();
+                let kept = expected.0.tokens.len();
+                assert_eq!(
+                    longer.first_tokens(index as u32, kept).unwrap(),
+                    expected,
+                    "{}",
+                    sample.id
+                );
+                let (text, bytes) = alone.first_tokens(index as u32, kept).unwrap();
+                assert_eq!(
+                    (text.tokens, text.positions, bytes),
+                    (expected.0.tokens, expected.0.positions, 0)
+                );
+            }
+        }
+        // No more than the reader's own lead span.
+        let all = longer.first_tokens(0, usize::MAX).unwrap();
+        assert_eq!(all, longer.span_and_bytes(0).unwrap());
+    }
+}
+
+#[test]
 fn every_subset_of_sections_reads_as_if_it_had_been_captured_alone() {
     let whole = synthetic::captured("1.0", SectionSet::ALL);
     for bits in 1..8 {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use leadspan_precompute::{AtProportion, Basis, Calibration, Division, LayerPlan, Lengths, Plan, SizeSource};
+use leadspan_precompute::{
+    AtProportion, Basis, Calibration, Division, LayerPlan, Lengths, Plan, SizeSource, StreamedPasses,
+};
 
 use super::PlanContext;
 use crate::{
@@ -20,6 +22,7 @@ pub(super) fn described(plan: &Plan, context: &PlanContext) -> String {
     proportions(plan, &mut text);
     left(plan, &mut text);
     if plan.left.units > 0 {
+        memory(plan, &mut text);
         space(plan, context, &mut text);
         time(plan, context, &mut text);
     }
@@ -158,6 +161,44 @@ fn spaced(amount: &str) -> String {
         amount.to_owned()
     } else {
         format!("{amount} ")
+    }
+}
+
+fn memory(plan: &Plan, text: &mut String) {
+    let Some(StreamedPasses {
+        streaming,
+        passes,
+        largest_pass_tokens,
+        expected_bytes,
+    }) = plan.streaming
+    else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "memory     about {}; {} of weights are read in each pass",
+        bytes(expected_bytes),
+        bytes(streaming.weight_bytes)
+    );
+    let _ = writeln!(
+        text,
+        "           one layer of {} computes while the next is read",
+        bytes(streaming.layer_bytes)
+    );
+    let _ = writeln!(
+        text,
+        "           {} {} of up to {} tokens; {} fit",
+        grouped(passes),
+        if passes == 1 { "pass" } else { "passes" },
+        grouped(largest_pass_tokens),
+        grouped(streaming.pass_tokens as u64)
+    );
+    if streaming.is_too_little() {
+        let least = bytes(streaming.least_bytes);
+        let _ = writeln!(
+            text,
+            "           more than `teacher.memory`: two layers and a batch take {least}"
+        );
     }
 }
 

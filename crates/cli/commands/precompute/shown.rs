@@ -7,7 +7,7 @@ use std::{
 };
 
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Remaining};
+use leadspan_precompute::{Event, Origin, Outcome, Remaining, Streaming};
 use leadspan_workers::{Worker, WorkerState};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::{
         Showing,
         prepare::{self, Preparing, Waited},
     },
-    heartbeat::Beating,
+    heartbeat::{self, Beating},
     last_line,
     progress::{Counted, ProgressMeter},
     signals,
@@ -71,7 +71,7 @@ impl<'a> Shown<'a> {
             .map_or(Duration::ZERO, |capturing| capturing.started.elapsed())
     }
 
-    /// Removes the progress from the screen and writes the last heartbeat.
+    /// Removes the progress from the screen and writes the last heartbeat. In a complete cache, no heartbeat is left.
     pub(super) fn end(self, outcome: &Outcome) {
         let state = match outcome {
             Outcome::Done(_) => WorkerState::Done,
@@ -80,6 +80,9 @@ impl<'a> Shown<'a> {
         if let Some(Capturing { progress, beating, .. }) = self.capturing {
             drop(progress);
             beating.end(state);
+        }
+        if state == WorkerState::Done {
+            heartbeat::remove_from_complete(&self.cache_dir);
         }
     }
 
@@ -113,6 +116,7 @@ impl<'a> Shown<'a> {
             Event::StockKernels(distrust) => {
                 tracing::warn!("the teacher runs in stock operations, which are slower: {distrust}");
             }
+            Event::Streaming(streaming) => streamed(&streaming),
             Event::Loaded => {
                 // Until now there was nothing to save.
                 signals::ask_first(self.stop, "dropping the work unit at hand; finished ones are kept");
@@ -209,5 +213,24 @@ impl Capturing {
 
     fn detail(&self, what: &str) -> String {
         format!("{}/{} work units, {what}", self.units, self.units_planned)
+    }
+}
+
+/// Says how the weights are streamed, and warns if that takes more memory than the setting says.
+fn streamed(streaming: &Streaming) {
+    let [weights, memory, layer, least] = [
+        streaming.weight_bytes,
+        streaming.memory_bytes,
+        streaming.layer_bytes,
+        streaming.least_bytes,
+    ]
+    .map(bytes);
+    tracing::info!(
+        "{weights} of weights do not fit into `teacher.memory` ({memory}): layers of {layer} are read one after the other, for up to {} \
+         tokens at a time",
+        grouped(streaming.pass_tokens as u64)
+    );
+    if streaming.is_too_little() {
+        tracing::warn!("`teacher.memory` ({memory}) is too little: two layers and a batch take {least}");
     }
 }

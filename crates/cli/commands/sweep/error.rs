@@ -33,6 +33,8 @@ pub(super) enum SweepError {
         of: usize,
         /// Whether one of them failed unexpectedly.
         unexpected: bool,
+        /// Whether one of them wrote a log.
+        logged: bool,
     },
 }
 
@@ -90,9 +92,34 @@ impl Diagnosis for SweepError {
                 "restore `{}` from a copy, or remove the folder of the run",
                 path.display()
             ),
-            Self::Failed { .. } => {
-                "the logs in their folders say why; the same command tries the unfinished runs again".to_owned()
+            Self::Failed { logged, .. } => {
+                let who = if *logged {
+                    "the logs in their folders say why"
+                } else {
+                    "the messages above say why, and no run wrote a log"
+                };
+                format!("{who}; the same command tries the unfinished runs again")
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_runs_that_wrote_logs_are_said_to_have_some() {
+        let hint = |logged| {
+            let failed = SweepError::Failed {
+                names: vec!["untrained".to_owned()],
+                of: 2,
+                unexpected: false,
+                logged,
+            };
+            failed.hint().unwrap()
+        };
+        assert!(hint(true).starts_with("the logs in their folders say why;"));
+        assert!(hint(false).starts_with("the messages above say why, and no run wrote a log;"));
     }
 }

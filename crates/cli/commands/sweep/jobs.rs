@@ -8,8 +8,10 @@ use std::{
 
 use clap::ValueEnum as _;
 use leadspan_cache::{Cache, CacheError, Coverage, Reader};
-use leadspan_experiment::sweep::{self, Axis, AxisValue, Baseline, PlannedRun};
+use leadspan_experiment::sweep::{self, Axis, AxisValue, Baseline, PlannedRun, Unswept};
 use leadspan_sequence::LeadSpanProportion;
+use leadspan_train::TrainSettings;
+use serde_json::Value;
 
 use super::error::SweepError;
 use crate::{
@@ -68,9 +70,7 @@ impl Sweep {
         }
         let axes = asked.axes(settings)?;
         let resolved = configuration.resolved();
-        let proportion = serde_json::from_value(resolved["train"]["lead_span_proportion"].clone())
-            .expect("a proportion serializes as it is read");
-        let planned = sweep::plan(&axes, proportion, &settings.own.baselines)?;
+        let planned = sweep::plan(&axes, &unswept(&resolved["train"]), &settings.own.baselines)?;
         let jobs = planned.into_iter().map(|planned| {
             let train_dir = settings.own.dir.join(&planned.name);
             Job {
@@ -98,11 +98,9 @@ impl Sweep {
             }
             let stage = asked_for.load(&job.overrides(None))?.stage_two()?;
             stage.train.check()?;
-            if stage.train.distillation_weight > 0.0 {
-                let coverage = Coverage {
-                    proportion: stage.train.lead_span_proportion,
-                    sections: stage.train.supervised_sections,
-                };
+            // How much a column of the data keeps is known only to the run.
+            let longest = stage.train.longest_coverage();
+            if let Some(coverage) = longest.filter(|_| stage.train.distillation_weight > 0.0) {
                 let by_baseline = job.planned.baseline == Some(Baseline::EqualCompute);
                 let (_, only_baselines) = asked.entry(coverage.to_string()).or_insert((coverage, true));
                 *only_baselines &= by_baseline;
@@ -126,6 +124,20 @@ impl Sweep {
             None => Ok(()),
             Some(captured) => Err(SweepError::beyond_cache(cache_dir, captured, beyond).into()),
         }
+    }
+}
+
+/// What a resolved `[train]` table says of keys that are not swept.
+fn unswept(train: &Value) -> Unswept {
+    let proportion = serde_json::from_value(train["lead_span_proportion"].clone());
+    let defaults = serde_json::to_value(TrainSettings::default()).expect("settings serialize");
+    let is_set = |key: &&str| train[*key] != defaults[*key];
+    let policies = ["lead_span", "positions", "position_weights"]
+        .into_iter()
+        .filter(is_set);
+    Unswept {
+        proportion: proportion.expect("a proportion serializes as it is read"),
+        policies: policies.map(|key| format!("train.{key}")).collect(),
     }
 }
 

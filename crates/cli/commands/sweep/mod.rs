@@ -107,6 +107,7 @@ struct Ends {
     failed: Vec<String>,
     left_out: usize,
     unexpected: bool,
+    logged: bool,
     stopped: bool,
 }
 
@@ -136,6 +137,7 @@ impl Ends {
                 tell(name, run);
                 self.failed.push(name.clone());
                 self.unexpected |= run.exit_code != exit_code::WRONG_INPUT;
+                self.logged |= run.log.is_some();
                 "failed"
             }
             JobEnd::LeftOut => {
@@ -205,6 +207,7 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, told: Result<(), OutputError
         names: swept.failed,
         of: mine,
         unexpected: ends.unexpected,
+        logged: ends.logged,
     }
     .into())
 }

@@ -53,15 +53,18 @@ impl Diagnosis for CorpusError {
             Self::BadRow { problem: RowProblem::TwoReasonings { .. }, .. } => {
                 Some("name the one that is meant with `sections.reasoning_field`".into())
             }
-            Self::BadRow { problem: RowProblem::TwoConversations { second, .. }, .. } => Some(format!(
-                "if `{second}` is meant, set `data.format = \"open-thoughts\"`, which reads it; if not, remove it from the rows, or \
-                 leave such rows out with `data.on_bad_row = \"skip\"`"
+            Self::BadRow { problem: RowProblem::TwoConversations { first, second }, .. } => Some(format!(
+                "if `{second}` is meant, set `data.format = \"open-thoughts\"`, which reads it; if `{first}` is, set \
+                 `data.format = \"{first}\"`; or leave {SKIP}"
             )),
             Self::BadRow { problem: RowProblem::NotShown { .. }, .. } => Some(
                 "give the model a chat template that writes it, remove it from the rows, or leave such rows out with \
                  `data.on_bad_row = \"skip\"`"
                     .into(),
             ),
+            Self::BadRow { problem: RowProblem::RenderedAlready { .. }, .. } => Some(format!(
+                "give the turns without control tokens, which the chat template writes, or leave {SKIP}"
+            )),
             Self::BadRow { problem: RowProblem::ToolUseTemplate, .. } => Some(
                 "make that template the model's only one, as `chat_template.jinja`, or leave such rows out with \
                  `data.on_bad_row = \"skip\"`"
@@ -138,7 +141,10 @@ impl Diagnosis for CorpusError {
                 Some("name the files to read with `data.files` instead of `data.path`".into())
             }
             Self::MissingPiece { .. } => {
-                Some("download the rest of the data set, or name the files that you mean with `data.files`".into())
+                Some("download the rest of the data set, or name the files that you mean, without a pattern, in `data.files`".into())
+            }
+            Self::SameRows { .. } => {
+                Some("remove the one that is out of date, or name the files that you mean, without a pattern, in `data.files`".into())
             }
             Self::TemplateArgument { .. } => {
                 Some("correct the name or value, or remove it: without an effect, it would only tell caches apart".into())
@@ -237,6 +243,10 @@ mod tests {
         };
         let (file, line) = ("a.jsonl".into(), 1);
         let hint = CorpusError::BadRow { file, line, problem }.hint().unwrap();
-        assert!(hint.contains("if `conversations` is meant, set `data.format"), "{hint}");
+        assert_eq!(
+            hint,
+            "if `conversations` is meant, set `data.format = \"open-thoughts\"`, which reads it; if `messages` is, set `data.format = \
+             \"messages\"`; or leave such rows out with `data.on_bad_row = \"skip\"`"
+        );
     }
 }

@@ -129,6 +129,10 @@ fn a_piece_that_is_missing_is_named() {
             &["main/train-00001-of-00003.jsonl", "main/train-00003-of-00003.jsonl"],
             "main/train-00002-of-00003.jsonl",
         ),
+        (
+            &["train-00000-of-00003.jsonl", "train-00001-of-00003.jsonl"],
+            "train-00002-of-00003.jsonl",
+        ),
     ] {
         assert_eq!(
             names(folder(files).path(), None).unwrap_err(),
@@ -143,15 +147,38 @@ fn a_piece_that_is_missing_is_named() {
         "there is no `F/data/train-00000-of-00002.parquet`, which the names of the other pieces count"
     );
     for whole in [
-        // The rest may be appended later.
-        &["train-00000-of-00003.jsonl", "train-00001-of-00003.jsonl"][..],
+        &["train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"][..],
         &["train-00001-of-00002.jsonl", "train-00002-of-00002.jsonl"],
-        &[
-            "train-00000-of-00001.jsonl",
-            "train-00000-of-00002.jsonl",
-            "train-00001-of-00002.jsonl",
-        ],
     ] {
         assert_eq!(names(folder(whole).path(), None).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_piece_that_is_there_in_two_versions_is_named() {
+    for (files, [first, second]) in [
+        (
+            &[
+                "train-00000-of-00001.jsonl",
+                "train-00000-of-00002.jsonl",
+                "train-00001-of-00002.jsonl",
+            ][..],
+            ["train-00000-of-00001.jsonl", "train-00000-of-00002.jsonl"],
+        ),
+        (
+            &[
+                "data/train-00000-of-00001-0f3a.parquet",
+                "data/train-00000-of-00001-1b2c.parquet",
+            ],
+            [
+                "data/train-00000-of-00001-0f3a.parquet",
+                "data/train-00000-of-00001-1b2c.parquet",
+            ],
+        ),
+    ] {
+        assert_eq!(
+            names(folder(files).path(), None).unwrap_err(),
+            format!("`F/{first}` and `F/{second}` probably hold the same rows, by their names")
+        );
     }
 }

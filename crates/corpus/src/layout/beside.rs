@@ -71,10 +71,11 @@ mod tests {
 
     #[test]
     fn another_conversation_in_the_same_row_is_refused_unless_it_says_the_same() {
-        let read_by = |rules, other: &str| {
+        let read_of = |rules, format_is_named, other: &str| {
             let (columns, sections) = (ColumnNames::default(), SectionSettings::default());
             let options = LayoutOptions {
                 rules,
+                format_is_named,
                 ..options(&columns, &sections)
             };
             let json = format!(
@@ -85,6 +86,7 @@ mod tests {
             read.map(|read| read.messages.len())
                 .map_err(|problem| problem.to_string())
         };
+        let read_by = |rules, other: &str| read_of(rules, false, other);
         let read = |other: &str| read_by(RowRules::CURRENT, other);
         for same in [
             r#"[{"from": "human", "value": "q"}, {"from": "gpt", "value": "<think>r</think>a"}]"#,
@@ -112,6 +114,9 @@ mod tests {
             );
             // As corpora of older rules were prepared.
             assert_eq!(read_by(RowRules::Third, other), Ok(2));
+            // Whoever names `messages` means them.
+            assert_eq!(read_of(RowRules::CURRENT, true, other), Ok(2));
+            assert!(read_of(RowRules::Fourth, true, other).is_err());
         }
     }
 }

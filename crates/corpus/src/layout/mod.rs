@@ -96,9 +96,10 @@ impl Format {
         options: LayoutOptions,
     ) -> Result<Conversation, RowProblem> {
         let given = self.given(&mut row, options)?;
+        let is_meant = options.format_is_named && rules >= RowRules::Fifth;
         let beside = self.beside(rules).and_then(|field| row.remove(field));
         let mut messages = (self.layout().conversation)(row, options)?;
-        if let Some(other) = beside {
+        if let Some(other) = beside.filter(|_| !is_meant) {
             beside::check(other, &messages, options)?;
         }
         if let Some(last) = messages.last_mut() {
@@ -150,7 +151,7 @@ impl Format {
         let fields = match rules {
             RowRules::First | RowRules::Second if !has_tools_by_second_rules => &[][..],
             RowRules::First | RowRules::Second => &[given::TOOLS][..],
-            RowRules::Third | RowRules::Fourth => &given::FIELDS[..],
+            RowRules::Third | RowRules::Fourth | RowRules::Fifth => &given::FIELDS[..],
         };
         let own = (self.layout().fields)(columns);
         fields.iter().copied().filter(|name| !own.contains(name)).collect()
@@ -189,6 +190,7 @@ pub(crate) mod tests {
             system: None,
             sections,
             rules: RowRules::CURRENT,
+            format_is_named: false,
         }
     }
 

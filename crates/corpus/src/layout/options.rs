@@ -18,6 +18,8 @@ pub(crate) struct LayoutOptions<'a> {
     pub(crate) sections: &'a SectionSettings,
     /// The rules of the corpus that the row is for.
     pub(crate) rules: RowRules,
+    /// Whether the pipeline file names the format, so that its fields are those that are meant.
+    pub(crate) format_is_named: bool,
 }
 
 /// What becomes of a system prompt in a field of its own (`system` of `open-thoughts`, `bespoke-stratos` and `sky-t1`,

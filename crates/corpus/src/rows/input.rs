@@ -88,14 +88,12 @@ pub(super) fn open_text(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<
         "zst" => Compression::Zstd,
         _ => Compression::None,
     };
-    if let Compression::None = compression {
-        let start = start_of(&mut file).map_err(failed)?;
-        if let Some((_, what)) = UNSUPPORTED_STARTS.iter().find(|(bytes, _)| start.starts_with(bytes)) {
-            return Err(CorpusError::UnsupportedFile {
-                path: path.to_owned(),
-                what: (*what).to_owned(),
-            });
-        }
+    let start = start_of(&mut file).map_err(failed)?;
+    if let Some(what) = contradiction(&compression, &start) {
+        return Err(CorpusError::UnsupportedFile {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        });
     }
     let inner = CountedReader {
         inner: file,
@@ -113,6 +111,21 @@ pub(super) fn open_text(path: &Path, bytes_read: &Arc<AtomicU64>) -> Result<Box<
         }
         Compression::None => Box::new(file),
     })
+}
+
+/// What a file is, by its first bytes, that it is not by its name.
+fn contradiction(compression: &Compression, start: &[u8]) -> Option<&'static str> {
+    let otherwise = match compression {
+        Compression::Gzip if start.starts_with(b"\x1f\x8b") => return None,
+        Compression::Zstd if start.starts_with(b"\x28\xb5\x2f\xfd") => return None,
+        // A frame that is skipped.
+        Compression::Zstd if start.get(1..4) == Some(b"\x2a\x4d\x18") => return None,
+        Compression::Gzip => Some("not compressed with gzip, although its name ends in `.gz`"),
+        Compression::Zstd => Some("not compressed with zstd, although its name ends in `.zst`"),
+        Compression::None => None,
+    };
+    let known = UNSUPPORTED_STARTS.iter().find(|(bytes, _)| start.starts_with(bytes));
+    known.map(|(_, what)| *what).or(otherwise.filter(|_| !start.is_empty()))
 }
 
 fn extension_of(path: &Path) -> String {
@@ -169,6 +182,21 @@ mod tests {
                 "it is a Parquet table, but its name does not end in `.parquet`",
             ),
             ("c.jsonl", b"\xff\xfe{\0", "it is text in UTF-16; rows are in UTF-8"),
+            (
+                "a.jsonl.gz",
+                b"{\"id\": 1}\n",
+                "it is not compressed with gzip, although its name ends in `.gz`",
+            ),
+            (
+                "a.jsonl.zst",
+                b"{\"id\": 1}\n",
+                "it is not compressed with zstd, although its name ends in `.zst`",
+            ),
+            (
+                "b.jsonl.zst",
+                b"\x1f\x8b\x08",
+                "it is compressed with gzip, but its name does not end in `.gz`",
+            ),
         ] {
             let path = folder.path().join(name);
             fs::write(&path, content).unwrap();

@@ -15,8 +15,6 @@ pub(super) enum TextRow {
 /// Where reading is in the array. Its opening bracket has been read.
 #[derive(Debug, Default)]
 pub(super) struct Elements {
-    /// Whether an element was read.
-    begun: bool,
     /// Whether the closing bracket was read.
     closed: bool,
 }
@@ -54,7 +52,8 @@ impl Nesting {
 }
 
 impl Elements {
-    /// The next element, without the white space around it; `None` after the last. Unless `stop`, an element of too many bytes
+    /// The next element, without the white space around it; `None` after the last. A comma behind the last element is no further
+    /// one. Unless `stop`, an element of too many bytes
     /// is read to its end.
     ///
     /// # Errors
@@ -101,10 +100,9 @@ impl Elements {
             }
         };
         self.closed = end == b']';
-        if self.closed && !self.begun && element.is_empty() && !too_long {
+        if self.closed && element.is_empty() && !too_long {
             return nothing_more(reader).map(|()| None);
         }
-        self.begun = true;
         Ok(Some(if too_long {
             TextRow::TooLong
         } else {

@@ -8,8 +8,11 @@
 
 mod arguments;
 mod bounds;
+mod conversions;
+mod globals;
 mod json;
 mod numbers;
+mod ordering;
 mod printing;
 mod python;
 mod source;
@@ -85,8 +88,14 @@ impl ChatTemplate {
             let problem = format!("it has {} bytes; {SOURCE_BYTES} are the most", source.len());
             return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
         }
-        if source.contains("\\N{") {
-            let problem = "characters by their names, `\\N{…}`, are not supported";
+        if let Some(escaped) = source::unknown_escape(source) {
+            let escaped = escaped.escape_default();
+            let problem =
+                format!("a text has the escape `\\{escaped}`, which is not supported: write the characters themselves");
+            return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
+        }
+        if let Some(name) = source::extra_arguments(source) {
+            let problem = format!("macros and call blocks that use `{name}` are not supported: name the arguments");
             return Err(invalid(Error::new(ErrorKind::SyntaxError, problem)));
         }
         let mut environment = environment().map_err(invalid)?;
@@ -123,7 +132,21 @@ impl ChatTemplate {
     ///
     /// If the template refuses the conversation, fails on it, or uses more than any template needs.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, CorpusError> {
-        self.try_render(messages, &Given::default(), add_generation_prompt)
+        self.render_with(messages, &Given::default(), add_generation_prompt)
+    }
+
+    /// The same for a conversation whose template is given more than its turns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`render`](Self::render), and if there are tools that the template does not write.
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        given: &Given,
+        add_generation_prompt: bool,
+    ) -> Result<String, CorpusError> {
+        self.try_render(messages, given, add_generation_prompt)
             .map_err(|source| CorpusError::Template { source })
     }
 
@@ -157,6 +180,13 @@ impl ChatTemplate {
         for (name, value) in &given.arguments {
             environment.add_global(name.clone(), Value::from(Serde(value)));
         }
+        let named;
+        let messages = if self.reads_thinking() {
+            named = messages.iter().map(with_thinking_field).collect::<Vec<_>>();
+            &named
+        } else {
+            messages
+        };
         let context = Value::from(Serde(Context {
             messages,
             tools: given.tools.as_ref(),
@@ -174,7 +204,17 @@ impl ChatTemplate {
 
     /// Whether the template knows messages that keep their thinking apart from their content.
     pub(crate) fn reads_reasoning_content(&self) -> bool {
-        self.source.contains("reasoning_content")
+        self.source.contains("reasoning_content") || self.reads_thinking()
+    }
+
+    /// Whether it knows them by the name `thinking` alone, as that of gpt-oss does.
+    fn reads_thinking(&self) -> bool {
+        let mut fields = self
+            .source
+            .match_indices(".thinking")
+            .map(|(at, field)| &self.source[at + field.len()..]);
+        !self.source.contains("reasoning_content")
+            && fields.any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
     }
 
     /// Whether the template's source holds a name as a whole word.
@@ -192,6 +232,16 @@ impl ChatTemplate {
     }
 }
 
+/// The message with its thinking also in the field `thinking`, where transformers puts it.
+fn with_thinking_field(message: &Message) -> Message {
+    let mut message = message.clone();
+    if let Some(thinking) = &message.reasoning_content {
+        let field = message.other.entry("thinking");
+        field.or_insert_with(|| thinking.as_str().into());
+    }
+    message
+}
+
 /// An engine with the settings and names of transformers, and no template yet.
 fn environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
@@ -205,7 +255,10 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter(source::MODULO, python::modulo);
     environment.add_filter("indent", python::indent);
-    environment.add_filter("int", python::int);
+    environment.add_filter("int", conversions::int);
+    environment.add_filter("float", conversions::float);
+    ordering::add_filters(&mut environment);
+    globals::add(&mut environment);
     // In Python it finds no fields of maps. No template means that.
     environment.remove_filter("attr");
     // What has a length and items is a sequence in Jinja2. The engine has a part of a list as an iterable whose length is known.
@@ -216,7 +269,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     });
     // Printing a value is paid for before it is done.
     environment.set_formatter(|output, state, value| {
-        if let Some(text) = printing::text_with_floats(state, value)? {
+        if let Some(text) = printing::python_text(state, value)? {
             return output.write_str(&text).map_err(Error::from);
         }
         escape_formatter(output, state, value)

@@ -1,7 +1,8 @@
 //! Values as texts: what Python's `str` makes of them.
 //!
-//! The engine writes most values as Python does, but not floats that need an exponent. Python writes the same digits wherever a
-//! float becomes text, so every filter and operator here that makes text goes through this file.
+//! The engine writes most values as Python does, but not floats that need an exponent, nor characters in lists and maps that
+//! Python's `repr` escapes. Python writes the same wherever a value becomes text, so every filter and operator here that makes
+//! text goes through this file.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +21,12 @@ use super::{
 /// The most characters that Python's `pprint` writes on a line.
 const LINE: usize = 80;
 
-/// The text of a value, if it is a float or holds one; `None` if the engine writes it as Python does. What is in the value is paid
-/// for.
-pub(super) fn text_with_floats(state: &State, value: &Value) -> Result<Option<String>, Error> {
+/// The text of a value, if it is a float, or holds something that the engine writes in another way than Python; `None` otherwise.
+/// What is in the value is paid for.
+pub(super) fn python_text(state: &State, value: &Value) -> Result<Option<String>, Error> {
     if value.as_object().is_some() {
         let bytes = bounds::charge(state, value)?;
-        if holds_float(value) {
+        if holds_other(value) {
             bounds::check_fuel_for(state, bytes)?;
             let mut text = String::new();
             write(value, &mut text);
@@ -39,13 +40,13 @@ pub(super) fn text_with_floats(state: &State, value: &Value) -> Result<Option<St
     Ok(None)
 }
 
-/// The value, or its text if it is a float or holds one.
+/// The value, or its text if the engine writes it in another way than Python.
 pub(super) fn printable(state: &State, value: &Value) -> Result<Value, Error> {
-    Ok(text_with_floats(state, value)?.map_or_else(|| value.clone(), Value::from))
+    Ok(python_text(state, value)?.map_or_else(|| value.clone(), Value::from))
 }
 
-/// The arguments of a formatting. Numbers stay numbers; lists and maps with floats become texts, as do those among the values of
-/// `keyed` maps.
+/// The arguments of a formatting. Numbers stay numbers; lists and maps that Python writes in another way become texts, as do
+/// those among the values of `keyed` maps.
 pub(super) fn formattable(state: &State, arguments: &[Value], keyed: bool) -> Result<Vec<Value>, Error> {
     let one = |value: &Value| match value.as_object() {
         Some(_) => printable(state, value),
@@ -71,8 +72,8 @@ pub(super) fn formattable(state: &State, arguments: &[Value], keyed: bool) -> Re
 pub(super) fn add_filters(environment: &mut Environment) {
     for (name, filter) in [
         ("capitalize", Value::from_function(filters::capitalize)),
-        ("e", Value::from_function(filters::escape)),
-        ("escape", Value::from_function(filters::escape)),
+        ("e", Value::from_function(escape)),
+        ("escape", Value::from_function(escape)),
         ("lower", Value::from_function(filters::lower)),
         ("safe", Value::from_function(filters::safe)),
         ("string", Value::from_function(filters::string)),
@@ -96,6 +97,25 @@ pub(super) fn add_filters(environment: &mut Environment) {
     environment.add_filter("pprint", pprint);
     environment.add_filter("replace", replace);
     environment.add_filter(super::source::TEXT, printable);
+}
+
+/// The filter `escape`, as markupsafe escapes for HTML. A text that is safe stays.
+fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let mut text = String::new();
+    for character in value.to_string().chars() {
+        match character {
+            '&' => text += "&amp;",
+            '<' => text += "&lt;",
+            '>' => text += "&gt;",
+            '\'' => text += "&#39;",
+            '"' => text += "&#34;",
+            _ => text.push(character),
+        }
+    }
+    Value::from_safe_string(text)
 }
 
 /// The filter `join`: the items, or an attribute of each, as texts with a text between them.
@@ -169,8 +189,17 @@ fn children(value: &Value) -> Option<Vec<Value>> {
     }
 }
 
-fn holds_float(value: &Value) -> bool {
-    is_float(value) || children(value).is_some_and(|children| children.iter().any(holds_float))
+/// Whether a list or map, or one in it, holds what the engine writes in another way than Python: a float, an undefined value, or
+/// a text with characters that Python escapes.
+fn holds_other(value: &Value) -> bool {
+    let is_escaped = |text: &str| {
+        text.chars()
+            .any(|character| !character.is_ascii() && !is_printable(character))
+    };
+    is_float(value)
+        || value.is_undefined()
+        || value.as_str().is_some_and(is_escaped)
+        || children(value).is_some_and(|children| children.iter().any(holds_other))
 }
 
 /// Writes a value as Python's `repr` does.
@@ -178,6 +207,13 @@ fn write(value: &Value, text: &mut String) {
     if is_float(value) {
         *text += &f64::try_from(value.clone()).map_or_else(|_| value.to_string(), float_text);
         return;
+    }
+    if value.is_undefined() {
+        *text += "Undefined";
+        return;
+    }
+    if let Some(inside) = value.as_str() {
+        return quote(inside, text);
     }
     let Some(children) = children(value) else {
         let written = format!("{value:?}");
@@ -199,4 +235,46 @@ fn write(value: &Value, text: &mut String) {
         write(child, text);
     }
     *text += close;
+}
+
+/// Writes a text as Python's `repr` does.
+fn quote(inside: &str, text: &mut String) {
+    let mark = if inside.contains('\'') && !inside.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    text.push(mark);
+    for character in inside.chars() {
+        match character {
+            '\n' => *text += "\\n",
+            '\r' => *text += "\\r",
+            '\t' => *text += "\\t",
+            '\\' => *text += "\\\\",
+            _ if character == mark => text.extend(['\\', mark]),
+            _ if is_printable(character) => text.push(character),
+            _ => {
+                let escaped = match u32::from(character) {
+                    number @ ..0x100 => format!("\\x{number:02x}"),
+                    number @ 0x100..0x1_0000 => format!("\\u{number:04x}"),
+                    number => format!("\\U{number:08x}"),
+                };
+                *text += &escaped;
+            }
+        }
+    }
+    text.push(mark);
+}
+
+/// Whether Python's `repr` writes a character as it is: it is no control, format or unassigned character, for private use, or white
+/// space other than the space.
+///
+/// The standard library escapes the same characters, by the tables of its version of Unicode. At the beginning of a text, it also
+/// escapes characters that extend others.
+fn is_printable(character: char) -> bool {
+    if character.is_ascii() {
+        return !character.is_ascii_control();
+    }
+    let behind: String = ['a', character].into_iter().collect();
+    behind.escape_debug().count() == 2
 }

@@ -1,7 +1,7 @@
 //! The functions, filters and methods of Python and transformers that chat templates use.
 
 use minijinja::{
-    Error, ErrorKind, State, Value, filters,
+    Error, ErrorKind, State, Value,
     formatting::{self, FormatStyle},
     value::{Kwargs, Rest, ValueKind},
 };
@@ -191,21 +191,6 @@ pub(super) fn indent(state: &State, value: &Value, positional: Rest<Value>, name
         indented += line;
     }
     Ok(Value::from(indented))
-}
-
-/// The filter `int`: a text that is no number is the default.
-#[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
-pub(super) fn int(state: &State, value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
-    let [default, base] = bound("int", ["default", "base"], &positional, Some(&named))?;
-    let base = base.map(u32::try_from).transpose()?;
-    let default = default.unwrap_or_else(|| Value::from(0));
-    filters::int(
-        state,
-        value,
-        Some(default),
-        base,
-        Kwargs::from_iter::<[(&str, Value); 0]>([]),
-    )
 }
 
 /// The filter `format`, Python's `%`.

@@ -6,10 +6,16 @@
 //! [`MODULO`], which does what Python does. Of floats it makes other texts than Python, so the operands of `~` go through the filter
 //! [`TEXT`].
 
+mod escapes;
+mod extra_arguments;
 mod operators;
 mod tags;
 
-pub(super) use self::operators::{MODULO, TEXT};
+pub(super) use self::{
+    escapes::unknown_escape,
+    extra_arguments::extra_arguments,
+    operators::{MODULO, TEXT},
+};
 use self::{
     operators::rewritten,
     tags::{Tag, is_word, next_tag},

@@ -133,6 +133,28 @@ fn a_default_system_prompt_is_written_and_a_finished_conversation_gets_no_genera
 }
 
 #[test]
+fn thinking_is_given_under_the_name_that_the_template_reads() {
+    let mut messages = [Message::new(Role::User, "q"), Message::new(Role::Assistant, "a")];
+    messages[1].reasoning_content = Some("r".to_owned());
+    let source =
+        "{% for m in messages %}{% if 'thinking' in m %}<{{ m.thinking }}>{% endif %}{{ m.content }};{% endfor %}";
+    assert_eq!(rendered(source, &messages, false), "q;<r>a;");
+    let reads = |source: &str| ChatTemplate::new(source, None, None).unwrap().reads_reasoning_content();
+    assert!(reads(source));
+    // Neither a setting of this name nor a longer one is such a field.
+    for source in [
+        "{% if thinking %}t{% endif %}",
+        "{{ messages[0].thinking_budget }}",
+        "{{ block['thinking'] }}",
+    ] {
+        assert!(!reads(source), "{source}");
+    }
+    // A template that reads both is given the usual name alone.
+    let both = "{{ messages[1].reasoning_content or messages[1].thinking }}{{ messages[1].thinking is defined }}";
+    assert_eq!(rendered(both, &messages, false), "rFalse");
+}
+
+#[test]
 fn qwen3_cuts_thinking_out_of_earlier_turns_only() {
     assert_eq!(
         rendered(QWEN3, &conversation(), false),

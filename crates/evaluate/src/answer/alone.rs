@@ -9,7 +9,7 @@ use super::{
     characters::vulgar_fraction,
     clean::without_contrast,
     number::{Quantity, length_of_magnitude},
-    prose::{begins_item, begins_line, ends_with_term, is_behind_dash, is_listed, stands_before},
+    prose::{begins_item, begins_line, ends_with_term, is_behind_dash, is_in_multiples, is_listed, stands_before},
     remark::{Remark, at_end},
     unit::{split_word, text_command},
     unit_words::is_turn,
@@ -254,6 +254,7 @@ fn trail(after: &str, is_formula: bool, is_integer: bool, is_long: bool) -> Opti
             next.trim_start().starts_with(['$', '\\']) && !next.trim_start().starts_with("\\text")
         }
         ',' if ["or ", "not "].iter().any(|word| next.trim_start().starts_with(word)) => false,
+        ',' | ';' | ':' if is_in_multiples(next) => false,
         ',' | ';' | ':' => !next.starts_with(char::is_alphanumeric),
         // `7!` may be a factorial.
         '!' => is_closed || !is_integer || !unit.is_empty() || is_long && !is_formula,

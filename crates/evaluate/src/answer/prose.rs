@@ -4,13 +4,13 @@ use super::{
     beside::{before_spaces, words_after, words_before},
     remark::is_denied,
     unit::split_word,
-    unit_words::{is_multiple, is_no_unit, is_scale, is_turn},
+    unit_words::{are_in_multiples, is_change, is_no_unit, is_scale, is_turn},
 };
 
 /// Short words that may follow a number.
 const SHORT: &str = " is in as so by on at if we it he an be do my no us of to and for the has are was but ";
 /// Words behind a number that join it to something else.
-const OPERATORS: &str = " or plus minus times over squared cubed factorial choose mod modulo base off under short ";
+const OPERATORS: &str = " or plus minus times over choose mod modulo base off under short ";
 /// Words between a number and a variable.
 const JOINING: &str = " of and than by ";
 /// Names of functions. Others are no units.
@@ -39,11 +39,24 @@ pub(super) fn stands_before(text: &str) -> bool {
         // `7 and a half`, but not `7 and so on`.
         "and" => others.iter().any(|word| is_scale(word)),
         // `7 in thousands`, but not `7 in two days`.
-        "in" | "per" => others.first().is_some_and(|word| is_multiple(word)),
+        "in" | "per" => is_in_multiples(text),
         short if is_listed(SHORT, short) => false,
-        _ => is_listed(OPERATORS, next) || is_scale(next) || words.iter().any(|word| is_turn(word)),
+        _ => {
+            is_listed(OPERATORS, next)
+                || is_scale(next)
+                || is_change(next)
+                || words.iter().any(|word| is_turn(word))
+                || is_in_multiples(text)
+        }
     };
     is_word && !is_changed && !joins_variable(text, &words)
+}
+
+/// Whether a text behind a number says that it counts multiples: ` in millions`, `, expressed in thousands`.
+pub(super) fn is_in_multiples(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '\t', '*', '_', '(']);
+    let words: Vec<String> = words_after(text).take(6).collect();
+    are_in_multiples(words.iter().map(String::as_str))
 }
 
 /// Whether one of the words joins the number before them to a variable or a formula: `of x`, `less than $x$`.

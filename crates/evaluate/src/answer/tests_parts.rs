@@ -102,13 +102,41 @@ fn a_part_of_an_expression_is_not_the_number_in_it() {
     .filter(|text| is_right("5", text))
     .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // What is no number is compared as a whole.
+}
+
+#[test]
+fn what_is_no_number_is_compared_as_a_whole() {
     assert!(is_right("5 - x", "The answer is 5 - x."));
     assert!(is_right("The answer is 5 - x", "\\boxed{5 - x}"));
     assert!(!is_right("The answer is 5 - x", "\\boxed{5}"));
     assert!(!is_right("Answer: 5 (million)", "\\boxed{5}"));
     assert!(is_right("Answer: 5 (million)", "The answer is 5 (million)."));
     assert!(!is_right("-5", "$x$ minus \\boxed{5}"));
+}
+
+#[test]
+fn a_number_of_multiples_or_with_a_prefix_alone_is_not_the_number() {
+    let wrong: Vec<_> = [
+        "The answer is 5, in millions",
+        "The answer is 5, in millions of dollars.",
+        "So it is 5, expressed in thousands.",
+        "So it is 5 dollars, in the millions.",
+        "\\boxed{5}, in millions",
+        "$\\boxed{5}$ in millions",
+        "$\\boxed{5}\\text{ in millions}$",
+        "It is 5 micro.",
+        "It is 5 nano",
+        "The answer is 5 micro",
+        "The answer is 5 mega",
+        "\\boxed{5} micro",
+        "\\boxed{5 myriads}",
+        "It is 5 doubled.",
+        "It is 5 basis points.",
+    ]
+    .into_iter()
+    .filter(|text| is_right("5", text))
+    .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -127,6 +155,11 @@ fn right_answers_are_found_in_unusual_sentences() {
         ("18", "18 of the eggs are left."),
         ("18", "She has 18 eggs and a friend."),
         ("18", "She walks 18 in two days."),
+        ("18", "The answer is 18, in two days."),
+        ("18", "She has 18, in all."),
+        ("18", "\\boxed{18}, in that order"),
+        ("18", "So she buys 18 kilos."),
+        ("18 kg", "\\boxed{18\\text{ kilos}}"),
         ("-3", "The answer is negative 3"),
         ("-3", "The answer is minus 3."),
         ("-3", "\\boxed{(-3)}"),

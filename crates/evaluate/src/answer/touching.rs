@@ -6,10 +6,10 @@ use regex::Regex;
 
 use super::{
     beside::{after_spaces, before_spaces, length_of_unit, rest_of_formula, words_after, words_before},
-    prose::{ends_with_term, is_behind_dash},
+    prose::{ends_with_term, is_behind_dash, is_in_multiples},
     remark::Remark,
     unit::{TEXT_COMMANDS, split_word, text_command},
-    unit_words::{is_no_unit, is_scale, is_turn},
+    unit_words::{is_change, is_no_unit, is_scale, is_turn},
 };
 
 /// Commands beside a box that do not change its value: relations, spaces, ends and styles.
@@ -234,6 +234,7 @@ pub(super) fn after(text: &str, mut is_formula: bool, is_bare: bool) -> After<'_
         '!' => !is_closed,
         '.' if next.starts_with("...") && !is_closed && is_glued => return After::Part("\\dots"),
         '.' if next.starts_with(".\\overline") => !is_closed && is_glued,
+        ',' | ';' | ':' if is_in_multiples(&next[1..]) => true,
         '.' | ',' | ':' => !is_closed && is_glued && second.is_some_and(|c| c.is_ascii_digit()),
         '_' if !is_closed && is_glued && second == Some('{') => true,
         '<' => is_formula || !second.is_some_and(|c| c.is_ascii_alphabetic() || matches!(c, '/' | '|')),
@@ -328,9 +329,13 @@ fn after_words(text: &str) -> After<'_> {
         || matches!(first, "isn't" | "isn’t" | "cannot");
     let is_variable = first.chars().count() == 1 && !matches!(first, "a" | "i");
     let is_joined = first == "or" && (second.is_empty() || second.contains(|c: char| c.is_ascii_digit()));
-    if is_denied || is_joined {
+    if is_denied || is_joined || is_in_multiples(text) {
         After::Part(rest_of_formula(text))
-    } else if is_variable || is_scale(first) && first != "one" || is_turn(first) && !matches!(first, "not" | "never") {
+    } else if is_variable
+        || is_scale(first) && first != "one"
+        || is_change(first)
+        || is_turn(first) && !matches!(first, "not" | "never")
+    {
         After::Part(split_word(text).0)
     } else {
         After::Nothing

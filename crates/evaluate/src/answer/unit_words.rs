@@ -12,7 +12,7 @@ const UNITS: [&[&str]; 41] = [
     &["mi", "mile"],
     &["mg", "milligram"],
     &["g", "gram"],
-    &["kg", "kilogram"],
+    &["kg", "kilogram", "kilo"],
     &["lb"],
     // Of weight or of money.
     &["pound"],
@@ -48,7 +48,7 @@ const UNITS: [&[&str]; 41] = [
 
 /// Words after a number that make it a multiple or a part. A plural in `s` is known as well.
 const SCALES: [&str; 4] = [
-    "hundred thousand million billion trillion mil bn lakh crore score gross dozen pair couple hundredweight",
+    "hundred thousand million billion trillion mil bn lakh crore myriad score gross dozen pair couple hundredweight",
     "one two three four five six seven eight nine ten eleven twelve twenty",
     "half halve third quarter fourth fifth sixth seventh eighth ninth tenth twelfth sixteenth twentieth",
     "hundredth thousandth millionth billionth",
@@ -71,14 +71,19 @@ const COMPARISONS: [&str; 1] = [
 ];
 
 /// Other words after a number that are no unit. Some are common in prose, where they say nothing about the number.
-const NO_UNITS: [&str; 7] = [
+const NO_UNITS: [&str; 5] = [
     "and or to plus minus times over of choose mod modulo remainder than if where base root power",
-    "negative factorial squared cubed doubled tripled quadrupled halved fold twofold threefold reciprocal owed owing infinity infinite zero approximately approx roughly nearly almost least most",
+    "negative owed owing infinity infinite zero approximately approx roughly nearly almost least most",
     "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln",
     "under beyond past until since short off",
     "left right before after",
+];
+
+/// Words after a number that change its value in any text. A `kilo` alone may be a prefix, and `kilos` are kilograms.
+const CHANGES: [&str; 3] = [
+    "factorial squared cubed doubled tripled quadrupled halved fold twofold threefold reciprocal",
     "th st nd rd ppm ppb ppt mille permille promille basis hex hexadecimal octal",
-    "nano micro milli centi deci kilo mega giga tera myriad",
+    "nano micro milli centi deci kilo mega giga tera",
 ];
 
 /// Whether a word in lower case makes the number before it a multiple or a part.
@@ -87,8 +92,28 @@ pub(super) fn is_scale(word: &str) -> bool {
 }
 
 /// Whether a word in lower case is a power of ten or a number of things: `million`, `dozen`, `thousandth`.
-pub(super) fn is_multiple(word: &str) -> bool {
+fn is_multiple(word: &str) -> bool {
     is_among(&[SCALES[0], SCALES[3]], word)
+}
+
+/// Whether a word in lower case changes the number before it, whatever text it is in: an operation, another base, a prefix alone.
+pub(super) fn is_change(word: &str) -> bool {
+    CHANGES.iter().any(|list| list.split(' ').any(|listed| listed == word))
+}
+
+/// Whether words in lower case say that the number before them counts multiples: `in millions`, `measured in units of thousands`.
+pub(super) fn are_in_multiples<'a>(words: impl IntoIterator<Item = &'a str>) -> bool {
+    let is_participle = |word: &&str| {
+        matches!(
+            *word,
+            "expressed" | "measured" | "given" | "counted" | "stated" | "written"
+        )
+    };
+    let mut words = words.into_iter().skip_while(is_participle);
+    matches!(words.next(), Some("in" | "per"))
+        && words
+            .find(|word| !matches!(*word, "the" | "units" | "of"))
+            .is_some_and(is_multiple)
 }
 
 /// Whether a word in lower case turns the number before it around, whatever text it is in.
@@ -103,7 +128,7 @@ pub(super) fn is_comparison(word: &str) -> bool {
 
 /// Whether a word in lower case after a number is no unit: it changes the value, or joins it to something else.
 pub(super) fn is_no_unit(word: &str) -> bool {
-    is_scale(word) || is_among(&TURNS, word) || is_among(&NO_UNITS, word)
+    is_scale(word) || is_among(&TURNS, word) || is_among(&NO_UNITS, word) || is_change(word)
 }
 
 /// The power that a word gives to the unit behind it.

@@ -32,7 +32,7 @@ const MOST_ANSWERS: u64 = 1 << 30;
 pub(crate) struct EvaluationDir {
     path: PathBuf,
     /// The lock, held until the evaluation ends; `None` if it is finished, and this process may not write there.
-    _lock: Option<FolderLock>,
+    lock: Option<FolderLock>,
 }
 
 impl EvaluationDir {
@@ -53,12 +53,9 @@ impl EvaluationDir {
             require_own_folder(path).map_err(io_error("use", path))?;
         }
         require_evaluation_or_nothing(path)?;
-        fs::create_dir_all(path).map_err(io_error("create", path))?;
-        let lock = match FolderLock::take(path, waiting)? {
+        let lock = match FolderLock::take(path, SUMMARY, waiting)? {
             LockedFolder::Locked(lock) => Some(lock),
-            // Nothing is left to be written.
-            LockedFolder::Unwritable(_) if path.join(SUMMARY).is_file() => None,
-            LockedFolder::Unwritable(error) => return Err(error.into()),
+            LockedFolder::Finished => None,
             LockedFolder::Held(holder) => {
                 let dir = path.to_owned();
                 return Err(EvaluateError::Busy { dir, holder });
@@ -66,7 +63,7 @@ impl EvaluationDir {
         };
         let dir = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         };
         match dir.read::<Value>(IDENTITY)? {
             None => dir.write(IDENTITY, &pretty(identity))?,
@@ -90,11 +87,12 @@ impl EvaluationDir {
         Ok(dir)
     }
 
-    /// The summary, if the evaluation is finished. Writes the page of wrong answers anew if it is missing.
+    /// The summary, if the evaluation is finished. Writes the page of wrong answers anew if it is missing, and removes the answers
+    /// so far if a kill left them.
     ///
     /// # Errors
     ///
-    /// [`EvaluateError::AnswersGone`] if the answers are not those that were summed up.
+    /// [`EvaluateError::AnswersGone`] if the answers are not those that were summed up, or the summary has other values.
     pub(crate) fn finished(&self) -> Result<Option<EvaluationSummary>, EvaluateError> {
         let Some(summary) = self.read::<EvaluationSummary>(SUMMARY)? else {
             return Ok(None);
@@ -108,10 +106,23 @@ impl EvaluationDir {
         if let Some(problem) = results::mismatch(&text, &summary) {
             return Err(gone(format!("`{ANSWERS}` {problem}")));
         }
+        let identity: Option<Value> = self.read(IDENTITY)?;
+        let asked = identity.and_then(|identity| identity["problems"]["count"].as_u64());
+        if let Some(asked) = asked.filter(|&asked| asked != summary.problems) {
+            let problems = summary.problems;
+            return Err(gone(format!(
+                "`{ANSWERS}` has {problems} answers, and {asked} problems were asked"
+            )));
+        }
+        if self.lock.is_none() {
+            return Ok(Some(summary));
+        }
         if self.path.join(FAILURES).symlink_metadata().is_err() {
             let answers = results::answers(&text).ok_or_else(|| gone(format!("`{FAILURES}` is missing")))?;
             self.write(FAILURES, failures::page(&answers).as_bytes())?;
         }
+        // A kill behind the summary leaves them.
+        self.remove_partial()?;
         Ok(Some(summary))
     }
 
@@ -147,6 +158,11 @@ impl EvaluationDir {
         self.write(ANSWERS, &lines)?;
         self.write(FAILURES, failures::page(answers).as_bytes())?;
         self.write(SUMMARY, &pretty(summary))?;
+        self.remove_partial()
+    }
+
+    /// Removes the answers so far, which a finished evaluation needs no more.
+    fn remove_partial(&self) -> Result<(), EvaluateError> {
         let partial = self.path.join(PARTIAL);
         match fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &partial)(error)),

@@ -140,6 +140,42 @@ fn a_finished_evaluation_has_its_answers_or_says_what_is_missing() {
 }
 
 #[test]
+fn answers_so_far_that_a_kill_behind_the_summary_left_go_when_the_evaluation_is_found_finished() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = EvaluationDir::open(temporary.path(), &json!({}), &mut |_| ()).unwrap();
+    let answers = [answer(0), answer(1), answer(2)];
+    let summary = EvaluationSummary::new(&answers, GraderIdentity::built_in(), (1.0, 9), None);
+    dir.finish(&answers, &summary).unwrap();
+    dir.partial().unwrap().add(&answer(0)).unwrap();
+    assert_eq!(dir.finished().unwrap(), Some(summary));
+    assert!(!temporary.path().join(PARTIAL).exists());
+}
+
+#[test]
+fn a_summary_that_says_something_else_than_the_answers_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let identity = json!({"problems": {"count": 3}});
+    let dir = EvaluationDir::open(temporary.path(), &identity, &mut |_| ()).unwrap();
+    let refused = |answers: &[Answered], summary: &EvaluationSummary, problem: &str| {
+        dir.finish(answers, summary).unwrap();
+        let error = dir.finished().unwrap_err();
+        assert!(error.to_string().contains(problem), "{error}");
+        assert!(!error.is_unexpected() && error.hint().unwrap().contains("summary.json"));
+    };
+    let answers = [answer(0), answer(1), answer(2)];
+    let summary = EvaluationSummary::new(&answers, GraderIdentity::built_in(), (1.0, 9), None);
+    let forged = EvaluationSummary {
+        accuracy: 1.0,
+        ..summary.clone()
+    };
+    refused(&answers, &forged, "`answers.jsonl` gives `accuracy` 0.666");
+    let two = EvaluationSummary::new(&answers[..2], GraderIdentity::built_in(), (1.0, 9), None);
+    refused(&answers[..2], &two, "has 2 answers, and 3 problems were asked");
+    dir.finish(&answers, &summary).unwrap();
+    assert_eq!(dir.finished().unwrap(), Some(summary));
+}
+
+#[test]
 fn an_evaluation_needs_no_locks_of_the_file_system() {
     let temporary = tempfile::tempdir().unwrap();
     let open = || EvaluationDir::open(temporary.path(), &json!({}), &mut |_| panic!("nobody else is there"));

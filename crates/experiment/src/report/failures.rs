@@ -1,7 +1,5 @@
 //! A few wrong answers of each run.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use super::shown;
@@ -55,17 +53,21 @@ pub(super) fn failures(runs: &[Run]) -> Failures {
                 .filter(|graded| !graded.correct)
                 .partition(|graded| graded.ungraded.is_some());
             let on_record = evaluation.graded.len() as u64;
-            let mut summary = format!(
-                "{} of {} answers are wrong{}",
-                shown::count(wrong.len() as u64),
-                shown::count(on_record),
-                shown::ungraded(ungraded.len() as u64)
-            );
-            let is_short = on_record != evaluation.problems;
-            if is_short {
-                let _ = write!(summary, "; {} were asked", shown::count(evaluation.problems));
-            }
-            let is_shown = is_short || !wrong.is_empty() || !ungraded.is_empty();
+            let is_missing = on_record != evaluation.problems;
+            let summary = if is_missing {
+                format!(
+                    "the answers to {} problems are not on record",
+                    shown::count(evaluation.problems)
+                )
+            } else {
+                format!(
+                    "{} of {} answers are wrong{}",
+                    shown::count(wrong.len() as u64),
+                    shown::count(on_record),
+                    shown::ungraded(ungraded.len() as u64)
+                )
+            };
+            let is_shown = is_missing || !wrong.is_empty() || !ungraded.is_empty();
             is_shown.then(|| FailuresOfRun {
                 run: run.name.clone(),
                 summary,

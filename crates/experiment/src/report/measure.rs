@@ -35,7 +35,7 @@ impl Measure {
         match self {
             Self::Accuracy => run.evaluation.as_ref().map(|evaluation| evaluation.accuracy),
             Self::ForwardKl => run.held_out()?.forward_kl,
-            Self::CrossEntropy => run.held_out().map(|held_out| held_out.cross_entropy),
+            Self::CrossEntropy => run.held_out()?.cross_entropy,
         }
     }
 

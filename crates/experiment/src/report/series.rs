@@ -80,13 +80,13 @@ pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
             });
         }
     }
-    // The series with the most sections comes first, because the others are compared with it.
+    // The series without policies and with the most sections comes first, because the others are compared with it.
     let sections = |series: &Series| {
         series.runs[0]
             .sections()
             .map_or(0, |sections| sections.split('+').count())
     };
-    all.sort_by_key(|series| (series.kind, Reverse(sections(series))));
+    all.sort_by_key(|series| (series.kind, series.runs[0].policies(), Reverse(sections(series))));
     all
 }
 
@@ -129,6 +129,36 @@ pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
 /// Formats `prompt+chain_of_thought` for people.
 pub(super) fn sections_in_words(sections: &str) -> String {
     sections.replace('+', " + ").replace('_', " ")
+}
+
+/// How far the limits of operations of two runs may be apart for runs that differ in their seeds: lead spans that are drawn take
+/// other operations with each seed.
+const SAME_LIMIT: f64 = 1.02;
+
+/// Runs of one proportion and about one limit of operations, which differ in their seeds, by proportion and limit.
+pub(super) fn over_seeds<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Vec<&'a Run>> {
+    let limit = |run: &Run| {
+        let limit = run.config.get("train.max_flops");
+        limit.and_then(|text| text.parse::<f64>().ok())
+    };
+    let mut runs: Vec<&Run> = runs.collect();
+    // The bits of positive numbers are in the order of the numbers.
+    runs.sort_by_key(|run| (run.proportion(), limit(run).map(f64::to_bits)));
+    let mut groups: Vec<Vec<&Run>> = Vec::new();
+    for run in runs {
+        let goes_with = |last: &&Run| {
+            let is_same = match (limit(last), limit(run)) {
+                (Some(last), Some(limit)) => limit <= SAME_LIMIT * last,
+                (last, limit) => last == limit,
+            };
+            is_same && last.proportion() == run.proportion()
+        };
+        match groups.last_mut() {
+            Some(group) if group.last().is_some_and(goes_with) => group.push(run),
+            _ => groups.push(vec![run]),
+        }
+    }
+    groups
 }
 
 /// An estimate of `value` at each proportion at which at least one run has it.

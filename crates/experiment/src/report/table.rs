@@ -4,7 +4,7 @@ use leadspan_files::visible;
 
 use crate::{Run, RunState, runs::HeldOut};
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 28] = [
     "run",
     "kind",
     "state",
@@ -30,6 +30,9 @@ const COLUMNS: [&str; 25] = [
     "accuracy_low",
     "accuracy_high",
     "ungraded",
+    "lead_span",
+    "positions_learnt",
+    "position_weights",
 ];
 
 pub(super) fn table(runs: &[Run]) -> String {
@@ -72,9 +75,9 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
         text(summary.and_then(|summary| summary.training_flops)),
         text(summary.and_then(|summary| summary.peak_memory_bytes)),
         text(summary.and_then(|summary| summary.cache_bytes_read)),
-        text(before.map(cross_entropy)),
+        text(before.and_then(cross_entropy)),
         text(before.and_then(|held_out| held_out.forward_kl)),
-        text(after.map(cross_entropy)),
+        text(after.and_then(cross_entropy)),
         text(after.and_then(|held_out| held_out.forward_kl)),
         text(after.and_then(|held_out| held_out.top_1_agreement)),
         text(evaluation.map(|evaluation| evaluation.problems)),
@@ -82,6 +85,9 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
         text(interval.map(|(low, _)| low)),
         text(interval.map(|(_, high)| high)),
         text(evaluation.map(|evaluation| evaluation.ungraded)),
+        text(run.lead_span()),
+        text(run.config.get("train.positions")),
+        text(run.config.get("train.position_weights")),
     ]
 }
 

@@ -1,12 +1,10 @@
 //! The runs as a table of text, for a terminal.
 
-use std::collections::BTreeMap;
-
 use super::{
     figure::Table,
     headline::{flops, memory, seconds},
     measure::{Measure, at, relative},
-    series::Series,
+    series::{Series, over_seeds},
     shown,
 };
 use crate::{Estimate, Kind, Run};
@@ -59,14 +57,7 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
 
 /// The finished runs of a series, by proportion and limit of operations.
 fn groups<'a>(series: &Series<'a>) -> impl Iterator<Item = Vec<&'a Run>> + use<'a> {
-    let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
-    for run in series.runs.iter().filter(|run| run.summary().is_some()) {
-        let allowance = run.config.get("train.max_flops").and_then(|text| text.parse().ok());
-        // The bits of positive numbers are in the order of the numbers.
-        let key = (run.proportion(), allowance.map(f64::to_bits));
-        groups.entry(key).or_default().push(run);
-    }
-    groups.into_values()
+    over_seeds(series.runs.iter().copied().filter(|run| run.summary().is_some())).into_iter()
 }
 
 /// The number of answers of these runs on which the grader gave no verdict.
@@ -75,11 +66,13 @@ fn ungraded(runs: &[&Run]) -> u64 {
     evaluations.map(|evaluation| evaluation.ungraded).sum()
 }
 
-/// The proportion; a dash for the untrained student, which has seen no sequence.
+/// The proportion, or a word for lead spans of their own; a dash for the untrained student, which has seen no sequence.
 fn proportion(series: &Series, runs: &[&Run]) -> String {
-    match runs[0].proportion() {
-        Some(proportion) if series.kind != Kind::Untrained => proportion.to_string(),
-        _ => "–".into(),
+    match (runs[0].proportion(), runs[0].lead_span()) {
+        _ if series.kind == Kind::Untrained => "–".into(),
+        (Some(proportion), _) => proportion.to_string(),
+        (None, Some(policy)) => policy.split(' ').next().unwrap_or_default().to_owned(),
+        (None, None) => "–".into(),
     }
 }
 

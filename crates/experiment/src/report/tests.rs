@@ -1,5 +1,7 @@
 //! Reports of runs that are written by hand.
 
+mod policies;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -41,10 +43,25 @@ impl Runs {
         self.write(&format!("{name}/summary.json"), &summary);
     }
 
-    fn evaluation(&self, run: &str, accuracy: f64) {
-        let summary =
-            json!({ "accuracy": accuracy, "accuracy_interval": [0.1, 0.9], "problems": 10, "held_out": null });
+    /// An evaluation on ten problems without the answers.
+    fn evaluation(&self, run: &str, correct: u64) {
+        let accuracy = correct as f64 / 10.0;
+        // Wilson's interval.
+        let square = 1.959_963_984_540_054_f64.powi(2);
+        let half = (square * accuracy * (1.0 - accuracy) / 10.0 + square * square / 400.0).sqrt();
+        let [low, high] = [-half, half].map(|half| (accuracy + square / 20.0 + half) / (1.0 + square / 10.0));
+        let interval = [low.max(0.0), high];
+        let summary = json!({
+            "problems": 10, "correct": correct, "accuracy": accuracy, "accuracy_interval": interval, "held_out": null,
+        });
         self.write(&format!("{run}/evaluation/summary.json"), &summary);
+    }
+
+    /// An evaluation on one problem with this wrong answer.
+    fn wrong_answer(&self, run: &str, answer: &Value) {
+        let summary = json!({ "problems": 1, "correct": 0, "accuracy": 0.0, "held_out": null });
+        self.write(&format!("{run}/evaluation/summary.json"), &summary);
+        self.write_text(&format!("{run}/evaluation/answers.jsonl"), &format!("{answer}\n"));
     }
 
     fn path(&self) -> &Path {
@@ -67,18 +84,18 @@ fn train(proportion: &str, seed: u64) -> Value {
 /// Two seeds at two proportions: 0.3 of 0.4 and 0.3 of 0.5 are retained.
 fn two_seeds() -> Runs {
     let runs = Runs::new();
-    for (name, proportion, seed, accuracy) in [
-        ("a", "0.5", 0, 0.3),
-        ("b", "0.5", 1, 0.3),
-        ("c", "1.0", 0, 0.4),
-        ("d", "1.0", 1, 0.5),
+    for (name, proportion, seed, correct) in [
+        ("a", "0.5", 0, 3),
+        ("b", "0.5", 1, 3),
+        ("c", "1.0", 0, 4),
+        ("d", "1.0", 1, 5),
     ] {
         runs.run(
             name,
             &train(proportion, seed),
             if proportion == "0.5" { 2.0 } else { 4.0 },
         );
-        runs.evaluation(name, accuracy);
+        runs.evaluation(name, correct);
     }
     runs
 }
@@ -125,7 +142,7 @@ fn a_copy_of_a_run_is_no_further_seed() {
 fn a_ratio_to_nothing_is_none() {
     let runs = two_seeds();
     for whole in ["c", "d"] {
-        runs.evaluation(whole, 0.0);
+        runs.evaluation(whole, 0);
     }
     let read = runs.read();
     let all = &series(&read)[0];
@@ -142,7 +159,7 @@ fn a_terminal_shows_one_line_for_each_proportion_of_each_series() {
     let mut untrained = train("1.0", 0);
     untrained["max_flops"] = json!(0.0);
     runs.run("before", &untrained, 0.0);
-    runs.evaluation("before", 0.1);
+    runs.evaluation("before", 1);
     runs.write("going-on/run.json", &json!({ "config": { "train": train("0.75", 0) } }));
     let text = Report::new(&runs.read()).unwrap().text.unwrap();
     assert_eq!(
@@ -151,7 +168,7 @@ fn a_terminal_shows_one_line_for_each_proportion_of_each_series() {
 runs       proportion                     accuracy  retained  training  time  memory  seeds
 distilled         0.5                       30.0 %    67.5 %   2 GFLOP   2 s       –      2
 distilled         1.0  45.0 % (-18.5 % to 108.5 %)   100.0 %   4 GFLOP   4 s       –      2
-untrained           –    10.0 % (10.0 % to 90.0 %)    25.0 %    0 FLOP   0 s       –      1"
+untrained           –     10.0 % (1.8 % to 40.4 %)    25.0 %    0 FLOP   0 s       –      1"
     );
 }
 
@@ -219,7 +236,7 @@ fn whatever_comes_from_files_is_text_on_the_page() {
     let answer = json!({
         "id": "<b>1", "correct": false, "expected": "<u>", "found": "</code>", "question": "a < b & c?", "text": "<script>alert(1)</script>",
     });
-    runs.write_text("a/evaluation/answers.jsonl", &format!("{answer}\n"));
+    runs.wrong_answer("a", &answer);
     let page = runs.page();
     for text in ["<i>", "<b>1", "<script", "</code></code>", "a < b"] {
         assert!(!page.contains(text), "{text}");
@@ -229,7 +246,8 @@ fn whatever_comes_from_files_is_text_on_the_page() {
         "&lt;b&gt;1",
         "&lt;script&gt;alert(1)",
         "a &lt; b &amp; c?",
-        "1 of 1 answers are wrong; 10 were asked",
+        "a: 1 of 1 answers are wrong",
+        "b: the answers to 10 problems are not on record",
     ] {
         assert!(page.contains(text), "{text}");
     }
@@ -238,7 +256,7 @@ fn whatever_comes_from_files_is_text_on_the_page() {
 #[test]
 fn answers_without_a_verdict_are_counted_wherever_right_ones_are() {
     let runs = two_seeds();
-    let summary = json!({ "accuracy": 0.25, "problems": 4, "ungraded": 1, "held_out": null });
+    let summary = json!({ "accuracy": 0.25, "problems": 4, "correct": 1, "ungraded": 1, "held_out": null });
     runs.write("a/evaluation/summary.json", &summary);
     let answer = |correct: bool, ungraded: Option<&str>| {
         let mut answer =
@@ -265,7 +283,8 @@ fn answers_without_a_verdict_are_counted_wherever_right_ones_are() {
     }
     let rows: Vec<&str> = report.table.lines().collect();
     assert!(
-        rows[0].ends_with(",accuracy_high,ungraded") && rows[1].ends_with(",4,0.25,,,1"),
+        rows[0].ends_with(",accuracy_high,ungraded,lead_span,positions_learnt,position_weights")
+            && rows[1].ends_with(",4,0.25,,,1,,all,flat"),
         "{rows:?}"
     );
     let text = report.text.unwrap();
@@ -284,7 +303,7 @@ fn nothing_on_the_page_steers_a_terminal() {
     let answer = json!({
         "id": "\u{9b}31m", "correct": false, "expected": "\r", "found": "\u{7}", "question": "a\r\nb", "text": "\u{1b}]0;t",
     });
-    runs.write_text("a/evaluation/answers.jsonl", &format!("{answer}\n"));
+    runs.wrong_answer("a", &answer);
     let page = runs.page();
     let raw: Vec<char> = page.chars().filter(|&letter| leadspan_files::steers(letter)).collect();
     assert!(raw.is_empty(), "{raw:?}");
@@ -312,7 +331,7 @@ fn unfinished_runs_are_listed_as_such() {
     assert!(page.contains("No training is finished."));
     let table = Report::new(&runs.read()).unwrap().table;
     assert!(
-        table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,,\r\n"),
+        table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,,,,all,flat\r\n"),
         "{table}"
     );
 }

@@ -1,13 +1,17 @@
 //! Runs, as read from their folders. Reading is lenient, so that runs of earlier versions count too.
 //!
-//! A value that a run lacks is `None`, and the page says that it is missing. A file that exists but cannot be parsed is an
-//! error.
+//! A value that a run lacks is `None`, and the page says that it is missing. A file that exists but cannot be parsed, or that
+//! contradicts itself or another one, is an error.
 
+mod agreement;
 mod evaluation;
 mod find;
 mod json_files;
 mod metrics;
+mod ranges;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -17,6 +21,13 @@ use serde::{Deserialize, Serialize};
 pub use evaluation::{EvaluationResults, Graded};
 pub use find::read_runs;
 pub use metrics::{Metrics, StepLoss};
+
+/// The supervision policies, each with the value that says what runs did before it existed.
+const POLICIES: [(&str, &str); 3] = [
+    ("train.lead_span", "constant"),
+    ("train.positions", "all"),
+    ("train.position_weights", "flat"),
+];
 
 /// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,8 +58,9 @@ impl Kind {
 /// Held-out losses, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 pub struct HeldOut {
-    /// The negative log-probability of the actual next token.
-    pub cross_entropy: f64,
+    /// The negative log-probability of the actual next token; `None` if it is not finite, which JSON writes as `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub cross_entropy: Option<f64>,
     /// KL(teacher ‖ student).
     pub forward_kl: Option<f64>,
     /// The share of positions where student and teacher have the same most probable token.
@@ -114,9 +126,30 @@ pub struct Run {
 }
 
 impl Run {
-    /// The proportion that it was trained at.
+    /// The proportion that it was trained at, if it is one for all samples.
     pub fn proportion(&self) -> Option<LeadSpanProportion> {
+        if self.lead_span().is_some() {
+            return None;
+        }
         self.config.get("train.lead_span_proportion")?.parse().ok()
+    }
+
+    /// The policy of its lead spans, if each sample has its own.
+    pub fn lead_span(&self) -> Option<&str> {
+        let policy = self.config.get("train.lead_span").map(String::as_str);
+        policy.filter(|policy| *policy != "constant")
+    }
+
+    /// Its proportion, or the policy of its lead spans.
+    pub fn shown_lead_span(&self) -> Option<String> {
+        let proportion = || self.proportion().map(|proportion| proportion.to_string());
+        self.lead_span().map(str::to_owned).or_else(proportion)
+    }
+
+    /// How many of its supervision policies are not the default.
+    pub(crate) fn policies(&self) -> usize {
+        let differs = |(key, default): &(&str, &str)| self.config.get(*key).is_some_and(|value| value != default);
+        POLICIES.iter().filter(|policy| differs(policy)).count()
     }
 
     /// The sections that it was supervised on, joined by `+`.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Kind, Metrics, Run, RunState, TrainingSummary, evaluation, json_files::json};
+use super::{
+    Kind, Metrics, POLICIES, Run, RunState, TrainingSummary, agreement::of_training, evaluation, json_files::json,
+    ranges::at_least,
+};
 use crate::ExperimentError;
 
 /// The file that a training writes when it starts.
@@ -26,8 +29,21 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     let sweep: SweepFile = json(folder.join("sweep.json"))?.unwrap_or_default();
     let summary: Option<TrainingSummary> = json(folder.join("summary.json"))?;
     let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
+    let contradicts = |name: &str| {
+        let path = folder.join(name);
+        move |problem| ExperimentError::Contradicts { path, problem }
+    };
+    at_least(0.0, "wall_seconds", sweep.wall_seconds).map_err(contradicts("sweep.json"))?;
+    if let Some(summary) = &summary {
+        of_training(summary, &metrics).map_err(contradicts("summary.json"))?;
+    }
     let mut config = BTreeMap::new();
     flatten("", &run.config, &mut config);
+    if config.keys().any(|key| key.starts_with("train.")) {
+        for (key, default) in POLICIES {
+            config.entry(key.to_owned()).or_insert_with(|| default.to_owned());
+        }
+    }
     let state = summary.map_or_else(
         || RunState::Unfinished {
             steps: metrics.steps.last().map_or(0, |step| step.step),
@@ -65,6 +81,9 @@ fn kind_of(config: &BTreeMap<String, String>) -> Kind {
 /// Inserts each leaf of `value` as text, under its dotted key.
 fn flatten(key: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     match value {
+        Value::Object(_) if POLICIES.iter().any(|(policy, _)| *policy == key) => {
+            into.insert(key.to_owned(), policy(value));
+        }
         Value::Object(table) => {
             for (name, inner) in table {
                 let separator = if key.is_empty() { "" } else { "." };
@@ -74,6 +93,25 @@ fn flatten(key: &str, value: &Value, into: &mut BTreeMap<String, String>) {
         _ => {
             into.insert(key.to_owned(), shown(value));
         }
+    }
+}
+
+/// A supervision policy as text: `mixture [0.33, 0.75] [1.0, 0.25]`.
+fn policy(value: &Value) -> String {
+    match value {
+        Value::Object(table) => {
+            let entries: Vec<String> = table
+                .iter()
+                .map(|(name, value)| format!("{name} {}", policy(value)))
+                .collect();
+            entries.join(", ").replace('_', " ")
+        }
+        Value::Array(items) if items.iter().any(Value::is_array) => {
+            let parts: Vec<String> = items.iter().map(|part| format!("[{}]", policy(part))).collect();
+            parts.join(" ")
+        }
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => shown(other),
     }
 }
 
@@ -93,6 +131,54 @@ mod tests {
     use leadspan_diagnosis::Diagnosis as _;
 
     use super::*;
+
+    #[test]
+    fn a_policy_is_one_setting_and_runs_without_one_have_its_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |train: &str| {
+            fs::write(
+                folder.path().join("run.json"),
+                format!(r#"{{ "config": {{ "train": {train} }} }}"#),
+            )
+            .unwrap();
+            read_run(folder.path()).unwrap()
+        };
+        let of = |run: &Run, key: &str| run.config[&format!("train.{key}")].clone();
+        let old = read(r#"{ "lead_span_proportion": "0.5" }"#);
+        assert_eq!(
+            ["lead_span", "positions", "position_weights"].map(|key| of(&old, key)),
+            ["constant", "all", "flat"]
+        );
+        assert_eq!(
+            (old.proportion(), old.lead_span()),
+            (Some("0.5".parse().unwrap()), None)
+        );
+        let new = read(
+            r#"{ "lead_span_proportion": "0.5", "lead_span": { "mixture": [["0.33", 0.75], ["1.0", 0.25]] },
+                "positions": { "teacher_entropy": 0.5 },
+                "position_weights": { "prompt": 1.0, "chain_of_thought": 1.0, "answer": 2.0 } }"#,
+        );
+        assert_eq!(
+            ["lead_span", "positions", "position_weights"].map(|key| of(&new, key)),
+            [
+                "mixture [0.33, 0.75] [1.0, 0.25]",
+                "teacher entropy 0.5",
+                "prompt 1.0, chain of thought 1.0, answer 2.0"
+            ]
+        );
+        assert_eq!(
+            (new.proportion(), new.lead_span()),
+            (None, Some("mixture [0.33, 0.75] [1.0, 0.25]"))
+        );
+        assert_eq!(
+            read(r#"{ "lead_span": { "growing": ["0.1", "0.5"] } }"#).lead_span(),
+            Some("growing 0.1, 0.5")
+        );
+        assert_eq!(
+            read(r#"{ "lead_span": { "column": "keep" } }"#).lead_span(),
+            Some("column keep")
+        );
+    }
 
     #[test]
     fn what_is_no_part_of_a_run_is_refused_by_name() {

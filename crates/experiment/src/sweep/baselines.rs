@@ -2,7 +2,10 @@
 
 use leadspan_sequence::LeadSpanProportion;
 
-use super::{Axis, AxisValue, Baseline, PROPORTION, PlannedRun, combinations, name, proportion_in, set, settings};
+use super::{
+    Axis, AxisValue, Baseline, EVERY_POSITION, PROPORTION, PlannedRun, Unswept, WEIGHTS, combinations, name,
+    proportion_in, reset, set, settings,
+};
 use crate::ExperimentError;
 
 /// Keys of distillation, which do not affect supervised training.
@@ -49,6 +52,7 @@ pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result
             baseline: Some(Baseline::Untrained),
             settings,
             proportion: longest,
+            is_whole: longest == LeadSpanProportion::WHOLE,
             as_long_as: None,
         }
     };
@@ -56,10 +60,14 @@ pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result
 }
 
 /// Whole sequences by cross-entropy alone, without replay: one run for each combination of the keys that are not of distillation.
-pub(super) fn supervised(axes: &[Axis]) -> Vec<PlannedRun> {
+pub(super) fn supervised(axes: &[Axis], unswept: &Unswept) -> Vec<PlannedRun> {
     let matters = |axis: &&Axis| {
         let key = axis.key.as_str();
-        key != PROPORTION && !key.starts_with("replay.") && !OF_DISTILLATION.contains(&key)
+        let is_policy = EVERY_POSITION
+            .iter()
+            .chain([&WEIGHTS])
+            .any(|(policy, _)| key == *policy);
+        key != PROPORTION && !is_policy && !key.starts_with("replay.") && !OF_DISTILLATION.contains(&key)
     };
     let kept: Vec<Axis> = axes.iter().filter(matters).cloned().collect();
     let run = |combination: Vec<(&str, &AxisValue)>| {
@@ -67,31 +75,37 @@ pub(super) fn supervised(axes: &[Axis]) -> Vec<PlannedRun> {
         set(&mut settings, PROPORTION, "1.0");
         set(&mut settings, "train.distillation_weight", "0.0");
         set(&mut settings, "replay.share", "0.0");
+        for policy in EVERY_POSITION.into_iter().chain([WEIGHTS]) {
+            reset(&mut settings, unswept, policy);
+        }
         PlannedRun {
             name: name::of(Some(Baseline::Supervised), &combination),
             baseline: Some(Baseline::Supervised),
             settings,
             proportion: LeadSpanProportion::WHOLE,
+            is_whole: true,
             as_long_as: None,
         }
     };
     combinations(&kept).into_iter().map(run).collect()
 }
 
-/// For each run on shorter sequences, the same run on whole ones with as many operations.
-pub(super) fn equal_compute(runs: &[PlannedRun]) -> Vec<PlannedRun> {
-    let shorter = runs
-        .iter()
-        .enumerate()
-        .filter(|(_, run)| run.proportion != LeadSpanProportion::WHOLE);
+/// For each run on shorter sequences or some of their positions, the same run on every position of whole ones with as many
+/// operations.
+pub(super) fn equal_compute(runs: &[PlannedRun], unswept: &Unswept) -> Vec<PlannedRun> {
+    let shorter = runs.iter().enumerate().filter(|(_, run)| !run.is_whole);
     let whole = |(index, run): (usize, &PlannedRun)| {
         let mut settings = run.settings.clone();
         set(&mut settings, PROPORTION, "1.0");
+        for policy in EVERY_POSITION {
+            reset(&mut settings, unswept, policy);
+        }
         PlannedRun {
             name: name::after(Baseline::EqualCompute, &run.name),
             baseline: Some(Baseline::EqualCompute),
             settings,
             proportion: LeadSpanProportion::WHOLE,
+            is_whole: true,
             as_long_as: Some(index),
         }
     };

@@ -20,6 +20,11 @@ use crate::ExperimentError;
 /// The key of the lead-span proportion.
 const PROPORTION: &str = "train.lead_span_proportion";
 
+/// The keys that decide which positions are learnt, and their values if all of a lead span of one proportion are.
+const EVERY_POSITION: [(&str, &str); 2] = [("train.lead_span", "\"constant\""), ("train.positions", "\"all\"")];
+/// The key of the weights of positions, and its value if all weigh the same.
+const WEIGHTS: (&str, &str) = ("train.position_weights", "\"flat\"");
+
 /// The most runs of a sweep. More are most likely a mistake.
 const MOST_RUNS: usize = 10_000;
 
@@ -83,34 +88,55 @@ pub struct PlannedRun {
     pub baseline: Option<Baseline>,
     /// The keys that it sets.
     pub settings: Vec<Setting>,
-    /// The lead-span proportion of its training.
+    /// The lead-span proportion of its training, if it has one for all samples.
     pub proportion: LeadSpanProportion,
+    /// Whether it learns every position of whole sequences.
+    pub is_whole: bool,
     /// The index of the run whose operations limit this one; that run comes first.
     pub as_long_as: Option<usize>,
+}
+
+/// What the pipeline file says of keys that are not swept.
+#[derive(Clone, Debug)]
+pub struct Unswept {
+    /// The lead-span proportion.
+    pub proportion: LeadSpanProportion,
+    /// The supervision policies that it sets, such as `train.lead_span`, to something else than their defaults.
+    pub policies: Vec<String>,
+}
+
+impl From<LeadSpanProportion> for Unswept {
+    fn from(proportion: LeadSpanProportion) -> Self {
+        Self {
+            proportion,
+            policies: Vec::new(),
+        }
+    }
 }
 
 /// One value of each axis.
 type Combination<'a> = Vec<(&'a str, &'a AxisValue)>;
 
 /// The runs of a sweep: one for each combination of values, where the last axis changes fastest, and then the baselines.
-/// `proportion` is the proportion of the runs if it is not swept.
+/// `unswept` has what the runs have of the pipeline file.
 ///
 /// # Errors
 ///
 /// If an axis has no values or the same value twice, or if there are too many runs.
-pub fn plan(
-    axes: &[Axis],
-    proportion: LeadSpanProportion,
-    baselines: &[Baseline],
-) -> Result<Vec<PlannedRun>, ExperimentError> {
+pub fn plan(axes: &[Axis], unswept: &Unswept, baselines: &[Baseline]) -> Result<Vec<PlannedRun>, ExperimentError> {
     check(axes)?;
     let mut runs = Vec::new();
     for combination in combinations(axes) {
+        let proportion = proportion_of(&combination, unswept.proportion)?;
+        let learns_all = EVERY_POSITION
+            .iter()
+            .all(|key| has_default(&combination, unswept, *key));
         runs.push(PlannedRun {
             name: name::of(None, &combination),
             baseline: None,
             settings: settings(&combination),
-            proportion: proportion_of(&combination, proportion)?,
+            proportion,
+            is_whole: proportion == LeadSpanProportion::WHOLE && learns_all,
             as_long_as: None,
         });
     }
@@ -119,9 +145,9 @@ pub fn plan(
     for baseline in [Baseline::Untrained, Baseline::Supervised, Baseline::EqualCompute] {
         if baselines.contains(&baseline) {
             let more = match baseline {
-                Baseline::Untrained => baselines::untrained(axes, proportion)?,
-                Baseline::Supervised => baselines::supervised(axes),
-                Baseline::EqualCompute => baselines::equal_compute(&runs[..swept]),
+                Baseline::Untrained => baselines::untrained(axes, unswept.proportion)?,
+                Baseline::Supervised => baselines::supervised(axes, unswept),
+                Baseline::EqualCompute => baselines::equal_compute(&runs[..swept], unswept),
             };
             runs.extend(more);
         }
@@ -183,6 +209,27 @@ fn proportion_of(
 ) -> Result<LeadSpanProportion, ExperimentError> {
     let swept = combination.iter().find(|(key, _)| *key == PROPORTION);
     swept.map_or(Ok(otherwise), |(_, value)| proportion_in(value))
+}
+
+/// Whether a policy has the value that it has if nothing sets it.
+fn has_default(combination: &Combination<'_>, unswept: &Unswept, (key, default): (&str, &str)) -> bool {
+    let swept = combination.iter().find(|(swept, _)| *swept == key);
+    swept.map_or_else(
+        || !unswept.policies.iter().any(|set| set == key),
+        |(_, value)| {
+            value
+                .setting
+                .as_str()
+                .is_some_and(|text| format!("\"{text}\"") == default)
+        },
+    )
+}
+
+/// Sets a policy to its default if something else would be set.
+fn reset(settings: &mut Vec<Setting>, unswept: &Unswept, (key, default): (&str, &str)) {
+    if unswept.policies.iter().any(|set| set == key) || settings.iter().any(|setting| setting.key == key) {
+        set(settings, key, default);
+    }
 }
 
 fn proportion_in(value: &AxisValue) -> Result<LeadSpanProportion, ExperimentError> {

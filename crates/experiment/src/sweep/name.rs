@@ -17,9 +17,10 @@ const LONGEST_NAME: usize = 200;
 /// when values are added.
 pub(super) fn of(baseline: Option<Baseline>, values: &[(&str, &AxisValue)]) -> String {
     let words = baseline.map(|baseline| baseline.name().to_owned());
-    let pairs = values
-        .iter()
-        .map(|(key, value)| format!("{}-{}", short(key), shown(&value.setting)));
+    let pairs = values.iter().map(|(key, value)| match policy(key, &value.setting) {
+        Some(text) => format!("{}-{}", short(key), escaped(&text)),
+        None => format!("{}-{}", short(key), shown(&value.setting)),
+    });
     let name = words.into_iter().chain(pairs).collect::<Vec<_>>().join("-");
     match name.as_str() {
         "" => ONLY.to_owned(),
@@ -42,17 +43,39 @@ fn short(key: &str) -> String {
 }
 
 fn shown(setting: &Value) -> String {
-    let text = text(setting);
+    escaped(&text(setting))
+}
+
+/// A supervision policy as text: `mixture-0.33_0.75+1.0_0.25`; `None` if it is none, or only a word.
+fn policy(key: &str, setting: &Value) -> Option<String> {
+    const POLICIES: [&str; 3] = ["train.lead_span", "train.positions", "train.position_weights"];
+    let table = setting.as_object().filter(|_| POLICIES.contains(&key))?;
+    let value = |value: &Value| match value {
+        Value::Array(items) => {
+            let item = |item: &Value| match item {
+                Value::Array(parts) => parts.iter().map(text).collect::<Vec<_>>().join("_"),
+                item => text(item),
+            };
+            items.iter().map(item).collect::<Vec<_>>().join("+")
+        }
+        value => text(value),
+    };
+    let entries = table.iter().map(|(name, entry)| format!("{name}-{}", value(entry)));
+    Some(entries.collect::<Vec<_>>().join("+"))
+}
+
+/// Text that every file system takes as a name.
+fn escaped(text: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._+-".contains(letter);
-    let escaped: String = text
+    let letters: String = text
         .chars()
         .map(|letter| if plain(letter) { letter } else { '_' })
         .collect();
-    if escaped == text && !text.is_empty() {
-        return fitted(&text, LONGEST_VALUE, LEFT);
+    if letters == text && !text.is_empty() {
+        return fitted(text, LONGEST_VALUE, LEFT);
     }
-    let start: String = escaped.chars().take(LEFT).collect();
-    format!("{start}~{}", digest(&text))
+    let start: String = letters.chars().take(LEFT).collect();
+    format!("{start}~{}", digest(text))
 }
 
 /// The items of a list are joined by `+`. Deeper values are written as JSON.

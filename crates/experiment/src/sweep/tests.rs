@@ -33,7 +33,7 @@ fn half() -> LeadSpanProportion {
 const ALL: [Baseline; 3] = [Baseline::EqualCompute, Baseline::Untrained, Baseline::Supervised];
 
 fn planned(axes: &[Axis], baselines: &[Baseline]) -> Vec<PlannedRun> {
-    plan(axes, half(), baselines).unwrap()
+    plan(axes, &half().into(), baselines).unwrap()
 }
 
 fn names(runs: &[PlannedRun]) -> Vec<&str> {
@@ -133,8 +133,67 @@ fn baselines_of_a_proportion_that_is_not_swept_are_those_of_the_file() {
     );
     assert_eq!(runs[2].proportion, half());
     // A run on whole sequences has no baseline of equal compute.
-    let whole = plan(&seeds, LeadSpanProportion::WHOLE, &[Baseline::EqualCompute]).unwrap();
+    let whole = plan(&seeds, &LeadSpanProportion::WHOLE.into(), &[Baseline::EqualCompute]).unwrap();
     assert_eq!(whole.len(), 2);
+}
+
+#[test]
+fn policies_are_compared_with_every_position_of_whole_sequences_at_equal_compute() {
+    let axes = [
+        axis(
+            "train.lead_span",
+            json!(["constant", { "mixture": [["0.33", 0.75], ["1.0", 0.25]] }]),
+        ),
+        axis("train.positions", json!(["all", { "teacher_entropy": 0.5 }])),
+        axis("train.seed", json!([3])),
+    ];
+    let runs = plan(&axes, &LeadSpanProportion::WHOLE.into(), &ALL).unwrap();
+    assert_eq!(
+        names(&runs),
+        [
+            "lead_span-constant-positions-all-seed-3",
+            "lead_span-constant-positions-teacher_entropy-0.5-seed-3",
+            "lead_span-mixture-0.33_0.75+1.0_0.25-positions-all-seed-3",
+            "lead_span-mixture-0.33_0.75+1.0_0.25-positions-teacher_entropy-0.5-seed-3",
+            "untrained",
+            "supervised-seed-3",
+            "equal_compute-lead_span-constant-positions-teacher_entropy-0.5-seed-3",
+            "equal_compute-lead_span-mixture-0.33_0.75+1.0_0.25-positions-all-seed-3",
+            "equal_compute-lead_span-mixture-0.33_0.75+1.0_0.25-positions-teacher_entropy-0.5-seed-3",
+        ]
+    );
+    assert_eq!(
+        runs.iter().map(|run| run.is_whole).collect::<Vec<_>>()[..4],
+        [true, false, false, false]
+    );
+    assert_eq!(
+        set_by(&runs[8]),
+        [
+            "train.seed=3",
+            "train.lead_span_proportion=1.0",
+            "train.lead_span=\"constant\"",
+            "train.positions=\"all\""
+        ]
+    );
+    // What the file sets is reset, too, and weights only where nothing is distilled.
+    let unswept = Unswept {
+        proportion: half(),
+        policies: vec!["train.positions".into(), "train.position_weights".into()],
+    };
+    let runs = plan(&axes[2..], &unswept, &[Baseline::Supervised, Baseline::EqualCompute]).unwrap();
+    let reset =
+        |run: &PlannedRun| -> Vec<String> { set_by(run).into_iter().filter(|set| set.contains("position")).collect() };
+    assert_eq!(reset(&runs[0]), [""; 0]);
+    assert_eq!(
+        reset(&runs[1]),
+        ["train.positions=\"all\"", "train.position_weights=\"flat\""]
+    );
+    assert_eq!(reset(&runs[2]), ["train.positions=\"all\""]);
+    let all = Unswept {
+        proportion: LeadSpanProportion::WHOLE,
+        policies: vec!["train.position_weights".into()],
+    };
+    assert_eq!(plan(&axes[2..], &all, &[Baseline::EqualCompute]).unwrap().len(), 1);
 }
 
 #[test]
@@ -182,7 +241,7 @@ fn names_are_valid_file_names_and_differ_for_different_values() {
 
 #[test]
 fn lists_without_a_valid_sweep_are_refused() {
-    let refused = |axes: &[Axis]| plan(axes, half(), &[]).unwrap_err();
+    let refused = |axes: &[Axis]| plan(axes, &half().into(), &[]).unwrap_err();
     assert!(
         matches!(refused(&[axis("train.seed", json!([]))]), ExperimentError::NoValues { key } if key == "train.seed")
     );

@@ -93,8 +93,13 @@ impl Linear {
         }
     }
 
-    /// The operation on `x` `[N, in]`, added to `residual` `[N, out]` if it is given.
     fn forward(&self, x: &[f32], rows: usize, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let (y, out) = self.rows(x, rows, residual)?;
+        Ok((CpuStorage::F32(y), Shape::from((rows, out))))
+    }
+
+    /// The operation on `x` `[N, in]`, added to `residual` `[N, out]` if it is given: N rows of `out` values, and `out`.
+    pub(super) fn rows(&self, x: &[f32], rows: usize, residual: Option<&[f32]>) -> Result<(Vec<f32>, usize)> {
         let weight = self.weight.constant();
         let (out, width) = weight.dims2()?;
         let mut y = slices::with(&weight, |weight| {
@@ -121,11 +126,30 @@ impl Linear {
                 Ok(())
             })?;
         }
-        Ok((CpuStorage::F32(y), Shape::from((rows, out))))
+        Ok((y, out))
+    }
+
+    /// Adds the product of `x` `[N, in]` to `y` `[N, out]`, without the bias.
+    pub(super) fn add_to(&self, y: &mut [f32], x: &[f32], rows: usize) -> Result<()> {
+        let weight = self.weight.constant();
+        let (out, width) = weight.dims2()?;
+        if y.len() != rows * out || x.len() != rows * width {
+            bail!("{rows} rows do not go through a weight of {out} rows and {width} columns");
+        }
+        slices::with(&weight, |weight| {
+            let sizes = Sizes {
+                m: rows,
+                n: out,
+                k: width,
+            };
+            let (x, transposed) = (Matrix::rows(x, width), Matrix::rows(weight, width).transposed());
+            product(y, sizes, x, transposed, (Write::Add, 1.0, Threads::All));
+            Ok(())
+        })
     }
 
     /// Adds to the gradients of weight and bias, and returns the gradient of `x`.
-    fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    pub(super) fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         if let Some(sum) = self.weight.gradient() {
             sum.add_product(gradient, x)?;
         }

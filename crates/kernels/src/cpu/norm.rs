@@ -57,6 +57,8 @@ impl CustomOp1 for RmsNorm {
     fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let mut x_gradient = vec![0f32; x.elem_count()];
         let factors = self.factors()?;
+        // A constant weight needs none.
+        let learns = self.weight.gradient().is_some();
         let weight_parts: Vec<Vec<f32>> = slices::with_all([&factors, x, gradient], |[weight, x, gradient]| {
             let block = ROWS * weight.len();
             let rows = x_gradient
@@ -65,7 +67,7 @@ impl CustomOp1 for RmsNorm {
                 .zip(gradient.par_chunks(block));
             Ok(rows
                 .map(|((x_gradient, x), gradient)| {
-                    let mut weight_gradient = vec![0f32; weight.len()];
+                    let mut weight_gradient = vec![0f32; if learns { weight.len() } else { 0 }];
                     propagate(x, weight, self.eps, gradient, x_gradient, &mut weight_gradient);
                     weight_gradient
                 })
@@ -95,7 +97,7 @@ on_widest_vectors! {
 }
 
 on_widest_vectors! {
-    /// Writes the gradient of each row of `x`, and adds to the gradient of the weight.
+    /// Writes the gradient of each row of `x`, and adds to the gradient of the weight, unless that is empty.
     fn propagate(
         x: &[f32],
         weight: &[f32],
@@ -109,9 +111,10 @@ on_widest_vectors! {
         for ((x, gradient), x_gradient) in rows.zip(x_gradient.chunks_exact_mut(width)) {
             let scale = inverse_root(x, eps);
             for index in 0..width {
-                let weighted = gradient[index] * weight[index];
-                x_gradient[index] = weighted;
-                weight_gradient[index] += gradient[index] * x[index] * scale;
+                x_gradient[index] = gradient[index] * weight[index];
+            }
+            for ((sum, &gradient), &x) in weight_gradient.iter_mut().zip(gradient).zip(x) {
+                *sum += gradient * x * scale;
             }
             let pull = sum_of_products(x, x_gradient) * scale * scale * scale / width as f32;
             for (x_gradient, &x) in x_gradient.iter_mut().zip(x) {

@@ -3,9 +3,8 @@
 
 pub(crate) mod attention;
 pub(crate) mod cached_attention;
-pub(crate) mod geglu;
+pub(crate) mod gated;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod residual;
 pub(crate) mod rotary;
-pub(crate) mod swiglu;

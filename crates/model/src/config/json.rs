@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use leadspan_files::read_regular;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{DecoderConfig, keys::Keys, parts::Parts, rotary_keys, scaling::RotaryScaling, unsupported};
@@ -26,10 +27,32 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError>
         path: path.to_owned(),
         reason,
     };
-    match serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))? {
+    match parsed(&bytes).map_err(invalid)? {
         Value::Object(map) => Ok(map),
         _ => Err(invalid("it is not an object".into())),
     }
+}
+
+/// What a JSON file holds.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    refuse_mark(bytes)?;
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// Refuses a byte order mark before JSON, as transformers does.
+///
+/// # Errors
+///
+/// What is wrong, if there is one.
+pub(crate) fn refuse_mark(bytes: &[u8]) -> Result<(), String> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err("it begins with a byte order mark: save it as UTF-8 without one".to_owned());
+    }
+    Ok(())
 }
 
 /// The family of a model, and the keys that describe it: those in `text_config` if it is the text part of a model with images.
@@ -190,5 +213,20 @@ impl DecoderConfig {
             several => drop(map.insert("eos_token_id".into(), json!(several))),
         }
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        let marked = parsed::<Value>("\u{feff}{}".as_bytes());
+        assert_eq!(
+            marked.unwrap_err(),
+            "it begins with a byte order mark: save it as UTF-8 without one"
+        );
+        assert_eq!(parsed::<Value>(b"{}"), Ok(json!({})));
     }
 }

@@ -111,7 +111,7 @@ impl Parts {
     }
 
     /// The same parts without windows that hide nothing in a context of so many tokens, and without a list of plain layers.
-    pub(super) fn tidied(mut self, context: usize) -> Self {
+    pub(crate) fn tidied(mut self, context: usize) -> Self {
         for layer in &mut self.layers {
             layer.window = layer.window.filter(|&window| window < context);
         }

@@ -151,13 +151,13 @@ fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, Mod
                 .float("factor")?
                 .ok_or_else(|| table.refuse("factor", "rotary scaling `linear` needs it"))?,
         }),
-        "llama3" => llama3(table, original_context(keys, table)?),
+        "llama3" => llama3(table, one_original_context(keys, table)?),
         // Earlier versions of Phi-3 have these names for it.
         "su" | "yarn" | "longrope" if table.get("short_factor").is_some() => {
             long_rope(keys, table, original_context(keys, table)?)
         }
         "longrope" | "su" => Err(table.refuse("short_factor", "rotary scaling `longrope` needs it")),
-        "yarn" => yarn(keys, table, original_context(keys, table)?),
+        "yarn" => yarn(keys, table, one_original_context(keys, table)?),
         _ => Err(table.refuse(
             key,
             "this decoder supports `default`, `linear`, `llama3`, `longrope` and `yarn`",
@@ -165,13 +165,27 @@ fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, Mod
     }
 }
 
-/// The context of pre-training. Some configurations have it beside the table; as in transformers, that value wins.
+const ORIGINAL_CONTEXT: &str = "original_max_position_embeddings";
+
+/// The context of pre-training. Phi-3 has it beside the table; as in transformers, that value wins.
 fn original_context(keys: Keys<'_>, table: Keys<'_>) -> Result<Option<usize>, ModelError> {
-    const KEY: &str = "original_max_position_embeddings";
-    Ok(match keys.optional_number(KEY)? {
+    Ok(match keys.optional_number(ORIGINAL_CONTEXT)? {
         Some(original) => Some(original),
-        None => table.float(KEY)?.map(|original| original as usize),
+        None => table.float(ORIGINAL_CONTEXT)?.map(|original| original as usize),
     })
+}
+
+/// The context of pre-training, which the table has. Versions of transformers do not agree on which of two values counts.
+fn one_original_context(keys: Keys<'_>, table: Keys<'_>) -> Result<Option<usize>, ModelError> {
+    let inside = table.float(ORIGINAL_CONTEXT)?.map(|original| original as usize);
+    match (keys.optional_number(ORIGINAL_CONTEXT)?, inside) {
+        (Some(beside), Some(inside)) if beside != inside => {
+            let reason =
+                format!("the table has {inside}, and the configuration {beside} beside it: leave the right one");
+            Err(table.refuse(ORIGINAL_CONTEXT, reason))
+        }
+        (beside, inside) => Ok(inside.or(beside)),
+    }
 }
 
 fn llama3(table: Keys<'_>, original: Option<usize>) -> Result<RotaryScaling, ModelError> {

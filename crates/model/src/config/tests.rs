@@ -101,6 +101,16 @@ fn yarn_is_read_with_its_defaults_and_reaches_as_far_as_it_stretches() {
     let config = read(&value).unwrap();
     assert!(matches!(config.rope_scaling, RotaryScaling::Yarn { factor: 2.0, .. }));
     assert_eq!(config.context(), 8192);
+    // Two contexts of pre-training that differ are refused, and one beside the table counts.
+    value["original_max_position_embeddings"] = json!(2048);
+    let error = read(&value).unwrap_err().to_string();
+    assert!(error.contains("4096") && error.contains("2048"), "{error}");
+    value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0});
+    assert_eq!(read(&value).unwrap().context(), 8192);
+    value
+        .as_object_mut()
+        .unwrap()
+        .remove("original_max_position_embeddings");
     // (0.1 · ln 4 + 1) / (0.05 · ln 4 + 1).
     value["rope_scaling"] = json!({"type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5});
     let RotaryScaling::Yarn { attention_factor, .. } = read(&value).unwrap().rope_scaling else {

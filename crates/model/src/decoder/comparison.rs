@@ -33,6 +33,8 @@ pub enum Distrust {
     },
     /// There are none for windows, multipliers, norms after blocks or GELU, some of which the model has.
     NotPlain,
+    /// There are none for low-rank adapters, which the model has.
+    Adapted,
     /// They give something else than the stock operations.
     Differs {
         /// What was compared.
@@ -59,6 +61,7 @@ impl fmt::Display for Distrust {
             Self::NotPlain => f.write_str(
                 "there are no fused kernels for parts of this family, such as windows, multipliers, norms after blocks or GELU",
             ),
+            Self::Adapted => f.write_str("there are no fused kernels for LoRA adapters"),
             Self::Differs { what, by } => {
                 write!(
                     f,

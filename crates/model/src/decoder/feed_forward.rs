@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum FeedForward {
     /// One block for all tokens.
-    Dense(GatedBlock),
+    Dense(Box<GatedBlock>),
     /// Several blocks; a router chooses some of them for each token.
     Mixture(Mixture),
 }
@@ -39,7 +39,7 @@ impl FeedForward {
                     (hidden, config.intermediate_size),
                     config.family.description().activation,
                 );
-                GatedBlock::build(widths, activation, weights, name, close).map(Self::Dense)
+                GatedBlock::build(widths, activation, weights, name, close).map(|block| Self::Dense(Box::new(block)))
             }
         }
     }
@@ -58,6 +58,6 @@ impl FeedForward {
             Self::Dense(block) => Some(block),
             Self::Mixture(_) => None,
         };
-        block.into_iter().flat_map(GatedBlock::weights)
+        block.into_iter().flat_map(|block| block.weights())
     }
 }

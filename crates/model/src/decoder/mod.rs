@@ -11,6 +11,8 @@ pub(crate) mod min_rows;
 mod mixture;
 mod norm;
 mod rotary;
+pub(crate) mod sizes;
+pub(crate) mod streamed;
 pub(crate) mod trace;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::{
     error::ModelError,
     stop::Stop,
     weights::{
+        lora::{directory::Lora, modules::AdaptedModules, settings::LoraSettings},
         parameters::{Parameters, StudentStart},
         projection::Projection,
         source::ModelSource,
@@ -47,6 +50,8 @@ pub struct Decoder {
     rotary: RotaryTables,
     kernels: Kernels,
     distrust: Option<Distrust>,
+    /// Whether it has low-rank adapters, for which GPUs have no kernels.
+    is_adapted: bool,
     device: Device,
 }
 
@@ -103,6 +108,29 @@ impl Decoder {
         Ok((decoder, variables.into_parameters()))
     }
 
+    /// Makes a decoder whose weights are constant and which learns low-rank adapters, with initial values of the given seed. All
+    /// are of the given dtype.
+    ///
+    /// # Errors
+    ///
+    /// As [`trainable`](Self::trainable), and [`ModelError::Lora`] if the settings do not fit the architecture.
+    pub fn adapted(
+        dtype: StudentDtype,
+        start: &StudentStart,
+        (settings, seed): (&LoraSettings, u64),
+        device: &Device,
+    ) -> Result<(Self, Parameters), ModelError> {
+        let (config, mut variables) = start.open(dtype.into(), device)?;
+        settings.check(config.hidden_size)?;
+        variables.adapt(Lora {
+            settings: settings.clone(),
+            modules: AdaptedModules::of(settings, &config)?,
+            seed,
+        });
+        let decoder = Self::build(config, &mut variables, device)?;
+        Ok((decoder, variables.into_parameters()))
+    }
+
     /// A view of a student that shares its parameters but builds no graph, for validation and generation.
     ///
     /// # Errors
@@ -115,15 +143,11 @@ impl Decoder {
 
     fn build(config: DecoderConfig, weights: &mut dyn WeightSource, device: &Device) -> Result<Self, ModelError> {
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
-        let embedding = weights.embedding("model.embed_tokens.weight", [vocabulary, hidden])?;
+        let embedding = weights.embedding(EMBEDDING, [vocabulary, hidden])?;
         let layers = (0..config.num_hidden_layers)
             .map(|index| DecoderLayer::build(&config, weights, index))
             .collect::<Result<_, _>>()?;
-        let norm = RmsNorm {
-            weight: weights.weight("model.norm.weight", &[hidden])?,
-            eps: config.rms_norm_eps,
-            around_one: config.family.description().norms_around_one,
-        };
+        let norm = RmsNorm::last(&config, weights)?;
         let head = match (&embedding, config.tie_word_embeddings) {
             (Embedding::Dense(weight), true) => Projection::Dense {
                 weight: weight.clone(),
@@ -133,7 +157,7 @@ impl Decoder {
                 weight: QMatMul::from_arc(Arc::clone(weight))?,
                 bias: None,
             },
-            (_, false) => weights.product("lm_head.weight", [vocabulary, hidden], None)?,
+            (_, false) => weights.product(HEAD, [vocabulary, hidden], None)?,
         };
         let rotary = RotaryTables::new(&config, weights.pairing(), device)?;
         let decoder = Self {
@@ -145,6 +169,7 @@ impl Decoder {
             rotary,
             kernels: Kernels::Stock,
             distrust: None,
+            is_adapted: weights.adapts(),
             device: device.clone(),
         };
         Ok(decoder.with_kernels(Kernels::default()))
@@ -174,16 +199,21 @@ impl Decoder {
     }
 
     /// The same decoder with `kernels` for its operations. A GPU has none for a decoder that is not plain, such as one with a
-    /// window: it then computes with stock operations, and [`distrust`](Self::distrust) says so.
+    /// window or with adapters: it then computes with stock operations, and [`distrust`](Self::distrust) says so.
     #[must_use]
     pub fn with_kernels(mut self, kernels: Kernels) -> Self {
-        let is_missing = kernels == Kernels::Fused && !self.device.is_cpu() && !self.config.is_plain();
-        if is_missing {
-            self.distrust = Some(Distrust::NotPlain);
-        } else if self.distrust == Some(Distrust::NotPlain) {
-            self.distrust = None;
+        let lacking = if !self.config.is_plain() {
+            Some(Distrust::NotPlain)
+        } else if self.is_adapted {
+            Some(Distrust::Adapted)
+        } else {
+            None
+        };
+        let lacking = lacking.filter(|_| kernels == Kernels::Fused && !self.device.is_cpu());
+        self.kernels = if lacking.is_some() { Kernels::Stock } else { kernels };
+        if lacking.is_some() || matches!(self.distrust, Some(Distrust::NotPlain | Distrust::Adapted)) {
+            self.distrust = lacking;
         }
-        self.kernels = if is_missing { Kernels::Stock } else { kernels };
         self
     }
 
@@ -217,23 +247,12 @@ impl Decoder {
     /// The final hidden states from those after the last layer: normalised, and divided by the divisor of the logits, so that
     /// the head needs no other product.
     pub(crate) fn finish<'a>(&self, hidden: &Tensor, pass: impl Into<Pass<'a>>) -> candle_core::Result<Tensor> {
-        let (pass, divisor) = (pass.into(), self.config.parts.logit_divisor);
-        let normalised = self.norm.forward(hidden, pass)?;
-        if divisor == 1.0 {
-            return Ok(normalised);
-        }
-        scaled(&normalised, 1.0 / divisor, pass)
+        finish(&self.norm, &self.config, hidden, pass.into())
     }
 
     /// The embeddings of the tokens, `[N, H]`, untracked.
     pub(crate) fn embed(&self, packed: &Packed) -> Result<Tensor, ModelError> {
-        let (length, context) = (packed.longest(), self.config.context());
-        if length > context {
-            return Err(ModelError::Context {
-                tokens: length,
-                context,
-            });
-        }
+        check_length(packed, &self.config)?;
         self.embed_tokens(packed.tokens())
     }
 
@@ -249,8 +268,7 @@ impl Decoder {
 
     /// Embeddings, or their gradients, times the multiplier of the embeddings.
     pub(crate) fn scale_embeddings(&self, rows: Tensor) -> candle_core::Result<Tensor> {
-        let scale = self.config.parts.embedding_scale;
-        if scale == 1.0 { Ok(rows) } else { rows * scale }
+        scale_embeddings(&self.config, rows)
     }
 
     /// The logits of chosen hidden states, in single precision. The caller bounds N.
@@ -270,7 +288,8 @@ impl Decoder {
     pub fn head_weight(&self) -> Option<Tensor> {
         match &self.head {
             Projection::Dense { weight, .. } => Some(weight.constant()),
-            Projection::Quantised { .. } => None,
+            // The head gets no adapter.
+            Projection::Adapted { .. } | Projection::Quantised { .. } => None,
         }
     }
 
@@ -307,4 +326,33 @@ impl Decoder {
     pub fn kernels(&self) -> Kernels {
         self.kernels
     }
+}
+
+/// The names of the embedding and of a head of its own.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// See [`Decoder::finish`].
+fn finish(norm: &RmsNorm, config: &DecoderConfig, hidden: &Tensor, pass: Pass<'_>) -> candle_core::Result<Tensor> {
+    let divisor = config.parts.logit_divisor;
+    let normalised = norm.forward(hidden, pass)?;
+    if divisor == 1.0 {
+        return Ok(normalised);
+    }
+    scaled(&normalised, 1.0 / divisor, pass)
+}
+
+/// Refuses a sequence that is longer than the model's context.
+fn check_length(packed: &Packed, config: &DecoderConfig) -> Result<(), ModelError> {
+    let (tokens, context) = (packed.longest(), config.context());
+    if tokens > context {
+        return Err(ModelError::Context { tokens, context });
+    }
+    Ok(())
+}
+
+/// See [`Decoder::scale_embeddings`].
+fn scale_embeddings(config: &DecoderConfig, rows: Tensor) -> candle_core::Result<Tensor> {
+    let scale = config.parts.embedding_scale;
+    if scale == 1.0 { Ok(rows) } else { rows * scale }
 }

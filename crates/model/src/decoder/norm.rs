@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use leadspan_kernels::{Pass, Weight, rms_norm, rms_norm_around_one};
 
+use crate::{config::DecoderConfig, error::ModelError, weights::weight_source::WeightSource};
+
 /// Root-mean-square normalisation over the last dimension.
 #[derive(Clone, Debug)]
 pub(crate) struct RmsNorm {
@@ -15,6 +17,22 @@ pub(crate) struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// The normalisation after the last layer.
+    ///
+    /// # Errors
+    ///
+    /// If its weight is missing or has another shape than the configuration says.
+    pub(super) fn last(
+        config: &DecoderConfig,
+        weights: &mut dyn WeightSource,
+    ) -> std::result::Result<Self, ModelError> {
+        Ok(Self {
+            weight: weights.weight("model.norm.weight", &[config.hidden_size])?,
+            eps: config.rms_norm_eps,
+            around_one: config.family.description().norms_around_one,
+        })
+    }
+
     /// Normalises `x` `[.., width]`.
     pub(crate) fn forward<'a>(&self, x: &Tensor, pass: impl Into<Pass<'a>>) -> Result<Tensor> {
         if self.around_one {

@@ -84,7 +84,13 @@ impl Decoder {
         for layer in self.layers() {
             stop.check()?;
             if activations == Activations::LayerInputs {
-                let output = layer.forward(&hidden, packed, self.rotary(), self.kernels())?;
+                let output = if self.kernels().fuse(&hidden) {
+                    layer.forward(&hidden, packed, self.rotary(), self.kernels())?
+                } else {
+                    // Stock operations round otherwise where neither the input nor a weight is tracked.
+                    let of = |input: &Tensor, pass: Pass<'_>| layer.forward(input, packed, self.rotary(), pass);
+                    Segment::forward(hidden.clone(), self.kernels(), of)?.output()
+                };
                 layers.push(LayerTrace::Recomputed(hidden));
                 hidden = output.detach();
             } else {

@@ -21,6 +21,12 @@ use crate::{
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Gemma3ForCausalLM",
     with_images: Some("gemma3"),
+    gguf_architecture: Some("gemma3"),
+    gguf_part_keys: &[
+        "attention.sliding_window",
+        "attention.sliding_window_pattern",
+        "rope.freq_base_swa",
+    ],
     default_head_dim: Some(256),
     normalises_heads: true,
     norm_placement: NormPlacement::Around,

@@ -1,6 +1,7 @@
 //! Granite: a factor of the embeddings, of the scores and of what each block adds to the residual stream, and a divisor of the
 //! logits.
 
+use leadspan_kernels::Pairing;
 use serde_json::{Map, Value, json};
 
 use super::{Description, PLAIN, PartKeys};
@@ -11,6 +12,10 @@ use crate::{
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "GraniteForCausalLM",
+    gguf_architecture: Some("granite"),
+    // Converters to GGUF reorder the rows of query and key weights, as for Llama.
+    gguf_pairing: Pairing::Neighbours,
+    gguf_part_keys: &["attention.scale", "embedding_scale", "logit_scale", "residual_scale"],
     unsupported_switch: "mlp_bias",
     parts: Some(PartKeys {
         keys: &[SCORES, EMBEDDINGS, LOGITS, RESIDUALS],

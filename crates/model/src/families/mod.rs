@@ -39,6 +39,8 @@ pub(crate) struct Description {
     pub(crate) gguf_architecture: Option<&'static str>,
     /// Which elements of a head rotate together in GGUF files of the family.
     pub(crate) gguf_pairing: Pairing,
+    /// The keys of a GGUF file, without the name of the architecture, that describe parts of the family. Other families refuse them.
+    pub(crate) gguf_part_keys: &'static [&'static str],
     /// The head width if `config.json` has no `head_dim`. `None` stands for the hidden width divided by the query heads.
     pub(crate) default_head_dim: Option<usize>,
     /// Whether query, key and value projections have biases even if `config.json` has no `attention_bias`.
@@ -139,6 +141,7 @@ const PLAIN: Description = Description {
     with_images: None,
     gguf_architecture: None,
     gguf_pairing: Pairing::Halves,
+    gguf_part_keys: &[],
     default_head_dim: None,
     has_qkv_biases: false,
     reads_attention_bias: true,
@@ -273,7 +276,7 @@ mod names {
         );
         assert_eq!(
             Family::list(|family| family.description().gguf_architecture),
-            "`llama`, `qwen2`, `qwen3` and `qwen3moe`"
+            "`llama`, `qwen2`, `qwen3`, `qwen3moe`, `olmo2`, `smollm3`, `gemma3` and `granite`"
         );
     }
 }

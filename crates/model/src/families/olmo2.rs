@@ -4,6 +4,7 @@ use super::{DEFAULTS, Defaults, Description, NormPlacement, PLAIN};
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Olmo2ForCausalLM",
+    gguf_architecture: Some("olmo2"),
     normalises_all_heads: true,
     norm_placement: NormPlacement::After,
     defaults: Defaults {

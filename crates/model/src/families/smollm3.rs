@@ -3,6 +3,7 @@
 //! `no_rope_layers` has 1 for a layer that rotates and 0 for one that does not. Without it, every layer whose number, counted
 //! from 1, is a multiple of `no_rope_layer_interval` does not.
 
+use leadspan_kernels::Pairing;
 use serde_json::{Map, Value, json};
 
 use super::{DEFAULTS, Defaults, Description, PLAIN, PartKeys};
@@ -16,6 +17,9 @@ use crate::{
 
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "SmolLM3ForCausalLM",
+    gguf_architecture: Some("smollm3"),
+    // Converters to GGUF reorder the rows of query and key weights, as for Llama.
+    gguf_pairing: Pairing::Neighbours,
     defaults: Defaults {
         rope_theta: 2_000_000.0,
         tie_word_embeddings: true,

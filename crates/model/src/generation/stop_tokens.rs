@@ -5,7 +5,7 @@ use std::{io::ErrorKind, path::Path};
 use leadspan_files::read_regular;
 use serde_json::{Map, Value};
 
-use crate::{error::ModelError, tokenizer::TokenizerBundle, weights::source::ModelSource};
+use crate::{config::json::parsed, error::ModelError, tokenizer::TokenizerBundle, weights::source::ModelSource};
 
 /// The key whose value is one token id or a list of them.
 const KEY: &str = "eos_token_id";
@@ -125,9 +125,9 @@ fn tokens_in(bytes: &[u8], path: &Path) -> Result<Option<Vec<u32>>, ModelError> 
 }
 
 fn object_in(bytes: &[u8], path: &Path) -> Result<Map<String, Value>, ModelError> {
-    serde_json::from_slice(bytes).map_err(|error| ModelError::InvalidJson {
+    parsed(bytes).map_err(|reason| ModelError::InvalidJson {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason,
     })
 }
 

@@ -11,7 +11,10 @@ use super::{
     added::{TokenFiles, add_tokens},
     expressions, randomness, tokenizer_fingerprint,
 };
-use crate::error::ModelError;
+use crate::{
+    config::json::{parsed, refuse_mark},
+    error::ModelError,
+};
 
 /// The most bytes of each file. The largest that is known has 33 million.
 const MOST_BYTES: u64 = 256 << 20;
@@ -60,6 +63,10 @@ impl TokenizerBundle {
         let json = file(TOKENIZER).ok_or_else(|| ModelError::MissingFile {
             dir: dir.to_owned(),
             file: TOKENIZER,
+        })?;
+        refuse_mark(json).map_err(|reason| ModelError::InvalidJson {
+            path: dir.join(TOKENIZER),
+            reason,
         })?;
         // Some damaged files make the library panic.
         let mut tokenizer = guarded(|| Tokenizer::from_bytes(json))
@@ -129,8 +136,7 @@ fn read_files(
 /// The object in a JSON file, which is empty if there is no file.
 fn object_in(bytes: Option<&[u8]>, path: &Path) -> Result<Map<String, Value>, ModelError> {
     let Some(bytes) = bytes else { return Ok(Map::new()) };
-    let parsed = serde_json::from_slice(bytes).map_err(|error| error.to_string());
-    let object = parsed.and_then(|value: Value| match value {
+    let object = parsed(bytes).and_then(|value: Value| match value {
         Value::Object(object) => Ok(object),
         other => Err(format!("it holds `{other}`, not an object")),
     });

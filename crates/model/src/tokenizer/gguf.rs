@@ -143,15 +143,16 @@ impl Rules {
         };
         let (pre_tokenizer, composes, ignores_merges) = match name {
             "gpt-2" => (gpt2(), false, false),
-            "smollm" => (
+            "smollm" | "refact" => (
                 Sequence::new(vec![Digits::new(true).into(), gpt2()]).into(),
                 false,
                 false,
             ),
+            // Granite's tokenizers are called `refact`, those of OLMo 2 and Phi-4 `dbrx`: llama.cpp has the same rules for them.
             // DeepSeek's models on Qwen2 have the rules of Qwen2 and other special tokens.
             "qwen2" | "deepseek-r1-qwen" => (split(QWEN2, false)?, true, false),
             "llama-bpe" | "llama3" | "llama-v3" => (split(LLAMA3, true)?, false, true),
-            "smaug-bpe" => (split(LLAMA3, true)?, false, false),
+            "smaug-bpe" | "dbrx" => (split(LLAMA3, true)?, false, false),
             _ => return Ok(None),
         };
         Ok(Some(Self {
@@ -230,11 +231,21 @@ mod tests {
             gguf_file::write(&mut fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
             TokenizerBundle::from_gguf(&GgufFile::open(&path).unwrap())
         };
-        let ids: BTreeMap<String, Vec<Vec<u32>>> = serde_json::from_value(expected["ids"].clone()).unwrap();
-        assert_eq!(ids.len(), 6);
-        for (name, ids) in ids {
-            let tokenizer = bundle(Some(&name)).unwrap().tokenizer;
+        let all: BTreeMap<String, Vec<Vec<u32>>> = serde_json::from_value(expected["ids"].clone()).unwrap();
+        assert_eq!(all.len(), 6);
+        for (name, ids) in &all {
+            let tokenizer = bundle(Some(name)).unwrap().tokenizer;
             for (text, ids) in texts(&expected["texts"]).iter().zip(ids) {
+                assert_eq!(
+                    tokenizer.encode(text.as_str(), false).unwrap().get_ids(),
+                    ids,
+                    "{name}: {text}"
+                );
+            }
+        }
+        for (name, same) in [("refact", "smollm"), ("dbrx", "smaug-bpe")] {
+            let tokenizer = bundle(Some(name)).unwrap().tokenizer;
+            for (text, ids) in texts(&expected["texts"]).iter().zip(&all[same]) {
                 assert_eq!(
                     tokenizer.encode(text.as_str(), false).unwrap().get_ids(),
                     ids,

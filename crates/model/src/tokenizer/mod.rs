@@ -48,14 +48,15 @@ impl TokenizerBundle {
         found.map(|(&id, _)| id)
     }
 
-    /// The ids of the added tokens in `text`, in their order; of two that begin at one place, of the longer one.
+    /// The ids of the added tokens in `text`, in their order; of two that begin at one place, of the longer one. Those of white
+    /// space alone, which some tokenizers have, are left out: they mark nothing.
     pub fn added_tokens_in(&self, text: &str) -> Vec<u32> {
         let added = self.tokenizer.get_added_tokens_decoder();
         let (mut rest, mut found) = (text, Vec::new());
         let next = |rest: &str| {
             let places = added
                 .iter()
-                .filter(|(_, token)| !token.content.is_empty())
+                .filter(|(_, token)| !token.content.trim().is_empty())
                 .filter_map(|(&id, token)| Some((rest.find(&token.content)?, Reverse(token.content.len()), id)));
             places.min()
         };

@@ -129,7 +129,7 @@ fn a_token_that_would_get_another_id_than_its_file_says_is_refused() {
 
 #[test]
 fn the_added_tokens_of_a_text_are_found() {
-    let more = json!({"tokenizer_config.json": {"extra_special_tokens": ["<|im_end|>>", "</s>"]}});
+    let more = json!({"tokenizer_config.json": {"extra_special_tokens": ["<|im_end|>>", "</s>", "\n", "\n\n"]}});
     let bundle = bundle(|_| {}, more).unwrap();
     let tokens = |text: &str| bundle.added_tokens_in(text);
     assert_eq!(tokens("<|im_end|>\n"), [2]);

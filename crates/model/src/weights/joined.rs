@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use super::weight_source::WeightSource;
+use super::weight_source::{WeightSource, chosen};
 use crate::{config::DecoderConfig, error::ModelError};
 
 /// The stored weights, and the parts of each in their order.
@@ -22,6 +22,11 @@ fn part_of(name: &str) -> Option<(String, usize)> {
     })
 }
 
+/// Whether the projection of this name is part of a weight that such a family stores as one.
+pub(super) fn is_joined(projection: &str) -> bool {
+    part_of(&format!("{projection}.weight")).is_some()
+}
+
 /// A source whose weights are stored as one, as a source of the parts.
 pub(super) struct JoinedWeights<'a> {
     pub(super) stored: Box<dyn WeightSource + 'a>,
@@ -30,7 +35,7 @@ pub(super) struct JoinedWeights<'a> {
 
 impl JoinedWeights<'_> {
     /// The rows of each part of a stored weight.
-    fn rows(&self, stored: &str) -> Vec<usize> {
+    fn parts(&self, stored: &str) -> Vec<usize> {
         let config = self.config;
         if stored.ends_with(".qkv_proj.weight") {
             let keys = config.num_key_value_heads * config.head_dim;
@@ -39,6 +44,15 @@ impl JoinedWeights<'_> {
             vec![config.intermediate_size; 2]
         }
     }
+
+    /// The shape of a stored weight of which one part has this shape.
+    fn whole_shape(&self, stored: &str, part: &[usize]) -> Vec<usize> {
+        let mut whole = part.to_vec();
+        if let Some(first) = whole.first_mut() {
+            *first = self.parts(stored).iter().sum();
+        }
+        whole
+    }
 }
 
 impl WeightSource for JoinedWeights<'_> {
@@ -46,15 +60,29 @@ impl WeightSource for JoinedWeights<'_> {
         let Some((stored, place)) = part_of(name) else {
             return self.stored.tensor(name, shape);
         };
-        let rows = self.rows(&stored);
-        let mut whole_shape = shape.to_vec();
-        if let Some(first) = whole_shape.first_mut() {
-            *first = rows.iter().sum();
-        }
+        let rows = self.parts(&stored);
+        let whole_shape = self.whole_shape(&stored, shape);
         let whole = self.stored.tensor(&stored, &whole_shape)?;
         // A copy, which does not keep the whole in memory.
         let first = rows[..place].iter().sum();
         Ok(whole.narrow(0, first, rows[place])?.copy()?)
+    }
+
+    fn rows(&mut self, name: &str, shape: [usize; 2], wanted: &[u32]) -> std::result::Result<Tensor, ModelError> {
+        match part_of(name) {
+            None => self.stored.rows(name, shape, wanted),
+            Some(_) => chosen(&self.tensor(name, &shape)?, wanted),
+        }
+    }
+
+    fn check(&mut self, name: &str, shape: &[usize]) -> std::result::Result<(), ModelError> {
+        match part_of(name) {
+            None => self.stored.check(name, shape),
+            Some((stored, _)) => {
+                let whole_shape = self.whole_shape(&stored, shape);
+                self.stored.check(&stored, &whole_shape)
+            }
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl MappedWeights {
             path: path.to_owned(),
             reason,
         };
-        // SAFETY: the mapping is read-only and is dropped once the model is loaded. Model files are inputs that nobody changes
+        // SAFETY: the mapping is read-only and is dropped with what reads the model. Model files are inputs that nobody changes
         // during a run. Reading a file that shrinks while it is mapped raises a bus error, which the program reports with the
         // path that is noted here before it ends; this leaves no partial output behind, because every output is committed by
         // a rename.
@@ -60,6 +60,11 @@ impl MappedWeights {
     /// The names of the tensors, in the order of their bytes.
     pub(super) fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
+    }
+
+    /// A text of the file's metadata.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
     /// A tensor; `None` if the file has none of this name.

@@ -2,7 +2,11 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{adapter::Adapter, mapped::MappedWeights, weight_source::WeightSource};
+use super::{
+    adapter::Adapter,
+    mapped::MappedWeights,
+    weight_source::{WeightSource, chosen},
+};
 use crate::error::ModelError;
 
 /// The weights of `base`, which are in single precision, as `adapter` changes them.
@@ -20,5 +24,19 @@ impl WeightSource for MergedWeights<'_> {
         let weight = self.base.tensor(name, shape)?;
         let merged = self.adapter.apply(&self.tensors, name, weight)?;
         Ok(merged.to_dtype(self.dtype)?)
+    }
+
+    fn rows(&mut self, name: &str, shape: [usize; 2], wanted: &[u32]) -> Result<Tensor, ModelError> {
+        if self.adapter.changes(name) {
+            return chosen(&self.tensor(name, &shape)?, wanted);
+        }
+        Ok(self.base.rows(name, shape, wanted)?.to_dtype(self.dtype)?)
+    }
+
+    fn check(&mut self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
+        if self.adapter.changes(name) {
+            return self.tensor(name, shape).map(drop);
+        }
+        self.base.check(name, shape)
     }
 }

@@ -1,11 +1,18 @@
-//! The student's parameters: named variables, and the source of their initial values.
+//! The student's parameters: named variables, the weights that stay as they are, and the source of their initial values.
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use leadspan_kernels::{GradientSum, Weight};
 
-use super::{initial::initial_weight, source::ModelSource, weight_source::WeightSource};
+use super::{
+    initial::{initial_narrowing, initial_weight},
+    lora::{directory::Lora, modules::tensor_names},
+    low_rank::LowRank,
+    projection::Projection,
+    source::ModelSource,
+    weight_source::WeightSource,
+};
 use crate::{
     config::{DecoderConfig, scaling::RotaryScaling},
     device::StoredDtype,
@@ -31,10 +38,13 @@ pub enum StudentStart {
     },
 }
 
-/// The student's parameters by their Hugging Face names, ordered by name.
+/// The student's parameters by their Hugging Face names, ordered by name. Adapters have the names of PEFT.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    parameters: BTreeMap<String, Parameter>,
+    learnt: BTreeMap<String, Parameter>,
+    /// The weights that are not learnt: all of a student that learns adapters, and else none.
+    constants: BTreeMap<String, Tensor>,
+    lora: Option<Lora>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,24 +56,40 @@ struct Parameter {
 impl Parameters {
     /// Names and variables, ordered by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
-        let parameters = self.parameters.iter();
+        let parameters = self.learnt.iter();
         parameters.map(|(name, parameter)| (name.as_str(), &parameter.variable))
     }
 
     /// Names and sums of gradients, ordered by name.
     pub fn gradients(&self) -> impl ExactSizeIterator<Item = (&str, &GradientSum)> {
-        let parameters = self.parameters.iter();
+        let parameters = self.learnt.iter();
         parameters.map(|(name, parameter)| (name.as_str(), &parameter.gradient))
     }
 
     /// The variable of this name.
     pub fn get(&self, name: &str) -> Option<&Var> {
-        self.parameters.get(name).map(|parameter| &parameter.variable)
+        self.learnt.get(name).map(|parameter| &parameter.variable)
     }
 
     /// The number of trainable numbers.
     pub fn count(&self) -> usize {
         self.iter().map(|(_, variable)| variable.elem_count()).sum()
+    }
+
+    /// Names and values of the weights that are not learnt, ordered by name.
+    pub fn constants(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
+        self.constants.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The adapters that are learnt; `None` if the weights themselves are.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
+    }
+
+    /// The module of the weight `name` and the scale of its adapter, if it has one.
+    pub(super) fn adapted<'a>(&self, name: &'a str) -> Option<(&'a str, f64)> {
+        let lora = self.lora.as_ref()?;
+        Some((lora.modules.of_weight(name)?, lora.settings.scale()))
     }
 }
 
@@ -71,7 +97,7 @@ impl Parameters {
 pub(crate) struct Variables<'a> {
     dtype: StoredDtype,
     start: Start<'a>,
-    parameters: BTreeMap<String, Parameter>,
+    made: Parameters,
 }
 
 enum Start<'a> {
@@ -166,39 +192,79 @@ impl StudentStart {
             Variables {
                 dtype,
                 start,
-                parameters: BTreeMap::new(),
+                made: Parameters {
+                    learnt: BTreeMap::new(),
+                    constants: BTreeMap::new(),
+                    lora: None,
+                },
             },
         ))
     }
 }
 
 impl Variables<'_> {
-    /// The variables made so far.
+    /// Makes variables of the adapters alone.
+    pub(crate) fn adapt(&mut self, lora: Lora) {
+        self.made.lora = Some(lora);
+    }
+
+    /// The variables made so far, and the weights that are not learnt.
     pub(crate) fn into_parameters(self) -> Parameters {
-        Parameters {
-            parameters: self.parameters,
-        }
+        self.made
+    }
+
+    /// Makes a variable.
+    fn learn(&mut self, name: String, initial: &Tensor) -> Result<Weight, ModelError> {
+        let variable = Var::from_tensor(&initial.to_dtype(self.dtype.dense())?)?;
+        let tensor = variable.as_tensor().clone();
+        let gradient = GradientSum::new(&tensor)?;
+        let weight = Weight::learning(tensor, gradient.clone());
+        self.made.learnt.insert(name, Parameter { variable, gradient });
+        Ok(weight)
     }
 }
 
 impl WeightSource for Variables<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        Ok(self.weight(name, shape)?.tensor().clone())
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
         let initial = match &mut self.start {
             Start::Model { weights, layers } => weights.tensor(&source_name(name, *layers), shape)?,
             Start::Seeded { seed, norms, device } => initial_weight(name, shape, (*seed, *norms), device)?,
         };
-        let variable = Var::from_tensor(&initial.to_dtype(self.dtype.dense())?)?;
-        let tensor = variable.as_tensor().clone();
-        let gradient = GradientSum::new(&tensor)?;
-        self.parameters
-            .insert(name.to_owned(), Parameter { variable, gradient });
-        Ok(tensor)
+        if self.made.lora.is_none() {
+            return self.learn(name.to_owned(), &initial);
+        }
+        let constant = initial.to_dtype(self.dtype.dense())?;
+        self.made.constants.insert(name.to_owned(), constant.clone());
+        Ok(Weight::constant_of(constant))
     }
 
-    fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
-        let tensor = self.tensor(name, shape)?;
-        let gradient = self.parameters[name].gradient.clone();
-        Ok(Weight::learning(tensor, gradient))
+    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
+        let weight = self.weight(name, &shape)?;
+        let Some((module, scale)) = self.made.adapted(name) else {
+            return Ok(Projection::Dense { weight, bias });
+        };
+        let Lora { settings, seed, .. } = self.made.lora.as_ref().expect("what is adapted has adapters");
+        let ([narrow, widen], [out, width], rank) = (tensor_names(module), shape, settings.rank);
+        let device = weight.tensor().device();
+        let initial = [
+            initial_narrowing(&narrow, [rank, width], *seed, device)?,
+            Tensor::zeros((out, rank), DType::F32, device)?,
+        ];
+        let added = LowRank {
+            narrow: self.learn(narrow, &initial[0])?,
+            widen: self.learn(widen, &initial[1])?,
+            scale,
+        };
+        let added = Box::new(added);
+        Ok(Projection::Adapted { weight, bias, added })
+    }
+
+    fn adapts(&self) -> bool {
+        self.made.lora.is_some()
     }
 }
 
@@ -209,7 +275,30 @@ impl WeightSource for &Parameters {
             path: "the student".into(),
             name: name.to_owned(),
         };
-        Ok(self.get(name).ok_or_else(missing)?.as_detached_tensor())
+        match self.get(name) {
+            Some(variable) => Ok(variable.as_detached_tensor()),
+            None => self.constants.get(name).cloned().ok_or_else(missing),
+        }
+    }
+
+    fn product(&mut self, name: &str, shape: [usize; 2], bias: Option<Weight>) -> Result<Projection, ModelError> {
+        let weight = self.weight(name, &shape)?;
+        let Some((module, scale)) = self.adapted(name) else {
+            return Ok(Projection::Dense { weight, bias });
+        };
+        let [narrow, widen] = tensor_names(module);
+        let rank = self.get(&narrow).map_or(0, |narrow| narrow.dims()[0]);
+        let added = LowRank {
+            narrow: self.weight(&narrow, &[rank, shape[1]])?,
+            widen: self.weight(&widen, &[shape[0], rank])?,
+            scale,
+        };
+        let added = Box::new(added);
+        Ok(Projection::Adapted { weight, bias, added })
+    }
+
+    fn adapts(&self) -> bool {
+        self.lora.is_some()
     }
 }
 

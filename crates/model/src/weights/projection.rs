@@ -3,6 +3,8 @@
 use candle_core::{DType, Module as _, Result, Tensor, cuda, quantized::QMatMul};
 use leadspan_kernels::{Pass, Weight, linear, project, project_widened};
 
+use super::low_rank::LowRank;
+
 /// How many elements of a weight are converted to single precision at a time: 128 MiB.
 const WIDENED_ELEMENTS: usize = 1 << 25;
 
@@ -15,6 +17,15 @@ pub(crate) enum Projection {
         weight: Weight,
         /// `[out]`
         bias: Option<Weight>,
+    },
+    /// Constant, in a floating-point format, with what a low-rank adapter adds.
+    Adapted {
+        /// `[out, in]`
+        weight: Weight,
+        /// `[out]`
+        bias: Option<Weight>,
+        /// What is added.
+        added: Box<LowRank>,
     },
     /// In blocks of quantised numbers.
     Quantised {
@@ -35,6 +46,7 @@ impl Projection {
     ) -> Result<Tensor> {
         match self {
             Self::Dense { weight, bias } => linear(x, weight, bias.as_ref(), residual, pass),
+            Self::Adapted { weight, bias, added } => added.forward(x, (weight, bias.as_ref()), residual, pass.into()),
             Self::Quantised { weight, bias } => {
                 let mut y = weight.forward(x)?;
                 if let Some(bias) = bias {
@@ -82,21 +94,23 @@ impl Projection {
         }
     }
 
-    /// Its weight and bias; `None` if it is quantised.
+    /// Its weight and bias; `None` if it is quantised or has an adapter.
     pub(crate) fn dense(&self) -> Option<(&Weight, Option<&Weight>)> {
         match self {
             Self::Dense { weight, bias } => Some((weight, bias.as_ref())),
-            Self::Quantised { .. } => None,
+            Self::Adapted { .. } | Self::Quantised { .. } => None,
         }
     }
 
     /// Its dense parameters.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
-        let (weight, bias) = match self {
-            Self::Dense { weight, bias } => (Some(weight), bias.as_ref()),
-            Self::Quantised { bias, .. } => (None, bias.as_ref()),
+        let (weight, bias, added) = match self {
+            Self::Dense { weight, bias } => (Some(weight), bias, None),
+            Self::Adapted { weight, bias, added } => (Some(weight), bias, Some(added)),
+            Self::Quantised { bias, .. } => (None, bias, None),
         };
-        weight.into_iter().chain(bias)
+        let added = added.into_iter().flat_map(|added| [&added.narrow, &added.widen]);
+        weight.into_iter().chain(bias).chain(added)
     }
 }
 

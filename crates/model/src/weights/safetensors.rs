@@ -1,11 +1,13 @@
 //! Weights in safetensors files: one file, or several with an index.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor, safetensors::Load as _};
+use candle_core::{DType, Device, Tensor};
 use leadspan_files::{is_plain_name, read_regular};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
@@ -13,11 +15,16 @@ use serde::Deserialize;
 use super::{
     float8::{dequantised, is_float8, stored_as},
     mapped::MappedWeights,
+    runs::runs,
     text_names::TextNames,
-    weight_source::WeightSource,
+    weight_source::{WeightSource, chosen},
+    widened::load,
 };
 use crate::{
-    config::{json::MOST_JSON_BYTES, quantization::Quantization},
+    config::{
+        json::{MOST_JSON_BYTES, parsed},
+        quantization::Quantization,
+    },
     error::ModelError,
 };
 
@@ -49,9 +56,9 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
         path: index_path.clone(),
         source,
     })?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| ModelError::InvalidJson {
+    let index: Index = parsed(&text).map_err(|reason| ModelError::InvalidJson {
         path: index_path.clone(),
-        reason: error.to_string(),
+        reason,
     })?;
     let mut files = BTreeSet::new();
     for (weight, file) in index.weight_map {
@@ -190,11 +197,7 @@ impl SafetensorsFiles {
 
     /// The numbers that a weight of eight-bit floats stands for.
     fn dequantised(&self, name: &str, weight: &TensorView<'_>) -> Result<Tensor, ModelError> {
-        let refuse = |reason: String| ModelError::WeightFormat {
-            path: self.dir.clone(),
-            name: name.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| self.refuse(name, reason);
         let stored = stored_as(weight.dtype());
         let Some(quantization) = &self.quantization else {
             let reason = format!("{stored} without a `quantization_config` in `config.json`");
@@ -245,9 +248,9 @@ fn is_same(one: &TensorView<'_>, other: &TensorView<'_>) -> bool {
     one.dtype() == other.dtype() && one.shape() == other.shape() && one.data() == other.data()
 }
 
-impl WeightSource for SafetensorsFiles {
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        let name = &self.text.stored(name);
+impl SafetensorsFiles {
+    /// The weight that is stored as `name`, if it has this shape and a type that is read.
+    fn found(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, ModelError> {
         let view = self.view(name).ok_or_else(|| self.missing(name))?;
         if view.shape() != shape {
             return Err(ModelError::WeightShape {
@@ -257,22 +260,69 @@ impl WeightSource for SafetensorsFiles {
                 expected: shape.to_vec(),
             });
         }
-        let refuse = |reason: String| ModelError::WeightFormat {
+        match view.dtype() {
+            dtype if is_float8(dtype) => Ok(view),
+            dtype @ (Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => match self.beside(name).next() {
+                // Such as a scale: the numbers are not the weight as they stand.
+                Some(part) => Err(self.refuse(name, format!("it is stored as {dtype}, but has a part `{part}`"))),
+                None => Ok(view),
+            },
+            dtype => Err(self.refuse(name, stored_as(dtype))),
+        }
+    }
+
+    fn refuse(&self, name: &str, reason: String) -> ModelError {
+        ModelError::WeightFormat {
             path: self.dir.clone(),
             name: name.to_owned(),
             reason,
-        };
-        match view.dtype() {
-            dtype if is_float8(dtype) => {
-                let values = self.dequantised(name, &view)?;
-                Ok(values.to_dtype(self.dtype)?.to_device(&self.device)?)
-            }
-            dtype @ (Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => match self.beside(name).next() {
-                // Such as a scale: the numbers are not the weight as they stand.
-                Some(part) => Err(refuse(format!("it is stored as {dtype}, but has a part `{part}`"))),
-                None => Ok(view.load(&self.device)?.to_dtype(self.dtype)?),
-            },
-            dtype => Err(refuse(stored_as(dtype))),
         }
+    }
+}
+
+impl WeightSource for SafetensorsFiles {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let name = &self.text.stored(name);
+        let view = self.found(name, shape)?;
+        if is_float8(view.dtype()) {
+            let values = self.dequantised(name, &view)?;
+            return Ok(values.to_dtype(self.dtype)?.to_device(&self.device)?);
+        }
+        Ok(load(&view, self.dtype, &self.device)?)
+    }
+
+    fn rows(&mut self, name: &str, shape: [usize; 2], wanted: &[u32]) -> Result<Tensor, ModelError> {
+        let stored = &self.text.stored(name);
+        let view = self.found(stored, &shape)?;
+        if is_float8(view.dtype()) {
+            return chosen(&self.tensor(name, &shape)?, wanted);
+        }
+        let (data, row_bytes) = (view.data(), view.data().len() / shape[0].max(1));
+        let bytes_of = |run: &Range<usize>| {
+            let bytes = data.get(run.start * row_bytes..run.end * row_bytes);
+            bytes.ok_or_else(|| self.refuse(stored, format!("it has no row {}", run.end - 1)))
+        };
+        let runs = runs(wanted);
+        let bytes = match runs.as_slice() {
+            [run] => Cow::Borrowed(bytes_of(run)?),
+            runs => {
+                let mut bytes = Vec::with_capacity(wanted.len() * row_bytes);
+                for run in runs {
+                    bytes.extend_from_slice(bytes_of(run)?);
+                }
+                Cow::Owned(bytes)
+            }
+        };
+        let rows = TensorView::new(view.dtype(), vec![wanted.len(), shape[1]], &bytes)
+            .map_err(|error| self.refuse(stored, error.to_string()))?;
+        Ok(load(&rows, self.dtype, &self.device)?)
+    }
+
+    fn check(&mut self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
+        // Whether scales fit shows only when they are applied.
+        if is_float8(self.found(&self.text.stored(name), shape)?.dtype()) {
+            return self.tensor(name, shape).map(drop);
+        }
+        Ok(())
     }
 }

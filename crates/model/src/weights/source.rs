@@ -7,9 +7,10 @@ use leadspan_files::hash_contents;
 use serde_json::{Map, Value};
 
 use super::{
-    adapter::Adapter,
+    adapter::{Adapter, base::hub_id, refuse_beside},
     gguf::{file::GgufFile, weights::GgufWeights},
     joined::JoinedWeights,
+    lora::directory::AdapterBase,
     merged::MergedWeights,
     safetensors::{SafetensorsFiles, weight_files},
     weight_source::WeightSource,
@@ -83,6 +84,39 @@ impl ModelSource {
     pub fn with_adapter(mut self, dir: &Path) -> Result<Self, ModelError> {
         self.adapter = Some(Adapter::open(dir, &self.path, &self.config)?);
         Ok(self)
+    }
+
+    /// Refuses an adapter that says that it was learnt on other weights than the model's. Those that leadspan exported say it.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`], and if a file cannot be read.
+    pub fn require_base_of_adapter(&self) -> Result<(), ModelError> {
+        match &self.adapter {
+            Some(adapter) => adapter.require_base(&self.weights_fingerprint()?),
+            None => Ok(()),
+        }
+    }
+
+    /// The model as an adapter names its base: by the id of a Hub model in the local cache, or else by its path. `weights` is its
+    /// [`weights_fingerprint`](Self::weights_fingerprint).
+    pub fn as_adapter_base(&self, revision: Option<&str>, weights: String) -> AdapterBase {
+        let name = if let Some((owner, name)) = hub_id(&self.path) {
+            Some(format!("{owner}/{name}"))
+        } else {
+            let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+            path.to_str().map(str::to_owned)
+        };
+        AdapterBase {
+            name,
+            revision: revision.map(str::to_owned),
+            weights,
+        }
+    }
+
+    /// Whether the model is the text part of a model with images, which has other names of modules.
+    pub fn is_part_of_another(&self) -> bool {
+        matches!(&self.layout, Layout::Directory(keys) if keys.contains_key("text_config"))
     }
 
     /// Where the model is.
@@ -191,20 +225,44 @@ impl ModelSource {
         dtype: StoredDtype,
         device: &Device,
     ) -> Result<Box<dyn WeightSource + 'a>, ModelError> {
-        match &self.adapter {
-            None => self.own_weights(dtype, device),
-            Some(adapter) if dtype == StoredDtype::Native => Err(adapter.refuse_native()),
-            Some(adapter) => Ok(Box::new(MergedWeights {
-                base: self.own_weights(StoredDtype::F32, device)?,
+        let stored: Box<dyn WeightSource + 'a> = match &self.adapter {
+            None => self.stored_weights(dtype, device)?,
+            Some(adapter) if dtype == StoredDtype::Native => return Err(adapter.refuse_native()),
+            Some(adapter) => Box::new(MergedWeights {
+                base: self.stored_weights(StoredDtype::F32, device)?,
                 adapter,
                 tensors: adapter.map()?,
                 dtype: dtype.dense(),
-            })),
+            }),
+        };
+        // An adapter changes joined weights as a whole, so they are split after it.
+        if self.config.family.description().stores_joined_weights {
+            return Ok(Box::new(JoinedWeights {
+                stored,
+                config: &self.config,
+            }));
+        }
+        Ok(stored)
+    }
+
+    /// Bytes in memory of the weight `name` of a product, of this many elements, in the format `dtype`.
+    pub(crate) fn product_bytes(&self, dtype: StoredDtype, name: &str, elements: usize) -> u64 {
+        match &self.layout {
+            Layout::Gguf(file) if dtype == StoredDtype::Native => {
+                let weights = GgufWeights {
+                    file,
+                    config: &self.config,
+                    dtype,
+                    device: Device::Cpu,
+                };
+                weights.native_bytes(name, elements)
+            }
+            _ => (elements * dtype.dense().size_in_bytes()) as u64,
         }
     }
 
-    /// The weights without the adapter.
-    fn own_weights<'a>(
+    /// The weights as the files have them, without the adapter.
+    fn stored_weights<'a>(
         &'a self,
         dtype: StoredDtype,
         device: &Device,
@@ -216,15 +274,12 @@ impl ModelSource {
                 });
             }
             Layout::Directory(_) => {
+                if self.adapter.is_none() {
+                    refuse_beside(&self.path)?;
+                }
                 let files = SafetensorsFiles::open(&self.path, self.quantization()?, dtype.dense(), device)?;
                 if self.config.tie_word_embeddings {
                     files.refuse_separate_head()?;
-                }
-                if self.config.family.description().stores_joined_weights {
-                    return Ok(Box::new(JoinedWeights {
-                        stored: Box::new(files),
-                        config: &self.config,
-                    }));
                 }
                 Box::new(files)
             }

@@ -12,7 +12,7 @@ use super::projection::Projection;
 use crate::error::ModelError;
 
 /// The source of a decoder's weights, by their Hugging Face names.
-pub(crate) trait WeightSource {
+pub(crate) trait WeightSource: Send {
     /// A dense weight of the given shape.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
 
@@ -34,10 +34,32 @@ pub(crate) trait WeightSource {
         self.weight(name, &shape).map(Embedding::Dense)
     }
 
+    /// Whether some products have low-rank adapters.
+    fn adapts(&self) -> bool {
+        false
+    }
+
+    /// Rows of a dense weight of the given shape, in the order of `wanted`: `[wanted, width]`. Where the file allows it, no
+    /// other row is read.
+    fn rows(&mut self, name: &str, shape: [usize; 2], wanted: &[u32]) -> Result<Tensor, ModelError> {
+        chosen(&self.tensor(name, &shape)?, wanted)
+    }
+
+    /// Refuses a weight that cannot be read in the given shape. Reads no numbers where the file says enough without them.
+    fn check(&mut self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
+        self.tensor(name, shape).map(drop)
+    }
+
     /// Which elements of a head rotate together.
     fn pairing(&self) -> Pairing {
         Pairing::Halves
     }
+}
+
+/// Rows of a weight, in the order of `wanted`.
+pub(crate) fn chosen(whole: &Tensor, wanted: &[u32]) -> Result<Tensor, ModelError> {
+    let wanted = Tensor::from_slice(wanted, wanted.len(), whole.device())?;
+    Ok(whole.index_select(&wanted, 0)?)
 }
 
 /// The token embedding.

@@ -85,13 +85,14 @@ pub(super) fn calibrate(
         .iter()
         .flat_map(|unit| {
             let spans = spans_of(&layer, corpus, unit);
-            let batches = plan_batches(&spans, teacher.batch_tokens(settings));
+            let batches = plan_batches(&spans, teacher.trial_tokens(settings));
             batches.into_iter().map(<[CapturedSpan]>::to_vec).collect::<Vec<_>>()
         })
         .collect();
     let batches = spread(batches, flops);
-    // The first pass loads what later passes find in memory.
-    if let Some(shortest) = batches.iter().flatten().min_by_key(|span| (span.tokens, span.sample)) {
+    // The first pass loads what later passes find in memory, unless every pass reads the weights.
+    let shortest = batches.iter().flatten().min_by_key(|span| (span.tokens, span.sample));
+    if let (Some(shortest), None) = (shortest, teacher.streaming()) {
         teacher.capture(&[*shortest], &layer, corpus, stop, &mut |_| Ok(()))?;
         teacher.synchronize()?;
     }
@@ -114,7 +115,7 @@ pub(super) fn calibrate(
         let found = teacher.capture(batch, &layer, corpus, stop, &mut |heard| {
             let part = match heard {
                 Heard::Done(part) => part,
-                Heard::Sample => return Ok(()),
+                Heard::Sample | Heard::Further => return Ok(()),
                 Heard::Waiting(wait) => {
                     waiting(wait);
                     return Ok(());

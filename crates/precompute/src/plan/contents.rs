@@ -13,6 +13,7 @@ use super::{
     size::Size,
     workers::{Division, LeftOfLayer, divide},
 };
+use crate::Streaming;
 
 /// The samples that a plan counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +88,20 @@ pub struct LayerPlan {
     pub totals: Totals,
 }
 
+/// How the weights of the teacher are streamed in a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamedPasses {
+    /// The sizes that decide it.
+    #[serde(flatten)]
+    pub streaming: Streaming,
+    /// Passes through all weights.
+    pub passes: u64,
+    /// Tokens of the largest pass.
+    pub largest_pass_tokens: u64,
+    /// Predicted memory of that pass: weights, hidden states, activations and logits.
+    pub expected_bytes: u64,
+}
+
 /// The predicted cost of a capture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
@@ -106,6 +121,9 @@ pub struct Plan {
     pub left: Totals,
     /// Bytes of the part of the prepared corpus that is not stored yet.
     pub corpus_bytes: u64,
+    /// How the weights are streamed in what is left; `None` if they are in memory, or a server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streaming: Option<StreamedPasses>,
     /// A whole capture at each tenth and at the asked proportion, for comparison.
     pub proportions: Vec<AtProportion>,
     /// How fast the teacher is on this device.

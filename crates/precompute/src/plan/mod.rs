@@ -27,7 +27,7 @@ use leadspan_model::{ForwardFlops, ModelError};
 
 pub use self::{
     calibration::Calibration,
-    contents::{AtProportion, Basis, LayerPlan, Plan, Totals},
+    contents::{AtProportion, Basis, LayerPlan, Plan, StreamedPasses, Totals},
     lengths::{Bin, Lengths, Quantile},
     size::{Size, SizeSource},
     workers::{Division, Workers},
@@ -144,6 +144,7 @@ pub fn plan(
         stored: StoredSizes::of(preview.cache.as_ref())?,
         scratch: scratch.as_ref(),
         calibration: calibration.as_ref(),
+        streaming: source.streaming()?,
     };
     let plan = predictor.plan(asked, &left)?;
     Ok(PlanOutcome::Done(Box::new(Plan { calibration, ..plan })))

@@ -9,14 +9,19 @@ use leadspan_sequence::{LeadSpanProportion, Split};
 
 use super::{
     calibration::Calibration,
-    contents::{AtProportion, Basis, LayerPlan, Plan, Totals},
+    contents::{AtProportion, Basis, LayerPlan, Plan, StreamedPasses, Totals},
     lengths::Lengths,
     scratch::Scratch,
     size::{Size, SizesBySplit, StoredSizes},
     work::{Work, kept_tokens},
     workers::LeftOfLayer,
 };
-use crate::{Pipeline, PrecomputeError, costs::unit_costs, prepare::Preview};
+use crate::{
+    Pipeline, PrecomputeError, Streaming,
+    batches::{plan_batches, spans_of},
+    costs::unit_costs,
+    prepare::Preview,
+};
 use leadspan_workers::UnitCosts;
 
 /// Bytes of the stored corpus for each token if nothing was measured: uncompressed ids of four bytes.
@@ -32,6 +37,7 @@ pub(super) struct Predictor<'a> {
     pub(super) stored: StoredSizes,
     pub(super) scratch: Option<&'a Scratch<'a>>,
     pub(super) calibration: Option<&'a Calibration>,
+    pub(super) streaming: Option<Streaming>,
 }
 
 impl Predictor<'_> {
@@ -82,6 +88,7 @@ impl Predictor<'_> {
             },
             layers,
             corpus_bytes: self.corpus_bytes(),
+            streaming: self.streaming.map(|streaming| self.passes(streaming, left)),
             proportions: self.proportions(asked)?,
             calibration: None,
             left_of_layers: Vec::new(),
@@ -90,6 +97,26 @@ impl Predictor<'_> {
             left_of_layers: self.left_of_layers(left_of_layers, &plan.left),
             ..plan
         })
+    }
+
+    /// The passes of a streamed teacher over what is left.
+    fn passes(&self, streaming: Streaming, left: &[(Layer, Vec<WorkUnit>)]) -> StreamedPasses {
+        let (mut passes, mut largest) = (0u64, 0);
+        for (layer, units) in left {
+            for unit in units {
+                let spans = spans_of(layer, &self.preview.corpus, unit);
+                for pass in plan_batches(&spans, streaming.pass_tokens) {
+                    passes += 1;
+                    largest = largest.max(pass.iter().map(|span| u64::from(span.tokens)).sum());
+                }
+            }
+        }
+        StreamedPasses {
+            streaming,
+            passes: (passes as f64 * self.scale()).round() as u64,
+            largest_pass_tokens: largest,
+            expected_bytes: streaming.expected_bytes(largest),
+        }
     }
 
     /// The time of each unit. If only some rows were drawn, all units count as alike.

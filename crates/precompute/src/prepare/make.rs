@@ -42,7 +42,7 @@ impl Preparation<'_> {
             &splits(&places),
             self.samples_per_shard,
             self.provenance(files, &report, RowRules::CURRENT),
-            &mut |writer| rows.write(&places, writer),
+            &mut |writer| rows.write(&places, data.lead_span_column.as_deref(), writer),
         )?;
         Ok(PreparedCache {
             cache,
@@ -85,8 +85,10 @@ impl Preparation<'_> {
         let mut rows = spool.finish()?;
         self.check_vocabulary(&mut rows, &places)?;
         let provenance = self.provenance(files, &report, rules);
-        let corpus =
-            cache.extend_corpus_with(&splits(&places), provenance, &mut |writer| rows.write(&places, writer))?;
+        let column = data.lead_span_column.as_deref();
+        let corpus = cache.extend_corpus_with(&splits(&places), provenance, &mut |writer| {
+            rows.write(&places, column, writer)
+        })?;
         let part = corpus.newest_part();
         let origin = Origin::Extended {
             samples: part.samples.len() as u64,

@@ -3,8 +3,10 @@
 //! The file lies in the cache's folder and has no name, so that a killed process leaves nothing. A record is, little-endian:
 //!
 //! ```text
-//! row hash: 32 bytes │ prompt_end, chain_of_thought_end, tokens, bytes of the id: u32 each │ id │ token ids: u32 each
+//! row hash: 32 bytes │ prompt_end, chain_of_thought_end, tokens, lead span, bytes of the id: u32 each │ id │ token ids: u32 each
 //! ```
+//!
+//! A sample that has no lead span of its own has 0 there.
 //!
 //! In memory are 12 bytes for each sample: where its record ends, and its largest token.
 
@@ -22,7 +24,7 @@ use leadspan_sequence::SectionBounds;
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Bytes of a record before the id.
-const HEAD_BYTES: usize = 32 + 4 * 4;
+const HEAD_BYTES: usize = 32 + 5 * 4;
 
 /// The file while rows are read.
 pub(super) struct RowSpool {
@@ -64,11 +66,14 @@ impl RowSpool {
             tokens,
             bounds,
             row_hash,
+            lead_span,
         } = sample;
         let numbers = [
             bounds.prompt_end(),
             bounds.chain_of_thought_end(),
             tokens.len() as u32,
+            // A row that asks to keep anything keeps at least one token.
+            lead_span.unwrap_or(0),
             id.len() as u32,
         ];
         self.record.clear();
@@ -105,6 +110,7 @@ impl RowSpool {
                 tokens: Vec::new(),
                 bounds: SectionBounds::new(0, 0, 0).expect("three empty sections are in order"),
                 row_hash: [0; 32],
+                lead_span: None,
             },
         })
     }
@@ -141,7 +147,7 @@ impl SpooledRows {
         self.file.read_at(start, &mut self.record)?;
         let (head, rest) = self.record.split_at(HEAD_BYTES);
         let (row_hash, numbers) = head.split_at(32);
-        let [prompt_end, chain_of_thought_end, tokens, id_bytes] = [0, 1, 2, 3].map(|place| {
+        let [prompt_end, chain_of_thought_end, tokens, kept, id_bytes] = [0, 1, 2, 3, 4].map(|place| {
             let bytes = numbers[4 * place..][..4].try_into().expect("a number has four bytes");
             u32::from_le_bytes(bytes)
         });
@@ -151,6 +157,7 @@ impl SpooledRows {
             tokens: sample_tokens,
             bounds,
             row_hash: sample_hash,
+            lead_span,
         } = &mut self.sample;
         sample_id.clear();
         sample_id.push_str(std::str::from_utf8(id).expect("an id is text"));
@@ -159,15 +166,21 @@ impl SpooledRows {
         sample_tokens.extend(token_ids.map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes"))));
         *bounds = SectionBounds::new(prompt_end, chain_of_thought_end, tokens).expect("they were bounds before");
         sample_hash.copy_from_slice(row_hash);
+        *lead_span = (kept > 0).then_some(kept);
         Ok(&self.sample)
     }
 
-    /// Writes the samples of `places` to the cache, in this order.
+    /// Writes the samples of `places` to the cache, in this order. Their lead spans are those of the data's field `column`.
     ///
     /// # Errors
     ///
     /// Fails if this file cannot be read or the file system refuses.
-    pub(super) fn write(&mut self, places: &[Place], files: &mut CorpusWriter) -> Result<(), CacheError> {
+    pub(super) fn write(
+        &mut self,
+        places: &[Place],
+        column: Option<&str>,
+        files: &mut CorpusWriter,
+    ) -> Result<(), CacheError> {
         for place in places {
             let sample = self.read(place.sample)?;
             let in_corpus = SampleRef {
@@ -176,6 +189,9 @@ impl SpooledRows {
                 bounds: sample.bounds,
             };
             files.push(in_corpus, &sample.tokens, &sample.row_hash)?;
+            if let (Some(column), Some(kept)) = (column, sample.lead_span) {
+                files.push_lead_span(column, kept);
+            }
         }
         Ok(())
     }
@@ -191,6 +207,7 @@ mod tests {
             tokens: (0..3 * number).map(|token| token * token).collect(),
             bounds: SectionBounds::new(number, 2 * number, 3 * number).unwrap(),
             row_hash: [number as u8; 32],
+            lead_span: (number % 2 == 1).then_some(number),
         }
     }
 

@@ -3,9 +3,12 @@
 //! [`TeacherSource`] says what the teacher is, from its files; [`Teacher`] is the teacher that runs. Whoever plans, captures,
 //! audits or resumes does not know which kind runs.
 
+mod positions;
 mod resident;
 mod served;
 mod source;
+mod streamed;
+mod streaming;
 
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +20,7 @@ use leadspan_model::{Distrust, ModelError};
 pub(crate) use self::resident::Resident;
 pub use self::served::ServerWait;
 pub(crate) use self::source::{Limits, TeacherSource};
+pub use self::streaming::Streaming;
 use crate::{CacheSettings, PrecomputeError, batches::CapturedSpan, captured::Captured};
 
 /// The two parts of capturing a batch.
@@ -35,6 +39,8 @@ pub(crate) enum Heard {
     Done(Part),
     /// A sample of the batch is done.
     Sample,
+    /// A batch that takes long has got further.
+    Further,
     /// A server is waited for.
     Waiting(ServerWait),
 }
@@ -88,6 +94,16 @@ pub(crate) trait Teacher: Sync {
 
     /// How many tokens of several samples are one batch.
     fn batch_tokens(&self, settings: &CacheSettings) -> usize;
+
+    /// How many tokens of several samples are one batch of a calibration.
+    fn trial_tokens(&self, settings: &CacheSettings) -> usize {
+        self.batch_tokens(settings)
+    }
+
+    /// How its weights are streamed; `None` if they are in memory, or a server's.
+    fn streaming(&self) -> Option<Streaming> {
+        None
+    }
 
     /// Refuses a sample of which too many tokens would go through the teacher. `id` is the sample's.
     ///

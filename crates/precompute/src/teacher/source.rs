@@ -7,12 +7,18 @@ use std::{
 
 use candle_core::Device;
 use leadspan_cache::TeacherIdentity;
-use leadspan_model::{Decoder, ForwardFlops, ModelError, ModelSource, StoredDtype, TokenizerBundle, open_device};
+use leadspan_model::{
+    Decoder, ForwardFlops, ModelError, ModelSource, StoredDtype, StreamedDecoder, TokenizerBundle, WeightSizes,
+    open_device,
+};
 
 use super::{
     ServerWait, Teacher,
+    positions::Reduction,
     resident::Resident,
     served::{ServedSource, refuse_without_server},
+    streamed::Streamed,
+    streaming::{Amounts, Streaming},
 };
 use crate::{
     Pipeline, PrecomputeError,
@@ -199,6 +205,31 @@ impl<'a> TeacherSource<'a> {
         }
     }
 
+    /// How its weights are streamed; `None` if they fit into the memory that they may take, or a server has them.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration has a size that does not fit into memory.
+    pub(crate) fn streaming(&self) -> Result<Option<Streaming>, PrecomputeError> {
+        let (Kind::Resident { source, .. }, Some(memory)) = (&self.kind, self.pipeline.teacher.memory) else {
+            return Ok(None);
+        };
+        let Pipeline { teacher, cache, .. } = self.pipeline;
+        // The settings allow no other device.
+        let amounts = Amounts {
+            batch_tokens: cache.batch_tokens_on(&Device::Cpu),
+            logit_bytes: (cache.head_chunk_mib_on(&Device::Cpu) as u64) << 20,
+        };
+        let sizes = WeightSizes::of(source, teacher.dtype)?;
+        Ok(Streaming::of(
+            &sizes,
+            source.config(),
+            teacher.dtype,
+            memory.bytes(),
+            amounts,
+        ))
+    }
+
     /// Loads the teacher, or reaches the server.
     ///
     /// # Errors
@@ -208,12 +239,23 @@ impl<'a> TeacherSource<'a> {
         &self,
         stop: &AtomicBool,
         waiting: &mut dyn FnMut(ServerWait),
-    ) -> Result<Box<dyn Teacher>, PrecomputeError> {
+    ) -> Result<Box<dyn Teacher + '_>, PrecomputeError> {
         match &self.kind {
             Kind::Resident { source, device, .. } => {
                 self.reach(stop, waiting)?;
                 let Pipeline { teacher, cache, .. } = self.pipeline;
                 let device = device.get().expect("the device was opened");
+                if let Some(streaming) = self.streaming()? {
+                    let decoder = StreamedDecoder::open(source, teacher.dtype, teacher.kernels.into())?;
+                    let (vocabulary, chunk_mib) = (decoder.config().vocab_size, cache.head_chunk_mib_on(device));
+                    return Ok(Box::new(Streamed {
+                        decoder,
+                        streaming,
+                        reduction: Reduction::new(cache.entries(), chunk_mib, vocabulary),
+                        batch_tokens: cache.batch_tokens_on(device),
+                        require_unchanged: Box::new(|| self.require_unchanged()),
+                    }));
+                }
                 let decoder = Decoder::load_with(source, teacher.dtype, device, teacher.kernels.into())?;
                 Ok(Box::new(Resident::new(
                     decoder,

@@ -9,6 +9,7 @@ mod refusals;
 mod resumption;
 mod served;
 mod stamps;
+mod streaming;
 mod templates;
 
 use std::{
@@ -57,6 +58,7 @@ impl Project {
             ),
             data_check: DataCheck::default(),
             server_key: None,
+            server_authorities: None,
         };
         Self { folder, pipeline }
     }

@@ -89,6 +89,23 @@ pub(super) fn loss_and_gradient(
     Ok((gradient, total))
 }
 
+/// KL(teacher ‖ student) at temperature 1 over entries and bucket of the rows `range`, whose logits are `logits` `[C, V]`.
+pub(super) fn forward_kls(logits: &Tensor, rows: &SupervisedRows, range: Range<usize>) -> Result<Vec<f64>> {
+    let entries = Entries::new(rows, range.clone(), logits.device())?;
+    let measured = teacher(rows, range, SupervisedRows::measured, OUT, &entries)?;
+    let logits = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
+    let student = Student::new(&logits, &entries)?.over_vocabulary()?;
+    let (forward_kl, _) = Divergence::FORWARD_KL.of_rows(&measured, &student.outcomes)?;
+    forward_kl.flatten_all()?.to_vec1()
+}
+
+/// The entropy of the softmax of each row of `logits` `[C, V]`.
+pub(super) fn entropies(logits: &Tensor) -> Result<Vec<f64>> {
+    let logits = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
+    let mean = (candle_nn::ops::softmax(&logits, D::Minus1)? * &logits)?.sum(D::Minus1)?;
+    (logits.log_sum_exp(D::Minus1)? - mean)?.to_dtype(DType::F64)?.to_vec1()
+}
+
 /// The rows' ragged entries as a rectangle `[C, W]`; spare places repeat token 0 with nothing to add.
 struct Entries {
     token_ids: Tensor,

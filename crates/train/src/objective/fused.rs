@@ -266,6 +266,39 @@ impl Scratch {
     }
 }
 
+/// KL(teacher ‖ student) at temperature 1 over entries and bucket of the rows `range`, whose logits `values` hold, row by row. The
+/// values are not logits any more afterwards.
+pub(super) fn forward_kls(
+    values: &mut [f32],
+    vocabulary: usize,
+    rows: &SupervisedRows,
+    range: Range<usize>,
+) -> Vec<f64> {
+    let of_rows = values.par_chunks_mut(vocabulary).zip(range.into_par_iter());
+    let forward_kl = |scratch: &mut Scratch, (buffer, row): (&mut [f32], usize)| {
+        let row = Row::new(rows, row, 0.0);
+        scratch.gather_logits(buffer, &row);
+        let tails = scratch.exponentiate_tail(buffer, &row);
+        scratch.score_at_one(tails.at_one, 0.0);
+        measure(rows.measured(row.index), &scratch.student).0
+    };
+    of_rows.map_init(Scratch::default, forward_kl).collect()
+}
+
+/// The entropy of the softmax of each row of logits: lse z − Σ q z.
+pub(super) fn entropies(values: &[f32], vocabulary: usize) -> Vec<f64> {
+    let entropy = |exponentials: &mut Vec<f32>, logits: &[f32]| {
+        let max = max(logits);
+        exponentials.clear();
+        exponentials.extend_from_slice(logits);
+        let sum = exponentiate(exponentials, max);
+        let below = |(&logit, &exponential): (&f32, &f32)| f64::from(max - logit) * f64::from(exponential);
+        // With d = max − z, lse z − Σ q z is ln Σ exp(−d) + Σ q d.
+        sum.ln() + logits.iter().zip(exponentials.iter()).map(below).sum::<f64>() / sum
+    };
+    values.par_chunks(vocabulary).map_init(Vec::new, entropy).collect()
+}
+
 /// Forward KL and soft cross-entropy of the student from the teacher.
 fn measure(teacher: &[Probability], student: &[Probability]) -> (f64, f64) {
     let (mut forward_kl, mut soft_cross_entropy) = (0.0, 0.0);

@@ -75,7 +75,7 @@ impl HeadPass {
         self.fused && DeviceObjective::is_for(tensor)
     }
 
-    fn chunks(&self, rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(super) fn chunks(&self, rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let size = (self.chunk_bytes / (vocabulary * size_of::<f32>())).max(1);
         (0..rows)
             .step_by(size)
@@ -137,7 +137,7 @@ pub fn forward(
 }
 
 /// The losses of `rows`, and their gradients with respect to the hidden states and the head. The head's gradient, `[V, H]`, is
-/// added to `weight_gradient`.
+/// added to `weight_gradient`; without that it is not computed.
 ///
 /// No graph is built: the result is constant. If the divergence has no weight, it is not computed, and everything that is
 /// measured against the teacher is 0.
@@ -146,23 +146,25 @@ pub fn forward(
 ///
 /// If the device fails, and [`ModelError::Stopped`] if `stop` is requested before the last chunk: `weight_gradient` then
 /// holds part of the sum.
-pub fn backward(
+pub fn backward<'a>(
     pass: HeadPass,
     (hidden, weight): (&Tensor, &Tensor),
     rows: &SupervisedRows,
-    weight_gradient: &GradientSum,
+    weight_gradient: impl Into<Option<&'a GradientSum>>,
     stop: Stop<'_>,
 ) -> std::result::Result<HeadGradients, ModelError> {
+    let weight_gradient = weight_gradient.into();
     let (hidden, weight) = (hidden.detach(), weight.detach());
     let rows = if pass.distillation_weight == 0.0 {
         Cow::Owned(rows.without_teacher())
     } else {
         Cow::Borrowed(rows)
     };
-    if pass.is_on_device(&hidden) {
+    // A GPU's kernel gives no gradient of the rows without that of the head.
+    if pass.is_on_device(&hidden) && weight_gradient.is_some() {
         let chunks = pass.chunks(rows.len(), weight.dim(0)?);
         let (states, rows) = ((&hidden, &weight), (&*rows, pass.distillation_weight));
-        let found = on_device::losses_and_gradient(states, rows, Some(weight_gradient), chunks, stop)?;
+        let found = on_device::losses_and_gradient(states, rows, weight_gradient, chunks, stop)?;
         if let Some((losses, Some(hidden))) = found {
             let sums = Losses::on_device(losses);
             return Ok(HeadGradients { sums, hidden });
@@ -178,7 +180,9 @@ pub fn backward(
         let (gradient, losses) = pass.loss_and_gradient(logits, &rows, range)?;
         sums.add(&losses);
         hidden_gradient.slice_set(&project_back(&gradient, &weight)?, 0, start)?;
-        weight_gradient.add_product(&gradient, &chunk)?;
+        if let Some(sum) = weight_gradient {
+            sum.add_product(&gradient, &chunk)?;
+        }
     }
     Ok(HeadGradients {
         sums: Losses::known(sums),

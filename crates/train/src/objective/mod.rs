@@ -35,6 +35,7 @@ mod fused;
 mod head;
 mod loss_sums;
 mod losses;
+mod measure;
 mod on_device;
 mod outcomes;
 mod probability;
@@ -49,8 +50,10 @@ pub use head::{HeadGradients, HeadPass, backward, forward};
 pub use loss_sums::{LossSums, Losses};
 pub use losses::Loss;
 pub(crate) use losses::LossParameters;
+pub(crate) use measure::measures;
 pub use supervised_rows::SupervisedRows;
 pub use tail_policy::TailPolicy;
+pub(crate) use teacher::teacher_entropy;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,7 +13,7 @@ use super::{Distillation, distillation::Target, probability::Probability, teache
 pub struct SupervisedRows {
     pub(super) distillation: Distillation,
     pub(crate) targets: Vec<u32>,
-    pub(super) weights: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
     /// The place of each row's first entry, and at the end the number of entries.
     offsets: Vec<usize>,
     token_ids: Vec<u32>,
@@ -58,13 +58,24 @@ impl SupervisedRows {
         weight: f32,
         vocabulary: usize,
     ) {
+        let weights = std::iter::repeat_n(weight, targets.len());
+        self.push_weighted(targets.zip(weights), distributions, vocabulary);
+    }
+
+    /// Like [`push_sample`](Self::push_sample), with a weight beside each target.
+    pub(crate) fn push_weighted(
+        &mut self,
+        targets: impl ExactSizeIterator<Item = (u32, f32)>,
+        distributions: &Distributions,
+        vocabulary: usize,
+    ) {
         if distributions.is_empty() {
-            self.push_targets(targets, weight);
+            self.push_targets(targets);
             return;
         }
         assert_eq!(targets.len(), distributions.len(), "one target for each position");
         self.reserve(targets.len(), distributions.token_ids().len());
-        for (target, position) in targets.zip(distributions.iter()) {
+        for ((target, weight), position) in targets.zip(distributions.iter()) {
             let stored = Stored::new(position, vocabulary);
             self.targets.push(target);
             self.weights.push(weight);
@@ -101,9 +112,9 @@ impl SupervisedRows {
     }
 
     /// Adds positions at which the teacher is unknown: the only outcome is the bucket.
-    fn push_targets(&mut self, targets: impl Iterator<Item = u32>, weight: f32) {
+    fn push_targets(&mut self, targets: impl Iterator<Item = (u32, f32)>) {
         let everything = Probability::of_log(0.0);
-        for target in targets {
+        for (target, weight) in targets {
             self.targets.push(target);
             self.weights.push(weight);
             self.offsets.push(self.token_ids.len());
@@ -113,6 +124,28 @@ impl SupervisedRows {
             }
             self.drawn_offsets.push(self.drawn_token_ids.len());
         }
+    }
+
+    /// Some of the rows, in this order, with other weights.
+    pub(crate) fn selected(&self, rows: &[usize], weights: Vec<f32>) -> Self {
+        let mut selected = Self {
+            weights,
+            ..Self::new(self.distillation)
+        };
+        for &row in rows {
+            selected.targets.push(self.targets[row]);
+            selected.token_ids.extend(self.token_ids(row));
+            selected.offsets.push(selected.token_ids.len());
+            selected.measured.extend(self.measured(row));
+            if !self.taught.is_empty() {
+                selected.taught.extend(self.taught(row));
+            }
+            let (token_ids, probabilities) = self.drawn(row);
+            selected.drawn_token_ids.extend(token_ids);
+            selected.drawn_probabilities.extend(probabilities);
+            selected.drawn_offsets.push(selected.drawn_token_ids.len());
+        }
+        selected
     }
 
     /// The same rows with an unknown teacher.

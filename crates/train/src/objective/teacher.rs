@@ -6,7 +6,15 @@
 
 use leadspan_distribution::Position;
 
-use super::probability::{Probability, log_add};
+use super::probability::{Probability, log_add, times_log_ratio};
+
+/// H(p) = −Σ p log p over the entries, rescaled to match the tail, and the bucket as one outcome, in nats.
+pub(crate) fn teacher_entropy(position: Position<'_>) -> f64 {
+    let mut outcomes = Vec::with_capacity(position.token_ids.len() + 1);
+    // As it is stored: the student's vocabulary does not count.
+    Stored::new(position, usize::MAX).with_bucket(1.0, f64::from(position.tail_logprob), &mut outcomes);
+    outcomes.iter().map(|p| times_log_ratio(p.value, 0.0, p.log)).sum()
+}
 
 /// One position, with entries rescaled to match its tail: Σ_K p = 1 − p_tail.
 pub(super) struct Stored<'a> {
@@ -181,6 +189,27 @@ mod tests {
         close(&values(&outcomes), &[4.0 / 16.0, 1.0 / 16.0, 0.0]);
         assert_eq!(token_ids, [2]);
         close(&probabilities, &[9.0 / 16.0 * 0.75]);
+    }
+
+    #[test]
+    fn the_entropy_is_that_worked_out_by_hand() {
+        let of = |logprobs: &[f32], tail_logprob| {
+            teacher_entropy(Position {
+                token_ids: &[4, 7, 1][..logprobs.len()],
+                logprobs,
+                tail_logprob,
+                ..Position::default()
+            })
+        };
+        let (half, quarter) = (0.5f32.ln(), 0.25f32.ln());
+        let ln2 = std::f64::consts::LN_2;
+        // Two quarters and a bucket of a half: 2 · ¼ · ln 4 + ½ · ln 2.
+        assert!((of(&[quarter, quarter], half) - 1.5 * ln2).abs() < 1e-6);
+        // The entries are rescaled to what the tail leaves, here to the same.
+        assert!((of(&[half, half], half) - 1.5 * ln2).abs() < 1e-6);
+        assert!((of(&[half, quarter, quarter], f32::NEG_INFINITY) - 1.5 * ln2).abs() < 1e-6);
+        assert!(of(&[0.0], f32::NEG_INFINITY).abs() < 1e-12);
+        assert!(of(&[], 0.0).abs() < 1e-12);
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(crate) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
 }
 
 /// Whether every number of a tensor is finite.
-pub(super) fn is_finite(tensor: &Tensor) -> Result<bool> {
+pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     let tensor = tensor.contiguous()?;
     {
         let (storage, layout) = tensor.storage_and_layout();

@@ -17,8 +17,8 @@ use leadspan_model::{
 };
 use std::collections::BTreeMap;
 
-pub(crate) use self::in_place::sum_of_squares;
-use self::in_place::{Blend, MoveBy, is_finite};
+use self::in_place::{Blend, MoveBy};
+pub(crate) use self::in_place::{is_finite, sum_of_squares};
 
 /// The constants of [`AdamW`].
 #[derive(Clone, Copy, Debug)]

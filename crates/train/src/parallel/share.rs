@@ -6,6 +6,8 @@ use leadspan_cache::Reader;
 use leadspan_sequence::fed_tokens;
 use leadspan_workers::UnitCosts;
 
+use crate::batches::KeptSample;
+
 /// The share of one of several processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
@@ -21,27 +23,26 @@ impl Share {
     /// same division, which depends on lengths alone.
     pub(crate) fn of_step(
         self,
-        (reader, samples): (&Reader, &[u32]),
+        (reader, samples): (&Reader, &[KeptSample]),
         replayed: Option<(&Reader, &[u32])>,
-    ) -> (Vec<u32>, Vec<u32>) {
+    ) -> (Vec<KeptSample>, Vec<u32>) {
         let (replay_reader, more) = replayed.unwrap_or((reader, &[]));
         if self.count == 1 {
             return (samples.to_vec(), more.to_vec());
         }
-        let tokens = |reader: &Reader, samples: &[u32]| -> Vec<u64> {
-            let fed = samples.iter().map(|&sample| {
-                let sample = reader.corpus().sample(sample as usize);
-                fed_tokens(reader.coverage().positions(sample).last()) as u64
-            });
-            fed.collect()
+        let fed = |reader: &Reader, sample: u32| {
+            let sample = reader.corpus().sample(sample as usize);
+            fed_tokens(reader.coverage().positions(sample).last())
         };
-        let tokens = [tokens(reader, samples), tokens(replay_reader, more)].concat();
+        let kept = samples.iter().map(|kept| fed(reader, kept.sample).min(kept.tokens));
+        let whole = more.iter().map(|&sample| fed(replay_reader, sample));
+        let tokens = kept.chain(whole).map(|tokens| tokens as u64).collect();
         let takers = takers(tokens, self.count);
         let (takers, of_more) = takers.split_at(samples.len());
         (self.mine(samples, takers), self.mine(more, of_more))
     }
 
-    fn mine(self, samples: &[u32], takers: &[usize]) -> Vec<u32> {
+    fn mine<T: Copy>(self, samples: &[T], takers: &[usize]) -> Vec<T> {
         let taken = samples.iter().zip(takers);
         let mine = taken.filter(|(_, taker)| **taker == self.rank);
         mine.map(|(sample, _)| *sample).collect()

@@ -95,6 +95,7 @@ impl Place {
             let context = RunContext {
                 stop: &stop,
                 clock: &|| Duration::ZERO,
+                time_of_day: &|| Duration::ZERO,
                 peak_memory_bytes: &|| rank as u64,
                 resolved_config: &Value::Null,
                 tokenizer_files: &[],

@@ -1,6 +1,7 @@
 //! Whole corpora through [`prepare`](super::prepare), on files in a temporary directory.
 
 mod given;
+mod lead_spans;
 mod refusals;
 mod sinks;
 
@@ -316,7 +317,7 @@ fn ids_are_the_rows_own_or_their_place() {
 fn a_row_hash_tells_id_tokens_and_bounds_apart() {
     let hash = |id: &str, tokens: &[u32], prompt_end| {
         let bounds = leadspan_sequence::SectionBounds::new(prompt_end, 2, tokens.len() as u32).unwrap();
-        row_hash(id, tokens, bounds)
+        row_hash(id, tokens, bounds, None)
     };
     let one = hash("a", &[1, 2, 3], 1);
     for other in [

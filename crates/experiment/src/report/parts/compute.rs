@@ -1,7 +1,5 @@
 //! Quality against the operations of training.
 
-use std::collections::BTreeMap;
-
 use super::{
     Part,
     plots::{capitalised, described, mark},
@@ -13,7 +11,7 @@ use crate::{
         headline::flops,
         measure::Measure,
         plot::{Line, Plot, Shape},
-        series::Series,
+        series::{Series, over_seeds},
         shown,
     },
 };
@@ -30,16 +28,8 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     );
     let mut lines = Vec::new();
     for series in series.iter().filter(|series| series.kind != Kind::Untrained) {
-        // Runs of one proportion and one limit of operations differ in their seeds.
-        let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
-        for run in &series.runs {
-            groups
-                .entry((run.proportion(), run.config.get("train.max_flops")))
-                .or_default()
-                .push(run);
-        }
         let mut points = Vec::new();
-        for ((proportion, _), runs) in groups {
+        for runs in over_seeds(series.runs.iter().copied()) {
             let of = |value: &dyn Fn(&Run) -> Option<f64>| {
                 Estimate::of(&runs.iter().filter_map(|run| value(run)).collect::<Vec<_>>())
             };
@@ -49,7 +39,7 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
             points.push(mark(operations.mean, &quality));
             numbers.rows.push(vec![
                 series.label.clone(),
-                proportion.map_or_else(|| "not recorded".into(), |proportion| proportion.to_string()),
+                runs[0].shown_lead_span().unwrap_or_else(|| "not recorded".into()),
                 shown::amount(operations.mean, &shown::OPERATIONS),
                 shown::estimate(&quality, |value| measure.shown(value)),
             ]);

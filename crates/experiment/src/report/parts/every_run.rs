@@ -47,7 +47,7 @@ pub(in crate::report) fn every_run(runs: &[Run]) -> Table {
         table.rows.push(vec![
             run.name.clone(),
             run.kind.name().into(),
-            recorded(run.proportion().map(|proportion| proportion.to_string())),
+            recorded(run.shown_lead_span()),
             recorded(run.seed().map(str::to_owned)),
             state,
             recorded(run.summary().map(|summary| shown::count(summary.tokens))),

@@ -42,9 +42,9 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
                 .or_default()
                 .push(run);
         }
-        for ((proportion, _), runs) in by_proportion {
+        for runs in by_proportion.into_values() {
             let first = runs[0];
-            let proportion = proportion.map_or_else(|| "not recorded".into(), |proportion| proportion.to_string());
+            let proportion = first.shown_lead_span().unwrap_or_else(|| "not recorded".into());
             let points = curve(first);
             if points.len() > 1 {
                 lines.push(Line {
@@ -61,8 +61,8 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
                 proportion,
                 cell(before.and_then(|losses| losses.forward_kl)),
                 cell(after.and_then(|losses| losses.forward_kl)),
-                cell(before.map(|losses| losses.cross_entropy)),
-                cell(after.map(|losses| losses.cross_entropy)),
+                cell(before.and_then(|losses| losses.cross_entropy)),
+                cell(after.and_then(|losses| losses.cross_entropy)),
             ]);
         }
     }

@@ -67,6 +67,16 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
         },
     };
     part.figures.extend(plot.against_proportion(lines)?);
+    if series
+        .iter()
+        .flat_map(|series| &series.runs)
+        .any(|run| run.lead_span().is_some())
+    {
+        part.text.push(
+            "Runs whose samples have lead spans of their own are at no proportion: they are compared by their operations below."
+                .into(),
+        );
+    }
     for (kind, missing) in [
         (Kind::Untrained, "the student before training"),
         (Kind::Supervised, "plain supervised training"),

@@ -12,14 +12,19 @@ const FORMATS: [&str; 10] = [
 
 /// The id of the Hub model in the local cache at `path`, if it is another than that of `base`.
 pub(super) fn another_model(path: &Path, base: &str) -> Option<String> {
+    let (owner, name) = hub_id(path)?;
+    let (of_base, base_name) = base.split_once('/')?;
+    let is_id = !of_base.is_empty() && ![".", "..", "~"].contains(&of_base) && !base_name.contains('/');
+    (is_id && !base_name.is_empty() && plain(name) != plain(base_name)).then(|| format!("{owner}/{name}"))
+}
+
+/// Owner and name of the Hub model in the local cache at `path`; `None` if `path` is not in such a cache.
+pub(in crate::weights) fn hub_id(path: &Path) -> Option<(&str, &str)> {
     let folder = path.components().find_map(|component| match component {
         Component::Normal(name) => name.to_str()?.strip_prefix("models--"),
         _ => None,
     })?;
-    let (owner, name) = folder.split_once("--")?;
-    let (of_base, base_name) = base.split_once('/')?;
-    let is_id = !of_base.is_empty() && ![".", "..", "~"].contains(&of_base) && !base_name.contains('/');
-    (is_id && !base_name.is_empty() && plain(name) != plain(base_name)).then(|| format!("{owner}/{name}"))
+    folder.split_once("--")
 }
 
 /// A name without what it says about the format.

@@ -3,7 +3,7 @@
 //! It adds s · B · A to some weights of a model, and may replace others (`modules_to_save`, biases). Every tensor of the file is
 //! applied to a weight that the model has, or the adapter is refused.
 
-mod base;
+pub(super) mod base;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use leadspan_files::hash_contents;
 use safetensors::Dtype;
 
 use self::{base::another_model, settings::LoraSettings};
-use super::{gguf::reads, mapped::MappedWeights};
+use super::{gguf::reads, lora::directory::BASE_WEIGHTS, mapped::MappedWeights};
 use crate::{config::DecoderConfig, error::ModelError};
 
 const SETTINGS: &str = "adapter_config.json";
@@ -204,6 +204,22 @@ impl Adapter {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// Refuses it if it says that it was learnt on weights of another digest than `weights`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`], and if the file cannot be read.
+    pub(super) fn require_base(&self, weights: &str) -> Result<(), ModelError> {
+        match self.map()?.metadata(BASE_WEIGHTS) {
+            Some(stated) if stated != weights => {
+                let hint = "name the model that the student started from, as it was then";
+                let reason = "it was learnt on other weights than those of the model".to_owned();
+                Err(refusal(&self.dir, reason, hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Maps the file of its tensors.
     ///
     /// # Errors
@@ -211,6 +227,11 @@ impl Adapter {
     /// If it cannot be opened or is damaged.
     pub(super) fn map(&self) -> Result<MappedWeights, ModelError> {
         MappedWeights::open(&self.dir.join(TENSORS))
+    }
+
+    /// Whether it changes the weight `name`.
+    pub(super) fn changes(&self, name: &str) -> bool {
+        self.changes.contains_key(name)
     }
 
     /// The weight `name` of the base, in single precision, as the adapter changes it.
@@ -299,6 +320,17 @@ const MERGE: &str = "merge the adapter with PEFT (`merge_and_unload`), and use t
 const ANOTHER: &str = "use the model that the adapter was trained for; if the two are the same, write the model's id into \
                        `base_model_name_or_path` of `adapter_config.json`";
 const OTHER: &str = "use the model that the adapter was trained for, or merge the two with PEFT (`merge_and_unload`)";
+
+/// Refuses a model directory that has an adapter beside its weights: PEFT would apply it, and nobody said whether.
+pub(super) fn refuse_beside(dir: &Path) -> Result<(), ModelError> {
+    const HINT: &str = "name the directory as the adapter too (`teacher.adapter`, `evaluate.adapter`), or move \
+                        `adapter_config.json` away";
+    if !dir.join(SETTINGS).exists() {
+        return Ok(());
+    }
+    let reason = "it lies beside the weights of a model that is to be used without it".to_owned();
+    Err(refusal(dir, reason, HINT))
+}
 
 fn refusal(dir: &Path, reason: String, hint: &'static str) -> ModelError {
     ModelError::Adapter {

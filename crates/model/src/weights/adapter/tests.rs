@@ -43,6 +43,7 @@ fn a_merged_adapter_computes_what_peft_does() {
         ("plain", "parity/qwen3", "parity/qwen3/expected.safetensors"),
         ("patterns", "parity/qwen3", "parity/qwen3/expected.safetensors"),
         ("biases", "parity/qwen2", "parity/qwen2/expected.safetensors"),
+        ("joined", "parity/phi3", "parity/phi3/expected.safetensors"),
     ] {
         let (dir, tokens) = (fixture(&format!("adapters/{name}")), fixture(tokens));
         let expected = expected(&dir, "logprobs");
@@ -82,6 +83,26 @@ fn quantised_weights_that_stay_as_stored_take_no_adapter() {
         error.to_string().contains("`native`") && error.hint().unwrap().contains("`f32`"),
         "{error}"
     );
+}
+
+#[test]
+fn an_adapter_beside_the_weights_is_used_only_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for (from, name) in [
+        ("tiny-teacher", "config.json"),
+        ("tiny-teacher", "model.safetensors"),
+        ("adapters/tiny", "adapter_config.json"),
+        ("adapters/tiny", "adapter_model.safetensors"),
+    ] {
+        fs::copy(fixture(from).join(name), dir.path().join(name)).unwrap();
+    }
+    let source = ModelSource::open(dir.path()).unwrap();
+    let error = Decoder::load(&source, StoredDtype::F32, &Device::Cpu).unwrap_err();
+    assert!(error.hint().unwrap().contains("teacher.adapter"), "{error}");
+    let tokens = fixture("tiny-teacher.expected.safetensors");
+    let merged = logprobs(&source.with_adapter(dir.path()).unwrap(), &tokens);
+    let (_, most) = mean_and_most(&merged, &expected(&fixture("adapters/tiny"), "logprobs"));
+    assert!(most < 1e-4, "{most}");
 }
 
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
@@ -237,6 +258,11 @@ fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
                 }
             }),
             "are for one place",
+        ),
+        // Parts of a weight that the model stores as one.
+        (
+            refusal("parity/phi3", &fixture("adapters/plain")),
+            "belongs to no weight of the model (the adapter is one of `made-up/qwen3`)",
         ),
         // Another base.
         (

@@ -4,13 +4,18 @@ use super::{
     file::GgufFile,
     names::{expert_of, stored_name},
 };
-use crate::{config::DecoderConfig, error::ModelError};
+use crate::{
+    config::DecoderConfig,
+    error::ModelError,
+    families::{Family, NormPlacement},
+};
 
 /// The metadata whose keys begin with the name of the architecture.
 #[derive(Clone, Copy)]
 pub(super) struct ArchitectureKeys<'a> {
     pub(super) file: &'a GgufFile,
     pub(super) architecture: &'a str,
+    pub(super) family: Family,
 }
 
 /// The keys of attention that this decoder reads or that change nothing. Others may change what attention computes.
@@ -115,14 +120,19 @@ impl<'a> ArchitectureKeys<'a> {
     ///
     /// [`ModelError::Config`] for the first such key, [`ModelError::WeightFormat`] for the first such tensor.
     pub(super) fn refuse_unknown(self, config: &DecoderConfig) -> Result<(), ModelError> {
-        if let Some(other) = self.below("attention.").iter().find(|key| !ATTENTION.contains(key)) {
-            return Err(self.refuse(&format!("attention.{other}"), "that is not supported"));
+        let known = self.family.description().gguf_part_keys;
+        let attention = self.below("attention.").into_iter();
+        let mut others = attention
+            .filter(|key| !ATTENTION.contains(key))
+            .map(|key| format!("attention.{key}"));
+        if let Some(other) = others.find(|key| !known.contains(&key.as_str())) {
+            return Err(self.refuse(&other, "that is not supported"));
         }
         if self.file.switch(&self.key("attention.causal")) == Some(false) {
             return Err(self.refuse("attention.causal", "only causal attention is supported"));
         }
         let window = self.optional_number("attention.sliding_window")?.unwrap_or(0);
-        if (1..config.max_position_embeddings).contains(&window) {
+        if (1..config.max_position_embeddings).contains(&window) && !known.contains(&"attention.sliding_window") {
             return Err(self.refuse("attention.sliding_window", "sliding windows are not supported"));
         }
         for suffix in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
@@ -133,7 +143,7 @@ impl<'a> ArchitectureKeys<'a> {
                 return Err(self.refuse(suffix, "it must be the width of a head, of which all is rotated"));
             }
         }
-        for (suffix, neutral) in NEUTRAL {
+        for (suffix, neutral) in NEUTRAL.into_iter().filter(|(suffix, _)| !known.contains(suffix)) {
             if self.float(suffix)?.is_some_and(|value| !neutral.contains(&value)) {
                 return Err(self.refuse(suffix, "that is not supported"));
             }
@@ -157,14 +167,14 @@ impl<'a> ArchitectureKeys<'a> {
 /// Whether a decoder of `config` reads a weight of this Hugging Face name.
 pub(in crate::weights) fn reads(name: &str, config: &DecoderConfig) -> bool {
     let stored = match (expert_of(name), &config.experts) {
-        (Some((whole, index)), Some(experts)) if index < experts.count => stored_name(&whole),
+        (Some((whole, index)), Some(experts)) if index < experts.count => stored_name(&whole, config.family),
         (Some(_), _) => return false,
-        (None, _) => stored_name(name),
+        (None, _) => stored_name(name, config.family),
     };
     let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
     let part = layer.map_or(name, |(_, part)| part);
     // A name that GGUF has as it stands is none of Hugging Face.
-    stored_name(part) != part && is_asked_for(&stored, config)
+    stored_name(part, config.family) != part && is_asked_for(&stored, config)
 }
 
 /// Whether a decoder of `config` reads a tensor of this name.
@@ -184,14 +194,22 @@ fn is_asked_for(name: &str, config: &DecoderConfig) -> bool {
         .experts
         .as_ref()
         .is_some_and(|experts| experts.layers.contains(&index));
+    let description = config.family.description();
+    let (placement, is_joined) = (description.norm_placement, description.stores_joined_weights);
     index < config.num_hidden_layers
         && match part {
-            "attn_norm.weight" | "ffn_norm.weight" | "attn_q.weight" | "attn_k.weight" | "attn_v.weight"
-            | "attn_output.weight" => true,
+            "attn_norm.weight" | "ffn_norm.weight" => placement != NormPlacement::After,
+            "post_attention_norm.weight" | "post_ffw_norm.weight" => placement != NormPlacement::Before,
+            "attn_q.weight" | "attn_k.weight" | "attn_v.weight" => !is_joined,
+            "attn_qkv.weight" => is_joined,
+            "attn_output.weight" => true,
             "attn_q.bias" | "attn_k.bias" | "attn_v.bias" => config.qkv_bias,
             "attn_output.bias" => config.output_bias,
-            "attn_q_norm.weight" | "attn_k_norm.weight" => config.family.description().normalises_heads,
-            "ffn_gate.weight" | "ffn_up.weight" | "ffn_down.weight" => !has_experts,
+            "attn_q_norm.weight" | "attn_k_norm.weight" => {
+                description.normalises_heads || description.normalises_all_heads
+            }
+            "ffn_gate.weight" => !has_experts && !is_joined,
+            "ffn_up.weight" | "ffn_down.weight" => !has_experts,
             "ffn_gate_inp.weight" | "ffn_gate_exps.weight" | "ffn_up_exps.weight" | "ffn_down_exps.weight" => {
                 has_experts
             }

@@ -23,6 +23,7 @@ impl GgufFile {
         let keys = ArchitectureKeys {
             file: self,
             architecture,
+            family,
         };
         let hidden_size = keys.number("embedding_length")?;
         let num_attention_heads = keys.number("attention.head_count")?;
@@ -38,7 +39,7 @@ impl GgufFile {
             // A mixture without dense layers may leave the first key out.
             None => keys.number("expert_feed_forward_length")?,
         };
-        let config = DecoderConfig {
+        let mut config = DecoderConfig {
             family,
             experts: experts(keys, family)?,
             vocab_size: embedding.shape.dims().first().copied().unwrap_or(0),
@@ -66,8 +67,9 @@ impl GgufFile {
                 .into_iter()
                 .collect(),
             parts: Parts::default(),
-        }
-        .checked(self.path())?;
+        };
+        config.parts = keys.parts(&config)?.tidied(config.context());
+        let config = config.checked(self.path())?;
         keys.refuse_unknown(&config)?;
         Ok(config)
     }
@@ -79,7 +81,7 @@ fn experts(keys: ArchitectureKeys<'_>, family: Family) -> Result<Option<Experts>
         return Ok(None);
     };
     let has_experts = |layer: &usize| {
-        let router = stored_name(&format!("model.layers.{layer}.mlp.gate.weight"));
+        let router = stored_name(&format!("model.layers.{layer}.mlp.gate.weight"), family);
         keys.file.has_tensor(&router)
     };
     // No more layers than there are tensors, however many the header claims.

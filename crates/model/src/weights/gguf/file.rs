@@ -11,7 +11,7 @@ use candle_core::{
 };
 
 use super::{piece::Piece, split::open_all};
-use crate::error::ModelError;
+use crate::{error::ModelError, weights::runs::runs};
 
 /// The headers of a model's GGUF files: one, or several in their order.
 pub(crate) struct GgufFile {
@@ -161,12 +161,37 @@ impl GgufFile {
         shape: Vec<usize>,
         device: &Device,
     ) -> Result<QTensor, ModelError> {
-        let Some((piece, info)) = self.find(name) else {
-            return Err(ModelError::MissingWeight {
-                path: self.path().to_owned(),
-                name: name.to_owned(),
-            });
-        };
-        piece.part(name, info, index, shape, device)
+        let (piece, info) = self.require(name)?;
+        let elements: usize = shape.iter().product();
+        let part = index * elements..(index + 1) * elements;
+        piece.stretches(name, info, &[part], shape, device)
+    }
+
+    /// Rows of a tensor whose rows have `width` elements, in the order of `wanted`: `[wanted, width]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`part`](Self::part), and if the tensor has no such row.
+    pub(super) fn rows(
+        &self,
+        name: &str,
+        width: usize,
+        wanted: &[u32],
+        device: &Device,
+    ) -> Result<QTensor, ModelError> {
+        let (piece, info) = self.require(name)?;
+        let rows: Vec<_> = runs(wanted)
+            .into_iter()
+            .map(|run| run.start * width..run.end * width)
+            .collect();
+        piece.stretches(name, info, &rows, vec![wanted.len(), width], device)
+    }
+
+    /// The file that has a tensor, and what its header says about it.
+    fn require(&self, name: &str) -> Result<(&Piece, &TensorInfo), ModelError> {
+        self.find(name).ok_or_else(|| ModelError::MissingWeight {
+            path: self.path().to_owned(),
+            name: name.to_owned(),
+        })
     }
 }

@@ -5,6 +5,7 @@ mod config;
 pub(crate) mod file;
 mod header;
 mod names;
+mod parts;
 mod piece;
 mod rotary_keys;
 mod split;

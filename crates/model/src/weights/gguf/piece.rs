@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufReader, Read as _, Seek as _, SeekFrom},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -102,16 +103,17 @@ impl Piece {
         }
     }
 
-    /// Part `index` of a tensor that consists of consecutive parts of shape `shape`.
+    /// Some stretches of a tensor, one after the other, as a tensor of shape `shape`. A stretch is a range of elements.
     ///
     /// # Errors
     ///
-    /// If the shape does not divide into blocks of the quantisation, or the file cannot be read.
-    pub(super) fn part(
+    /// If the shape does not divide into blocks of the quantisation, a stretch is not inside the tensor, or the file cannot be
+    /// read.
+    pub(super) fn stretches(
         &self,
         name: &str,
         info: &TensorInfo,
-        index: usize,
+        stretches: &[Range<usize>],
         shape: Vec<usize>,
         device: &Device,
     ) -> Result<QTensor, ModelError> {
@@ -124,21 +126,27 @@ impl Piece {
             path: self.path.clone(),
             reason: format!("`{name}`: {reason}"),
         };
-        let block = info.ggml_dtype.block_size();
+        let (block, size) = (info.ggml_dtype.block_size(), info.ggml_dtype.type_size());
         if !shape.last().is_some_and(|columns| columns.is_multiple_of(block)) {
             return Err(unreadable(format!(
                 "rows of {shape:?} do not divide into blocks of {block}"
             )));
         }
-        // `open` found the whole tensor inside the file, so this neither overflows nor exceeds the file.
-        let elements: usize = shape.iter().product();
-        let bytes = elements / block * info.ggml_dtype.type_size();
-        let start = self.content.tensor_data_offset + info.offset + (index * bytes) as u64;
-        let mut raw = vec![0; bytes];
         let mut file = open_regular(&self.path).map_err(|source| io("open", source))?;
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| file.read_exact(&mut raw))
-            .map_err(|source| io("read", source))?;
+        let mut raw = vec![0; shape.iter().product::<usize>() / block * size];
+        let mut rest = raw.as_mut_slice();
+        for stretch in stretches {
+            // `open` found the whole tensor inside the file, so this neither overflows nor exceeds the file.
+            if stretch.end > info.shape.elem_count() {
+                return Err(unreadable(format!("it has no element {}", stretch.end - 1)));
+            }
+            let start = self.content.tensor_data_offset + info.offset + (stretch.start / block * size) as u64;
+            let (bytes, after) = rest.split_at_mut(stretch.len() / block * size);
+            file.seek(SeekFrom::Start(start))
+                .and_then(|_| file.read_exact(bytes))
+                .map_err(|source| io("read", source))?;
+            rest = after;
+        }
         let (dtype, raw) = match info.ggml_dtype {
             GgmlDType::Q8K => (GgmlDType::F32, dequantised_q8_k(&raw)),
             dtype => (dtype, raw),

@@ -49,8 +49,11 @@ impl ArchitectureKeys<'_> {
     ///
     /// If a key has a value that is not supported, or is not known.
     pub(super) fn rope_scaling(self, context: usize) -> Result<RotaryScaling, ModelError> {
-        if let Some(other) = self.below("rope.").iter().find(|key| !KNOWN.contains(key)) {
-            return Err(self.refuse(&format!("rope.{other}"), "that is not supported"));
+        let of_parts = self.family.description().gguf_part_keys;
+        let others = self.below("rope.").into_iter().filter(|key| !KNOWN.contains(key));
+        let mut others = others.map(|key| format!("rope.{key}"));
+        if let Some(other) = others.find(|key| !of_parts.contains(&key.as_str())) {
+            return Err(self.refuse(&other, "that is not supported"));
         }
         for (suffix, neutral) in NEUTRAL {
             if self.float(suffix)?.is_some_and(|value| !neutral.contains(&value)) {

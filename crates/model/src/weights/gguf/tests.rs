@@ -77,10 +77,10 @@ fn quantised_products_are_those_of_the_numbers() {
     }
 }
 
-#[test]
-fn a_mixed_model_in_pieces_computes_what_transformers_does() {
-    let expected = candle_core::safetensors::load(fixture("mixed.expected.safetensors"), &Device::Cpu).unwrap();
-    let source = ModelSource::open(&fixture(&piece(1))).unwrap();
+/// Compares the log-probabilities of a model's file with those of transformers.
+fn compare(file: &str, expected: &str) {
+    let expected = candle_core::safetensors::load(fixture(expected), &Device::Cpu).unwrap();
+    let source = ModelSource::open(&fixture(file)).unwrap();
     let tokens = expected["tokens"].flatten_all().unwrap().to_vec1::<u32>().unwrap();
     let logprobs = |dtype: StoredDtype| {
         let decoder = Decoder::load(&source, dtype, &Device::Cpu).unwrap();
@@ -92,11 +92,25 @@ fn a_mixed_model_in_pieces_computes_what_transformers_does() {
     let difference = |other: &Tensor| (&dense - other).unwrap().abs().unwrap();
     let from_expected = difference(&expected["logprobs"].squeeze(0).unwrap());
     let most = from_expected.max_all().unwrap().to_scalar::<f32>().unwrap();
-    assert!(most < 1e-4, "{most}");
+    assert!(most < 1e-4, "{file}: {most}");
     // Inputs are rounded to eight bits per block, as in `tests/parity.rs`.
     let mean = difference(&logprobs(StoredDtype::Native)).mean_all().unwrap();
     let mean = mean.to_scalar::<f32>().unwrap();
-    assert!(mean > 0.0 && mean < 0.1, "{mean}");
+    assert!(mean > 0.0 && mean < 0.1, "{file}: {mean}");
+}
+
+#[test]
+fn a_mixed_model_in_pieces_computes_what_transformers_does() {
+    compare(&piece(1), "mixed.expected.safetensors");
+}
+
+/// The files are written by the rules of llama.cpp's converter: rows of queries and keys, and their biases, in another order
+/// (SmolLM3, Granite), norms with 1 added (Gemma 3), and no key for what llama.cpp has built in.
+#[test]
+fn files_of_other_architectures_compute_what_transformers_does() {
+    for family in ["olmo2", "smollm3", "gemma3", "granite"] {
+        compare(&format!("{family}.gguf"), &format!("{family}.expected.safetensors"));
+    }
 }
 
 /// A folder with the three pieces.

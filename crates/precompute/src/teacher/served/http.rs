@@ -1,8 +1,13 @@
 //! One request to a server, bounded in time and bytes. Nothing is repeated here.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use ureq::{Agent, Body, http::Response};
+use leadspan_files::read_regular;
+use ureq::{
+    Agent, Body,
+    http::Response,
+    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+};
 
 use crate::{server_address::Address, server_error::ServerError, server_key::ServerKey};
 
@@ -11,6 +16,9 @@ const MOST_REFUSAL: u64 = 64 << 10;
 
 /// The time to make a connection.
 const CONNECTING: Duration = Duration::from_secs(30);
+
+/// The most bytes of a file of certificates: all that browsers trust take some 220 kB.
+const MOST_CERTIFICATES: u64 = 16 << 20;
 
 /// How long a connection is kept that nobody uses: servers close theirs after five seconds.
 const IDLE: Duration = Duration::from_secs(2);
@@ -52,14 +60,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that keeps `connections` connections, and waits `limit` for an answer.
+    /// A client that keeps `connections` connections, and waits `limit` for an answer. Over `https`, it trusts the certificate
+    /// authorities in the file `authorities`, or those of browsers.
     ///
     /// # Errors
     ///
-    /// [`ServerError::Key`] if the key does not fit into a header.
+    /// [`ServerError::Key`] if the key does not fit into a header; [`ServerError::Authorities`] if the file has no certificates.
     pub(super) fn new(
         address: Address,
         key: Option<&ServerKey>,
+        authorities: Option<&Path>,
         connections: usize,
         limit: Duration,
     ) -> Result<Self, ServerError> {
@@ -68,7 +78,7 @@ impl Client {
             Some(Some(key)) => Some((format!("Bearer {key}"), key.to_owned())),
             Some(None) => return Err(ServerError::Key),
         };
-        let config = Agent::config_builder()
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -80,6 +90,10 @@ impl Client {
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
             .max_idle_age(IDLE);
+        if let Some(path) = authorities.filter(|_| address.is_encrypted()) {
+            let roots = trusted(path)?;
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
         Ok(Self {
             agent: config.build().into(),
             address,
@@ -228,6 +242,25 @@ impl Client {
     }
 }
 
+/// The certificates in a file in the PEM format.
+fn trusted(path: &Path) -> Result<RootCerts, ServerError> {
+    let refused = |why: String| ServerError::Authorities {
+        path: path.to_owned(),
+        why,
+    };
+    let bytes = read_regular(path, MOST_CERTIFICATES).map_err(|error| refused(error.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&bytes) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| refused(error.to_string()))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(refused("it holds no certificate".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
 /// One line of at most 300 characters, without control characters.
 fn plain(text: &str) -> String {
     let line: String = text
@@ -253,7 +286,7 @@ mod tests {
     fn a_server_that_says_nothing_is_left_after_the_limit() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let client = Client::new(address, None, 1, Duration::from_millis(30)).unwrap();
+        let client = Client::new(address, None, None, 1, Duration::from_millis(30)).unwrap();
         let Err(Failure::Passing(passing)) = client.get("/version", 100) else {
             panic!("it has to fail, and may pass")
         };
@@ -262,5 +295,29 @@ mod tests {
             (passing.reach, passing.spent),
             (Reach::Broken, Duration::from_millis(30))
         );
+    }
+
+    #[test]
+    fn a_file_of_authorities_holds_certificates_or_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("roots.pem");
+        let client = |address: &str| {
+            let address = Address::parse(address).unwrap();
+            Client::new(address, None, Some(&path), 1, Duration::from_secs(1)).map(drop)
+        };
+        let refusal = || match client("https://host").unwrap_err() {
+            ServerError::Authorities { path: found, why } if found == path => why,
+            error => panic!("{error}"),
+        };
+        assert!(refusal().contains("No such file"), "{}", refusal());
+        std::fs::write(&path, "certificates").unwrap();
+        assert_eq!(refusal(), "it holds no certificate");
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(!refusal().is_empty());
+        // Nothing is trusted without encryption.
+        client("http://host").unwrap();
+        let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, certificate).unwrap();
+        client("https://host").unwrap();
     }
 }

@@ -126,7 +126,14 @@ impl ServedSource {
         let (teacher, cache) = (&pipeline.teacher, &pipeline.cache);
         let address = Address::parse(teacher.server.as_deref().unwrap_or_default()).map_err(ServerError::from)?;
         let limit = Duration::from_secs(teacher.request_seconds.min(LONGEST_REQUEST));
-        let client = Client::new(address, pipeline.server_key.as_ref(), teacher.requests, limit)?;
+        let authorities = pipeline.server_authorities.as_deref();
+        let client = Client::new(
+            address,
+            pipeline.server_key.as_ref(),
+            authorities,
+            teacher.requests,
+            limit,
+        )?;
         let asking = Asking {
             client,
             engine: self.engine,
@@ -223,6 +230,12 @@ fn check(teacher: &TeacherSettings, cache: &CacheSettings) -> Result<ServerEngin
         return refuse(
             "teacher.dtype",
             "does not go with `teacher.server`: the server chose its number format when it was started",
+        );
+    }
+    if teacher.memory.is_some() {
+        return refuse(
+            "teacher.memory",
+            "does not go with `teacher.server`: the server holds the weights",
         );
     }
     if !cache.temperatures.is_empty() {

@@ -2,6 +2,7 @@
 
 pub(super) mod by_hand;
 mod extremes;
+mod measures;
 mod paths;
 mod pytorch;
 

@@ -1,0 +1,54 @@
+//! Reports of runs with supervision policies.
+
+use super::*;
+
+#[test]
+fn policies_are_named_and_compared_over_seeds_at_equal_compute() {
+    let runs = two_seeds();
+    for (seed, correct) in [(0, 3), (1, 5)] {
+        let mut mixed = train("0.5", seed);
+        mixed["lead_span"] = json!({ "mixture": [["0.33", 0.75], ["1.0", 0.25]] });
+        runs.run(&format!("m{seed}"), &mixed, 2.0 + 0.01 * seed as f64);
+        runs.evaluation(&format!("m{seed}"), correct);
+        let mut falling = train("1.0", seed);
+        falling["position_weights"] = json!("falling");
+        runs.run(&format!("f{seed}"), &falling, 4.0);
+        runs.evaluation(&format!("f{seed}"), correct);
+        // Stopped at the operations of the mixture with the same seed, which are not those of the other seed.
+        let mut whole = train("1.0", seed);
+        whole["max_flops"] = json!(2e9 + 1e7 * seed as f64);
+        runs.run(&format!("e{seed}"), &whole, 2.0);
+        runs.evaluation(&format!("e{seed}"), correct);
+    }
+    let read = runs.read();
+    let labels: Vec<String> = series(&read).into_iter().map(|series| series.label).collect();
+    // The plain runs come first, although “falling” comes before “flat”.
+    assert_eq!(
+        labels,
+        [
+            "distilled, lead span constant, position weights flat",
+            "distilled, lead span constant, position weights falling",
+            "distilled, lead span mixture [0.33, 0.75] [1.0, 0.25], position weights flat",
+            "equal compute",
+        ]
+    );
+    let text = Report::new(&read).unwrap().text.unwrap();
+    let line = |start: &str| {
+        let found: Vec<&str> = text.lines().filter(|line| line.starts_with(start)).collect();
+        assert_eq!(found.len(), 1, "{start}: {text}");
+        found[0]
+            .split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    // Means over two seeds with their intervals: 0.4 ± 12.7062 · 0.1.
+    assert_eq!(
+        line("distilled, lead span mixture")[1..3],
+        ["mixture", "40.0 % (-87.1 % to 167.1 %)"]
+    );
+    assert_eq!(line("equal compute")[1..3], ["1.0", "40.0 % (-87.1 % to 167.1 %)"]);
+    let page = runs.page();
+    assert!(page.contains("they are compared by their operations below"));
+}
