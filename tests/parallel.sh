@@ -95,10 +95,11 @@ with open(sys.argv[2], "w", encoding="utf-8") as out:
         if number % 3 == 0:
             row["chain_of_thought"] = "12 + 30 = 42. " * (5 + number % 40)
         out.write(json.dumps(row) + "\n")
-config = dict(model_type="llama", vocab_size=320, hidden_size=256, intermediate_size=704, num_hidden_layers=4,
-              num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, rope_theta=1e4, max_position_embeddings=4096,
-              tie_word_embeddings=True, hidden_act="silu")
-json.dump(config, open("student.json", "w"))
+for name, hidden, inner, layers in (("student", 64, 176, 2), ("large", 256, 704, 4)):
+    config = dict(model_type="llama", vocab_size=320, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers,
+                  num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, rope_theta=1e4, max_position_embeddings=4096,
+                  tie_word_embeddings=True, hidden_act="silu")
+    json.dump(config, open(f"{name}.json", "w"))
 PYTHON
 cat >pipeline.toml <<'TOML'
 [teacher]
@@ -216,8 +217,9 @@ code=0
 seen "more processes than samples, and another batch: exit code 1, with the reason"
 
 step "two processes of one thread, and one of two"
-ends 0 2 fast-2 --set train.epochs=1
-RAYON_NUM_THREADS=2 ends 0 1 fast-1 --set train.epochs=1
+large=(--set train.epochs=1 --set 'student.config="large.json"')
+ends 0 2 fast-2 "${large[@]}"
+RAYON_NUM_THREADS=2 ends 0 1 fast-1 "${large[@]}"
 
 if [[ -z "$(slurm_missing)" ]]; then
     step "srun on a real Slurm"
