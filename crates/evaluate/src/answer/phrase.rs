@@ -23,7 +23,7 @@ static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Where a sentence goes on after the answer.
 static AFTER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i),?\s+(?:(because|since|so)|(which|as)|(?:only\s+)?(where|when|if|unless))\b")
+    Regex::new(r"(?i)(?:,|\s+[-–—])?\s+(?:(because|since|so)|(which|as)|(?:only\s+)?(where|when|if|unless))\b")
         .expect("it is a valid expression")
 });
 

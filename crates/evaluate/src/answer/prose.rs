@@ -2,9 +2,8 @@
 
 use super::{
     beside::{before_spaces, words_after, words_before},
-    remark::is_denied,
     unit::split_word,
-    unit_words::{are_in_multiples, is_change, is_no_unit, is_scale, is_turn},
+    unit_words::{are_in_multiples, is_change, is_scale, is_symbol, is_turn},
 };
 
 /// Short words that may follow a number.
@@ -13,6 +12,10 @@ const SHORT: &str = " is in as so by on at if we it he an be do my no us of to a
 const OPERATORS: &str = " or plus minus times over choose mod modulo base off under short ";
 /// Words between a number and a variable.
 const JOINING: &str = " of and than by ";
+/// Words that take back what is before them.
+const TAKING_BACK: &str = " wait actually sorry oops hmm hm rather wrong incorrect maybe perhaps scratch ";
+/// Words behind `is` by which a number is not the answer.
+const DENYING: &str = " not wrong incorrect false too never impossible invalid extraneous rejected excluded ";
 /// Names of functions. Others are no units.
 const FUNCTIONS: &str = " max min exp sec csc cot gcd lcm det arcsin arccos arctan sinh cosh tanh floor ceil ";
 
@@ -49,7 +52,7 @@ pub(super) fn stands_before(text: &str) -> bool {
                 || is_in_multiples(text)
         }
     };
-    is_word && !is_changed && !joins_variable(text, &words)
+    is_word && !is_changed && !denies(text) && !joins_variable(text, &words)
 }
 
 /// Whether a text behind a number says that it counts multiples: ` in millions`, `, expressed in thousands`.
@@ -112,9 +115,35 @@ pub(super) fn is_behind_dash(text: &str) -> bool {
     }
     let (first, rest) = split_word(sentence);
     let word = first.to_lowercase();
-    let is_word = word.chars().count() > 2 || is_listed(SHORT, &word);
-    let is_function = is_listed(FUNCTIONS, &word) || rest.starts_with('(');
-    is_word && !is_function && !is_no_unit(&word) && !is_denied(sentence) && stands_before(text)
+    let next = rest
+        .strip_prefix(' ')
+        .map_or("", |rest| split_word(rest.trim_start()).0);
+    let is_word = match word.chars().count() {
+        0 => false,
+        // `a whole number`, `I hope`.
+        1 => matches!(&word[..], "a" | "i") && next.chars().count() > 1,
+        2 => is_listed(SHORT, &word),
+        _ => true,
+    };
+    let is_formula = is_symbol(&word) || is_listed(FUNCTIONS, &word) || rest.starts_with(['(', '^', '_']);
+    is_word && !is_formula && !is_scale(&word) && !takes_back(sentence)
+}
+
+/// Whether words behind a dash take back what is before it: `no, it is 6`, but not `no more, no less`.
+fn takes_back(sentence: &str) -> bool {
+    let words: Vec<String> = words_after(sentence).take(2).collect();
+    let word = |place: usize| words.get(place).map_or("", String::as_str);
+    match word(0) {
+        "no" => !matches!(word(1), "more" | "less" | "other" | "remainder" | "need"),
+        first => is_listed(TAKING_BACK, first),
+    }
+}
+
+/// Whether words behind a number say that it is not the answer: `is wrong`, `is extraneous`, `was rejected`.
+pub(super) fn denies(text: &str) -> bool {
+    let words: Vec<String> = words_after(text).take(2).collect();
+    let word = |place: usize| words.get(place).map_or("", String::as_str);
+    matches!(word(0), "is" | "was") && is_listed(DENYING, word(1)) || matches!(word(0), "isn't" | "isn’t" | "cannot")
 }
 
 pub(super) fn is_listed(list: &str, word: &str) -> bool {
@@ -132,6 +161,19 @@ mod tests {
             (" which was asked", true),
             (" **done**", true),
             (" so she is right", true),
+            (" a whole number", true),
+            (" I hope this helps!", true),
+            (" if I am right", true),
+            (" QED", true),
+            (" not 17", true),
+            (" no more, no less", true),
+            (" since 9*2 = 18", true),
+            (" and that is the answer", true),
+            (" to be precise", true),
+            (" a", false),
+            (" x is positive", false),
+            (" wait, it is 6", false),
+            (" two x", false),
             ("", true),
             (" x", false),
             (" $x$", false),

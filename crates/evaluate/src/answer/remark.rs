@@ -11,7 +11,7 @@ use super::{
     bare::bare,
     number::Quantity,
     unit::{Unit, split_word},
-    unit_words::{is_no_unit, is_turn},
+    unit_words::{is_change, is_no_unit, is_scale, is_turn},
 };
 
 /// Words that deny what is before them, or make it depend on something.
@@ -20,13 +20,29 @@ const DENIALS: &str = " wrong incorrect false not no never but if unless otherwi
 /// The most characters of a remark.
 const LONGEST: usize = 300;
 
-/// Remarks that say how a number was found.
+/// Remarks that say how a number was found, or what it is.
 static HARMLESS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)^(?:(?:approximately|approx\.?|about|exact|exactly)$|(?:rounded|since|because|see|mod|to the nearest|rejecting|discarding|ignoring)\b|as (?:required|expected|needed|asked|shown|above|before)\b)",
+        r"(?ix)^(?:
+            (?: approximately | approx\.? | about | exact | exactly | correct | checked | verified | maximum | minimum | q\.?e\.?d\.? ) $
+            | (?: rounded | nearest | since | because | see | mod | modulo | rejecting | discarding | ignoring | taking | using
+                | assuming | where | when | given | including | excluding | counting | with | via | after | before | from | only
+                | we | i\.?e\. | e\.g\. | that\ is | as | to\ the\ nearest
+                | (?: to\ )? (?: \d+ | one | two | three | four ) \ (?: decimal | significant ) ) (?: \W | $ )
+            | by\ [a-z-]{2,} | (?: option | choice )\ \(?[a-z]\)?$ | [✓✔∎□■] $
+        )",
     )
     .expect("it is a valid expression")
 });
+
+/// The remarks among these that give a reason: what they deny is not the answer.
+static REASONS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)^(?:since|because|as|assuming|rejecting|discarding|ignoring|by)\b")
+        .expect("it is a valid expression")
+});
+
+/// Words with which a remark goes on with the answer.
+const CONTINUING: &str = " or times plus minus over under beyond base nearly almost owed owing off short ";
 
 /// What a remark says about the answer before it.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,10 +69,10 @@ impl Remark {
     /// What the text between the brackets says.
     pub(super) fn of(inner: &str) -> Self {
         let inner = inner.trim();
-        if inner.is_empty() || is_denied(inner) {
+        if inner.is_empty() || is_denied(inner) && !REASONS.is_match(inner) {
             return Self::Change;
         }
-        if HARMLESS.is_match(inner) {
+        if HARMLESS.is_match(inner) || is_equation(inner) {
             return Self::Reason;
         }
         match Unit::parse(&format!(" {}", unit_in(inner))) {
@@ -66,14 +82,20 @@ impl Remark {
         }
         let is_word = |word: &&str| {
             word.chars()
-                .all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | ',' | '.'))
+                .all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | ',' | '.' | '-' | ':'))
         };
         let words: Vec<&str> = inner.split_whitespace().collect();
         let is_prose = words.iter().all(is_word);
         // Behind a formula, the words that come first tell.
         let looked_at = if is_prose { words.len() } else { 2 };
-        let begins = words.first().is_some_and(is_word) && (words.len() > 2 || !is_prose);
-        if begins && !words.iter().take(looked_at).any(|word| may_change(word)) {
+        let first = words.first().map_or("", |word| split_word(word).0);
+        let begins = words.first().is_some_and(is_word) && (words.len() > 1 || first.chars().count() > 2);
+        let changes = |word: &&str| may_change(word, words.len() > 1);
+        let goes_on = CONTINUING
+            .split(' ')
+            .any(|word| !word.is_empty() && word == first.to_lowercase())
+            || is_bound(&words);
+        if begins && !goes_on && !words.iter().take(looked_at).any(|word| changes(&word)) {
             Self::Words
         } else {
             Self::Change
@@ -93,12 +115,31 @@ fn unit_in(remark: &str) -> &str {
     unit.filter(|unit| !matches!(*unit, "all" | "total")).unwrap_or(remark)
 }
 
-/// Whether a word of a remark may change the value before it.
-fn may_change(word: &str) -> bool {
+/// Whether a remark says what something is equal to.
+fn is_equation(remark: &str) -> bool {
+    let compares = ['<', '>', '≤', '≥', '≠'].iter().any(|sign| remark.contains(*sign))
+        || ["\\ne", "\\le", "\\ge", "\\lt", "\\gt", "\\not"]
+            .iter()
+            .any(|command| remark.contains(command));
+    remark.contains(['=', '≈']) && !compares
+}
+
+/// Whether the words bound the number before them: `at most`.
+fn is_bound(words: &[&str]) -> bool {
+    matches!(words, ["at", "most" | "least", ..])
+}
+
+/// Whether a word of a remark may change the value before it. Among other words, some are common.
+fn may_change(word: &str, is_among_words: bool) -> bool {
     let word = split_word(word).0.to_lowercase();
     let is_letter = word.chars().count() == 1 && !matches!(&word[..], "a" | "i");
-    let is_common = matches!(&word[..], "of" | "to" | "and" | "one");
-    is_letter || !is_common && (is_no_unit(&word) || is_turn(&word))
+    let turns = is_turn(&word) && !matches!(&word[..], "maximum" | "minimum" | "true");
+    let is_changed = if is_among_words {
+        is_scale(&word) && word != "one" || is_change(&word) || turns || matches!(&word[..], "zero" | "infinity")
+    } else {
+        is_no_unit(&word)
+    };
+    is_letter || is_changed
 }
 
 /// The text before the brackets at its end, and what is in them. A space is before a remark.
@@ -178,7 +219,36 @@ mod tests {
             ("2x", Remark::Change),
             ("12", Remark::Change),
             ("to the power x", Remark::Change),
-            ("since it is not 6", Remark::Change),
+            ("since it is not 6", Remark::Reason),
+            ("by symmetry", Remark::Reason),
+            ("by AM-GM", Remark::Reason),
+            ("by x", Remark::Change),
+            ("where $x = 9$", Remark::Reason),
+            ("for n = 3", Remark::Reason),
+            ("= 36/2", Remark::Reason),
+            ("≈ 17.9", Remark::Reason),
+            ("n \\ne 3, x = 4", Remark::Change),
+            ("as x cannot be negative", Remark::Reason),
+            ("taking the positive root", Remark::Reason),
+            ("the negative root is rejected", Remark::Words),
+            ("an integer", Remark::Words),
+            ("maximum", Remark::Reason),
+            ("option B", Remark::Reason),
+            ("including Tom", Remark::Reason),
+            ("to two decimal places", Remark::Reason),
+            ("after tax", Remark::Reason),
+            ("left over", Remark::Words),
+            ("QED", Remark::Reason),
+            ("✓", Remark::Reason),
+            ("i.e. eighteen", Remark::Reason),
+            ("a decrease", Remark::Change),
+            ("a dozen and a half", Remark::Change),
+            ("plus tax", Remark::Change),
+            ("quadrillion", Remark::Change),
+            ("base 6", Remark::Change),
+            ("negative solution discarded", Remark::Words),
+            ("repeating", Remark::Change),
+            ("not counting Tom", Remark::Change),
             ("", Remark::Change),
         ] {
             assert_eq!(Remark::of(remark), expected, "{remark}");

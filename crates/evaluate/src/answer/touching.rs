@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::{
     beside::{after_spaces, before_spaces, length_of_unit, rest_of_formula, words_after, words_before},
-    prose::{ends_with_term, is_behind_dash, is_in_multiples},
+    prose::{denies, ends_with_term, is_behind_dash, is_in_multiples},
     remark::Remark,
     unit::{TEXT_COMMANDS, split_word, text_command},
     unit_words::{is_change, is_no_unit, is_scale, is_turn},
@@ -321,15 +321,9 @@ fn after_words(text: &str) -> After<'_> {
     let words: Vec<String> = words_after(text).take(2).collect();
     let word = |place: usize| words.get(place).map_or("", String::as_str);
     let (first, second) = (word(0), word(1));
-    let is_denied = matches!(first, "is" | "was")
-        && matches!(
-            second,
-            "not" | "wrong" | "incorrect" | "false" | "too" | "never" | "impossible"
-        )
-        || matches!(first, "isn't" | "isn’t" | "cannot");
     let is_variable = first.chars().count() == 1 && !matches!(first, "a" | "i");
     let is_joined = first == "or" && (second.is_empty() || second.contains(|c: char| c.is_ascii_digit()));
-    if is_denied || is_joined || is_in_multiples(text) {
+    if denies(text) || is_joined || is_in_multiples(text) {
         After::Part(rest_of_formula(text))
     } else if is_variable
         || is_scale(first) && first != "one"

@@ -48,7 +48,7 @@ const UNITS: [&[&str]; 41] = [
 
 /// Words after a number that make it a multiple or a part. A plural in `s` is known as well.
 const SCALES: [&str; 4] = [
-    "hundred thousand million billion trillion mil bn lakh crore myriad score gross dozen pair couple hundredweight",
+    "hundred thousand million billion trillion quadrillion quintillion zillion googol milliard mio mrd mil bn lakh crore myriad score gross dozen pair couple hundredweight",
     "one two three four five six seven eight nine ten eleven twelve twenty",
     "half halve third quarter fourth fifth sixth seventh eighth ninth tenth twelfth sixteenth twentieth",
     "hundredth thousandth millionth billionth",
@@ -74,15 +74,19 @@ const COMPARISONS: [&str; 1] = [
 const NO_UNITS: [&str; 5] = [
     "and or to plus minus times over of choose mod modulo remainder than if where base root power",
     "negative owed owing infinity infinite zero approximately approx roughly nearly almost least most",
-    "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln",
+    SYMBOLS,
     "under beyond past until since short off",
     "left right before after",
 ];
 
+/// Names of constants, variables and functions.
+const SYMBOLS: &str = "pi tau alpha beta gamma theta lambda sigma omega sqrt sin cos tan log ln";
+
 /// Words after a number that change its value in any text. A `kilo` alone may be a prefix, and `kilos` are kilograms.
-const CHANGES: [&str; 3] = [
+const CHANGES: [&str; 4] = [
     "factorial squared cubed doubled tripled quadrupled halved fold twofold threefold reciprocal",
-    "th st nd rd ppm ppb ppt mille permille promille basis hex hexadecimal octal",
+    "th st nd rd ppm ppb ppt mille permille promille basis bps percentile binary octal hex hexadecimal",
+    "repeating recurring extraneous",
     "nano micro milli centi deci kilo mega giga tera",
 ];
 
@@ -119,6 +123,11 @@ pub(super) fn are_in_multiples<'a>(words: impl IntoIterator<Item = &'a str>) -> 
 /// Whether a word in lower case turns the number before it around, whatever text it is in.
 pub(super) fn is_turn(word: &str) -> bool {
     is_among(&TURNS, word) || is_comparison(word)
+}
+
+/// Whether a word in lower case is the name of a constant, a variable or a function.
+pub(super) fn is_symbol(word: &str) -> bool {
+    SYMBOLS.split(' ').any(|symbol| symbol == word)
 }
 
 /// Whether a word in lower case compares two quantities.
