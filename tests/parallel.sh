@@ -184,10 +184,13 @@ seen "mpirun ended with $code, the last checkpoint was after step $((10#$told)) 
 step "SIGKILL to a process at $kills moments of one run"
 resumed=""
 numbers=(2 4 2 3)
+# Long enough that the last process to be killed is still at work.
+long=(--set train.epochs=12 --set train.checkpoint_steps=1)
+ends 0 1 long "${long[@]}"
 for ((kill = 0; kill < kills; kill++)); do
     count=${numbers[kill % 4]}
     before=$(steps killed)
-    (train "$count" killed --set train.checkpoint_steps=1) >killed.out 2>"killed-$kill.log" &
+    (train "$count" killed "${long[@]}") >killed.out 2>"killed-$kill.log" &
     launcher=$!
     # A few steps after those that are kept, and any moment of a step.
     within 120 "training does not go on" has_steps killed $((before + 3))
@@ -204,8 +207,8 @@ for ((kill = 0; kill < kills; kill++)); do
     done
     resumed+=" $count"
 done
-ends 0 1 killed --set train.checkpoint_steps=1
-killed=$(alike one killed)
+ends 0 1 killed "${long[@]}"
+killed=$(alike long killed)
 seen "killed in runs of$resumed processes, and one at the end: losses within $killed of one; no process was left"
 
 step "what is refused"
@@ -213,7 +216,7 @@ ends 1 2 refused --set train.batch_samples=1
 grep -q '2 processes cannot share the steps of a run in which `train.batch_samples` is 1' refused.log || fail "no reason"
 [[ ! -e refused ]] || fail "something was written"
 code=0
-(train 2 killed --set train.batch_samples=4) >other.out 2>other.log || code=$?
+(train 2 killed "${long[@]}" --set train.batch_samples=4) >other.out 2>other.log || code=$?
 [[ $code -eq 1 ]] && grep -q 'train.batch_samples' other.log || fail "another batch was not refused ($code)"
 seen "more processes than samples, and another batch: exit code 1, with the reason"
 
