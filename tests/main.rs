@@ -5,6 +5,7 @@
 mod caches;
 mod evaluate;
 mod interruptions;
+mod launching;
 mod lora;
 mod losses;
 mod messages;

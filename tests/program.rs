@@ -196,6 +196,7 @@ impl Workplace {
                 "LSB_",
                 "SGE_",
                 "OMPI_",
+                "PMI_",
                 "JOB_COMPLETION_INDEX",
                 "LEADSPAN_WORKERS",
             ];

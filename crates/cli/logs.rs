@@ -7,10 +7,11 @@ use std::{
     borrow::Cow,
     io::{self, IsTerminal as _, Write},
     panic,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex, OnceLock, PoisonError},
     thread,
 };
 
+use leadspan_workers::Worker;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -19,8 +20,20 @@ use crate::{progress, visible};
 /// The program's log.
 static LOG: LazyLock<Log<io::Stderr>> = LazyLock::new(|| Log::new(io::stderr()));
 
-/// Starts logging. On a terminal lines carry colours but no time; in a file, a time but no colours.
-pub(crate) fn start(level: LevelFilter) {
+/// What stands before every line: which process speaks, if it is one of several and not the first.
+static SPEAKER: OnceLock<String> = OnceLock::new();
+
+/// Starts logging. A `follower`, one of several processes that work together, but not the first, logs warnings and errors
+/// alone, and says which process it is. On a terminal lines carry colours but no time; in a file, a time but no colours.
+pub(crate) fn start(level: LevelFilter, follower: Option<Worker>) {
+    let level = match follower {
+        Some(follower) => {
+            let speaker = format!("process {} of {}: ", follower.index(), follower.count());
+            let _ = SPEAKER.set(speaker);
+            level.min(LevelFilter::WARN)
+        }
+        None => level,
+    };
     let on_terminal = io::stderr().is_terminal();
     let colours = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // Dependencies are quiet unless something is wrong: their news is about themselves.
@@ -43,8 +56,20 @@ pub(crate) fn start(level: LevelFilter) {
 
 /// Writes text to the log, unless the log is closed.
 pub(crate) fn write(text: &str) {
-    let shown = without_closing_lines(visible::escaped(text));
+    let shown = spoken(without_closing_lines(visible::escaped(text)));
     progress::standing_aside(|| LOG.write(shown.as_bytes()));
+}
+
+/// Text of which every line says which process speaks, if that is known.
+fn spoken(text: Cow<'_, str>) -> Cow<'_, str> {
+    match SPEAKER.get() {
+        Some(speaker) => text
+            .split_inclusive('\n')
+            .flat_map(|line| [speaker.as_str(), line])
+            .collect::<String>()
+            .into(),
+        None => text,
+    }
 }
 
 /// Text in which no line looks like the closing line of a log, which scripts search for.
@@ -101,7 +126,7 @@ struct AboveBar;
 impl Write for AboveBar {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(text);
-        let shown = without_closing_lines(visible::escaped_but_colours(&line));
+        let shown = spoken(without_closing_lines(visible::escaped_but_colours(&line)));
         progress::standing_aside(|| LOG.write(shown.as_bytes()));
         Ok(text.len())
     }

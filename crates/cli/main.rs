@@ -23,6 +23,7 @@ mod holding;
 mod hub;
 mod keys;
 mod last_line;
+mod launch;
 mod logs;
 mod output;
 mod outputs;
@@ -67,11 +68,14 @@ fn main() -> ExitCode {
             });
         }
     };
-    logs::start(arguments.log_level.into());
+    let follower = launch::follower(&arguments.command);
+    logs::start(arguments.log_level.into(), follower);
     bus_error::report();
     holding::start();
     failure::report_panics();
-    if let Some(name) = arguments.command.of_long() {
+    if follower.is_none()
+        && let Some(name) = arguments.command.of_long()
+    {
         last_line::begin(name);
     }
     let run = || {
@@ -81,6 +85,8 @@ fn main() -> ExitCode {
     let (outcome, code, error) = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(Ending::Done)) => ("done", exit_code::DONE, None),
         Ok(Ok(Ending::Stopped)) => ("stopped", exit_code::STOPPED, None),
+        // Another process says why.
+        Ok(Ok(Ending::FailedElsewhere(code))) => ("failed", code, None),
         Ok(Err(failure)) => {
             show_error(&failure.described());
             ("failed", failure.exit_code(), Some(failure.in_a_line()))

@@ -37,7 +37,8 @@ pub(crate) fn stated_here(arguments: &WorkerArguments) -> Result<Option<usize>, 
     scheduler::stated_workers(&variable, arguments.workers)
 }
 
-fn variable(name: &str) -> Option<String> {
+/// The value of an environment variable.
+pub(crate) fn variable(name: &str) -> Option<String> {
     // What is no text is no number either, and must not count as unset.
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

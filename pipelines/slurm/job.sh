@@ -2,7 +2,7 @@
 # What every job of this folder does, sourced by the .sbatch files: run the program, and put the job back into the queue when it
 # was interrupted.
 #
-#   run ARGUMENTS…     runs $LEADSPAN with them, and ends the job
+#   run ARGUMENTS…     runs $LEADSPAN with them, and ends the job; $PROCESSES of it, if that is set, which MPI connects
 #
 # How the program ends decides:
 #   0             done
@@ -19,10 +19,14 @@ if [[ -n "${SLURM_ARRAY_JOB_ID:-}" ]]; then
 fi
 
 run() {
-    local program=$LEADSPAN code
+    local program=$LEADSPAN code tasks=(--ntasks=1)
+    if [[ ${PROCESSES:-1} -gt 1 ]]; then
+        # Without the last option, the others would wait for one that was killed.
+        tasks=(--ntasks="$PROCESSES" --mpi="${TRAIN_MPI:-pmix}" --kill-on-bad-exit=1)
+    fi
     # Slurm tells a step, not the script, that time is nearly up or that the job is about to be preempted. srun does not take
     # over how many cores the job has.
-    srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "$program" "$@" &
+    srun "${tasks[@]}" --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "$program" "$@" &
     local step=$!
     # For `scancel --batch`, and sites that signal the script: srun would end the step at once.
     trap pass_on TERM USR1

@@ -15,6 +15,9 @@ TRAIN_OPTIONS=""                # of stage two; a student needs 16 bytes a param
 SWEEP_OPTIONS=""                # of each task of the sweep; TRAIN_OPTIONS unless set
 CPU_OPTIONS=""                  # of prepare, finalize and report: "--cpus-per-task=4 --mem=8G --time=01:00:00 --gres=none"
 
+TRAIN_PROCESSES=1               # of one student: more need a program built with `--features mpi`, and cores or GPUs for each
+TRAIN_MPI=pmix                  # how srun connects them: `srun --mpi=list` says what your Slurm has
+
 WORKERS=4                       # tasks of stage one that the work is divided among: the same until the cache is complete
 ARRAY=""                        # tasks to submit, such as 3,17-19; all of them unless set
 AT_ONCE=""                      # tasks of an array that run at the same time, at most

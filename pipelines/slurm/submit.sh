@@ -34,11 +34,13 @@ done
 
 : "${PIPELINE:=}" "${LEADSPAN:=leadspan}" "${LEADSPAN_CPU:=$LEADSPAN}" "${SETUP:=}" "${PARTITION:=}" "${ACCOUNT:=}" "${QOS:=}"
 : "${PRECOMPUTE_OPTIONS:=}" "${TRAIN_OPTIONS:=}" "${SWEEP_OPTIONS:=$TRAIN_OPTIONS}" "${CPU_OPTIONS:=}"
+: "${TRAIN_PROCESSES:=1}" "${TRAIN_MPI:=pmix}"
 : "${WORKERS:=4}" "${ARRAY:=}" "${AT_ONCE:=}" "${CLAIM:=no}" "${RETRIES:=5}"
 : "${STAGES:=prepare precompute finalize train report}" "${SWEEP_WORKERS:=4}" "${RUNS:=runs}" "${REPORT:=report}" "${LOGS:=logs}"
 [[ -f "$PIPELINE" ]] || fail "no pipeline file \`$PIPELINE\`: set PIPELINE, or name a file of settings"
 [[ "$WORKERS" =~ ^[1-9][0-9]*$ ]] || fail "WORKERS is \`$WORKERS\`, not a number"
 [[ "$SWEEP_WORKERS" =~ ^[1-9][0-9]*$ ]] || fail "SWEEP_WORKERS is \`$SWEEP_WORKERS\`, not a number"
+[[ "$TRAIN_PROCESSES" =~ ^[1-9][0-9]*$ ]] || fail "TRAIN_PROCESSES is \`$TRAIN_PROCESSES\`, not a number"
 for stage in $STAGES; do
     [[ -f "$here/$stage.sbatch" ]] || fail "STAGES names \`$stage\`, which is no stage"
 done
@@ -52,7 +54,7 @@ for variable in LEADSPAN LEADSPAN_CPU; do
     fi
 done
 LEADSPAN_JOBS=$here
-export LEADSPAN LEADSPAN_CPU LEADSPAN_JOBS PIPELINE SETUP WORKERS CLAIM RETRIES SWEEP_WORKERS RUNS REPORT
+export LEADSPAN LEADSPAN_CPU LEADSPAN_JOBS PIPELINE SETUP WORKERS CLAIM RETRIES SWEEP_WORKERS RUNS REPORT TRAIN_PROCESSES TRAIN_MPI
 mkdir -p "$LOGS"
 
 everywhere=(--parsable --export=ALL --kill-on-invalid-dep=yes)
@@ -115,7 +117,7 @@ if wanted finalize; then
 fi
 learning=()
 if wanted train; then
-    submit train "$before" "$TRAIN_OPTIONS"
+    submit train "$before" "--ntasks=$TRAIN_PROCESSES $TRAIN_OPTIONS"
     learning+=("$id")
 fi
 if wanted sweep; then

@@ -93,6 +93,10 @@ pub(crate) struct TrainArguments {
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
 
+    /// Train alone, even if `mpirun` or `srun` started this process as one of several, which train one student together
+    #[arg(long)]
+    pub(crate) alone: bool,
+
     #[command(flatten)]
     pub(crate) stopping: Stopping,
 }

@@ -34,6 +34,8 @@ pub(crate) enum Ending {
     Done,
     /// It was stopped.
     Stopped,
+    /// Another process of the same launch failed and shows its error; the exit code that goes with it.
+    FailedElsewhere(u8),
 }
 
 /// How results and progress are shown.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use leadspan_cache::{Cache, Missing};
-use leadspan_train::{Event, RunContext, RunSummary, StepMetrics, TrainingOutcome};
+use leadspan_train::{
+    Event, RunContext, RunSummary, StepMetrics, TrainError, TrainingOutcome, parallel::ParallelError,
+};
+use leadspan_workers::scheduler::Assigned;
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,8 +22,9 @@ use crate::{
     amounts::{bytes, duration, grouped, rounded},
     arguments::TrainArguments,
     configuration::{Configuration, StageTwo},
+    exit_code,
     failure::{Context as _, Result},
-    hub, last_line, path_text,
+    hub, last_line, launch, path_text,
     progress::{Counted, ProgressMeter},
     signals,
 };
@@ -30,6 +34,7 @@ const STACK_BYTES: usize = 256 << 20;
 
 pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
+    let launched = launch::here(arguments)?;
     let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
     let stage = hub::with_student_found(stage)?;
     let missing = missing(arguments.allow_incomplete);
@@ -39,16 +44,19 @@ pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending
         let training = thread::Builder::new()
             .name("train".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || train(&stage, missing, &stop, showing))
+            .spawn_scoped(scope, || train(&stage, missing, &stop, (showing, &launched)))
             .with_context(|| "could not start the training thread".to_owned())?;
         training.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
     .with_context(|| format!("could not train `{}`", stage.train.dir.display()))?;
     let dir = stage.train.dir;
     let (outcome, summary) = match outcome {
-        TrainingOutcome::Done(summary) => ("done", summary),
-        TrainingOutcome::AlreadyDone(summary) => ("already_done", summary),
-        TrainingOutcome::Stopped => return Ok(stopped(&dir, showing)),
+        Ok(TrainingOutcome::Done(summary)) => ("done", summary),
+        Ok(TrainingOutcome::AlreadyDone(summary)) => ("already_done", summary),
+        Ok(TrainingOutcome::Followed) => return Ok(Ending::Done),
+        Ok(TrainingOutcome::Stopped) if follows(&launched) => return Ok(Ending::Stopped),
+        Ok(TrainingOutcome::Stopped) => return Ok(stopped(&dir, showing)),
+        Err(code) => return Ok(Ending::FailedElsewhere(code)),
     };
     last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
     showing.result(&Trained {
@@ -97,9 +105,22 @@ impl fmt::Display for Trained {
     }
 }
 
-fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Showing) -> Result<TrainingOutcome> {
+/// Whether another process shows what becomes of the run.
+fn follows(launched: &Assigned) -> bool {
+    launched.worker.index() > 0
+}
+
+/// Trains. The inner error is the exit code of a process that ends because another one, which says why, has failed.
+fn train(
+    stage: &StageTwo,
+    missing: Missing,
+    stop: &Arc<AtomicBool>,
+    (showing, launched): (Showing, &Assigned),
+) -> Result<Result<TrainingOutcome, u8>> {
     let cache = Cache::open(&stage.cache_dir)?;
     let tokenizer_files = leadspan_precompute::student_files(&cache)?;
+    // Last of all that may fail before the run: from here on, the processes tell each other what fails.
+    let processes = launch::processes(launched)?;
     let started = Instant::now();
     let context = RunContext {
         stop,
@@ -113,6 +134,7 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
         resolved_config: &stage.resolved,
         tokenizer_files: &tokenizer_files,
         missing,
+        processes: &*processes,
     };
     let (mut progress, mut waited) = (None, Waited::default());
     let outcome = leadspan_train::run(
@@ -126,10 +148,22 @@ fn train(stage: &StageTwo, missing: Missing, stop: &Arc<AtomicBool>, showing: Sh
                 // Until now there was nothing to save.
                 signals::ask_first(stop, "dropping the step at hand and writing a checkpoint");
             }
+            if follows(launched) && !matches!(event, Event::StockKernels(_)) {
+                return;
+            }
             show(event, &mut progress, &mut waited, showing);
         },
-    )?;
-    Ok(outcome)
+    );
+    match outcome {
+        Err(TrainError::Parallel(ParallelError::Failed { unexpected, .. })) if follows(launched) => {
+            Ok(Err(if unexpected {
+                exit_code::UNEXPECTED
+            } else {
+                exit_code::WRONG_INPUT
+            }))
+        }
+        outcome => Ok(Ok(outcome?)),
+    }
 }
 
 fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited, showing: Showing) {

@@ -17,11 +17,13 @@ pub(crate) struct KeptSample {
     pub(crate) tokens: usize,
 }
 
-/// The samples of one optimizer step.
+/// The samples of one optimizer step, or the share of them that one of several processes takes.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Their indices in the prepared corpus.
+    /// The indices in the prepared corpus of all samples of the step.
     pub(crate) samples: Vec<u32>,
+    /// What their weight is divided among: positions or samples, replayed ones included.
+    pub(crate) parts: usize,
     /// Their forward passes.
     pub(crate) micro_batches: Vec<MicroBatch>,
     /// The samples that are replayed in the same step.
@@ -33,7 +35,7 @@ pub(crate) struct Step {
 /// The samples that are replayed in one optimizer step.
 #[derive(Debug)]
 pub(crate) struct Replayed {
-    /// Their indices in their own corpus.
+    /// The indices in their own corpus of all of them.
     pub(crate) samples: Vec<u32>,
     /// Their forward passes.
     pub(crate) micro_batches: Vec<MicroBatch>,
@@ -51,6 +53,15 @@ pub(crate) enum Kind {
 }
 
 impl Step {
+    /// The same passes as a share of the step that has these samples.
+    pub(crate) fn of_whole(mut self, samples: Vec<u32>, replayed: Option<Vec<u32>>) -> Self {
+        self.samples = samples;
+        if let (Some(mine), Some(all)) = (&mut self.replayed, replayed) {
+            mine.samples = all;
+        }
+        self
+    }
+
     /// All forward passes, each with the kind of its samples.
     pub(crate) fn passes(&self) -> impl Iterator<Item = (&MicroBatch, Kind)> {
         let replayed = self.replayed.iter().flat_map(|replayed| &replayed.micro_batches);
@@ -81,6 +92,7 @@ impl Batching {
         let weights = Weights::of(self.normalization, &[&counts(&spans)]);
         Ok(Step {
             samples: samples.iter().map(|kept| kept.sample).collect(),
+            parts: weights.parts(),
             micro_batches: self.micro_batches(&spans, self.distillation, &weights),
             replayed: None,
             cache_bytes_read,
@@ -106,6 +118,7 @@ impl Batching {
         let weights = Weights::of(self.normalization, &[&learnt, &of_others]);
         Ok(Step {
             samples: samples.iter().map(|kept| kept.sample).collect(),
+            parts: weights.parts(),
             micro_batches: self.micro_batches(&read, self.distillation, &weights),
             replayed: Some(Replayed {
                 samples: replayed,

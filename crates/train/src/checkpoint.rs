@@ -48,10 +48,10 @@ const RUN: &str = "leadspan_run";
 const MAX_HEADER_BYTES: u64 = 100 << 20;
 
 /// The largest receipt that is read.
-const MAX_RECEIPT_BYTES: u64 = 1 << 12;
+pub(crate) const MAX_RECEIPT_BYTES: u64 = 1 << 12;
 
 /// The path of a checkpoint's receipt.
-fn receipt_path(path: &Path) -> PathBuf {
+pub(crate) fn receipt_path(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
 

@@ -5,6 +5,8 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 use leadspan_cache::Missing;
 use serde_json::Value;
 
+use crate::parallel::Processes;
+
 /// What the program gives a run that it starts.
 pub struct RunContext<'a> {
     /// Set by the program to stop the run; the run reads it before each layer of a pass.
@@ -21,4 +23,6 @@ pub struct RunContext<'a> {
     pub tokenizer_files: &'a [(String, Vec<u8>)],
     /// Whether to train on a cache from which work units are missing.
     pub missing: Missing,
+    /// The processes that train this student together; [`Alone`](crate::parallel::Alone) for one.
+    pub processes: &'a dyn Processes,
 }

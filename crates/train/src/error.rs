@@ -8,7 +8,7 @@ use leadspan_files::{FileError, Refusal};
 use leadspan_model::ModelError;
 use leadspan_workers::Holder;
 
-use crate::{Loss, PolicyError, TailPolicy};
+use crate::{Loss, PolicyError, TailPolicy, parallel::ParallelError};
 
 /// A training run that could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +270,9 @@ pub enum TrainError {
     /// The thread that reads ahead ended without a reason.
     #[error("the thread that reads the cache ahead ended unexpectedly")]
     ReaderGone,
+    /// Several processes could not train together.
+    #[error(transparent)]
+    Parallel(#[from] ParallelError),
     /// The cache could not be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -301,6 +304,7 @@ impl From<FileError> for TrainError {
 impl Diagnosis for TrainError {
     fn is_unexpected(&self) -> bool {
         match self {
+            Self::Parallel(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
             Self::Model(error) => error.is_unexpected(),
             Self::NoGradient { .. } | Self::ReaderGone => true,
@@ -310,6 +314,7 @@ impl Diagnosis for TrainError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Parallel(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Policy(error) => error.hint(),

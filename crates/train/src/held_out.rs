@@ -11,7 +11,8 @@ use crate::{
     batches::Batching,
     comparison::has_right_objective,
     gradients::{head_weight, supervised_hidden_states},
-    objective::{self, Distillation, HeadPass, Losses},
+    objective::{self, Distillation, HeadPass, LossSums, Losses},
+    parallel::share::Share,
     policies::Supervision,
     student,
 };
@@ -46,6 +47,18 @@ impl HeldOut {
 }
 
 impl HeldOut {
+    /// The means of these sums over the samples of `reader`; `None` if there are no positions.
+    pub(crate) fn of(sums: &LossSums, reader: &Reader) -> Option<Self> {
+        let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
+        (sums.weight > 0.0).then(|| Self {
+            cross_entropy: sums.cross_entropy / sums.weight,
+            forward_kl: of_teacher(sums.forward_kl),
+            soft_cross_entropy: of_teacher(sums.soft_cross_entropy),
+            top_1_agreement: of_teacher(sums.top_1_agreement),
+            positions: sums.weight as u64,
+        })
+    }
+
     /// Whether the losses that count are finite, the divergence weighing `distillation_weight`.
     pub(crate) fn is_finite(&self, distillation_weight: f64) -> bool {
         let counts = |weight: f64, loss: f64| weight == 0.0 || loss.is_finite();
@@ -94,21 +107,23 @@ pub fn held_out_losses(model: &Decoder, reader: &Reader, stop: Stop<'_>) -> Resu
     if !has_right_objective(model) {
         pass = pass.in_stock_operations();
     }
-    measure(model, reader, batching, pass, stop)
+    let alone = Share { rank: 0, count: 1 };
+    let sums = sums((model, reader), batching, pass, alone, stop)?;
+    Ok(sums.and_then(|sums| HeldOut::of(&sums, reader)))
 }
 
-/// Measures `student` on all validation samples; `None` if there are none, or `stop` was requested before the end.
+/// The losses of `student` on the validation samples of one process's `share`; `None` if `stop` was requested before the end.
 ///
 /// # Errors
 ///
 /// If the cache cannot be read or the device fails.
-pub(crate) fn measure(
-    student: &Decoder,
-    reader: &Reader,
+pub(crate) fn sums(
+    (student, reader): (&Decoder, &Reader),
     batching: Batching,
     pass: HeadPass,
+    share: Share,
     stop: Stop<'_>,
-) -> Result<Option<HeldOut>, TrainError> {
+) -> Result<Option<LossSums>, TrainError> {
     let batching = Batching {
         normalization: None,
         // The same for every loss and policy, so that held-out losses of different runs are comparable.
@@ -121,7 +136,9 @@ pub(crate) fn measure(
     let mut samples: Vec<u32> = reader.corpus().of_split(Split::Validation).collect();
     samples.sort_by_key(|&sample| reader.corpus().sample(sample as usize).token_count());
     let mut sums = Losses::default();
-    for group in samples.chunks(GROUP) {
+    // Few samples are shared, too.
+    let group = GROUP.min(samples.len().div_ceil(share.count)).max(1);
+    for group in samples.chunks(group).skip(share.rank).step_by(share.count) {
         for batch in batching.whole(reader, group)?.micro_batches {
             match losses(student, &head, &batch, pass, stop) {
                 Err(TrainError::Model(ModelError::Stopped)) => return Ok(None),
@@ -129,15 +146,7 @@ pub(crate) fn measure(
             }
         }
     }
-    let sums = sums.wait()?;
-    let of_teacher = |sum: f64| reader.has_distributions().then_some(sum / sums.weight);
-    Ok((sums.weight > 0.0).then(|| HeldOut {
-        cross_entropy: sums.cross_entropy / sums.weight,
-        forward_kl: of_teacher(sums.forward_kl),
-        soft_cross_entropy: of_teacher(sums.soft_cross_entropy),
-        top_1_agreement: of_teacher(sums.top_1_agreement),
-        positions: sums.weight as u64,
-    }))
+    Ok(Some(sums.wait()?))
 }
 
 /// The losses of one pass.

@@ -47,6 +47,10 @@
 //! The newest `keep_checkpoints` are kept, and that of the epoch with the lowest held-out loss, (1 − α)·CE + α·KL. A finished
 //! run keeps only the latter, unless it is what was exported.
 //!
+//! # Several processes
+//!
+//! [`parallel`] trains one student in several processes, which share the samples of every step.
+//!
 //! # Memory
 //!
 //! Besides parameters, gradients and moments, the peak is linear in the tokens of a pass. Each token takes 8·H + 3·K + 3·I
@@ -74,6 +78,7 @@ mod micro_batch;
 pub mod objective;
 mod optimizer;
 mod order;
+pub mod parallel;
 #[cfg(test)]
 mod parity;
 mod policies;

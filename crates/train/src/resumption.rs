@@ -65,7 +65,12 @@ pub(crate) fn keep_of_finished(checkpoints: &Checkpoints, summary: &RunSummary) 
     checkpoints.keep(best.as_slice())
 }
 
-fn restore(optimizer: &mut AdamW, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+/// Restores the optimizer and its parameters from a checkpoint.
+///
+/// # Errors
+///
+/// If a tensor is missing, or the device fails.
+pub(crate) fn restore(optimizer: &mut AdamW, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
     let step = checkpoint.run.progress.step as u32;
     Ok(optimizer.restore(step, &mut |name| checkpoint.tensor(name))?)
 }

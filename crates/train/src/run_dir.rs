@@ -105,7 +105,12 @@ impl RunDir {
     }
 
     pub(crate) fn checkpoints_path(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        Self::checkpoints_in(&self.path)
+    }
+
+    /// The checkpoints of the run in a folder that this process may not hold.
+    pub(crate) fn checkpoints_in(path: &Path) -> PathBuf {
+        path.join("checkpoints")
     }
 
     pub(crate) fn model_path(&self) -> PathBuf {

@@ -13,6 +13,8 @@ pub enum TrainingOutcome {
     Done(RunSummary),
     /// An earlier process had finished it.
     AlreadyDone(RunSummary),
+    /// It ran to its end, or had been finished, and another process, the first of several, has the summary.
+    Followed,
     /// It was stopped. The same call resumes it from its last finished step.
     Stopped,
 }

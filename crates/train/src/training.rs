@@ -6,13 +6,20 @@ use leadspan_cache::Reader;
 use leadspan_model::{ModelError, Stop};
 
 use crate::{
-    AdamW, Event, Export, MicroBatch, ReplayMetrics, RunContext, StepMetrics, TrainError,
+    AdamW, Event, Export, HeldOut, MicroBatch, ReplayMetrics, RunContext, StepMetrics, TrainError,
     batches::{Kind, Step},
     checkpoint::RunSoFar,
     checkpoints::Checkpoints,
     gradients, held_out,
     metrics::{Metrics, Record},
     objective::{HeadPass, LossSums, Losses},
+    parallel::{
+        digest,
+        share::Share,
+        step_totals::{StepCounts, StepTotals, factor, held_out_over_all},
+        sum::sum_gradients,
+        team::{Place, Team},
+    },
     read_ahead::ReadStep,
     run_dir::RunDir,
     run_identity::RunIdentity,
@@ -20,14 +27,8 @@ use crate::{
     run_progress::RunProgress,
 };
 
-/// The losses of a step, separate for distilled and replayed samples. The weights of both kinds together sum to one.
-#[derive(Default)]
-struct StepSums {
-    distilled: LossSums,
-    replayed: LossSums,
-}
-
-/// The same while a device may still be adding up.
+/// The losses of a step, separate for distilled and replayed samples, which a device may still be adding up. The weights of both
+/// kinds together sum to one.
 #[derive(Default)]
 struct StepLosses {
     distilled: Losses,
@@ -35,11 +36,8 @@ struct StepLosses {
 }
 
 impl StepLosses {
-    fn wait(&self) -> Result<StepSums, TrainError> {
-        Ok(StepSums {
-            distilled: self.distilled.wait()?,
-            replayed: self.replayed.wait()?,
-        })
+    fn wait(&self) -> Result<[LossSums; 2], TrainError> {
+        Ok([self.distilled.wait()?, self.replayed.wait()?])
     }
 }
 
@@ -66,10 +64,12 @@ pub(crate) struct Training<'a> {
     pub(crate) inputs: &'a RunInputs<'a>,
     pub(crate) optimizer: &'a mut AdamW,
     pub(crate) context: &'a RunContext<'a>,
+    pub(crate) team: &'a Team<'a>,
     pub(crate) identity: &'a RunIdentity,
-    pub(crate) run_dir: &'a RunDir,
+    /// The folder and its metrics; `None` in every process but the first.
+    pub(crate) run_dir: Option<&'a RunDir>,
+    pub(crate) metrics: Option<Metrics>,
     pub(crate) checkpoints: &'a Checkpoints,
-    pub(crate) metrics: Metrics,
     pub(crate) progress: RunProgress,
     pub(crate) events: &'a mut dyn FnMut(Event),
 }
@@ -85,13 +85,13 @@ impl Training<'_> {
         // The checkpoint from which the run resumes.
         let mut saved = self.progress.step;
         loop {
-            self.run_dir.require_not_lost_so_far()?;
+            self.run_dir.map_or(Ok(()), RunDir::require_not_lost_so_far)?;
             let step = self.progress.step;
             if self.inputs.steps.is_between_epochs(step) && !self.progress.is_measured() {
                 require_finite(self.optimizer, step, schedule.learning_rate(step))?;
                 self.validate()?;
             }
-            let stopped = self.stop().is_requested();
+            let stopped = self.team.any(Place::Step, self.stop().is_requested())?;
             if step > saved && (stopped || self.is_checkpoint()) {
                 require_finite(self.optimizer, step, schedule.learning_rate(step))?;
                 self.save()?;
@@ -119,15 +119,24 @@ impl Training<'_> {
         let batch = batches.recv().map_err(|_| TrainError::ReaderGone)??;
         let arrived = (self.context.clock)();
 
-        let Some(losses) = self.accumulate(&batch)? else {
+        let parameters = &self.inputs.student.parameters;
+        let losses = self.accumulate(&batch)?;
+        // A process without samples adds zeros, and nobody else does.
+        if losses.is_some() && batch.passes().next().is_some() {
+            gradients::all(parameters)?;
+        }
+        let Some(factor) = factor(self.team, losses.is_none(), batch.parts)? else {
             return Ok(());
         };
-        let gradients = gradients::all(&self.inputs.student.parameters)?;
+        if !self.team.is_alone() {
+            sum_gradients(self.team.processes(), parameters, factor)?;
+        }
+        let gradients = gradients::all(parameters)?;
         let limit = self.inputs.settings.gradient_clipping;
         // A GPU clips and updates on its own, so that it is waited for once a step. A norm that is not finite changes nothing.
         let updated = (self.optimizer).update_on_device(gradients.iter().copied(), limit, learning_rate)?;
-        let sums = losses.wait()?;
-        let loss = self.loss(&sums);
+        let totals = self.totals(&batch, &losses.unwrap_or_default(), factor)?;
+        let loss = self.loss(&totals);
         let norm = match &updated {
             Some(norm) => norm.wait()?,
             None => gradients::norm(&gradients)?,
@@ -139,11 +148,9 @@ impl Training<'_> {
         }
 
         let seconds = (self.context.clock)().saturating_sub(began).as_secs_f64();
-        let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass)).sum::<usize>();
-        let flops: u64 = batch.passes().map(|(pass, _)| self.inputs.flops.pass(pass)).sum();
         let step = self.progress.step + 1;
         let distils = self.inputs.settings.distils();
-        let share = 1.0 - batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share);
+        let (sums, counts, share) = (&totals, totals.counts, 1.0 - totals.replayed_share);
         let metrics = StepMetrics {
             step,
             steps: self.inputs.steps.count(),
@@ -153,26 +160,50 @@ impl Training<'_> {
             loss_forward_kl: distils.then_some(sums.distilled.forward_kl / share),
             loss_soft_cross_entropy: distils.then_some(sums.distilled.soft_cross_entropy / share),
             loss_distillation: self.loss_distillation(sums.distilled.distillation / share),
-            replay: batch.replayed.as_ref().map(|replayed| ReplayMetrics {
-                loss_replay: sums.replayed.cross_entropy / replayed.share,
-                replay_positions: replayed.micro_batches.iter().map(|pass| pass.rows.len()).sum(),
-                replay_tokens: replayed.micro_batches.iter().map(MicroBatch::token_count).sum(),
+            replay: batch.replayed.is_some().then(|| ReplayMetrics {
+                loss_replay: sums.replayed.cross_entropy / sums.replayed_share,
+                replay_positions: counts.replay_positions as usize,
+                replay_tokens: counts.replay_tokens as usize,
             }),
             learning_rate,
             gradient_norm: norm,
-            positions: fed(MicroBatch::learnt_positions),
-            tokens: fed(MicroBatch::token_count),
-            tokens_per_second: fed(MicroBatch::token_count) as f64 / seconds.max(1e-9),
-            training_flops: self.progress.training_flops.saturating_add(flops),
-            cache_bytes_read: self.progress.cache_bytes_read + batch.cache_bytes_read,
+            positions: counts.positions as usize,
+            tokens: counts.tokens as usize,
+            tokens_per_second: counts.tokens as f64 / seconds.max(1e-9),
+            training_flops: self.progress.training_flops.saturating_add(counts.flops),
+            cache_bytes_read: self.progress.cache_bytes_read + counts.cache_bytes_read,
             waited_seconds: arrived.saturating_sub(began).as_secs_f64(),
-            peak_memory_bytes: (self.context.peak_memory_bytes)(),
+            peak_memory_bytes: totals.peak_memory_bytes,
         };
         self.progress.add_step(&metrics, seconds);
-        let now = (self.context.time_of_day)();
-        self.metrics.write(&Record::Step(metrics.clone()), now)?;
+        self.record(&Record::Step(metrics.clone()))?;
         (self.events)(Event::Step(metrics));
         Ok(())
+    }
+
+    /// The losses and counts of a step, of which this process has `batch` with the part `factor` of the weight.
+    fn totals(&self, batch: &Step, losses: &StepLosses, factor: f64) -> Result<StepTotals, TrainError> {
+        let [distilled, replayed] = losses.wait()?;
+        let fed = |of: fn(&MicroBatch) -> usize| batch.passes().map(|(pass, _)| of(pass) as u64).sum::<u64>();
+        let again = |of: fn(&MicroBatch) -> usize| {
+            let passes = batch.replayed.iter().flat_map(|replayed| &replayed.micro_batches);
+            passes.map(|pass| of(pass) as u64).sum::<u64>()
+        };
+        let mine = StepTotals {
+            distilled,
+            replayed,
+            replayed_share: batch.replayed.as_ref().map_or(0.0, |replayed| replayed.share),
+            counts: StepCounts {
+                positions: fed(MicroBatch::learnt_positions),
+                tokens: fed(MicroBatch::token_count),
+                replay_positions: again(|pass| pass.rows.len()),
+                replay_tokens: again(MicroBatch::token_count),
+                flops: batch.passes().map(|(pass, _)| self.inputs.flops.pass(pass)).sum(),
+                cache_bytes_read: batch.cache_bytes_read,
+            },
+            peak_memory_bytes: (self.context.peak_memory_bytes)(),
+        };
+        mine.over_all(self.team, factor)
     }
 
     /// Adds up the gradients of a step's micro-batches. `None` if the run was asked to stop.
@@ -201,17 +232,26 @@ impl Training<'_> {
     fn validate(&mut self) -> Result<(), TrainError> {
         let stop = self.stop();
         let pass = HeadPass::of(&self.inputs.student.frozen, self.inputs.settings.distillation_weight);
-        let reader = self.inputs.readers.held_out();
-        let held_out = held_out::measure(&self.inputs.student.frozen, reader, self.inputs.batching, pass, stop)?;
-        if let Some(held_out) = held_out {
+        let (reader, student) = (self.inputs.readers.held_out(), &self.inputs.student);
+        let share = Share {
+            rank: self.team.rank(),
+            count: self.team.count(),
+        };
+        let mine = held_out::sums((&student.frozen, reader), self.inputs.batching, pass, share, stop)?;
+        let digest = if self.team.is_alone() {
+            0
+        } else {
+            digest(&student.parameters)?
+        };
+        let all = held_out_over_all(self.team, mine, digest)?;
+        if let Some(held_out) = all.and_then(|sums| HeldOut::of(&sums, reader)) {
             let step = self.progress.step;
             if !held_out.is_finite(self.inputs.settings.distillation_weight) {
                 return Err(TrainError::HeldOutNotFinite { step });
             }
             self.progress
                 .add_held_out(held_out, self.inputs.settings.distillation_weight);
-            let now = (self.context.time_of_day)();
-            self.metrics.write(&Record::Validation { step, held_out }, now)?;
+            self.record(&Record::Validation { step, held_out })?;
             (self.events)(Event::Validation { step, held_out });
         }
         Ok(())
@@ -225,10 +265,20 @@ impl Training<'_> {
         step < self.inputs.steps.count() && (every > 0 && step.is_multiple_of(every) || is_best && keeps_best)
     }
 
-    /// Writes a checkpoint, and then removes those that it makes superfluous.
+    /// Writes a line of metrics, in the process that has the folder.
+    fn record(&mut self, record: &Record) -> Result<(), TrainError> {
+        let now = (self.context.time_of_day)();
+        let metrics = self.metrics.as_mut();
+        metrics.map_or(Ok(()), |metrics| metrics.write(record, now))
+    }
+
+    /// Writes a checkpoint, and then removes those that it makes superfluous. Does nothing in a process without the folder.
     fn save(&mut self) -> Result<(), TrainError> {
-        self.run_dir.require_held()?;
-        self.progress.metrics_bytes = self.metrics.synced_bytes()?;
+        let (Some(run_dir), Some(metrics)) = (self.run_dir, &self.metrics) else {
+            return Ok(());
+        };
+        run_dir.require_held()?;
+        self.progress.metrics_bytes = metrics.synced_bytes()?;
         let run = RunSoFar {
             identity: self.identity.clone(),
             progress: self.progress.clone(),
@@ -243,7 +293,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    fn loss(&self, sums: &StepSums) -> f64 {
+    fn loss(&self, sums: &StepTotals) -> f64 {
         let weight = self.inputs.settings.distillation_weight;
         self.inputs.batching.distillation.loss(weight, &sums.distilled) + sums.replayed.cross_entropy
     }

@@ -29,6 +29,14 @@ impl Weights {
         }
     }
 
+    /// What the weight of a normalized step is divided among: positions, or samples.
+    pub(crate) fn parts(&self) -> usize {
+        match self.normalization {
+            Some(Normalization::Sequence) => self.samples,
+            _ => self.positions,
+        }
+    }
+
     /// The share of samples that learn so many positions each in the step's weight.
     pub(crate) fn share(&self, kind: &[usize]) -> f64 {
         let Self { positions, samples, .. } = Self::of(self.normalization, &[kind]);

@@ -161,6 +161,8 @@ impl Job {
     /// The arguments of the training; `max_flops` limits its operations.
     pub(super) fn train_arguments(&self, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let mut line = self.arguments("train", arguments, max_flops);
+        // The launcher's variables say which runs of the sweep this process does.
+        line.push("--alone".into());
         if arguments.allow_incomplete {
             line.push("--allow-incomplete".into());
         }

@@ -3,13 +3,14 @@
 //! Pure: the caller passes a function that looks up a variable. `docs/clusters.md` has the table for users.
 
 mod environment;
+mod launch;
 mod slurm;
 mod unclear;
 
 use std::{fmt, num::NonZeroUsize};
 
 use self::environment::{Named, TaskEnvironment};
-pub use self::unclear::UnclearWorker;
+pub use self::{launch::launched, unclear::UnclearWorker};
 use crate::Worker;
 
 /// The variable that states the number of workers, if the scheduler does not give it or only some tasks of an array are submitted.
