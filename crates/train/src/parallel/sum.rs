@@ -169,7 +169,7 @@ mod tests {
             ]
         );
         assert_eq!(stretches(&[4], 4), [vec![part(0, 0..4)]]);
-        assert_eq!(stretches(&[], 4), [vec![]; 0]);
+        assert!(stretches(&[], 4).is_empty());
     }
 
     #[test]

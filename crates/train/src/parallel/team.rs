@@ -92,7 +92,7 @@ impl<'a> Team<'a> {
         if self.is_alone() {
             return Ok(vec![*words]);
         }
-        let mut message = self.message(GOES_ON, 0, place);
+        let mut message = Self::message(GOES_ON, 0, place);
         message[HEAD..HEAD + N].copy_from_slice(words);
         let all = self.processes.gather(&message);
         if let Some((rank, failed)) = (all.iter().enumerate()).find(|(_, message)| message[STATE] != GOES_ON) {
@@ -138,7 +138,7 @@ impl<'a> Team<'a> {
         let state = if error.is_unexpected() { UNEXPECTED } else { WRONG_INPUT };
         let text = blake3::hash(error.to_string().as_bytes());
         let (text, _) = text.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
-        let mine = self.message(state, u64::from_le_bytes(*text), Place::Failure);
+        let mine = Self::message(state, u64::from_le_bytes(*text), Place::Failure);
         let all = self.processes.gather(&mine);
         self.is_over.set(true);
         match all.iter().position(|message| message[..HEAD] == mine[..HEAD]) {
@@ -147,7 +147,7 @@ impl<'a> Team<'a> {
         }
     }
 
-    fn message(&self, state: u64, failure: u64, place: Place) -> Message {
+    fn message(state: u64, failure: u64, place: Place) -> Message {
         let mut message = [0; MESSAGE_WORDS];
         (message[STATE], message[FAILURE], message[PLACE]) = (state, failure, place as u64);
         message

@@ -75,7 +75,7 @@ impl Processes for InThread<'_> {
 
     fn gather_pieces(&self, piece: &[f32], received: &mut [f32]) {
         self.meet(&self.room.pieces, piece.to_vec(), |all| {
-            received.copy_from_slice(&all.concat())
+            received.copy_from_slice(&all.concat());
         });
     }
 }
