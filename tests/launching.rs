@@ -16,7 +16,6 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-#[cfg(not(feature = "mpi"))]
 fn without_mpi_one_of_several_processes_is_refused_unless_it_trains_alone() {
     let place = Workplace::new();
     place.succeed(&["precompute", "-c", "pipeline.toml"]);

@@ -5,6 +5,7 @@
 mod caches;
 mod evaluate;
 mod interruptions;
+#[cfg(not(feature = "mpi"))]
 mod launching;
 mod lora;
 mod losses;

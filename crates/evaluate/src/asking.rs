@@ -143,7 +143,7 @@ impl Asking {
         problems: &[Problem],
         events: &mut dyn FnMut(EvaluationEvent),
     ) -> Result<(), EvaluateError> {
-        if let Some(empty) = problems.iter().find(|problem| self.expected(problem).trim().is_empty()) {
+        if let Some(empty) = problems.iter().find(|problem| is_empty(&self.expected(problem))) {
             return Err(EvaluateError::EmptyAnswer { id: empty.id.clone() });
         }
         let mut sentences = problems.iter().filter(|problem| is_sentence(&self.expected(problem)));
@@ -190,6 +190,14 @@ pub(crate) fn add_system(problem: &mut Problem, system: &str) {
     if !matches!(first, Some(Role::System | Role::Developer)) {
         problem.messages.insert(0, Message::new(Role::System, system));
     }
+}
+
+/// Whether a right answer is nothing, or a mark with nothing behind or in it: `####`, `\\boxed{}`.
+fn is_empty(expected: &str) -> bool {
+    let inside = expected.replace("\\boxed", "");
+    inside
+        .chars()
+        .all(|c| c.is_whitespace() || matches!(c, '#' | '{' | '}' | '$' | '*'))
 }
 
 #[cfg(test)]
@@ -310,7 +318,12 @@ mod tests {
         with_pattern.pattern = Some(AnswerPattern::new("Final:(.*)").unwrap());
         assert!(check(&without, "Final: 5").is_ok() && check(&with_pattern, "Final: 5").is_ok());
         let (nothing_behind, nothing_found) = ("<think>\n5\n</think>\n\n", "Final: ");
-        for refused in [check(&without, nothing_behind), check(&with_pattern, nothing_found)] {
+        for refused in [
+            check(&without, nothing_behind),
+            check(&with_pattern, nothing_found),
+            check(&without, "#### "),
+            check(&without, "It is $\\boxed{ }$"),
+        ] {
             let error = refused.unwrap_err();
             assert_eq!(error.to_string(), "the right answer to problem `two` is empty");
             assert!(

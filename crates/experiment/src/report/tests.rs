@@ -1,6 +1,7 @@
 //! Reports of runs that are written by hand.
 
 mod policies;
+mod problems;
 
 use std::{
     fs,

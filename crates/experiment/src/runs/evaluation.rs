@@ -22,6 +22,8 @@ pub struct EvaluationResults {
     pub accuracy_interval: Option<(f64, f64)>,
     /// The number of problems.
     pub problems: u64,
+    /// Their number and the beginning of their hash, if it is on record: what tells problems apart.
+    pub(super) asked: Option<String>,
     /// The number of answers on which the grader gave no verdict. They do not count as right.
     pub ungraded: u64,
     /// Held-out losses, if they were measured.
@@ -186,7 +188,10 @@ pub(super) fn read(run: &Path) -> Result<Option<EvaluationResults>, ExperimentEr
     let has_answers = at("answers.jsonl").symlink_metadata().is_ok();
     let graded: Vec<Graded> = json_lines(&at("answers.jsonl"))?;
     let identity: Option<Value> = json(at("evaluation.json"))?;
-    let asked = identity.and_then(|identity| identity["problems"]["count"].as_u64());
+    let of_problems = identity
+        .map(|mut identity| identity["problems"].take())
+        .unwrap_or_default();
+    let asked = of_problems["count"].as_u64();
     let contradicts = |name: &str| {
         let path = at(name);
         move |problem| ExperimentError::Contradicts { path, problem }
@@ -198,6 +203,9 @@ pub(super) fn read(run: &Path) -> Result<Option<EvaluationResults>, ExperimentEr
         accuracy: summary.accuracy(),
         accuracy_interval: summary.accuracy_interval,
         problems: summary.problems,
+        asked: of_problems["content"]
+            .as_str()
+            .map(|content| format!("{} ({})", summary.problems, content.get(..8).unwrap_or(content))),
         ungraded: summary.ungraded,
         held_out: summary.held_out,
         graded,

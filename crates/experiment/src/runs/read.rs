@@ -44,6 +44,11 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
             config.entry(key.to_owned()).or_insert_with(|| default.to_owned());
         }
     }
+    let evaluation = evaluation::read(folder)?;
+    // Accuracies on other problems are not comparable.
+    if let Some(asked) = evaluation.as_ref().and_then(|evaluation| evaluation.asked.clone()) {
+        config.insert("evaluation.problems".to_owned(), asked);
+    }
     let state = summary.map_or_else(
         || RunState::Unfinished {
             steps: metrics.steps.last().map_or(0, |step| step.step),
@@ -58,7 +63,7 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
             .to_string_lossy()
             .into_owned(),
         kind: kind_of(&config),
-        evaluation: evaluation::read(folder)?,
+        evaluation,
         wall_seconds: sweep.wall_seconds,
         path: folder.to_owned(),
         config,
