@@ -21,13 +21,41 @@ pub struct LossSums {
 }
 
 impl LossSums {
+    /// The numbers in the order of the fields.
+    pub(crate) fn numbers(&self) -> [f64; 6] {
+        [
+            self.cross_entropy,
+            self.distillation,
+            self.forward_kl,
+            self.soft_cross_entropy,
+            self.weight,
+            self.top_1_agreement,
+        ]
+    }
+
+    /// The sums whose [`numbers`](Self::numbers) these are.
+    pub(crate) fn from_numbers(numbers: [f64; 6]) -> Self {
+        let [
+            cross_entropy,
+            distillation,
+            forward_kl,
+            soft_cross_entropy,
+            weight,
+            top_1_agreement,
+        ] = numbers;
+        Self {
+            cross_entropy,
+            distillation,
+            forward_kl,
+            soft_cross_entropy,
+            weight,
+            top_1_agreement,
+        }
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
-        self.cross_entropy += other.cross_entropy;
-        self.distillation += other.distillation;
-        self.forward_kl += other.forward_kl;
-        self.soft_cross_entropy += other.soft_cross_entropy;
-        self.weight += other.weight;
-        self.top_1_agreement += other.top_1_agreement;
+        let (mine, theirs) = (self.numbers(), other.numbers());
+        *self = Self::from_numbers(std::array::from_fn(|place| mine[place] + theirs[place]));
     }
 }
 
@@ -66,22 +94,7 @@ impl Losses {
     pub fn wait(&self) -> Result<LossSums> {
         let mut sums = self.known;
         for losses in &self.on_device {
-            let [
-                cross_entropy,
-                distillation,
-                forward_kl,
-                soft_cross_entropy,
-                weight,
-                top_1_agreement,
-            ] = losses.wait()?;
-            sums.add(&LossSums {
-                cross_entropy,
-                distillation,
-                forward_kl,
-                soft_cross_entropy,
-                weight,
-                top_1_agreement,
-            });
+            sums.add(&LossSums::from_numbers(losses.wait()?));
         }
         Ok(sums)
     }

@@ -184,38 +184,15 @@ fn weighted(number: f64, factor: f64) -> f64 {
 }
 
 fn scaled(sums: &LossSums, factor: f64) -> LossSums {
-    losses_of(words_of(sums).map(|word| weighted(f64::from_bits(word), factor).to_bits()))
+    LossSums::from_numbers(sums.numbers().map(|number| weighted(number, factor)))
 }
 
 fn words_of(sums: &LossSums) -> [u64; LOSSES] {
-    [
-        sums.cross_entropy,
-        sums.distillation,
-        sums.forward_kl,
-        sums.soft_cross_entropy,
-        sums.weight,
-        sums.top_1_agreement,
-    ]
-    .map(f64::to_bits)
+    sums.numbers().map(f64::to_bits)
 }
 
 fn losses_of(words: [u64; LOSSES]) -> LossSums {
-    let [
-        cross_entropy,
-        distillation,
-        forward_kl,
-        soft_cross_entropy,
-        weight,
-        top_1_agreement,
-    ] = words.map(f64::from_bits);
-    LossSums {
-        cross_entropy,
-        distillation,
-        forward_kl,
-        soft_cross_entropy,
-        weight,
-        top_1_agreement,
-    }
+    LossSums::from_numbers(words.map(f64::from_bits))
 }
 
 #[cfg(test)]
