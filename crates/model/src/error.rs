@@ -101,6 +101,14 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// A file has a weight that a model of its architecture does not have.
+    #[error("weight `{name}` of `{}` cannot be read: a model of this architecture has no such weight", path.display())]
+    UnknownWeight {
+        /// The file.
+        path: PathBuf,
+        /// The weight, as the file names it.
+        name: String,
+    },
     /// A LoRA adapter cannot be read, or belongs to another model.
     #[error("the adapter `{}` cannot be used: {reason}", path.display())]
     Adapter {
@@ -288,6 +296,11 @@ impl Diagnosis for ModelError {
             Self::Quantization { .. } | Self::WeightFormat { .. } => Some(
                 "use the model's original weights (f32, f16 or bf16), weights in FP8, or a GGUF file with the types F32, F16, \
                  BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q8_K"
+                    .into(),
+            ),
+            Self::UnknownWeight { .. } => Some(
+                "the configuration may be that of another model, or of fewer layers: take both from one place (`student.layers` \
+                 starts a student from some layers). If nothing uses the weight, remove it from the file"
                     .into(),
             ),
             Self::TiedHead { .. } => Some(

@@ -14,6 +14,7 @@ mod rotary;
 pub(crate) mod sizes;
 pub(crate) mod streamed;
 pub(crate) mod trace;
+mod weight_names;
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use candle_core::{Device, Tensor, quantized::QMatMul};
 use leadspan_kernels::{GradientSum, Kernels, Packed, Pass, Weight, scaled};
 
 pub use self::comparison::Distrust;
-use self::{layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm, rotary::RotaryTables};
+use self::{layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm, rotary::RotaryTables, weight_names::weight_names};
 use crate::{
     config::DecoderConfig,
     device::{StoredDtype, StudentDtype},
@@ -76,7 +77,7 @@ impl Decoder {
         device: &Device,
         kernels: Kernels,
     ) -> Result<Self, ModelError> {
-        let mut weights = source.weights(dtype, device)?;
+        let mut weights = source.weights(weight_names, dtype, device)?;
         let decoder = Self::build(source.config().clone(), weights.as_mut(), device)?;
         Ok(decoder.with_trusted_kernels(kernels))
     }
@@ -103,7 +104,7 @@ impl Decoder {
         device: &Device,
     ) -> Result<(Self, Parameters), ModelError> {
         let dtype = StoredDtype::from(dtype);
-        let (config, mut variables) = start.open(dtype, device)?;
+        let (config, mut variables) = start.open(weight_names, dtype, device)?;
         let decoder = Self::build(config, &mut variables, device)?;
         Ok((decoder, variables.into_parameters()))
     }
@@ -120,7 +121,7 @@ impl Decoder {
         (settings, seed): (&LoraSettings, u64),
         device: &Device,
     ) -> Result<(Self, Parameters), ModelError> {
-        let (config, mut variables) = start.open(dtype.into(), device)?;
+        let (config, mut variables) = start.open(weight_names, dtype.into(), device)?;
         settings.check(config.hidden_size)?;
         variables.adapt(Lora {
             settings: settings.clone(),

@@ -23,7 +23,7 @@ use leadspan_kernels::{Kernels, Packed, Weight};
 
 use super::{
     EMBEDDING, HEAD, check_length, finish, layer::DecoderLayer, min_rows::MIN_ROWS, norm::RmsNorm,
-    rotary::RotaryTables, scale_embeddings, sizes::WeightSizes,
+    rotary::RotaryTables, scale_embeddings, sizes::WeightSizes, weight_names::weight_names,
 };
 use crate::{
     config::DecoderConfig,
@@ -71,10 +71,10 @@ impl<'a> StreamedDecoder<'a> {
     ///
     /// # Errors
     ///
-    /// If a weight is missing, cannot be read, or does not fit the configuration.
+    /// If a weight is missing, cannot be read, does not fit the configuration, or is none of the architecture's.
     pub fn open(source: &'a ModelSource, dtype: StoredDtype, kernels: Kernels) -> Result<Self, ModelError> {
         let config = source.config().clone();
-        let mut weights = source.weights(dtype, &Device::Cpu)?;
+        let mut weights = source.weights(weight_names, dtype, &Device::Cpu)?;
         Ok(Self {
             sizes: WeightSizes::checked(source, dtype, weights.as_mut())?,
             norm: RmsNorm::last(&config, weights.as_mut())?,

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Activation, DEFAULTS, Defaults, Description, NormPlacement, PLAIN, PartKeys,
+    Activation, DEFAULTS, Defaults, Description, NormPlacement, PLAIN, PartKeys, VISION,
     layer_types::{FULL, SLIDING, are, window},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Gemma3ForCausalLM",
     with_images: Some("gemma3"),
+    left_out: VISION,
     gguf_architecture: Some("gemma3"),
     gguf_part_keys: &[
         "attention.sliding_window",

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    DEFAULTS, Defaults, Description, PLAIN, PartKeys,
+    DEFAULTS, Defaults, Description, PLAIN, PartKeys, VISION,
     layer_types::{FULL, SLIDING, are, window},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "MistralForCausalLM",
     with_images: Some("mistral3"),
+    left_out: VISION,
     reads_attention_bias: false,
     defaults: Defaults {
         numbers: &[

@@ -35,6 +35,9 @@ pub(crate) struct Description {
     pub(crate) transformers_class: &'static str,
     /// The `model_type` of models with images whose text part is of the family, described by `text_config`.
     pub(crate) with_images: Option<&'static str>,
+    /// The beginnings of the names of weights that a model for text leaves out though published models of the family have them,
+    /// as transformers leaves them out: those that see images, and those that predict tokens further on.
+    pub(crate) left_out: &'static [&'static str],
     /// The name in a GGUF file (`general.architecture`); `None` if GGUF files of the family are not read.
     pub(crate) gguf_architecture: Option<&'static str>,
     /// Which elements of a head rotate together in GGUF files of the family.
@@ -139,6 +142,7 @@ pub(crate) struct ExpertKeys {
 const PLAIN: Description = Description {
     transformers_class: "",
     with_images: None,
+    left_out: &[],
     gguf_architecture: None,
     gguf_pairing: Pairing::Halves,
     gguf_part_keys: &[],
@@ -157,6 +161,14 @@ const PLAIN: Description = Description {
     parts: None,
     experts: None,
 };
+
+/// [`Description::left_out`] of models that see images by a tower and a projector.
+const VISION: &[&str] = &[
+    "vision_tower.",
+    "multi_modal_projector.",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+];
 
 const DEFAULTS: Defaults = Defaults {
     rms_norm_eps: 1e-6,

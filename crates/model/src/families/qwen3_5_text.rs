@@ -20,6 +20,7 @@ use crate::{
 pub(super) const DESCRIPTION: Description = Description {
     transformers_class: "Qwen3_5ForCausalLM",
     with_images: Some("qwen3_5"),
+    left_out: &["model.visual.", "mtp."],
     default_head_dim: Some(256),
     reads_attention_bias: false,
     normalises_heads: true,

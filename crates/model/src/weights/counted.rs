@@ -28,7 +28,7 @@ impl Counted<'_, '_> {
 }
 
 /// A tensor of this shape all of whose elements are one byte in memory.
-fn stand_in(shape: &[usize]) -> Result<Tensor, ModelError> {
+pub(super) fn stand_in(shape: &[usize]) -> Result<Tensor, ModelError> {
     Ok(Tensor::zeros((), DType::U8, &Device::Cpu)?.broadcast_as(shape)?)
 }
 

@@ -22,6 +22,11 @@ fn part_of(name: &str) -> Option<(String, usize)> {
     })
 }
 
+/// The name of the stored weight that a weight is part of; `None` if it is stored alone.
+pub(super) fn joined_name(name: &str) -> Option<String> {
+    part_of(name).map(|(stored, _)| stored)
+}
+
 /// Whether the projection of this name is part of a weight that such a family stores as one.
 pub(super) fn is_joined(projection: &str) -> bool {
     part_of(&format!("{projection}.weight")).is_some()

@@ -2,6 +2,7 @@
 //! parameters.
 
 mod adapter;
+pub(crate) mod asked;
 pub(crate) mod counted;
 mod float8;
 pub(crate) mod gguf;
@@ -19,5 +20,6 @@ pub(crate) mod safetensors;
 pub(crate) mod source;
 pub(crate) mod tensor_stream;
 mod text_names;
+mod unread;
 pub(crate) mod weight_source;
 mod widened;

@@ -10,7 +10,7 @@ use super::{
     lora::{directory::Lora, modules::tensor_names},
     low_rank::LowRank,
     projection::Projection,
-    source::ModelSource,
+    source::{ModelSource, WeightNames},
     weight_source::WeightSource,
 };
 use crate::{
@@ -114,13 +114,14 @@ enum Start<'a> {
 }
 
 impl StudentStart {
-    /// The student's architecture, and a source of its initial weights.
+    /// The student's architecture, and a source of its initial weights. `names` are those that a decoder reads.
     ///
     /// # Errors
     ///
     /// If chosen layers do not exist, the weights cannot be opened, or the architecture cannot be trained.
     pub(crate) fn open(
         &self,
+        names: WeightNames,
         dtype: StoredDtype,
         device: &Device,
     ) -> Result<(DecoderConfig, Variables<'_>), ModelError> {
@@ -142,7 +143,7 @@ impl StudentStart {
                     config.num_hidden_layers = layers.len();
                     config.parts = config.parts.of_layers(layers);
                 }
-                let weights = source.weights(dtype, device)?;
+                let weights = source.weights(names, dtype, device)?;
                 (
                     config,
                     Start::Model {

@@ -17,11 +17,13 @@ use super::{
     mapped::MappedWeights,
     runs::runs,
     text_names::TextNames,
+    unread::{Read, SCALES_OF_ACTIVATIONS},
     weight_source::{WeightSource, chosen},
     widened::load,
 };
 use crate::{
     config::{
+        DecoderConfig,
         json::{MOST_JSON_BYTES, parsed},
         quantization::Quantization,
     },
@@ -87,6 +89,7 @@ const SUFFIX: &str = ".safetensors";
 pub(crate) struct SafetensorsFiles {
     /// The directory, for messages.
     dir: PathBuf,
+    paths: Vec<PathBuf>,
     files: Vec<MappedWeights>,
     /// The names of all tensors, and the file that each is in.
     names: BTreeMap<String, usize>,
@@ -102,19 +105,12 @@ const WEIGHT: &str = ".weight";
 /// What follows the name of a weight in the name of its scale.
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
 
-/// Parts of a module with a quantised weight that do not change what the weight stands for: its bias, and scales with which
-/// activations are quantised, which are not.
-const BESIDE: [&str; 9] = [
-    "activation_scale",
-    "activation_scale_inv",
-    "bias",
-    "input_scale",
-    "input_scale_inv",
-    "k_scale",
-    "output_scale",
-    "q_scale",
-    "v_scale",
-];
+/// The part of a module that is added to its product.
+const BIAS: &str = "bias";
+
+/// The names of the embedding and of the head.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 
 impl SafetensorsFiles {
     /// Maps the weight files of a model directory, whose configuration describes `quantization`.
@@ -159,6 +155,7 @@ impl SafetensorsFiles {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            paths,
             files,
             text: TextNames::of(|name| names.contains_key(name)),
             names,
@@ -175,12 +172,54 @@ impl SafetensorsFiles {
     /// [`ModelError::TiedHead`].
     pub(crate) fn refuse_separate_head(&self) -> Result<(), ModelError> {
         let view = |name: &str| self.view(&self.text.stored(name));
-        match (view("lm_head.weight"), view("model.embed_tokens.weight")) {
+        match (view(HEAD), view(EMBEDDING)) {
             (Some(head), Some(embedding)) if !is_same(&head, &embedding) => {
                 Err(ModelError::TiedHead { path: self.dir.clone() })
             }
             _ => Ok(()),
         }
+    }
+
+    /// How many tensors the files hold.
+    pub(crate) fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Refuses a tensor that is neither in `read`, the weights that the decoder of `config` reads, nor one that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::UnknownWeight`] for the first such tensor.
+    pub(crate) fn refuse_unread(&self, read: BTreeSet<String>, config: &DecoderConfig) -> Result<(), ModelError> {
+        if !self.names.contains_key(&self.text.stored(EMBEDDING)) {
+            // No name means anything here. The decoder says that there is no embedding.
+            return Ok(());
+        }
+        let read = Read(read.iter().map(|name| self.text.stored(name)).collect());
+        // It is the embedding.
+        let tied = config.tie_word_embeddings.then(|| self.text.stored(HEAD));
+        let is_unread = |name: &str| {
+            !read.explains(name, config.family.description().left_out)
+                && tied.as_deref() != Some(name)
+                && !self.is_beside_float8(name, &read)
+        };
+        match self.names.iter().find(|(name, _)| is_unread(name)) {
+            None => Ok(()),
+            Some((name, &place)) => Err(ModelError::UnknownWeight {
+                path: self.paths[place].clone(),
+                name: name.clone(),
+            }),
+        }
+    }
+
+    /// Whether it is a part, other than a bias, of a module of which a weight of eight-bit floats is read. All of these are looked
+    /// at when the weight is read.
+    fn is_beside_float8(&self, name: &str, read: &Read) -> bool {
+        let beside = name.rsplit_once('.').filter(|&(_, part)| part != BIAS);
+        let weight = beside.map(|(module, _)| format!("{module}{WEIGHT}"));
+        let weight = weight.filter(|weight| read.0.contains(weight));
+        let stored = weight.and_then(|weight| self.view(&weight));
+        stored.is_some_and(|stored| is_float8(stored.dtype()))
     }
 
     /// The tensor of a name, as it is stored.
@@ -220,7 +259,8 @@ impl SafetensorsFiles {
         let module = name.strip_suffix(&WEIGHT[1..]).unwrap_or(name);
         let parts = self.names.range(module.to_owned()..).map(|(name, _)| name.as_str());
         let mut parts = parts.take_while(|part| part.starts_with(module));
-        let other = parts.find(|part| !part.starts_with(name) && !BESIDE.contains(&&part[module.len()..]));
+        let is_beside = |part: &str| part == BIAS || SCALES_OF_ACTIVATIONS.contains(&part);
+        let other = parts.find(|part| !part.starts_with(name) && !is_beside(&part[module.len()..]));
         if let Some(other) = other {
             return Err(refuse(format!("it has a part that is not read: `{other}`")));
         }

@@ -1,6 +1,9 @@
 //! A model on disk: a directory in the Hugging Face layout, or a GGUF file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use candle_core::Device;
 use leadspan_files::hash_contents;
@@ -9,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     adapter::{Adapter, base::hub_id, refuse_beside},
     gguf::{file::GgufFile, weights::GgufWeights},
-    joined::JoinedWeights,
+    joined::{JoinedWeights, joined_name},
     lora::directory::AdapterBase,
     merged::MergedWeights,
     safetensors::{SafetensorsFiles, weight_files},
@@ -29,6 +32,9 @@ pub struct ModelSource {
     layout: Layout,
     adapter: Option<Adapter>,
 }
+
+/// The names of the weights that the decoder of a configuration reads.
+pub(crate) type WeightNames = fn(&DecoderConfig) -> Result<BTreeSet<String>, ModelError>;
 
 /// The file of a directory that describes the architecture.
 const CONFIG: &str = "config.json";
@@ -215,21 +221,22 @@ impl ModelSource {
         self.adapter.as_ref().map(Adapter::fingerprint).transpose()
     }
 
-    /// The weights, in the format `dtype`.
+    /// The weights, in the format `dtype`, for a decoder that reads those of `names`.
     ///
     /// # Errors
     ///
-    /// If a file cannot be opened or is damaged, or `dtype` does not exist in this layout or with an adapter.
+    /// If a file cannot be opened, is damaged or has a weight that the decoder does not read, or `dtype` does not exist in this layout or with an adapter.
     pub(crate) fn weights<'a>(
         &'a self,
+        names: WeightNames,
         dtype: StoredDtype,
         device: &Device,
     ) -> Result<Box<dyn WeightSource + 'a>, ModelError> {
         let stored: Box<dyn WeightSource + 'a> = match &self.adapter {
-            None => self.stored_weights(dtype, device)?,
+            None => self.stored_weights(names, dtype, device)?,
             Some(adapter) if dtype == StoredDtype::Native => return Err(adapter.refuse_native()),
             Some(adapter) => Box::new(MergedWeights {
-                base: self.stored_weights(StoredDtype::F32, device)?,
+                base: self.stored_weights(names, StoredDtype::F32, device)?,
                 adapter,
                 tensors: adapter.map()?,
                 dtype: dtype.dense(),
@@ -261,9 +268,28 @@ impl ModelSource {
         }
     }
 
+    /// The names of `names` as the family stores them. Files with `count` tensors hold no more layers, and no more experts, however
+    /// many the configuration claims.
+    fn read_names(&self, names: WeightNames, count: usize) -> Result<BTreeSet<String>, ModelError> {
+        let mut config = self.config.clone();
+        config.num_hidden_layers = config.num_hidden_layers.min(count);
+        if let Some(experts) = &mut config.experts {
+            experts.count = experts.count.min(count);
+        }
+        let names = names(&config)?;
+        if !config.family.description().stores_joined_weights {
+            return Ok(names);
+        }
+        Ok(names
+            .into_iter()
+            .map(|name| joined_name(&name).unwrap_or(name))
+            .collect())
+    }
+
     /// The weights as the files have them, without the adapter.
     fn stored_weights<'a>(
         &'a self,
+        names: WeightNames,
         dtype: StoredDtype,
         device: &Device,
     ) -> Result<Box<dyn WeightSource + 'a>, ModelError> {
@@ -281,6 +307,7 @@ impl ModelSource {
                 if self.config.tie_word_embeddings {
                     files.refuse_separate_head()?;
                 }
+                files.refuse_unread(self.read_names(names, files.count())?, &self.config)?;
                 Box::new(files)
             }
             Layout::Gguf(file) => Box::new(GgufWeights {

@@ -118,7 +118,7 @@ impl<'a> ArchitectureKeys<'a> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Config`] for the first such key, [`ModelError::WeightFormat`] for the first such tensor.
+    /// [`ModelError::Config`] for the first such key, [`ModelError::UnknownWeight`] for the first such tensor.
     pub(super) fn refuse_unknown(self, config: &DecoderConfig) -> Result<(), ModelError> {
         let known = self.family.description().gguf_part_keys;
         let attention = self.below("attention.").into_iter();
@@ -155,10 +155,9 @@ impl<'a> ArchitectureKeys<'a> {
         }
         match self.file.tensor_names().find(|name| !is_asked_for(name, config)) {
             None => Ok(()),
-            Some(name) => Err(ModelError::WeightFormat {
-                path: self.file.path().to_owned(),
+            Some(name) => Err(ModelError::UnknownWeight {
+                path: self.file.path_of(name).to_owned(),
                 name: name.to_owned(),
-                reason: "a model of this architecture has no such weight".to_owned(),
             }),
         }
     }

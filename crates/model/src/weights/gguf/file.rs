@@ -123,6 +123,11 @@ impl GgufFile {
         self.find(name).is_some()
     }
 
+    /// The file that has a tensor; the first file if none has.
+    pub(super) fn path_of(&self, name: &str) -> &Path {
+        self.find(name).map_or(self.path(), |(piece, _)| &piece.path)
+    }
+
     /// How many tensors the model has.
     pub(super) fn tensor_count(&self) -> usize {
         self.pieces.iter().map(|piece| piece.content.tensor_infos.len()).sum()
