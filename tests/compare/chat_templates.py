@@ -11,10 +11,9 @@ refuses must be refused. Of a sample that `prepare` makes of a conversation, the
 refused beyond that is counted and must be of a kind that is meant: tools that a template does not write. Special tokens are
 compared where a model has its own tokenizer. Prints a table, and exits with 1 where anything differs.
 
-Four things are ours. A null content stays null, which some templates look for; transformers 5.24 leaves the field out. Where that
-makes a difference, the conversation is only counted. A blank `reasoning_content` of the last turn is left out, so that thinking in the content is found. A
-template that does not read it finds it in the content, between thinking markers. transformers is given the conversation of a
-sample in that form. And the date of `strftime_now` is fixed, here also for transformers.
+Three things are ours. A blank `reasoning_content` of the last turn is left out, so that thinking in the content is found. A template
+that does not read it finds it in the content, between thinking markers. transformers is given the conversation of a sample in that
+form. And the date of `strftime_now` is fixed, here also for transformers.
 """
 
 import argparse
@@ -135,7 +134,7 @@ def compare(render, model, template_source):
         raise SystemExit(f"{model.name}: {made.stderr}")
     head, *ours = map(json.loads, made.stdout.strip("\n").split("\n"))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-    counts = {"conversations": len(CONVERSATIONS), "rendered": 0, "samples": 0, "refused by us alone": 0, "null content": 0}
+    counts = {"conversations": len(CONVERSATIONS), "rendered": 0, "samples": 0, "refused by us alone": 0}
     differences = []
     if head["special_tokens"] != tokenizer.special_tokens_map:
         differences.append(("-", "special tokens", head["special_tokens"], tokenizer.special_tokens_map))
@@ -152,9 +151,6 @@ def compare(render, model, template_source):
             counts["samples"] += 1
             sample = rendered(tokenizer, of_sample(row, template_source))
             pairs.append(("tokens", sample and tokenizer.encode(sample, add_special_tokens=False)))
-        if any(message["content"] is None for message in row["messages"]):
-            counts["null content"] += any(found[what] != theirs for what, theirs in pairs)
-            continue
         for what, theirs in pairs:
             if found[what] != theirs:
                 mine = found.get("refused") if found[what] is None else found[what]
@@ -184,10 +180,10 @@ def main():
     if arguments.json:
         print(json.dumps(results))
     else:
-        print("| family | template | from | conversations | rendered | samples | refused by leadspan alone | other for a null content | differences | a turn ends with |")
-        print("|---|---|---|---|---|---|---|---|---|---|")
+        print("| family | template | from | conversations | rendered | samples | refused by leadspan alone | differences | a turn ends with |")
+        print("|---|---|---|---|---|---|---|---|---|")
         for name, result in results.items():
-            row = [result[key] for key in ("conversations", "rendered", "samples", "refused by us alone", "null content")]
+            row = [result[key] for key in ("conversations", "rendered", "samples", "refused by us alone")]
             end = str(result["end of turn"]).replace("|", "\\|")
             row = [result["family"], f"`{name}`", result["from"], *row, len(result["differences"]), f"`{end}`"]
             print("|", " | ".join(map(str, row)), "|")

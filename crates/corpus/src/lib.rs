@@ -58,7 +58,7 @@ pub use error::CorpusError;
 pub use files::{FileFingerprint, files_fingerprint, input_files, matching_files, name_of};
 pub use intake::PreparedSample;
 pub use layout::{ColumnNames, Format, SystemPrompt};
-pub use message::{Message, Role};
+pub use message::{EmptyContent, Message, Role};
 pub use order::Place;
 pub use prepare::{Arrangement, Prepared, prepare, prepare_into};
 pub use problems::{Problem, problems};

@@ -39,6 +39,18 @@ impl Role {
     }
 }
 
+/// What templates see of an empty content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmptyContent {
+    /// An empty text.
+    #[default]
+    Text,
+    /// Null.
+    Null,
+    /// A turn without this field.
+    Absent,
+}
+
 /// One turn of a conversation.
 ///
 /// It serializes to what a chat template expects of an element of `messages`. Null fields are left out, as transformers does it,
@@ -49,8 +61,8 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub content: String,
-    /// Whether templates see null instead of an empty text: some recognise a turn that only calls tools by that.
-    pub content_is_null: bool,
+    /// What templates see if the content is empty.
+    pub empty_content: EmptyContent,
     /// Thinking that the data has in a field of its own. If there is none, the field is absent for templates, not null.
     pub reasoning_content: Option<String>,
     /// The message's other fields (`name`, `tool_calls`, …), handed to the template as they are. Null is no field.
@@ -63,7 +75,7 @@ impl Message {
         Self {
             role,
             content: content.into(),
-            content_is_null: false,
+            empty_content: EmptyContent::Text,
             reasoning_content: None,
             other: Map::new(),
         }
@@ -86,8 +98,11 @@ impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_map(None)?;
         fields.serialize_entry("role", &self.role)?;
-        let content = (!self.content_is_null || !self.content.is_empty()).then_some(&self.content);
-        fields.serialize_entry("content", &content)?;
+        match self.empty_content {
+            EmptyContent::Absent if self.content.is_empty() => {}
+            EmptyContent::Null if self.content.is_empty() => fields.serialize_entry("content", &None::<&str>)?,
+            _ => fields.serialize_entry("content", &self.content)?,
+        }
         if let Some(reasoning) = &self.reasoning_content {
             fields.serialize_entry("reasoning_content", reasoning)?;
         }
@@ -105,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_is_written_without_nulls_but_that_of_a_content() {
+    fn a_turn_is_written_without_nulls_but_for_a_content_of_earlier_rules() {
         let mut turn = Message::new(Role::Assistant, "");
         let of = |turn: &Message| serde_json::to_string(turn).unwrap();
         turn.other.insert("name".into(), Value::Null);
@@ -114,7 +129,9 @@ mod tests {
             of(&turn),
             r#"{"role":"assistant","content":"","tool_calls":[{"name":"f"}]}"#
         );
-        turn.content_is_null = true;
+        turn.empty_content = EmptyContent::Absent;
+        assert_eq!(of(&turn), r#"{"role":"assistant","tool_calls":[{"name":"f"}]}"#);
+        turn.empty_content = EmptyContent::Null;
         assert_eq!(
             of(&turn),
             r#"{"role":"assistant","content":null,"tool_calls":[{"name":"f"}]}"#

@@ -27,9 +27,12 @@ pub enum RowRules {
     /// The fourth rules, and: a row is refused if a turn begins or ends with a control token that the chat template writes, too; a row
     /// may have other `conversations` if the pipeline file names the format `messages`.
     Fifth,
+    /// The fifth rules, and: what is null in the row is no field for the chat template, also the content of a turn that only calls
+    /// tools.
+    Sixth,
 }
 
 impl RowRules {
     /// The rules for new corpora.
-    pub const CURRENT: Self = Self::Fifth;
+    pub const CURRENT: Self = Self::Sixth;
 }

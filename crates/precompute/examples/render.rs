@@ -18,7 +18,8 @@ use std::{
 };
 
 use leadspan_corpus::{
-    ChatTemplate, DataSettings, Given, Message, Role, SectionSettings, WithoutMarkers, end_of_turn, prepare,
+    ChatTemplate, DataSettings, EmptyContent, Given, Message, Role, SectionSettings, WithoutMarkers, end_of_turn,
+    prepare,
 };
 use leadspan_model::TokenizerBundle;
 use serde_json::{Map, Value, json};
@@ -90,7 +91,11 @@ fn message(value: &Value) -> Option<Message> {
     let mut fields = value.as_object()?.clone();
     let role = Role::from_name(fields.remove("role")?.as_str()?)?;
     let content = fields.remove("content")?;
-    let content_is_null = content.is_null();
+    let empty_content = if content.is_null() {
+        EmptyContent::Absent
+    } else {
+        EmptyContent::Text
+    };
     let content = content.as_str().map_or_else(String::new, str::to_owned);
     // The names that rows have for it.
     let names = ["reasoning_content", "thinking", "reasoning"];
@@ -103,7 +108,7 @@ fn message(value: &Value) -> Option<Message> {
     Some(Message {
         role,
         content,
-        content_is_null,
+        empty_content,
         reasoning_content,
         other: fields,
     })

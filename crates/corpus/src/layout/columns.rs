@@ -36,7 +36,7 @@ fn conversation(row: &Row, options: LayoutOptions) -> Result<Vec<Message>, RowPr
     let content = match options.rules {
         RowRules::First => enclosed(&chain_of_thought, &answer, options.sections),
         RowRules::Second => response(&chain_of_thought, &answer, options)?,
-        RowRules::Third | RowRules::Fourth | RowRules::Fifth => {
+        RowRules::Third | RowRules::Fourth | RowRules::Fifth | RowRules::Sixth => {
             let content = response(&chain_of_thought, &answer, options)?;
             check_markers(&chain_of_thought, &answer, options)?;
             content

@@ -14,7 +14,7 @@ use super::{
     messages::{self, ending_with_the_assistant},
     thinking::THOUGHT_AND_SOLUTION,
 };
-use crate::{Message, Role, RowProblem, RowRules};
+use crate::{EmptyContent, Message, Role, RowProblem, RowRules};
 
 pub(super) const LAYOUT: Layout = Layout {
     fields: |_| vec!["system", "conversations"],
@@ -78,7 +78,7 @@ fn message(turn: Value, path: &str, options: LayoutOptions) -> Result<Message, R
     Ok(Message {
         role,
         content,
-        content_is_null: false,
+        empty_content: EmptyContent::Text,
         reasoning_content,
         other: fields,
     })

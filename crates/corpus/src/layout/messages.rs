@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Layout, LayoutOptions, Row, fields::required_list};
-use crate::{Message, Role, RowProblem, RowRules, row_problem::kind_of};
+use crate::{EmptyContent, Message, Role, RowProblem, RowRules, row_problem::kind_of};
 
 /// The usual names of the field with a message's thinking. Chat templates know the first.
 const REASONING_FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
@@ -62,7 +62,11 @@ pub(super) fn message(value: Value, path: &str, options: LayoutOptions) -> Resul
     let calls_tools = fields.get("tool_calls").is_some_and(|calls| !calls.is_null());
     let field = format!("{path}.content");
     let content = fields.remove("content");
-    let content_is_null = options.rules >= RowRules::Third && content.as_ref().is_none_or(Value::is_null);
+    let empty_content = match &content {
+        None | Some(Value::Null) if options.rules >= RowRules::Sixth => EmptyContent::Absent,
+        None | Some(Value::Null) if options.rules >= RowRules::Third => EmptyContent::Null,
+        _ => EmptyContent::Text,
+    };
     let content = match content {
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => text_of_parts(&parts, &field)?,
@@ -75,7 +79,7 @@ pub(super) fn message(value: Value, path: &str, options: LayoutOptions) -> Resul
     Ok(Message {
         role,
         content,
-        content_is_null,
+        empty_content,
         reasoning_content,
         other: fields,
     })
@@ -274,13 +278,25 @@ mod tests {
 
     #[test]
     fn a_turn_that_only_calls_tools_needs_no_content() {
-        let messages = read(
-            r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"id": 1}]},
-               {"role": "tool", "content": "4"}, {"role": "assistant", "content": "four"}]}"#,
-        )
-        .unwrap();
-        assert_eq!((messages[0].content.as_str(), messages[0].content_is_null), ("", true));
-        assert!(messages[0].other["tool_calls"].is_array());
+        for content in [r#""content": null,"#, ""] {
+            let json = format!(
+                r#"{{"messages": [{{"role": "assistant", {content} "tool_calls": [{{"id": 1}}]}},
+                   {{"role": "tool", "content": "4"}}, {{"role": "assistant", "content": "four"}}]}}"#,
+            );
+            for (rules, empty_content) in [
+                (RowRules::Second, EmptyContent::Text),
+                (RowRules::Third, EmptyContent::Null),
+                (RowRules::Fifth, EmptyContent::Null),
+                (RowRules::CURRENT, EmptyContent::Absent),
+            ] {
+                let messages = read_with(&json, &SectionSettings::default(), rules).unwrap();
+                assert_eq!(
+                    (messages[0].content.as_str(), messages[0].empty_content),
+                    ("", empty_content)
+                );
+                assert!(messages[0].other["tool_calls"].is_array());
+            }
+        }
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Format {
         let fields = match rules {
             RowRules::First | RowRules::Second if !has_tools_by_second_rules => &[][..],
             RowRules::First | RowRules::Second => &[given::TOOLS][..],
-            RowRules::Third | RowRules::Fourth | RowRules::Fifth => &given::FIELDS[..],
+            RowRules::Third | RowRules::Fourth | RowRules::Fifth | RowRules::Sixth => &given::FIELDS[..],
         };
         let own = (self.layout().fields)(columns);
         fields.iter().copied().filter(|name| !own.contains(name)).collect()

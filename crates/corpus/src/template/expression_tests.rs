@@ -4,7 +4,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::*;
-use crate::Role;
+use crate::{EmptyContent, Role};
 
 /// Templates that transformers renders and this engine refuses.
 const REFUSED: &[&str] = &[
@@ -56,7 +56,7 @@ fn message(value: &Json) -> Message {
     Message {
         role: Role::from_name(&role.unwrap()).unwrap(),
         content: content.unwrap(),
-        content_is_null: false,
+        empty_content: EmptyContent::Text,
         reasoning_content,
         other: fields,
     }

@@ -11,6 +11,11 @@ const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }}{% endif %}{% if docum
     {% for call in message.tool_calls or [] %}{{ call | tojson }}{% endfor %}{% endfor %}\
     {% if add_generation_prompt %}[assistant]{% endif %}";
 
+/// Writes a content that is a text or a list, as that of Ministral 3 does. The length of null is none.
+const BY_LENGTH: &str = "{% for m in messages %}[{{ m.role }}]{% if m.content is string and m.content != '' %}{{ m.content }}\
+    {% elif m.content | length > 0 %}{% for block in m.content %}{{ block.text }}{% endfor %}{% endif %}\
+    {% for call in m.tool_calls or [] %}+{{ call.name }}{{ call.arguments | tojson }}{% endfor %}{% endfor %}";
+
 /// Recognises a turn that only calls tools by its null, as the R1 family's does.
 const BY_NULL: &str = "{% for m in messages %}{% if m.role == 'assistant' and m.content is none %}\
     {% for call in m.tool_calls %}+{{ call.name }}{{ call.arguments | tojson }}{% endfor %}\
@@ -88,8 +93,47 @@ fn calls_of_tools_are_learnt_or_refused() {
         json!({"role": "tool", "content": "2"}),
         json!({"role": "assistant", "content": "two"}),
     ]);
-    let found = sample(&template(BY_NULL), "messages", &by_null);
-    assert!(found.is_ok(), "{found:?}");
+    // A content that is null is no field, as transformers has it.
+    let found = sample(&template(BY_LENGTH), "messages", &by_null).unwrap();
+    assert_eq!(
+        text(&found, Section::Prompt),
+        r#"[user]q[assistant]+add{"a": 1}[tool]2[assistant]"#
+    );
+    let absent = template(
+        "{% for m in messages %}{{ m.role }}:{{ m.content is defined }} {% for call in m.tool_calls or [] %}\
+        {{ call.name }}{{ call.arguments | tojson }}{% endfor %}{{ m.content }}{% endfor %}",
+    );
+    let found = sample(&absent, "messages", &by_null).unwrap();
+    assert_eq!(
+        text(&found, Section::Prompt),
+        r#"user:True qassistant:False add{"a": 1}tool:True 2assistant:True "#
+    );
+    assert_eq!(
+        sample(&template(BY_NULL), "messages", &by_null).unwrap_err(),
+        "the chat template makes no use of `tool_calls[0]` of turn 2 from `assistant`"
+    );
+    // Corpora of earlier rules are extended by these.
+    let extended = |rules| {
+        let directory = directory(&[("a.jsonl", &by_null.to_string())]);
+        let data = serde_json::from_value(json!({"files": ["a.jsonl"], "format": "messages"})).unwrap();
+        let sections = SectionSettings {
+            without_markers: WithoutMarkers::Answer,
+            ..SectionSettings::default()
+        };
+        let known = Known { samples: &[], rules };
+        let (template, tokenizer) = (template(BY_NULL), byte_level(true));
+        append(
+            directory.path(),
+            &data,
+            &sections,
+            &template,
+            &tokenizer,
+            known,
+            &|_| (),
+        )
+    };
+    assert_eq!(extended(RowRules::Fifth).unwrap().samples.len(), 1);
+    assert!(extended(RowRules::Sixth).is_err());
     by_null["messages"][1]["content"] = "".into();
     assert!(sample(&template(BY_NULL), "messages", &by_null).is_err());
     assert_eq!(
