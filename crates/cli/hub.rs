@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use leadspan_evaluate::Evaluation;
 use leadspan_model::{HubCache, ModelError};
-use leadspan_precompute::{Pipeline, ServerKey, TextPipeline};
+use leadspan_precompute::{Pipeline, ServerAuthorities, ServerKey, TextPipeline};
 
 use crate::configuration::{StageTwo, TextOfModel};
 
@@ -20,8 +20,7 @@ pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, Mod
         *adapter = cache().resolve(adapter, &pipeline.base, None)?;
     }
     pipeline.server_key = std::env::var_os(ServerKey::VARIABLE).and_then(ServerKey::new);
-    let authorities = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    pipeline.server_authorities = authorities.map(PathBuf::from);
+    pipeline.server_authorities = ServerAuthorities::of_environment(|name| std::env::var_os(name));
     Ok(pipeline)
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use leadspan_evaluate::Evaluation;
 use leadspan_files::read_regular;
-use leadspan_precompute::{DataCheck, Pipeline, TextPipeline};
+use leadspan_precompute::{DataCheck, Pipeline, ServerAuthorities, TextPipeline};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::{StudentSettings, TrainSettings};
 use serde::de::DeserializeOwned;
@@ -137,7 +137,7 @@ impl Configuration {
             base,
             teacher,
             server_key: None,
-            server_authorities: None,
+            server_authorities: ServerAuthorities::default(),
             data,
             sections: self.tables.sections,
             cache,

@@ -16,7 +16,7 @@ use candle_core::Tensor;
 use leadspan_cache::Cache;
 use leadspan_distribution::{EntrySettings, Row, reduce};
 use leadspan_model::{Decoder, Packed, Stop, open_device};
-use leadspan_precompute::{DataCheck, Event, Outcome, Pipeline, prepare, run};
+use leadspan_precompute::{DataCheck, Event, Outcome, Pipeline, ServerAuthorities, prepare, run};
 use leadspan_sequence::Sample;
 use leadspan_workers::Worker;
 use serde::de::DeserializeOwned;
@@ -61,7 +61,7 @@ fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn 
     let tables: toml::Table = fs::read_to_string(&path)?.parse()?;
     let mut pipeline = Pipeline {
         server_key: None,
-        server_authorities: None,
+        server_authorities: ServerAuthorities::default(),
         base: path.parent().ok_or("a pipeline file is in a folder")?.to_owned(),
         teacher: table(&tables, "teacher")?,
         data: table(&tables, "data")?,

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use leadspan_corpus::{DataSettings, SectionSettings};
 use leadspan_model::{ModelError, ModelSource};
 
-use crate::{CacheSettings, TeacherSettings, data_hashes::DataCheck, server_key::ServerKey};
+use crate::{
+    CacheSettings, TeacherSettings, data_hashes::DataCheck, server_authorities::ServerAuthorities,
+    server_key::ServerKey,
+};
 
 /// The settings of stage one.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,8 +19,8 @@ pub struct Pipeline {
     pub teacher: TeacherSettings,
     /// The key for the server that runs the teacher, if there is one.
     pub server_key: Option<ServerKey>,
-    /// A file with the certificate authorities that an `https` server is trusted by, in place of the built-in ones.
-    pub server_authorities: Option<PathBuf>,
+    /// The certificate authorities that an `https` server is trusted by, in place of the built-in ones.
+    pub server_authorities: ServerAuthorities,
     /// The rows that it is run on.
     pub data: DataSettings,
     /// How their sections are found.

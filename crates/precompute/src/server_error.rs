@@ -103,9 +103,11 @@ pub enum ServerError {
         why: String,
     },
     /// The certificate authorities to trust cannot be read.
-    #[error("could not read the certificate authorities in `{}` (`SSL_CERT_FILE`): {why}", path.display())]
+    #[error("could not read the certificate authorities in `{}` (`{variable}`): {why}", path.display())]
     Authorities {
-        /// The file.
+        /// The environment variable that names it.
+        variable: &'static str,
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -270,8 +272,14 @@ impl Diagnosis for ServerError {
                 "start the server again, or wait longer with `teacher.patience_seconds`; the same command continues"
             }
             Self::Connection { .. } => {
-                "check `teacher.server`, and the server's certificate; `SSL_CERT_FILE` names a file of certificate authorities to \
-                 trust in place of those of browsers"
+                "check `teacher.server`, and the server's certificate; `SSL_CERT_FILE` names a file, and `SSL_CERT_DIR` folders, of \
+                 certificate authorities to trust in place of those of browsers"
+            }
+            Self::Authorities {
+                variable: "SSL_CERT_DIR",
+                ..
+            } => {
+                "let `SSL_CERT_DIR` name folders of certificates in the PEM format, on which `openssl rehash` was run, or unset it"
             }
             Self::Authorities { .. } => {
                 "let `SSL_CERT_FILE` name a file of certificates in the PEM format, or unset it to trust those of browsers"

@@ -58,7 +58,7 @@ impl Project {
             ),
             data_check: DataCheck::default(),
             server_key: None,
-            server_authorities: None,
+            server_authorities: crate::ServerAuthorities::default(),
         };
         Self { folder, pipeline }
     }

@@ -1,24 +1,18 @@
 //! One request to a server, bounded in time and bytes. Nothing is repeated here.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
-use leadspan_files::read_regular;
-use ureq::{
-    Agent, Body,
-    http::Response,
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+use ureq::{Agent, Body, http::Response, tls::TlsConfig};
+
+use crate::{
+    server_address::Address, server_authorities::ServerAuthorities, server_error::ServerError, server_key::ServerKey,
 };
-
-use crate::{server_address::Address, server_error::ServerError, server_key::ServerKey};
 
 /// The most bytes of a refusal that are read.
 const MOST_REFUSAL: u64 = 64 << 10;
 
 /// The time to make a connection.
 const CONNECTING: Duration = Duration::from_secs(30);
-
-/// The most bytes of a file of certificates: all that browsers trust take some 220 kB.
-const MOST_CERTIFICATES: u64 = 16 << 20;
 
 /// How long a connection is kept that nobody uses: servers close theirs after five seconds.
 const IDLE: Duration = Duration::from_secs(2);
@@ -60,16 +54,17 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that keeps `connections` connections, and waits `limit` for an answer. Over `https`, it trusts the certificate
-    /// authorities in the file `authorities`, or those of browsers.
+    /// A client that keeps `connections` connections, and waits `limit` for an answer. Over `https`, it trusts
+    /// `authorities`, or those of browsers if none are named.
     ///
     /// # Errors
     ///
-    /// [`ServerError::Key`] if the key does not fit into a header; [`ServerError::Authorities`] if the file has no certificates.
+    /// [`ServerError::Key`] if the key does not fit into a header; [`ServerError::Authorities`] if a file or a folder has
+    /// no certificates.
     pub(super) fn new(
         address: Address,
         key: Option<&ServerKey>,
-        authorities: Option<&Path>,
+        authorities: &ServerAuthorities,
         connections: usize,
         limit: Duration,
     ) -> Result<Self, ServerError> {
@@ -90,8 +85,9 @@ impl Client {
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
             .max_idle_age(IDLE);
-        if let Some(path) = authorities.filter(|_| address.is_encrypted()) {
-            let roots = trusted(path)?;
+        if address.is_encrypted()
+            && let Some(roots) = authorities.certificates()?
+        {
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
         Ok(Self {
@@ -242,25 +238,6 @@ impl Client {
     }
 }
 
-/// The certificates in a file in the PEM format.
-fn trusted(path: &Path) -> Result<RootCerts, ServerError> {
-    let refused = |why: String| ServerError::Authorities {
-        path: path.to_owned(),
-        why,
-    };
-    let bytes = read_regular(path, MOST_CERTIFICATES).map_err(|error| refused(error.to_string()))?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&bytes) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| refused(error.to_string()))? {
-            certificates.push(certificate);
-        }
-    }
-    if certificates.is_empty() {
-        return Err(refused("it holds no certificate".to_owned()));
-    }
-    Ok(RootCerts::new_with_certs(&certificates))
-}
-
 /// One line of at most 300 characters, without control characters.
 fn plain(text: &str) -> String {
     let line: String = text
@@ -286,7 +263,14 @@ mod tests {
     fn a_server_that_says_nothing_is_left_after_the_limit() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let client = Client::new(address, None, None, 1, Duration::from_millis(30)).unwrap();
+        let client = Client::new(
+            address,
+            None,
+            &ServerAuthorities::default(),
+            1,
+            Duration::from_millis(30),
+        )
+        .unwrap();
         let Err(Failure::Passing(passing)) = client.get("/version", 100) else {
             panic!("it has to fail, and may pass")
         };
@@ -298,26 +282,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_authorities_holds_certificates_or_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("roots.pem");
+    fn authorities_are_read_for_an_encrypted_connection_alone() {
+        let authorities = ServerAuthorities {
+            file: None,
+            folders: vec!["/nowhere/at/all".into()],
+        };
         let client = |address: &str| {
             let address = Address::parse(address).unwrap();
-            Client::new(address, None, Some(&path), 1, Duration::from_secs(1)).map(drop)
+            Client::new(address, None, &authorities, 1, Duration::from_secs(1)).map(drop)
         };
-        let refusal = || match client("https://host").unwrap_err() {
-            ServerError::Authorities { path: found, why } if found == path => why,
-            error => panic!("{error}"),
-        };
-        assert!(refusal().contains("No such file"), "{}", refusal());
-        std::fs::write(&path, "certificates").unwrap();
-        assert_eq!(refusal(), "it holds no certificate");
-        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(!refusal().is_empty());
-        // Nothing is trusted without encryption.
         client("http://host").unwrap();
-        let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
-        std::fs::write(&path, certificate).unwrap();
-        client("https://host").unwrap();
+        let refused = client("https://host").unwrap_err().to_string();
+        assert!(
+            refused.contains("`/nowhere/at/all` (`SSL_CERT_DIR`): No such file"),
+            "{refused}"
+        );
     }
 }

@@ -126,11 +126,10 @@ impl ServedSource {
         let (teacher, cache) = (&pipeline.teacher, &pipeline.cache);
         let address = Address::parse(teacher.server.as_deref().unwrap_or_default()).map_err(ServerError::from)?;
         let limit = Duration::from_secs(teacher.request_seconds.min(LONGEST_REQUEST));
-        let authorities = pipeline.server_authorities.as_deref();
         let client = Client::new(
             address,
             pipeline.server_key.as_ref(),
-            authorities,
+            &pipeline.server_authorities,
             teacher.requests,
             limit,
         )?;
