@@ -295,7 +295,7 @@ impl Diagnosis for ModelError {
             Self::Io { path, source, .. } => leadspan_files::hint(source, path),
             Self::Quantization { .. } | Self::WeightFormat { .. } => Some(
                 "use the model's original weights (f32, f16 or bf16), weights in FP8, or a GGUF file with the types F32, F16, \
-                 BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q8_K"
+                 BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q8_K; a teacher can also run on vLLM or SGLang (`teacher.server`)"
                     .into(),
             ),
             Self::UnknownWeight { .. } => Some(

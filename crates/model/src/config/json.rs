@@ -65,7 +65,10 @@ fn text_part(whole: Keys<'_>) -> Result<(Family, Keys<'_>), ModelError> {
     let Some(family) = Family::of_text_part(&of(whole)) else {
         let known = Family::list(|family| Some(family.as_str()));
         let with_images = Family::list(|family| family.description().with_images);
-        let expected = format!("this decoder supports {known}, and the text part of {with_images}");
+        let expected = format!(
+            "this decoder supports {known}, and the text part of {with_images}; a teacher of another family can run on vLLM or SGLang \
+             (`teacher.server`)"
+        );
         return Err(whole.refuse(TYPE, expected));
     };
     let text = whole.optional_object("text_config")?;

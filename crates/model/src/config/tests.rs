@@ -196,6 +196,13 @@ fn what_the_forward_cannot_compute_is_refused_by_name() {
         let error = read(&value).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{error}");
     }
+    let mut other = smollm();
+    other["model_type"] = json!("gpt_oss");
+    let error = read(&other).unwrap_err().to_string();
+    assert!(
+        error.contains("`model_type` is `gpt_oss`") && error.contains("`qwen3`") && error.contains("`teacher.server`"),
+        "{error}"
+    );
     for (key, bad) in [
         ("num_experts_per_tok", json!(9)),
         ("num_experts_per_tok", json!(0)),

@@ -31,6 +31,13 @@ impl TokenizerBundle {
             path: file.path().to_owned(),
             reason,
         };
+        // Of the two kinds that GGUF files have most, this is SentencePiece.
+        if let Some(kind) = file.text("tokenizer.ggml.model").filter(|kind| *kind != "gpt2") {
+            return Err(invalid(format!(
+                "its tokenizer is of the kind `{kind}` (`tokenizer.ggml.model`), and only `gpt2` is read (`llama` stands for \
+                 SentencePiece); {INSTEAD}"
+            )));
+        }
         // The tensor library's reader knows few pre-tokenizers and falls back to one that prepends a space. So the rules are
         // chosen here, and an unknown name is refused.
         let Some(name) = file.text("tokenizer.ggml.pre") else {
@@ -113,7 +120,8 @@ impl TokenizerBundle {
 }
 
 /// What to do about a pre-tokenizer that is not read.
-const INSTEAD: &str = "use a directory with tokenizer.json";
+const INSTEAD: &str = "use the model as a directory in the Hugging Face layout, with `tokenizer.json`, or run the teacher on a server \
+                       (`teacher.server`)";
 
 /// How text is split into pieces before tokens are found in each, as the `tokenizer.json` of the models says that GGUF calls by
 /// one name.
@@ -219,9 +227,9 @@ mod tests {
         let types = GgufValue::Array(types.into_iter().map(GgufValue::U32).collect());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokenizer.gguf");
-        let bundle = |name: Option<&str>| {
+        let bundle_of = |kind: &str, name: Option<&str>| {
             let mut metadata = vec![
-                ("tokenizer.ggml.model", GgufValue::String("gpt2".to_owned())),
+                ("tokenizer.ggml.model", GgufValue::String(kind.to_owned())),
                 ("tokenizer.ggml.tokens", list("tokens")),
                 ("tokenizer.ggml.merges", list("merges")),
                 ("tokenizer.ggml.token_type", types.clone()),
@@ -231,6 +239,7 @@ mod tests {
             gguf_file::write(&mut fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
             TokenizerBundle::from_gguf(&GgufFile::open(&path).unwrap())
         };
+        let bundle = |name| bundle_of("gpt2", name);
         let all: BTreeMap<String, Vec<Vec<u32>>> = serde_json::from_value(expected["ids"].clone()).unwrap();
         assert_eq!(all.len(), 6);
         for (name, ids) in &all {
@@ -253,15 +262,21 @@ mod tests {
                 );
             }
         }
-        for (name, expected) in [
-            (Some("tekken"), "`tekken` is not known"),
-            (None, "does not name its pre-tokenizer"),
+        for (kind, name, expected) in [
+            ("gpt2", Some("tekken"), "`tekken` is not known"),
+            ("gpt2", None, "does not name its pre-tokenizer"),
+            ("llama", Some("default"), "`llama` stands for SentencePiece"),
+            ("gemma4", Some("gemma4"), "the kind `gemma4`"),
         ] {
-            let error = bundle(name).map(drop).unwrap_err();
+            let error = bundle_of(kind, name).map(drop).unwrap_err();
+            let message = error.to_string();
             assert!(
-                error.to_string().contains(expected) && !error.is_unexpected(),
-                "{error}"
+                message.contains(expected)
+                    && message.contains("`tokenizer.json`")
+                    && message.contains("`teacher.server`"),
+                "{message}"
             );
+            assert!(!error.is_unexpected());
         }
     }
 }

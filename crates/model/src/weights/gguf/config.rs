@@ -17,7 +17,10 @@ impl GgufFile {
         let architecture = self.text("general.architecture").unwrap_or_default();
         let Some(family) = Family::from_gguf_name(architecture) else {
             let known = Family::list(|family| family.description().gguf_architecture);
-            let expected = format!("of GGUF files this decoder supports {known}; other models are read as safetensors");
+            let expected = format!(
+                "of GGUF files this decoder supports {known}; other models are read as safetensors, or a \
+                 teacher runs on vLLM or SGLang (`teacher.server`)"
+            );
             return Err(self.refuse("general.architecture".into(), architecture, &expected));
         };
         let keys = ArchitectureKeys {
