@@ -190,7 +190,7 @@ impl SafetensorsFiles {
     /// # Errors
     ///
     /// [`ModelError::UnknownWeight`] for the first such tensor.
-    pub(crate) fn refuse_unread(&self, read: BTreeSet<String>, config: &DecoderConfig) -> Result<(), ModelError> {
+    pub(crate) fn refuse_unread(&self, read: &BTreeSet<String>, config: &DecoderConfig) -> Result<(), ModelError> {
         if !self.names.contains_key(&self.text.stored(EMBEDDING)) {
             // No name means anything here. The decoder says that there is no embedding.
             return Ok(());

@@ -307,7 +307,7 @@ impl ModelSource {
                 if self.config.tie_word_embeddings {
                     files.refuse_separate_head()?;
                 }
-                files.refuse_unread(self.read_names(names, files.count())?, &self.config)?;
+                files.refuse_unread(&self.read_names(names, files.count())?, &self.config)?;
                 Box::new(files)
             }
             Layout::Gguf(file) => Box::new(GgufWeights {
