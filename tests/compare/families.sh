@@ -12,6 +12,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/compare/environment.sh
 gradients="$(mktemp)"
 trap 'rm -f "$gradients"' EXIT
-cargo test --release --quiet -p leadspan-train --lib losses_and_every_gradient -- --nocapture >"$gradients"
+cargo test --release --quiet -p leadspan-train --lib losses_and_every_gradient -- --nocapture >"$gradients" || {
+    cat "$gradients" >&2
+    exit 1
+}
 cargo build --release --quiet -p leadspan-model --example families
 "$python" tests/compare/families.py target/release/examples/families "$gradients"
