@@ -2,7 +2,7 @@
 
 use crate::{
     Estimate, Kind, Run,
-    report::series::{Point, Series, by_proportion},
+    report::series::{Point, Series, at_proportions, by_proportion},
 };
 use leadspan_sequence::LeadSpanProportion;
 
@@ -37,6 +37,28 @@ impl Measure {
             Self::ForwardKl => run.held_out()?.forward_kl,
             Self::CrossEntropy => run.held_out()?.cross_entropy,
         }
+    }
+
+    /// An estimate over these runs; `None` if none of them has the measure.
+    pub(super) fn estimate<'a>(self, runs: impl IntoIterator<Item = &'a Run>) -> Option<Estimate> {
+        let measured = runs.into_iter().filter_map(|run| Some((run, self.of(run)?)));
+        if self != Self::Accuracy {
+            return Estimate::of(&measured.map(|(_, value)| value).collect::<Vec<_>>());
+        }
+        let counts = measured.filter_map(|(run, accuracy)| {
+            let problems = run.evaluation.as_ref()?.problems;
+            Some(((accuracy * problems as f64).round() as u64, problems))
+        });
+        Estimate::of_shares(&counts.collect::<Vec<_>>())
+    }
+
+    /// An estimate at each proportion at which at least one run has the measure.
+    pub(super) fn by_proportion(self, runs: &[&Run]) -> Vec<Point> {
+        let point = |(proportion, runs): (_, Vec<&Run>)| {
+            let estimate = self.estimate(runs)?;
+            Some(Point { proportion, estimate })
+        };
+        at_proportions(runs).into_iter().filter_map(point).collect()
     }
 
     pub(super) fn name(self) -> &'static str {

@@ -77,8 +77,7 @@ fn proportion(series: &Series, runs: &[&Run]) -> String {
 }
 
 fn quality(runs: &[&Run], measure: Measure) -> String {
-    let values: Vec<f64> = runs.iter().filter_map(|run| measure.of(run)).collect();
-    let Some(estimate) = Estimate::of(&values) else {
+    let Some(estimate) = measure.estimate(runs.iter().copied()) else {
         return "–".into();
     };
     let over_problems = match (measure, runs) {
