@@ -25,12 +25,18 @@ impl Estimate {
     /// # Ok::<(), &str>(())
     /// ```
     pub fn of(values: &[f64]) -> Option<Self> {
+        let is_negative = values.iter().any(|&value| value < 0.0);
+        Self::from_least(values, if is_negative { f64::NEG_INFINITY } else { 0.0 })
+    }
+
+    /// The same for differences, whose interval goes below 0 even if none of them is negative.
+    pub fn of_differences(values: &[f64]) -> Option<Self> {
+        Self::from_least(values, f64::NEG_INFINITY)
+    }
+
+    /// The interval does not go below `least`.
+    fn from_least(values: &[f64], least: f64) -> Option<Self> {
         let (mean, squared_error) = mean_and_squared_error(values)?;
-        let least = if values.iter().all(|&value| value >= 0.0) {
-            0.0
-        } else {
-            f64::NEG_INFINITY
-        };
         let interval = (values.len() > 1).then(|| {
             let half = student_t(values.len() - 1) * squared_error.sqrt();
             ((mean - half).max(least), mean + half)
@@ -130,6 +136,10 @@ mod tests {
     #[test]
     fn means_and_intervals_are_those_worked_out_by_hand() {
         assert_eq!(Estimate::of(&[]), None);
+        assert_eq!(Estimate::of_differences(&[]), None);
+        // ½ ± 12.7062 · ½.
+        let (low, high) = Estimate::of_differences(&[0.0, 1.0]).unwrap().interval.unwrap();
+        assert!((low + 5.8531).abs() < 1e-4 && (high - 6.8531).abs() < 1e-4);
         let single = Estimate::of(&[0.4]).unwrap();
         assert_eq!((single.mean, single.interval, single.span()), (0.4, None, (0.4, 0.4)));
         // 9 ± 4.3027 · 1/√3, and with negative values 0 ± 4.3027 · 1/√3. Without negative values nothing is below 0: 5 ± 12.7062 · √2/√2,

@@ -86,12 +86,19 @@ impl Measure {
 /// The ratio of `value` of each run to that of the run of `whole` on whole sequences with the same seed, as an estimate at each
 /// proportion. Runs for which the latter is missing or 0 are left out.
 pub(super) fn relative(series: &Series, whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
-    let of_whole = |run: &Run| {
-        let same = |other: &&&Run| other.proportion() == Some(LeadSpanProportion::WHOLE) && other.seed() == run.seed();
-        let whole = whole.runs.iter().find(same);
-        whole.and_then(|run| value(run)).filter(|&value| value != 0.0)
-    };
-    by_proportion(&series.runs, |run| Some(value(run)? / of_whole(run)?))
+    by_proportion(&series.runs, |run| ratio(run, whole, &value))
+}
+
+/// The same as one estimate over all of these runs, also of runs whose samples have lead spans of their own.
+pub(super) fn relative_of(runs: &[&Run], whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
+    let ratios: Vec<f64> = runs.iter().filter_map(|run| ratio(run, whole, &value)).collect();
+    Estimate::of(&ratios)
+}
+
+fn ratio(run: &Run, whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+    let same = |other: &&&Run| other.proportion() == Some(LeadSpanProportion::WHOLE) && other.seed() == run.seed();
+    let of_whole = whole.runs.iter().find(same).and_then(|run| value(run));
+    Some(value(run)? / of_whole.filter(|&value| value != 0.0)?)
 }
 
 /// The estimate at a proportion.

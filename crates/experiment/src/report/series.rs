@@ -126,6 +126,17 @@ pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
     keys.into_iter().filter(differ).cloned().collect()
 }
 
+/// Whether two runs agree in all settings that both have recorded, but for their seeds, limits of operations, and which tokens are
+/// kept and learnt.
+pub(super) fn same_but_for_span(one: &Run, other: &Run) -> bool {
+    let counts = |key: &str| {
+        !WITHIN.contains(&key) && !["train.lead_span", "train.positions"].contains(&key) && !key.starts_with("sweep.")
+    };
+    let agrees =
+        |(key, value): (&String, &String)| !counts(key) || other.config.get(key).is_none_or(|other| other == value);
+    one.config.iter().all(agrees)
+}
+
 /// Formats `prompt+chain_of_thought` for people.
 pub(super) fn sections_in_words(sections: &str) -> String {
     sections.replace('+', " + ").replace('_', " ")

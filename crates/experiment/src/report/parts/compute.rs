@@ -1,7 +1,7 @@
 //! Quality against the operations of training.
 
 use super::{
-    Part,
+    Part, equal_compute,
     plots::{capitalised, described, mark},
 };
 use crate::{
@@ -90,5 +90,6 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     let description = described(&plot, &numbers);
     part.figures
         .push(Figure::new("operations", &plot, description, numbers)?);
+    part.tables.extend(equal_compute::table(series, measure));
     Ok(part)
 }
