@@ -67,7 +67,7 @@ def is_whole(runs):
 
 def is_candidate(runs, reference):
     run = next(iter(runs.values()))
-    return run["kind"] == "distilled" and operations(runs) <= MOST_OPERATIONS * operations(reference)
+    return run["kind"] == "distilled" and not is_whole(runs) and operations(runs) <= MOST_OPERATIONS * operations(reference)
 
 
 def winner(all_groups):

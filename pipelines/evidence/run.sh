@@ -44,11 +44,14 @@ search() {
     report search runs
 }
 
-# The cases with which the winner is compared: A1, A2, A3 and B1.
+# The cases with which the winner is compared: A1, A2, A3, B1 and G1 to G4.
 confirm() {
     local winner=$1
     local cases="[$winner, { lead_span_proportion = 1.0 }, { lead_span_proportion = 0.5 }, { lead_span_proportion = 0.25 },
-        { lead_span_proportion = 1.0, \"replay.share\" = 0.0 }]"
+        { lead_span_proportion = 1.0, \"replay.share\" = 0.0 }, { lead_span_proportion = 1.0, epochs = 1 },
+        { lead_span_proportion = 1.0, \"replay.share\" = 0.2, epochs = 1 },
+        { lead_span_proportion = 1.0, \"replay.share\" = 0.0, epochs = 1 },
+        { lead_span_proportion = 1.0, \"replay.share\" = 0.0, epochs = 2 }]"
     cases=${cases//$'\n'/ }
     local common=(--set "sweep.cases=$cases" --set "sweep.seed=[100, 101, 102, 103, 104]")
     leadspan precompute -c study.toml
