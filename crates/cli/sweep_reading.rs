@@ -70,7 +70,6 @@ fn check_name(texts: &Texts<'_>, written: &str, name: &Range<usize>) -> Result<(
 /// # Errors
 ///
 /// If a key has no list of values.
-#[expect(clippy::type_complexity, reason = "two lists, each of one kind")]
 pub(crate) fn swept_keys(
     texts: &Texts<'_>,
     entries: &DeTable<'_>,
