@@ -36,12 +36,14 @@ mod progress;
 mod replay;
 mod replay_error;
 mod signals;
+mod sweep_reading;
 mod sweep_table;
 mod swept_name;
 mod tables;
 mod time_span;
 mod visible;
 mod worker_here;
+mod written_order;
 
 use std::{
     borrow::Cow,

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use serde::{Deserialize as _, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use toml::{
     Spanned,
     de::{DeTable, DeValue, ValueDeserializer},
@@ -15,8 +15,9 @@ use crate::{
     overrides::Texts,
     place::Place,
     plain_words::in_plain_words,
-    sweep_table::{OwnSettings, SweepSettings, SweptKey, SweptValue},
-    swept_name::SweptName,
+    sweep_reading::{check_swept, swept_keys},
+    sweep_table::{OwnSettings, SweepSettings},
+    written_order::in_written_order,
 };
 
 /// The tables of a pipeline file with the overrides applied. All keys are known.
@@ -110,35 +111,8 @@ impl<'a> PipelineFile<'a> {
             return Ok(None);
         };
         let own: OwnSettings = self.settings("sweep")?;
-        let mut swept = Vec::new();
-        for (written, _, value) in flattened("", entries) {
-            if let SweptName::Swept(key) = SweptName::of(&written) {
-                let values = self.swept_values(&written, value)?;
-                swept.push(SweptKey { written, key, values });
-            }
-        }
-        Ok(Some(SweepSettings { own, swept }))
-    }
-
-    fn swept_values(&self, written: &str, list: &Spanned<DeValue<'_>>) -> Result<Vec<SweptValue>, ConfigurationError> {
-        let wrong = |span: Range<usize>, problem: String| ConfigurationError::Value {
-            place: self.texts.place(span.start),
-            key: format!("sweep.{written}"),
-            problem,
-        };
-        let DeValue::Array(values) = list.get_ref() else {
-            let problem = "a list of values is expected, such as `seed = [0, 1, 2]`";
-            return Err(wrong(list.span(), problem.to_owned()));
-        };
-        let value = |value: &Spanned<DeValue<'_>>| {
-            let read = toml::Value::deserialize(ValueDeserializer::from(value.clone()));
-            let read = read.map_err(|error| wrong(value.span(), in_plain_words(error.message())))?;
-            Ok(SweptValue {
-                toml: read.to_string(),
-                place: self.texts.place(value.span().start),
-            })
-        };
-        values.iter().map(value).collect()
+        let (cases, swept) = swept_keys(self.texts, entries)?;
+        Ok(Some(SweepSettings { own, cases, swept }))
     }
 
     fn check_names(&self) -> Result<(), ConfigurationError> {
@@ -154,36 +128,12 @@ impl<'a> PipelineFile<'a> {
                 });
             }
             match value.get_ref().as_table() {
-                Some(entries) if table == "sweep" => self.check_swept(entries)?,
+                Some(entries) if table == "sweep" => check_swept(self.texts, entries)?,
                 Some(entries) => self.check_keys(table, "", entries)?,
                 None => {
                     return Err(ConfigurationError::NotATable {
                         place: place(),
                         table: table.to_owned(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn check_swept(&self, entries: &DeTable<'_>) -> Result<(), ConfigurationError> {
-        for (written, name, _) in flattened("", entries) {
-            let place = self.texts.place(name.start);
-            match SweptName::of(&written) {
-                SweptName::Own | SweptName::Swept(_) => {}
-                SweptName::NotSwept(because) => {
-                    return Err(ConfigurationError::NotSwept {
-                        place,
-                        key: written,
-                        because,
-                    });
-                }
-                SweptName::Unknown(nearest) => {
-                    return Err(ConfigurationError::UnknownKey {
-                        place,
-                        key: format!("sweep.{written}"),
-                        nearest,
                     });
                 }
             }
@@ -208,37 +158,6 @@ impl<'a> PipelineFile<'a> {
         }
         Ok(())
     }
-}
-
-type Entry<'t, 'i> = (&'t Spanned<Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
-
-/// The entries of a table in the order in which they were written, so that the first mistake is reported first.
-fn in_written_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(name, _)| name.span().start);
-    entries
-}
-
-/// The entries of `[sweep]` in the order in which they were written, each with its name and the place of the name. The nested
-/// table of `--set sweep.replay.share=…` is the same as a name with a dot.
-fn flattened<'t, 'i>(prefix: &str, table: &'t DeTable<'i>) -> Vec<(String, Range<usize>, &'t Spanned<DeValue<'i>>)> {
-    let mut all = Vec::new();
-    for (name, value) in in_written_order(table) {
-        let written = format!("{prefix}{}", name.get_ref());
-        match value.get_ref().as_table() {
-            Some(inner) if is_table(&written) => {
-                all.extend(flattened(&format!("{written}."), inner));
-            }
-            _ => all.push((written, name.span(), value)),
-        }
-    }
-    all
-}
-
-/// Whether `name` is a table of the pipeline file, or one that is nested in another.
-fn is_table(name: &str) -> bool {
-    let is_nested = |(table, inner)| keys::is_nested_table(table, inner);
-    keys::tables().contains(&name) || name.split_once('.').is_some_and(is_nested)
 }
 
 /// The full name of the key whose value covers `offset`; `None` if no value does.

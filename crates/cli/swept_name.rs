@@ -1,6 +1,6 @@
 //! The meaning of a name in `[sweep]`: a key of the table itself, or a key of another table to sweep over.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{keys, tables::Tables};
 
@@ -39,10 +39,11 @@ impl SweptName {
     }
 }
 
-/// The JSON schema of a pipeline file. `[sweep]` has a list for each key of another table that can be swept over.
+/// The JSON schema of a pipeline file. `[sweep]` has a list for each key of another table that can be swept over, and a case has a
+/// value for each of them.
 pub(crate) fn whole_schema() -> Value {
     let mut schema = Tables::schema();
-    let mut lists = Vec::new();
+    let (mut lists, mut settings) = (Vec::new(), Map::new());
     for key in keys::all() {
         let full = format!("{}.{}", key.table, key.name);
         if SweptName::of(&full) != SweptName::Swept(full.clone()) {
@@ -57,6 +58,12 @@ pub(crate) fn whole_schema() -> Value {
         if let Some(entries) = value.as_object_mut() {
             entries.shift_remove("default");
             entries.shift_remove("description");
+        }
+        for name in [Some(full.as_str()), full.strip_prefix("train.")].into_iter().flatten() {
+            if let Some((table, _)) = name.split_once('.') {
+                settings.entry(table).or_insert_with(|| json!({ "type": "object" }));
+            }
+            settings.insert(name.to_owned(), value.clone());
         }
         let list = json!({
             "description": key.about, "type": "array", "items": value, "minItems": 1, "uniqueItems": true,
@@ -76,6 +83,7 @@ pub(crate) fn whole_schema() -> Value {
         }
         own[name] = list;
     }
+    own["cases"]["items"] = json!({ "type": "object", "properties": settings, "additionalProperties": false });
     own["evaluate"]["type"] = json!(["boolean", "object"]);
     schema["properties"]["sweep"]["additionalProperties"] = false.into();
     schema
@@ -118,6 +126,7 @@ mod tests {
         for (written, expected) in [
             ("dir", SweptName::Own),
             ("evaluate", SweptName::Own),
+            ("cases", SweptName::Own),
             ("seed", swept("train.seed")),
             ("student.seed", swept("student.seed")),
             ("train.loss", swept("train.loss")),
@@ -154,8 +163,11 @@ mod tests {
         assert_eq!(sweep["replay.share"]["items"]["type"], "number");
         assert_eq!(sweep["train.loss"]["type"], "array");
         assert_eq!(sweep["evaluate.columns.answer"]["items"]["type"], "string");
+        let case = &sweep["cases"]["items"]["properties"];
+        assert_eq!(case["seed"]["type"], "integer");
+        assert_eq!(case["replay.share"]["type"], "number");
         for name in ["cache.top_k", "max_flops", "train.dir", "replay.files"] {
-            assert!(sweep.get(name).is_none(), "{name}");
+            assert!(sweep.get(name).is_none() && case.get(name).is_none(), "{name}");
         }
     }
 }

@@ -136,11 +136,11 @@ def line(value, steps):
     return str(value) + "".join(f"{sign}{by}" for sign, by in steps)
 
 
-def problems(seed, count, name, draw, apart=()):
-    """So many different ones, their kinds drawn by `draw`, none of which is in `apart`."""
+def problems(seed, count, name, draw, apart=(), make=problem):
+    """So many different ones, made by `make` of the kinds that `draw` draws, none of which is in `apart`."""
     random_, seen, rows = random.Random(seed), set(apart), []
     while len(rows) < count:
-        question, working, answer = problem(random_, draw(random_))
+        question, working, answer = make(random_, draw(random_))
         if question not in seen:
             seen.add(question)
             rows.append({"id": f"{name}-{len(rows)}", "question": question, "chain_of_thought": working, "answer": answer})

@@ -35,6 +35,23 @@ fn an_invalid_sweep_is_refused_before_anything_runs() {
     refused(&["sweep.seed=[]"], &["`train.seed` has no values"]);
     refused(&["sweep.seed=[1, 1]"], &["`train.seed` has the value 1 twice"]);
     refused(
+        &["sweep.seed=[0]", "sweep.cases=[{ seed = 5 }]"],
+        &["`train.seed` is twice in `[sweep]`", "hint: give `train.seed` once"],
+    );
+    refused(
+        &["sweep.cases=[{ epochs = 1 }, { epochs = 1 }]"],
+        &["case 2 of `sweep.cases` is the same as case 1"],
+    );
+    refused(
+        &["sweep.cases=[{ loss = \"backward_kl\" }]"],
+        &["`sweep.loss` cannot be used: unknown value `backward_kl`"],
+    );
+    refused(&["sweep.cases={ epochs = 1 }"], &["`sweep.cases` cannot be used"]);
+    refused(
+        &["sweep.cases=[{ dir = \"x\" }]"],
+        &["a sweep cannot be over `dir`: it belongs to the whole sweep, not to a case"],
+    );
+    refused(
         &["sweep.cache.top_k=[4, 8]"],
         &["a sweep cannot be over `cache.top_k`: it would need another cache"],
     );

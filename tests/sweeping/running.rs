@@ -23,6 +23,18 @@ fn a_sweep_trains_and_evaluates_every_run_and_baseline_once() {
         dry.contains("'train.max_flops=<training_flops of proportion-0.5-seed-1>'") && !place.path("runs").exists(),
         "{dry}"
     );
+    // Two cases beside the lists: 8 runs, 1 untrained, 2 supervised for each number of epochs, and 6 of equal compute.
+    let cases = "sweep.cases=[{ positions = { teacher_entropy = 0.5 } }, { epochs = 1 }]";
+    let dry = place.succeed(&[&SWEEP[..], &["--dry-run", "--set", cases]].concat());
+    assert_eq!(dry.matches(": not begun\n").count(), 8 + 1 + 4 + 6, "{dry}");
+    for part in [
+        "\nproportion-1.0",
+        "positions-teacher_entropy-0.5-proportion-0.5-seed-1: not begun\n",
+        "--set 'train.positions={ teacher_entropy = 0.5 }' --set train.lead_span_proportion=0.5 --set train.seed=1",
+        "equal_compute-epochs-1-proportion-0.5-seed-0",
+    ] {
+        assert_eq!(dry.contains(part), part != "\nproportion-1.0", "{part}: {dry}");
+    }
 
     let said = place.succeed(&SWEEP);
     assert_eq!(folders(&place, "runs"), NAMES.map(str::to_owned).into());

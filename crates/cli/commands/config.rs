@@ -271,6 +271,18 @@ mod tests {
         ("sweep", "skew", "[0.5]", &["[2]"]),
         (
             "sweep",
+            "cases",
+            "[{ seed = 1, \"replay.share\" = 0.0 }, { lead_span = { growing = [0.1, 0.5] }, evaluate.problems = 3 }]",
+            &[
+                "{ seed = 1 }",
+                "[{ seeed = 1 }]",
+                "[{ seed = [1] }]",
+                "[1]",
+                "[{ dir = 'x' }]",
+            ],
+        ),
+        (
+            "sweep",
             "lead_span",
             "[\"constant\", { growing = [0.1, 0.5] }]",
             &["[\"half\"]", "{ growing = [0.1, 0.5] }"],

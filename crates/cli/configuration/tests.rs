@@ -108,6 +108,7 @@ fn every_key_of_the_reference_is_accepted() {
             (_, "number") => "0.5",
             (_, "boolean") => "true",
             (_, "[integer, …]") => "[0, 1]",
+            (_, "[table, …]") => "[{ seed = 1 }]",
             (_, "[string, …] | \"all-linear\"") => "['q_proj']",
             (_, kind) => panic!("`{full}` is of the type {kind}"),
         };

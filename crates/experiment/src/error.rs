@@ -78,6 +78,26 @@ pub enum ExperimentError {
         /// The value as it was written.
         value: String,
     },
+    /// A key that a sweep has in two places.
+    #[error("`{key}` is twice in `[sweep]`, or in one of its cases")]
+    RepeatedKey {
+        /// The key with its table.
+        key: String,
+    },
+    /// A case that a sweep lists twice.
+    #[error("case {second} of `sweep.cases` is the same as case {first}")]
+    RepeatedCase {
+        /// The number of the first, counted from 1.
+        first: usize,
+        /// The number of the second.
+        second: usize,
+    },
+    /// Two runs of a sweep whose folders would have the same name.
+    #[error("two runs of the sweep would have the folder `{name}`")]
+    RepeatedName {
+        /// The name.
+        name: String,
+    },
     /// A value of `train.lead_span_proportion` that is not a proportion.
     #[error("{value} is not a lead-span proportion")]
     NotAProportion {
@@ -135,6 +155,11 @@ impl Diagnosis for ExperimentError {
             Self::RepeatedValue { .. } => {
                 Some("list each value once; repeat runs with several values of `seed`".into())
             }
+            Self::RepeatedKey { key } => Some(format!(
+                "give `{key}` once: as a list in `[sweep]`, or as a setting of cases"
+            )),
+            Self::RepeatedCase { .. } => Some("list each case once; repeat runs with several values of `seed`".into()),
+            Self::RepeatedName { .. } => Some("put these runs into two pipeline files".into()),
             Self::TooManyRuns { .. } => Some("divide the lists among several pipeline files".into()),
             Self::Damaged { path, .. } | Self::Contradicts { path, .. } => Some(way_out(path)),
             Self::Io { source, path, .. } if matches!(Refusal::of(source), Some(Refusal::NotAFolder(_))) => {

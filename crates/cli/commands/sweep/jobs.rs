@@ -8,7 +8,7 @@ use std::{
 
 use clap::ValueEnum as _;
 use leadspan_cache::{Cache, CacheError, Coverage, Reader};
-use leadspan_experiment::sweep::{self, Axis, AxisValue, Baseline, PlannedRun, Unswept};
+use leadspan_experiment::sweep::{self, Axis, AxisValue, Baseline, Case, PlannedRun, Unswept};
 use leadspan_sequence::LeadSpanProportion;
 use leadspan_train::TrainSettings;
 use serde_json::Value;
@@ -23,7 +23,7 @@ use crate::{
     given,
     overrides::Override,
     place::Place,
-    sweep_table::{SweepSettings, SweptKey},
+    sweep_table::{CaseSetting, SweepSettings, SweptKey, SweptValue},
 };
 
 /// A sweep whose runs are all valid.
@@ -68,9 +68,10 @@ impl Sweep {
                 given::note(&swept.key, value.place.clone());
             }
         }
-        let axes = asked.axes(settings)?;
+        given::note_first(settings.cases.iter().flatten().map(CaseSetting::place));
+        let (cases, axes) = (asked.cases(settings)?, asked.axes(settings)?);
         let resolved = configuration.resolved();
-        let planned = sweep::plan(&axes, &unswept(&resolved["train"]), &settings.own.baselines)?;
+        let planned = sweep::plan(&cases, &axes, &unswept(&resolved["train"]), &settings.own.baselines)?;
         let jobs = planned.into_iter().map(|planned| {
             let train_dir = settings.own.dir.join(&planned.name);
             Job {
@@ -216,36 +217,56 @@ impl Given<'_> {
     /// The keys and their values, after each value was checked.
     fn axes(&self, settings: &SweepSettings) -> Result<Vec<Axis>, ConfigurationError> {
         let axis = |swept: &SweptKey| {
-            let value = |value| self.value(swept, value);
-            let values = swept.values.iter().map(value).collect::<Result<_, _>>()?;
+            let value = |value| self.checked(&[(swept.written.as_str(), swept.key.as_str(), value)]);
+            let values = swept.values.iter().map(value).collect::<Result<Vec<_>, _>>()?;
             Ok(Axis {
                 key: swept.key.clone(),
-                values,
+                values: values.into_iter().flatten().collect(),
             })
         };
         settings.swept.iter().map(axis).collect()
     }
 
-    fn value(&self, swept: &SweptKey, value: &crate::sweep_table::SweptValue) -> Result<AxisValue, ConfigurationError> {
-        let setting = set(&swept.key, &value.toml);
-        let configuration = self.load(std::slice::from_ref(&setting)).map_err(|error| match error {
+    /// The cases, after the settings of each were checked together.
+    fn cases(&self, settings: &SweepSettings) -> Result<Vec<Case>, ConfigurationError> {
+        let case = |case: &Vec<CaseSetting>| -> Result<Case, ConfigurationError> {
+            let settings: Vec<_> = case
+                .iter()
+                .map(|setting| (setting.written.as_str(), setting.key.as_str(), &setting.value))
+                .collect();
+            let keys = case.iter().map(|setting| setting.key.clone());
+            Ok(keys.zip(self.checked(&settings)?).collect())
+        };
+        settings.cases.iter().map(case).collect()
+    }
+
+    /// The values of settings that a run has together. Each setting is its name in `[sweep]`, its key and its value.
+    fn checked(&self, settings: &[(&str, &str, &SweptValue)]) -> Result<Vec<AxisValue>, ConfigurationError> {
+        let overrides: Vec<Override> = settings.iter().map(|(_, key, value)| set(key, &value.toml)).collect();
+        let configuration = self.load(&overrides).map_err(|error| match error {
             // The value was written in `[sweep]`, so the error names that place.
-            ConfigurationError::Value {
-                place: Place::Override(given),
-                problem,
-                ..
-            } if given == setting.given() => ConfigurationError::Value {
-                place: value.place.clone(),
-                key: format!("sweep.{}", swept.written),
-                problem,
-            },
+            ConfigurationError::Value { place, key, problem } => {
+                let given = |setting: &Override| matches!(&place, Place::Override(given) if given == setting.given());
+                match overrides.iter().position(given).map(|index| settings[index]) {
+                    Some((written, _, value)) => ConfigurationError::Value {
+                        place: value.place.clone(),
+                        key: format!("sweep.{written}"),
+                        problem,
+                    },
+                    None => ConfigurationError::Value { place, key, problem },
+                }
+            }
             other => other,
         })?;
-        let pointer = format!("/{}", swept.key.replace('.', "/"));
-        Ok(AxisValue {
+        let resolved = configuration.resolved();
+        let value = |(_, key, value): &(&str, &str, &SweptValue)| AxisValue {
             toml: value.toml.clone(),
-            setting: configuration.resolved().pointer(&pointer).cloned().unwrap_or_default(),
-        })
+            setting: resolved
+                .pointer(&format!("/{}", key.replace('.', "/")))
+                .cloned()
+                .unwrap_or_default(),
+        };
+        Ok(settings.iter().map(value).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     figure::Table,
     measure::{Measure, at, relative},
-    series::{Point, Series, by_proportion},
+    series::{Point, Series},
     shown,
 };
 use crate::{Kind, Run};
@@ -51,7 +51,7 @@ pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline 
 }
 
 fn sentence(main: &Series, measure: Measure) -> String {
-    let quality = by_proportion(&main.runs, |run| measure.of(run));
+    let quality = measure.by_proportion(&main.runs);
     let Some(whole) = at(&quality, LeadSpanProportion::WHOLE) else {
         return "No distilled run on whole sequences is finished, so no retained share can be computed.".into();
     };
@@ -112,7 +112,7 @@ fn table(main: &Series, measure: Measure) -> Table {
         .collect();
     table.head.extend(columns.iter().map(|(name, _)| (*name).to_owned()));
     table.head.push("runs".into());
-    for point in by_proportion(&main.runs, |run| measure.of(run)) {
+    for point in measure.by_proportion(&main.runs) {
         let mut row = vec![
             point.proportion.to_string(),
             shown::estimate(&point.estimate, |value| measure.shown(value)),

@@ -2,7 +2,7 @@
 
 use crate::{
     Estimate, Kind, Run,
-    report::series::{Point, Series, by_proportion},
+    report::series::{Point, Series, at_proportions, by_proportion},
 };
 use leadspan_sequence::LeadSpanProportion;
 
@@ -39,6 +39,28 @@ impl Measure {
         }
     }
 
+    /// An estimate over these runs; `None` if none of them has the measure.
+    pub(super) fn estimate<'a>(self, runs: impl IntoIterator<Item = &'a Run>) -> Option<Estimate> {
+        let measured = runs.into_iter().filter_map(|run| Some((run, self.of(run)?)));
+        if self != Self::Accuracy {
+            return Estimate::of(&measured.map(|(_, value)| value).collect::<Vec<_>>());
+        }
+        let counts = measured.filter_map(|(run, accuracy)| {
+            let problems = run.evaluation.as_ref()?.problems;
+            Some(((accuracy * problems as f64).round() as u64, problems))
+        });
+        Estimate::of_shares(&counts.collect::<Vec<_>>())
+    }
+
+    /// An estimate at each proportion at which at least one run has the measure.
+    pub(super) fn by_proportion(self, runs: &[&Run]) -> Vec<Point> {
+        let point = |(proportion, runs): (_, Vec<&Run>)| {
+            let estimate = self.estimate(runs)?;
+            Some(Point { proportion, estimate })
+        };
+        at_proportions(runs).into_iter().filter_map(point).collect()
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
@@ -64,12 +86,19 @@ impl Measure {
 /// The ratio of `value` of each run to that of the run of `whole` on whole sequences with the same seed, as an estimate at each
 /// proportion. Runs for which the latter is missing or 0 are left out.
 pub(super) fn relative(series: &Series, whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
-    let of_whole = |run: &Run| {
-        let same = |other: &&&Run| other.proportion() == Some(LeadSpanProportion::WHOLE) && other.seed() == run.seed();
-        let whole = whole.runs.iter().find(same);
-        whole.and_then(|run| value(run)).filter(|&value| value != 0.0)
-    };
-    by_proportion(&series.runs, |run| Some(value(run)? / of_whole(run)?))
+    by_proportion(&series.runs, |run| ratio(run, whole, &value))
+}
+
+/// The same as one estimate over all of these runs, also of runs whose samples have lead spans of their own.
+pub(super) fn relative_of(runs: &[&Run], whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
+    let ratios: Vec<f64> = runs.iter().filter_map(|run| ratio(run, whole, &value)).collect();
+    Estimate::of(&ratios)
+}
+
+fn ratio(run: &Run, whole: &Series, value: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+    let same = |other: &&&Run| other.proportion() == Some(LeadSpanProportion::WHOLE) && other.seed() == run.seed();
+    let of_whole = whole.runs.iter().find(same).and_then(|run| value(run));
+    Some(value(run)? / of_whole.filter(|&value| value != 0.0)?)
 }
 
 /// The estimate at a proportion.

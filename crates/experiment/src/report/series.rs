@@ -126,6 +126,17 @@ pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
     keys.into_iter().filter(differ).cloned().collect()
 }
 
+/// Whether two runs agree in all settings that both have recorded, but for their seeds, limits of operations, and which tokens are
+/// kept and learnt.
+pub(super) fn same_but_for_span(one: &Run, other: &Run) -> bool {
+    let counts = |key: &str| {
+        !WITHIN.contains(&key) && !["train.lead_span", "train.positions"].contains(&key) && !key.starts_with("sweep.")
+    };
+    let agrees =
+        |(key, value): (&String, &String)| !counts(key) || other.config.get(key).is_none_or(|other| other == value);
+    one.config.iter().all(agrees)
+}
+
 /// Formats `prompt+chain_of_thought` for people.
 pub(super) fn sections_in_words(sections: &str) -> String {
     sections.replace('+', " + ").replace('_', " ")
@@ -161,15 +172,22 @@ pub(super) fn over_seeds<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Vec<&'a
     groups
 }
 
-/// An estimate of `value` at each proportion at which at least one run has it.
-pub(super) fn by_proportion(runs: &[&Run], value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
-    let mut values: BTreeMap<LeadSpanProportion, Vec<f64>> = BTreeMap::new();
+/// The runs of each proportion.
+pub(super) fn at_proportions<'a>(runs: &[&'a Run]) -> BTreeMap<LeadSpanProportion, Vec<&'a Run>> {
+    let mut all: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
     for run in runs {
-        if let (Some(proportion), Some(value)) = (run.proportion(), value(run)) {
-            values.entry(proportion).or_default().push(value);
+        if let Some(proportion) = run.proportion() {
+            all.entry(proportion).or_default().push(run);
         }
     }
-    let point =
-        |(proportion, values): (_, Vec<f64>)| Estimate::of(&values).map(|estimate| Point { proportion, estimate });
-    values.into_iter().filter_map(point).collect()
+    all
+}
+
+/// An estimate of `value` at each proportion at which at least one run has it.
+pub(super) fn by_proportion(runs: &[&Run], value: impl Fn(&Run) -> Option<f64>) -> Vec<Point> {
+    let point = |(proportion, runs): (_, Vec<&Run>)| {
+        let values: Vec<f64> = runs.into_iter().filter_map(&value).collect();
+        Estimate::of(&values).map(|estimate| Point { proportion, estimate })
+    };
+    at_proportions(runs).into_iter().filter_map(point).collect()
 }

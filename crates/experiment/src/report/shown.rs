@@ -116,7 +116,7 @@ mod tests {
         let of = |values: &[f64]| estimate(&Estimate::of(values).unwrap(), percent);
         assert_eq!(of(&[0.5]), "50.0 %");
         assert_eq!(of(&[0.5, 0.5]), "50.0 %");
-        // 5 % on both sides, 12.7062 times: half the distance.
-        assert_eq!(of(&[0.45, 0.55]), "50.0 % (-13.5 % to 113.5 %)");
+        // 12.7062 · 5 % on both sides, but nothing below 0.
+        assert_eq!(of(&[0.45, 0.55]), "50.0 % (0.0 % to 113.5 %)");
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     figure::Table,
     headline::{flops, memory, seconds},
-    measure::{Measure, at, relative},
+    measure::{Measure, relative_of},
     series::{Series, over_seeds},
     shown,
 };
@@ -37,7 +37,7 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
             if let Some(measure) = measure {
                 row.push(quality(&runs, measure));
                 if measure.can_be_retained() {
-                    row.push(main.map_or_else(String::new, |main| retained(series, main, &runs, measure)));
+                    row.push(main.map_or_else(String::new, |main| retained(main, &runs, measure)));
                 }
             }
             row.push(mean(&runs, flops, &shown::OPERATIONS));
@@ -77,8 +77,7 @@ fn proportion(series: &Series, runs: &[&Run]) -> String {
 }
 
 fn quality(runs: &[&Run], measure: Measure) -> String {
-    let values: Vec<f64> = runs.iter().filter_map(|run| measure.of(run)).collect();
-    let Some(estimate) = Estimate::of(&values) else {
+    let Some(estimate) = measure.estimate(runs.iter().copied()) else {
         return "–".into();
     };
     let over_problems = match (measure, runs) {
@@ -93,14 +92,8 @@ fn quality(runs: &[&Run], measure: Measure) -> String {
 }
 
 /// The share of the quality of the distilled student on whole sequences, seed by seed.
-fn retained(series: &Series, main: &Series, runs: &[&Run], measure: Measure) -> String {
-    let of_these = Series {
-        kind: series.kind,
-        label: String::new(),
-        runs: runs.to_vec(),
-    };
-    let proportion = runs[0].proportion();
-    let estimate = proportion.and_then(|proportion| at(&relative(&of_these, main, |run| measure.of(run)), proportion));
+fn retained(main: &Series, runs: &[&Run], measure: Measure) -> String {
+    let estimate = relative_of(runs, main, |run| measure.of(run));
     estimate.map_or_else(|| "–".into(), |estimate| shown::percent(estimate.mean))
 }
 

@@ -1,10 +1,10 @@
-//! The baselines of a sweep. Each takes only the axes that affect it.
+//! The baselines of a sweep. Each takes only the keys that affect it.
 
 use leadspan_sequence::LeadSpanProportion;
 
 use super::{
-    Axis, AxisValue, Baseline, EVERY_POSITION, PROPORTION, PlannedRun, Unswept, WEIGHTS, combinations, name,
-    proportion_in, reset, set, settings,
+    Axis, AxisValue, Baseline, Case, EVERY_POSITION, PROPORTION, PlannedRun, Unswept, WEIGHTS, checks::only,
+    combinations, name, proportion_in, reset, set, settings,
 };
 use crate::ExperimentError;
 
@@ -20,29 +20,34 @@ const OF_DISTILLATION: [&str; 6] = [
 
 /// The student before training: one run for each combination of the keys of `[student]` and `[evaluate]`.
 ///
-/// Other axes do not affect it. Each of them takes its first value, and the proportion its largest.
-pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result<Vec<PlannedRun>, ExperimentError> {
-    let matters = |axis: &&Axis| {
-        ["student.", "evaluate."]
-            .iter()
-            .any(|table| axis.key.starts_with(table))
-    };
-    let kept: Vec<Axis> = axes.iter().filter(matters).cloned().collect();
-    let mut longest = proportion;
-    let mut others = Vec::new();
-    for axis in axes.iter().filter(|axis| !matters(axis)) {
-        let mut value: &AxisValue = &axis.values[0];
-        if axis.key == PROPORTION {
-            longest = proportion_in(value)?;
-            for other in &axis.values[1..] {
-                let found = proportion_in(other)?;
-                if found > longest {
-                    (longest, value) = (found, other);
-                }
-            }
+/// Other keys do not affect it. Each of their axes takes its first value, and the proportion its largest.
+pub(super) fn untrained(
+    cases: &[Case],
+    axes: &[Axis],
+    proportion: LeadSpanProportion,
+) -> Result<Vec<PlannedRun>, ExperimentError> {
+    let matters = |key: &str| ["student.", "evaluate."].iter().any(|table| key.starts_with(table));
+    let kept_cases = only(cases, matters);
+    let (kept, rest): (Vec<Axis>, Vec<Axis>) = axes.iter().cloned().partition(|axis| matters(&axis.key));
+    let in_cases = cases.iter().flatten().filter(|(key, _)| key == PROPORTION);
+    let in_axes = rest.iter().filter(|axis| axis.key == PROPORTION);
+    let values = in_cases
+        .map(|(_, value)| value)
+        .chain(in_axes.flat_map(|axis| &axis.values));
+    let mut longest: Option<(LeadSpanProportion, &AxisValue)> = None;
+    for value in values {
+        let found = proportion_in(value)?;
+        if longest.is_none_or(|(longest, _)| found > longest) {
+            longest = Some((found, value));
         }
-        others.push((axis.key.as_str(), value));
     }
+    let of_others = rest.iter().filter(|axis| axis.key != PROPORTION);
+    let others: Vec<(&str, &AxisValue)> = longest
+        .map(|(_, value)| (PROPORTION, value))
+        .into_iter()
+        .chain(of_others.map(|axis| (axis.key.as_str(), &axis.values[0])))
+        .collect();
+    let longest = longest.map_or(proportion, |(longest, _)| longest);
     let run = |combination: Vec<(&str, &AxisValue)>| {
         let name = name::of(Some(Baseline::Untrained), &combination);
         let mut settings = settings(&[others.as_slice(), combination.as_slice()].concat());
@@ -56,20 +61,20 @@ pub(super) fn untrained(axes: &[Axis], proportion: LeadSpanProportion) -> Result
             as_long_as: None,
         }
     };
-    Ok(combinations(&kept).into_iter().map(run).collect())
+    Ok(combinations(&kept_cases, &kept).into_iter().map(run).collect())
 }
 
 /// Whole sequences by cross-entropy alone, without replay: one run for each combination of the keys that are not of distillation.
-pub(super) fn supervised(axes: &[Axis], unswept: &Unswept) -> Vec<PlannedRun> {
-    let matters = |axis: &&Axis| {
-        let key = axis.key.as_str();
+pub(super) fn supervised(cases: &[Case], axes: &[Axis], unswept: &Unswept) -> Vec<PlannedRun> {
+    let matters = |key: &str| {
         let is_policy = EVERY_POSITION
             .iter()
             .chain([&WEIGHTS])
             .any(|(policy, _)| key == *policy);
         key != PROPORTION && !is_policy && !key.starts_with("replay.") && !OF_DISTILLATION.contains(&key)
     };
-    let kept: Vec<Axis> = axes.iter().filter(matters).cloned().collect();
+    let kept_cases = only(cases, matters);
+    let kept: Vec<Axis> = axes.iter().filter(|axis| matters(&axis.key)).cloned().collect();
     let run = |combination: Vec<(&str, &AxisValue)>| {
         let mut settings = settings(&combination);
         set(&mut settings, PROPORTION, "1.0");
@@ -87,7 +92,7 @@ pub(super) fn supervised(axes: &[Axis], unswept: &Unswept) -> Vec<PlannedRun> {
             as_long_as: None,
         }
     };
-    combinations(&kept).into_iter().map(run).collect()
+    combinations(&kept_cases, &kept).into_iter().map(run).collect()
 }
 
 /// For each run on shorter sequences or some of their positions, the same run on every position of whole ones with as many

@@ -1,8 +1,9 @@
-//! Plans a sweep: a run for every combination of the values of some keys, and baselines to compare with.
+//! Plans a sweep: a run for every combination of a case and of the values of some keys, and baselines to compare with.
 //!
 //! Nothing is read here, and no run is started.
 
 mod baselines;
+mod checks;
 mod name;
 mod share;
 #[cfg(test)]
@@ -25,9 +26,6 @@ const EVERY_POSITION: [(&str, &str); 2] = [("train.lead_span", "\"constant\""), 
 /// The key of the weights of positions, and its value if all weigh the same.
 const WEIGHTS: (&str, &str) = ("train.position_weights", "\"flat\"");
 
-/// The most runs of a sweep. More are most likely a mistake.
-const MOST_RUNS: usize = 10_000;
-
 /// A key and its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
@@ -45,6 +43,9 @@ pub struct AxisValue {
     /// As its setting reads it, so that two spellings of one value are equal.
     pub setting: Value,
 }
+
+/// Settings that runs have together: keys with their table, and one value of each.
+pub type Case = Vec<(String, AxisValue)>;
 
 /// A key that a run sets, and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,19 +115,25 @@ impl From<LeadSpanProportion> for Unswept {
     }
 }
 
-/// One value of each axis.
+/// The settings of one case, and one value of each axis.
 type Combination<'a> = Vec<(&'a str, &'a AxisValue)>;
 
-/// The runs of a sweep: one for each combination of values, where the last axis changes fastest, and then the baselines.
-/// `unswept` has what the runs have of the pipeline file.
+/// The runs of a sweep: one for each combination of a case and of values, where cases change slowest and the last axis fastest, and
+/// then the baselines. Without cases, the axes alone count. `unswept` has what the runs have of the pipeline file.
 ///
 /// # Errors
 ///
-/// If an axis has no values or the same value twice, or if there are too many runs.
-pub fn plan(axes: &[Axis], unswept: &Unswept, baselines: &[Baseline]) -> Result<Vec<PlannedRun>, ExperimentError> {
-    check(axes)?;
+/// If an axis has no values or the same value twice, if a case is listed twice, if a key is in two places, or if there are too many
+/// runs.
+pub fn plan(
+    cases: &[Case],
+    axes: &[Axis],
+    unswept: &Unswept,
+    baselines: &[Baseline],
+) -> Result<Vec<PlannedRun>, ExperimentError> {
+    checks::check(cases, axes)?;
     let mut runs = Vec::new();
-    for combination in combinations(axes) {
+    for combination in combinations(cases, axes) {
         let proportion = proportion_of(&combination, unswept.proportion)?;
         let learns_all = EVERY_POSITION
             .iter()
@@ -145,44 +152,24 @@ pub fn plan(axes: &[Axis], unswept: &Unswept, baselines: &[Baseline]) -> Result<
     for baseline in [Baseline::Untrained, Baseline::Supervised, Baseline::EqualCompute] {
         if baselines.contains(&baseline) {
             let more = match baseline {
-                Baseline::Untrained => baselines::untrained(axes, unswept.proportion)?,
-                Baseline::Supervised => baselines::supervised(axes, unswept),
+                Baseline::Untrained => baselines::untrained(cases, axes, unswept.proportion)?,
+                Baseline::Supervised => baselines::supervised(cases, axes, unswept),
                 Baseline::EqualCompute => baselines::equal_compute(&runs[..swept], unswept),
             };
             runs.extend(more);
         }
     }
+    checks::check_names(&runs)?;
     Ok(runs)
 }
 
-fn check(axes: &[Axis]) -> Result<(), ExperimentError> {
-    let mut runs = 1usize;
-    for axis in axes {
-        if axis.values.is_empty() {
-            return Err(ExperimentError::NoValues { key: axis.key.clone() });
-        }
-        for (index, value) in axis.values.iter().enumerate() {
-            if axis.values[..index]
-                .iter()
-                .any(|earlier| earlier.setting == value.setting)
-            {
-                return Err(ExperimentError::RepeatedValue {
-                    key: axis.key.clone(),
-                    value: value.toml.clone(),
-                });
-            }
-        }
-        runs = runs.saturating_mul(axis.values.len());
+/// Every combination of a case and of values, one of each axis. Without cases and axes there is one empty combination.
+fn combinations<'a>(cases: &'a [Case], axes: &'a [Axis]) -> Vec<Combination<'a>> {
+    let of_case = |case: &'a Case| case.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let mut all: Vec<Combination<'a>> = cases.iter().map(of_case).collect();
+    if all.is_empty() {
+        all.push(Vec::new());
     }
-    if runs > MOST_RUNS {
-        return Err(ExperimentError::TooManyRuns { runs, most: MOST_RUNS });
-    }
-    Ok(())
-}
-
-/// Every combination of values, one of each axis. Without axes there is one empty combination.
-fn combinations<'a>(axes: &'a [Axis]) -> Vec<Combination<'a>> {
-    let mut all: Vec<Combination<'a>> = vec![Vec::new()];
     for axis in axes {
         let with = |shorter: &Combination<'a>| {
             let pairs = axis.values.iter().map(|value| (axis.key.as_str(), value));

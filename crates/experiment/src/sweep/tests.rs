@@ -1,3 +1,5 @@
+mod cases;
+
 use std::collections::BTreeSet;
 
 use serde_json::json;
@@ -33,7 +35,7 @@ fn half() -> LeadSpanProportion {
 const ALL: [Baseline; 3] = [Baseline::EqualCompute, Baseline::Untrained, Baseline::Supervised];
 
 fn planned(axes: &[Axis], baselines: &[Baseline]) -> Vec<PlannedRun> {
-    plan(axes, &half().into(), baselines).unwrap()
+    plan(&[], axes, &half().into(), baselines).unwrap()
 }
 
 fn names(runs: &[PlannedRun]) -> Vec<&str> {
@@ -133,7 +135,13 @@ fn baselines_of_a_proportion_that_is_not_swept_are_those_of_the_file() {
     );
     assert_eq!(runs[2].proportion, half());
     // A run on whole sequences has no baseline of equal compute.
-    let whole = plan(&seeds, &LeadSpanProportion::WHOLE.into(), &[Baseline::EqualCompute]).unwrap();
+    let whole = plan(
+        &[],
+        &seeds,
+        &LeadSpanProportion::WHOLE.into(),
+        &[Baseline::EqualCompute],
+    )
+    .unwrap();
     assert_eq!(whole.len(), 2);
 }
 
@@ -147,7 +155,7 @@ fn policies_are_compared_with_every_position_of_whole_sequences_at_equal_compute
         axis("train.positions", json!(["all", { "teacher_entropy": 0.5 }])),
         axis("train.seed", json!([3])),
     ];
-    let runs = plan(&axes, &LeadSpanProportion::WHOLE.into(), &ALL).unwrap();
+    let runs = plan(&[], &axes, &LeadSpanProportion::WHOLE.into(), &ALL).unwrap();
     assert_eq!(
         names(&runs),
         [
@@ -180,7 +188,13 @@ fn policies_are_compared_with_every_position_of_whole_sequences_at_equal_compute
         proportion: half(),
         policies: vec!["train.positions".into(), "train.position_weights".into()],
     };
-    let runs = plan(&axes[2..], &unswept, &[Baseline::Supervised, Baseline::EqualCompute]).unwrap();
+    let runs = plan(
+        &[],
+        &axes[2..],
+        &unswept,
+        &[Baseline::Supervised, Baseline::EqualCompute],
+    )
+    .unwrap();
     let reset =
         |run: &PlannedRun| -> Vec<String> { set_by(run).into_iter().filter(|set| set.contains("position")).collect() };
     assert_eq!(reset(&runs[0]), [""; 0]);
@@ -193,7 +207,7 @@ fn policies_are_compared_with_every_position_of_whole_sequences_at_equal_compute
         proportion: LeadSpanProportion::WHOLE,
         policies: vec!["train.position_weights".into()],
     };
-    assert_eq!(plan(&axes[2..], &all, &[Baseline::EqualCompute]).unwrap().len(), 1);
+    assert_eq!(plan(&[], &axes[2..], &all, &[Baseline::EqualCompute]).unwrap().len(), 1);
 }
 
 #[test]
@@ -241,7 +255,7 @@ fn names_are_valid_file_names_and_differ_for_different_values() {
 
 #[test]
 fn lists_without_a_valid_sweep_are_refused() {
-    let refused = |axes: &[Axis]| plan(axes, &half().into(), &[]).unwrap_err();
+    let refused = |axes: &[Axis]| plan(&[], axes, &half().into(), &[]).unwrap_err();
     assert!(
         matches!(refused(&[axis("train.seed", json!([]))]), ExperimentError::NoValues { key } if key == "train.seed")
     );

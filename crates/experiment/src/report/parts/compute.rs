@@ -1,11 +1,11 @@
 //! Quality against the operations of training.
 
 use super::{
-    Part,
+    Part, equal_compute,
     plots::{capitalised, described, mark},
 };
 use crate::{
-    Estimate, ExperimentError, Kind, Run,
+    Estimate, ExperimentError, Kind,
     report::{
         figure::{Figure, Table},
         headline::flops,
@@ -30,10 +30,8 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     for series in series.iter().filter(|series| series.kind != Kind::Untrained) {
         let mut points = Vec::new();
         for runs in over_seeds(series.runs.iter().copied()) {
-            let of = |value: &dyn Fn(&Run) -> Option<f64>| {
-                Estimate::of(&runs.iter().filter_map(|run| value(run)).collect::<Vec<_>>())
-            };
-            let (Some(operations), Some(quality)) = (of(&flops), of(&|run| measure.of(run))) else {
+            let operations = Estimate::of(&runs.iter().filter_map(|run| flops(run)).collect::<Vec<_>>());
+            let (Some(operations), Some(quality)) = (operations, measure.estimate(runs.iter().copied())) else {
                 continue;
             };
             points.push(mark(operations.mean, &quality));
@@ -92,5 +90,6 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     let description = described(&plot, &numbers);
     part.figures
         .push(Figure::new("operations", &plot, description, numbers)?);
+    part.tables.extend(equal_compute::table(series, measure));
     Ok(part)
 }

@@ -3,6 +3,7 @@
 mod compute;
 mod configuration;
 mod cost;
+mod equal_compute;
 mod every_run;
 mod losses;
 mod plots;

@@ -8,7 +8,7 @@ use crate::{
     ExperimentError, Kind,
     report::{
         measure::{Measure, relative},
-        series::{Series, by_proportion},
+        series::Series,
         shown,
     },
 };
@@ -51,7 +51,7 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
         part.figures.extend(plot.against_proportion(lines)?);
     }
     let lines = compared()
-        .map(|series| (series, by_proportion(&series.runs, |run| measure.of(run))))
+        .map(|series| (series, measure.by_proportion(&series.runs)))
         .collect();
     let plot = PlotOf {
         id: "absolute",

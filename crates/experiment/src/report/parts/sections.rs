@@ -8,7 +8,7 @@ use crate::{
     report::{
         figure::Table,
         measure::{Measure, at},
-        series::{Point, Series, by_proportion, sections_in_words},
+        series::{Point, Series, sections_in_words},
         shown,
     },
 };
@@ -48,7 +48,7 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Part {
             } else {
                 format!("{label} ({others})")
             };
-            (label, by_proportion(&series.runs, |run| measure.of(run)))
+            (label, measure.by_proportion(&series.runs))
         })
         .collect();
     let mut proportions: Vec<LeadSpanProportion> = rows

@@ -43,12 +43,43 @@ fn policies_are_named_and_compared_over_seeds_at_equal_compute() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    // Means over two seeds with their intervals: 0.4 ± 12.7062 · 0.1.
+    // Means over two seeds with their intervals: s²/n = 0.01, e = 20, t²/e = 8.07238: (4.43619 ± √(1.93737 + 16.29083)) / 9.07238.
     assert_eq!(
         line("distilled, lead span mixture")[1..3],
-        ["mixture", "40.0 % (-87.1 % to 167.1 %)"]
+        ["mixture", "40.0 % (1.8 % to 96.0 %)"]
     );
-    assert_eq!(line("equal compute")[1..3], ["1.0", "40.0 % (-87.1 % to 167.1 %)"]);
+    assert_eq!(line("equal compute")[1..3], ["1.0", "40.0 % (1.8 % to 96.0 %)"]);
     let page = runs.page();
     assert!(page.contains("they are compared by their operations below"));
+}
+
+#[test]
+fn each_policy_stands_beside_whole_sequences_of_as_many_operations() {
+    let runs = two_seeds();
+    for (seed, correct, of_whole) in [(0, 3, 2), (1, 5, 5)] {
+        for (name, weights, correct) in [("flat", "flat", correct), ("rising", "rising", 1)] {
+            let mut mixed = train("0.5", seed);
+            mixed["lead_span"] = json!({ "mixture": [["0.33", 0.75], ["1.0", 0.25]] });
+            mixed["position_weights"] = json!(weights);
+            runs.run(&format!("{name}{seed}"), &mixed, 2.0);
+            runs.evaluation(&format!("{name}{seed}"), correct);
+        }
+        let mut whole = train("1.0", seed);
+        whole["max_flops"] = json!(2e9);
+        runs.run(&format!("e{seed}"), &whole, 2.0);
+        runs.evaluation(&format!("e{seed}"), of_whole);
+    }
+    let report = Report::new(&runs.read()).unwrap();
+    let text = report.text.unwrap();
+    // ¾ and 1 of the same seeds on whole sequences: policies are retained, too.
+    let mixed: Vec<&str> = text.lines().filter(|line| line.contains("mixture [")).collect();
+    assert!(mixed[0].contains(" 87.5 % "), "{text}");
+    let page = &report.page;
+    let from = page.find("beside whole sequences at equal compute").unwrap();
+    let table = &page[from..from + page[from..].find("</table>").unwrap()];
+    // 0.3 − 0.2 and 0.5 − 0.5: 5 points ± 12.7062 · 5. The plain half of two_seeds() took as many operations, too.
+    assert!(table.contains("+5.0 points (-58.5 points to +68.5 points)"), "{table}");
+    // No run with rising weights was stopped at these operations.
+    assert_eq!(table.matches("mixture [").count(), 2, "{table}");
+    assert!(!table.contains("rising"), "{table}");
 }

@@ -1,0 +1,113 @@
+"""Applies the rule of `docs/evidence.md` to a table of runs: every group of runs over its seeds, the winner, and its rival.
+
+    analyse.py search.csv              the groups, the winner and its rival
+    analyse.py confirm.csv WINNER      whether the group of this name, as `search.csv` has it, is confirmed
+
+A group is the runs that differ only in their seeds; its name is theirs without the seed.
+"""
+
+import csv
+import re
+import sys
+from collections import defaultdict
+from math import sqrt
+from statistics import mean, variance
+
+# 97.5th percentiles of Student's distribution, by degrees of freedom.
+T = [0, 12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622]
+MOST_OPERATIONS, LEAST_RETAINED, SAME_ACCURACY, SAME_OPERATIONS = 0.5, 0.94, 0.01, 1.02
+REFERENCE = "proportion-1.0"
+
+
+def groups(path):
+    """Of each group, its finished and evaluated runs by seed."""
+    found = defaultdict(dict)
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["state"] == "finished" and row["accuracy"]:
+                name = re.sub(r"-?seed-[0-9]+$", "", row["run"])
+                found[name][row["seed"]] = row
+    return found
+
+
+def accuracies(runs):
+    return [float(run["accuracy"]) for run in runs.values()]
+
+
+def operations(runs):
+    return mean(float(run["training_flops"]) for run in runs.values())
+
+
+def accuracy_interval(runs):
+    """Wilson's with Student's t and an effective number of answers, as `leadspan report` has it; of one run, over problems."""
+    shares, answers = accuracies(runs), sum(int(run["problems"]) for run in runs.values())
+    n, m = len(shares), mean(shares)
+    between = variance(shares) / n if n > 1 else 0.0
+    spread = m * (1 - m)
+    effective = min(answers, spread / between) if spread and between else answers
+    ratio = (T[n - 1] if n > 1 else 1.959964) ** 2 / effective
+    half = sqrt(ratio * spread + ratio * ratio / 4)
+    return m, max((m + ratio / 2 - half) / (1 + ratio), 0.0), min((m + ratio / 2 + half) / (1 + ratio), 1.0)
+
+
+def student(values):
+    half = T[len(values) - 1] * sqrt(variance(values) / len(values)) if len(values) > 1 else float("nan")
+    return mean(values), mean(values) - half, mean(values) + half
+
+
+def retained(runs, reference):
+    return student([float(runs[seed]["accuracy"]) / float(reference[seed]["accuracy"]) for seed in runs if seed in reference])
+
+
+def is_whole(runs):
+    run = next(iter(runs.values()))
+    plain = run["lead_span"] in ("", "constant") and run["positions_learnt"] == "all"
+    return run["kind"] != "untrained" and plain and float(run["lead_span_proportion"] or 0) == 1.0
+
+
+def is_candidate(runs, reference):
+    run = next(iter(runs.values()))
+    return run["kind"] == "distilled" and not is_whole(runs) and operations(runs) <= MOST_OPERATIONS * operations(reference)
+
+
+def winner(all_groups):
+    """The candidate with the highest accuracy or, of those within a point of it, with the fewest operations."""
+    reference = all_groups[REFERENCE]
+    candidates = {name: runs for name, runs in all_groups.items() if is_candidate(runs, reference)}
+    best = max(mean(accuracies(runs)) for runs in candidates.values())
+    near = [name for name, runs in candidates.items() if mean(accuracies(runs)) >= best - SAME_ACCURACY]
+    return min(near, key=lambda name: operations(candidates[name]))
+
+
+def rival(all_groups, name):
+    """Of the groups on whole sequences with at most as many operations, the one with the highest accuracy."""
+    most = SAME_OPERATIONS * operations(all_groups[name])
+    whole = [other for other, runs in all_groups.items() if other != name and is_whole(runs) and operations(runs) <= most]
+    return max(whole, key=lambda other: mean(accuracies(all_groups[other])), default=None)
+
+
+def shown(numbers):
+    return "{:6.1f} % ({:.1f} to {:.1f})".format(*(100 * number for number in numbers))
+
+
+def main(path, confirmed=None):
+    found = groups(path)
+    reference = found[REFERENCE]
+    for name, runs in sorted(found.items(), key=lambda group: (group[0].startswith("equal_compute"), operations(group[1]))):
+        share = retained(runs, reference) if name != "untrained" else (float("nan"),) * 3
+        print(f"{operations(runs) / 1e12:5.2f} TFLOP {shown(accuracy_interval(runs)):26} retained {shown(share):26} {len(runs)} {name}")
+    name = confirmed or winner(found)
+    beaten = rival(found, name)
+    own, other = accuracy_interval(found[name]), accuracy_interval(found[beaten]) if beaten else (0.0, 0.0, 0.0)
+    tests = {
+        "operations at most 50 %": operations(found[name]) <= MOST_OPERATIONS * operations(reference),
+        "at least 94 % retained": retained(found[name], reference)[0] >= LEAST_RETAINED,
+        "above its rival beyond both intervals": own[1] > other[2],
+    }
+    print(f"\n{'policy' if confirmed else 'winner'}: {name}\nrival: {beaten}")
+    for test, passed in tests.items():
+        print(f"{'yes' if passed else 'no':4}{test}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
