@@ -21,6 +21,7 @@ mod reporting;
 mod resuming;
 mod served;
 mod stages;
+mod steps;
 mod stopping;
 mod supervised;
 mod sweeping;
