@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod base_students;
 mod caches;
 mod evaluate;
 mod interruptions;
