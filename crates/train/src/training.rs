@@ -101,16 +101,25 @@ impl Training<'_> {
                 return Ok(None);
             }
             if step == self.inputs.steps.count() {
-                return Ok(Some(self.progress));
+                return self.ended();
             }
             if self.progress.has_exhausted(self.inputs.settings.patience) {
                 let best_step = self.progress.best_step();
                 (self.events)(Event::Exhausted { step, best_step });
-                return Ok(Some(self.progress));
+                return self.ended();
             }
             let rate = schedule.learning_rate(step + 1);
             self.step(&batches, rate)?;
         }
+    }
+
+    /// The progress after the last step. The metrics are on the disk: the summary, which says that the run is finished, is written
+    /// after them.
+    fn ended(mut self) -> Result<Option<RunProgress>, TrainError> {
+        if let Some(metrics) = &self.metrics {
+            self.progress.metrics_bytes = metrics.synced_bytes()?;
+        }
+        Ok(Some(self.progress))
     }
 
     /// Does one optimizer step, or none if the run is asked to stop meanwhile.
