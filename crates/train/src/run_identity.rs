@@ -191,8 +191,8 @@ mod tests {
     fn steps_count_and_the_epochs_beside_them_do_not() {
         let with = |steps: Option<usize>, epochs: usize| {
             of_settings(&TrainSettings {
-                steps,
                 epochs,
+                steps,
                 ..TrainSettings::default()
             })
         };
