@@ -110,7 +110,10 @@ fn a_damaged_shard_is_listed_dropped_and_done_again_with_the_same_bytes() {
     let output = place.run(&["train", "-c", "pipeline.toml", "--allow-incomplete"]);
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{log}");
-    assert!(log.contains("1 work units are missing (train-000001)"), "{log}");
+    assert!(
+        log.contains("it lacks 1 work unit (train-000001), whose samples"),
+        "{log}"
+    );
     assert_eq!(json(&place, &PRECOMPUTE)["units_written"], 1);
     assert_eq!(fs::read(&shard).unwrap(), sound);
     place.succeed(&["cache", "verify", "cache"]);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod base_students;
 mod caches;
 mod evaluate;
 mod interruptions;
@@ -21,6 +22,7 @@ mod reporting;
 mod resuming;
 mod served;
 mod stages;
+mod steps;
 mod stopping;
 mod supervised;
 mod sweeping;

@@ -26,6 +26,12 @@ pub(crate) fn grouped(count: u64) -> String {
     text
 }
 
+/// A count of things, such as `1 run` and `1,234 runs`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", grouped(count))
+}
+
 /// A count or rate in at most six characters: `999`, `12.3 k`, `4.56 M`.
 pub(crate) fn short(count: f64) -> String {
     let mut amount = count;
@@ -108,6 +114,10 @@ mod tests {
         assert_eq!(
             [0, 999, 1000, 1_234_567].map(grouped),
             ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [0, 1, 1234].map(|count| counted(count, "work unit")),
+            ["0 work units", "1 work unit", "1,234 work units"]
         );
         assert_eq!([5.0, 45.678, 1234.4].map(rounded), ["5.00", "45.7", "1,234"]);
         assert_eq!(

@@ -26,7 +26,7 @@ fn a_data_sets_piece_is_captured_and_its_further_pieces_appended() {
     let text = place.succeed(&["prepare", "-c", "pipeline.toml"]);
     assert_eq!(
         text.split(", ").next().unwrap(),
-        "`cache` extended by 2 training samples in 1 work units: 3 training and 1 validation samples of 4 rows"
+        "`cache` extended by 2 training samples in 1 work unit: 3 training and 1 validation samples of 4 rows"
     );
     place.succeed(&PRECOMPUTE);
     place.succeed(&["cache", "verify", "cache"]);

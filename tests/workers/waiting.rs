@@ -42,7 +42,7 @@ fn the_unit_of_a_worker_that_died_elsewhere_is_taken_over_after_its_lease() {
         &place,
         &[&PRECOMPUTE[..], &["--claim"]].concat(),
         &claim,
-        "waiting for 1 work units",
+        "waiting for 1 work unit that",
     );
     assert_eq!(code, Some(0), "{log}");
     assert!(place.visible("cache") == expected);

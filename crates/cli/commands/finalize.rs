@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Ending, Showing, prepare::Waited};
 use crate::{
-    amounts::{bytes, grouped},
+    amounts::{bytes, counted, grouped},
     arguments::WorkerArguments,
     failure::{Context as _, Result},
     path_text, worker_here,
@@ -113,9 +113,9 @@ impl fmt::Display for Checked {
             if let Some(manifest) = &layer.manifest {
                 write!(
                     formatter,
-                    "{gap}`{}` is complete: {} work units, {} positions, {}; blake3 {}",
+                    "{gap}`{}` is complete: {}, {} positions, {}; blake3 {}",
                     path.display(),
-                    grouped(manifest.units as u64),
+                    counted(manifest.units as u64, "work unit"),
                     grouped(manifest.positions),
                     bytes(manifest.shard_bytes),
                     manifest.shards_blake3

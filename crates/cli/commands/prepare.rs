@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Ending, Showing};
 use crate::{
-    amounts::{grouped, spelt},
+    amounts::{counted, grouped, spelt},
     arguments::PrepareArguments,
     configuration::{Configuration, PreparedFor, TextOfModel},
     failure::{Context as _, Result},
@@ -114,10 +114,10 @@ impl fmt::Display for Prepared {
         };
         write!(
             formatter,
-            "`{}` {what}: {}; {} work units",
+            "`{}` {what}: {}; {}",
             self.cache.display(),
             described(&self.report),
-            grouped(self.work_units as u64)
+            counted(self.work_units as u64, "work unit")
         )?;
         for line in losses(&self.report) {
             write!(formatter, "\n  {line}")?;
@@ -284,8 +284,8 @@ impl Waited {
     pub(super) fn for_units(&mut self, units: usize, holder: &Holder) {
         if self.units != units {
             tracing::info!(
-                "waiting for {} work units that other workers hold ({holder} the first), to take over those of the dead",
-                grouped(units as u64)
+                "waiting for {} that other workers hold ({holder} the first), to take over those of the dead",
+                counted(units as u64, "work unit")
             );
             self.units = units;
         }
@@ -297,9 +297,9 @@ pub(super) fn extended(samples: u64, units: u64) -> String {
     match samples {
         0 => "was prepared already, and the changed files add nothing".to_owned(),
         _ => format!(
-            "extended by {} training samples in {} work units",
-            grouped(samples),
-            grouped(units)
+            "extended by {} in {}",
+            counted(samples, "training sample"),
+            counted(units, "work unit")
         ),
     }
 }
@@ -307,10 +307,10 @@ pub(super) fn extended(samples: u64, units: u64) -> String {
 /// Describes the corpus in one line.
 pub(super) fn described(report: &PrepareReport) -> String {
     format!(
-        "{} training and {} validation samples of {} rows, {} tokens",
+        "{} training and {} validation samples of {}, {} tokens",
         grouped(report.kept_train),
         grouped(report.kept_validation),
-        grouped(report.rows),
+        counted(report.rows, "row"),
         grouped(report.tokens.total())
     )
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{Ending, Showing, Waited, losses, missing, stopped};
 use crate::{
-    amounts::{bytes, duration, grouped, rounded},
+    amounts::{bytes, counted, duration, grouped, rounded},
     arguments::TrainArguments,
     configuration::{Configuration, StageTwo},
     exit_code,
@@ -195,8 +195,8 @@ fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited,
             );
             if !missing_units.is_empty() {
                 tracing::warn!(
-                    "the cache is incomplete: {} work units are missing ({}), and their samples are left out",
-                    grouped(missing_units.len() as u64),
+                    "the cache is incomplete: it lacks {} ({}), whose samples are left out",
+                    counted(missing_units.len() as u64, "work unit"),
                     listed(&missing_units)
                 );
             }

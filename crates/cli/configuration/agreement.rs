@@ -58,6 +58,22 @@ pub(super) fn check_lead_span(train: &TrainSettings, given: impl Fn(&str) -> boo
     Ok(())
 }
 
+/// Checks that only one key says how long a run is; `given` says whether a key is set.
+///
+/// # Errors
+///
+/// If `train.epochs` is set beside `train.steps`, which takes its place.
+pub(super) fn check_length(train: &TrainSettings, given: impl Fn(&str) -> bool) -> Result<(), ConfigurationError> {
+    if train.steps.is_some() && given("train.epochs") {
+        return Err(ConfigurationError::Contradiction {
+            first: "train.steps",
+            second: "train.epochs",
+            because: "each of them says how long a run is",
+        });
+    }
+    Ok(())
+}
+
 /// Checks that a run's folder and the cache are apart: neither is the other, or inside the other. Links are followed.
 ///
 /// # Errors

@@ -104,7 +104,9 @@ impl Configuration {
             sweep: written.sweep()?,
         };
         if let Some(train) = &tables.train {
-            agreement::check_lead_span(train, |key| places.iter().any(|(given, _)| given == key))?;
+            let given = |key: &str| places.iter().any(|(given, _)| given == key);
+            agreement::check_lead_span(train, given)?;
+            agreement::check_length(train, given)?;
         }
         Ok(Self {
             file: file.to_owned(),

@@ -8,6 +8,7 @@ use crate::{
     exported,
     metrics::Metrics,
     parallel::{
+        Gpus,
         share::Share,
         start::{Start, follow, require_same, require_work},
         team::{Place, Team},
@@ -165,12 +166,14 @@ impl Run<'_> {
             events(Event::StockKernels(distrust.clone()));
         }
         events(self.inputs.started(progress.step));
+        let gpus = Gpus::connect(self.team, self.inputs.student.decoder.device())?;
         let (run_dir, metrics) = folder.unzip();
         let training = Training {
             inputs: self.inputs,
             optimizer,
             context: self.context,
             team: self.team,
+            gpus: gpus.as_ref(),
             identity: self.identity,
             run_dir,
             metrics,

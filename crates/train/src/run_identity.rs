@@ -76,9 +76,13 @@ fn of_settings(settings: &TrainSettings) -> Value {
     if let Some(table) = train.as_object_mut() {
         let is_new = |key: &str, value: &Value| {
             let has_default = |(new, default): &(&str, &str)| key == *new && value == default;
-            NEW.iter().any(has_default) || key == "patience" && value.is_null()
+            NEW.iter().any(has_default) || ["patience", "steps"].contains(&key) && value.is_null()
         };
-        let is_ignored = |key: &str| key == "lead_span_proportion" && settings.lead_span != LeadSpan::Constant;
+        let is_ignored = |key: &str| match key {
+            "lead_span_proportion" => settings.lead_span != LeadSpan::Constant,
+            "epochs" => settings.steps.is_some(),
+            _ => false,
+        };
         table.retain(|key, value| !(WITHOUT_EFFECT.contains(&key.as_str()) || is_new(key, value) || is_ignored(key)));
     }
     train
@@ -181,6 +185,22 @@ mod tests {
         assert_eq!(growing("0.5"), growing("1.0"));
         assert_eq!(growing("0.5").get("lead_span_proportion"), None);
         assert_eq!(first_difference(&plain, &growing("0.5")).unwrap().0, "lead_span");
+    }
+
+    #[test]
+    fn steps_count_and_the_epochs_beside_them_do_not() {
+        let with = |steps: Option<usize>, epochs: usize| {
+            of_settings(&TrainSettings {
+                epochs,
+                steps,
+                ..TrainSettings::default()
+            })
+        };
+        assert_eq!(with(None, 2).get("steps"), None);
+        assert_eq!(with(Some(7), 2), with(Some(7), 3));
+        assert_eq!(with(Some(7), 2).get("epochs"), None);
+        let difference = first_difference(&with(None, 2), &with(Some(7), 2)).unwrap();
+        assert_eq!(difference, ("steps".into(), "null".into(), "7".into()));
     }
 
     #[test]

@@ -38,6 +38,18 @@ pub struct StudentSettings {
 /// `train.max_flops` is below this: operations are counted in 64 bits.
 const MAX_FLOPS: f64 = u64::MAX as f64;
 
+/// The most epochs and steps of a run, which has 8 bytes in memory for each epoch. More are most likely a mistake.
+const MOST_STEPS: usize = 10_000_000;
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// So many passes over all training samples.
+    Epochs(usize),
+    /// So many optimizer steps.
+    Steps(usize),
+}
+
 /// Tokens of one pass: on the CPU more are no faster, and in the stock operations of a GPU they take too much memory.
 pub(crate) const PASS_TOKENS: usize = 2048;
 /// Tokens of one pass in the fused kernels of a GPU, whose products are the faster the more rows they have.
@@ -126,8 +138,11 @@ pub struct TrainSettings {
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub gradient_clipping: f64,
     /// Passes over all training samples.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MOST_STEPS))]
     pub epochs: usize,
+    /// Instead of `epochs`, the optimizer steps of the run; a run begins as many passes over all samples as these take.
+    #[schemars(range(min = 1, max = MOST_STEPS))]
+    pub steps: Option<usize>,
     /// Stop training once the held-out loss has not fallen for so many epochs; without it, all epochs are done.
     ///
     /// The learning rate follows the schedule of all epochs until then. `train.export` says which student is exported.
@@ -201,6 +216,7 @@ impl Default for TrainSettings {
             warmup_share: 0.1,
             gradient_clipping: 1.0,
             epochs: 2,
+            steps: None,
             patience: None,
             max_flops: None,
             batch_samples: 8,
@@ -241,6 +257,11 @@ impl TrainSettings {
             (false, true) => Activations::WithoutGates,
             (false, false) => Activations::All,
         }
+    }
+
+    /// How long the run is, unless `max_flops` or `patience` ends it before.
+    pub(crate) fn length(&self) -> Length {
+        self.steps.map_or(Length::Epochs(self.epochs), Length::Steps)
     }
 
     /// Whether anything is learnt from the teacher.
@@ -306,8 +327,12 @@ impl TrainSettings {
                 "a positive number (`inf` for none)",
             );
         }
+        for (key, value) in [("epochs", self.epochs), ("steps", self.steps.unwrap_or(1))] {
+            if !(1..=MOST_STEPS).contains(&value) {
+                return refuse(key, &value, "a whole number from 1 to 10,000,000");
+            }
+        }
         for (key, value) in [
-            ("epochs", self.epochs),
             ("patience", self.patience.unwrap_or(1)),
             ("batch_samples", self.batch_samples),
             ("micro_batch_tokens", self.micro_batch_tokens.unwrap_or(PASS_TOKENS)),

@@ -14,7 +14,7 @@ use crate::{
     metrics::{Metrics, Record},
     objective::{HeadPass, LossSums, Losses},
     parallel::{
-        digest,
+        Gpus, digest,
         share::Share,
         step_totals::{StepCounts, StepTotals, factor, held_out_over_all},
         sum::sum_gradients,
@@ -65,6 +65,8 @@ pub(crate) struct Training<'a> {
     pub(crate) optimizer: &'a mut AdamW,
     pub(crate) context: &'a RunContext<'a>,
     pub(crate) team: &'a Team<'a>,
+    /// The connected GPUs, if gradients go from one to the other.
+    pub(crate) gpus: Option<&'a Gpus>,
     pub(crate) identity: &'a RunIdentity,
     /// The folder and its metrics; `None` in every process but the first.
     pub(crate) run_dir: Option<&'a RunDir>,
@@ -101,16 +103,25 @@ impl Training<'_> {
                 return Ok(None);
             }
             if step == self.inputs.steps.count() {
-                return Ok(Some(self.progress));
+                return self.ended();
             }
             if self.progress.has_exhausted(self.inputs.settings.patience) {
                 let best_step = self.progress.best_step();
                 (self.events)(Event::Exhausted { step, best_step });
-                return Ok(Some(self.progress));
+                return self.ended();
             }
             let rate = schedule.learning_rate(step + 1);
             self.step(&batches, rate)?;
         }
+    }
+
+    /// The progress after the last step. The metrics are on the disk: the summary, which says that the run is finished, is written
+    /// after them.
+    fn ended(mut self) -> Result<Option<RunProgress>, TrainError> {
+        if let Some(metrics) = &self.metrics {
+            self.progress.metrics_bytes = metrics.synced_bytes()?;
+        }
+        Ok(Some(self.progress))
     }
 
     /// Does one optimizer step, or none if the run is asked to stop meanwhile.
@@ -129,7 +140,7 @@ impl Training<'_> {
             return Ok(());
         };
         if !self.team.is_alone() {
-            sum_gradients(self.team.processes(), parameters, factor)?;
+            sum_gradients(self.team.processes(), self.gpus, parameters, factor)?;
         }
         let gradients = gradients::all(parameters)?;
         let limit = self.inputs.settings.gradient_clipping;

@@ -5,7 +5,7 @@ use leadspan_sequence::{LeadSpanProportion, SectionBounds, SectionSet, Split, fe
 
 use crate::{
     LeadSpan, PolicyError, Positions, TrainError, TrainSettings, batches::KeptSample, flops::TrainingFlops,
-    order::epoch_order, policies::Meeting, replay::Replay,
+    order::epoch_order, policies::Meeting, replay::Replay, settings::Length,
 };
 
 /// The steps of a run, and the samples of each. They depend on the cache's corpus and the settings alone.
@@ -20,11 +20,16 @@ pub(crate) struct TrainingSteps {
     /// The number of distilled samples of a step.
     batch_samples: usize,
     seed: u64,
+    /// How many places the samples take in the order of all epochs; an epoch that begins may be beyond them.
+    places: u64,
     /// How many steps there are before each epoch, and before the end of the last one.
     epoch_starts: Vec<usize>,
     /// Optimizer steps of the run.
     steps: usize,
 }
+
+/// A run of so many steps has none if, once its lead spans no longer grow, so many epochs in a row have no position to learn.
+const MOST_EMPTY: usize = 1000;
 
 /// What the lead span of a sample depends on.
 #[derive(Clone, Copy)]
@@ -45,7 +50,7 @@ struct LeadSpans {
 impl TrainingSteps {
     /// # Errors
     ///
-    /// [`TrainError::NothingToLearn`] if no training sample has a supervised position; [`PolicyError::NoLeadSpanColumn`],
+    /// [`TrainError::NothingToLearn`] if no training sample has a supervised position, or too few have one to fill the steps; [`PolicyError::NoLeadSpanColumn`],
     /// [`PolicyError::OtherLeadSpanColumn`] and [`PolicyError::LeadSpanNotCaptured`] if the lead spans are in a column that the
     /// cache does not have, or that asks for more than it holds.
     pub(crate) fn new(
@@ -63,6 +68,7 @@ impl TrainingSteps {
             lead_spans: LeadSpans::of(settings),
             batch_samples: settings.batch_samples - replay.map_or(0, |replay| replay.step_samples),
             seed: settings.seed,
+            places: 0,
             epoch_starts: Vec::new(),
             steps: 0,
         };
@@ -78,7 +84,7 @@ impl TrainingSteps {
             steps.samples.push(sample);
             steps.lengths.push(lengths);
         }
-        steps.count_epochs(settings.epochs);
+        steps.draw_epochs(settings.length());
         if steps.steps == 0 {
             return Err(TrainError::NothingToLearn {
                 lead_span: settings.shown_lead_span(),
@@ -91,12 +97,14 @@ impl TrainingSteps {
         Ok(steps)
     }
 
-    /// Counts the steps and positions of so many epochs.
-    fn count_epochs(&mut self, epochs: usize) {
-        self.epoch_starts = vec![0; epochs + 1];
-        let mut positions = 0;
-        let mut counted = None;
-        for epoch in 0..epochs {
+    /// Draws the epochs of a run of this length, and counts their steps and positions. A run of so many steps has none if they
+    /// cannot be filled.
+    fn draw_epochs(&mut self, length: Length) {
+        self.places = self.places_of(length);
+        self.epoch_starts = vec![0];
+        let (mut positions, mut counted, mut empty) = (0, None, 0);
+        while !self.reaches(length) && empty < MOST_EMPTY {
+            let epoch = self.epochs();
             let (samples, of_epoch) = counted.unwrap_or_else(|| {
                 let order = self.order(epoch);
                 (
@@ -108,10 +116,44 @@ impl TrainingSteps {
                 counted = Some((samples, of_epoch));
             }
             positions += of_epoch;
-            self.epoch_starts[epoch + 1] = self.epoch_starts[epoch] + samples.div_ceil(self.batch_samples);
+            // A lead span that grows has its largest beyond the places.
+            let is_beyond = epoch as u64 * self.samples.len() as u64 >= self.places;
+            empty = if samples == 0 && is_beyond { empty + 1 } else { 0 };
+            let start = self.epoch_starts[epoch] + samples.div_ceil(self.batch_samples);
+            self.epoch_starts.push(start);
         }
-        self.positions = positions / epochs as u64;
-        self.steps = self.epoch_starts[epochs];
+        self.positions = positions / self.epochs().max(1) as u64;
+        self.steps = match length {
+            Length::Epochs(_) => self.last_start(),
+            Length::Steps(steps) if self.reaches(length) => steps,
+            Length::Steps(_) => 0,
+        };
+    }
+
+    /// Whether the epochs so far are enough.
+    fn reaches(&self, length: Length) -> bool {
+        match length {
+            Length::Epochs(epochs) => self.epochs() == epochs,
+            Length::Steps(steps) => self.last_start() >= steps,
+        }
+    }
+
+    /// How many steps all epochs have.
+    fn last_start(&self) -> usize {
+        self.epoch_starts.last().copied().unwrap_or_default()
+    }
+
+    /// How many places the samples take in a run of this length if none of them is passed over.
+    fn places_of(&self, length: Length) -> u64 {
+        let count = self.samples.len() as u64;
+        match length {
+            Length::Epochs(epochs) => epochs as u64 * count,
+            Length::Steps(steps) => {
+                let steps_of_epoch = count.div_ceil(self.batch_samples as u64).max(1);
+                let (epochs, more) = (steps as u64 / steps_of_epoch, steps as u64 % steps_of_epoch);
+                epochs * count + (more * self.batch_samples as u64).min(count)
+            }
+        }
     }
 
     /// The samples of an epoch in their order, without those that have no supervised position this time.
@@ -127,7 +169,7 @@ impl TrainingSteps {
                     stored,
                     epoch,
                     place: epoch as u64 * count + place as u64,
-                    places: self.epochs() as u64 * count,
+                    places: self.places,
                 },
             );
             KeptSample { sample, tokens }

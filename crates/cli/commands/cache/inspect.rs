@@ -6,7 +6,7 @@ use leadspan_cache::{Cache, Identity, Inspection, LayerInspection, TeacherIdenti
 use serde::Serialize;
 
 use crate::{
-    amounts::{bytes, grouped},
+    amounts::{bytes, counted, grouped},
     commands::{Ending, Showing},
     failure::{Context as _, Result},
 };
@@ -73,12 +73,12 @@ fn described(inspection: &Inspection) -> String {
         Some(corpus) => {
             let _ = writeln!(
                 text,
-                "corpus     {} training and {} validation samples, {} tokens, {} work units of up to {} samples",
+                "corpus     {} training and {} validation samples, {} tokens, {} of up to {}",
                 grouped(corpus.train_samples),
                 grouped(corpus.validation_samples),
                 grouped(corpus.tokens),
-                grouped(corpus.units),
-                grouped(u64::from(corpus.samples_per_shard))
+                counted(corpus.units, "work unit"),
+                counted(u64::from(corpus.samples_per_shard), "sample")
             );
         }
     }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::shown::Shown;
 use super::{Ending, Showing, finalize, noted, prepare};
 use crate::{
-    amounts::{bytes, grouped, rounded, spelt},
+    amounts::{bytes, counted, grouped, rounded, spelt},
     arguments::PrecomputeArguments,
     configuration::Configuration,
     failure::{Context as _, Result},
@@ -71,8 +71,8 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     showing.result(&captured)?;
     if let Some(missing @ 1..) = captured.units_missing {
         tracing::info!(
-            "{} work units are still missing, of other workers",
-            grouped(missing as u64)
+            "still missing, of other workers: {}",
+            counted(missing as u64, "work unit")
         );
     }
     Ok(Ending::Done)
@@ -142,8 +142,8 @@ impl fmt::Display for Captured {
         }
         write!(
             formatter,
-            "wrote {} work units to `{cache}` ({} were there): {} positions of {} samples, {}; {} tokens in {}, {} tokens/s",
-            grouped(self.units_written as u64),
+            "wrote {} to `{cache}` ({} were there): {} positions of {} samples, {}; {} tokens in {}, {} tokens/s",
+            counted(self.units_written as u64, "work unit"),
             grouped(self.units_skipped as u64),
             grouped(self.positions),
             grouped(self.samples),

@@ -26,6 +26,9 @@ pub(super) enum SweepError {
         #[source]
         source: serde_json::Error,
     },
+    /// Other processes work in the folders of some runs, and none failed.
+    #[error("other processes work in the folders of {} of {of} runs: `{}`", names.len(), names.join("`, `"))]
+    Held { names: Vec<String>, of: usize },
     /// Some runs failed.
     #[error("{} of {of} runs failed: `{}`", names.len(), names.join("`, `"))]
     Failed {
@@ -92,6 +95,9 @@ impl Diagnosis for SweepError {
                 "restore `{}` from a copy, or remove the folder of the run",
                 path.display()
             ),
+            Self::Held { .. } => {
+                "if another sweep does them, wait for its end: the same command then finds them finished".to_owned()
+            }
             Self::Failed { logged, .. } => {
                 let who = if *logged {
                     "the logs in their folders say why"

@@ -37,6 +37,8 @@ pub(super) enum JobEnd {
     Stopped,
     /// It failed.
     Failed(FailedRun),
+    /// It was not run, because another process works in its folder.
+    Held,
     /// It was not run, because a run that it needs is not finished.
     LeftOut,
 }
@@ -75,17 +77,14 @@ impl Running<'_> {
     /// If a child cannot be started, or the folder cannot be written. A child that fails is not an error here.
     pub(super) fn run(&self, job: &Job, max_flops: Option<&str>, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
         let folder = RunFolder(&job.folder);
-        let failed = |because| {
-            JobEnd::Failed(FailedRun {
-                exit_code: exit_code::WRONG_INPUT,
-                because,
-                log: None,
-            })
-        };
         // `sweep.dir` may be a link, what is inside may not: its target would be written to.
         for inside in [job.folder.clone(), job.folder.join("evaluation")] {
             if let Err(refused) = require_own_folder(&inside) {
-                return Ok(failed(format!("could not use `{}`: {refused}", inside.display())));
+                return Ok(JobEnd::Failed(FailedRun {
+                    exit_code: exit_code::WRONG_INPUT,
+                    because: format!("could not use `{}`: {refused}", inside.display()),
+                    log: None,
+                }));
             }
         }
         fs::create_dir_all(&job.folder).with_context(|| format!("could not create `{}`", job.folder.display()))?;
@@ -93,7 +92,7 @@ impl Running<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(JobEnd::Stopped);
             }
-            return Ok(failed("another process is working in its folder".to_owned()));
+            return Ok(JobEnd::Held);
         }
         let finished_before = folder.state(self.evaluate) == State::Finished;
         let before = folder.wall_seconds()?;

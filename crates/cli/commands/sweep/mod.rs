@@ -22,6 +22,7 @@ use self::{
 };
 use super::{Ending, Showing};
 use crate::{
+    amounts::counted,
     arguments::{self, Stopping},
     exit_code,
     failure::{Context as _, Result},
@@ -51,7 +52,7 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
         listing::show(&sweep, &mine, arguments, showing)?;
         return Ok(Ending::Done);
     }
-    tracing::info!("{} in `{}`", counted(mine.len(), sweep.jobs.len()), sweep.dir.display());
+    tracing::info!("{} in `{}`", runs_of(mine.len(), sweep.jobs.len()), sweep.dir.display());
     last_line::note(json!({ "dir": path_text::text(&sweep.dir), "worker": worker.to_string(), "runs": mine.len() }));
     let stop = signals::stop_on_signals("asking the current run to stop; the sweep continues it when it is run again");
     let running = Running {
@@ -73,7 +74,7 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
         let end = run_one(&running, &sweep, job, &mut |doing| {
             progress.advance(done as u64, false, || format!("{doing} {}", job.planned.name));
         })?;
-        let state = ends.add(job, &end);
+        let state = ends.add(&job.planned.name, &end);
         ends.note();
         if matches!(end, JobEnd::Stopped) {
             break;
@@ -105,6 +106,7 @@ fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn 
 struct Ends {
     finished: usize,
     failed: Vec<String>,
+    held: Vec<String>,
     left_out: usize,
     unexpected: bool,
     logged: bool,
@@ -114,12 +116,18 @@ struct Ends {
 impl Ends {
     /// Notes the counts for the closing line.
     fn note(&self) {
-        last_line::note(json!({ "finished": self.finished, "failed": self.failed, "left_out": self.left_out }));
+        let Self {
+            finished,
+            failed,
+            held,
+            left_out,
+            ..
+        } = self;
+        last_line::note(json!({ "finished": finished, "failed": failed, "held": held, "left_out": left_out }));
     }
 
     /// Counts a run, logs why it failed, and returns its state.
-    fn add(&mut self, job: &Job, end: &JobEnd) -> &'static str {
-        let name = &job.planned.name;
+    fn add(&mut self, name: &str, end: &JobEnd) -> &'static str {
         match end {
             JobEnd::Finished => {
                 self.finished += 1;
@@ -135,10 +143,15 @@ impl Ends {
             }
             JobEnd::Failed(run) => {
                 tell(name, run);
-                self.failed.push(name.clone());
+                self.failed.push(name.to_owned());
                 self.unexpected |= run.exit_code != exit_code::WRONG_INPUT;
                 self.logged |= run.log.is_some();
                 "failed"
+            }
+            JobEnd::Held => {
+                tracing::warn!("`{name}` is held: another process works in its folder");
+                self.held.push(name.to_owned());
+                "held"
             }
             JobEnd::LeftOut => {
                 tracing::warn!("`{name}` is left out: the run whose operations it should match is not finished");
@@ -164,27 +177,35 @@ fn tell(name: &str, run: &FailedRun) {
 
 /// Shows the results of the whole sweep, of all workers, and returns how this command ended.
 ///
-/// Runs that failed are left out: their folders may hold the results of another run. `told` says whether the results so far
+/// Runs that failed or are held are left out: their folders may hold the results of another run. `told` says whether the results so far
 /// could be written.
 fn conclude(sweep: &Sweep, ends: Ends, mine: usize, told: Result<(), OutputError>, showing: Showing) -> Result<Ending> {
     let folders: Vec<_> = sweep
         .jobs
         .iter()
-        .filter(|job| !ends.failed.contains(&job.planned.name))
+        .filter(|job| {
+            !ends
+                .failed
+                .iter()
+                .chain(&ends.held)
+                .any(|name| *name == job.planned.name)
+        })
         .map(|job| job.folder.clone())
         .filter(|folder| folder.join("run.json").symlink_metadata().is_ok())
         .collect();
     let report = Report::new(&read_runs(&folders)?)?;
     let swept = Swept {
-        outcome: match (ends.stopped, ends.failed.is_empty()) {
-            (true, _) => "stopped",
-            (false, true) => "done",
-            (false, false) => "failed",
+        outcome: match (ends.stopped, ends.failed.is_empty(), ends.held.is_empty()) {
+            (true, ..) => "stopped",
+            (false, false, _) => "failed",
+            (false, true, false) => "held",
+            (false, true, true) => "done",
         },
         dir: &sweep.dir,
         runs: mine,
         finished: ends.finished,
         failed: ends.failed,
+        held: ends.held,
         left_out: ends.left_out,
         headline: report.headline,
         table: report.text,
@@ -196,20 +217,23 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, told: Result<(), OutputError
         return Ok(Ending::Stopped);
     }
     let told = told.and(showing.result(&swept));
-    if swept.failed.is_empty() {
-        told?;
-        return Ok(Ending::Done);
-    }
+    let error = match (swept.failed, swept.held) {
+        (failed, held) if failed.is_empty() && held.is_empty() => {
+            told?;
+            return Ok(Ending::Done);
+        }
+        (failed, names) if failed.is_empty() => SweepError::Held { names, of: mine },
+        (names, _) => SweepError::Failed {
+            names,
+            of: mine,
+            unexpected: ends.unexpected,
+            logged: ends.logged,
+        },
+    };
     if let Err(error) = told {
         tracing::error!("{error}");
     }
-    Err(SweepError::Failed {
-        names: swept.failed,
-        of: mine,
-        unexpected: ends.unexpected,
-        logged: ends.logged,
-    }
-    .into())
+    Err(error.into())
 }
 
 /// The result of the command.
@@ -222,6 +246,8 @@ struct Swept<'a> {
     runs: usize,
     finished: usize,
     failed: Vec<String>,
+    /// Runs in whose folders another process works.
+    held: Vec<String>,
     left_out: usize,
     headline: String,
     /// The means over seeds as a table of text, if any run is finished.
@@ -242,17 +268,17 @@ impl fmt::Display for Swept<'_> {
             "`{}`: {} of {} finished",
             self.dir.display(),
             self.finished,
-            counted(self.runs, self.runs_of_all)
+            runs_of(self.runs, self.runs_of_all)
         )
     }
 }
 
 /// The number of a worker's runs, and of all runs if these are more.
-fn counted(mine: usize, all: usize) -> String {
+fn runs_of(mine: usize, all: usize) -> String {
     if mine == all {
-        format!("{all} runs")
+        counted(all as u64, "run")
     } else {
-        format!("{mine} of {all} runs")
+        format!("{mine} of {}", counted(all as u64, "run"))
     }
 }
 
@@ -292,4 +318,26 @@ impl fmt::Display for EndedRun<'_> {
 /// The state as one word: `had_been_finished`.
 fn as_word<S: Serializer>(state: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&state.replace(' ', "_").replace(',', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_in_whose_folder_another_process_works_is_held_and_has_not_failed() {
+        let mut ends = Ends::default();
+        assert_eq!(ends.add("one", &JobEnd::Held), "held");
+        assert_eq!(ends.add("two", &JobEnd::Finished), "finished");
+        assert_eq!((ends.held, ends.finished), (vec!["one".to_owned()], 1));
+        assert!(ends.failed.is_empty() && !ends.unexpected && !ends.stopped);
+    }
+
+    #[test]
+    fn one_run_is_counted_as_one() {
+        assert_eq!(
+            [(1, 1), (1, 4), (4, 4)].map(|(mine, all)| runs_of(mine, all)),
+            ["1 run", "1 of 4 runs", "4 runs"]
+        );
+    }
 }

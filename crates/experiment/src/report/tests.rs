@@ -2,6 +2,7 @@
 
 mod policies;
 mod problems;
+mod unrecorded;
 
 use std::{
     fs,

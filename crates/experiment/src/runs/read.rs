@@ -11,6 +11,14 @@ use super::{
 };
 use crate::ExperimentError;
 
+/// Keys of settings that runs without them, or of earlier versions, do not record, and what those runs do.
+const UNRECORDED: [(&str, &str); 4] = [
+    ("student.lora.rank", "none"),
+    ("train.patience", "none"),
+    ("train.schedule", "cosine"),
+    ("train.steps", "none"),
+];
+
 /// The file that a training writes when it starts.
 #[derive(Default, Deserialize)]
 struct RunFile {
@@ -40,7 +48,7 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     let mut config = BTreeMap::new();
     flatten("", &run.config, &mut config);
     if config.keys().any(|key| key.starts_with("train.")) {
-        for (key, default) in POLICIES {
+        for (key, default) in POLICIES.into_iter().chain(UNRECORDED) {
             config.entry(key.to_owned()).or_insert_with(|| default.to_owned());
         }
     }

@@ -70,6 +70,54 @@ fn a_student_of_an_earlier_versions_cache_has_the_stop_token_that_the_cache_lack
 }
 
 #[test]
+fn the_end_of_a_turn_is_the_eos_token_of_a_student_unless_the_template_writes_that_elsewhere() {
+    let project = Project::new();
+    let teacher = project.folder.path().join("teacher");
+    fs::create_dir(&teacher).unwrap();
+    for (name, bytes) in files(&fixture("tiny-teacher")) {
+        fs::write(teacher.join(name), bytes).unwrap();
+    }
+    // The tokenizer of a base model. A token may be an object, and older versions of transformers name it twice.
+    let config = fs::read_to_string(teacher.join("tokenizer_config.json")).unwrap();
+    let base = config.replace(
+        "\"eos_token\": \"<|im_end|>\"",
+        "\"eos_token\": {\"content\": \"<|endoftext|>\"}",
+    );
+    assert_ne!(base, config);
+    fs::write(teacher.join("tokenizer_config.json"), base).unwrap();
+    let map = r#"{"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}"#;
+    fs::write(teacher.join("special_tokens_map.json"), map).unwrap();
+    let exported = |name: &str| {
+        let pipeline = project.another(name, |pipeline| pipeline.teacher.model = "teacher".into());
+        let cache = prepare(&pipeline, &mut |_| {}).unwrap().cache;
+        let before = cache.tokenizer_contents().unwrap();
+        let after = student_files(&cache).unwrap();
+        let changed = before.iter().zip(&after).filter(|(before, after)| before != after);
+        changed
+            .map(|(_, (name, bytes))| (name.clone(), serde_json::from_slice::<Value>(bytes).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let [(first, map), (second, config)] = &exported("one")[..] else {
+        panic!("two files name it")
+    };
+    assert_eq!(
+        [first.as_str(), second.as_str()],
+        ["special_tokens_map.json", "tokenizer_config.json"]
+    );
+    assert_eq!(map, &json!({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}));
+    let token = |name: &str| config[name].as_str();
+    assert_eq!(
+        [token("eos_token"), token("bos_token"), token("pad_token")],
+        [Some("<|im_end|>"), Some("<|im_start|>"), Some("<|endoftext|>")]
+    );
+    // This template ends a conversation with the `eos_token`, behind the end of the turn.
+    let path = teacher.join("chat_template.jinja");
+    let template = fs::read_to_string(&path).unwrap() + "{{ eos_token }}";
+    fs::write(path, template).unwrap();
+    assert_eq!(exported("two"), []);
+}
+
+#[test]
 fn a_template_that_shows_no_end_of_a_turn_is_reported_once() {
     let project = Project::new();
     let teacher = project.folder.path().join("teacher");

@@ -16,6 +16,11 @@ mod drift;
 mod error;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
+#[cfg(not(feature = "nccl"))]
+#[path = "without_nccl.rs"]
+mod nccl;
 mod processes;
 pub(crate) mod share;
 pub(crate) mod start;
@@ -31,4 +36,5 @@ pub(crate) use self::drift::digest;
 pub use self::error::ParallelError;
 #[cfg(feature = "mpi")]
 pub use self::mpi::Mpi;
+pub(crate) use self::nccl::Gpus;
 pub use self::processes::{Alone, MESSAGE_WORDS, Message, Processes};

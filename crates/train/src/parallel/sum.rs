@@ -3,25 +3,34 @@
 //! Parameters stand one after the other in the order of their names, and are added up in stretches of at most [`NUMBERS`]
 //! numbers. Of each stretch every process gets one piece from all processes, adds these up in the order of the processes, and
 //! sends the sum to all. So each number is added up once, by one process and in one order, whatever the library that carries it
-//! does: all processes get the same bits.
+//! does: all processes get the same bits. GPUs that NCCL connects do the same among themselves.
 
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor, Var};
 use leadspan_model::{GradientSum, Parameters};
 
-use super::processes::Processes;
+use super::{nccl::Gpus, processes::Processes};
 
 /// Numbers of one stretch: 16 MiB, and as much again for each of two copies.
 const NUMBERS: usize = 1 << 22;
 
 /// Replaces the gradients of each process by their sum over all processes, each times the `factor` of its process. A parameter
-/// without a gradient counts as zeros.
+/// without a gradient counts as zeros. With `gpus` the numbers go from GPU to GPU, otherwise through host memory.
 ///
 /// # Errors
 ///
 /// If a tensor cannot be read or written. The exchange has then been completed with numbers that are not finite.
-pub(crate) fn sum_gradients(processes: &dyn Processes, parameters: &Parameters, factor: f64) -> Result<()> {
+///
+/// # Panics
+///
+/// If a GPU or NCCL fails: the other processes wait in the exchange, and a panic ends them.
+pub(crate) fn sum_gradients(
+    processes: &dyn Processes,
+    gpus: Option<&Gpus>,
+    parameters: &Parameters,
+    factor: f64,
+) -> Result<()> {
     let gradients: Vec<(&Var, &GradientSum)> = (parameters.iter().zip(parameters.gradients()))
         .map(|((_, variable), (_, gradient))| (variable, gradient))
         .collect();
@@ -29,6 +38,11 @@ pub(crate) fn sum_gradients(processes: &dyn Processes, parameters: &Parameters, 
     let mut first_error = Ok(());
     let mut buffers = Buffers::default();
     for stretch in stretches(&counts, NUMBERS) {
+        if let Some(gpus) = gpus {
+            let summed = sum_on_gpus(gpus, &gradients, &stretch, factor as f32);
+            summed.unwrap_or_else(|error| panic!("the GPUs could not exchange gradients: {error}"));
+            continue;
+        }
         let read = read(&gradients, &stretch, factor as f32, &mut buffers.numbers);
         if read.is_err() {
             buffers.numbers.clear();
@@ -81,18 +95,37 @@ fn stretches(counts: &[usize], most: usize) -> Vec<Vec<Part>> {
     stretches
 }
 
+/// Adds up a stretch of the gradients without reading it.
+fn sum_on_gpus(gpus: &Gpus, gradients: &[(&Var, &GradientSum)], stretch: &[Part], factor: f32) -> Result<()> {
+    let parts = stretch.iter().map(|part| numbers_of(gradients, part));
+    let numbers = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?;
+    let sum = gpus.sum(&(numbers * f64::from(factor))?)?;
+    let mut begin = 0;
+    for part in stretch {
+        let mine = sum.narrow(0, begin, part.len())?;
+        flat(gradients[part.parameter].1)?.slice_set(&mine, 0, part.numbers.start)?;
+        begin += part.len();
+    }
+    Ok(())
+}
+
 /// Reads a stretch of the gradients, times `factor`.
 fn read(gradients: &[(&Var, &GradientSum)], stretch: &[Part], factor: f32, numbers: &mut Vec<f32>) -> Result<()> {
     numbers.clear();
     for part in stretch {
-        let (variable, gradient) = gradients[part.parameter];
-        if gradient.get().is_none() {
-            gradient.add(&Tensor::zeros(variable.shape(), DType::F32, variable.device())?)?;
-        }
-        let flat = flat(gradient)?.narrow(0, part.numbers.start, part.len())?;
-        numbers.extend(flat.to_vec1::<f32>()?.into_iter().map(|number| number * factor));
+        let mine = numbers_of(gradients, part)?.to_vec1::<f32>()?;
+        numbers.extend(mine.into_iter().map(|number| number * factor));
     }
     Ok(())
+}
+
+/// The numbers of a part.
+fn numbers_of(gradients: &[(&Var, &GradientSum)], part: &Part) -> Result<Tensor> {
+    let (variable, gradient) = gradients[part.parameter];
+    if gradient.get().is_none() {
+        gradient.add(&Tensor::zeros(variable.shape(), DType::F32, variable.device())?)?;
+    }
+    flat(gradient)?.narrow(0, part.numbers.start, part.len())
 }
 
 /// Writes a stretch of the gradients.

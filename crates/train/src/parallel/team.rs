@@ -32,6 +32,9 @@ pub(crate) enum Place {
     Step,
     /// How much weight the share of a step has.
     Share,
+    /// Which GPUs there are, and how they are connected.
+    #[cfg(feature = "nccl")]
+    Gpus,
     /// The losses and counts of a step.
     Totals,
     /// The held-out losses.

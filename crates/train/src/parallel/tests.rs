@@ -212,6 +212,81 @@ fn a_stop_of_one_process_stops_all_after_one_step_and_any_number_resumes() {
 }
 
 #[test]
+fn a_run_of_so_many_steps_is_that_of_the_epochs_that_they_take_and_resumes() {
+    let place = Place::new();
+    let never = |_: usize, _: &Event, _: &AtomicBool| ();
+    let steps = |dir: &'static str, steps: usize| {
+        let settings = TrainSettings {
+            steps: Some(steps),
+            ..place.settings(dir)
+        };
+        move |_: usize| settings.clone()
+    };
+    // Three epochs of four steps.
+    place.run(1, &|_| place.settings("epochs"), &never);
+    place.run(1, &steps("twelve", 12), &never);
+    assert!(place.student("epochs") == place.student("twelve"));
+    assert!(place.metrics("epochs") == place.metrics("twelve"));
+    // One epoch and a half: the schedule, the epochs, and when held-out losses are measured.
+    place.run(2, &steps("seven", 7), &never);
+    let metrics = place.metrics("seven");
+    let of = |event: &str, key: &str| -> Vec<f64> {
+        let lines = metrics.iter().filter(|line| line["event"] == event);
+        lines.map(|line| line[key].as_f64().unwrap()).collect()
+    };
+    // It rises in one step, and falls along half a cosine in six: ½(1 + cos(πk/6)).
+    let expected = [1.0, 1.0, 0.933_013, 0.75, 0.5, 0.25, 0.066_987];
+    let rates = of("step", "learning_rate");
+    assert_eq!(rates.len(), 7);
+    for (rate, expected) in rates.iter().zip(expected) {
+        assert!((rate / 1e-2 - expected).abs() < 1e-6, "{rates:?}");
+    }
+    assert_eq!(of("step", "epoch"), [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+    assert_eq!(of("validation", "step"), [0.0, 4.0, 7.0]);
+    let stop_at_5 = |_: usize, event: &Event, stop: &AtomicBool| {
+        if matches!(event, Event::Step(step) if step.step == 5) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let stopped = steps("stopped", 7);
+    assert_eq!(place.run(2, &stopped, &stop_at_5), ["stopped", "stopped"]);
+    assert_eq!(place.run(2, &stopped, &never), finished(2));
+    assert!(place.student("seven") == place.student("stopped"));
+    assert!(metrics == place.metrics("stopped"));
+    // The epochs beside them are no part of the run, and the steps are.
+    let more_epochs = |_: usize| TrainSettings {
+        epochs: 9,
+        ..stopped(0)
+    };
+    assert_eq!(place.run(1, &more_epochs, &never), ["already done"]);
+    let found = place.run(1, &steps("stopped", 8), &never);
+    assert!(found[0].contains("differs in `train.steps`: it has `7`"), "{found:?}");
+}
+
+#[test]
+fn another_number_of_processes_resumes_a_run_and_another_batch_does_not() {
+    let place = Place::new();
+    let never = |_: usize, _: &Event, _: &AtomicBool| ();
+    let stop = |_: usize, event: &Event, stop: &AtomicBool| {
+        if matches!(event, Event::Step(step) if step.step == 3) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let batch = |batch_samples| TrainSettings {
+        batch_samples,
+        ..place.settings("run")
+    };
+    assert_eq!(place.run(2, &|_| batch(4), &stop), ["stopped", "stopped"]);
+    let found = place.run(3, &|_| batch(6), &never);
+    assert!(
+        found[0].contains("differs in `train.batch_samples`: it has `4`, but now `6` is asked for"),
+        "{found:?}"
+    );
+    assert_eq!(found[1..], ["process 0 of 3 failed", "process 0 of 3 failed"]);
+    assert_eq!(place.run(3, &|_| batch(4), &never), finished(3));
+}
+
+#[test]
 fn a_failure_of_one_process_ends_all() {
     let place = Place::new();
     let blocked = |rank: usize, event: &Event, _: &AtomicBool| {

@@ -45,7 +45,7 @@ pub(crate) struct Meeting {
     pub(crate) epoch: usize,
     /// Its place among the samples of all epochs, counted from 0.
     pub(crate) place: u64,
-    /// The number of places.
+    /// The number of places that the run takes. A run of so many steps may go beyond them.
     pub(crate) places: u64,
 }
 

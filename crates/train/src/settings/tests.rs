@@ -58,13 +58,16 @@ fn values_out_of_range_are_refused_by_key() {
     for operations in [0.0, 1.0, 1e18] {
         assert!(with(&|s| s.max_flops = Some(operations)).is_ok());
     }
-    let cases: [(&str, &Change); 21] = [
+    let cases: [(&str, &Change); 24] = [
         ("distillation_weight", &|s| s.distillation_weight = 1.5),
         ("learning_rate", &|s| s.learning_rate = f64::NAN),
         ("weight_decay", &|s| s.weight_decay = -0.1),
         ("warmup_share", &|s| s.warmup_share = 2.0),
         ("gradient_clipping", &|s| s.gradient_clipping = 0.0),
         ("epochs", &|s| s.epochs = 0),
+        ("epochs", &|s| s.epochs = usize::MAX),
+        ("steps", &|s| s.steps = Some(0)),
+        ("steps", &|s| s.steps = Some(10_000_001)),
         ("batch_samples", &|s| s.batch_samples = 0),
         ("micro_batch_tokens", &|s| s.micro_batch_tokens = Some(0)),
         ("keep_checkpoints", &|s| s.keep_checkpoints = 0),

@@ -4,6 +4,11 @@ use super::*;
 
 /// Three epochs in steps of 4 of 11 samples, of 10 tokens each, of which the first 4 are prompt.
 fn steps(policy: &str, supervised_sections: SectionSet) -> TrainingSteps {
+    steps_of(policy, supervised_sections, 11, Length::Epochs(3))
+}
+
+/// A run of this length over so many such samples.
+fn steps_of(policy: &str, supervised_sections: SectionSet, samples: u32, length: Length) -> TrainingSteps {
     let settings = TrainSettings {
         lead_span: serde_json::from_str(policy).unwrap(),
         lead_span_proportion: LeadSpanProportion::WHOLE,
@@ -15,17 +20,18 @@ fn steps(policy: &str, supervised_sections: SectionSet) -> TrainingSteps {
         stored: None,
     };
     let mut steps = TrainingSteps {
-        samples: (0..11).map(|sample| 3 * sample).collect(),
+        samples: (0..samples).map(|sample| 3 * sample).collect(),
         samples_left_out: 0,
         positions: 0,
-        lengths: vec![lengths; 11],
+        lengths: vec![lengths; samples as usize],
         lead_spans: LeadSpans::of(&settings),
         batch_samples: 4,
         seed: 5,
+        places: 0,
         epoch_starts: Vec::new(),
         steps: 0,
     };
-    steps.count_epochs(3);
+    steps.draw_epochs(length);
     steps
 }
 
@@ -92,6 +98,75 @@ fn a_sample_without_a_position_this_time_is_passed_over_and_steps_stay_full() {
         [0, 1, 2, 3, 5].map(|done| steps.is_between_epochs(done)),
         [true, false, true, false, true]
     );
+}
+
+#[test]
+fn so_many_steps_are_the_first_of_as_many_epochs_as_they_take() {
+    let of = |length| steps_of(r#""constant""#, SectionSet::ALL, 11, length);
+    let whole: Vec<Vec<KeptSample>> = of(Length::Epochs(4)).batches(0).collect();
+    // An epoch has three steps. The last epoch is drawn, and its remaining steps are not done.
+    for (count, starts) in [
+        (1, vec![0, 3]),
+        (3, vec![0, 3]),
+        (4, vec![0, 3, 6]),
+        (7, vec![0, 3, 6, 9]),
+        (9, vec![0, 3, 6, 9]),
+    ] {
+        let steps = of(Length::Steps(count));
+        assert_eq!((steps.count(), &steps.epoch_starts), (count, &starts));
+        for done in 0..=count {
+            let left: Vec<_> = steps.batches(done).collect();
+            assert_eq!(left, whole[done..count], "{count} steps, after {done}");
+            assert_eq!(steps.is_between_epochs(done), done % 3 == 0 || done == count);
+        }
+        assert_eq!((steps.epoch_of(count), steps.positions), (starts.len() - 1, 99));
+    }
+    // Nothing fills a step.
+    assert_eq!(
+        steps_of(r#""constant""#, SectionSet::ALL, 0, Length::Steps(3)).count(),
+        0
+    );
+    assert_eq!(
+        steps_of(r#""constant""#, SectionSet::ALL, 0, Length::Epochs(2000)).count(),
+        0
+    );
+}
+
+#[test]
+fn a_lead_span_grows_over_the_places_that_so_many_steps_take() {
+    let of = |sections: SectionSet, length| {
+        let growing = if sections == SectionSet::ALL {
+            r#"{ "growing": [0.2, 1.0] }"#
+        } else {
+            r#"{ "growing": [0.1, 1.0] }"#
+        };
+        steps_of(growing, sections, 11, length)
+    };
+    let kept = |steps: &TrainingSteps| -> Vec<usize> { steps.batches(0).flatten().map(|kept| kept.tokens).collect() };
+    // Nine steps are three epochs.
+    let (steps, epochs) = (
+        of(SectionSet::ALL, Length::Steps(9)),
+        of(SectionSet::ALL, Length::Epochs(3)),
+    );
+    assert_eq!(steps.places, 33);
+    assert!(steps.batches(0).eq(epochs.batches(0)));
+    // Seven are two epochs and one step: 26 places, of which the first has 2 tokens and the last all 10.
+    let steps = of(SectionSet::ALL, Length::Steps(7));
+    let found = kept(&steps);
+    assert_eq!((steps.places, found.len(), found[0], found[25]), (26, 26, 2, 10));
+    assert_eq!(found[12], 5, "0.2 + 0.8 · 12 / 25 = 0.584");
+    // Where samples are passed over, the run takes places beyond: 5 of 10 tokens are needed, which place 8 of 0 to 18 has.
+    let steps = of(after_the_prompt(), Length::Steps(5));
+    assert_eq!((steps.places, &steps.epoch_starts), (19, &vec![0, 1, 4, 7]));
+    let lengths: Vec<usize> = steps.batches(0).map(|step| step.len()).collect();
+    assert_eq!(lengths, [3, 4, 4, 3, 4]);
+    let found = kept(&steps);
+    assert!(found.is_sorted());
+    assert_eq!((found[0], found[9], found[10], found[17]), (5, 9, 10, 10));
+    for done in 0..=5 {
+        let left: Vec<_> = steps.batches(done).collect();
+        assert!(left.into_iter().eq(steps.batches(0).skip(done)), "after {done} steps");
+    }
 }
 
 #[test]
