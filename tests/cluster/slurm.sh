@@ -10,6 +10,8 @@
 # SLURM_CONF is exported, so that sbatch and the others find it.
 
 slurm_pids=()
+# What a test has started in the background, which must not outlive it.
+background_pids=()
 
 skip() {
     echo "skipped: $1"
@@ -68,7 +70,7 @@ make_work() {
 }
 
 finish() {
-    local code=$?
+    local code=$? pid
     trap - EXIT
     if [[ $code -ne 0 ]]; then
         echo "== failed; the ends of all logs:"
@@ -76,6 +78,7 @@ finish() {
         tail -n 25 "$work"/*.log "$work"/*/logs/*.log "$work"/slurm/slurm*.log 2>/dev/null || true
     fi
     stop_slurm
+    for pid in "${background_pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     if [[ "${KEEP:-no}" == yes ]]; then echo "kept: $work"; else rm -rf "$work"; fi
     exit "$code"
 }
