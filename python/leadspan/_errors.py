@@ -26,3 +26,10 @@ class LeadspanIndexError(LeadspanError, IndexError):
 
 class LeadspanOSError(LeadspanError, OSError):
     """The file system refused; `errno` has its number."""
+
+    def __init__(self, message: str, hint: str | None = None, errno: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[type[LeadspanOSError], tuple[str, str | None, int | None]]:
+        return type(self), (self.args[0], self.hint, self.errno)

@@ -24,7 +24,7 @@ pub(crate) fn of_cache(py: Python<'_>, error: &CacheError) -> PyErr {
     if let CacheError::Io { source, .. } = error
         && let Some(number) = source.raw_os_error()
     {
-        // An exception without a number is right, too.
+        // Without its number the exception is not wrong.
         let _ = raised.value(py).setattr("errno", number);
     }
     raised

@@ -19,7 +19,7 @@ use leadspan_train::{
 use serde_json::{Value, json};
 
 const ROWS: usize = 12;
-const VOCABULARY: usize = 40;
+const VOCABULARY: usize = 36;
 /// Tokens of the teacher that the student does not know.
 const UNKNOWN: usize = 6;
 const TEMPERATURE: f32 = 2.0;
