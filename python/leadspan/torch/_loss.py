@@ -16,8 +16,8 @@ import leadspan
 
 from ._batches import Batch
 
-# Logits of one chunk, in single precision: 128 MiB.
-_CHUNK = 32 << 20
+# Logits of one chunk, in single precision: 64 MiB.
+_CHUNK = 16 << 20
 
 
 def forward_kl(logits: Tensor, batch: Batch, temperature: float = 1.0, reduction: str = "mean") -> Tensor:
@@ -203,8 +203,10 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
 
 def _chunk(logits: Tensor, rows: Tensor | None, chunk: slice, largest: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """A copy of some rows in single precision, less the largest logit of each."""
-    taken = logits[chunk] if rows is None else logits.index_select(0, rows[chunk])
-    z = taken.to(torch.float32, copy=True)
+    if rows is None:
+        z = logits[chunk].to(torch.float32, copy=True)
+    else:
+        z = logits.index_select(0, rows[chunk]).to(torch.float32)
     if largest is None:
         largest = z.amax(1, keepdim=True)
     z -= largest
