@@ -164,7 +164,7 @@ def circles(graph):
 
 def main():
     failed = False
-    for manifest in sorted(ROOT.glob("crates/*")):
+    for manifest in [*sorted(ROOT.glob("crates/*")), ROOT / "python"]:
         root = manifest / "src" if (manifest / "src").is_dir() else manifest
         crate = Crate(root)
         graph = crate.edges()

@@ -10,7 +10,10 @@ use std::{
     ffi::OsString,
     io,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +23,24 @@ use crate::exit_code;
 /// The end of a child is noticed after at most an eighth of its running time, within these bounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A program with its first arguments that starts this program; empty if that is the file of this process.
+static START: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Makes children start with `start`, a program and its first arguments, unless it is empty. The first call counts.
+pub(crate) fn start_with(start: &[OsString]) {
+    START.get_or_init(|| start.to_vec());
+}
+
+/// This program without arguments of its own, as a command.
+fn this_program(start: &[OsString]) -> io::Result<Command> {
+    let Some((program, first)) = start.split_first() else {
+        return Ok(Command::new(env::current_exe()?));
+    };
+    let mut command = Command::new(program);
+    command.args(first);
+    Ok(command)
+}
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +89,7 @@ pub(crate) fn run(
     stop: &AtomicBool,
     meanwhile: &mut dyn FnMut(),
 ) -> io::Result<ChildEnd> {
-    let mut child = Command::new(env::current_exe()?)
+    let mut child = this_program(START.get().map_or(&[], Vec::as_slice))?
         .args(arguments)
         .arg("--stop-at-end-of-input")
         .stdin(Stdio::piped())
@@ -90,5 +111,27 @@ fn wait(child: &mut Child, stop: &AtomicBool, meanwhile: &mut dyn FnMut()) -> io
         }
         meanwhile();
         thread::sleep((began.elapsed() / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_starts_as_it_is_said_and_else_from_the_file_of_this_process() {
+        let words = |start: &[&str]| -> Vec<OsString> {
+            let start: Vec<OsString> = start.iter().map(OsString::from).collect();
+            let command = this_program(&start).unwrap();
+            let arguments = command.get_args().map(OsString::from);
+            std::iter::once(command.get_program().to_owned())
+                .chain(arguments)
+                .collect()
+        };
+        assert_eq!(
+            words(&["python3", "leadspan/__main__.py"]),
+            ["python3", "leadspan/__main__.py"]
+        );
+        assert_eq!(words(&[]), [env::current_exe().unwrap().into_os_string()]);
     }
 }

@@ -1,6 +1,6 @@
 //! `leadspan`: offline reasoning distillation on the leading span of every sequence.
 //!
-//! The program parses arguments, reads the pipeline file, starts logging, wires the libraries together and chooses the
+//! All of the program is in [`run`]; `bin/main.rs` and the Python package start it. The program parses arguments, reads the pipeline file, starts logging, wires the libraries together and chooses the
 //! exit code. It is the only crate that prints, reads the environment or the clock, or exits.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -47,27 +47,34 @@ mod written_order;
 
 use std::{
     borrow::Cow,
+    ffi::OsString,
     io::{self, ErrorKind, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
 };
 
 use clap::Parser as _;
 
 use crate::{arguments::Arguments, commands::Ending};
 
-fn main() -> ExitCode {
+/// Runs the program with `arguments`, of which the first is its name, and returns the exit code.
+///
+/// `start` is a program with its first arguments that starts this program again, for commands that consist of other commands.
+/// If it is empty, they start the file of this process.
+///
+/// A process calls this once and ends afterwards: it takes over the signals, the panics and the allocator of the process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, start: &[OsString]) -> u8 {
     leadspan_memory::keep_freed_blocks();
     clock::start();
-    let arguments = match Arguments::try_parse() {
+    child::start_with(start);
+    let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(shown) => {
             let failed = show_usage(&shown).is_err() || shown.use_stderr();
-            return ExitCode::from(if failed {
+            return if failed {
                 exit_code::WRONG_INPUT
             } else {
                 exit_code::DONE
-            });
+            };
         }
     };
     let follower = launch::follower(&arguments.command);
@@ -100,12 +107,12 @@ fn main() -> ExitCode {
             Some("leadspan failed unexpectedly".to_owned()),
         ),
     };
-    ExitCode::from(last_line::write(&last_line::Conclusion {
+    last_line::write(&last_line::Conclusion {
         outcome,
         exit_code: code,
         stopped_by: signals::cause().filter(|_| outcome == "stopped"),
         error: error.as_deref(),
-    }))
+    })
 }
 
 /// Shows help or a version, which are results, or what is wrong with the arguments. Arguments that would steer a terminal are
