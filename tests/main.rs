@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod caches;
+mod cutting;
 mod evaluate;
 mod interruptions;
 #[cfg(not(feature = "mpi"))]
