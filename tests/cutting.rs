@@ -15,8 +15,16 @@ fn a_cut_that_is_killed_ends_as_one_that_is_not_and_gives_the_student_of_the_lar
     place.succeed(&PRECOMPUTE);
     let train = |cache: &str, run: &str| {
         let sets = [format!("cache.dir=\"{cache}\""), format!("train.dir=\"{run}\"")];
-        let mut command = vec!["train", "-c", "pipeline.toml", "--set", "train.lead_span_proportion=0.5"];
-        sets.iter().for_each(|set| command.extend(["--set", set]));
+        let mut command = vec![
+            "train",
+            "-c",
+            "pipeline.toml",
+            "--set",
+            "train.lead_span_proportion=0.5",
+        ];
+        for set in &sets {
+            command.extend(["--set", set]);
+        }
         place.succeed(&command);
         fs::read(place.path(run).join("model/model.safetensors")).unwrap()
     };
@@ -58,7 +66,12 @@ fn cuts_of_samples_merge_to_a_whole_and_what_cannot_be_cut_is_refused_by_name() 
     let rows = fs::read_to_string(place.path("text.jsonl")).unwrap();
     let ids: Vec<String> = rows
         .lines()
-        .map(|row| serde_json::from_str::<Value>(row).unwrap()["id"].as_str().unwrap().to_owned())
+        .map(|row| {
+            serde_json::from_str::<Value>(row).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     let (some, others) = ids.split_at(ids.len() / 3);
     for (name, ids) in [("some", some), ("others", others)] {
@@ -70,20 +83,39 @@ fn cuts_of_samples_merge_to_a_whole_and_what_cannot_be_cut_is_refused_by_name() 
     assert!(shown.contains("`merged` has 40 samples"), "{shown}");
     place.succeed(&["cache", "verify", "merged"]);
     let set = ["--set", "cache.dir=\"merged\""];
-    assert!(place.succeed(&[&PRECOMPUTE[..], &set].concat()).contains("nothing was left to do"));
+    assert!(
+        place
+            .succeed(&[&PRECOMPUTE[..], &set].concat())
+            .contains("nothing was left to do")
+    );
     place.succeed(&[&["train", "-c", "pipeline.toml"][..], &set].concat());
     for (arguments, said) in [
-        (&["cut", "cache", "--out", "merged"][..], "is not the cache that this command makes"),
+        (
+            &["cut", "cache", "--out", "merged"][..],
+            "is not the cache that this command makes",
+        ),
         (&["cut", "cache", "--out", "cache/half"], "is inside the cache"),
-        (&["cut", "cache", "--out", "x", "--top-k", "1000"], "entries of a position, but 1000 are to be kept"),
-        (&["cut", "cache", "--out", "x", "--samples", "text.jsonl"], "has no sample `{"),
-        (&["cut", "some", "--out", "others"], "not the cache that this command makes"),
+        (
+            &["cut", "cache", "--out", "x", "--top-k", "1000"],
+            "entries of a position, but 1000 are to be kept",
+        ),
+        (
+            &["cut", "cache", "--out", "x", "--samples", "text.jsonl"],
+            "has no sample `{",
+        ),
+        (
+            &["cut", "some", "--out", "others"],
+            "not the cache that this command makes",
+        ),
         (&["merge", "some", "cache", "--out", "x"], "both have the sample `"),
     ] {
-        let output = place.run(&[&["cache"], arguments].concat());
+        let output = place.run(&[&["cache"][..], arguments].concat());
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
-        assert!(error.contains(said) && error.contains("hint: "), "{arguments:?}: {error}");
+        assert!(
+            error.contains(said) && error.contains("hint: "),
+            "{arguments:?}: {error}"
+        );
         assert!(!place.path("x").exists());
     }
 }

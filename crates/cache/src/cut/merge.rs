@@ -44,7 +44,7 @@ pub fn merge(caches: &[Cache], out: &Path, following: &mut Following<'_>) -> Res
     let origin = Origin::Merge(caches.iter().map(Source::of).collect::<Result<_, _>>()?);
     let tokenizer = first.tokenizer_contents()?;
     let (cache, _lock) = begin(out, &origin, first.identity(), &tokenizer, following.waiting)?;
-    write_corpus(cache, caches, &corpora)?;
+    write_corpus(&cache, caches, &corpora)?;
     if let Some(replay) = replay {
         copy_replay(replay, out, following.waiting)?;
     }
@@ -78,7 +78,7 @@ pub fn merge(caches: &[Cache], out: &Path, following: &mut Following<'_>) -> Res
 }
 
 /// Copies the corpus of the first cache and appends the parts of the others, unless they are there.
-fn write_corpus(cache: Cache, caches: &[Cache], corpora: &[PreparedCorpus]) -> Result<(), CacheError> {
+fn write_corpus(cache: &Cache, caches: &[Cache], corpora: &[PreparedCorpus]) -> Result<(), CacheError> {
     cache.copy_corpus_of(&caches[0])?;
     let mut cache = Cache::open(cache.dir())?;
     let mut number = corpora[0].parts().len();

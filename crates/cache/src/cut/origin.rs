@@ -3,7 +3,7 @@
 //! The file is written before anything else, so that a command that is run again finds whether the folder is its own. Nothing
 //! else reads it, and older programs ignore it.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use leadspan_files::commit_bytes;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
@@ -173,7 +173,7 @@ pub(super) fn require_elsewhere(dir: &Path, sources: &[&Cache]) -> Result<(), Ca
     };
     for source in sources {
         let path = source.dir();
-        let canonical = fs::canonicalize(path).map_err(|error: io::Error| CacheError::io("open", path)(error))?;
+        let canonical = fs::canonicalize(path).map_err(CacheError::io("open", path))?;
         if place == canonical {
             return Err(CacheError::OtherOrigin {
                 path: dir.to_owned(),

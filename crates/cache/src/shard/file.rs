@@ -58,6 +58,7 @@ impl Shard {
     /// # Errors
     ///
     /// The error that names what is wrong with the file; [`CacheError::Io`] if it cannot be mapped.
+    #[cfg(test)]
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
         Self::of_file(path, mapping::map(path)?)
     }
@@ -280,11 +281,10 @@ impl<F: RangedFile> Shard<F> {
             .clone()
             .map(|block| self.place(head, block))
             .collect::<Result<_, _>>()?;
-        let (Some(first), Some(last)) = (places.first(), places.last()) else {
-            return Ok(Vec::new());
-        };
-        let start = first.bytes.start;
-        let bytes = self.read(start..last.bytes.end)?;
+        // The pages of a stranger's shard may lie in any order.
+        let start = places.iter().map(|place| place.bytes.start).min().unwrap_or(0);
+        let end = places.iter().map(|place| place.bytes.end).max().unwrap_or(start);
+        let bytes = self.read(start..end)?;
         let slice = |(block, place): (usize, &&Block)| {
             let stored = bytes.slice(place.bytes.start - start..place.bytes.end - start);
             match blocks::checked(&stored) {

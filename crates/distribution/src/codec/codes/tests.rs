@@ -1,5 +1,7 @@
 //! Codes keep values to the bit, and a smaller top-k moves the right mass to the tail.
 
+use std::slice;
+
 use super::*;
 use crate::{Distributions, EntrySettings, Position};
 
@@ -132,7 +134,7 @@ fn fewer_entries_give_the_tail_and_the_terms_that_are_worked_out_by_hand() {
         ] {
             let fewer = codes.with_top_k(k, precision, &[2.0, 0.5]).unwrap();
             let model = Model::fit_codes(&fewer, Layout::new(&settings(k.max(1) as u32), precision));
-            let block = model.encode_codes(&fewer, &[0..1]).unwrap().remove(0);
+            let block = model.encode_codes(&fewer, slice::from_ref(&(0..1))).unwrap().remove(0);
             let found = decoded(&model, &block, 1);
             let found = found.get(0);
             assert_eq!(found.token_ids, &[7, 3, 5][..k]);
@@ -164,7 +166,10 @@ fn blocks_of_another_model_are_refused_and_so_is_a_numbering_with_a_token_twice(
     let block = model.encoder().encode(&all, 0..40);
     let mut codes = Codes::default();
     model.decode_codes(&block, 40, &mut codes).unwrap();
-    assert_eq!(narrow.encode_codes(&codes, &[0..40]), Err(CodecError::Damaged));
+    assert_eq!(
+        narrow.encode_codes(&codes, slice::from_ref(&(0..40))),
+        Err(CodecError::Damaged)
+    );
     // The two drawn tokens would be one.
     let mut drawing = settings(12);
     drawing.tail_samples = 5;
