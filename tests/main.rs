@@ -4,6 +4,7 @@
 
 mod base_students;
 mod caches;
+mod cutting;
 mod evaluate;
 mod interruptions;
 #[cfg(not(feature = "mpi"))]

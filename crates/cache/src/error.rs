@@ -261,6 +261,50 @@ pub enum CacheError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The folder holds a cache that was not made in this way.
+    #[error("`{path}` is not the cache that this command makes: {problem}")]
+    OtherOrigin {
+        /// The folder.
+        path: PathBuf,
+        /// How it was made.
+        problem: String,
+    },
+    /// Two caches do not fit together.
+    #[error("the caches `{one}` and `{other}` cannot be merged: {problem}")]
+    Unmergeable {
+        /// One of them.
+        one: PathBuf,
+        /// The other one.
+        other: PathBuf,
+        /// The difference.
+        problem: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// More entries are to be kept than are stored, or none.
+    #[error("the cache `{path}` stores {stored} entries of a position, but {asked} are to be kept")]
+    TopKNotCaptured {
+        /// The cache.
+        path: PathBuf,
+        /// The number of entries to keep.
+        asked: u32,
+        /// The number of entries that are stored.
+        stored: u32,
+    },
+    /// Fewer entries are to be kept beside drawn tokens.
+    #[error(
+        "the cache `{path}` stores tokens that were drawn from the tail, and they stand for no larger tail, as fewer entries leave it"
+    )]
+    DrawsOfSmallerTail {
+        /// The cache.
+        path: PathBuf,
+    },
+    /// No samples are named.
+    #[error("no sample of the cache `{path}` is named")]
+    NoSamples {
+        /// The cache.
+        path: PathBuf,
+    },
     /// The prepared corpus cannot be stored.
     #[error("the prepared corpus cannot be stored: {problem}")]
     UnstorableCorpus {

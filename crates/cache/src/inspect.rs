@@ -7,10 +7,11 @@ use std::{
 
 use leadspan_sequence::{LeadSpanProportion, SectionSet, Split};
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::{
-    Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, inventory::Inventory, json,
-    layers::reach,
+    Band, Cache, CacheError, FORMAT_VERSION, Identity, LayerDir, PreparedCorpus, Receipt, cut::origin,
+    inventory::Inventory, json, layers::reach,
 };
 
 /// The contents of a cache in numbers.
@@ -25,6 +26,9 @@ pub struct Inspection {
     pub identity: Identity,
     /// blake3 of the inventory, which covers everything that it lists; `None` if the cache has none yet.
     pub inventory_blake3: Option<String>,
+    /// What the cache was cut from or merged of; `None` if it was captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
     /// The prepared corpus; `None` if there is none yet.
     pub corpus: Option<CorpusInspection>,
     /// The samples to replay; `None` if none were prepared.
@@ -82,6 +86,9 @@ pub struct LayerInspection {
     pub entries_per_position: Option<f64>,
     /// Mean probability of a position's stored entries; `None` if there are no positions.
     pub mean_retained_mass: Option<f64>,
+    /// Whether `entries` and `mean_retained_mass` are estimates, because blocks were copied without decoding them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// The kinds of devices that computed the shards.
     pub device_classes: BTreeSet<String>,
     /// An error message for each unit that looks committed but cannot be used.
@@ -113,6 +120,7 @@ impl Cache {
             format: FORMAT_VERSION,
             identity: self.identity().clone(),
             inventory_blake3: inventory_blake3(self)?,
+            origin: origin::stored(self.dir())?,
             corpus: corpus.as_ref().map(inspect_corpus),
             replay: match self.replay()? {
                 Some(replay) => replay.corpus()?.as_ref().map(inspect_corpus),
@@ -156,6 +164,7 @@ fn inspect_layer(dir: &LayerDir) -> Result<LayerInspection, CacheError> {
         bytes_per_position: None,
         entries_per_position: None,
         mean_retained_mass: None,
+        estimated: false,
         device_classes: BTreeSet::new(),
         unusable: Vec::new(),
     };
@@ -176,6 +185,7 @@ fn inspect_layer(dir: &LayerDir) -> Result<LayerInspection, CacheError> {
                 inspection.positions += receipt.positions;
                 inspection.entries += receipt.entries;
                 retained_mass += receipt.retained_mass;
+                inspection.estimated |= receipt.estimated;
                 inspection.device_classes.extend(receipt.device_class);
             }
             Err(error) => inspection.unusable.push(error.to_string()),

@@ -59,6 +59,11 @@
 //! link in the place of a file is an error. The prepared corpus is opened when it is first used, and a shard is mapped
 //! when one of its samples is first read.
 //!
+//! # Cutting and merging
+//!
+//! [`cut`](cut()) makes a smaller cache from a larger one, and [`merge`] one from several of different samples, by copying
+//! blocks. Both read of a shard only what they need, through [`CacheFiles`].
+//!
 //! # Reading
 //!
 //! ```no_run
@@ -81,6 +86,7 @@
 
 mod cache;
 mod corpus;
+mod cut;
 mod error;
 mod export;
 mod hashing;
@@ -91,6 +97,7 @@ mod json;
 mod layers;
 mod mapping;
 mod parquet_files;
+mod ranged;
 mod replay;
 mod shard;
 mod strangers;
@@ -102,11 +109,13 @@ mod tests;
 
 pub use cache::Cache;
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
+pub use cut::{CutSettings, Following, Made, cut, cut_reading, merge};
 pub use error::CacheError;
 pub use export::{Exported, export, is_export};
 pub use identity::{CODEC_VERSION, Difference, Identity, ServerAnswers, ServerIdentity, TeacherIdentity};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
+pub use ranged::{CacheFiles, Folder, RangedFile};
 pub use replay::{REPLAY, copies_of_held_out};
 pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};
 pub use verify::{Problem, Verification, repair, repair_telling, verify};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use leadspan_sequence::LeadSpanProportion;
+use leadspan_sequence::{LeadSpanProportion, Section};
 
 use super::stage::PipelineArguments;
 use crate::keys;
@@ -19,6 +19,10 @@ pub(crate) enum CacheCommand {
     Audit(AuditArguments),
     /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars and others
     Export(ExportArguments),
+    /// Make a smaller cache from a larger one, by copying: of a shorter proportion, fewer sections, samples or entries
+    Cut(CutArguments),
+    /// Make one cache from several with different samples, by copying
+    Merge(MergeArguments),
 }
 
 /// Which cache.
@@ -65,6 +69,46 @@ pub(crate) struct AuditArguments {
     /// The seed by which positions are chosen
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+/// Values stay the same to the bit, except that fewer entries leave a larger tail. The result can be verified, trained from and
+/// extended like the cache it was cut from.
+#[derive(Args, Debug)]
+pub(crate) struct CutArguments {
+    #[command(flatten)]
+    pub(crate) folder: CacheFolder,
+
+    /// The folder of the new cache; the same command goes on with what it has begun there
+    #[arg(long, value_name = "DIR2")]
+    pub(crate) out: PathBuf,
+
+    /// Keep lead spans of this proportion; by default as much as is stored of each section
+    #[arg(long, value_name = "P")]
+    pub(crate) proportion: Option<LeadSpanProportion>,
+
+    /// Keep these sections, such as `chain_of_thought,answer`; by default all that are stored
+    #[arg(long, value_name = "SECTIONS", value_delimiter = ',')]
+    pub(crate) sections: Option<Vec<Section>>,
+
+    /// Keep the samples, of both splits, whose ids this file has, one on a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) samples: Option<PathBuf>,
+
+    /// Keep this many entries of each position, the most probable ones; the others move to the tail
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top_k: Option<u32>,
+}
+
+/// The caches were made by the same teacher with the same settings, and hold the same layers of different samples.
+#[derive(Args, Debug)]
+pub(crate) struct MergeArguments {
+    /// The folders of the caches, at least two
+    #[arg(value_name = "DIR", required = true, num_args = 2..)]
+    pub(crate) dirs: Vec<PathBuf>,
+
+    /// The folder of the new cache; the same command goes on with what it has begun there
+    #[arg(long, value_name = "DIR2")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -4,9 +4,11 @@
 //! - `files`: the two data files of a part;
 //! - `description`: the JSON file that makes data files a part;
 //! - `parts`: writing and reading all parts in order;
-//! - `stored`: the corpus of a cache.
+//! - `stored`: the corpus of a cache;
+//! - `copying`: from one cache to another.
 
 mod columns;
+mod copying;
 mod description;
 mod files;
 mod parquet_table;
@@ -20,6 +22,7 @@ mod work_unit;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use copying::push_copy;
 pub use files::CorpusWriter;
 pub use prepared::{CorpusPart, PreparedCorpus};
 pub use sample_ref::SampleRef;

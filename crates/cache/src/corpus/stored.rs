@@ -19,7 +19,7 @@ use crate::{Cache, CacheError};
 const CORPUS: &str = "corpus";
 
 impl Cache {
-    fn corpus_dir(&self) -> PathBuf {
+    pub(super) fn corpus_dir(&self) -> PathBuf {
         self.dir().join(CORPUS)
     }
 

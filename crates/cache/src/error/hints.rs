@@ -84,6 +84,13 @@ impl Diagnosis for CacheError {
                     names.join(", ")
                 ))
             }
+            Self::OtherOrigin { .. } => Some("choose a new or empty folder for `--out`".to_owned()),
+            Self::Unmergeable { fix, .. } => Some((*fix).to_owned()),
+            Self::TopKNotCaptured { stored, .. } => Some(format!("set `--top-k` to a number from 1 to {stored}")),
+            Self::DrawsOfSmallerTail { .. } => {
+                Some("leave `--top-k` out, or capture with a smaller `cache.top_k` and `cache.tail_samples`".to_owned())
+            }
+            Self::NoSamples { .. } => Some("name at least one sample by its id, one id on a line".to_owned()),
             Self::IncompleteLayer { .. } => {
                 Some("run `leadspan precompute` again: it does only what is missing".to_owned())
             }

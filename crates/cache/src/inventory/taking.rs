@@ -94,6 +94,19 @@ impl Cache {
         Ok(Some(stock))
     }
 
+    /// blake3 of the inventory as it would be taken now: what stands for the contents of the cache. An inventory that is up to
+    /// date has this hash itself.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotPrepared`] if there is no corpus, or the error of a file that cannot be read.
+    pub(crate) fn contents_blake3(&self) -> Result<String, CacheError> {
+        let stock = self.stock()?.ok_or_else(|| CacheError::NotPrepared {
+            path: self.dir().to_owned(),
+        })?;
+        Ok(blake3::hash(&json::to_bytes(&stock)).to_hex().to_string())
+    }
+
     /// Removes shards from the inventory before they are made anew: those for which `is_gone` says so, given the name of
     /// the layer's folder and the name of the work unit. On another kind of device they may get other bytes. While it waits,
     /// it calls `waiting` regularly with the process that it waits for.

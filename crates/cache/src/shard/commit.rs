@@ -59,7 +59,7 @@ pub fn adopt(layer: &LayerDir, unit: &WorkUnit) -> Result<Option<Receipt>, Cache
 }
 
 fn write_receipt(layer: &LayerDir, unit: &WorkUnit) -> Result<Receipt, CacheError> {
-    let receipt = Receipt::of(&Shard::open_in(layer, unit)?);
+    let receipt = Receipt::of(&Shard::open_in(layer, unit)?)?;
     commit_bytes_in(&layer.receipt_path(unit), &json::to_bytes(&receipt), layer.clearing())?;
     Ok(receipt)
 }

@@ -1,4 +1,4 @@
-//! A committed shard, mapped into memory and checked before it is parsed.
+//! A committed shard: mapped into memory, or read by ranges from elsewhere, and checked before it is parsed.
 
 use std::{
     ops::Range,
@@ -18,39 +18,27 @@ use parquet::{
 };
 
 use crate::{
-    CacheError, LayerDir, WorkUnit,
-    hashing::Region,
-    mapping, parquet_files,
+    CacheError, LayerDir, WorkUnit, mapping, parquet_files,
+    ranged::RangedFile,
     shard::blocks::{self, BLOCK_COLUMN, HeadRows},
     shard::footer::{FOOTER_KEY, Footer, Placement},
-    shard::seal::{DATA_START, Seal},
+    shard::pieces::Pieces,
+    shard::places::{Block, Group, locate_blocks, locate_groups},
+    shard::seal::Seal,
 };
 
-/// A mapped shard whose seal and footer have been checked. Heads and blocks are checked when they are read.
+/// A shard whose seal and footer have been checked. Heads and blocks are checked when they are read. The file is mapped, unless
+/// it is read from elsewhere.
 #[derive(Debug)]
-pub(crate) struct Shard {
+pub(crate) struct Shard<F = Bytes> {
     path: PathBuf,
-    bytes: Bytes,
+    file: F,
+    /// Everything after the last row group.
+    tail: Bytes,
     /// blake3 of the tail.
     tail_blake3: String,
     footer: Footer,
     groups: Vec<Group>,
-}
-
-/// The places of a row group: among the shard's blocks, and in the file.
-#[derive(Debug)]
-struct Group {
-    blocks: Range<usize>,
-    head: Range<usize>,
-    data: Range<usize>,
-    pages: Vec<Page>,
-}
-
-/// A page of the column of blocks: where it ends in the file, and which rows of the row group it holds.
-#[derive(Debug)]
-struct Page {
-    end: usize,
-    rows: Range<usize>,
 }
 
 /// The head of a row group: the model of its blocks, and the place of each block.
@@ -64,34 +52,67 @@ pub(crate) struct Head {
     pub(crate) bytes: usize,
 }
 
-/// One block, as the head of its row group describes it.
-#[derive(Clone, Debug)]
-struct Block {
-    sample: u32,
-    first_position: u32,
-    positions: u32,
-    bytes: Range<usize>,
-}
-
 impl Shard {
     /// Maps the shard at `path` and checks everything except its row groups.
     ///
     /// # Errors
     ///
     /// The error that names what is wrong with the file; [`CacheError::Io`] if it cannot be mapped.
+    #[cfg(test)]
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
-        let bytes = mapping::map(path)?;
-        let seal = Seal::check(&bytes, path)?;
+        Self::of_file(path, mapping::map(path)?)
+    }
+
+    /// Maps the shard of `unit` in `layer` and checks that it belongs there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`of_unit`](Self::of_unit), and [`CacheError::Io`] if it cannot be mapped.
+    pub(crate) fn open_in(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
+        Self::of_unit(layer, unit, mapping::map(&layer.shard_path(unit))?)
+    }
+
+    /// The whole file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// Compares all row groups with their checksums.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Damaged`] with the first row group that differs.
+    pub(crate) fn check_all(&self) -> Result<(), CacheError> {
+        for (index, (group, stated)) in self.groups.iter().zip(&self.footer.row_groups).enumerate() {
+            if !stated.data.matches(&self.file[group.data.clone()]) {
+                return Err(self.damaged(format!("row group {index}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: RangedFile> Shard<F> {
+    /// The shard in `file`, everything of which except the row groups is checked. Errors name it `path`.
+    ///
+    /// # Errors
+    ///
+    /// The error that names what is wrong with the file; [`CacheError::Io`] if it cannot be read.
+    fn of_file(path: &Path, file: F) -> Result<Self, CacheError> {
+        let (seal, tail) = Seal::check(&file, path)?;
+        let data_end = file.size() - seal.tail_bytes;
+        let pieces = Pieces::of(file.size(), vec![(data_end, tail.clone())]);
         let inconsistent = |problem: &str| CacheError::Inconsistent {
             path: path.to_owned(),
             problem: problem.to_owned(),
         };
-        let metadata = parquet_files::guarded(path, || metadata_with_index(&bytes))?;
+        let metadata = parquet_files::guarded(path, || metadata_with_index(&pieces))?;
         if metadata.schema().fields() != blocks::schema().fields() {
             return Err(inconsistent("its columns are not those of a shard"));
         }
-        let file = metadata.metadata().file_metadata();
-        let text = file
+        let text = metadata
+            .metadata()
+            .file_metadata()
             .key_value_metadata()
             .and_then(|pairs| pairs.iter().find(|pair| pair.key == FOOTER_KEY)?.value.as_deref())
             .ok_or_else(|| inconsistent("its footer does not describe its contents"))?;
@@ -99,23 +120,25 @@ impl Shard {
             path: path.to_owned(),
             source,
         })?;
-        let groups = locate_groups(&footer, &metadata, bytes.len() - seal.tail_bytes as usize).map_err(inconsistent)?;
+        let groups = locate_groups(&footer, &metadata, data_end as usize).map_err(inconsistent)?;
         Ok(Self {
             path: path.to_owned(),
-            bytes,
+            file,
+            tail,
             tail_blake3: blake3::Hash::from_bytes(seal.tail_blake3).to_hex().to_string(),
             footer,
             groups,
         })
     }
 
-    /// Maps the shard of `unit` in `layer` and checks that it belongs there.
+    /// The shard of `unit` in `layer`, whose file is `file`. Checks that it belongs there.
     ///
     /// # Errors
     ///
-    /// [`CacheError::ForeignShard`] if it does not, and the errors of [`open`](Self::open).
-    pub(crate) fn open_in(layer: &LayerDir, unit: &WorkUnit) -> Result<Self, CacheError> {
-        let shard = Self::open(&layer.shard_path(unit))?;
+    /// [`CacheError::ForeignShard`] if it does not; the error that names what is wrong with the file; [`CacheError::Io`] if it
+    /// cannot be read.
+    pub(crate) fn of_unit(layer: &LayerDir, unit: &WorkUnit, file: F) -> Result<Self, CacheError> {
+        let shard = Self::of_file(&layer.shard_path(unit), file)?;
         let (found, expected) = (shard.footer.placement.marks(), Placement::of(layer, unit).marks());
         for ((field, found), (_, expected)) in found.into_iter().zip(expected) {
             if found != expected {
@@ -138,9 +161,23 @@ impl Shard {
         &self.footer
     }
 
-    /// The whole file.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Size of the file, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    /// Reads the whole file.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if it cannot be read.
+    pub(crate) fn whole(&self) -> Result<Bytes, CacheError> {
+        self.read(0..self.size() as usize)
+    }
+
+    fn read(&self, range: Range<usize>) -> Result<Bytes, CacheError> {
+        let range = range.start as u64..range.end as u64;
+        self.file.range(range).map_err(CacheError::io("read", &self.path))
     }
 
     /// blake3 of the tail, which has the hashes of everything else in the file.
@@ -158,20 +195,6 @@ impl Shard {
         self.groups.partition_point(|group| group.blocks.end <= block)
     }
 
-    /// Compares all row groups with their checksums.
-    ///
-    /// # Errors
-    ///
-    /// [`CacheError::Damaged`] with the first row group that differs.
-    pub(crate) fn check_all(&self) -> Result<(), CacheError> {
-        for (index, (group, stated)) in self.groups.iter().zip(&self.footer.row_groups).enumerate() {
-            if !stated.data.matches(&self.bytes[group.data.clone()]) {
-                return Err(self.damaged(format!("row group {index}")));
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the head of a row group. Its checksum is compared first, so the Parquet library sees only bytes that
     /// leadspan wrote.
     ///
@@ -181,15 +204,19 @@ impl Shard {
     pub(crate) fn head(&self, group_index: usize) -> Result<Head, CacheError> {
         let group = &self.groups[group_index];
         let region = &self.footer.row_groups[group_index].head;
-        if !region.matches(&self.bytes[group.head.clone()]) {
+        let bytes = self.read(group.head.clone())?;
+        if !region.matches(&bytes) {
             return Err(self.damaged(format!("head of row group {group_index}")));
         }
+        let tail_start = self.size() - self.tail.len() as u64;
+        let pieces = vec![(group.head.start as u64, bytes), (tail_start, self.tail.clone())];
+        let pieces = Pieces::of(self.size(), pieces);
         let rows = parquet_files::guarded(&self.path, || {
-            let metadata = footer_metadata(&self.bytes)?;
-            check_pages(&self.bytes, metadata.metadata(), |group, column| {
+            let metadata = footer_metadata(&pieces)?;
+            check_pages(&pieces, metadata.metadata(), |group, column| {
                 group == group_index && column < BLOCK_COLUMN
             })?;
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata);
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pieces, metadata);
             let head_columns = ProjectionMask::roots(builder.parquet_schema(), 0..BLOCK_COLUMN);
             let reader = builder
                 .with_row_groups(vec![group_index])
@@ -230,23 +257,93 @@ impl Shard {
         positions: &[u32],
         into: &mut Distributions,
     ) -> Result<usize, CacheError> {
-        let Some(stored) = block
-            .checked_sub(head.first_block)
-            .and_then(|index| head.blocks.get(index))
-        else {
-            return Err(self.inconsistent(format!("it has no block {block}")));
-        };
+        let stored = self.place(head, block)?;
         let place = (stored.sample, Some(&stored.first_position), stored.positions as usize);
         if place != (sample, positions.first(), positions.len()) {
-            let problem = format!("block {block} does not hold the expected positions of sample {sample}");
-            return Err(self.inconsistent(problem));
+            return Err(self.misplaced(block, sample));
         }
-        let bytes = &self.bytes[stored.bytes.clone()];
-        let coded = blocks::checked(bytes).ok_or_else(|| self.damaged(format!("block {block}")))?;
+        let bytes = self.read(stored.bytes.clone())?;
+        let coded = blocks::checked(&bytes).ok_or_else(|| self.damaged(format!("block {block}")))?;
         head.model
             .decode(coded, positions.len(), into)
             .map_err(|source| self.not_distributions(source))?;
         Ok(bytes.len())
+    }
+
+    /// Reads consecutive blocks of one row group, whose head is `head`, at once. Compares each with its checksum, and does not
+    /// decode them.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first block that is damaged; [`CacheError::Io`] if they cannot be read.
+    pub(crate) fn stored_blocks(&self, head: &Head, blocks: Range<usize>) -> Result<Vec<Bytes>, CacheError> {
+        let places: Vec<&Block> = blocks
+            .clone()
+            .map(|block| self.place(head, block))
+            .collect::<Result<_, _>>()?;
+        // The pages of a stranger's shard may lie in any order.
+        let start = places.iter().map(|place| place.bytes.start).min().unwrap_or(0);
+        let end = places.iter().map(|place| place.bytes.end).max().unwrap_or(start);
+        let bytes = self.read(start..end)?;
+        let slice = |(block, place): (usize, &&Block)| {
+            let stored = bytes.slice(place.bytes.start - start..place.bytes.end - start);
+            match blocks::checked(&stored) {
+                Some(_) => Ok(stored),
+                None => Err(self.damaged(format!("block {block}"))),
+            }
+        };
+        blocks.zip(&places).map(slice).collect()
+    }
+
+    /// Checks that a block is `positions` positions of `sample` from `first_position` on.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Inconsistent`] if it is another one.
+    pub(crate) fn check_place(
+        &self,
+        head: &Head,
+        block: usize,
+        (sample, first_position, positions): (u32, u32, usize),
+    ) -> Result<(), CacheError> {
+        let stored = self.place(head, block)?;
+        let place = (stored.sample, stored.first_position, stored.positions as usize);
+        if place == (sample, first_position, positions) {
+            Ok(())
+        } else {
+            Err(self.misplaced(block, sample))
+        }
+    }
+
+    /// Decodes a block that was read, which holds so many positions, to codes.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NotDistributions`] if it cannot be decoded.
+    pub(crate) fn codes(
+        &self,
+        head: &Head,
+        stored: &[u8],
+        positions: usize,
+        into: &mut codec::Codes,
+    ) -> Result<(), CacheError> {
+        let coded = blocks::checked(stored).unwrap_or_default();
+        head.model
+            .decode_codes(coded, positions, into)
+            .map_err(|source| self.not_distributions(source))
+    }
+
+    fn place<'a>(&self, head: &'a Head, block: usize) -> Result<&'a Block, CacheError> {
+        let index = block.checked_sub(head.first_block);
+        index
+            .and_then(|index| head.blocks.get(index))
+            .ok_or_else(|| self.inconsistent(format!("it has no block {block}")))
+    }
+
+    fn misplaced(&self, block: usize, sample: u32) -> CacheError {
+        self.inconsistent(format!(
+            "block {block} does not hold the expected positions of sample {sample}"
+        ))
     }
 
     fn damaged(&self, part: String) -> CacheError {
@@ -259,111 +356,36 @@ impl Shard {
         CacheError::Inconsistent { path, problem }
     }
 
-    fn not_distributions(&self, source: codec::CodecError) -> CacheError {
+    pub(crate) fn not_distributions(&self, source: codec::CodecError) -> CacheError {
         let path = self.path.clone();
         CacheError::NotDistributions { path, source }
     }
 }
 
+impl Head {
+    /// The model of the row group's blocks.
+    pub(crate) fn model(&self) -> &codec::Model {
+        &self.model
+    }
+
+    /// The size of a block, in bytes; 0 if the row group does not have it.
+    pub(crate) fn block_bytes(&self, block: usize) -> usize {
+        let index = block.checked_sub(self.first_block);
+        index
+            .and_then(|index| self.blocks.get(index))
+            .map_or(0, |block| block.bytes.len())
+    }
+}
+
 /// The Parquet footer. It is parsed again for every head, because it would be most of the memory of an open shard.
-fn footer_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
+fn footer_metadata(bytes: &Pieces) -> Result<ArrowReaderMetadata, ParquetError> {
     check_footer(bytes)?;
     ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())
 }
 
 /// The Parquet footer with the page index, which has the places of the blocks.
-fn metadata_with_index(bytes: &Bytes) -> Result<ArrowReaderMetadata, ParquetError> {
+fn metadata_with_index(bytes: &Pieces) -> Result<ArrowReaderMetadata, ParquetError> {
     check_page_index(bytes, footer_metadata(bytes)?.metadata())?;
     let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
     ArrowReaderMetadata::load(bytes, options)
-}
-
-/// Computes the places of the row groups, which follow each other without gaps, and compares them with the Parquet
-/// footer and its page index.
-fn locate_groups(footer: &Footer, metadata: &ArrowReaderMetadata, data_end: usize) -> Result<Vec<Group>, &'static str> {
-    const BEYOND: &str = "its row groups end beyond its data";
-    const DISAGREE: &str = "its footer and its row groups disagree";
-    let stated = metadata.metadata().row_groups();
-    if stated.len() != footer.row_groups.len() {
-        return Err(DISAGREE);
-    }
-    let mut groups: Vec<Group> = Vec::with_capacity(stated.len());
-    let (mut block, mut byte, mut positions) = (0, DATA_START, 0u64);
-    for (number, (group, stated)) in footer.row_groups.iter().zip(stated).enumerate() {
-        let end_of = |region: &Region| {
-            let end = usize::try_from(region.bytes)
-                .ok()
-                .and_then(|bytes| byte.checked_add(bytes));
-            end.filter(|&end| end <= data_end).ok_or(BEYOND)
-        };
-        let (head, data) = (byte..end_of(&group.head)?, byte..end_of(&group.data)?);
-        let rows = group.blocks as usize;
-        let index = metadata.metadata().page_index_for_row_group(number);
-        let starts = index
-            .offset_index(BLOCK_COLUMN)
-            .ok_or("it has no page index")?
-            .page_locations();
-        let mut pages = Vec::with_capacity(starts.len());
-        for (number, page) in starts.iter().enumerate() {
-            let next = starts.get(number + 1).map_or(rows as i64, |next| next.first_row_index);
-            let end = page
-                .offset
-                .checked_add(i64::from(page.compressed_page_size))
-                .ok_or(BEYOND)?;
-            let inside = (head.end as i64..=end).contains(&page.offset) && end <= data.end as i64;
-            let inside = inside && page.first_row_index <= next;
-            if !inside || page.first_row_index < 0 {
-                return Err(DISAGREE);
-            }
-            pages.push(Page {
-                end: end as usize,
-                rows: page.first_row_index as usize..next as usize,
-            });
-        }
-        // Every row has a block of at least one byte, so there cannot be more rows than bytes.
-        if rows > data.len()
-            || stated.num_rows() != rows as i64
-            || pages.first().is_none_or(|page| page.rows.start != 0)
-        {
-            return Err(DISAGREE);
-        }
-        groups.push(Group {
-            blocks: block..block + rows,
-            head,
-            data: data.clone(),
-            pages,
-        });
-        (block, byte) = (block + rows, data.end);
-        positions = group.positions.checked_add(positions).ok_or(DISAGREE)?;
-    }
-    if byte == data_end && footer.positions == positions {
-        Ok(groups)
-    } else {
-        Err(DISAGREE)
-    }
-}
-
-/// The place of each block of a row group: each value follows its length (four bytes), up to the end of its page.
-fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>> {
-    const LENGTH_BYTES: usize = 4;
-    if rows.samples.len() != group.blocks.len() {
-        return None;
-    }
-    let mut blocks = Vec::with_capacity(rows.samples.len());
-    for page in &group.pages {
-        let lengths = rows.block_bytes.get(page.rows.clone())?;
-        let values: usize = lengths.iter().map(|&bytes| LENGTH_BYTES + bytes as usize).sum();
-        let mut at = page.end.checked_sub(values).filter(|&start| start >= group.head.end)?;
-        for (row, &bytes) in page.rows.clone().zip(lengths) {
-            at += LENGTH_BYTES;
-            blocks.push(Block {
-                sample: rows.samples[row],
-                first_position: rows.first_positions[row],
-                positions: rows.positions[row],
-                bytes: at..at + bytes as usize,
-            });
-            at += bytes as usize;
-        }
-    }
-    Some(blocks)
 }

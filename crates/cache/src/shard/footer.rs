@@ -22,6 +22,9 @@ pub(crate) struct Footer {
     pub(crate) entries: u64,
     /// Sum over all positions of the probability of the stored entries.
     pub(crate) retained_mass: f64,
+    /// Whether `entries` and `retained_mass` are in proportion to those of the shards that blocks were copied from.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) estimated: bool,
     pub(crate) row_groups: Vec<RowGroup>,
 }
 
@@ -47,6 +50,11 @@ pub(crate) struct RowGroup {
     pub(crate) head: Region,
     /// All columns.
     pub(crate) data: Region,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Footer {

@@ -151,7 +151,11 @@ impl LayerReader {
 
 /// Ranges of the positions that `stored` holds of a sample, as indices into these positions: those that `wanted` holds
 /// too, with targets among the first `kept` tokens. Ascending.
-fn wanted_ordinals((sample, kept): (SampleRef<'_>, u32), stored: &Layer, wanted: &Layer) -> Vec<Range<usize>> {
+pub(crate) fn wanted_ordinals(
+    (sample, kept): (SampleRef<'_>, u32),
+    stored: &Layer,
+    wanted: &Layer,
+) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut before = 0;
     for band in stored.bands() {

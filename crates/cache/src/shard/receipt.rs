@@ -10,8 +10,9 @@ use crate::{
     CacheError, FORMAT_VERSION, LayerDir, WorkUnit,
     hashing::Region,
     inventory::{ListedShard, OTHER},
-    json,
-    shard::Shard,
+    json, mapping,
+    ranged::RangedFile,
+    shard::{Shard, footer::is_false},
 };
 
 /// The description of a shard, computed from the shard. All writers of one shard write the same receipt.
@@ -29,6 +30,9 @@ pub struct Receipt {
     pub entries: u64,
     /// Sum over all positions of the probability of the stored entries. Divide it by `positions` to get the mean.
     pub retained_mass: f64,
+    /// Whether `entries` and `retained_mass` are in proportion to those of the shards that blocks were copied from.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// The fingerprint of the cache's identity.
     pub identity: String,
     /// The hash of the unit's rows in the corpus.
@@ -46,12 +50,16 @@ impl Receipt {
     }
 
     /// Computes the receipt of an open shard. Reads the whole file.
-    pub(crate) fn of(shard: &Shard) -> Self {
-        Self::with_region(shard, Region::of(shard.bytes()))
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if the file cannot be read.
+    pub(crate) fn of<F: RangedFile>(shard: &Shard<F>) -> Result<Self, CacheError> {
+        Ok(Self::with_region(shard, Region::of(&shard.whole()?)))
     }
 
     /// The receipt of an open shard that has this size and this hash.
-    fn with_region(shard: &Shard, region: Region) -> Self {
+    fn with_region<F: RangedFile>(shard: &Shard<F>, region: Region) -> Self {
         let footer = shard.footer();
         Self {
             format: FORMAT_VERSION,
@@ -60,6 +68,7 @@ impl Receipt {
             positions: footer.positions,
             entries: footer.entries,
             retained_mass: footer.retained_mass,
+            estimated: footer.estimated,
             identity: footer.placement.identity.clone(),
             rows_blake3: footer.placement.rows_blake3.clone(),
             device_class: footer.device_class.clone(),
@@ -84,28 +93,33 @@ impl Receipt {
     /// # Errors
     ///
     /// [`CacheError::WrongSize`], [`CacheError::Damaged`] or [`CacheError::Inconsistent`] if they differ.
-    pub(crate) fn check(&self, shard: &Shard, receipt_path: &Path) -> Result<(), CacheError> {
-        self.compare(&Self::of(shard), shard, receipt_path)
+    pub(crate) fn check<F: RangedFile>(&self, shard: &Shard<F>, receipt_path: &Path) -> Result<(), CacheError> {
+        self.compare(&Self::of(shard)?, shard, receipt_path)
     }
 
     /// Compares an open shard of a complete layer with the receipt, without the hash of the whole file: the tail, which was
     /// compared when the shard was opened, has the hashes of everything else. A receipt of an older program, which does not
     /// know the tail, is compared with `whole`, the hash of the file that is known from elsewhere, or the file is read.
-    fn check_tail(&self, shard: &Shard, whole: Option<&str>, receipt_path: &Path) -> Result<(), CacheError> {
+    fn check_tail<F: RangedFile>(
+        &self,
+        shard: &Shard<F>,
+        whole: Option<&str>,
+        receipt_path: &Path,
+    ) -> Result<(), CacheError> {
         let known = match (&self.tail_blake3, whole) {
             (_, Some(whole)) => whole,
             (Some(tail), None) if tail == shard.tail_blake3() => &self.shard.blake3,
             _ => return self.check(shard, receipt_path),
         };
         let of_file = Region {
-            bytes: shard.bytes().len() as u64,
+            bytes: shard.size(),
             blake3: known.to_owned(),
         };
         self.compare(&Self::with_region(shard, of_file), shard, receipt_path)
     }
 
     /// Compares the receipt with that of `shard`, which is `actual`.
-    fn compare(&self, actual: &Self, shard: &Shard, receipt_path: &Path) -> Result<(), CacheError> {
+    fn compare<F: RangedFile>(&self, actual: &Self, shard: &Shard<F>, receipt_path: &Path) -> Result<(), CacheError> {
         let mut actual = Self {
             program: self.program.clone(),
             ..actual.clone()
@@ -142,7 +156,16 @@ impl Receipt {
 /// [`CacheError::Unlisted`], or those of [`Receipt::check`], if it is another shard or the receipt was changed; and those of
 /// [`Shard::open_in`].
 pub(crate) fn open_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<Shard, CacheError> {
-    let shard = Shard::open_in(layer, unit)?;
+    committed_in(layer, unit, mapping::map(&layer.shard_path(unit))?)
+}
+
+/// Like [`open_committed`], of a shard whose file is `file`.
+///
+/// # Errors
+///
+/// Those of [`open_committed`].
+pub(crate) fn committed_in<F: RangedFile>(layer: &LayerDir, unit: &WorkUnit, file: F) -> Result<Shard<F>, CacheError> {
+    let shard = Shard::of_unit(layer, unit, file)?;
     let listed = layer.listed(unit);
     if let Some(listed) = listed {
         require_listed(&shard, listed, layer)?;
@@ -161,7 +184,7 @@ pub(crate) fn open_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<Shard,
 pub(crate) fn check_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<(), CacheError> {
     let shard = Shard::open_in(layer, unit)?;
     let receipt = Receipt::read(layer, unit)?;
-    let bytes = shard.bytes().len() as u64;
+    let bytes = shard.size();
     let whole = match layer.listed(unit) {
         Some(listed) if listed.tail_blake3.is_some() || listed.bytes != bytes => {
             require_listed(&shard, listed, layer)?;
@@ -180,14 +203,18 @@ pub(crate) fn check_committed(layer: &LayerDir, unit: &WorkUnit) -> Result<(), C
 /// # Errors
 ///
 /// [`CacheError::Unlisted`] if it is not.
-pub(crate) fn require_listed(shard: &Shard, listed: &ListedShard, layer: &LayerDir) -> Result<(), CacheError> {
+pub(crate) fn require_listed<F: RangedFile>(
+    shard: &Shard<F>,
+    listed: &ListedShard,
+    layer: &LayerDir,
+) -> Result<(), CacheError> {
     let same = match &listed.tail_blake3 {
-        Some(tail) => (tail.as_str(), listed.bytes) == (shard.tail_blake3(), shard.bytes().len() as u64),
+        Some(tail) => (tail.as_str(), listed.bytes) == (shard.tail_blake3(), shard.size()),
         None => Region {
             bytes: listed.bytes,
             blake3: listed.blake3.clone(),
         }
-        .matches(shard.bytes()),
+        .matches(&shard.whole()?),
     };
     if same {
         return Ok(());

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::{CacheError, FORMAT_VERSION};
+use crate::{CacheError, FORMAT_VERSION, ranged::RangedFile};
 
 /// The magic at the start of a Parquet file.
 pub(crate) const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
@@ -49,15 +49,19 @@ impl Seal {
         bytes
     }
 
-    /// Reads the seal of `file` and compares the tail with it.
+    /// Reads the seal of `file` and compares the tail with it, which is returned as well.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NotAShard`], [`CacheError::UnsupportedVersion`], [`CacheError::WrongSize`] or
-    /// [`CacheError::Damaged`].
-    pub(crate) fn check(file: &Bytes, path: &Path) -> Result<Self, CacheError> {
+    /// [`CacheError::NotAShard`], [`CacheError::UnsupportedVersion`], [`CacheError::WrongSize`],
+    /// [`CacheError::Damaged`], or [`CacheError::Io`] if the file cannot be read.
+    pub(crate) fn check(file: &impl RangedFile, path: &Path) -> Result<(Self, Bytes), CacheError> {
         let not_a_shard = || CacheError::NotAShard { path: path.to_owned() };
-        let head = file.get(..DATA_START).ok_or_else(not_a_shard)?;
+        if file.size() < DATA_START as u64 {
+            return Err(not_a_shard());
+        }
+        let read = |range| file.range(range).map_err(CacheError::io("read", path));
+        let head = read(0..DATA_START as u64)?;
         let (magic, seal) = head.split_at(PARQUET_MAGIC.len());
         if magic != PARQUET_MAGIC || &seal[..8] != SEAL_MAGIC {
             return Err(not_a_shard());
@@ -84,7 +88,7 @@ impl Seal {
             tail_bytes: u64_at(24),
             tail_blake3: seal[32..].try_into().expect("the seal's last 32 bytes"),
         };
-        let found = file.len() as u64;
+        let found = file.size();
         if seal.file_bytes != found {
             return Err(CacheError::WrongSize {
                 path: path.to_owned(),
@@ -95,11 +99,11 @@ impl Seal {
         if seal.tail_bytes > found - DATA_START as u64 {
             return Err(damaged("seal"));
         }
-        let tail = &file[(found - seal.tail_bytes) as usize..];
-        if blake3::hash(tail).as_bytes() != &seal.tail_blake3 {
+        let tail = read(found - seal.tail_bytes..found)?;
+        if blake3::hash(&tail).as_bytes() != &seal.tail_blake3 {
             return Err(damaged("index and footer"));
         }
-        Ok(seal)
+        Ok((seal, tail))
     }
 }
 
@@ -122,7 +126,7 @@ mod tests {
     fn a_seal_reads_back_and_every_bit_of_seal_and_tail_matters() {
         let sound = sealed(b"index footer PAR1");
         let check = |bytes: Vec<u8>| Seal::check(&Bytes::from(bytes), Path::new("shard"));
-        assert_eq!(check(sound.clone()).unwrap().tail_bytes, 17);
+        assert_eq!(check(sound.clone()).unwrap().0.tail_bytes, 17);
         for bit in (0..sound.len() * 8).filter(|bit| !(DATA_START..DATA_START + 3).contains(&(bit / 8))) {
             let mut flipped = sound.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

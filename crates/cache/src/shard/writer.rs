@@ -40,6 +40,17 @@ pub struct ShardWriter {
     footer: Footer,
 }
 
+/// What the footer states of all positions of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Sums {
+    /// The number of entries.
+    pub(crate) entries: u64,
+    /// The sum of the probability of the entries.
+    pub(crate) retained_mass: f64,
+    /// Whether both are in proportion to those of other shards.
+    pub(crate) estimated: bool,
+}
+
 /// A block of the current row group.
 struct PlannedBlock {
     sample: u32,
@@ -78,6 +89,7 @@ impl ShardWriter {
             positions: 0,
             entries: 0,
             retained_mass: 0.0,
+            estimated: false,
             row_groups: Vec::new(),
         };
         let next_sample = unit.samples.start;
@@ -191,10 +203,32 @@ impl ShardWriter {
         commit_shard(pending, &layer, &unit)
     }
 
+    /// Commits a shard whose blocks were [copied](Self::push_row_group): all blocks of the unit, in order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`commit`](Self::commit).
+    pub(crate) fn commit_copied(mut self, sums: Sums) -> Result<Receipt, CacheError> {
+        let samples = self.layer.corpus().samples_of(self.unit.samples.clone());
+        let expected: usize = samples.map(|sample| self.layer.layer().position_count(sample)).sum();
+        if self.footer.positions != expected as u64 {
+            let problem = format!(
+                "{} positions were copied, but the unit has {expected}",
+                self.footer.positions
+            );
+            return Err(self.wrong_sample(self.unit.samples.start as u32, problem));
+        }
+        Sums {
+            entries: self.footer.entries,
+            retained_mass: self.footer.retained_mass,
+            estimated: self.footer.estimated,
+        } = sums;
+        self.next_sample = self.unit.samples.end;
+        self.commit()
+    }
+
     /// Codes and writes the current row group, and adds it to the footer.
     fn write_row_group(&mut self) -> Result<(), CacheError> {
-        let path = self.layer.shard_path(&self.unit);
-        let failed = || CacheError::parquet("write", &path);
         let distributions = mem::take(&mut self.distributions);
         let plan = mem::take(&mut self.plan);
         let model = Model::fit(&distributions, self.layer.codec_layout());
@@ -210,14 +244,30 @@ impl ShardWriter {
         }
         let coded = model.encoder().encode_all(&distributions, &ranges);
         rows.blocks = coded.iter().map(|coded| blocks::with_crc(coded)).collect();
-        self.footer.positions += distributions.len() as u64;
         self.footer.entries += distributions.token_ids().len() as u64;
         let retained = distributions
             .tail_logprobs()
             .iter()
             .map(|&tail| -f64::from(tail).exp_m1());
         self.footer.retained_mass += retained.sum::<f64>();
-        let batch = rows.into_batch(model.numbering().to_vec(), model.frequencies());
+        self.push_row_group(rows, model.numbering().to_vec(), model.frequencies())
+    }
+
+    /// Writes coded blocks, with the parts of their model, as the next row group, and adds it to the footer. Whoever copies
+    /// blocks calls this, and then [`commit_copied`](Self::commit_copied).
+    pub(crate) fn push_row_group(
+        &mut self,
+        rows: BlockRows,
+        numbering: Vec<u32>,
+        frequencies: Vec<u32>,
+    ) -> Result<(), CacheError> {
+        let path = self.layer.shard_path(&self.unit);
+        let failed = || CacheError::parquet("write", &path);
+        let (blocks, positions) = (
+            rows.blocks.len() as u64,
+            rows.positions.iter().map(|&count| u64::from(count)).sum(),
+        );
+        let batch = rows.into_batch(numbering, frequencies);
         self.writer
             .write(&batch)
             .and_then(|()| self.writer.flush())
@@ -236,8 +286,8 @@ impl ShardWriter {
             .and_then(|file| read_back(file, self.row_group_start, head_bytes))
             .map_err(CacheError::io("read back", &path))?;
         self.footer.row_groups.push(RowGroup {
-            blocks: plan.len() as u64,
-            positions: distributions.len() as u64,
+            blocks,
+            positions,
             head: Region::of(&head),
             data: Region {
                 bytes,
@@ -245,6 +295,7 @@ impl ShardWriter {
             },
         });
         self.row_group_start += bytes;
+        self.footer.positions += positions;
         Ok(())
     }
 

@@ -160,6 +160,34 @@ pub(crate) fn try_write_shard(layer: &LayerDir, unit: &WorkUnit, device_class: O
     writer.commit().map(drop)
 }
 
+/// Writes a shard of distributions whose probabilities sum to one, of 8 entries each.
+pub(crate) fn try_write_plausible(layer: &LayerDir, unit: &WorkUnit) -> Result<(), CacheError> {
+    let mut writer = ShardWriter::create(layer, unit)?;
+    for index in unit.samples.clone() {
+        let positions: Vec<u32> = layer.layer().positions(layer.corpus().sample(index)).collect();
+        let mut distributions = Distributions::new();
+        for &position in &positions {
+            let step = 0.15 + f64::from(random(index, position as usize, 5) % 100) / 100.0;
+            let masses: Vec<f64> = (0..8).map(|entry| (-step * f64::from(entry)).exp()).collect();
+            let all = masses.iter().sum::<f64>() * 1.25;
+            let ids: Vec<u32> = (0..8)
+                .map(|entry| random(index, position as usize, 6) % 900 + 901 * entry)
+                .collect();
+            let logprobs: Vec<f32> = masses.iter().map(|mass| (mass / all).ln() as f32).collect();
+            distributions.push(Position {
+                token_ids: &ids,
+                logprobs: &logprobs,
+                tail_logprob: 0.2f32.ln(),
+                target_logprob: -step as f32,
+                temperature_tails: &[step as f32],
+                ..Position::default()
+            });
+        }
+        writer.push_sample(index as u32, &positions, &distributions)?;
+    }
+    writer.commit().map(drop)
+}
+
 /// Distributions at these positions, with 0 to 8 entries, which depend only on the sample and the position.
 pub(crate) fn distributions(corpus: &PreparedCorpus, index: usize, positions: &[u32]) -> Distributions {
     let first_token = corpus.tokens(index).unwrap()[0] as usize;

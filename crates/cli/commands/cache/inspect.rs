@@ -90,6 +90,9 @@ fn described(inspection: &Inspection) -> String {
             grouped(replay.tokens)
         );
     }
+    if let Some(origin) = &inspection.origin {
+        let _ = writeln!(text, "made by    {origin}");
+    }
     if let Some(blake3) = &inspection.inventory_blake3 {
         let _ = writeln!(text, "inventory  blake3 {blake3}");
     }
@@ -125,7 +128,8 @@ fn describe_layer(layer: &LayerInspection, text: &mut String) {
         let _ = write!(text, ", {size:.1} bytes and {entries:.1} entries each");
     }
     if let Some(mass) = layer.mean_retained_mass {
-        let _ = write!(text, ", which retain {:.2} % of the probability", 100.0 * mass);
+        let about = if layer.estimated { "about " } else { "" };
+        let _ = write!(text, ", which retain {about}{:.2} % of the probability", 100.0 * mass);
     }
     text.push('\n');
     if !layer.device_classes.is_empty() {

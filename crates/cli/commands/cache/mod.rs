@@ -1,6 +1,7 @@
-//! `leadspan cache`: inspects, checks and exports a cache.
+//! `leadspan cache`: inspects, checks, exports, cuts and merges caches.
 
 mod audit;
+mod cut;
 mod export;
 mod inspect;
 mod sample;
@@ -30,6 +31,8 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
         },
         CacheCommand::Verify(arguments) => verify::run(&open(&arguments.folder)?, arguments.repair, showing),
         CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
+        CacheCommand::Cut(arguments) => cut::run(&open(&arguments.folder)?, arguments, showing),
+        CacheCommand::Merge(arguments) => cut::run_merge(arguments, showing),
         CacheCommand::Audit(_) => unreachable!("it was handled above"),
     }
 }

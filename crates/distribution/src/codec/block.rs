@@ -1,4 +1,5 @@
-//! Converts positions to integers with their contexts, and back.
+//! Converts positions to integers with their contexts, and back: from values to integers, and between integers and
+//! [codes](Coded).
 
 use super::{
     CodecError, Layout, Precision, context,
@@ -11,6 +12,21 @@ use crate::{Distributions, Position};
 /// The encoder's table from token id to number.
 pub(super) trait Numbers {
     fn number(&self, token_id: u32) -> u32;
+}
+
+/// A position in codes: what a block stores of it, whatever the numbering of the vocabulary.
+pub(super) struct Coded<'a> {
+    /// The level of each entry, ascending.
+    pub(super) levels: &'a [u32],
+    /// The token of each entry; ascending among equal levels.
+    pub(super) token_ids: &'a [u32],
+    pub(super) tail: u32,
+    pub(super) target: u32,
+    /// The code of the tail term of each temperature.
+    pub(super) terms: &'a [u32],
+    /// Ascending.
+    pub(super) drawn_ids: &'a [u32],
+    pub(super) draws: &'a [u32],
 }
 
 /// Converts positions to integers. Buffers are reused.
@@ -36,6 +52,45 @@ impl Splitter {
         let entries = position.token_ids.iter().zip(position.logprobs);
         self.entries
             .extend(entries.map(|(&token_id, &logprob)| (precision.level(logprob), numbers.number(token_id))));
+        self.sink_entries(sink);
+        sink(
+            context::TAIL,
+            precision.tail_code(position.tail_logprob, position.logprobs),
+        );
+        sink(context::TARGET, precision.target_code(position.target_logprob));
+        for (index, &term) in position.temperature_tails.iter().enumerate() {
+            sink(context::TEMPERATURE + index, precision.term_code(term));
+        }
+        if layout.tail_samples {
+            let drawn = position.sampled_token_ids.iter().zip(position.sampled_draws);
+            self.sink_drawn(drawn, numbers, sink);
+        }
+    }
+
+    /// Like [`split`](Self::split), of a position in codes.
+    pub(super) fn split_coded(
+        &mut self,
+        coded: &Coded<'_>,
+        layout: &Layout,
+        numbers: &impl Numbers,
+        sink: &mut impl FnMut(usize, u32),
+    ) {
+        self.entries.clear();
+        let entries = coded.levels.iter().zip(coded.token_ids);
+        self.entries
+            .extend(entries.map(|(&level, &token_id)| (level, numbers.number(token_id))));
+        self.sink_entries(sink);
+        sink(context::TAIL, coded.tail);
+        sink(context::TARGET, coded.target);
+        for (index, &term) in coded.terms.iter().enumerate() {
+            sink(context::TEMPERATURE + index, term);
+        }
+        if layout.tail_samples {
+            self.sink_drawn(coded.drawn_ids.iter().zip(coded.draws), numbers, sink);
+        }
+    }
+
+    fn sink_entries(&mut self, sink: &mut impl FnMut(usize, u32)) {
         self.entries.sort_unstable();
         sink(context::ENTRIES, self.entries.len() as u32);
         let mut before = 0;
@@ -51,22 +106,15 @@ impl Splitter {
                 sink(context::NEXT_NUMBER + class(index), step);
             }
         }
-        sink(
-            context::TAIL,
-            precision.tail_code(position.tail_logprob, position.logprobs),
-        );
-        sink(context::TARGET, precision.target_code(position.target_logprob));
-        for (index, &term) in position.temperature_tails.iter().enumerate() {
-            sink(context::TEMPERATURE + index, precision.term_code(term));
-        }
-        if layout.tail_samples {
-            self.split_drawn(position, numbers, sink);
-        }
     }
 
-    fn split_drawn(&mut self, position: &Position<'_>, numbers: &impl Numbers, sink: &mut impl FnMut(usize, u32)) {
+    fn sink_drawn<'a>(
+        &mut self,
+        drawn: impl Iterator<Item = (&'a u32, &'a u32)>,
+        numbers: &impl Numbers,
+        sink: &mut impl FnMut(usize, u32),
+    ) {
         self.drawn.clear();
-        let drawn = position.sampled_token_ids.iter().zip(position.sampled_draws);
         self.drawn
             .extend(drawn.map(|(&token_id, &draws)| (numbers.number(token_id), draws)));
         self.drawn.sort_unstable();
@@ -85,10 +133,17 @@ impl Splitter {
 /// Converts integers back to positions. Buffers are reused.
 #[derive(Default)]
 pub(super) struct Joiner {
-    levels: Vec<u32>,
-    token_ids: Vec<u32>,
+    unpacked: Unpacker,
     logprobs: Vec<f32>,
     temperature_tails: Vec<f32>,
+}
+
+/// Converts integers back to codes. Buffers are reused.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    levels: Vec<u32>,
+    token_ids: Vec<u32>,
+    terms: Vec<u32>,
     drawn: Vec<(u32, u32)>,
     drawn_ids: Vec<u32>,
     draws: Vec<u32>,
@@ -145,7 +200,38 @@ impl Joiner {
         levels: &Levels,
         into: &mut Distributions,
     ) -> Result<(), CodecError> {
+        let coded = self.unpacked.unpack(reader, layout, numbering)?;
         let precision = layout.precision;
+        let (tail_logprob, log_mass) = precision.tail_of(coded.tail);
+        self.temperature_tails.clear();
+        self.temperature_tails
+            .extend(coded.terms.iter().map(|&term| precision.term_of(term)));
+        self.logprobs.clear();
+        levels
+            .append(coded.levels, log_mass, &mut self.logprobs)
+            .ok_or(CodecError::Damaged)?;
+        into.push(Position {
+            token_ids: coded.token_ids,
+            logprobs: &self.logprobs,
+            tail_logprob,
+            target_logprob: precision.target_of(coded.target),
+            temperature_tails: &self.temperature_tails,
+            sampled_token_ids: coded.drawn_ids,
+            sampled_draws: coded.draws,
+        });
+        Ok(())
+    }
+}
+
+impl Unpacker {
+    /// Decodes the codes of the next position of `reader`. Does not check that the levels exist.
+    #[inline(always)]
+    pub(super) fn unpack(
+        &mut self,
+        reader: &mut BlockReader<'_>,
+        layout: &Layout,
+        numbering: &[u32],
+    ) -> Result<Coded<'_>, CodecError> {
         let entries = reader.integer(context::ENTRIES)? as usize;
         if entries > numbering.len().min(layout.most_entries()) {
             return Err(CodecError::Damaged);
@@ -172,39 +258,33 @@ impl Joiner {
             // Entries of equal probability are ordered by ascending id.
             sort_short(&mut self.token_ids[start..]);
         }
-        let (tail_logprob, log_mass) = precision.tail_of(reader.integer(context::TAIL)?);
-        let target_logprob = precision.target_of(reader.integer(context::TARGET)?);
-        self.temperature_tails.clear();
+        let tail = reader.integer(context::TAIL)?;
+        let target = reader.integer(context::TARGET)?;
+        self.terms.clear();
         for index in 0..layout.temperatures {
-            let term = precision.term_of(reader.integer(context::TEMPERATURE + index)?);
-            self.temperature_tails.push(term);
+            self.terms.push(reader.integer(context::TEMPERATURE + index)?);
         }
         self.drawn_ids.clear();
         self.draws.clear();
         if layout.tail_samples {
-            self.join_drawn(reader, numbering, layout.most_drawn())?;
+            self.unpack_drawn(reader, numbering, layout.most_drawn())?;
         }
         // Checked before memory grows: a forged block must not decode zeros forever.
         if !reader.is_within_the_block() {
             return Err(CodecError::Damaged);
         }
-        self.logprobs.clear();
-        levels
-            .append(&self.levels, log_mass, &mut self.logprobs)
-            .ok_or(CodecError::Damaged)?;
-        into.push(Position {
+        Ok(Coded {
+            levels: &self.levels,
             token_ids: &self.token_ids,
-            logprobs: &self.logprobs,
-            tail_logprob,
-            target_logprob,
-            temperature_tails: &self.temperature_tails,
-            sampled_token_ids: &self.drawn_ids,
-            sampled_draws: &self.draws,
-        });
-        Ok(())
+            tail,
+            target,
+            terms: &self.terms,
+            drawn_ids: &self.drawn_ids,
+            draws: &self.draws,
+        })
     }
 
-    fn join_drawn(&mut self, reader: &mut BlockReader<'_>, numbering: &[u32], most: usize) -> Result<(), CodecError> {
+    fn unpack_drawn(&mut self, reader: &mut BlockReader<'_>, numbering: &[u32], most: usize) -> Result<(), CodecError> {
         let count = reader.integer(context::DRAWN)? as usize;
         if count > numbering.len().min(most) {
             return Err(CodecError::Damaged);

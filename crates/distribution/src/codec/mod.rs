@@ -11,9 +11,12 @@
 //! Token ids are numbered by how often they occur (⌊log₂⌋ of the count, descending, then the id), so frequent tokens have
 //! small numbers. The order of entries with equal levels costs no bits, so coarse levels save bits twice.
 //!
+//! [`Codes`] are positions as blocks store them. What is coded again from codes has the same values to the bit.
+//!
 //! `docs/benchmarks.md` has bytes, errors and speeds of this form and of the alternatives that were tried.
 
 mod block;
+mod codes;
 mod integers;
 mod layout;
 mod model;
@@ -22,6 +25,7 @@ mod rans;
 #[cfg(test)]
 mod tests;
 
+pub use codes::Codes;
 pub use layout::{CodecError, Layout};
 pub use model::Model;
 pub use precision::Precision;

@@ -17,13 +17,47 @@ use crate::{Distributions, EntrySettings};
 /// A codec fitted to some positions; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct Model {
-    layout: Layout,
+    pub(super) layout: Layout,
     /// The token id of each number.
-    numbering: Vec<u32>,
+    pub(super) numbering: Vec<u32>,
     /// One list per context; empty if the context is unused.
-    frequencies: Vec<Vec<u32>>,
-    slots: Slots,
-    levels: Levels,
+    pub(super) frequencies: Vec<Vec<u32>>,
+    pub(super) slots: Slots,
+    pub(super) levels: Levels,
+}
+
+/// Positions that can be coded: in values or in codes.
+pub(super) trait Codable: Sync {
+    /// The number of positions.
+    fn count(&self) -> usize;
+
+    /// Hands every integer of the position `index` to `sink`, with its context.
+    fn split(
+        &self,
+        index: usize,
+        splitter: &mut Splitter,
+        layout: &Layout,
+        numbers: &impl Numbers,
+        sink: &mut impl FnMut(usize, u32),
+    );
+}
+
+impl Codable for Distributions {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn split(
+        &self,
+        index: usize,
+        splitter: &mut Splitter,
+        layout: &Layout,
+        numbers: &impl Numbers,
+        sink: &mut impl FnMut(usize, u32),
+    ) {
+        splitter.split(&self.get(index), layout, numbers, sink);
+    }
 }
 
 impl Model {
@@ -39,14 +73,22 @@ impl Model {
         );
         let numbering = numbering(distributions);
         let numbers = Lookup::new(&numbering);
-        let positions = (0..distributions.len())
-            .into_par_iter()
-            .with_min_len(POSITIONS_OF_A_TASK);
-        let counts = positions
+        Self::fitted(distributions, numbering, &numbers, layout)
+    }
+
+    /// A model with this numbering and the frequencies of the integers of `positions`.
+    pub(super) fn fitted<P: Codable>(
+        positions: &P,
+        numbering: Vec<u32>,
+        numbers: &(impl Numbers + Sync),
+        layout: Layout,
+    ) -> Self {
+        let indices = (0..positions.count()).into_par_iter().with_min_len(POSITIONS_OF_A_TASK);
+        let counts = indices
             .fold(
                 || (no_counts(), Splitter::default()),
                 |(mut counts, mut splitter), index| {
-                    splitter.split(&distributions.get(index), &layout, &numbers, &mut |context, integer| {
+                    positions.split(index, &mut splitter, &layout, numbers, &mut |context, integer| {
                         counts[context][split(integer).token as usize] += 1;
                     });
                     (counts, splitter)
@@ -143,7 +185,7 @@ pub struct Encoder<'a> {
 
 /// Memory that is reused from block to block.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct Scratch {
     splitter: Splitter,
     tokens: Vec<(u8, u8)>,
     bits: BitWriter,
@@ -152,6 +194,49 @@ struct Scratch {
 
 /// The fewest positions that are worth a task of their own.
 const POSITIONS_OF_A_TASK: usize = 256;
+
+impl Scratch {
+    /// Collects the tokens and the raw bits of one block.
+    pub(super) fn collect<P: Codable>(
+        &mut self,
+        positions: &P,
+        block: Range<usize>,
+        layout: &Layout,
+        numbers: &impl Numbers,
+    ) {
+        let Self {
+            splitter, tokens, bits, ..
+        } = self;
+        tokens.clear();
+        bits.clear();
+        for index in block {
+            positions.split(index, splitter, layout, numbers, &mut |context, integer| {
+                let parts = split(integer);
+                tokens.push((context as u8, parts.token));
+                bits.push(parts.bits, parts.width);
+            });
+        }
+    }
+
+    /// Whether all tokens that were collected have a frequency.
+    pub(super) fn is_within(&self, ranges: &[Ranges]) -> bool {
+        let mut tokens = self.tokens.iter();
+        tokens.all(|&(context, token)| ranges[context as usize].has(token))
+    }
+
+    /// The block of the tokens and the raw bits that were collected.
+    pub(super) fn block(&mut self, ranges: &[Ranges]) -> Vec<u8> {
+        let mut block = Vec::new();
+        let reversed = self
+            .tokens
+            .iter()
+            .rev()
+            .map(|&(context, token)| (&ranges[context as usize], token));
+        rans::encode(reversed, &mut self.words, &mut block);
+        block.extend(self.bits.finish().iter().rev());
+        block
+    }
+}
 
 fn no_counts() -> Vec<[u64; TOKENS]> {
     vec![[0; TOKENS]; context::COUNT]
@@ -180,31 +265,8 @@ impl Encoder<'_> {
     }
 
     fn encode_with(&self, scratch: &mut Scratch, distributions: &Distributions, positions: Range<usize>) -> Vec<u8> {
-        let Self { model, numbers, ranges } = self;
-        let Scratch {
-            splitter,
-            tokens,
-            bits,
-            words,
-        } = scratch;
-        tokens.clear();
-        bits.clear();
-        for index in positions {
-            let position = distributions.get(index);
-            splitter.split(&position, &model.layout, numbers, &mut |context, integer| {
-                let parts = split(integer);
-                tokens.push((context as u8, parts.token));
-                bits.push(parts.bits, parts.width);
-            });
-        }
-        let mut block = Vec::new();
-        let reversed = tokens
-            .iter()
-            .rev()
-            .map(|&(context, token)| (&ranges[context as usize], token));
-        rans::encode(reversed, words, &mut block);
-        block.extend(bits.finish().iter().rev());
-        block
+        scratch.collect(distributions, positions, &self.model.layout, &self.numbers);
+        scratch.block(&self.ranges)
     }
 }
 

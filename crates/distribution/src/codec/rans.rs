@@ -50,6 +50,11 @@ impl Ranges {
         };
         Self(frequencies.iter().map(range).collect())
     }
+
+    /// Whether a symbol has a frequency.
+    pub(super) fn has(&self, symbol: u8) -> bool {
+        self.0.get(symbol as usize).is_some_and(|&(frequency, _)| frequency > 0)
+    }
 }
 
 /// The decoder's table: the symbol of each slot of each context. Small, so that it stays in the processor's cache.
