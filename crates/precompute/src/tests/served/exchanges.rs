@@ -41,8 +41,11 @@ fn a_cache_that_two_models_filled_is_refused() {
     assert!(message.contains("differ by 2.28 nats"), "{message}");
 }
 
+/// How a server becomes another one.
+type Change = fn(&mut Manner);
+
 /// Runs with a server that becomes another model after a batch of the second work unit. Returns the error.
-fn exchanged(pipeline: &Pipeline, server: &StandIn, change: fn(&mut Manner)) -> PrecomputeError {
+fn exchanged(pipeline: &Pipeline, server: &StandIn, change: Change) -> PrecomputeError {
     let (mut first, mut done) = (None, false);
     let outcome = run(pipeline, Worker::ALONE, &AtomicBool::new(false), &mut |event| {
         let Event::Batch { unit, .. } = event else { return };
@@ -61,7 +64,7 @@ fn a_server_that_is_exchanged_between_requests_leaves_no_shard_of_the_other_mode
     let whole = served(&project, "whole", &server, ServerEngine::Vllm);
     run_to_end(&whole);
     let expected = shards(&whole);
-    let changes: [(&str, fn(&mut Manner)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("weights", |manner| manner.scale = 1.05),
         ("version", |manner| manner.version = "0.33.0"),
         ("model", |manner| manner.models = vec!["another"]),
