@@ -14,10 +14,15 @@ use crate::configuration::{StageTwo, TextOfModel};
 ///
 /// If one of them is the id of a Hub model that was not downloaded.
 pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, ModelError> {
-    let revision = pipeline.teacher.revision.as_deref();
-    pipeline.teacher.model = cache().resolve(&pipeline.teacher.model, &pipeline.base, revision)?;
+    let (teacher, cache) = (&mut pipeline.teacher, cache());
+    let revision = teacher.revision.as_deref();
+    teacher.model = if teacher.server.is_some() {
+        cache.resolve_served(&teacher.model, &pipeline.base, revision)?
+    } else {
+        cache.resolve(&teacher.model, &pipeline.base, revision)?
+    };
     if let Some(adapter) = &mut pipeline.teacher.adapter {
-        *adapter = cache().resolve(adapter, &pipeline.base, None)?;
+        *adapter = cache.resolve(adapter, &pipeline.base, None)?;
     }
     pipeline.server_key = std::env::var_os(ServerKey::VARIABLE).and_then(ServerKey::new);
     pipeline.server_authorities = ServerAuthorities::of_environment(|name| std::env::var_os(name));
@@ -31,7 +36,12 @@ pub(crate) fn with_teacher_found(mut pipeline: Pipeline) -> Result<Pipeline, Mod
 /// If the tokenizer is that of a Hub model that was not downloaded.
 pub(crate) fn with_tokenizer_found(text: TextOfModel) -> Result<TextPipeline, ModelError> {
     let TextOfModel { mut pipeline, revision } = text;
-    pipeline.tokenizer = cache().resolve(&pipeline.tokenizer, &pipeline.base, revision.as_deref())?;
+    let (written, revision) = (&pipeline.tokenizer, revision.as_deref());
+    pipeline.tokenizer = if pipeline.is_served {
+        cache().resolve_served(written, &pipeline.base, revision)?
+    } else {
+        cache().resolve(written, &pipeline.base, revision)?
+    };
     Ok(pipeline)
 }
 

@@ -15,13 +15,16 @@ fn a_capture_from_a_server_survives_kills_of_both_sides() {
     // The tokenizer and the configuration are enough.
     fs::remove_file(place.path("teacher/model.safetensors")).unwrap();
     let keys = format!(
-        "model = \"teacher\"\nserver = \"{}\"\nengine = \"vllm\"\nrequests = 2\n",
+        "model = \"teacher\"\nserver = \"{}\"\nengine = \"vllm\"\nrequests = 2\nrevision = \"v1-served\"\n",
         server.url()
     );
     place.replace("pipeline.toml", "model = \"teacher\"\n", &keys);
     place.succeed(&["precompute", "-c", "pipeline.toml", "--set", "cache.dir=whole"]);
     let expected = place.visible("whole");
     assert!(expected.len() > 8);
+    // What is stated of a model in a folder belongs to the identity.
+    let identity = fs::read_to_string(place.path("whole/identity.json")).unwrap();
+    assert!(identity.contains("v1-served"), "{identity}");
 
     let precompute = ["precompute", "-c", "pipeline.toml"];
     assert!(
@@ -40,6 +43,7 @@ fn a_capture_from_a_server_survives_kills_of_both_sides() {
     }
     let address = server.address();
     server.kill();
+    place.succeed(&["plan", "-c", "pipeline.toml", "--no-calibration"]);
     // It waits for the server, which comes back.
     let mut log = place.command(&precompute);
     let log_file = fs::File::create(place.path("log")).unwrap();

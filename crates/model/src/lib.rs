@@ -33,6 +33,7 @@ mod weights;
 pub use config::{
     DecoderConfig,
     experts::Experts,
+    json::stated_numbers,
     parts::{LayerKind, LinearAttention, Parts, Rotation},
     scaling::RotaryScaling,
 };

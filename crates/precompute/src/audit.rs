@@ -15,7 +15,10 @@ use std::{
 use leadspan_cache::{Cache, Missing, Reader, Span};
 
 pub use self::report::{Audit, SampleAudit};
-use self::{comparison::Comparison, report::bound};
+use self::{
+    comparison::Comparison,
+    report::{Arithmetic, bound},
+};
 use crate::{
     Pipeline, PrecomputeError, ServerWait,
     prepare::Preparation,
@@ -85,7 +88,17 @@ pub fn audit(
     let layers = cache.inspect()?.layers;
     let captured_on: BTreeSet<String> = layers.into_iter().flat_map(|layer| layer.device_classes).collect();
     let same_device = captured_on.iter().all(|class| *class == device_class) && !captured_on.is_empty();
-    let (precision, dtype) = (pipeline.cache.precision, source.rounding());
+    let teacher_identity = cache.identity().teacher.as_ref();
+    let arithmetic = match teacher_identity.and_then(|teacher| teacher.server.as_ref()) {
+        Some(server) => Arithmetic::Served {
+            spread: f64::from(server.answers.spread),
+        },
+        None => Arithmetic::Format {
+            dtype: pipeline.teacher.dtype,
+            same_device,
+        },
+    };
+    let precision = pipeline.cache.precision;
     let mut found = Comparison::default();
     let mut worst: Option<SampleAudit> = None;
     for (sample_index, places) in &chosen {
@@ -126,7 +139,7 @@ pub fn audit(
             unit: unit.unwrap_or_default(),
             positions: places.len(),
             mean_kl,
-            bound: bound(precision, dtype, same_device, places.len()),
+            bound: bound(precision, arithmetic, places.len()),
         };
         // What is not a number counts as worst.
         let is_worse = |worst: &SampleAudit| sample.mean_kl.is_nan() || sample.severity() > worst.severity();

@@ -29,6 +29,10 @@ use crate::{
 /// The most batches that wait for the writer: enough to continue while a row group is compressed.
 const WAITING_BATCHES: usize = 4;
 
+/// After how many tokens a served teacher is compared with what it was, beside once before every commit: it is asked about 65 tokens,
+/// less than a hundredth of these.
+const UNCONFIRMED_TOKENS: u64 = 8192;
+
 /// Captures the teacher's distributions for the work units of `worker` that have no shard yet: those of its share, or all that
 /// no other worker holds if it claims units.
 ///
@@ -283,7 +287,11 @@ impl Capture<'_> {
         if to_writer.send(Message::Begin(work.unit.clone())).is_err() {
             return Ok(Progress::WriterGone);
         }
-        for spans in plan_batches(&spans, self.batch_tokens) {
+        let unit_name = work.unit.to_string();
+        let mut unconfirmed = 0;
+        let batches = plan_batches(&spans, self.batch_tokens);
+        let last = batches.len().saturating_sub(1);
+        for (number, spans) in batches.into_iter().enumerate() {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
             }
@@ -296,9 +304,16 @@ impl Capture<'_> {
                 }
                 Ok(())
             };
-            let captured = self
+            let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
+            let (tokens, positions): (u64, u64) = (sum(|span| span.tokens), sum(|span| span.positions));
+            unconfirmed += tokens;
+            let mut captured = self
                 .teacher
                 .capture(spans, self.layer.layer(), corpus, self.stop, heard);
+            if captured.is_ok() && (number == last || unconfirmed >= UNCONFIRMED_TOKENS) {
+                unconfirmed = 0;
+                captured = self.teacher.confirm(&unit_name, self.stop, heard).and(captured);
+            }
             let captured = match captured {
                 Err(PrecomputeError::Model(ModelError::Stopped)) => return Ok(Progress::Stopped),
                 captured => captured?,
@@ -306,8 +321,6 @@ impl Capture<'_> {
             if let Some(claiming) = self.claiming {
                 claiming.advance();
             }
-            let sum = |of: fn(&CapturedSpan) -> u32| spans.iter().map(|span| u64::from(of(span))).sum();
-            let (tokens, positions) = (sum(|span| span.tokens), sum(|span| span.positions));
             let samples = spans.len();
             let spans = spans.to_vec();
             if to_writer.send(Message::Batch { spans, captured }).is_err() {

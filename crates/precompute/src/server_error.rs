@@ -31,6 +31,14 @@ pub enum WrongAnswer {
         /// The sum.
         sum: f64,
     },
+    /// The probabilities sum to less than the tokens that are not listed can complete.
+    #[error("the probabilities sum to {sum:.4}, and the tokens that are not listed have at most {others:.4} together")]
+    Missing {
+        /// The sum.
+        sum: f64,
+        /// What the other tokens have if each is as probable as the least of the list.
+        others: f64,
+    },
     /// A token is listed twice.
     #[error("token {token} is listed twice")]
     Repeated {
@@ -52,6 +60,29 @@ pub enum WrongAnswer {
         expected: usize,
         /// The number in the answer.
         found: usize,
+    },
+    /// The token that follows is not among the most probable ones, but more probable than one of them.
+    #[error(
+        "token {token}, which follows, is not among the most probable, but has the log-probability {logprob}, above that of the least \
+         of them, {least}"
+    )]
+    AboveLeast {
+        /// The token.
+        token: u32,
+        /// Its value.
+        logprob: f32,
+        /// The least of the list.
+        least: f32,
+    },
+    /// The token that follows has two log-probabilities.
+    #[error("token {token}, which follows, has the log-probability {listed} in the list, and {apart} apart from it")]
+    Twofold {
+        /// The token.
+        token: u32,
+        /// Its value in the list.
+        listed: f32,
+        /// Its other value.
+        apart: f32,
     },
     /// The token that follows has no log-probability.
     #[error("token {token}, which follows, has no log-probability")]
@@ -207,6 +238,37 @@ pub enum ServerError {
         /// The tokens that were answered for.
         found: usize,
     },
+    /// An answer is of another model.
+    #[error("the server answered {about} with the model `{found}`, where `{asked}` was asked")]
+    AnsweredBy {
+        /// The sample.
+        about: String,
+        /// The model that was asked.
+        asked: String,
+        /// The model that the answer names.
+        found: String,
+    },
+    /// Answers to the same questions differ by more than any one model's.
+    #[error(
+        "the server answers the same question in different ways: its log-probabilities at {positions} fixed positions differ by \
+         {spread:.2} nats on average, where rounding explains {most} at most"
+    )]
+    Unsteady {
+        /// The number of positions.
+        positions: usize,
+        /// The mean difference.
+        spread: f64,
+        /// The largest that counts as rounding.
+        most: f64,
+    },
+    /// The server became another one, and no request failed.
+    #[error("{changed}; the work unit `{unit}`, captured meanwhile, was not stored")]
+    Exchanged {
+        /// The work unit.
+        unit: String,
+        /// How it differs.
+        changed: Box<ServerError>,
+    },
     /// The server's answers to the fixed positions are other than before.
     #[error(
         "the server does not answer as before: its log-probabilities at {positions} fixed positions differ by {difference:.1e} nats on \
@@ -308,6 +370,17 @@ impl Diagnosis for ServerError {
             }
             Self::Answer { .. } | Self::Length { .. } => {
                 "no shard was written with it; check that the server returns raw log-probabilities of this model"
+            }
+            Self::AnsweredBy { .. } => {
+                "set `teacher.served_model` to the name by which the server's answers call the teacher, or mend what answers at \
+                 `teacher.server`"
+            }
+            Self::Unsteady { .. } => {
+                "let `teacher.server` be the address of one server: several models may answer behind it in turn"
+            }
+            Self::Exchanged { .. } => {
+                "start the server with the model, precision and settings of before: the same command continues; every stored work \
+                 unit was captured before the server had last answered as before"
             }
             Self::OtherAnswers { .. } | Self::Changed { .. } => {
                 "start the server with the model, precision and settings of before, or capture into a new cache"

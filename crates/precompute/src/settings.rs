@@ -26,7 +26,8 @@ pub struct TeacherSettings {
     pub model: PathBuf,
     /// The branch, tag or commit of a Hub model; `main` if it is not set.
     ///
-    /// Of a served teacher, what you state here belongs to the cache's identity.
+    /// Of a served teacher, what you state here belongs to the cache's identity, and `model` may be a path. The files of an id are those
+    /// of this revision if they were downloaded, or else those of `main`.
     #[serde(default)]
     pub revision: Option<String>,
     /// The folder, or the id of a downloaded Hub model, of a LoRA adapter of PEFT, which is merged into the weights.

@@ -19,9 +19,11 @@ fn number(value: f32) -> String {
     }
 }
 
-/// The answer of vLLM.
-pub(super) fn in_vllms_form(rows: &[Row]) -> String {
-    let mut text = r#"{"object":"text_completion","choices":[{"index":0,"text":"x","prompt_logprobs":[null"#.to_owned();
+/// The answer of vLLM, as of `model`.
+pub(super) fn in_vllms_form(rows: &[Row], model: &str) -> String {
+    let mut text = format!(
+        r#"{{"object":"text_completion","model":"{model}","choices":[{{"index":0,"text":"x","prompt_logprobs":[null"#
+    );
     for row in rows {
         let is_apart = row.top.iter().all(|(token, _)| *token != row.target.0);
         let entries = row.top.iter().chain(is_apart.then_some(&row.target)).enumerate();

@@ -50,6 +50,12 @@ pub(crate) enum Fault {
     Value(f32),
     /// Another token instead of the first position's most probable one.
     Token(u32),
+    /// An answer as of this model.
+    Model(&'static str),
+    /// All log-probabilities too low by as many nats.
+    Lowered(f32),
+    /// The lists of the most probable tokens of the next position, beside the right targets.
+    Shifted,
 }
 
 /// What a stand-in says and does; it can be changed while it runs.
@@ -63,6 +69,10 @@ pub(crate) struct Manner {
     pub(crate) most_logprobs: usize,
     /// What the logits are multiplied by: other weights, if it is not 1.
     pub(crate) scale: f32,
+    /// What they are multiplied by at questions that are not about the fixed positions, which have 65 tokens.
+    pub(crate) others_scale: Option<f32>,
+    /// What they are multiplied by at every other question, if another model answers in turn.
+    pub(crate) in_turn: Option<f32>,
     /// The key that is asked for.
     pub(crate) key: Option<&'static str>,
     /// Whether texts are tokenized, and what is added to each token.
@@ -80,6 +90,8 @@ impl Manner {
             context: 4096,
             most_logprobs: 64,
             scale: 1.0,
+            others_scale: None,
+            in_turn: None,
             key: None,
             tokenizes: Some(0),
             faults: Vec::new(),
@@ -300,14 +312,32 @@ impl Shared {
             Some(Fault::Short) => answered = &tokens[..tokens.len() - 1],
             _ => {}
         }
-        let mut rows = self.rows(answered, k, manner.scale);
+        let others = manner.others_scale.filter(|_| tokens.len() != 65);
+        let in_turn = manner.in_turn.filter(|_| number % 2 == 1);
+        let scale = others.or(in_turn).unwrap_or(manner.scale);
+        let mut rows = self.rows(answered, k, scale);
+        let mut model = body["model"].as_str().unwrap_or_default();
         match fault {
             Some(Fault::Value(value)) => rows[0].top[0].1 = value,
             Some(Fault::Token(token)) => rows[0].top[0].0 = token,
+            Some(Fault::Model(another)) => model = another,
+            Some(Fault::Lowered(nats)) => {
+                for row in &mut rows {
+                    row.top
+                        .iter_mut()
+                        .chain([&mut row.target])
+                        .for_each(|entry| entry.1 -= nats);
+                }
+            }
+            Some(Fault::Shifted) => {
+                for place in 1..rows.len() {
+                    rows[place - 1].top = rows[place].top.clone();
+                }
+            }
             _ => {}
         }
         let text = match manner.form {
-            Form::Vllm => in_vllms_form(&rows),
+            Form::Vllm => in_vllms_form(&rows, model),
             Form::SglangBase64 => in_sglangs_form(answered, &rows, true),
             Form::SglangLists => in_sglangs_form(answered, &rows, false),
         };

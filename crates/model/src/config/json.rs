@@ -80,6 +80,40 @@ fn text_part(whole: Keys<'_>) -> Result<(Family, Keys<'_>), ModelError> {
     Ok((family, text))
 }
 
+/// Positive whole numbers of a `config.json` by their keys, also of a model that this decoder does not compute: those of the text part,
+/// with what the family takes for keys that are missing. Of other families, also those of the whole. `None` if it does not say them.
+///
+/// # Errors
+///
+/// If the file cannot be read or holds no object, or the value of a key is no whole number.
+pub fn stated_numbers<const N: usize>(path: &Path, keys: [&str; N]) -> Result<[Option<usize>; N], ModelError> {
+    let object = read_object(path)?;
+    let whole = Keys::new(path, &object);
+    let (family, parts) = match text_part(whole) {
+        Ok((family, text)) => (Some(family), vec![text]),
+        Err(_) => match whole.object("text_config") {
+            Some(text) => (
+                Family::from_name(text.text("model_type").unwrap_or_default()),
+                vec![text, whole],
+            ),
+            None => (None, vec![whole]),
+        },
+    };
+    let defaults = family.map_or(&[][..], |family| family.description().defaults.numbers);
+    let mut found = [None; N];
+    for (key, found) in keys.into_iter().zip(&mut found) {
+        for part in &parts {
+            *found = found.or(part.optional_number(key)?.filter(|&number| number > 0));
+        }
+        // What a key stands for if it is missing, in the part that has the model's numbers.
+        *found = found.or(parts[0]
+            .or_numbers(defaults)
+            .optional_number(key)?
+            .filter(|&number| number > 0));
+    }
+    Ok(found)
+}
+
 impl DecoderConfig {
     /// Reads `config.json` as transformers 4 and 5 write it.
     ///
@@ -231,5 +265,36 @@ mod tests {
             "it begins with a byte order mark: save it as UTF-8 without one"
         );
         assert_eq!(parsed::<Value>(b"{}"), Ok(json!({})));
+    }
+
+    #[test]
+    fn numbers_of_a_configuration_are_those_of_its_text_part_with_the_familys_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let of = |keys: Value| {
+            std::fs::write(&path, keys.to_string()).unwrap();
+            stated_numbers(&path, ["vocab_size", "max_position_embeddings"])
+        };
+        // Gemma 3 with 4, 12 and 27 thousand million parameters leaves them out.
+        let text = json!({"model_type": "gemma3_text", "hidden_size": 2560, "num_hidden_layers": 34});
+        let gemma = json!({"model_type": "gemma3", "vocab_size": 7, "text_config": text});
+        assert_eq!(of(gemma).unwrap(), [Some(262_208), Some(131_072)]);
+        // A family that is not computed: what the text part says, then the whole, then the text part's family.
+        let text = json!({"model_type": "mistral", "vocab_size": 32_064});
+        let seeing =
+            json!({"model_type": "mammoth", "vocab_size": 9, "max_position_embeddings": 4096, "text_config": text});
+        assert_eq!(of(seeing).unwrap(), [Some(32_064), Some(4096)]);
+        let text = json!({"model_type": "mistral"});
+        assert_eq!(
+            of(json!({"model_type": "mammoth", "text_config": text})).unwrap(),
+            [Some(32_000), Some(131_072)]
+        );
+        assert_eq!(of(json!({"model_type": "mammoth"})).unwrap(), [None, None]);
+        assert_eq!(
+            of(json!({"model_type": "qwen3", "vocab_size": 0})).unwrap(),
+            [None, None]
+        );
+        let error = of(json!({"model_type": "qwen3", "vocab_size": "many"})).unwrap_err();
+        assert!(error.to_string().contains("vocab_size"), "{error}");
     }
 }

@@ -92,6 +92,23 @@ impl HubCache {
             }
         }
     }
+
+    /// Like [`resolve`](Self::resolve), for a model that runs elsewhere, of which `revision` only states what runs there.
+    ///
+    /// A path is itself, whatever the revision. Of an id it is the snapshot of that revision if the cache has it, or else that of
+    /// `main`.
+    ///
+    /// # Errors
+    ///
+    /// If the cache has neither.
+    pub fn resolve_served(&self, written: &Path, base: &Path, revision: Option<&str>) -> Result<PathBuf, ModelError> {
+        match self.resolve(written, base, revision) {
+            Err(ModelError::RevisionOfNoHubModel { .. } | ModelError::NotInHubCache { .. }) if revision.is_some() => {
+                self.resolve(written, base, None)
+            }
+            resolved => resolved,
+        }
+    }
 }
 
 /// The id of a model on the Hub, or of one file of it.
@@ -221,6 +238,23 @@ mod tests {
                 .unwrap_err();
             assert!(matches!(error, ModelError::RevisionOfNoHubModel { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn the_revision_of_a_served_model_is_a_statement() {
+        let (folder, hub) = downloaded();
+        let snapshots = folder.path().join("hub/models--Qwen--Qwen3-8B/snapshots");
+        let found = |written: &str, revision| hub.resolve_served(Path::new(written), folder.path(), revision);
+        // The files are those of the revision if they are there, or else those of `main`.
+        assert_eq!(found("Qwen/Qwen3-8B", Some(OTHER)).unwrap(), snapshots.join(OTHER));
+        for revision in [None, Some("main"), Some("2f9c0d1-served"), Some("../..")] {
+            assert_eq!(found("Qwen/Qwen3-8B", revision).unwrap(), snapshots.join(COMMIT));
+        }
+        for path in ["models/teacher.gguf", "/models/teacher"] {
+            assert_eq!(found(path, Some("v2")).unwrap(), Path::new(path));
+        }
+        let error = found("Qwen/Qwen3-4B", Some("v2")).unwrap_err();
+        assert!(error.hint().unwrap().contains("`hf download Qwen/Qwen3-4B`"), "{error}");
     }
 
     #[test]

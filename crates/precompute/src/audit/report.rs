@@ -82,25 +82,47 @@ impl Audit {
     }
 }
 
+/// What rounds the numbers of a teacher that runs again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arithmetic {
+    /// A number format, on the kind of device that captured or on another.
+    Format { dtype: StoredDtype, same_device: bool },
+    /// A server, whose answers to the same questions differed by so much on average, in nats, when the capture began.
+    Served { spread: f64 },
+}
+
+/// The divergence that comes from the tail of a served teacher, which is a difference: 1e-6 of probability, times the 16 nats between
+/// its logarithm and that of the smallest tail.
+const SERVED_TAIL: f64 = 2e-5;
+
 /// The mean divergence of `positions` positions of a sample that rounding explains: some times what was measured of the stored
 /// form and of each number format (`docs/benchmarks.md`), and more for a few positions, which no mean evens out.
 ///
 /// In single precision another device adds in another order, which is nothing beside the stored form. In narrower formats each
 /// activation is rounded, and two kinds of devices round most of them differently. The same kind of device rounds alike unless a
 /// batch of another size makes it choose another kernel. Other weights differ by tenths of a nat and more.
-pub(super) fn bound(precision: Precision, dtype: StoredDtype, same_device: bool, positions: usize) -> f64 {
+///
+/// The format that a server computes in is not known, but how much its answers differ. The mean divergence is at most the mean
+/// difference of log-probabilities.
+pub(super) fn bound(precision: Precision, arithmetic: Arithmetic, positions: usize) -> f64 {
     let stored = match precision {
         Precision::Exact => 1e-6,
         Precision::Fine => 3e-4,
         Precision::Standard => 1e-3,
     };
-    let arithmetic = match dtype {
-        StoredDtype::F32 => 0.0,
-        StoredDtype::F16 => 2e-3,
-        StoredDtype::Native => 2e-2,
-        StoredDtype::Bf16 => 5e-2,
+    let computed = match arithmetic {
+        Arithmetic::Served { spread } => spread + SERVED_TAIL,
+        Arithmetic::Format { dtype, same_device } => {
+            let other_device = match dtype {
+                StoredDtype::F32 => 0.0,
+                StoredDtype::F16 => 2e-3,
+                StoredDtype::Native => 2e-2,
+                StoredDtype::Bf16 => 5e-2,
+            };
+            if same_device { other_device / 5.0 } else { other_device }
+        }
     };
-    let long = stored + if same_device { arithmetic / 5.0 } else { arithmetic };
+    let long = stored + computed;
     long * (1.0 + 4.0 / positions.max(1) as f64)
 }
 
@@ -110,15 +132,24 @@ mod tests {
 
     #[test]
     fn rounding_explains_more_in_narrower_formats_and_on_another_device() {
-        let of = |precision, dtype, same_device| bound(precision, dtype, same_device, 64);
+        let of = |precision, dtype, same_device| bound(precision, Arithmetic::Format { dtype, same_device }, 64);
+        let served = |precision, spread| bound(precision, Arithmetic::Served { spread }, 64);
         let is =
             |found: f64, expected: f64| assert!((found / expected / (1.0 + 4.0 / 64.0) - 1.0).abs() < 1e-12, "{found}");
         is(of(Precision::Exact, StoredDtype::F32, false), 1e-6);
         is(of(Precision::Standard, StoredDtype::F32, true), 1e-3);
         is(of(Precision::Fine, StoredDtype::Bf16, false), 0.0503);
         is(of(Precision::Standard, StoredDtype::Bf16, true), 0.011);
+        // A server that repeated itself to the bit explains nothing but the tail.
+        is(served(Precision::Exact, 0.0), 2.1e-5);
+        is(served(Precision::Standard, 0.0), 1.02e-3);
+        is(served(Precision::Exact, 0.03), 0.030_021);
         // A single position may be off by more.
-        assert!((bound(Precision::Standard, StoredDtype::F32, true, 1) - 5e-3).abs() < 1e-12);
+        let arithmetic = Arithmetic::Format {
+            dtype: StoredDtype::F32,
+            same_device: true,
+        };
+        assert!((bound(Precision::Standard, arithmetic, 1) - 5e-3).abs() < 1e-12);
     }
 
     #[test]

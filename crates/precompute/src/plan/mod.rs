@@ -85,7 +85,7 @@ pub enum PlanOutcome {
 
 /// Predicts the cost of [`run`](crate::run()), all workers together. Leaves nothing behind.
 ///
-/// `stop` is checked between batches of the teacher.
+/// `stop` is checked between batches of the teacher. A server is asked for a calibration alone.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ pub fn plan(
 ) -> Result<PlanOutcome, PrecomputeError> {
     let source = TeacherSource::open(pipeline)?;
     let waiting = &mut |wait| events(PlanEvent::WaitingForServer(wait));
-    if settings.calibration.is_some() || pipeline.cache_dir().exists() {
+    if settings.calibration.is_some() {
         source.reach_server(waiting)?;
     }
     let preparation = Preparation::new(pipeline, &source)?;

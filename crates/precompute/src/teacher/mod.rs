@@ -92,6 +92,20 @@ pub(crate) trait Teacher: Sync {
         visit: &mut dyn FnMut(usize, Said<'_>),
     ) -> Result<(), PrecomputeError>;
 
+    /// Makes sure that the teacher is still the one that it was. `unit` is the work unit that was captured since this was last done.
+    ///
+    /// # Errors
+    ///
+    /// If a server became another one.
+    fn confirm(
+        &self,
+        _unit: &str,
+        _stop: &AtomicBool,
+        _heard: &mut dyn FnMut(Heard) -> Result<(), ModelError>,
+    ) -> Result<(), PrecomputeError> {
+        Ok(())
+    }
+
     /// How many tokens of several samples are one batch.
     fn batch_tokens(&self, settings: &CacheSettings) -> usize;
 

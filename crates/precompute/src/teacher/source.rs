@@ -8,8 +8,7 @@ use std::{
 use candle_core::Device;
 use leadspan_cache::TeacherIdentity;
 use leadspan_model::{
-    Decoder, ForwardFlops, ModelError, ModelSource, StoredDtype, StreamedDecoder, TokenizerBundle, WeightSizes,
-    open_device,
+    Decoder, ForwardFlops, ModelError, ModelSource, StreamedDecoder, TokenizerBundle, WeightSizes, open_device,
 };
 
 use super::{
@@ -132,14 +131,6 @@ impl<'a> TeacherSource<'a> {
         self.model().map(|source| ForwardFlops::of(source.config()))
     }
 
-    /// The number format that it rounds to, as far as it is known.
-    pub(crate) fn rounding(&self) -> StoredDtype {
-        match &self.kind {
-            Kind::Resident { .. } => self.pipeline.teacher.dtype,
-            Kind::Served(_) => StoredDtype::Bf16,
-        }
-    }
-
     /// Opens the device, or reaches the server. Calls `waiting` while the server does not answer.
     ///
     /// # Errors
@@ -182,8 +173,8 @@ impl<'a> TeacherSource<'a> {
         }
     }
 
-    /// Its part of the identity; without the hash of the weights, or a server that was reached, it is not complete. `stored` is that
-    /// of a cache that is there already.
+    /// Its part of the identity; without the hash of the weights it is not complete. `stored` is that of a cache that is there already;
+    /// it stands for what a server says of itself that was not reached.
     ///
     /// # Errors
     ///

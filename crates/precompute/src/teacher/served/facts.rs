@@ -1,5 +1,7 @@
 //! What a server says about itself: its version, its models and its tokenizer.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -93,6 +95,28 @@ pub(super) fn tokens(client: &Client, model: &str, text: &str) -> Result<Option<
         Err(Failure::Final(ServerError::Refused { .. })) => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// Refuses a server's tokens of a text that are not `ours`. `model` is the path of our tokenizer.
+///
+/// # Errors
+///
+/// [`ServerError::OtherTokenizer`].
+pub(super) fn require_same_tokens(theirs: &[u32], ours: &[u32], model: &Path) -> Result<(), ServerError> {
+    if theirs == ours {
+        return Ok(());
+    }
+    let place = theirs
+        .iter()
+        .zip(ours)
+        .take_while(|(theirs, ours)| theirs == ours)
+        .count();
+    let shown = |tokens: &[u32]| format!("{:?}", tokens.iter().skip(place).take(4).collect::<Vec<_>>());
+    Err(ServerError::OtherTokenizer {
+        model: model.to_owned(),
+        theirs: shown(theirs),
+        ours: shown(ours),
+    })
 }
 
 fn form(engine: ServerEngine, path: &'static str, why: &dyn std::fmt::Display) -> Failure {

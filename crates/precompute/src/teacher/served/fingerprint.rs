@@ -3,12 +3,20 @@
 use leadspan_cache::ServerAnswers;
 use leadspan_distribution::Distributions;
 
+use crate::server_error::ServerError;
+
 /// How many positions are asked about.
 const POSITIONS: usize = 64;
 
 /// The mean difference, in nats, of answers that counts as rounding however well the first answers agreed: other weights, also
 /// such of fewer bits, differ by hundredths and more.
 const FLOOR: f64 = 1e-3;
+
+/// The mean difference, in nats, of answers to the same question that no rounding explains.
+///
+/// Logits of 16 to 32 are 1/8 apart in bfloat16, so each is off by 1/16 at most, also if a batch of another size rounds all of them anew,
+/// and two answers differ by less than 1/8 on average. Twice that is left for rounding within the layers. Other models differ by nats.
+pub(super) const MOST_SPREAD: f64 = 0.25;
 
 /// A text with words, numbers, code and other scripts, of more tokens than positions in every usual tokenizer.
 pub(super) const TEXT: &str = "Question: A train leaves at 9:40 and travels 135 km at 90 km/h. When does it arrive?\n\
@@ -47,9 +55,43 @@ pub(super) fn difference(one: &ServerAnswers, other: &ServerAnswers) -> f64 {
     differences.iter().sum::<f64>() / differences.len() as f64
 }
 
-/// The largest mean difference that repeated questions explain.
+/// The largest mean difference that repeated questions explain; never more than [`MOST_SPREAD`].
 pub(super) fn allowed(answers: &ServerAnswers) -> f64 {
-    FLOOR + 2.0 * f64::from(answers.spread)
+    (FLOOR + 2.0 * f64::from(answers.spread)).min(MOST_SPREAD)
+}
+
+/// Refuses answers to the same questions that differ by more than rounding.
+///
+/// # Errors
+///
+/// [`ServerError::Unsteady`].
+pub(super) fn require_steady(answers: &ServerAnswers) -> Result<(), ServerError> {
+    let spread = f64::from(answers.spread);
+    if spread <= MOST_SPREAD {
+        return Ok(());
+    }
+    Err(ServerError::Unsteady {
+        positions: answers.targets.len(),
+        spread,
+        most: MOST_SPREAD,
+    })
+}
+
+/// Refuses answers to the fixed positions that differ from earlier ones by more than repeated questions explain.
+///
+/// # Errors
+///
+/// [`ServerError::OtherAnswers`].
+pub(super) fn require_same_answers(before: &ServerAnswers, now: &ServerAnswers) -> Result<(), ServerError> {
+    let (difference, allowed) = (difference(before, now), allowed(before));
+    if difference <= allowed {
+        return Ok(());
+    }
+    Err(ServerError::OtherAnswers {
+        positions: before.targets.len(),
+        difference,
+        allowed,
+    })
 }
 
 #[cfg(test)]
@@ -68,6 +110,18 @@ mod tests {
         assert_eq!(difference(&one, &one), 0.0);
         assert!((difference(&one, &answers(-1.5, -3.0)) - 0.375).abs() < 1e-9);
         assert!((allowed(&one) - 0.021).abs() < 1e-9);
+        let spread = |spread| ServerAnswers { spread, ..one.clone() };
+        for (steady, most) in [(0.12, 0.241), (0.25, MOST_SPREAD)] {
+            require_steady(&spread(steady)).unwrap();
+            assert!((allowed(&spread(steady)) - most).abs() < 1e-7);
+        }
+        // Two models that answer in turn, and what a cache of before may have recorded.
+        let error = require_steady(&spread(2.28)).unwrap_err().to_string();
+        assert!(
+            error.contains("at 2 fixed positions differ by 2.28 nats on average, where rounding explains 0.25"),
+            "{error}"
+        );
+        assert!((allowed(&spread(2.28)) - MOST_SPREAD).abs() < 1e-12);
         let other_questions = ServerAnswers {
             tokens: vec![1, 2],
             ..one.clone()

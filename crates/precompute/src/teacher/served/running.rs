@@ -81,6 +81,22 @@ impl Teacher for Arc<Server> {
         Ok(())
     }
 
+    fn confirm(
+        &self,
+        unit: &str,
+        stop: &AtomicBool,
+        heard: &mut dyn FnMut(Heard) -> Result<(), ModelError>,
+    ) -> Result<(), PrecomputeError> {
+        let mut told = Ok(());
+        Server::confirm(self, unit, stop, &mut |wait| {
+            if told.is_ok() {
+                told = heard(Heard::Waiting(wait));
+            }
+        })?;
+        told?;
+        Ok(())
+    }
+
     fn batch_tokens(&self, settings: &CacheSettings) -> usize {
         settings.batch_tokens.unwrap_or(BATCH_TOKENS)
     }

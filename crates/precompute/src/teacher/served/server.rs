@@ -16,8 +16,8 @@ use leadspan_distribution::{Distributions, EntrySettings};
 
 use super::{
     answer::{PositionAnswer, push_answer},
-    facts::{Facts, facts, tokens},
-    fingerprint::{self, allowed, difference},
+    facts::{Facts, facts, require_same_tokens, tokens},
+    fingerprint::{self, difference, require_same_answers, require_steady},
     http::{Client, Failure},
     patience::{Patience, ServerWait, when},
     sglang, vllm,
@@ -111,6 +111,7 @@ impl Server {
             comparing: Mutex::default(),
         };
         server.answers = server.remember(&fingerprint::prompt(ours), stop, waiting)?;
+        require_steady(&server.answers)?;
         Ok(server)
     }
 
@@ -225,6 +226,33 @@ impl Server {
         })
     }
 
+    /// Compares the server with what it was, also if nothing has failed: a server that is exchanged between two requests fails at none.
+    /// `unit` is the work unit that was captured since.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Exchanged`] if it is another one.
+    pub(super) fn confirm(
+        &self,
+        unit: &str,
+        stop: &AtomicBool,
+        waiting: &mut dyn FnMut(ServerWait),
+    ) -> Result<(), ServerError> {
+        self.trusted.store(false, Ordering::Release);
+        let compared = self
+            .patience
+            .spend(self.client.address(), &when(stop), waiting, &mut || self.compare());
+        compared.map_err(|error| match error {
+            ServerError::OtherAnswers { .. } | ServerError::Changed { .. } | ServerError::OtherModel { .. } => {
+                ServerError::Exchanged {
+                    unit: unit.to_owned(),
+                    changed: Box::new(error),
+                }
+            }
+            error => error,
+        })
+    }
+
     /// Compares a server at which something failed with what it was: it may have been started anew, with other weights.
     fn compare(&self) -> Result<(), Failure> {
         let _one_at_a_time = self.comparing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -291,11 +319,12 @@ impl Server {
                 }
                 failure => failure,
             })?;
-        let answers = match self.engine {
+        let read = match self.engine {
             ServerEngine::Vllm => vllm::read(&body),
-            ServerEngine::Sglang => sglang::read(&body, tokens),
+            // SGLang's answers name no model, as its requests do not.
+            ServerEngine::Sglang => sglang::read(&body, tokens).map(|answers| (None, answers)),
         };
-        let answers = answers.map_err(|why| {
+        let (model, answers) = read.map_err(|why| {
             let engine = self.engine.as_str();
             Failure::Final(ServerError::Form {
                 path,
@@ -303,6 +332,13 @@ impl Server {
                 why: format!("{about}: {why}"),
             })
         })?;
+        if let Some(found) = model.filter(|model| *model != self.facts.model) {
+            return Err(Failure::Final(ServerError::AnsweredBy {
+                about: about.clone(),
+                asked: self.facts.model.clone(),
+                found: found.escape_debug().take(200).collect(),
+            }));
+        }
         self.chosen(about, tokens, positions, answers).map_err(Failure::Final)
     }
 
@@ -341,40 +377,10 @@ impl Server {
     }
 }
 
-/// Refuses answers to the fixed positions that differ from earlier ones by more than repeated questions explain.
-pub(super) fn require_same_answers(before: &ServerAnswers, now: &ServerAnswers) -> Result<(), ServerError> {
-    let (difference, allowed) = (difference(before, now), allowed(before));
-    if difference <= allowed {
-        return Ok(());
-    }
-    Err(ServerError::OtherAnswers {
-        positions: before.targets.len(),
-        difference,
-        allowed,
-    })
-}
-
 fn fixed(prompt: &[u32]) -> Question<'_> {
     Question {
         about: "the fixed positions".to_owned(),
         tokens: prompt,
         positions: (0..prompt.len().saturating_sub(1) as u32).collect(),
     }
-}
-
-fn require_same_tokens(theirs: &[u32], ours: &[u32], model: &Path) -> Result<(), ServerError> {
-    if theirs == ours {
-        return Ok(());
-    }
-    let place = theirs
-        .iter()
-        .zip(ours)
-        .take_while(|(theirs, ours)| theirs == ours)
-        .count();
-    let shown = |tokens: &[u32]| format!("{:?}", tokens.iter().skip(place).take(4).collect::<Vec<_>>());
-    Err(ServerError::OtherTokenizer {
-        model: model.to_owned(),
-        theirs: shown(theirs),
-        ours: shown(ours),
-    })
 }

@@ -8,14 +8,13 @@ use std::{
 
 use leadspan_cache::{ServerIdentity, TeacherIdentity};
 use leadspan_files::read_regular;
-use leadspan_model::{ModelError, ModelSource, StoredDtype, TokenizerBundle};
-use serde_json::Value;
+use leadspan_model::{ModelError, ModelSource, StoredDtype, TokenizerBundle, stated_numbers};
 
 use super::{
-    fingerprint,
+    fingerprint::{self, require_same_answers, require_steady},
     http::Client,
     patience::{Patience, ServerWait},
-    server::{Asking, Server, require_same_answers},
+    server::{Asking, Server},
 };
 use crate::{
     CacheSettings, Pipeline, PrecomputeError, TeacherSettings, server_address::Address, server_engine::ServerEngine,
@@ -70,20 +69,11 @@ impl ServedSource {
             path: config.clone(),
             source,
         })?;
-        let keys: Value = serde_json::from_slice(&bytes).map_err(|error| ModelError::InvalidJson {
-            path: config.clone(),
-            reason: error.to_string(),
-        })?;
-        // Models that also see or hear keep the text model's numbers apart.
-        let number = |key: &str| {
-            [&keys[key], &keys["text_config"][key]]
-                .into_iter()
-                .find_map(Value::as_u64)
-        };
+        let [vocabulary, context] = stated_numbers(&config, ["vocab_size", "max_position_embeddings"])?;
         Ok(Self {
             config_blake3: blake3::hash(&bytes).to_hex().to_string(),
-            vocabulary: number("vocab_size").ok_or(ServerError::NoVocabulary { config })? as usize,
-            context: number("max_position_embeddings").map(|context| context as usize),
+            vocabulary: vocabulary.ok_or(ServerError::NoVocabulary { config })?,
+            context,
             // The server may run families and layouts that leadspan does not know.
             model: ModelSource::open(&path).ok(),
             path,
@@ -162,24 +152,33 @@ impl ServedSource {
     }
 
     /// The teacher's part of the identity. The answers of a cache that is there already, `stored`, stay what they are if the
-    /// server still gives them; `None` asks nothing.
+    /// server still gives them. Of a server that was not reached, what only it can say is taken from `stored`.
     ///
     /// # Errors
     ///
-    /// [`ServerError::OtherAnswers`] if everything else agrees with `stored`.
+    /// [`ServerError::OtherAnswers`] if everything else agrees with `stored`, and [`ServerError::Unsteady`] if the stored answers are not
+    /// of one model.
     pub(crate) fn identity(
         &self,
         settings: &TeacherSettings,
         stored: Option<&TeacherIdentity>,
     ) -> Result<TeacherIdentity, PrecomputeError> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let server_identity = server.as_ref().map(|server| ServerIdentity {
+        let said = match (&server, stored.and_then(|stored| stored.server.as_ref())) {
+            (Some(server), _) => Some((&server.facts.version, &server.facts.model, &server.answers)),
+            (None, Some(stored)) => {
+                let model = settings.served_model.as_ref().unwrap_or(&stored.model);
+                Some((&stored.version, model, &stored.answers))
+            }
+            (None, None) => None,
+        };
+        let server_identity = said.map(|(version, model, answers)| ServerIdentity {
             engine: self.engine.as_str().to_owned(),
-            version: server.facts.version.clone(),
-            model: server.facts.model.clone(),
+            version: version.clone(),
+            model: model.clone(),
             revision: settings.revision.clone(),
             quantisation: settings.quantisation.clone(),
-            answers: server.answers.clone(),
+            answers: answers.clone(),
         });
         let mut identity = TeacherIdentity {
             config_blake3: self.config_blake3.clone(),
@@ -199,7 +198,7 @@ impl ServedSource {
                 asked_again = server.remember(&known.tokens, &AtomicBool::new(false), &mut |_| ())?;
                 answers = &asked_again;
             }
-            let agreement = require_same_answers(known, answers);
+            let agreement = require_steady(known).and_then(|()| require_same_answers(known, answers));
             now.answers = known.clone();
             // What else differs says more.
             if identity == *stored {

@@ -1,5 +1,6 @@
 //! A teacher that a server runs, against a stand-in server: the same cache as of a teacher in memory, and every failure by name.
 
+mod exchanges;
 mod refusals;
 #[path = "../../../../../tests/served/stand_in/mod.rs"]
 mod stand_in;

@@ -41,6 +41,17 @@ fn every_failure_that_stays_is_named() {
         ),
         (Fault::Value(0.0), "the probabilities sum to 1.", ""),
         (Fault::Token(320), "token 320 is not in the vocabulary of 320", ""),
+        (
+            Fault::Model("another"),
+            "with the model `another`, where `teacher` was asked",
+            "`teacher.served_model`",
+        ),
+        (
+            Fault::Lowered(3.0),
+            "and the tokens that are not listed have at most",
+            "raw log-probabilities",
+        ),
+        (Fault::Shifted, "has rank ", "`teacher.engine`"),
     ];
     for (number, (fault, message, hint)) in faults.into_iter().enumerate() {
         let asked = server.questions();
@@ -57,9 +68,22 @@ fn every_failure_that_stays_is_named() {
     }
     // In base64, what is not a number can be written.
     let sglang = serving(Form::SglangBase64);
-    sglang.change(|manner| manner.faults = vec![(FIRST, Fault::Value(f32::NAN))]);
-    let (found, _) = refused_with(&served(&project, "nan", &sglang, ServerEngine::Sglang));
-    assert!(found.contains("position ") && found.contains("is NaN"), "{found}");
+    for (name, fault, message) in [
+        ("nan", Fault::Value(f32::NAN), "is NaN"),
+        (
+            "lowered",
+            Fault::Lowered(3.0),
+            "and the tokens that are not listed have at most",
+        ),
+        ("shifted", Fault::Shifted, "which follows, "),
+    ] {
+        sglang.change(|manner| manner.faults = vec![(sglang.questions() + FIRST, fault.clone())]);
+        let (found, _) = refused_with(&served(&project, name, &sglang, ServerEngine::Sglang));
+        assert!(
+            found.contains("position ") && found.contains(message),
+            "{fault:?}: {found}"
+        );
+    }
 }
 
 #[test]
@@ -243,6 +267,17 @@ fn a_model_that_leadspan_cannot_run_is_served_if_its_vocabulary_is_known() {
     let text = r#"{"model_type": "mammoth", "text_config": {"vocab_size": 320, "max_position_embeddings": 4096}}"#;
     fs::write(&config, text).unwrap();
     assert_eq!(run_to_end(&pipeline).samples, 40);
+    // A family that leadspan knows has its defaults: Gemma 3 with 4 thousand million parameters leaves the size out.
+    let text = r#"{"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 2560}}"#;
+    fs::write(&config, text).unwrap();
+    let gemma = project.another("gemma", |gemma| gemma.teacher = pipeline.teacher.clone());
+    let prepared = crate::prepare(&gemma, &mut |_| ()).unwrap();
+    assert_eq!(prepared.corpus.len(), 40);
+    fs::write(
+        &config,
+        r#"{"model_type": "mammoth", "text_config": {"vocab_size": 320}}"#,
+    )
+    .unwrap();
     // A plan counts tokens, and no operations that nobody knows.
     let settings = PlanSettings {
         sample_rows: 100,
