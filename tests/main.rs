@@ -4,6 +4,7 @@
 
 mod caches;
 mod evaluate;
+mod hub;
 mod interruptions;
 #[cfg(not(feature = "mpi"))]
 mod launching;

@@ -1,18 +1,22 @@
 //! The command line. The doc comments are the help.
 
 mod cache;
+mod cache_folder;
 mod commands;
+mod exchange;
 mod showing;
 mod stage;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
-    cache::{AuditArguments, CacheCommand, CacheFolder, ExportArguments},
+    cache::{AuditArguments, CacheCommand, ExportArguments},
+    cache_folder::CacheFolder,
     commands::{
         ConfigArguments, EvaluateArguments, PlanArguments, PrecomputeArguments, PrepareArguments, QuickstartArguments,
         ReportArguments, SweepArguments, TrainArguments,
     },
+    exchange::{CardArguments, ExportFormat, ImportArguments},
     showing::{LogLevel, ProgressStyle},
     stage::{Stopping, WorkerArguments},
 };
@@ -108,11 +112,12 @@ impl Command {
             Self::Cache(CacheCommand::Audit(_)) => Some("audit"),
             Self::Cache(CacheCommand::Verify(_)) => Some("verify"),
             Self::Cache(CacheCommand::Export(_)) => Some("export"),
+            Self::Cache(CacheCommand::Import(_)) => Some("import"),
             Self::Quickstart(_)
             | Self::Plan(_)
             | Self::Report(_)
             | Self::Config(_)
-            | Self::Cache(CacheCommand::Inspect(_)) => None,
+            | Self::Cache(CacheCommand::Inspect(_) | CacheCommand::Card(_)) => None,
         }
     }
 }

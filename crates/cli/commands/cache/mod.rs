@@ -1,7 +1,9 @@
-//! `leadspan cache`: inspects, checks and exports a cache.
+//! `leadspan cache`: inspects, checks, describes, exports and imports a cache.
 
 mod audit;
+mod card;
 mod export;
+mod import;
 mod inspect;
 mod sample;
 mod verify;
@@ -29,6 +31,8 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
             (None, None) => inspect::run(&open(&arguments.folder)?, showing),
         },
         CacheCommand::Verify(arguments) => verify::run(&open(&arguments.folder)?, arguments.repair, showing),
+        CacheCommand::Card(arguments) => card::run(&open(&arguments.folder)?, arguments, showing),
+        CacheCommand::Import(arguments) => import::run(arguments, showing),
         CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
         CacheCommand::Audit(_) => unreachable!("it was handled above"),
     }
