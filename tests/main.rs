@@ -6,6 +6,7 @@ mod base_students;
 mod caches;
 mod cutting;
 mod evaluate;
+mod hub;
 mod interruptions;
 #[cfg(not(feature = "mpi"))]
 mod launching;

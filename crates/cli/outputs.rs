@@ -36,6 +36,9 @@ pub(crate) enum OutputRefusal {
     /// The folder that it would be in is not there.
     #[error("there is no folder `{}` for `{}`", folder.display(), path.display())]
     NoFolder { path: PathBuf, folder: PathBuf },
+    /// An option of folders was given for a file.
+    #[error("`{flag}` is for an export that is a folder, but `--format file` writes one file")]
+    NoFolderAsked { flag: &'static str },
     /// Its name promises another format.
     #[error("`{}` would be a Parquet file, which is the only format that is written", path.display())]
     OtherFormat { path: PathBuf },
@@ -55,6 +58,7 @@ impl Diagnosis for OutputRefusal {
             Self::NotAFile { .. } | Self::IsInput { .. } => "choose another path".to_owned(),
             Self::Exists { .. } => "add `--overwrite` to replace it, or choose another path".to_owned(),
             Self::Foreign { .. } => "choose another path, or move the file away".to_owned(),
+            Self::NoFolderAsked { .. } => "add `--format dataset`".to_owned(),
             Self::NotAFolder { .. } => "choose another folder".to_owned(),
             Self::Occupied { .. } => "choose a new or an empty folder".to_owned(),
             Self::NoFolder { folder, .. } => format!("create it: `mkdir -p {}`", folder.display()),
@@ -104,8 +108,12 @@ pub(crate) fn check_file(path: &Path, overwrite: bool, inputs: &[&Path]) -> Resu
     }
 }
 
-/// Refuses a new file whose folder is not there.
-fn require_folder_of(path: &Path) -> Result<(), OutputRefusal> {
+/// Refuses a new file or folder whose folder is not there.
+///
+/// # Errors
+///
+/// [`OutputRefusal::NoFolder`].
+pub(crate) fn require_folder_of(path: &Path) -> Result<(), OutputRefusal> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => Err(OutputRefusal::NoFolder {
             path: path.to_owned(),

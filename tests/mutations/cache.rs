@@ -41,6 +41,7 @@ impl SmallCache {
                 lora_blake3: None,
                 dtype: "f32".into(),
                 server: None,
+                imported: None,
             }),
             tokenizer: "tokenizer".into(),
             chat_template: "template".into(),

@@ -57,6 +57,7 @@ fn write(dir: &Path, shards: u32, whole: &Coverage) -> Result<usize, Box<dyn Err
             lora_blake3: None,
             dtype: "f32".to_owned(),
             server: None,
+            imported: None,
         }),
         tokenizer: String::new(),
         chat_template: String::new(),

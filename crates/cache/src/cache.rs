@@ -117,16 +117,11 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::IdentityMismatch`] with the first field that differs.
+    /// [`CacheError::IdentityMismatch`] with the first field that differs; [`CacheError::Imported`] of an imported cache.
     pub fn require_identity(&self, identity: &Identity) -> Result<(), CacheError> {
         match self.identity.first_difference(identity) {
             None => Ok(()),
-            Some(difference) => Err(CacheError::IdentityMismatch {
-                path: self.dir.clone(),
-                field: difference.field,
-                stored: difference.stored,
-                asked: difference.asked,
-            }),
+            Some(difference) => Err(CacheError::other_identity(&self.dir, &self.identity, difference)),
         }
     }
 

@@ -1,13 +1,19 @@
 //! The errors of this crate.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use leadspan_distribution::codec::CodecError;
 use leadspan_files::FileError;
 use leadspan_sequence::{LeadSpanProportion, SectionSet};
 use parquet::errors::ParquetError;
 
-use crate::Coverage;
+use crate::{
+    Coverage,
+    identity::{Difference, Identity},
+};
 
 mod hints;
 
@@ -98,6 +104,12 @@ pub enum CacheError {
         stored: String,
         /// The value that is asked for.
         asked: String,
+    },
+    /// The distributions of the cache were imported, and something else is asked for.
+    #[error("the cache `{path}` was imported: its teacher is unknown, so it is neither extended nor compared with one")]
+    Imported {
+        /// The cache.
+        path: PathBuf,
     },
     /// A JSON file of the cache is damaged.
     #[error("`{path}` is damaged: it does not hold the expected JSON")]
@@ -336,6 +348,25 @@ impl From<FileError> for CacheError {
 }
 
 impl CacheError {
+    /// The error of a cache in `path` whose identity `stored` differs from what is asked for.
+    pub(crate) fn other_identity(path: &Path, stored: &Identity, difference: Difference) -> Self {
+        let path = path.to_owned();
+        if stored
+            .teacher
+            .as_ref()
+            .is_some_and(|teacher| teacher.imported.is_some())
+        {
+            return Self::Imported { path };
+        }
+        let Difference { field, stored, asked } = difference;
+        Self::IdentityMismatch {
+            path,
+            field,
+            stored,
+            asked,
+        }
+    }
+
     /// Converts an I/O error into one that names the file.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -47,6 +47,27 @@ pub struct TeacherIdentity {
     /// The server that runs the teacher, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerIdentity>,
+    /// Set if the distributions were imported, so that nothing else is known of the teacher. Then the hashes are empty and the
+    /// dtype is `unknown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedIdentity>,
+}
+
+/// What was imported, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedIdentity {
+    /// The layout that was read: `distillkit` or `leadspan export`.
+    pub layout: String,
+    /// A hash of everything that was imported.
+    pub blake3: String,
+    /// What is known of the probability outside the entries, in words.
+    pub tail: String,
+    /// What is known of the probability of targets, in words.
+    pub targets: String,
+    /// What the files state of the teacher, which nobody can check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_teacher: Option<Value>,
 }
 
 /// The server that runs the teacher, as it and the user describe it, and what it answered.

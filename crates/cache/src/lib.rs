@@ -85,12 +85,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cache;
+mod card;
 mod corpus;
 mod cut;
+mod distillkit;
 mod error;
 mod export;
+mod export_list;
 mod hashing;
 mod identity;
+mod import;
 mod inspect;
 mod inventory;
 mod json;
@@ -108,11 +112,18 @@ mod verify;
 mod tests;
 
 pub use cache::Cache;
+pub use card::Card;
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use cut::{CutSettings, Following, Made, cut, cut_reading, merge};
 pub use error::CacheError;
-pub use export::{Exported, export, is_export};
-pub use identity::{CODEC_VERSION, Difference, Identity, ServerAnswers, ServerIdentity, TeacherIdentity};
+pub use export::{
+    Exported, FileLimits, FolderSettings, NotDistillKit, export, export_dataset, export_distillkit, is_export,
+    is_export_folder,
+};
+pub use identity::{
+    CODEC_VERSION, Difference, Identity, ImportedIdentity, ServerAnswers, ServerIdentity, TeacherIdentity,
+};
+pub use import::{ImportError, ImportSettings, Imported, SettingsProblem, Vocabulary, import};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use layers::{Band, Coverage, Layer, LayerDir, Manifest, Missing, NotALayer};
 pub use ranged::{CacheFiles, Folder, RangedFile};

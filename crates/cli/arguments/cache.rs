@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use leadspan_sequence::{LeadSpanProportion, Section};
 
-use super::stage::PipelineArguments;
+use super::{
+    cache_folder::CacheFolder,
+    exchange::{CardArguments, ExportFolderArguments, ExportFormat, ImportArguments},
+    stage::PipelineArguments,
+};
 use crate::keys;
 
 #[derive(Debug, Subcommand)]
@@ -17,25 +21,16 @@ pub(crate) enum CacheCommand {
     /// Run the teacher again at random positions and compare its distributions with the cache
     #[command(after_long_help = keys::help(&["teacher", "cache"]))]
     Audit(AuditArguments),
-    /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars and others
+    /// Write the stored positions as plain Parquet, for pyarrow, DuckDB, polars, `datasets`, DistillKit and others
     Export(ExportArguments),
     /// Make a smaller cache from a larger one, by copying: of a shorter proportion, fewer sections, samples or entries
     Cut(CutArguments),
     /// Make one cache from several with different samples, by copying
     Merge(MergeArguments),
-}
-
-/// Which cache.
-#[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
-pub(crate) struct CacheFolder {
-    /// The cache's folder
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-
-    /// The pipeline file that names the cache
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    /// Write a data set card: what the cache holds, as model hubs show it
+    Card(CardArguments),
+    /// Make a cache of what DistillKit captured, or of an export; its teacher is marked as unknown
+    Import(ImportArguments),
 }
 
 #[derive(Args, Debug)]
@@ -126,11 +121,18 @@ pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) folder: CacheFolder,
 
-    /// The Parquet file to write
-    #[arg(long, value_name = "FILE")]
+    /// The Parquet file or the folder to write
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
 
-    /// Replace the file if it exists
+    /// What to write
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "file")]
+    pub(crate) format: ExportFormat,
+
+    #[command(flatten)]
+    pub(crate) of_folder: ExportFolderArguments,
+
+    /// Replace an earlier export
     #[arg(long)]
     pub(crate) overwrite: bool,
 

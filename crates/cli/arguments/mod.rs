@@ -1,18 +1,22 @@
 //! The command line. The doc comments are the help.
 
 mod cache;
+mod cache_folder;
 mod commands;
+mod exchange;
 mod showing;
 mod stage;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
-    cache::{AuditArguments, CacheCommand, CacheFolder, CutArguments, ExportArguments, MergeArguments},
+    cache::{AuditArguments, CacheCommand, CutArguments, ExportArguments, MergeArguments},
+    cache_folder::CacheFolder,
     commands::{
         ConfigArguments, EvaluateArguments, PlanArguments, PrecomputeArguments, PrepareArguments, QuickstartArguments,
         ReportArguments, SweepArguments, TrainArguments,
     },
+    exchange::{CardArguments, ExportFormat, ImportArguments},
     showing::{LogLevel, ProgressStyle},
     stage::{Stopping, WorkerArguments},
 };
@@ -110,11 +114,12 @@ impl Command {
             Self::Cache(CacheCommand::Export(_)) => Some("export"),
             Self::Cache(CacheCommand::Cut(_)) => Some("cut"),
             Self::Cache(CacheCommand::Merge(_)) => Some("merge"),
+            Self::Cache(CacheCommand::Import(_)) => Some("import"),
             Self::Quickstart(_)
             | Self::Plan(_)
             | Self::Report(_)
             | Self::Config(_)
-            | Self::Cache(CacheCommand::Inspect(_)) => None,
+            | Self::Cache(CacheCommand::Inspect(_) | CacheCommand::Card(_)) => None,
         }
     }
 }

@@ -62,6 +62,11 @@ impl Diagnosis for CacheError {
                 Some("use the version of leadspan that made it, or a newer one".to_owned())
             }
             Self::UnsupportedVersion { .. } => Some("make it again with `leadspan precompute`".to_owned()),
+            Self::Imported { .. } => Some(
+                "point `cache.dir` at a new folder to capture a teacher; an imported cache can be trained from, inspected and \
+                 exported"
+                    .to_owned(),
+            ),
             Self::IdentityMismatch { field, stored, .. } => Some(identity_hint(field, stored)),
             Self::BadJson { path, .. } if is_in_a_layer(path) => Some(damage_hint(path)),
             Self::MissingPart { path } | Self::ForeignPart { path, .. } | Self::BadJson { path, .. } => {
@@ -92,7 +97,11 @@ impl Diagnosis for CacheError {
             }
             Self::NoSamples { .. } => Some("name at least one sample by its id, one id on a line".to_owned()),
             Self::IncompleteLayer { .. } => {
-                Some("run `leadspan precompute` again: it does only what is missing".to_owned())
+                Some(
+                    "run `leadspan precompute` again, or the `leadspan cache import` that began it: they do only what is \
+                     missing"
+                        .to_owned(),
+                )
             }
             Self::UnknownSample { first: Some(first), .. } => Some(format!(
                 "ids look like `{first}`: a row's `id`, or its file and line; `leadspan cache export` lists them all"

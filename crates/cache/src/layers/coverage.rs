@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use leadspan_sequence::{LeadSpanProportion, SectionSet, Split, supervised_position_count, supervised_positions};
+use leadspan_sequence::{
+    LeadSpanProportion, Section, SectionSet, Split, supervised_position_count, supervised_positions,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::SampleRef;
@@ -18,6 +20,14 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// Every token of samples that have no section but their answer.
+    pub(crate) fn whole_answers() -> Self {
+        Self {
+            proportion: LeadSpanProportion::WHOLE,
+            sections: SectionSet::new([Section::Answer]).expect("it is one section"),
+        }
+    }
+
     /// The lead-span proportion for a split, which is 1 for validation samples.
     pub fn proportion_of(&self, split: Split) -> LeadSpanProportion {
         match split {

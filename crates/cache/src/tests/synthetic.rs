@@ -24,6 +24,7 @@ pub(crate) fn identity() -> Identity {
             lora_blake3: None,
             dtype: "f32".into(),
             server: None,
+            imported: None,
         }),
         tokenizer: "tokenizer".into(),
         chat_template: "template".into(),

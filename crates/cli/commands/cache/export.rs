@@ -1,42 +1,65 @@
-//! `leadspan cache export`: the stored positions as a Parquet file for other programs.
+//! `leadspan cache export`: the stored positions for other programs, as a Parquet file or as a folder of them.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{Cache, Exported, is_export};
+use leadspan_cache::{
+    Cache, Exported, FileLimits, FolderSettings, Progress, export_dataset, export_distillkit, is_export,
+    is_export_folder,
+};
+use leadspan_model::TokenizerBundle;
 use serde::Serialize;
 use serde_json::json;
 
+use super::import::tokens_of;
 use crate::{
     amounts::{bytes, grouped},
-    arguments::ExportArguments,
+    arguments::{ExportArguments, ExportFormat},
     commands::{Ending, Showing, missing},
     failure::{Context as _, Result},
     last_line,
-    outputs::{self, OutputRefusal},
+    outputs::{self, OutputRefusal, cache_around, obstacle, without_links},
     path_text,
     progress::{Counted, ProgressMeter},
 };
 
+/// The most rows of a file, and about the most MiB, unless the user says otherwise.
+const FILE_ROWS: u64 = 1_000_000;
+const FILE_MIB: u64 = 256;
+
 pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> Result<Ending> {
     let out = &export.out;
-    let inputs: Vec<&Path> = export.folder.config.as_deref().into_iter().collect();
-    outputs::check_file(out, export.overwrite, &inputs)?;
-    if !out.exists() {
-        outputs::require_parquet(out)?;
-    } else if !is_export(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
-        let path = out.clone();
-        return Err(OutputRefusal::Foreign { path }.into());
+    match export.format {
+        ExportFormat::File => check_file(export)?,
+        ExportFormat::Dataset | ExportFormat::Distillkit => check_folder(out, export.overwrite)?,
     }
-    let missing = missing(export.allow_incomplete);
     let mut bar = None;
-    let exported = leadspan_cache::export(cache, out, export.proportion, missing, &mut |progress| {
+    let mut progress = |progress: Progress| {
         let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Samples, progress.total));
         bar.advance(progress.done, true, || "exporting".to_owned());
-    })
-    .with_context(|| format!("could not export `{}` to `{}`", cache.dir().display(), out.display()))?;
+    };
+    let attempt = || format!("could not export `{}` to `{}`", cache.dir().display(), out.display());
+    let exported = match export.format {
+        ExportFormat::File => {
+            let missing = missing(export.allow_incomplete);
+            leadspan_cache::export(cache, out, export.proportion, missing, &mut progress).with_context(attempt)
+        }
+        ExportFormat::Dataset => export_dataset(cache, out, &settings(export), &mut progress).with_context(attempt),
+        ExportFormat::Distillkit => {
+            let vocabulary = match export.of_folder.vocabulary {
+                Some(vocabulary) => vocabulary,
+                None => {
+                    let files = cache.tokenizer_contents()?;
+                    let tokens = tokens_of(&TokenizerBundle::from_files(&cache.tokenizer_dir(), files)?);
+                    // A teacher may have more tokens than its tokenizer, and these take no more bits.
+                    tokens.checked_next_power_of_two().unwrap_or(tokens)
+                }
+            };
+            export_distillkit(cache, out, &settings(export), vocabulary, &mut progress).with_context(attempt)
+        }
+    }?;
     drop(bar);
     let written = Written {
         out: out.clone(),
@@ -45,6 +68,73 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
     last_line::note(json!(written));
     showing.result(&written)?;
     Ok(Ending::Done)
+}
+
+fn settings(export: &ExportArguments) -> FolderSettings {
+    let of_folder = &export.of_folder;
+    FolderSettings {
+        proportion: export.proportion,
+        missing: missing(export.allow_incomplete),
+        limits: FileLimits {
+            rows: of_folder.file_rows.unwrap_or(FILE_ROWS),
+            bytes: of_folder.file_mib.unwrap_or(FILE_MIB) << 20,
+        },
+        license: of_folder.license.clone(),
+        overwrite: export.overwrite,
+    }
+}
+
+/// Checks that the one file may be written.
+fn check_file(export: &ExportArguments) -> Result<()> {
+    let (out, of_folder) = (&export.out, &export.of_folder);
+    let given = [
+        ("--file-rows", of_folder.file_rows.is_some()),
+        ("--file-mib", of_folder.file_mib.is_some()),
+        ("--license", of_folder.license.is_some()),
+        ("--vocabulary", of_folder.vocabulary.is_some()),
+    ];
+    if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+        return Err(OutputRefusal::NoFolderAsked { flag }.into());
+    }
+    let inputs: Vec<&Path> = export.folder.config.as_deref().into_iter().collect();
+    outputs::check_file(out, export.overwrite, &inputs)?;
+    if !out.exists() {
+        outputs::require_parquet(out)?;
+    } else if !is_export(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
+        let path = out.clone();
+        return Err(OutputRefusal::Foreign { path }.into());
+    }
+    Ok(())
+}
+
+/// Checks that a folder may be made at `out`: it is not inside a cache, and nothing is there, or nothing but an earlier export
+/// that may be replaced.
+fn check_folder(out: &Path, overwrite: bool) -> Result<()> {
+    let path = out.to_owned();
+    if let Some(cache) = cache_around(out) {
+        return Err(OutputRefusal::InCache { path, cache }.into());
+    }
+    if out.is_symlink() {
+        let found = "a symbolic link".to_owned();
+        return Err(OutputRefusal::NotAFolder { path, found }.into());
+    }
+    if let Some(found) = obstacle(&without_links(out)) {
+        return Err(OutputRefusal::NotAFolder { path, found }.into());
+    }
+    let is_empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if !out.exists() {
+        return Ok(outputs::require_folder_of(out)?);
+    }
+    if is_empty(out) {
+        return Ok(());
+    }
+    if !overwrite {
+        return Err(OutputRefusal::Exists { path }.into());
+    }
+    if !is_export_folder(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
+        return Err(OutputRefusal::Foreign { path }.into());
+    }
+    Ok(())
 }
 
 /// The result of the command.
@@ -65,6 +155,10 @@ impl fmt::Display for Written {
             grouped(self.exported.samples),
             self.out.display(),
             bytes(self.exported.bytes)
-        )
+        )?;
+        if self.exported.files > 1 {
+            write!(formatter, " in {} files", self.exported.files)?;
+        }
+        Ok(())
     }
 }

@@ -41,6 +41,17 @@ fn described(inspection: &Inspection) -> String {
     );
     let _ = match &identity.teacher {
         Some(TeacherIdentity {
+            imported: Some(imported),
+            ..
+        }) => writeln!(
+            text,
+            "teacher    unknown: imported ({}, {}); tails: {}; targets: {}",
+            imported.layout,
+            short(&imported.blake3),
+            imported.tail,
+            imported.targets
+        ),
+        Some(TeacherIdentity {
             server: Some(server), ..
         }) => {
             let stated = [&server.revision, &server.quantisation].into_iter().flatten();

@@ -1,8 +1,10 @@
-//! `leadspan cache`: inspects, checks, exports, cuts and merges caches.
+//! `leadspan cache`: inspects, checks, describes, exports, imports, cuts and merges caches.
 
 mod audit;
+mod card;
 mod cut;
 mod export;
+mod import;
 mod inspect;
 mod sample;
 mod verify;
@@ -30,6 +32,8 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
             (None, None) => inspect::run(&open(&arguments.folder)?, showing),
         },
         CacheCommand::Verify(arguments) => verify::run(&open(&arguments.folder)?, arguments.repair, showing),
+        CacheCommand::Card(arguments) => card::run(&open(&arguments.folder)?, arguments, showing),
+        CacheCommand::Import(arguments) => import::run(arguments, showing),
         CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
         CacheCommand::Cut(arguments) => cut::run(&open(&arguments.folder)?, arguments, showing),
         CacheCommand::Merge(arguments) => cut::run_merge(arguments, showing),

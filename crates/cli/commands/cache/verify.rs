@@ -46,7 +46,12 @@ pub(super) fn run(cache: &Cache, repair: bool, showing: Showing) -> Result<Endin
     match found.problems.into_iter().next() {
         None => Ok(Ending::Done),
         Some(_) if repair && cured => {
-            tracing::warn!("run `leadspan precompute` to capture the dropped work units again");
+            let teacher = cache.identity().teacher.as_ref();
+            if teacher.is_some_and(|teacher| teacher.imported.is_some()) {
+                tracing::warn!("run the same `leadspan cache import` again to write the dropped work units");
+            } else {
+                tracing::warn!("run `leadspan precompute` to capture the dropped work units again");
+            }
             Ok(Ending::Done)
         }
         Some(first) => Err(first.error).with_context(|| format!("`{}` is damaged", cache.dir().display())),

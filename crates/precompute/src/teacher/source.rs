@@ -191,6 +191,7 @@ impl<'a> TeacherSource<'a> {
                 lora_blake3: weights.and_then(|weights| weights.adapter_blake3.clone()),
                 dtype: self.pipeline.teacher.dtype.as_str().to_owned(),
                 server: None,
+                imported: None,
             }),
             Kind::Served(source) => source.identity(&self.pipeline.teacher, stored),
         }

@@ -186,6 +186,7 @@ impl ServedSource {
             lora_blake3: None,
             dtype: "served".to_owned(),
             server: server_identity,
+            imported: None,
         };
         let known = stored
             .and_then(|stored| stored.server.as_ref())

@@ -1,42 +1,53 @@
-//! Exporting a cache to a Parquet file for other programs, with one row for each stored position.
+//! Exporting a cache for other programs.
 //!
-//! The columns are a stable interface of leadspan, unlike those of shards, which change with the codec.
+//! [`export`] writes one Parquet file with one row for each stored position, whose columns are a stable interface of leadspan,
+//! unlike those of shards, which change with the codec. [`export_dataset`] writes the same rows as a folder that
+//! `datasets.load_dataset` loads, with the tokens of the samples apart. [`export_distillkit`] writes rows that DistillKit
+//! trains from.
+//!
+//! - `rows`, `samples`: the two tables of a data set;
+//! - `folder`: files of a bounded size in a folder that appears whole;
+//! - `dataset`, `distillkit`: the two layouts of folders.
 
-use std::{fs::File, path::Path, sync::Arc};
+mod dataset;
+mod distillkit;
+mod folder;
+mod rows;
+mod samples;
 
-use arrow::{
-    array::{ArrayRef, Float32Array, ListArray, RecordBatch, StringArray, UInt32Array},
-    buffer::{OffsetBuffer, ScalarBuffer},
-    datatypes::{DataType, Field, Schema, SchemaRef},
-};
-use leadspan_distribution::Distributions;
+use std::{fs::File, path::Path};
+
 use leadspan_files::{PendingFile, open_unlinked};
 use leadspan_parquet_guard::check_footer;
 use leadspan_sequence::LeadSpanProportion;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     file::metadata::ParquetMetaDataReader,
-    schema::types::ColumnPath,
 };
 use serde::Serialize;
 
+use self::rows::{BATCH_BYTES, ExportRows, schema, writer_properties};
+pub use self::{
+    dataset::export_dataset,
+    distillkit::{NotDistillKit, export_distillkit},
+    folder::{FileLimits, FolderSettings, is_export_folder},
+};
 use crate::{
-    Cache, CacheError, Coverage, Missing, Progress, Reader, SampleRef, Span,
+    Cache, CacheError, Coverage, Missing, Progress, Reader,
     hashing::HashingWriter,
     parquet_files::{self, Finished},
 };
 
-/// Size in bytes of the decoded rows that are collected before they are passed to the Parquet writer.
-const BATCH_BYTES: usize = 4 << 20;
-
-/// The result of [`export`].
+/// The result of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Exported {
     /// Number of samples, including samples without positions.
     pub samples: u64,
-    /// Number of rows of the file, which is the number of positions.
+    /// Number of positions, which is the number of rows that describe one.
     pub rows: u64,
-    /// Size of the file, in bytes.
+    /// Number of Parquet files.
+    pub files: u64,
+    /// Size of the Parquet files, in bytes.
     pub bytes: u64,
 }
 
@@ -56,14 +67,7 @@ pub fn export(
     missing: Missing,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Exported, CacheError> {
-    let largest = Reader::open_largest(cache, missing)?;
-    let reader = match proportion {
-        None => largest,
-        Some(proportion) => {
-            let sections = largest.coverage().sections;
-            Reader::open(cache, Coverage { proportion, sections }, missing)?
-        }
-    };
+    let reader = reader_of(cache, proportion, missing)?;
     let failed = || CacheError::parquet("write", out);
     let options = ArrowWriterOptions::new()
         .with_properties(writer_properties())
@@ -100,8 +104,21 @@ pub fn export(
     Ok(Exported {
         samples: total,
         rows: row_count,
+        files: 1,
         bytes,
     })
+}
+
+/// A reader of what is exported: `proportion`, or everything that the layers together hold.
+fn reader_of(cache: &Cache, proportion: Option<LeadSpanProportion>, missing: Missing) -> Result<Reader, CacheError> {
+    let largest = Reader::open_largest(cache, missing)?;
+    match proportion {
+        None => Ok(largest),
+        Some(proportion) => {
+            let sections = largest.coverage().sections;
+            Reader::open(cache, Coverage { proportion, sections }, missing)
+        }
+    }
 }
 
 /// Whether the file at `path` is one that [`export`] wrote: a Parquet file with its columns.
@@ -127,101 +144,12 @@ pub fn is_export(path: &Path) -> Result<bool, CacheError> {
     }
 }
 
-fn schema() -> SchemaRef {
-    let required = |name: &str, data_type| Field::new(name, data_type, false);
-    Arc::new(Schema::new(vec![
-        required("sample_id", DataType::Utf8),
-        required("split", DataType::Utf8),
-        required("position", DataType::UInt32),
-        required("section", DataType::Utf8),
-        required("token_id", DataType::UInt32),
-        required("token_ids", DataType::List(parquet_files::list_item(DataType::UInt32))),
-        required("logprobs", DataType::List(parquet_files::list_item(DataType::Float32))),
-        required("tail_logprob", DataType::Float32),
-        required("target_logprob", DataType::Float32),
-    ]))
-}
-
-/// Encodings that every Parquet reader knows, because other programs read the export.
-fn writer_properties() -> parquet::file::properties::WriterProperties {
-    let mut properties = parquet_files::writer_properties();
-    for name in ["sample_id", "split", "section"] {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), true);
-    }
-    properties.build()
-}
-
-/// Rows of the export that have not been written yet.
-#[derive(Default)]
-struct ExportRows {
-    sample_ids: Vec<String>,
-    splits: Vec<&'static str>,
-    positions: Vec<u32>,
-    sections: Vec<&'static str>,
-    token_ids: Vec<u32>,
-    distributions: Distributions,
-}
-
-impl ExportRows {
-    fn add(&mut self, sample: SampleRef<'_>, span: &Span) {
-        for &position in &span.positions {
-            let target = position + 1;
-            self.sample_ids.push(sample.id.to_owned());
-            self.splits.push(sample.split.as_str());
-            self.positions.push(position);
-            self.sections.push(sample.bounds.section_of(target).as_str());
-            self.token_ids.push(span.tokens[target as usize]);
-        }
-        self.distributions.append(&span.distributions);
-    }
-
-    /// The approximate size of the rows in memory, in bytes.
-    fn bytes(&self) -> usize {
-        100 * self.positions.len() + 8 * self.distributions.token_ids().len()
-    }
-
-    fn into_batch(self) -> RecordBatch {
-        let (token_ids, logprobs) = list_columns(&self.distributions);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(self.sample_ids)),
-            Arc::new(StringArray::from(self.splits)),
-            Arc::new(UInt32Array::from(self.positions)),
-            Arc::new(StringArray::from(self.sections)),
-            Arc::new(UInt32Array::from(self.token_ids)),
-            Arc::new(token_ids),
-            Arc::new(logprobs),
-            Arc::new(Float32Array::from(self.distributions.tail_logprobs().to_vec())),
-            Arc::new(Float32Array::from(self.distributions.target_logprobs().to_vec())),
-        ];
-        RecordBatch::try_new(schema(), columns).expect("the columns are built to the schema, one row a position")
-    }
-}
-
-/// Token ids and log-probabilities as list columns, with one list for each position.
-fn list_columns(distributions: &Distributions) -> (ListArray, ListArray) {
-    let offsets: Vec<i32> = distributions.offsets().iter().map(|&offset| offset as i32).collect();
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    let list = |data_type, values: ArrayRef| {
-        ListArray::new(parquet_files::list_item(data_type), offsets.clone(), values, None)
-    };
-    (
-        list(
-            DataType::UInt32,
-            Arc::new(UInt32Array::from(distributions.token_ids().to_vec())),
-        ),
-        list(
-            DataType::Float32,
-            Arc::new(Float32Array::from(distributions.logprobs().to_vec())),
-        ),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tests::synthetic;
     use arrow::{
-        array::AsArray,
+        array::{AsArray, RecordBatch},
         datatypes::{Float32Type, UInt32Type},
     };
     use leadspan_sequence::{Section, SectionSet, Split};

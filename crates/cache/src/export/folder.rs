@@ -1,0 +1,294 @@
+//! The folder of an export: Parquet files of a bounded size, a description, and a list of the files. It appears whole.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
+use leadspan_files::{PendingFile, commit_bytes, create_folder};
+use leadspan_sequence::{LeadSpanProportion, Split};
+use parquet::{
+    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    file::properties::WriterProperties,
+};
+use tempfile::TempDir;
+
+use crate::{
+    CacheError, Missing,
+    card::Card,
+    export_list::{ExportList, ListedFile},
+    hashing::HashingWriter,
+    parquet_files::{self, Finished},
+};
+
+/// How large the files of an export become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileLimits {
+    /// The most rows of a file.
+    pub rows: u64,
+    /// About the most bytes of a file: it ends with the batch of rows that reaches them.
+    pub bytes: u64,
+}
+
+/// What is exported into a folder.
+#[derive(Clone, Debug)]
+pub struct FolderSettings {
+    /// The lead spans of training samples; by default all that is stored.
+    pub proportion: Option<LeadSpanProportion>,
+    /// Whether work units may be missing.
+    pub missing: Missing,
+    /// The size of files.
+    pub limits: FileLimits,
+    /// The licence that the description states, if the user states one.
+    pub license: Option<String>,
+    /// Whether an earlier export in the same place is replaced.
+    pub overwrite: bool,
+}
+
+/// Whether the folder at `path` is one that an export wrote, and nothing else is in it.
+///
+/// # Errors
+///
+/// [`CacheError::Io`] if it cannot be listed or read.
+pub fn is_export_folder(path: &Path) -> Result<bool, CacheError> {
+    let list = match ExportList::read(path) {
+        Ok(Some((list, _))) => list,
+        Ok(None) => return Ok(false),
+        Err(error @ CacheError::Io { .. }) => return Err(error),
+        Err(_) => return Ok(false),
+    };
+    let names = |folder: &Path| -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(folder)?;
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    };
+    let failed = || CacheError::io("list", path);
+    for name in names(path).map_err(failed())? {
+        let is_folder = [ExportList::POSITIONS, ExportList::SAMPLES].contains(&name.as_str());
+        let listed = |file: &String| list.files.iter().any(|listed| listed.path == format!("{name}/{file}"));
+        let known = if is_folder {
+            names(&path.join(&name)).map_err(failed())?.iter().all(listed)
+        } else {
+            [ExportList::NAME, README, crate::distillkit::SETTINGS].contains(&name.as_str())
+        };
+        if !known {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+const README: &str = "README.md";
+
+fn parent_of(out: &Path) -> &Path {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// A folder that is being written, beside the place where it will be.
+pub(super) struct Folder {
+    out: PathBuf,
+    staging: TempDir,
+    list: ExportList,
+}
+
+impl Folder {
+    /// Begins the folder `out`, which `list` will describe.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if nothing can be written beside it.
+    pub(super) fn create(out: &Path, list: ExportList) -> Result<Self, CacheError> {
+        let parent = parent_of(out);
+        let staging = tempfile::Builder::new().prefix(".export-").tempdir_in(parent);
+        let folder = Self {
+            out: out.to_owned(),
+            staging: staging.map_err(CacheError::io("create a folder in", parent))?,
+            list,
+        };
+        // The folder of a temporary folder has the permissions of others; itself it can only be read by its owner.
+        create_folder(&folder.path())?;
+        Ok(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.staging.path().join("export")
+    }
+
+    /// Begins the files of one split of a table, in the folder `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if the folder cannot be made.
+    pub(super) fn table(
+        &self,
+        folder: &'static str,
+        split: Split,
+        (schema, properties): (SchemaRef, WriterProperties),
+        limits: FileLimits,
+    ) -> Result<Files, CacheError> {
+        let path = self.path().join(folder);
+        create_folder(&path)?;
+        Ok(Files {
+            path,
+            folder,
+            split,
+            schema,
+            properties,
+            limits,
+            current: None,
+            done: Vec::new(),
+        })
+    }
+
+    /// Adds a file beside the tables.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if it cannot be written.
+    pub(super) fn add(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        Ok(commit_bytes(&self.path().join(name), bytes)?)
+    }
+
+    /// Ends tables and makes the folder appear. Its description is `card`. Returns the number of files and their bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if the file system refuses. An earlier export that is replaced is then where it was.
+    pub(super) fn finish(
+        mut self,
+        tables: impl IntoIterator<Item = Files>,
+        (samples, rows): (u64, u64),
+        card: impl FnOnce(&ExportList) -> Card,
+        overwrite: bool,
+    ) -> Result<(u64, u64), CacheError> {
+        for table in tables {
+            self.list.files.extend(table.finish()?);
+        }
+        (self.list.samples, self.list.rows) = (samples, rows);
+        self.add(README, card(&self.list).to_string().as_bytes())?;
+        self.add(ExportList::NAME, &self.list.to_bytes())?;
+        let Self { out, staging, list } = self;
+        let failed = || CacheError::io("write", &out);
+        let (new, old) = (staging.path().join("export"), staging.path().join("replaced"));
+        let replaces = overwrite && out.symlink_metadata().is_ok();
+        if replaces {
+            fs::rename(&out, &old).map_err(failed())?;
+        }
+        if let Err(error) = fs::rename(&new, &out) {
+            if replaces {
+                // If this fails as well, the first error says more.
+                let _ = fs::rename(&old, &out);
+            }
+            return Err(failed()(error));
+        }
+        let parent = parent_of(&out);
+        fs::File::open(parent)
+            .and_then(|folder| folder.sync_all())
+            .map_err(CacheError::io("flush", parent))?;
+        Ok((list.files.len() as u64, list.files.iter().map(|file| file.bytes).sum()))
+    }
+}
+
+/// The files of one split of a table.
+pub(super) struct Files {
+    path: PathBuf,
+    folder: &'static str,
+    split: Split,
+    schema: SchemaRef,
+    properties: WriterProperties,
+    limits: FileLimits,
+    current: Option<Current>,
+    done: Vec<ListedFile>,
+}
+
+struct Current {
+    writer: ArrowWriter<HashingWriter<PendingFile>>,
+    rows: u64,
+}
+
+impl Files {
+    /// The name of a file before their number is known.
+    fn pending(&self, number: usize) -> PathBuf {
+        self.path.join(format!("{}-{number:05}.parquet", self.split))
+    }
+
+    /// Adds rows. They may be divided between files.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Io`] if the file system refuses.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), CacheError> {
+        let mut first = 0;
+        while first < batch.num_rows() {
+            let path = self.pending(self.done.len());
+            let failed = || CacheError::parquet("write", &path);
+            let mut current = match self.current.take() {
+                Some(current) => current,
+                None => {
+                    let options = ArrowWriterOptions::new()
+                        .with_properties(self.properties.clone())
+                        .with_skip_arrow_metadata(true);
+                    let output = HashingWriter::new(PendingFile::create(&path)?);
+                    let writer = ArrowWriter::try_new_with_options(output, self.schema.clone(), options);
+                    let writer = writer.map_err(failed())?;
+                    Current { writer, rows: 0 }
+                }
+            };
+            let room = self.limits.rows.max(1) - current.rows;
+            let count = (batch.num_rows() - first).min(usize::try_from(room).unwrap_or(usize::MAX));
+            current.writer.write(&batch.slice(first, count)).map_err(failed())?;
+            first += count;
+            current.rows += count as u64;
+            if current.writer.in_progress_size() >= parquet_files::ROW_GROUP_BYTES {
+                current.writer.flush().map_err(failed())?;
+            }
+            let bytes = current.writer.bytes_written() + current.writer.in_progress_size();
+            let is_full = current.rows >= self.limits.rows || bytes as u64 >= self.limits.bytes;
+            self.current = Some(current);
+            if is_full {
+                self.end_file()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_file(&mut self) -> Result<(), CacheError> {
+        let Some(Current { writer, rows }) = self.current.take() else {
+            return Ok(());
+        };
+        let path = self.pending(self.done.len());
+        let Finished {
+            file,
+            last_region: (bytes, hash),
+        } = parquet_files::finish(writer).map_err(CacheError::parquet("write", &path))?;
+        file.commit()?;
+        self.done.push(ListedFile {
+            folder: self.folder.to_owned(),
+            path: String::new(),
+            split: self.split,
+            rows,
+            bytes,
+            blake3: hash.to_hex().to_string(),
+        });
+        Ok(())
+    }
+
+    /// Gives the files their names, now that their number is known.
+    fn finish(mut self) -> Result<Vec<ListedFile>, CacheError> {
+        self.end_file()?;
+        let mut files = std::mem::take(&mut self.done);
+        let count = files.len();
+        for (number, file) in files.iter_mut().enumerate() {
+            let (pending, name) = (
+                self.pending(number),
+                format!("{}-{number:05}-of-{count:05}.parquet", self.split),
+            );
+            fs::rename(&pending, self.path.join(&name)).map_err(CacheError::io("rename", &pending))?;
+            file.path = format!("{}/{name}", self.folder);
+        }
+        Ok(files)
+    }
+}
