@@ -44,7 +44,7 @@ const READ: &str = "of quantised weights only floats of eight bits are read (`fp
 /// are, and a weight that is not in FP8 but has a scale is refused when it is read.
 const STATUSES: [&str; 4] = ["initialized", "calibration", "frozen", "compressed"];
 
-/// The settings that early versions of AutoGPTQ and AutoAWQ write beside the weights, and not into `config.json`: the file, a key that
+/// The settings that early tools for GPTQ and AWQ write beside the weights, and not into `config.json`: the file, a key that
 /// it has, and what to say of it.
 const BESIDE: [(&str, &str, &str); 2] = [
     (
