@@ -81,6 +81,33 @@ fn a_student_of_adapters_is_trained_resumed_exported_and_evaluated() {
         json(&place.succeed(&with(&EVALUATE, &beside)))["summary"]["held_out"],
         of_run["held_out"]
     );
+    // On other weights than those that it was learnt on, it is refused, as it is as a teacher's.
+    fs::create_dir(place.path("other")).unwrap();
+    for file in fs::read_dir(place.path("teacher")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), place.path("other").join(file.file_name())).unwrap();
+    }
+    let weights = place.path("other/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let evaluated = [
+        "evaluate.model=other",
+        "evaluate.adapter=run/model",
+        "evaluate.dir=refused",
+    ];
+    let captured = ["teacher.model=other", "teacher.adapter=run/model", "cache.dir=refused"];
+    for command in [
+        with(&EVALUATE, &evaluated),
+        with(&["precompute", "-c", "pipeline.toml"], &captured),
+    ] {
+        let output = place.run(&command);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.code() == Some(1) && stderr.contains("learnt on other weights"),
+            "{stderr}"
+        );
+    }
     place.succeed(&with(&TRAIN, &["train.dir=whole", "student.lora.merged=true"]));
     assert!(place.path("whole/model/config.json").is_file() && !place.path("whole/model/adapter_config.json").exists());
     let of_whole = json(&place.succeed(&with(&EVALUATE, &["train.dir=whole"])))["summary"].clone();

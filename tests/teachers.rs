@@ -84,6 +84,8 @@ fn a_streamed_teacher_is_planned_and_captures_the_same_cache() {
         screen.contains("more than `teacher.memory`: two layers and a batch take "),
         "{screen}"
     );
+    let screen = place.succeed(&["plan", "-c", "pipeline.toml", "--no-calibration"]);
+    assert!(screen.contains(", with all weights in memory\n"), "{screen}");
     place.succeed(&PRECOMPUTE);
     let before = place.visible("cache/layers");
     for (memory, warns) in [("90 KiB", false), ("1 KiB", true)] {

@@ -144,6 +144,7 @@ impl Configuration {
             sections: self.tables.sections,
             cache,
             data_check: DataCheck::default(),
+            available_memory: leadspan_memory::available_memory_bytes(),
         })
     }
 

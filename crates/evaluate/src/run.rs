@@ -167,6 +167,7 @@ fn opened(evaluation: &Evaluation) -> Result<(ModelSource, TokenizerBundle), Mod
     }
     if let Some(adapter) = &evaluation.settings.adapter {
         source = source.with_adapter(&evaluation.base.join(adapter))?;
+        source.require_base_of_adapter()?;
     }
     let tokenizer = source.tokenizer()?;
     Ok((source, tokenizer))

@@ -6,10 +6,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod available;
 mod counting;
 mod resident;
 mod reuse;
 
+pub use available::available_memory_bytes;
 pub use counting::Counting;
 pub use resident::{memory_bytes, peak_memory_bytes};
 pub use reuse::keep_freed_blocks;

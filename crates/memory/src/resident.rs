@@ -18,7 +18,7 @@ pub fn memory_bytes() -> u64 {
         .unwrap_or(0)
 }
 
-fn bytes_of(status: &str, field: &str) -> Option<u64> {
+pub(crate) fn bytes_of(status: &str, field: &str) -> Option<u64> {
     let kibibytes = status.lines().find_map(|line| line.strip_prefix(field))?;
     kibibytes
         .trim()

@@ -183,9 +183,20 @@ fn keys_that_change_what_is_computed_are_refused_by_name() {
         number("final_logit_softcapping", 30.0),
         whole("expert_shared_count", 1),
         switch("use_parallel_residual", 1),
+        number("swiglu_clamp_exp", 7.0),
+        whole("nextn_predict_layers", 1),
+        whole("expert_count", 8),
+        number("some_later_key", 7.0),
+        ("hidden_act".to_owned(), key("llama.hidden_act", TEXT, &text("gelu"))),
+        (
+            "attention.key_length".to_owned(),
+            key("llama.attention.key_length", LIST, &numbers(&[8, 16])),
+        ),
     ] {
         let message = refusal(&with_keys(&[key]));
         assert!(message.contains(&format!("`llama.{name}` is `")), "{name}: {message}");
+        let is_unknown = ["swiglu_clamp_exp", "some_later_key", "hidden_act"].contains(&name.as_str());
+        assert!(!is_unknown || message.contains("`teacher.server`"), "{name}: {message}");
     }
     // Values that change nothing.
     for (_, key) in [
@@ -194,6 +205,14 @@ fn keys_that_change_what_is_computed_are_refused_by_name() {
         switch("attention.causal", 1),
         number("logit_scale", 1.0),
         number("final_logit_softcapping", 0.0),
+        number("swiglu_clamp_exp", 0.0),
+        whole("expert_count", 0),
+        whole("pooling_type", 3),
+        whole("vision.block_count", 27),
+        (
+            "attention.key_length".to_owned(),
+            key("llama.attention.key_length", LIST, &numbers(&[8, 8])),
+        ),
     ] {
         config(&with_keys(&[key])).unwrap();
     }
@@ -203,6 +222,17 @@ fn keys_that_change_what_is_computed_are_refused_by_name() {
     bytes[place] = 4;
     let message = refusal(&bytes);
     assert!(message.contains("`llama.rope.dimension_count` is `4`"), "{message}");
+}
+
+/// A list of whole numbers.
+fn numbers(values: &[i32]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    [
+        &I32.to_le_bytes(),
+        &(values.len() as u64 / 4).to_le_bytes()[..],
+        &values,
+    ]
+    .concat()
 }
 
 /// A list of switches.

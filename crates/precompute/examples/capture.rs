@@ -68,6 +68,7 @@ fn pipeline_of(arguments: &Arguments, cache: &Path) -> Result<Pipeline, Box<dyn 
         sections: table(&tables, "sections")?,
         cache: table(&tables, "cache")?,
         data_check: DataCheck::default(),
+        available_memory: None,
     };
     cache.clone_into(&mut pipeline.cache.dir);
     pipeline.cache.samples_per_shard = u32::try_from(arguments.samples)?;

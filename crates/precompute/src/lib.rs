@@ -91,4 +91,4 @@ pub use server_engine::ServerEngine;
 pub use server_error::{ServerError, WrongAnswer};
 pub use server_key::ServerKey;
 pub use settings::{CacheSettings, TeacherSettings};
-pub use teacher::{ServerWait, Streaming};
+pub use teacher::{MemoryBound, ServerWait, Streaming};

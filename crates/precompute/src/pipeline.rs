@@ -29,6 +29,8 @@ pub struct Pipeline {
     pub cache: CacheSettings,
     /// How changes of the data are noticed.
     pub data_check: DataCheck,
+    /// The memory in bytes that the machine has for a teacher on the CPU if `teacher.memory` is not set; `None` if it is unknown.
+    pub available_memory: Option<u64>,
 }
 
 /// The settings of preparing a corpus without a teacher.

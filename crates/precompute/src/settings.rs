@@ -70,7 +70,8 @@ pub struct TeacherSettings {
     pub device: String,
     /// What the weights may take in memory, such as `8 GiB`; if they do not fit, they are read layer by layer in every pass.
     ///
-    /// Hidden states count among them. It changes no bit of the cache. It needs `device = "cpu"`.
+    /// Hidden states count among them. Without it, a teacher on the CPU may take nine tenths of the memory that the machine has available.
+    /// It changes no bit of the cache. It needs `device = "cpu"`.
     #[serde(default)]
     #[schemars(with = "Option<String>", regex(pattern = MEMORY_PATTERN))]
     pub memory: Option<MemorySize>,

@@ -41,7 +41,7 @@ pub(crate) struct WeightsHash {
 ///
 /// # Errors
 ///
-/// Fails if the weights cannot be read.
+/// Fails if the weights cannot be read, or the adapter says that it was learnt on others.
 pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<WeightsHash, ModelError> {
     let files = stamps(source);
     let adapter_blake3 = source.adapter_fingerprint()?;
@@ -54,6 +54,7 @@ pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<Weig
         remembered.made.is_trusted() && files.as_ref().is_some_and(is_same)
     });
     if let Some(Remembered { made, blake3, .. }) = remembered {
+        source.require_base_of_adapter_as(&blake3)?;
         return Ok(WeightsHash {
             blake3,
             adapter_blake3,
@@ -62,6 +63,7 @@ pub(crate) fn fingerprint(source: &ModelSource, cache_dir: &Path) -> Result<Weig
         });
     }
     let blake3 = source.weights_fingerprint()?;
+    source.require_base_of_adapter_as(&blake3)?;
     Ok(WeightsHash {
         blake3,
         adapter_blake3,
@@ -173,5 +175,48 @@ mod tests {
         let nowhere = folder.path().join("nowhere");
         computed.remember(&nowhere, Maker::Prepare);
         assert_eq!(fingerprint(&source, &nowhere).unwrap().blake3, computed.blake3);
+    }
+
+    #[test]
+    fn an_adapter_is_refused_on_other_weights_than_those_that_it_names() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        let folder = tempfile::tempdir().unwrap();
+        let model = || ModelSource::open(&fixtures.join("tiny-teacher")).unwrap();
+        let right = model().weights_fingerprint().unwrap();
+        let with_base = |base: Option<&str>| {
+            let adapter = fixtures.join("adapters/tiny");
+            let settings = "adapter_config.json";
+            fs::copy(adapter.join(settings), folder.path().join(settings)).unwrap();
+            let bytes = fs::read(adapter.join("adapter_model.safetensors")).unwrap();
+            let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+            if let Some(base) = base {
+                header["__metadata__"] = json!({"leadspan_base_weights": base});
+            }
+            let header = header.to_string();
+            let stored = [
+                &(header.len() as u64).to_le_bytes()[..],
+                header.as_bytes(),
+                &bytes[8 + length..],
+            ]
+            .concat();
+            fs::write(folder.path().join("adapter_model.safetensors"), stored).unwrap();
+            fingerprint(&model().with_adapter(folder.path()).unwrap(), folder.path())
+        };
+        // An adapter of PEFT does not say what it was learnt on.
+        for base in [None, Some(&*right)] {
+            assert_eq!(with_base(base).unwrap().blake3, right);
+        }
+        // Also if the cache remembers the hash of the weights.
+        for remembers in [false, true] {
+            if remembers {
+                with_base(None).unwrap().remember(folder.path(), Maker::Prepare);
+            }
+            let error = with_base(Some("another")).unwrap_err();
+            assert!(
+                matches!(error, ModelError::Adapter { .. }) && error.to_string().contains("learnt on other weights"),
+                "{error}"
+            );
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use leadspan_precompute::{
-    AtProportion, Basis, Calibration, Division, LayerPlan, Lengths, Plan, SizeSource, StreamedPasses,
+    AtProportion, Basis, Calibration, Division, LayerPlan, Lengths, MemoryBound, Plan, SizeSource, StreamedPasses,
 };
 
 use super::PlanContext;
@@ -172,6 +172,9 @@ fn memory(plan: &Plan, text: &mut String) {
         expected_bytes,
     }) = plan.streaming
     else {
+        if let Some(resident) = plan.resident_bytes {
+            let _ = writeln!(text, "memory     about {}, with all weights in memory", bytes(resident));
+        }
         return;
     };
     let _ = writeln!(
@@ -195,9 +198,13 @@ fn memory(plan: &Plan, text: &mut String) {
     );
     if streaming.is_too_little() {
         let least = bytes(streaming.least_bytes);
+        let bound = match streaming.memory_bound {
+            MemoryBound::Setting => "`teacher.memory`",
+            MemoryBound::Machine => "the machine has",
+        };
         let _ = writeln!(
             text,
-            "           more than `teacher.memory`: two layers and a batch take {least}"
+            "           more than {bound}: two layers and a batch take {least}"
         );
     }
 }

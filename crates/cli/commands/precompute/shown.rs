@@ -7,7 +7,7 @@ use std::{
 };
 
 use leadspan_cache::Layer;
-use leadspan_precompute::{Event, Origin, Outcome, Remaining, Streaming};
+use leadspan_precompute::{Event, MemoryBound, Origin, Outcome, Remaining, Streaming};
 use leadspan_workers::{Worker, WorkerState};
 use serde_json::json;
 
@@ -225,12 +225,16 @@ fn streamed(streaming: &Streaming) {
         streaming.least_bytes,
     ]
     .map(bytes);
+    let bound = match streaming.memory_bound {
+        MemoryBound::Setting => "`teacher.memory`",
+        MemoryBound::Machine => "the memory that the machine has for them",
+    };
     tracing::info!(
-        "{weights} of weights do not fit into `teacher.memory` ({memory}): layers of {layer} are read one after the other, for up to {} \
+        "{weights} of weights do not fit into {bound} ({memory}): layers of {layer} are read one after the other, for up to {} \
          tokens at a time",
         grouped(streaming.pass_tokens as u64)
     );
     if streaming.is_too_little() {
-        tracing::warn!("`teacher.memory` ({memory}) is too little: two layers and a batch take {least}");
+        tracing::warn!("{bound} ({memory}) is too little: two layers and a batch take {least}");
     }
 }

@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 use super::limits::MOST_LAYERS;
 use crate::error::ModelError;
 
+/// What is said of a key that changes what a model computes, and that is not computed here.
+pub(crate) const UNSUPPORTED: &str =
+    "that is not supported; a teacher can also run on vLLM or SGLang (`teacher.server`)";
+
 /// The keys of `config.json`, or of an object inside it.
 #[derive(Clone, Copy)]
 pub(crate) struct Keys<'a> {

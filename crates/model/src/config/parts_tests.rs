@@ -237,14 +237,32 @@ fn what_a_family_does_not_compute_is_refused_by_name() {
         let error = read(&value).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{error}");
     }
-    let mut value = fixture("gemma3");
-    value["rope_parameters"]["sliding_attention"]["rope_type"] = json!("linear");
-    assert!(
+    for key in ["rope_type", "type"] {
+        let mut value = fixture("gemma3");
+        value["rope_parameters"]["sliding_attention"] = json!({key: "linear", "rope_theta": 100.0});
+        let error = read(&value).unwrap_err().to_string();
+        assert!(error.contains("frequencies of local layers"), "{error}");
+    }
+}
+
+/// transformers 5.24 adds `rope_scaling` of Gemma 3 to a table with `rope_type`, so it does not see `type`. Version 4 did.
+#[test]
+fn an_older_name_of_the_kind_of_scaling_is_refused_where_transformers_does_not_read_it() {
+    let with = |scaling: Value| {
+        let mut value = fixture("gemma3");
+        value.as_object_mut().unwrap().remove("rope_parameters");
+        value["rope_scaling"] = scaling;
         read(&value)
-            .unwrap_err()
-            .to_string()
-            .contains("frequencies of local layers")
+    };
+    let error = with(json!({"type": "linear", "factor": 8.0})).unwrap_err().to_string();
+    assert!(
+        error.contains("`type` is `linear`") && error.contains("name it `rope_type`"),
+        "{error}"
     );
+    let named = with(json!({"rope_type": "linear", "type": "linear", "factor": 8.0})).unwrap();
+    assert_eq!(named.rope_scaling, RotaryScaling::Linear { factor: 8.0 });
+    let none = with(json!({"type": "default"})).unwrap();
+    assert_eq!(none.rope_scaling, RotaryScaling::Default);
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! compressed-tensors does. Every other method is refused by name. What the scales of one weight are is decided where the
 //! weight is read, because the tensors say it themselves; this module says which scales the configuration allows.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::keys::Keys;
+use super::{json::read_object, keys::Keys};
 use crate::error::ModelError;
 
 /// How the weights of a model are quantised: floats of eight bits, each multiplied by a scale.
@@ -37,6 +39,38 @@ pub(crate) const USUAL_BLOCKS: [usize; 2] = [128, 128];
 /// What is read, for messages.
 const READ: &str = "of quantised weights only floats of eight bits are read (`fp8`, `fbgemm_fp8`, and `compressed-tensors` \
                     in the format `float-quantized`)";
+
+/// How far compressed-tensors was when it saved a model. Published models in FP8 have each of them: the stored tensors say what they
+/// are, and a weight that is not in FP8 but has a scale is refused when it is read.
+const STATUSES: [&str; 4] = ["initialized", "calibration", "frozen", "compressed"];
+
+/// The settings that early tools for GPTQ and AWQ write beside the weights, and not into `config.json`: the file, a key that
+/// it has, and what to say of it.
+const BESIDE: [(&str, &str, &str); 2] = [
+    (
+        "quantize_config.json",
+        "bits",
+        "the file is that of weights in GPTQ, and of quantised weights only floats of eight bits are read",
+    ),
+    (
+        "quant_config.json",
+        "w_bit",
+        "the file is that of weights in AWQ, and of quantised weights only floats of eight bits are read",
+    ),
+];
+
+/// The refusal of a model whose weights are packed, or missing, by the settings of the method that lie beside them in `dir`; `None`
+/// if there are none.
+pub(crate) fn refusal_beside(dir: &Path) -> Option<ModelError> {
+    let (path, key, expected) = BESIDE
+        .iter()
+        .map(|(file, key, expected)| (dir.join(file), *key, *expected))
+        .find(|(path, ..)| path.is_file())?;
+    Some(match read_object(&path) {
+        Ok(map) => Keys::new(&path, &map).refuse_quantization(key, expected),
+        Err(error) => error,
+    })
+}
 
 impl Quantization {
     /// The quantisation that the keys of a `config.json` describe; `None` if there is none.
@@ -94,8 +128,10 @@ impl Quantization {
 
 /// Reads what compressed-tensors writes.
 fn compressed_tensors(table: Keys<'_>) -> Result<Quantization, ModelError> {
-    if !matches!(table.text("quantization_status"), None | Some("compressed")) {
-        let expected = "the weights must be stored as they were compressed";
+    if let Some(status) = table.get("quantization_status")
+        && !status.as_str().is_some_and(|status| STATUSES.contains(&status))
+    {
+        let expected = "of compressed-tensors only `initialized`, `calibration`, `frozen` and `compressed` are known";
         return Err(table.refuse_quantization("quantization_status", expected));
     }
     let is_float = |format: &str| ["float-quantized", "naive-quantized"].contains(&format);

@@ -67,13 +67,18 @@ fn of_both_kinds(keys: Keys<'_>, global_default: f64, local_default: f64) -> Res
             None => keys.float(key)?.unwrap_or(default),
         })
     };
-    if let Some(local) = local
-        && local.get("rope_type").is_some_and(|kind| kind != "default")
-    {
-        return Err(local.refuse("rope_type", "frequencies of local layers can only be `default`"));
+    let is_scaled = |table: Keys<'_>| table.get(kind_key(table)).is_some_and(|kind| kind != "default");
+    if let Some(local) = local.filter(|&local| is_scaled(local)) {
+        let expected = "frequencies of local layers can only be `default`";
+        return Err(local.refuse(kind_key(local), expected));
     }
     let by_hand = keys.optional_object("rope_scaling")?.filter(|table| !table.is_empty());
-    let is_scaled = |table: Keys<'_>| table.get("rope_type").is_some_and(|kind| kind != "default");
+    if let Some(by_hand) = by_hand.filter(|&table| kind_key(table) == "type" && is_scaled(table)) {
+        // It adds this table to one that has `rope_type` already.
+        let expected = "transformers 5 does not read this key in this family, and earlier versions do: name it `rope_type` to scale the \
+                        frequencies, or remove `rope_scaling`";
+        return Err(by_hand.refuse("type", expected));
+    }
     if by_hand.is_some() && global.is_some_and(is_scaled) {
         return Err(keys.refuse(
             "rope_scaling",
@@ -129,16 +134,21 @@ fn partial(keys: Keys<'_>, table: Option<Keys<'_>>, default: Option<f64>) -> Res
     Ok(default.unwrap_or(1.0))
 }
 
+/// The key of a table that names the kind of scaling: `type` is an older name.
+fn kind_key(table: Keys<'_>) -> &'static str {
+    if table.get("rope_type").is_some() {
+        "rope_type"
+    } else {
+        "type"
+    }
+}
+
 /// How the frequencies are scaled, according to `table`.
 fn scaling(keys: Keys<'_>, table: Option<Keys<'_>>) -> Result<RotaryScaling, ModelError> {
     let Some(table) = table else {
         return Ok(RotaryScaling::Default);
     };
-    let key = if table.get("rope_type").is_some() {
-        "rope_type"
-    } else {
-        "type"
-    };
+    let key = kind_key(table);
     let kind = match table.get(key) {
         None => "default",
         // Another value has no name.

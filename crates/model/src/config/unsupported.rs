@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::keys::Keys;
+use super::keys::{Keys, UNSUPPORTED};
 use crate::{
     error::ModelError,
     families::{Activation, Family},
@@ -35,7 +35,7 @@ pub(super) fn refuse(keys: Keys<'_>, family: Family) -> Result<(), ModelError> {
     let known = description.parts.as_ref().map_or(&[][..], |parts| parts.keys);
     for key in ["mlp_bias", "use_sliding_window", "use_bidirectional_attention"] {
         if keys.is_on(key)? {
-            return Err(keys.refuse(key, "that is not supported"));
+            return Err(keys.refuse(key, UNSUPPORTED));
         }
     }
     let activation = description.activation.as_str();
@@ -54,12 +54,12 @@ pub(super) fn refuse(keys: Keys<'_>, family: Family) -> Result<(), ModelError> {
     }
     for key in FACTORS.into_iter().filter(|key| !known.contains(key)) {
         if keys.get(key).is_some_and(|value| value.as_f64() != Some(1.0)) {
-            return Err(keys.refuse(key, "that is not supported"));
+            return Err(keys.refuse(key, UNSUPPORTED));
         }
     }
     let mut numbers = NUMBERS.into_iter().filter(|key| !known.contains(key));
     if let Some(key) = numbers.find(|key| keys.get(key).is_some()) {
-        return Err(keys.refuse(key, "that is not supported"));
+        return Err(keys.refuse(key, UNSUPPORTED));
     }
     if let Some(kinds) = keys.get("layer_types").filter(|_| !known.contains(&"layer_types")) {
         let is_full = |kind: &Value| kind.as_str() == Some("full_attention");

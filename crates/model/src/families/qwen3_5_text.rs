@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{
-        keys::Keys,
+        keys::{Keys, UNSUPPORTED},
         parts::{LayerKind, LinearAttention, Parts},
     },
     error::ModelError,
@@ -62,7 +62,7 @@ const TAPS: &str = "linear_conv_kernel_dim";
 
 fn read(keys: Keys<'_>) -> Result<Parts, ModelError> {
     if keys.is_on("attention_bias")? {
-        return Err(keys.refuse("attention_bias", "that is not supported"));
+        return Err(keys.refuse("attention_bias", UNSUPPORTED));
     }
     if keys.get("attn_output_gate").is_some() && !keys.is_on("attn_output_gate")? {
         return Err(keys.refuse("attn_output_gate", "attention without its gate is not supported"));

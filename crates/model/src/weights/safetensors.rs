@@ -25,7 +25,7 @@ use crate::{
     config::{
         DecoderConfig,
         json::{MOST_JSON_BYTES, parsed},
-        quantization::Quantization,
+        quantization::{Quantization, refusal_beside},
     },
     error::ModelError,
 };
@@ -48,10 +48,10 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
         return Ok(vec![single]);
     }
     if !is_there(&index_path) {
-        return Err(ModelError::MissingFile {
+        return Err(refusal_beside(dir).unwrap_or_else(|| ModelError::MissingFile {
             dir: dir.to_owned(),
             file: "model.safetensors",
-        });
+        }));
     }
     let text = read_regular(&index_path, MOST_JSON_BYTES).map_err(|source| ModelError::Io {
         action: "read",
@@ -105,6 +105,9 @@ const WEIGHT: &str = ".weight";
 /// What follows the name of a weight in the name of its scale.
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
 
+/// What the name of a weight that GPTQ or AWQ packed ends with.
+const PACKED: &str = ".qweight";
+
 /// The part of a module that is added to its product.
 const BIAS: &str = "bias";
 
@@ -146,6 +149,12 @@ impl SafetensorsFiles {
                 }
                 names.insert(name, place);
             }
+        }
+        // Early versions of packing tools leave `config.json` as it was.
+        if names.keys().any(|name| name.ends_with(PACKED))
+            && let Some(refusal) = refusal_beside(dir)
+        {
+            return Err(refusal);
         }
         for name in names.keys() {
             let of_scale = SCALES.iter().find_map(|suffix| name.strip_suffix(suffix));

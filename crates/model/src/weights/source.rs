@@ -99,7 +99,22 @@ impl ModelSource {
     /// [`ModelError::Adapter`], and if a file cannot be read.
     pub fn require_base_of_adapter(&self) -> Result<(), ModelError> {
         match &self.adapter {
-            Some(adapter) => adapter.require_base(&self.weights_fingerprint()?),
+            Some(adapter) if adapter.stated_base()?.is_some() => {
+                self.require_base_of_adapter_as(&self.weights_fingerprint()?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// [`require_base_of_adapter`](Self::require_base_of_adapter) where the model's
+    /// [`weights_fingerprint`](Self::weights_fingerprint) is known.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`], and if the adapter cannot be read.
+    pub fn require_base_of_adapter_as(&self, weights: &str) -> Result<(), ModelError> {
+        match &self.adapter {
+            Some(adapter) => adapter.require_base(weights),
             None => Ok(()),
         }
     }
@@ -185,7 +200,7 @@ impl ModelSource {
         }
     }
 
-    /// A digest of the bytes of the weight files, ordered by name.
+    /// A digest of the bytes of the weight files, ordered by name. It does not depend on the adapter.
     ///
     /// # Errors
     ///

@@ -21,6 +21,17 @@ impl TextNames {
             .unwrap_or(Self::Alone)
     }
 
+    /// The name in a text model of what a model with images calls `stored`, by either of its ways; other names stay as they are.
+    pub(super) fn of_text_model(stored: &str) -> String {
+        if let Some(part) = stored.strip_prefix("model.language_model.") {
+            return format!("model.{part}");
+        }
+        match stored.strip_prefix("language_model.") {
+            Some(part) if part.starts_with("model.") || part.starts_with("lm_head.") => part.to_owned(),
+            _ => stored.to_owned(),
+        }
+    }
+
     /// The name of the weight that a text model calls `name`.
     pub(super) fn stored(self, name: &str) -> String {
         match (self, name.strip_prefix("model.")) {
@@ -48,7 +59,11 @@ mod tests {
             let names = TextNames::of(|name| name == stored);
             assert_eq!(names.stored("model.embed_tokens.weight"), stored);
             assert_eq!(names.stored("lm_head.weight"), head);
+            assert_eq!(TextNames::of_text_model(stored), "model.embed_tokens.weight");
+            assert_eq!(TextNames::of_text_model(head), "lm_head.weight");
         }
         assert_eq!(TextNames::of(|_| false), TextNames::Alone);
+        let tower = "model.vision_tower.layers.0.weight";
+        assert_eq!(TextNames::of_text_model(tower), tower);
     }
 }

@@ -124,6 +124,9 @@ pub struct Plan {
     /// How the weights are streamed in what is left; `None` if they are in memory, or a server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streaming: Option<StreamedPasses>,
+    /// Predicted memory of a teacher on the CPU whose weights are all in memory; `None` if they are streamed, elsewhere, or unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
     /// A whole capture at each tenth and at the asked proportion, for comparison.
     pub proportions: Vec<AtProportion>,
     /// How fast the teacher is on this device.

@@ -145,6 +145,7 @@ pub fn plan(
         scratch: scratch.as_ref(),
         calibration: calibration.as_ref(),
         streaming: source.streaming()?,
+        resident_bytes: source.resident_bytes(),
     };
     let plan = predictor.plan(asked, &left)?;
     Ok(PlanOutcome::Done(Box::new(Plan { calibration, ..plan })))

@@ -38,6 +38,8 @@ pub(super) struct Predictor<'a> {
     pub(super) scratch: Option<&'a Scratch<'a>>,
     pub(super) calibration: Option<&'a Calibration>,
     pub(super) streaming: Option<Streaming>,
+    /// The memory of a teacher that is not streamed.
+    pub(super) resident_bytes: Option<u64>,
 }
 
 impl Predictor<'_> {
@@ -89,6 +91,7 @@ impl Predictor<'_> {
             layers,
             corpus_bytes: self.corpus_bytes(),
             streaming: self.streaming.map(|streaming| self.passes(streaming, left)),
+            resident_bytes: self.resident_bytes.filter(|_| self.streaming.is_none()),
             proportions: self.proportions(asked)?,
             calibration: None,
             left_of_layers: Vec::new(),

@@ -20,7 +20,7 @@ use leadspan_model::{Distrust, ModelError};
 pub(crate) use self::resident::Resident;
 pub use self::served::ServerWait;
 pub(crate) use self::source::{Limits, TeacherSource};
-pub use self::streaming::Streaming;
+pub use self::streaming::{MemoryBound, Streaming};
 use crate::{CacheSettings, PrecomputeError, batches::CapturedSpan, captured::Captured};
 
 /// The two parts of capturing a batch.

@@ -17,7 +17,7 @@ use super::{
     resident::Resident,
     served::{ServedSource, refuse_without_server},
     streamed::Streamed,
-    streaming::{Amounts, Streaming},
+    streaming::{Amounts, Footprint, Streaming},
 };
 use crate::{
     Pipeline, PrecomputeError,
@@ -201,25 +201,42 @@ impl<'a> TeacherSource<'a> {
     ///
     /// # Errors
     ///
-    /// If the configuration has a size that does not fit into memory.
+    /// If `teacher.memory` is set, and the configuration has a size that does not fit into memory.
     pub(crate) fn streaming(&self) -> Result<Option<Streaming>, PrecomputeError> {
-        let (Kind::Resident { source, .. }, Some(memory)) = (&self.kind, self.pipeline.teacher.memory) else {
+        if let Some(memory) = self.pipeline.teacher.memory {
+            let footprint = self.footprint()?;
+            return Ok(footprint.and_then(|footprint| footprint.within(memory.bytes())));
+        }
+        // A configuration that claims too much is refused when the weights are read.
+        let (Some(available), Ok(Some(footprint))) = (self.pipeline.available_memory, self.footprint()) else {
             return Ok(None);
         };
+        Ok(footprint.on_machine(available))
+    }
+
+    /// A prediction of its memory in bytes if all its weights are in memory; `None` on another device than the CPU, or if it is unknown.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        self.footprint()
+            .ok()
+            .flatten()
+            .map(|footprint| footprint.resident_bytes())
+    }
+
+    /// What it takes on the CPU; `None` on another device, and if a server has it.
+    fn footprint(&self) -> Result<Option<Footprint>, PrecomputeError> {
         let Pipeline { teacher, cache, .. } = self.pipeline;
-        // The settings allow no other device.
+        let Kind::Resident { source, .. } = &self.kind else {
+            return Ok(None);
+        };
+        if teacher.device != "cpu" {
+            return Ok(None);
+        }
         let amounts = Amounts {
             batch_tokens: cache.batch_tokens_on(&Device::Cpu),
             logit_bytes: (cache.head_chunk_mib_on(&Device::Cpu) as u64) << 20,
         };
         let sizes = WeightSizes::of(source, teacher.dtype)?;
-        Ok(Streaming::of(
-            &sizes,
-            source.config(),
-            teacher.dtype,
-            memory.bytes(),
-            amounts,
-        ))
+        Ok(Some(Footprint::of(&sizes, source.config(), teacher.dtype, amounts)))
     }
 
     /// Loads the teacher, or reaches the server.

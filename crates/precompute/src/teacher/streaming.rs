@@ -3,14 +3,26 @@
 use leadspan_model::{DecoderConfig, StoredDtype, StreamedHead, WeightSizes};
 use serde::Serialize;
 
-/// How a teacher runs whose weights do not fit into `teacher.memory`.
+/// Where the bound on a teacher's memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryBound {
+    /// `teacher.memory`.
+    Setting,
+    /// The memory that the machine has available.
+    Machine,
+}
+
+/// How a teacher runs whose weights do not fit into the memory that they may take.
 ///
 /// Layers are read one after the other, the next one while the one before computes, and a pass has as many tokens as hidden
 /// states fit beside two layers, or beside the head, which is read when the layers are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Streaming {
-    /// `teacher.memory`: what weights and hidden states may take together.
+    /// What weights and hidden states may take together.
     pub memory_bytes: u64,
+    /// Where that comes from.
+    pub memory_bound: MemoryBound,
     /// All weights, in `teacher.dtype`.
     pub weight_bytes: u64,
     /// The largest layer.
@@ -48,15 +60,20 @@ pub(crate) struct Amounts {
     pub(crate) logit_bytes: u64,
 }
 
-impl Streaming {
-    /// How a teacher runs whose weights may take `memory_bytes`; `None` if they fit.
-    pub(crate) fn of(
-        sizes: &WeightSizes,
-        config: &DecoderConfig,
-        dtype: StoredDtype,
-        memory_bytes: u64,
-        amounts: Amounts,
-    ) -> Option<Self> {
+/// What a teacher takes whose weights are all in memory, and how it runs otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    /// All weights.
+    weights: u64,
+    /// The largest layer.
+    layer: u64,
+    parts: Parts,
+    batch_tokens: u64,
+}
+
+impl Footprint {
+    /// That of a teacher.
+    pub(crate) fn of(sizes: &WeightSizes, config: &DecoderConfig, dtype: StoredDtype, amounts: Amounts) -> Self {
         let number = if dtype == StoredDtype::F32 || dtype == StoredDtype::Native {
             4
         } else {
@@ -76,10 +93,38 @@ impl Streaming {
             activations: number * widest * batch,
             logits: amounts.logit_bytes,
         };
-        Self::with(sizes.total(), largest, parts, memory_bytes, batch)
+        Self {
+            weights: sizes.total(),
+            layer: largest,
+            parts,
+            batch_tokens: batch,
+        }
     }
 
-    fn with(weight_bytes: u64, layer_bytes: u64, parts: Parts, memory_bytes: u64, batch_tokens: u64) -> Option<Self> {
+    /// A prediction of its memory with all weights in memory: these, the hidden states and activations of a batch, and a chunk of logits.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.weights + self.parts.token * self.batch_tokens + self.parts.activations + self.parts.logits
+    }
+
+    /// How it runs if weights and hidden states may take `memory_bytes`; `None` if the weights fit.
+    pub(crate) fn within(&self, memory_bytes: u64) -> Option<Streaming> {
+        self.bounded(memory_bytes, MemoryBound::Setting)
+    }
+
+    /// How it runs on a machine with this much memory available, of which a tenth is left to all else; `None` if the weights fit beside
+    /// activations and logits.
+    pub(crate) fn on_machine(&self, available_bytes: u64) -> Option<Streaming> {
+        let others = available_bytes / 10 + self.parts.activations + self.parts.logits;
+        self.bounded(available_bytes.saturating_sub(others), MemoryBound::Machine)
+    }
+
+    fn bounded(&self, memory_bytes: u64, memory_bound: MemoryBound) -> Option<Streaming> {
+        let Self {
+            weights: weight_bytes,
+            layer: layer_bytes,
+            parts,
+            batch_tokens,
+        } = *self;
         if weight_bytes <= memory_bytes {
             return None;
         }
@@ -91,8 +136,9 @@ impl Streaming {
         } else {
             tokens_beside(parts.layers).max(batch_tokens)
         };
-        Some(Self {
+        Some(Streaming {
             memory_bytes,
+            memory_bound,
             weight_bytes,
             layer_bytes,
             pass_tokens: usize::try_from(tokens).unwrap_or(usize::MAX),
@@ -101,8 +147,10 @@ impl Streaming {
             parts,
         })
     }
+}
 
-    /// Whether `teacher.memory` is less than what is needed at least. Then more memory is used.
+impl Streaming {
+    /// Whether the memory is less than what is needed at least. Then more memory is used.
     pub fn is_too_little(&self) -> bool {
         self.memory_bytes < self.least_bytes
     }
@@ -138,15 +186,36 @@ mod tests {
     use super::*;
 
     /// Layers of 100 bytes, a head of 500, 2 bytes a token, batches of 10 tokens.
-    fn of(memory_bytes: u64) -> Option<Streaming> {
-        let parts = Parts {
+    const TEACHER: Footprint = Footprint {
+        weights: 1500,
+        layer: 100,
+        parts: Parts {
             layers: 200,
             head: 500,
             token: 2,
             activations: 70,
             logits: 30,
-        };
-        Streaming::with(1500, 100, parts, memory_bytes, 10)
+        },
+        batch_tokens: 10,
+    };
+
+    fn of(memory_bytes: u64) -> Option<Streaming> {
+        TEACHER.within(memory_bytes)
+    }
+
+    #[test]
+    fn without_a_setting_a_tenth_of_the_machine_and_what_computes_are_left_free() {
+        // 1,777 less a tenth (177), 70 of activations and 30 of logits are the 1,500 of the weights.
+        assert_eq!(TEACHER.on_machine(1777), None);
+        let streamed = TEACHER.on_machine(1776).unwrap();
+        assert_eq!(
+            (streamed.memory_bytes, streamed.memory_bound),
+            (1499, MemoryBound::Machine)
+        );
+        assert_eq!(Some(streamed.pass_tokens), of(1499).map(|set| set.pass_tokens));
+        assert!(TEACHER.on_machine(0).unwrap().is_too_little());
+        // With the hidden states of a batch.
+        assert_eq!(TEACHER.resident_bytes(), 1500 + 20 + 70 + 30);
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Project {
                 r#"{"dir": "caches/one", "top_k": 16, "precision": "exact", "samples_per_shard": 10, "batch_tokens": 512}"#,
             ),
             data_check: DataCheck::default(),
+            available_memory: None,
             server_key: None,
             server_authorities: crate::ServerAuthorities::default(),
         };

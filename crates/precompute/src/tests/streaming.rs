@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use leadspan_diagnosis::Diagnosis as _;
 
 use super::{planning::plan_with, *};
-use crate::{Audit, AuditOutcome, AuditSettings, Streaming, audit};
+use crate::{Audit, AuditOutcome, AuditSettings, MemoryBound, Streaming, audit};
 
 /// Two layers of the tiny teacher in single precision: 32 wide, 64 inside, with keys of 16 and two norms.
 const TWO_LAYERS: u64 = 2 * 4 * (32 * 96 + 3 * 32 * 64 + 64);
@@ -35,6 +35,35 @@ fn batches_of(events: &[Event]) -> (u64, u64) {
         _ => None,
     });
     tokens.fold((0, 0), |(count, most), tokens| (count + 1, most.max(tokens)))
+}
+
+#[test]
+fn without_a_setting_the_memory_of_the_machine_decides() {
+    let project = Project::new();
+    let unknown = project.another("unknown", |_| ());
+    assert_eq!(streaming_of(&events_of(&unknown)), None);
+    let planned = |pipeline: &Pipeline| plan_with(pipeline, 1000, None).resident_bytes;
+    let resident = planned(&unknown).unwrap();
+    assert!(resident > TWO_LAYERS + HEAD);
+    let expected = without_records(files(&unknown.cache_dir()));
+    for (available, is_streamed) in [(100 << 10, true), (1 << 40, false)] {
+        let pipeline = project.another(&format!("{available}"), |pipeline| {
+            pipeline.available_memory = Some(available);
+        });
+        assert_eq!(planned(&pipeline), Some(resident).filter(|_| !is_streamed));
+        let streaming = streaming_of(&events_of(&pipeline));
+        assert_eq!(
+            streaming.map(|streaming| streaming.memory_bound),
+            Some(MemoryBound::Machine).filter(|_| is_streamed)
+        );
+        assert!(without_records(files(&pipeline.cache_dir())) == expected, "{available}");
+    }
+    // A setting goes before the machine.
+    let set = project.another("set", |pipeline| {
+        pipeline.available_memory = Some(100 << 10);
+        pipeline.teacher.memory = Some(from_json("\"1 GiB\""));
+    });
+    assert_eq!(streaming_of(&events_of(&set)), None);
 }
 
 #[test]

@@ -17,8 +17,11 @@ use candle_core::{DType, Device, Tensor, safetensors::Load as _};
 use leadspan_files::hash_contents;
 use safetensors::Dtype;
 
-use self::{base::another_model, settings::LoraSettings};
-use super::{gguf::reads, lora::directory::BASE_WEIGHTS, mapped::MappedWeights};
+use self::{
+    base::another_model,
+    settings::{LoraSettings, MERGE, SAVE, Unscaled},
+};
+use super::{gguf::reads, lora::directory::BASE_WEIGHTS, mapped::MappedWeights, text_names::TextNames};
 use crate::{config::DecoderConfig, error::ModelError};
 
 const SETTINGS: &str = "adapter_config.json";
@@ -49,6 +52,8 @@ struct Change {
 struct LowRank {
     a: Option<String>,
     b: Option<String>,
+    /// What PEFT calls the module, for the expressions of the settings.
+    module: String,
     /// Whether the product is the transposed weight, as for an embedding.
     is_transposed: bool,
     scale: f64,
@@ -91,10 +96,10 @@ impl Adapter {
         if adapter.changes.is_empty() {
             return Err(adapter.refuse("it changes no weight".to_owned()));
         }
-        for (weight, change) in &mut adapter.changes {
+        for change in adapter.changes.values_mut() {
             if let Some(added) = &mut change.added {
-                added.scale =
-                    scale_of(&adapter.settings, &file, weight, added).map_err(|reason| refusal(dir, reason, SAVE))?;
+                added.scale = scale_of(&adapter.settings, &file, added)
+                    .map_err(|Unscaled { reason, hint }| refusal(dir, reason, hint))?;
             }
         }
         adapter.require_listed(config)?;
@@ -113,9 +118,18 @@ impl Adapter {
         let found = low_rank
             .iter()
             .find_map(|&(suffix, is_a, is_transposed)| Some((part.strip_suffix(suffix)?, is_a, is_transposed)));
-        let weight = match found {
+        let changed = match found {
             Some((module, _, _)) => format!("{module}.weight"),
             None => part.replace(".base_layer.", "."),
+        };
+        let description = config.family.description();
+        if description.left_out.iter().any(|start| changed.starts_with(start)) {
+            // It is part of what sees images, which the decoder of text leaves out.
+            return Ok(());
+        }
+        let weight = match description.with_images {
+            Some(_) => TextNames::of_text_model(&changed),
+            None => changed,
         };
         let is_embedding = weight == EMBEDDING;
         if config.tie_word_embeddings && (is_embedding || weight == HEAD) {
@@ -141,6 +155,7 @@ impl Adapter {
             None => &mut change.replaced_by,
             Some((_, is_a, is_transposed)) => {
                 let added = change.added.get_or_insert_default();
+                added.module = found.map(|(module, ..)| module.to_owned()).unwrap_or_default();
                 added.is_transposed = is_transposed;
                 if is_a { &mut added.a } else { &mut added.b }
             }
@@ -210,14 +225,24 @@ impl Adapter {
     ///
     /// [`ModelError::Adapter`], and if the file cannot be read.
     pub(super) fn require_base(&self, weights: &str) -> Result<(), ModelError> {
-        match self.map()?.metadata(BASE_WEIGHTS) {
+        match self.stated_base()? {
             Some(stated) if stated != weights => {
-                let hint = "name the model that the student started from, as it was then";
+                let hint = "name the model that the student started from, as it was then; to use the adapter on other weights, \
+                            merge the two with PEFT (`merge_and_unload`)";
                 let reason = "it was learnt on other weights than those of the model".to_owned();
                 Err(refusal(&self.dir, reason, hint))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The digest of the weights that it says it was learnt on; `None` if it does not say it, as those of PEFT.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn stated_base(&self) -> Result<Option<String>, ModelError> {
+        Ok(self.map()?.metadata(BASE_WEIGHTS).map(str::to_owned))
     }
 
     /// Maps the file of its tensors.
@@ -261,6 +286,7 @@ impl Adapter {
             b: Some(b),
             is_transposed,
             scale,
+            ..
         }) = &change.added
         else {
             return Ok(replaced);
@@ -298,25 +324,27 @@ impl Adapter {
     }
 }
 
-/// What the product of the two matrices for `weight` is multiplied by.
+/// What the product of two matrices is multiplied by.
 ///
 /// # Errors
 ///
-/// A sentence, if one is missing, or their shapes do not fit each other or the settings.
-fn scale_of(settings: &LoraSettings, file: &MappedWeights, weight: &str, added: &LowRank) -> Result<f64, String> {
-    let module = weight.strip_suffix(".weight").unwrap_or(weight);
+/// If one is missing, or their shapes do not fit each other or the settings.
+fn scale_of(settings: &LoraSettings, file: &MappedWeights, added: &LowRank) -> Result<f64, Unscaled> {
+    let module = &added.module;
     let shape = |name: &Option<String>| Some(file.tensor(name.as_deref()?)?.shape().to_vec());
     match (shape(&added.a).as_deref(), shape(&added.b).as_deref()) {
         (Some(&[rank, _]), Some(&[_, other])) if rank == other && rank > 0 => settings.scale(module, rank),
-        (Some(a), Some(b)) => Err(format!(
-            "the shapes {a:?} and {b:?} of its two matrices for `{module}` do not fit"
-        )),
-        _ => Err(format!("it has one of the two matrices for `{module}`")),
+        (Some(a), Some(b)) => Err(Unscaled {
+            reason: format!("the shapes {a:?} and {b:?} of its two matrices for `{module}` do not fit"),
+            hint: SAVE,
+        }),
+        _ => Err(Unscaled {
+            reason: format!("it has one of the two matrices for `{module}`"),
+            hint: SAVE,
+        }),
     }
 }
 
-const SAVE: &str = "save the adapter again with PEFT's `save_pretrained`";
-const MERGE: &str = "merge the adapter with PEFT (`merge_and_unload`), and use the merged model";
 const ANOTHER: &str = "use the model that the adapter was trained for; if the two are the same, write the model's id into \
                        `base_model_name_or_path` of `adapter_config.json`";
 const OTHER: &str = "use the model that the adapter was trained for, or merge the two with PEFT (`merge_and_unload`)";

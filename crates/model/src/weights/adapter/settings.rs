@@ -65,8 +65,21 @@ const KNOWN: [&str; 32] = [
 /// The ways to initialise an adapter that leave the weights of its base as they are.
 const INITIAL: [&str; 3] = ["eva", "gaussian", "orthogonal"];
 
-/// What to do with an adapter that is not read.
-const MERGE: &str = "that is not supported: merge the adapter with PEFT (`merge_and_unload`), and use the merged model";
+/// The way out for an adapter that does not fit its own settings.
+pub(super) const SAVE: &str = "save the adapter again with PEFT's `save_pretrained`";
+
+/// The way out for an adapter that is not read.
+pub(super) const MERGE: &str = "merge the adapter with PEFT (`merge_and_unload`), and use the merged model";
+
+/// Why the product of the matrices of a module cannot be scaled, and the way out.
+pub(super) struct Unscaled {
+    pub(super) reason: String,
+    pub(super) hint: &'static str,
+}
+
+/// What is said of a setting that is not read.
+const UNSUPPORTED: &str =
+    "that is not supported: merge the adapter with PEFT (`merge_and_unload`), and use the merged model";
 
 /// The most steps of an expression at one place of a name.
 const MOST_STEPS: u32 = 10_000;
@@ -84,7 +97,7 @@ impl LoraSettings {
             return Err(keys.refuse("peft_type", "only `LORA` is read"));
         }
         if keys.is_on("use_dora")? {
-            return Err(keys.refuse("use_dora", MERGE));
+            return Err(keys.refuse("use_dora", UNSUPPORTED));
         }
         if keys.is_on("fan_in_fan_out")? {
             let expected = "no supported model stores its weights like that";
@@ -102,7 +115,7 @@ impl LoraSettings {
             .keys()
             .find(|key| !KNOWN.contains(&key.as_str()) && !is_off(&map[*key]))
         {
-            return Err(keys.refuse(unknown, MERGE));
+            return Err(keys.refuse(unknown, UNSUPPORTED));
         }
         let alpha = keys.get("lora_alpha").and_then(Value::as_f64);
         let names = |key: &str| -> Vec<String> {
@@ -128,20 +141,23 @@ impl LoraSettings {
     ///
     /// # Errors
     ///
-    /// A sentence, if the settings give another rank, or no rule or two for the module.
-    pub(super) fn scale(&self, module: &str, found: usize) -> Result<f64, String> {
-        let rank = self.ranks.of(module)?.unwrap_or(self.rank as f64);
-        let alpha = self.alphas.of(module)?.unwrap_or(self.alpha);
+    /// If the settings give another rank, two rules for the module, or no number.
+    pub(super) fn scale(&self, module: &str, found: usize) -> Result<f64, Unscaled> {
+        // PEFT takes the first rule in an order that the file does not keep.
+        let unclear = |reason| Unscaled { reason, hint: MERGE };
+        let rank = self.ranks.of(module).map_err(unclear)?.unwrap_or(self.rank as f64);
+        let alpha = self.alphas.of(module).map_err(unclear)?.unwrap_or(self.alpha);
+        let wrong = |reason| Unscaled { reason, hint: SAVE };
         if rank != found as f64 {
-            return Err(format!(
+            return Err(wrong(format!(
                 "`{module}` has rank {found}, but its configuration says {rank}"
-            ));
+            )));
         }
         let scale = alpha / if self.rank_stabilised { rank.sqrt() } else { rank };
         if scale.is_finite() {
             Ok(scale)
         } else {
-            Err(format!("the scale of `{module}` is not finite"))
+            Err(wrong(format!("the scale of `{module}` is not finite")))
         }
     }
 }

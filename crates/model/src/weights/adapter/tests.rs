@@ -135,6 +135,92 @@ fn changed(settings: impl Fn(&mut Value), weights: impl Fn(&mut Tensors)) -> tem
     dir
 }
 
+/// An adapter of rank 4 for modules: what PEFT calls each, and the rows and columns of its weight.
+fn made(modules: &[(String, [usize; 2])], settings: impl Fn(&mut Value)) -> tempfile::TempDir {
+    let settings = |value: &mut Value| {
+        value["target_modules"] = json!(".*");
+        settings(value);
+    };
+    changed(settings, |tensors| {
+        tensors.clear();
+        for (place, (module, [rows, columns])) in modules.iter().enumerate() {
+            for (part, shape) in [("lora_A", vec![4, *columns]), ("lora_B", vec![*rows, 4])] {
+                let number = |i: usize| 0.3 * ((7 * i + 3 * place + 1) as f32).sin();
+                let numbers = (0..shape.iter().product()).flat_map(|i| number(i).to_le_bytes());
+                let name = format!("base_model.model.{module}.{part}.weight");
+                tensors.push((name, Dtype::F32, shape.clone(), numbers.collect()));
+            }
+        }
+    })
+}
+
+#[test]
+fn an_adapter_of_a_model_with_images_changes_its_text_model() {
+    for base in ["gemma3_images", "mistral3"] {
+        let source = || ModelSource::open(&fixture("parity").join(base)).unwrap();
+        let tokens = fixture("parity").join(base).join("expected.safetensors");
+        let config = source().config().clone();
+        let shape = [config.num_attention_heads * config.head_dim, config.hidden_size];
+        let queries = |decoder: &str| -> Vec<(String, [usize; 2])> {
+            let layers = 0..config.num_hidden_layers;
+            layers
+                .map(|layer| (format!("{decoder}layers.{layer}.self_attn.q_proj"), shape))
+                .collect()
+        };
+        let with = |modules: &[(String, [usize; 2])], alpha_of: &str| {
+            let dir = made(modules, |settings| {
+                settings["alpha_pattern"] = json!({format!("{alpha_of}layers.0.self_attn.q_proj"): 2});
+            });
+            logprobs(&source().with_adapter(dir.path()).unwrap(), &tokens)
+        };
+        let expected = with(&queries("model."), "model.");
+        let (mean, _) = mean_and_most(&logprobs(&source(), &tokens), &expected);
+        assert!(mean > 0.01, "{base}: the adapter changes only {mean}");
+        // The names of transformers since 4.52, and of those before it. Expressions of the settings are for these names.
+        for decoder in ["model.language_model.", "language_model.model."] {
+            let (_, most) = mean_and_most(&with(&queries(decoder), decoder), &expected);
+            assert_eq!(most, 0.0, "{base}: {decoder}");
+            let (_, most) = mean_and_most(&with(&queries(decoder), "vision."), &expected);
+            assert!(most > 0.0, "{base}: {decoder}");
+        }
+        // What it changes of the tower for images is left out, as the tower is.
+        let tower = (
+            "model.vision_tower.encoder.layers.0.self_attn.q_proj".to_owned(),
+            [4, 4],
+        );
+        let all = [queries("model.language_model."), vec![tower]].concat();
+        let (_, most) = mean_and_most(&with(&all, "model.language_model."), &expected);
+        assert_eq!(most, 0.0, "{base}");
+        let other = made(&[("model.speech.layers.0.q_proj".to_owned(), shape)], |_| ());
+        let message = refusal(&format!("parity/{base}"), other.path());
+        assert!(message.contains("belongs to no weight of the model"), "{message}");
+    }
+}
+
+#[test]
+fn layers_of_linear_attention_take_an_adapter_in_their_projections_alone() {
+    let source = || ModelSource::open(&fixture("parity/qwen3_5")).unwrap();
+    let tokens = fixture("parity/qwen3_5/expected.safetensors");
+    let config = source().config().clone();
+    let linear = config.parts.linear.unwrap();
+    let of = |layer: usize, part: &str| format!("model.language_model.layers.{layer}.{part}");
+    assert!(config.parts.layer(0).is_linear);
+    let shape = [linear.value_heads * linear.value_dim, config.hidden_size];
+    let dir = made(&[(of(0, "linear_attn.in_proj_z"), shape)], |_| ());
+    let changed = logprobs(&source().with_adapter(dir.path()).unwrap(), &tokens);
+    let (mean, _) = mean_and_most(&logprobs(&source(), &tokens), &changed);
+    assert!(mean > 1e-3, "the adapter changes only {mean}");
+    for module in [
+        of(0, "self_attn.q_proj"),
+        of(0, "linear_attn.in_proj"),
+        of(1, "linear_attn.in_proj_z"),
+        of(9, "linear_attn.out_proj"),
+    ] {
+        let message = refusal("parity/qwen3_5", made(&[(module, shape)], |_| ()).path());
+        assert!(message.contains("belongs to no weight of the model"), "{message}");
+    }
+}
+
 /// The message and the hint with which a model with an adapter is refused.
 fn refusal(base: &str, adapter: &Path) -> String {
     let source = ModelSource::open(&fixture(base)).unwrap();
@@ -244,7 +330,7 @@ fn tensors_that_do_not_fit_the_model_are_refused_by_name() {
         ),
         (
             settings(&|settings| settings["alpha_pattern"] = json!({"q_proj": 2, "self_attn.*": 3})),
-            "two expressions of `alpha_pattern` match",
+            "two expressions of `alpha_pattern` match `model.layers.0.self_attn.q_proj`\nmerge the adapter with PEFT",
         ),
         (
             settings(&|settings| settings["alpha_pattern"] = json!({"(.+.+)+\\d": 2})),

@@ -5,7 +5,7 @@ use super::{
     names::{expert_of, stored_name},
 };
 use crate::{
-    config::DecoderConfig,
+    config::{DecoderConfig, keys::UNSUPPORTED},
     error::ModelError,
     families::{Family, NormPlacement},
 };
@@ -31,16 +31,47 @@ const ATTENTION: [&str; 8] = [
 ];
 
 /// Numbers of other architectures, and the values at which they change nothing.
-const NEUTRAL: [(&str, &[f64]); 8] = [
+const NEUTRAL: [(&str, &[f64]); 17] = [
     ("attn_logit_softcapping", &[0.0]),
     ("embedding_scale", &[0.0, 1.0]),
     ("expert_gating_func", &[0.0, 1.0]),
+    ("expert_group_count", &[0.0, 1.0]),
+    ("expert_group_used_count", &[0.0, 1.0]),
     ("expert_shared_count", &[0.0]),
+    ("expert_shared_feed_forward_length", &[0.0]),
     ("expert_weights_scale", &[0.0, 1.0]),
     ("final_logit_softcapping", &[0.0]),
+    ("leading_dense_block_count", &[0.0]),
     ("logit_scale", &[0.0, 1.0]),
+    ("n_deepstack_layers", &[0.0]),
+    ("nextn_predict_layers", &[0.0]),
     ("residual_scale", &[0.0, 1.0]),
+    ("router_logit_softcapping", &[0.0]),
+    ("swiglu_clamp_exp", &[0.0]),
+    ("swiglu_clamp_shexp", &[0.0]),
 ];
+
+/// Numbers of mixtures, which are read in families that have experts and change nothing at zero in others.
+const OF_EXPERTS: [&str; 3] = ["expert_count", "expert_feed_forward_length", "expert_used_count"];
+
+/// Switches, and the only position that is supported.
+const SWITCHES: [(&str, bool); 2] = [("use_parallel_residual", false), ("expert_weights_norm", true)];
+
+/// The other keys outside `attention.` and `rope.` that may be there. Four are read. `vocab_size` repeats what the embedding shows,
+/// `tensor_data_layout` names the order of rows that all converters write, and `pooling_type` says how a whole text becomes one vector.
+const KNOWN: [&str; 7] = [
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "pooling_type",
+    "tensor_data_layout",
+    "vocab_size",
+];
+
+/// The beginnings of keys that are looked at elsewhere, and of those that describe the part of a model that sees images. If the file has
+/// that part, its tensors are refused.
+const GROUPS: [&str; 4] = ["attention.", "mm.", "rope.", "vision."];
 
 impl<'a> ArchitectureKeys<'a> {
     pub(super) fn key(self, suffix: &str) -> String {
@@ -71,7 +102,7 @@ impl<'a> ArchitectureKeys<'a> {
     /// If the value is no whole number, or the layers have different ones.
     pub(super) fn optional_number(self, suffix: &str) -> Result<Option<usize>, ModelError> {
         let key = self.key(suffix);
-        match self.file.number(&key) {
+        match self.file.shared_number(&key) {
             Some(value) => Ok(Some(value as usize)),
             None if self.file.has_key(&key) => {
                 Err(self.refuse(suffix, "it must be a whole number, the same for all layers"))
@@ -114,6 +145,31 @@ impl<'a> ArchitectureKeys<'a> {
         found
     }
 
+    /// Refuses a key outside `attention.` and `rope.` that is not known. `of_family` are keys that the family reads.
+    fn refuse_other(self, of_family: &[&str]) -> Result<(), ModelError> {
+        let has_experts = self.family.description().experts.is_some();
+        for suffix in OF_EXPERTS.into_iter().filter(|_| !has_experts) {
+            if self.optional_number(suffix)?.is_some_and(|number| number != 0) {
+                return Err(self.refuse(suffix, "the family has no experts here"));
+            }
+        }
+        let is_known = |suffix: &&str| {
+            GROUPS.iter().any(|group| suffix.starts_with(group))
+                || [KNOWN.as_slice(), &OF_EXPERTS, of_family]
+                    .iter()
+                    .any(|keys| keys.contains(suffix))
+                || NEUTRAL.iter().any(|(key, _)| key == suffix)
+                || SWITCHES.iter().any(|(key, _)| key == suffix)
+        };
+        match self.below("").into_iter().find(|suffix| !is_known(suffix)) {
+            None => Ok(()),
+            Some(other) => {
+                let expected = format!("the key is unknown and may change what the model computes: {UNSUPPORTED}");
+                Err(self.refuse(other, &expected))
+            }
+        }
+    }
+
     /// Refuses keys and tensors that ask for something that the decoder of `config` does not compute.
     ///
     /// # Errors
@@ -126,7 +182,7 @@ impl<'a> ArchitectureKeys<'a> {
             .filter(|key| !ATTENTION.contains(key))
             .map(|key| format!("attention.{key}"));
         if let Some(other) = others.find(|key| !known.contains(&key.as_str())) {
-            return Err(self.refuse(&other, "that is not supported"));
+            return Err(self.refuse(&other, UNSUPPORTED));
         }
         if self.file.switch(&self.key("attention.causal")) == Some(false) {
             return Err(self.refuse("attention.causal", "only causal attention is supported"));
@@ -145,14 +201,16 @@ impl<'a> ArchitectureKeys<'a> {
         }
         for (suffix, neutral) in NEUTRAL.into_iter().filter(|(suffix, _)| !known.contains(suffix)) {
             if self.float(suffix)?.is_some_and(|value| !neutral.contains(&value)) {
-                return Err(self.refuse(suffix, "that is not supported"));
+                return Err(self.refuse(suffix, UNSUPPORTED));
             }
         }
-        for (suffix, supported) in [("use_parallel_residual", false), ("expert_weights_norm", true)] {
-            if self.file.switch(&self.key(suffix)) == Some(!supported) {
-                return Err(self.refuse(suffix, "that is not supported"));
+        for (suffix, supported) in SWITCHES {
+            let key = self.key(suffix);
+            if self.file.has_key(&key) && self.file.switch(&key) != Some(supported) {
+                return Err(self.refuse(suffix, UNSUPPORTED));
             }
         }
+        self.refuse_other(known)?;
         match self.file.tensor_names().find(|name| !is_asked_for(name, config)) {
             None => Ok(()),
             Some(name) => Err(ModelError::UnknownWeight {
@@ -163,6 +221,15 @@ impl<'a> ArchitectureKeys<'a> {
     }
 }
 
+/// The products of a layer of linear attention.
+const LINEAR: [&str; 5] = [
+    "in_proj_a.weight",
+    "in_proj_b.weight",
+    "in_proj_qkv.weight",
+    "in_proj_z.weight",
+    "out_proj.weight",
+];
+
 /// Whether a decoder of `config` reads a weight of this Hugging Face name.
 pub(in crate::weights) fn reads(name: &str, config: &DecoderConfig) -> bool {
     let stored = match (expert_of(name), &config.experts) {
@@ -172,6 +239,16 @@ pub(in crate::weights) fn reads(name: &str, config: &DecoderConfig) -> bool {
     };
     let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
     let part = layer.map_or(name, |(_, part)| part);
+    if let Some(index) = layer.and_then(|(index, _)| index.parse().ok()) {
+        let is_linear = config.parts.layer(index).is_linear;
+        // No GGUF file has these.
+        if let Some(projection) = part.strip_prefix("linear_attn.") {
+            return is_linear && index < config.num_hidden_layers && LINEAR.contains(&projection);
+        }
+        if is_linear && part.starts_with("self_attn.") {
+            return false;
+        }
+    }
     // A name that GGUF has as it stands is none of Hugging Face.
     stored_name(part, config.family) != part && is_asked_for(&stored, config)
 }

@@ -67,6 +67,11 @@ impl GgufFile {
         self.first().number(key)
     }
 
+    /// The whole number of a key, or that of each layer if all of them have one; `None` if there is no such number.
+    pub(super) fn shared_number(&self, key: &str) -> Option<u64> {
+        self.first().shared_number(key)
+    }
+
     /// The number of a key, whole or not; `None` if it has none.
     pub(super) fn float(&self, key: &str) -> Option<f64> {
         match self.content().metadata.get(key)? {

@@ -25,6 +25,17 @@ pub(super) struct Piece {
     pub(super) content: Content,
 }
 
+/// A value as a whole number; `None` if it is none or negative.
+fn whole(value: &Value) -> Option<u64> {
+    match value {
+        Value::I8(value) => u64::try_from(*value).ok(),
+        Value::I16(value) => u64::try_from(*value).ok(),
+        Value::I32(value) => u64::try_from(*value).ok(),
+        Value::I64(value) => u64::try_from(*value).ok(),
+        value => value.to_u64().ok(),
+    }
+}
+
 impl Piece {
     /// Reads the header.
     ///
@@ -94,12 +105,20 @@ impl Piece {
 
     /// The whole number of a key; `None` if it has none or a negative one.
     pub(super) fn number(&self, key: &str) -> Option<u64> {
+        whole(self.content.metadata.get(key)?)
+    }
+
+    /// The whole number of a key, or that of all elements of its list; `None` if there is no such number.
+    pub(super) fn shared_number(&self, key: &str) -> Option<u64> {
         match self.content.metadata.get(key)? {
-            Value::I8(value) => u64::try_from(*value).ok(),
-            Value::I16(value) => u64::try_from(*value).ok(),
-            Value::I32(value) => u64::try_from(*value).ok(),
-            Value::I64(value) => u64::try_from(*value).ok(),
-            value => value.to_u64().ok(),
+            Value::Array(values) => {
+                let number = whole(values.first()?)?;
+                values
+                    .iter()
+                    .all(|value| whole(value) == Some(number))
+                    .then_some(number)
+            }
+            value => whole(value),
         }
     }
 

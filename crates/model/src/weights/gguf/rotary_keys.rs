@@ -7,7 +7,10 @@ use candle_core::Device;
 
 use super::architecture_keys::ArchitectureKeys;
 use crate::{
-    config::scaling::{RotaryScaling, yarn_attention_factor},
+    config::{
+        keys::UNSUPPORTED,
+        scaling::{RotaryScaling, yarn_attention_factor},
+    },
     error::ModelError,
 };
 
@@ -53,11 +56,11 @@ impl ArchitectureKeys<'_> {
         let others = self.below("rope.").into_iter().filter(|key| !KNOWN.contains(key));
         let mut others = others.map(|key| format!("rope.{key}"));
         if let Some(other) = others.find(|key| !of_parts.contains(&key.as_str())) {
-            return Err(self.refuse(&other, "that is not supported"));
+            return Err(self.refuse(&other, UNSUPPORTED));
         }
         for (suffix, neutral) in NEUTRAL {
             if self.float(suffix)?.is_some_and(|value| !neutral.contains(&value)) {
-                return Err(self.refuse(suffix, "that is not supported"));
+                return Err(self.refuse(suffix, UNSUPPORTED));
             }
         }
         let kind = self.text("rope.scaling.type")?.unwrap_or("linear");

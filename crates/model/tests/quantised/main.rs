@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod settings;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -100,108 +102,6 @@ fn a_quantised_model_is_another_teacher_than_its_bytes() {
     let bytes = ModelSource::open(bytes.path()).unwrap();
     assert_eq!(quantised.config(), bytes.config());
     assert_ne!(quantised.config_fingerprint(), bytes.config_fingerprint());
-}
-
-/// Checks that a model whose configuration is changed so is refused with the key and its value.
-fn assert_refused(config: impl Fn(&mut Value), key: &str, found: &str) {
-    let dir = changed("fp8_rows", config, |_| ());
-    let message = refusal(dir.path());
-    assert!(message.contains(&format!("`{key}` is `{found}")), "{key}: {message}");
-    assert!(message.contains("original weights"), "{message}");
-    // The hash of the weights, by which a new cache knows its teacher, is refused as well.
-    let source = ModelSource::open(dir.path()).unwrap();
-    assert!(source.weights_fingerprint().is_err() && source.weight_files().is_err());
-}
-
-#[test]
-fn other_quantisations_are_refused_by_name() {
-    for (quantization, key, found) in [
-        (json!({"quant_method": "gptq", "bits": 4}), "quant_method", "gptq"),
-        (json!({"quant_method": "awq", "bits": 4}), "quant_method", "awq"),
-        (json!({"quant_method": "bitsandbytes"}), "quant_method", "bitsandbytes"),
-        (json!({"quant_method": "mxfp4"}), "quant_method", "mxfp4"),
-        (
-            json!({"quant_method": "modelopt", "quant_algo": "FP8"}),
-            "quant_method",
-            "modelopt",
-        ),
-        (json!({"quant_method": "hqq"}), "quant_method", "hqq"),
-        (json!({"quant_method": "aqlm"}), "quant_method", "aqlm"),
-        (json!({"quant_method": "torchao"}), "quant_method", "torchao"),
-        (json!({"load_in_8bit": true}), "quant_method", "missing"),
-        (
-            json!({"quant_method": "fp8", "weight_block_size": [128]}),
-            "weight_block_size",
-            "[128]",
-        ),
-        (
-            json!({"quant_method": "fp8", "weight_block_size": [0, 128]}),
-            "weight_block_size",
-            "[0,128]",
-        ),
-        (
-            json!({"quant_method": "fp8", "expert_dtype": "fp4"}),
-            "expert_dtype",
-            "fp4",
-        ),
-        (
-            json!({"quant_method": "fp8", "ignored_layers": "lm_head"}),
-            "ignored_layers",
-            "lm_head",
-        ),
-    ] {
-        assert_refused(
-            |config| config["quantization_config"] = quantization.clone(),
-            key,
-            found,
-        );
-    }
-    let text = changed(
-        "fp8_rows",
-        |config| config["quantization_config"] = json!("fp8"),
-        |_| (),
-    );
-    assert!(refusal(text.path()).contains("`quantization_config` is `fp8`"));
-}
-
-#[test]
-fn parts_of_compressed_tensors_that_are_not_read_are_refused_by_name() {
-    const WEIGHTS: &str = "/config_groups/group_0/weights";
-    for (place, key, value) in [
-        ("", "format", json!("pack-quantized")),
-        ("", "format", json!("nvfp4-pack-quantized")),
-        ("", "quantization_status", json!("frozen")),
-        ("", "transform_config", json!({"config_groups":{}})),
-        ("", "config_groups", json!({})),
-        ("", "config_groups", json!({"group_0":7})),
-        ("/config_groups/group_0", "format", json!("int-quantized")),
-        (WEIGHTS, "type", json!("int")),
-        (WEIGHTS, "num_bits", json!(4)),
-        (WEIGHTS, "strategy", json!("group")),
-        (WEIGHTS, "symmetric", json!(false)),
-    ] {
-        let change = |config: &mut Value| {
-            config["quantization_config"].pointer_mut(place).unwrap()[key] = value.clone();
-        };
-        let (key, found) = match &value {
-            Value::Object(table) if table.contains_key("group_0") => ("group_0", "7".to_owned()),
-            Value::String(text) => (key, text.clone()),
-            other => (key, other.to_string()),
-        };
-        assert_refused(change, key, &found);
-    }
-    let sparse = json!({"format": "sparse-bitmask"});
-    assert_refused(
-        |config| config["quantization_config"]["sparsity_config"] = sparse.clone(),
-        "format",
-        "sparse-bitmask",
-    );
-    // An older name of the table.
-    let renamed = |config: &mut Value| {
-        let table = config["quantization_config"].take();
-        config["compression_config"] = table;
-    };
-    load(changed("fp8_rows", renamed, |_| ()).path()).unwrap();
 }
 
 #[test]
