@@ -87,6 +87,12 @@ fn what_is_exported_is_imported_verified_described_and_trained_from() {
         ]);
         assert!(place.path(&format!("run-{out}/model/model.safetensors")).exists());
     }
+}
+
+#[test]
+fn cards_exports_and_imports_replace_nothing_of_others() {
+    let place = Workplace::new();
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
     place.succeed(&["cache", "card", "cache", "--out", "card.md"]);
     assert!(refused(&place, &["cache", "card", "cache", "--out", "card.md"]).contains("--overwrite"));
     assert!(

@@ -331,7 +331,8 @@ impl Shared {
             }
             Some(Fault::Shifted) => {
                 for place in 1..rows.len() {
-                    rows[place - 1].top = rows[place].top.clone();
+                    let (before, after) = rows.split_at_mut(place);
+                    before[place - 1].top.clone_from(&after[0].top);
                 }
             }
             _ => {}

@@ -180,38 +180,35 @@ impl Card {
                 format!("{train} for training, {validation} held out; {tokens} tokens"),
             ));
         }
-        match &self.export {
-            Some(list) => {
-                let rest = if list.complete {
-                    ""
-                } else {
-                    "; the cache was incomplete"
-                };
-                rows.push(("positions", format!("{} ({}){rest}", list.rows, list.coverage)));
-                let bytes: u64 = list.files.iter().map(|file| file.bytes).sum();
-                rows.push(("size", format!("{bytes} bytes in {} files", list.files.len())));
-            }
-            None => {
-                let sections: Vec<String> = serves
-                    .iter()
-                    .map(|(name, proportion)| format!("{name} up to {proportion}"))
-                    .collect();
-                let none = "nothing complete yet".to_owned();
-                let served = if sections.is_empty() { none } else { sections.join(", ") };
-                rows.push((
-                    "lead spans",
-                    format!("{served} of a training sample; held-out samples are whole"),
-                ));
-                let positions: u64 = layers.iter().map(|layer| layer.positions).sum();
-                let bytes: u64 = layers.iter().map(|layer| layer.shard_bytes).sum();
-                rows.push(("positions", positions.to_string()));
-                let each = if positions > 0 {
-                    bytes as f64 / positions as f64
-                } else {
-                    0.0
-                };
-                rows.push(("size", format!("{bytes} bytes of shards, {each:.1} a position")));
-            }
+        if let Some(list) = &self.export {
+            let rest = if list.complete {
+                ""
+            } else {
+                "; the cache was incomplete"
+            };
+            rows.push(("positions", format!("{} ({}){rest}", list.rows, list.coverage)));
+            let bytes: u64 = list.files.iter().map(|file| file.bytes).sum();
+            rows.push(("size", format!("{bytes} bytes in {} files", list.files.len())));
+        } else {
+            let sections: Vec<String> = serves
+                .iter()
+                .map(|(name, proportion)| format!("{name} up to {proportion}"))
+                .collect();
+            let none = "nothing complete yet".to_owned();
+            let served = if sections.is_empty() { none } else { sections.join(", ") };
+            rows.push((
+                "lead spans",
+                format!("{served} of a training sample; held-out samples are whole"),
+            ));
+            let positions: u64 = layers.iter().map(|layer| layer.positions).sum();
+            let bytes: u64 = layers.iter().map(|layer| layer.shard_bytes).sum();
+            rows.push(("positions", positions.to_string()));
+            let each = if positions > 0 {
+                bytes as f64 / positions as f64
+            } else {
+                0.0
+            };
+            rows.push(("size", format!("{bytes} bytes of shards, {each:.1} a position")));
         }
         let (mass, positions) = layers.iter().fold((0.0, 0), |(mass, positions), layer| {
             let of_layer = layer.mean_retained_mass.unwrap_or(0.0) * layer.positions as f64;

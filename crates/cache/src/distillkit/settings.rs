@@ -1,7 +1,6 @@
 //! The settings of DistillKit's layout, as `compression_config.yaml` states them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{bits::packed_bytes, yaml};
 
@@ -206,11 +205,9 @@ impl Quantization {
         let value = serde_json::to_value(self).expect("numbers and names always serialize");
         let mut text = String::new();
         for (key, value) in value.as_object().into_iter().flatten() {
-            text += &match value {
-                Value::String(name) => format!("{key}: {name}\n"),
-                // A list without elements: those that are written have none.
-                value => format!("{key}: {value}\n"),
-            };
+            // A list without elements: those that are written have none.
+            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.extend([key, ": ", &written, "\n"]);
         }
         text
     }

@@ -54,9 +54,8 @@ pub struct FolderSettings {
 pub fn is_export_folder(path: &Path) -> Result<bool, CacheError> {
     let list = match ExportList::read(path) {
         Ok(Some((list, _))) => list,
-        Ok(None) => return Ok(false),
         Err(error @ CacheError::Io { .. }) => return Err(error),
-        Err(_) => return Ok(false),
+        Ok(None) | Err(_) => return Ok(false),
     };
     let names = |folder: &Path| -> io::Result<Vec<String>> {
         let entries = fs::read_dir(folder)?;
@@ -225,17 +224,16 @@ impl Files {
         while first < batch.num_rows() {
             let path = self.pending(self.done.len());
             let failed = || CacheError::parquet("write", &path);
-            let mut current = match self.current.take() {
-                Some(current) => current,
-                None => {
-                    let options = ArrowWriterOptions::new()
-                        .with_properties(self.properties.clone())
-                        .with_skip_arrow_metadata(true);
-                    let output = HashingWriter::new(PendingFile::create(&path)?);
-                    let writer = ArrowWriter::try_new_with_options(output, self.schema.clone(), options);
-                    let writer = writer.map_err(failed())?;
-                    Current { writer, rows: 0 }
-                }
+            let mut current = if let Some(current) = self.current.take() {
+                current
+            } else {
+                let options = ArrowWriterOptions::new()
+                    .with_properties(self.properties.clone())
+                    .with_skip_arrow_metadata(true);
+                let output = HashingWriter::new(PendingFile::create(&path)?);
+                let writer = ArrowWriter::try_new_with_options(output, self.schema.clone(), options);
+                let writer = writer.map_err(failed())?;
+                Current { writer, rows: 0 }
             };
             let room = self.limits.rows.max(1) - current.rows;
             let count = (batch.num_rows() - first).min(usize::try_from(room).unwrap_or(usize::MAX));

@@ -134,7 +134,7 @@ impl Captured {
     /// The positions of the sample in a row.
     fn positions(&self, row: u64, lists: [&ArrayRef; 2], tokens: &[u32]) -> Result<Positions, ImportError> {
         let wrong = |problem: String| self.table.wrong_row(row, problem);
-        let [first, second] = lists.map(|list| list.as_list::<i32>());
+        let [first, second] = lists.map(arrow::array::AsArray::as_list::<i32>);
         let expected = tokens.len() - 1;
         for (name, list) in self.names().into_iter().zip([first, second]) {
             if list.len() != expected {
@@ -149,20 +149,16 @@ impl Captured {
         for (at, &target) in tokens[1..].iter().enumerate() {
             let at_position = |problem: String| wrong(format!("position {at}: {problem}"));
             let (one, other) = (first.value(at), second.value(at));
-            let excess = match &self.decoder {
-                Some(decoder) => {
-                    let (values, packed) = (one.as_primitive::<UInt8Type>(), other.as_primitive::<UInt8Type>());
-                    unpacked(decoder, values.values(), packed.values(), &mut ids, &mut logprobs)
-                        .map_err(at_position)?;
-                    decoder.settings().excess()
-                }
-                None => {
-                    ids.clear();
-                    ids.extend_from_slice(one.as_primitive::<UInt32Type>().values());
-                    logprobs.clear();
-                    logprobs.extend_from_slice(other.as_primitive::<Float32Type>().values());
-                    PLAIN_EXCESS
-                }
+            let excess = if let Some(decoder) = &self.decoder {
+                let (values, packed) = (one.as_primitive::<UInt8Type>(), other.as_primitive::<UInt8Type>());
+                unpacked(decoder, values.values(), packed.values(), &mut ids, &mut logprobs).map_err(at_position)?;
+                decoder.settings().excess()
+            } else {
+                ids.clear();
+                ids.extend_from_slice(one.as_primitive::<UInt32Type>().values());
+                logprobs.clear();
+                logprobs.extend_from_slice(other.as_primitive::<Float32Type>().values());
+                PLAIN_EXCESS
             };
             if ids.len() > self.top_k as usize {
                 let (found, first) = (ids.len(), self.top_k);
@@ -250,7 +246,7 @@ impl Source for Captured {
     ) -> Result<(), ImportError> {
         let rows = samples.start as u64..samples.end as u64;
         self.table.read(rows, &self.names(), ROWS, &mut |first, columns| {
-            let [one, other] = [&columns[0], &columns[1]].map(|column| column.as_list::<i32>());
+            let [one, other] = [&columns[0], &columns[1]].map(arrow::array::AsArray::as_list::<i32>);
             for at in 0..one.len() {
                 let index = first as usize + at;
                 let tokens = corpus.tokens(index)?;

@@ -85,8 +85,8 @@ impl Positions {
         self.logprobs.extend(self.entries.iter().map(|&(logprob, _)| logprob));
         let mut distinct = self.ids.clone();
         distinct.sort_unstable();
-        if let Some(pair) = distinct.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("token {} is there twice", pair[0]));
+        if let Some(&[twice, _]) = distinct.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("token {twice} is there twice"));
         }
         let mut mass = self.mass();
         if matches!(outside, Outside::Unknown { excess } if (1.0 + SINGLE..=1.0 + excess).contains(&mass)) {
@@ -130,12 +130,11 @@ impl Positions {
         } else {
             ((1.0 - mass).max(0.0).ln() as f32).max(MIN_TAIL_LOGPROB)
         };
-        let target = match self.ids.iter().position(|&id| id == target) {
-            Some(entry) => self.logprobs[entry],
-            None => {
-                self.found.bounded_targets += 1;
-                last.min(tail.max(MIN_TAIL_LOGPROB))
-            }
+        let target = if let Some(entry) = self.ids.iter().position(|&id| id == target) {
+            self.logprobs[entry]
+        } else {
+            self.found.bounded_targets += 1;
+            last.min(tail.max(MIN_TAIL_LOGPROB))
         };
         Ok((tail, target))
     }

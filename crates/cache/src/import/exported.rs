@@ -181,7 +181,7 @@ impl Source for Exported {
         let rows = 0..self.samples.rows();
         self.samples.read(rows, &SAMPLE_COLUMNS, ROWS, &mut |first, columns| {
             let (ids, tokens) = (columns[0].as_string::<i32>(), columns[1].as_list::<i32>());
-            let [prompts, chains] = [&columns[2], &columns[3]].map(|column| column.as_primitive::<UInt32Type>());
+            let [prompts, chains] = [&columns[2], &columns[3]].map(arrow::array::AsArray::as_primitive::<UInt32Type>);
             for at in 0..ids.len() {
                 let row = first + at as u64;
                 let wrong = |problem: String| self.samples.wrong_row(row, problem);

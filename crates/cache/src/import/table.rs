@@ -29,6 +29,9 @@ use parquet::{
 
 use super::ImportError;
 
+/// What is done with a batch: it gets the first row and the columns, and says whether to go on.
+type Each<'a> = &'a mut dyn FnMut(u64, &[ArrayRef]) -> Result<bool, ImportError>;
+
 /// A column that is read: its name and the type in which its values are given.
 #[derive(Clone, Debug)]
 pub(super) struct Column {
@@ -144,7 +147,7 @@ impl Table {
         rows: Range<u64>,
         names: &[&str],
         batch_rows: usize,
-        each: &mut dyn FnMut(u64, &[ArrayRef]) -> Result<bool, ImportError>,
+        each: Each<'_>,
     ) -> Result<(), ImportError> {
         for part in &self.parts {
             let wanted = part.rows.start.max(rows.start)..part.rows.end.min(rows.end);

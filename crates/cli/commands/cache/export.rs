@@ -48,14 +48,13 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
         }
         ExportFormat::Dataset => export_dataset(cache, out, &settings(export), &mut progress).with_context(attempt),
         ExportFormat::Distillkit => {
-            let vocabulary = match export.of_folder.vocabulary {
-                Some(vocabulary) => vocabulary,
-                None => {
-                    let files = cache.tokenizer_contents()?;
-                    let tokens = tokens_of(&TokenizerBundle::from_files(&cache.tokenizer_dir(), files)?);
-                    // A teacher may have more tokens than its tokenizer, and these take no more bits.
-                    tokens.checked_next_power_of_two().unwrap_or(tokens)
-                }
+            let vocabulary = if let Some(vocabulary) = export.of_folder.vocabulary {
+                vocabulary
+            } else {
+                let files = cache.tokenizer_contents()?;
+                let tokens = tokens_of(&TokenizerBundle::from_files(&cache.tokenizer_dir(), files)?);
+                // A teacher may have more tokens than its tokenizer, and these take no more bits.
+                tokens.checked_next_power_of_two().unwrap_or(tokens)
             };
             export_distillkit(cache, out, &settings(export), vocabulary, &mut progress).with_context(attempt)
         }
