@@ -22,6 +22,7 @@ mod resuming;
 mod served;
 mod stages;
 mod stopping;
+mod stores;
 mod supervised;
 mod sweeping;
 mod teachers;

@@ -36,6 +36,7 @@ mod progress;
 mod replay;
 mod replay_error;
 mod signals;
+mod stores;
 mod sweep_table;
 mod swept_name;
 mod tables;

@@ -8,7 +8,7 @@ mod stage;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
-    cache::{AuditArguments, CacheCommand, CacheFolder, ExportArguments},
+    cache::{AuditArguments, CacheCommand, CacheFolder, CopyArguments, ExportArguments, PullArguments, PushArguments},
     commands::{
         ConfigArguments, EvaluateArguments, PlanArguments, PrecomputeArguments, PrepareArguments, QuickstartArguments,
         ReportArguments, SweepArguments, TrainArguments,
@@ -91,7 +91,7 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Show every key of the pipeline file with its type, its default and what it means
     Config(ConfigArguments),
-    /// Inspect, check or export a cache
+    /// Inspect, check, export, push or pull a cache
     #[command(subcommand)]
     Cache(CacheCommand),
 }
@@ -108,6 +108,8 @@ impl Command {
             Self::Cache(CacheCommand::Audit(_)) => Some("audit"),
             Self::Cache(CacheCommand::Verify(_)) => Some("verify"),
             Self::Cache(CacheCommand::Export(_)) => Some("export"),
+            Self::Cache(CacheCommand::Push(_)) => Some("push"),
+            Self::Cache(CacheCommand::Pull(_)) => Some("pull"),
             Self::Quickstart(_)
             | Self::Plan(_)
             | Self::Report(_)

@@ -73,7 +73,7 @@ pub(crate) fn walk(dir: &Path, found: &mut dyn FnMut(String, &fs::Metadata)) -> 
 ///
 /// # Errors
 ///
-/// [`StoreError::NotACache`] if there is no `identity.json`; the error of a folder that cannot be listed.
+/// [`StoreError::NotACache`] if there is no `identity.json`; [`StoreError::Missing`] if a receipt has no shard; the error of a folder that cannot be listed.
 pub(crate) fn files(dir: &Path) -> Result<(Vec<LocalFile>, Vec<String>), StoreError> {
     let (mut files, mut others) = (Vec::new(), Vec::new());
     walk(dir, &mut |name, metadata| match Kind::of(&name) {
@@ -88,6 +88,13 @@ pub(crate) fn files(dir: &Path) -> Result<(Vec<LocalFile>, Vec<String>), StoreEr
         return Err(StoreError::NotACache { path: dir.to_owned() });
     }
     let there: std::collections::HashSet<String> = files.iter().map(|file| file.name.clone()).collect();
+    let has_no_shard = |file: &&LocalFile| file.kind == Kind::Receipt && !there.contains(&shard_of(&file.name));
+    if let Some(receipt) = files.iter().find(has_no_shard) {
+        return Err(StoreError::Missing {
+            place: dir.join(shard_of(&receipt.name)).display().to_string(),
+            why: ", and its receipt is there",
+        });
+    }
     files.retain(|file| match file.kind {
         Kind::Shard => there.contains(&receipt_of(&file.name)),
         Kind::Data => {

@@ -31,7 +31,8 @@ impl Kind {
     /// What a file is; `None` if it is no file of a cache. No such name leads out of the cache's folder.
     pub(crate) fn of(name: &str) -> Option<Self> {
         if let Some(inside) = name.strip_prefix(REPLAY) {
-            return Self::of_plain(inside).filter(|kind| !kind.is_of_layer());
+            // Its files are listed by the inventory around it.
+            return Self::of_plain(inside).filter(|kind| !kind.is_of_layer() && *kind != Self::Inventory);
         }
         Self::of_plain(name)
     }
@@ -100,9 +101,9 @@ pub(crate) fn is_unit(name: &str) -> bool {
     matches!(split, "train" | "validation") && number.len() >= 6 && is_digits(number)
 }
 
-/// The place of a file among those that are copied. The files inside `replay/` come before those around it.
+/// The place of a file among those that are copied. The files inside `replay/` come after those around it.
 pub(crate) fn order(kind: Kind, name: &str) -> (Kind, bool, &str) {
-    (kind, !name.starts_with(REPLAY), name)
+    (kind, name.starts_with(REPLAY), name)
 }
 
 /// Where the corpus's file `file` is, given the name of the description beside it.
@@ -167,6 +168,7 @@ mod tests {
             "layers/0-0.5-answer/deep/layer.json",
             "replay/layers/0-0.5-answer/layer.json",
             "replay/replay/identity.json",
+            "replay/inventory.json",
             "/identity.json",
         ] {
             assert_eq!(Kind::of(name), None, "{name}");
@@ -177,7 +179,7 @@ mod tests {
     fn each_file_comes_after_what_it_describes() {
         let mut names = [
             "inventory.json",
-            "replay/inventory.json",
+            "replay/identity.json",
             "corpus/prepared-001.json",
             "corpus/prepared.json",
             "identity.json",
@@ -190,10 +192,10 @@ mod tests {
             [
                 "tokenizer/tokenizer.json",
                 "identity.json",
+                "replay/identity.json",
                 "corpus/tokens.u32",
                 "corpus/prepared-001.json",
                 "corpus/prepared.json",
-                "replay/inventory.json",
                 "inventory.json"
             ]
         );

@@ -51,9 +51,9 @@ pub fn open(
     address: &Address,
     environment: &Environment,
     parallel: usize,
-    retrying: Retrying,
+    retrying: &Retrying,
 ) -> Result<Opened, StoreError> {
-    open_with(address, environment, parallel, PAUSES, &retrying)
+    open_with(address, environment, parallel, PAUSES, retrying)
 }
 
 /// Like [`open`], with these pauses between tries.

@@ -27,6 +27,13 @@ pub(crate) struct Stated {
     pub(crate) by: String,
 }
 
+/// Whether shards are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shards {
+    Copied,
+    LeftOut,
+}
+
 /// A work unit of a layer.
 pub(crate) struct Unit {
     pub(crate) shard: String,
@@ -218,14 +225,17 @@ impl Plan {
     }
 
     /// The bytes of the files that are told of: data and shards.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self, shards: Shards) -> u64 {
         let data: u64 = self.data.iter().map(|data| data.region.bytes).sum();
         let of_unit = |unit: &Unit| match (&unit.listed, &self.objects) {
             (Some(listed), _) => listed.bytes,
             (None, Some(objects)) => objects.get(&unit.shard).map_or(0, |object| object.bytes),
             (None, None) => 0,
         };
-        data + self.units.iter().map(of_unit).sum::<u64>()
+        match shards {
+            Shards::Copied => data + self.units.iter().map(of_unit).sum::<u64>(),
+            Shards::LeftOut => data,
+        }
     }
 }
 

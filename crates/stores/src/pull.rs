@@ -8,7 +8,7 @@ use crate::{
     Event, Opened, Outcome, StoreError, Summary,
     names::{INVENTORY, Kind},
     parallel,
-    plan::{Plan, Small, Unit},
+    plan::{Plan, Shards, Small, Unit},
     pulled::Pulled,
     told::Copied,
 };
@@ -31,16 +31,36 @@ pub fn pull(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
-    match pull_all(opened, dir, stop, events) {
+    ended(pull_files(opened, dir, Shards::Copied, stop, events))
+}
+
+/// Like [`pull`], without the shards. The folder is what a cut needs of a cache besides [ranges of its
+/// shards](Opened::shard).
+///
+/// # Errors
+///
+/// Those of [`pull`].
+pub fn pull_frame(
+    opened: &Opened,
+    dir: &Path,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome, StoreError> {
+    ended(pull_files(opened, dir, Shards::LeftOut, stop, events))
+}
+
+fn ended(result: Result<Summary, StoreError>) -> Result<Outcome, StoreError> {
+    match result {
         Ok(summary) => Ok(Outcome::Done(summary)),
         Err(StoreError::Stopped) => Ok(Outcome::Stopped),
         Err(error) => Err(error),
     }
 }
 
-fn pull_all(
+fn pull_files(
     opened: &Opened,
     dir: &Path,
+    shards: Shards,
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Summary, StoreError> {
@@ -52,14 +72,14 @@ fn pull_all(
     let mut summary = Summary::default();
     events(Event::Begun {
         files: plan.files(),
-        bytes: plan.bytes(),
+        bytes: plan.bytes(shards),
     });
     let count = |summary: &mut Summary, copied: Vec<Copied>| copied.into_iter().for_each(|one| summary.count(one));
     let of_kind = |kind: Kind| -> Vec<&Small> { plan.small.iter().filter(|small| small.kind == kind).collect() };
-    let write = |small: &&Small, tell: &dyn Fn(Event)| pulled.small(small, tell);
+    let write = |small: &&Small, _: &dyn Fn(Event)| pulled.small(small);
     let threads = opened.parallel;
-    let copied = parallel::each(&plan.tokenizer, threads, stop, events, &|file, tell| {
-        pulled.tokenizer(file, tell)
+    let copied = parallel::each(&plan.tokenizer, threads, stop, events, &|file, _| {
+        pulled.tokenizer(file)
     })?;
     count(&mut summary, copied);
     count(
@@ -73,27 +93,30 @@ fn pull_all(
     for kind in [Kind::Description, Kind::Layer] {
         count(&mut summary, parallel::each(&of_kind(kind), 1, stop, events, &write)?);
     }
-    let units = parallel::each(&plan.units, threads, stop, events, &|unit: &Unit, tell| match pulled
-        .unit(unit, &plan, stop, tell)
-    {
-        Err(error) if error.is_damage() => Ok(Err(error)),
-        result => result.map(Ok),
-    })?;
+    let copy = |unit: &Unit, tell: &dyn Fn(Event)| {
+        let copied = match shards {
+            Shards::Copied => pulled.unit(unit, &plan, stop, tell),
+            Shards::LeftOut => pulled.receipt(unit),
+        };
+        match copied {
+            Err(error) if error.is_damage() => Ok(Err(error)),
+            copied => copied.map(Ok),
+        }
+    };
+    let units = parallel::each(&plan.units, threads, stop, events, &copy)?;
     for unit in units {
         match unit {
-            Ok(copied) => count(&mut summary, copied.to_vec()),
+            Ok(copied) => count(&mut summary, copied),
             Err(problem) => summary.problems.push(problem),
         }
     }
     if summary.problems.is_empty() {
         count(
             &mut summary,
-            parallel::each(&plan.manifests, threads, stop, events, &|name, tell| {
-                pulled.manifest(name, tell)
-            })?
-            .into_iter()
-            .flatten()
-            .collect(),
+            parallel::each(&plan.manifests, threads, stop, events, &|name, _| pulled.manifest(name))?
+                .into_iter()
+                .flatten()
+                .collect(),
         );
         if let Some(inventory) = &plan.inventory {
             summary.count(pulled.inventory(INVENTORY, inventory)?);

@@ -15,12 +15,14 @@ use crate::{
     listing::walk,
     names::{IDENTITY, INVENTORY, Kind},
     plan::{Plan, Small, Stated, Unit, required},
-    ranges::pieces_of,
     records::{Inventory, Manifest, Receipt, Region, hash, parsed},
     same::contents,
-    store::{MOST_BYTES, Store},
+    store::{MOST_BYTES, Store, pieces_of},
     told::Copied,
 };
+
+/// How two receipts of one work unit differ.
+const TWO_CAPTURES: &str = ", which are of two captures of one work unit";
 
 /// A store, and the folder into which its cache is pulled.
 pub(crate) struct Pulled<'a> {
@@ -109,7 +111,7 @@ impl Pulled<'_> {
     }
 
     /// Writes a file whose contents cannot change.
-    pub(crate) fn small(&self, small: &Small, _tell: &dyn Fn(Event)) -> Result<Copied, StoreError> {
+    pub(crate) fn small(&self, small: &Small) -> Result<Copied, StoreError> {
         let bytes = small.bytes.len() as u64;
         match self.found(&small.name)? {
             Some(found) if found == small.bytes => return Ok(Copied::There(bytes)),
@@ -121,11 +123,7 @@ impl Pulled<'_> {
     }
 
     /// Copies a file of the tokenizer.
-    pub(crate) fn tokenizer(
-        &self,
-        (name, blake3): &(String, String),
-        _tell: &dyn Fn(Event),
-    ) -> Result<Copied, StoreError> {
+    pub(crate) fn tokenizer(&self, (name, blake3): &(String, String)) -> Result<Copied, StoreError> {
         if let Some(found) = self.found(name)?
             && hash(&found) == *blake3
         {
@@ -173,7 +171,7 @@ impl Pulled<'_> {
         plan: &Plan,
         stop: &AtomicBool,
         tell: &dyn Fn(Event),
-    ) -> Result<[Copied; 2], StoreError> {
+    ) -> Result<Vec<Copied>, StoreError> {
         let here = self.receipt_here(unit)?;
         let object = |name: &str| plan.objects.as_ref().and_then(|objects| objects.get(name));
         if let Some((receipt, bytes)) = &here {
@@ -187,22 +185,20 @@ impl Pulled<'_> {
             };
             if is_same && self.has_size(&unit.shard, receipt.shard.bytes)? {
                 tell(Event::Passed(receipt.shard.bytes));
-                return Ok([Copied::There(receipt.shard.bytes), Copied::There(bytes.len() as u64)]);
+                return Ok(vec![
+                    Copied::There(receipt.shard.bytes),
+                    Copied::There(bytes.len() as u64),
+                ]);
             }
         }
-        let bytes = required(self.store, &unit.receipt, ", and the inventory lists its shard")?;
-        let place = self.store.url_of(&unit.receipt);
-        let Receipt { shard } = parsed(&bytes, &place)?;
-        if unit.listed.as_ref().is_some_and(|listed| *listed != shard) {
-            return Err(self.damaged(&unit.receipt, INVENTORY, "it describes another shard".to_owned()));
-        }
+        let (bytes, shard) = self.read_receipt(unit)?;
         if let Some((receipt, _)) = &here {
             if receipt.shard != shard {
-                return Err(self.other(&unit.receipt, ", which are of two captures of one work unit"));
+                return Err(self.other(&unit.receipt, TWO_CAPTURES));
             }
             if self.has_size(&unit.shard, shard.bytes)? {
                 tell(Event::Passed(shard.bytes));
-                return Ok([Copied::There(shard.bytes), Copied::There(bytes.len() as u64)]);
+                return Ok(vec![Copied::There(shard.bytes), Copied::There(bytes.len() as u64)]);
             }
         }
         match object(&unit.shard) {
@@ -221,10 +217,33 @@ impl Pulled<'_> {
         let copied = self.fetch(&unit.shard, &shard, &unit.receipt, stop, tell)?;
         let size = bytes.len() as u64;
         if here.is_some() {
-            return Ok([copied, Copied::There(size)]);
+            return Ok(vec![copied, Copied::There(size)]);
         }
         commit_bytes(&self.target(&unit.receipt)?, &bytes)?;
-        Ok([copied, Copied::Moved(size)])
+        Ok(vec![copied, Copied::Moved(size)])
+    }
+
+    /// Copies the receipt of a work unit, without its shard.
+    pub(crate) fn receipt(&self, unit: &Unit) -> Result<Vec<Copied>, StoreError> {
+        let (bytes, shard) = self.read_receipt(unit)?;
+        let size = bytes.len() as u64;
+        match self.receipt_here(unit)? {
+            Some((here, _)) if here.shard == shard => return Ok(vec![Copied::There(size)]),
+            Some(_) => return Err(self.other(&unit.receipt, TWO_CAPTURES)),
+            None => {}
+        }
+        commit_bytes(&self.target(&unit.receipt)?, &bytes)?;
+        Ok(vec![Copied::Moved(size)])
+    }
+
+    /// The receipt in the store, and the shard that it describes.
+    fn read_receipt(&self, unit: &Unit) -> Result<(Vec<u8>, Region), StoreError> {
+        let bytes = required(self.store, &unit.receipt, ", and the inventory lists its shard")?;
+        let Receipt { shard } = parsed(&bytes, &self.store.url_of(&unit.receipt))?;
+        if unit.listed.as_ref().is_some_and(|listed| *listed != shard) {
+            return Err(self.damaged(&unit.receipt, INVENTORY, "it describes another shard".to_owned()));
+        }
+        Ok((bytes, shard))
     }
 
     /// The receipt that is here, with its bytes.
@@ -280,7 +299,7 @@ impl Pulled<'_> {
     }
 
     /// Copies a manifest, unless the one here is of more work units. A manifest need not be there.
-    pub(crate) fn manifest(&self, name: &str, _tell: &dyn Fn(Event)) -> Result<Option<Copied>, StoreError> {
+    pub(crate) fn manifest(&self, name: &str) -> Result<Option<Copied>, StoreError> {
         let Some(theirs) = self.store.read(name)? else {
             return Ok(None);
         };

@@ -1,7 +1,7 @@
 //! A push that goes on while the cache grows: it knows what the store has, and copies what is new.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
@@ -96,6 +96,9 @@ impl<'a> Pushing<'a> {
             Err(error) => return Err(error.into()),
         };
         let (files, others) = listing::files(&self.dir)?;
+        if let Some(inventory) = &inventory {
+            self.require_listed(inventory, &files)?;
+        }
         self.summary.passed_over = others;
         self.copy(&files, Kind::Manifest, stop, events)?;
         if self.summary.files_copied > 0 {
@@ -116,6 +119,22 @@ impl<'a> Pushing<'a> {
         match inventory {
             Some(inventory) => self.put_inventory(&inventory),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses a cache that lacks a work unit that its inventory lists.
+    fn require_listed(&self, inventory: &Inventory, files: &[LocalFile]) -> Result<(), StoreError> {
+        let shards: HashSet<&str> = files.iter().map(|file| &*file.name).collect();
+        let listed = inventory.layers.iter().flat_map(|(layer, units)| {
+            let name = move |unit: &String| format!("layers/{layer}/{unit}.parquet");
+            units.keys().map(name)
+        });
+        match listed.into_iter().find(|name| !shards.contains(&**name)) {
+            None => Ok(()),
+            Some(name) => Err(StoreError::Missing {
+                place: self.dir.join(name).display().to_string(),
+                why: ", and the inventory lists it",
+            }),
         }
     }
 

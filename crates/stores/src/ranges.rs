@@ -1,8 +1,15 @@
 //! Parts of a file in a store.
 
-use std::{ops::Range, sync::atomic::AtomicBool};
+use std::{ops::Range, path::Path, sync::atomic::AtomicBool};
 
-use crate::{Opened, StoreError, parallel, store::PIECE};
+use crate::{
+    Opened, StoreError,
+    listing::receipt_of,
+    parallel,
+    records::{Receipt, parsed},
+    same::contents,
+    store::pieces_of,
+};
 
 /// Reads byte ranges of the file `name` of a cache, several at a time. Nothing else of the file is fetched.
 ///
@@ -32,26 +39,44 @@ pub fn read_ranges(opened: &Opened, name: &str, ranges: &[Range<u64>]) -> Result
         .collect())
 }
 
-/// A range in pieces of at most [`PIECE`] bytes.
-pub(crate) fn pieces_of(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
-    let (start, end) = (range.start, range.end);
-    (start..end)
-        .step_by(PIECE as usize)
-        .map(move |begin| begin..end.min(begin + PIECE))
+/// A shard in a store, of which ranges are read.
+pub struct RemoteShard<'a> {
+    opened: &'a Opened,
+    name: String,
+    bytes: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Opened {
+    /// The shard `name` of a layer, such as `layers/0-0.5-answer/train-000000.parquet`, with the size that its receipt in the folder
+    /// `frame` states.
+    ///
+    /// # Errors
+    ///
+    /// The error of a receipt that is missing or cannot be read.
+    pub fn shard(&self, frame: &Path, name: &str) -> Result<RemoteShard<'_>, StoreError> {
+        let path = frame.join(receipt_of(name));
+        let receipt: Receipt = parsed(&contents(&path)?, &path.display().to_string())?;
+        Ok(RemoteShard {
+            opened: self,
+            name: name.to_owned(),
+            bytes: receipt.shard.bytes,
+        })
+    }
+}
 
-    #[test]
-    fn a_range_is_covered_by_its_pieces() {
-        assert_eq!(pieces_of(&(5..5)).count(), 0);
-        assert_eq!(pieces_of(&(5..6)).collect::<Vec<_>>(), [5..6]);
-        let pieces: Vec<_> = pieces_of(&(3..2 * PIECE + 4)).collect();
-        assert_eq!(
-            pieces,
-            [3..PIECE + 3, PIECE + 3..2 * PIECE + 3, 2 * PIECE + 3..2 * PIECE + 4]
-        );
+impl RemoteShard<'_> {
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_ranges`].
+    pub fn range(&self, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let mut read = read_ranges(self.opened, &self.name, std::slice::from_ref(&range))?;
+        Ok(read.pop().unwrap_or_default())
     }
 }

@@ -7,8 +7,7 @@ use md5::{Digest as _, Md5};
 
 use crate::{
     StoreError,
-    ranges::pieces_of,
-    store::{MOST_BYTES, Object, PIECE, Store},
+    store::{MOST_BYTES, Object, PIECE, Store, pieces_of},
 };
 
 /// Reads a whole file here, of at most [`MOST_BYTES`].

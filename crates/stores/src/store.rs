@@ -54,3 +54,27 @@ pub(crate) trait Store: Sync {
         format!("{}/{name}", self.url())
     }
 }
+
+/// A range in pieces of at most [`PIECE`] bytes.
+pub(crate) fn pieces_of(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+    let (start, end) = (range.start, range.end);
+    (start..end)
+        .step_by(PIECE as usize)
+        .map(move |begin| begin..end.min(begin + PIECE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_covered_by_its_pieces() {
+        assert_eq!(pieces_of(&(5..5)).count(), 0);
+        assert_eq!(pieces_of(&(5..6)).collect::<Vec<_>>(), [5..6]);
+        let pieces: Vec<_> = pieces_of(&(3..2 * PIECE + 4)).collect();
+        assert_eq!(
+            pieces,
+            [3..PIECE + 3, PIECE + 3..2 * PIECE + 3, 2 * PIECE + 3..2 * PIECE + 4]
+        );
+    }
+}

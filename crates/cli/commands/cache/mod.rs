@@ -1,6 +1,7 @@
-//! `leadspan cache`: inspects, checks and exports a cache.
+//! `leadspan cache`: inspects, checks, exports, pushes and pulls a cache.
 
 mod audit;
+mod copy;
 mod export;
 mod inspect;
 mod sample;
@@ -19,10 +20,10 @@ use crate::{
 };
 
 pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
-    if let CacheCommand::Audit(arguments) = command {
-        return audit::run(arguments, showing);
-    }
     match command {
+        CacheCommand::Audit(arguments) => audit::run(arguments, showing),
+        CacheCommand::Push(arguments) => copy::push(arguments, showing),
+        CacheCommand::Pull(arguments) => copy::pull(arguments, showing),
         CacheCommand::Inspect(arguments) => match (&arguments.sample, arguments.watch) {
             (_, Some(seconds)) => watch::run(&dir(&arguments.folder)?, Duration::from_secs(seconds), showing),
             (Some(id), None) => sample::run(&open(&arguments.folder)?, id, arguments.top, showing),
@@ -30,7 +31,6 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
         },
         CacheCommand::Verify(arguments) => verify::run(&open(&arguments.folder)?, arguments.repair, showing),
         CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
-        CacheCommand::Audit(_) => unreachable!("it was handled above"),
     }
 }
 

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::StoreError;
 
+/// How the bytes of a file change.
+type Change = Box<dyn Fn(&mut Vec<u8>)>;
+
 #[test]
 fn what_a_store_acknowledges_and_loses_is_sent_again_before_the_inventory() {
     for fate in [Fate::Lost, Fate::Truncated] {
@@ -23,12 +26,10 @@ fn what_a_store_acknowledges_and_loses_is_sent_again_before_the_inventory() {
             let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
             made::cache(place.path());
             let (victim, mut is_first) = (name.to_owned(), true);
-            let faulty = Fake::with(&contents, move |_, name| match name == victim && is_first {
-                true => {
-                    is_first = false;
-                    fate
-                }
-                false => Fate::Kept,
+            let faulty = Fake::with(&contents, move |_, name| {
+                let is_struck = name == victim && is_first;
+                is_first &= !is_struck;
+                if is_struck { fate } else { Fate::Kept }
             });
             push(&opened(faulty, 2), place.path()).unwrap();
             assert!(contents.now() == files(place.path()), "{name}: {fate:?}");
@@ -59,7 +60,6 @@ fn a_store_that_keeps_nothing_is_named_and_gets_no_inventory() {
 fn damaged_work_units_are_named_and_left_out_and_a_push_mends_them() {
     let shard = format!("{LAYER}/train-000001.parquet");
     let receipt = format!("{LAYER}/train-000001.json");
-    type Change = Box<dyn Fn(&mut Vec<u8>)>;
     let changes: [(&str, &String, Option<Change>); 5] = [
         ("lost shard", &shard, None),
         ("lost receipt", &receipt, None),
@@ -114,6 +114,23 @@ fn what_every_work_unit_needs_ends_a_pull_if_it_is_damaged() {
             "{name}: {error}"
         );
         assert!(!back.join("inventory.json").exists());
+    }
+}
+
+#[test]
+fn a_cache_here_that_lacks_a_work_unit_is_not_pushed_as_if_it_were_whole() {
+    for lost in [&["parquet"][..], &["parquet", "json"]] {
+        let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+        made::cache(place.path());
+        for end in lost {
+            fs::remove_file(place.path().join(LAYER).join(format!("train-000001.{end}"))).unwrap();
+        }
+        let error = push(&opened(Fake::new(&contents), 2), place.path()).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Missing { place, .. } if place.ends_with("train-000001.parquet")),
+            "{error}"
+        );
+        assert!(contents.now().is_empty());
     }
 }
 

@@ -86,15 +86,21 @@ pub(super) fn completed(dir: &Path) {
     );
     let of = |name: &str| hash(&fs::read(dir.join(name)).unwrap());
     let layer = LAYER.strip_prefix("layers/").unwrap();
-    let inventory = json!({
-        "format": 1, "identity": of("identity.json"), "corpus": [of("corpus/prepared.json")], "layers": { layer: units },
+    let mut inventory = json!({
+        "format": 1, "identity": of("identity.json"), "corpus": [of("corpus/prepared.json")],
     });
+    if dir.join("replay").exists() {
+        let listed = json!({ "identity": of("replay/identity.json"), "corpus": [of("replay/corpus/prepared.json")] });
+        inventory["replay"] = listed;
+    }
+    inventory["layers"] = json!({ layer: units });
     write_json(dir, "inventory.json", &inventory);
 }
 
 /// A complete cache of three work units.
 pub(super) fn cache(dir: &Path) {
     prepared(dir, "teacher", 1);
+    prepared(&dir.join("replay"), "", 50);
     (0..3).for_each(|number| unit(dir, number, 2000 + 10 * number as usize));
     completed(dir);
 }

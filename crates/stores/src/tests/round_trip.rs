@@ -147,6 +147,26 @@ fn ranges_are_read_in_order_and_a_short_file_is_named() {
 }
 
 #[test]
+fn a_cache_is_pulled_without_its_shards_and_these_are_read_by_ranges() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, frame] = ["cache", "frame"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    let store = opened(Fake::new(&contents), 2);
+    push(&store, &dir).unwrap();
+    let go = AtomicBool::new(false);
+    crate::pull_frame(&store, &frame, &go, &mut |_| {}).unwrap();
+    let mut expected = files(&dir);
+    expected.retain(|name, _| !name.ends_with(".parquet"));
+    assert!(files(&frame) == expected);
+    let name = format!("{LAYER}/train-000002.parquet");
+    let bytes = fs::read(dir.join(&name)).unwrap();
+    let shard = store.shard(&frame, &name).unwrap();
+    assert_eq!(shard.size(), bytes.len() as u64);
+    assert_eq!(shard.range(100..300).unwrap(), bytes[100..300]);
+    assert!(shard.range(0..bytes.len() as u64 + 1).is_err());
+}
+
+#[test]
 fn a_stop_is_no_failure_and_the_next_call_goes_on() {
     let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
     made::cache(place.path());
