@@ -11,6 +11,9 @@ use std::{
 
 use crate::{Event, StoreError};
 
+/// Does one job, and tells what happens meanwhile.
+pub(crate) type Work<'a, J, D> = dyn Fn(&J, &dyn Fn(Event)) -> Result<D, StoreError> + Sync + 'a;
+
 /// Does all jobs, up to `threads` at a time, and returns their results in order. With one thread, it is that of the caller.
 ///
 /// # Errors
@@ -21,7 +24,7 @@ pub(crate) fn each<J: Sync, D: Send>(
     threads: usize,
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
-    work: &(dyn Fn(&J, &dyn Fn(Event)) -> Result<D, StoreError> + Sync),
+    work: &Work<'_, J, D>,
 ) -> Result<Vec<D>, StoreError> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);

@@ -211,10 +211,9 @@ impl<'a> Pushing<'a> {
         self.there = self.store().list()?.unwrap_or_default();
         let is_lost = |file: &&LocalFile| {
             let expected = match self.same.get(&file.name) {
-                Some(Copied::Moved(bytes)) => Some(*bytes),
                 // Another receipt of the same shard may be there, or a manifest of more work units.
                 Some(Copied::There(_)) if matches!(file.kind, Kind::Receipt | Kind::Manifest) => None,
-                Some(Copied::There(bytes)) => Some(*bytes),
+                Some(Copied::Moved(bytes) | Copied::There(bytes)) => Some(*bytes),
                 None => return false,
             };
             let found = self.there.get(&file.name).map(|object| object.bytes);

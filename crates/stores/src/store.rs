@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_range_is_covered_by_its_pieces() {
         assert_eq!(pieces_of(&(5..5)).count(), 0);
-        assert_eq!(pieces_of(&(5..6)).collect::<Vec<_>>(), [5..6]);
+        assert_eq!(pieces_of(&(5..6)).next(), Some(5..6));
         let pieces: Vec<_> = pieces_of(&(3..2 * PIECE + 4)).collect();
         assert_eq!(
             pieces,

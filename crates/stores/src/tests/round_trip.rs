@@ -139,7 +139,9 @@ fn ranges_are_read_in_order_and_a_short_file_is_named() {
     let store = opened(Fake::new(&contents), 3);
     let read = read_ranges(&store, "a", &[10..20, 0..0, 500..1000]).unwrap();
     assert_eq!(read, [bytes[10..20].to_vec(), Vec::new(), bytes[500..].to_vec()]);
-    let error = read_ranges(&store, "a", &[999..1001]).unwrap_err().to_string();
+    let error = read_ranges(&store, "a", std::slice::from_ref(&(999..1001)))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("s3://bucket/cache/a") && error.contains("1001"),
         "{error}"

@@ -90,14 +90,13 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>, faults: &Mutex<Faults>) -
         Fault::Status(status, code) => refusal(status, code),
         Fault::None | Fault::CutAnswer => answer(&request, &mut state.lock().unwrap()),
     };
-    let mut head = format!(
-        "HTTP/1.1 {} x\r\ncontent-length: {}\r\n",
-        answer.status,
-        answer.body.len()
-    );
-    for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    let length = format!("content-length: {}\r\n", answer.body.len());
+    let lines = answer
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let lines: Vec<String> = lines.chain([length]).collect();
+    let head = format!("HTTP/1.1 {} x\r\n{}", answer.status, lines.concat());
     stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     let sent = if fault == Fault::CutAnswer {
         answer.body.len() / 2
@@ -179,8 +178,7 @@ fn ok(headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Answer {
 }
 
 fn etag(bytes: &[u8]) -> String {
-    let hex: String = md5(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{:032x}\"", u128::from_be_bytes(md5(bytes)))
 }
 
 fn answer(request: &Request, state: &mut State) -> Answer {
@@ -262,16 +260,17 @@ fn list(request: &Request, state: &State) -> Answer {
     let after = of("continuation-token").max(of("start-after"));
     let keys = state.objects.iter();
     let mut keys = keys.filter(|(key, _)| key.starts_with(of("prefix")) && key.as_str() > after);
-    let (mut contents, mut last) = (String::new(), String::new());
+    let (mut contents, mut last) = (Vec::new(), String::new());
     for (key, bytes) in keys.by_ref().take(state.page) {
         let tag = etag(bytes).replace('"', "&quot;");
-        contents += &format!(
+        contents.push(format!(
             "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag}</ETag><Size>{}</Size>\
              </Contents>",
             bytes.len()
-        );
+        ));
         last.clone_from(key);
     }
+    let contents = contents.concat();
     let more = keys.next().is_some();
     let next = if more {
         format!("<NextContinuationToken>{last}</NextContinuationToken>")
