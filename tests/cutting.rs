@@ -61,7 +61,8 @@ fn a_cut_that_is_killed_ends_as_one_that_is_not_and_gives_the_student_of_the_lar
 
 #[test]
 fn cuts_of_samples_merge_to_a_whole_and_what_cannot_be_cut_is_refused_by_name() {
-    let place = Workplace::new();
+    // Every row has an id.
+    let place = Workplace::with_rows(40, 10);
     place.succeed(&PRECOMPUTE);
     let rows = fs::read_to_string(place.path("text.jsonl")).unwrap();
     let ids: Vec<String> = rows

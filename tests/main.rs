@@ -26,6 +26,7 @@ mod served;
 mod stages;
 mod steps;
 mod stopping;
+mod stores;
 mod supervised;
 mod sweeping;
 mod teachers;

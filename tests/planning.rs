@@ -20,6 +20,7 @@ macro_rules! assert_screen {
             (r"as in (.*) in .*", "as in $1 in [times]"),
             (r"of [0-9.]+ [KMGT]iB that are free", "of [free] that are free"),
             (r"takes .*", "takes [time]"),
+            (r"(memory +about )[0-9.]+ [KMG]iB", "$1[size]"),
         ] }, {
             insta::assert_snapshot!($screen, @$expected);
         });
@@ -70,6 +71,7 @@ fn a_plan_is_shown_before_anything_is_there() {
     left       proportion 1.0 of prompt+chain_of_thought+answer
                5 of 5 work units, 4,222 positions stored
                4,222 tokens through the teacher, 305 MFLOP
+    memory     about [size], with all weights in memory
     bytes [size] of shards, [size] a position, like those of the calibration
                up to [size] of prepared corpus
     space [size] of [free] that are free where `cache` is
@@ -119,6 +121,7 @@ fn a_plan_without_a_teacher_of_a_few_rows_says_so() {
     left       proportion 0.55 of prompt+chain_of_thought+answer
                11 of 11 work units, 6,422 positions stored
                6,422 tokens through the teacher, 426 MFLOP
+    memory     about [size], with all weights in memory
     bytes [size] of shards, 21.1 a position, by the published figures
                up to [size] of prepared corpus
     space [size] of [free] that are free where `cache` is

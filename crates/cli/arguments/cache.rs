@@ -1,6 +1,6 @@
 //! The commands of `leadspan cache` and their arguments. The doc comments are the help.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use leadspan_sequence::{LeadSpanProportion, Section};
@@ -8,7 +8,7 @@ use leadspan_sequence::{LeadSpanProportion, Section};
 use super::{
     cache_folder::CacheFolder,
     exchange::{CardArguments, ExportFolderArguments, ExportFormat, ImportArguments},
-    stage::PipelineArguments,
+    stage::{PipelineArguments, Stopping},
 };
 use crate::keys;
 
@@ -31,6 +31,16 @@ pub(crate) enum CacheCommand {
     Card(CardArguments),
     /// Make a cache of what DistillKit captured, or of an export; its teacher is marked as unknown
     Import(ImportArguments),
+    /// Copy a cache into a store, and do only what is missing there
+    ///
+    /// URL is `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` or `file:///FOLDER`. Credentials come from the
+    /// variables and files of the store's own tools (`AWS_*` and `~/.aws`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_*`).
+    Push(PushArguments),
+    /// Copy a cache out of a store, and do only what is missing here
+    ///
+    /// URL is one that `push` takes, `hf://datasets/OWNER/NAME[@REVISION]/PATH` (with `HF_TOKEN`), or `https://HOST/PATH`. Every
+    /// file is compared with its checksum before it becomes visible.
+    Pull(PullArguments),
 }
 
 #[derive(Args, Debug)]
@@ -143,4 +153,43 @@ pub(crate) struct ExportArguments {
     /// Export an incomplete cache instead of refusing it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
+}
+
+/// How a cache is copied.
+#[derive(Args, Debug)]
+pub(crate) struct CopyArguments {
+    /// How many files to copy at a time
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(crate) parallel: NonZeroUsize,
+
+    #[command(flatten)]
+    pub(crate) stopping: Stopping,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PushArguments {
+    /// The cache's folder
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// The folder in the store
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) copy: CopyArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PullArguments {
+    /// The folder in the store
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// The folder to copy the cache into: empty, missing, or with the same cache
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) copy: CopyArguments,
 }

@@ -54,6 +54,11 @@ pub(crate) struct PrecomputeArguments {
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
 
+    /// Begin with what this folder of a store has (`s3://…`, as `cache push` takes it), and copy each work unit there once it is
+    /// committed
+    #[arg(long, value_name = "URL")]
+    pub(crate) push: Option<String>,
+
     #[command(flatten)]
     pub(crate) stopping: Stopping,
 }

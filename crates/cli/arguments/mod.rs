@@ -10,7 +10,9 @@ mod stage;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
-    cache::{AuditArguments, CacheCommand, CutArguments, ExportArguments, MergeArguments},
+    cache::{
+        AuditArguments, CacheCommand, CopyArguments, CutArguments, ExportArguments, MergeArguments, PullArguments, PushArguments,
+    },
     cache_folder::CacheFolder,
     commands::{
         ConfigArguments, EvaluateArguments, PlanArguments, PrecomputeArguments, PrepareArguments, QuickstartArguments,
@@ -95,7 +97,7 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Show every key of the pipeline file with its type, its default and what it means
     Config(ConfigArguments),
-    /// Inspect, check, export, cut or merge caches
+    /// Inspect, check, export, import, cut, merge, push or pull caches
     #[command(subcommand)]
     Cache(CacheCommand),
 }
@@ -115,6 +117,8 @@ impl Command {
             Self::Cache(CacheCommand::Cut(_)) => Some("cut"),
             Self::Cache(CacheCommand::Merge(_)) => Some("merge"),
             Self::Cache(CacheCommand::Import(_)) => Some("import"),
+            Self::Cache(CacheCommand::Push(_)) => Some("push"),
+            Self::Cache(CacheCommand::Pull(_)) => Some("pull"),
             Self::Quickstart(_)
             | Self::Plan(_)
             | Self::Report(_)

@@ -1,7 +1,8 @@
-//! `leadspan cache`: inspects, checks, describes, exports, imports, cuts and merges caches.
+//! `leadspan cache`: inspects, checks, describes, exports, imports, cuts, merges, pushes and pulls caches.
 
 mod audit;
 mod card;
+mod copy;
 mod cut;
 mod export;
 mod import;
@@ -22,10 +23,10 @@ use crate::{
 };
 
 pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
-    if let CacheCommand::Audit(arguments) = command {
-        return audit::run(arguments, showing);
-    }
     match command {
+        CacheCommand::Audit(arguments) => audit::run(arguments, showing),
+        CacheCommand::Push(arguments) => copy::push(arguments, showing),
+        CacheCommand::Pull(arguments) => copy::pull(arguments, showing),
         CacheCommand::Inspect(arguments) => match (&arguments.sample, arguments.watch) {
             (_, Some(seconds)) => watch::run(&dir(&arguments.folder)?, Duration::from_secs(seconds), showing),
             (Some(id), None) => sample::run(&open(&arguments.folder)?, id, arguments.top, showing),
@@ -37,7 +38,6 @@ pub(super) fn run(command: &CacheCommand, showing: Showing) -> Result<Ending> {
         CacheCommand::Export(arguments) => export::run(&open(&arguments.folder)?, arguments, showing),
         CacheCommand::Cut(arguments) => cut::run(&open(&arguments.folder)?, arguments, showing),
         CacheCommand::Merge(arguments) => cut::run_merge(arguments, showing),
-        CacheCommand::Audit(_) => unreachable!("it was handled above"),
     }
 }
 

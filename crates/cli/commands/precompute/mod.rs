@@ -1,11 +1,13 @@
 //! `leadspan precompute`: stage one.
 
+mod away;
 mod shown;
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    thread,
     time::Duration,
 };
 
@@ -14,13 +16,16 @@ use leadspan_workers::Worker;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::shown::Shown;
-use super::{Ending, Showing, finalize, noted, prepare};
+use self::{
+    away::{Away, Carrying},
+    shown::Shown,
+};
+use super::{Ending, Showing, finalize, noted, prepare, stopped};
 use crate::{
     amounts::{bytes, counted, grouped, rounded, spelt},
     arguments::PrecomputeArguments,
     configuration::Configuration,
-    failure::{Context as _, Result},
+    failure::{Context as _, Failure, Result},
     hub, last_line, path_text, signals, worker_here,
 };
 
@@ -28,11 +33,7 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let configuration = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?;
     if arguments.finalize {
-        return finalize::run(
-            &configuration.stage_one(arguments.proportion)?,
-            &arguments.workers,
-            showing,
-        );
+        return finalized(arguments, configuration, showing);
     }
     let worker = worker(arguments)?;
     let mut replay = configuration.replayed()?;
@@ -46,10 +47,24 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     let stop = Arc::new(AtomicBool::new(false));
     let cache_dir = pipeline.cache_dir();
     last_line::note(json!({ "cache": path_text::text(&cache_dir), "worker": worker.to_string() }));
+    let away = away(arguments, &cache_dir, showing)?;
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut shown = Shown::new(showing, &stop, cache_dir.clone());
-    let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| shown.show(event))
-        .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
+    let outcome = thread::scope(|scope| {
+        let carrying = away.as_ref().map(|away| away.begin(scope, &stop));
+        let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| {
+            if let Some(carrying) = &carrying {
+                carrying.note(&event);
+            }
+            shown.show(event);
+        });
+        // What was committed is worth copying in any case.
+        match carrying.and_then(Carrying::end) {
+            Some(refusal) => Err(Failure::from(refusal)),
+            None => outcome.map_err(Failure::from),
+        }
+    })
+    .with_context(|| format!("could not precompute into `{}`", cache_dir.display()))?;
     let elapsed = shown.elapsed();
     shown.end(&outcome);
     // The samples to replay are stored inside the cache, so they come after it.
@@ -68,6 +83,11 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         tracing::warn!("{}: run the same command again to do the rest", signals::stopped());
         return Ok(Ending::Stopped);
     }
+    if let Some(away) = &away
+        && away.finish(&stop)?
+    {
+        return Ok(stopped(&captured.cache, showing));
+    }
     showing.result(&captured)?;
     if let Some(missing @ 1..) = captured.units_missing {
         tracing::info!(
@@ -76,6 +96,31 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         );
     }
     Ok(Ending::Done)
+}
+
+/// Checks and completes a cache, between a pull and a push if it is kept in a store.
+fn finalized(arguments: &PrecomputeArguments, configuration: Configuration, showing: Showing) -> Result<Ending> {
+    let pipeline = configuration.stage_one(arguments.proportion)?;
+    let cache_dir = pipeline.cache_dir();
+    let away = away(arguments, &cache_dir, showing)?;
+    let ending = finalize::run(&pipeline, &arguments.workers, showing)?;
+    if let Some(away) = away {
+        let stop = signals::stop_on_signals("dropping the files at hand; what was copied is kept");
+        if away.finish(&stop)? {
+            return Ok(stopped(&cache_dir, showing));
+        }
+    }
+    Ok(ending)
+}
+
+/// The store of `--push`, after what it has was copied here.
+fn away(arguments: &PrecomputeArguments, cache_dir: &Path, showing: Showing) -> Result<Option<Away>> {
+    let Some(url) = &arguments.push else {
+        return Ok(None);
+    };
+    let away = Away::open(url, cache_dir, showing)?;
+    away.fetch()?;
+    Ok(Some(away))
 }
 
 /// The result of the command.

@@ -1,0 +1,82 @@
+//! `leadspan cache push` and `leadspan cache pull`: a cache copied into a store, or out of one.
+
+use std::{num::NonZeroUsize, path::Path, sync::atomic::AtomicBool};
+
+use leadspan_stores::{Address, Event, Opened, Outcome, StoreError};
+use serde_json::json;
+
+use crate::{
+    arguments::{CopyArguments, PullArguments, PushArguments},
+    commands::{Ending, Showing, noted, stopped},
+    failure::{Context as _, Result},
+    last_line,
+    outputs::{OutputRefusal, cache_around, obstacle, without_links},
+    path_text, signals,
+    stores::{self, CopiedCache, Copying},
+};
+
+/// What copies.
+type Copier = fn(&Opened, &Path, &AtomicBool, &mut dyn FnMut(Event)) -> Result<Outcome, StoreError>;
+
+pub(super) fn push(arguments: &PushArguments, showing: Showing) -> Result<Ending> {
+    let PushArguments { dir, url, copy } = arguments;
+    let (address, opened) = open(url, copy)?;
+    let attempt = || format!("could not push `{}` to `{address}`", dir.display());
+    run(&opened, &address, dir, showing, leadspan_stores::push, true, &attempt)
+}
+
+pub(super) fn pull(arguments: &PullArguments, showing: Showing) -> Result<Ending> {
+    let PullArguments { url, dir, copy } = arguments;
+    require_place(dir)?;
+    let (address, opened) = open(url, copy)?;
+    let attempt = || format!("could not pull `{address}` into `{}`", dir.display());
+    run(&opened, &address, dir, showing, leadspan_stores::pull, false, &attempt)
+}
+
+/// Refuses a folder of the system, in another cache, or that cannot be one.
+fn require_place(dir: &Path) -> Result<(), OutputRefusal> {
+    let (place, path) = (without_links(dir), dir.to_owned());
+    if let Some(found) = obstacle(&place) {
+        return Err(OutputRefusal::NotAFolder { path, found });
+    }
+    match place.parent().and_then(cache_around) {
+        Some(cache) => Err(OutputRefusal::InCache { path, cache }),
+        None => Ok(()),
+    }
+}
+
+fn open(url: &str, copy: &CopyArguments) -> Result<(Address, Opened)> {
+    signals::limit(copy.stopping.stop_after, copy.stopping.grace)?;
+    let parallel: NonZeroUsize = copy.parallel;
+    stores::open(url, parallel).with_context(|| "could not open the store".to_owned())
+}
+
+fn run(
+    opened: &Opened,
+    address: &Address,
+    dir: &Path,
+    showing: Showing,
+    copy: Copier,
+    is_push: bool,
+    attempt: &dyn Fn() -> String,
+) -> Result<Ending> {
+    last_line::note(json!({ "cache": path_text::text(dir), "url": address.to_string() }));
+    let stop = signals::stop_on_signals("dropping the files at hand; what was copied is kept");
+    let mut copying = Copying::new(showing.progress, if is_push { "pushing" } else { "pulling" });
+    let outcome = copy(opened, dir, &stop, &mut |event| copying.show(event)).with_context(attempt)?;
+    let took = copying.end();
+    let summary = match outcome {
+        Outcome::Stopped => return Ok(stopped(dir, showing)),
+        Outcome::Done(summary) => summary,
+    };
+    let copied = CopiedCache::new(&summary, dir, address, is_push, took);
+    last_line::note(noted(
+        &copied,
+        &["files_copied", "bytes_copied", "files_there", "complete"],
+    ));
+    showing.result(&copied)?;
+    match summary.problems.into_iter().next() {
+        None => Ok(Ending::Done),
+        Some(problem) => Err(problem).with_context(attempt),
+    }
+}

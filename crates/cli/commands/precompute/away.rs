@@ -1,0 +1,161 @@
+//! `precompute --push`: each work unit is copied into a store once it is committed, while the next one is captured.
+//!
+//! A failure of the store costs no work: it is a warning, and every later work unit is another try. Only what is known at once
+//! to go nowhere, such as a store with another cache, stops the capture.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{Scope, ScopedJoinHandle},
+};
+
+use leadspan_diagnosis::Diagnosis as _;
+use leadspan_precompute::Event;
+use leadspan_stores::{Address, Opened, Outcome, Pushing, StoreError};
+
+use crate::{
+    commands::Showing,
+    failure::{Context as _, Result},
+    stores::{self, CopiedCache, Copying},
+};
+
+/// How many files are copied at a time: the capture needs the processors.
+const PARALLEL: NonZeroUsize = NonZeroUsize::new(8).expect("it is not 0");
+
+/// A store, and the cache's folder here.
+pub(super) struct Away {
+    address: Address,
+    opened: Opened,
+    dir: PathBuf,
+    showing: Showing,
+}
+
+impl Away {
+    pub(super) fn open(url: &str, dir: &Path, showing: Showing) -> Result<Self> {
+        let (address, opened) = stores::open(url, PARALLEL).with_context(|| "could not open the store".to_owned())?;
+        Ok(Self {
+            address,
+            opened,
+            dir: dir.to_owned(),
+            showing,
+        })
+    }
+
+    /// Copies what the store has into the cache's folder. Work units that are damaged there are captured again.
+    pub(super) fn fetch(&self) -> Result<()> {
+        let attempt = || format!("could not pull `{}` into `{}`", self.address, self.dir.display());
+        if !Pushing::begin(&self.opened, &self.dir)
+            .with_context(attempt)?
+            .has_cache()
+        {
+            tracing::info!("`{}` has no cache yet", self.address);
+            return Ok(());
+        }
+        let mut copying = Copying::new(self.showing.progress, "pulling");
+        let never = AtomicBool::new(false);
+        let outcome = leadspan_stores::pull(&self.opened, &self.dir, &never, &mut |event| copying.show(event));
+        if let Outcome::Done(summary) = outcome.with_context(attempt)? {
+            let took = copying.end();
+            for problem in &summary.problems {
+                tracing::warn!("a work unit of the store is not used: {problem}");
+            }
+            tracing::info!("{}", CopiedCache::new(&summary, &self.dir, &self.address, false, took));
+        }
+        Ok(())
+    }
+
+    /// Copies everything that is left, with the inventory of a complete cache. Returns whether it was told to stop.
+    pub(super) fn finish(&self, stop: &AtomicBool) -> Result<bool> {
+        let attempt = || {
+            format!(
+                "the work is kept in `{}`, and could not be pushed to `{}`",
+                self.dir.display(),
+                self.address
+            )
+        };
+        let mut copying = Copying::new(self.showing.progress, "pushing");
+        let outcome = leadspan_stores::push(&self.opened, &self.dir, stop, &mut |event| copying.show(event));
+        match outcome.with_context(attempt)? {
+            Outcome::Stopped => Ok(true),
+            Outcome::Done(summary) => {
+                let took = copying.end();
+                tracing::info!("{}", CopiedCache::new(&summary, &self.dir, &self.address, true, took));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Begins to copy on a thread of its own. `stop` is set if the store refuses the first copy.
+    pub(super) fn begin<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        stop: &Arc<AtomicBool>,
+    ) -> Carrying<'scope> {
+        let (poke, poked) = mpsc::channel();
+        let refused: Arc<Mutex<Option<StoreError>>> = Arc::default();
+        let (stop, noted) = (Arc::clone(stop), Arc::clone(&refused));
+        let thread = scope.spawn(move || {
+            if let Some(refusal) = self.carry(&poked) {
+                *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        Carrying { poke, thread, refused }
+    }
+
+    /// Copies what is committed each time that it is poked. Returns the refusal of the first copy.
+    fn carry(&self, poked: &Receiver<()>) -> Option<StoreError> {
+        let never = AtomicBool::new(false);
+        let mut pushing: Option<Pushing> = None;
+        let mut is_first = true;
+        while poked.recv().is_ok() {
+            // One look is enough for all that was committed meanwhile.
+            while poked.try_recv().is_ok() {}
+            let copied = match &mut pushing {
+                Some(pushing) => pushing.committed(&never, &mut |_| {}),
+                none => Pushing::begin(&self.opened, &self.dir)
+                    .and_then(|begun| none.insert(begun).committed(&never, &mut |_| {})),
+            };
+            match copied {
+                Ok(_) => {}
+                Err(error) if is_first && !error.is_unexpected() => return Some(error),
+                Err(error) => tracing::warn!(
+                    "could not push to `{}` yet: {error}; the next work unit is another try",
+                    self.address
+                ),
+            }
+            is_first = false;
+        }
+        None
+    }
+}
+
+/// The thread that copies.
+pub(super) struct Carrying<'scope> {
+    poke: Sender<()>,
+    thread: ScopedJoinHandle<'scope, ()>,
+    refused: Arc<Mutex<Option<StoreError>>>,
+}
+
+impl Carrying<'_> {
+    /// Notes an event of the capture.
+    pub(super) fn note(&self, event: &Event) {
+        if matches!(event, Event::Prepared { .. } | Event::UnitCommitted { .. }) {
+            // If the thread has ended, the capture is being stopped.
+            let _ = self.poke.send(());
+        }
+    }
+
+    /// Waits until everything that was committed is copied, or could not be copied. Returns the refusal that stopped the capture.
+    pub(super) fn end(self) -> Option<StoreError> {
+        drop(self.poke);
+        // A panic was shown by its hook; what is not copied is copied at the end.
+        let _ = self.thread.join();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

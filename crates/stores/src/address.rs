@@ -1,0 +1,252 @@
+//! Where a cache is kept: the URL of a folder in a store.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::StoreError;
+
+/// The URL of a folder in a store. It has no secrets: a URL with a password or a signature is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    text: String,
+    pub(crate) place: Place,
+}
+
+/// What an address names. A prefix has no slash at its ends, and is empty for everything in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    S3 {
+        bucket: String,
+        prefix: String,
+    },
+    Google {
+        bucket: String,
+        prefix: String,
+    },
+    Azure {
+        container: String,
+        prefix: String,
+    },
+    /// A data set on the Hub.
+    Hub {
+        repository: String,
+        revision: String,
+        prefix: String,
+    },
+    Folder(PathBuf),
+    /// A folder that a web server shows: the URL without a slash at its end.
+    Web(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl FromStr for Address {
+    type Err = StoreError;
+
+    /// Parses a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownScheme`] or [`StoreError::BadUrl`]. Neither repeats a password or a query.
+    fn from_str(url: &str) -> Result<Self, StoreError> {
+        let bad = |problem| StoreError::BadUrl {
+            url: without_secrets(url),
+            problem,
+        };
+        if url.chars().any(char::is_control) {
+            return Err(bad("it has a control character"));
+        }
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(bad("it has no scheme such as `s3://`"));
+        };
+        if scheme == "file" {
+            return folder(rest).map_err(bad).map(|folder| Self {
+                text: format!("file://{}", rest.trim_end_matches('/')),
+                place: Place::Folder(folder),
+            });
+        }
+        if rest.contains(['?', '#']) {
+            return Err(bad(
+                "it has a query or a fragment, and credentials do not belong into a URL",
+            ));
+        }
+        if rest.chars().any(char::is_whitespace) {
+            return Err(bad("it has a space"));
+        }
+        let rest = rest.trim_end_matches('/');
+        let (first, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if first.is_empty() {
+            return Err(bad("it names no bucket, container or host"));
+        }
+        if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(bad("its path has an empty part, `.` or `..`"));
+        }
+        if first.contains('@') {
+            return Err(bad("it has a user name, and credentials do not belong into a URL"));
+        }
+        let (bucket, prefix) = (first.to_owned(), prefix.to_owned());
+        let place = match scheme {
+            "s3" => Place::S3 { bucket, prefix },
+            "gs" => Place::Google { bucket, prefix },
+            "az" => Place::Azure {
+                container: bucket,
+                prefix,
+            },
+            "hf" => hub(&bucket, &prefix).map_err(bad)?,
+            "http" | "https" => Place::Web(format!("{scheme}://{rest}")),
+            _ => {
+                let scheme = scheme.to_owned();
+                return Err(StoreError::UnknownScheme { scheme });
+            }
+        };
+        let is_bucket = |name: &str| {
+            name.chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || ".-_".contains(letter))
+        };
+        match &place {
+            Place::S3 { bucket, .. } | Place::Google { bucket, .. } | Place::Azure { container: bucket, .. }
+                if !is_bucket(bucket) =>
+            {
+                Err(bad("a bucket's name has letters, digits, `-`, `_` and `.`"))
+            }
+            _ => Ok(Self {
+                text: format!("{scheme}://{rest}"),
+                place,
+            }),
+        }
+    }
+}
+
+/// The folder of `file://` and `rest`, in which `%20` stands for a space.
+fn folder(rest: &str) -> Result<PathBuf, &'static str> {
+    if !rest.starts_with('/') {
+        return Err("a folder is written with its whole path, `file:///…`");
+    }
+    let mut bytes = Vec::with_capacity(rest.len());
+    let mut left = rest.bytes();
+    while let Some(byte) = left.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        match (digit(left.next()), digit(left.next())) {
+            (Some(high), Some(low)) if high + low > 0 => bytes.push((16 * high + low) as u8),
+            _ => return Err("it has a `%` without two hexadecimal digits; `%25` stands for `%`"),
+        }
+    }
+    String::from_utf8(bytes)
+        .map(PathBuf::from)
+        .map_err(|_| "its path is not UTF-8")
+}
+
+/// The data set of `hf://datasets/OWNER/NAME[@REVISION][/PATH]`.
+fn hub(kind: &str, rest: &str) -> Result<Place, &'static str> {
+    if kind != "datasets" {
+        return Err("of the Hub only data sets are read: `hf://datasets/OWNER/NAME/PATH`");
+    }
+    let mut parts = rest.splitn(3, '/');
+    let (owner, name, prefix) = (parts.next(), parts.next(), parts.next());
+    let (Some(owner), Some(name)) = (owner.filter(|owner| !owner.is_empty()), name) else {
+        return Err("it does not name the owner and the data set: `hf://datasets/OWNER/NAME/PATH`");
+    };
+    let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
+    if name.is_empty() || revision.is_empty() {
+        return Err("it does not name the data set and its revision: `hf://datasets/OWNER/NAME@REVISION/PATH`");
+    }
+    Ok(Place::Hub {
+        repository: format!("{owner}/{name}"),
+        revision: revision.to_owned(),
+        prefix: prefix.unwrap_or_default().to_owned(),
+    })
+}
+
+/// A URL without what may be a secret: user name and password, query and fragment.
+fn without_secrets(url: &str) -> String {
+    let (url, cut) = match url.find(['?', '#']) {
+        Some(end) => (&url[..end], &url[end..=end]),
+        None => (url, ""),
+    };
+    let cut = if cut.is_empty() {
+        String::new()
+    } else {
+        format!("{cut}…")
+    };
+    let (scheme, rest) = url
+        .split_once("://")
+        .map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
+    let host_end = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at(host_end);
+    let host = host
+        .rsplit_once('@')
+        .map_or_else(|| host.to_owned(), |(_, host)| format!("…@{host}"));
+    let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    format!("{scheme}{host}{path}{cut}")
+}
+
+#[cfg(test)]
+mod tests {
+    use leadspan_diagnosis::Diagnosis as _;
+
+    use super::*;
+
+    #[test]
+    fn urls_name_buckets_folders_and_data_sets() {
+        let place = |url: &str| url.parse::<Address>().unwrap().place;
+        let (bucket, prefix) = ("bucket".to_owned(), "a/b".to_owned());
+        assert_eq!(place("s3://bucket/a/b/"), Place::S3 { bucket, prefix });
+        let (bucket, prefix) = ("bucket".to_owned(), String::new());
+        assert_eq!(place("gs://bucket"), Place::Google { bucket, prefix });
+        assert_eq!(
+            place("az://caches/a"),
+            Place::Azure {
+                container: "caches".to_owned(),
+                prefix: "a".to_owned()
+            }
+        );
+        assert_eq!(place("file:///a%20b/c"), Place::Folder("/a b/c".into()));
+        assert_eq!(
+            place("https://host:8080/a/"),
+            Place::Web("https://host:8080/a".to_owned())
+        );
+        let hub = |revision: &str, prefix: &str| Place::Hub {
+            repository: "me/caches".to_owned(),
+            revision: revision.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        assert_eq!(place("hf://datasets/me/caches"), hub("main", ""));
+        assert_eq!(place("hf://datasets/me/caches@v1/half/deep"), hub("v1", "half/deep"));
+    }
+
+    #[test]
+    fn wrong_urls_are_refused_without_their_secrets() {
+        for (url, shown) in [
+            ("bucket/prefix", "`bucket/prefix`"),
+            ("s3://", "`s3://`"),
+            ("s3:///prefix", "`s3:///prefix`"),
+            ("s3://bucket//a", "`s3://bucket//a`"),
+            ("s3://bucket/../a", "`s3://bucket/../a`"),
+            ("s3://AKIA:hidden@bucket/a", "`s3://…@bucket/a`"),
+            ("https://me:hidden@host/a", "`https://…@host/a`"),
+            ("https://host/a?X-Amz-Signature=hidden", "`https://host/a?…`"),
+            ("s3://bucket/a?hidden", "`s3://bucket/a?…`"),
+            ("me:hidden@host/a#hidden", "`…@host/a#…`"),
+            ("s3://b cket/a", "`s3://b cket/a`"),
+            ("s3://b*cket/a", "`s3://b*cket/a`"),
+            ("file://folder", "`file://folder`"),
+            ("file:///50%/a", "`file:///50%/a`"),
+            ("hf://models/me/model", "`hf://models/me/model`"),
+            ("hf://datasets/me", "`hf://datasets/me`"),
+            ("hf://datasets/me/@v1", "`hf://datasets/me/@v1`"),
+            ("ftp://host/a", "`ftp`"),
+        ] {
+            let error = url.parse::<Address>().unwrap_err();
+            let text = format!("{error} {}", error.hint().unwrap_or_default());
+            assert!(text.contains(shown) && !text.contains("hidden"), "{url}: {text}");
+            assert!(!error.is_unexpected() && error.hint().is_some(), "{url}: {text}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What goes wrong between a cache and a store. No text of a store is repeated: it may have a secret.
+
+use std::path::PathBuf;
+
+use leadspan_diagnosis::Diagnosis;
+use leadspan_files::FileError;
+
+/// Why a cache was not pushed or pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A URL that does not name a folder in a store.
+    #[error("`{url}` is not the URL of a folder in a store: {problem}")]
+    BadUrl {
+        /// The URL, without user name, password and query.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A scheme that no store has.
+    #[error("no store has the scheme `{scheme}`")]
+    UnknownScheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// A store that is only read.
+    #[error("`{url}` is only read from, nothing is written there")]
+    ReadOnly {
+        /// The place.
+        url: String,
+    },
+    /// A setting of the store is missing.
+    #[error("{what} of `{url}` is not set")]
+    Unset {
+        /// What is missing.
+        what: &'static str,
+        /// The place.
+        url: String,
+    },
+    /// There is no such bucket or container.
+    #[error("the store has no bucket or container of `{url}`")]
+    NoBucket {
+        /// The place.
+        url: String,
+    },
+    /// No credentials were found for a store that wants some.
+    #[error("no credentials were found for `{url}`")]
+    NoCredentials {
+        /// The place.
+        url: String,
+    },
+    /// The store refuses these credentials, or what they ask for.
+    #[error("the store refuses access to `{url}` ({code})")]
+    Refused {
+        /// The place.
+        url: String,
+        /// The store's code for it.
+        code: String,
+    },
+    /// The store does not answer, or answers with faults, also when asked again.
+    #[error("the store of `{url}` failed: {problem}")]
+    Failed {
+        /// The file, or the folder.
+        url: String,
+        /// The store's code for it, or how the connection failed.
+        problem: String,
+    },
+    /// The folder in the store has no cache.
+    #[error("there is no cache at `{url}`: it has no `identity.json`")]
+    NoCache {
+        /// The place.
+        url: String,
+    },
+    /// The folder here has no cache.
+    #[error("`{}` is not a cache: it has no `identity.json`", path.display())]
+    NotACache {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder in the store has files that are not this cache's.
+    #[error("`{url}` has files of something else, such as `{found}`")]
+    Foreign {
+        /// The place.
+        url: String,
+        /// One of the files.
+        found: String,
+    },
+    /// The folder here has files that a cache would replace.
+    #[error("`{}` has no cache, but files of something else, such as `{found}`", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// One of the files.
+        found: String,
+    },
+    /// The two sides have different caches.
+    #[error("`{}` and `{url}` are not the same cache: their `{name}` differ{how}", path.display())]
+    OtherCache {
+        /// The folder here.
+        path: PathBuf,
+        /// The place in the store.
+        url: String,
+        /// The file that differs.
+        name: String,
+        /// In what, or nothing.
+        how: String,
+    },
+    /// A file in the store, or here, is not the one that another file describes.
+    #[error("`{place}` is not the file that `{by}` describes: {problem}")]
+    Damaged {
+        /// The file.
+        place: String,
+        /// The file that describes it.
+        by: String,
+        /// How it differs.
+        problem: String,
+    },
+    /// A file is missing in the store.
+    #[error("`{place}` is missing{why}")]
+    Missing {
+        /// The file.
+        place: String,
+        /// Why it should be there.
+        why: &'static str,
+    },
+    /// The store acknowledged a file twice, and does not have it.
+    #[error("the store acknowledged `{place}` and has lost or truncated it, twice")]
+    Lost {
+        /// The file.
+        place: String,
+    },
+    /// A JSON file cannot be read.
+    #[error("`{place}` is not a sound JSON file of a cache")]
+    BadJson {
+        /// The file.
+        place: String,
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file here cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It was told to stop. This never leaves the crate.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl StoreError {
+    /// Whether only a file of the store is wrong or missing, so that others can still be pulled.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. })
+    }
+}
+
+/// Where each store's credentials come from, by the scheme of its URL.
+fn credentials(url: &str) -> &'static str {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("s3") => {
+            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`), or `AWS_PROFILE` with the files in \
+             `~/.aws`"
+        }
+        Some("gs") => "set `GOOGLE_APPLICATION_CREDENTIALS` to the file of a service account, or log in with `gcloud`",
+        Some("az") => {
+            "set `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY` or `AZURE_STORAGE_SAS_TOKEN`, or log in with `az login`"
+        }
+        Some("hf") => "set `HF_TOKEN` to a token that may read the data set, or log in with `hf auth login`",
+        _ => "a folder on a web server is read without credentials: it must be public",
+    }
+}
+
+impl Diagnosis for StoreError {
+    fn is_unexpected(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_unexpected(),
+            Self::Failed { .. } | Self::Lost { .. } | Self::Stopped => true,
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::BadUrl { .. } | Self::UnknownScheme { .. } => {
+                "write `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///FOLDER`, or to pull from \
+                 `hf://datasets/OWNER/NAME/PATH` or `https://HOST/PATH`"
+            }
+            Self::ReadOnly { url } if url.starts_with("hf:") => {
+                "push with the Hub's own tool: `hf upload-large-folder OWNER/NAME DIR --repo-type dataset`"
+            }
+            Self::ReadOnly { .. } => {
+                "push to `s3://`, `gs://`, `az://` or `file://`, and let the web server show that folder"
+            }
+            Self::Unset { url, .. } if url.starts_with("s3:") => {
+                "set `AWS_REGION`, or `region` in the profile of `~/.aws/config`; for a store other than Amazon's, also \
+                 `AWS_ENDPOINT_URL_S3`"
+            }
+            Self::Unset { .. } => "set `AZURE_STORAGE_ACCOUNT` to the name of the storage account",
+            Self::NoBucket { .. } => {
+                "make the bucket or container first, or correct the URL; `AWS_ENDPOINT_URL_S3` says which store of S3's kind is \
+                 meant"
+            }
+            Self::NoCredentials { url } => credentials(url),
+            Self::Refused { url, .. } => {
+                return Some(format!(
+                    "check that these credentials may do this and are of the bucket's region and account, or {}",
+                    credentials(url)
+                ));
+            }
+            Self::Failed { .. } => "run the same command again: what was copied is kept, and is not copied again",
+            Self::NoCache { .. } => "give the folder that has the cache's `identity.json`",
+            Self::NotACache { .. } => "give the folder of a cache, which `leadspan precompute` makes",
+            Self::Foreign { .. } => "push to a folder of the store that is empty or has this cache",
+            Self::Occupied { .. } => "pull into a folder that is empty, missing, or has this cache",
+            Self::OtherCache { .. } => "use another folder for this cache, or remove the other cache",
+            Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => {
+                "push the cache again from where it is whole: `leadspan cache verify` checks that"
+            }
+            Self::Lost { .. } => "run the same command again; if this stays so, the store does not keep what it takes",
+            Self::File(error) => return error.hint(),
+            Self::Stopped => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,127 @@
+//! Copying a cache out of a store.
+
+use std::{path::Path, sync::atomic::AtomicBool};
+
+use leadspan_files::create_folder;
+
+use crate::{
+    Event, Opened, Outcome, StoreError, Summary,
+    names::{INVENTORY, Kind},
+    parallel,
+    plan::{Plan, Shards, Small, Unit},
+    pulled::Pulled,
+    told::Copied,
+};
+
+/// Copies a cache from a store into `dir`, which is made if it is missing. `stop` is checked between pieces; `events` is called
+/// on this thread.
+///
+/// The cache in the store may be incomplete, unless the store cannot list its files: then its inventory says what there is.
+/// Work units whose files are damaged or missing in the store are left out and are the summary's problems; the manifests and
+/// the inventory are then left out as well.
+///
+/// # Errors
+///
+/// [`StoreError::NoCache`] if the store has none; [`StoreError::Occupied`] or [`StoreError::OtherCache`] if `dir` has something
+/// else; [`StoreError::Damaged`] or [`StoreError::Missing`] if what every work unit needs is not as it is described; the error of
+/// a store that refuses or does not answer, or of a file here.
+pub fn pull(
+    opened: &Opened,
+    dir: &Path,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome, StoreError> {
+    ended(pull_files(opened, dir, Shards::Copied, stop, events))
+}
+
+/// Like [`pull`], without the shards. The folder is what a cut needs of a cache besides [ranges of its
+/// shards](Opened::shard).
+///
+/// # Errors
+///
+/// Those of [`pull`].
+pub fn pull_frame(
+    opened: &Opened,
+    dir: &Path,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome, StoreError> {
+    ended(pull_files(opened, dir, Shards::LeftOut, stop, events))
+}
+
+fn ended(result: Result<Summary, StoreError>) -> Result<Outcome, StoreError> {
+    match result {
+        Ok(summary) => Ok(Outcome::Done(summary)),
+        Err(StoreError::Stopped) => Ok(Outcome::Stopped),
+        Err(error) => Err(error),
+    }
+}
+
+fn pull_files(
+    opened: &Opened,
+    dir: &Path,
+    shards: Shards,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Summary, StoreError> {
+    let store = &*opened.store;
+    let plan = Plan::make(store)?;
+    let pulled = Pulled { store, dir };
+    pulled.require_place(&plan)?;
+    create_folder(dir)?;
+    let mut summary = Summary::default();
+    events(Event::Begun {
+        files: plan.files(),
+        bytes: plan.bytes(shards),
+    });
+    let count = |summary: &mut Summary, copied: Vec<Copied>| copied.into_iter().for_each(|one| summary.count(one));
+    let of_kind = |kind: Kind| -> Vec<&Small> { plan.small.iter().filter(|small| small.kind == kind).collect() };
+    let write = |small: &&Small, _: &dyn Fn(Event)| pulled.small(small);
+    let threads = opened.parallel;
+    let copied = parallel::each(&plan.tokenizer, threads, stop, events, &|file, _| {
+        pulled.tokenizer(file)
+    })?;
+    count(&mut summary, copied);
+    count(
+        &mut summary,
+        parallel::each(&of_kind(Kind::Identity), 1, stop, events, &write)?,
+    );
+    let copied = parallel::each(&plan.data, threads, stop, events, &|data, tell| {
+        pulled.data(data, stop, tell)
+    })?;
+    count(&mut summary, copied);
+    for kind in [Kind::Description, Kind::Layer] {
+        count(&mut summary, parallel::each(&of_kind(kind), 1, stop, events, &write)?);
+    }
+    let copy = |unit: &Unit, tell: &dyn Fn(Event)| {
+        let copied = match shards {
+            Shards::Copied => pulled.unit(unit, &plan, stop, tell),
+            Shards::LeftOut => pulled.receipt(unit),
+        };
+        match copied {
+            Err(error) if error.is_damage() => Ok(Err(error)),
+            copied => copied.map(Ok),
+        }
+    };
+    let units = parallel::each(&plan.units, threads, stop, events, &copy)?;
+    for unit in units {
+        match unit {
+            Ok(copied) => count(&mut summary, copied),
+            Err(problem) => summary.problems.push(problem),
+        }
+    }
+    if summary.problems.is_empty() {
+        count(
+            &mut summary,
+            parallel::each(&plan.manifests, threads, stop, events, &|name, _| pulled.manifest(name))?
+                .into_iter()
+                .flatten()
+                .collect(),
+        );
+        if let Some(inventory) = &plan.inventory {
+            summary.count(pulled.inventory(INVENTORY, inventory)?);
+            summary.complete = true;
+        }
+    }
+    Ok(summary)
+}

@@ -1,0 +1,337 @@
+//! One file of a store on its way here: compared with what describes it, then committed.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use leadspan_files::{
+    FileError, PendingFile, commit_bytes, create_folder, open_unlinked, read_unlinked, require_own_folder,
+};
+
+use crate::{
+    Event, StoreError,
+    listing::walk,
+    names::{IDENTITY, INVENTORY, Kind},
+    plan::{Plan, Small, Stated, Unit, required},
+    records::{Inventory, Manifest, Receipt, Region, hash, parsed},
+    same::contents,
+    store::{MOST_BYTES, Store, pieces_of},
+    told::Copied,
+};
+
+/// How two receipts of one work unit differ.
+const TWO_CAPTURES: &str = ", which are of two captures of one work unit";
+
+/// A store, and the folder into which its cache is pulled.
+pub(crate) struct Pulled<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) dir: &'a Path,
+}
+
+impl Pulled<'_> {
+    fn other(&self, name: &str, how: &str) -> StoreError {
+        StoreError::OtherCache {
+            path: self.dir.to_owned(),
+            url: self.store.url().to_owned(),
+            name: name.to_owned(),
+            how: how.to_owned(),
+        }
+    }
+
+    fn damaged(&self, name: &str, by: &str, problem: String) -> StoreError {
+        StoreError::Damaged {
+            place: self.store.url_of(name),
+            by: by.to_owned(),
+            problem,
+        }
+    }
+
+    /// Refuses a folder that has something else than this cache, before anything is written.
+    pub(crate) fn require_place(&self, plan: &Plan) -> Result<(), StoreError> {
+        let identity = plan.small.iter().find(|small| small.name == IDENTITY);
+        match (self.found(IDENTITY)?, identity) {
+            (Some(found), Some(identity)) if found != identity.bytes => return Err(self.other(IDENTITY, "")),
+            (Some(_), _) => {}
+            (None, _) => return self.require_empty(plan),
+        }
+        if let (Some(found), Some(theirs)) = (self.found(INVENTORY)?, &plan.inventory) {
+            let ours: Inventory = parsed(&found, &self.dir.join(INVENTORY).display().to_string())?;
+            ours.with(theirs).map_err(|how| self.other(INVENTORY, &how))?;
+        }
+        for small in plan.small.iter().filter(|small| small.kind != Kind::Identity) {
+            if self.found(&small.name)?.is_some_and(|found| found != small.bytes) {
+                return Err(self.other(&small.name, ""));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a folder without a cache that has a file under a name that a cache uses. A tokenizer's files may be there: a
+    /// pull that was killed leaves them.
+    fn require_empty(&self, plan: &Plan) -> Result<(), StoreError> {
+        let mut found = None;
+        walk(self.dir, &mut |name, _| {
+            let is_own = |(own, blake3): &(String, String)| {
+                *own == name && contents(&self.dir.join(&name)).is_ok_and(|bytes| hash(&bytes) == *blake3)
+            };
+            if Kind::of(&name).is_some() && !plan.tokenizer.iter().any(is_own) {
+                found.get_or_insert(name);
+            }
+        })?;
+        match found {
+            None => Ok(()),
+            Some(found) => Err(StoreError::Occupied {
+                path: self.dir.to_owned(),
+                found,
+            }),
+        }
+    }
+
+    /// A file that is here, of at most [`MOST_BYTES`].
+    fn found(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.dir.join(name);
+        match read_unlinked(&path, MOST_BYTES) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::io("read", path)(error).into()),
+        }
+    }
+
+    /// The path of a file that is to be written. Its folder is made.
+    fn target(&self, name: &str) -> Result<PathBuf, FileError> {
+        let path = self.dir.join(name);
+        let folder = path.parent().unwrap_or(self.dir);
+        for own in folder.ancestors().take_while(|folder| *folder != self.dir) {
+            require_own_folder(own).map_err(FileError::io("use", own))?;
+        }
+        create_folder(folder)?;
+        Ok(path)
+    }
+
+    /// Writes a file whose contents cannot change.
+    pub(crate) fn small(&self, small: &Small) -> Result<Copied, StoreError> {
+        let bytes = small.bytes.len() as u64;
+        match self.found(&small.name)? {
+            Some(found) if found == small.bytes => return Ok(Copied::There(bytes)),
+            Some(_) => return Err(self.other(&small.name, "")),
+            None => {}
+        }
+        commit_bytes(&self.target(&small.name)?, &small.bytes)?;
+        Ok(Copied::Moved(bytes))
+    }
+
+    /// Copies a file of the tokenizer.
+    pub(crate) fn tokenizer(&self, (name, blake3): &(String, String)) -> Result<Copied, StoreError> {
+        if let Some(found) = self.found(name)?
+            && hash(&found) == *blake3
+        {
+            return Ok(Copied::There(found.len() as u64));
+        }
+        let bytes = required(
+            self.store,
+            name,
+            ", and the identity names it; if the cache is being pushed, pull it later",
+        )?;
+        if hash(&bytes) != *blake3 {
+            return Err(self.damaged(name, IDENTITY, "its contents have another hash".to_owned()));
+        }
+        commit_bytes(&self.target(name)?, &bytes)?;
+        Ok(Copied::Moved(bytes.len() as u64))
+    }
+
+    /// Copies a data file of the corpus.
+    pub(crate) fn data(&self, data: &Stated, stop: &AtomicBool, tell: &dyn Fn(Event)) -> Result<Copied, StoreError> {
+        if self.has(&data.name, &data.region)? {
+            tell(Event::Passed(data.region.bytes));
+            return Ok(Copied::There(data.region.bytes));
+        }
+        self.fetch(&data.name, &data.region, &data.by, stop, tell)
+    }
+
+    /// Whether a file is here with these contents.
+    fn has(&self, name: &str, region: &Region) -> Result<bool, StoreError> {
+        let path = self.dir.join(name);
+        match open_unlinked(&path).and_then(|file| file.metadata()) {
+            Ok(found) if found.len() == region.bytes => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(FileError::io("open", path)(error).into()),
+        }
+        let mut hasher = blake3::Hasher::new();
+        leadspan_files::hash_contents(&mut hasher, &path).map_err(FileError::io("read", &path))?;
+        Ok(hasher.finalize().to_hex().as_str() == region.blake3)
+    }
+
+    /// Copies a shard and then its receipt, unless both are here.
+    pub(crate) fn unit(
+        &self,
+        unit: &Unit,
+        plan: &Plan,
+        stop: &AtomicBool,
+        tell: &dyn Fn(Event),
+    ) -> Result<Vec<Copied>, StoreError> {
+        let here = self.receipt_here(unit)?;
+        let object = |name: &str| plan.objects.as_ref().and_then(|objects| objects.get(name));
+        if let Some((receipt, bytes)) = &here {
+            // The inventory or the receipt's size says that the store has the same shard.
+            let is_same = match (&unit.listed, object(&unit.receipt)) {
+                (Some(listed), _) => *listed == receipt.shard,
+                (None, Some(object)) => {
+                    object.bytes == bytes.len() as u64 && object.md5.is_some_and(|md5| md5 == crate::same::md5(bytes))
+                }
+                (None, None) => false,
+            };
+            if is_same && self.has_size(&unit.shard, receipt.shard.bytes)? {
+                tell(Event::Passed(receipt.shard.bytes));
+                return Ok(vec![
+                    Copied::There(receipt.shard.bytes),
+                    Copied::There(bytes.len() as u64),
+                ]);
+            }
+        }
+        let (bytes, shard) = self.read_receipt(unit)?;
+        if let Some((receipt, _)) = &here {
+            if receipt.shard != shard {
+                return Err(self.other(&unit.receipt, TWO_CAPTURES));
+            }
+            if self.has_size(&unit.shard, shard.bytes)? {
+                tell(Event::Passed(shard.bytes));
+                return Ok(vec![Copied::There(shard.bytes), Copied::There(bytes.len() as u64)]);
+            }
+        }
+        match object(&unit.shard) {
+            None if plan.objects.is_some() => {
+                return Err(StoreError::Missing {
+                    place: self.store.url_of(&unit.shard),
+                    why: ", and its receipt is there",
+                });
+            }
+            Some(object) if object.bytes != shard.bytes => {
+                let problem = format!("it has {} bytes, not {}", object.bytes, shard.bytes);
+                return Err(self.damaged(&unit.shard, &unit.receipt, problem));
+            }
+            _ => {}
+        }
+        let copied = self.fetch(&unit.shard, &shard, &unit.receipt, stop, tell)?;
+        let size = bytes.len() as u64;
+        if here.is_some() {
+            return Ok(vec![copied, Copied::There(size)]);
+        }
+        commit_bytes(&self.target(&unit.receipt)?, &bytes)?;
+        Ok(vec![copied, Copied::Moved(size)])
+    }
+
+    /// Copies the receipt of a work unit, without its shard.
+    pub(crate) fn receipt(&self, unit: &Unit) -> Result<Vec<Copied>, StoreError> {
+        let (bytes, shard) = self.read_receipt(unit)?;
+        let size = bytes.len() as u64;
+        match self.receipt_here(unit)? {
+            Some((here, _)) if here.shard == shard => return Ok(vec![Copied::There(size)]),
+            Some(_) => return Err(self.other(&unit.receipt, TWO_CAPTURES)),
+            None => {}
+        }
+        commit_bytes(&self.target(&unit.receipt)?, &bytes)?;
+        Ok(vec![Copied::Moved(size)])
+    }
+
+    /// The receipt in the store, and the shard that it describes.
+    fn read_receipt(&self, unit: &Unit) -> Result<(Vec<u8>, Region), StoreError> {
+        let bytes = required(self.store, &unit.receipt, ", and the inventory lists its shard")?;
+        let Receipt { shard } = parsed(&bytes, &self.store.url_of(&unit.receipt))?;
+        if unit.listed.as_ref().is_some_and(|listed| *listed != shard) {
+            return Err(self.damaged(&unit.receipt, INVENTORY, "it describes another shard".to_owned()));
+        }
+        Ok((bytes, shard))
+    }
+
+    /// The receipt that is here, with its bytes.
+    fn receipt_here(&self, unit: &Unit) -> Result<Option<(Receipt, Vec<u8>)>, StoreError> {
+        let Some(bytes) = self.found(&unit.receipt)? else {
+            return Ok(None);
+        };
+        let place = self.dir.join(&unit.receipt).display().to_string();
+        let receipt = parsed(&bytes, &place)?;
+        Ok(Some((receipt, bytes)))
+    }
+
+    /// Whether a file is here with this size.
+    fn has_size(&self, name: &str, bytes: u64) -> Result<bool, StoreError> {
+        let path = self.dir.join(name);
+        match open_unlinked(&path).and_then(|file| file.metadata()) {
+            Ok(found) => Ok(found.len() == bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(FileError::io("open", path)(error).into()),
+        }
+    }
+
+    /// Copies a file in pieces. It becomes visible once its hash is the one that the file `by` states.
+    fn fetch(
+        &self,
+        name: &str,
+        region: &Region,
+        by: &str,
+        stop: &AtomicBool,
+        tell: &dyn Fn(Event),
+    ) -> Result<Copied, StoreError> {
+        let path = self.target(name)?;
+        let mut pending = PendingFile::create(&path)?;
+        let mut hasher = blake3::Hasher::new();
+        for range in pieces_of(&(0..region.bytes)) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(StoreError::Stopped);
+            }
+            let wanted = range.end - range.start;
+            let piece = self.store.read_range(name, range)?;
+            if piece.len() as u64 != wanted {
+                return Err(self.damaged(name, by, format!("it has less than {} bytes", region.bytes)));
+            }
+            hasher.update(&piece);
+            pending.write_all(&piece).map_err(FileError::io("write", &path))?;
+            tell(Event::Moved(wanted));
+        }
+        if hasher.finalize().to_hex().as_str() != region.blake3 {
+            return Err(self.damaged(name, by, "its contents have another hash".to_owned()));
+        }
+        pending.commit()?;
+        Ok(Copied::Moved(region.bytes))
+    }
+
+    /// Copies a manifest, unless the one here is of more work units. A manifest need not be there.
+    pub(crate) fn manifest(&self, name: &str) -> Result<Option<Copied>, StoreError> {
+        let Some(theirs) = self.store.read(name)? else {
+            return Ok(None);
+        };
+        let bytes = theirs.len() as u64;
+        let stated: Manifest = parsed(&theirs, &self.store.url_of(name))?;
+        let ours = self.found(name)?;
+        let is_newer = |ours: &Vec<u8>| {
+            *ours == theirs || serde_json::from_slice(ours).is_ok_and(|ours: Manifest| ours.units > stated.units)
+        };
+        if ours.as_ref().is_some_and(is_newer) {
+            return Ok(Some(Copied::There(bytes)));
+        }
+        commit_bytes(&self.target(name)?, &theirs)?;
+        Ok(Some(Copied::Moved(bytes)))
+    }
+
+    /// Writes the inventory, with what the one here lists.
+    pub(crate) fn inventory(&self, name: &str, theirs: &Inventory) -> Result<Copied, StoreError> {
+        let ours: Option<Inventory> = match self.found(name)? {
+            Some(bytes) => Some(parsed(&bytes, &self.dir.join(name).display().to_string())?),
+            None => None,
+        };
+        let united = match &ours {
+            None => theirs.clone(),
+            Some(ours) => ours.with(theirs).map_err(|how| self.other(name, &how))?,
+        };
+        let bytes = united.to_bytes();
+        let size = bytes.len() as u64;
+        if ours.as_ref() == Some(&united) {
+            return Ok(Copied::There(size));
+        }
+        commit_bytes(&self.target(name)?, &bytes)?;
+        Ok(Copied::Moved(size))
+    }
+}

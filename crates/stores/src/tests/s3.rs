@@ -1,0 +1,225 @@
+//! Caches in a store that speaks S3, through opendal.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use leadspan_diagnosis::Diagnosis as _;
+
+use super::{
+    made::{self, LAYER, files, pull, push},
+    server::{Fault, Server},
+};
+use crate::{Address, Environment, Opened, StoreError, open::open_with, read_ranges, store::PIECE};
+
+fn environment(server: &Server) -> Environment {
+    Environment::alone([
+        ("AWS_ENDPOINT_URL_S3", server.url.clone()),
+        ("AWS_ACCESS_KEY_ID", "AKIAHIDDEN".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "hidden".to_owned()),
+    ])
+}
+
+fn opened_at(url: &str, environment: &Environment, retries: &Arc<AtomicU32>) -> Result<Opened, StoreError> {
+    let address: Address = url.parse().unwrap();
+    let retries = Arc::clone(retries);
+    let count = move |_| {
+        retries.fetch_add(1, Ordering::Relaxed);
+    };
+    let pauses = [Duration::from_micros(10), Duration::from_micros(20)];
+    open_with(&address, environment, 4, pauses, &(Arc::new(count) as _))
+}
+
+fn opened(server: &Server) -> Opened {
+    opened_at("s3://bucket/a/cache", &environment(server), &Arc::default()).unwrap()
+}
+
+/// A cache whose last shard takes several parts.
+fn large(dir: &std::path::Path) {
+    made::cache(dir);
+    made::unit(dir, 3, PIECE as usize + 4321);
+    made::completed(dir);
+}
+
+#[test]
+fn a_cache_goes_through_s3_and_comes_back_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    large(&dir);
+    let server = Server::start(|_, _| Fault::None);
+    server.state.lock().unwrap().page = 3;
+    let pushed = push(&opened(&server), &dir).unwrap();
+    assert!(pushed.complete && pushed.files_there == 0);
+    let expected = files(&dir)
+        .into_iter()
+        .map(|(name, bytes)| (format!("a/cache/{name}"), bytes));
+    assert!(server.objects() == expected.collect());
+    assert!(pull(&opened(&server), &back).unwrap().complete && files(&back) == files(&dir));
+    let (pushed, pulled) = (
+        push(&opened(&server), &dir).unwrap(),
+        pull(&opened(&server), &back).unwrap(),
+    );
+    assert_eq!((pushed.files_copied, pulled.files_copied), (0, 0));
+    let name = format!("{LAYER}/train-000003.parquet");
+    let bytes = fs::read(dir.join(&name)).unwrap();
+    server.state.lock().unwrap().requests.clear();
+    let read = read_ranges(&opened(&server), &name, &[7..1000, PIECE - 5..PIECE + 5]).unwrap();
+    assert_eq!(
+        read,
+        [
+            bytes[7..1000].to_vec(),
+            bytes[PIECE as usize - 5..PIECE as usize + 5].to_vec()
+        ]
+    );
+    assert_eq!(server.state.lock().unwrap().requests.len(), 2);
+    assert!(!server.state.lock().unwrap().authorizations.is_empty());
+}
+
+#[test]
+fn cut_connections_and_faults_of_the_server_are_tried_again() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    large(&dir);
+    let mut number = 0;
+    let server = Server::start(move |_, _| {
+        number += 1;
+        match number % 7 {
+            1 => Fault::Status(503, "SlowDown"),
+            3 => Fault::Cut,
+            5 => Fault::Status(429, "TooManyRequests"),
+            _ => Fault::None,
+        }
+    });
+    let retries = Arc::new(AtomicU32::new(0));
+    let store = opened_at("s3://bucket/cache", &environment(&server), &retries).unwrap();
+    push(&store, &dir).unwrap();
+    assert_eq!(server.objects().len(), files(&dir).len());
+    pull(&store, &back).unwrap();
+    assert!(files(&back) == files(&dir));
+    assert!(retries.load(Ordering::Relaxed) > 10);
+}
+
+#[test]
+fn answers_that_break_off_are_read_again() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    large(&dir);
+    let mut number = 0;
+    let server = Server::start(move |method, _| {
+        number += usize::from(method == "GET");
+        if method == "GET" && number % 3 == 1 {
+            Fault::CutAnswer
+        } else {
+            Fault::None
+        }
+    });
+    push(&opened(&server), &dir).unwrap();
+    pull(&opened(&server), &back).unwrap();
+    assert!(files(&back) == files(&dir));
+}
+
+#[test]
+fn a_server_that_stays_away_is_a_failure_of_the_store() {
+    let place = tempfile::tempdir().unwrap();
+    made::cache(place.path());
+    for (fault, code) in [(Fault::Status(503, "SlowDown"), "SlowDown"), (Fault::Cut, "")] {
+        let server = Server::start(move |_, _| fault);
+        let error = push(&opened(&server), place.path()).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Failed { problem, .. } if problem.contains(code)),
+            "{error}"
+        );
+        assert!(
+            error.is_unexpected() && error.hint().unwrap().contains("same command"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn refusals_have_their_code_and_never_a_secret() {
+    let place = tempfile::tempdir().unwrap();
+    made::cache(place.path());
+    for (status, code) in [
+        (403, "SignatureDoesNotMatch"),
+        (403, "AccessDenied"),
+        (403, "InvalidAccessKeyId"),
+        (400, "ExpiredToken"),
+        (301, "PermanentRedirect"),
+    ] {
+        let server = Server::start(move |_, _| Fault::Status(status, code));
+        for error in [
+            push(&opened(&server), place.path()).unwrap_err(),
+            pull(&opened(&server), &place.path().join("back")).unwrap_err(),
+        ] {
+            let text = format!("{error} {error:?} {}", error.hint().unwrap());
+            assert!(
+                text.contains(code) && !text.to_ascii_lowercase().contains("hidden"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_bucket_and_missing_credentials_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    made::cache(place.path());
+    let server = Server::start(|_, _| Fault::None);
+    let missing = opened_at("s3://buckets/cache", &environment(&server), &Arc::default()).unwrap();
+    let error = push(&missing, place.path()).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::NoBucket { url } if url == "s3://buckets/cache"),
+        "{error}"
+    );
+    let bare = Environment::alone([("AWS_ENDPOINT_URL", server.url.clone())]);
+    let anonymous = opened_at("s3://bucket/cache", &bare, &Arc::default()).unwrap();
+    for error in [
+        push(&anonymous, place.path()).unwrap_err(),
+        pull(&anonymous, &place.path().join("back")).unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::NoCredentials { .. }), "{error:?}");
+        assert!(!error.is_unexpected() && error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"));
+    }
+    let nowhere = opened_at("s3://bucket/cache", &Environment::default(), &Arc::default());
+    assert!(matches!(nowhere, Err(StoreError::Unset { .. })));
+}
+
+#[test]
+fn two_pushers_at_one_server_end_with_one_whole_cache() {
+    let place = tempfile::tempdir().unwrap();
+    large(place.path());
+    let server = Server::start(|_, _| Fault::None);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| push(&opened(&server), place.path()).unwrap());
+        }
+    });
+    let expected = files(place.path())
+        .into_iter()
+        .map(|(name, bytes)| (format!("a/cache/{name}"), bytes));
+    assert!(server.objects() == expected.collect());
+}
+
+#[test]
+fn a_server_without_conditions_is_written_to_all_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    made::cache(place.path());
+    let mut number = 0;
+    let server = Server::start(move |method, _| {
+        number += usize::from(method == "PUT");
+        if method == "PUT" && number == 1 {
+            Fault::Status(501, "NotImplemented")
+        } else {
+            Fault::None
+        }
+    });
+    push(&opened(&server), place.path()).unwrap();
+    assert_eq!(server.objects().len(), files(place.path()).len());
+}

@@ -1,0 +1,101 @@
+//! How requests reach a store: through the HTTP client that the program has for servers of teachers.
+//!
+//! Every thread that works on a store has a runtime of its own, on which nothing else runs. So a request may block.
+
+use std::{future::ready, time::Duration};
+
+use futures::stream;
+use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
+use ureq::{
+    Agent, Body, Proxy,
+    http::{Method, Request, Response, header::CONTENT_LENGTH},
+};
+
+use crate::store::MOST_BYTES;
+
+/// The beginning of what the errors of this module say. The rest names neither a URL nor a header.
+pub(crate) const MARK: &str = "connection: ";
+
+/// The time to make a connection.
+const CONNECTING: Duration = Duration::from_secs(30);
+
+/// The longest time without a byte.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// An HTTP client for opendal.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    agent: Agent,
+}
+
+impl Transport {
+    /// A client that keeps up to `connections` connections, and follows so many redirections in a row. Those to another host get
+    /// no credentials.
+    pub(crate) fn new(connections: usize, redirections: u32, proxy: Option<Proxy>) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(redirections)
+            .max_redirects_will_error(false)
+            .proxy(proxy)
+            .user_agent(concat!("leadspan/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECTING))
+            .timeout_per_read(Some(SILENCE))
+            .timeout_per_write(Some(SILENCE))
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections);
+        Self {
+            agent: config.build().into(),
+        }
+    }
+
+    fn send(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, ureq::Error> {
+        let (parts, body) = request.into_parts();
+        let has_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+        let is_head = parts.method == Method::HEAD;
+        let uri = parts.uri.clone();
+        let mut answer = if has_body || !body.is_empty() {
+            self.agent.run(Request::from_parts(parts, body.to_vec()))?
+        } else {
+            self.agent.run(Request::from_parts(parts, ()))?
+        };
+        let bytes = if is_head { Vec::new() } else { read(answer.body_mut())? };
+        let length = (!is_head).then_some(bytes.len() as u64);
+        let (mut parts, _) = answer.into_parts();
+        if let Some(length) = length {
+            parts.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        parts.extensions.insert(uri);
+        let body = HttpBody::new(stream::once(ready(Ok(Buffer::from(bytes)))), length);
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+/// The whole answer. An answer that ends before its stated length is an error.
+fn read(body: &mut Body) -> Result<Vec<u8>, ureq::Error> {
+    body.with_config().limit(MOST_BYTES).read_to_vec()
+}
+
+impl HttpTransport for Transport {
+    async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
+        self.send(request).map_err(|error| {
+            let (problem, is_passing) = described(&error);
+            Error::new(ErrorKind::Unexpected, format!("{MARK}{problem}")).with_temporary(is_passing)
+        })
+    }
+}
+
+/// What failed, and whether another try may succeed.
+fn described(error: &ureq::Error) -> (String, bool) {
+    match error {
+        ureq::Error::Io(error) => (error.to_string(), true),
+        ureq::Error::Timeout(_) => ("the time for an answer ran out".to_owned(), true),
+        ureq::Error::HostNotFound => ("there is no such host".to_owned(), true),
+        ureq::Error::ConnectionFailed => ("no connection could be made".to_owned(), true),
+        ureq::Error::Protocol(_) => ("the answer is broken off or is no HTTP".to_owned(), true),
+        ureq::Error::BodyExceedsLimit(_) => ("the answer is too long".to_owned(), false),
+        ureq::Error::Tls(what) => (format!("TLS: {what}"), false),
+        ureq::Error::Rustls(error) => (format!("TLS: {error}"), false),
+        ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => ("it redirects in a circle".to_owned(), false),
+        _ => ("the request could not be sent".to_owned(), false),
+    }
+}

@@ -1,0 +1,74 @@
+//! `cache push`, `cache pull` and `precompute --push` with the real program, into a folder.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::Workplace;
+
+/// Runs the program, which must fail with exit code 1, and returns what it says.
+fn fail(place: &Workplace, arguments: &[&str]) -> String {
+    let output = place.run(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    text
+}
+
+#[test]
+fn a_capture_is_carried_into_a_store_and_continued_from_there_on_an_empty_disk() {
+    let place = Workplace::new();
+    let url = format!("file://{}", place.path("away").display());
+    let capture = ["precompute", "-c", "pipeline.toml", "--push", &url];
+    place.succeed(&capture);
+    let whole = place.visible("cache");
+    assert_eq!(place.visible("away"), whole);
+    // A new node, whose store lacks a work unit and what was written after it.
+    fs::remove_dir_all(place.path("cache")).unwrap();
+    let layer = "away/layers/0-1.0-prompt+chain_of_thought+answer";
+    for name in ["train-000001.parquet", "train-000001.json", "manifest.json"] {
+        fs::remove_file(place.path(layer).join(name)).unwrap();
+    }
+    fs::remove_file(place.path("away/inventory.json")).unwrap();
+    let captured: Value = serde_json::from_str(&place.succeed(&[&capture[..], &["--json"]].concat())).unwrap();
+    assert_eq!(captured["units_written"], 1);
+    assert_eq!(place.visible("cache"), whole);
+    assert_eq!(place.visible("away"), whole);
+    let pulled = ["cache", "pull", &url, "back", "--json"];
+    let first: Value = serde_json::from_str(&place.succeed(&pulled)).unwrap();
+    assert_eq!((&first["complete"], &first["files_there"]), (&true.into(), &0.into()));
+    let second: Value = serde_json::from_str(&place.succeed(&pulled)).unwrap();
+    assert_eq!(
+        (&second["files_copied"], &second["files_there"]),
+        (&0.into(), &first["files_copied"])
+    );
+    place.succeed(&["cache", "verify", "back"]);
+    assert!(
+        place
+            .succeed(&["cache", "push", "back", &url])
+            .contains("pushed 0 files")
+    );
+}
+
+#[test]
+fn a_wrong_url_is_refused_without_its_secret() {
+    let place = Workplace::new();
+    for url in ["s3://me:hidden@bucket/a", "https://host/a?token=hidden", "nowhere"] {
+        let text = fail(&place, &["cache", "pull", url, "back"]);
+        assert!(
+            text.contains("hint: write `s3://BUCKET/PREFIX`") && !text.contains("hidden"),
+            "{text}"
+        );
+        let text = fail(&place, &["precompute", "-c", "pipeline.toml", "--push", url]);
+        assert!(
+            text.contains("could not open the store") && !text.contains("hidden"),
+            "{text}"
+        );
+    }
+    assert!(!place.path("cache").exists());
+    for (dir, why) in [("/dev/cache", "belongs to the system"), ("pipeline.toml", "is a file")] {
+        let text = fail(&place, &["cache", "pull", "file:///tmp/leadspan-none", dir]);
+        assert!(text.contains(why), "{text}");
+    }
+    let text = fail(&place, &["cache", "push", "teacher", "file:///tmp/leadspan-none"]);
+    assert!(text.contains("is not a cache"), "{text}");
+}
