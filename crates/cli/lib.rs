@@ -36,11 +36,8 @@ mod progress;
 mod replay;
 mod replay_error;
 mod signals;
-<<<<<<< HEAD:crates/cli/lib.rs
-mod sweep_reading;
-=======
 mod stores;
->>>>>>> stores:crates/cli/main.rs
+mod sweep_reading;
 mod sweep_table;
 mod swept_name;
 mod tables;
