@@ -227,13 +227,14 @@ kill -TERM "$launcher"
 code=0
 wait "$launcher" || code=$?
 [[ $code -eq 75 ]] || fail "mpirun.sh ended with $code, not 75"
-[[ $((SECONDS - began)) -lt 30 ]] || fail "a pod would have been killed after 30 seconds"
+took=$((SECONDS - began))
+[[ $took -lt 30 ]] || fail "a pod would have been killed after 30 seconds"
 pod=$(checkpoint pod)
 [[ $pod -ge 10 ]] || fail "the last checkpoint was after step $pod, before the stop"
 grep -q '^{"leadspan":"train","outcome":"stopped","exit_code":75' pod.log || fail "no closing line"
 MPIRUN=$repository/pipelines/kubernetes/mpirun.sh ends 0 2 pod
 cmp of-2/model/model.safetensors pod/model/model.safetensors
-seen "all stopped with 75 in $((SECONDS - began)) s with a checkpoint after step $pod, and the run resumed to the same bits"
+seen "all stopped with 75 in $took s with a checkpoint after step $pod, and the run resumed to the same bits"
 
 step "SIGKILL to a process at $kills moments of one run"
 resumed=""
