@@ -2,8 +2,8 @@
 # Trains one student in several processes under a real OpenMPI, and holds it to what one process trains: tests/parallel.sh [KILLS]
 #
 # Compares the losses of two and four processes with those of one, and the students of two runs of the same number of processes
-# bit by bit. Stops a process by SIGTERM. Kills one with SIGKILL at KILLS (10) moments of one run, and lets another number of
-# processes resume each time. Compares the time of two processes of one thread with that of one process of two threads. Where a
+# bit by bit. Stops a process by SIGTERM, and all as a pod does. Kills one with SIGKILL at KILLS (10) moments of one run, and lets another number of
+# processes resume each time. Gives eight processes wrong settings, of which the log must have the message each time. Compares the time of two processes of one thread with that of one process of two threads. Where a
 # Slurm is installed, `srun` starts two processes as well. Prints a table at the end.
 #
 # LEADSPAN names a program that was built with `--features mpi`; unless it is set, that is built here, and target/release/leadspan
@@ -46,15 +46,14 @@ else
 fi
 cd "$work"
 
-# Processes may be root, and more than there are cores; a stop leaves them time for a checkpoint. In containers the kernel does not
-# let processes read each other's memory.
+# Processes may be root, and more than there are cores. In containers the kernel does not let processes read each other's memory.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
-export OMPI_MCA_odls_base_sigkill_timeout=20 OMPI_MCA_mpi_yield_when_idle=1 RAYON_NUM_THREADS=1
+export OMPI_MCA_mpi_yield_when_idle=1 RAYON_NUM_THREADS=1
 # By a line on standard output NCCL shows that it is used.
 export NCCL_DEBUG=VERSION
 
-# train PROCESSES DIR [ARGUMENTS…]: under mpirun unless it is one.
+# train PROCESSES DIR [ARGUMENTS…]: under mpirun, or what MPIRUN names instead, unless it is one.
 train() {
     local count=$1 dir=$2
     shift 2
@@ -64,7 +63,7 @@ train() {
         # shellcheck disable=SC2016
         line=(bash -c 'CUDA_VISIBLE_DEVICES=$((${OMPI_COMM_WORLD_LOCAL_RANK:-0} % $0)) exec "$@"' "$gpus" "${line[@]}")
     fi
-    if [[ $count -gt 1 ]]; then line=(mpirun -np "$count" "${line[@]}"); fi
+    if [[ $count -gt 1 ]]; then line=("${MPIRUN:-mpirun}" -np "$count" "${line[@]}"); fi
     exec "${line[@]}"
 }
 
@@ -205,22 +204,41 @@ ends 0 2 stopped
 cmp of-2/model/model.safetensors stopped/model/model.safetensors
 seen "all stopped with 75 after $((after - 1)) steps, and the run resumed to the same bits"
 
+# checkpoint DIR: the step after which the last checkpoint was written.
+checkpoint() {
+    echo $((10#$(find "$1/checkpoints" -name '*.json' | sort | tail -1 | grep -o '[0-9]*' | tail -1)))
+}
+
 step "SIGTERM to mpirun"
 starts 2 told 10
 kill -TERM "$launcher"
 code=0
 wait "$launcher" || code=$?
 [[ $code -ne 0 ]] || fail "mpirun ended with 0 although it was stopped"
-told=$(find told/checkpoints -name '*.json' | sort | tail -1 | grep -o '[0-9]*' | tail -1)
+told=$(checkpoint told)
 ends 0 2 told
 cmp of-2/model/model.safetensors told/model/model.safetensors
-seen "mpirun ended with $code, the last checkpoint was after step $((10#$told)) of $(($(lines told) - 3)), and the run resumed to the same bits"
+seen "mpirun ended with $code, the last checkpoint was after step $told, and the run resumed to the same bits"
+
+step "SIGTERM to pipelines/kubernetes/mpirun.sh"
+MPIRUN=$repository/pipelines/kubernetes/mpirun.sh starts 2 pod 10
+began=$SECONDS
+kill -TERM "$launcher"
+code=0
+wait "$launcher" || code=$?
+[[ $code -eq 75 ]] || fail "mpirun.sh ended with $code, not 75"
+took=$((SECONDS - began))
+[[ $took -lt 30 ]] || fail "a pod would have been killed after 30 seconds"
+pod=$(checkpoint pod)
+[[ $pod -ge 10 ]] || fail "the last checkpoint was after step $pod, before the stop"
+grep -q '^{"leadspan":"train","outcome":"stopped","exit_code":75' pod.log || fail "no closing line"
+MPIRUN=$repository/pipelines/kubernetes/mpirun.sh ends 0 2 pod
+cmp of-2/model/model.safetensors pod/model/model.safetensors
+seen "all stopped with 75 in $took s with a checkpoint after step $pod, and the run resumed to the same bits"
 
 step "SIGKILL to a process at $kills moments of one run"
 resumed=""
 numbers=(2 4 2 3)
-# mpirun kills the other processes of a killed one after so many seconds, whether or not they have ended before.
-export OMPI_MCA_odls_base_sigkill_timeout=1
 # Long enough that the last process to be killed is still at work.
 long=(--set train.steps=400 --set train.checkpoint_steps=1)
 ends 0 1 long "${long[@]}"
@@ -252,7 +270,31 @@ grep -q '2 processes cannot share the steps of a run in which `train.batch_sampl
 code=0
 (train 2 killed "${long[@]}" --set train.batch_samples=4) >other.out 2>other.log || code=$?
 [[ $code -eq 1 ]] && grep -q 'train.batch_samples' other.log || fail "another batch was not refused ($code)"
-seen "more processes than samples, and another batch: exit code 1, with the reason"
+code=0
+line=("$leadspan" train -c pipeline.toml)
+mpirun -np 1 "${line[@]}" --set 'train.dir="here"' : -np 1 "${line[@]}" --set 'train.dir="there"' >folder.out 2>folder.log || code=$?
+[[ $code -eq 1 ]] && grep -q 'process 1 of 2 has another `train.dir` than process 0, which has `here`' folder.log ||
+    fail "another folder was not refused ($code)"
+[[ ! -e here && ! -e there ]] || fail "something was written"
+seen "more processes than samples, another batch, another folder: exit code 1, with the reason"
+
+# refused WHAT PROCESSES MESSAGE [ARGUMENTS…]: each of ten times, the log has one error, with this message, and the right closing line.
+refused() {
+    local what=$1 count=$2 message=$3 try
+    for try in {1..10}; do
+        ends 1 "$count" wrong "${@:4}"
+        [[ $(grep -cE '^(process [0-9]+ of [0-9]+: )?error: ' wrong.log) -eq 1 ]] || fail "not one error about $what, try $try"
+        grep -qF -- "$message" wrong.log || fail "not the message about $what, try $try"
+        grep -q '^{"leadspan":"train","outcome":"failed","exit_code":1' wrong.log || fail "the closing line about $what is wrong, try $try"
+        ! grep -q 'run the same command again' wrong.log || fail "processes with $what say that they were stopped, try $try"
+        [[ ! -e wrong ]] || fail "something was written"
+    done
+    seen "$what: the message and exit code 1, ten times in $count processes"
+}
+refused "a wrong setting" 8 lead_span --set 'train.lead_span={mixture=[[0.3,0.7]]}'
+refused "an unknown key" 8 learning_rat --set train.learning_rat=1
+refused "no cache" 4 nowhere --set 'cache.dir="nowhere"'
+refused "a student that is not there" 4 nowhere.json --set 'student.config="nowhere.json"'
 
 step "two processes of one thread, and one of two"
 large=(--set train.steps=27 --set 'student.config="large.json"')

@@ -5,7 +5,10 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::{Map, Value, json};
@@ -16,6 +19,9 @@ static STATE: Mutex<State> = Mutex::new(State {
     command: None,
     decided: None,
 });
+
+/// Whether it is known how the command ended.
+static IS_DECIDED: AtomicBool = AtomicBool::new(false);
 
 struct State {
     /// `None` if the command has no closing line.
@@ -59,6 +65,11 @@ pub(crate) fn note(values: Value) {
     }
 }
 
+/// Whether it is known how the command ended. Its closing line may still be being written.
+pub(crate) fn is_decided() -> bool {
+    IS_DECIDED.load(Ordering::Relaxed)
+}
+
 /// Writes the closing line and closes the log. Returns the exit code to end with.
 ///
 /// A command may end while a signal stops it. The first conclusion counts: a second one writes nothing, waits until the line
@@ -69,6 +80,7 @@ pub(crate) fn write(conclusion: &Conclusion<'_>) -> u8 {
         return exit_code;
     }
     state.decided = Some(conclusion.exit_code);
+    IS_DECIDED.store(true, Ordering::Relaxed);
     if let Some(command) = state.command.take()
         && !io::stderr().is_terminal()
         && tracing::enabled!(tracing::Level::INFO)

@@ -87,6 +87,12 @@ fn launched(arguments: &TrainArguments) -> Result<Assigned, UnclearWorker> {
     scheduler::launched(&variable)
 }
 
+/// Whether a launcher started other processes with this one. It ends them once one of them has ended with an error.
+pub(crate) fn has_others() -> bool {
+    // What cannot be told is refused soon, by each of them.
+    !scheduler::launched(&variable).is_ok_and(|launched| launched.by.is_empty())
+}
+
 /// The number of this process and how many there are, if it trains together with others and is not the first of them: then it
 /// logs warnings and errors alone.
 pub(crate) fn follower(command: &Command) -> Option<Worker> {

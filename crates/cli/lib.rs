@@ -14,6 +14,7 @@ mod clock;
 mod commands;
 mod configuration;
 mod configuration_error;
+mod ending;
 mod exit_code;
 mod failure;
 mod free_space;
@@ -28,6 +29,7 @@ mod logs;
 mod output;
 mod outputs;
 mod overrides;
+mod parting;
 mod path_text;
 mod pipeline_file;
 mod place;
@@ -55,7 +57,7 @@ use std::{
 
 use clap::Parser as _;
 
-use crate::{arguments::Arguments, commands::Ending};
+use crate::arguments::Arguments;
 
 /// Runs the program with `arguments`, of which the first is its name, and returns the exit code.
 ///
@@ -89,31 +91,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, start: &[OsString]) ->
         last_line::begin(name);
     }
     let run = || {
+        if launch::has_others() {
+            signals::await_own_end();
+        }
         signals::listen(arguments.stop_at_end_of_input)?;
         commands::run(arguments)
     };
-    let (outcome, code, error) = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(Ending::Done)) => ("done", exit_code::DONE, None),
-        Ok(Ok(Ending::Stopped)) => ("stopped", exit_code::STOPPED, None),
-        // Another process says why.
-        Ok(Ok(Ending::FailedElsewhere(code))) => ("failed", code, None),
-        Ok(Err(failure)) => {
-            show_error(&failure.described());
-            ("failed", failure.exit_code(), Some(failure.in_a_line()))
-        }
-        // The panic hook has said what happened.
-        Err(_) => (
-            "failed",
-            exit_code::UNEXPECTED,
-            Some("leadspan failed unexpectedly".to_owned()),
-        ),
-    };
-    last_line::write(&last_line::Conclusion {
-        outcome,
-        exit_code: code,
-        stopped_by: signals::cause().filter(|_| outcome == "stopped"),
-        error: error.as_deref(),
-    })
+    ending::conclude(catch_unwind(AssertUnwindSafe(run)).ok())
 }
 
 /// Shows help or a version, which are results, or what is wrong with the arguments. Arguments that would steer a terminal are

@@ -7,6 +7,9 @@
 //! ends it too, unless it follows within a second: `timeout` and schedulers send the same signal to a process and to its
 //! group.
 //!
+//! A launcher such as `mpirun` ends the others of a process that failed. One of several processes that is about to fail for the same
+//! reason, or has failed, says that, and not that it was stopped.
+//!
 //! A thread of its own receives the signals, so nothing here runs inside a signal handler.
 
 use std::{
@@ -45,8 +48,13 @@ pub(crate) const GRACE: Duration = Duration::from_secs(8);
 /// How long the last messages may delay the end of the process if nobody reads standard error.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
+/// How long one of several processes may take to end by itself after a signal, while nothing is worth keeping. `mpirun` kills it
+/// after one second.
+const OWN_END: Duration = Duration::from_millis(700);
+
 static STATE: Mutex<State> = Mutex::new(State {
     manner: Manner::AtOnce,
+    own_end: Duration::ZERO,
     grace: GRACE,
     cause: None,
     signalled: None,
@@ -55,6 +63,8 @@ static STATE: Mutex<State> = Mutex::new(State {
 
 struct State {
     manner: Manner,
+    /// How long a signal that ends the process at once leaves it to end by itself.
+    own_end: Duration,
     grace: Duration,
     /// What asked first.
     cause: Option<Cause>,
@@ -168,6 +178,11 @@ pub(crate) fn limit(time: Option<TimeSpan>, grace: Option<TimeSpan>) -> io::Resu
     Ok(())
 }
 
+/// Leaves this process, one of several that a launcher started, a moment to end by itself when a signal comes.
+pub(crate) fn await_own_end() {
+    state().own_end = OWN_END;
+}
+
 /// Makes a stop set the returned flag, from here on, instead of ending the process.
 ///
 /// `consequence` completes the message that it then gives: `stopping: …`.
@@ -220,6 +235,11 @@ fn stop(cause: Cause) {
     let insists = matches!(cause, Cause::Signal(_)) && state.insists(Instant::now());
     let first = state.cause.is_none();
     state.cause.get_or_insert(cause);
+    // The command has ended by itself; `end` knows with which exit code.
+    if last_line::is_decided() {
+        drop(state);
+        end(&stopped());
+    }
     if insists {
         drop(state);
         end("stopped at once by a second signal");
@@ -230,7 +250,11 @@ fn stop(cause: Cause) {
     let grace = state.grace;
     match &state.manner {
         Manner::AtOnce => {
+            let own_end = state.own_end;
             drop(state);
+            if matches!(cause, Cause::Signal(_)) {
+                wait_for(own_end, &last_line::is_decided);
+            }
             end(&stopped());
         }
         Manner::Asks { stop, consequence } => {
@@ -253,6 +277,17 @@ fn stop(cause: Cause) {
     }
 }
 
+/// Waits until something is so, for this time at most.
+fn wait_for(time: Duration, is_so: &dyn Fn() -> bool) {
+    const LOOKS: u32 = 100;
+    for _ in 0..LOOKS {
+        if is_so() {
+            return;
+        }
+        thread::sleep(time / LOOKS);
+    }
+}
+
 /// Logs `how` and ends the process, whatever its other threads are doing, and even if nobody reads the log.
 ///
 /// If the command has just ended by itself, the process ends with the exit code of the command.
@@ -262,7 +297,9 @@ fn end(how: &str) -> ! {
     let (say, said) = mpsc::channel();
     let saying = thread::Builder::new().spawn(move || {
         progress::remove();
-        tracing::warn!("{how}: run the same command again");
+        if !last_line::is_decided() {
+            tracing::warn!("{how}: run the same command again");
+        }
         let exit_code = last_line::write(&Conclusion {
             outcome: "stopped",
             exit_code: STOPPED,
@@ -295,9 +332,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_ends_when_it_is_so_and_when_the_time_is_up() {
+        let looks = std::cell::Cell::new(0);
+        let look = |at: u32| {
+            looks.set(looks.get() + 1);
+            looks.get() == at
+        };
+        wait_for(Duration::from_millis(1), &|| look(3));
+        assert_eq!(looks.take(), 3);
+        wait_for(Duration::ZERO, &|| look(0));
+        assert_eq!(looks.get(), 100);
+    }
+
+    #[test]
     fn a_second_signal_insists_but_not_within_a_second() {
         let mut state = State {
             manner: Manner::AtOnce,
+            own_end: Duration::ZERO,
             grace: GRACE,
             cause: None,
             signalled: None,

@@ -27,5 +27,5 @@ manifests=(pipelines/kubernetes/*.yaml)
 "$tools/bin/python" -B tests/cluster/templates.py "${manifests[@]}"
 "$tools/bin/hadolint" pipelines/kubernetes/Dockerfile
 echo "pipelines/kubernetes/Dockerfile: nothing to say for hadolint"
-"$tools/bin/shellcheck" --external-sources pipelines/slurm/*.sh pipelines/slurm/*.sbatch tests/cluster/*.sh
-echo "pipelines/slurm, tests/cluster: nothing to say for shellcheck"
+"$tools/bin/shellcheck" --external-sources pipelines/slurm/*.sh pipelines/slurm/*.sbatch pipelines/kubernetes/*.sh tests/cluster/*.sh
+echo "pipelines/slurm, pipelines/kubernetes, tests/cluster: nothing to say for shellcheck"

@@ -22,21 +22,11 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Arguments, Command, LogLevel, ProgressStyle},
+    ending::Ending,
     failure::Result,
     output::{self, OutputError},
     path_text, signals,
 };
-
-/// How a command ended if it did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It is done.
-    Done,
-    /// It was stopped.
-    Stopped,
-    /// Another process of the same launch failed and shows its error; the exit code that goes with it.
-    FailedElsewhere(u8),
-}
 
 /// How results and progress are shown.
 #[derive(Clone, Copy, Debug)]

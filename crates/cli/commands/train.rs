@@ -3,7 +3,7 @@
 use std::{
     fmt,
     panic::resume_unwind,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -11,7 +11,8 @@ use std::{
 
 use leadspan_cache::{Cache, Missing};
 use leadspan_train::{
-    Event, RunContext, RunSummary, StepMetrics, TrainError, TrainingOutcome, parallel::ParallelError,
+    Event, RunContext, RunSummary, StepMetrics, TrainError, TrainingOutcome,
+    parallel::{ParallelError, Processes, Refusal, agree_to_begin},
 };
 use leadspan_workers::scheduler::Assigned;
 use serde::Serialize;
@@ -22,9 +23,9 @@ use crate::{
     amounts::{bytes, counted, duration, grouped, rounded},
     arguments::TrainArguments,
     configuration::{Configuration, StageTwo},
-    exit_code,
+    ending, exit_code,
     failure::{Context as _, Result},
-    hub, last_line, launch, path_text,
+    hub, last_line, launch, parting, path_text,
     progress::{Counted, ProgressMeter},
     signals,
 };
@@ -35,28 +36,109 @@ const STACK_BYTES: usize = 256 << 20;
 pub(super) fn run(arguments: &TrainArguments, showing: Showing) -> Result<Ending> {
     signals::limit(arguments.stopping.stop_after, arguments.stopping.grace)?;
     let launched = launch::here(arguments)?;
-    let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
-    let stage = hub::with_student_found(stage)?;
-    let missing = missing(arguments.allow_incomplete);
-    last_line::note(json!({ "dir": path_text::text(&stage.train.dir) }));
-    let stop = Arc::new(AtomicBool::new(false));
-    let outcome = thread::scope(|scope| {
+    thread::scope(|scope| {
         let training = thread::Builder::new()
             .name("train".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || train(&stage, missing, &stop, (showing, &launched)))
+            .spawn_scoped(scope, || together(arguments, (showing, &launched)))
             .with_context(|| "could not start the training thread".to_owned())?;
         training.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
-    .with_context(|| format!("could not train `{}`", stage.train.dir.display()))?;
-    let dir = stage.train.dir;
+}
+
+/// Trains in one of the processes of a launch, which end together, or in one that is alone.
+fn together(arguments: &TrainArguments, (showing, launched): (Showing, &Assigned)) -> Result<Ending> {
+    // Before all else that may fail: from here on, the processes tell each other what fails.
+    let processes = launch::processes(launched)?;
+    parting::end_together(
+        &*processes,
+        || agreed(arguments, &*processes, (showing, launched)),
+        |ended| {
+            let code = ending::conclude(ended);
+            parting::end_soon(code);
+            code
+        },
+    )
+}
+
+/// Trains if all processes can begin.
+fn agreed(
+    arguments: &TrainArguments,
+    processes: &dyn Processes,
+    (showing, launched): (Showing, &Assigned),
+) -> Result<Ending> {
+    let inputs = Inputs::of(arguments);
+    let agreed = match &inputs {
+        Ok(inputs) => agree_to_begin(processes, Ok(&inputs.stage.train.dir)),
+        Err(failure) => {
+            let (text, unexpected) = (&failure.in_a_line(), failure.exit_code() == exit_code::UNEXPECTED);
+            agree_to_begin(processes, Err(Refusal { text, unexpected }))
+        }
+    };
+    if let Err(error) = agreed {
+        return failed(error, launched);
+    }
+    let inputs = inputs?;
+    let dir = inputs.stage.train.dir.clone();
+    match train(
+        &inputs,
+        missing(arguments.allow_incomplete),
+        processes,
+        (showing, launched),
+    ) {
+        Ok(outcome) => show_outcome(outcome, dir, (showing, launched)),
+        Err(error) => failed(error, launched).with_context(|| could_not_train(&dir)),
+    }
+}
+
+/// What a run is given.
+struct Inputs {
+    stage: StageTwo,
+    cache: Cache,
+    tokenizer_files: Vec<(String, Vec<u8>)>,
+}
+
+impl Inputs {
+    fn of(arguments: &TrainArguments) -> Result<Self> {
+        let stage = Configuration::load(&arguments.pipeline.config, &arguments.pipeline.overrides)?.stage_two()?;
+        let stage = hub::with_student_found(stage)?;
+        let dir = &stage.train.dir;
+        last_line::note(json!({ "dir": path_text::text(dir) }));
+        let cache = Cache::open(&stage.cache_dir).with_context(|| could_not_train(dir))?;
+        let tokenizer_files = leadspan_precompute::student_files(&cache).with_context(|| could_not_train(dir))?;
+        Ok(Self {
+            stage,
+            cache,
+            tokenizer_files,
+        })
+    }
+}
+
+fn could_not_train(dir: &Path) -> String {
+    format!("could not train `{}`", dir.display())
+}
+
+/// The end of a run that failed: its error, or the exit code of a process that ends because another one, which says why, has failed.
+fn failed(error: TrainError, launched: &Assigned) -> Result<Ending> {
+    match error {
+        TrainError::Parallel(ParallelError::Failed { unexpected, .. }) if follows(launched) => {
+            Ok(Ending::FailedElsewhere(if unexpected {
+                exit_code::UNEXPECTED
+            } else {
+                exit_code::WRONG_INPUT
+            }))
+        }
+        error => Err(error.into()),
+    }
+}
+
+fn show_outcome(outcome: TrainingOutcome, dir: PathBuf, (showing, launched): (Showing, &Assigned)) -> Result<Ending> {
     let (outcome, summary) = match outcome {
-        Ok(TrainingOutcome::Done(summary)) => ("done", summary),
-        Ok(TrainingOutcome::AlreadyDone(summary)) => ("already_done", summary),
-        Ok(TrainingOutcome::Followed) => return Ok(Ending::Done),
-        Ok(TrainingOutcome::Stopped) if follows(&launched) => return Ok(Ending::Stopped),
-        Ok(TrainingOutcome::Stopped) => return Ok(stopped(&dir, showing)),
-        Err(code) => return Ok(Ending::FailedElsewhere(code)),
+        TrainingOutcome::Done(summary) => ("done", summary),
+        TrainingOutcome::AlreadyDone(summary) => ("already_done", summary),
+        TrainingOutcome::Followed => return Ok(Ending::Done),
+        TrainingOutcome::Stopped if follows(launched) => return Ok(Ending::Stopped),
+        TrainingOutcome::Stopped => return Ok(stopped(&dir, showing)),
     };
     last_line::note(json!({ "already_done": outcome == "already_done", "summary": summary }));
     showing.result(&Trained {
@@ -110,17 +192,15 @@ fn follows(launched: &Assigned) -> bool {
     launched.worker.index() > 0
 }
 
-/// Trains. The inner error is the exit code of a process that ends because another one, which says why, has failed.
+/// Trains.
 fn train(
-    stage: &StageTwo,
+    inputs: &Inputs,
     missing: Missing,
-    stop: &Arc<AtomicBool>,
+    processes: &dyn Processes,
     (showing, launched): (Showing, &Assigned),
-) -> Result<Result<TrainingOutcome, u8>> {
-    let cache = Cache::open(&stage.cache_dir)?;
-    let tokenizer_files = leadspan_precompute::student_files(&cache)?;
-    // Last of all that may fail before the run: from here on, the processes tell each other what fails.
-    let processes = launch::processes(launched)?;
+) -> Result<TrainingOutcome, TrainError> {
+    let stage = &inputs.stage;
+    let stop = &Arc::new(AtomicBool::new(false));
     let started = Instant::now();
     let context = RunContext {
         stop,
@@ -132,13 +212,13 @@ fn train(
         },
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
-        tokenizer_files: &tokenizer_files,
+        tokenizer_files: &inputs.tokenizer_files,
         missing,
-        processes: &*processes,
+        processes,
     };
     let (mut progress, mut waited) = (None, Waited::default());
-    let outcome = leadspan_train::run(
-        &cache,
+    leadspan_train::run(
+        &inputs.cache,
         &stage.student,
         &stage.train,
         stage.replay_share,
@@ -153,17 +233,7 @@ fn train(
             }
             show(event, &mut progress, &mut waited, showing);
         },
-    );
-    match outcome {
-        Err(TrainError::Parallel(ParallelError::Failed { unexpected, .. })) if follows(launched) => {
-            Ok(Err(if unexpected {
-                exit_code::UNEXPECTED
-            } else {
-                exit_code::WRONG_INPUT
-            }))
-        }
-        outcome => Ok(Ok(outcome?)),
-    }
+    )
 }
 
 fn show(event: Event, progress: &mut Option<ProgressMeter>, waited: &mut Waited, showing: Showing) {

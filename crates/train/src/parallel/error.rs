@@ -35,6 +35,16 @@ pub enum ParallelError {
         /// The number of processes.
         count: usize,
     },
+    /// A process was given another folder.
+    #[error("process {rank} of {count} has another `train.dir` than process 0, which has `{}`", dir.display())]
+    OtherFolder {
+        /// The process.
+        rank: usize,
+        /// The number of processes.
+        count: usize,
+        /// The folder of the first process.
+        dir: PathBuf,
+    },
     /// A process does not see the checkpoint that the first one resumes from.
     #[error("the checkpoint `{}`, from which process 0 resumes, cannot be used by process {rank}: {because}", path.display())]
     Unseen {
@@ -72,7 +82,7 @@ impl Diagnosis for ParallelError {
             Self::TooMany { samples, .. } => Some(format!(
                 "start at most {samples} processes, or raise `train.batch_samples`, which is for all of them together"
             )),
-            Self::Other { .. } => {
+            Self::Other { .. } | Self::OtherFolder { .. } => {
                 Some("give all processes the same command, and files that all of them see".to_owned())
             }
             Self::Unseen { .. } => Some("keep `train.dir` on a file system that all processes see".to_owned()),

@@ -3,7 +3,7 @@
 //! Every process plans the same steps. It reads and computes its share of a step's samples, the gradients of all processes
 //! are added up in the order of the processes, and each makes the same update. So a step's samples, its learning rate, its
 //! losses and the norm that is clipped are those of one process that does everything. The same number of processes gives the
-//! same bits; another number gives other roundings, and losses that agree to 1e-5.
+//! same bits; another number adds in another order, and gives other roundings, which later steps may magnify.
 //!
 //! The first process alone has the run's folder: it takes the lock, writes metrics, checkpoints and the student, and names the
 //! checkpoint from which all resume.
@@ -38,3 +38,4 @@ pub use self::error::ParallelError;
 pub use self::mpi::Mpi;
 pub(crate) use self::nccl::Gpus;
 pub use self::processes::{Alone, MESSAGE_WORDS, Message, Processes};
+pub use self::start::{Refusal, agree_to_begin};

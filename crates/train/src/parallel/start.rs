@@ -1,9 +1,12 @@
 //! Where a run of several processes begins: all must have the same run, and restore the checkpoint that the first one names.
 
+use std::path::{Path, PathBuf, absolute};
+
 use leadspan_files::read_unlinked;
 
 use super::{
     error::ParallelError,
+    processes::Processes,
     team::{Place, Team},
 };
 use crate::{
@@ -33,6 +36,51 @@ pub(crate) enum Start {
 const FINISHED: u64 = 0;
 const NEW: u64 = 1;
 const AFTER: u64 = 2;
+
+/// Why a process cannot begin, as it tells the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Its message.
+    pub text: &'a str,
+    /// Whether its error was unexpected.
+    pub unexpected: bool,
+}
+
+/// Tells all processes whether this one can begin, with the `train.dir` that it was given, or why it cannot.
+///
+/// Every process of a launch calls this once, before [`run`](crate::run). If it returns no error, the process begins, or shows its
+/// own message and ends.
+///
+/// # Errors
+///
+/// [`ParallelError::Failed`] if another process cannot begin and shows its message, which may be the message of this one too;
+/// [`ParallelError::OtherFolder`] if one has another folder than the first.
+pub fn agree_to_begin(processes: &dyn Processes, mine: Result<&Path, Refusal<'_>>) -> Result<(), TrainError> {
+    let team = Team::new(processes);
+    match mine {
+        Ok(dir) => require_same_folder(&team, dir),
+        Err(refusal) => {
+            let earlier = team.tell_failure(refusal.text, refusal.unexpected);
+            earlier.map_or(Ok(()), Err)
+        }
+    }
+}
+
+/// Refuses to train together with a process that has another folder: it would not see the checkpoint to resume from.
+fn require_same_folder(team: &Team<'_>, dir: &Path) -> Result<(), TrainError> {
+    // However it is written, and wherever the process was started.
+    let whole = absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let whole: PathBuf = whole.components().collect();
+    let hash = blake3::hash(whole.as_os_str().as_encoded_bytes());
+    let all = team.exchange(Place::Begin, &words(&hash))?;
+    match all.iter().position(|hash| *hash != all[0]) {
+        None => Ok(()),
+        Some(rank) => {
+            let (count, dir) = (team.count(), dir.to_owned());
+            Err(team.verdict(ParallelError::OtherFolder { rank, count, dir }))
+        }
+    }
+}
 
 /// Refuses more processes than a step has samples.
 ///

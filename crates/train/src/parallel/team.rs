@@ -24,8 +24,10 @@ const UNEXPECTED: u64 = 2;
 /// What an exchange is about. Processes that exchange different things have lost each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// Whether each can begin, and in which folder.
+    Begin = 1,
     /// What the run is.
-    Identity = 1,
+    Identity,
     /// Where it begins.
     Start,
     /// Whether it goes on with another step.
@@ -134,20 +136,26 @@ impl<'a> Team<'a> {
     ///
     /// The error of this process, or [`ParallelError::Failed`] if one before it failed in the same way.
     pub(crate) fn conclude<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
-        let error = match result {
-            Err(error) if !self.is_alone() && !self.is_over.get() => error,
-            result => return result,
-        };
-        let state = if error.is_unexpected() { UNEXPECTED } else { WRONG_INPUT };
-        let text = blake3::hash(error.to_string().as_bytes());
+        result.map_err(|error| {
+            let earlier = self.tell_failure(&error.to_string(), error.is_unexpected());
+            earlier.unwrap_or(error)
+        })
+    }
+
+    /// Tells all others that this process failed, with this message, in the exchange that they come to next. Returns
+    /// [`ParallelError::Failed`] if one before it failed in the same way: that one shows the message.
+    pub(crate) fn tell_failure(&self, text: &str, unexpected: bool) -> Option<TrainError> {
+        if self.is_alone() || self.is_over.get() {
+            return None;
+        }
+        let state = if unexpected { UNEXPECTED } else { WRONG_INPUT };
+        let text = blake3::hash(text.as_bytes());
         let (text, _) = text.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
         let mine = Self::message(state, u64::from_le_bytes(*text), Place::Failure);
         let all = self.processes.gather(&mine);
         self.is_over.set(true);
-        match all.iter().position(|message| message[..HEAD] == mine[..HEAD]) {
-            Some(first) if first < self.rank() => Err(self.failed(first, error.is_unexpected())),
-            _ => Err(error),
-        }
+        let first = all.iter().position(|message| message[..HEAD] == mine[..HEAD])?;
+        (first < self.rank()).then(|| self.failed(first, unexpected))
     }
 
     fn message(state: u64, failure: u64, place: Place) -> Message {

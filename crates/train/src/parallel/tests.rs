@@ -9,10 +9,11 @@ use std::{
 };
 
 use leadspan_cache::{CODEC_VERSION, Cache, Identity, Missing, REPLAY};
+use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::{LeadSpanProportion, Sample, SectionBounds, Split};
 use serde_json::Value;
 
-use super::{Processes as _, threads::together};
+use super::{Processes as _, Refusal, agree_to_begin, threads::together};
 use crate::{Event, Normalization, RunContext, StudentSettings, TrainSettings, TrainingOutcome, run};
 
 const CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 48, "hidden_size": 16, "intermediate_size": 24,
@@ -314,6 +315,43 @@ fn a_failure_of_one_process_ends_all() {
     let message = "from which process 0 resumes, cannot be used by process 1: its receipt cannot be read";
     assert!(found[1].contains(message), "{found:?}");
     assert!(!place.path("elsewhere").exists(), "only the first process writes");
+}
+
+/// What each of some processes comes to that can begin in this folder, or cannot for this reason.
+fn begin(mine: &[Result<&str, &str>]) -> Vec<String> {
+    together(mine.len(), |processes| {
+        let refusal = |text| Refusal {
+            text,
+            unexpected: text == "unexpected",
+        };
+        let mine = mine[processes.rank()].map(Path::new).map_err(refusal);
+        match agree_to_begin(processes, mine) {
+            Ok(()) => "begins or says why not".to_owned(),
+            Err(error) => format!("{error} ({})", error.is_unexpected()),
+        }
+    })
+}
+
+#[test]
+fn all_learn_before_the_run_that_one_cannot_begin_and_the_first_with_a_message_shows_it() {
+    let own = "begins or says why not";
+    assert_eq!(begin(&[Ok("a/run"), Ok("./a/run"), Ok("a//run/")]), [own; 3]);
+    let first = "process 0 of 3 failed (false)";
+    assert_eq!(begin(&[Err("wrong"); 3]), [own, first, first]);
+    let second = "process 1 of 3 failed (true)";
+    assert_eq!(
+        begin(&[Ok("run"), Err("unexpected"), Err("unexpected")]),
+        [second, own, second]
+    );
+    assert_eq!(begin(&[Err("wrong"), Err("unexpected"), Ok("run")]), [own, own, first]);
+    assert_eq!(begin(&[Err("wrong")]), [own]);
+}
+
+#[test]
+fn a_process_with_another_folder_is_refused_by_name() {
+    let found = begin(&[Ok("run"), Ok("run"), Ok("other"), Ok("run")]);
+    let message = "process 2 of 4 has another `train.dir` than process 0, which has `run` (false)";
+    assert_eq!(found, [&[message][..], &["process 0 of 4 failed (false)"; 3]].concat());
 }
 
 #[test]
