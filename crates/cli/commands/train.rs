@@ -10,6 +10,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, Missing};
+use leadspan_precompute::StudentFiles;
 use leadspan_train::{
     Event, RunContext, RunSummary, StepMetrics, TrainError, TrainingOutcome, parallel::ParallelError,
 };
@@ -17,7 +18,7 @@ use leadspan_workers::scheduler::Assigned;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Ending, Showing, Waited, losses, missing, stopped};
+use super::{Ending, Showing, Waited, losses, missing, prepare::warn_of_no_end_of_turn, stopped};
 use crate::{
     amounts::{bytes, counted, duration, grouped, rounded},
     arguments::TrainArguments,
@@ -118,7 +119,14 @@ fn train(
     (showing, launched): (Showing, &Assigned),
 ) -> Result<Result<TrainingOutcome, u8>> {
     let cache = Cache::open(&stage.cache_dir)?;
-    let tokenizer_files = leadspan_precompute::student_files(&cache)?;
+    let StudentFiles {
+        files: tokenizer_files,
+        lacks_end_of_turn,
+    } = leadspan_precompute::student_files(&cache)?;
+    // Only the process that made the corpus said so.
+    if lacks_end_of_turn && !follows(launched) {
+        warn_of_no_end_of_turn();
+    }
     // Last of all that may fail before the run: from here on, the processes tell each other what fails.
     let processes = launch::processes(launched)?;
     let started = Instant::now();
