@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod alternatives;
 mod amounts;
 mod arguments;
 mod backtrace;

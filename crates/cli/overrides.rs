@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{configuration_error::ConfigurationError, place::Place};
+use crate::{alternatives::replaced_by, configuration_error::ConfigurationError, place::Place};
 
 /// A `--set table.key=value`, split but not yet parsed.
 #[derive(Clone, Debug)]
@@ -46,6 +46,28 @@ impl Override {
     pub(crate) fn given(&self) -> &str {
         &self.given
     }
+
+    /// The key of an earlier layer whose place it takes.
+    fn replaces(&self) -> Option<&'static str> {
+        replaced_by(&self.path.join("."), &self.value)
+    }
+
+    /// Whether it sets the key, or an entry of its value.
+    fn sets(&self, key: &str) -> bool {
+        self.path
+            .iter()
+            .map(String::as_str)
+            .zip(key.split('.'))
+            .all(|(name, of_key)| name == of_key)
+            && self.path.len() >= key.split('.').count()
+    }
+}
+
+/// The overrides of two layers as one: those of `later` come last, and take the place of alternative keys in `earlier`.
+pub(crate) fn layered(earlier: &[Override], later: &[Override]) -> Vec<Override> {
+    let replaced: Vec<&str> = later.iter().filter_map(Override::replaces).collect();
+    let stays = |setting: &&Override| !replaced.iter().any(|key| setting.sets(key));
+    earlier.iter().filter(stays).chain(later).cloned().collect()
 }
 
 /// The text of a pipeline file and of the overrides, from which the parsed tables borrow.
@@ -98,12 +120,15 @@ impl<'a> Texts<'a> {
         Place::line(self.file, before.matches('\n').count() + 1)
     }
 
-    /// Applies the overrides. The last one for a key counts.
+    /// Applies the overrides. The last one for a key counts, and each takes the place of an alternative key in the file.
     ///
     /// # Errors
     ///
     /// If an override needs a table where there is a value.
     pub(crate) fn lay_over<'t>(&'t self, tables: &mut DeTable<'t>) -> Result<(), ConfigurationError> {
+        for key in self.overrides.iter().filter_map(|placed| placed.given.replaces()) {
+            remove(tables, key);
+        }
         for placed in &self.overrides {
             let name = |name: &'t String| Spanned::new(placed.span.clone(), Cow::from(name.as_str()));
             let names: Vec<_> = placed.given.path.iter().map(name).collect();
@@ -150,6 +175,15 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// Removes `table.key`, if it is there.
+fn remove(tables: &mut DeTable<'_>, key: &str) {
+    if let Some((table, name)) = key.split_once('.')
+        && let Some(DeValue::Table(entries)) = tables.get_mut(table).map(Spanned::get_mut)
+    {
+        entries.remove(name);
+    }
+}
+
 impl PlacedOverride<'_> {
     /// The value as TOML or, if it is not TOML, as text (`train.dir=runs/half`).
     fn value(&self) -> Spanned<DeValue<'_>> {
@@ -170,5 +204,27 @@ mod tests {
         for given in ["dir=x", "cache.dir", ".dir=x", "cache.=x", ""] {
             assert!(Override::parse(given).is_err(), "{given}");
         }
+    }
+
+    #[test]
+    fn a_later_layer_takes_the_place_of_alternative_keys_in_an_earlier_one() {
+        let parsed =
+            |given: &[&str]| -> Vec<Override> { given.iter().map(|given| Override::parse(given).unwrap()).collect() };
+        let layers = |earlier: &[&str], later: &[&str]| -> Vec<String> {
+            let all = layered(&parsed(earlier), &parsed(later));
+            all.iter().map(|setting| setting.given().to_owned()).collect()
+        };
+        let command = ["train.epochs=3", "train.lead_span.growing=[0.1, 0.5]", "train.seed=1"];
+        assert_eq!(
+            layers(&command, &["train.steps=7", "train.lead_span_proportion=0.5"]),
+            ["train.seed=1", "train.steps=7", "train.lead_span_proportion=0.5"]
+        );
+        // What is set twice in one layer stays, for the check that refuses it.
+        let both = ["train.steps=7", "train.epochs=2"];
+        assert_eq!(layers(&[], &both), both);
+        assert_eq!(
+            layers(&["train.lead_span_proportion=0.5"], &["train.lead_span=\"constant\""]).len(),
+            2
+        );
     }
 }

@@ -76,7 +76,7 @@ fn a_sweep_trains_and_evaluates_every_run_and_baseline_once() {
         "distilled 0.5",
         "distilled 1.0",
         "supervised only 1.0",
-        "equal compute 1.0",
+        "equal compute, for lead span 0.5 1.0",
         "untrained –",
     ];
     for kind in kinds {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use leadspan_cache::{Cache, Missing};
+use leadspan_precompute::StudentFiles;
 use leadspan_train::{
     Event, RunContext, RunSummary, StepMetrics, TrainError, TrainingOutcome,
     parallel::{ParallelError, Processes, Refusal, agree_to_begin},
@@ -18,7 +19,7 @@ use leadspan_workers::scheduler::Assigned;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Ending, Showing, Waited, losses, missing, stopped};
+use super::{Ending, Showing, Waited, losses, missing, prepare::warn_of_no_end_of_turn, stopped};
 use crate::{
     amounts::{bytes, counted, duration, grouped, rounded},
     arguments::TrainArguments,
@@ -95,7 +96,7 @@ fn agreed(
 struct Inputs {
     stage: StageTwo,
     cache: Cache,
-    tokenizer_files: Vec<(String, Vec<u8>)>,
+    student: StudentFiles,
 }
 
 impl Inputs {
@@ -105,12 +106,8 @@ impl Inputs {
         let dir = &stage.train.dir;
         last_line::note(json!({ "dir": path_text::text(dir) }));
         let cache = Cache::open(&stage.cache_dir).with_context(|| could_not_train(dir))?;
-        let tokenizer_files = leadspan_precompute::student_files(&cache).with_context(|| could_not_train(dir))?;
-        Ok(Self {
-            stage,
-            cache,
-            tokenizer_files,
-        })
+        let student = leadspan_precompute::student_files(&cache).with_context(|| could_not_train(dir))?;
+        Ok(Self { stage, cache, student })
     }
 }
 
@@ -201,6 +198,10 @@ fn train(
 ) -> Result<TrainingOutcome, TrainError> {
     let stage = &inputs.stage;
     let stop = &Arc::new(AtomicBool::new(false));
+    // Only the process that made the corpus said so.
+    if inputs.student.lacks_end_of_turn && !follows(launched) {
+        warn_of_no_end_of_turn();
+    }
     let started = Instant::now();
     let context = RunContext {
         stop,
@@ -212,7 +213,7 @@ fn train(
         },
         peak_memory_bytes: &leadspan_memory::peak_memory_bytes,
         resolved_config: &stage.resolved,
-        tokenizer_files: &inputs.tokenizer_files,
+        tokenizer_files: &inputs.student.files,
         missing,
         processes,
     };

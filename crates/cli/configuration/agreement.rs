@@ -5,7 +5,9 @@ use std::path::Path;
 use leadspan_evaluate::EvaluateSettings;
 use leadspan_train::{LeadSpan, StudentSettings, TrainSettings};
 
-use crate::{configuration_error::ConfigurationError, outputs::without_links, tables::Tables};
+use crate::{
+    alternatives::ALTERNATIVES, configuration_error::ConfigurationError, outputs::without_links, tables::Tables,
+};
 
 /// Checks that training asks for no more than is captured; `by_flag` says whether `--proportion` says how much that is.
 ///
@@ -42,34 +44,26 @@ pub(super) fn check_stages(tables: &Tables, by_flag: bool) -> Result<(), Configu
     Ok(())
 }
 
-/// Checks that only one key says how much of a sample is learnt; `given` says whether a key is set.
+/// Checks that at most one key of each pair of alternatives is set; `given` says whether a key is set.
 ///
 /// # Errors
 ///
-/// If `train.lead_span_proportion` is set beside a `train.lead_span` that takes its place.
-pub(super) fn check_lead_span(train: &TrainSettings, given: impl Fn(&str) -> bool) -> Result<(), ConfigurationError> {
-    if train.lead_span != LeadSpan::Constant && given("train.lead_span_proportion") {
-        return Err(ConfigurationError::Contradiction {
-            first: "train.lead_span",
-            second: "train.lead_span_proportion",
-            because: "each of them says how much of a sample is learnt; `lead_span = \"constant\"` leaves it to the proportion",
-        });
-    }
-    Ok(())
-}
-
-/// Checks that only one key says how long a run is; `given` says whether a key is set.
-///
-/// # Errors
-///
-/// If `train.epochs` is set beside `train.steps`, which takes its place.
-pub(super) fn check_length(train: &TrainSettings, given: impl Fn(&str) -> bool) -> Result<(), ConfigurationError> {
-    if train.steps.is_some() && given("train.epochs") {
-        return Err(ConfigurationError::Contradiction {
-            first: "train.steps",
-            second: "train.epochs",
-            because: "each of them says how long a run is",
-        });
+/// If both are set, and the value of the first does not leave it to the second.
+pub(super) fn check_alternatives(
+    train: &TrainSettings,
+    given: impl Fn(&str) -> bool,
+) -> Result<(), ConfigurationError> {
+    let settings = serde_json::to_value(train).unwrap_or_default();
+    for pair in &ALTERNATIVES {
+        let value = pair.first.split_once('.').and_then(|(_, name)| settings[name].as_str());
+        let leaves_it = pair.leaves_it.is_some() && value == pair.leaves_it;
+        if given(pair.first) && given(pair.second) && !leaves_it {
+            return Err(ConfigurationError::Contradiction {
+                first: pair.first,
+                second: pair.second,
+                because: pair.because,
+            });
+        }
     }
     Ok(())
 }

@@ -105,8 +105,7 @@ impl Configuration {
         };
         if let Some(train) = &tables.train {
             let given = |key: &str| places.iter().any(|(given, _)| given == key);
-            agreement::check_lead_span(train, given)?;
-            agreement::check_length(train, given)?;
+            agreement::check_alternatives(train, given)?;
         }
         Ok(Self {
             file: file.to_owned(),

@@ -1,3 +1,5 @@
+mod alternatives;
+
 use std::collections::BTreeMap;
 
 use leadspan_diagnosis::Diagnosis as _;
@@ -197,19 +199,6 @@ fn replayed_samples_go_into_a_cache_inside_the_cache() {
         pipeline.sections.without_markers,
         leadspan_corpus::WithoutMarkers::Answer
     );
-}
-
-#[test]
-fn a_run_is_as_long_as_one_key_says() {
-    let error = parse(WHOLE, &["train.steps=100", "train.epochs=2"]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`train.steps` and `train.epochs` are both set, but each of them says how long a run is"
-    );
-    assert_eq!(error.hint().as_deref(), Some("remove `train.epochs`"));
-    let train = |overrides: &[&str]| parse(WHOLE, overrides).unwrap().stage_two().unwrap().train;
-    assert_eq!(train(&["train.steps=100"]).steps, Some(100));
-    assert_eq!((train(&[]).steps, train(&[]).epochs), (None, 2));
 }
 
 #[test]

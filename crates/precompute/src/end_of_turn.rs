@@ -25,7 +25,17 @@ pub(crate) fn end_of_turn(
     corpus::end_of_turn(template, sections, added_tokens, tokenizer.starting_token())
 }
 
-/// The tokenizer's files for a student that is trained on `cache`, by name. The token that ends a turn is among the stop tokens
+/// What an exported student gets of the cache that it was trained on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StudentFiles {
+    /// The tokenizer's files, by name.
+    pub files: Files,
+    /// Whether the chat template shows no token that ends the model's turn, so that none of the files names one. `false` if there is
+    /// no template that can be read.
+    pub lacks_end_of_turn: bool,
+}
+
+/// The tokenizer's files for a student that is trained on `cache`. The token that ends a turn is among the stop tokens
 /// in `generation_config.json`, also if an earlier version made the cache and left it out, and it is the tokenizer's `eos_token`,
 /// unless the chat template writes that token elsewhere. Files that cannot be read as a tokenizer's stay as they are: training does
 /// not need them.
@@ -33,29 +43,37 @@ pub(crate) fn end_of_turn(
 /// # Errors
 ///
 /// If a file is not the one that the cache states.
-pub fn student_files(cache: &Cache) -> Result<Files, PrecomputeError> {
+pub fn student_files(cache: &Cache) -> Result<StudentFiles, PrecomputeError> {
     let files = cache.tokenizer_contents()?;
     let dir = cache.tokenizer_dir();
     // Rules of a newer version, which are not read, do not change how a turn ends.
     let sections: SectionSettings = serde_json::from_value(cache.identity().sections.clone()).unwrap_or_default();
     let opened = |files: Files| TokenizerBundle::from_files(&dir, files).ok();
+    // `None` without a template that can be read, and `Some(None)` if that shows no end.
     let end_of = |tokenizer: &TokenizerBundle| {
         let jinja = tokenizer.chat_template.as_deref()?;
         let template = ChatTemplate::of_model(jinja, tokenizer.named_tokens(), &sections.template_arguments).ok()?;
-        end_of_turn(&template, &sections, tokenizer)
+        Some(end_of_turn(&template, &sections, tokenizer))
     };
     let Some(tokenizer) = opened(files.clone()) else {
-        return Ok(files);
+        return Ok(StudentFiles {
+            files,
+            lacks_end_of_turn: false,
+        });
     };
-    let end = end_of(&tokenizer);
+    let shown = end_of(&tokenizer);
+    let end = shown.flatten();
     let files = files_with_stop_tokens(&dir, None, &tokenizer, end.as_slice()).unwrap_or(files);
     let named = end.and_then(|end| with_eos_token(&files, &tokenizer, end));
     // With another name for it, the tokenizer must still give the same tokens, and the template the same end.
     let named = named.filter(|named| {
-        let same = |changed: TokenizerBundle| changed.fingerprint == tokenizer.fingerprint && end_of(&changed) == end;
+        let same = |changed: TokenizerBundle| changed.fingerprint == tokenizer.fingerprint && end_of(&changed) == shown;
         opened(named.clone()).is_some_and(same)
     });
-    Ok(named.unwrap_or(files))
+    Ok(StudentFiles {
+        files: named.unwrap_or(files),
+        lacks_end_of_turn: shown == Some(None),
+    })
 }
 
 /// The files with the token `end` as the `eos_token`, at which programs stop that do not read `generation_config.json`. `None` if it

@@ -71,7 +71,7 @@ mod tests;
 
 pub use audit::{Audit, AuditEvent, AuditOutcome, AuditSettings, SampleAudit, audit};
 pub use data_hashes::DataCheck;
-pub use end_of_turn::student_files;
+pub use end_of_turn::{StudentFiles, student_files};
 pub use error::PrecomputeError;
 pub use event::{Event, Origin, Outcome, Summary};
 pub use finalize::{Finalized, FinalizedLayer, finalize};

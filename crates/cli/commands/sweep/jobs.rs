@@ -21,7 +21,7 @@ use crate::{
     configuration_error::ConfigurationError,
     failure::Result,
     given,
-    overrides::Override,
+    overrides::{Override, layered},
     place::Place,
     sweep_table::{CaseSetting, SweepSettings, SweptKey, SweptValue},
 };
@@ -183,7 +183,7 @@ impl Job {
     fn arguments(&self, command: &str, arguments: &SweepArguments, max_flops: Option<&str>) -> Vec<OsString> {
         let pipeline = &arguments.pipeline;
         let mut line: Vec<OsString> = vec![command.into(), "-c".into(), pipeline.config.clone().into()];
-        for setting in pipeline.overrides.iter().chain(&self.overrides(max_flops)) {
+        for setting in &layered(&pipeline.overrides, &self.overrides(max_flops)) {
             line.extend(["--set".into(), setting.given().into()]);
         }
         if let Some(grace) = arguments.stopping.grace {
@@ -211,7 +211,7 @@ struct Given<'a> {
 
 impl Given<'_> {
     fn load(&self, more: &[Override]) -> Result<Configuration, ConfigurationError> {
-        Configuration::load(self.file, &[self.overrides.as_slice(), more].concat())
+        Configuration::load(self.file, &layered(&self.overrides, more))
     }
 
     /// The keys and their values, after each value was checked.

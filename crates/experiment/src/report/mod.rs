@@ -9,6 +9,7 @@ mod headline;
 mod measure;
 mod parts;
 mod plot;
+mod seeds;
 mod series;
 mod shown;
 mod table;

@@ -7,6 +7,7 @@ use std::{
 
 use leadspan_sequence::LeadSpanProportion;
 
+use super::seeds::{Group, WITHIN, over_seeds};
 use crate::{Estimate, Kind, Run};
 
 /// Runs that differ only in proportion and seed, and those of equal compute also in the limit of operations.
@@ -18,6 +19,8 @@ pub(super) struct Series<'a> {
     pub(super) label: String,
     /// The runs.
     pub(super) runs: Vec<&'a Run>,
+    /// The same runs, in groups over whose seeds means are taken.
+    pub(super) groups: Vec<Group<'a>>,
 }
 
 /// The estimate at one proportion.
@@ -27,18 +30,7 @@ pub(super) struct Point {
     pub(super) estimate: Estimate,
 }
 
-/// Keys in which the runs of one series may differ, or that do not affect what was learnt.
-const WITHIN: [&str; 7] = [
-    "train.dir",
-    "train.seed",
-    "train.lead_span_proportion",
-    "train.max_flops",
-    "train.checkpoint_steps",
-    "train.keep_checkpoints",
-    "evaluate.dir",
-];
-
-/// Those of them that do not affect what was learnt, nor how it was measured.
+/// Keys that do not affect what was learnt, nor how it was measured.
 const OF_NO_EFFECT: [&str; 4] = [
     "train.dir",
     "train.checkpoint_steps",
@@ -47,9 +39,9 @@ const OF_NO_EFFECT: [&str; 4] = [
 ];
 
 /// Groups runs into series, each run once: distilled ones first, then by the settings in which they differ.
-pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
+pub(super) fn series(every: &[Run]) -> Vec<Series<'_>> {
     let mut by_kind: BTreeMap<Kind, Vec<&Run>> = BTreeMap::new();
-    for run in runs {
+    for run in every {
         by_kind.entry(run.kind).or_default().push(run);
     }
     let mut all = Vec::new();
@@ -68,14 +60,20 @@ pub(super) fn series(runs: &[Run]) -> Vec<Series<'_>> {
             let mut label = vec![kind.name().to_owned()];
             for (key, value) in apart.iter().zip(values) {
                 let value = value.map_or("not recorded", |value| value);
+                // Of the two keys that say how long a run is, the one that does.
+                if value == "none" && ["train.epochs", "train.steps"].contains(&key.as_str()) {
+                    continue;
+                }
                 label.push(match key.as_str() {
                     "train.supervised_sections" => sections_in_words(value),
                     _ => format!("{} {value}", key.trim_start_matches("train.").replace('_', " ")),
                 });
             }
+            let label = label.join(", ");
             all.push(Series {
                 kind,
-                label: label.join(", "),
+                groups: over_seeds(&label, &runs, every),
+                label,
                 runs,
             });
         }
@@ -126,50 +124,9 @@ pub(super) fn differing_keys(runs: &[&Run]) -> Vec<String> {
     keys.into_iter().filter(differ).cloned().collect()
 }
 
-/// Whether two runs agree in all settings that both have recorded, but for their seeds, limits of operations, and which tokens are
-/// kept and learnt.
-pub(super) fn same_but_for_span(one: &Run, other: &Run) -> bool {
-    let counts = |key: &str| {
-        !WITHIN.contains(&key) && !["train.lead_span", "train.positions"].contains(&key) && !key.starts_with("sweep.")
-    };
-    let agrees =
-        |(key, value): (&String, &String)| !counts(key) || other.config.get(key).is_none_or(|other| other == value);
-    one.config.iter().all(agrees)
-}
-
 /// Formats `prompt+chain_of_thought` for people.
 pub(super) fn sections_in_words(sections: &str) -> String {
     sections.replace('+', " + ").replace('_', " ")
-}
-
-/// How far the limits of operations of two runs may be apart for runs that differ in their seeds: lead spans that are drawn take
-/// other operations with each seed.
-const SAME_LIMIT: f64 = 1.02;
-
-/// Runs of one proportion and about one limit of operations, which differ in their seeds, by proportion and limit.
-pub(super) fn over_seeds<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Vec<&'a Run>> {
-    let limit = |run: &Run| {
-        let limit = run.config.get("train.max_flops");
-        limit.and_then(|text| text.parse::<f64>().ok())
-    };
-    let mut runs: Vec<&Run> = runs.collect();
-    // The bits of positive numbers are in the order of the numbers.
-    runs.sort_by_key(|run| (run.proportion(), limit(run).map(f64::to_bits)));
-    let mut groups: Vec<Vec<&Run>> = Vec::new();
-    for run in runs {
-        let goes_with = |last: &&Run| {
-            let is_same = match (limit(last), limit(run)) {
-                (Some(last), Some(limit)) => limit <= SAME_LIMIT * last,
-                (last, limit) => last == limit,
-            };
-            is_same && last.proportion() == run.proportion()
-        };
-        match groups.last_mut() {
-            Some(group) if group.last().is_some_and(goes_with) => group.push(run),
-            _ => groups.push(vec![run]),
-        }
-    }
-    groups
 }
 
 /// The runs of each proportion.

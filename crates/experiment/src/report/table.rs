@@ -2,9 +2,10 @@
 
 use leadspan_files::visible;
 
+use super::seeds::cases_of;
 use crate::{Run, RunState, runs::HeldOut};
 
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 29] = [
     "run",
     "kind",
     "state",
@@ -33,19 +34,20 @@ const COLUMNS: [&str; 28] = [
     "lead_span",
     "positions_learnt",
     "position_weights",
+    "equal_compute_for",
 ];
 
 pub(super) fn table(runs: &[Run]) -> String {
     let mut table = COLUMNS.join(",") + "\r\n";
     for run in runs {
-        let cells: Vec<String> = cells(run).iter().map(|cell| written(cell)).collect();
+        let cells: Vec<String> = cells(run, runs).iter().map(|cell| written(cell)).collect();
         table += &cells.join(",");
         table += "\r\n";
     }
     table
 }
 
-fn cells(run: &Run) -> [String; COLUMNS.len()] {
+fn cells(run: &Run, all: &[Run]) -> [String; COLUMNS.len()] {
     fn text(value: Option<impl ToString>) -> String {
         value.map_or_else(String::new, |value| value.to_string())
     }
@@ -88,7 +90,14 @@ fn cells(run: &Run) -> [String; COLUMNS.len()] {
         text(run.lead_span()),
         text(run.config.get("train.positions")),
         text(run.config.get("train.position_weights")),
+        of_cases(run, all),
     ]
+}
+
+/// The cases that a run of equal compute is for; empty if there are none.
+fn of_cases(run: &Run, all: &[Run]) -> String {
+    let cases = cases_of(run, all);
+    cases.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether spreadsheets may take a text for a formula, which may read other files or call other programs: it begins with one of

@@ -4,12 +4,13 @@ use super::{
     figure::Table,
     headline::{flops, memory, seconds},
     measure::{Measure, relative_of},
-    series::{Series, over_seeds},
+    seeds::Group,
+    series::Series,
     shown,
 };
 use crate::{Estimate, Kind, Run};
 
-/// A line for each proportion and limit of operations of each series, with means over seeds and their intervals.
+/// A line for each proportion of each series and each case of equal compute, with means over seeds and their intervals.
 ///
 /// With one seed, the interval of accuracy is that over problems. `None` if no run is finished.
 pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<String> {
@@ -21,19 +22,21 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
         }
     }
     table.head.extend(["training", "time", "memory"].map(String::from));
-    let several = series.iter().any(|series| groups(series).any(|runs| runs.len() > 1));
+    let several = series
+        .iter()
+        .any(|series| finished(series).any(|(_, runs)| runs.len() > 1));
     if several {
         table.head.push("seeds".into());
     }
     let is_ungraded =
-        measure == Some(Measure::Accuracy) && series.iter().flat_map(groups).any(|runs| ungraded(&runs) > 0);
+        measure == Some(Measure::Accuracy) && series.iter().flat_map(finished).any(|(_, runs)| ungraded(&runs) > 0);
     if is_ungraded {
         table.head.push("ungraded".into());
     }
     let main = series.iter().find(|series| series.kind == Kind::Distilled);
     for series in series {
-        for runs in groups(series) {
-            let mut row = vec![series.label.clone(), proportion(series, &runs)];
+        for (label, runs) in finished(series) {
+            let mut row = vec![label.to_owned(), proportion(series, &runs)];
             if let Some(measure) = measure {
                 row.push(quality(&runs, measure));
                 if measure.can_be_retained() {
@@ -55,9 +58,13 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
     (!table.rows.is_empty()).then(|| aligned(&table))
 }
 
-/// The finished runs of a series, by proportion and limit of operations.
-fn groups<'a>(series: &Series<'a>) -> impl Iterator<Item = Vec<&'a Run>> + use<'a> {
-    over_seeds(series.runs.iter().copied().filter(|run| run.summary().is_some())).into_iter()
+/// The finished runs of each group of a series, with its label.
+fn finished<'s, 'a>(series: &'s Series<'a>) -> impl Iterator<Item = (&'s str, Vec<&'a Run>)> {
+    let of_group = |group: &'s Group<'a>| {
+        let finished = group.runs.iter().copied().filter(|run| run.summary().is_some());
+        (group.label.as_str(), finished.collect::<Vec<_>>())
+    };
+    series.groups.iter().map(of_group).filter(|(_, runs)| !runs.is_empty())
 }
 
 /// The number of answers of these runs on which the grader gave no verdict.

@@ -1,5 +1,6 @@
 //! Reports of runs that are written by hand.
 
+mod equal_compute;
 mod policies;
 mod problems;
 mod unrecorded;
@@ -285,8 +286,8 @@ fn answers_without_a_verdict_are_counted_wherever_right_ones_are() {
     }
     let rows: Vec<&str> = report.table.lines().collect();
     assert!(
-        rows[0].ends_with(",accuracy_high,ungraded,lead_span,positions_learnt,position_weights")
-            && rows[1].ends_with(",4,0.25,,,1,,all,flat"),
+        rows[0].ends_with(",accuracy_high,ungraded,lead_span,positions_learnt,position_weights,equal_compute_for")
+            && rows[1].ends_with(",4,0.25,,,1,,all,flat,"),
         "{rows:?}"
     );
     let text = report.text.unwrap();
@@ -333,7 +334,7 @@ fn unfinished_runs_are_listed_as_such() {
     assert!(page.contains("No training is finished."));
     let table = Report::new(&runs.read()).unwrap().table;
     assert!(
-        table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,,,,all,flat\r\n"),
+        table.ends_with("begun,distilled,unfinished,0.5,prompt+answer,0,,7,,,,,,,,,,,,,,,,,,,all,flat,\r\n"),
         "{table}"
     );
 }

@@ -19,6 +19,12 @@ const UNRECORDED: [(&str, &str); 4] = [
     ("train.steps", "none"),
 ];
 
+/// Settings that take the place of another one, their value if they do not, and that other one.
+const INSTEAD: [(&str, &str, &str); 2] = [
+    ("train.lead_span", "constant", "train.lead_span_proportion"),
+    ("train.steps", "none", "train.epochs"),
+];
+
 /// The file that a training writes when it starts.
 #[derive(Default, Deserialize)]
 struct RunFile {
@@ -50,6 +56,14 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     if config.keys().any(|key| key.starts_with("train.")) {
         for (key, default) in POLICIES.into_iter().chain(UNRECORDED) {
             config.entry(key.to_owned()).or_insert_with(|| default.to_owned());
+        }
+        // What had no effect tells no runs apart.
+        for (key, without, other) in INSTEAD {
+            if config[key] != without
+                && let Some(value) = config.get_mut(other)
+            {
+                "none".clone_into(value);
+            }
         }
     }
     let evaluation = evaluation::read(folder)?;

@@ -201,8 +201,10 @@ fn proportion_of(
 /// Whether a policy has the value that it has if nothing sets it.
 fn has_default(combination: &Combination<'_>, unswept: &Unswept, (key, default): (&str, &str)) -> bool {
     let swept = combination.iter().find(|(swept, _)| *swept == key);
+    // A proportion takes the place of lead spans that the file sets.
+    let is_replaced = key == EVERY_POSITION[0].0 && combination.iter().any(|(swept, _)| *swept == PROPORTION);
     swept.map_or_else(
-        || !unswept.policies.iter().any(|set| set == key),
+        || is_replaced || !unswept.policies.iter().any(|set| set == key),
         |(_, value)| {
             value
                 .setting

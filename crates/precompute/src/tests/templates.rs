@@ -46,7 +46,8 @@ fn a_student_of_an_earlier_versions_cache_has_the_stop_token_that_the_cache_lack
         let (_, bytes) = files.iter().find(|(name, _)| name == "generation_config.json").unwrap();
         serde_json::from_slice(bytes).unwrap()
     };
-    assert_eq!(student_files(&made).unwrap(), files);
+    let exported = |cache: &Cache| student_files(cache).unwrap().files;
+    assert_eq!(exported(&made), files);
     let (_, bytes) = files
         .iter_mut()
         .find(|(name, _)| name == "generation_config.json")
@@ -55,7 +56,7 @@ fn a_student_of_an_earlier_versions_cache_has_the_stop_token_that_the_cache_lack
     let open = |name: &str, files: &[(String, Vec<u8>)]| {
         Cache::create_or_open(&project.folder.path().join(name), made.identity(), files).unwrap()
     };
-    let student = student_files(&open("old", &files)).unwrap();
+    let student = exported(&open("old", &files));
     assert_eq!(generation(&student), json!({"eos_token_id": [0, 2], "top_k": 20}));
     // A template that cannot be used, and a tokenizer that is refused, leave the files as they are.
     let (_, bytes) = files
@@ -63,10 +64,11 @@ fn a_student_of_an_earlier_versions_cache_has_the_stop_token_that_the_cache_lack
         .find(|(name, _)| name == "chat_template.jinja")
         .unwrap();
     *bytes = b"{% if".to_vec();
-    assert_eq!(student_files(&open("no-template", &files)).unwrap(), files);
+    let unread = student_files(&open("no-template", &files)).unwrap();
+    assert_eq!((&unread.files, unread.lacks_end_of_turn), (&files, false));
     let (_, bytes) = files.iter_mut().find(|(name, _)| name == "tokenizer.json").unwrap();
     *bytes = b"{}".to_vec();
-    assert_eq!(student_files(&open("no-tokenizer", &files)).unwrap(), files);
+    assert_eq!(exported(&open("no-tokenizer", &files)), files);
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn the_end_of_a_turn_is_the_eos_token_of_a_student_unless_the_template_writes_th
         let pipeline = project.another(name, |pipeline| pipeline.teacher.model = "teacher".into());
         let cache = prepare(&pipeline, &mut |_| {}).unwrap().cache;
         let before = cache.tokenizer_contents().unwrap();
-        let after = student_files(&cache).unwrap();
+        let after = student_files(&cache).unwrap().files;
         let changed = before.iter().zip(&after).filter(|(before, after)| before != after);
         changed
             .map(|(_, (name, bytes))| (name.clone(), serde_json::from_slice::<Value>(bytes).unwrap()))
@@ -130,15 +132,17 @@ fn a_template_that_shows_no_end_of_a_turn_is_reported_once() {
         let pipeline = project.another(name, |pipeline| pipeline.teacher.model = "teacher".into());
         let mut reports = 0;
         let mut count = |event| reports += usize::from(matches!(event, Event::NoEndOfTurn));
-        prepare(&pipeline, &mut count).unwrap();
-        reports
+        let cache = prepare(&pipeline, &mut count).unwrap().cache;
+        // A student of this cache is told the same every time.
+        let lacks = student_files(&cache).unwrap().lacks_end_of_turn;
+        (reports, lacks)
     };
     let bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
-    assert_eq!(reports("bare", bare), 1);
+    assert_eq!(reports("bare", bare), (1, true));
     // The corpus is there.
-    assert_eq!(reports("bare", bare), 0);
+    assert_eq!(reports("bare", bare), (0, true));
     let wrapped = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{{ eos_token }}{% endfor %}";
-    assert_eq!(reports("wrapped", wrapped), 0);
+    assert_eq!(reports("wrapped", wrapped), (0, false));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
         headline::flops,
         measure::Measure,
         plot::{Line, Plot, Shape},
-        series::{Series, over_seeds},
+        series::Series,
         shown,
     },
 };
@@ -29,14 +29,15 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     let mut lines = Vec::new();
     for series in series.iter().filter(|series| series.kind != Kind::Untrained) {
         let mut points = Vec::new();
-        for runs in over_seeds(series.runs.iter().copied()) {
+        for group in &series.groups {
+            let runs = &group.runs;
             let operations = Estimate::of(&runs.iter().filter_map(|run| flops(run)).collect::<Vec<_>>());
             let (Some(operations), Some(quality)) = (operations, measure.estimate(runs.iter().copied())) else {
                 continue;
             };
             points.push(mark(operations.mean, &quality));
             numbers.rows.push(vec![
-                series.label.clone(),
+                group.label.clone(),
                 runs[0].shown_lead_span().unwrap_or_else(|| "not recorded".into()),
                 shown::amount(operations.mean, &shown::OPERATIONS),
                 shown::estimate(&quality, |value| measure.shown(value)),

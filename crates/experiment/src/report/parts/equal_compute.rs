@@ -3,13 +3,7 @@
 use super::plots::capitalised;
 use crate::{
     Estimate, Kind, Run,
-    report::{
-        figure::Table,
-        headline::flops,
-        measure::Measure,
-        series::{Series, over_seeds, same_but_for_span},
-        shown,
-    },
+    report::{figure::Table, headline::flops, measure::Measure, seeds::is_as_long_as, series::Series, shown},
 };
 
 /// A row for each distilled group of runs that differ in their seeds, of which at least one has a run of equal compute with its seed
@@ -34,7 +28,8 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
         .flat_map(|series| series.runs.iter().copied())
         .collect();
     for series in of_kind(series, Kind::Distilled) {
-        for runs in over_seeds(series.runs.iter().copied()) {
+        for group in &series.groups {
+            let runs = &group.runs;
             let mut pairs: Vec<(&Run, &Run)> = Vec::new();
             for run in runs.iter().copied().filter(|run| measure.of(run).is_some()) {
                 let matches = |other: &&&Run| is_as_long_as(other, run) && measure.of(other).is_some();
@@ -72,13 +67,4 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
 
 fn of_kind<'s, 'a>(series: &'s [Series<'a>], kind: Kind) -> impl Iterator<Item = &'s Series<'a>> {
     series.iter().filter(move |series| series.kind == kind)
-}
-
-/// Whether `whole` was stopped at the operations of `run`, with its seed and otherwise its settings.
-fn is_as_long_as(whole: &Run, run: &Run) -> bool {
-    let limit = whole
-        .config
-        .get("train.max_flops")
-        .and_then(|text| text.parse::<f64>().ok());
-    limit.is_some() && limit == flops(run) && whole.seed() == run.seed() && same_but_for_span(whole, run)
 }

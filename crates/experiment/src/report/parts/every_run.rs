@@ -2,7 +2,7 @@
 
 use crate::{
     Run, RunState,
-    report::{figure::Table, headline::seconds, shown},
+    report::{figure::Table, headline::seconds, seeds::cases_of, shown},
 };
 
 /// Every run and its state.
@@ -21,6 +21,7 @@ pub(in crate::report) fn every_run(runs: &[Run]) -> Table {
         ],
     );
     for run in runs {
+        let cases = cases_of(run, runs).into_iter().map(|case| case.to_string());
         let state = match &run.state {
             RunState::Finished(summary) => format!("finished after {} steps", shown::count(summary.steps)),
             RunState::Unfinished { steps, of: Some(of) } => {
@@ -46,7 +47,11 @@ pub(in crate::report) fn every_run(runs: &[Run]) -> Table {
         let recorded = |text: Option<String>| text.unwrap_or_else(|| "not recorded".into());
         table.rows.push(vec![
             run.name.clone(),
-            run.kind.name().into(),
+            [run.kind.name().to_owned()]
+                .into_iter()
+                .chain(cases)
+                .collect::<Vec<_>>()
+                .join(", for "),
             recorded(run.shown_lead_span()),
             recorded(run.seed().map(str::to_owned)),
             state,

@@ -35,20 +35,13 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
     );
     let mut lines = Vec::new();
     for series in series {
-        let mut by_proportion: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
-        for run in &series.runs {
-            by_proportion
-                .entry((run.proportion(), run.config.get("train.max_flops")))
-                .or_default()
-                .push(run);
-        }
-        for runs in by_proportion.into_values() {
-            let first = runs[0];
+        for group in &series.groups {
+            let first = group.runs[0];
             let proportion = first.shown_lead_span().unwrap_or_else(|| "not recorded".into());
             let points = curve(first);
             if points.len() > 1 {
                 lines.push(Line {
-                    label: format!("{} at {proportion}{}", series.label, allowance(first)),
+                    label: format!("{} at {proportion}{}", group.label, allowance(first)),
                     points,
                     shape: Shape::Plain,
                 });
@@ -57,7 +50,7 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
             let after = first.held_out();
             let cell = |value: Option<f64>| value.map_or_else(|| "not recorded".into(), |value| format!("{value:.4}"));
             numbers.rows.push(vec![
-                series.label.clone(),
+                group.label.clone(),
                 proportion,
                 cell(before.and_then(|losses| losses.forward_kl)),
                 cell(after.and_then(|losses| losses.forward_kl)),

@@ -90,6 +90,23 @@ fn a_baseline_takes_each_case_once_with_the_keys_that_affect_it() {
 }
 
 #[test]
+fn a_proportion_takes_the_place_of_the_lead_span_of_the_file() {
+    let unswept = Unswept {
+        proportion: half(),
+        policies: vec!["train.lead_span".into()],
+    };
+    let axes = [axis(PROPORTION, json!(["0.5", "1.0"]))];
+    let runs = plan(&[], &axes, &unswept, &[Baseline::EqualCompute]).unwrap();
+    assert_eq!(
+        names(&runs),
+        ["proportion-0.5", "proportion-1.0", "equal_compute-proportion-0.5"]
+    );
+    // Runs that set none have the lead spans of the file.
+    let runs = plan(&[], &[], &unswept, &[]).unwrap();
+    assert!(!runs[0].is_whole);
+}
+
+#[test]
 fn cases_that_are_no_sweep_are_refused() {
     let refused = |cases: &[Case], axes: &[Axis]| plan(cases, axes, &half().into(), &[]).unwrap_err();
     let two = [("train.seed", json!(0)), ("train.loss", json!("reverse_kl"))];
