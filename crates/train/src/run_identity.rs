@@ -59,8 +59,19 @@ impl RunIdentity {
 
     /// The first difference from `asked`: the key with dots, the stored value, and the value asked for.
     pub(crate) fn difference(&self, asked: &Self) -> Option<(String, String, String)> {
-        first_difference(&self.0, &asked.0)
+        first_difference(&with_sorted_targets(&self.0), &with_sorted_targets(&asked.0))
     }
+}
+
+/// An identity with the names of the projections that get adapters as a set: sorted, each once. They are stored as they were
+/// written, and earlier versions took a name twice.
+fn with_sorted_targets(identity: &Value) -> Value {
+    let mut identity = identity.clone();
+    if let Some(Value::Array(names)) = identity.pointer_mut("/student/lora/settings/targets") {
+        names.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+        names.dedup();
+    }
+    identity
 }
 
 /// What the weights depend on of the settings.
@@ -201,6 +212,18 @@ mod tests {
         assert_eq!(with(Some(7), 2).get("epochs"), None);
         let difference = first_difference(&with(None, 2), &with(Some(7), 2)).unwrap();
         assert_eq!(difference, ("steps".into(), "null".into(), "7".into()));
+    }
+
+    #[test]
+    fn the_order_of_the_projections_with_adapters_does_not_count() {
+        let of = |targets: Value| json!({ "weights": "a", "lora": { "settings": { "rank": 2, "targets": targets }, "seed": 0 } });
+        let stored = RunIdentity::stored(json!({ "student": of(json!(["v_proj", "q_proj", "v_proj"])), "train": {} }));
+        let asked = |targets: Value| RunIdentity(json!({ "student": of(targets), "train": {} }));
+        assert_eq!(stored.difference(&asked(json!(["q_proj", "v_proj"]))), None);
+        assert_eq!(stored.difference(&asked(json!(["v_proj", "q_proj"]))), None);
+        let (key, ..) = stored.difference(&asked(json!(["q_proj"]))).unwrap();
+        assert_eq!(key, "student.lora.settings.targets");
+        assert!(stored.difference(&asked(json!("all-linear"))).is_some());
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub enum ScheduleForm {
     /// It rises in a line, and falls in a line towards 0, as `PyTorch`'s `LinearLR` from 1 to 0.
     Linear,
     /// It rises and falls along cosines, from 1/25 to 1/250,000 of the highest, as `PyTorch`'s `OneCycleLR`.
+    ///
+    /// Where `warmup_share` · steps is at most 1 there is no step to rise in, and the first step has the highest rate. `PyTorch` then
+    /// has the highest rate before the first step and begins on the falling side; at exactly 1 it divides by zero.
     OneCycle,
 }
 
@@ -165,7 +168,8 @@ mod tests {
                 }
             }
         }
-        // Without a place to rise, the cycle begins at its highest.
+        // Without a place to rise, the cycle begins at its highest. Of 5 steps and a share of 0.1, `PyTorch` begins at 0.969846.
+        assert!((Schedule::new(OneCycle, 1.0, 0.1, 5).learning_rate(1) - 1.0).abs() < 1e-12);
         assert!((Schedule::new(OneCycle, 1.0, 0.0, 3).learning_rate(1) - 1.0).abs() < 1e-12);
         assert!((Schedule::new(OneCycle, 1.0, 1.0, 3).learning_rate(3) - 1.0).abs() < 1e-12);
     }

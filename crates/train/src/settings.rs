@@ -129,7 +129,8 @@ pub struct TrainSettings {
     pub weight_decay: f64,
     /// How the learning rate rises and falls over the steps.
     ///
-    /// `cosine` and `linear` rise in a line and fall towards 0; `one_cycle` is `PyTorch`'s `OneCycleLR` with its defaults.
+    /// `cosine` and `linear` rise in a line and fall towards 0; `one_cycle` is `PyTorch`'s `OneCycleLR` with its defaults, but begins
+    /// at the highest rate if `warmup_share` leaves no step to rise in.
     pub schedule: ScheduleForm,
     /// The share of all steps in which the learning rate rises; the decay follows.
     #[schemars(range(min = 0, max = 1))]
@@ -145,6 +146,7 @@ pub struct TrainSettings {
     pub steps: Option<usize>,
     /// Stop training once the held-out loss has not fallen for so many epochs; without it, all epochs are done.
     ///
+    /// The loss before training does not count, so at least one more epoch than this is done.
     /// The learning rate follows the schedule of all epochs until then. `train.export` says which student is exported.
     #[schemars(range(min = 1))]
     pub patience: Option<usize>,

@@ -51,7 +51,7 @@ impl AdaptedModules {
         };
         let listed = match &settings.targets {
             LoraTargets::Named(named) if named.is_empty() => return Err(refuse("[]")),
-            LoraTargets::Named(named) => named.clone(),
+            LoraTargets::Named(named) => as_set(named)?,
             LoraTargets::All(_) if joins => return Err(refuse("all-linear")),
             LoraTargets::All(_) => names.clone(),
         };
@@ -78,15 +78,23 @@ impl AdaptedModules {
         self.modules.contains(module).then_some(module)
     }
 
-    /// How a configuration lists them, without repetitions.
+    /// How a configuration lists them: names in alphabetical order, all projections in that of a layer.
     pub(crate) fn listed(&self) -> Vec<&str> {
-        let mut listed: Vec<&str> = Vec::new();
-        for name in &self.listed {
-            if !listed.contains(&name.as_str()) {
-                listed.push(name);
-            }
-        }
-        listed
+        self.listed.iter().map(String::as_str).collect()
+    }
+}
+
+/// Names in alphabetical order: their order has no effect.
+///
+/// # Errors
+///
+/// [`ModelError::Lora`] if a name is listed twice.
+fn as_set(named: &[String]) -> Result<Vec<String>, ModelError> {
+    let mut names = named.to_vec();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => Err(refusal("targets", &twice[0], "it is listed twice".to_owned())),
+        None => Ok(names),
     }
 }
 
@@ -138,8 +146,13 @@ mod tests {
         assert_eq!(of(&["self_attn.q_proj", "q_proj"]), queries);
         assert_eq!(of(&["1.self_attn.q_proj"]), queries[1..]);
         assert_eq!(of(&["model.layers.0.self_attn.q_proj"]), queries[..1]);
-        let both = AdaptedModules::of(&named(&["v_proj", "q_proj", "v_proj"]), &student()).unwrap();
-        assert_eq!((both.modules.len(), both.listed()), (4, vec!["v_proj", "q_proj"]));
+        let both = AdaptedModules::of(&named(&["v_proj", "q_proj"]), &student()).unwrap();
+        assert_eq!((both.modules.len(), both.listed()), (4, vec!["q_proj", "v_proj"]));
+        let twice = AdaptedModules::of(&named(&["v_proj", "q_proj", "v_proj"]), &student()).unwrap_err();
+        assert_eq!(
+            twice.to_string(),
+            "`student.lora.targets` is `v_proj`, but it is listed twice"
+        );
         assert_eq!(
             both.of_weight("model.layers.1.self_attn.v_proj.weight"),
             Some("model.layers.1.self_attn.v_proj")

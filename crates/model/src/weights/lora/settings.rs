@@ -1,5 +1,7 @@
 //! The table `student.lora` of a pipeline.
 
+use std::ops::RangeInclusive;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,11 @@ pub enum AllLinear {
     Every,
 }
 
+/// The scales s of adapters that are possible: about the roots of the largest and of the smallest `f32`, so that s · x stays a
+/// number above zero as long as x is between the two.
+const SCALES: RangeInclusive<f64> = 1.0 / TWO_POW_64..=TWO_POW_64;
+const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;
+
 impl LoraSettings {
     /// Refuses values that no student of this hidden width could use.
     ///
@@ -59,8 +66,19 @@ impl LoraSettings {
             let expected = format!("it must be from 1 to the student's hidden width, {hidden}");
             return Err(refusal("rank", &self.rank, expected));
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0 && self.scale().is_finite()) {
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(refusal("alpha", &self.alpha, "it must be a positive number".to_owned()));
+        }
+        if !SCALES.contains(&self.scale()) {
+            let divisor = if self.use_rslora {
+                "the root of the rank"
+            } else {
+                "the rank"
+            };
+            let expected = format!(
+                "it must be from 2⁻⁶⁴ to 2⁶⁴ times {divisor}: otherwise products with their ratio leave the range of `f32`"
+            );
+            return Err(refusal("alpha", &self.alpha, expected));
         }
         Ok(())
     }
@@ -107,7 +125,17 @@ mod tests {
 
     #[test]
     fn ranks_and_scales_that_make_no_sense_are_refused_by_key() {
-        assert!(settings(24, 1e-3, false).check(24).is_ok());
+        // 4 · 2⁶⁴ is 7.38e19, and 4 / 2⁶⁴ is 2.17e-19; with the root of the rank it is half of that.
+        for (alpha, use_rslora) in [
+            (1e-3, false),
+            (7.3e19, false),
+            (2.2e-19, false),
+            (3.6e19, true),
+            (1.1e-19, true),
+        ] {
+            assert!(settings(4, alpha, use_rslora).check(24).is_ok(), "{alpha}");
+        }
+        assert!(settings(4, 3.7e19, true).check(24).is_err());
         for (rank, alpha, key) in [
             (0, 8.0, "rank"),
             (25, 8.0, "rank"),
@@ -116,6 +144,9 @@ mod tests {
             (4, -1.0, "alpha"),
             (4, f64::NAN, "alpha"),
             (4, f64::INFINITY, "alpha"),
+            (4, 1e308, "alpha"),
+            (4, 7.4e19, "alpha"),
+            (4, 2e-19, "alpha"),
         ] {
             let error = settings(rank, alpha, false).check(24).unwrap_err();
             assert!(!error.is_unexpected());
