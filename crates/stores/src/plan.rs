@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use leadspan_cache::Inventory;
 use leadspan_files::is_tokenizer_file;
 
 use crate::{
     StoreError,
     listing::{receipt_of, shard_of},
     names::{self, IDENTITY, INVENTORY, Kind},
-    records::{Description, Identity, Inventory, Region, hash, parsed},
+    records::{Description, Identity, Region, hash, parsed},
     store::{Object, Store},
 };
 

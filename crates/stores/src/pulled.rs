@@ -6,6 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use leadspan_cache::Inventory;
 use leadspan_files::{
     FileError, PendingFile, commit_bytes, create_folder, open_unlinked, read_unlinked, require_own_folder,
 };
@@ -15,7 +16,7 @@ use crate::{
     listing::walk,
     names::{IDENTITY, INVENTORY, Kind},
     plan::{Plan, Small, Stated, Unit, required},
-    records::{Inventory, Manifest, Receipt, Region, hash, parsed},
+    records::{Manifest, Receipt, Region, hash, parsed},
     same::contents,
     store::{MOST_BYTES, Store, pieces_of},
     told::Copied,

@@ -11,13 +11,14 @@ use crate::{
     listing::{self, LocalFile, receipt_of},
     names::{self, INVENTORY, Kind},
     parallel,
-    records::{Inventory, Receipt, Region, parsed},
+    records::{Receipt, Region, parsed},
     same::{contents, is_same},
     source::Source,
     store::{Object, PIECE, Replacing, Store},
     there::There,
     told::Copied,
 };
+use leadspan_cache::Inventory;
 
 /// A push of the cache in one folder to one place.
 pub struct Pushing<'a> {

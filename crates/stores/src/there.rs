@@ -9,10 +9,11 @@ use crate::{
     StoreError,
     listing::LocalFile,
     names::{IDENTITY, INVENTORY, Kind},
-    records::{Inventory, Manifest, Receipt, Region, parsed},
+    records::{Manifest, Receipt, Region, parsed},
     same::{contents, is_same},
     store::{Object, Store},
 };
+use leadspan_cache::Inventory;
 
 /// The two sides.
 #[derive(Clone, Copy)]

@@ -18,4 +18,5 @@ mod contents;
 mod gone;
 mod taking;
 
-pub(crate) use contents::{Inventory, ListedParts, ListedShard, OTHER};
+pub use contents::{Inventory, ListedReplay, ListedShard};
+pub(crate) use contents::{ListedParts, OTHER};
