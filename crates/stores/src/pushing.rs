@@ -6,6 +6,8 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use leadspan_cache::Inventory;
+
 use crate::{
     Event, Opened, Outcome, StoreError, Summary,
     listing::{self, LocalFile, receipt_of},
@@ -18,7 +20,6 @@ use crate::{
     there::There,
     told::Copied,
 };
-use leadspan_cache::Inventory;
 
 /// A push of the cache in one folder to one place.
 pub struct Pushing<'a> {

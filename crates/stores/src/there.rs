@@ -5,6 +5,8 @@ use std::{
     path::Path,
 };
 
+use leadspan_cache::Inventory;
+
 use crate::{
     StoreError,
     listing::LocalFile,
@@ -13,7 +15,6 @@ use crate::{
     same::{contents, is_same},
     store::{Object, Store},
 };
-use leadspan_cache::Inventory;
 
 /// The two sides.
 #[derive(Clone, Copy)]

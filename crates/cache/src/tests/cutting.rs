@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,25 +9,8 @@ use leadspan_diagnosis::Diagnosis as _;
 use leadspan_distribution::{EntrySettings, codec::Precision};
 use leadspan_sequence::{Section, SectionSet, Split};
 
-use super::synthetic::{self, coverage};
+use super::synthetic::{self, coverage, files};
 use crate::{Cache, CacheError, Coverage, CutSettings, Following, Identity, Made, Missing, Reader, cut, verify};
-
-/// The files of a folder, by path.
-pub(super) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
 
 /// Calls `run` with what is followed by nobody.
 pub(super) fn unfollowed<T>(run: impl FnOnce(&mut Following<'_>) -> T) -> T {

@@ -7,8 +7,8 @@ use leadspan_distribution::codec::Precision;
 use leadspan_sequence::SectionSet;
 
 use super::{
-    cutting::{assert_reads_the_same, capture, captured, files, opened_sound, prepared, shorter, try_cut},
-    synthetic::{self, coverage},
+    cutting::{assert_reads_the_same, capture, captured, opened_sound, prepared, shorter, try_cut},
+    synthetic::{self, coverage, files},
 };
 use crate::{Cache, CacheError, CutSettings, Following, cut};
 

@@ -1,32 +1,15 @@
 //! What a failure at any write operation leaves behind, and what happens if two writers write one shard.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::SectionSet;
 
-use crate::{Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt, tests::synthetic, verify};
-
-/// The contents of every file of a cache, by path.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
+use crate::{
+    Cache, CacheError, Coverage, LayerDir, WorkUnit, adopt,
+    tests::synthetic::{self, files},
+    verify,
+};
 
 /// Everything that stage one does to a cache: creates it, prepares it, captures a half and then the rest, unit by unit.
 fn fill(dir: &Path) -> Result<(), CacheError> {

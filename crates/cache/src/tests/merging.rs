@@ -6,8 +6,8 @@ use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::{Sample, SectionSet, Split};
 
 use super::{
-    cutting::{assert_reads_the_same, files, opened_sound, unfollowed},
-    synthetic::{self, coverage},
+    cutting::{assert_reads_the_same, opened_sound, unfollowed},
+    synthetic::{self, coverage, files},
 };
 use crate::{Cache, CacheError, CutSettings, Identity, Made, cut, merge};
 

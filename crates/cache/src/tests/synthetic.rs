@@ -1,6 +1,11 @@
 //! Synthetic corpora, distributions and caches for the tests of this crate. All depend only on their arguments.
 
-use std::num::NonZeroU32;
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use leadspan_distribution::{Distributions, EntrySettings, Position, codec::Precision};
 use leadspan_sequence::{Sample, SectionBounds, SectionSet, Split};
@@ -226,4 +231,21 @@ pub(crate) fn distributions(corpus: &PreparedCorpus, index: usize, positions: &[
 fn random(a: usize, b: usize, c: usize) -> u32 {
     let bytes = [a, b, c].map(usize::to_le_bytes).concat();
     u32::from_le_bytes(blake3::hash(&bytes).as_bytes()[..4].try_into().unwrap())
+}
+
+/// The contents of every file of a cache, by path.
+pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
 }
