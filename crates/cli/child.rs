@@ -76,7 +76,7 @@ impl ChildEnd {
     }
 }
 
-/// Runs this program with `arguments` to its end.
+/// Runs this program with `arguments` to its end, with so many threads, or as many as this process would have.
 ///
 /// When `stop` is set, the child is asked to stop, and this function waits for it. `meanwhile` is called a few times a second.
 ///
@@ -85,11 +85,16 @@ impl ChildEnd {
 /// If the child cannot be started or waited for.
 pub(crate) fn run(
     arguments: &[OsString],
+    threads: Option<usize>,
     (stdout, stderr): (Stdio, Stdio),
     stop: &AtomicBool,
     meanwhile: &mut dyn FnMut(),
 ) -> io::Result<ChildEnd> {
-    let mut child = this_program(START.get().map_or(&[], Vec::as_slice))?
+    let mut command = this_program(START.get().map_or(&[], Vec::as_slice))?;
+    if let Some(threads) = threads {
+        command.env("RAYON_NUM_THREADS", threads.to_string());
+    }
+    let mut child = command
         .args(arguments)
         .arg("--stop-at-end-of-input")
         .stdin(Stdio::piped())

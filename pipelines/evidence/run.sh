@@ -6,8 +6,8 @@
 #   run.sh FOLDER confirm 'WINNER'   confirm: new seeds and problems, and the second kind of problem. WINNER is the chosen case as in
 #                                    study.toml, such as '{ lead_span = { growing = [0.1, 0.9] }, "replay.share" = 0.0 }'
 #
-# LEADSPAN names the program; by default it is the one on the PATH. WORKERS is how many runs go on at the same time, each with one
-# thread: students this small gain little from a second one. By default as many as there are cores.
+# LEADSPAN names the program; by default it is the one on the PATH. JOBS is how many students are trained at the same time: by default
+# as many as there are cores, because students this small gain little from a second thread.
 set -euo pipefail
 usage() { sed -n '5,7p' "$0" >&2; exit 1; }
 [ $# -ge 2 ] || usage
@@ -16,7 +16,7 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 program=$(command -v "${LEADSPAN:-leadspan}")
 case $program in /*) ;; *) program=$PWD/$program ;; esac
-workers=${WORKERS:-$(nproc)}
+jobs=${JOBS:-$(nproc)}
 leadspan() { nice -n 19 "$program" "$@"; }
 
 prepare() {
@@ -27,21 +27,6 @@ prepare() {
         (cd "$folder" && sha256sum --check --quiet "$here/SHA256SUMS")
     fi
     cd "$folder"
-}
-
-# All workers of a sweep. A signal to this script stops them.
-sweep() {
-    local processes=() status=0 worker
-    for ((worker = 0; worker < workers; worker++)); do
-        RAYON_NUM_THREADS=1 nice -n 19 "$program" sweep -c study.toml "$@" --worker "$worker/$workers" &
-        processes+=($!)
-    done
-    trap 'kill "${processes[@]}" 2> /dev/null' TERM INT
-    for worker in "${processes[@]}"; do
-        wait "$worker" || status=$?
-    done
-    trap - TERM INT
-    return "$status"
 }
 
 # The report of some folders of runs, and its table.
@@ -56,7 +41,7 @@ search() {
     leadspan precompute -c study.toml
     # One seed of every case first, and then more of them.
     for seeds in "0" "0, 1, 2" "0, 1, 2, 3, 4"; do
-        sweep --set "sweep.seed=[$seeds]"
+        leadspan sweep -c study.toml --jobs "$jobs" --set "sweep.seed=[$seeds]"
     done
     report search runs
 }
@@ -72,7 +57,7 @@ confirm() {
     cases=${cases//$'\n'/ }
     local common=(--set "sweep.cases=$cases" --set "sweep.seed=[100, 101, 102, 103, 104]")
     leadspan precompute -c study.toml
-    sweep "${common[@]}" --set 'evaluate.files=["confirm.jsonl"]' --set sweep.dir=confirm-runs
+    leadspan sweep -c study.toml --jobs "$jobs" "${common[@]}" --set 'evaluate.files=["confirm.jsonl"]' --set sweep.dir=confirm-runs
     report confirm confirm-runs
 
     # The second kind of problem: its teacher and its base student are made as the quickstart's were.
@@ -96,7 +81,7 @@ if teacher < 0.9 or not 0.1 <= base <= 0.7:
     sys.exit(f"the second kind does not count: teacher {teacher}, base student {base} (docs/evidence.md says what then)")
 END
     leadspan precompute -c study.toml "${clock[@]}"
-    sweep "${common[@]}" "${clock[@]}"
+    leadspan sweep -c study.toml --jobs "$jobs" "${common[@]}" "${clock[@]}"
     report clock/confirm clock/runs
 }
 

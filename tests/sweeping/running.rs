@@ -116,9 +116,11 @@ fn a_sweep_trains_and_evaluates_every_run_and_baseline_once() {
 }
 
 #[test]
-fn workers_together_do_what_one_does_alone() {
+fn workers_and_students_at_the_same_time_become_what_one_after_the_other_does() {
     let place = captured();
     place.succeed(&SWEEP);
+    let said = place.succeed(&[&SWEEP[..], &["--jobs", "3", "--set", "sweep.dir=\"jobs\""]].concat());
+    assert!(said.ends_with("\n`jobs`: 9 of 9 runs finished\n"), "{said}");
     let elsewhere = ["--set", "sweep.dir=\"shared\""];
     let mut seen = BTreeSet::new();
     let line = [&SWEEP[..], &elsewhere, &["--json"]].concat();
@@ -142,11 +144,11 @@ fn workers_together_do_what_one_does_alone() {
     }
     assert_eq!(seen, NAMES.map(str::to_owned).into());
     let moved = |path: PathBuf| !path.ends_with("run.json");
-    let [alone, together] = ["runs", "shared"].map(|dir| {
+    let [alone, at_once, together] = ["runs", "jobs", "shared"].map(|dir| {
         let all = ended(&place, dir).into_iter().filter(|(path, _)| moved(path.clone()));
         all.collect::<BTreeMap<_, _>>()
     });
-    assert!(alone == together);
+    assert!(alone == at_once && alone == together);
 }
 
 #[test]
@@ -162,7 +164,7 @@ fn a_run_that_fails_stops_no_other_and_is_shown_with_its_log() {
         "--set",
         "sweep.evaluate=false",
     ];
-    let output = place.run(&[&SWEEP[..], &axes, &others].concat());
+    let output = place.run(&[&SWEEP[..], &axes, &others, &["--jobs", "2"]].concat());
     let (said, message) = (String::from_utf8_lossy(&output.stdout), stderr(&output));
     assert_eq!(output.status.code(), Some(1), "{message}");
     let failed = "proportion-0.5-learning_rate-1e+37-seed-0";

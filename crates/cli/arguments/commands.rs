@@ -127,6 +127,11 @@ pub(crate) struct SweepArguments {
     #[command(flatten)]
     pub(crate) workers: WorkerArguments,
 
+    /// Train N students at the same time, each with its share of the threads: several small students take less time so. Each needs
+    /// its own memory
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: u16,
+
     /// List the runs with their state and commands, and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

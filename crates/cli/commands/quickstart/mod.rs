@@ -94,8 +94,14 @@ pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) 
             output::text(format_args!("{gap}{place}  {}\n     $ {}", step.what, step.typed()))?;
         }
         let arguments = arguments_of(step, showing);
-        let end = child::run(&arguments, (Stdio::inherit(), Stdio::inherit()), &stop, &mut || {})
-            .with_context(|| format!("could not run `{}`", step.typed()))?;
+        let end = child::run(
+            &arguments,
+            None,
+            (Stdio::inherit(), Stdio::inherit()),
+            &stop,
+            &mut || {},
+        )
+        .with_context(|| format!("could not run `{}`", step.typed()))?;
         match end {
             ChildEnd::Done if !stop.load(Ordering::Relaxed) => {}
             ChildEnd::Done | ChildEnd::Stopped => return Ok(Ending::Stopped),

@@ -64,6 +64,8 @@ pub(super) struct Running<'a> {
     pub(super) arguments: &'a arguments::SweepArguments,
     pub(super) showing: Showing,
     pub(super) evaluate: bool,
+    /// The threads of each child, unless it may have all.
+    pub(super) threads: Option<usize>,
     pub(super) stop: &'a AtomicBool,
 }
 
@@ -75,7 +77,12 @@ impl Running<'_> {
     /// # Errors
     ///
     /// If a child cannot be started, or the folder cannot be written. A child that fails is not an error here.
-    pub(super) fn run(&self, job: &Job, max_flops: Option<&str>, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        max_flops: Option<&str>,
+        meanwhile: &mut dyn FnMut(&'static str),
+    ) -> Result<JobEnd> {
         let folder = RunFolder(&job.folder);
         // `sweep.dir` may be a link, what is inside may not: its target would be written to.
         for inside in [job.folder.clone(), job.folder.join("evaluation")] {
@@ -139,8 +146,14 @@ impl Running<'_> {
         }
         arguments.extend(jobs::shown_as(self.showing));
         let (log, messages) = Log::open(log)?;
-        let end = child::run(&arguments, (Stdio::null(), messages.into()), self.stop, meanwhile)
-            .with_context(|| "could not run leadspan again, for a run of the sweep".to_owned())?;
+        let end = child::run(
+            &arguments,
+            self.threads,
+            (Stdio::null(), messages.into()),
+            self.stop,
+            meanwhile,
+        )
+        .with_context(|| "could not run leadspan again, for a run of the sweep".to_owned())?;
         let because = match end {
             ChildEnd::Done => return Ok(None),
             ChildEnd::Stopped => return Ok(Some(JobEnd::Stopped)),

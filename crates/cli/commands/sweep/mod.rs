@@ -5,9 +5,10 @@ mod folder;
 mod job;
 mod jobs;
 mod listing;
+mod side_by_side;
 mod table;
 
-use std::{fmt, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use leadspan_experiment::{Report, read_runs, sweep::share};
 use serde::{Serialize, Serializer};
@@ -15,9 +16,10 @@ use serde_json::{Map, Value, json};
 
 use self::{
     error::SweepError,
-    folder::{RunFolder, State},
+    folder::RunFolder,
     job::{FailedRun, JobEnd, Running},
     jobs::{Job, Sweep},
+    side_by_side::Event,
     table::RunTable,
 };
 use super::{Ending, Showing};
@@ -55,10 +57,12 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
     tracing::info!("{} in `{}`", runs_of(mine.len(), sweep.jobs.len()), sweep.dir.display());
     last_line::note(json!({ "dir": path_text::text(&sweep.dir), "worker": worker.to_string(), "runs": mine.len() }));
     let stop = signals::stop_on_signals("asking the current run to stop; the sweep continues it when it is run again");
+    let at_once = usize::from(arguments.jobs);
     let running = Running {
         arguments,
         showing,
         evaluate: sweep.evaluate,
+        threads: (at_once > 1).then(|| side_by_side::threads_of_each(at_once)),
         stop: &stop,
     };
     let table = RunTable::new(&sweep);
@@ -69,36 +73,41 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
     if !showing.json {
         told = standing_aside(|| output::text(table.head()));
     }
-    for (done, &place) in mine.iter().enumerate() {
+    let (mut done, mut going) = (0, BTreeMap::new());
+    side_by_side::run_all(&running, &sweep, &mine, at_once, |place, event| {
         let job = &sweep.jobs[place];
-        let end = run_one(&running, &sweep, job, &mut |doing| {
-            progress.advance(done as u64, false, || format!("{doing} {}", job.planned.name));
-        })?;
+        let end = match event {
+            Event::Goes(doing) => {
+                going.insert(place, doing);
+                progress.advance(done, false, || what_goes(&sweep, &going));
+                return Ok(());
+            }
+            Event::Ended(end) => end?,
+        };
+        going.remove(&place);
         let state = ends.add(&job.planned.name, &end);
         ends.note();
-        if matches!(end, JobEnd::Stopped) {
-            break;
+        if !matches!(end, JobEnd::Stopped) {
+            done += 1;
+            let ended = EndedRun::new(job, state, end.is_good(), &table)?;
+            let telling = standing_aside(|| showing.result(&ended));
+            if told.is_ok() {
+                told = telling;
+            }
+            progress.advance(done, true, || job.planned.name.clone());
         }
-        let ended = EndedRun::new(job, state, end.is_good(), &table)?;
-        told = told.and(standing_aside(|| showing.result(&ended)));
-        progress.advance(done as u64 + 1, true, || job.planned.name.clone());
-    }
+        Ok(())
+    })?;
     drop(progress);
     conclude(&sweep, ends, mine.len(), told, showing)
 }
 
-/// Runs one job, if it can be run.
-fn run_one(running: &Running<'_>, sweep: &Sweep, job: &Job, meanwhile: &mut dyn FnMut(&str)) -> Result<JobEnd> {
-    let Some(other) = job.planned.as_long_as else {
-        return running.run(job, None, meanwhile);
-    };
-    let other = RunFolder(&sweep.jobs[other].folder);
-    // A run that failed may still have an earlier summary.
-    let finished = other.state(false) == State::Finished;
-    match other.training_flops()?.filter(|_| finished) {
-        Some(flops) => running.run(job, Some(&flops), meanwhile),
-        None => Ok(JobEnd::LeftOut),
-    }
+/// What is being done now, such as `training A, evaluating B`.
+fn what_goes(sweep: &Sweep, going: &BTreeMap<usize, &str>) -> String {
+    let each = going
+        .iter()
+        .map(|(&place, doing)| format!("{doing} {}", sweep.jobs[place].planned.name));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// How the runs ended so far.
