@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{
     figure::Table,
-    measure::{Measure, at, relative},
+    measure::{Measure, at, flops, memory, relative, seconds},
+    parts::pairs,
     series::{Point, Series},
     shown,
 };
@@ -35,6 +36,7 @@ pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline 
         };
     };
     let mut sentences = vec![sentence(main, measure)];
+    sentences.extend(beside_equal_compute(series, main, measure));
     if series.iter().filter(|series| series.kind == Kind::Distilled).count() > 1 {
         sentences.push(format!(
             "This is about the runs “{}”; the others are below.",
@@ -55,11 +57,7 @@ fn sentence(main: &Series, measure: Measure) -> String {
     let Some(whole) = at(&quality, LeadSpanProportion::WHOLE) else {
         return "No distilled run on whole sequences is finished, so no retained share can be computed.".into();
     };
-    let distance = |point: &&Point| (point.proportion.as_f64() - 0.5).abs();
-    let shorter = quality
-        .iter()
-        .filter(|point| point.proportion != LeadSpanProportion::WHOLE);
-    let Some(half) = shorter.min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
+    let Some(half) = about_half(&quality) else {
         return "All finished distilled runs are on whole sequences.".into();
     };
     let proportion = half.proportion;
@@ -89,6 +87,33 @@ fn sentence(main: &Series, measure: Measure) -> String {
             shown::estimate(&whole, shown::percent)
         ),
     }
+}
+
+/// The proportion below the whole that is nearest to one half.
+fn about_half(points: &[Point]) -> Option<&Point> {
+    let distance = |point: &&Point| (point.proportion.as_f64() - 0.5).abs();
+    let shorter = points
+        .iter()
+        .filter(|point| point.proportion != LeadSpanProportion::WHOLE);
+    shorter.min_by(|a, b| distance(a).total_cmp(&distance(b)))
+}
+
+/// Says what whole sequences give for the operations of about half of every sequence, if there are such runs of the same seeds.
+fn beside_equal_compute(all: &[Series], main: &Series, measure: Measure) -> Option<String> {
+    let proportion = about_half(&measure.by_proportion(&main.runs))?.proportion;
+    let (half, whole): (Vec<&Run>, Vec<&Run>) = pairs(all, &main.runs, measure)
+        .into_iter()
+        .filter(|(half, _)| half.proportion() == Some(proportion))
+        .unzip();
+    let shown = |runs| Some(shown::estimate(&measure.estimate(runs)?, |value| measure.shown(value)));
+    Some(format!(
+        "At the same number of operations, {} is {} after whole sequences for fewer steps, and {} after the first {} % of every \
+         sequence.",
+        measure.name(),
+        shown(whole)?,
+        shown(half)?,
+        shown::digits(100.0 * proportion.as_f64()),
+    ))
 }
 
 fn table(main: &Series, measure: Measure) -> Table {
@@ -131,19 +156,4 @@ fn table(main: &Series, measure: Measure) -> Table {
         table.rows.push(row);
     }
     table
-}
-
-/// The seconds of all steps of a run.
-pub(super) fn seconds(run: &Run) -> Option<f64> {
-    run.summary().map(|summary| summary.seconds)
-}
-
-/// The operations of a run's training.
-pub(super) fn flops(run: &Run) -> Option<f64> {
-    run.summary()?.training_flops
-}
-
-/// The peak memory of a run's process, in bytes.
-pub(super) fn memory(run: &Run) -> Option<f64> {
-    run.summary()?.peak_memory_bytes.map(|bytes| bytes as f64)
 }

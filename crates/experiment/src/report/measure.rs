@@ -108,3 +108,18 @@ pub(super) fn at(points: &[Point], proportion: LeadSpanProportion) -> Option<Est
         .find(|point| point.proportion == proportion)
         .map(|point| point.estimate)
 }
+
+/// The seconds of all steps of a run.
+pub(super) fn seconds(run: &Run) -> Option<f64> {
+    run.summary().map(|summary| summary.seconds)
+}
+
+/// The operations of a run's training.
+pub(super) fn flops(run: &Run) -> Option<f64> {
+    run.summary()?.training_flops
+}
+
+/// The peak memory of a run's process, in bytes.
+pub(super) fn memory(run: &Run) -> Option<f64> {
+    run.summary()?.peak_memory_bytes.map(|bytes| bytes as f64)
+}

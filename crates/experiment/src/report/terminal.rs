@@ -2,8 +2,7 @@
 
 use super::{
     figure::Table,
-    headline::{flops, memory, seconds},
-    measure::{Measure, relative_of},
+    measure::{Measure, flops, memory, relative_of, seconds},
     seeds::Group,
     series::Series,
     shown,

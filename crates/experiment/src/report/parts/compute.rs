@@ -8,8 +8,7 @@ use crate::{
     Estimate, ExperimentError, Kind,
     report::{
         figure::{Figure, Table},
-        headline::flops,
-        measure::Measure,
+        measure::{Measure, flops},
         plot::{Line, Plot, Shape},
         series::Series,
         shown,

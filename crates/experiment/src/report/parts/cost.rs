@@ -4,7 +4,7 @@ use super::{Part, plots::PlotOf};
 use crate::{
     ExperimentError, Kind, Run,
     report::{
-        headline::{memory, seconds},
+        measure::{memory, seconds},
         series::{Series, by_proportion},
         shown::{self, Unit},
     },

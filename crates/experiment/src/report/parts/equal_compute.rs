@@ -3,7 +3,13 @@
 use super::plots::capitalised;
 use crate::{
     Estimate, Kind, Run,
-    report::{figure::Table, headline::flops, measure::Measure, seeds::is_as_long_as, series::Series, shown},
+    report::{
+        figure::Table,
+        measure::{Measure, flops},
+        seeds::is_as_long_as,
+        series::Series,
+        shown,
+    },
 };
 
 /// A row for each distilled group of runs that differ in their seeds, of which at least one has a run of equal compute with its seed
@@ -24,17 +30,10 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
             "seeds",
         ],
     );
-    let whole: Vec<&Run> = of_kind(series, Kind::EqualCompute)
-        .flat_map(|series| series.runs.iter().copied())
-        .collect();
-    for series in of_kind(series, Kind::Distilled) {
-        for group in &series.groups {
+    for one in of_kind(series, Kind::Distilled) {
+        for group in &one.groups {
             let runs = &group.runs;
-            let mut pairs: Vec<(&Run, &Run)> = Vec::new();
-            for run in runs.iter().copied().filter(|run| measure.of(run).is_some()) {
-                let matches = |other: &&&Run| is_as_long_as(other, run) && measure.of(other).is_some();
-                pairs.extend(whole.iter().find(matches).map(|whole| (run, *whole)));
-            }
+            let pairs = pairs(series, runs, measure);
             let (shorter, whole): (Vec<&Run>, Vec<&Run>) = pairs.iter().copied().unzip();
             let of_pair = |(shorter, whole): &(&Run, &Run)| Some(measure.of(shorter)? - measure.of(whole)?);
             let differences: Vec<f64> = pairs.iter().filter_map(of_pair).collect();
@@ -49,7 +48,7 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
                 continue;
             };
             table.rows.push(vec![
-                series.label.clone(),
+                one.label.clone(),
                 runs[0].shown_lead_span().unwrap_or_else(|| "not recorded".into()),
                 shown::amount(operations.mean, &shown::OPERATIONS),
                 shown::estimate(&of_shorter, |value| measure.shown(value)),
@@ -63,6 +62,21 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
         }
     }
     (!table.rows.is_empty()).then_some(table)
+}
+
+/// Each of these runs that has one of equal compute with its seed and otherwise its settings, and that one; both with a result.
+pub(in crate::report) fn pairs<'a>(
+    series: &[Series<'a>],
+    runs: &[&'a Run],
+    measure: Measure,
+) -> Vec<(&'a Run, &'a Run)> {
+    let whole: Vec<&Run> = of_kind(series, Kind::EqualCompute)
+        .flat_map(|series| series.runs.iter().copied())
+        .filter(|run| measure.of(run).is_some())
+        .collect();
+    let with_a_result = runs.iter().copied().filter(|run| measure.of(run).is_some());
+    let paired = with_a_result.filter_map(|run| Some((run, *whole.iter().find(|other| is_as_long_as(other, run))?)));
+    paired.collect()
 }
 
 fn of_kind<'s, 'a>(series: &'s [Series<'a>], kind: Kind) -> impl Iterator<Item = &'s Series<'a>> {

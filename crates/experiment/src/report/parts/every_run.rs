@@ -2,7 +2,7 @@
 
 use crate::{
     Run, RunState,
-    report::{figure::Table, headline::seconds, seeds::cases_of, shown},
+    report::{figure::Table, measure::seconds, seeds::cases_of, shown},
 };
 
 /// Every run and its state.

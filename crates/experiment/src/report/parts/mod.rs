@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{ExperimentError, Run};
 
-pub(super) use every_run::every_run;
+pub(super) use self::{equal_compute::pairs, every_run::every_run};
 
 /// A part of the page.
 #[derive(Debug, Serialize)]
