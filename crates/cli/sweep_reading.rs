@@ -14,13 +14,15 @@ use crate::{
     keys,
     overrides::Texts,
     plain_words::in_plain_words,
-    sweep_table::{CaseSetting, SweptKey, SweptValue},
+    sweep_table::{CaseSetting, SweptCase, SweptKey, SweptValue},
     swept_name::SweptName,
     written_order::in_written_order,
 };
 
 /// The key that holds the cases.
 const CASES: &str = "cases";
+/// The key of a case that names its runs.
+const NAME: &str = "name";
 
 /// Checks that every name in `[sweep]` and in its cases is a key that can be there.
 ///
@@ -35,6 +37,9 @@ pub(crate) fn check_swept(texts: &Texts<'_>, entries: &DeTable<'_>) -> Result<()
         }
         for case in tables(value) {
             for (inner, name, _) in flattened("", case) {
+                if inner == NAME {
+                    continue;
+                }
                 if SweptName::of(&inner) == SweptName::Own {
                     return Err(ConfigurationError::NotSwept {
                         place: texts.place(name.start),
@@ -73,12 +78,12 @@ fn check_name(texts: &Texts<'_>, written: &str, name: &Range<usize>) -> Result<(
 pub(crate) fn swept_keys(
     texts: &Texts<'_>,
     entries: &DeTable<'_>,
-) -> Result<(Vec<Vec<CaseSetting>>, Vec<SweptKey>), ConfigurationError> {
+) -> Result<(Vec<SweptCase>, Vec<SweptKey>), ConfigurationError> {
     let (mut cases, mut swept) = (Vec::new(), Vec::new());
     for (written, _, value) in flattened("", entries) {
         if written == CASES {
             for case in tables(value) {
-                cases.push(case_settings(texts, case)?);
+                cases.push(read_case(texts, case)?);
             }
         }
         if let SweptName::Swept(key) = SweptName::of(&written) {
@@ -89,15 +94,23 @@ pub(crate) fn swept_keys(
     Ok((cases, swept))
 }
 
-fn case_settings(texts: &Texts<'_>, case: &DeTable<'_>) -> Result<Vec<CaseSetting>, ConfigurationError> {
-    let mut settings = Vec::new();
+fn read_case(texts: &Texts<'_>, case: &DeTable<'_>) -> Result<SweptCase, ConfigurationError> {
+    let (mut name, mut settings) = (None, Vec::new());
     for (written, _, found) in flattened("", case) {
+        if written == NAME {
+            let problem = "a text is expected, such as `name = \"few-whole\"`";
+            let text = found.get_ref().as_str();
+            name = Some(
+                text.ok_or_else(|| wrong(texts, "cases.name", found.span(), problem.to_owned()))?
+                    .to_owned(),
+            );
+        }
         if let SweptName::Swept(key) = SweptName::of(&written) {
             let value = value(texts, &written, found)?;
             settings.push(CaseSetting { written, key, value });
         }
     }
-    Ok(settings)
+    Ok(SweptCase { name, settings })
 }
 
 /// The tables in a list; whatever else it is or has, its type is checked when it is read.
@@ -176,7 +189,11 @@ mod tests {
         check_swept(&texts, sweep)?;
         let shown = |setting: &CaseSetting| format!("{}={}", setting.key, setting.value.toml);
         let (cases, _) = swept_keys(&texts, sweep)?;
-        Ok(cases.iter().map(|case| case.iter().map(shown).collect()).collect())
+        let case = |case: &SweptCase| {
+            let name = case.name.iter().map(|name| format!("name {name}"));
+            name.chain(case.settings.iter().map(shown)).collect()
+        };
+        Ok(cases.iter().map(case).collect())
     }
 
     #[test]
@@ -188,10 +205,10 @@ mod tests {
             vec!["train.lead_span={ growing = [0.1, 0.5] }", "evaluate.problems=3"],
         ];
         assert_eq!(read(text, &[]).unwrap(), expected);
-        let set = "sweep.cases=[{ train.epochs = 2, loss = 'reverse_kl' }, {}]";
+        let set = "sweep.cases=[{ train.epochs = 2, name = 'two', loss = 'reverse_kl' }, {}]";
         assert_eq!(
             read(text, &[set]).unwrap(),
-            [vec!["train.epochs=2", "train.loss=\"reverse_kl\""], vec![]]
+            [vec!["name two", "train.epochs=2", "train.loss=\"reverse_kl\""], vec![]]
         );
         assert!(read("[sweep]\ndir = 'runs'\n", &[]).unwrap().is_empty());
     }
@@ -208,6 +225,7 @@ mod tests {
                 "cases = []",
                 "a sweep cannot be over `cases`: it belongs to the whole sweep",
             ),
+            ("name = 1", "`sweep.cases.name` cannot be used: a text is expected"),
             ("max_flops = 1e9", "a sweep cannot be over `max_flops`: it is what"),
             (
                 "cache.top_k = 4",

@@ -16,8 +16,7 @@ use crate::place::Place;
 #[derive(Clone, Debug)]
 pub(crate) struct SweepSettings {
     pub(crate) own: OwnSettings,
-    /// The settings of each case.
-    pub(crate) cases: Vec<Vec<CaseSetting>>,
+    pub(crate) cases: Vec<SweptCase>,
     pub(crate) swept: Vec<SweptKey>,
 }
 
@@ -30,7 +29,7 @@ pub(crate) struct OwnSettings {
     #[serde(default)]
     pub(crate) baselines: Vec<Baseline>,
     /// Settings that belong together, a table of keys and values for each case; every combination of a case and of the values of
-    /// other keys is a run.
+    /// other keys is a run. `name` in a case is what its runs are called.
     #[serde(default)]
     #[schemars(with = "Option<Vec<BTreeMap<String, Value>>>")]
     pub(crate) cases: Option<Vec<toml::Table>>,
@@ -47,6 +46,14 @@ pub(crate) struct SweptKey {
     /// Its full name, such as `train.seed`.
     pub(crate) key: String,
     pub(crate) values: Vec<SweptValue>,
+}
+
+/// A case of the sweep.
+#[derive(Clone, Debug)]
+pub(crate) struct SweptCase {
+    /// What its runs are called, if it says so.
+    pub(crate) name: Option<String>,
+    pub(crate) settings: Vec<CaseSetting>,
 }
 
 /// A key of another table that a case sets.

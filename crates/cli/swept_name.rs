@@ -83,6 +83,10 @@ pub(crate) fn whole_schema() -> Value {
         }
         own[name] = list;
     }
+    settings.insert(
+        "name".to_owned(),
+        json!({ "type": "string", "description": "What the runs of this case are called." }),
+    );
     own["cases"]["items"] = json!({ "type": "object", "properties": settings, "additionalProperties": false });
     own["evaluate"]["type"] = json!(["boolean", "object"]);
     schema["properties"]["sweep"]["additionalProperties"] = false.into();

@@ -92,6 +92,12 @@ pub enum ExperimentError {
         /// The number of the second.
         second: usize,
     },
+    /// A name of a case that not every file system takes.
+    #[error("{name:?} cannot be the name of a case")]
+    CaseName {
+        /// The name.
+        name: String,
+    },
     /// Two runs of a sweep whose folders would have the same name.
     #[error("two runs of the sweep would have the folder `{name}`")]
     RepeatedName {
@@ -159,7 +165,10 @@ impl Diagnosis for ExperimentError {
                 "give `{key}` once: as a list in `[sweep]`, or as a setting of cases"
             )),
             Self::RepeatedCase { .. } => Some("list each case once; repeat runs with several values of `seed`".into()),
-            Self::RepeatedName { .. } => Some("put these runs into two pipeline files".into()),
+            Self::RepeatedName { .. } => Some("give each case a name of its own, or put these runs into two pipeline files".into()),
+            Self::CaseName { .. } => Some(
+                "folders get this name: use at most 40 letters, digits, `-`, `_`, `+` and `.`, a letter or a digit first".into(),
+            ),
             Self::TooManyRuns { .. } => Some("divide the lists among several pipeline files".into()),
             Self::Damaged { path, .. } | Self::Contradicts { path, .. } => Some(way_out(path)),
             Self::Io { source, path, .. } if matches!(Refusal::of(source), Some(Refusal::NotAFolder(_))) => {

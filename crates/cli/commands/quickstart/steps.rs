@@ -1,6 +1,6 @@
 //! The steps of the quickstart. Each is one command, as a user would type it.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 /// One command of the quickstart.
 pub(super) struct Step {
@@ -25,8 +25,15 @@ impl Step {
     }
 }
 
+/// The most students at the same time: more would need more memory than a first try should.
+const MOST_JOBS: usize = 4;
+
 /// All steps in `folder`, in order.
 pub(super) fn steps(folder: &Path) -> Vec<Step> {
+    // The students are so small that several of them are faster with few threads each.
+    let jobs = thread::available_parallelism()
+        .map_or(1, |cores| cores.get().min(MOST_JOBS))
+        .to_string();
     let inside = |name: &str| folder.join(name).display().to_string();
     let pipeline = inside("pipeline.toml");
     let step = |what, arguments: &[&str]| Step {
@@ -68,8 +75,8 @@ pub(super) fn steps(folder: &Path) -> Vec<Step> {
             ],
         ),
         step(
-            "train a student at each proportion from that one cache, and put the same problems to it",
-            &["sweep", "-c", &pipeline],
+            "train students on parts of that one cache, and on all of it for as many operations; put the same problems to them",
+            &["sweep", "-c", &pipeline, "--jobs", &jobs],
         ),
         step(
             "put all results on one page",

@@ -23,7 +23,7 @@ use crate::{
     given,
     overrides::{Override, layered},
     place::Place,
-    sweep_table::{CaseSetting, SweepSettings, SweptKey, SweptValue},
+    sweep_table::{CaseSetting, SweepSettings, SweptCase, SweptKey, SweptValue},
 };
 
 /// A sweep whose runs are all valid.
@@ -68,7 +68,13 @@ impl Sweep {
                 given::note(&swept.key, value.place.clone());
             }
         }
-        given::note_first(settings.cases.iter().flatten().map(CaseSetting::place));
+        given::note_first(
+            settings
+                .cases
+                .iter()
+                .flat_map(|case| &case.settings)
+                .map(CaseSetting::place),
+        );
         let (cases, axes) = (asked.cases(settings)?, asked.axes(settings)?);
         let resolved = configuration.resolved();
         let planned = sweep::plan(&cases, &axes, &unswept(&resolved["train"]), &settings.own.baselines)?;
@@ -229,13 +235,17 @@ impl Given<'_> {
 
     /// The cases, after the settings of each were checked together.
     fn cases(&self, settings: &SweepSettings) -> Result<Vec<Case>, ConfigurationError> {
-        let case = |case: &Vec<CaseSetting>| -> Result<Case, ConfigurationError> {
+        let case = |case: &SweptCase| -> Result<Case, ConfigurationError> {
             let settings: Vec<_> = case
+                .settings
                 .iter()
                 .map(|setting| (setting.written.as_str(), setting.key.as_str(), &setting.value))
                 .collect();
-            let keys = case.iter().map(|setting| setting.key.clone());
-            Ok(keys.zip(self.checked(&settings)?).collect())
+            let keys = case.settings.iter().map(|setting| setting.key.clone());
+            Ok(Case {
+                name: case.name.clone(),
+                settings: keys.zip(self.checked(&settings)?).collect(),
+            })
         };
         settings.cases.iter().map(case).collect()
     }

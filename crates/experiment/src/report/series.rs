@@ -38,6 +38,13 @@ const OF_NO_EFFECT: [&str; 4] = [
     "evaluate.dir",
 ];
 
+/// The values of keys by which every position of one proportion is learnt alike.
+const NO_POLICY: [(&str, &str); 3] = [
+    ("train.lead_span", "constant"),
+    ("train.positions", "all"),
+    ("train.position_weights", "flat"),
+];
+
 /// Groups runs into series, each run once: distilled ones first, then by the settings in which they differ.
 pub(super) fn series(every: &[Run]) -> Vec<Series<'_>> {
     let mut by_kind: BTreeMap<Kind, Vec<&Run>> = BTreeMap::new();
@@ -60,6 +67,10 @@ pub(super) fn series(every: &[Run]) -> Vec<Series<'_>> {
             let mut label = vec![kind.name().to_owned()];
             for (key, value) in apart.iter().zip(values) {
                 let value = value.map_or("not recorded", |value| value);
+                // A policy that is none is seen by the policies of others.
+                if NO_POLICY.contains(&(key.as_str(), value)) {
+                    continue;
+                }
                 // Of the two keys that say how long a run is, the one that does.
                 if value == "none" && ["train.epochs", "train.steps"].contains(&key.as_str()) {
                     continue;

@@ -51,10 +51,39 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
             if is_ungraded {
                 row.push(shown::count(ungraded(&runs)));
             }
+            let mut lines = folded(&row[0]).into_iter();
+            row[0] = lines.next().unwrap_or_default();
+            let columns = row.len();
             table.rows.push(row);
+            table.rows.extend(lines.map(|line| {
+                let mut more = vec![String::new(); columns];
+                more[0] = line;
+                more
+            }));
         }
     }
     (!table.rows.is_empty()).then(|| aligned(&table))
+}
+
+/// A label on as many lines as it takes: a line ends between two settings.
+fn folded(label: &str) -> Vec<String> {
+    const WIDEST: usize = 64;
+    // Numbers in a list belong together.
+    let mut settings: Vec<String> = Vec::new();
+    for part in label.split_inclusive(", ") {
+        match settings.last_mut() {
+            Some(setting) if !part.starts_with(char::is_alphabetic) => setting.push_str(part),
+            _ => settings.push(part.to_owned()),
+        }
+    }
+    let mut lines = vec![String::new()];
+    for setting in settings {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || line.len() + setting.trim_end().len() <= WIDEST => line.push_str(&setting),
+            _ => lines.push(format!("  {setting}")),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// The finished runs of each group of a series, with its label.
@@ -132,6 +161,22 @@ fn aligned(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_label_goes_on_in_another_line_at_a_setting() {
+        assert_eq!(folded("distilled"), ["distilled"]);
+        assert_eq!(
+            folded(
+                "equal compute, replay.share 0.0, for lead span mixture [0.25, 0.5] [1.0, 0.5], positions disagreement 0.2"
+            ),
+            [
+                "equal compute, replay.share 0.0,",
+                "  for lead span mixture [0.25, 0.5] [1.0, 0.5],",
+                "  positions disagreement 0.2"
+            ]
+        );
+        assert_eq!(folded(&"x".repeat(100)), ["x".repeat(100)]);
+    }
 
     #[test]
     fn a_name_of_any_length_is_aligned() {

@@ -29,7 +29,10 @@ pub(super) fn untrained(
     let matters = |key: &str| ["student.", "evaluate."].iter().any(|table| key.starts_with(table));
     let kept_cases = only(cases, matters);
     let (kept, rest): (Vec<Axis>, Vec<Axis>) = axes.iter().cloned().partition(|axis| matters(&axis.key));
-    let in_cases = cases.iter().flatten().filter(|(key, _)| key == PROPORTION);
+    let in_cases = cases
+        .iter()
+        .flat_map(|case| &case.settings)
+        .filter(|(key, _)| key == PROPORTION);
     let in_axes = rest.iter().filter(|axis| axis.key == PROPORTION);
     let values = in_cases
         .map(|(_, value)| value)

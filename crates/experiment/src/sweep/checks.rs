@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Axis, Case, PlannedRun};
+use super::{Axis, Case, PlannedRun, name};
 use crate::ExperimentError;
 
 /// The most runs of a sweep. More are most likely a mistake.
@@ -32,9 +32,13 @@ pub(super) fn check(cases: &[Case], axes: &[Axis]) -> Result<(), ExperimentError
         return Err(ExperimentError::TooManyRuns { runs, most: MOST_RUNS });
     }
     // The axes alone, too, if there are no cases.
-    for case in cases.iter().chain([&Case::new()]) {
+    for case in cases.iter().chain([&Case::default()]) {
         let mut keys = BTreeSet::new();
-        let all = case.iter().map(|(key, _)| key).chain(axes.iter().map(|axis| &axis.key));
+        let all = case
+            .settings
+            .iter()
+            .map(|(key, _)| key)
+            .chain(axes.iter().map(|axis| &axis.key));
         for key in all {
             if !keys.insert(key) {
                 return Err(ExperimentError::RepeatedKey { key: key.clone() });
@@ -42,6 +46,9 @@ pub(super) fn check(cases: &[Case], axes: &[Axis]) -> Result<(), ExperimentError
         }
     }
     for (index, case) in cases.iter().enumerate() {
+        if let Some(name) = case.name.as_ref().filter(|name| !name::is_plain(name)) {
+            return Err(ExperimentError::CaseName { name: name.clone() });
+        }
         if let Some(first) = cases[..index].iter().position(|earlier| is_same(earlier, case)) {
             return Err(ExperimentError::RepeatedCase {
                 first: first + 1,
@@ -65,17 +72,22 @@ pub(super) fn check_names(runs: &[PlannedRun]) -> Result<(), ExperimentError> {
 fn is_same(one: &Case, other: &Case) -> bool {
     let is_in_other = |(key, value): &(String, super::AxisValue)| {
         other
+            .settings
             .iter()
             .any(|(other_key, other)| other_key == key && other.setting == value.setting)
     };
-    one.len() == other.len() && one.iter().all(is_in_other)
+    one.settings.len() == other.settings.len() && one.settings.iter().all(is_in_other)
 }
 
-/// The cases with only the keys that `matters` selects, each case once.
+/// The cases with only the keys that `matters` selects, each case once and without a name.
 pub(super) fn only(cases: &[Case], matters: impl Fn(&str) -> bool) -> Vec<Case> {
     let mut kept: Vec<Case> = Vec::new();
     for case in cases {
-        let case: Case = case.iter().filter(|(key, _)| matters(key)).cloned().collect();
+        let settings = case.settings.iter().filter(|(key, _)| matters(key)).cloned();
+        let case = Case {
+            name: None,
+            settings: settings.collect(),
+        };
         if !kept.iter().any(|earlier| is_same(earlier, &case)) {
             kept.push(case);
         }

@@ -44,8 +44,14 @@ pub struct AxisValue {
     pub setting: Value,
 }
 
-/// Settings that runs have together: keys with their table, and one value of each.
-pub type Case = Vec<(String, AxisValue)>;
+/// Settings that runs have together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Case {
+    /// What its runs are called; by default their names list the settings.
+    pub name: Option<String>,
+    /// Keys with their table, and one value of each.
+    pub settings: Vec<(String, AxisValue)>,
+}
 
 /// A key that a run sets, and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,13 +139,18 @@ pub fn plan(
 ) -> Result<Vec<PlannedRun>, ExperimentError> {
     checks::check(cases, axes)?;
     let mut runs = Vec::new();
-    for combination in combinations(cases, axes) {
+    let of_each: usize = axes.iter().map(|axis| axis.values.len()).product();
+    for (index, combination) in combinations(cases, axes).into_iter().enumerate() {
+        let case = cases.get(index / of_each);
         let proportion = proportion_of(&combination, unswept.proportion)?;
         let learns_all = EVERY_POSITION
             .iter()
             .all(|key| has_default(&combination, unswept, *key));
         runs.push(PlannedRun {
-            name: name::of(None, &combination),
+            name: match case.and_then(|case| Some((case, case.name.as_deref()?))) {
+                Some((case, name)) => name::of_case(name, &combination[case.settings.len()..]),
+                None => name::of(None, &combination),
+            },
             baseline: None,
             settings: settings(&combination),
             proportion,
@@ -165,7 +176,7 @@ pub fn plan(
 
 /// Every combination of a case and of values, one of each axis. Without cases and axes there is one empty combination.
 fn combinations<'a>(cases: &'a [Case], axes: &'a [Axis]) -> Vec<Combination<'a>> {
-    let of_case = |case: &'a Case| case.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let of_case = |case: &'a Case| case.settings.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let mut all: Vec<Combination<'a>> = cases.iter().map(of_case).collect();
     if all.is_empty() {
         all.push(Vec::new());

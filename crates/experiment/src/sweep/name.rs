@@ -16,12 +16,25 @@ const LONGEST_NAME: usize = 200;
 /// The name of the run with these values. Every swept key appears, also one with a single value, so that a run keeps its name
 /// when values are added.
 pub(super) fn of(baseline: Option<Baseline>, values: &[(&str, &AxisValue)]) -> String {
-    let words = baseline.map(|baseline| baseline.name().to_owned());
+    joined(baseline.map(Baseline::name), values)
+}
+
+/// The name of the run of a case that has a name, with these values of the axes.
+pub(super) fn of_case(name: &str, values: &[(&str, &AxisValue)]) -> String {
+    joined(Some(name), values)
+}
+
+fn joined(first: Option<&str>, values: &[(&str, &AxisValue)]) -> String {
     let pairs = values.iter().map(|(key, value)| match policy(key, &value.setting) {
         Some(text) => format!("{}-{}", short(key), escaped(&text)),
         None => format!("{}-{}", short(key), shown(&value.setting)),
     });
-    let name = words.into_iter().chain(pairs).collect::<Vec<_>>().join("-");
+    let name = first
+        .map(str::to_owned)
+        .into_iter()
+        .chain(pairs)
+        .collect::<Vec<_>>()
+        .join("-");
     match name.as_str() {
         "" => ONLY.to_owned(),
         name => fitted(name, LONGEST_NAME, LONGEST_NAME - 20),
@@ -62,6 +75,13 @@ fn policy(key: &str, setting: &Value) -> Option<String> {
     };
     let entries = table.iter().map(|(name, entry)| format!("{name}-{}", value(entry)));
     Some(entries.collect::<Vec<_>>().join("+"))
+}
+
+/// Whether a name that was written is one that every file system takes.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.len() <= LONGEST_VALUE
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && escaped(name) == name
 }
 
 /// Text that every file system takes as a name.

@@ -26,9 +26,9 @@ fn policies_are_named_and_compared_over_seeds_at_equal_compute() {
     assert_eq!(
         labels,
         [
-            "distilled, lead span constant, position weights flat",
-            "distilled, lead span constant, position weights falling",
-            "distilled, lead span mixture [0.33, 0.75] [1.0, 0.25], position weights flat",
+            "distilled",
+            "distilled, position weights falling",
+            "distilled, lead span mixture [0.33, 0.75] [1.0, 0.25]",
             "equal compute",
         ]
     );

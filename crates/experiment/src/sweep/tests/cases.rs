@@ -10,7 +10,10 @@ fn case(settings: &[(&str, Value)]) -> Case {
     let pairs = settings
         .iter()
         .map(|(key, setting)| ((*key).to_owned(), value(setting)));
-    pairs.collect()
+    Case {
+        name: None,
+        settings: pairs.collect(),
+    }
 }
 
 /// Half of every sequence with replay, a mixture without, and whole sequences for one epoch.
@@ -51,8 +54,50 @@ fn every_case_is_a_run_for_each_combination_of_the_other_values() {
         runs.iter().map(|run| run.is_whole).collect::<Vec<_>>(),
         [false, false, false, false, true, true]
     );
-    let alone = plan(&[Case::new()], &[], &half().into(), &[]).unwrap();
+    let alone = plan(&[Case::default()], &[], &half().into(), &[]).unwrap();
     assert_eq!(names(&alone), ["run"]);
+}
+
+#[test]
+fn a_name_stands_for_the_settings_of_its_case() {
+    let mut named = cases();
+    named[1].name = Some("few-whole".to_owned());
+    let seeds = [axis("train.seed", json!([0, 1]))];
+    let runs = plan(
+        &named,
+        &seeds,
+        &half().into(),
+        &[Baseline::Supervised, Baseline::EqualCompute],
+    )
+    .unwrap();
+    let all = names(&runs);
+    assert_eq!(
+        all[1..4],
+        ["proportion-0.5-seed-1", "few-whole-seed-0", "few-whole-seed-1"]
+    );
+    assert!(all.contains(&"equal_compute-few-whole-seed-1"), "{all:?}");
+    // What the settings are does not depend on the name, and baselines that a case shares with others have none.
+    assert_eq!(
+        set_by(&runs[3]),
+        set_by(&plan(&cases(), &seeds, &half().into(), &[]).unwrap()[3])
+    );
+    assert!(all.contains(&"supervised-seed-0"), "{all:?}");
+
+    for wrong in ["", ".", "..", "../up", "a b", "-x", "é", &"a".repeat(41)] {
+        named[1].name = Some(wrong.to_owned());
+        let error = plan(&named, &seeds, &half().into(), &[]).unwrap_err();
+        assert!(
+            matches!(&error, ExperimentError::CaseName { name } if name == wrong),
+            "{wrong}: {error}"
+        );
+    }
+    // Two cases of one name, or one with the name of another run, would share folders.
+    for same in ["few-whole", "proportion-0.5"] {
+        named[1].name = Some("few-whole".to_owned());
+        named[2].name = Some(same.to_owned());
+        let error = plan(&named, &seeds, &half().into(), &[]).unwrap_err();
+        assert!(matches!(error, ExperimentError::RepeatedName { .. }), "{same}: {error}");
+    }
 }
 
 #[test]
