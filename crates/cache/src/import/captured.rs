@@ -10,6 +10,7 @@ use arrow::{
     array::{Array as _, ArrayRef, AsArray as _},
     datatypes::{DataType, Float32Type, UInt8Type, UInt32Type},
 };
+use leadspan_distribution::EntrySettings;
 use leadspan_files::{hash_contents, read_regular};
 use leadspan_sequence::{SectionBounds, Split};
 
@@ -17,7 +18,7 @@ use super::{
     ImportError, Vocabulary,
     entries::{Outside, Positions},
     source::{Given, Source, Stated},
-    table::{Column, Table, column_names},
+    table::{Column, Table, column_names, in_words},
 };
 use crate::{
     Coverage, PreparedCorpus,
@@ -83,10 +84,9 @@ impl Captured {
             } else {
                 "those of no known layout are among them"
             };
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             return Err(ImportError::Columns {
                 path: first,
-                found: names.join(", "),
+                found: in_words(names.iter()),
                 wanted: wanted.to_owned(),
             });
         };
@@ -111,7 +111,15 @@ impl Captured {
         if captured.decoder.is_none() {
             captured.top_k = captured.most_entries()?;
         }
-        Ok(captured)
+        // Packed entries are fewer.
+        match EntrySettings::top_k(captured.top_k).check() {
+            Ok(()) => Ok(captured),
+            Err(_) => {
+                let (found, most) = (captured.top_k, EntrySettings::MAX_TOP_K);
+                let problem = format!("a position has {found} entries, but at most {most} are stored");
+                Err(captured.table.wrong_row(0, problem))
+            }
+        }
     }
 
     /// The number of entries of the first position, which all positions of plain rows have.
