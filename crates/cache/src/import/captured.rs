@@ -112,14 +112,12 @@ impl Captured {
             captured.top_k = captured.most_entries()?;
         }
         // Packed entries are fewer.
-        match EntrySettings::top_k(captured.top_k).check() {
-            Ok(()) => Ok(captured),
-            Err(_) => {
-                let (found, most) = (captured.top_k, EntrySettings::MAX_TOP_K);
-                let problem = format!("a position has {found} entries, but at most {most} are stored");
-                Err(captured.table.wrong_row(0, problem))
-            }
+        if captured.top_k > EntrySettings::MAX_TOP_K {
+            let (found, most) = (captured.top_k, EntrySettings::MAX_TOP_K);
+            let problem = format!("a position has {found} entries, but at most {most} are stored");
+            return Err(captured.table.wrong_row(0, problem));
         }
+        Ok(captured)
     }
 
     /// The number of entries of the first position, which all positions of plain rows have.
