@@ -82,6 +82,9 @@ OF_CACHE = [
     TRAIN_ANEW,
 ]
 OF_RUN = [TRAIN, EVALUATE, REPORT]
+IMPORT = ["cache", "import", "--tokenizer", "teacher", "--out"]
+OF_EXPORT = [[*IMPORT, "imported", "exported"]]
+OF_CAPTURE = [[*IMPORT, "imported", "captured"]]
 
 # How messages may name a file beside its name.
 NAMED = {"chat_template.jinja": "chat template"}
@@ -93,7 +96,7 @@ MAY_CHANGE = {
     "evaluate": ["run", "evaluation"],
     "report": ["report"],
     "plan": [],
-    "cache": ["exported.parquet", "cache/.workers"],
+    "cache": ["exported.parquet", "cache/.workers", "imported"],
 }
 
 
@@ -104,6 +107,10 @@ def readers(path):
         return OF_CACHE
     if top == "run":
         return OF_RUN
+    if top == "exported":
+        return OF_EXPORT
+    if top == "captured":
+        return OF_CAPTURE
     if top == "teacher":
         return [PLAN, PRECOMPUTE]
     if top == "student":
@@ -172,7 +179,9 @@ def make_whole(place):
     (work / "pipeline.toml").write_text(PIPELINE)
     (place / "home/.ssh/authorized_keys").write_bytes(SECRET)
     (place / "outside/secret").write_bytes(SECRET)
-    for arguments in (PRECOMPUTE, TRAIN, EVALUATE):
+    export = ["cache", "export", "cache", "--format"]
+    exports = [[*export, "dataset", "--out", "exported"], [*export, "distillkit", "--out", "captured"]]
+    for arguments in (PRECOMPUTE, TRAIN, EVALUATE, *exports):
         done = run(place, arguments)
         assert done.returncode == 0, (arguments, done.stderr.decode())
 
@@ -264,6 +273,8 @@ def attack(whole, name, path, change):
                 faults.append(f"{label}: the message does not name the file\n{text[-1500:]}")
             if SECRET in said:
                 faults.append(f"{label}: the output has the secret\n{text[-1500:]}")
+            if done.returncode == 1 and (place / "work/imported").exists():
+                faults.append(f"{label}: a refused import left a cache")
             after = listing(place)
             if differ := differences(before, after, MAY_CHANGE[arguments[0]]):
                 faults.append(f"{label}: changed {', '.join(differ)}")

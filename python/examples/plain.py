@@ -38,7 +38,9 @@ warmup = max(1, steps // 10)
 
 def rate(step):
     """Up in a line, then down in half a cosine."""
-    return (step + 1) / warmup if step < warmup else 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (steps - warmup))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, steps - warmup))
 
 
 schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
@@ -56,13 +58,13 @@ def logits_of(batch):
 
 
 def held_out():
-    """The mean forward KL at the positions of the validation samples, which are whole."""
+    """The mean forward KL at the positions of the validation samples, which are whole; NaN if there are none."""
     total = count = 0
     with torch.no_grad():
         for batch in DataLoader(Dataset(given.cache, split="validation"), 32, collate_fn=collate):
             total += forward_kl(logits_of(batch), batch, reduction="sum").item()
             count += len(batch["rows"])
-    return total / max(count, 1)
+    return total / count if count else math.nan
 
 
 pathlib.Path(given.out).mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ parser.add_argument("--epochs", type=float, default=2)
 parser.add_argument("--batch-samples", type=int, default=8)
 given = parser.parse_args()
 
+held_out = Dataset(given.cache, split="validation")
 settings = TrainingArguments(
     output_dir=given.out,
     learning_rate=given.learning_rate,
@@ -51,7 +52,7 @@ settings = TrainingArguments(
     num_train_epochs=given.epochs,
     per_device_train_batch_size=given.batch_samples,
     per_device_eval_batch_size=given.batch_samples,
-    eval_strategy="epoch",
+    eval_strategy="epoch" if len(held_out) else "no",
     logging_steps=10,
     remove_unused_columns=False,
     report_to=[],
@@ -61,7 +62,7 @@ trainer = DistillationTrainer(
     settings,
     data_collator=collate,
     train_dataset=Dataset(given.cache, given.proportion),
-    eval_dataset=Dataset(given.cache, split="validation"),
+    eval_dataset=held_out,
     distillation_weight=given.distillation_weight,
 )
 trainer.train()

@@ -70,8 +70,12 @@ class Sample:
 class Samples:
     """The samples of a cache, in the order of their indices. Lists and arrays are made when they are asked for."""
 
-    def __init__(self, members: dict[str, Any]) -> None:
-        self._members = members
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._members = cache._members
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._cache,)
 
     def __len__(self) -> int:
         length: int = self._members["length"]
@@ -120,12 +124,14 @@ class Samples:
 class Cache:
     """A cache opened for reading. Several threads may read at the same time, and none holds the interpreter's lock.
 
-    With `allow_incomplete`, samples of work units that are not captured yet read as if they had no positions. A pickled cache is
-    opened again, from the same path.
+    With `allow_incomplete`, samples of work units that are not captured yet read as if they had no positions. What is captured
+    later is seen by a cache that is opened then. A pickled cache is opened again, from the same path.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, allow_incomplete: bool = False) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str | bytes | os.PathLike[str], *, allow_incomplete: bool = False) -> None:
+        given = os.fsdecode(path)
+        self.path: str = os.path.join(os.getcwd(), given) if given else given
+        """The folder, as an absolute path: the working folder may change."""
         self._allow_incomplete = allow_incomplete
         self._members = _native.open(self.path, allow_incomplete)
         self._identity: dict[str, Any] = json.loads(self._members["identity"])
@@ -143,7 +149,7 @@ class Cache:
     @property
     def samples(self) -> Samples:
         """The samples, without their tokens."""
-        return Samples(self._members)
+        return Samples(self)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 use leadspan_cache::{Cache, CacheError, Coverage, Missing, Reader};
 use leadspan_sequence::{LeadSpanProportion, Section, SectionSet};
-use pyo3::{Bound, PyAny, PyResult, Python, prelude::*, types::PyString};
+use pyo3::{
+    Bound, PyAny, PyResult, Python,
+    prelude::*,
+    types::{PyBool, PyString},
+};
 
 use crate::errors;
 
@@ -55,6 +59,7 @@ impl Asked {
 fn proportion(py: Python<'_>, given: &Bound<'_, PyAny>) -> PyResult<LeadSpanProportion> {
     let text: String = match given.cast::<PyString>() {
         Ok(text) => text.extract()?,
+        Err(_) if given.is_instance_of::<PyBool>() => given.to_string(),
         Err(_) => given.extract::<f64>()?.to_string(),
     };
     text.parse::<LeadSpanProportion>()

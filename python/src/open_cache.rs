@@ -194,7 +194,10 @@ impl OpenCache {
             return Ok(reader);
         }
         // Without the lock: a thread that opens one may do the work of another that wants one, too.
-        let opened = Arc::new(asked.open(&self.cache, self.missing)?);
+        let opened = asked.open(&self.cache, self.missing);
+        // If the cache is gone since it was opened, that is what is wrong, and not that it has no layers.
+        let opened = opened.map_err(|error| Cache::open(self.cache.dir()).err().unwrap_or(error));
+        let opened = Arc::new(opened?);
         let mut readers = kept();
         if let Some(reader) = take(&mut readers) {
             return Ok(reader);

@@ -1,6 +1,7 @@
 """The reader, against what an independent reader found in the golden caches."""
 
 import concurrent.futures
+import gc
 import multiprocessing
 import os
 import pickle
@@ -98,7 +99,7 @@ def test_wrong_arguments_are_refused_in_words(standard, tmp_path):
         cache.samples[5]
     with pytest.raises(TypeError):
         cache.read(0.5)
-    for proportion in (0, 1.5, "half", float("nan"), 1e-20):
+    for proportion in (0, 1.5, 1.1, -1, "half", "50%", "", float("nan"), float("inf"), 1e-20, True):
         with pytest.raises(leadspan.LeadspanValueError, match="is not a lead-span proportion"):
             cache.read(0, proportion)
     with pytest.raises(ValueError, match="`thoughts` is not a section: expected `prompt`"):
@@ -155,6 +156,61 @@ def test_a_refusal_of_the_system_has_its_number(standard, tmp_path):
         leadspan.Cache(copy)
 
 
+def test_a_cache_stays_the_same_folder_wherever_the_process_goes(standard, tmp_path, monkeypatch):
+    monkeypatch.chdir(standard.parent)
+    cache = leadspan.Cache(standard.name)
+    assert cache.path == os.fspath(standard) and repr(cache) == f"<leadspan.Cache `{standard}`: 5 samples>"
+    pickled = pickle.dumps(cache)
+    monkeypatch.chdir(tmp_path)
+    expected = leadspan.Cache(os.fsencode(standard)).read(0).logprobs.tobytes()
+    assert cache.read(0).logprobs.tobytes() == pickle.loads(pickled).read(0).logprobs.tobytes() == expected
+    for nothing in ("", "nothing"):
+        with pytest.raises(leadspan.LeadspanValueError, match="is not a cache: it has no `identity.json`"):
+            leadspan.Cache(nothing)
+
+
+def test_a_cache_that_is_removed_while_it_is_open_reads_on_or_says_that_it_is_gone(standard, tmp_path):
+    copy = shutil.copytree(standard, tmp_path / "cache")
+    begun, unread = leadspan.Cache(copy), leadspan.Cache(copy)
+    expected = begun.read(0).logprobs.tobytes()
+    shutil.rmtree(copy)
+    assert begun.read(0).logprobs.tobytes() == expected
+    for cache, proportion in ((begun, 0.5), (unread, None)):
+        with pytest.raises(leadspan.LeadspanValueError, match="cache` is not a cache: it has no `identity.json`"):
+            cache.read(0, proportion)
+    assert unread.samples.ids == begun.samples.ids
+
+
+def test_a_missing_part_of_a_cache_is_named(standard, tmp_path):
+    for part, said in [
+        ("corpus", "has no prepared corpus"),
+        ("layers", "holds no distributions yet"),
+        ("identity.json", "it has no `identity.json`"),
+    ]:
+        copy = shutil.copytree(standard, tmp_path / f"without-{part}")
+        lost = copy / part
+        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+        with pytest.raises(leadspan.LeadspanValueError, match=f"without-{part}` .*{said}") as refused:
+            leadspan.Cache(copy).read(0)
+        assert "leadspan precompute" in refused.value.hint
+
+
+def test_opening_and_dropping_caches_leaves_nothing_behind(standard):
+    def held():
+        gc.collect()
+        with open("/proc/self/maps") as maps:
+            return len(os.listdir("/proc/self/fd")), sum(str(standard) in line for line in maps)
+
+    before = held()
+    for _ in range(40):
+        cache = leadspan.Cache(standard)
+        cache.read(0, 0.5)
+        # A cycle, which only the garbage collector ends.
+        cache.itself = cache
+    del cache
+    assert held() == before
+
+
 def test_threads_and_pickled_caches_read_the_same(standard):
     cache = leadspan.Cache(standard)
     alone = [cache.read(index).logprobs.tobytes() for index in range(len(cache))]
@@ -167,6 +223,7 @@ def test_threads_and_pickled_caches_read_the_same(standard):
     again = pickle.loads(pickle.dumps(cache))
     assert again.path == os.fspath(standard)
     assert [span.logprobs.tobytes() for span in again.read_many(range(5), threads=3)] == alone
+    assert pickle.loads(pickle.dumps(cache.samples)).ids == cache.samples.ids
     allowing = pickle.loads(pickle.dumps(leadspan.Cache(standard, allow_incomplete=True)))
     assert allowing._allow_incomplete
 

@@ -32,6 +32,11 @@ def test_the_plain_loop_learns_and_goes_on_where_it_was(standard, tmp_path):
     assert run("plain.py", standard, out, *more) == ""
 
 
+def test_a_run_of_one_step_ends(standard, tmp_path):
+    found = run("plain.py", standard, tmp_path / "out", "--epochs", "1", "--batch-samples", "8", "--device", "cpu")
+    assert found.startswith("epoch 1: ")
+
+
 def test_the_trainer_of_transformers_learns(standard, tmp_path):
     pytest.importorskip("accelerate")
     found = run("trainer.py", standard, tmp_path / "out", "--epochs", "1", "--batch-samples", "2", "--distillation-weight", "1")

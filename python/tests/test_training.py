@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 import leadspan
-from leadspan.torch import Dataset, Resumed, collate, forward_kl
+from leadspan.torch import Dataset, Resumed, collate, distillation_loss, forward_kl
+
+from conftest import CACHES
 
 
 def test_items_are_the_samples_that_have_positions(standard):
@@ -131,6 +133,20 @@ def test_a_resumed_sampler_goes_on_where_the_order_was_left():
     assert [item for batch in loader for item in batch] == list(sampler)[8:]
     with pytest.raises(leadspan.LeadspanValueError, match="14 samples cannot be done of 13"):
         Resumed(sampler, 14)
+
+
+def test_what_makes_no_batch_is_refused_in_words(standard):
+    with pytest.raises(leadspan.LeadspanValueError, match="at least one sample"):
+        collate([])
+    spans = [leadspan.Cache(CACHES / name).read(0) for name in ("format-2-standard", "format-2-exact")]
+    assert spans[0].temperatures != spans[1].temperatures
+    with pytest.raises(leadspan.LeadspanValueError, match="of other caches"):
+        collate(spans)
+    batch = collate(spans[:1])
+    logits = torch.zeros(len(batch["rows"]), 320)
+    for weight in (-0.1, 1.1, float("nan")):
+        with pytest.raises(leadspan.LeadspanValueError, match="`distillation_weight` is `.*`, but it must be from 0 to 1"):
+            distillation_loss(logits, batch, weight)
 
 
 def test_a_partial_is_a_collate_function(standard):

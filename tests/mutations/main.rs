@@ -15,6 +15,7 @@ mod cache;
 mod cache_files;
 mod codec;
 mod harness;
+mod imports;
 mod models;
 mod mutation;
 mod rows;
@@ -27,6 +28,7 @@ fn readers() -> Vec<harness::Reader> {
         codec::readers(),
         tables::readers(),
         cache_files::readers(),
+        imports::readers(),
         rows::readers(),
         models::readers(),
     ]

@@ -23,7 +23,7 @@ pub(crate) const IDENTITY: &str = "identity.json";
 const TOKENIZER: &str = "tokenizer";
 
 /// The folders of a cache, inside its own: first the tokenizer's.
-const FOLDERS: [&str; 4] = [TOKENIZER, "corpus", "layers", "replay"];
+pub(crate) const FOLDERS: [&str; 4] = [TOKENIZER, "corpus", "layers", "replay"];
 
 /// An open cache. Cloning it is cheap.
 #[derive(Clone, Debug)]

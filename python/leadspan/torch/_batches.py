@@ -32,6 +32,10 @@ def collate(spans: Sequence[leadspan.Span], *, packed: bool = False, pad_token_i
     behind the other in one row, and `position_ids` begin again at each: the model must not look from one into another, as
     transformers does not when it gets these `position_ids` and no mask.
     """
+    if not spans:
+        raise leadspan.LeadspanValueError("a batch must have at least one sample")
+    if any(span.temperatures != spans[0].temperatures for span in spans):
+        raise leadspan.LeadspanValueError("the samples of a batch have tail terms for other temperatures: they are of other caches")
     fed = [int(span.positions[-1]) + 1 if len(span) else 1 for span in spans]
     tokens = [span.tokens[:length].astype(np.int64) for span, length in zip(spans, fed)]
     width = max(fed)

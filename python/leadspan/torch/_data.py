@@ -22,7 +22,7 @@ class Dataset(torch.utils.data.Dataset[leadspan.Span]):
 
     def __init__(
         self,
-        cache: leadspan.Cache | str | os.PathLike[str],
+        cache: leadspan.Cache | str | bytes | os.PathLike[str],
         proportion: float | str | None = None,
         sections: Sequence[str] | None = None,
         split: str | None = "train",

@@ -46,6 +46,8 @@ def distillation_loss(
     """
     if reduction not in ("mean", "sum", "none"):
         raise leadspan.LeadspanValueError(f"`{reduction}` is not a reduction: expected `mean`, `sum` or `none`")
+    if not 0.0 <= distillation_weight <= 1.0:
+        raise leadspan.LeadspanValueError(f"`distillation_weight` is `{distillation_weight}`, but it must be from 0 to 1")
     rows, flat = _rows(logits, batch)
     teacher = _Teacher(batch, flat, temperature)
     targets = batch["targets"].to(flat.device)

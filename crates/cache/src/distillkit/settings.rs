@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{bits::packed_bytes, yaml};
 
-/// The most entries of a position, terms and bins that are read. Captures have at most a few hundred.
+/// The most entries of a position that are read. Captures have at most a few hundred.
 const MOST: usize = 1 << 16;
+
+/// The most terms of a polynomial that are read. A reader keeps a value of each term for each entry.
+const MOST_TERMS: usize = 32;
 
 /// The largest vocabulary that is read.
 const VOCABULARY: u32 = 1 << 24;
@@ -135,8 +138,10 @@ impl Quantization {
             return Err(format!("`exact_k` is {exact_k}, but `k` is {k}"));
         }
         let terms = self.terms().len();
-        if terms > MOST {
-            return Err(format!("`polynomial_terms` has {terms} terms"));
+        if terms > MOST_TERMS {
+            return Err(format!(
+                "`polynomial_terms` has {terms} terms, but it must have at most {MOST_TERMS}"
+            ));
         }
         if exact_k < k && terms == 0 && self.residual_bins.is_empty() {
             return Err(format!(
@@ -265,6 +270,11 @@ mod tests {
             ("exact_dtype: bfloat16", "exact_dtype: float8", "float8"),
             ("sqrt", "log", "did not match"),
             ("normalize_t", "normalise", "unknown field `normalise`"),
+            (
+                "- sqrt\n",
+                "- sqrt\n".repeat(28).as_str(),
+                "`polynomial_terms` has 33 terms, but it must have at most 32",
+            ),
             ("residual_bins: []\n", "", "missing field `residual_bins`"),
             ("residual_bins: []", "polynomial_degree: 4", "older layout"),
             (

@@ -10,6 +10,7 @@ use arrow::{
     array::{Array as _, ArrayRef, AsArray as _},
     datatypes::{DataType, Float32Type, UInt8Type, UInt32Type},
 };
+use leadspan_distribution::EntrySettings;
 use leadspan_files::{hash_contents, read_regular};
 use leadspan_sequence::{SectionBounds, Split};
 
@@ -17,7 +18,7 @@ use super::{
     ImportError, Vocabulary,
     entries::{Outside, Positions},
     source::{Given, Source, Stated},
-    table::{Column, Table, column_names},
+    table::{Column, Table, column_names, in_words},
 };
 use crate::{
     Coverage, PreparedCorpus,
@@ -83,10 +84,9 @@ impl Captured {
             } else {
                 "those of no known layout are among them"
             };
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             return Err(ImportError::Columns {
                 path: first,
-                found: names.join(", "),
+                found: in_words(names.iter()),
                 wanted: wanted.to_owned(),
             });
         };
@@ -110,6 +110,12 @@ impl Captured {
         };
         if captured.decoder.is_none() {
             captured.top_k = captured.most_entries()?;
+        }
+        // Packed entries are fewer.
+        if captured.top_k > EntrySettings::MAX_TOP_K {
+            let (found, most) = (captured.top_k, EntrySettings::MAX_TOP_K);
+            let problem = format!("a position has {found} entries, but at most {most} are stored");
+            return Err(captured.table.wrong_row(0, problem));
         }
         Ok(captured)
     }

@@ -126,6 +126,11 @@ impl Positions {
             return Err(format!("its entries sum to {mass:.4}, which is more than one"));
         }
         let tail = if self.ids.len() == vocabulary as usize {
+            if mass < 1.0 - excess {
+                return Err(format!(
+                    "its entries are the whole vocabulary of {vocabulary}, but sum to {mass:.4}"
+                ));
+            }
             f32::NEG_INFINITY
         } else {
             ((1.0 - mass).max(0.0).ln() as f32).max(MIN_TAIL_LOGPROB)
@@ -222,6 +227,9 @@ mod tests {
         let mut positions = Positions::default();
         positions.push(&[0, 1], &[0.5f32.ln(); 2], UNKNOWN, 1, 2).unwrap();
         assert_eq!(positions.distributions.get(0).tail_logprob, f32::NEG_INFINITY);
+        // One that does not sum to one was given the wrong size.
+        let error = positions.push(&[0, 1], &[0.25f32.ln(); 2], UNKNOWN, 1, 2).unwrap_err();
+        assert!(error.contains("whole vocabulary of 2, but sum to 0.5000"), "{error}");
     }
 
     #[test]

@@ -40,12 +40,24 @@ pub enum ImportError {
         /// The folder.
         path: PathBuf,
     },
+    /// The files have no rows.
+    #[error("`{}` has no rows to import", path.display())]
+    NoRows {
+        /// The first file or folder that was named.
+        path: PathBuf,
+    },
+    /// A file is named twice, so that its samples would be there twice.
+    #[error("`{}` is named twice", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+    },
     /// The columns are those of no layout that is read.
-    #[error("`{}` has the columns {found}, but {wanted}", path.display())]
+    #[error("`{}` has {found}, but {wanted}", path.display())]
     Columns {
         /// The file.
         path: PathBuf,
-        /// The columns that it has.
+        /// The columns that it has, in words.
         found: String,
         /// What is missing or wrong.
         wanted: String,
@@ -118,6 +130,14 @@ impl ImportError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+
+    /// Whether the files that are imported are at fault: the same import never succeeds.
+    pub(super) fn is_of_the_files(&self) -> bool {
+        matches!(
+            self,
+            Self::Table { .. } | Self::Columns { .. } | Self::Row { .. } | Self::Changed { .. } | Self::Export { .. }
+        )
+    }
 }
 
 impl Diagnosis for ImportError {
@@ -141,7 +161,10 @@ impl Diagnosis for ImportError {
                 Some("write the file again with smaller pages".to_owned())
             }
             Self::Table { .. } => Some("download or copy the file again".to_owned()),
-            Self::Nothing { .. } => Some("name the Parquet files, or the folder that they are in".to_owned()),
+            Self::Nothing { .. } | Self::NoRows { .. } => {
+                Some("name the Parquet files with the captured rows, or the folder that they are in".to_owned())
+            }
+            Self::Twice { .. } => Some("name a folder or its files, and each file once".to_owned()),
             Self::Columns { .. } => Some(
                 "DistillKit's captures (`input_ids` with `compressed_logprobs` and `bytepacked_indices`, or with `token_ids` \
                  and `top_values`) and the folders of `leadspan cache export --format dataset` can be imported"

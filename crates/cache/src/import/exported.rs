@@ -1,6 +1,7 @@
 //! What `leadspan cache export --format dataset` wrote.
 
 use std::{
+    collections::HashSet,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -19,7 +20,10 @@ use super::{
     source::{Given, Source, Stated},
     table::{Column, Table},
 };
-use crate::{Layer, PreparedCorpus, export_list::ExportList};
+use crate::{
+    Layer, PreparedCorpus,
+    export_list::{ExportList, ListedFile},
+};
 
 /// Rows that are read at a time.
 const ROWS: usize = 1024;
@@ -76,14 +80,14 @@ impl Exported {
             });
         }
         compare(dir, &list)?;
-        let paths = |folder: &str| -> Vec<PathBuf> {
+        let listed = |folder: &str| -> Vec<&ListedFile> {
             let of_split = |split: Split| {
                 let files = list.files.iter();
                 files.filter(move |file| file.folder == folder && file.split == split)
             };
-            let files = of_split(Split::Train).chain(of_split(Split::Validation));
-            files.map(|file| dir.join(&file.path)).collect()
+            of_split(Split::Train).chain(of_split(Split::Validation)).collect()
         };
+        let paths = |folder| -> Vec<PathBuf> { listed(folder).iter().map(|file| dir.join(&file.path)).collect() };
         let numbers = || DataType::UInt32;
         let samples = Table::open(
             &paths(ExportList::SAMPLES),
@@ -106,7 +110,16 @@ impl Exported {
                 Column::new(POSITION_COLUMNS[6], DataType::Float32),
             ],
         )?;
-        if samples.rows() != list.samples || positions.rows() != list.rows {
+        list.identity
+            .entries
+            .check()
+            .map_err(|error| refused(&error.to_string(), "export the cache again"))?;
+        // The rows of each file say which samples are held out.
+        let agree = |table: &Table, folder: &str, all: u64| {
+            let rows = table.files().map(|rows| rows.end - rows.start);
+            table.rows() == all && rows.eq(listed(folder).iter().map(|file| file.rows))
+        };
+        if !agree(&samples, ExportList::SAMPLES, list.samples) || !agree(&positions, ExportList::POSITIONS, list.rows) {
             return Err(refused(
                 "its files have other numbers of rows than its list states",
                 "export the cache again",
@@ -179,6 +192,7 @@ impl Source for Exported {
 
     fn samples(&self, each: &mut dyn FnMut(Given<'_>) -> Result<(), ImportError>) -> Result<(), ImportError> {
         let rows = 0..self.samples.rows();
+        let mut known: HashSet<String> = HashSet::new();
         self.samples.read(rows, &SAMPLE_COLUMNS, ROWS, &mut |first, columns| {
             let (ids, tokens) = (columns[0].as_string::<i32>(), columns[1].as_list::<i32>());
             let [prompts, chains] = [&columns[2], &columns[3]].map(arrow::array::AsArray::as_primitive::<UInt32Type>);
@@ -188,6 +202,12 @@ impl Source for Exported {
                 let tokens = tokens.value(at);
                 let tokens: &[u32] = tokens.as_primitive::<UInt32Type>().values();
                 self.vocabulary.check(tokens).map_err(wrong)?;
+                if !known.insert(ids.value(at).to_owned()) {
+                    return Err(wrong(format!(
+                        "the id `{}` is there twice",
+                        ids.value(at).escape_debug()
+                    )));
+                }
                 let bounds = SectionBounds::new(prompts.value(at), chains.value(at), tokens.len() as u32);
                 each(Given {
                     id: ids.value(at),
@@ -228,6 +248,7 @@ impl Source for Exported {
             corpus,
             layer: &layer,
             samples,
+            most: self.list.identity.entries.top_k,
             current: Vec::new(),
             positions: Positions::default(),
         };
@@ -262,6 +283,8 @@ struct Spans<'a> {
     layer: &'a Layer,
     /// From the current sample on.
     samples: Range<usize>,
+    /// The most entries of a position.
+    most: u32,
     /// The positions of the current sample, and those of them that were read.
     current: Vec<u32>,
     positions: Positions,
@@ -316,6 +339,12 @@ impl Spans<'_> {
             columns[3].as_list::<i32>().value(at),
             columns[4].as_list::<i32>().value(at),
         );
+        if ids.len() > self.most as usize {
+            let (found, most) = (ids.len(), self.most);
+            return Err(format!(
+                "it has {found} entries, but the export has at most {most} at a position"
+            ));
+        }
         let outside = Outside::Stated {
             tail: float(5),
             target: float(6),

@@ -2,13 +2,15 @@
 //!
 //! The cache is marked: its identity says that the teacher is unknown, what is known of tails and targets, and the hash of
 //! what was imported. So it is never extended, and never taken for a cache that was captured. Work units are committed as
-//! those of a capture: after an interruption, the same import continues.
+//! those of a capture: after an interruption, the same import continues. Of an import that is refused nothing is left.
 //!
 //! - `source`: what is read of any layout;
 //! - `captured`, `exported`: the layouts;
 //! - `table`: rows of Parquet files that strangers may have written;
-//! - `entries`: positions, and what none has.
+//! - `entries`: positions, and what none has;
+//! - `begun`: what a refused import leaves.
 
+mod begun;
 mod captured;
 mod entries;
 mod error;
@@ -20,6 +22,7 @@ mod table;
 mod tests;
 
 use std::{
+    collections::HashSet,
     fs,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -33,6 +36,7 @@ use serde_json::json;
 
 pub use self::error::{ImportError, SettingsProblem};
 use self::{
+    begun::Begun,
     captured::Captured,
     entries::{Found, Positions},
     exported::Exported,
@@ -111,7 +115,8 @@ pub struct Imported {
 ///
 /// # Errors
 ///
-/// [`ImportError`] with the file and the row that says what cannot be. Work units before it stay.
+/// [`ImportError`] with the file and the row that says what cannot be. If the files are at fault, a cache that this call has
+/// begun is removed: files that were mended belong into another one.
 pub fn import(
     dir: &Path,
     settings: &ImportSettings<'_>,
@@ -120,15 +125,22 @@ pub fn import(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<Imported>, ImportError> {
     let source = open(settings)?;
-    let identity = identity(&*source, settings);
-    let cache = Cache::create_or_open_telling(dir, &identity, settings.tokenizer_files, waiting)?;
-    let _lock: LockGuard = lock(dir, Purpose::Preparing, waiting).map_err(CacheError::from)?;
-    let cache = Cache::open(cache.dir())?;
-    if cache.corpus()?.is_none() {
-        write_corpus(&cache, &*source, settings.samples_per_shard)?;
+    if source.splits().is_empty() {
+        let path = settings.files.first().cloned().unwrap_or_default();
+        return Err(ImportError::NoRows { path });
     }
-    let layer = cache.layer(&source.stated().coverage.into())?;
-    let Some(found) = write_shards(&layer, &*source, stop, progress)? else {
+    let identity = identity(&*source, settings);
+    let begun = Begun::new(dir);
+    let cache = Cache::create_or_open_telling(dir, &identity, settings.tokenizer_files, waiting)?;
+    let held: LockGuard = lock(dir, Purpose::Preparing, waiting).map_err(CacheError::from)?;
+    let cache = Cache::open(cache.dir())?;
+    let filled = fill(&cache, &*source, settings.samples_per_shard, stop, progress);
+    if filled.as_ref().is_err_and(ImportError::is_of_the_files) {
+        begun.remove_cache(&cache);
+        drop(held);
+        begun.remove_folder();
+    }
+    let Some((layer, found)) = filled? else {
         return Ok(None);
     };
     let manifest = layer.write_manifest()?;
@@ -141,6 +153,22 @@ pub fn import(
         above_one: found.above_one,
         bounded_targets: found.bounded_targets,
     }))
+}
+
+/// Writes the corpus and the shards that are missing. Returns the layer and what was found; `None` if it was stopped.
+fn fill(
+    cache: &Cache,
+    source: &dyn Source,
+    samples_per_shard: NonZeroU32,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<(LayerDir, Found)>, ImportError> {
+    if cache.corpus()?.is_none() {
+        write_corpus(cache, source, samples_per_shard)?;
+    }
+    let layer = cache.layer(&source.stated().coverage.into())?;
+    let found = write_shards(&layer, source, stop, progress)?;
+    Ok(found.map(|found| (layer, found)))
 }
 
 fn open(settings: &ImportSettings<'_>) -> Result<Box<dyn Source>, ImportError> {
@@ -171,6 +199,11 @@ fn open(settings: &ImportSettings<'_>) -> Result<Box<dyn Source>, ImportError> {
         } else {
             paths.push(path.clone());
         }
+    }
+    let mut known = HashSet::new();
+    let mut named = paths.iter().map(|path| (path, fs::canonicalize(path)));
+    if let Some((path, _)) = named.find(|(_, real)| real.as_ref().is_ok_and(|real| !known.insert(real.clone()))) {
+        return Err(ImportError::Twice { path: path.clone() });
     }
     Ok(Box::new(Captured::open(
         paths,

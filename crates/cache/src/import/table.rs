@@ -95,6 +95,17 @@ impl Table {
             {
                 return Err(wrong_columns(path, &metadata, format!("`{}` is missing", column.name)));
             }
+            let count = |column: &Column| {
+                let fields = metadata.schema().fields().iter();
+                fields.filter(|field| field.name() == column.name).count()
+            };
+            if let Some(column) = columns.iter().find(|column| count(column) > 1) {
+                return Err(wrong_columns(
+                    path,
+                    &metadata,
+                    format!("`{}` is there twice", column.name),
+                ));
+            }
             let mask = mask(&metadata, &columns);
             guarded(path, || {
                 check_pages(&file, metadata.metadata(), |_, leaf| mask.leaf_included(leaf))
@@ -284,15 +295,19 @@ fn mask(metadata: &ArrowReaderMetadata, columns: &[Column]) -> ProjectionMask {
 }
 
 fn wrong_columns(path: &Path, metadata: &ArrowReaderMetadata, wanted: String) -> ImportError {
-    let names = metadata
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| format!("`{}`", field.name()));
     ImportError::Columns {
         path: path.to_owned(),
-        found: names.collect::<Vec<_>>().join(", "),
+        found: in_words(metadata.schema().fields().iter().map(|field| field.name())),
         wanted,
+    }
+}
+
+/// Names of columns.
+pub(super) fn in_words<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{}`", name.escape_debug())).collect();
+    match names.as_slice() {
+        [] => "no columns".to_owned(),
+        names => format!("the columns {}", names.join(", ")),
     }
 }
 

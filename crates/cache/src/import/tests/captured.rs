@@ -78,9 +78,9 @@ fn what_distillkit_wrote_is_read_as_its_own_decompressor_reads_it() {
 }
 
 /// A row of plain entries: tokens, and for each position ids and log-probabilities.
-type Plain<'a> = (&'a [u32], &'a [(&'a [u32], &'a [f32])]);
+pub(super) type Plain<'a> = (&'a [u32], &'a [(&'a [u32], &'a [f32])]);
 
-fn list(values: ArrayRef, lengths: Vec<usize>) -> ArrayRef {
+pub(super) fn list(values: ArrayRef, lengths: Vec<usize>) -> ArrayRef {
     let field = Field::new("item", values.data_type().clone(), true);
     Arc::new(ListArray::new(
         Arc::new(field),
@@ -90,14 +90,14 @@ fn list(values: ArrayRef, lengths: Vec<usize>) -> ArrayRef {
     ))
 }
 
-fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+pub(super) fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
 
-fn plain_columns(rows: &[Plain<'_>]) -> Vec<(&'static str, ArrayRef)> {
+pub(super) fn plain_columns(rows: &[Plain<'_>]) -> Vec<(&'static str, ArrayRef)> {
     let tokens: Vec<u32> = rows.iter().flat_map(|(tokens, _)| tokens.iter().copied()).collect();
     let positions: Vec<&(&[u32], &[f32])> = rows.iter().flat_map(|(_, positions)| positions.iter()).collect();
     let ids: Vec<u32> = positions.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
@@ -148,9 +148,7 @@ fn plain_rows_are_imported_and_those_that_cannot_be_right_are_refused_with_their
         );
         assert!(text.contains(said) && text.contains("bad.parquet"), "{said}: {text}");
         assert!(!error.is_unexpected() && error.hint().is_some(), "{text}");
-        if dir.exists() {
-            fs::remove_dir_all(dir).unwrap();
-        }
+        assert!(!dir.exists(), "nothing is left: {text}");
     };
     let second: [(Plain<'_>, &str); 10] = [
         ((&[5, 6, 7], &[(&[6], &[half])]), "row 2 of"),
@@ -256,7 +254,7 @@ fn packed_rows_of_other_settings_are_refused() {
             std::error::Error::source(&error).map(ToString::to_string)
         );
         assert!(text.contains(said) && !error.is_unexpected(), "{to}: {text}");
-        let _ = fs::remove_dir_all(&dir);
+        assert!(!dir.exists(), "{text}");
     }
 }
 

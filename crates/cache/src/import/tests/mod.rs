@@ -2,6 +2,8 @@
 
 mod captured;
 mod exported;
+mod forged;
+mod strange;
 
 use leadspan_distribution::{Distributions, Position};
 
