@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
 /// The variables that an [`Environment`] holds.
-pub const VARIABLES: [&str; 22] = [
+pub const VARIABLES: [&str; 23] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -22,6 +22,7 @@ pub const VARIABLES: [&str; 22] = [
     "AZURE_STORAGE_ENDPOINT",
     "AZURE_STORAGE_CONNECTION_STRING",
     "GOOGLE_APPLICATION_CREDENTIALS",
+    "STORAGE_EMULATOR_HOST",
     "HF_TOKEN",
     "HF_ENDPOINT",
     "HF_HOME",

@@ -64,6 +64,22 @@ pub enum StoreError {
         /// The store's code for it, or how the connection failed.
         problem: String,
     },
+    /// The server's certificate is not of its name, or of nobody who is trusted.
+    #[error("the certificate of the server of `{url}` does not hold: {problem}")]
+    Untrusted {
+        /// The place.
+        url: String,
+        /// What TLS says of it.
+        problem: String,
+    },
+    /// The folder in the store lies in the cache that is to be pushed.
+    #[error("`{url}` is a folder in the cache `{}` that is to be pushed there", path.display())]
+    Inside {
+        /// The cache here.
+        path: PathBuf,
+        /// The place.
+        url: String,
+    },
     /// The folder in the store has no cache.
     #[error("there is no cache at `{url}`: it has no `identity.json`")]
     NoCache {
@@ -194,17 +210,38 @@ impl Diagnosis for StoreError {
                  `AWS_ENDPOINT_URL_S3`"
             }
             Self::Unset { .. } => "set `AZURE_STORAGE_ACCOUNT` to the name of the storage account",
+            Self::NoBucket { url } if url.starts_with("gs:") => {
+                "make the bucket first, or correct the URL; `STORAGE_EMULATOR_HOST` says which emulator is meant"
+            }
+            Self::NoBucket { url } if url.starts_with("az:") => {
+                "make the container first, or correct the URL; `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_ENDPOINT`, or \
+                 `AZURE_STORAGE_CONNECTION_STRING`, say in which account it is"
+            }
             Self::NoBucket { .. } => {
                 "make the bucket or container first, or correct the URL; `AWS_ENDPOINT_URL_S3` says which store of S3's kind is \
                  meant"
             }
             Self::NoCredentials { url } => credentials(url),
+            Self::Refused { code, .. } if code.contains("TooSkewed") => {
+                "set the clock of this machine: the store takes no request whose time is some minutes off"
+            }
+            Self::Refused { url, .. } if url.starts_with("gs:") || url.starts_with("az:") => {
+                return Some(format!(
+                    "check that these credentials may do this, and that the clock of this machine is right, or {}",
+                    credentials(url)
+                ));
+            }
             Self::Refused { url, .. } => {
                 return Some(format!(
                     "check that these credentials may do this and are of the bucket's region and account, or {}",
                     credentials(url)
                 ));
             }
+            Self::Untrusted { .. } => {
+                "correct the URL or the endpoint: a certificate must be of the server's name, valid today, and of an authority that \
+                 browsers trust"
+            }
+            Self::Inside { .. } => "push to a folder outside of the cache",
             Self::Failed { .. } => "run the same command again: what was copied is kept, and is not copied again",
             Self::NoCache { .. } => "give the folder that has the cache's `identity.json`",
             Self::NotACache { .. } => "give the folder of a cache, which `leadspan precompute` makes",

@@ -42,6 +42,15 @@ impl Folder {
     }
 }
 
+/// A path without links, with what does not exist yet as it is written.
+fn nearest(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors().find_map(|existing| {
+        let rest = path.strip_prefix(existing).ok()?;
+        Some(existing.canonicalize().ok()?.join(rest))
+    })
+}
+
 /// What was found at a path, or `None` if there is no file.
 fn unless_missing<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, FileError> {
     match result {
@@ -124,7 +133,16 @@ impl Store for Folder {
         }
     }
 
-    fn require_writable(&self) -> Result<(), StoreError> {
-        Ok(())
+    fn require_target(&self, dir: &Path) -> Result<(), StoreError> {
+        let (Some(here), Some(there)) = (nearest(dir), nearest(&self.dir)) else {
+            return Ok(());
+        };
+        if there == here || !there.starts_with(&here) {
+            return Ok(());
+        }
+        Err(StoreError::Inside {
+            path: dir.to_owned(),
+            url: self.url.clone(),
+        })
     }
 }

@@ -162,6 +162,12 @@ fn s3(address: &Address, bucket: &str, prefix: &str, environment: &Environment) 
 
 fn google(bucket: &str, prefix: &str, environment: &Environment) -> Gcs {
     let mut builder = Gcs::default().bucket(bucket).root(&format!("/{prefix}"));
+    if let Some(host) = environment.get("STORAGE_EMULATOR_HOST") {
+        // Google's own libraries send an emulator no credentials, and take a host without a scheme.
+        let scheme = if host.contains("://") { "" } else { "http://" };
+        let endpoint = format!("{scheme}{}", host.trim_end_matches('/'));
+        return builder.endpoint(&endpoint).skip_signature();
+    }
     if let Some(path) = environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
         builder = builder.credential_path(path);
     }

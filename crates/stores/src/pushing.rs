@@ -41,9 +41,9 @@ impl<'a> Pushing<'a> {
     ///
     /// # Errors
     ///
-    /// [`StoreError::ReadOnly`] if nothing can be written there; the error of a store that refuses or does not answer.
+    /// [`StoreError::ReadOnly`] if nothing can be written there; [`StoreError::Inside`] if it is a folder in `dir`; the error of a store that refuses or does not answer.
     pub fn begin(opened: &'a Opened, dir: &Path) -> Result<Self, StoreError> {
-        opened.store.require_writable()?;
+        opened.store.require_target(dir)?;
         Ok(Self {
             opened,
             dir: dir.to_owned(),

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io,
     ops::Range,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     StoreError,
     source::Source,
     store::{MOST_BYTES, Object, PIECE, Replacing, Store},
-    transport::MARK,
+    transport::{MARK, MARK_OF_CERTIFICATE},
 };
 
 /// The most parts of an upload, less than the 10,000 that S3 takes.
@@ -29,13 +30,14 @@ const MOST_PARTS: u64 = 9000;
 const NO_CREDENTIALS: &str = "signing http request";
 
 /// The codes of refusals that opendal does not count as such: tokens that ran out, and another region's bucket.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 8] = [
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
     "PermanentRedirect",
     "SignatureDoesNotMatch",
+    "TemporaryRedirect",
     "TokenRefreshRequired",
 ];
 
@@ -97,9 +99,14 @@ impl Remote {
     fn failed(&self, name: &str, error: &Error) -> StoreError {
         let url = self.url.clone();
         let text = error.to_string();
-        let code = code(&text).or_else(|| status(&text).map(|status| format!("HTTP status {status}")));
+        let status = status(&text);
+        let code = code(&text).or_else(|| status.map(|status| format!("HTTP status {status}")));
         if error.message() == NO_CREDENTIALS {
             return StoreError::NoCredentials { url };
+        }
+        if let Some(problem) = error.message().strip_prefix(MARK_OF_CERTIFICATE) {
+            let problem = problem.to_owned();
+            return StoreError::Untrusted { url, problem };
         }
         match (error.kind(), code.as_deref()) {
             (_, Some("NoSuchBucket" | "ContainerNotFound")) => StoreError::NoBucket { url },
@@ -108,11 +115,7 @@ impl Remote {
                 place: self.url_of(name),
                 why: "",
             },
-            (_, Some(code @ ("HTTP status 401" | "HTTP status 403"))) => StoreError::Refused {
-                url,
-                code: code.to_owned(),
-            },
-            (_, Some(code)) if REFUSALS.contains(&code) => StoreError::Refused {
+            (_, Some(code)) if REFUSALS.contains(&code) || matches!(status, Some(401 | 403)) => StoreError::Refused {
                 url,
                 code: code.to_owned(),
             },
@@ -238,7 +241,7 @@ impl Store for Remote {
         self.wait(name, writer.close()).map(drop)
     }
 
-    fn require_writable(&self) -> Result<(), StoreError> {
+    fn require_target(&self, _dir: &Path) -> Result<(), StoreError> {
         if self.is_bucket {
             Ok(())
         } else {
@@ -250,14 +253,18 @@ impl Store for Remote {
 
 /// The code of a refusal: the one word of a store's answer that has no secret. Texts quote keys and what was signed.
 fn code(text: &str) -> Option<String> {
-    ["code: ", "\"reason\": ", "\"error\": "].iter().find_map(|mark| {
-        let rest = &text[text.find(mark)? + mark.len()..];
-        let word = rest.strip_prefix('"').unwrap_or(rest);
-        let end = word
-            .find(|letter: char| !letter.is_ascii_alphanumeric())
-            .unwrap_or(word.len());
-        (1..=40).contains(&end).then(|| word[..end].to_owned())
-    })
+    ["code: ", "reason: \"", "\"reason\": ", "\"error\": "]
+        .iter()
+        .find_map(|mark| {
+            let rest = &text[text.find(mark)? + mark.len()..];
+            let word = rest.strip_prefix('"').unwrap_or(rest);
+            let end = word
+                .find(|letter: char| !letter.is_ascii_alphanumeric())
+                .unwrap_or(word.len());
+            // Google's `code` is the number of the status.
+            let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic()) && end <= 40;
+            is_word.then(|| word[..end].to_owned())
+        })
 }
 
 /// The status of an answer.
@@ -325,6 +332,8 @@ mod tests {
     fn of_a_refusal_only_its_code_is_known() {
         let text = r#"S3Error { code: "SignatureDoesNotMatch", message: "AKIAHIDDEN", resource: "" }"#;
         assert_eq!(code(text).unwrap(), "SignatureDoesNotMatch");
+        let google = r#"GcsError { code: 401, message: "hidden", errors: [GcsErrorDetail { reason: "authError" }] }"#;
+        assert_eq!(code(google).unwrap(), "authError");
         assert_eq!(code("no such thing"), None);
         assert_eq!(code("code: \"\""), None);
         assert_eq!(status("context: { response: Parts { status: 401, version"), Some(401));

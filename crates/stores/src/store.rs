@@ -1,6 +1,6 @@
 //! What a store can do.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use crate::{StoreError, source::Source};
 
@@ -46,8 +46,8 @@ pub(crate) trait Store: Sync {
     /// Writes a file in pieces. It becomes visible once all of them are there.
     fn put_large(&self, name: &str, source: &mut Source<'_>) -> Result<(), StoreError>;
 
-    /// Refuses a store that is only read.
-    fn require_writable(&self) -> Result<(), StoreError>;
+    /// Refuses a store that is only read, or that lies in the cache in `dir`, which is to be pushed.
+    fn require_target(&self, dir: &Path) -> Result<(), StoreError>;
 
     /// The URL of a file, for messages.
     fn url_of(&self, name: &str) -> String {

@@ -16,6 +16,12 @@ use crate::store::MOST_BYTES;
 /// The beginning of what the errors of this module say. The rest names neither a URL nor a header.
 pub(crate) const MARK: &str = "connection: ";
 
+/// The same of a server whose certificate does not hold.
+pub(crate) const MARK_OF_CERTIFICATE: &str = "certificate: ";
+
+/// What TLS says of such a certificate.
+const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
+
 /// The time to make a connection.
 const CONNECTING: Duration = Duration::from_secs(30);
 
@@ -79,7 +85,11 @@ impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
         self.send(request).map_err(|error| {
             let (problem, is_passing) = described(&error);
-            Error::new(ErrorKind::Unexpected, format!("{MARK}{problem}")).with_temporary(is_passing)
+            let message = match problem.split_once(BAD_CERTIFICATE) {
+                Some((_, why)) => format!("{MARK_OF_CERTIFICATE}{why}"),
+                None => format!("{MARK}{problem}"),
+            };
+            Error::new(ErrorKind::Unexpected, message).with_temporary(is_passing)
         })
     }
 }
@@ -87,7 +97,11 @@ impl HttpTransport for Transport {
 /// What failed, and whether another try may succeed.
 fn described(error: &ureq::Error) -> (String, bool) {
     match error {
-        ureq::Error::Io(error) => (error.to_string(), true),
+        ureq::Error::Io(error) => {
+            let problem = error.to_string();
+            let is_passing = !problem.contains(BAD_CERTIFICATE);
+            (problem, is_passing)
+        }
         ureq::Error::Timeout(_) => ("the time for an answer ran out".to_owned(), true),
         ureq::Error::HostNotFound => ("there is no such host".to_owned(), true),
         ureq::Error::ConnectionFailed => ("no connection could be made".to_owned(), true),
@@ -97,5 +111,19 @@ fn described(error: &ureq::Error) -> (String, bool) {
         ureq::Error::Rustls(error) => (format!("TLS: {error}"), false),
         ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => ("it redirects in a circle".to_owned(), false),
         _ => ("the request could not be sent".to_owned(), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_does_not_hold_is_no_passing_failure() {
+        let failed = |text: &str| described(&ureq::Error::Io(io::Error::new(io::ErrorKind::InvalidData, text))).1;
+        assert!(!failed("invalid peer certificate: UnknownIssuer"));
+        assert!(failed("connection reset by peer"));
     }
 }

@@ -163,7 +163,7 @@ impl Store for Fake {
         }
     }
 
-    fn require_writable(&self) -> Result<(), StoreError> {
+    fn require_target(&self, _dir: &std::path::Path) -> Result<(), StoreError> {
         Ok(())
     }
 }

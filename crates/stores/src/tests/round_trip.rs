@@ -2,11 +2,13 @@
 
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
+use leadspan_diagnosis::Diagnosis as _;
+
 use super::{
     fake::{Contents, Fake},
     made::{self, LAYER, files, opened, pull, push},
 };
-use crate::{Address, Environment, Opened, Pushing, open::open_with, read_ranges, store::PIECE};
+use crate::{Address, Environment, Opened, Pushing, StoreError, open::open_with, read_ranges, store::PIECE};
 
 fn folder(dir: &Path) -> Opened {
     let address: Address = format!("file://{}", dir.display()).parse().unwrap();
@@ -19,6 +21,30 @@ fn folder(dir: &Path) -> Opened {
         &(std::sync::Arc::new(|_| {}) as _),
     )
     .unwrap()
+}
+
+#[test]
+fn a_cache_is_not_pushed_into_itself() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, link] = ["cache", "link"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let before = files(&dir);
+    for inside in [dir.join("away"), link.join("deep/away")] {
+        let error = push(&folder(&inside), &dir).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Inside { .. }) && !error.is_unexpected(),
+            "{error}"
+        );
+        let error = push(&folder(&place.path().join("cache/away")), &link).unwrap_err();
+        assert!(matches!(error, StoreError::Inside { .. }), "{error}");
+    }
+    assert!(files(&dir) == before && !dir.join("away").exists());
+    // The folder around it has something else.
+    let error = push(&folder(place.path()), &dir).unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    assert_eq!(push(&folder(&dir), &dir).unwrap().files_copied, 0);
+    assert!(files(&dir) == before);
 }
 
 #[test]

@@ -152,6 +152,8 @@ fn refusals_have_their_code_and_never_a_secret() {
         (403, "InvalidAccessKeyId"),
         (400, "ExpiredToken"),
         (301, "PermanentRedirect"),
+        (307, "TemporaryRedirect"),
+        (403, "RequestTimeTooSkewed"),
     ] {
         let server = Server::start(move |_, _| Fault::Status(status, code));
         for error in [
@@ -165,6 +167,54 @@ fn refusals_have_their_code_and_never_a_secret() {
             );
         }
     }
+}
+
+#[test]
+fn a_cache_is_apart_from_one_whose_name_begins_with_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, other, back] = ["cache", "other", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    made::prepared(&other, "another", 1);
+    let server = Server::start(|_, _| Fault::None);
+    let at = |url: &str| opened_at(url, &environment(&server), &Arc::default()).unwrap();
+    push(&at("s3://bucket/ab"), &other).unwrap();
+    push(&at("s3://bucket/a"), &dir).unwrap();
+    pull(&at("s3://bucket/a"), &back).unwrap();
+    assert!(files(&back) == files(&dir));
+    assert_eq!(server.objects().len(), files(&dir).len() + files(&other).len());
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_from_wrong_credentials() {
+    let place = tempfile::tempdir().unwrap();
+    made::cache(place.path());
+    let server = Server::start(|_, _| Fault::Status(403, "RequestTimeTooSkewed"));
+    let error = push(&opened(&server), place.path()).unwrap_err();
+    assert!(
+        !error.is_unexpected() && error.hint().unwrap().contains("clock"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_emulator_of_googles_gets_no_credentials() {
+    let place = tempfile::tempdir().unwrap();
+    made::cache(place.path());
+    let server = Server::start(|_, _| Fault::Status(401, "hidden"));
+    let host = server.url.strip_prefix("http://").unwrap().to_owned();
+    for host in [host, format!("{}/", server.url)] {
+        let environment = Environment::alone([
+            ("STORAGE_EMULATOR_HOST", host),
+            ("GOOGLE_APPLICATION_CREDENTIALS", "/hidden".to_owned()),
+        ]);
+        let emulator = opened_at("gs://bucket/cache", &environment, &Arc::default()).unwrap();
+        let error = push(&emulator, place.path()).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Refused { code, .. } if code == "HTTP status 401"),
+            "{error:?}"
+        );
+    }
+    assert!(server.state.lock().unwrap().authorizations.is_empty());
 }
 
 #[test]
