@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leadspan_stores::{Address, Environment, Event, Opened, Retrying, StoreError, Summary};
+use leadspan_cache::Made;
+use leadspan_stores::{Address, Environment, Event, Opened, PulledCut, Retrying, StoreError, Summary};
 use serde::Serialize;
 
 use crate::{
@@ -156,6 +157,62 @@ impl fmt::Display for CopiedCache {
             } else {
                 "; the cache is not complete"
             }
+        )
+    }
+}
+
+/// The result of a cut of a cache in a store.
+#[derive(Serialize)]
+pub(crate) struct CutFromStore {
+    outcome: &'static str,
+    #[serde(serialize_with = "path_text::as_text")]
+    dir: PathBuf,
+    url: String,
+    /// Number of bytes that this command has fetched.
+    bytes_fetched: u64,
+    /// Size of the cache in the store.
+    store_bytes: u64,
+    #[serde(flatten)]
+    made: Made,
+    seconds: f64,
+}
+
+impl CutFromStore {
+    pub(crate) fn new(pulled: &PulledCut, dir: &Path, address: &Address, took: Duration) -> Self {
+        Self {
+            outcome: "done",
+            dir: dir.to_owned(),
+            url: address.to_string(),
+            bytes_fetched: pulled.bytes_fetched,
+            store_bytes: pulled.store_bytes,
+            made: pulled.made,
+            seconds: took.as_secs_f64(),
+        }
+    }
+}
+
+impl fmt::Display for CutFromStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Made {
+            samples,
+            positions,
+            shards,
+            shard_bytes,
+            ..
+        } = self.made;
+        write!(
+            formatter,
+            "`{}` has {} samples and {} positions in {} shards, {}: fetched {:.2} of the store's bytes ({} of {}) from `{}` in {}",
+            self.dir.display(),
+            grouped(samples),
+            grouped(positions),
+            grouped(shards),
+            bytes(shard_bytes),
+            self.bytes_fetched as f64 / self.store_bytes.max(1) as f64,
+            bytes(self.bytes_fetched),
+            bytes(self.store_bytes),
+            self.url,
+            spelt(self.seconds)
         )
     }
 }

@@ -41,6 +41,8 @@ pub struct Cache {
     pub(crate) listed_parts: Option<ListedParts>,
     /// Set when the prepared corpus is first read.
     pub(crate) corpus: OnceLock<PreparedCorpus>,
+    /// Whether the shards lie elsewhere. Then a receipt alone shows that a work unit is committed.
+    pub(crate) is_frame: bool,
 }
 
 /// The contents of `identity.json`.
@@ -164,6 +166,7 @@ impl Cache {
             inventory: inventory.map(Arc::new),
             listed_parts,
             corpus: OnceLock::new(),
+            is_frame: false,
         }))
     }
 

@@ -114,7 +114,7 @@ mod tests;
 pub use cache::Cache;
 pub use card::Card;
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
-pub use cut::{CutSettings, Following, Made, cut, cut_reading, merge};
+pub use cut::{CutSettings, FRAME, Following, Made, cut, cut_reading, merge, require_place};
 pub use error::CacheError;
 pub use export::{
     Exported, FileLimits, FolderSettings, NotDistillKit, export, export_dataset, export_distillkit, is_export,

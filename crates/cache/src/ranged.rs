@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{CacheError, mapping};
+use crate::{Cache, CacheError, mapping};
 
 /// The files of a cache.
 pub trait CacheFiles: Sync {
@@ -25,6 +25,11 @@ pub trait CacheFiles: Sync {
     ///
     /// [`CacheError::Io`] if it cannot be opened.
     fn open(&self, name: &Path) -> Result<Self::File, CacheError>;
+
+    /// How many new shards are made at a time; `None` for as many as there are processors.
+    fn at_a_time(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A file that is read by ranges.
@@ -38,6 +43,29 @@ pub trait RangedFile: Send + Sync {
     ///
     /// [`io::ErrorKind::UnexpectedEof`] if the file ends before the range, and what else prevents reading it.
     fn range(&self, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// The bytes of several ranges, in their order. They ascend and do not overlap.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`range`](Self::range).
+    fn ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+        ranges.iter().map(|range| self.range(range.clone())).collect()
+    }
+}
+
+impl Cache {
+    /// Opens the frame of a cache whose shards lie elsewhere: the folder has all of its other files. A receipt alone shows that a
+    /// work unit is committed. Only [`cut_reading`](crate::cut_reading) takes such a cache.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_frame(dir: &Path) -> Result<Self, CacheError> {
+        let mut cache = Self::open(dir)?;
+        cache.is_frame = true;
+        Ok(cache)
+    }
 }
 
 /// The files of a cache in a folder. They are mapped.
@@ -81,6 +109,13 @@ impl<F: RangedFile> RangedFile for Counted<'_, F> {
         let bytes = self.file.range(range)?;
         self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
+    }
+
+    fn ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+        let read = self.file.ranges(ranges)?;
+        let bytes: usize = read.iter().map(Bytes::len).sum();
+        self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 

@@ -40,6 +40,9 @@ pub(crate) enum CacheCommand {
     ///
     /// URL is one that `push` takes, `hf://datasets/OWNER/NAME[@REVISION]/PATH` (with `HF_TOKEN`), or `https://HOST/PATH`. Every
     /// file is compared with its checksum before it becomes visible.
+    ///
+    /// With `--proportion`, `--sections`, `--samples` or `--top-k` it makes the cache that `cut` would make of it, and fetches
+    /// only the blocks that this takes.
     Pull(PullArguments),
 }
 
@@ -87,6 +90,13 @@ pub(crate) struct CutArguments {
     #[arg(long, value_name = "DIR2")]
     pub(crate) out: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) keep: KeepArguments,
+}
+
+/// What is kept of a cache.
+#[derive(Args, Debug)]
+pub(crate) struct KeepArguments {
     /// Keep lead spans of this proportion; by default as much as is stored of each section
     #[arg(long, value_name = "P")]
     pub(crate) proportion: Option<LeadSpanProportion>,
@@ -102,6 +112,13 @@ pub(crate) struct CutArguments {
     /// Keep this many entries of each position, the most probable ones; the others move to the tail
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top_k: Option<u32>,
+}
+
+impl KeepArguments {
+    /// Whether everything is kept.
+    pub(crate) fn is_all(&self) -> bool {
+        self.proportion.is_none() && self.sections.is_none() && self.samples.is_none() && self.top_k.is_none()
+    }
 }
 
 /// The caches were made by the same teacher with the same settings, and hold the same layers of different samples.
@@ -189,6 +206,9 @@ pub(crate) struct PullArguments {
     /// The folder to copy the cache into: empty, missing, or with the same cache
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepArguments,
 
     #[command(flatten)]
     pub(crate) copy: CopyArguments,

@@ -11,8 +11,8 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     cache::{
-        AuditArguments, CacheCommand, CopyArguments, CutArguments, ExportArguments, MergeArguments, PullArguments,
-        PushArguments,
+        AuditArguments, CacheCommand, CopyArguments, CutArguments, ExportArguments, KeepArguments, MergeArguments,
+        PullArguments, PushArguments,
     },
     cache_folder::CacheFolder,
     commands::{

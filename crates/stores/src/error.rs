@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 
@@ -153,9 +154,18 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// The store sends whole files when it is asked for parts.
+    #[error("the server of `{place}` ignores the range that is asked for, and sends the whole file")]
+    NoRanges {
+        /// The file.
+        place: String,
+    },
     /// A file here cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The cache that is there cannot be cut, or the cut cannot be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// It was told to stop. This never leaves the crate.
     #[error("stopped")]
     Stopped,
@@ -188,6 +198,7 @@ impl Diagnosis for StoreError {
     fn is_unexpected(&self) -> bool {
         match self {
             Self::File(error) => error.is_unexpected(),
+            Self::Cache(error) => error.is_unexpected(),
             Self::Failed { .. } | Self::Lost { .. } | Self::Stopped => true,
             _ => false,
         }
@@ -252,7 +263,12 @@ impl Diagnosis for StoreError {
                 "push the cache again from where it is whole: `leadspan cache verify` checks that"
             }
             Self::Lost { .. } => "run the same command again; if this stays so, the store does not keep what it takes",
+            Self::NoRanges { .. } => {
+                "let a server show the folder that answers ranges (`206 Partial Content`), or fetch the folder with another program \
+                 and cut it with `leadspan cache cut`"
+            }
             Self::File(error) => return error.hint(),
+            Self::Cache(error) => return error.hint(),
             Self::Stopped => return None,
         };
         Some(hint.to_owned())

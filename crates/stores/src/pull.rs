@@ -10,6 +10,7 @@ use crate::{
     parallel,
     plan::{Plan, Shards, Small, Unit},
     pulled::Pulled,
+    store::Store,
     told::Copied,
 };
 
@@ -31,7 +32,8 @@ pub fn pull(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
-    ended(pull_files(opened, dir, Shards::Copied, stop, events))
+    let from = (&*opened.store as &dyn Store, opened.parallel);
+    ended(pull_files(from, dir, Shards::Copied, stop, events))
 }
 
 /// Like [`pull`], without the shards. The folder is what a cut needs of a cache besides [ranges of its
@@ -46,7 +48,8 @@ pub fn pull_frame(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
-    ended(pull_files(opened, dir, Shards::LeftOut, stop, events))
+    let from = (&*opened.store as &dyn Store, opened.parallel);
+    ended(pull_files(from, dir, Shards::LeftOut, stop, events))
 }
 
 fn ended(result: Result<Summary, StoreError>) -> Result<Outcome, StoreError> {
@@ -57,14 +60,18 @@ fn ended(result: Result<Summary, StoreError>) -> Result<Outcome, StoreError> {
     }
 }
 
-fn pull_files(
-    opened: &Opened,
+/// Copies the files of a cache, so many at a time.
+///
+/// # Errors
+///
+/// Those of [`pull`], and [`StoreError::Stopped`].
+pub(crate) fn pull_files(
+    (store, threads): (&dyn Store, usize),
     dir: &Path,
     shards: Shards,
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Summary, StoreError> {
-    let store = &*opened.store;
     let plan = Plan::make(store)?;
     let pulled = Pulled { store, dir };
     pulled.require_place(&plan)?;
@@ -77,7 +84,6 @@ fn pull_files(
     let count = |summary: &mut Summary, copied: Vec<Copied>| copied.into_iter().for_each(|one| summary.count(one));
     let of_kind = |kind: Kind| -> Vec<&Small> { plan.small.iter().filter(|small| small.kind == kind).collect() };
     let write = |small: &&Small, _: &dyn Fn(Event)| pulled.small(small);
-    let threads = opened.parallel;
     let copied = parallel::each(&plan.tokenizer, threads, stop, events, &|file, _| {
         pulled.tokenizer(file)
     })?;

@@ -8,7 +8,7 @@ use crate::{
     parallel,
     records::{Receipt, parsed},
     same::contents,
-    store::pieces_of,
+    store::{Store, pieces_of},
 };
 
 /// Reads byte ranges of the file `name` of a cache, several at a time. Nothing else of the file is fetched.
@@ -18,10 +18,22 @@ use crate::{
 /// [`StoreError::Damaged`] if the file ends before one of the ranges does; [`StoreError::Missing`] if there is no such file;
 /// the error of a store that does not answer.
 pub fn read_ranges(opened: &Opened, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>, StoreError> {
+    read_parts((&*opened.store, opened.parallel), name, ranges)
+}
+
+/// Like [`read_ranges`], so many parts at a time.
+///
+/// # Errors
+///
+/// Those of [`read_ranges`].
+pub(crate) fn read_parts(
+    (store, threads): (&dyn Store, usize),
+    name: &str,
+    ranges: &[Range<u64>],
+) -> Result<Vec<Vec<u8>>, StoreError> {
     let pieces: Vec<Range<u64>> = ranges.iter().flat_map(pieces_of).collect();
     let go = AtomicBool::new(false);
-    let store = &*opened.store;
-    let read = parallel::each(&pieces, opened.parallel, &go, &mut |_| {}, &|piece, _| {
+    let read = parallel::each(&pieces, threads, &go, &mut |_| {}, &|piece, _| {
         let bytes = store.read_range(name, piece.clone())?;
         if bytes.len() as u64 == piece.end - piece.start {
             return Ok(bytes);

@@ -20,7 +20,7 @@ use crate::{
     StoreError,
     source::Source,
     store::{MOST_BYTES, Object, PIECE, Replacing, Store},
-    transport::{MARK, MARK_OF_CERTIFICATE},
+    transport::{IGNORES_RANGES, MARK, MARK_OF_CERTIFICATE},
 };
 
 /// The most parts of an upload, less than the 10,000 that S3 takes.
@@ -122,6 +122,9 @@ impl Remote {
             (ErrorKind::PermissionDenied, code) => StoreError::Refused {
                 url,
                 code: code.unwrap_or("no permission").to_owned(),
+            },
+            (_, _) if error.message() == IGNORES_RANGES => StoreError::NoRanges {
+                place: self.url_of(name),
             },
             (ErrorKind::RangeNotSatisfied, _) => self.failure(name, "it is shorter than what is asked for".to_owned()),
             (kind, code) => {

@@ -8,7 +8,10 @@ use futures::stream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
 use ureq::{
     Agent, Body, Proxy,
-    http::{Method, Request, Response, header::CONTENT_LENGTH},
+    http::{
+        Method, Request, Response, StatusCode,
+        header::{CONTENT_LENGTH, RANGE},
+    },
 };
 
 use crate::store::MOST_BYTES;
@@ -21,6 +24,14 @@ pub(crate) const MARK_OF_CERTIFICATE: &str = "certificate: ";
 
 /// What TLS says of such a certificate.
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
+
+/// The error of a server that sends the whole file for a part of it.
+pub(crate) const IGNORES_RANGES: &str = "the server ignores ranges";
+
+/// What [`IGNORES_RANGES`] says, inside of this module.
+#[derive(Debug, thiserror::Error)]
+#[error("the server ignores ranges")]
+struct IgnoresRanges;
 
 /// The time to make a connection.
 const CONNECTING: Duration = Duration::from_secs(30);
@@ -58,13 +69,23 @@ impl Transport {
         let (parts, body) = request.into_parts();
         let has_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
         let is_head = parts.method == Method::HEAD;
+        let asked = parts.headers.get(RANGE).and_then(|range| bounds(range.to_str().ok()?));
         let uri = parts.uri.clone();
         let mut answer = if has_body || !body.is_empty() {
             self.agent.run(Request::from_parts(parts, body.to_vec()))?
         } else {
             self.agent.run(Request::from_parts(parts, ()))?
         };
+        // A whole file in place of its part is never cut to size here: each part would cost the whole file again.
+        let whole = (answer.status() == StatusCode::OK).then_some(asked).flatten();
+        let require_part = |bytes: Option<u64>| match (whole, bytes) {
+            (Some((start, _)), _) if start > 0 => Err(ureq::Error::Other(Box::new(IgnoresRanges))),
+            (Some((_, end)), Some(bytes)) if bytes > end => Err(ureq::Error::Other(Box::new(IgnoresRanges))),
+            _ => Ok(()),
+        };
+        require_part(answer.body().content_length())?;
         let bytes = if is_head { Vec::new() } else { read(answer.body_mut())? };
+        require_part(Some(bytes.len() as u64))?;
         let length = (!is_head).then_some(bytes.len() as u64);
         let (mut parts, _) = answer.into_parts();
         if let Some(length) = length {
@@ -76,6 +97,12 @@ impl Transport {
     }
 }
 
+/// The start and the end of the range that a header asks for; `None` if it has no end.
+fn bounds(header: &str) -> Option<(u64, u64)> {
+    let (start, last) = header.strip_prefix("bytes=")?.split_once('-')?;
+    Some((start.parse().ok()?, last.parse::<u64>().ok()?.saturating_add(1)))
+}
+
 /// The whole answer. An answer that ends before its stated length is an error.
 fn read(body: &mut Body) -> Result<Vec<u8>, ureq::Error> {
     body.with_config().limit(MOST_BYTES).read_to_vec()
@@ -84,6 +111,9 @@ fn read(body: &mut Body) -> Result<Vec<u8>, ureq::Error> {
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
         self.send(request).map_err(|error| {
+            if matches!(&error, ureq::Error::Other(other) if other.is::<IgnoresRanges>()) {
+                return Error::new(ErrorKind::Unsupported, IGNORES_RANGES);
+            }
             let (problem, is_passing) = described(&error);
             let message = match problem.split_once(BAD_CERTIFICATE) {
                 Some((_, why)) => format!("{MARK_OF_CERTIFICATE}{why}"),

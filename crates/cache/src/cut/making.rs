@@ -10,7 +10,7 @@ use std::{
 
 use leadspan_files::create_folder;
 use leadspan_workers::{Awaited, LockGuard, Purpose, lock};
-use rayon::prelude::*;
+use rayon::{ThreadPoolBuilder, prelude::*};
 use serde::Serialize;
 
 use super::{
@@ -81,6 +81,8 @@ pub(super) fn copy_replay(source: &Cache, out: &Path, waiting: &mut dyn FnMut(&A
     let copy = Cache::create_or_open_telling(&out.join(REPLAY), replay.identity(), &tokenizer, waiting)?;
     if replay.corpus()?.is_some() {
         copy.copy_corpus_of(&replay)?;
+        // A process that was killed here left its claim.
+        Cache::open(copy.dir())?.remove_leftovers()?;
     }
     Ok(())
 }
@@ -108,7 +110,7 @@ pub(super) fn make_all<S: CacheFiles>(
     let total = all.len() as u64;
     let told = Mutex::new((total - missing.len() as u64, &mut *following.progress));
     let (stop, made) = (following.stop, AtomicU64::new(0));
-    missing.par_iter().try_for_each(|(layer, unit)| {
+    let make = |(layer, unit): &(&NewLayer, WorkUnit)| {
         if stop() {
             return Ok(());
         }
@@ -120,7 +122,15 @@ pub(super) fn make_all<S: CacheFiles>(
         *done += 1;
         progress(Progress { done: *done, total });
         Ok::<(), CacheError>(())
-    })?;
+    };
+    let threads = sources.files.iter().find_map(CacheFiles::at_a_time);
+    let pool = threads.and_then(|threads| ThreadPoolBuilder::new().num_threads(threads).build().ok());
+    match pool {
+        // On this thread.
+        _ if threads == Some(1) => missing.iter().try_for_each(make)?,
+        Some(pool) => pool.install(|| missing.par_iter().try_for_each(make))?,
+        None => missing.par_iter().try_for_each(make)?,
+    }
     let shards_made = made.into_inner();
     let mut result = Made {
         complete: shards_made == missing.len() as u64,

@@ -40,6 +40,7 @@ use crate::{
 
 pub use making::{Following, Made};
 pub use merge::merge;
+pub use origin::{FRAME, require_place};
 
 /// What a cut keeps. `None` keeps everything.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -81,10 +81,7 @@ pub(super) fn settle(dir: &Path, origin: &Origin) -> Result<(), CacheError> {
     let asked = json::to_bytes(&File { format: FORMAT, origin });
     let Some(found) = json::read(&path)? else {
         if Cache::open_if_there(dir)?.is_some() {
-            return Err(CacheError::OtherOrigin {
-                path: dir.to_owned(),
-                problem: "it was captured".to_owned(),
-            });
+            return Err(was_captured(dir));
         }
         require_empty(dir)?;
         return Ok(commit_bytes(&path, &asked)?);
@@ -143,10 +140,35 @@ fn difference(name: &str, stored: &Value, asked: &Value) -> Option<String> {
     Some(format!("its `{name}` is {}, not {}", shown(stored), shown(asked)))
 }
 
+/// The hidden folder, inside that of a cache which is cut from a store, for the files that describe the larger cache.
+pub const FRAME: &str = ".pulling";
+
+/// Refuses a folder that a cut cannot go on with or begin in, before anything is known of the cache that is cut.
+///
+/// # Errors
+///
+/// [`CacheError::OtherOrigin`] if it holds a cache that was captured; [`CacheError::Occupied`] if it holds other files.
+pub fn require_place(dir: &Path) -> Result<(), CacheError> {
+    if stored(dir)?.is_some() || !dir.exists() {
+        return Ok(());
+    }
+    if Cache::open_if_there(dir)?.is_some() {
+        return Err(was_captured(dir));
+    }
+    require_empty(dir)
+}
+
+fn was_captured(dir: &Path) -> CacheError {
+    CacheError::OtherOrigin {
+        path: dir.to_owned(),
+        problem: "it was captured".to_owned(),
+    }
+}
+
 /// Refuses a folder in which there is anything but what this program leaves when it is killed at once.
 fn require_empty(dir: &Path) -> Result<(), CacheError> {
     let failed = || CacheError::io("list", dir);
-    let ours = |name: &str| name == ".claims" || leadspan_files::temporary_of(name) == Some(ORIGIN);
+    let ours = |name: &str| name == ".claims" || name == FRAME || leadspan_files::temporary_of(name) == Some(ORIGIN);
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed())? {
         names.push(entry.map_err(failed())?.file_name());

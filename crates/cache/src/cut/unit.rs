@@ -77,7 +77,7 @@ pub(super) fn make<S: CacheFiles>(
                 making.write_recoded()?;
                 making.copy(key, run)?;
             }
-            _ => making.recode(run)?,
+            key => making.recode(key, run)?,
         }
         start += same;
     }
@@ -186,7 +186,7 @@ impl<F: RangedFile> Making<'_, F> {
         Ok(bytes >= head.bytes)
     }
 
-    /// Reads the stored blocks of a run of one row group. Blocks that follow each other are read at once.
+    /// Reads the stored blocks of a run of one row group, all at once.
     fn read(&mut self, key: GroupKey, run: &[NewBlock]) -> Result<BTreeMap<usize, Bytes>, CacheError> {
         let head = self.shards.head(key)?;
         let shard = self.shards.shard(key.0);
@@ -196,13 +196,8 @@ impl<F: RangedFile> Making<'_, F> {
             wanted.insert(piece.block, Bytes::new());
         }
         let numbers: Vec<usize> = wanted.keys().copied().collect();
-        for following in numbers.chunk_by(|one, next| one + 1 == *next) {
-            let range = following[0]..following[following.len() - 1] + 1;
-            for (number, bytes) in range.clone().zip(shard.stored_blocks(&head, range)?) {
-                wanted.insert(number, bytes);
-            }
-        }
-        Ok(wanted)
+        let stored = shard.stored_blocks(&head, &numbers)?;
+        Ok(numbers.into_iter().zip(stored).collect())
     }
 
     /// Writes the blocks of a run of one row group, whose model they keep.
@@ -237,17 +232,22 @@ impl<F: RangedFile> Making<'_, F> {
             .push_row_group(rows, model.numbering().to_vec(), model.frequencies())
     }
 
-    /// Decodes the blocks of a run and keeps them for a row group with a model of its own.
-    fn recode(&mut self, run: &[NewBlock]) -> Result<(), CacheError> {
+    /// Decodes the blocks of a run and keeps them for a row group with a model of its own. `key` is the row group of all pieces,
+    /// whose blocks are then read at once.
+    fn recode(&mut self, key: Option<GroupKey>, run: &[NewBlock]) -> Result<(), CacheError> {
+        let read = key.map(|key| self.read(key, run)).transpose()?;
         for block in run {
             let mut codes = Codes::default();
             for piece in &block.pieces {
                 let key = self.shards.group_of(piece)?;
                 let head = self.shards.head(key)?;
+                if let Some(read) = &read {
+                    self.shards.decode(piece, &head, &read[&piece.block], &mut codes)?;
+                    continue;
+                }
                 let shard = self.shards.shard(piece.shard);
                 shard.check_place(&head, piece.block, piece.stored)?;
-                let bytes = shard.stored_blocks(&head, piece.block..piece.block + 1)?;
-                for bytes in &bytes {
+                for bytes in &shard.stored_blocks(&head, &[piece.block])? {
                     self.shards.decode(piece, &head, bytes, &mut codes)?;
                 }
             }

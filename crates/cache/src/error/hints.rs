@@ -89,7 +89,7 @@ impl Diagnosis for CacheError {
                     names.join(", ")
                 ))
             }
-            Self::OtherOrigin { .. } => Some("choose a new or empty folder for `--out`".to_owned()),
+            Self::OtherOrigin { .. } => Some("choose a new or empty folder".to_owned()),
             Self::Unmergeable { fix, .. } => Some((*fix).to_owned()),
             Self::TopKNotCaptured { stored, .. } => Some(format!("set `--top-k` to a number from 1 to {stored}")),
             Self::DrawsOfSmallerTail { .. } => {

@@ -36,6 +36,8 @@ pub struct LayerDir {
     identity_fingerprint: Arc<str>,
     inventory: Option<Arc<Inventory>>,
     clearing: Arc<Clearing>,
+    /// Whether its shards lie elsewhere.
+    is_frame: bool,
 }
 
 impl LayerDir {
@@ -99,6 +101,7 @@ impl LayerDir {
             identity_fingerprint,
             inventory: cache.inventory.clone(),
             clearing: Arc::default(),
+            is_frame: cache.is_frame,
         }
     }
 
@@ -147,6 +150,11 @@ impl LayerDir {
         inventory.shard(&self.layer.folder_name(), &unit.to_string())
     }
 
+    /// Whether its shards lie elsewhere, so that receipts alone are looked at.
+    pub(crate) fn is_frame(&self) -> bool {
+        self.is_frame
+    }
+
     /// The path of the cache's inventory, whether it exists or not.
     pub(crate) fn inventory_path(&self) -> PathBuf {
         // The folder of a layer is in the folder of the layers, which is in that of the cache.
@@ -178,7 +186,7 @@ impl LayerDir {
         let names = self.names()?;
         let there = |unit: &WorkUnit| {
             let has = |extension| names.contains(&format!("{unit}.{extension}"));
-            has("json") && has("parquet")
+            has("json") && (self.is_frame || has("parquet"))
         };
         let units = self.corpus.units().iter();
         Ok(units.filter(|unit| !there(unit)).cloned().collect())

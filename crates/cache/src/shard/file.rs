@@ -23,7 +23,7 @@ use crate::{
     shard::blocks::{self, BLOCK_COLUMN, HeadRows},
     shard::footer::{FOOTER_KEY, Footer, Placement},
     shard::pieces::Pieces,
-    shard::places::{Block, Group, locate_blocks, locate_groups},
+    shard::places::{Block, Group, locate_blocks, locate_groups, runs_of},
     shard::seal::Seal,
 };
 
@@ -270,29 +270,33 @@ impl<F: RangedFile> Shard<F> {
         Ok(bytes.len())
     }
 
-    /// Reads consecutive blocks of one row group, whose head is `head`, at once. Compares each with its checksum, and does not
-    /// decode them.
+    /// Reads blocks of one row group, whose head is `head`; their numbers ascend. Blocks that follow each other are read at once.
+    /// Compares each with its checksum, and does not decode them.
     ///
     /// # Errors
     ///
     /// The error of the first block that is damaged; [`CacheError::Io`] if they cannot be read.
-    pub(crate) fn stored_blocks(&self, head: &Head, blocks: Range<usize>) -> Result<Vec<Bytes>, CacheError> {
+    pub(crate) fn stored_blocks(&self, head: &Head, blocks: &[usize]) -> Result<Vec<Bytes>, CacheError> {
         let places: Vec<&Block> = blocks
-            .clone()
-            .map(|block| self.place(head, block))
+            .iter()
+            .map(|&block| self.place(head, block))
             .collect::<Result<_, _>>()?;
-        // The pages of a stranger's shard may lie in any order.
-        let start = places.iter().map(|place| place.bytes.start).min().unwrap_or(0);
-        let end = places.iter().map(|place| place.bytes.end).max().unwrap_or(start);
-        let bytes = self.read(start..end)?;
-        let slice = |(block, place): (usize, &&Block)| {
-            let stored = bytes.slice(place.bytes.start - start..place.bytes.end - start);
-            match blocks::checked(&stored) {
-                Some(_) => Ok(stored),
-                None => Err(self.damaged(format!("block {block}"))),
+        let (order, runs) = runs_of(&places);
+        let ranges: Vec<Range<u64>> = runs.iter().map(|(range, _)| range.clone()).collect();
+        let read = self.file.ranges(&ranges).map_err(CacheError::io("read", &self.path))?;
+        let mut stored = vec![Bytes::new(); places.len()];
+        for ((range, of), bytes) in runs.into_iter().zip(&read) {
+            for &index in &order[of] {
+                let place = &places[index].bytes;
+                let start = place.start - range.start as usize;
+                let block = bytes.slice(start..start + place.len());
+                if blocks::checked(&block).is_none() {
+                    return Err(self.damaged(format!("block {}", blocks[index])));
+                }
+                stored[index] = block;
             }
-        };
-        blocks.zip(&places).map(slice).collect()
+        }
+        Ok(stored)
     }
 
     /// Checks that a block is `positions` positions of `sample` from `first_position` on.

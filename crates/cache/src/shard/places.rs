@@ -11,6 +11,9 @@ use super::{
 };
 use crate::hashing::Region;
 
+/// Size in bytes of the length before each block.
+const LENGTH_BYTES: usize = 4;
+
 /// The places of a row group: among the shard's blocks, and in the file.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -107,7 +110,6 @@ pub(super) fn locate_groups(
 
 /// The place of each block of a row group: each value follows its length (four bytes), up to the end of its page.
 pub(super) fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>> {
-    const LENGTH_BYTES: usize = 4;
     if rows.samples.len() != group.blocks.len() {
         return None;
     }
@@ -128,4 +130,48 @@ pub(super) fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>
         }
     }
     Some(blocks)
+}
+
+/// The order of blocks in the file, and the runs of blocks that touch, but for the length of the later one: each a range of the
+/// file, and of that order. The pages of a stranger's shard may lie in any order.
+pub(super) fn runs_of(places: &[&Block]) -> (Vec<usize>, Vec<(Range<u64>, Range<usize>)>) {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by_key(|&index| places[index].bytes.start);
+    let mut runs: Vec<(Range<u64>, Range<usize>)> = Vec::new();
+    for (at, &index) in order.iter().enumerate() {
+        let bytes = places[index].bytes.start as u64..places[index].bytes.end as u64;
+        match runs.last_mut() {
+            Some((run, of)) if bytes.start <= run.end + LENGTH_BYTES as u64 => {
+                (run.end, of.end) = (run.end.max(bytes.end), at + 1);
+            }
+            _ => runs.push((bytes, at..at + 1)),
+        }
+    }
+    (order, runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_touch_are_one_range_in_whatever_order_they_lie() {
+        let block = |bytes: Range<usize>| Block {
+            sample: 0,
+            first_position: 0,
+            positions: 1,
+            bytes,
+        };
+        let blocks = [
+            block(50..60),
+            block(64..70),
+            block(10..20),
+            block(75..80),
+            block(24..24),
+        ];
+        let (order, runs) = runs_of(&blocks.iter().collect::<Vec<_>>());
+        assert_eq!(order, [2, 4, 0, 1, 3]);
+        assert_eq!(runs, [(10..24, 0..2), (50..70, 2..4), (75..80, 4..5)]);
+        assert!(runs_of(&[]).1.is_empty());
+    }
 }

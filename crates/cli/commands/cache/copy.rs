@@ -1,18 +1,25 @@
 //! `leadspan cache push` and `leadspan cache pull`: a cache copied into a store, or out of one.
 
-use std::{num::NonZeroUsize, path::Path, sync::atomic::AtomicBool};
+use std::{
+    num::NonZeroUsize,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use leadspan_stores::{Address, Event, Opened, Outcome, StoreError};
+use leadspan_cache::{CutSettings, FRAME, Following};
+use leadspan_stores::{Address, CutOutcome, Event, Opened, Outcome, StoreError};
 use serde_json::json;
 
 use crate::{
     arguments::{CopyArguments, PullArguments, PushArguments},
-    commands::{Ending, Showing, noted, stopped},
+    commands::{Ending, Showing, cache::cut, noted, prepare::Waited, stopped},
     failure::{Context as _, Result},
     last_line,
     outputs::{OutputRefusal, cache_around, obstacle, without_links},
-    path_text, signals,
-    stores::{self, CopiedCache, Copying},
+    path_text,
+    progress::{Counted, ProgressMeter},
+    signals,
+    stores::{self, CopiedCache, Copying, CutFromStore},
 };
 
 /// What copies.
@@ -26,9 +33,13 @@ pub(super) fn push(arguments: &PushArguments, showing: Showing) -> Result<Ending
 }
 
 pub(super) fn pull(arguments: &PullArguments, showing: Showing) -> Result<Ending> {
-    let PullArguments { url, dir, copy } = arguments;
+    let PullArguments { url, dir, keep, copy } = arguments;
     require_place(dir)?;
+    let settings = cut::settings(keep)?;
     let (address, opened) = open(url, copy)?;
+    if !keep.is_all() {
+        return pull_cut(&opened, &address, dir, &settings, showing);
+    }
     let attempt = || format!("could not pull `{address}` into `{}`", dir.display());
     run(&opened, &address, dir, showing, leadspan_stores::pull, false, &attempt)
 }
@@ -49,6 +60,46 @@ fn open(url: &str, copy: &CopyArguments) -> Result<(Address, Opened)> {
     signals::limit(copy.stopping.stop_after, copy.stopping.grace)?;
     let parallel: NonZeroUsize = copy.parallel;
     stores::open(url, parallel).with_context(|| "could not open the store".to_owned())
+}
+
+/// Pulls only what a cut needs, and cuts it here.
+fn pull_cut(
+    opened: &Opened,
+    address: &Address,
+    dir: &Path,
+    settings: &CutSettings,
+    showing: Showing,
+) -> Result<Ending> {
+    last_line::note(json!({ "cache": path_text::text(dir), "url": address.to_string() }));
+    let stop = signals::stop_on_signals("dropping the shards at hand; what was made is kept");
+    let mut copying = Copying::new(showing.progress, "pulling what describes the cache");
+    let mut bar = None;
+    let mut following = Following {
+        stop: &|| stop.load(Ordering::Relaxed),
+        progress: &mut |progress| {
+            let bar = bar.get_or_insert_with(|| ProgressMeter::new(showing.progress, Counted::Shards, progress.total));
+            bar.advance(progress.done, true, || "pulling".to_owned());
+        },
+        waiting: &mut Waited::telling(),
+    };
+    let tell = &mut |event| copying.show(event);
+    let outcome = leadspan_stores::pull_cut(opened, dir, settings, &stop, tell, &mut following);
+    drop(bar);
+    let frame = dir.join(FRAME);
+    let pulled = match outcome.with_context(|| {
+        let (dir, frame) = (dir.display(), frame.display());
+        format!("could not cut `{address}` to `{dir}` (`{frame}` stands for the folder in the store)")
+    })? {
+        CutOutcome::Stopped => return Ok(stopped(dir, showing)),
+        CutOutcome::Done(pulled) => pulled,
+    };
+    let written = CutFromStore::new(&pulled, dir, address, copying.end());
+    last_line::note(noted(
+        &written,
+        &["shards_made", "bytes_fetched", "store_bytes", "complete"],
+    ));
+    showing.result(&written)?;
+    Ok(Ending::Done)
 }
 
 fn run(

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     amounts::{bytes, grouped},
-    arguments::{CutArguments, MergeArguments},
+    arguments::{CutArguments, KeepArguments, MergeArguments},
     commands::{Ending, Showing, prepare::Waited, stopped},
     failure::{Context as _, Result},
     last_line,
@@ -54,19 +54,21 @@ impl Diagnosis for IdsError {
 pub(super) fn run(cache: &Cache, arguments: &CutArguments, showing: Showing) -> Result<Ending> {
     let out = &arguments.out;
     check_out(out)?;
-    let sections = arguments
-        .sections
-        .as_ref()
-        .and_then(|named| SectionSet::new(named.iter().copied()));
-    let settings = CutSettings {
-        proportion: arguments.proportion,
-        sections,
-        samples: arguments.samples.as_deref().map(ids).transpose()?,
-        top_k: arguments.top_k,
-    };
+    let settings = settings(&arguments.keep)?;
     let attempt = || format!("could not cut `{}` to `{}`", cache.dir().display(), out.display());
     followed(out, attempt, showing, |following| {
         leadspan_cache::cut(cache, out, &settings, following)
+    })
+}
+
+/// What a cut keeps. Reads the file of ids.
+pub(super) fn settings(keep: &KeepArguments) -> Result<CutSettings> {
+    let sections = keep.sections.as_ref();
+    Ok(CutSettings {
+        proportion: keep.proportion,
+        sections: sections.and_then(|named| SectionSet::new(named.iter().copied())),
+        samples: keep.samples.as_deref().map(ids).transpose()?,
+        top_k: keep.top_k,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Caches pushed and pulled: what is there at the end, after a kill at any moment, and after faults of a store.
 
+mod cutting;
 mod damage;
 mod fake;
 mod kills;
