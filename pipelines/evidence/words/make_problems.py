@@ -2,7 +2,8 @@
 
     make_problems.py FOLDER [SCALE]
 
-SCALE divides all numbers of problems and makes the models tiny, to try the recipe. Of each kind of problem (`kinds.py`) there are three parts:
+SCALE divides all numbers of problems and makes the models tiny, to try the recipe. Of each kind of problem (`kinds.py`) there are
+three parts:
 
 | | easy | hard | held out |
 |---|---|---|---|

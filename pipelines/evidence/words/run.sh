@@ -38,7 +38,8 @@ prepare() {
             "$folder/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$here/requirements.txt"
             cp "$here/requirements.txt" "$folder/.venv/requirements.txt"
         fi
-        PYTHONDONTWRITEBYTECODE=1 nice -n 19 "$folder/.venv/bin/python" "$here/make_problems.py" "$folder" "$scale" | tee "$folder/lengths.txt"
+        PYTHONDONTWRITEBYTECODE=1 nice -n 19 "$folder/.venv/bin/python" "$here/make_problems.py" "$folder" "$scale" |
+            tee "$folder/lengths.txt"
         echo "$scale" > "$folder/scale"
         has_problems || { echo "error: the problems are not those of SHA256SUMS" >&2; exit 1; }
     fi
