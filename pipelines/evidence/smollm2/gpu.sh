@@ -81,17 +81,17 @@ part() {
 }
 
 study() { # winner, device, dtype
-    local of=(--set "teacher.device=\"$2\"" --set "teacher.dtype=\"$3\"" --set "train.device=\"$2\"" --set "train.dtype=\"$3\"")
-    local seeds problems model
-    of+=(--set "evaluate.device=\"$2\"" "${extra[@]}")
-    OUT="${OUT:-$root/target/gpu/out}"
+    local on=(--set "train.device=\"$2\"" --set "train.dtype=\"$3\"" "${extra[@]}") seeds problems model
+    local of=("${on[@]}" --set "teacher.device=\"$2\"" --set "teacher.dtype=\"$3\"" --set "evaluate.device=\"$2\""
+        --set "evaluate.dtype=\"$3\"")
+    OUT="$(realpath -m "${OUT:-$root/target/gpu/out}")"
     mkdir -p "$OUT"
     rm -f "$OUT"/results.jsonl "$OUT"/log.txt
     cd "$kept/study"
     local cases="{ lead_span_proportion = 1.0 }, { lead_span_proportion = 0.5 }, { lead_span = { column = \"response\" } }, $1"
     cases+=", { lead_span_proportion = 0.75 }, { lead_span_proportion = 0.25 }"
     part "preparing the teacher's problems" 30 "$program" prepare -c teacher.toml || true
-    part "teacher" 150 "$program" train -c teacher.toml "${of[@]}" || true
+    part "teacher" 150 "$program" train -c teacher.toml "${on[@]}" || true
     for problems in new-numbers new-templates; do
         part "teacher on $problems" 40 "$program" evaluate -c study.toml --model run-teacher/model "${of[@]}" \
             --set "evaluate.files=[\"$problems.jsonl\"]" --set "evaluate.dir=$problems/teacher" || true
