@@ -88,8 +88,10 @@ study() { # winner, device, dtype
     mkdir -p "$OUT"
     rm -f "$OUT"/results.jsonl "$OUT"/log.txt
     cd "$kept/study"
-    local cases="{ lead_span_proportion = 1.0 }, { lead_span_proportion = 0.5 }, { lead_span = { column = \"response\" } }, $1"
-    cases+=", { lead_span_proportion = 0.75 }, { lead_span_proportion = 0.25 }"
+    local cases='{ lead_span_proportion = 1.0 }, { lead_span_proportion = 0.5 }, { lead_span = { column = "response" } }'
+    local others=', { lead_span_proportion = 0.75 }, { lead_span_proportion = 0.25 }'
+    [[ "$cases$others" == *"$1"* ]] || cases+=", $1"
+    cases+=$others
     part "preparing the teacher's problems" 30 "$program" prepare -c teacher.toml || true
     part "teacher" 150 "$program" train -c teacher.toml "${on[@]}" || true
     for problems in new-numbers new-templates; do
@@ -106,8 +108,8 @@ study() { # winner, device, dtype
         part "$model on new-templates" 40 "$program" evaluate -c study.toml --model "$model" "${of[@]}" \
             --set 'evaluate.files=["new-templates.jsonl"]' --set "evaluate.dir=new-templates/$(basename "$(dirname "$model")")" || break
     done
-    limit=$((limit + 10))
-    part "report" 10 "$program" report runs --out report || true
+    limit=$((SECONDS + 15))
+    part "report" 15 "$program" report runs --out report || true
     cp report/runs.csv "$OUT/" || true
     python3 "$here/../analyse.py" report/runs.csv > "$OUT/table.txt" 2>> "$OUT/log.txt" || true
     cat "$OUT/table.txt" "$OUT/results.jsonl"

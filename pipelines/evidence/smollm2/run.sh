@@ -62,7 +62,8 @@ teacher() {
 }
 
 study() {
-    local cases="{ lead_span_proportion = 1.0 }, { lead_span_proportion = 0.5 }, { lead_span = { column = \"response\" } }, $1"
+    local cases='{ lead_span_proportion = 1.0 }, { lead_span_proportion = 0.5 }, { lead_span = { column = "response" } }'
+    [[ "$cases" == *"$1"* ]] || cases+=", $1"
     leadspan precompute -c study.toml
     leadspan sweep -c study.toml --set "sweep.cases=[$cases]" --set 'sweep.seed=[0]'
     leadspan sweep -c study.toml --set "sweep.cases=[$cases]" --set "sweep.seed=[${SEEDS:-0, 1, 2}]"
