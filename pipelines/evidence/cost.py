@@ -1,0 +1,67 @@
+"""Writes the table of `cost.sh` from the results of its commands: each file is the JSON that the program printed.
+
+    cost.py FOLDER
+
+Online, the teacher runs over the same lead spans in every epoch, so an epoch costs the training's time and the capture's. That
+counts the writing of the cache, about 1 % of a capture, as if it were the teacher's.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+PROPORTIONS = ["0.25", "0.5", "0.75", "1.0"]
+EPOCHS = [1, 3]
+
+
+def read(folder, name):
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text().splitlines()[-1]) if path.is_file() else None
+
+
+def row(*cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def compared(what, values, unit):
+    half, whole = values
+    return row(what, f"{half:.4g} {unit}", f"{whole:.4g} {unit}", f"{half / whole:.2f}")
+
+
+def main(folder):
+    captures = {p: read(folder, f"capture-{p}") for p in PROPORTIONS}
+    trained = {p: read(folder, f"train-{p}")["summary"] for p in PROPORTIONS}
+    capture = {p: captures[p]["tokens"] / captures[p]["tokens_per_second"] for p in PROPORTIONS}
+    training = {p: trained[p]["seconds"] for p in PROPORTIONS}
+
+    def both(of):
+        return [of["0.5"], of["1.0"]]
+
+    print(row("", "half of every sequence", "whole sequences", "ratio"))
+    print("|---|---|---|---|")
+    print(compared("stage one: time", both(capture), "s"))
+    print(compared("stage one: bytes of shards", [one["bytes"] / 2**20 for one in both(captures)], "MiB"))
+    print(compared("stage one: positions", [one["positions"] for one in both(captures)], ""))
+    print(compared("stage two, one epoch: time of the steps", both(training), "s"))
+    print(compared("stage two: peak memory", [one["peak_memory_bytes"] / 2**20 for one in both(trained)], "MiB"))
+    print(compared("stage two: operations", [one["training_flops"] / 1e12 for one in both(trained)], "TFLOP"))
+    print(compared("stage two: bytes read from the cache", [one["cache_bytes_read"] / 2**20 for one in both(trained)], "MiB"))
+    print()
+    print(row("", "offline", "online", "ratio"))
+    print("|---|---|---|---|")
+    for p in ("0.5", "1.0"):
+        print(compared(f"an epoch at {p}, once the cache is there", [training[p], training[p] + capture[p]], "s"))
+    for epochs in EPOCHS:
+        whole = epochs * sum(training.values())
+        online = whole + epochs * sum(capture.values())
+        what = f"a sweep of {len(PROPORTIONS)} proportions, {epochs} epoch{'s' if epochs > 1 else ''}, with the one capture"
+        print(compared(what, [capture["1.0"] + whole, online], "s"))
+    for p in ("0.5", "1.0"):
+        offline, online = read(folder, f"step-offline-{p}"), read(folder, f"step-online-{p}")
+        if offline and online:
+            seconds = [1e3 / one["tokens_per_second"] for one in (offline, online)]
+            print(compared(f"a step at {p} for each 1,000 tokens (`train_step`)", seconds, "s"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
