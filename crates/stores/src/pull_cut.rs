@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -164,6 +164,8 @@ struct StoreFile<'a> {
     files: &'a StoreFiles<'a>,
     name: String,
     bytes: u64,
+    /// All of it, once it was asked for: to check a shard whose receipt has no hash of its tail.
+    whole: OnceLock<Bytes>,
 }
 
 impl StoreFiles<'_> {
@@ -190,6 +192,7 @@ impl<'a> CacheFiles for &'a StoreFiles<'a> {
                 files: *self,
                 name,
                 bytes,
+                whole: OnceLock::new(),
             }),
             Err(error) => Err(CacheError::Io {
                 action: "open",
@@ -219,18 +222,24 @@ impl RangedFile for StoreFile<'_> {
         if files.stop.load(Ordering::Relaxed) {
             return Err(files.failed(StoreError::Stopped));
         }
+        let of = |bytes: &Bytes, part: &Range<u64>, from: u64| {
+            let [start, end] = [part.start, part.end].map(|place| (place - from) as usize);
+            bytes.slice(start..end)
+        };
+        if let Some(whole) = self.whole.get() {
+            return Ok(ranges.iter().map(|range| of(whole, range, 0)).collect());
+        }
         let joined = joined(ranges);
         let asked: Vec<Range<u64>> = joined.iter().map(|(range, _)| range.clone()).collect();
         // As many shards are made at a time as requests may run.
         let read = read_parts((files.store, 1), &self.name, &asked).map_err(|error| files.failed(error))?;
         let mut parts = Vec::with_capacity(ranges.len());
-        for ((range, of), bytes) in joined.into_iter().zip(read) {
+        for ((range, places), bytes) in joined.into_iter().zip(read) {
             let bytes = Bytes::from(bytes);
-            let part = |part: &Range<u64>| {
-                let [start, end] = [part.start, part.end].map(|place| (place - range.start) as usize);
-                bytes.slice(start..end)
-            };
-            parts.extend(ranges[of].iter().map(part));
+            parts.extend(ranges[places].iter().map(|part| of(&bytes, part, range.start)));
+            if range == (0..self.bytes) {
+                self.whole.get_or_init(|| bytes);
+            }
         }
         Ok(parts)
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use leadspan_cache::{Cache, CutSettings, FRAME, Following};
+use leadspan_cache::{Cache, CacheError, CutSettings, FRAME, Following};
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_files::faults;
 
@@ -48,16 +48,25 @@ fn shorter(proportion: &str) -> CutSettings {
     }
 }
 
-/// A store with a cache of the fixtures, and the files of its cut, which is made of the whole cache.
-fn stored(name: &str, place: &Path, settings: &CutSettings) -> (Contents, BTreeMap<String, Vec<u8>>) {
+/// A store with a cache of the fixtures, and the files of its cut, which is made of the whole cache; or why it has none.
+fn stored_or_refused(
+    name: &str,
+    place: &Path,
+    settings: &CutSettings,
+) -> (Contents, Result<BTreeMap<String, Vec<u8>>, CacheError>) {
     let contents = Contents::default();
     *contents.change() = files(&fixtures().join(name));
     let (whole, cut) = (place.join("whole"), place.join("cut"));
     pull(&opened(Fake::new(&contents), 2), &whole).unwrap();
     let source = Cache::open(&whole).unwrap();
-    unfollowed(|following| leadspan_cache::cut(&source, &cut, settings, following)).unwrap();
+    let made = unfollowed(|following| leadspan_cache::cut(&source, &cut, settings, following));
     fs::remove_dir_all(&whole).unwrap();
-    (contents, files(&cut))
+    (contents, made.map(|_| files(&cut)))
+}
+
+fn stored(name: &str, place: &Path, settings: &CutSettings) -> (Contents, BTreeMap<String, Vec<u8>>) {
+    let (contents, made) = stored_or_refused(name, place, settings);
+    (contents, made.unwrap())
 }
 
 #[test]
@@ -71,6 +80,7 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
         top_k: Some(2),
         ..CutSettings::default()
     };
+    let mut refused = 0;
     for name in [
         "format-2-inventory",
         "format-2-exact",
@@ -86,9 +96,24 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
             &of_entries,
         ] {
             let place = tempfile::tempdir().unwrap();
-            let (contents, expected) = stored(name, place.path(), settings);
+            let (contents, made) = stored_or_refused(name, place.path(), settings);
             let dir = place.path().join("pulled");
             let store = opened(Fake::new(&contents), 3);
+            let expected = match made {
+                Ok(expected) => expected,
+                // Drawn tokens stand for a tail that is no longer the same.
+                Err(CacheError::DrawsOfSmallerTail { .. }) => {
+                    let error = cut_from(&store, &dir, settings).unwrap_err();
+                    assert!(
+                        matches!(error, StoreError::Cache(CacheError::DrawsOfSmallerTail { .. })),
+                        "{name}: {error}"
+                    );
+                    assert!(!dir.exists(), "{name}");
+                    refused += 1;
+                    continue;
+                }
+                Err(error) => panic!("{name}: {error}"),
+            };
             let pulled = cut_from(&store, &dir, settings).unwrap();
             assert!(files(&dir) == expected, "{name}: {settings:?}");
             assert!(!dir.join(FRAME).exists());
@@ -96,13 +121,19 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
             let foreign = contents.now().get("expected.jsonl").map_or(0, Vec::len);
             assert_eq!(pulled.store_bytes as usize, all - foreign, "{name}");
             if *settings == shorter("0.25") {
-                assert!(pulled.bytes_fetched < pulled.store_bytes, "{name}: {pulled:?}");
+                // Shards of older programs are read whole, to be checked.
+                assert!(pulled.bytes_fetched <= pulled.store_bytes, "{name}: {pulled:?}");
+                assert!(
+                    pulled.bytes_fetched < pulled.store_bytes || name != "format-2-inventory",
+                    "{pulled:?}"
+                );
             }
             // What is there stays.
             assert_eq!(cut_from(&store, &dir, settings).unwrap().made.shards_made, 0);
             assert!(files(&dir) == expected);
         }
     }
+    assert!(refused < 5, "with fewer entries, no cache was cut");
 }
 
 #[test]
