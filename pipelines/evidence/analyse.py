@@ -90,12 +90,45 @@ def shown(numbers):
     return "{:6.1f} % ({:.1f} to {:.1f})".format(*(100 * number for number in numbers))
 
 
+C1 = "lead_span-mixture-0.25_0.5+1.0_0.5-replay-share-0.0"
+C2 = "lead_span-mixture-0.25_0.75+1.0_0.25-replay-share-0.0"
+# The differences that the hypotheses are about.
+DIFFERENCES = {
+    "H2 A2 − whole sequences at equal compute": ("proportion-0.5", "equal_compute-proportion-0.5"),
+    "H3 C2 − B2": (C2, "proportion-0.5-replay-share-0.0"),
+    **{
+        f"H4 {cases}": (f"proportion-{proportion}", f"proportion-{proportion}-replay-share-0.0")
+        for cases, proportion in [("A2 − B2", "0.5"), ("A3 − B3", "0.25"), ("A4 − B4", "0.75"), ("A1 − B1", "1.0")]
+    },
+    "H5 E4 − C1": (f"{C1}-position_weights-rising", C1),
+    "H5 E5 − C1": (f"{C1}-position_weights-falling", C1),
+    "H6 E1 − C1": (f"{C1}-positions-teacher_entropy-0.5", C1),
+    "H6 E2 − C1": (f"{C1}-positions-student_entropy-0.2", C1),
+    "H7 D1 − C1": ("lead_span-growing-0.25+1.0-replay-share-0.0", C1),
+    "H8 B1 − supervised": ("proportion-1.0-replay-share-0.0", "supervised"),
+    "H8 A2 − F2": ("proportion-0.5", "proportion-0.5-distillation_weight-0.0"),
+}
+
+
+def difference(one, other):
+    """Accuracies of one group less those of another, seed by seed, in points."""
+    points = student([100 * (float(one[seed]["accuracy"]) - float(other[seed]["accuracy"])) for seed in one if seed in other])
+    return "{:+6.1f} points ({:+.1f} to {:+.1f})".format(*points)
+
+
 def main(path, confirmed=None):
     found = groups(path)
     reference = found[REFERENCE]
     for name, runs in sorted(found.items(), key=lambda group: (group[0].startswith("equal_compute"), operations(group[1]))):
         share = retained(runs, reference) if name != "untrained" else (float("nan"),) * 3
         print(f"{operations(runs) / 1e12:5.2f} TFLOP {shown(accuracy_interval(runs)):26} retained {shown(share):26} {len(runs)} {name}")
+    print("\nEach case less whole sequences at equal compute:")
+    for name in sorted(name for name in found if f"equal_compute-{name}" in found):
+        print(f"{difference(found[name], found[f'equal_compute-{name}']):32} {name}")
+    print()
+    for hypothesis, (one, other) in DIFFERENCES.items():
+        if one in found and other in found:
+            print(f"{difference(found[one], found[other]):32} {hypothesis}")
     name = confirmed or winner(found)
     beaten = rival(found, name)
     own, other = accuracy_interval(found[name]), accuracy_interval(found[beaten]) if beaten else (0.0, 0.0, 0.0)
