@@ -173,8 +173,10 @@ fn waiting_sweep(place: &Workplace, more: &[&str]) -> (Held, u32) {
     let arguments = ["sweep", "-c", "pipeline.toml"];
     let mut sweep = start(place, &[&arguments[..], more].concat(), "steps", 2);
     assert!(sweep.comes());
-    let children = format!("/proc/{id}/task/{id}/children", id = sweep.child.id());
-    let run = fs::read_to_string(children).unwrap();
+    // A thread of the sweep has started it.
+    let threads = fs::read_dir(format!("/proc/{}/task", sweep.child.id())).unwrap();
+    let children = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+    let run = children.collect::<String>();
     (sweep, run.trim().parse().unwrap())
 }
 
