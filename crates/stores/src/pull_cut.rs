@@ -189,7 +189,7 @@ impl<'a> CacheFiles for &'a StoreFiles<'a> {
         };
         match stated() {
             Ok(bytes) => Ok(StoreFile {
-                files: *self,
+                files: self,
                 name,
                 bytes,
                 whole: OnceLock::new(),

@@ -132,12 +132,15 @@ pub(super) fn locate_blocks(rows: &HeadRows, group: &Group) -> Option<Vec<Block>
     Some(blocks)
 }
 
+/// Blocks that touch: their range of the file, and that of the order in which the blocks lie there.
+pub(super) type BlockRun = (Range<u64>, Range<usize>);
+
 /// The order of blocks in the file, and the runs of blocks that touch, but for the length of the later one: each a range of the
 /// file, and of that order. The pages of a stranger's shard may lie in any order.
-pub(super) fn runs_of(places: &[&Block]) -> (Vec<usize>, Vec<(Range<u64>, Range<usize>)>) {
+pub(super) fn runs_of(places: &[&Block]) -> (Vec<usize>, Vec<BlockRun>) {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by_key(|&index| places[index].bytes.start);
-    let mut runs: Vec<(Range<u64>, Range<usize>)> = Vec::new();
+    let mut runs: Vec<BlockRun> = Vec::new();
     for (at, &index) in order.iter().enumerate() {
         let bytes = places[index].bytes.start as u64..places[index].bytes.end as u64;
         match runs.last_mut() {
