@@ -34,6 +34,13 @@ def held_out(loss: float) -> dict:
     }
 
 
+def wilson(right: int, of: int) -> list:
+    """The 95 % interval of a share."""
+    ratio, share = 1.959963984540054**2 / of, right / of
+    half = math.sqrt(ratio * share * (1 - share) + ratio * ratio / 4)
+    return [(share + ratio / 2 - half) / (1 + ratio), (share + ratio / 2 + half) / (1 + ratio)]
+
+
 def run(folder: Path, proportion: str, seed: int, *, sections=SECTIONS, weight=0.5, max_flops=None, accuracy=None, ends=True) -> None:
     random.seed(f"{proportion} {seed} {weight} {max_flops} {sections}")
     share = float(proportion)
@@ -54,6 +61,8 @@ def run(folder: Path, proportion: str, seed: int, *, sections=SECTIONS, weight=0
     for step in range(1, (steps if ends else 40) + 1):
         loss = final + 8 * math.exp(-step / 12) + 0.1 * random.random()
         metrics.append({"event": "step", "step": step, "steps": steps, "loss": loss, "tokens": int(1660 * share)})
+    if ends and steps:
+        metrics.append({"event": "validation", "step": steps, **held_out(final)})
     lines(folder / "metrics.jsonl", metrics)
     if not ends:
         return
@@ -79,7 +88,7 @@ def run(folder: Path, proportion: str, seed: int, *, sections=SECTIONS, weight=0
             "problems": 200,
             "correct": correct,
             "accuracy": correct / 200,
-            "accuracy_interval": [max(0, correct / 200 - 0.06), min(1, correct / 200 + 0.06)],
+            "accuracy_interval": wilson(correct, 200),
             "held_out": held_out(final),
         },
     )
