@@ -13,6 +13,7 @@ import time
 
 import pyarrow.parquet as pq
 
+from kills import killed
 from read_shards import rows_of
 
 PROGRAM, CACHE, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
@@ -27,17 +28,6 @@ def run(*arguments):
     return time.monotonic() - start
 
 
-def killed(seconds, *arguments):
-    process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
-
-
 def undisturbed_and_killed(name, *arguments):
     """Runs a command that writes the folder `--out`, and the same with ten kills. Returns the folder."""
     whole = FOLDER / f"{name}-whole"
@@ -46,12 +36,12 @@ def undisturbed_and_killed(name, *arguments):
     # Each moment in a folder of its own, and all ten in one.
     for moment in range(10):
         out = FOLDER / f"{name}-killed-{moment}"
-        kills += killed(took * (moment + 0.5) / 10, "cache", *arguments, "--out", out)
+        kills += killed(PROGRAM, took * (moment + 0.5) / 10, "cache", *arguments, "--out", out)
         run("cache", *arguments, "--out", out)
         subprocess.run(["diff", "-r", whole, out], check=True)
         subprocess.run(["rm", "-r", out], check=True)
     out = FOLDER / f"{name}-killed"
-    again = sum(killed(took * (moment + 0.5) / 10, "cache", *arguments, "--out", out) for moment in range(10))
+    again = sum(killed(PROGRAM, took * (moment + 0.5) / 10, "cache", *arguments, "--out", out) for moment in range(10))
     run("cache", *arguments, "--out", out)
     subprocess.run(["diff", "-r", whole, out], check=True)
     print(f"{name}: {took:.2f} s; killed {kills} of 10 times, each continued, and {again} of 10 times in one folder: the same files", flush=True)

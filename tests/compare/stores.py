@@ -15,6 +15,8 @@ import time
 
 from blake3 import blake3
 
+from kills import killed
+
 PROGRAM, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
 
 
@@ -33,17 +35,6 @@ def files(folder):
     paths = (path for path in folder.rglob("*") if path.is_file())
     names = ((path.relative_to(folder), path) for path in paths)
     return {str(name): hashlib.sha256(path.read_bytes()).hexdigest() for name, path in names if "/." not in f"/{name}"}
-
-
-def killed(seconds, *arguments):
-    process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
 
 
 def made(folder, units, size, seed=0):
@@ -91,10 +82,10 @@ def main():
     run("cache", "verify", FOLDER / "back")
 
     took = min(copied("push", cache, f"s3://caches/timed-{number}")["seconds"] for number in range(2))
-    kills = sum(killed(took * (number + 1) / 15, "cache", "push", cache, "s3://caches/killed") for number in range(10))
+    kills = sum(killed(PROGRAM, took * (number + 1) / 15, "cache", "push", cache, "s3://caches/killed") for number in range(10))
     copied("push", cache, "s3://caches/killed")
     for number in range(10):
-        kills += killed(took * (number + 1) / 15, "cache", "pull", "s3://caches/killed", FOLDER / "killed")
+        kills += killed(PROGRAM, took * (number + 1) / 15, "cache", "pull", "s3://caches/killed", FOLDER / "killed")
     copied("pull", "s3://caches/killed", FOLDER / "killed")
     assert files(cache) == files(FOLDER / "killed")
     print(f"killed {kills} times: the same in the end", flush=True)

@@ -7,8 +7,8 @@
 #   run.sh FOLDER winner 'WINNER'   also the winner of the small family, unless it is a case already, and the held-out problems. WINNER
 #                                   is written as in study.toml, such as '{ lead_span = { growing = [0.1, 0.9] }, "replay.share" = 0.0 }'
 #
-# LEADSPAN names the program; by default it is the one on the PATH. WORKERS is how many runs go on at the same time, each with one
-# thread; by default as many as there are cores. PYTHON (python3) makes the environment in FOLDER/.venv. SCALE (1) divides the number of
+# LEADSPAN names the program; by default it is the one on the PATH. JOBS is how many students are trained at the same
+# time; by default as many as there are cores. PYTHON (python3) makes the environment in FOLDER/.venv. SCALE (1) divides the number of
 # problems and makes the models tiny, to try the commands in minutes; such models solve nothing, and are not asked to.
 set -euo pipefail
 usage() { sed -n '5,8p' "$0" >&2; exit 1; }
@@ -18,7 +18,7 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 program=$(command -v "${LEADSPAN:-leadspan}")
 case $program in /*) ;; *) program=$PWD/$program ;; esac
-workers=${WORKERS:-$(nproc)} scale=${SCALE:-1}
+jobs=${JOBS:-$(nproc)} scale=${SCALE:-1}
 leadspan() { nice -n 19 "$program" "$@"; }
 
 # Whether the problems are those that were published or, of another scale, those made before.
@@ -65,21 +65,6 @@ if teacher < 0.6 or not 0.1 <= base <= 0.6 or base > teacher - 0.2:
 END_OF_CHECK
 }
 
-# All workers of a sweep. A signal to this script stops them.
-sweep() {
-    local processes=() status=0 worker
-    for ((worker = 0; worker < workers; worker++)); do
-        RAYON_NUM_THREADS=1 nice -n 19 "$program" sweep -c study.toml "$@" --worker "$worker/$workers" &
-        processes+=($!)
-    done
-    trap 'kill "${processes[@]}" 2> /dev/null' TERM INT
-    for worker in "${processes[@]}"; do
-        wait "$worker" || status=$?
-    done
-    trap - TERM INT
-    return "$status"
-}
-
 report() {
     leadspan report "$@" --out words
     cp words/runs.csv words.csv
@@ -89,7 +74,7 @@ search() {
     leadspan precompute -c study.toml
     # One seed of every case first, and then the others.
     for seeds in "0" "0, 1, 2"; do
-        sweep --set "sweep.seed=[$seeds]"
+        leadspan sweep -c study.toml --jobs "$jobs" --set "sweep.seed=[$seeds]"
     done
     report runs
 }
@@ -98,7 +83,7 @@ winner() {
     if grep -qF "    $1," study.toml; then
         echo "the winner is a case of study.toml already"
     else
-        sweep --set "sweep.cases=[$1]" --set 'sweep.baselines=["equal_compute"]' --set sweep.dir=winner-runs
+        leadspan sweep -c study.toml --jobs "$jobs" --set "sweep.cases=[$1]" --set 'sweep.baselines=["equal_compute"]' --set sweep.dir=winner-runs
         report runs winner-runs
     fi
     # Every exported student answers the problems of held-out templates, lengths and ranges.
