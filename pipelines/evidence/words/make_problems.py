@@ -150,17 +150,17 @@ def main(folder, scale=1):
         return problems(seed, max(count // scale, 24), name, made_of[part], seen)
 
     made_of, seen = parts(), set()
-    test = drawn(61, 1000, "test", "hard")
-    transfer = drawn(62, 500, "transfer", "held-out")
-    hard = drawn(63, 2100, "hard", "hard")
-    base = shuffled(drawn(64, 16000, "easy-base", "easy"), drawn(65, 1000, "hard-base", "hard"))
-    teacher = shuffled(drawn(66, 12000, "easy-teacher", "easy"), drawn(67, 12000, "hard-teacher", "hard"))
+    test = drawn(61, 500, "test", "hard")
+    transfer = drawn(62, 250, "transfer", "held-out")
+    hard = drawn(63, 700, "hard", "hard")
+    base = shuffled(drawn(64, 8000, "easy-base", "easy"), drawn(65, 500, "hard-base", "hard"))
+    teacher = shuffled(drawn(66, 8000, "easy-teacher", "easy"), drawn(67, 8000, "hard-teacher", "hard"))
     made = tokenizer(teacher)
     for row in hard:
         prompt, response = counted(made, row)
         row["response"] = prompt + response // 2
     written = {"test": test, "transfer": transfer, "hard": hard, "base": base, "teacher": teacher,
-               "known": random.Random(68).sample(base, max(1000 // scale, 24))}
+               "known": random.Random(68).sample(base, max(400 // scale, 24))}
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in written.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
