@@ -90,6 +90,62 @@ fn what_is_exported_is_imported_verified_described_and_trained_from() {
 }
 
 #[test]
+fn a_card_states_the_audit_of_its_cache_and_of_no_other() {
+    let place = Workplace::new();
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    let other = [
+        "precompute",
+        "-c",
+        "pipeline.toml",
+        "--set",
+        "cache.dir=other",
+        "--set",
+        "cache.top_k=4",
+    ];
+    place.succeed(&other);
+    let audit = place.succeed(&["cache", "audit", "-c", "pipeline.toml", "--positions", "20", "--json"]);
+    fs::write(place.path("audit.json"), &audit).unwrap();
+    let card = place.succeed(&["cache", "card", "cache", "--audit", "audit.json"]);
+    assert!(
+        card.contains("| KL(teacher ‖ cache), mean | ") && card.contains("at 20 random positions"),
+        "{card}"
+    );
+    let table = [
+        "cache",
+        "export",
+        "cache",
+        "--out",
+        "table",
+        "--format",
+        "dataset",
+        "--audit",
+        "audit.json",
+    ];
+    place.succeed(&table);
+    assert!(
+        fs::read_to_string(place.path("table/README.md"))
+            .unwrap()
+            .contains("at 20 random positions")
+    );
+    let error = refused(&place, &["cache", "card", "other", "--audit", "audit.json"]);
+    assert!(
+        error.contains("`audit.json` is an audit of a cache with the identity"),
+        "{error}"
+    );
+    for (text, said) in [
+        ("{}".to_owned(), "is not the result of `leadspan cache audit --json`"),
+        (
+            audit.replace("\"top_1_agreement\":", "\"top_1_agreement\":1"),
+            "has an impossible `top_1_agreement`",
+        ),
+    ] {
+        fs::write(place.path("wrong.json"), text).unwrap();
+        let error = refused(&place, &["cache", "card", "cache", "--audit", "wrong.json"]);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn cards_exports_and_imports_replace_nothing_of_others() {
     let place = Workplace::new();
     place.succeed(&["precompute", "-c", "pipeline.toml"]);

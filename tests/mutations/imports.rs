@@ -188,6 +188,7 @@ fn exported(folder: &Path) {
             rows: 1000,
             bytes: 1 << 20,
         },
+        fidelity: None,
         license: None,
         overwrite: true,
     };

@@ -112,7 +112,7 @@ mod verify;
 mod tests;
 
 pub use cache::Cache;
-pub use card::Card;
+pub use card::{Card, Fidelity};
 pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use cut::{CutSettings, FRAME, Following, Made, cut, cut_reading, merge, require_place};
 pub use error::CacheError;

@@ -33,6 +33,10 @@ pub(crate) struct ExportFolderArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) license: Option<String>,
 
+    /// A file with the result of `cache audit --json`, whose figures the description of a folder states
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
+
     /// The number of the teacher's tokens, for DistillKit; by default those of the tokenizer, up to the next power of two
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) vocabulary: Option<u32>,
@@ -54,6 +58,10 @@ pub(crate) struct CardArguments {
     /// The licence that the card states, such as `cc-by-4.0`; none by default
     #[arg(long, value_name = "NAME")]
     pub(crate) license: Option<String>,
+
+    /// A file with the result of `cache audit --json`, whose figures the card states
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -1,8 +1,9 @@
 //! A data set card: the page that describes a cache, or an export of it, to those who find it on a model hub.
 //!
 //! Its head is YAML that `datasets` and the Hub read. Everything in it is what the cache states. What a cache does not store,
-//! such as the result of an audit or a licence, is not made up.
+//! the result of an audit and a licence, is there only if the user gives it.
 
+mod fidelity;
 mod reading;
 mod words;
 mod yaml;
@@ -13,6 +14,7 @@ use leadspan_sequence::Split;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::{Map, Value, json};
 
+pub use self::fidelity::Fidelity;
 use self::{
     words::{entries, teacher},
     yaml::yaml,
@@ -24,6 +26,7 @@ use crate::{Cache, CacheError, Inspection, export_list::ExportList};
 pub struct Card {
     inspection: Inspection,
     license: Option<String>,
+    fidelity: Option<Fidelity>,
     export: Option<ExportList>,
 }
 
@@ -37,6 +40,7 @@ impl Card {
         Ok(Self {
             inspection: cache.inspect()?,
             license: None,
+            fidelity: None,
             export: None,
         })
     }
@@ -45,6 +49,13 @@ impl Card {
     #[must_use]
     pub fn licensed(mut self, license: Option<&str>) -> Self {
         self.license = license.map(str::to_owned);
+        self
+    }
+
+    /// The card with the figures of an audit of this cache.
+    #[must_use]
+    pub fn audited(mut self, fidelity: Option<Fidelity>) -> Self {
+        self.fidelity = fidelity;
         self
     }
 
@@ -236,12 +247,14 @@ impl Card {
             .teacher
             .as_ref()
             .and_then(|teacher| teacher.imported.as_ref());
-        let text = match imported {
-            None => {
-                "The cache does not store how faithful it is. `leadspan cache audit -c pipeline.toml` runs the teacher again at \
-                 random positions and prints the divergence."
+        let text = match (&self.fidelity, imported) {
+            (Some(fidelity), _) => fidelity.to_string(),
+            (None, None) => "The cache does not store how faithful it is. `leadspan cache audit -c pipeline.toml` runs the teacher again \
+                             at random positions and prints the divergence."
+                .to_owned(),
+            (None, Some(_)) => {
+                "The values were imported. Without the teacher, nothing says how faithful they are.".to_owned()
             }
-            Some(_) => "The values were imported. Without the teacher, nothing says how faithful they are.",
         };
         format!("\n## Fidelity\n\n{text}\n")
     }
@@ -286,6 +299,35 @@ mod tests {
             licensed.starts_with("---\nlicense: cc-by-4.0\ntask_categories:"),
             "{licensed}"
         );
+        let fidelity = Fidelity {
+            samples: 3,
+            positions: 120,
+            mean_kl: 1.25e-5,
+            p99_kl: 2e-4,
+            top_1_agreement: 0.9975,
+            retained_mass: 0.9,
+            p95_logprob_error: 0.0125,
+            largest_target_error: 0.5,
+            device_class: "cpu".to_owned(),
+        };
+        let audited = Card::of(&captured.cache)
+            .unwrap()
+            .audited(Some(fidelity.clone()))
+            .to_string();
+        for said in [
+            "at 120 random positions of 3 samples",
+            "| KL(teacher ‖ cache), mean | 1.25e-5 nats |",
+            "| same most probable token | 99.75 % |",
+        ] {
+            assert!(audited.contains(said), "{said}: {audited}");
+        }
+        assert!(!audited.contains("does not store"), "{audited}");
+        assert_eq!(fidelity.impossible(), None);
+        let wrong = Fidelity {
+            top_1_agreement: 1.5,
+            ..fidelity
+        };
+        assert_eq!(wrong.impossible(), Some("top_1_agreement"));
         // Whatever else somebody states stays one value.
         let odd = Card::of(&captured.cache)
             .unwrap()

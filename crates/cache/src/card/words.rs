@@ -53,6 +53,6 @@ pub(super) fn entries(identity: &Identity) -> String {
 }
 
 /// Text that somebody else wrote, as a cell of a table.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     visible(text).replace('|', "\\|")
 }

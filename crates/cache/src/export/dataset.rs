@@ -71,7 +71,9 @@ pub fn export_dataset(
     for tables in [&mut train, &mut validation] {
         tables.flush(0)?;
     }
-    let card = Card::of(cache)?.licensed(settings.license.as_deref());
+    let card = Card::of(cache)?
+        .licensed(settings.license.as_deref())
+        .audited(settings.fidelity.clone());
     let files = [train.positions, validation.positions, train.samples, validation.samples];
     let card = |list: &ExportList| card.exported(list);
     let (files, bytes) = folder.finish(files, (total, row_count), card, settings.overwrite)?;

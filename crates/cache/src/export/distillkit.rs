@@ -129,7 +129,9 @@ pub fn export_distillkit(
     }
     let packing = packing.unwrap_or_else(|| Quantization::lossless(1, vocabulary));
     folder.add(SETTINGS, packing.to_yaml().as_bytes())?;
-    let card = Card::of(cache)?.licensed(settings.license.as_deref());
+    let card = Card::of(cache)?
+        .licensed(settings.license.as_deref())
+        .audited(settings.fidelity.clone());
     let card = |list: &ExportList| card.exported(list);
     let (files, bytes) = folder.finish(files, (samples, positions), card, settings.overwrite)?;
     Ok(Exported {

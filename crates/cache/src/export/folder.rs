@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     CacheError, Missing,
-    card::Card,
+    card::{Card, Fidelity},
     export_list::{ExportList, ListedFile},
     hashing::HashingWriter,
     parquet_files::{self, Finished},
@@ -42,6 +42,8 @@ pub struct FolderSettings {
     pub limits: FileLimits,
     /// The licence that the description states, if the user states one.
     pub license: Option<String>,
+    /// The figures of an audit that the description states, if the user has made one.
+    pub fidelity: Option<Fidelity>,
     /// Whether an earlier export in the same place is replaced.
     pub overwrite: bool,
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use leadspan_cache::Cache;
 use leadspan_precompute::{Audit, AuditEvent, AuditOutcome, AuditSettings};
 use serde::Serialize;
 use serde_json::json;
@@ -42,7 +43,9 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
         return Ok(Ending::Stopped);
     };
     last_line::note(json!({ "cache": path_text::text(&cache_dir), "audit": audit }));
+    let cache = Cache::open(&cache_dir).with_context(|| format!("could not open `{}`", cache_dir.display()))?;
     let audited = Audited {
+        identity: cache.identity().fingerprint(),
         dir: cache_dir,
         seed: arguments.seed,
         audit,
@@ -57,6 +60,8 @@ pub(super) fn run(arguments: &AuditArguments, showing: Showing) -> Result<Ending
 struct Audited {
     #[serde(serialize_with = "path_text::as_text")]
     dir: PathBuf,
+    /// The cache's identity, by which `cache card --audit` knows whose figures these are.
+    identity: String,
     seed: u64,
     audit: Audit,
 }

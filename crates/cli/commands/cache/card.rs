@@ -6,6 +6,7 @@ use leadspan_cache::{Cache, Card};
 use leadspan_files::{commit_bytes, read_unlinked};
 use serde::Serialize;
 
+use super::audited;
 use crate::{
     arguments::CardArguments,
     commands::{Ending, Showing},
@@ -22,12 +23,20 @@ const TITLE: &str = "\n# Teacher distributions\n";
 
 pub(super) fn run(cache: &Cache, arguments: &CardArguments, showing: Showing) -> Result<Ending> {
     let card = Card::of(cache).with_context(|| format!("could not describe `{}`", cache.dir().display()))?;
-    let card = card.licensed(arguments.license.as_deref());
+    let fidelity = arguments
+        .audit
+        .as_deref()
+        .map(|path| audited::figures(path, cache))
+        .transpose()?;
+    let card = card.licensed(arguments.license.as_deref()).audited(fidelity);
     let Some(out) = &arguments.out else {
         showing.result(&card)?;
         return Ok(Ending::Done);
     };
-    let inputs: Vec<&Path> = arguments.folder.config.as_deref().into_iter().collect();
+    let inputs: Vec<&Path> = [&arguments.folder.config, &arguments.audit]
+        .into_iter()
+        .filter_map(|path| path.as_deref())
+        .collect();
     outputs::check_file(out, arguments.overwrite, &inputs)?;
     let is_card = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(TITLE);
     if out.exists() && !read_unlinked(out, MOST_BYTES).is_ok_and(|bytes| is_card(&bytes)) {

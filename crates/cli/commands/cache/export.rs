@@ -13,7 +13,7 @@ use leadspan_model::TokenizerBundle;
 use serde::Serialize;
 use serde_json::json;
 
-use super::import::tokens_of;
+use super::{audited, import::tokens_of};
 use crate::{
     amounts::{bytes, grouped},
     arguments::{ExportArguments, ExportFormat},
@@ -46,7 +46,9 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
             let missing = missing(export.allow_incomplete);
             leadspan_cache::export(cache, out, export.proportion, missing, &mut progress).with_context(attempt)
         }
-        ExportFormat::Dataset => export_dataset(cache, out, &settings(export), &mut progress).with_context(attempt),
+        ExportFormat::Dataset => {
+            export_dataset(cache, out, &settings(cache, export)?, &mut progress).with_context(attempt)
+        }
         ExportFormat::Distillkit => {
             let vocabulary = if let Some(vocabulary) = export.of_folder.vocabulary {
                 vocabulary
@@ -56,7 +58,7 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
                 // A teacher may have more tokens than its tokenizer, and these take no more bits.
                 tokens.checked_next_power_of_two().unwrap_or(tokens)
             };
-            export_distillkit(cache, out, &settings(export), vocabulary, &mut progress).with_context(attempt)
+            export_distillkit(cache, out, &settings(cache, export)?, vocabulary, &mut progress).with_context(attempt)
         }
     }?;
     drop(bar);
@@ -69,9 +71,14 @@ pub(super) fn run(cache: &Cache, export: &ExportArguments, showing: Showing) -> 
     Ok(Ending::Done)
 }
 
-fn settings(export: &ExportArguments) -> FolderSettings {
+fn settings(cache: &Cache, export: &ExportArguments) -> Result<FolderSettings> {
     let of_folder = &export.of_folder;
-    FolderSettings {
+    let fidelity = of_folder
+        .audit
+        .as_deref()
+        .map(|path| audited::figures(path, cache))
+        .transpose()?;
+    Ok(FolderSettings {
         proportion: export.proportion,
         missing: missing(export.allow_incomplete),
         limits: FileLimits {
@@ -79,8 +86,9 @@ fn settings(export: &ExportArguments) -> FolderSettings {
             bytes: of_folder.file_mib.unwrap_or(FILE_MIB) << 20,
         },
         license: of_folder.license.clone(),
+        fidelity,
         overwrite: export.overwrite,
-    }
+    })
 }
 
 /// Checks that the one file may be written.
@@ -90,6 +98,7 @@ fn check_file(export: &ExportArguments) -> Result<()> {
         ("--file-rows", of_folder.file_rows.is_some()),
         ("--file-mib", of_folder.file_mib.is_some()),
         ("--license", of_folder.license.is_some()),
+        ("--audit", of_folder.audit.is_some()),
         ("--vocabulary", of_folder.vocabulary.is_some()),
     ];
     if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {

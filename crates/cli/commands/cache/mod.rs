@@ -1,6 +1,7 @@
 //! `leadspan cache`: inspects, checks, describes, exports, imports, cuts, merges, pushes and pulls caches.
 
 mod audit;
+mod audited;
 mod card;
 mod copy;
 mod cut;

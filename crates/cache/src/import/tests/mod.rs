@@ -95,6 +95,7 @@ fn folder_settings() -> FolderSettings {
             rows: 100,
             bytes: 1 << 20,
         },
+        fidelity: None,
         license: None,
         overwrite: false,
     }
