@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._errors import LeadspanIndexError, LeadspanValueError
+from ._errors import LeadspanIndexError, LeadspanOSError, LeadspanValueError
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class Samples:
         length: int = self._members["length"]
         return length
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: SupportsIndex) -> Sample:
         """The sample with this index; negative ones count from the end."""
         place = _place(index, len(self))
         return Sample(place, *self._members["sample"](place))
@@ -133,6 +134,8 @@ class Cache:
         self.path: str = os.path.join(os.getcwd(), given) if given else given
         """The folder, as an absolute path: the working folder may change."""
         self._allow_incomplete = allow_incomplete
+        if given and not os.path.lexists(self.path):
+            raise LeadspanOSError(f"there is no folder `{self.path}`", errno=errno.ENOENT)
         self._members = _native.open(self.path, allow_incomplete)
         self._identity: dict[str, Any] = json.loads(self._members["identity"])
         entries = self._identity["entries"]
@@ -163,20 +166,20 @@ class Cache:
         return folder
 
     def coverage(
-        self, proportion: float | str | None = None, sections: Sequence[str] | None = None
+        self, proportion: float | str | None = None, sections: Sequence[str] | str | None = None
     ) -> tuple[str, list[str]]:
         """The proportion and the sections that `read` reads for these arguments."""
         covered: tuple[str, list[str]] = self._members["coverage"](proportion, _names(sections))
         return covered
 
     def position_counts(
-        self, proportion: float | str | None = None, sections: Sequence[str] | None = None
+        self, proportion: float | str | None = None, sections: Sequence[str] | str | None = None
     ) -> NDArray[np.uint32]:
         """The number of positions that `read` reads of each sample. Reads no shard."""
         return np.frombuffer(self._members["position_counts"](proportion, _names(sections)), np.uint32)
 
     def read(
-        self, index: int, proportion: float | str | None = None, sections: Sequence[str] | None = None
+        self, index: SupportsIndex, proportion: float | str | None = None, sections: Sequence[str] | str | None = None
     ) -> Span:
         """Reads one sample: its kept tokens, and the teacher's distribution at each position.
 
@@ -188,9 +191,9 @@ class Cache:
 
     def read_many(
         self,
-        indices: Iterable[int],
+        indices: Iterable[SupportsIndex],
         proportion: float | str | None = None,
-        sections: Sequence[str] | None = None,
+        sections: Sequence[str] | str | None = None,
         *,
         threads: int | None = None,
     ) -> list[Span]:
@@ -223,14 +226,14 @@ def _opened(path: str, allow_incomplete: bool) -> Cache:
     return Cache(path, allow_incomplete=allow_incomplete)
 
 
-def _names(sections: Sequence[str] | None) -> list[str] | None:
+def _names(sections: Sequence[str] | str | None) -> list[str] | None:
     """The names of sections; a single text is one name."""
     if sections is None:
         return None
     return [sections] if isinstance(sections, str) else list(sections)
 
 
-def _place(index: int, count: int) -> int:
+def _place(index: SupportsIndex, count: int) -> int:
     """An index from 0; a negative one counts from the end."""
     given = operator.index(index)
     place = given + count if given < 0 else given

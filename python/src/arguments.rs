@@ -60,6 +60,8 @@ fn proportion(py: Python<'_>, given: &Bound<'_, PyAny>) -> PyResult<LeadSpanProp
     let text: String = match given.cast::<PyString>() {
         Ok(text) => text.extract()?,
         Err(_) if given.is_instance_of::<PyBool>() => given.to_string(),
+        // A number of single precision has a shorter decimal than the same number in double precision.
+        Err(_) if given.hasattr("dtype")? => given.str()?.to_string().parse::<f64>()?.to_string(),
         Err(_) => given.extract::<f64>()?.to_string(),
     };
     text.parse::<LeadSpanProportion>()

@@ -1,6 +1,7 @@
 """The reader, against what an independent reader found in the golden caches."""
 
 import concurrent.futures
+import errno
 import gc
 import multiprocessing
 import os
@@ -114,6 +115,8 @@ def test_wrong_arguments_are_refused_in_words(standard, tmp_path):
         leadspan.Cache(tmp_path)
     assert cache.read_many([]) == []
     assert len(cache.read(np.int64(1), np.float64(0.5), ("answer",)).tokens) == len(cache.read(1, 0.5).tokens)
+    # Not 0.100000001490116…, which has too many digits.
+    assert len(cache.read(1, np.float32(0.1)).tokens) == len(cache.read(1, 0.1).tokens)
 
 
 def test_what_was_not_captured_is_refused_with_a_hint():
@@ -164,9 +167,11 @@ def test_a_cache_stays_the_same_folder_wherever_the_process_goes(standard, tmp_p
     monkeypatch.chdir(tmp_path)
     expected = leadspan.Cache(os.fsencode(standard)).read(0).logprobs.tobytes()
     assert cache.read(0).logprobs.tobytes() == pickle.loads(pickled).read(0).logprobs.tobytes() == expected
-    for nothing in ("", "nothing"):
-        with pytest.raises(leadspan.LeadspanValueError, match="is not a cache: it has no `identity.json`"):
-            leadspan.Cache(nothing)
+    with pytest.raises(leadspan.LeadspanValueError, match="is not a cache: it has no `identity.json`"):
+        leadspan.Cache("")
+    with pytest.raises(leadspan.LeadspanOSError, match="there is no folder `.*/nothing`") as missing:
+        leadspan.Cache("nothing")
+    assert missing.value.errno == errno.ENOENT
 
 
 def test_a_cache_that_is_removed_while_it_is_open_reads_on_or_says_that_it_is_gone(standard, tmp_path):

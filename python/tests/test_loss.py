@@ -158,4 +158,31 @@ def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(leadspan.LeadspanValueError, match="`max` is not a reduction"):
         forward_kl(logits, batch_of(case), reduction="max")
     with pytest.raises(leadspan.LeadspanValueError, match="token 35 follows a position, but the student's vocabulary has 20"):
-        forward_kl(logits[:, :20], batch_of(case))
+        distillation_loss(logits[:, :20], batch_of(case))
+    for temperature in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(leadspan.LeadspanValueError, match="it must be a number above 0"):
+            forward_kl(logits, batch_of(case), temperature)
+    with pytest.raises(leadspan.LeadspanValueError, match="have no tokens"):
+        forward_kl(logits[:, :0], batch_of(case))
+
+
+def test_the_divergence_alone_needs_no_target_that_the_student_has():
+    case = CASES[0]
+    batch = batch_of(case)
+    assert int(batch["targets"].max()) == 35
+    logits = torch.tensor(case["logits"])[:, :20].requires_grad_()
+    forward_kl(logits, batch).backward()
+    gradient, logits.grad = logits.grad, None
+    forward_kl(logits, {**batch, "targets": torch.zeros_like(batch["targets"])}).backward()
+    assert torch.equal(gradient, logits.grad) and gradient.isfinite().all() and gradient.abs().max() > 0
+
+
+def test_a_batch_without_positions_has_no_loss():
+    case = CASES[0]
+    empty = {
+        name: tensor if name in ("input_ids", "temperatures") else tensor[:0] for name, tensor in batch_of(case).items()
+    }
+    logits = torch.zeros(0, len(case["logits"][0]), requires_grad=True)
+    loss = distillation_loss(logits, empty)
+    loss.backward()
+    assert loss.item() == 0.0 and logits.grad.shape == logits.shape

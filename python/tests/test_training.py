@@ -23,6 +23,7 @@ def test_items_are_the_samples_that_have_positions(standard):
     train = Dataset(standard, proportion=0.5, sections=["answer"])
     counts = cache.position_counts(0.5, ["answer"])
     assert [index for index in cache.samples.of_split("train") if counts[index] > 0] == train.indices.tolist()
+    assert Dataset(standard, proportion=0.5, sections="answer").indices.tolist() == train.indices.tolist()
     held_out = Dataset(cache, split="validation")
     assert [span.index for span in held_out] == cache.samples.of_split("validation").tolist()
     with pytest.raises(IndexError):

@@ -24,12 +24,12 @@ class Dataset(torch.utils.data.Dataset[leadspan.Span]):
         self,
         cache: leadspan.Cache | str | bytes | os.PathLike[str],
         proportion: float | str | None = None,
-        sections: Sequence[str] | None = None,
+        sections: Sequence[str] | str | None = None,
         split: str | None = "train",
     ) -> None:
         self.cache = cache if isinstance(cache, leadspan.Cache) else leadspan.Cache(cache)
         self.proportion = proportion
-        self.sections = None if sections is None else list(sections)
+        self.sections = sections if sections is None or isinstance(sections, str) else list(sections)
         counts = self.cache.position_counts(self.proportion, self.sections)
         has_positions = counts > 0
         if split is not None:

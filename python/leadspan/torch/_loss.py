@@ -7,6 +7,7 @@ not from 1 - Σ q, which loses all digits when the entries have almost all of th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def forward_kl(logits: Tensor, batch: Batch, temperature: float = 1.0, reduction
     """τ²·KL(teacher ‖ student) at the positions of a batch, over the stored entries and one bucket for all other tokens.
 
     `logits` are those of the whole batch, `[B, T, V]`, or of its positions alone, `[N, V]`, in the order of `batch["rows"]`.
-    `reduction` is `mean` over the positions, `sum`, or `none` for the value of each position, `[N]` float32.
+    `reduction` is `mean` over the positions (0 if there are none), `sum`, or `none` for the value of each position, `[N]` float32.
 
     Entries that the student's vocabulary lacks move to the bucket. A temperature other than 1 must be one of
     `batch["temperatures"]`, because the bucket needs a term that was stored at capture.
@@ -48,17 +49,25 @@ def distillation_loss(
         raise leadspan.LeadspanValueError(f"`{reduction}` is not a reduction: expected `mean`, `sum` or `none`")
     if not 0.0 <= distillation_weight <= 1.0:
         raise leadspan.LeadspanValueError(f"`distillation_weight` is `{distillation_weight}`, but it must be from 0 to 1")
+    if not (0.0 < temperature and math.isfinite(temperature)):
+        raise leadspan.LeadspanValueError(f"`temperature` is `{temperature}`, but it must be a number above 0")
     rows, flat = _rows(logits, batch)
+    if not flat.shape[1]:
+        raise leadspan.LeadspanValueError(f"logits of shape {tuple(logits.shape)} have no tokens")
     teacher = _Teacher(batch, flat, temperature)
     targets = batch["targets"].to(flat.device)
-    if len(targets) and int(targets.max()) >= flat.shape[1]:
+    if distillation_weight == 1.0:
+        # What follows is not looked at, and may be a token that the student lacks.
+        targets = targets.clamp(max=flat.shape[1] - 1)
+    elif len(targets) and int(targets.max()) >= flat.shape[1]:
         raise leadspan.LeadspanValueError(
             f"token {int(targets.max())} follows a position, but the student's vocabulary has {flat.shape[1]} tokens"
         )
     losses: Tensor = _Objective.apply(flat, rows, targets, teacher, distillation_weight, teacher.temperature)
     if reduction == "none":
         return losses
-    return losses.mean() if reduction == "mean" else losses.sum()
+    total = losses.sum()
+    return total / max(len(losses), 1) if reduction == "mean" else total
 
 
 def _rows(logits: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor]:
