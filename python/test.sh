@@ -29,7 +29,7 @@ if [[ ! -e "$environment/ready" || "$(<"$environment/ready")" != "$interpreter" 
 fi
 
 rm -rf target/wheels
-"$environment/bin/maturin" build --quiet --manifest-path python/Cargo.toml --interpreter "$python" --out target/wheels
+"$python" -m maturin build --quiet --manifest-path python/Cargo.toml --interpreter "$python" --out target/wheels
 wheel="$(ls target/wheels/leadspan-*-abi3-*.whl)"
 bytes="$(stat --format %s "$wheel")"
 echo "$wheel: $((bytes / 1000000)) MB"
@@ -38,4 +38,4 @@ if ((bytes > 40000000)); then
     exit 1
 fi
 "$python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
-"$environment/bin/pytest" -q -p no:cacheprovider python/tests "$@"
+"$python" -m pytest -q -p no:cacheprovider python/tests "$@"

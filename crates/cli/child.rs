@@ -9,6 +9,7 @@ use std::{
     env,
     ffi::OsString,
     io,
+    os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
@@ -17,6 +18,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::exit_code;
 
@@ -57,6 +60,11 @@ pub(crate) enum ChildEnd {
 
 impl ChildEnd {
     fn of(status: ExitStatus) -> Self {
+        // It takes these signals itself, so it got this one before it listened, and had nothing to lose. A terminal sends Ctrl-C to
+        // children as well.
+        if matches!(status.signal(), Some(SIGINT | SIGTERM | SIGHUP)) {
+            return Self::Stopped;
+        }
         match status.code().map(u8::try_from) {
             Some(Ok(exit_code::DONE)) => Self::Done,
             Some(Ok(exit_code::STOPPED)) => Self::Stopped,
@@ -138,5 +146,13 @@ mod tests {
             ["python3", "leadspan/__main__.py"]
         );
         assert_eq!(words(&[]), [env::current_exe().unwrap().into_os_string()]);
+    }
+
+    #[test]
+    fn a_child_that_a_signal_ends_before_it_listens_is_stopped_and_a_killed_one_is_not() {
+        let of = |signal| ChildEnd::of(ExitStatus::from_raw(signal));
+        assert_eq!([SIGHUP, SIGINT, SIGTERM].map(of), [ChildEnd::Stopped; 3]);
+        let killed = signal_hook::consts::SIGKILL;
+        assert_eq!(of(killed), ChildEnd::Died(ExitStatus::from_raw(killed)));
     }
 }

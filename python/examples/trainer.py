@@ -1,11 +1,12 @@
-"""Distils with the Trainer of transformers, from a cache alone.
+"""Distils with the Trainer of transformers, from a cache alone. Stopped, it goes on after its last whole checkpoint.
 
     python trainer.py --cache leadspan-quickstart/cache --student leadspan-quickstart/base --out distilled
 
-The Trainer's own checkpoints and `resume_from_checkpoint` work as always: what was learnt is not read again.
+The checkpoints are the Trainer's own, one after each epoch. What was learnt is not read again.
 """
 
 import argparse
+import pathlib
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
@@ -53,6 +54,8 @@ settings = TrainingArguments(
     per_device_train_batch_size=given.batch_samples,
     per_device_eval_batch_size=given.batch_samples,
     eval_strategy="epoch" if len(held_out) else "no",
+    save_strategy="epoch",
+    save_total_limit=2,
     logging_steps=10,
     remove_unused_columns=False,
     report_to=[],
@@ -65,6 +68,9 @@ trainer = DistillationTrainer(
     eval_dataset=held_out,
     distillation_weight=given.distillation_weight,
 )
-trainer.train()
+# The state is what the Trainer writes last: a checkpoint without it is that of a run that was killed.
+states = pathlib.Path(given.out).glob("checkpoint-*/trainer_state.json")
+last = max((state.parent for state in states), key=lambda folder: int(folder.name.split("-")[1]), default=None)
+trainer.train(resume_from_checkpoint=last and str(last))
 trainer.save_model(given.out)
 AutoTokenizer.from_pretrained(given.student).save_pretrained(given.out)

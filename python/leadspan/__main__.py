@@ -11,14 +11,15 @@ if not __package__:
     package = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [os.path.dirname(package)] + [folder for folder in sys.path if folder != package]
 
-from leadspan._native import run
-
 
 def main() -> None:
     """Runs the program with the arguments of this process, and ends the process with its exit code."""
     # The program stops by itself, with an exit code of its own, and not by a `KeyboardInterrupt`.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Not before: it takes long enough for a Ctrl-C.
+    from leadspan._native import run
+
     sys.exit(run(["leadspan", *sys.argv[1:]], [sys.executable, os.path.abspath(__file__)]))
 
 

@@ -25,6 +25,9 @@ use crate::{
 /// The readers that are kept, one for each proportion with sections. Each maps the shards that it reads.
 const KEPT_READERS: usize = 8;
 
+/// The samples that a thread reads until signals are looked for: less than a second of work, unless they are very long.
+const SAMPLES_OF_A_THREAD: usize = 64;
+
 /// A cache opened for reading. Several threads may read at the same time.
 struct OpenCache {
     missing: Missing,
@@ -124,15 +127,24 @@ fn read_many(opened: &OpenCache, given: &Bound<'_, PyTuple>) -> PyResult<Py<PyAn
     let py = given.py();
     let (indices, threads, asked) = given.extract::<(Vec<u32>, usize, Given<'_>)>()?;
     let asked = Asked::new(py, &asked)?;
-    let read = run(py, threads, || {
-        let reader = opened.reader(asked)?;
-        let of = |&index: &u32| Ok(Rectangles::of(index, reader.span(index)?));
-        let read: Vec<Result<Rectangles, CacheError>> = indices.par_iter().map(of).collect();
-        // Of several errors the first one, whichever thread was faster.
-        read.into_iter().collect::<Result<Vec<Rectangles>, CacheError>>()
+    let (reader, count) = run(py, threads, || {
+        Ok((opened.reader(asked)?, rayon::current_num_threads()))
     })?;
-    let spans: PyResult<Vec<_>> = read.into_iter().map(|read| read.to_python(py)).collect();
-    spans?.into_py_any(py)
+    let mut spans = Vec::with_capacity(indices.len());
+    for part in indices.chunks(count * SAMPLES_OF_A_THREAD) {
+        let read = run(py, threads, || {
+            let of = |&index: &u32| Ok(Rectangles::of(index, reader.span(index)?));
+            let read: Vec<Result<Rectangles, CacheError>> = part.par_iter().map(of).collect();
+            // Of several errors the first one, whichever thread was faster.
+            read.into_iter().collect::<Result<Vec<Rectangles>, CacheError>>()
+        })?;
+        for read in read {
+            spans.push(read.to_python(py)?);
+        }
+        // Without this, Ctrl-C would have an effect only when everything is read.
+        py.check_signals()?;
+    }
+    spans.into_py_any(py)
 }
 
 /// `sample(index)`: its id and split, and where its sections end.

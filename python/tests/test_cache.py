@@ -1,12 +1,15 @@
 """The reader, against what an independent reader found in the golden caches."""
 
 import concurrent.futures
+import contextlib
 import errno
 import gc
 import multiprocessing
 import os
 import pickle
 import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -231,6 +234,31 @@ def test_threads_and_pickled_caches_read_the_same(standard):
     assert pickle.loads(pickle.dumps(cache.samples)).ids == cache.samples.ids
     allowing = pickle.loads(pickle.dumps(leadspan.Cache(standard, allow_incomplete=True)))
     assert allowing._allow_incomplete
+
+
+def test_a_signal_ends_a_long_read_before_everything_is_read(standard):
+    cache = leadspan.Cache(standard)
+    many = list(range(len(cache))) * 4000
+
+    def processor_time(expected):
+        began = time.process_time()
+        with expected:
+            cache.read_many(many, threads=2)
+        return time.process_time() - began
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    whole = processor_time(contextlib.nullcontext())
+    # By the process's own time, so that it does not matter what else the machine does.
+    before = signal.signal(signal.SIGPROF, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, whole / 20)
+        assert processor_time(pytest.raises(KeyboardInterrupt)) < whole / 2
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    assert len(cache.read_many(range(len(cache)))) == len(cache)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -37,8 +37,18 @@ def test_a_run_of_one_step_ends(standard, tmp_path):
     assert found.startswith("epoch 1: ")
 
 
-def test_the_trainer_of_transformers_learns(standard, tmp_path):
+def test_the_trainer_of_transformers_learns_and_goes_on_to_the_same_student(standard, tmp_path):
     pytest.importorskip("accelerate")
-    found = run("trainer.py", standard, tmp_path / "out", "--epochs", "1", "--batch-samples", "2", "--distillation-weight", "1")
-    assert float(re.search(r"'eval_loss': '?([\d.e-]+)", found)[1]) < 0.01
-    assert (tmp_path / "out" / "model.safetensors").exists()
+    more = ["--epochs", "2", "--batch-samples", "2", "--distillation-weight", "1", "--learning-rate", "1e-3"]
+    found = run("trainer.py", standard, tmp_path / "out", *more)
+    assert all(float(loss) < 0.1 for loss in re.findall(r"'eval_loss': '?([\d.e-]+)", found))
+    student = tmp_path / "out" / "model.safetensors"
+    expected = student.read_bytes()
+    first, last = sorted((tmp_path / "out").glob("checkpoint-*"))
+    assert (first / "model.safetensors").read_bytes() != expected == (last / "model.safetensors").read_bytes()
+    # As a kill leaves them: the last checkpoint without what is written last, and no student.
+    (last / "trainer_state.json").unlink()
+    (last / "optimizer.pt").write_bytes(b"")
+    student.unlink()
+    found = run("trainer.py", standard, tmp_path / "out", *more)
+    assert len(re.findall("'eval_loss'", found)) == 1 and student.read_bytes() == expected

@@ -30,6 +30,21 @@ def test_the_command_says_its_version_and_what_is_wrong(command, tmp_path):
     assert missing.returncode == 1 and "`nothing` is not a cache" in missing.stderr
 
 
+def test_the_program_starts_without_numpy(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('numpy is imported')")
+    done = run([sys.executable, "-m", "leadspan"], "--version", env={**os.environ, "PYTHONPATH": os.fspath(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Cache" in dir(leadspan) and leadspan.Cache.__module__ == "leadspan._cache"
+    with pytest.raises(AttributeError, match="module 'leadspan' has no attribute 'cash'"):
+        leadspan.cash
+
+
+def test_a_reader_that_goes_away_is_no_error(standard):
+    started = subprocess.Popen([SCRIPT, "cache", "inspect", standard], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    started.stdout.close()
+    assert (started.stderr.read(), started.wait(timeout=120)) == (b"", 0)
+
+
 def test_a_result_is_written_whole_to_a_file(standard, tmp_path):
     with open(tmp_path / "out", "w+") as out:
         done = subprocess.run([SCRIPT, "cache", "inspect", "--json", standard], stdout=out, timeout=120)

@@ -27,5 +27,17 @@ manifests=(pipelines/kubernetes/*.yaml)
 "$tools/bin/python" -B tests/cluster/templates.py "${manifests[@]}"
 "$tools/bin/hadolint" pipelines/kubernetes/Dockerfile
 echo "pipelines/kubernetes/Dockerfile: nothing to say for hadolint"
+rust="$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)"
+grep -qx "ARG RUST=$rust" pipelines/kubernetes/Dockerfile || {
+    echo "pipelines/kubernetes/Dockerfile: RUST must be $rust, as in rust-toolchain.toml"
+    exit 1
+}
+# What Docker sends for `COPY . .` is what git has: caches and models that lie in the folder stay out, and no source does.
+ignored() { echo .git && sed -E '/^#|^$/d; s|/$||; /\//!s|^|**/|; s|^/||' .gitignore; }
+diff <(ignored) pipelines/kubernetes/Dockerfile.dockerignore || {
+    echo "pipelines/kubernetes/Dockerfile.dockerignore: must leave out .git and what .gitignore leaves out, in its order"
+    exit 1
+}
+echo "pipelines/kubernetes/Dockerfile: builds with the toolchain and from the files that git has"
 "$tools/bin/shellcheck" --external-sources pipelines/slurm/*.sh pipelines/slurm/*.sbatch pipelines/kubernetes/*.sh tests/cluster/*.sh
 echo "pipelines/slurm, pipelines/kubernetes, tests/cluster: nothing to say for shellcheck"
