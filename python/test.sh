@@ -4,7 +4,8 @@
 #
 #     python/test.sh [ARGUMENTS OF PYTEST]
 #
-# PYTHON names the interpreter (3.10 or later; by default python3). If it has torch and transformers, they are tested with, too.
+# PYTHON names the interpreter (3.10 or later; by default python3). If it has torch, transformers and accelerate, they are tested
+# with, too. Without arguments, the same wheel is then tested on every other python3.N of the path, without torch.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,3 +40,18 @@ if ((bytes > 40000000)); then
 fi
 "$python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
 "$python" -m pytest -q -p no:cacheprovider python/tests "$@"
+if (($#)); then exit; fi
+
+for other in python3.{10..19}; do
+    "$other" -c 'import ensurepip, venv' 2>/dev/null && [[ "$("$other" --version)" != "$("$python" --version)" ]] || continue
+    environment="target/python-environments/$other"
+    if [[ ! -e "$environment/ready" ]]; then
+        rm -rf "$environment"
+        "$other" -m venv "$environment" || unavailable "a virtual environment cannot be made"
+        "$environment/bin/pip" install --quiet --disable-pip-version-check numpy pytest || unavailable "PyPI cannot be reached"
+        touch "$environment/ready"
+    fi
+    echo "$other"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
+    "$environment/bin/python" -m pytest -q -p no:cacheprovider python/tests
+done
