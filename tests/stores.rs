@@ -72,3 +72,46 @@ fn a_wrong_url_is_refused_without_its_secret() {
     let text = fail(&place, &["cache", "push", "teacher", "file:///tmp/leadspan-none"]);
     assert!(text.contains("is not a cache"), "{text}");
 }
+
+/// The names of the visible files of a folder that end so.
+fn ending(place: &Workplace, folder: &str, end: &str) -> Vec<String> {
+    let names = place.visible(folder).into_keys();
+    let mut names: Vec<String> = names.map(|path| path.display().to_string()).collect();
+    names.retain(|name| name.ends_with(end));
+    names
+}
+
+#[test]
+fn workers_with_a_disk_each_fetch_no_shard_and_do_nothing_twice() {
+    let place = Workplace::new();
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    let whole = place.visible("cache");
+    let shards = ending(&place, "cache", ".parquet").len();
+    let url = format!("file://{}", place.path("away").display());
+    let mut written = 0;
+    // The last one has lost its disk: there is nothing left for it to do.
+    for worker in ["0/2", "1/2", "1/2"] {
+        fs::remove_dir_all(place.path("cache")).unwrap();
+        let capture = [
+            "precompute",
+            "-c",
+            "pipeline.toml",
+            "--push",
+            &url,
+            "--worker",
+            worker,
+            "--json",
+        ];
+        let captured: Value = serde_json::from_str(&place.succeed(&capture)).unwrap();
+        let own = captured["units_written"].as_u64().unwrap() as usize;
+        assert_eq!(ending(&place, "cache", ".parquet").len(), own, "{captured}");
+        assert_eq!(captured["units_elsewhere"], written, "{captured}");
+        written += own;
+        assert_eq!(captured["units_missing"], shards - written, "{captured}");
+        assert!(!place.path("away/inventory.json").exists());
+    }
+    assert!(written == shards && ending(&place, "away", ".parquet").len() == shards);
+    fs::remove_dir_all(place.path("cache")).unwrap();
+    place.succeed(&["precompute", "-c", "pipeline.toml", "--push", &url, "--finalize"]);
+    assert_eq!((place.visible("cache"), place.visible("away")), (whole.clone(), whole));
+}

@@ -24,7 +24,7 @@ use leadspan_files::{FileError, create_folder, require_own_folder};
 use crate::{
     Event, Opened, StoreError,
     listing::receipt_of,
-    plan::Shards,
+    plan::Units,
     pull::pull_files,
     ranges::read_parts,
     records::{self, parsed},
@@ -116,7 +116,7 @@ fn pull_into(
     following: &mut Following<'_>,
 ) -> Result<Option<(Made, u64)>, StoreError> {
     let frame = dir.join(FRAME);
-    let summary = pull_files((from.0, from.1), &frame, Shards::LeftOut, stop, events)?;
+    let summary = pull_files((from.0, from.1), &frame, Units::WithoutShards, stop, events)?.summary;
     if let Some(problem) = summary.problems.into_iter().next() {
         return Err(problem);
     }
