@@ -160,7 +160,8 @@ pub(crate) fn pull_files(
         );
         if let Some(inventory) = &plan.inventory {
             summary.count(pulled.inventory(INVENTORY, inventory)?);
-            summary.complete = true;
+            // One that was taken while others were captured does not list their work units.
+            summary.complete = plan.units.iter().all(|unit| unit.listed.is_some());
         }
     }
     Ok(FilesPulled { summary, sound })

@@ -217,6 +217,19 @@ fn a_stop_is_no_failure_and_the_next_call_goes_on() {
 }
 
 #[test]
+fn a_cache_whose_inventory_lacks_a_work_unit_is_not_called_complete() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    made::unit(&dir, 3, 70);
+    let store = opened(Fake::new(&contents), 2);
+    assert!(!push(&store, &dir).unwrap().complete);
+    assert!(!pull(&store, &back).unwrap().complete && files(&back) == files(&dir));
+    made::completed(&dir);
+    assert!(push(&store, &dir).unwrap().complete && pull(&store, &back).unwrap().complete);
+}
+
+#[test]
 fn a_worker_begins_without_the_work_units_of_others_and_knows_which_are_whole() {
     let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
     let [dir, node] = ["cache", "node"].map(|name| place.path().join(name));
