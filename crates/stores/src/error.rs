@@ -109,6 +109,12 @@ pub enum StoreError {
         /// One of the files.
         found: String,
     },
+    /// Another process makes a smaller cache in the folder.
+    #[error("another process pulls into `{}`", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The two sides have different caches.
     #[error("`{}` and `{url}` are not the same cache: their `{name}` differ{how}", path.display())]
     OtherCache {
@@ -257,6 +263,7 @@ impl Diagnosis for StoreError {
             Self::NoCache { .. } => "give the folder that has the cache's `identity.json`",
             Self::NotACache { .. } => "give the folder of a cache, which `leadspan precompute` makes",
             Self::Foreign { .. } => "push to a folder of the store that is empty or has this cache",
+            Self::InUse { .. } => "wait until it has ended, or pull into another folder",
             Self::Occupied { .. } => "pull into a folder that is empty, missing, or has this cache",
             Self::OtherCache { .. } => "use another folder for this cache, or remove the other cache",
             Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => {

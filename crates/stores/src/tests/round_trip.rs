@@ -230,6 +230,22 @@ fn a_cache_whose_inventory_lacks_a_work_unit_is_not_called_complete() {
 }
 
 #[test]
+fn two_pulls_into_one_folder_end_with_one_whole_cache() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    (3..40).for_each(|number| made::unit(&dir, number, 300));
+    made::completed(&dir);
+    push(&opened(Fake::new(&contents), 2), &dir).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert!(pull(&opened(Fake::new(&contents), 4), &back).unwrap().complete));
+        }
+    });
+    assert!(files(&back) == files(&dir));
+}
+
+#[test]
 fn a_worker_begins_without_the_work_units_of_others_and_knows_which_are_whole() {
     let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
     let [dir, node] = ["cache", "node"].map(|name| place.path().join(name));
