@@ -1,13 +1,12 @@
 //! Workers that are killed, disks that are full and folders that cannot be written to, with the real program: what is left
 //! is never partial, and the same commands end with the same bytes.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::{collections::BTreeMap, path::PathBuf, process::Output};
 
-use crate::program::{Held, Moments, Workplace, visible, wait_until};
+use crate::{
+    program::{Held, Moments, Workplace, visible, wait_until},
+    small_disk::SmallDisk,
+};
 
 const PRECOMPUTE: [&str; 3] = ["precompute", "-c", "pipeline.toml"];
 const WORKERS: usize = 3;
@@ -99,49 +98,6 @@ fn workers_killed_at_ten_moments_leave_what_one_worker_makes() {
 #[ignore = "the long suite: about two minutes"]
 fn workers_killed_at_a_hundred_moments_leave_what_one_worker_makes() {
     kill_workers(100, 2);
-}
-
-/// A small file system in memory, mounted where a test wants one.
-struct SmallDisk<'a> {
-    at: &'a Path,
-}
-
-impl<'a> SmallDisk<'a> {
-    /// Mounts one, or says why the test is skipped and returns `None`: only root may.
-    fn mount(at: &'a Path, kibibytes: usize) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let size = format!("size={kibibytes}k");
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(at)
-            .output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self { at }),
-            other => {
-                #[expect(clippy::print_stderr, reason = "a test that does nothing must say so")]
-                {
-                    eprintln!("skipped: a small disk could not be mounted: {other:?}");
-                }
-                None
-            }
-        }
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        let status = Command::new("mount")
-            .args(["-o", &options])
-            .arg(self.at)
-            .status()
-            .unwrap();
-        assert!(status.success(), "could not remount with {options}");
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.at).status();
-    }
 }
 
 fn message(output: &Output) -> String {

@@ -23,6 +23,7 @@ mod replaying;
 mod reporting;
 mod resuming;
 mod served;
+mod small_disk;
 mod stages;
 mod steps;
 mod stopping;

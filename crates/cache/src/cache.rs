@@ -13,7 +13,7 @@ use leadspan_workers::{Awaited, Lock, Purpose, lock, try_lock};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CacheError, FORMAT_VERSION, Identity, PreparedCorpus,
+    CacheError, Elsewhere, FORMAT_VERSION, Identity, PreparedCorpus,
     inventory::{Inventory, ListedParts, OTHER},
     json, strangers,
 };
@@ -43,6 +43,8 @@ pub struct Cache {
     pub(crate) corpus: OnceLock<PreparedCorpus>,
     /// Whether the shards lie elsewhere. Then a receipt alone shows that a work unit is committed.
     pub(crate) is_frame: bool,
+    /// Work units that need not be committed here.
+    pub(crate) elsewhere: Arc<Elsewhere>,
 }
 
 /// The contents of `identity.json`.
@@ -167,6 +169,7 @@ impl Cache {
             listed_parts,
             corpus: OnceLock::new(),
             is_frame: false,
+            elsewhere: Arc::default(),
         }))
     }
 

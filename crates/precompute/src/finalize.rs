@@ -101,8 +101,8 @@ pub fn finalize(
     Ok(finalized)
 }
 
-/// Ends a run: writes the manifests of complete layers that have none and, if nothing is missing, the inventory. Returns the
-/// number of missing units.
+/// Ends a run: writes the manifests of complete layers that have none and, if every unit is here, the inventory. Returns the
+/// number of units that are neither here nor elsewhere.
 ///
 /// # Errors
 ///
@@ -112,6 +112,11 @@ pub(crate) fn conclude(
     asked: &Coverage,
     waiting: &mut dyn FnMut(&Awaited),
 ) -> Result<usize, PrecomputeError> {
+    let missing_anywhere = cache
+        .layers_for(asked)?
+        .into_iter()
+        .map(|(_, missing)| missing.len())
+        .sum();
     // What was captured anew is no longer listed.
     let cache = &Cache::open(cache.dir())?;
     let mut units_missing = 0;
@@ -135,5 +140,5 @@ pub(crate) fn conclude(
     if units_missing == 0 {
         cache.take_inventory_telling(waiting)?;
     }
-    Ok(units_missing)
+    Ok(missing_anywhere)
 }

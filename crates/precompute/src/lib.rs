@@ -84,7 +84,7 @@ pub use plan::{
 pub use prepare::{PreparedCache, prepare, prepare_text};
 pub use provenance::Provenance;
 pub use remaining::{Remaining, unit_tokens};
-pub use run::run;
+pub use run::{run, run_beside};
 pub use server_address::WrongAddress;
 pub use server_authorities::ServerAuthorities;
 pub use server_engine::ServerEngine;

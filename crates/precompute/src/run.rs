@@ -4,13 +4,14 @@ use std::{
     collections::HashSet,
     panic::resume_unwind,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender, SyncSender},
     },
     thread,
 };
 
-use leadspan_cache::{Cache, CacheError, Coverage, LayerDir, adopt};
+use leadspan_cache::{Cache, CacheError, Coverage, Elsewhere, LayerDir, adopt};
 use leadspan_model::ModelError;
 use leadspan_workers::{Awaited, Pauses, Worker};
 
@@ -52,6 +53,22 @@ pub fn run(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, PrecomputeError> {
+    run_beside(pipeline, worker, &Arc::default(), stop, events)
+}
+
+/// Like [`run`], where some work units are committed elsewhere: these are not captured, and not missing. As long as a unit is not
+/// here, neither manifests nor the inventory are written.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub fn run_beside(
+    pipeline: &Pipeline,
+    worker: Worker,
+    elsewhere: &Arc<Elsewhere>,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome, PrecomputeError> {
     let source = TeacherSource::open(pipeline)?;
     let preparation = Preparation::new(pipeline, &source)?;
     source.reach(stop, &mut |wait| events(Event::WaitingForServer(wait)))?;
@@ -62,6 +79,7 @@ pub fn run(
         _ => None,
     };
     let cache = preparation.prepare(Maker::Worker, events)?.cache;
+    let cache = cache.beside(Arc::clone(elsewhere));
     let settings = &pipeline.cache;
     let asked = Coverage {
         proportion: settings.lead_span_proportion,

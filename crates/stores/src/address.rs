@@ -33,8 +33,11 @@ pub(crate) enum Place {
         prefix: String,
     },
     Folder(PathBuf),
-    /// A folder that a web server shows: the URL without a slash at its end.
-    Web(String),
+    /// A folder that a web server shows, by its path without a slash at the end, with `%20` read as a space.
+    Web {
+        server: String,
+        path: String,
+    },
 }
 
 impl fmt::Display for Address {
@@ -73,8 +76,12 @@ impl FromStr for Address {
                 "it has a query or a fragment, and credentials do not belong into a URL",
             ));
         }
-        if rest.chars().any(char::is_whitespace) {
-            return Err(bad("it has a space"));
+        let is_bucket = matches!(scheme, "s3" | "gs" | "az");
+        if rest
+            .chars()
+            .any(|letter| letter.is_whitespace() && !(is_bucket && letter == ' '))
+        {
+            return Err(bad("it has a space; `%20` stands for one in the path of a web server"));
         }
         let rest = rest.trim_end_matches('/');
         let (first, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -96,19 +103,22 @@ impl FromStr for Address {
                 prefix,
             },
             "hf" => hub(&bucket, &prefix).map_err(bad)?,
-            "http" | "https" => Place::Web(format!("{scheme}://{rest}")),
+            "http" | "https" => Place::Web {
+                server: format!("{scheme}://{bucket}"),
+                path: decoded(&prefix).map_err(bad)?,
+            },
             _ => {
                 let scheme = scheme.to_owned();
                 return Err(StoreError::UnknownScheme { scheme });
             }
         };
-        let is_bucket = |name: &str| {
+        let is_name = |name: &str| {
             name.chars()
                 .all(|letter| letter.is_ascii_alphanumeric() || ".-_".contains(letter))
         };
         match &place {
             Place::S3 { bucket, .. } | Place::Google { bucket, .. } | Place::Azure { container: bucket, .. }
-                if !is_bucket(bucket) =>
+                if !is_name(bucket) =>
             {
                 Err(bad("a bucket's name has letters, digits, `-`, `_` and `.`"))
             }
@@ -120,13 +130,18 @@ impl FromStr for Address {
     }
 }
 
-/// The folder of `file://` and `rest`, in which `%20` stands for a space.
+/// The folder of `file://` and `rest`.
 fn folder(rest: &str) -> Result<PathBuf, &'static str> {
     if !rest.starts_with('/') {
         return Err("a folder is written with its whole path, `file:///…`");
     }
-    let mut bytes = Vec::with_capacity(rest.len());
-    let mut left = rest.bytes();
+    decoded(rest).map(PathBuf::from)
+}
+
+/// A path in which `%20` stands for a space.
+fn decoded(path: &str) -> Result<String, &'static str> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut left = path.bytes();
     while let Some(byte) = left.next() {
         if byte != b'%' {
             bytes.push(byte);
@@ -138,9 +153,7 @@ fn folder(rest: &str) -> Result<PathBuf, &'static str> {
             _ => return Err("it has a `%` without two hexadecimal digits; `%25` stands for `%`"),
         }
     }
-    String::from_utf8(bytes)
-        .map(PathBuf::from)
-        .map_err(|_| "its path is not UTF-8")
+    String::from_utf8(bytes).map_err(|_| "its path is not UTF-8")
 }
 
 /// The data set of `hf://datasets/OWNER/NAME[@REVISION][/PATH]`.
@@ -209,8 +222,18 @@ mod tests {
         );
         assert_eq!(place("file:///a%20b/c"), Place::Folder("/a b/c".into()));
         assert_eq!(
-            place("https://host:8080/a/"),
-            Place::Web("https://host:8080/a".to_owned())
+            place("https://host:8080/a%20b/50%25/"),
+            Place::Web {
+                server: "https://host:8080".to_owned(),
+                path: "a b/50%".to_owned(),
+            }
+        );
+        assert_eq!(
+            place("s3://bucket/a b/50%/\u{fc}"),
+            Place::S3 {
+                bucket: "bucket".to_owned(),
+                prefix: "a b/50%/\u{fc}".to_owned()
+            }
         );
         let hub = |revision: &str, prefix: &str| Place::Hub {
             repository: "me/caches".to_owned(),
@@ -238,6 +261,8 @@ mod tests {
             ("s3://b*cket/a", "`s3://b*cket/a`"),
             ("file://folder", "`file://folder`"),
             ("file:///50%/a", "`file:///50%/a`"),
+            ("https://host/50%/a", "`https://host/50%/a`"),
+            ("https://host/a b", "`https://host/a b`"),
             ("hf://models/me/model", "`hf://models/me/model`"),
             ("hf://datasets/me", "`hf://datasets/me`"),
             ("hf://datasets/me/@v1", "`hf://datasets/me/@v1`"),

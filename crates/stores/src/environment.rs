@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
 /// The variables that an [`Environment`] holds.
-pub const VARIABLES: [&str; 23] = [
+pub const VARIABLES: [&str; 31] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -27,6 +27,14 @@ pub const VARIABLES: [&str; 23] = [
     "HF_ENDPOINT",
     "HF_HOME",
     "HOME",
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
 ];
 
 /// The values of [`VARIABLES`]. Its debug text has none of them.
@@ -45,7 +53,7 @@ impl fmt::Debug for Environment {
 
 impl Environment {
     /// The values that `lookup` finds. What they leave open is found by the stores' usual loaders: files of credentials,
-    /// further variables, proxies, and the metadata services of clouds.
+    /// further variables, and the metadata services of clouds.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let values = VARIABLES.into_iter().filter_map(|name| Some((name, lookup(name)?)));
         Self {

@@ -65,6 +65,42 @@ pub enum StoreError {
         /// The store's code for it, or how the connection failed.
         problem: String,
     },
+    /// The host where the store should be does not exist.
+    #[error("there is no host `{host}`, where `{url}` should be")]
+    NoHost {
+        /// The place.
+        url: String,
+        /// The host.
+        host: String,
+    },
+    /// The server of the store cannot be reached.
+    #[error("the server `{server}` of `{url}` cannot be reached: {problem}")]
+    NoServer {
+        /// The place.
+        url: String,
+        /// The host, with its port if one is given.
+        server: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The proxy in front of the store cannot be reached.
+    #[error("the proxy `{proxy}` for `{url}` cannot be reached: {problem}")]
+    NoProxy {
+        /// The place.
+        url: String,
+        /// The proxy's host and port.
+        proxy: String,
+        /// Why not.
+        problem: String,
+    },
+    /// A variable does not name a proxy that can be used.
+    #[error("the variable `{variable}` cannot be used: {problem}")]
+    BadProxy {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The server's certificate is not of its name, or of nobody who is trusted.
     #[error("the certificate of the server of `{url}` does not hold: {problem}")]
     Untrusted {
@@ -108,6 +144,12 @@ pub enum StoreError {
         path: PathBuf,
         /// One of the files.
         found: String,
+    },
+    /// Another process makes a smaller cache in the folder.
+    #[error("another process pulls into `{}`", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
     },
     /// The two sides have different caches.
     #[error("`{}` and `{url}` are not the same cache: their `{name}` differ{how}", path.display())]
@@ -160,6 +202,12 @@ pub enum StoreError {
         /// The file.
         place: String,
     },
+    /// The store takes no upload of several parts.
+    #[error("the server of `{place}` takes no upload of several parts, which files of more than 8 MiB need")]
+    NoParts {
+        /// The file.
+        place: String,
+    },
     /// A file here cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -194,12 +242,31 @@ fn credentials(url: &str) -> &'static str {
     }
 }
 
+/// What names each store's server, by the scheme of its URL.
+fn server_settings(url: &str) -> &'static str {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("s3") => {
+            "`AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names the server of a store other than Amazon's, and `AWS_REGION` says \
+             which of Amazon's it is"
+        }
+        Some("gs") => "`STORAGE_EMULATOR_HOST` names the server of an emulator; without it, it is Google's",
+        Some("az") => {
+            "`AZURE_STORAGE_ENDPOINT` or `AZURE_STORAGE_CONNECTION_STRING` names the server; without them, it follows from \
+             `AZURE_STORAGE_ACCOUNT`"
+        }
+        Some("hf") => "`HF_ENDPOINT` names the Hub's server",
+        _ => "the URL names the server",
+    }
+}
+
 impl Diagnosis for StoreError {
     fn is_unexpected(&self) -> bool {
         match self {
             Self::File(error) => error.is_unexpected(),
             Self::Cache(error) => error.is_unexpected(),
-            Self::Failed { .. } | Self::Lost { .. } | Self::Stopped => true,
+            Self::Failed { .. } | Self::NoServer { .. } | Self::NoProxy { .. } | Self::Lost { .. } | Self::Stopped => {
+                true
+            }
             _ => false,
         }
     }
@@ -248,6 +315,20 @@ impl Diagnosis for StoreError {
                     credentials(url)
                 ));
             }
+            Self::NoHost { url, .. } => return Some(format!("correct its name: {}", server_settings(url))),
+            Self::NoServer { url, .. } => {
+                return Some(format!(
+                    "start it, or correct its name: {}; what was copied is kept, and the same command goes on",
+                    server_settings(url)
+                ));
+            }
+            Self::NoProxy { .. } => {
+                "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or list the store's host in `NO_PROXY`; what was copied is \
+                 kept, and the same command goes on"
+            }
+            Self::BadProxy { .. } => {
+                "write `http://HOST:PORT`, or unset the variable; `NO_PROXY` lists hosts that need no proxy"
+            }
             Self::Untrusted { .. } => {
                 "correct the URL or the endpoint: a certificate must be of the server's name, valid today, and of an authority that \
                  browsers trust"
@@ -257,6 +338,7 @@ impl Diagnosis for StoreError {
             Self::NoCache { .. } => "give the folder that has the cache's `identity.json`",
             Self::NotACache { .. } => "give the folder of a cache, which `leadspan precompute` makes",
             Self::Foreign { .. } => "push to a folder of the store that is empty or has this cache",
+            Self::InUse { .. } => "wait until it has ended, or pull into another folder",
             Self::Occupied { .. } => "pull into a folder that is empty, missing, or has this cache",
             Self::OtherCache { .. } => "use another folder for this cache, or remove the other cache",
             Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => {
@@ -267,6 +349,7 @@ impl Diagnosis for StoreError {
                 "let a server show the folder that answers ranges (`206 Partial Content`), or fetch the folder with another program \
                  and cut it with `leadspan cache cut`"
             }
+            Self::NoParts { .. } => "push to another store: emulators such as fake-gcs-server take only small files",
             Self::File(error) => return error.hint(),
             Self::Cache(error) => return error.hint(),
             Self::Stopped => return None,

@@ -1,7 +1,7 @@
 //! Caches that are kept in object stores: pushed there, pulled from there, and read by ranges.
 //!
 //! [`open`] opens the folder of a store that an [`Address`] names. [`push`] copies a cache there and [`pull`] copies one
-//! here; [`pull_cut`] fetches only what a smaller cache needs, and makes it here; [`Pushing`] copies away what a capture commits, while it goes on; [`read_ranges`] reads parts of a file.
+//! here; [`pull_cut`] fetches only what a smaller cache needs, and makes it here; [`pull_base`] copies what a worker begins with; [`Pushing`] copies away what a capture commits, while it goes on; [`read_ranges`] reads parts of a file.
 //!
 //! # Order and visibility
 //!
@@ -42,12 +42,14 @@ mod names;
 mod open;
 mod parallel;
 mod plan;
+mod proxies;
 mod pull;
 mod pull_cut;
 mod pulled;
 mod push;
 mod pushing;
 mod ranges;
+mod reach;
 mod records;
 mod remote;
 mod same;
@@ -64,7 +66,7 @@ pub use address::Address;
 pub use environment::{Environment, VARIABLES};
 pub use error::StoreError;
 pub use open::{Opened, Retrying, open};
-pub use pull::{pull, pull_frame};
+pub use pull::{pull, pull_base, pull_frame};
 pub use pull_cut::{CutOutcome, PulledCut, pull_cut};
 pub use push::push;
 pub use pushing::Pushing;

@@ -101,6 +101,12 @@ pub(crate) fn is_unit(name: &str) -> bool {
     matches!(split, "train" | "validation") && number.len() >= 6 && is_digits(number)
 }
 
+/// The layer's folder and the work unit of a shard, by the name of its file.
+pub(crate) fn unit_of(shard: &str) -> Option<(String, String)> {
+    let (layer, file) = shard.strip_prefix("layers/")?.split_once('/')?;
+    Some((layer.to_owned(), file.strip_suffix(".parquet")?.to_owned()))
+}
+
 /// The place of a file among those that are copied. The files inside `replay/` come after those around it.
 pub(crate) fn order(kind: Kind, name: &str) -> (Kind, bool, &str) {
     (kind, name.starts_with(REPLAY), name)

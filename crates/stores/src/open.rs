@@ -7,10 +7,10 @@ use opendal::{
     layers::{RetryEvent, RetryLayer},
     services::{Azblob, Gcs, Http, S3},
 };
-use ureq::Proxy;
 
 use crate::{
-    Address, Environment, StoreError, address::Place, local::Folder, remote::Remote, store::Store, transport::Transport,
+    Address, Environment, StoreError, address::Place, local::Folder, proxies::Proxies, remote::Remote, store::Store,
+    transport::Transport,
 };
 
 /// How often a request is tried again before it fails.
@@ -46,7 +46,8 @@ pub struct Opened {
 ///
 /// # Errors
 ///
-/// [`StoreError::Unset`] if a setting of the store is missing in the environment.
+/// [`StoreError::Unset`] if a setting of the store is missing in the environment, and [`StoreError::BadProxy`] if it names a proxy
+/// that cannot be used.
 pub fn open(
     address: &Address,
     environment: &Environment,
@@ -70,12 +71,7 @@ pub(crate) fn open_with(
         // A bucket's store redirects to another region's, which wants another signature.
         let redirections = if is_bucket { 0 } else { REDIRECTIONS };
         let operator = operator.map_err(|error| unfit(&url, &error))?;
-        let proxy = if environment.loads() {
-            Proxy::try_from_env()
-        } else {
-            None
-        };
-        let transport = HttpTransporter::new(Transport::new(parallel, redirections, proxy));
+        let transport = HttpTransporter::new(Transport::new(parallel, redirections, Proxies::of(environment)?));
         let retrying = Arc::clone(retrying);
         let retry = RetryLayer::default()
             .with_max_times(TRIES)
@@ -96,15 +92,19 @@ pub(crate) fn open_with(
         Place::Azure { container, prefix } => {
             remote(Operator::new(azure(address, container, prefix, environment)?), true)?
         }
-        Place::Web(base) => remote(Operator::new(web(base)), false)?,
+        Place::Web { server, path } => remote(Operator::new(web(server, path)), false)?,
         Place::Hub {
             repository,
             revision,
             prefix,
         } => {
             let base = environment.get("HF_ENDPOINT").unwrap_or(HUB).trim_end_matches('/');
-            let base = format!("{base}/datasets/{repository}/resolve/{revision}/{prefix}");
-            let mut builder = web(&base);
+            let host = base.find("://").map_or(0, |scheme| scheme + 3);
+            let (server, path) = base.split_at(base[host..].find('/').map_or(base.len(), |slash| host + slash));
+            let mut builder = web(
+                server,
+                &format!("{path}/datasets/{repository}/resolve/{revision}/{prefix}"),
+            );
             if let Some(token) = environment.hub_token() {
                 builder = builder.token(&token);
             }
@@ -114,15 +114,11 @@ pub(crate) fn open_with(
     Ok(Opened { store, parallel })
 }
 
-/// A web server, by the URL of a folder: the host is the endpoint, the path is the root.
-fn web(base: &str) -> Http {
-    let host_end = base
-        .find("://")
-        .and_then(|scheme| base[scheme + 3..].find('/').map(|slash| scheme + 3 + slash));
-    let (host, root) = base.split_at(host_end.unwrap_or(base.len()));
+/// A folder that a web server shows.
+fn web(server: &str, path: &str) -> Http {
     Http::default()
-        .endpoint(host)
-        .root(if root.is_empty() { "/" } else { root })
+        .endpoint(server)
+        .root(&format!("/{}", path.trim_start_matches('/')))
 }
 
 fn s3(address: &Address, bucket: &str, prefix: &str, environment: &Environment) -> Result<S3, StoreError> {

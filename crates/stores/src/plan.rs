@@ -28,11 +28,15 @@ pub(crate) struct Stated {
     pub(crate) by: String,
 }
 
-/// Whether shards are copied.
+/// What is copied of work units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shards {
-    Copied,
-    LeftOut,
+pub(crate) enum Units {
+    /// Shards and receipts, and the manifests and the inventory of them.
+    Whole,
+    /// All of that but the shards.
+    WithoutShards,
+    /// Nothing: they are only looked at.
+    Nothing,
 }
 
 /// A work unit of a layer.
@@ -220,22 +224,27 @@ impl Plan {
         Ok(())
     }
 
+    /// What the store says of a file; `None` if it has none of that name, or cannot list its files.
+    pub(crate) fn object(&self, name: &str) -> Option<&Object> {
+        self.objects.as_ref()?.get(name)
+    }
+
     /// How many files there are.
     pub(crate) fn files(&self) -> u64 {
         (self.tokenizer.len() + self.small.len() + self.data.len() + 2 * self.units.len() + self.manifests.len()) as u64
     }
 
     /// The bytes of the files that are told of: data and shards.
-    pub(crate) fn bytes(&self, shards: Shards) -> u64 {
+    pub(crate) fn bytes(&self, units: Units) -> u64 {
         let data: u64 = self.data.iter().map(|data| data.region.bytes).sum();
         let of_unit = |unit: &Unit| match (&unit.listed, &self.objects) {
             (Some(listed), _) => listed.bytes,
             (None, Some(objects)) => objects.get(&unit.shard).map_or(0, |object| object.bytes),
             (None, None) => 0,
         };
-        match shards {
-            Shards::Copied => data + self.units.iter().map(of_unit).sum::<u64>(),
-            Shards::LeftOut => data,
+        match units {
+            Units::Whole => data + self.units.iter().map(of_unit).sum::<u64>(),
+            Units::WithoutShards | Units::Nothing => data,
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
+use leadspan_cache::Elsewhere;
 use leadspan_files::create_folder;
 
 use crate::{
     Event, Opened, Outcome, StoreError, Summary,
-    names::{INVENTORY, Kind},
+    names::{self, INVENTORY, Kind},
     parallel,
-    plan::{Plan, Shards, Small, Unit},
+    plan::{Plan, Small, Unit, Units},
     pulled::Pulled,
     store::Store,
     told::Copied,
@@ -33,7 +34,7 @@ pub fn pull(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    ended(pull_files(from, dir, Shards::Copied, stop, events))
+    ended(pull_files(from, dir, Units::Whole, stop, events))
 }
 
 /// Like [`pull`], without the shards. The folder is what a cut needs of a cache besides [ranges of its
@@ -49,15 +50,44 @@ pub fn pull_frame(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    ended(pull_files(from, dir, Shards::LeftOut, stop, events))
+    ended(pull_files(from, dir, Units::WithoutShards, stop, events))
 }
 
-fn ended(result: Result<Summary, StoreError>) -> Result<Outcome, StoreError> {
+/// Copies what every worker of a capture needs, and no work unit, manifest or inventory. Also returns the work units that the store
+/// has, as its list and their receipts say; those that are damaged are the summary's problems.
+///
+/// # Errors
+///
+/// Those of [`pull`].
+pub fn pull_base(
+    opened: &Opened,
+    dir: &Path,
+    stop: &AtomicBool,
+    events: &mut dyn FnMut(Event),
+) -> Result<(Outcome, Elsewhere), StoreError> {
+    let from = (&*opened.store as &dyn Store, opened.parallel);
+    let pulled = pull_files(from, dir, Units::Nothing, stop, events);
+    let sound = match &pulled {
+        Ok(pulled) => pulled.sound.iter().filter_map(|shard| names::unit_of(shard)).collect(),
+        Err(_) => Elsewhere::default(),
+    };
+    Ok((ended(pulled)?, sound))
+}
+
+fn ended(result: Result<FilesPulled, StoreError>) -> Result<Outcome, StoreError> {
     match result {
-        Ok(summary) => Ok(Outcome::Done(summary)),
+        Ok(pulled) => Ok(Outcome::Done(pulled.summary)),
         Err(StoreError::Stopped) => Ok(Outcome::Stopped),
         Err(error) => Err(error),
     }
+}
+
+/// What [`pull_files`] did.
+#[derive(Default)]
+pub(crate) struct FilesPulled {
+    pub(crate) summary: Summary,
+    /// The names of the shards whose work units are whole in the store.
+    sound: Vec<String>,
 }
 
 /// Copies the files of a cache, so many at a time.
@@ -68,18 +98,18 @@ fn ended(result: Result<Summary, StoreError>) -> Result<Outcome, StoreError> {
 pub(crate) fn pull_files(
     (store, threads): (&dyn Store, usize),
     dir: &Path,
-    shards: Shards,
+    units: Units,
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
-) -> Result<Summary, StoreError> {
+) -> Result<FilesPulled, StoreError> {
     let plan = Plan::make(store)?;
     let pulled = Pulled { store, dir };
     pulled.require_place(&plan)?;
     create_folder(dir)?;
-    let mut summary = Summary::default();
+    let FilesPulled { mut summary, mut sound } = FilesPulled::default();
     events(Event::Begun {
         files: plan.files(),
-        bytes: plan.bytes(shards),
+        bytes: plan.bytes(units),
     });
     let count = |summary: &mut Summary, copied: Vec<Copied>| copied.into_iter().for_each(|one| summary.count(one));
     let of_kind = |kind: Kind| -> Vec<&Small> { plan.small.iter().filter(|small| small.kind == kind).collect() };
@@ -100,23 +130,27 @@ pub(crate) fn pull_files(
         count(&mut summary, parallel::each(&of_kind(kind), 1, stop, events, &write)?);
     }
     let copy = |unit: &Unit, tell: &dyn Fn(Event)| {
-        let copied = match shards {
-            Shards::Copied => pulled.unit(unit, &plan, stop, tell),
-            Shards::LeftOut => pulled.receipt(unit),
+        let copied = match units {
+            Units::Whole => pulled.unit(unit, &plan, stop, tell),
+            Units::WithoutShards => pulled.receipt(unit, &plan),
+            Units::Nothing => pulled.require_stored(unit, &plan).map(|()| Vec::new()),
         };
         match copied {
             Err(error) if error.is_damage() => Ok(Err(error)),
             copied => copied.map(Ok),
         }
     };
-    let units = parallel::each(&plan.units, threads, stop, events, &copy)?;
-    for unit in units {
-        match unit {
-            Ok(copied) => count(&mut summary, copied),
+    let copied = parallel::each(&plan.units, threads, stop, events, &copy)?;
+    for (unit, copied) in plan.units.iter().zip(copied) {
+        match copied {
+            Ok(copied) => {
+                count(&mut summary, copied);
+                sound.push(unit.shard.clone());
+            }
             Err(problem) => summary.problems.push(problem),
         }
     }
-    if summary.problems.is_empty() {
+    if summary.problems.is_empty() && units != Units::Nothing {
         count(
             &mut summary,
             parallel::each(&plan.manifests, threads, stop, events, &|name, _| pulled.manifest(name))?
@@ -126,8 +160,9 @@ pub(crate) fn pull_files(
         );
         if let Some(inventory) = &plan.inventory {
             summary.count(pulled.inventory(INVENTORY, inventory)?);
-            summary.complete = true;
+            // One that was taken while others were captured does not list their work units.
+            summary.complete = plan.units.iter().all(|unit| unit.listed.is_some());
         }
     }
-    Ok(summary)
+    Ok(FilesPulled { summary, sound })
 }

@@ -19,12 +19,14 @@ use leadspan_cache::{
     Cache, CacheError, CacheFiles, CutSettings, FRAME, Following, Made, RangedFile, Receipt, cut_reading, require_place,
 };
 use leadspan_diagnosis::Diagnosis as _;
-use leadspan_files::{FileError, create_folder, require_own_folder};
+use leadspan_files::{FileError, require_own_folder};
+use leadspan_workers::{FolderLock, LockedFolder};
 
 use crate::{
     Event, Opened, StoreError,
     listing::receipt_of,
-    plan::Shards,
+    names,
+    plan::Units,
     pull::pull_files,
     ranges::read_parts,
     records::{self, parsed},
@@ -63,7 +65,7 @@ pub enum CutOutcome {
 ///
 /// # Errors
 ///
-/// Those of [`pull`](crate::pull) and, as [`StoreError::Cache`], of [`leadspan_cache::cut`]; [`StoreError::NoRanges`] of a server
+/// [`StoreError::InUse`] if another process does this in the same folder; those of [`pull`](crate::pull) and, as [`StoreError::Cache`], of [`leadspan_cache::cut`]; [`StoreError::NoRanges`] of a server
 /// that sends whole files only. Unlike [`pull`](crate::pull), it refuses a cache of which a file is damaged or missing.
 pub fn pull_cut(
     opened: &Opened,
@@ -76,7 +78,10 @@ pub fn pull_cut(
     require_place(dir)?;
     let frame = dir.join(FRAME);
     require_own_folder(&frame).map_err(FileError::io("use", &frame))?;
-    create_folder(&frame)?;
+    // Another process would find the frame gone once this one is done.
+    let LockedFolder::Locked(_lock) = FolderLock::take(&frame, names::INVENTORY, &mut |_| {})? else {
+        return Err(StoreError::InUse { path: dir.to_owned() });
+    };
     let metered = Metered {
         store: &*opened.store,
         fetched: AtomicU64::new(0),
@@ -116,7 +121,7 @@ fn pull_into(
     following: &mut Following<'_>,
 ) -> Result<Option<(Made, u64)>, StoreError> {
     let frame = dir.join(FRAME);
-    let summary = pull_files((from.0, from.1), &frame, Shards::LeftOut, stop, events)?;
+    let summary = pull_files((from.0, from.1), &frame, Units::WithoutShards, stop, events)?.summary;
     if let Some(problem) = summary.problems.into_iter().next() {
         return Err(problem);
     }

@@ -25,6 +25,21 @@ use crate::{
 /// How two receipts of one work unit differ.
 const TWO_CAPTURES: &str = ", which are of two captures of one work unit";
 
+/// What a receipt says.
+struct Described {
+    shard: Region,
+    /// The receipt's bytes.
+    receipt: Vec<u8>,
+    /// Whether a receipt of the same shard is here.
+    is_here: bool,
+}
+
+impl Described {
+    fn there(&self) -> Copied {
+        Copied::There(self.receipt.len() as u64)
+    }
+}
+
 /// A store, and the folder into which its cache is pulled.
 pub(crate) struct Pulled<'a> {
     pub(crate) store: &'a dyn Store,
@@ -173,68 +188,81 @@ impl Pulled<'_> {
         stop: &AtomicBool,
         tell: &dyn Fn(Event),
     ) -> Result<Vec<Copied>, StoreError> {
+        let described = self.described(unit, plan)?;
+        if described.is_here && self.has_size(&unit.shard, described.shard.bytes)? {
+            tell(Event::Passed(described.shard.bytes));
+            return Ok(vec![Copied::There(described.shard.bytes), described.there()]);
+        }
+        self.require_shard(unit, plan, &described.shard)?;
+        let copied = self.fetch(&unit.shard, &described.shard, &unit.receipt, stop, tell)?;
+        Ok(vec![copied, self.write_receipt(unit, &described)?])
+    }
+
+    /// Copies the receipt of a work unit, without its shard.
+    pub(crate) fn receipt(&self, unit: &Unit, plan: &Plan) -> Result<Vec<Copied>, StoreError> {
+        let described = self.described(unit, plan)?;
+        Ok(vec![self.write_receipt(unit, &described)?])
+    }
+
+    /// Checks that the store has a work unit, as its list and the receipt say. Copies nothing.
+    pub(crate) fn require_stored(&self, unit: &Unit, plan: &Plan) -> Result<(), StoreError> {
+        let described = self.described(unit, plan)?;
+        self.require_shard(unit, plan, &described.shard)
+    }
+
+    /// What the receipt in the store says. It is not read if the one that is here is the same.
+    fn described(&self, unit: &Unit, plan: &Plan) -> Result<Described, StoreError> {
         let here = self.receipt_here(unit)?;
-        let object = |name: &str| plan.objects.as_ref().and_then(|objects| objects.get(name));
         if let Some((receipt, bytes)) = &here {
             // The inventory or the receipt's size says that the store has the same shard.
-            let is_same = match (&unit.listed, object(&unit.receipt)) {
+            let is_same = match (&unit.listed, plan.object(&unit.receipt)) {
                 (Some(listed), _) => *listed == receipt.shard,
                 (None, Some(object)) => {
                     object.bytes == bytes.len() as u64 && object.md5.is_some_and(|md5| md5 == crate::same::md5(bytes))
                 }
                 (None, None) => false,
             };
-            if is_same && self.has_size(&unit.shard, receipt.shard.bytes)? {
-                tell(Event::Passed(receipt.shard.bytes));
-                return Ok(vec![
-                    Copied::There(receipt.shard.bytes),
-                    Copied::There(bytes.len() as u64),
-                ]);
-            }
-        }
-        let (bytes, shard) = self.read_receipt(unit)?;
-        if let Some((receipt, _)) = &here {
-            if receipt.shard != shard {
-                return Err(self.other(&unit.receipt, TWO_CAPTURES));
-            }
-            if self.has_size(&unit.shard, shard.bytes)? {
-                tell(Event::Passed(shard.bytes));
-                return Ok(vec![Copied::There(shard.bytes), Copied::There(bytes.len() as u64)]);
-            }
-        }
-        match object(&unit.shard) {
-            None if plan.objects.is_some() => {
-                return Err(StoreError::Missing {
-                    place: self.store.url_of(&unit.shard),
-                    why: ", and its receipt is there",
+            if is_same {
+                return Ok(Described {
+                    shard: receipt.shard.clone(),
+                    receipt: bytes.clone(),
+                    is_here: true,
                 });
             }
-            Some(object) if object.bytes != shard.bytes => {
-                let problem = format!("it has {} bytes, not {}", object.bytes, shard.bytes);
-                return Err(self.damaged(&unit.shard, &unit.receipt, problem));
-            }
-            _ => {}
         }
-        let copied = self.fetch(&unit.shard, &shard, &unit.receipt, stop, tell)?;
-        let size = bytes.len() as u64;
-        if here.is_some() {
-            return Ok(vec![copied, Copied::There(size)]);
-        }
-        commit_bytes(&self.target(&unit.receipt)?, &bytes)?;
-        Ok(vec![copied, Copied::Moved(size)])
+        let (receipt, shard) = self.read_receipt(unit)?;
+        let is_here = match here {
+            Some((here, _)) if here.shard != shard => return Err(self.other(&unit.receipt, TWO_CAPTURES)),
+            here => here.is_some(),
+        };
+        Ok(Described {
+            shard,
+            receipt,
+            is_here,
+        })
     }
 
-    /// Copies the receipt of a work unit, without its shard.
-    pub(crate) fn receipt(&self, unit: &Unit) -> Result<Vec<Copied>, StoreError> {
-        let (bytes, shard) = self.read_receipt(unit)?;
-        let size = bytes.len() as u64;
-        match self.receipt_here(unit)? {
-            Some((here, _)) if here.shard == shard => return Ok(vec![Copied::There(size)]),
-            Some(_) => return Err(self.other(&unit.receipt, TWO_CAPTURES)),
-            None => {}
+    /// Refuses a work unit whose shard the store lacks, or has with another size.
+    fn require_shard(&self, unit: &Unit, plan: &Plan, shard: &Region) -> Result<(), StoreError> {
+        match plan.object(&unit.shard) {
+            None if plan.objects.is_some() => Err(StoreError::Missing {
+                place: self.store.url_of(&unit.shard),
+                why: ", and its receipt is there",
+            }),
+            Some(object) if object.bytes != shard.bytes => {
+                let problem = format!("it has {} bytes, not {}", object.bytes, shard.bytes);
+                Err(self.damaged(&unit.shard, &unit.receipt, problem))
+            }
+            _ => Ok(()),
         }
-        commit_bytes(&self.target(&unit.receipt)?, &bytes)?;
-        Ok(vec![Copied::Moved(size)])
+    }
+
+    fn write_receipt(&self, unit: &Unit, described: &Described) -> Result<Copied, StoreError> {
+        if described.is_here {
+            return Ok(described.there());
+        }
+        commit_bytes(&self.target(&unit.receipt)?, &described.receipt)?;
+        Ok(Copied::Moved(described.receipt.len() as u64))
     }
 
     /// The receipt in the store, and the shard that it describes.

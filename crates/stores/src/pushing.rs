@@ -117,7 +117,7 @@ impl<'a> Pushing<'a> {
                 return Err(StoreError::Lost { place });
             }
         }
-        self.summary.complete = inventory.is_some();
+        self.summary.complete = inventory.as_ref().is_some_and(|inventory| lists_all(inventory, &files));
         match inventory {
             Some(inventory) => self.put_inventory(&inventory),
             None => Ok(()),
@@ -240,6 +240,19 @@ impl<'a> Pushing<'a> {
         self.summary.count(Copied::Moved(size));
         Ok(())
     }
+}
+
+/// Whether an inventory lists every work unit. One that was taken while others were captured does not.
+fn lists_all(inventory: &Inventory, files: &[LocalFile]) -> bool {
+    let mut shards = files.iter().filter(|file| file.kind == Kind::Shard);
+    shards.all(|shard| {
+        names::unit_of(&shard.name).is_some_and(|(layer, unit)| {
+            inventory
+                .layers
+                .get(&layer)
+                .is_some_and(|units| units.contains_key(&unit))
+        })
+    })
 }
 
 /// What carries one file into the store.

@@ -20,7 +20,7 @@ use crate::{
     StoreError,
     source::Source,
     store::{MOST_BYTES, Object, PIECE, Replacing, Store},
-    transport::{IGNORES_RANGES, MARK, MARK_OF_CERTIFICATE},
+    transport::{IGNORES_RANGES, MARK, MARK_OF_CERTIFICATE, MARK_OF_NO_HOST, MARK_OF_NO_PROXY, MARK_OF_NO_SERVER},
 };
 
 /// The most parts of an upload, less than the 10,000 that S3 takes.
@@ -108,6 +108,9 @@ impl Remote {
             let problem = problem.to_owned();
             return StoreError::Untrusted { url, problem };
         }
+        if let Some(unreached) = self.unreached(error.message()) {
+            return unreached;
+        }
         match (error.kind(), code.as_deref()) {
             (_, Some("NoSuchBucket" | "ContainerNotFound")) => StoreError::NoBucket { url },
             (ErrorKind::NotFound, _) if name.is_empty() => StoreError::NoBucket { url },
@@ -133,6 +136,24 @@ impl Remote {
                 self.failure(name, said.unwrap_or_else(of_store))
             }
         }
+    }
+
+    /// The error of a server or a proxy that could not be reached, by what the transport says.
+    fn unreached(&self, message: &str) -> Option<StoreError> {
+        let url = self.url.clone();
+        if let Some(host) = message.strip_prefix(MARK_OF_NO_HOST) {
+            let host = host.to_owned();
+            return Some(StoreError::NoHost { url, host });
+        }
+        let parted = |mark| {
+            let (server, problem) = message.strip_prefix(mark)?.split_once(": ")?;
+            Some((server.to_owned(), problem.to_owned()))
+        };
+        if let Some((server, problem)) = parted(MARK_OF_NO_SERVER) {
+            return Some(StoreError::NoServer { url, server, problem });
+        }
+        let (proxy, problem) = parted(MARK_OF_NO_PROXY)?;
+        Some(StoreError::NoProxy { url, proxy, problem })
     }
 
     /// Creates a small file on the condition that there is none.
@@ -236,12 +257,18 @@ impl Store for Remote {
             self.wait(name, writer.write(piece))?;
             source.moved(bytes);
         };
-        if let Err(error) = copy() {
+        let mut written = copy();
+        if written.is_ok() {
+            written = self.wait(name, writer.close()).map(drop);
+        } else {
             // The parts that are there cost money until they are removed; a failure to do so changes nothing.
             let _ = self.wait(name, writer.abort());
-            return Err(error);
         }
-        self.wait(name, writer.close()).map(drop)
+        written.map_err(|error| match error {
+            // An upload in parts is not known there.
+            StoreError::Missing { place, .. } => StoreError::NoParts { place },
+            error => error,
+        })
     }
 
     fn require_target(&self, _dir: &Path) -> Result<(), StoreError> {

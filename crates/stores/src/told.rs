@@ -38,7 +38,7 @@ pub struct Summary {
     pub files_there: u64,
     /// Their bytes.
     pub bytes_there: u64,
-    /// Whether the cache that was copied has an inventory: whether it is complete.
+    /// Whether the cache that was copied is complete: it has an inventory that lists all of its work units.
     pub complete: bool,
     /// Files that are not a cache's, which were not copied.
     pub passed_over: Vec<String>,

@@ -2,25 +2,34 @@
 //!
 //! Every thread that works on a store has a runtime of its own, on which nothing else runs. So a request may block.
 
-use std::{future::ready, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use futures::stream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
 use ureq::{
-    Agent, Body, Proxy,
+    Agent, Body,
     http::{
-        Method, Request, Response, StatusCode,
+        Method, Request, Response, StatusCode, Uri,
         header::{CONTENT_LENGTH, RANGE},
     },
 };
 
-use crate::store::MOST_BYTES;
+use crate::{
+    proxies::Proxies,
+    reach::{Reached, Unreached},
+    store::MOST_BYTES,
+};
 
 /// The beginning of what the errors of this module say. The rest names neither a URL nor a header.
 pub(crate) const MARK: &str = "connection: ";
 
 /// The same of a server whose certificate does not hold.
 pub(crate) const MARK_OF_CERTIFICATE: &str = "certificate: ";
+
+/// The same of a server, or of a proxy, that could not be reached: the mark, its name, and what failed.
+pub(crate) const MARK_OF_NO_HOST: &str = "no host: ";
+pub(crate) const MARK_OF_NO_SERVER: &str = "no server: ";
+pub(crate) const MARK_OF_NO_PROXY: &str = "no proxy: ";
 
 /// What TLS says of such a certificate.
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
@@ -42,26 +51,34 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// An HTTP client for opendal.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    agent: Agent,
+    /// For URLs with `http:`, and for others.
+    agents: [Agent; 2],
+    proxies: Proxies,
+    reached: Arc<Reached>,
 }
 
 impl Transport {
     /// A client that keeps up to `connections` connections, and follows so many redirections in a row. Those to another host get
     /// no credentials.
-    pub(crate) fn new(connections: usize, redirections: u32, proxy: Option<Proxy>) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(redirections)
-            .max_redirects_will_error(false)
-            .proxy(proxy)
-            .user_agent(concat!("leadspan/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECTING))
-            .timeout_per_read(Some(SILENCE))
-            .timeout_per_write(Some(SILENCE))
-            .max_idle_connections(connections)
-            .max_idle_connections_per_host(connections);
+    pub(crate) fn new(connections: usize, redirections: u32, proxies: Proxies) -> Self {
+        let agent = |proxy| {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(redirections)
+                .max_redirects_will_error(false)
+                .proxy(proxy)
+                .user_agent(concat!("leadspan/", env!("CARGO_PKG_VERSION")))
+                .timeout_connect(Some(CONNECTING))
+                .timeout_per_read(Some(SILENCE))
+                .timeout_per_write(Some(SILENCE))
+                .max_idle_connections(connections)
+                .max_idle_connections_per_host(connections);
+            config.build().into()
+        };
         Self {
-            agent: config.build().into(),
+            agents: [agent(proxies.http.clone()), agent(proxies.https.clone())],
+            proxies,
+            reached: Arc::default(),
         }
     }
 
@@ -71,11 +88,13 @@ impl Transport {
         let is_head = parts.method == Method::HEAD;
         let asked = parts.headers.get(RANGE).and_then(|range| bounds(range.to_str().ok()?));
         let uri = parts.uri.clone();
+        let agent = &self.agents[usize::from(uri.scheme_str() != Some("http"))];
         let mut answer = if has_body || !body.is_empty() {
-            self.agent.run(Request::from_parts(parts, body.to_vec()))?
+            agent.run(Request::from_parts(parts, body.to_vec()))?
         } else {
-            self.agent.run(Request::from_parts(parts, ()))?
+            agent.run(Request::from_parts(parts, ()))?
         };
+        self.reached.answered(server_of(&uri));
         // A whole file in place of its part is never cut to size here: each part would cost the whole file again.
         let whole = (answer.status() == StatusCode::OK).then_some(asked).flatten();
         let require_part = |bytes: Option<u64>| match (whole, bytes) {
@@ -95,6 +114,28 @@ impl Transport {
         let body = HttpBody::new(stream::once(ready(Ok(Buffer::from(bytes)))), length);
         Ok(Response::from_parts(parts, body))
     }
+
+    /// The error of a server that could not be reached, or of the proxy in front of it.
+    fn unreached(&self, url: &Uri, why: Unreached) -> Error {
+        let server = server_of(url);
+        let proxy = self
+            .proxies
+            .for_url(url)
+            .map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
+        let message = match (proxy, why) {
+            (None, Unreached::NoHost) => format!("{MARK_OF_NO_HOST}{server}"),
+            (None, Unreached::NoConnection(problem)) => format!("{MARK_OF_NO_SERVER}{server}: {problem}"),
+            (Some(proxy), Unreached::NoHost) => format!("{MARK_OF_NO_PROXY}{proxy}: there is no such host"),
+            (Some(proxy), Unreached::NoConnection(problem)) => format!("{MARK_OF_NO_PROXY}{proxy}: {problem}"),
+        };
+        Error::new(ErrorKind::Unexpected, message).with_temporary(self.reached.may_come(server))
+    }
+}
+
+/// The host of a URL, with its port if it names one. It has no user name and no password.
+fn server_of(url: &Uri) -> &str {
+    let server = url.authority().map_or("", |authority| authority.as_str());
+    server.rsplit_once('@').map_or(server, |(_, server)| server)
 }
 
 /// The start and the end of the range that a header asks for; `None` if it has no end.
@@ -110,7 +151,11 @@ fn read(body: &mut Body) -> Result<Vec<u8>, ureq::Error> {
 
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
+        let url = request.uri().clone();
         self.send(request).map_err(|error| {
+            if let Some(why) = Unreached::of(&error) {
+                return self.unreached(&url, why);
+            }
             if matches!(&error, ureq::Error::Other(other) if other.is::<IgnoresRanges>()) {
                 return Error::new(ErrorKind::Unsupported, IGNORES_RANGES);
             }
@@ -133,8 +178,6 @@ fn described(error: &ureq::Error) -> (String, bool) {
             (problem, is_passing)
         }
         ureq::Error::Timeout(_) => ("the time for an answer ran out".to_owned(), true),
-        ureq::Error::HostNotFound => ("there is no such host".to_owned(), true),
-        ureq::Error::ConnectionFailed => ("no connection could be made".to_owned(), true),
         ureq::Error::Protocol(_) => ("the answer is broken off or is no HTTP".to_owned(), true),
         ureq::Error::BodyExceedsLimit(_) => ("the answer is too long".to_owned(), false),
         ureq::Error::Tls(what) => (format!("TLS: {what}"), false),

@@ -7,9 +7,11 @@ use crate::{CacheError, Receipt, WorkUnit, shard::check_committed};
 
 impl LayerDir {
     /// Whether a work unit is committed: its receipt can be read, and its shard is a file of the size that the receipt
-    /// states. The commit protocol guarantees this for every unit that leadspan wrote.
+    /// states. The commit protocol guarantees this for every unit that leadspan wrote. A unit that is committed
+    /// [elsewhere](crate::Cache::beside) counts as committed.
     pub fn is_committed(&self, unit: &WorkUnit) -> bool {
-        Receipt::read(self, unit).is_ok_and(|receipt| self.check_size(unit, &receipt).is_ok())
+        self.is_elsewhere(unit)
+            || Receipt::read(self, unit).is_ok_and(|receipt| self.check_size(unit, &receipt).is_ok())
     }
 
     /// The work units that are not [committed](Self::is_committed), in order. Reads all receipts.

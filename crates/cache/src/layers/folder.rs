@@ -38,6 +38,8 @@ pub struct LayerDir {
     clearing: Arc<Clearing>,
     /// Whether its shards lie elsewhere.
     is_frame: bool,
+    /// Its work units that need not be committed here.
+    elsewhere: Arc<HashSet<String>>,
 }
 
 impl LayerDir {
@@ -93,6 +95,7 @@ impl LayerDir {
     fn new(folder: PathBuf, layer: Layer, corpus: PreparedCorpus, cache: &Cache) -> Self {
         let identity = Arc::clone(&cache.identity);
         let identity_fingerprint = identity.fingerprint().into();
+        let elsewhere = cache.elsewhere.of(&layer.folder_name());
         Self {
             folder,
             layer: Arc::new(layer),
@@ -102,6 +105,7 @@ impl LayerDir {
             inventory: cache.inventory.clone(),
             clearing: Arc::default(),
             is_frame: cache.is_frame,
+            elsewhere,
         }
     }
 
@@ -155,6 +159,11 @@ impl LayerDir {
         self.is_frame
     }
 
+    /// Whether a work unit is committed elsewhere.
+    pub(crate) fn is_elsewhere(&self, unit: &WorkUnit) -> bool {
+        !self.elsewhere.is_empty() && self.elsewhere.contains(&unit.to_string())
+    }
+
     /// The path of the cache's inventory, whether it exists or not.
     pub(crate) fn inventory_path(&self) -> PathBuf {
         // The folder of a layer is in the folder of the layers, which is in that of the cache.
@@ -176,8 +185,8 @@ impl LayerDir {
         self.folder.join(format!("{unit}.json"))
     }
 
-    /// The work units that have no shard or no receipt yet, in order. Lists the folder once and opens no file: see
-    /// [`is_committed`](Self::is_committed).
+    /// The work units that have no shard or no receipt yet and are not committed [elsewhere](Cache::beside), in order. Lists the
+    /// folder once and opens no file: see [`is_committed`](Self::is_committed).
     ///
     /// # Errors
     ///
@@ -189,7 +198,10 @@ impl LayerDir {
             has("json") && (self.is_frame || has("parquet"))
         };
         let units = self.corpus.units().iter();
-        Ok(units.filter(|unit| !there(unit)).cloned().collect())
+        Ok(units
+            .filter(|unit| !there(unit) && !self.is_elsewhere(unit))
+            .cloned()
+            .collect())
     }
 
     /// The error for a layer that lacks these work units.

@@ -1,8 +1,9 @@
 //! The layers of a cache, complete or not.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use super::{
+    elsewhere::Elsewhere,
     folder::{LayerDir, require_own},
     layer::Layer,
 };
@@ -12,6 +13,14 @@ use crate::{Cache, CacheError, PreparedCorpus};
 const LAYERS: &str = "layers";
 
 impl Cache {
+    /// The cache with work units that are committed elsewhere, such as in a store. They count as committed when it is decided what
+    /// is left to capture, and cannot be read here.
+    #[must_use]
+    pub fn beside(mut self, elsewhere: Arc<Elsewhere>) -> Self {
+        self.elsewhere = elsewhere;
+        self
+    }
+
     fn layers_dir(&self) -> PathBuf {
         self.dir().join(LAYERS)
     }

@@ -14,11 +14,13 @@ use std::{
     thread::{Scope, ScopedJoinHandle},
 };
 
+use leadspan_cache::Elsewhere;
 use leadspan_diagnosis::Diagnosis as _;
 use leadspan_precompute::Event;
 use leadspan_stores::{Address, Opened, Outcome, Pushing, StoreError};
 
 use crate::{
+    amounts::counted,
     commands::Showing,
     failure::{Context as _, Result},
     stores::{self, CopiedCache, Copying},
@@ -26,6 +28,10 @@ use crate::{
 
 /// How many files are copied at a time: the capture needs the processors.
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(8).expect("it is not 0");
+
+/// Copies from a store, telling what happens meanwhile.
+type Fetch<'a, T> =
+    dyn Fn(&mut dyn FnMut(leadspan_stores::Event)) -> std::result::Result<(Outcome, T), StoreError> + 'a;
 
 /// A store, and the cache's folder here.
 pub(super) struct Away {
@@ -48,25 +54,45 @@ impl Away {
 
     /// Copies what the store has into the cache's folder. Work units that are damaged there are captured again.
     pub(super) fn fetch(&self) -> Result<()> {
+        self.fetching("pulling", &|events| {
+            let pulled = leadspan_stores::pull(&self.opened, &self.dir, &AtomicBool::new(false), events)?;
+            Ok((pulled, ()))
+        })
+    }
+
+    /// Copies what every worker needs into the cache's folder. Returns the work units that the store has, which are neither copied
+    /// nor captured.
+    pub(super) fn fetch_base(&self) -> Result<Elsewhere> {
+        let stored = self.fetching("pulling what describes the cache", &|events| {
+            leadspan_stores::pull_base(&self.opened, &self.dir, &AtomicBool::new(false), events)
+        })?;
+        if stored.units() > 0 {
+            let units = counted(stored.units() as u64, "work unit");
+            tracing::info!("`{}` has {units} already, which are not fetched", self.address);
+        }
+        Ok(stored)
+    }
+
+    /// Copies from the store, unless it has no cache yet.
+    fn fetching<T: Default>(&self, what: &'static str, copy: &Fetch<'_, T>) -> Result<T> {
         let attempt = || format!("could not pull `{}` into `{}`", self.address, self.dir.display());
         if !Pushing::begin(&self.opened, &self.dir)
             .with_context(attempt)?
             .has_cache()
         {
             tracing::info!("`{}` has no cache yet", self.address);
-            return Ok(());
+            return Ok(T::default());
         }
-        let mut copying = Copying::new(self.showing.progress, "pulling");
-        let never = AtomicBool::new(false);
-        let outcome = leadspan_stores::pull(&self.opened, &self.dir, &never, &mut |event| copying.show(event));
-        if let Outcome::Done(summary) = outcome.with_context(attempt)? {
+        let mut copying = Copying::new(self.showing.progress, what);
+        let (outcome, fetched) = copy(&mut |event| copying.show(event)).with_context(attempt)?;
+        if let Outcome::Done(summary) = outcome {
             let took = copying.end();
             for problem in &summary.problems {
                 tracing::warn!("a work unit of the store is not used: {problem}");
             }
             tracing::info!("{}", CopiedCache::new(&summary, &self.dir, &self.address, false, took));
         }
-        Ok(())
+        Ok(fetched)
     }
 
     /// Copies everything that is left, with the inventory of a complete cache. Returns whether it was told to stop.

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use leadspan_cache::Elsewhere;
 use leadspan_precompute::{DataCheck, Outcome};
 use leadspan_workers::Worker;
 use serde::Serialize;
@@ -48,11 +49,17 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     let cache_dir = pipeline.cache_dir();
     last_line::note(json!({ "cache": path_text::text(&cache_dir), "worker": worker.to_string() }));
     let away = away(arguments, &cache_dir, showing)?;
+    let elsewhere = Arc::new(match &away {
+        // Its disk may be its own, and then it needs no shards of others.
+        Some(away) if worker.count() > 1 && worker.lease().is_none() => away.fetch_base()?,
+        Some(away) => away.fetch().map(|()| Elsewhere::default())?,
+        None => Elsewhere::default(),
+    });
     tracing::info!("reading the teacher `{}`", pipeline.model_path().display());
     let mut shown = Shown::new(showing, &stop, cache_dir.clone());
     let outcome = thread::scope(|scope| {
         let carrying = away.as_ref().map(|away| away.begin(scope, &stop));
-        let outcome = leadspan_precompute::run(&pipeline, worker, &stop, &mut |event| {
+        let outcome = leadspan_precompute::run_beside(&pipeline, worker, &elsewhere, &stop, &mut |event| {
             if let Some(carrying) = &carrying {
                 carrying.note(&event);
             }
@@ -76,7 +83,10 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
         }
         prepare::take_inventory(&cache_dir)?;
     }
-    let captured = Captured::new(outcome, cache_dir, elapsed);
+    let captured = Captured {
+        units_elsewhere: elsewhere.units(),
+        ..Captured::new(outcome, cache_dir, elapsed)
+    };
     last_line::note(captured.noted());
     if captured.outcome == "stopped" {
         showing.result_of_stopped(&captured);
@@ -94,6 +104,10 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
             "still missing, of other workers: {}",
             counted(missing as u64, "work unit")
         );
+    } else if elsewhere.units() > 0 {
+        tracing::info!(
+            "the store has every work unit: if it has no inventory yet, `leadspan precompute --finalize --push` on any node completes it"
+        );
     }
     Ok(Ending::Done)
 }
@@ -103,6 +117,9 @@ fn finalized(arguments: &PrecomputeArguments, configuration: Configuration, show
     let pipeline = configuration.stage_one(arguments.proportion)?;
     let cache_dir = pipeline.cache_dir();
     let away = away(arguments, &cache_dir, showing)?;
+    if let Some(away) = &away {
+        away.fetch()?;
+    }
     let ending = finalize::run(&pipeline, &arguments.workers, showing)?;
     if let Some(away) = away {
         let stop = signals::stop_on_signals("dropping the files at hand; what was copied is kept");
@@ -113,14 +130,12 @@ fn finalized(arguments: &PrecomputeArguments, configuration: Configuration, show
     Ok(ending)
 }
 
-/// The store of `--push`, after what it has was copied here.
+/// The store of `--push`.
 fn away(arguments: &PrecomputeArguments, cache_dir: &Path, showing: Showing) -> Result<Option<Away>> {
     let Some(url) = &arguments.push else {
         return Ok(None);
     };
-    let away = Away::open(url, cache_dir, showing)?;
-    away.fetch()?;
-    Ok(Some(away))
+    Away::open(url, cache_dir, showing).map(Some)
 }
 
 /// The result of the command.
@@ -131,6 +146,8 @@ struct Captured {
     cache: PathBuf,
     units_written: usize,
     units_skipped: usize,
+    /// Units that are in the store of `--push` and were not fetched. Those of this worker's share are among the skipped ones.
+    units_elsewhere: usize,
     /// Units that other workers still have to do; `None` if this worker was stopped.
     units_missing: Option<usize>,
     samples: u64,
@@ -154,6 +171,7 @@ impl Captured {
             cache,
             units_written: summary.units_written,
             units_skipped: summary.units_skipped,
+            units_elsewhere: 0,
             units_missing: is_done.then_some(summary.units_missing),
             samples: summary.samples,
             tokens: summary.tokens,
@@ -182,6 +200,10 @@ impl Captured {
 impl fmt::Display for Captured {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cache = self.cache.display();
+        if self.units_written == 0 && self.outcome == "done" && self.units_elsewhere > 0 {
+            let units = counted(self.units_elsewhere as u64, "work unit");
+            return write!(formatter, "nothing was left to do: the store has {units} already");
+        }
         if self.units_written == 0 && self.outcome == "done" {
             return write!(formatter, "`{cache}` has everything already: nothing was left to do");
         }

@@ -3,6 +3,7 @@
 mod appended_rows;
 mod captured_rows;
 mod device;
+mod elsewhere;
 mod planning;
 mod proportions;
 mod refusals;

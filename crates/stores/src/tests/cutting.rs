@@ -245,3 +245,23 @@ fn a_web_server_is_cut_from_by_ranges_and_one_that_ignores_them_is_named() {
         }
     }
 }
+
+#[test]
+fn of_two_cuts_into_one_folder_the_second_is_refused_and_the_first_goes_on() {
+    let place = tempfile::tempdir().unwrap();
+    let (contents, expected) = stored("format-2-inventory", place.path(), &shorter("0.25"));
+    let dir = place.path().join("pulled");
+    let (store, go) = (opened(Fake::new(&contents), 1), AtomicBool::new(false));
+    let mut second = None;
+    let meanwhile = &mut |_| {
+        second.get_or_insert_with(|| cut_from(&opened(Fake::new(&contents), 1), &dir, &shorter("0.25")));
+    };
+    unfollowed(|following| pull_cut(&store, &dir, &shorter("0.25"), &go, meanwhile, following)).unwrap();
+    let error = second.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, StoreError::InUse { path } if *path == dir),
+        "{error:?}"
+    );
+    assert!(!error.is_unexpected() && error.hint().is_some());
+    assert!(files(&dir) == expected && !dir.join(FRAME).exists());
+}

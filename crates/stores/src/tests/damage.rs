@@ -1,6 +1,6 @@
 //! Objects that a store loses, truncates or changes.
 
-use std::fs;
+use std::{fs, sync::atomic::AtomicBool};
 
 use leadspan_diagnosis::Diagnosis as _;
 
@@ -8,7 +8,7 @@ use super::{
     fake::{Contents, Fake, Fate},
     made::{self, LAYER, files, opened, pull, push},
 };
-use crate::StoreError;
+use crate::{Event, Outcome, StoreError, store::PIECE};
 
 /// How the bytes of a file change.
 type Change = Box<dyn Fn(&mut Vec<u8>)>;
@@ -147,5 +147,36 @@ fn a_shard_here_that_is_not_its_receipts_is_not_pushed() {
         let error = push(&opened(Fake::new(&contents), 2), place.path()).unwrap_err();
         assert!(matches!(&error, StoreError::Damaged { place, .. } if place.ends_with("train-000001.parquet")));
         assert!(!error.is_unexpected() && !contents.now().contains_key(&format!("{LAYER}/train-000001.json")));
+    }
+}
+
+#[test]
+fn a_shard_that_is_replaced_while_it_is_pulled_is_left_out_and_pulled_by_the_next_call() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    made::unit(&dir, 1, PIECE as usize + 5);
+    made::completed(&dir);
+    let store = opened(Fake::new(&contents), 1);
+    push(&store, &dir).unwrap();
+    let name = format!("{LAYER}/train-000001.parquet");
+    let sound = contents.now()[&name].clone();
+    for replaced in [made::noise(9, sound.len()), made::noise(9, 10)] {
+        let go = AtomicBool::new(false);
+        let outcome = crate::pull(&store, &back, &go, &mut |event| {
+            if event == Event::Moved(PIECE) {
+                contents.change().insert(name.clone(), replaced.clone());
+            }
+        });
+        let Ok(Outcome::Done(pulled)) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(!pulled.complete && pulled.problems.len() == 1, "{:?}", pulled.problems);
+        assert!(pulled.problems[0].to_string().contains(&name) && !pulled.problems[0].is_unexpected());
+        assert!(!back.join(&name).exists() && back.join(LAYER).join("train-000002.json").exists());
+        made::require_sound(&files(&back));
+        contents.change().insert(name.clone(), sound.clone());
+        assert!(pull(&store, &back).unwrap().complete && files(&back) == files(&dir));
+        fs::remove_dir_all(&back).unwrap();
     }
 }

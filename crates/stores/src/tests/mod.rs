@@ -6,6 +6,7 @@ mod fake;
 mod kills;
 mod made;
 mod others;
+mod reaching;
 mod round_trip;
 mod s3;
 mod server;

@@ -2,13 +2,16 @@
 
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
+use leadspan_cache::Elsewhere;
 use leadspan_diagnosis::Diagnosis as _;
 
 use super::{
     fake::{Contents, Fake},
     made::{self, LAYER, files, opened, pull, push},
 };
-use crate::{Address, Environment, Opened, Pushing, StoreError, open::open_with, read_ranges, store::PIECE};
+use crate::{
+    Address, Environment, Opened, Outcome, Pushing, StoreError, Summary, open::open_with, read_ranges, store::PIECE,
+};
 
 fn folder(dir: &Path) -> Opened {
     let address: Address = format!("file://{}", dir.display()).parse().unwrap();
@@ -211,4 +214,74 @@ fn a_stop_is_no_failure_and_the_next_call_goes_on() {
     made::require_sound(&contents.now());
     push(&store, place.path()).unwrap();
     assert!(contents.now() == files(place.path()));
+}
+
+#[test]
+fn a_cache_whose_inventory_lacks_a_work_unit_is_not_called_complete() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    made::unit(&dir, 3, 70);
+    let store = opened(Fake::new(&contents), 2);
+    assert!(!push(&store, &dir).unwrap().complete);
+    assert!(!pull(&store, &back).unwrap().complete && files(&back) == files(&dir));
+    made::completed(&dir);
+    assert!(push(&store, &dir).unwrap().complete && pull(&store, &back).unwrap().complete);
+}
+
+#[test]
+fn two_pulls_into_one_folder_end_with_one_whole_cache() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    (3..40).for_each(|number| made::unit(&dir, number, 300));
+    made::completed(&dir);
+    push(&opened(Fake::new(&contents), 2), &dir).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert!(pull(&opened(Fake::new(&contents), 4), &back).unwrap().complete));
+        }
+    });
+    assert!(files(&back) == files(&dir));
+}
+
+#[test]
+fn a_worker_begins_without_the_work_units_of_others_and_knows_which_are_whole() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [dir, node] = ["cache", "node"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    push(&opened(Fake::new(&contents), 2), &dir).unwrap();
+    let shard = |number| format!("{LAYER}/train-{number:06}.parquet");
+    contents.change().get_mut(&shard(1)).unwrap().truncate(100);
+    let (pulled, stored) = pull_base(&opened(Fake::new(&contents), 2), &node);
+    let layer = LAYER.strip_prefix("layers/").unwrap();
+    let whole = |numbers: &[u64]| -> Elsewhere {
+        let names = numbers
+            .iter()
+            .map(|number| (layer.to_owned(), format!("train-{number:06}")));
+        names.collect()
+    };
+    assert_eq!((stored, pulled.problems.len()), (whole(&[0, 2]), 1));
+    assert!(pulled.problems[0].to_string().contains("train-000001"));
+    let mut expected = files(&dir);
+    expected.retain(|name, _| !name.contains("train-") && !name.ends_with("manifest.json") && name != "inventory.json");
+    assert!(files(&node) == expected);
+    // What it captures goes to the store, and nothing there is lost.
+    made::unit(&node, 1, 2010);
+    push(&opened(Fake::new(&contents), 2), &node).unwrap();
+    assert!(contents.now() == files(&dir));
+    assert_eq!(pull_base(&opened(Fake::new(&contents), 2), &node).1, whole(&[0, 1, 2]));
+    // Another capture of a unit that is here is no part of this cache.
+    made::captured(&node, 2, &made::noise(5, 10), "cuda");
+    let go = AtomicBool::new(false);
+    let error = crate::pull_base(&opened(Fake::new(&contents), 2), &node, &go, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, StoreError::OtherCache { .. }), "{error}");
+}
+
+fn pull_base(store: &Opened, dir: &Path) -> (Summary, Elsewhere) {
+    let go = AtomicBool::new(false);
+    match crate::pull_base(store, dir, &go, &mut |_| {}).unwrap() {
+        (Outcome::Done(summary), stored) => (summary, stored),
+        (Outcome::Stopped, _) => panic!("nobody stopped it"),
+    }
 }

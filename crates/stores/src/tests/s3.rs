@@ -273,3 +273,90 @@ fn a_server_without_conditions_is_written_to_all_the_same() {
     push(&opened(&server), place.path()).unwrap();
     assert_eq!(server.objects().len(), files(place.path()).len());
 }
+
+#[test]
+fn a_key_that_may_only_read_is_refused_at_the_first_file() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    large(&dir);
+    let server = Server::start(|method, _| match method {
+        "GET" | "HEAD" => Fault::None,
+        _ => Fault::Status(403, "AccessDenied"),
+    });
+    let error = push(&opened(&server), &dir).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Refused { code, .. } if code == "AccessDenied"),
+        "{error}"
+    );
+    assert!(
+        !error.is_unexpected() && error.hint().unwrap().contains("may do this"),
+        "{error}"
+    );
+    let shown = files(&dir)
+        .into_iter()
+        .map(|(name, bytes)| (format!("a/cache/{name}"), bytes));
+    server.state.lock().unwrap().objects = shown.collect();
+    assert!(pull(&opened(&server), &back).unwrap().complete && files(&back) == files(&dir));
+}
+
+#[test]
+fn prefixes_may_have_spaces_and_signs_and_letters_of_any_alphabet() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("cache");
+    made::cache(&dir);
+    for (number, prefix) in ["caches of \u{fc}ber/50%/a%20b+c", "\u{732b}&'(1)=@;,!*"]
+        .into_iter()
+        .enumerate()
+    {
+        let (server, back) = (Server::start(|_, _| Fault::None), place.path().join(number.to_string()));
+        let store = opened_at(&format!("s3://bucket/{prefix}"), &environment(&server), &Arc::default()).unwrap();
+        push(&store, &dir).unwrap();
+        let expected = files(&dir)
+            .into_iter()
+            .map(|(name, bytes)| (format!("{prefix}/{name}"), bytes));
+        assert!(server.objects() == expected.collect(), "{prefix}");
+        assert_eq!(push(&store, &dir).unwrap().files_copied, 0, "{prefix}");
+        pull(&store, &back).unwrap();
+        assert!(files(&back) == files(&dir), "{prefix}");
+    }
+}
+
+#[test]
+fn an_endpoint_may_have_a_path_and_a_slash_at_its_end() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    let server = Server::start(|_, _| Fault::None);
+    for path in ["/", "/deep/path", "/deep/path/"] {
+        let values = [
+            ("AWS_ENDPOINT_URL_S3", format!("{}{path}", server.url)),
+            ("AWS_ACCESS_KEY_ID", "AKIAHIDDEN".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "hidden".to_owned()),
+        ];
+        let store = opened_at("s3://bucket/a", &Environment::alone(values), &Arc::default()).unwrap();
+        server.state.lock().unwrap().requests.clear();
+        push(&store, &dir).unwrap();
+        pull(&store, &back).unwrap();
+        assert!(files(&back) == files(&dir), "{path}");
+        let requests = &server.state.lock().unwrap().requests;
+        let prefix = format!("{}/bucket", path.trim_end_matches('/'));
+        let is_there = |request: &String| request.split_once(' ').unwrap().1.starts_with(&prefix);
+        assert!(!requests.is_empty() && requests.iter().all(is_there), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_parts_is_told_from_one_that_lost_a_file() {
+    let place = tempfile::tempdir().unwrap();
+    large(place.path());
+    let server = Server::start(|method, _| match method {
+        "POST" => Fault::Status(404, "NoSuchUpload"),
+        _ => Fault::None,
+    });
+    let error = push(&opened(&server), place.path()).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::NoParts { place } if place.ends_with("train-000003.parquet")),
+        "{error}"
+    );
+    assert!(!error.is_unexpected() && error.hint().is_some());
+}

@@ -192,7 +192,9 @@ fn answer(request: &Request, state: &mut State) -> Answer {
     state
         .authorizations
         .extend(request.headers.get("authorization").cloned());
-    let Some(key) = request.path.strip_prefix("/bucket") else {
+    // A server may be a path on a host.
+    let path = request.path.strip_prefix("/deep/path").unwrap_or(&request.path);
+    let Some(key) = path.strip_prefix("/bucket") else {
         return refusal(404, "NoSuchBucket");
     };
     let key = key.trim_start_matches('/').to_owned();
@@ -269,8 +271,9 @@ fn list(request: &Request, state: &State) -> Answer {
     let (mut contents, mut last) = (Vec::new(), String::new());
     for (key, bytes) in keys.by_ref().take(state.page) {
         let tag = etag(bytes).replace('"', "&quot;");
+        let shown = key.replace('&', "&amp;");
         contents.push(format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag}</ETag><Size>{}</Size>\
+            "<Contents><Key>{shown}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag}</ETag><Size>{}</Size>\
              </Contents>",
             bytes.len()
         ));

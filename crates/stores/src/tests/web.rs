@@ -71,3 +71,18 @@ fn a_data_set_of_the_hub_is_read_with_the_token() {
     let text = format!("{error} {error:?} {}", error.hint().unwrap());
     assert!(!text.contains("hidden") && text.contains("HF_TOKEN"), "{text}");
 }
+
+#[test]
+fn the_path_of_a_web_server_is_written_as_in_a_browser() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    let server = showing(&dir, "some caches/50%/\u{fc}");
+    for path in ["some%20caches/50%25/%C3%BC", "some%20caches/50%25/\u{fc}"] {
+        let store = opened(&format!("{}/bucket/{path}", server.url), &Environment::default());
+        assert!(
+            pull(&store, &back).unwrap().complete && files(&back) == files(&dir),
+            "{path}"
+        );
+    }
+}
