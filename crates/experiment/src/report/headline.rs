@@ -58,7 +58,7 @@ fn sentence(main: &Series, measure: Measure) -> String {
         return "No distilled run on whole sequences is finished, so no retained share can be computed.".into();
     };
     let Some(half) = about_half(&quality) else {
-        return "All finished distilled runs are on whole sequences.".into();
+        return "The finished runs are all on whole sequences.".into();
     };
     let proportion = half.proportion;
     let part = shown::digits(100.0 * proportion.as_f64());

@@ -89,13 +89,20 @@ pub(super) fn series(every: &[Run]) -> Vec<Series<'_>> {
             });
         }
     }
-    // The series without policies and with the most sections comes first, because the others are compared with it.
+    // The series without policies, with the most sections and the most proportions comes first, because the others are compared with it.
     let sections = |series: &Series| {
         series.runs[0]
             .sections()
             .map_or(0, |sections| sections.split('+').count())
     };
-    all.sort_by_key(|series| (series.kind, series.runs[0].policies(), Reverse(sections(series))));
+    let proportions = |series: &Series| {
+        let found: BTreeSet<_> = series.runs.iter().map(|run| run.proportion()).collect();
+        found.len()
+    };
+    all.sort_by_key(|series| {
+        let most = (Reverse(sections(series)), Reverse(proportions(series)));
+        (series.kind, series.runs[0].policies(), most)
+    });
     all
 }
 

@@ -100,3 +100,26 @@ fn each_policy_stands_beside_whole_sequences_of_as_many_operations() {
     assert_eq!(table.matches("mixture [").count(), 2, "{table}");
     assert!(!table.contains("rising"), "{table}");
 }
+
+#[test]
+fn runs_of_several_proportions_come_before_shorter_ones_on_whole_sequences() {
+    let runs = Runs::new();
+    for (name, proportion, epochs, correct) in [("a", "1.0", 1, 3), ("b", "0.5", 3, 4), ("c", "1.0", 3, 5)] {
+        let mut trained = train(proportion, 0);
+        trained["epochs"] = json!(epochs);
+        runs.run(name, &trained, 4.0);
+        runs.evaluation(name, correct);
+    }
+    let report = Report::new(&runs.read()).unwrap();
+    // Not 3 of 10, which the runs of one epoch reach.
+    assert!(
+        report.headline.contains("keeps 80.0 % of the accuracy"),
+        "{}",
+        report.headline
+    );
+    assert!(
+        report.headline.contains("about the runs “distilled, epochs 3”"),
+        "{}",
+        report.headline
+    );
+}
