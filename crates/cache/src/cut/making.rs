@@ -70,15 +70,18 @@ pub(super) fn begin(
     Ok((Cache::open(out)?, lock))
 }
 
-/// Copies the samples to replay of `source`, if it has any, into the cache in `out`.
+/// Copies the samples to replay of `source`, if it has any, into `cache`. They get the identity that they would have if they
+/// were prepared with the settings of `cache`: they have no distributions.
 ///
 /// # Errors
 ///
 /// The error of a file that is damaged or cannot be read or written.
-pub(super) fn copy_replay(source: &Cache, out: &Path, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
+pub(super) fn copy_replay(source: &Cache, cache: &Cache, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
     let Some(replay) = source.replay()? else { return Ok(()) };
     let tokenizer = replay.tokenizer_contents()?;
-    let copy = Cache::create_or_open_telling(&out.join(REPLAY), replay.identity(), &tokenizer, waiting)?;
+    let mut identity = replay.identity().clone();
+    identity.entries.top_k = cache.identity().entries.top_k;
+    let copy = Cache::create_or_open_telling(&cache.dir().join(REPLAY), &identity, &tokenizer, waiting)?;
     if replay.corpus()?.is_some() {
         copy.copy_corpus_of(&replay)?;
         // A process that was killed here left its claim.

@@ -46,7 +46,7 @@ pub fn merge(caches: &[Cache], out: &Path, following: &mut Following<'_>) -> Res
     let (cache, _lock) = begin(out, &origin, first.identity(), &tokenizer, following.waiting)?;
     write_corpus(&cache, caches, &corpora)?;
     if let Some(replay) = replay {
-        copy_replay(replay, out, following.waiting)?;
+        copy_replay(replay, &cache, following.waiting)?;
     }
     let mut ends: Vec<usize> = Vec::new();
     for corpus in &corpora {

@@ -113,7 +113,7 @@ pub fn cut_reading<S: CacheFiles>(
             Some(indices.as_slice())
         }
     };
-    copy_replay(source, out, following.waiting)?;
+    copy_replay(source, &cache, following.waiting)?;
     let origin_of = |index: usize| (0, indices.map_or(index, |indices| indices[index] as usize));
     let cache = Cache::open(out)?;
     require_samples(&cache, &[corpus], &origin_of)?;
