@@ -17,7 +17,7 @@ use super::{
     origin::{self, Origin},
     unit::{self, NewLayer, Sources},
 };
-use crate::{Cache, CacheError, Identity, Progress, REPLAY, WorkUnit, adopt, ranged::CacheFiles};
+use crate::{Cache, CacheError, Identity, LayerDir, Progress, REPLAY, WorkUnit, adopt, ranged::CacheFiles};
 
 /// How the caller follows a long operation.
 pub struct Following<'a> {
@@ -94,13 +94,21 @@ pub(super) fn copy_replay(source: &Cache, cache: &Cache, waiting: &mut dyn FnMut
 ///
 /// # Errors
 ///
-/// The error of a shard that cannot be read or written. Shards that were made stay.
+/// [`CacheError::OtherOrigin`] if `cache` holds other layers, which somebody copied or captured into it since; the error of a
+/// shard that cannot be read or written. Shards that were made stay.
 pub(super) fn make_all<S: CacheFiles>(
     cache: &Cache,
     layers: &[NewLayer],
     sources: &Sources<'_, S>,
     following: &mut Following<'_>,
 ) -> Result<Made, CacheError> {
+    let others = |held: &LayerDir| layers.iter().all(|new| new.layer.layer() != held.layer());
+    if let Some(other) = cache.layers()?.into_iter().find(others) {
+        return Err(CacheError::OtherOrigin {
+            path: cache.dir().to_owned(),
+            problem: format!("it also holds the layer `{}`", other.layer().folder_name()),
+        });
+    }
     let units = |layer: &NewLayer| layer.layer.corpus().units().to_vec();
     let all: Vec<(&NewLayer, WorkUnit)> = layers
         .iter()

@@ -1,6 +1,6 @@
 //! Layers: which proportions of which sections a cache holds, in which folders, and which of them answer a request.
 //!
-//! - `coverage`, `layer`: what is asked for and what a layer holds. Pure;
+//! - `coverage`, `layer`, `overlap`: what is asked for, what a layer holds, and whether two share positions. Pure;
 //! - `folder`, `committed`, `manifest`: a layer on disk;
 //! - `stored`, `choice`, `uncaptured`: the layers of a cache, which of them to read, and what is still to be captured;
 //! - `leftovers`: removing what killed writers left.
@@ -12,6 +12,7 @@ mod folder;
 mod layer;
 mod leftovers;
 pub(crate) mod manifest;
+mod overlap;
 mod stored;
 mod uncaptured;
 
@@ -23,3 +24,4 @@ pub use folder::LayerDir;
 pub(crate) use layer::reach;
 pub use layer::{Band, Layer, NotALayer};
 pub use manifest::Manifest;
+pub use overlap::overlapping_layers;

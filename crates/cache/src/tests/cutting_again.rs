@@ -87,6 +87,20 @@ fn samples_to_replay_in_a_cut_of_fewer_entries_are_as_if_prepared_for_it() {
 }
 
 #[test]
+fn a_cut_into_which_other_layers_were_put_is_refused_by_their_name() {
+    let (folder, source) = captured(Precision::Fine, &[coverage("1", SectionSet::ALL)]);
+    let out = folder.path().join("out");
+    try_cut(&source, &out, &shorter("0.25")).unwrap();
+    let cut = Cache::open(&out).unwrap();
+    capture(&cut, &[coverage("0.5", SectionSet::ALL)]);
+    let before = files(&out);
+    let error = try_cut(&source, &out, &shorter("0.25")).unwrap_err();
+    let said = "it also holds the layer `0.25-0.5-prompt+chain_of_thought+answer`";
+    assert!(error.to_string().contains(said) && error.hint().is_some(), "{error}");
+    assert!(files(&out) == before);
+}
+
+#[test]
 fn whichever_write_of_a_cut_fails_the_same_cut_ends_with_the_same_files() {
     let folder = tempfile::tempdir().unwrap();
     let captured = synthetic::captured("1", SectionSet::ALL);
