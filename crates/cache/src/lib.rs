@@ -117,8 +117,8 @@ pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use cut::{CutSettings, FRAME, Following, Made, cut, cut_reading, merge, require_place};
 pub use error::CacheError;
 pub use export::{
-    Exported, FileLimits, FolderSettings, NotDistillKit, export, export_dataset, export_distillkit, is_export,
-    is_export_folder,
+    Exported, FileLimits, FolderSettings, NotDistillKit, export, export_dataset, export_distillkit, foreign_to_export,
+    is_export,
 };
 pub use identity::{
     CODEC_VERSION, Difference, Identity, ImportedIdentity, ServerAnswers, ServerIdentity, TeacherIdentity,

@@ -1,7 +1,9 @@
 //! The folder of an export: Parquet files of a bounded size, a description, and a list of the files. It appears whole.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -46,37 +48,42 @@ pub struct FolderSettings {
     pub overwrite: bool,
 }
 
-/// Whether the folder at `path` is one that an export wrote, and nothing else is in it.
+/// The first thing in the folder `path` that no export wrote, which is the folder itself if it is not that of an export; `None`
+/// if an export wrote all of it.
 ///
 /// # Errors
 ///
 /// [`CacheError::Io`] if it cannot be listed or read.
-pub fn is_export_folder(path: &Path) -> Result<bool, CacheError> {
+pub fn foreign_to_export(path: &Path) -> Result<Option<PathBuf>, CacheError> {
     let list = match ExportList::read(path) {
         Ok(Some((list, _))) => list,
         Err(error @ CacheError::Io { .. }) => return Err(error),
-        Ok(None) | Err(_) => return Ok(false),
+        Ok(None) | Err(_) => return Ok(Some(path.to_owned())),
     };
-    let names = |folder: &Path| -> io::Result<Vec<String>> {
+    let names = |folder: &Path| -> io::Result<Vec<OsString>> {
         let entries = fs::read_dir(folder)?;
-        entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        let mut names: Vec<OsString> = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        names.sort();
+        Ok(names)
     };
     let failed = || CacheError::io("list", path);
     for name in names(path).map_err(failed())? {
-        let is_folder = [ExportList::POSITIONS, ExportList::SAMPLES].contains(&name.as_str());
-        let listed = |file: &String| list.files.iter().any(|listed| listed.path == format!("{name}/{file}"));
-        let known = if is_folder {
-            names(&path.join(&name)).map_err(failed())?.iter().all(listed)
-        } else {
-            [ExportList::NAME, README, crate::distillkit::SETTINGS].contains(&name.as_str())
-        };
-        if !known {
-            return Ok(false);
+        let inside = path.join(&name);
+        let is_one_of = |known: &[&str]| known.iter().any(|known| name == *known);
+        if is_one_of(&[ExportList::POSITIONS, ExportList::SAMPLES]) {
+            let of_list = |file: &OsString| {
+                let file = Path::new(&name).join(file);
+                list.files.iter().any(|listed| file == Path::new(&listed.path))
+            };
+            let mut files = names(&inside).map_err(failed())?.into_iter();
+            if let Some(other) = files.find(|file| !of_list(file)) {
+                return Ok(Some(inside.join(other)));
+            }
+        } else if !is_one_of(&[ExportList::NAME, README, crate::distillkit::SETTINGS]) {
+            return Ok(Some(inside));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 const README: &str = "README.md";
@@ -184,7 +191,7 @@ impl Folder {
             return Err(failed()(error));
         }
         let parent = parent_of(&out);
-        fs::File::open(parent)
+        File::open(parent)
             .and_then(|folder| folder.sync_all())
             .map_err(CacheError::io("flush", parent))?;
         Ok((list.files.len() as u64, list.files.iter().map(|file| file.bytes).sum()))

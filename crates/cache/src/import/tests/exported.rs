@@ -6,7 +6,7 @@ use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::{LeadSpanProportion, Section, SectionSet};
 
 use super::*;
-use crate::{export_dataset, export_distillkit, is_export_folder};
+use crate::{export_dataset, export_distillkit, foreign_to_export};
 
 #[test]
 fn an_export_is_imported_as_it_was_captured() {
@@ -23,7 +23,7 @@ fn an_export_is_imported_as_it_was_captured() {
         let asked = synthetic::coverage(proportion, sections);
         let cache = captured(&at("cache"), asked);
         let exported = export_dataset(&cache, &at("export"), &folder_settings(), &mut |_| {}).unwrap();
-        assert!(is_export_folder(&at("export")).unwrap());
+        assert_eq!(foreign_to_export(&at("export")).unwrap(), None);
         assert!(exported.files >= 4, "{exported:?}");
         let result = imported(&at("again"), &[at("export")]).unwrap().unwrap();
         assert_eq!(
@@ -81,8 +81,14 @@ fn files_are_bounded_and_the_description_names_their_splits() {
     assert!(readme.contains(configs), "{readme}");
     // An export is replaced whole, and only if that is asked for.
     fs::write(out.join("note"), b"mine").unwrap();
-    assert!(!is_export_folder(&out).unwrap());
-    fs::remove_file(out.join("note")).unwrap();
+    assert_eq!(foreign_to_export(&out).unwrap(), Some(out.join("note")));
+    fs::rename(out.join("note"), out.join("data/note")).unwrap();
+    assert_eq!(foreign_to_export(&out).unwrap(), Some(out.join("data/note")));
+    fs::remove_file(out.join("data/note")).unwrap();
+    assert_eq!(
+        foreign_to_export(folder.path()).unwrap().as_deref(),
+        Some(folder.path())
+    );
     let half = FolderSettings {
         proportion: Some("0.5".parse::<LeadSpanProportion>().unwrap()),
         overwrite: true,
