@@ -8,7 +8,7 @@ use std::{
 };
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use leadspan_files::{PendingFile, commit_bytes, create_folder};
+use leadspan_files::{Locking, PendingFile, commit_bytes, create_folder, open_own, try_lock};
 use leadspan_sequence::{LeadSpanProportion, Split};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
@@ -88,6 +88,9 @@ pub fn foreign_to_export(path: &Path) -> Result<Option<PathBuf>, CacheError> {
 
 const README: &str = "README.md";
 
+/// The name of an earlier export while it is replaced.
+const REPLACED: &str = "replaced";
+
 fn parent_of(out: &Path) -> &Path {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
@@ -97,21 +100,78 @@ fn parent_of(out: &Path) -> &Path {
 pub(super) struct Folder {
     out: PathBuf,
     staging: TempDir,
+    /// Held until the folder is complete, so that another process does not take it for one of a dead process.
+    lock: File,
     list: ExportList,
 }
 
+/// The name of the locked file in the folder of a process that writes.
+const LOCK: &str = "lock";
+
+/// The beginning of the names of folders in which an export to `out` is written.
+fn staging_prefix(out: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(out.file_name().unwrap_or_default());
+    prefix.push(".export-");
+    prefix
+}
+
+/// Makes a hidden folder beside `out`, and locks it.
+fn begin_staging(out: &Path) -> io::Result<(TempDir, File)> {
+    loop {
+        let staging = tempfile::Builder::new()
+            .prefix(&staging_prefix(out))
+            .tempdir_in(parent_of(out))?;
+        let path = staging.path().join(LOCK);
+        // Until it is locked, another process may take it for one of a dead process and remove it.
+        let lock = match File::create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            created => created?,
+        };
+        if try_lock(&lock)? != Locking::Held && path.exists() {
+            return Ok((staging, lock));
+        }
+    }
+}
+
+/// Removes the folders that dead processes left when they exported to `out`. One that cannot be removed stays: the export does
+/// not depend on it.
+fn clear_staging(out: &Path) {
+    let prefix = staging_prefix(out);
+    let entries = fs::read_dir(parent_of(out)).into_iter().flatten().flatten();
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name());
+        let suffix = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let is_one = suffix.is_some_and(|suffix| suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric));
+        if !is_one || !entry.file_type().is_ok_and(|found| found.is_dir()) {
+            continue;
+        }
+        let Ok(lock) = open_own(&path.join(LOCK), File::options().write(true)) else {
+            // It was killed before it had a lock. What is not empty is not removed.
+            let _ = fs::remove_dir(&path);
+            continue;
+        };
+        // The earlier export is still in it if it was to be replaced at that moment.
+        let holds_the_only_one = path.join(REPLACED).exists() && out.symlink_metadata().is_err();
+        if matches!(try_lock(&lock), Ok(Locking::Locked)) && !holds_the_only_one {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
 impl Folder {
-    /// Begins the folder `out`, which `list` will describe.
+    /// Begins the folder `out`, which `list` will describe. What killed exports to it left is removed.
     ///
     /// # Errors
     ///
     /// [`CacheError::Io`] if nothing can be written beside it.
     pub(super) fn create(out: &Path, list: ExportList) -> Result<Self, CacheError> {
-        let parent = parent_of(out);
-        let staging = tempfile::Builder::new().prefix(".export-").tempdir_in(parent);
+        clear_staging(out);
+        let (staging, lock) = begin_staging(out).map_err(CacheError::io("create a folder in", parent_of(out)))?;
         let folder = Self {
             out: out.to_owned(),
-            staging: staging.map_err(CacheError::io("create a folder in", parent))?,
+            staging,
+            lock,
             list,
         };
         // The folder of a temporary folder has the permissions of others; itself it can only be read by its owner.
@@ -176,9 +236,14 @@ impl Folder {
         (self.list.samples, self.list.rows) = (samples, rows);
         self.add(README, card(&self.list).to_string().as_bytes())?;
         self.add(ExportList::NAME, &self.list.to_bytes())?;
-        let Self { out, staging, list } = self;
+        let Self {
+            out,
+            staging,
+            lock: _lock,
+            list,
+        } = self;
         let failed = || CacheError::io("write", &out);
-        let (new, old) = (staging.path().join("export"), staging.path().join("replaced"));
+        let (new, old) = (staging.path().join("export"), staging.path().join(REPLACED));
         let replaces = overwrite && out.symlink_metadata().is_ok();
         if replaces {
             fs::rename(&out, &old).map_err(failed())?;
