@@ -140,6 +140,7 @@ fn require_fit(
     (first, first_corpus): (&Cache, &PreparedCorpus),
     (cache, corpus): (&Cache, &PreparedCorpus),
 ) -> Result<(), CacheError> {
+    require_one_import(first, cache)?;
     if let Some(difference) = first.identity().first_difference(cache.identity()) {
         let (field, stored, asked) = (difference.field, difference.stored, difference.asked);
         let problem = format!("they were made with different {field}: `{stored}` and `{asked}`");
@@ -154,6 +155,30 @@ fn require_fit(
         return Err(unmergeable(first, cache, problem, fix));
     }
     Ok(())
+}
+
+/// Refuses imported caches: nothing says that their teacher is that of another cache.
+fn require_one_import(one: &Cache, other: &Cache) -> Result<(), CacheError> {
+    let imported = |cache: &Cache| cache.identity().teacher.clone().and_then(|teacher| teacher.imported);
+    let (of_one, of_other) = (imported(one), imported(other));
+    if of_one == of_other {
+        return Ok(());
+    }
+    let (problem, fix) = if of_one.is_some() && of_other.is_some() {
+        let problem = "each was imported from files of its own".to_owned();
+        (
+            problem,
+            "import the files of both together, with `leadspan cache import`",
+        )
+    } else {
+        let imported = if of_one.is_some() { one } else { other };
+        let problem = format!("`{}` was imported, so its teacher is unknown", imported.dir().display());
+        (
+            problem,
+            "merge caches that one teacher filled; an imported cache can be trained from as it is",
+        )
+    };
+    Err(unmergeable(one, other, problem, fix))
 }
 
 /// The layers to make, each with the parts that are taken of each cache. Caches that reach equally far in different layers, as

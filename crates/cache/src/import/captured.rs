@@ -76,6 +76,9 @@ impl Captured {
             hasher.update(text.as_bytes());
             (PACKED.map(|name| Column::nested(name, DataType::UInt8)), Some(decoder))
         } else if has(&PLAIN) {
+            if let Some(settings) = settings {
+                return Err(ImportError::unused(settings, &first));
+            }
             let [ids, values] = PLAIN;
             let columns = [
                 Column::nested(ids, DataType::UInt32),

@@ -10,7 +10,7 @@ use super::{
     cutting::{assert_reads_the_same, opened_sound, unfollowed},
     synthetic::{self, coverage, files},
 };
-use crate::{Cache, CacheError, CutSettings, Identity, Made, cut, merge};
+use crate::{Cache, CacheError, CutSettings, Identity, ImportedIdentity, Made, cut, merge};
 
 fn try_merge(caches: &[&Cache], out: &Path) -> Result<Made, CacheError> {
     let caches: Vec<Cache> = caches.iter().map(|&cache| cache.clone()).collect();
@@ -204,6 +204,18 @@ fn caches_that_do_not_fit_together_are_refused_with_both_names() {
     refused(
         &captured(&path("a"), &teacher, &samples(10..14, 0), &["0.5"]),
         "different teacher.weights_blake3: `weights` and `another`",
+    );
+    let mut imported = identity.clone();
+    imported.teacher.as_mut().unwrap().imported = Some(ImportedIdentity {
+        layout: "distillkit".into(),
+        blake3: "ab".into(),
+        tail: String::new(),
+        targets: String::new(),
+        stated_teacher: None,
+    });
+    refused(
+        &captured(&path("i"), &imported, &samples(10..14, 0), &["0.5"]),
+        "/i` was imported, so its teacher is unknown",
     );
     refused(
         &captured(&path("b"), &identity, &samples(10..14, 0), &["0.6"]),

@@ -228,6 +228,34 @@ fn plain_rows_are_imported_and_those_that_cannot_be_right_are_refused_with_their
 }
 
 #[test]
+fn folders_and_files_without_a_position_and_settings_that_nothing_needs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let file = at("rows.parquet");
+    // The folder inside that has files is named.
+    fs::create_dir_all(at("outer/a/b")).unwrap();
+    write(&at("outer/a/b/x.parquet"), plain_columns(&[(&[5], &[])]));
+    let error = imported(&at("cache"), &[at("outer")]).unwrap_err();
+    assert!(error.hint().unwrap().contains("outer/a/b`"), "{:?}", error.hint());
+    write(&file, plain_columns(&[(&[5], &[]), (&[6], &[])]));
+    let error = imported(&at("cache"), std::slice::from_ref(&file)).unwrap_err();
+    assert!(error.to_string().contains("no row with two tokens"), "{error}");
+    write(&file, plain_columns(&[(&[5, 6], &[(&[6], &[-1.0])])]));
+    let (files, named) = ([file], at("compression_config.yaml"));
+    let with_settings = ImportSettings {
+        compression_config: Some(&named),
+        ..settings(&files, &[])
+    };
+    let stop = AtomicBool::new(false);
+    let error = import(&at("cache"), &with_settings, &stop, &mut |_| {}, &mut |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("compression_config.yaml` is not needed") && error.hint().is_some(),
+        "{error}"
+    );
+    assert!(!at("cache").exists());
+}
+
+#[test]
 fn sums_above_one_are_taken_for_rounding_only_in_numbers_of_16_bits() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
