@@ -248,3 +248,37 @@ fn replay_goes_on_where_it_was() {
     };
     assert_eq!(losses("stopped"), losses("whole"));
 }
+
+#[test]
+fn a_cut_of_fewer_entries_with_replay_is_complete_to_precompute_and_can_be_extended() {
+    let place = with_replay();
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    let cut = [
+        "cache",
+        "cut",
+        "cache",
+        "--out",
+        "few",
+        "--proportion",
+        "0.5",
+        "--top-k",
+        "3",
+    ];
+    place.succeed(&cut);
+    let precompute = |proportion: &str| {
+        let settings = [
+            "--set",
+            "cache.dir=few",
+            "--set",
+            "cache.top_k=3",
+            "--proportion",
+            proportion,
+        ];
+        place.succeed(&[&["precompute", "-c", "pipeline.toml"][..], &settings].concat())
+    };
+    assert!(precompute("0.5").contains("nothing was left to do"));
+    precompute("0.75");
+    place.succeed(&["cache", "verify", "few"]);
+    let inspected: Value = serde_json::from_str(&place.succeed(&["cache", "inspect", "few", "--json"])).unwrap();
+    assert_eq!(inspected["serves"]["answer"], "0.75");
+}

@@ -33,6 +33,9 @@ pub(crate) enum OutputRefusal {
     /// It exists, and another program wrote it.
     #[error("`{}` exists already, and leadspan did not write it", path.display())]
     Foreign { path: PathBuf },
+    /// There is something in it that another program wrote.
+    #[error("`{}` has `{}`, which leadspan did not write", path.display(), found.display())]
+    HasForeign { path: PathBuf, found: PathBuf },
     /// The folder that it would be in is not there.
     #[error("there is no folder `{}` for `{}`", folder.display(), path.display())]
     NoFolder { path: PathBuf, folder: PathBuf },
@@ -58,6 +61,7 @@ impl Diagnosis for OutputRefusal {
             Self::NotAFile { .. } | Self::IsInput { .. } => "choose another path".to_owned(),
             Self::Exists { .. } => "add `--overwrite` to replace it, or choose another path".to_owned(),
             Self::Foreign { .. } => "choose another path, or move the file away".to_owned(),
+            Self::HasForeign { found, .. } => format!("move `{}` away, or choose another path", found.display()),
             Self::NoFolderAsked { .. } => "add `--format dataset`".to_owned(),
             Self::NotAFolder { .. } => "choose another folder".to_owned(),
             Self::Occupied { .. } => "choose a new or an empty folder".to_owned(),

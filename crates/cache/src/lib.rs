@@ -117,8 +117,8 @@ pub use corpus::{CorpusPart, CorpusWriter, PreparedCorpus, SampleRef, WorkUnit};
 pub use cut::{CutSettings, FRAME, Following, Made, cut, cut_reading, merge, require_place};
 pub use error::CacheError;
 pub use export::{
-    Exported, FileLimits, FolderSettings, NotDistillKit, export, export_dataset, export_distillkit, is_export,
-    is_export_folder,
+    Exported, FileLimits, FolderSettings, NotDistillKit, export, export_dataset, export_distillkit, foreign_to_export,
+    is_export,
 };
 pub use identity::{
     CODEC_VERSION, Difference, Identity, ImportedIdentity, ServerAnswers, ServerIdentity, TeacherIdentity,
@@ -126,7 +126,7 @@ pub use identity::{
 pub use import::{ImportError, ImportSettings, Imported, SettingsProblem, Vocabulary, import};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use inventory::{Inventory, ListedReplay, ListedShard};
-pub use layers::{Band, Coverage, Elsewhere, Layer, LayerDir, Manifest, Missing, NotALayer};
+pub use layers::{Band, Coverage, Elsewhere, Layer, LayerDir, Manifest, Missing, NotALayer, overlapping_layers};
 pub use ranged::{CacheFiles, Folder, RangedFile};
 pub use replay::{REPLAY, copies_of_held_out};
 pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};

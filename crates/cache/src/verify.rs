@@ -1,5 +1,7 @@
 //! Checking every byte of a cache: checksums, structure, and the place of every block.
 
+mod notes;
+
 use std::{
     collections::{BTreeSet, HashSet},
     fs, io,
@@ -29,6 +31,8 @@ pub struct Verification {
     pub positions: u64,
     /// What is wrong, in the order of the files.
     pub problems: Vec<Problem>,
+    /// Files that a complete cache has and this one lacks, in words. They can be made again, and nothing is lost.
+    pub notes: Vec<String>,
     /// The cache's folder.
     #[serde(skip)]
     dir: PathBuf,
@@ -105,6 +109,7 @@ pub fn verify(cache: &Cache, progress: &mut (dyn FnMut(Progress) + Send)) -> Res
             error: gone.error,
             removable: gone.unit,
         }));
+    found.notes.extend(notes::of(cache, &layers, &names));
     let mut committed: Vec<(&LayerDir, &WorkUnit)> = Vec::new();
     for (layer, names) in layers.iter().zip(&names) {
         // A shard without a receipt is not committed. A receipt without a shard means that the shard was lost.

@@ -38,46 +38,59 @@ impl NewBlock {
     }
 }
 
-/// Where a sample is stored: its layer, the number of the open shard, its index in that corpus, and its first block in the shard.
+/// Where positions of a sample are stored: the layer, the positions of it that are taken, the number of the open shard, its index
+/// in that corpus, and its first block in the shard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoredSample<'a> {
     pub(super) layer: &'a Layer,
+    pub(super) taken: &'a Layer,
     pub(super) shard: usize,
     pub(super) index: u32,
     pub(super) first_block: usize,
 }
 
-/// The blocks of a sample in the layer `wanted`, whose positions the layer of `stored` holds. `index` is its index in the new
+/// The blocks of a sample whose positions are taken from these places, each from one of them. `index` is its index in the new
 /// corpus.
-pub(super) fn new_blocks(index: u32, sample: SampleRef<'_>, stored: StoredSample<'_>, wanted: &Layer) -> Vec<NewBlock> {
-    let held: Vec<u32> = stored.layer.positions(sample).collect();
+pub(super) fn new_blocks(index: u32, sample: SampleRef<'_>, stored: &[StoredSample<'_>]) -> Vec<NewBlock> {
+    let held = |of: &StoredSample<'_>| of.layer.positions(sample).collect();
+    let held: Vec<Vec<u32>> = stored.iter().map(held).collect();
     let size = block_positions(sample.token_count());
-    let ranges = wanted_ordinals((sample, sample.bounds.tokens()), stored.layer, wanted);
-    let ordinals: Vec<usize> = ranges.into_iter().flatten().collect();
-    let block_of = |ordinals: &[usize]| {
+    // Each position, the number of its place, and its ordinal there.
+    let mut taken: Vec<(u32, usize, usize)> = Vec::new();
+    for (place, of) in stored.iter().enumerate() {
+        let ranges = wanted_ordinals((sample, sample.bounds.tokens()), of.layer, of.taken);
+        let ordinals = ranges.into_iter().flatten();
+        taken.extend(ordinals.map(|ordinal| (held[place][ordinal], place, ordinal)));
+    }
+    taken.sort_unstable();
+    let block_of = |taken: &[(u32, usize, usize)]| {
         let mut pieces: Vec<Piece> = Vec::new();
-        for &ordinal in ordinals {
-            let (block, place) = (ordinal / size, ordinal % size);
+        for &(_, place, ordinal) in taken {
+            let (of, held) = (&stored[place], &held[place]);
+            let (block, at) = (of.first_block + ordinal / size, ordinal % size);
             match pieces.last_mut() {
-                Some(last) if last.block == stored.first_block + block && last.taken.end == place => {
-                    last.taken.end = place + 1;
+                Some(last) if (last.shard, last.block, last.taken.end) == (of.shard, block, at) => {
+                    last.taken.end = at + 1;
                 }
-                _ => pieces.push(Piece {
-                    shard: stored.shard,
-                    block: stored.first_block + block,
-                    stored: (stored.index, held[block * size], size.min(held.len() - block * size)),
-                    taken: place..place + 1,
-                }),
+                _ => {
+                    let first = ordinal - at;
+                    pieces.push(Piece {
+                        shard: of.shard,
+                        block,
+                        stored: (of.index, held[first], size.min(held.len() - first)),
+                        taken: at..at + 1,
+                    });
+                }
             }
         }
         NewBlock {
             sample: index,
-            first_position: held[ordinals[0]],
-            positions: ordinals.len() as u32,
+            first_position: taken[0].0,
+            positions: taken.len() as u32,
             pieces,
         }
     };
-    ordinals.chunks(size).map(block_of).collect()
+    taken.chunks(size).map(block_of).collect()
 }
 
 #[cfg(test)]
@@ -99,20 +112,21 @@ mod tests {
         }
     }
 
-    fn stored(layer: &Layer) -> StoredSample<'_> {
-        StoredSample {
+    fn stored<'a>(layer: &'a Layer, taken: &'a Layer) -> [StoredSample<'a>; 1] {
+        [StoredSample {
             layer,
+            taken,
             shard: 1,
             index: 7,
             first_block: 10,
-        }
+        }]
     }
 
     #[test]
     fn a_shorter_proportion_takes_whole_blocks_and_the_beginning_of_one() {
         // 41 tokens, 40 positions, blocks of 8. Of 0.5, 20 tokens and 19 positions.
         let (whole, half) = (layer("1", &Section::ALL), layer("0.5", &Section::ALL));
-        let blocks = new_blocks(3, sample(41), stored(&whole), &half);
+        let blocks = new_blocks(3, sample(41), &stored(&whole, &half));
         let shapes: Vec<_> = blocks
             .iter()
             .map(|block| {
@@ -134,10 +148,10 @@ mod tests {
         assert_eq!(blocks[1].pieces, [piece(11, 8, 0..8)]);
         assert_eq!(blocks[2].pieces, [piece(12, 16, 0..3)]);
         // What is taken whole has the same blocks; the last one is shorter.
-        let same = new_blocks(3, sample(38), stored(&whole), &whole);
+        let same = new_blocks(3, sample(38), &stored(&whole, &whole));
         assert!(same.iter().all(|block| block.whole().is_some()));
         assert_eq!(same.last().unwrap().positions, 5);
-        assert!(new_blocks(0, sample(1), stored(&whole), &whole).is_empty());
+        assert!(new_blocks(0, sample(1), &stored(&whole, &whole)).is_empty());
     }
 
     #[test]
@@ -147,7 +161,7 @@ mod tests {
             layer("1", &Section::ALL),
             layer("1", &[Section::Prompt, Section::Answer]),
         );
-        let blocks = new_blocks(0, sample(30), stored(&whole), &ends);
+        let blocks = new_blocks(0, sample(30), &stored(&whole, &ends));
         // Positions 0 to 8 and 19 to 28 in blocks of 8.
         let taken: Vec<Vec<(usize, Range<usize>)>> = blocks
             .iter()
@@ -166,5 +180,31 @@ mod tests {
         );
         assert_eq!((blocks[1].first_position, blocks[1].positions), (8, 8));
         assert_eq!(blocks[2].pieces[0].stored, (7, 24, 5));
+    }
+
+    #[test]
+    fn bands_that_are_joined_form_blocks_across_their_seam() {
+        // 41 tokens, blocks of 8: positions 0 to 18 in one layer, 19 to 39 in the other.
+        let (whole, half) = (layer("1", &Section::ALL), layer("0.5", &Section::ALL));
+        let mut bands = Vec::from(whole.clone());
+        for band in &mut bands {
+            band.above = Some("0.5".parse().unwrap());
+        }
+        let rest = Layer::try_from(bands).unwrap();
+        let [first] = stored(&half, &half);
+        let [mut second] = stored(&rest, &rest);
+        (second.shard, second.first_block) = (2, 30);
+        let blocks = new_blocks(0, sample(41), &[first, second]);
+        assert!(blocks.iter().map(|block| block.first_position).eq([0, 8, 16, 24, 32]));
+        let pieces = |block: &NewBlock| -> Vec<(usize, usize, Range<usize>)> {
+            let pieces = block.pieces.iter();
+            pieces
+                .map(|piece| (piece.shard, piece.block, piece.taken.clone()))
+                .collect()
+        };
+        assert!(blocks[1].whole().is_some());
+        assert_eq!(pieces(&blocks[2]), [(1, 12, 0..3), (2, 30, 0..5)]);
+        assert_eq!(pieces(&blocks[4]), [(2, 31, 5..8), (2, 32, 0..5)]);
+        assert_eq!(blocks[4].pieces[1].stored, (7, 35, 5));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     origin::{self, Origin},
     unit::{self, NewLayer, Sources},
 };
-use crate::{Cache, CacheError, Identity, Progress, REPLAY, WorkUnit, adopt, ranged::CacheFiles};
+use crate::{Cache, CacheError, Identity, LayerDir, Progress, REPLAY, WorkUnit, adopt, ranged::CacheFiles};
 
 /// How the caller follows a long operation.
 pub struct Following<'a> {
@@ -70,15 +70,18 @@ pub(super) fn begin(
     Ok((Cache::open(out)?, lock))
 }
 
-/// Copies the samples to replay of `source`, if it has any, into the cache in `out`.
+/// Copies the samples to replay of `source`, if it has any, into `cache`. They get the identity that they would have if they
+/// were prepared with the settings of `cache`: they have no distributions.
 ///
 /// # Errors
 ///
 /// The error of a file that is damaged or cannot be read or written.
-pub(super) fn copy_replay(source: &Cache, out: &Path, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
+pub(super) fn copy_replay(source: &Cache, cache: &Cache, waiting: &mut dyn FnMut(&Awaited)) -> Result<(), CacheError> {
     let Some(replay) = source.replay()? else { return Ok(()) };
     let tokenizer = replay.tokenizer_contents()?;
-    let copy = Cache::create_or_open_telling(&out.join(REPLAY), replay.identity(), &tokenizer, waiting)?;
+    let mut identity = replay.identity().clone();
+    identity.entries.top_k = cache.identity().entries.top_k;
+    let copy = Cache::create_or_open_telling(&cache.dir().join(REPLAY), &identity, &tokenizer, waiting)?;
     if replay.corpus()?.is_some() {
         copy.copy_corpus_of(&replay)?;
         // A process that was killed here left its claim.
@@ -91,13 +94,21 @@ pub(super) fn copy_replay(source: &Cache, out: &Path, waiting: &mut dyn FnMut(&A
 ///
 /// # Errors
 ///
-/// The error of a shard that cannot be read or written. Shards that were made stay.
+/// [`CacheError::OtherOrigin`] if `cache` holds other layers, which somebody copied or captured into it since; the error of a
+/// shard that cannot be read or written. Shards that were made stay.
 pub(super) fn make_all<S: CacheFiles>(
     cache: &Cache,
     layers: &[NewLayer],
     sources: &Sources<'_, S>,
     following: &mut Following<'_>,
 ) -> Result<Made, CacheError> {
+    let others = |held: &LayerDir| layers.iter().all(|new| new.layer.layer() != held.layer());
+    if let Some(other) = cache.layers()?.into_iter().find(others) {
+        return Err(CacheError::OtherOrigin {
+            path: cache.dir().to_owned(),
+            problem: format!("it also holds the layer `{}`", other.layer().folder_name()),
+        });
+    }
     let units = |layer: &NewLayer| layer.layer.corpus().units().to_vec();
     let all: Vec<(&NewLayer, WorkUnit)> = layers
         .iter()

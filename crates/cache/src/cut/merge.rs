@@ -5,17 +5,23 @@
 
 use std::{collections::HashMap, path::Path, sync::atomic::AtomicU64};
 
-use leadspan_sequence::Split;
+use leadspan_sequence::{SectionSet, Split};
 
 use super::{
+    CutSettings,
     making::{Following, Made, begin, copy_replay, make_all},
     origin::{Origin, Source, require_elsewhere},
     require_samples,
-    unit::{NewLayer, Sources},
+    unit::{NewLayer, Part, Sources, Stored},
+    wanted_layers,
 };
-use crate::{Cache, CacheError, LayerDir, PreparedCorpus, copies_of_held_out, corpus::push_copy, ranged::Folder};
+use crate::{
+    Band, Cache, CacheError, Layer, LayerDir, PreparedCorpus, copies_of_held_out, corpus::push_copy, layers::reach,
+    ranged::Folder,
+};
 
-/// Merges `caches` into one in the folder `out`. They hold the same layers of different samples, by the same identity.
+/// Merges `caches` into one in the folder `out`. They hold the same positions of different samples, by the same
+/// identity. If they hold these in different layers, the result has one layer.
 ///
 /// The samples to replay are those of the first cache that has any; the others must have the same or none.
 ///
@@ -38,7 +44,7 @@ pub fn merge(caches: &[Cache], out: &Path, following: &mut Following<'_>) -> Res
         require_fit((first, first_corpus), (cache, corpus))?;
         layers_of.push(complete_layers(cache)?);
     }
-    require_same_layers(caches, &layers_of)?;
+    let layers = layers_to_make(caches, &layers_of)?;
     require_different_samples(caches, &corpora)?;
     let replay = replay_source(caches)?;
     let origin = Origin::Merge(caches.iter().map(Source::of).collect::<Result<_, _>>()?);
@@ -46,7 +52,7 @@ pub fn merge(caches: &[Cache], out: &Path, following: &mut Following<'_>) -> Res
     let (cache, _lock) = begin(out, &origin, first.identity(), &tokenizer, following.waiting)?;
     write_corpus(&cache, caches, &corpora)?;
     if let Some(replay) = replay {
-        copy_replay(replay, out, following.waiting)?;
+        copy_replay(replay, &cache, following.waiting)?;
     }
     let mut ends: Vec<usize> = Vec::new();
     for corpus in &corpora {
@@ -59,18 +65,19 @@ pub fn merge(caches: &[Cache], out: &Path, following: &mut Following<'_>) -> Res
     };
     let cache = Cache::open(out)?;
     require_samples(&cache, &corpora, &origin_of)?;
-    let mut layers = Vec::new();
-    for (number, layer) in layers_of[0].iter().enumerate() {
-        layers.push(NewLayer {
-            layer: cache.layer(layer.layer())?,
-            stored: layers_of.iter().map(|layers| layers[number].clone()).collect(),
-        });
-    }
+    let scattered = layers
+        .iter()
+        .any(|(_, stored)| stored.iter().any(|parts| parts.len() > 1));
+    let layers = layers.into_iter().map(|(layer, stored)| {
+        let layer = cache.layer(&layer)?;
+        Ok(NewLayer { layer, stored })
+    });
+    let layers: Vec<NewLayer> = layers.collect::<Result<_, CacheError>>()?;
     let files: Vec<Folder<'_>> = caches.iter().map(|cache| Folder(cache.dir())).collect();
     let sources = Sources {
         files: &files,
         origin_of: &origin_of,
-        chosen: false,
+        scattered,
         top_k: None,
         bytes_read: AtomicU64::new(0),
     };
@@ -133,6 +140,7 @@ fn require_fit(
     (first, first_corpus): (&Cache, &PreparedCorpus),
     (cache, corpus): (&Cache, &PreparedCorpus),
 ) -> Result<(), CacheError> {
+    require_one_import(first, cache)?;
     if let Some(difference) = first.identity().first_difference(cache.identity()) {
         let (field, stored, asked) = (difference.field, difference.stored, difference.asked);
         let problem = format!("they were made with different {field}: `{stored}` and `{asked}`");
@@ -149,22 +157,79 @@ fn require_fit(
     Ok(())
 }
 
-fn require_same_layers(caches: &[Cache], layers_of: &[Vec<LayerDir>]) -> Result<(), CacheError> {
+/// Refuses imported caches: nothing says that their teacher is that of another cache.
+fn require_one_import(one: &Cache, other: &Cache) -> Result<(), CacheError> {
+    let imported = |cache: &Cache| cache.identity().teacher.clone().and_then(|teacher| teacher.imported);
+    let (of_one, of_other) = (imported(one), imported(other));
+    if of_one == of_other {
+        return Ok(());
+    }
+    let (problem, fix) = if of_one.is_some() && of_other.is_some() {
+        let problem = "each was imported from files of its own".to_owned();
+        (
+            problem,
+            "import the files of both together, with `leadspan cache import`",
+        )
+    } else {
+        let imported = if of_one.is_some() { one } else { other };
+        let problem = format!("`{}` was imported, so its teacher is unknown", imported.dir().display());
+        (
+            problem,
+            "merge caches that one teacher filled; an imported cache can be trained from as it is",
+        )
+    };
+    Err(unmergeable(one, other, problem, fix))
+}
+
+/// The layers to make, each with the parts that are taken of each cache. Caches that reach equally far in different layers, as
+/// after an extension, get one layer.
+fn layers_to_make(caches: &[Cache], layers_of: &[Vec<LayerDir>]) -> Result<Vec<(Layer, Stored)>, CacheError> {
     let names = |layers: &[LayerDir]| -> Vec<String> { layers.iter().map(|dir| dir.layer().folder_name()).collect() };
     let first = names(&layers_of[0]);
-    for (cache, layers) in caches.iter().zip(layers_of) {
-        let found = names(layers);
-        if found != first {
+    let differing = layers_of.iter().position(|layers| names(layers) != first);
+    let Some(differing) = differing else {
+        let of = |(number, first): (usize, &LayerDir)| {
+            let layer = first.layer().clone();
+            let part = |layers: &Vec<LayerDir>| Part {
+                dir: layers[number].clone(),
+                taken: layer.clone(),
+            };
+            let stored = layers_of.iter().map(|layers| vec![part(layers)]).collect();
+            (layer, stored)
+        };
+        return Ok(layers_of[0].iter().enumerate().map(of).collect());
+    };
+    let reached = joined(&layers_of[0]);
+    let other = layers_of.iter().position(|layers| joined(layers) != reached);
+    match reached {
+        Some(layer) if other.is_none() => {
+            let parts = caches.iter().map(|cache| wanted_layers(cache, &CutSettings::default()));
+            Ok(vec![(layer, parts.collect::<Result<_, _>>()?)])
+        }
+        _ => {
+            let other = other.unwrap_or(differing);
             let problem = format!(
                 "they hold different layers: `{}` and `{}`",
                 first.join("`, `"),
-                found.join("`, `")
+                names(&layers_of[other]).join("`, `")
             );
             let fix = "cut both to the same proportion and sections first, with `leadspan cache cut`";
-            return Err(unmergeable(&caches[0], cache, problem, fix));
+            Err(unmergeable(&caches[0], &caches[other], problem, fix))
         }
     }
-    Ok(())
+}
+
+/// The layer that alone holds what `layers` hold together; `None` if they leave a gap.
+fn joined(layers: &[LayerDir]) -> Option<Layer> {
+    let bands = SectionSet::ALL.iter().filter_map(|section| {
+        let up_to = reach(layers.iter().map(LayerDir::layer), section)?;
+        let above = None;
+        Some(Band { section, above, up_to })
+    });
+    let joined = Layer::try_from(bands.collect::<Vec<_>>()).ok()?;
+    let bands = layers.iter().flat_map(|dir| dir.layer().bands());
+    let is_within = |band: &Band| joined.band(band.section).is_some_and(|all| band.up_to <= all.up_to);
+    bands.into_iter().all(is_within).then_some(joined)
 }
 
 /// Checks that no id is in two caches, and that no training sample of one has the tokens of a validation sample of another.

@@ -29,7 +29,7 @@ use leadspan_sequence::{LeadSpanProportion, Section, SectionSet, Split};
 use self::{
     making::{begin, copy_replay, make_all},
     origin::{Cut, Origin, Source, require_elsewhere},
-    unit::{NewLayer, OriginOf, Sources},
+    unit::{NewLayer, OriginOf, Part, Sources},
 };
 use crate::{
     Band, Cache, CacheError, Coverage, Identity, Layer, LayerDir, Missing, PreparedCorpus,
@@ -113,21 +113,21 @@ pub fn cut_reading<S: CacheFiles>(
             Some(indices.as_slice())
         }
     };
-    copy_replay(source, out, following.waiting)?;
+    copy_replay(source, &cache, following.waiting)?;
     let origin_of = |index: usize| (0, indices.map_or(index, |indices| indices[index] as usize));
     let cache = Cache::open(out)?;
     require_samples(&cache, &[corpus], &origin_of)?;
-    let layers = wanted.into_iter().map(|(stored, layer)| {
+    let layers = wanted.into_iter().map(|part| {
         Ok(NewLayer {
-            layer: cache.layer(&layer)?,
-            stored: vec![stored],
+            layer: cache.layer(&part.taken)?,
+            stored: vec![vec![part]],
         })
     });
     let layers: Vec<NewLayer> = layers.collect::<Result<_, CacheError>>()?;
     let sources = Sources {
         files: std::slice::from_ref(files),
         origin_of: &origin_of,
-        chosen: chosen.is_some(),
+        scattered: chosen.is_some(),
         top_k: (identity.entries.top_k < source.identity().entries.top_k).then_some(identity.entries.top_k),
         bytes_read: AtomicU64::new(0),
     };
@@ -158,8 +158,8 @@ fn identity_of(source: &Cache, top_k: Option<u32>) -> Result<Identity, CacheErro
     Ok(identity)
 }
 
-/// The layers of `source` to take positions from, each with the layer that they make.
-fn wanted_layers(source: &Cache, settings: &CutSettings) -> Result<Vec<(LayerDir, Layer)>, CacheError> {
+/// The layers of `source` to take positions from, each with what is taken.
+fn wanted_layers(source: &Cache, settings: &CutSettings) -> Result<Vec<Part>, CacheError> {
     let mut complete = Vec::new();
     for dir in source.layers()? {
         if dir.missing_units()?.is_empty() {
@@ -197,14 +197,12 @@ fn wanted_layers(source: &Cache, settings: &CutSettings) -> Result<Vec<(LayerDir
             }
         }
     }
-    let layer = |(dir, mut bands): (LayerDir, Vec<Band>)| {
+    let part = |(dir, mut bands): (LayerDir, Vec<Band>)| {
         bands.sort_by_key(|band| band.section);
-        (
-            dir,
-            Layer::try_from(bands).expect("each section is asked for once, so it has one band of a layer"),
-        )
+        let taken = Layer::try_from(bands).expect("each section is asked for once, so it has one band of a layer");
+        Part { dir, taken }
     };
-    Ok(taken.into_iter().map(layer).collect())
+    Ok(taken.into_iter().map(part).collect())
 }
 
 /// The indices of the samples with these ids, training samples first, each split in the order of the corpus.

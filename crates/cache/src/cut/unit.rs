@@ -3,7 +3,7 @@
 //! The blocks of a new shard form runs whose pieces are of one row group. The blocks of a run keep the model of that row group,
 //! so a block that is taken whole is copied byte for byte, and any other one is coded again from the codes of its pieces. Two
 //! kinds of runs get a new model: blocks whose pieces are of two row groups, and runs that weigh less than the model, as
-//! when few samples are chosen.
+//! when few samples are chosen or layers are joined.
 
 use std::{collections::BTreeMap, mem, ops::Range, path::PathBuf, sync::atomic::AtomicU64};
 
@@ -15,7 +15,7 @@ use super::{
     open_shards::{GroupKey, OpenShards},
 };
 use crate::{
-    CacheError, LayerDir, Receipt, ShardWriter, WorkUnit,
+    CacheError, Layer, LayerDir, Receipt, ShardWriter, WorkUnit,
     ranged::{CacheFiles, Counted, RangedFile},
     shard::blocks::{BlockRows, ROW_GROUP_BYTES, block_count, with_crc},
     shard::{Shard, Sums, committed_in},
@@ -29,18 +29,28 @@ pub(super) struct Sources<'a, S> {
     /// The files of each source.
     pub(super) files: &'a [S],
     pub(super) origin_of: OriginOf<'a>,
-    /// Whether samples were chosen, so that a new shard takes few blocks of many.
-    pub(super) chosen: bool,
+    /// Whether a new shard takes few neighbouring blocks: samples were chosen, or layers are joined.
+    pub(super) scattered: bool,
     /// The number of entries to keep, if it is smaller than the stored one.
     pub(super) top_k: Option<u32>,
     /// The number of bytes of shards that were read.
     pub(super) bytes_read: AtomicU64,
 }
 
-/// A layer to make, and the layer of each source that its blocks are in.
+/// A layer to make, and where its blocks are.
 pub(super) struct NewLayer {
     pub(super) layer: LayerDir,
-    pub(super) stored: Vec<LayerDir>,
+    pub(super) stored: Stored,
+}
+
+/// For each source, the layers that blocks are taken from.
+pub(super) type Stored = Vec<Vec<Part>>;
+
+/// A stored layer, and what is taken of it.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub(super) dir: LayerDir,
+    pub(super) taken: Layer,
 }
 
 /// Makes the shard of `unit` and commits it.
@@ -73,7 +83,7 @@ pub(super) fn make<S: CacheFiles>(
         let same = keys[start..].iter().take_while(|key| **key == keys[start]).count();
         let run = &blocks[start..start + same];
         match keys[start] {
-            Some(key) if sources.top_k.is_none() && (!sources.chosen || making.outweighs_its_head(key, run)?) => {
+            Some(key) if sources.top_k.is_none() && (!sources.scattered || making.outweighs_its_head(key, run)?) => {
                 making.write_recoded()?;
                 making.copy(key, run)?;
             }
@@ -92,37 +102,58 @@ fn plan<'a, S: CacheFiles>(
     shards: &mut OpenShards<Counted<'a, S::File>>,
 ) -> Result<Vec<NewBlock>, CacheError> {
     let mut blocks = Vec::new();
-    // The source, the number of the unit there, the number of the open shard, and the first block of each of its samples.
-    let mut open: Option<(usize, usize, usize, Vec<usize>)> = None;
+    let mut open: Option<OpenUnit> = None;
     for index in unit.samples.clone() {
         let sample = layer.layer.corpus().sample(index);
         let (source, stored_index) = (sources.origin_of)(index);
-        let stored = &layer.stored[source];
-        let units = stored.corpus().units();
+        let parts = &layer.stored[source];
+        // All parts are layers of one corpus.
+        let units = parts[0].dir.corpus().units();
         let number = units.partition_point(|unit| unit.samples.end <= stored_index);
         let stored_unit = &units[number];
         if open
             .as_ref()
-            .is_none_or(|(of, unit, ..)| (*of, *unit) != (source, number))
+            .is_none_or(|open| (open.source, open.number) != (source, number))
         {
-            let file = sources.files[source].open(&shard_name(stored, stored_unit))?;
-            let bytes_read = &sources.bytes_read;
-            let shard: Shard<_> = committed_in(stored, stored_unit, Counted { file, bytes_read })?;
-            open = Some((source, number, shards.add(shard), first_blocks(stored, stored_unit)));
+            let mut shards_of_parts = Vec::new();
+            for Part { dir, .. } in parts {
+                let file = sources.files[source].open(&shard_name(dir, stored_unit))?;
+                let bytes_read = &sources.bytes_read;
+                let shard: Shard<_> = committed_in(dir, stored_unit, Counted { file, bytes_read })?;
+                shards_of_parts.push((shards.add(shard), first_blocks(dir, stored_unit)));
+            }
+            open = Some(OpenUnit {
+                source,
+                number,
+                shards: shards_of_parts,
+            });
         }
-        let (.., shard, first_blocks) = open.as_ref().expect("it was opened just now");
-        let stored_sample = StoredSample {
-            layer: stored.layer(),
-            shard: *shard,
-            index: stored_index as u32,
-            first_block: first_blocks[stored_index - stored_unit.samples.start],
-        };
-        blocks.extend(new_blocks(index as u32, sample, stored_sample, layer.layer.layer()));
+        let open = open.as_ref().expect("it was opened just now");
+        let places = parts
+            .iter()
+            .zip(&open.shards)
+            .map(|(part, (shard, first_blocks))| StoredSample {
+                layer: part.dir.layer(),
+                taken: &part.taken,
+                shard: *shard,
+                index: stored_index as u32,
+                first_block: first_blocks[stored_index - stored_unit.samples.start],
+            });
+        blocks.extend(new_blocks(index as u32, sample, &places.collect::<Vec<_>>()));
     }
     for piece in blocks.iter().flat_map(|block| &block.pieces) {
         shards.take(piece);
     }
     Ok(blocks)
+}
+
+/// A stored work unit whose shards are open.
+struct OpenUnit {
+    source: usize,
+    /// Its number in the corpus of the source.
+    number: usize,
+    /// For each part, the number of the open shard and the first block there of each sample.
+    shards: Vec<(usize, Vec<usize>)>,
 }
 
 /// The path of a shard inside the folder of its cache.

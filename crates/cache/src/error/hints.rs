@@ -54,7 +54,7 @@ impl Diagnosis for CacheError {
                 Some("make it with `leadspan precompute`".to_owned())
             }
             Self::Occupied { path, .. } => Some(format!(
-                "point `cache.dir` at a new or empty folder; if `{}` was a cache, restore its `identity.json` from a copy",
+                "choose a new or empty folder; if `{}` was a cache, restore its `identity.json` from a copy",
                 path.display()
             )),
             Self::AlreadyPrepared { .. } => Some("point `cache.dir` at a new folder".to_owned()),

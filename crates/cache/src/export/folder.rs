@@ -1,12 +1,14 @@
 //! The folder of an export: Parquet files of a bounded size, a description, and a list of the files. It appears whole.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use leadspan_files::{PendingFile, commit_bytes, create_folder};
+use leadspan_files::{Locking, PendingFile, commit_bytes, create_folder, open_own, try_lock};
 use leadspan_sequence::{LeadSpanProportion, Split};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
@@ -48,40 +50,48 @@ pub struct FolderSettings {
     pub overwrite: bool,
 }
 
-/// Whether the folder at `path` is one that an export wrote, and nothing else is in it.
+/// The first thing in the folder `path` that no export wrote, which is the folder itself if it is not that of an export; `None`
+/// if an export wrote all of it.
 ///
 /// # Errors
 ///
 /// [`CacheError::Io`] if it cannot be listed or read.
-pub fn is_export_folder(path: &Path) -> Result<bool, CacheError> {
+pub fn foreign_to_export(path: &Path) -> Result<Option<PathBuf>, CacheError> {
     let list = match ExportList::read(path) {
         Ok(Some((list, _))) => list,
         Err(error @ CacheError::Io { .. }) => return Err(error),
-        Ok(None) | Err(_) => return Ok(false),
+        Ok(None) | Err(_) => return Ok(Some(path.to_owned())),
     };
-    let names = |folder: &Path| -> io::Result<Vec<String>> {
+    let names = |folder: &Path| -> io::Result<Vec<OsString>> {
         let entries = fs::read_dir(folder)?;
-        entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        let mut names: Vec<OsString> = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        names.sort();
+        Ok(names)
     };
     let failed = || CacheError::io("list", path);
     for name in names(path).map_err(failed())? {
-        let is_folder = [ExportList::POSITIONS, ExportList::SAMPLES].contains(&name.as_str());
-        let listed = |file: &String| list.files.iter().any(|listed| listed.path == format!("{name}/{file}"));
-        let known = if is_folder {
-            names(&path.join(&name)).map_err(failed())?.iter().all(listed)
-        } else {
-            [ExportList::NAME, README, crate::distillkit::SETTINGS].contains(&name.as_str())
-        };
-        if !known {
-            return Ok(false);
+        let inside = path.join(&name);
+        let is_one_of = |known: &[&str]| known.iter().any(|known| name == *known);
+        if is_one_of(&[ExportList::POSITIONS, ExportList::SAMPLES]) {
+            let of_list = |file: &OsString| {
+                let file = Path::new(&name).join(file);
+                list.files.iter().any(|listed| file == Path::new(&listed.path))
+            };
+            let mut files = names(&inside).map_err(failed())?.into_iter();
+            if let Some(other) = files.find(|file| !of_list(file)) {
+                return Ok(Some(inside.join(other)));
+            }
+        } else if !is_one_of(&[ExportList::NAME, README, crate::distillkit::SETTINGS]) {
+            return Ok(Some(inside));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 const README: &str = "README.md";
+
+/// The name of an earlier export while it is replaced.
+const REPLACED: &str = "replaced";
 
 fn parent_of(out: &Path) -> &Path {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -92,21 +102,78 @@ fn parent_of(out: &Path) -> &Path {
 pub(super) struct Folder {
     out: PathBuf,
     staging: TempDir,
+    /// Held until the folder is complete, so that another process does not take it for one of a dead process.
+    lock: File,
     list: ExportList,
 }
 
+/// The name of the locked file in the folder of a process that writes.
+const LOCK: &str = "lock";
+
+/// The beginning of the names of folders in which an export to `out` is written.
+fn staging_prefix(out: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(out.file_name().unwrap_or_default());
+    prefix.push(".export-");
+    prefix
+}
+
+/// Makes a hidden folder beside `out`, and locks it.
+fn begin_staging(out: &Path) -> io::Result<(TempDir, File)> {
+    loop {
+        let staging = tempfile::Builder::new()
+            .prefix(&staging_prefix(out))
+            .tempdir_in(parent_of(out))?;
+        let path = staging.path().join(LOCK);
+        // Until it is locked, another process may take it for one of a dead process and remove it.
+        let lock = match File::create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            created => created?,
+        };
+        if try_lock(&lock)? != Locking::Held && path.exists() {
+            return Ok((staging, lock));
+        }
+    }
+}
+
+/// Removes the folders that dead processes left when they exported to `out`. One that cannot be removed stays: the export does
+/// not depend on it.
+fn clear_staging(out: &Path) {
+    let prefix = staging_prefix(out);
+    let entries = fs::read_dir(parent_of(out)).into_iter().flatten().flatten();
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name());
+        let suffix = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let is_one = suffix.is_some_and(|suffix| suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric));
+        if !is_one || !entry.file_type().is_ok_and(|found| found.is_dir()) {
+            continue;
+        }
+        let Ok(lock) = open_own(&path.join(LOCK), File::options().write(true)) else {
+            // It was killed before it had a lock. What is not empty is not removed.
+            let _ = fs::remove_dir(&path);
+            continue;
+        };
+        // The earlier export is still in it if it was to be replaced at that moment.
+        let holds_the_only_one = path.join(REPLACED).exists() && out.symlink_metadata().is_err();
+        if matches!(try_lock(&lock), Ok(Locking::Locked)) && !holds_the_only_one {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
 impl Folder {
-    /// Begins the folder `out`, which `list` will describe.
+    /// Begins the folder `out`, which `list` will describe. What killed exports to it left is removed.
     ///
     /// # Errors
     ///
     /// [`CacheError::Io`] if nothing can be written beside it.
     pub(super) fn create(out: &Path, list: ExportList) -> Result<Self, CacheError> {
-        let parent = parent_of(out);
-        let staging = tempfile::Builder::new().prefix(".export-").tempdir_in(parent);
+        clear_staging(out);
+        let (staging, lock) = begin_staging(out).map_err(CacheError::io("create a folder in", parent_of(out)))?;
         let folder = Self {
             out: out.to_owned(),
-            staging: staging.map_err(CacheError::io("create a folder in", parent))?,
+            staging,
+            lock,
             list,
         };
         // The folder of a temporary folder has the permissions of others; itself it can only be read by its owner.
@@ -171,9 +238,14 @@ impl Folder {
         (self.list.samples, self.list.rows) = (samples, rows);
         self.add(README, card(&self.list).to_string().as_bytes())?;
         self.add(ExportList::NAME, &self.list.to_bytes())?;
-        let Self { out, staging, list } = self;
+        let Self {
+            out,
+            staging,
+            lock: _lock,
+            list,
+        } = self;
         let failed = || CacheError::io("write", &out);
-        let (new, old) = (staging.path().join("export"), staging.path().join("replaced"));
+        let (new, old) = (staging.path().join("export"), staging.path().join(REPLACED));
         let replaces = overwrite && out.symlink_metadata().is_ok();
         if replaces {
             fs::rename(&out, &old).map_err(failed())?;
@@ -186,7 +258,7 @@ impl Folder {
             return Err(failed()(error));
         }
         let parent = parent_of(&out);
-        fs::File::open(parent)
+        File::open(parent)
             .and_then(|folder| folder.sync_all())
             .map_err(CacheError::io("flush", parent))?;
         Ok((list.files.len() as u64, list.files.iter().map(|file| file.bytes).sum()))

@@ -30,7 +30,7 @@ use self::rows::{BATCH_BYTES, ExportRows, schema, writer_properties};
 pub use self::{
     dataset::export_dataset,
     distillkit::{NotDistillKit, export_distillkit},
-    folder::{FileLimits, FolderSettings, is_export_folder},
+    folder::{FileLimits, FolderSettings, foreign_to_export},
 };
 use crate::{
     Cache, CacheError, Coverage, Missing, Progress, Reader,

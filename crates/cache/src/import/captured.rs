@@ -8,7 +8,7 @@ use std::{
 
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _},
-    datatypes::{DataType, Float32Type, UInt8Type, UInt32Type},
+    datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, UInt8Type, UInt32Type},
 };
 use leadspan_distribution::EntrySettings;
 use leadspan_files::{hash_contents, read_regular};
@@ -25,6 +25,9 @@ use crate::{
     distillkit::{Decoder, Quantization, SETTINGS, unpack},
 };
 
+/// A number of 16 bits with five bits of exponent.
+type Half = <Float16Type as ArrowPrimitiveType>::Native;
+
 const TOKENS: &str = "input_ids";
 const PACKED: [&str; 2] = ["compressed_logprobs", "bytepacked_indices"];
 const PLAIN: [&str; 2] = ["token_ids", "top_values"];
@@ -35,8 +38,9 @@ const MOST_BYTES: u64 = 1 << 20;
 /// Rows whose tokens are read at a time, and rows whose distributions are.
 const TOKEN_ROWS: usize = 64;
 const ROWS: usize = 2;
-/// By how much the probabilities of plain entries may exceed one. Their numbers may have had 16 bits.
-const PLAIN_EXCESS: f64 = 0.1;
+/// By how much the probabilities of plain entries may exceed one: those of 16 bits, and others.
+const EXCESS_OF_16_BITS: f64 = 0.1;
+const EXCESS: f64 = 1e-3;
 
 /// Files of a capture.
 pub(super) struct Captured {
@@ -72,6 +76,9 @@ impl Captured {
             hasher.update(text.as_bytes());
             (PACKED.map(|name| Column::nested(name, DataType::UInt8)), Some(decoder))
         } else if has(&PLAIN) {
+            if let Some(settings) = settings {
+                return Err(ImportError::unused(settings, &first));
+            }
             let [ids, values] = PLAIN;
             let columns = [
                 Column::nested(ids, DataType::UInt32),
@@ -164,7 +171,7 @@ impl Captured {
                 ids.extend_from_slice(one.as_primitive::<UInt32Type>().values());
                 logprobs.clear();
                 logprobs.extend_from_slice(other.as_primitive::<Float32Type>().values());
-                PLAIN_EXCESS
+                plain_excess(&logprobs)
             };
             if ids.len() > self.top_k as usize {
                 let (found, first) = (ids.len(), self.top_k);
@@ -263,6 +270,18 @@ impl Source for Captured {
             }
             Ok(true)
         })
+    }
+}
+
+/// By how much the probabilities of a position may exceed one because of rounding. Numbers that were computed in 16 bits are
+/// often stored in 32.
+fn plain_excess(logprobs: &[f32]) -> f64 {
+    let is_half = |logprob: &f32| Half::from_f32(*logprob).to_f32() == *logprob;
+    let is_brain = |logprob: &f32| logprob.to_bits().trailing_zeros() >= 16;
+    if logprobs.iter().all(is_half) || logprobs.iter().all(is_brain) {
+        EXCESS_OF_16_BITS
+    } else {
+        EXCESS
     }
 }
 

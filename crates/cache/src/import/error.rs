@@ -1,6 +1,6 @@
 //! Why files cannot be imported.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
 use leadspan_parquet_guard::Claim;
@@ -39,6 +39,22 @@ pub enum ImportError {
     Nothing {
         /// The folder.
         path: PathBuf,
+        /// The first folder inside it that has some.
+        inside: Option<PathBuf>,
+    },
+    /// All samples have one token.
+    #[error("`{}` has no row with two tokens, so there is no position to import", path.display())]
+    NoPositions {
+        /// The first file or folder that was named.
+        path: PathBuf,
+    },
+    /// Settings were named for files that are not packed.
+    #[error("`{}` is not needed: the values of `{}` are not packed", path.display(), file.display())]
+    UnusedSettings {
+        /// The file of the settings.
+        path: PathBuf,
+        /// The file or folder that is imported.
+        file: PathBuf,
     },
     /// The files have no rows.
     #[error("`{}` has no rows to import", path.display())]
@@ -131,11 +147,23 @@ impl ImportError {
         move |source| Self::Io { action, path, source }
     }
 
+    pub(super) fn unused(settings: &Path, file: &Path) -> Self {
+        Self::UnusedSettings {
+            path: settings.to_owned(),
+            file: file.to_owned(),
+        }
+    }
+
     /// Whether the files that are imported are at fault: the same import never succeeds.
     pub(super) fn is_of_the_files(&self) -> bool {
         matches!(
             self,
-            Self::Table { .. } | Self::Columns { .. } | Self::Row { .. } | Self::Changed { .. } | Self::Export { .. }
+            Self::Table { .. }
+                | Self::Columns { .. }
+                | Self::Row { .. }
+                | Self::NoPositions { .. }
+                | Self::Changed { .. }
+                | Self::Export { .. }
         )
     }
 }
@@ -160,8 +188,18 @@ impl Diagnosis for ImportError {
             Self::Table { source, .. } if Claim::behind(source).is_some() => {
                 Some("write the file again with smaller pages".to_owned())
             }
+            Self::Table { source, .. } if source.to_string().contains("Disabled feature") => {
+                Some("write the file again with the compression `zstd` or `snappy`".to_owned())
+            }
             Self::Table { .. } => Some("download or copy the file again".to_owned()),
-            Self::Nothing { .. } | Self::NoRows { .. } => {
+            Self::Nothing {
+                inside: Some(inside), ..
+            } => Some(format!(
+                "folders inside a folder are not searched: name `{}`",
+                inside.display()
+            )),
+            Self::UnusedSettings { .. } => Some("leave `--compression-config` out".to_owned()),
+            Self::Nothing { .. } | Self::NoRows { .. } | Self::NoPositions { .. } => {
                 Some("name the Parquet files with the captured rows, or the folder that they are in".to_owned())
             }
             Self::Twice { .. } => Some("name a folder or its files, and each file once".to_owned()),
@@ -175,7 +213,11 @@ impl Diagnosis for ImportError {
                  `--compression-config`"
                     .to_owned(),
             ),
-            Self::Settings { .. } | Self::Changed { .. } => Some("download or copy the files again".to_owned()),
+            Self::Settings { .. } => Some(
+                "correct it, or name with `--compression-config` the file of settings with which DistillKit wrote the data"
+                    .to_owned(),
+            ),
+            Self::Changed { .. } => Some("download or copy the files again".to_owned()),
             Self::Row { problem, .. } if problem.contains("vocabulary") => Some(
                 "name the teacher's own tokenizer with `--tokenizer`; if the teacher has more tokens than its tokenizer, \
                  give their number with `--vocabulary`"

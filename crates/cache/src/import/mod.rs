@@ -4,6 +4,7 @@
 //! what was imported. So it is never extended, and never taken for a cache that was captured. Work units are committed as
 //! those of a capture: after an interruption, the same import continues. Of an import that is refused nothing is left.
 //!
+//! - `folders`: the files of folders;
 //! - `source`: what is read of any layout;
 //! - `captured`, `exported`: the layouts;
 //! - `table`: rows of Parquet files that strangers may have written;
@@ -15,6 +16,7 @@ mod captured;
 mod entries;
 mod error;
 mod exported;
+mod folders;
 mod source;
 mod table;
 
@@ -40,6 +42,7 @@ use self::{
     captured::Captured,
     entries::{Found, Positions},
     exported::Exported,
+    folders::{folder_with_tables, tables_in},
     source::{Given, Source},
 };
 use crate::{
@@ -134,7 +137,7 @@ pub fn import(
     let cache = Cache::create_or_open_telling(dir, &identity, settings.tokenizer_files, waiting)?;
     let held: LockGuard = lock(dir, Purpose::Preparing, waiting).map_err(CacheError::from)?;
     let cache = Cache::open(cache.dir())?;
-    let filled = fill(&cache, &*source, settings.samples_per_shard, stop, progress);
+    let filled = fill(&cache, &*source, settings, stop, progress);
     if filled.as_ref().is_err_and(ImportError::is_of_the_files) {
         begun.remove_cache(&cache);
         drop(held);
@@ -159,14 +162,19 @@ pub fn import(
 fn fill(
     cache: &Cache,
     source: &dyn Source,
-    samples_per_shard: NonZeroU32,
+    settings: &ImportSettings<'_>,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<(LayerDir, Found)>, ImportError> {
     if cache.corpus()?.is_none() {
-        write_corpus(cache, source, samples_per_shard)?;
+        write_corpus(cache, source, settings.samples_per_shard)?;
     }
     let layer = cache.layer(&source.stated().coverage.into())?;
+    let has_none = |sample| layer.layer().position_count(sample) == 0;
+    if layer.corpus().samples().all(has_none) {
+        let path = settings.files.first().cloned().unwrap_or_default();
+        return Err(ImportError::NoPositions { path });
+    }
     let found = write_shards(&layer, source, stop, progress)?;
     Ok(found.map(|found| (layer, found)))
 }
@@ -176,6 +184,9 @@ fn open(settings: &ImportSettings<'_>) -> Result<Box<dyn Source>, ImportError> {
         && let Some(list) = ExportList::read(dir)?
         && list.0.layout == ExportList::DATASET
     {
+        if let Some(named) = settings.compression_config {
+            return Err(ImportError::unused(named, dir));
+        }
         return Ok(Box::new(Exported::open(
             dir,
             list,
@@ -193,7 +204,10 @@ fn open(settings: &ImportSettings<'_>) -> Result<Box<dyn Source>, ImportError> {
                 found
             };
             if found.is_empty() {
-                return Err(ImportError::Nothing { path: path.clone() });
+                return Err(ImportError::Nothing {
+                    path: path.clone(),
+                    inside: folder_with_tables(path)?,
+                });
             }
             paths.extend(found);
         } else {
@@ -210,42 +224,6 @@ fn open(settings: &ImportSettings<'_>) -> Result<Box<dyn Source>, ImportError> {
         settings.compression_config,
         settings.vocabulary,
     )?))
-}
-
-/// The Parquet files of a folder, `data_2` before `data_10`; none if there is no such folder.
-fn tables_in(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(ImportError::io("list", folder))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(ImportError::io("list", folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "parquet") {
-            found.push(path);
-        }
-    }
-    found.sort_by_cached_key(|path| numbers_in(&path.file_name().unwrap_or_default().to_string_lossy()));
-    Ok(found)
-}
-
-/// A name as texts and the numbers between them, by which names are ordered.
-fn numbers_in(name: &str) -> Vec<(String, u64)> {
-    let mut parts = vec![(String::new(), 0u64)];
-    for letter in name.chars() {
-        match letter.to_digit(10) {
-            Some(digit) => {
-                if let Some((_, number)) = parts.last_mut() {
-                    *number = number.saturating_mul(10).saturating_add(u64::from(digit));
-                }
-            }
-            None => match parts.last_mut() {
-                Some((text, 0)) => text.push(letter),
-                _ => parts.push((letter.to_string(), 0)),
-            },
-        }
-    }
-    parts
 }
 
 fn identity(source: &dyn Source, settings: &ImportSettings<'_>) -> Identity {

@@ -10,20 +10,12 @@ use super::{
     cutting::{assert_reads_the_same, capture, captured, opened_sound, prepared, shorter, try_cut},
     synthetic::{self, coverage, files},
 };
-use crate::{Cache, CacheError, CutSettings, Following, cut};
+use crate::{Cache, CacheError, CutSettings, Following, Identity, REPLAY, cut};
 
-#[test]
-fn samples_to_replay_and_later_parts_come_along() {
-    let (folder, mut source) = prepared(Precision::Exact, 5);
-    let more = synthetic::appended(13, 6);
-    source
-        .extend_corpus(&more, &synthetic::row_hashes(&more), "later".into())
-        .unwrap();
-    let source = Cache::open(source.dir()).unwrap();
-    capture(&source, &[coverage("1", SectionSet::ALL)]);
-    let mut identity = source.identity().clone();
-    identity.teacher = None;
-    let replay = Cache::create_or_open(&source.dir().join("replay"), &identity, &[]).unwrap();
+/// Adds samples to replay to a cache, as they are prepared with its settings.
+fn with_replay(source: &Cache) -> Cache {
+    let identity = without_teacher(source.identity());
+    let replay = Cache::create_or_open(&source.dir().join(REPLAY), &identity, &[]).unwrap();
     let corpus = synthetic::corpus(3, 0, 2);
     replay
         .write_corpus(
@@ -34,7 +26,26 @@ fn samples_to_replay_and_later_parts_come_along() {
         )
         .unwrap();
     source.take_inventory().unwrap();
+    Cache::open(source.dir()).unwrap()
+}
+
+fn without_teacher(identity: &Identity) -> Identity {
+    Identity {
+        teacher: None,
+        ..identity.clone()
+    }
+}
+
+#[test]
+fn samples_to_replay_and_later_parts_come_along() {
+    let (folder, mut source) = prepared(Precision::Exact, 5);
+    let more = synthetic::appended(13, 6);
+    source
+        .extend_corpus(&more, &synthetic::row_hashes(&more), "later".into())
+        .unwrap();
     let source = Cache::open(source.dir()).unwrap();
+    capture(&source, &[coverage("1", SectionSet::ALL)]);
+    let source = with_replay(&source);
     for (name, samples) in [
         ("all", None),
         ("some", Some(vec!["sample 15".to_owned(), "sample 4".to_owned()])),
@@ -50,6 +61,43 @@ fn samples_to_replay_and_later_parts_come_along() {
         assert_eq!(cut.inspect().unwrap().replay.unwrap().train_samples, 3);
         assert_eq!(cut.corpus_provenance().unwrap(), Some("later".into()));
     }
+}
+
+#[test]
+fn samples_to_replay_in_a_cut_of_fewer_entries_are_as_if_prepared_for_it() {
+    let (folder, source) = prepared(Precision::Exact, 0);
+    let layer = source.layer(&coverage("1", SectionSet::ALL).into()).unwrap();
+    for unit in layer.missing_units().unwrap() {
+        synthetic::try_write_plausible(&layer, &unit).unwrap();
+    }
+    let source = with_replay(&source);
+    let out = folder.path().join("out");
+    let settings = CutSettings {
+        top_k: Some(3),
+        ..CutSettings::default()
+    };
+    try_cut(&source, &out, &settings).unwrap();
+    let cut = opened_sound(&out);
+    let replay = cut.replay().unwrap().unwrap();
+    replay.require_identity(&without_teacher(cut.identity())).unwrap();
+    assert_eq!(replay.identity().entries.top_k, 3);
+    assert_eq!(replay.require_corpus().unwrap().len(), 3);
+    // The same cut finds it complete.
+    assert_eq!(try_cut(&source, &out, &settings).unwrap().shards_made, 0);
+}
+
+#[test]
+fn a_cut_into_which_other_layers_were_put_is_refused_by_their_name() {
+    let (folder, source) = captured(Precision::Fine, &[coverage("1", SectionSet::ALL)]);
+    let out = folder.path().join("out");
+    try_cut(&source, &out, &shorter("0.25")).unwrap();
+    let cut = Cache::open(&out).unwrap();
+    capture(&cut, &[coverage("0.5", SectionSet::ALL)]);
+    let before = files(&out);
+    let error = try_cut(&source, &out, &shorter("0.25")).unwrap_err();
+    let said = "it also holds the layer `0.25-0.5-prompt+chain_of_thought+answer`";
+    assert!(error.to_string().contains(said) && error.hint().is_some(), "{error}");
+    assert!(files(&out) == before);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::{fs, num::NonZeroU32, path::Path};
 
 use leadspan_diagnosis::Diagnosis as _;
+use leadspan_distribution::codec::Precision;
 use leadspan_sequence::{Sample, SectionSet, Split};
 
 use super::{
     cutting::{assert_reads_the_same, opened_sound, unfollowed},
     synthetic::{self, coverage, files},
 };
-use crate::{Cache, CacheError, CutSettings, Identity, Made, cut, merge};
+use crate::{Cache, CacheError, CutSettings, Identity, ImportedIdentity, Made, cut, merge};
 
 fn try_merge(caches: &[&Cache], out: &Path) -> Result<Made, CacheError> {
     let caches: Vec<Cache> = caches.iter().map(|&cache| cache.clone()).collect();
@@ -120,6 +121,66 @@ fn merged_caches_read_as_they_did_and_keep_their_work_units() {
 }
 
 #[test]
+fn caches_that_reach_equally_far_in_other_layers_get_one_layer_and_read_as_they_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for precision in [Precision::Exact, Precision::Fine, Precision::Standard] {
+        let identity = Identity {
+            precision,
+            ..synthetic::identity()
+        };
+        let name = |name: &str| path(&format!("{name} {precision:?}"));
+        let extended = captured(
+            &name("extended"),
+            &identity,
+            &samples(0..13, 3),
+            &["0.3", "0.5", "0.75"],
+        );
+        let at_once = captured(&name("at once"), &identity, &samples(40..49, 2), &["0.75"]);
+        for (number, caches) in [[&extended, &at_once], [&at_once, &extended]].into_iter().enumerate() {
+            let out = name(&format!("merged {number}"));
+            let made = try_merge(&caches, &out).unwrap();
+            let merged = opened_sound(&out);
+            let layers: Vec<String> = merged
+                .layers()
+                .unwrap()
+                .iter()
+                .map(|dir| dir.layer().folder_name())
+                .collect();
+            assert_eq!(layers, ["0-0.75-prompt+chain_of_thought+answer"]);
+            let again = try_merge(&caches, &out).unwrap();
+            assert_eq!((again.shards_made, again.positions), (0, made.positions));
+            for (cache, proportion) in [(&extended, "0.4"), (&extended, "0.75"), (&at_once, "0.75")] {
+                let corpus = cache.require_corpus().unwrap();
+                let ids = corpus.samples().map(|sample| sample.id.to_owned()).collect();
+                let some = name(&format!("{number} {proportion} {}", corpus.len()));
+                let settings = CutSettings {
+                    samples: Some(ids),
+                    ..CutSettings::default()
+                };
+                unfollowed(|following| cut(&merged, &some, &settings, following)).unwrap();
+                assert_reads_the_same(&opened_sound(&some), cache, coverage(proportion, SectionSet::ALL));
+            }
+        }
+    }
+    // A gap is not joined.
+    let gap = captured(
+        &path("gap"),
+        &synthetic::identity(),
+        &samples(0..4, 0),
+        &["0.3", "0.5", "0.75"],
+    );
+    fs::remove_dir_all(gap.layers().unwrap()[1].path()).unwrap();
+    fs::remove_file(path("gap/inventory.json")).unwrap();
+    let whole = captured(&path("whole"), &synthetic::identity(), &samples(10..14, 0), &["0.3"]);
+    let error = try_merge(&[&whole, &Cache::open(gap.dir()).unwrap()], &path("none")).unwrap_err();
+    assert!(
+        error.to_string().contains("different layers") && error.hint().is_some(),
+        "{error}"
+    );
+}
+
+#[test]
 fn caches_that_do_not_fit_together_are_refused_with_both_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -143,6 +204,18 @@ fn caches_that_do_not_fit_together_are_refused_with_both_names() {
     refused(
         &captured(&path("a"), &teacher, &samples(10..14, 0), &["0.5"]),
         "different teacher.weights_blake3: `weights` and `another`",
+    );
+    let mut imported = identity.clone();
+    imported.teacher.as_mut().unwrap().imported = Some(ImportedIdentity {
+        layout: "distillkit".into(),
+        blake3: "ab".into(),
+        tail: String::new(),
+        targets: String::new(),
+        stated_teacher: None,
+    });
+    refused(
+        &captured(&path("i"), &imported, &samples(10..14, 0), &["0.5"]),
+        "/i` was imported, so its teacher is unknown",
     );
     refused(
         &captured(&path("b"), &identity, &samples(10..14, 0), &["0.6"]),

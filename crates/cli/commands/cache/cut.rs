@@ -111,6 +111,7 @@ fn ids(path: &Path) -> Result<Vec<String>, IdsError> {
             line: sound.split(|&byte| byte == b'\n').count(),
         }
     })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(text
         .lines()
         .filter(|line| !line.is_empty())
@@ -194,6 +195,9 @@ mod tests {
         let path = folder.path().join("ids.txt");
         fs::write(&path, "a 1\r\n\nrows.jsonl:7\n b").unwrap();
         assert_eq!(ids(&path).unwrap(), ["a 1", "rows.jsonl:7", " b"]);
+        // A byte order mark is no part of the first id.
+        fs::write(&path, "\u{feff}a\nb\u{feff}").unwrap();
+        assert_eq!(ids(&path).unwrap(), ["a", "b\u{feff}"]);
         fs::write(&path, b"a\nb\n\xff\n").unwrap();
         assert!(ids(&path).unwrap_err().to_string().ends_with("is not UTF-8: line 3"));
         let missing = ids(&folder.path().join("none")).unwrap_err();

@@ -6,8 +6,8 @@ use std::{
 };
 
 use leadspan_cache::{
-    Cache, Exported, FileLimits, FolderSettings, Progress, export_dataset, export_distillkit, is_export,
-    is_export_folder,
+    Cache, Exported, FileLimits, FolderSettings, Progress, export_dataset, export_distillkit, foreign_to_export,
+    is_export,
 };
 use leadspan_model::TokenizerBundle;
 use serde::Serialize;
@@ -139,10 +139,11 @@ fn check_folder(out: &Path, overwrite: bool) -> Result<()> {
     if !overwrite {
         return Err(OutputRefusal::Exists { path }.into());
     }
-    if !is_export_folder(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
-        return Err(OutputRefusal::Foreign { path }.into());
+    match foreign_to_export(out).with_context(|| "could not see whether it may be replaced".to_owned())? {
+        None => Ok(()),
+        Some(found) if found == *out => Err(OutputRefusal::Foreign { path }.into()),
+        Some(found) => Err(OutputRefusal::HasForeign { path, found }.into()),
     }
-    Ok(())
 }
 
 /// The result of the command.

@@ -3,6 +3,7 @@
 use std::{fmt, num::NonZeroU32, path::Path, path::PathBuf};
 
 use leadspan_cache::{ImportSettings, Imported, Vocabulary, import};
+use leadspan_diagnosis::Diagnosis;
 use leadspan_files::read_regular;
 use leadspan_model::TokenizerBundle;
 use serde::Serialize;
@@ -26,9 +27,28 @@ const SAMPLES_PER_SHARD: NonZeroU32 = NonZeroU32::new(256).expect("it is not 0")
 /// The most bytes of a model's `config.json`.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// A file was named as the tokenizer's folder.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is a file, but `--tokenizer` takes a folder", path.display())]
+struct TokenizerIsAFile {
+    path: PathBuf,
+}
+
+impl Diagnosis for TokenizerIsAFile {
+    fn hint(&self) -> Option<String> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        Some(format!("name the folder that it is in: `{}`", folder.display()))
+    }
+}
+
 pub(super) fn run(arguments: &ImportArguments, showing: Showing) -> Result<Ending> {
     let out = &arguments.out;
     check(out)?;
+    if arguments.tokenizer.is_file() {
+        let path = arguments.tokenizer.clone();
+        return Err(TokenizerIsAFile { path }.into());
+    }
     let bundle = TokenizerBundle::from_dir(&arguments.tokenizer)
         .with_context(|| format!("could not read the tokenizer `{}`", arguments.tokenizer.display()))?;
     let of_tokenizer = tokens_of(&bundle);

@@ -77,10 +77,14 @@ impl fmt::Display for Verified<'_> {
             bytes: size,
             positions,
             problems,
+            notes,
             ..
         } = &self.found;
         for problem in problems {
             writeln!(formatter, "problem: {}", problem.error)?;
+        }
+        for note in notes {
+            writeln!(formatter, "note: {note}")?;
         }
         for path in &self.dropped {
             writeln!(formatter, "dropped: `{}`", path.display())?;

@@ -150,7 +150,7 @@ fn plain_rows_are_imported_and_those_that_cannot_be_right_are_refused_with_their
         assert!(!error.is_unexpected() && error.hint().is_some(), "{text}");
         assert!(!dir.exists(), "nothing is left: {text}");
     };
-    let second: [(Plain<'_>, &str); 10] = [
+    let second: [(Plain<'_>, &str); 12] = [
         ((&[5, 6, 7], &[(&[6], &[half])]), "row 2 of"),
         ((&[5, 6, 7], &[(&[6], &[half])]), "1 positions, but 3 tokens have 2"),
         (
@@ -162,6 +162,12 @@ fn plain_rows_are_imported_and_those_that_cannot_be_right_are_refused_with_their
         (
             (&[5, 6], &[(&[6, 7], &[-0.1, -0.2])]),
             "sum to 1.7236, which is more than one",
+        ),
+        // In single precision, rounding explains neither.
+        ((&[5, 6], &[(&[6], &[0.01])]), "`0.01` of token 6 is no log-probability"),
+        (
+            (&[5, 6], &[(&[6, 7], &[0.75f32.ln(), 0.26f32.ln()])]),
+            "sum to 1.0100, which is more than one",
         ),
         (
             (&[5, 6], &[(&[50_000], &[half])]),
@@ -219,6 +225,53 @@ fn plain_rows_are_imported_and_those_that_cannot_be_right_are_refused_with_their
     fs::create_dir(at("empty")).unwrap();
     let error = imported(&at("bad"), &[at("empty")]).unwrap_err();
     assert!(matches!(error, ImportError::Nothing { .. }), "{error}");
+}
+
+#[test]
+fn folders_and_files_without_a_position_and_settings_that_nothing_needs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let file = at("rows.parquet");
+    // The folder inside that has files is named.
+    fs::create_dir_all(at("outer/a/b")).unwrap();
+    write(&at("outer/a/b/x.parquet"), plain_columns(&[(&[5], &[])]));
+    let error = imported(&at("cache"), &[at("outer")]).unwrap_err();
+    assert!(error.hint().unwrap().contains("outer/a/b`"), "{:?}", error.hint());
+    write(&file, plain_columns(&[(&[5], &[]), (&[6], &[])]));
+    let error = imported(&at("cache"), std::slice::from_ref(&file)).unwrap_err();
+    assert!(error.to_string().contains("no row with two tokens"), "{error}");
+    write(&file, plain_columns(&[(&[5, 6], &[(&[6], &[-1.0])])]));
+    let (files, named) = ([file], at("compression_config.yaml"));
+    let with_settings = ImportSettings {
+        compression_config: Some(&named),
+        ..settings(&files, &[])
+    };
+    let stop = AtomicBool::new(false);
+    let error = import(&at("cache"), &with_settings, &stop, &mut |_| {}, &mut |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("compression_config.yaml` is not needed") && error.hint().is_some(),
+        "{error}"
+    );
+    assert!(!at("cache").exists());
+}
+
+#[test]
+fn sums_above_one_are_taken_for_rounding_only_in_numbers_of_16_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let bf16 = |value: f32| f32::from_bits(value.ln().to_bits() & 0xffff_0000);
+    let f16 = |value: f32| (value.ln() * 1024.0).round() / 1024.0;
+    for (name, logprobs, above_one) in [
+        ("bf16", [bf16(0.75), bf16(0.26)], 1),
+        ("f16", [f16(0.75), f16(0.26)], 1),
+        ("f32", [0.75f32.ln(), 0.2505f32.ln()], 1),
+        ("exact", [0.75f32.ln(), 0.25f32.ln()], 0),
+    ] {
+        let file = at(&format!("{name}.parquet"));
+        write(&file, plain_columns(&[(&[5, 6], &[(&[6, 7], &logprobs)])]));
+        let result = imported(&at(name), &[file]).unwrap().unwrap();
+        assert_eq!((result.positions, result.above_one), (1, above_one), "{name}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use leadspan_diagnosis::Diagnosis as _;
 use leadspan_sequence::{LeadSpanProportion, Section, SectionSet};
 
 use super::*;
-use crate::{export_dataset, export_distillkit, is_export_folder};
+use crate::{export_dataset, export_distillkit, foreign_to_export};
 
 #[test]
 fn an_export_is_imported_as_it_was_captured() {
@@ -23,7 +23,7 @@ fn an_export_is_imported_as_it_was_captured() {
         let asked = synthetic::coverage(proportion, sections);
         let cache = captured(&at("cache"), asked);
         let exported = export_dataset(&cache, &at("export"), &folder_settings(), &mut |_| {}).unwrap();
-        assert!(is_export_folder(&at("export")).unwrap());
+        assert_eq!(foreign_to_export(&at("export")).unwrap(), None);
         assert!(exported.files >= 4, "{exported:?}");
         let result = imported(&at("again"), &[at("export")]).unwrap().unwrap();
         assert_eq!(
@@ -81,8 +81,14 @@ fn files_are_bounded_and_the_description_names_their_splits() {
     assert!(readme.contains(configs), "{readme}");
     // An export is replaced whole, and only if that is asked for.
     fs::write(out.join("note"), b"mine").unwrap();
-    assert!(!is_export_folder(&out).unwrap());
-    fs::remove_file(out.join("note")).unwrap();
+    assert_eq!(foreign_to_export(&out).unwrap(), Some(out.join("note")));
+    fs::rename(out.join("note"), out.join("data/note")).unwrap();
+    assert_eq!(foreign_to_export(&out).unwrap(), Some(out.join("data/note")));
+    fs::remove_file(out.join("data/note")).unwrap();
+    assert_eq!(
+        foreign_to_export(folder.path()).unwrap().as_deref(),
+        Some(folder.path())
+    );
     let half = FolderSettings {
         proportion: Some("0.5".parse::<LeadSpanProportion>().unwrap()),
         overwrite: true,
@@ -213,4 +219,45 @@ fn an_export_with_another_file_tokenizer_or_hole_is_refused() {
     refused("incomplete cache");
     fs::write(&list, text).unwrap();
     imported(&at("again"), &files).unwrap().unwrap();
+}
+
+#[test]
+fn what_a_killed_export_left_is_removed_by_the_next_one_to_the_same_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let cache = captured(&at("cache"), synthetic::coverage("1.0", SectionSet::ALL));
+    let left = |name: &str, inside: &str| {
+        fs::create_dir_all(at(name).join(inside)).unwrap();
+        fs::write(at(name).join("lock"), b"").unwrap();
+        fs::File::options().write(true).open(at(name).join("lock")).unwrap()
+    };
+    drop(left(".out.export-Ab12cd", "export/data"));
+    // It was killed while it replaced an earlier export, which is nowhere else.
+    drop(left(".out.export-Re12pl", "replaced"));
+    fs::create_dir(at(".out.export-000000")).unwrap();
+    let live = left(".out.export-Ef34gh", "export");
+    assert_eq!(
+        leadspan_files::try_lock(&live).unwrap(),
+        leadspan_files::Locking::Locked
+    );
+    // Folders of other names are not its own.
+    drop(left(".other.export-Ab12cd", "export"));
+    drop(left(".out.export-mine", "export"));
+    let export = |overwrite| {
+        let settings = FolderSettings {
+            overwrite,
+            ..folder_settings()
+        };
+        export_dataset(&cache, &at("out"), &settings, &mut |_| {}).unwrap();
+        let names = fs::read_dir(folder.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
+        names.sort();
+        names
+    };
+    let others = [".other.export-Ab12cd", ".out.export-mine"];
+    let [other, mine] = others;
+    assert_eq!(export(false), [other, ".out.export-Ef34gh", ".out.export-Re12pl", mine]);
+    drop(live);
+    assert_eq!(export(true), others);
 }
