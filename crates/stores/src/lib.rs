@@ -36,6 +36,7 @@
 mod address;
 mod environment;
 mod error;
+mod frame;
 mod listing;
 mod local;
 mod names;

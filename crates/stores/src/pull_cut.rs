@@ -19,13 +19,10 @@ use leadspan_cache::{
     Cache, CacheError, CacheFiles, CutSettings, FRAME, Following, Made, RangedFile, Receipt, cut_reading, require_place,
 };
 use leadspan_diagnosis::Diagnosis as _;
-use leadspan_files::{FileError, require_own_folder};
-use leadspan_workers::{FolderLock, LockedFolder};
 
 use crate::{
-    Event, Opened, StoreError,
+    Event, Opened, StoreError, frame,
     listing::receipt_of,
-    names,
     plan::Units,
     pull::pull_files,
     ranges::read_parts,
@@ -77,11 +74,8 @@ pub fn pull_cut(
 ) -> Result<CutOutcome, StoreError> {
     require_place(dir)?;
     let frame = dir.join(FRAME);
-    require_own_folder(&frame).map_err(FileError::io("use", &frame))?;
-    // Another process would find the frame gone once this one is done.
-    let LockedFolder::Locked(_lock) = FolderLock::take(&frame, names::INVENTORY, &mut |_| {})? else {
-        return Err(StoreError::InUse { path: dir.to_owned() });
-    };
+    let _lock = frame::lock(dir, &frame)?;
+    frame::clear_leftovers(&frame)?;
     let metered = Metered {
         store: &*opened.store,
         fetched: AtomicU64::new(0),
@@ -94,7 +88,7 @@ pub fn pull_cut(
         Err(error) => error.is_unexpected(),
     };
     if !is_kept {
-        fs::remove_dir_all(&frame).map_err(FileError::io("remove", &frame))?;
+        frame::remove(&frame)?;
         if pulled.is_err() {
             // Unless it has files of a cut that was begun.
             let _ = fs::remove_dir(dir);

@@ -163,6 +163,31 @@ fn a_cut_out_of_a_store_that_fails_at_any_write_goes_on() {
 }
 
 #[test]
+fn a_cut_that_was_killed_while_it_removed_its_hidden_folder_is_there_at_the_next_call() {
+    let place = tempfile::tempdir().unwrap();
+    let (contents, expected) = stored("format-2-inventory", place.path(), &shorter("0.25"));
+    let dir = place.path().join("pulled");
+    let store = opened(Fake::new(&contents), 2);
+    cut_from(&store, &dir, &shorter("0.25")).unwrap();
+    let frame = dir.join(FRAME);
+    // What the order of a folder's files leaves: parts without the identity, or the identity without parts.
+    for left in [
+        &["tokenizer/tokenizer.json", "inventory.json"][..],
+        &["identity.json"],
+        &[],
+    ] {
+        for name in left {
+            let path = frame.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, contents.change().get(*name).unwrap()).unwrap();
+        }
+        fs::create_dir_all(frame.join("layers/empty")).unwrap();
+        assert_eq!(cut_from(&store, &dir, &shorter("0.25")).unwrap().made.shards_made, 0);
+        assert!(files(&dir) == expected && !frame.exists(), "{left:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_cut_is_refused_by_name_and_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
     let (contents, expected) = stored("format-2-inventory", place.path(), &shorter("0.25"));
