@@ -13,11 +13,9 @@ use leadspan_files::{
 
 use crate::{
     Event, StoreError,
-    listing::walk,
-    names::{IDENTITY, INVENTORY, Kind},
+    names::{IDENTITY, INVENTORY},
     plan::{Plan, Small, Stated, Unit, required},
     records::{Manifest, Receipt, Region, hash, parsed},
-    same::contents,
     store::{MOST_BYTES, Store, pieces_of},
     told::Copied,
 };
@@ -47,7 +45,7 @@ pub(crate) struct Pulled<'a> {
 }
 
 impl Pulled<'_> {
-    fn other(&self, name: &str, how: &str) -> StoreError {
+    pub(crate) fn other(&self, name: &str, how: &str) -> StoreError {
         StoreError::OtherCache {
             path: self.dir.to_owned(),
             url: self.store.url().to_owned(),
@@ -64,49 +62,8 @@ impl Pulled<'_> {
         }
     }
 
-    /// Refuses a folder that has something else than this cache, before anything is written.
-    pub(crate) fn require_place(&self, plan: &Plan) -> Result<(), StoreError> {
-        let identity = plan.small.iter().find(|small| small.name == IDENTITY);
-        match (self.found(IDENTITY)?, identity) {
-            (Some(found), Some(identity)) if found != identity.bytes => return Err(self.other(IDENTITY, "")),
-            (Some(_), _) => {}
-            (None, _) => return self.require_empty(plan),
-        }
-        if let (Some(found), Some(theirs)) = (self.found(INVENTORY)?, &plan.inventory) {
-            let ours: Inventory = parsed(&found, &self.dir.join(INVENTORY).display().to_string())?;
-            ours.with(theirs).map_err(|how| self.other(INVENTORY, &how))?;
-        }
-        for small in plan.small.iter().filter(|small| small.kind != Kind::Identity) {
-            if self.found(&small.name)?.is_some_and(|found| found != small.bytes) {
-                return Err(self.other(&small.name, ""));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a folder without a cache that has a file under a name that a cache uses. A tokenizer's files may be there: a
-    /// pull that was killed leaves them.
-    fn require_empty(&self, plan: &Plan) -> Result<(), StoreError> {
-        let mut found = None;
-        walk(self.dir, &mut |name, _| {
-            let is_own = |(own, blake3): &(String, String)| {
-                *own == name && contents(&self.dir.join(&name)).is_ok_and(|bytes| hash(&bytes) == *blake3)
-            };
-            if Kind::of(&name).is_some() && !plan.tokenizer.iter().any(is_own) {
-                found.get_or_insert(name);
-            }
-        })?;
-        match found {
-            None => Ok(()),
-            Some(found) => Err(StoreError::Occupied {
-                path: self.dir.to_owned(),
-                found,
-            }),
-        }
-    }
-
     /// A file that is here, of at most [`MOST_BYTES`].
-    fn found(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn found(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.dir.join(name);
         match read_unlinked(&path, MOST_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),

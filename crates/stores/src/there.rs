@@ -11,6 +11,7 @@ use crate::{
     StoreError,
     listing::LocalFile,
     names::{IDENTITY, INVENTORY, Kind},
+    overlap::{self, Layers},
     records::{Manifest, Receipt, Region, parsed},
     same::{contents, is_same},
     store::{Object, Store},
@@ -61,6 +62,7 @@ impl There<'_> {
                 }
             }
         }
+        self.require_layers(files)?;
         let path = self.dir.join(INVENTORY);
         if files.iter().any(|file| file.name == INVENTORY)
             && let Some(theirs) = self.inventory()?
@@ -69,6 +71,31 @@ impl There<'_> {
             ours.with(&theirs).map_err(|how| self.other(INVENTORY, &how))?;
         }
         Ok(())
+    }
+
+    /// Refuses a store with a layer that holds positions of another layer here.
+    fn require_layers(&self, files: &[LocalFile]) -> Result<(), StoreError> {
+        let ours: Vec<&LocalFile> = files.iter().filter(|file| file.kind == Kind::Layer).collect();
+        let names: HashSet<&str> = ours.iter().map(|file| &*file.name).collect();
+        let (mut here, mut there) = (Layers::new(), Layers::new());
+        for file in ours.iter().filter(|file| !self.objects.contains_key(&file.name)) {
+            let path = file.path(self.dir);
+            here.extend([overlap::described(
+                &file.name,
+                &contents(&path)?,
+                &path.display().to_string(),
+            )?]);
+        }
+        let is_layer = |name: &&String| Kind::of(name) == Some(Kind::Layer) && !names.contains(&***name);
+        for name in self.objects.keys().filter(is_layer) {
+            if let Some(bytes) = self.store.read(name)? {
+                there.extend([overlap::described(name, &bytes, &self.store.url_of(name))?]);
+            }
+        }
+        match overlap::difference(&here, &there) {
+            None => Ok(()),
+            Some(how) => Err(self.other("layers", &how)),
+        }
     }
 
     /// The inventory in the store, if there is one.

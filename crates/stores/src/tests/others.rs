@@ -97,6 +97,33 @@ fn foreign_folders_are_refused_by_the_name_of_a_file() {
 }
 
 #[test]
+fn layers_that_hold_positions_of_each_other_are_refused_in_both_directions() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [quarter, half, rest] = ["quarter", "half", "rest"].map(|name| place.path().join(name));
+    for dir in [&quarter, &half, &rest] {
+        made::prepared(dir, "teacher", 1);
+    }
+    made::layer(&quarter, "0", "0.25");
+    made::layer(&half, "0", "0.5");
+    made::layer(&half, "0.5", "0.75");
+    made::layer(&rest, "0.25", "1");
+    let store = opened(Fake::new(&contents), 2);
+    push(&store, &quarter).unwrap();
+    let (before, kept) = (contents.now(), files(&half));
+    for result in [push(&store, &half), pull(&store, &half)] {
+        let text = refused(result);
+        let both = text.contains("`0-0.5-answer` here") && text.contains("`0-0.25-answer` there");
+        assert!(both, "{text}");
+        assert!(contents.now() == before && files(&half) == kept);
+    }
+    // What follows on it is the same cache.
+    push(&store, &rest).unwrap();
+    pull(&store, &quarter).unwrap();
+    pull(&store, &rest).unwrap();
+    assert!(files(&quarter) == files(&rest) && files(&rest) == contents.now());
+}
+
+#[test]
 fn nothing_is_written_through_a_link() {
     let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
     let [dir, back, outside] = ["cache", "back", "outside"].map(|name| place.path().join(name));
