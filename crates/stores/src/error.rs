@@ -137,7 +137,7 @@ pub enum StoreError {
         /// One of the files.
         found: String,
     },
-    /// The folder here has files that a cache would replace.
+    /// The folder here has files and no cache.
     #[error("`{}` has no cache, but files of something else, such as `{found}`", path.display())]
     Occupied {
         /// The folder.

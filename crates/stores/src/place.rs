@@ -1,6 +1,6 @@
 //! Whether a cache can be pulled into a folder: it is empty, or has the same cache.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use leadspan_cache::Inventory;
 
@@ -37,16 +37,16 @@ impl Pulled<'_> {
         Ok(())
     }
 
-    /// Refuses a folder without a cache that has a file under a name that a cache uses. A tokenizer's files may be there: a
-    /// pull that was killed leaves them.
+    /// Refuses a folder without a cache that has other files. A tokenizer's files may be there: a pull that was killed leaves them.
+    /// So may hidden files.
     fn require_empty(&self, plan: &Plan) -> Result<(), StoreError> {
-        let mut found = None;
+        let mut found: Option<String> = None;
         walk(self.dir, &mut |name, _| {
             let is_own = |(own, blake3): &(String, String)| {
                 *own == name && contents(&self.dir.join(&name)).is_ok_and(|bytes| hash(&bytes) == *blake3)
             };
-            if Kind::of(&name).is_some() && !plan.tokenizer.iter().any(is_own) {
-                found.get_or_insert(name);
+            if !plan.tokenizer.iter().any(is_own) && found.as_ref().is_none_or(|found| name < *found) {
+                found = Some(name);
             }
         })?;
         match found {
@@ -62,7 +62,7 @@ impl Pulled<'_> {
     fn require_layers(&self, plan: &Plan) -> Result<(), StoreError> {
         let theirs: Vec<&Small> = plan.small.iter().filter(|small| small.kind == Kind::Layer).collect();
         let names: HashSet<&str> = theirs.iter().map(|small| &*small.name).collect();
-        let mut ours = HashSet::new();
+        let mut ours = BTreeSet::new();
         walk(self.dir, &mut |name, _| {
             if Kind::of(&name) == Some(Kind::Layer) {
                 ours.insert(name);

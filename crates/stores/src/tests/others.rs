@@ -90,10 +90,17 @@ fn foreign_folders_are_refused_by_the_name_of_a_file() {
         assert!(refused(pull(&store, &foreign)).contains(name));
         fs::remove_dir_all(&foreign).unwrap();
     }
-    fs::create_dir_all(&foreign).unwrap();
+    fs::create_dir_all(foreign.join("deep")).unwrap();
     assert!(refused(push(&store, &foreign)).contains("is not a cache"));
-    fs::write(foreign.join("notes.txt"), b"mine").unwrap();
+    // Such as a model, none of whose files has the name of a cache's.
+    fs::write(foreign.join("deep/model.safetensors"), b"mine").unwrap();
+    assert!(refused(pull(&store, &foreign)).contains("deep/model.safetensors"));
+    assert_eq!(files(&foreign).len(), 1);
+    fs::rename(foreign.join("deep/model.safetensors"), foreign.join(".notes")).unwrap();
     pull(&store, &foreign).unwrap();
+    // What is put beside a cache later stays.
+    fs::write(foreign.join("notes.txt"), b"mine").unwrap();
+    assert_eq!(pull(&store, &foreign).unwrap().files_copied, 0);
 }
 
 #[test]
