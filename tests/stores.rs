@@ -50,6 +50,24 @@ fn a_capture_is_carried_into_a_store_and_continued_from_there_on_an_empty_disk()
 }
 
 #[test]
+fn a_store_with_the_cache_of_other_settings_is_named_before_anything_is_copied() {
+    let place = Workplace::new();
+    let url = format!("file://{}", place.path("away").display());
+    let capture = ["precompute", "-c", "pipeline.toml", "--push", &url];
+    place.succeed(&capture);
+    let stored = place.visible("away");
+    let other = ["--set", "cache.dir=new", "--set", "cache.top_k=4"];
+    for worker in [&[][..], &["--worker", "0/2"]] {
+        let text = fail(&place, &[&capture[..], &other, worker].concat());
+        let told = format!("the cache in `{url}` was made with top_k `8`, but `4` is asked for");
+        assert!(text.contains(&told) && text.contains("hint: give `--push`"), "{text}");
+        assert!(!place.path("new").exists() && place.visible("away") == stored);
+    }
+    place.succeed(&[&capture[..], &other[..2]].concat());
+    assert_eq!(place.visible("new"), stored);
+}
+
+#[test]
 fn a_wrong_url_is_refused_without_its_secret() {
     let place = Workplace::new();
     for url in ["s3://me:hidden@bucket/a", "https://host/a?token=hidden", "nowhere"] {

@@ -69,7 +69,7 @@ pub use address::Address;
 pub use environment::{Environment, VARIABLES};
 pub use error::StoreError;
 pub use open::{Opened, Retrying, open};
-pub use pull::{pull, pull_base, pull_frame};
+pub use pull::{pull, pull_base, pull_frame, stored_identity};
 pub use pull_cut::{CutOutcome, PulledCut, pull_cut};
 pub use push::push;
 pub use pushing::Pushing;

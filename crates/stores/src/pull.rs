@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
-use leadspan_cache::Elsewhere;
+use leadspan_cache::{Elsewhere, Identity};
 use leadspan_files::create_folder;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     parallel,
     plan::{Plan, Small, Unit, Units},
     pulled::Pulled,
+    records::{Identified, parsed},
     store::Store,
     told::Copied,
 };
@@ -72,6 +73,19 @@ pub fn pull_base(
         Err(_) => Elsewhere::default(),
     };
     Ok((ended(pulled)?, sound))
+}
+
+/// The identity of the cache in a store; `None` if the store has no cache yet.
+///
+/// # Errors
+///
+/// [`StoreError::BadJson`] if it is damaged; the error of a store that refuses or does not answer.
+pub fn stored_identity(opened: &Opened) -> Result<Option<Identity>, StoreError> {
+    let Some(bytes) = opened.store.read(names::IDENTITY)? else {
+        return Ok(None);
+    };
+    let place = opened.store.url_of(names::IDENTITY);
+    Ok(Some(parsed::<Identified>(&bytes, &place)?.identity))
 }
 
 fn ended(result: Result<FilesPulled, StoreError>) -> Result<Outcome, StoreError> {
