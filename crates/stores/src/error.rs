@@ -6,6 +6,8 @@ use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 
+use crate::variables::{credentials, server_settings};
+
 /// Why a cache was not pushed or pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -214,6 +216,16 @@ pub enum StoreError {
     /// The cache that is there cannot be cut, or the cut cannot be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The cache in the store cannot be cut in this way.
+    #[error("{problem}")]
+    InStore {
+        /// What is wrong, with the URLs of files in the store.
+        problem: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The error, with the paths of the files here that stand for them.
+        error: Box<CacheError>,
+    },
     /// It was told to stop. This never leaves the crate.
     #[error("stopped")]
     Stopped,
@@ -226,38 +238,8 @@ impl StoreError {
     }
 }
 
-/// Where each store's credentials come from, by the scheme of its URL.
-fn credentials(url: &str) -> &'static str {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("s3") => {
-            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`), or `AWS_PROFILE` with the files in \
-             `~/.aws`"
-        }
-        Some("gs") => "set `GOOGLE_APPLICATION_CREDENTIALS` to the file of a service account, or log in with `gcloud`",
-        Some("az") => {
-            "set `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY` or `AZURE_STORAGE_SAS_TOKEN`, or log in with `az login`"
-        }
-        Some("hf") => "set `HF_TOKEN` to a token that may read the data set, or log in with `hf auth login`",
-        _ => "a folder on a web server is read without credentials: it must be public",
-    }
-}
-
-/// What names each store's server, by the scheme of its URL.
-fn server_settings(url: &str) -> &'static str {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("s3") => {
-            "`AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names the server of a store other than Amazon's, and `AWS_REGION` says \
-             which of Amazon's it is"
-        }
-        Some("gs") => "`STORAGE_EMULATOR_HOST` names the server of an emulator; without it, it is Google's",
-        Some("az") => {
-            "`AZURE_STORAGE_ENDPOINT` or `AZURE_STORAGE_CONNECTION_STRING` names the server; without them, it follows from \
-             `AZURE_STORAGE_ACCOUNT`"
-        }
-        Some("hf") => "`HF_ENDPOINT` names the Hub's server",
-        _ => "the URL names the server",
-    }
-}
+/// How a store is mended.
+pub(crate) const MEND_STORE: &str = "push the cache again from where it is whole: `leadspan cache verify` checks that";
 
 impl Diagnosis for StoreError {
     fn is_unexpected(&self) -> bool {
@@ -341,9 +323,7 @@ impl Diagnosis for StoreError {
             Self::InUse { .. } => "wait until it has ended, or pull into another folder",
             Self::Occupied { .. } => "pull into a folder that is empty, missing, or has this cache",
             Self::OtherCache { .. } => "use another folder for this cache, or remove the other cache",
-            Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => {
-                "push the cache again from where it is whole: `leadspan cache verify` checks that"
-            }
+            Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => MEND_STORE,
             Self::Lost { .. } => "run the same command again; if this stays so, the store does not keep what it takes",
             Self::NoRanges { .. } => {
                 "let a server show the folder that answers ranges (`206 Partial Content`), or fetch the folder with another program \
@@ -352,6 +332,7 @@ impl Diagnosis for StoreError {
             Self::NoParts { .. } => "push to another store: emulators such as fake-gcs-server take only small files",
             Self::File(error) => return error.hint(),
             Self::Cache(error) => return error.hint(),
+            Self::InStore { hint, .. } => return hint.clone(),
             Self::Stopped => return None,
         };
         Some(hint.to_owned())

@@ -37,6 +37,7 @@ mod address;
 mod environment;
 mod error;
 mod frame;
+mod in_store;
 mod listing;
 mod local;
 mod names;
@@ -61,6 +62,7 @@ mod store;
 mod there;
 mod told;
 mod transport;
+mod variables;
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use leadspan_diagnosis::Diagnosis as _;
 
 use crate::{
     Event, Opened, StoreError, frame,
+    in_store::in_store,
     listing::receipt_of,
     plan::Units,
     pull::pull_files,
@@ -62,7 +63,7 @@ pub enum CutOutcome {
 ///
 /// # Errors
 ///
-/// [`StoreError::InUse`] if another process does this in the same folder; those of [`pull`](crate::pull) and, as [`StoreError::Cache`], of [`leadspan_cache::cut`]; [`StoreError::NoRanges`] of a server
+/// [`StoreError::InUse`] if another process does this in the same folder; those of [`pull`](crate::pull) and, as [`StoreError::Cache`] or [`StoreError::InStore`], of [`leadspan_cache::cut`]; [`StoreError::NoRanges`] of a server
 /// that sends whole files only. Unlike [`pull`](crate::pull), it refuses a cache of which a file is damaged or missing.
 pub fn pull_cut(
     opened: &Opened,
@@ -119,8 +120,9 @@ fn pull_into(
     if let Some(problem) = summary.problems.into_iter().next() {
         return Err(problem);
     }
-    let source = Cache::open_frame(&frame)?;
-    let store_bytes = summary.bytes_copied + summary.bytes_there + shard_bytes(&source)?;
+    let of_store = |error| in_store(error, &frame, from.0.url());
+    let source = Cache::open_frame(&frame).map_err(of_store)?;
+    let store_bytes = summary.bytes_copied + summary.bytes_there + shard_bytes(&source).map_err(of_store)?;
     let files = StoreFiles {
         store: from.0,
         parallel: from.1,
@@ -132,7 +134,10 @@ fn pull_into(
     let failure = files.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
     match (failure, made) {
         (Some(failure), _) => Err(failure),
-        (None, made) => Ok(made?).map(|made| made.complete.then_some((made, store_bytes))),
+        (None, made) => {
+            let made = made.map_err(of_store)?;
+            Ok(made.complete.then_some((made, store_bytes)))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use leadspan_cache::{CutSettings, FRAME, Following};
+use leadspan_cache::{CutSettings, Following};
 use leadspan_stores::{Address, CutOutcome, Event, Opened, Outcome, StoreError};
 use serde_json::json;
 
@@ -85,11 +85,7 @@ fn pull_cut(
     let tell = &mut |event| copying.show(event);
     let outcome = leadspan_stores::pull_cut(opened, dir, settings, &stop, tell, &mut following);
     drop(bar);
-    let frame = dir.join(FRAME);
-    let pulled = match outcome.with_context(|| {
-        let (dir, frame) = (dir.display(), frame.display());
-        format!("could not cut `{address}` to `{dir}` (`{frame}` stands for the folder in the store)")
-    })? {
+    let pulled = match outcome.with_context(|| format!("could not cut `{address}` to `{}`", dir.display()))? {
         CutOutcome::Stopped => return Ok(stopped(dir, showing)),
         CutOutcome::Done(pulled) => pulled,
     };

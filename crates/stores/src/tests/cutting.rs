@@ -105,7 +105,7 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
                 Err(CacheError::DrawsOfSmallerTail { .. }) => {
                     let error = cut_from(&store, &dir, settings).unwrap_err();
                     assert!(
-                        matches!(error, StoreError::Cache(CacheError::DrawsOfSmallerTail { .. })),
+                        matches!(&error, StoreError::InStore { error, .. } if matches!(**error, CacheError::DrawsOfSmallerTail { .. })),
                         "{name}: {error}"
                     );
                     assert!(!dir.exists(), "{name}");
@@ -195,7 +195,7 @@ fn what_cannot_be_cut_is_refused_by_name_and_leaves_nothing() {
     let refused = |settings: &CutSettings| {
         let error = cut_from(&opened(Fake::new(&contents), 2), &dir, settings).unwrap_err();
         assert!(!error.is_unexpected() && error.hint().is_some(), "{error:?}");
-        error.to_string()
+        format!("{error}; {}", error.hint().unwrap_or_default())
     };
     let of_nobody = CutSettings {
         samples: Some(vec!["nobody".to_owned()]),
@@ -216,12 +216,20 @@ fn what_cannot_be_cut_is_refused_by_name_and_leaves_nothing() {
             }
             contents.change().insert(name.clone(), changed);
             let text = refused(&CutSettings::default());
-            let stem = name.rsplit('/').next().unwrap();
-            assert!(text.contains(stem), "{name}: {text}");
+            let is_named = text.contains(&format!("`s3://bucket/cache/{name}`")) && !text.contains(FRAME);
+            assert!(is_named && text.contains("push the cache again"), "{name}: {text}");
             assert!(!dir.join(FRAME).exists());
             contents.change().insert(name.clone(), bytes);
         }
         let receipt = name.replace(".parquet", ".json");
+        // A store whose capture goes on has neither, and no inventory.
+        let removed = [&receipt, name, "inventory.json"].map(|name| (name, contents.change().remove(name).unwrap()));
+        let text = refused(&shorter("1"));
+        let is_named = text.contains("work units are missing") && text.contains("`s3://bucket/cache/layers/");
+        assert!(is_named && text.contains("push the cache again"), "{name}: {text}");
+        for (name, bytes) in removed {
+            contents.change().insert(name.to_owned(), bytes);
+        }
         let bytes = contents.change().remove(&receipt).unwrap();
         assert!(refused(&shorter("0.25")).contains("is missing"));
         contents.change().insert(receipt, bytes);
