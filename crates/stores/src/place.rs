@@ -7,7 +7,7 @@ use leadspan_cache::Inventory;
 use crate::{
     StoreError,
     listing::walk,
-    names::{IDENTITY, INVENTORY, Kind},
+    names::{IDENTITY, INVENTORY, Kind, ORIGIN},
     overlap::{self, Layers},
     plan::{Plan, Small},
     pulled::Pulled,
@@ -58,16 +58,27 @@ impl Pulled<'_> {
         }
     }
 
+    /// Whether the store's `origin.json` can become this cache's: one that has layers already comes from elsewhere.
+    pub(crate) fn takes_origin(&self) -> Result<bool, StoreError> {
+        Ok(self.layers()?.is_empty() || self.found(ORIGIN)?.is_some())
+    }
+
+    /// The names of the descriptions of the layers that are here.
+    fn layers(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut layers = BTreeSet::new();
+        walk(self.dir, &mut |name, _| {
+            if Kind::of(&name) == Some(Kind::Layer) {
+                layers.insert(name);
+            }
+        })?;
+        Ok(layers)
+    }
+
     /// Refuses a folder with a layer that holds positions of another layer in the store.
     fn require_layers(&self, plan: &Plan) -> Result<(), StoreError> {
         let theirs: Vec<&Small> = plan.small.iter().filter(|small| small.kind == Kind::Layer).collect();
         let names: HashSet<&str> = theirs.iter().map(|small| &*small.name).collect();
-        let mut ours = BTreeSet::new();
-        walk(self.dir, &mut |name, _| {
-            if Kind::of(&name) == Some(Kind::Layer) {
-                ours.insert(name);
-            }
-        })?;
+        let ours = self.layers()?;
         let (mut here, mut there) = (Layers::new(), Layers::new());
         for name in ours.iter().filter(|name| !names.contains(&***name)) {
             let path = self.dir.join(name);

@@ -119,6 +119,7 @@ pub(crate) fn pull_files(
     let plan = Plan::make(store)?;
     let pulled = Pulled { store, dir };
     pulled.require_place(&plan)?;
+    let takes_origin = pulled.takes_origin()?;
     create_folder(dir)?;
     let FilesPulled { mut summary, mut sound } = FilesPulled::default();
     events(Event::Begun {
@@ -136,6 +137,12 @@ pub(crate) fn pull_files(
         &mut summary,
         parallel::each(&of_kind(Kind::Identity), 1, stop, events, &write)?,
     );
+    if takes_origin {
+        count(
+            &mut summary,
+            parallel::each(&of_kind(Kind::Origin), 1, stop, events, &write)?,
+        );
+    }
     let copied = parallel::each(&plan.data, threads, stop, events, &|data, tell| {
         pulled.data(data, stop, tell)
     })?;

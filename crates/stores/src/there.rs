@@ -10,7 +10,7 @@ use leadspan_cache::Inventory;
 use crate::{
     StoreError,
     listing::LocalFile,
-    names::{IDENTITY, INVENTORY, Kind},
+    names::{IDENTITY, INVENTORY, Kind, ORIGIN},
     overlap::{self, Layers},
     records::{Manifest, Receipt, Region, parsed},
     same::{contents, is_same},
@@ -54,7 +54,10 @@ impl There<'_> {
             }
         }
         for file in files {
-            let is_claim = matches!(file.kind, Kind::Identity | Kind::Description | Kind::Layer);
+            let is_claim = matches!(
+                file.kind,
+                Kind::Identity | Kind::Origin | Kind::Description | Kind::Layer
+            );
             if let Some(&object) = self.objects.get(&file.name).filter(|_| is_claim) {
                 let path = file.path(self.dir);
                 if !is_same(self.store, &file.name, object, &path)? && !self.has_beginning(&file.name, &path)? {
@@ -71,6 +74,12 @@ impl There<'_> {
             ours.with(&theirs).map_err(|how| self.other(INVENTORY, &how))?;
         }
         Ok(())
+    }
+
+    /// Whether the `origin.json` here can become that of the cache in the store: one that has layers already comes from elsewhere.
+    pub(crate) fn takes_origin(&self) -> bool {
+        let has_layers = self.objects.keys().any(|name| Kind::of(name) == Some(Kind::Layer));
+        !has_layers || self.objects.contains_key(ORIGIN)
     }
 
     /// Refuses a store with a layer that holds positions of another layer here.

@@ -131,6 +131,37 @@ fn layers_that_hold_positions_of_each_other_are_refused_in_both_directions() {
 }
 
 #[test]
+fn where_a_cut_comes_from_travels_with_it_and_into_no_cache_of_another_origin() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [cut, captured, back] = ["cut", "captured", "back"].map(|name| place.path().join(name));
+    made::cache(&captured);
+    made::cache(&cut);
+    let origin = br#"{"format":1,"cut":{"from":{"inventory_blake3":"00"}}}"#;
+    fs::write(cut.join("origin.json"), origin).unwrap();
+    let store = opened(Fake::new(&contents), 2);
+    let pushed = push(&store, &cut).unwrap();
+    assert!(pushed.passed_over.is_empty() && contents.now() == files(&cut));
+    pull(&store, &back).unwrap();
+    assert!(files(&back) == files(&cut));
+    // A cache that has layers already keeps what it has, or has not.
+    let before = files(&captured);
+    pull(&store, &captured).unwrap();
+    assert!(files(&captured) == before);
+    contents.change().remove("origin.json");
+    assert_eq!(push(&store, &cut).unwrap().files_copied, 0);
+    assert!(contents.now() == before);
+    // Two origins are two caches.
+    contents
+        .change()
+        .insert("origin.json".to_owned(), br#"{"format":1,"merge":[]}"#.to_vec());
+    for result in [push(&store, &cut), pull(&store, &back)] {
+        assert!(refused(result).contains("their `origin.json` differ"));
+    }
+    contents.change().insert("origin.json".to_owned(), b"[1".to_vec());
+    assert!(refused(pull(&store, &place.path().join("new"))).contains("origin.json"));
+}
+
+#[test]
 fn nothing_is_written_through_a_link() {
     let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
     let [dir, back, outside] = ["cache", "back", "outside"].map(|name| place.path().join(name));
