@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::StoreError;
+use crate::{StoreError, settings::problem_of_server};
 
 /// The URL of a folder in a store. It has no secrets: a URL with a password or a signature is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,10 +103,14 @@ impl FromStr for Address {
                 prefix,
             },
             "hf" => hub(&bucket, &prefix).map_err(bad)?,
-            "http" | "https" => Place::Web {
-                server: format!("{scheme}://{bucket}"),
-                path: decoded(&prefix).map_err(bad)?,
-            },
+            "http" | "https" => {
+                let server = format!("{scheme}://{bucket}");
+                if let Some(problem) = problem_of_server(&server) {
+                    return Err(bad(problem));
+                }
+                let path = decoded(&prefix).map_err(bad)?;
+                Place::Web { server, path }
+            }
             _ => {
                 let scheme = scheme.to_owned();
                 return Err(StoreError::UnknownScheme { scheme });
@@ -263,6 +267,8 @@ mod tests {
             ("file:///50%/a", "`file:///50%/a`"),
             ("https://host/50%/a", "`https://host/50%/a`"),
             ("https://host/a b", "`https://host/a b`"),
+            ("http://h:99999/a", "`http://h:99999/a`"),
+            ("http://[::1/a", "`http://[::1/a`"),
             ("hf://models/me/model", "`hf://models/me/model`"),
             ("hf://datasets/me", "`hf://datasets/me`"),
             ("hf://datasets/me/@v1", "`hf://datasets/me/@v1`"),

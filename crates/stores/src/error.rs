@@ -95,13 +95,15 @@ pub enum StoreError {
         /// Why not.
         problem: String,
     },
-    /// A variable does not name a proxy that can be used.
+    /// A variable has a value that cannot be used.
     #[error("the variable `{variable}` cannot be used: {problem}")]
-    BadProxy {
+    BadVariable {
         /// The variable.
         variable: &'static str,
         /// What is wrong with it.
         problem: &'static str,
+        /// What to write instead.
+        fix: &'static str,
     },
     /// The server's certificate is not of its name, or of nobody who is trusted.
     #[error("the certificate of the server of `{url}` does not hold: {problem}")]
@@ -269,7 +271,9 @@ impl Diagnosis for StoreError {
                 "set `AWS_REGION`, or `region` in the profile of `~/.aws/config`; for a store other than Amazon's, also \
                  `AWS_ENDPOINT_URL_S3`"
             }
-            Self::Unset { .. } => "set `AZURE_STORAGE_ACCOUNT` to the name of the storage account",
+            Self::Unset { url, .. } if url.starts_with("az:") => {
+                "set `AZURE_STORAGE_ACCOUNT` to the name of the storage account"
+            }
             Self::NoBucket { url } if url.starts_with("gs:") => {
                 "make the bucket first, or correct the URL; `STORAGE_EMULATOR_HOST` says which emulator is meant"
             }
@@ -281,7 +285,7 @@ impl Diagnosis for StoreError {
                 "make the bucket or container first, or correct the URL; `AWS_ENDPOINT_URL_S3` says which store of S3's kind is \
                  meant"
             }
-            Self::NoCredentials { url } => credentials(url),
+            Self::Unset { url, .. } | Self::NoCredentials { url } => credentials(url),
             Self::Refused { code, .. } if code.contains("TooSkewed") => {
                 "set the clock of this machine: the store takes no request whose time is some minutes off"
             }
@@ -308,9 +312,7 @@ impl Diagnosis for StoreError {
                 "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or list the store's host in `NO_PROXY`; what was copied is \
                  kept, and the same command goes on"
             }
-            Self::BadProxy { .. } => {
-                "write `http://HOST:PORT`, or unset the variable; `NO_PROXY` lists hosts that need no proxy"
-            }
+            Self::BadVariable { fix, .. } => *fix,
             Self::Untrusted { .. } => {
                 "correct the URL or the endpoint: a certificate must be of the server's name, valid today, and of an authority that \
                  browsers trust"

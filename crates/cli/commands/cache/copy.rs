@@ -3,7 +3,10 @@
 use std::{
     num::NonZeroUsize,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use leadspan_cache::{CutSettings, Following};
@@ -59,7 +62,10 @@ fn require_place(dir: &Path) -> Result<(), OutputRefusal> {
 fn open(url: &str, copy: &CopyArguments) -> Result<(Address, Opened)> {
     signals::limit(copy.stopping.stop_after, copy.stopping.grace)?;
     let parallel: NonZeroUsize = copy.parallel;
-    stores::open(url, parallel).with_context(|| "could not open the store".to_owned())
+    let (address, opened) = stores::open(url, parallel).with_context(|| "could not open the store".to_owned())?;
+    // Between two tries, nothing is at hand.
+    let opened = opened.stopped_by(Arc::new(|| signals::cause().is_some()));
+    Ok((address, opened))
 }
 
 /// Pulls only what a cut needs, and cuts it here.
