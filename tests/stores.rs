@@ -83,6 +83,13 @@ fn a_wrong_url_is_refused_without_its_secret() {
         );
     }
     assert!(!place.path("cache").exists());
+    for (arguments, usage) in [
+        (["pull", "back", "s3://me:hidden@bucket/a"], "cache pull URL DIR"),
+        (["push", "s3://me:hidden@bucket/a", "back"], "cache push DIR URL"),
+    ] {
+        let text = fail(&place, &[&["cache"][..], &arguments].concat());
+        assert!(text.contains(usage) && !text.contains("hidden"), "{text}");
+    }
     for (dir, why) in [("/dev/cache", "belongs to the system"), ("pipeline.toml", "is a file")] {
         let text = fail(&place, &["cache", "pull", "file:///tmp/leadspan-none", dir]);
         assert!(text.contains(why), "{text}");

@@ -10,6 +10,7 @@ use std::{
 };
 
 use leadspan_cache::{CutSettings, Following};
+use leadspan_diagnosis::Diagnosis;
 use leadspan_stores::{Address, CutOutcome, Event, Opened, Outcome, StoreError};
 use serde_json::json;
 
@@ -30,6 +31,7 @@ type Copier = fn(&Opened, &Path, &AtomicBool, &mut dyn FnMut(Event)) -> Result<O
 
 pub(super) fn push(arguments: &PushArguments, showing: Showing) -> Result<Ending> {
     let PushArguments { dir, url, copy } = arguments;
+    require_order(dir, url, "leadspan cache push DIR URL")?;
     let (address, opened) = open(url, copy)?;
     let attempt = || format!("could not push `{}` to `{address}`", dir.display());
     run(&opened, &address, dir, showing, leadspan_stores::push, true, &attempt)
@@ -37,6 +39,7 @@ pub(super) fn push(arguments: &PushArguments, showing: Showing) -> Result<Ending
 
 pub(super) fn pull(arguments: &PullArguments, showing: Showing) -> Result<Ending> {
     let PullArguments { url, dir, keep, copy } = arguments;
+    require_order(dir, url, "leadspan cache pull URL DIR")?;
     require_place(dir)?;
     let settings = cut::settings(keep)?;
     let (address, opened) = open(url, copy)?;
@@ -45,6 +48,27 @@ pub(super) fn pull(arguments: &PullArguments, showing: Showing) -> Result<Ending
     }
     let attempt = || format!("could not pull `{address}` into `{}`", dir.display());
     run(&opened, &address, dir, showing, leadspan_stores::pull, false, &attempt)
+}
+
+/// A folder and a URL in each other's place. Neither is repeated: the URL may have a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder and the URL are in each other's place")]
+struct Swapped {
+    usage: &'static str,
+}
+
+impl Diagnosis for Swapped {
+    fn hint(&self) -> Option<String> {
+        Some(format!("write `{}`", self.usage))
+    }
+}
+
+/// Refuses a folder and a URL in each other's place.
+fn require_order(dir: &Path, url: &str, usage: &'static str) -> Result<(), Swapped> {
+    if dir.to_string_lossy().contains("://") && !url.contains("://") {
+        return Err(Swapped { usage });
+    }
+    Ok(())
 }
 
 /// Refuses a folder of the system, in another cache, or that cannot be one.
