@@ -68,6 +68,26 @@ fn a_store_with_the_cache_of_other_settings_is_named_before_anything_is_copied()
 }
 
 #[test]
+fn a_pull_that_left_out_a_damaged_work_unit_says_failed_in_its_result() {
+    let place = Workplace::new();
+    let url = format!("file://{}", place.path("cache").display());
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    let shard = place.path("cache/layers/0-1.0-prompt+chain_of_thought+answer/train-000001.parquet");
+    fs::write(shard, b"damaged").unwrap();
+    let output = place.run(&["cache", "pull", &url, "back", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let pulled: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&pulled["outcome"], &pulled["complete"]),
+        (&"failed".into(), &false.into())
+    );
+    assert!(
+        pulled["problems"][0].as_str().unwrap().contains("train-000001"),
+        "{pulled}"
+    );
+}
+
+#[test]
 fn a_wrong_url_is_refused_without_its_secret() {
     let place = Workplace::new();
     for url in ["s3://me:hidden@bucket/a", "https://host/a?token=hidden", "nowhere"] {
