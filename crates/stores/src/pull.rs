@@ -35,7 +35,7 @@ pub fn pull(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    ended(pull_files(from, dir, Units::Whole, stop, events))
+    ended(pull_files(from, (dir, None), Units::Whole, stop, events))
 }
 
 /// Like [`pull`], without the shards. The folder is what a cut needs of a cache besides [ranges of its
@@ -51,7 +51,7 @@ pub fn pull_frame(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    ended(pull_files(from, dir, Units::WithoutShards, stop, events))
+    ended(pull_files(from, (dir, None), Units::WithoutShards, stop, events))
 }
 
 /// Copies what every worker of a capture needs, and no work unit, manifest or inventory. Also returns the work units that the store
@@ -67,7 +67,7 @@ pub fn pull_base(
     events: &mut dyn FnMut(Event),
 ) -> Result<(Outcome, Elsewhere), StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    let pulled = pull_files(from, dir, Units::Nothing, stop, events);
+    let pulled = pull_files(from, (dir, None), Units::Nothing, stop, events);
     let sound = match &pulled {
         Ok(pulled) => pulled.sound.iter().filter_map(|shard| names::unit_of(shard)).collect(),
         Err(_) => Elsewhere::default(),
@@ -104,20 +104,20 @@ pub(crate) struct FilesPulled {
     sound: Vec<String>,
 }
 
-/// Copies the files of a cache, so many at a time.
+/// Copies the files of a cache, so many at a time. What the folder beside has of the corpus and the tokenizer is not fetched.
 ///
 /// # Errors
 ///
 /// Those of [`pull`], and [`StoreError::Stopped`].
 pub(crate) fn pull_files(
     (store, threads): (&dyn Store, usize),
-    dir: &Path,
+    (dir, beside): (&Path, Option<&Path>),
     units: Units,
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<FilesPulled, StoreError> {
     let plan = Plan::make(store)?;
-    let pulled = Pulled { store, dir };
+    let pulled = Pulled { store, dir, beside };
     pulled.require_place(&plan)?;
     let takes_origin = pulled.takes_origin()?;
     create_folder(dir)?;

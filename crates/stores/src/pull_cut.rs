@@ -116,7 +116,14 @@ fn pull_into(
     following: &mut Following<'_>,
 ) -> Result<Option<(Made, u64)>, StoreError> {
     let frame = dir.join(FRAME);
-    let summary = pull_files((from.0, from.1), &frame, Units::WithoutShards, stop, events)?.summary;
+    let summary = pull_files(
+        (from.0, from.1),
+        (&frame, Some(dir)),
+        Units::WithoutShards,
+        stop,
+        events,
+    )?
+    .summary;
     if let Some(problem) = summary.problems.into_iter().next() {
         return Err(problem);
     }

@@ -1,6 +1,7 @@
 //! One file of a store on its way here: compared with what describes it, then committed.
 
 use std::{
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use crate::{
     names::{IDENTITY, INVENTORY},
     plan::{Plan, Small, Stated, Unit, required},
     records::{Manifest, Receipt, Region, hash, parsed},
+    same::contents,
     store::{MOST_BYTES, Store, pieces_of},
     told::Copied,
 };
@@ -42,6 +44,8 @@ impl Described {
 pub(crate) struct Pulled<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) dir: &'a Path,
+    /// A folder that may have files of the same cache already.
+    pub(crate) beside: Option<&'a Path>,
 }
 
 impl Pulled<'_> {
@@ -102,6 +106,11 @@ impl Pulled<'_> {
         {
             return Ok(Copied::There(found.len() as u64));
         }
+        let beside = self.beside.and_then(|beside| contents(&beside.join(name)).ok());
+        if let Some(beside) = beside.filter(|bytes| hash(bytes) == *blake3) {
+            commit_bytes(&self.target(name)?, &beside)?;
+            return Ok(Copied::There(beside.len() as u64));
+        }
         let bytes = required(
             self.store,
             name,
@@ -116,7 +125,7 @@ impl Pulled<'_> {
 
     /// Copies a data file of the corpus.
     pub(crate) fn data(&self, data: &Stated, stop: &AtomicBool, tell: &dyn Fn(Event)) -> Result<Copied, StoreError> {
-        if self.has(&data.name, &data.region)? {
+        if self.has(&data.name, &data.region)? || self.links(&data.name, &data.region)? {
             tell(Event::Passed(data.region.bytes));
             return Ok(Copied::There(data.region.bytes));
         }
@@ -135,6 +144,23 @@ impl Pulled<'_> {
         let mut hasher = blake3::Hasher::new();
         leadspan_files::hash_contents(&mut hasher, &path).map_err(FileError::io("read", &path))?;
         Ok(hasher.finalize().to_hex().as_str() == region.blake3)
+    }
+
+    /// Gives the file of the folder beside a name here, if there is one with these contents. A file of a cache is never modified, so
+    /// both may be one. Some file systems have no such links: then it is fetched.
+    fn links(&self, name: &str, region: &Region) -> Result<bool, StoreError> {
+        let Some(dir) = self.beside else {
+            return Ok(false);
+        };
+        let there = Pulled {
+            dir,
+            beside: None,
+            ..*self
+        };
+        if !there.has(name, region).unwrap_or(false) {
+            return Ok(false);
+        }
+        Ok(fs::hard_link(dir.join(name), self.target(name)?).is_ok())
     }
 
     /// Copies a shard and then its receipt, unless both are here.

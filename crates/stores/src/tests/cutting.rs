@@ -128,8 +128,15 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
                     "{pulled:?}"
                 );
             }
-            // What is there stays.
-            assert_eq!(cut_from(&store, &dir, settings).unwrap().made.shards_made, 0);
+            // What is there stays, and only what describes the cache in the store is fetched again.
+            let again = cut_from(&store, &dir, settings).unwrap();
+            let now = contents.now().into_iter();
+            let descriptions: usize = now
+                .filter(|(name, _)| name.ends_with(".json") && !name.contains("tokenizer/"))
+                .map(|(_, bytes)| bytes.len())
+                .sum();
+            assert_eq!((again.made.shards_made, again.store_bytes), (0, pulled.store_bytes));
+            assert!(again.bytes_fetched as usize <= descriptions, "{name}: {again:?}");
             assert!(files(&dir) == expected);
         }
     }
