@@ -50,6 +50,44 @@ fn a_capture_is_carried_into_a_store_and_continued_from_there_on_an_empty_disk()
 }
 
 #[test]
+fn a_store_with_the_cache_of_other_settings_is_named_before_anything_is_copied() {
+    let place = Workplace::new();
+    let url = format!("file://{}", place.path("away").display());
+    let capture = ["precompute", "-c", "pipeline.toml", "--push", &url];
+    place.succeed(&capture);
+    let stored = place.visible("away");
+    let other = ["--set", "cache.dir=new", "--set", "cache.top_k=4"];
+    for worker in [&[][..], &["--worker", "0/2"]] {
+        let text = fail(&place, &[&capture[..], &other, worker].concat());
+        let told = format!("the cache in `{url}` was made with top_k `8`, but `4` is asked for");
+        assert!(text.contains(&told) && text.contains("hint: give `--push`"), "{text}");
+        assert!(!place.path("new").exists() && place.visible("away") == stored);
+    }
+    place.succeed(&[&capture[..], &other[..2]].concat());
+    assert_eq!(place.visible("new"), stored);
+}
+
+#[test]
+fn a_pull_that_left_out_a_damaged_work_unit_says_failed_in_its_result() {
+    let place = Workplace::new();
+    let url = format!("file://{}", place.path("cache").display());
+    place.succeed(&["precompute", "-c", "pipeline.toml"]);
+    let shard = place.path("cache/layers/0-1.0-prompt+chain_of_thought+answer/train-000001.parquet");
+    fs::write(shard, b"damaged").unwrap();
+    let output = place.run(&["cache", "pull", &url, "back", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let pulled: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&pulled["outcome"], &pulled["complete"]),
+        (&"failed".into(), &false.into())
+    );
+    assert!(
+        pulled["problems"][0].as_str().unwrap().contains("train-000001"),
+        "{pulled}"
+    );
+}
+
+#[test]
 fn a_wrong_url_is_refused_without_its_secret() {
     let place = Workplace::new();
     for url in ["s3://me:hidden@bucket/a", "https://host/a?token=hidden", "nowhere"] {
@@ -65,6 +103,13 @@ fn a_wrong_url_is_refused_without_its_secret() {
         );
     }
     assert!(!place.path("cache").exists());
+    for (arguments, usage) in [
+        (["pull", "back", "s3://me:hidden@bucket/a"], "cache pull URL DIR"),
+        (["push", "s3://me:hidden@bucket/a", "back"], "cache push DIR URL"),
+    ] {
+        let text = fail(&place, &[&["cache"][..], &arguments].concat());
+        assert!(text.contains(usage) && !text.contains("hidden"), "{text}");
+    }
     for (dir, why) in [("/dev/cache", "belongs to the system"), ("pipeline.toml", "is a file")] {
         let text = fail(&place, &["cache", "pull", "file:///tmp/leadspan-none", dir]);
         assert!(text.contains(why), "{text}");

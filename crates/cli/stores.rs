@@ -115,7 +115,7 @@ pub(crate) struct CopiedCache {
 impl CopiedCache {
     pub(crate) fn new(summary: &Summary, dir: &Path, address: &Address, is_push: bool, took: Duration) -> Self {
         Self {
-            outcome: "done",
+            outcome: if summary.problems.is_empty() { "done" } else { "failed" },
             dir: dir.to_owned(),
             url: address.to_string(),
             is_push,

@@ -81,7 +81,7 @@ pub use plan::{
     AtProportion, Basis, Bin, Calibration, Division, LayerPlan, Lengths, Plan, PlanEvent, PlanOutcome, PlanSettings,
     Quantile, Size, SizeSource, StreamedPasses, Totals, Workers, plan,
 };
-pub use prepare::{PreparedCache, prepare, prepare_text};
+pub use prepare::{PreparedCache, difference_from, prepare, prepare_text};
 pub use provenance::Provenance;
 pub use remaining::{Remaining, unit_tokens};
 pub use run::{run, run_beside};

@@ -1,8 +1,15 @@
 //! Where a cache is kept: the URL of a folder in a store.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Component, PathBuf},
+    str::FromStr,
+};
 
-use crate::StoreError;
+use crate::{StoreError, settings::problem_of_server};
+
+/// The schemes of stores. The last two are those of web servers.
+const SCHEMES: [&str; 7] = ["s3", "gs", "az", "hf", "file", "http", "https"];
 
 /// The URL of a folder in a store. It has no secrets: a URL with a password or a signature is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,16 +72,22 @@ impl FromStr for Address {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(bad("it has no scheme such as `s3://`"));
         };
-        if scheme == "file" {
-            return folder(rest).map_err(bad).map(|folder| Self {
-                text: format!("file://{}", rest.trim_end_matches('/')),
-                place: Place::Folder(folder),
-            });
+        let scheme = scheme.to_ascii_lowercase();
+        let scheme = &*scheme;
+        if !SCHEMES.contains(&scheme) {
+            let scheme = scheme.to_owned();
+            return Err(StoreError::UnknownScheme { scheme });
         }
         if rest.contains(['?', '#']) {
             return Err(bad(
                 "it has a query or a fragment, and credentials do not belong into a URL",
             ));
+        }
+        if scheme == "file" {
+            return folder(rest).map_err(bad).map(|folder| Self {
+                text: format!("file://{}", rest.trim_end_matches('/')),
+                place: Place::Folder(folder),
+            });
         }
         let is_bucket = matches!(scheme, "s3" | "gs" | "az");
         if rest
@@ -103,13 +116,13 @@ impl FromStr for Address {
                 prefix,
             },
             "hf" => hub(&bucket, &prefix).map_err(bad)?,
-            "http" | "https" => Place::Web {
-                server: format!("{scheme}://{bucket}"),
-                path: decoded(&prefix).map_err(bad)?,
-            },
             _ => {
-                let scheme = scheme.to_owned();
-                return Err(StoreError::UnknownScheme { scheme });
+                let server = format!("{scheme}://{bucket}");
+                if let Some(problem) = problem_of_server(&server) {
+                    return Err(bad(problem));
+                }
+                let path = decoded(&prefix).map_err(bad)?;
+                Place::Web { server, path }
             }
         };
         let is_name = |name: &str| {
@@ -135,7 +148,16 @@ fn folder(rest: &str) -> Result<PathBuf, &'static str> {
     if !rest.starts_with('/') {
         return Err("a folder is written with its whole path, `file:///…`");
     }
-    decoded(rest).map(PathBuf::from)
+    let folder = PathBuf::from(decoded(rest)?);
+    let depth = folder.components().fold(0_usize, |depth, part| match part {
+        Component::Normal(_) => depth + 1,
+        Component::ParentDir => depth.saturating_sub(1),
+        _ => depth,
+    });
+    if depth == 0 {
+        return Err("it names all of the file system, not a folder in it");
+    }
+    Ok(folder)
 }
 
 /// A path in which `%20` stands for a space.
@@ -221,6 +243,7 @@ mod tests {
             }
         );
         assert_eq!(place("file:///a%20b/c"), Place::Folder("/a b/c".into()));
+        assert_eq!(place("FILE:///a%3Fb"), Place::Folder("/a?b".into()));
         assert_eq!(
             place("https://host:8080/a%20b/50%25/"),
             Place::Web {
@@ -261,8 +284,14 @@ mod tests {
             ("s3://b*cket/a", "`s3://b*cket/a`"),
             ("file://folder", "`file://folder`"),
             ("file:///50%/a", "`file:///50%/a`"),
+            ("file:///", "`file:///`"),
+            ("file:///a/../.", "`file:///a/../.`"),
+            ("file:///a?x=hidden", "`file:///a?…`"),
+            ("FTP:///a", "`ftp`"),
             ("https://host/50%/a", "`https://host/50%/a`"),
             ("https://host/a b", "`https://host/a b`"),
+            ("http://h:99999/a", "`http://h:99999/a`"),
+            ("http://[::1/a", "`http://[::1/a`"),
             ("hf://models/me/model", "`hf://models/me/model`"),
             ("hf://datasets/me", "`hf://datasets/me`"),
             ("hf://datasets/me/@v1", "`hf://datasets/me/@v1`"),

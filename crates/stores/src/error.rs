@@ -6,6 +6,8 @@ use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
 use leadspan_files::FileError;
 
+use crate::variables::{credentials, server_settings};
+
 /// Why a cache was not pushed or pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -93,13 +95,15 @@ pub enum StoreError {
         /// Why not.
         problem: String,
     },
-    /// A variable does not name a proxy that can be used.
+    /// A variable has a value that cannot be used.
     #[error("the variable `{variable}` cannot be used: {problem}")]
-    BadProxy {
+    BadVariable {
         /// The variable.
         variable: &'static str,
         /// What is wrong with it.
         problem: &'static str,
+        /// What to write instead.
+        fix: &'static str,
     },
     /// The server's certificate is not of its name, or of nobody who is trusted.
     #[error("the certificate of the server of `{url}` does not hold: {problem}")]
@@ -137,7 +141,7 @@ pub enum StoreError {
         /// One of the files.
         found: String,
     },
-    /// The folder here has files that a cache would replace.
+    /// The folder here has files and no cache.
     #[error("`{}` has no cache, but files of something else, such as `{found}`", path.display())]
     Occupied {
         /// The folder.
@@ -214,6 +218,16 @@ pub enum StoreError {
     /// The cache that is there cannot be cut, or the cut cannot be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The cache in the store cannot be cut in this way.
+    #[error("{problem}")]
+    InStore {
+        /// What is wrong, with the URLs of files in the store.
+        problem: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The error, with the paths of the files here that stand for them.
+        error: Box<CacheError>,
+    },
     /// It was told to stop. This never leaves the crate.
     #[error("stopped")]
     Stopped,
@@ -226,38 +240,8 @@ impl StoreError {
     }
 }
 
-/// Where each store's credentials come from, by the scheme of its URL.
-fn credentials(url: &str) -> &'static str {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("s3") => {
-            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`), or `AWS_PROFILE` with the files in \
-             `~/.aws`"
-        }
-        Some("gs") => "set `GOOGLE_APPLICATION_CREDENTIALS` to the file of a service account, or log in with `gcloud`",
-        Some("az") => {
-            "set `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY` or `AZURE_STORAGE_SAS_TOKEN`, or log in with `az login`"
-        }
-        Some("hf") => "set `HF_TOKEN` to a token that may read the data set, or log in with `hf auth login`",
-        _ => "a folder on a web server is read without credentials: it must be public",
-    }
-}
-
-/// What names each store's server, by the scheme of its URL.
-fn server_settings(url: &str) -> &'static str {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("s3") => {
-            "`AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names the server of a store other than Amazon's, and `AWS_REGION` says \
-             which of Amazon's it is"
-        }
-        Some("gs") => "`STORAGE_EMULATOR_HOST` names the server of an emulator; without it, it is Google's",
-        Some("az") => {
-            "`AZURE_STORAGE_ENDPOINT` or `AZURE_STORAGE_CONNECTION_STRING` names the server; without them, it follows from \
-             `AZURE_STORAGE_ACCOUNT`"
-        }
-        Some("hf") => "`HF_ENDPOINT` names the Hub's server",
-        _ => "the URL names the server",
-    }
-}
+/// How a store is mended.
+pub(crate) const MEND_STORE: &str = "push the cache again from where it is whole: `leadspan cache verify` checks that";
 
 impl Diagnosis for StoreError {
     fn is_unexpected(&self) -> bool {
@@ -287,7 +271,9 @@ impl Diagnosis for StoreError {
                 "set `AWS_REGION`, or `region` in the profile of `~/.aws/config`; for a store other than Amazon's, also \
                  `AWS_ENDPOINT_URL_S3`"
             }
-            Self::Unset { .. } => "set `AZURE_STORAGE_ACCOUNT` to the name of the storage account",
+            Self::Unset { url, .. } if url.starts_with("az:") => {
+                "set `AZURE_STORAGE_ACCOUNT` to the name of the storage account"
+            }
             Self::NoBucket { url } if url.starts_with("gs:") => {
                 "make the bucket first, or correct the URL; `STORAGE_EMULATOR_HOST` says which emulator is meant"
             }
@@ -299,7 +285,7 @@ impl Diagnosis for StoreError {
                 "make the bucket or container first, or correct the URL; `AWS_ENDPOINT_URL_S3` says which store of S3's kind is \
                  meant"
             }
-            Self::NoCredentials { url } => credentials(url),
+            Self::Unset { url, .. } | Self::NoCredentials { url } => credentials(url),
             Self::Refused { code, .. } if code.contains("TooSkewed") => {
                 "set the clock of this machine: the store takes no request whose time is some minutes off"
             }
@@ -326,9 +312,7 @@ impl Diagnosis for StoreError {
                 "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or list the store's host in `NO_PROXY`; what was copied is \
                  kept, and the same command goes on"
             }
-            Self::BadProxy { .. } => {
-                "write `http://HOST:PORT`, or unset the variable; `NO_PROXY` lists hosts that need no proxy"
-            }
+            Self::BadVariable { fix, .. } => *fix,
             Self::Untrusted { .. } => {
                 "correct the URL or the endpoint: a certificate must be of the server's name, valid today, and of an authority that \
                  browsers trust"
@@ -341,9 +325,7 @@ impl Diagnosis for StoreError {
             Self::InUse { .. } => "wait until it has ended, or pull into another folder",
             Self::Occupied { .. } => "pull into a folder that is empty, missing, or has this cache",
             Self::OtherCache { .. } => "use another folder for this cache, or remove the other cache",
-            Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => {
-                "push the cache again from where it is whole: `leadspan cache verify` checks that"
-            }
+            Self::Damaged { .. } | Self::Missing { .. } | Self::BadJson { .. } => MEND_STORE,
             Self::Lost { .. } => "run the same command again; if this stays so, the store does not keep what it takes",
             Self::NoRanges { .. } => {
                 "let a server show the folder that answers ranges (`206 Partial Content`), or fetch the folder with another program \
@@ -352,6 +334,7 @@ impl Diagnosis for StoreError {
             Self::NoParts { .. } => "push to another store: emulators such as fake-gcs-server take only small files",
             Self::File(error) => return error.hint(),
             Self::Cache(error) => return error.hint(),
+            Self::InStore { hint, .. } => return hint.clone(),
             Self::Stopped => return None,
         };
         Some(hint.to_owned())

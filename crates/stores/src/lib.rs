@@ -13,8 +13,8 @@
 //!
 //! # What is compared
 //!
-//! Before anything is copied, the identity, the descriptions of the corpus and the inventory on both sides are compared: a
-//! push of another cache is refused. A file that is there is not copied again if it has the same size and, if the store
+//! Before anything is copied, the identity, the descriptions of the corpus, the layers and the inventory on both sides are compared: a
+//! push of another cache is refused, and so are layers that hold positions of the other side's. A file that is there is not copied again if it has the same size and, if the store
 //! states one, the same MD5; two receipts are the same if they describe the same shard. What is pushed is compared with its
 //! receipt while it is read. What is pulled is compared with its receipt, with the corpus's descriptions and with the
 //! inventory before it becomes visible. At the end of a push the store is listed again, because a store may lose what it
@@ -36,11 +36,15 @@
 mod address;
 mod environment;
 mod error;
+mod frame;
+mod in_store;
 mod listing;
 mod local;
 mod names;
 mod open;
+mod overlap;
 mod parallel;
+mod place;
 mod plan;
 mod proxies;
 mod pull;
@@ -53,11 +57,13 @@ mod reach;
 mod records;
 mod remote;
 mod same;
+mod settings;
 mod source;
 mod store;
 mod there;
 mod told;
 mod transport;
+mod variables;
 
 #[cfg(test)]
 mod tests;
@@ -66,9 +72,10 @@ pub use address::Address;
 pub use environment::{Environment, VARIABLES};
 pub use error::StoreError;
 pub use open::{Opened, Retrying, open};
-pub use pull::{pull, pull_base, pull_frame};
+pub use pull::{pull, pull_base, pull_frame, stored_identity};
 pub use pull_cut::{CutOutcome, PulledCut, pull_cut};
 pub use push::push;
 pub use pushing::Pushing;
 pub use ranges::{RemoteShard, read_ranges};
+pub use store::Stopping;
 pub use told::{Event, Outcome, Summary};

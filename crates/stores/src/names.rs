@@ -7,6 +7,7 @@ const REPLAY: &str = "replay/";
 
 pub(crate) const IDENTITY: &str = "identity.json";
 pub(crate) const INVENTORY: &str = "inventory.json";
+pub(crate) const ORIGIN: &str = "origin.json";
 
 /// What a file of a cache is. Each describes what stands before it in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,8 @@ pub(crate) enum Kind {
     Tokenizer,
     /// `identity.json`, which makes a folder a cache.
     Identity,
+    /// `origin.json`, which says what a cache was cut from or merged of.
+    Origin,
     /// The samples or tokens of a part of the corpus.
     Data,
     /// The description of a part of the corpus, which makes the data a part.
@@ -32,7 +35,8 @@ impl Kind {
     pub(crate) fn of(name: &str) -> Option<Self> {
         if let Some(inside) = name.strip_prefix(REPLAY) {
             // Its files are listed by the inventory around it.
-            return Self::of_plain(inside).filter(|kind| !kind.is_of_layer() && *kind != Self::Inventory);
+            return Self::of_plain(inside)
+                .filter(|kind| !kind.is_of_layer() && !matches!(kind, Self::Inventory | Self::Origin));
         }
         Self::of_plain(name)
     }
@@ -41,6 +45,7 @@ impl Kind {
         match name {
             IDENTITY => return Some(Self::Identity),
             INVENTORY => return Some(Self::Inventory),
+            ORIGIN => return Some(Self::Origin),
             _ => {}
         }
         let mut parts = name.split('/');
@@ -143,6 +148,7 @@ mod tests {
         for (name, kind) in [
             ("identity.json", Kind::Identity),
             ("inventory.json", Kind::Inventory),
+            ("origin.json", Kind::Origin),
             ("tokenizer/tokenizer.json", Kind::Tokenizer),
             ("corpus/samples.arrow", Kind::Data),
             ("corpus/samples-001.parquet", Kind::Data),
@@ -175,6 +181,7 @@ mod tests {
             "replay/layers/0-0.5-answer/layer.json",
             "replay/replay/identity.json",
             "replay/inventory.json",
+            "replay/origin.json",
             "/identity.json",
         ] {
             assert_eq!(Kind::of(name), None, "{name}");

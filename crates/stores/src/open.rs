@@ -9,15 +9,22 @@ use opendal::{
 };
 
 use crate::{
-    Address, Environment, StoreError, address::Place, local::Folder, proxies::Proxies, remote::Remote, store::Store,
+    Address, Environment, StoreError,
+    address::Place,
+    local::Folder,
+    proxies::Proxies,
+    remote::Remote,
+    settings::{bad_connection_string, problem_of_server, require_account, require_base64, require_server},
+    store::{Stopping, Store},
     transport::Transport,
 };
 
 /// How often a request is tried again before it fails.
 const TRIES: usize = 7;
 
-/// The pauses between the tries: the first and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(20)];
+/// The pauses between the tries: the first and the longest. Each is longer by up to as much again, by chance, so that many processes
+/// do not come back at once.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(16)];
 
 /// How many redirections in a row are followed to a file on the web.
 const REDIRECTIONS: u32 = 10;
@@ -38,6 +45,15 @@ pub struct Opened {
     pub(crate) parallel: usize,
 }
 
+impl Opened {
+    /// Lets a pause before another try end at once when `is_stopped` says so, and the call that paused be stopped.
+    #[must_use]
+    pub fn stopped_by(mut self, is_stopped: Stopping) -> Self {
+        self.store.end_pauses_by(is_stopped);
+        self
+    }
+}
+
 /// Opens the folder that `address` names. `retrying` is called, on any thread, before a request is tried again, with how long
 /// it waits.
 ///
@@ -46,8 +62,8 @@ pub struct Opened {
 ///
 /// # Errors
 ///
-/// [`StoreError::Unset`] if a setting of the store is missing in the environment, and [`StoreError::BadProxy`] if it names a proxy
-/// that cannot be used.
+/// [`StoreError::Unset`] if a setting of the store is missing in the environment, and [`StoreError::BadVariable`] if one cannot be
+/// used.
 pub fn open(
     address: &Address,
     environment: &Environment,
@@ -85,10 +101,17 @@ pub(crate) fn open_with(
             .layer(retry);
         Ok(Box::new(Remote::new(operator, url, is_bucket)))
     };
+    environment.require_printable(match &address.place {
+        Place::S3 { .. } => &["AWS_"],
+        Place::Google { .. } => &["GOOGLE_", "STORAGE_"],
+        Place::Azure { .. } => &["AZURE_"],
+        Place::Hub { .. } => &["HF_"],
+        Place::Folder(_) | Place::Web { .. } => &[],
+    })?;
     let store = match &address.place {
         Place::Folder(dir) => Box::new(Folder::new(dir.clone(), address.to_string())),
         Place::S3 { bucket, prefix } => remote(Operator::new(s3(address, bucket, prefix, environment)?), true)?,
-        Place::Google { bucket, prefix } => remote(Operator::new(google(bucket, prefix, environment)), true)?,
+        Place::Google { bucket, prefix } => remote(Operator::new(google(bucket, prefix, environment)?), true)?,
         Place::Azure { container, prefix } => {
             remote(Operator::new(azure(address, container, prefix, environment)?), true)?
         }
@@ -99,6 +122,7 @@ pub(crate) fn open_with(
             prefix,
         } => {
             let base = environment.get("HF_ENDPOINT").unwrap_or(HUB).trim_end_matches('/');
+            require_server("HF_ENDPOINT", base)?;
             let host = base.find("://").map_or(0, |scheme| scheme + 3);
             let (server, path) = base.split_at(base[host..].find('/').map_or(base.len(), |slash| host + slash));
             let mut builder = web(
@@ -123,7 +147,7 @@ fn web(server: &str, path: &str) -> Http {
 
 fn s3(address: &Address, bucket: &str, prefix: &str, environment: &Environment) -> Result<S3, StoreError> {
     let mut builder = S3::default().bucket(bucket).root(&format!("/{prefix}"));
-    let endpoint = environment.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+    let endpoint = environment.named(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
     let region = environment
         .region()
         .or_else(|| endpoint.map(|_| ANY_REGION.to_owned()))
@@ -132,7 +156,8 @@ fn s3(address: &Address, bucket: &str, prefix: &str, environment: &Environment) 
             url: address.to_string(),
         })?;
     builder = builder.region(&region);
-    if let Some(endpoint) = endpoint {
+    if let Some((variable, endpoint)) = endpoint {
+        require_server(variable, endpoint)?;
         builder = builder.endpoint(endpoint);
     }
     if let (Some(id), Some(secret)) = (
@@ -156,13 +181,14 @@ fn s3(address: &Address, bucket: &str, prefix: &str, environment: &Environment) 
     Ok(builder)
 }
 
-fn google(bucket: &str, prefix: &str, environment: &Environment) -> Gcs {
+fn google(bucket: &str, prefix: &str, environment: &Environment) -> Result<Gcs, StoreError> {
     let mut builder = Gcs::default().bucket(bucket).root(&format!("/{prefix}"));
     if let Some(host) = environment.get("STORAGE_EMULATOR_HOST") {
         // Google's own libraries send an emulator no credentials, and take a host without a scheme.
         let scheme = if host.contains("://") { "" } else { "http://" };
         let endpoint = format!("{scheme}{}", host.trim_end_matches('/'));
-        return builder.endpoint(&endpoint).skip_signature();
+        require_server("STORAGE_EMULATOR_HOST", &endpoint)?;
+        return Ok(builder.endpoint(&endpoint).skip_signature());
     }
     if let Some(path) = environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
         builder = builder.credential_path(path);
@@ -170,30 +196,51 @@ fn google(bucket: &str, prefix: &str, environment: &Environment) -> Gcs {
     if !environment.loads() {
         builder = builder.disable_config_load().disable_vm_metadata();
     }
-    builder
+    Ok(builder)
 }
 
 fn azure(address: &Address, container: &str, prefix: &str, environment: &Environment) -> Result<Azblob, StoreError> {
     let root = format!("/{prefix}");
     if let Some(text) = environment.get("AZURE_STORAGE_CONNECTION_STRING") {
-        let url = address.to_string();
-        let builder = Azblob::from_connection_string(text).map_err(|error| unfit(&url, &error))?;
+        let part = |name: &str| {
+            text.split(';')
+                .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+        };
+        let problem = match (part("BlobEndpoint"), part("AccountKey")) {
+            (Some(endpoint), _) if problem_of_server(endpoint).is_some() => problem_of_server(endpoint),
+            (_, Some(key)) if require_base64("", key).is_err() => Some("its `AccountKey` is not base64"),
+            (None, _) if part("EndpointSuffix").is_none() && part("UseDevelopmentStorage").is_none() => {
+                Some("it is no connection string that names a server, by `BlobEndpoint` or `EndpointSuffix`")
+            }
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(bad_connection_string(problem));
+        }
+        let builder = Azblob::from_connection_string(text)
+            .map_err(|_| bad_connection_string("it is no connection string of a storage account"))?;
         return Ok(builder.container(container).root(&root));
     }
-    let account = environment
-        .first(&["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"])
+    let (variable, account) = environment
+        .named(&["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"])
         .ok_or_else(|| StoreError::Unset {
             what: "the storage account",
             url: address.to_string(),
         })?;
-    let usual = format!("https://{account}.blob.core.windows.net");
-    let endpoint = environment.get("AZURE_STORAGE_ENDPOINT").unwrap_or(&usual);
+    let endpoint = if let Some(endpoint) = environment.get("AZURE_STORAGE_ENDPOINT") {
+        require_server("AZURE_STORAGE_ENDPOINT", endpoint)?;
+        endpoint.to_owned()
+    } else {
+        require_account(variable, account)?;
+        format!("https://{account}.blob.core.windows.net")
+    };
     let mut builder = Azblob::default()
         .container(container)
         .root(&root)
-        .endpoint(endpoint)
+        .endpoint(&endpoint)
         .account_name(account);
-    if let Some(key) = environment.first(&["AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"]) {
+    if let Some((variable, key)) = environment.named(&["AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"]) {
+        require_base64(variable, key)?;
         builder = builder.account_key(key);
     }
     if let Some(token) = environment.get("AZURE_STORAGE_SAS_TOKEN") {

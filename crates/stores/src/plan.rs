@@ -8,7 +8,7 @@ use leadspan_files::is_tokenizer_file;
 use crate::{
     StoreError,
     listing::{receipt_of, shard_of},
-    names::{self, IDENTITY, INVENTORY, Kind},
+    names::{self, IDENTITY, INVENTORY, Kind, ORIGIN},
     records::{Description, Identity, Region, hash, parsed},
     store::{Object, Store},
 };
@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     /// `None` if the store cannot list them.
     pub(crate) objects: Option<BTreeMap<String, Object>>,
     pub(crate) tokenizer: Vec<(String, String)>,
-    /// The identities, descriptions and layers.
+    /// The identities, origin, descriptions and layers.
     pub(crate) small: Vec<Small>,
     pub(crate) data: Vec<Stated>,
     pub(crate) units: Vec<Unit>,
@@ -101,6 +101,7 @@ impl Plan {
             .as_ref()
             .map(|listed| (listed.identity.clone(), listed.corpus.clone()));
         plan.add_cache(store, "", identity, listed)?;
+        plan.add_origin(store)?;
         let replay = "replay/identity.json";
         let listed = plan.inventory.as_ref().and_then(|listed| listed.replay.as_ref());
         let listed = listed.map(|listed| (listed.identity.clone(), listed.corpus.clone()));
@@ -167,6 +168,24 @@ impl Plan {
                 by: name.clone(),
             }));
             self.add_small(Kind::Description, name, bytes);
+        }
+        Ok(())
+    }
+
+    /// Adds what says where the cache comes from, if it was cut from another one or merged.
+    fn add_origin(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let origin = match &self.objects {
+            Some(objects) if objects.contains_key(ORIGIN) => store.read(ORIGIN)?,
+            Some(_) => None,
+            None => match store.read(ORIGIN) {
+                // Some servers refuse what they do not have.
+                Err(StoreError::Refused { .. }) => None,
+                read => read?,
+            },
+        };
+        if let Some(bytes) = origin {
+            parsed::<serde::de::IgnoredAny>(&bytes, &store.url_of(ORIGIN))?;
+            self.add_small(Kind::Origin, ORIGIN.to_owned(), bytes);
         }
         Ok(())
     }

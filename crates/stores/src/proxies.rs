@@ -23,7 +23,7 @@ impl Proxies {
     ///
     /// # Errors
     ///
-    /// [`StoreError::BadProxy`] if a variable does not name a proxy that can be used.
+    /// [`StoreError::BadVariable`] if a variable does not name a proxy that can be used.
     pub(crate) fn of(environment: &Environment) -> Result<Self, StoreError> {
         Ok(Self {
             http: named(environment, OF_HTTP)?,
@@ -49,7 +49,11 @@ fn named(environment: &Environment, variables: [&'static str; 4]) -> Result<Opti
     else {
         return Ok(None);
     };
-    let bad = |problem| StoreError::BadProxy { variable, problem };
+    let bad = |problem| StoreError::BadVariable {
+        variable,
+        problem,
+        fix: "write `http://HOST:PORT`, or unset the variable; `NO_PROXY` lists hosts that need no proxy",
+    };
     let not_a_url = |_| bad("it is not the URL of a proxy");
     let proxy = Proxy::new(url).map_err(not_a_url)?;
     let protocol = proxy.protocol().to_string();

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
-use leadspan_cache::Elsewhere;
+use leadspan_cache::{Elsewhere, Identity};
 use leadspan_files::create_folder;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     parallel,
     plan::{Plan, Small, Unit, Units},
     pulled::Pulled,
+    records::{Identified, parsed},
     store::Store,
     told::Copied,
 };
@@ -34,7 +35,7 @@ pub fn pull(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    ended(pull_files(from, dir, Units::Whole, stop, events))
+    ended(pull_files(from, (dir, None), Units::Whole, stop, events))
 }
 
 /// Like [`pull`], without the shards. The folder is what a cut needs of a cache besides [ranges of its
@@ -50,7 +51,7 @@ pub fn pull_frame(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    ended(pull_files(from, dir, Units::WithoutShards, stop, events))
+    ended(pull_files(from, (dir, None), Units::WithoutShards, stop, events))
 }
 
 /// Copies what every worker of a capture needs, and no work unit, manifest or inventory. Also returns the work units that the store
@@ -66,12 +67,25 @@ pub fn pull_base(
     events: &mut dyn FnMut(Event),
 ) -> Result<(Outcome, Elsewhere), StoreError> {
     let from = (&*opened.store as &dyn Store, opened.parallel);
-    let pulled = pull_files(from, dir, Units::Nothing, stop, events);
+    let pulled = pull_files(from, (dir, None), Units::Nothing, stop, events);
     let sound = match &pulled {
         Ok(pulled) => pulled.sound.iter().filter_map(|shard| names::unit_of(shard)).collect(),
         Err(_) => Elsewhere::default(),
     };
     Ok((ended(pulled)?, sound))
+}
+
+/// The identity of the cache in a store; `None` if the store has no cache yet.
+///
+/// # Errors
+///
+/// [`StoreError::BadJson`] if it is damaged; the error of a store that refuses or does not answer.
+pub fn stored_identity(opened: &Opened) -> Result<Option<Identity>, StoreError> {
+    let Some(bytes) = opened.store.read(names::IDENTITY)? else {
+        return Ok(None);
+    };
+    let place = opened.store.url_of(names::IDENTITY);
+    Ok(Some(parsed::<Identified>(&bytes, &place)?.identity))
 }
 
 fn ended(result: Result<FilesPulled, StoreError>) -> Result<Outcome, StoreError> {
@@ -90,21 +104,22 @@ pub(crate) struct FilesPulled {
     sound: Vec<String>,
 }
 
-/// Copies the files of a cache, so many at a time.
+/// Copies the files of a cache, so many at a time. What the folder beside has of the corpus and the tokenizer is not fetched.
 ///
 /// # Errors
 ///
 /// Those of [`pull`], and [`StoreError::Stopped`].
 pub(crate) fn pull_files(
     (store, threads): (&dyn Store, usize),
-    dir: &Path,
+    (dir, beside): (&Path, Option<&Path>),
     units: Units,
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<FilesPulled, StoreError> {
     let plan = Plan::make(store)?;
-    let pulled = Pulled { store, dir };
+    let pulled = Pulled { store, dir, beside };
     pulled.require_place(&plan)?;
+    let takes_origin = pulled.takes_origin()?;
     create_folder(dir)?;
     let FilesPulled { mut summary, mut sound } = FilesPulled::default();
     events(Event::Begun {
@@ -122,6 +137,12 @@ pub(crate) fn pull_files(
         &mut summary,
         parallel::each(&of_kind(Kind::Identity), 1, stop, events, &write)?,
     );
+    if takes_origin {
+        count(
+            &mut summary,
+            parallel::each(&of_kind(Kind::Origin), 1, stop, events, &write)?,
+        );
+    }
     let copied = parallel::each(&plan.data, threads, stop, events, &|data, tell| {
         pulled.data(data, stop, tell)
     })?;

@@ -19,13 +19,11 @@ use leadspan_cache::{
     Cache, CacheError, CacheFiles, CutSettings, FRAME, Following, Made, RangedFile, Receipt, cut_reading, require_place,
 };
 use leadspan_diagnosis::Diagnosis as _;
-use leadspan_files::{FileError, require_own_folder};
-use leadspan_workers::{FolderLock, LockedFolder};
 
 use crate::{
-    Event, Opened, StoreError,
+    Event, Opened, StoreError, frame,
+    in_store::in_store,
     listing::receipt_of,
-    names,
     plan::Units,
     pull::pull_files,
     ranges::read_parts,
@@ -65,7 +63,7 @@ pub enum CutOutcome {
 ///
 /// # Errors
 ///
-/// [`StoreError::InUse`] if another process does this in the same folder; those of [`pull`](crate::pull) and, as [`StoreError::Cache`], of [`leadspan_cache::cut`]; [`StoreError::NoRanges`] of a server
+/// [`StoreError::InUse`] if another process does this in the same folder; those of [`pull`](crate::pull) and, as [`StoreError::Cache`] or [`StoreError::InStore`], of [`leadspan_cache::cut`]; [`StoreError::NoRanges`] of a server
 /// that sends whole files only. Unlike [`pull`](crate::pull), it refuses a cache of which a file is damaged or missing.
 pub fn pull_cut(
     opened: &Opened,
@@ -77,11 +75,8 @@ pub fn pull_cut(
 ) -> Result<CutOutcome, StoreError> {
     require_place(dir)?;
     let frame = dir.join(FRAME);
-    require_own_folder(&frame).map_err(FileError::io("use", &frame))?;
-    // Another process would find the frame gone once this one is done.
-    let LockedFolder::Locked(_lock) = FolderLock::take(&frame, names::INVENTORY, &mut |_| {})? else {
-        return Err(StoreError::InUse { path: dir.to_owned() });
-    };
+    let _lock = frame::lock(dir, &frame)?;
+    frame::clear_leftovers(&frame)?;
     let metered = Metered {
         store: &*opened.store,
         fetched: AtomicU64::new(0),
@@ -94,7 +89,7 @@ pub fn pull_cut(
         Err(error) => error.is_unexpected(),
     };
     if !is_kept {
-        fs::remove_dir_all(&frame).map_err(FileError::io("remove", &frame))?;
+        frame::remove(&frame)?;
         if pulled.is_err() {
             // Unless it has files of a cut that was begun.
             let _ = fs::remove_dir(dir);
@@ -121,12 +116,20 @@ fn pull_into(
     following: &mut Following<'_>,
 ) -> Result<Option<(Made, u64)>, StoreError> {
     let frame = dir.join(FRAME);
-    let summary = pull_files((from.0, from.1), &frame, Units::WithoutShards, stop, events)?.summary;
+    let summary = pull_files(
+        (from.0, from.1),
+        (&frame, Some(dir)),
+        Units::WithoutShards,
+        stop,
+        events,
+    )?
+    .summary;
     if let Some(problem) = summary.problems.into_iter().next() {
         return Err(problem);
     }
-    let source = Cache::open_frame(&frame)?;
-    let store_bytes = summary.bytes_copied + summary.bytes_there + shard_bytes(&source)?;
+    let of_store = |error| in_store(error, &frame, from.0.url());
+    let source = Cache::open_frame(&frame).map_err(of_store)?;
+    let store_bytes = summary.bytes_copied + summary.bytes_there + shard_bytes(&source).map_err(of_store)?;
     let files = StoreFiles {
         store: from.0,
         parallel: from.1,
@@ -138,7 +141,10 @@ fn pull_into(
     let failure = files.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
     match (failure, made) {
         (Some(failure), _) => Err(failure),
-        (None, made) => Ok(made?).map(|made| made.complete.then_some((made, store_bytes))),
+        (None, made) => {
+            let made = made.map_err(of_store)?;
+            Ok(made.complete.then_some((made, store_bytes)))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file of a store on its way here: compared with what describes it, then committed.
 
 use std::{
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -13,8 +14,7 @@ use leadspan_files::{
 
 use crate::{
     Event, StoreError,
-    listing::walk,
-    names::{IDENTITY, INVENTORY, Kind},
+    names::{IDENTITY, INVENTORY},
     plan::{Plan, Small, Stated, Unit, required},
     records::{Manifest, Receipt, Region, hash, parsed},
     same::contents,
@@ -44,10 +44,12 @@ impl Described {
 pub(crate) struct Pulled<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) dir: &'a Path,
+    /// A folder that may have files of the same cache already.
+    pub(crate) beside: Option<&'a Path>,
 }
 
 impl Pulled<'_> {
-    fn other(&self, name: &str, how: &str) -> StoreError {
+    pub(crate) fn other(&self, name: &str, how: &str) -> StoreError {
         StoreError::OtherCache {
             path: self.dir.to_owned(),
             url: self.store.url().to_owned(),
@@ -64,49 +66,8 @@ impl Pulled<'_> {
         }
     }
 
-    /// Refuses a folder that has something else than this cache, before anything is written.
-    pub(crate) fn require_place(&self, plan: &Plan) -> Result<(), StoreError> {
-        let identity = plan.small.iter().find(|small| small.name == IDENTITY);
-        match (self.found(IDENTITY)?, identity) {
-            (Some(found), Some(identity)) if found != identity.bytes => return Err(self.other(IDENTITY, "")),
-            (Some(_), _) => {}
-            (None, _) => return self.require_empty(plan),
-        }
-        if let (Some(found), Some(theirs)) = (self.found(INVENTORY)?, &plan.inventory) {
-            let ours: Inventory = parsed(&found, &self.dir.join(INVENTORY).display().to_string())?;
-            ours.with(theirs).map_err(|how| self.other(INVENTORY, &how))?;
-        }
-        for small in plan.small.iter().filter(|small| small.kind != Kind::Identity) {
-            if self.found(&small.name)?.is_some_and(|found| found != small.bytes) {
-                return Err(self.other(&small.name, ""));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a folder without a cache that has a file under a name that a cache uses. A tokenizer's files may be there: a
-    /// pull that was killed leaves them.
-    fn require_empty(&self, plan: &Plan) -> Result<(), StoreError> {
-        let mut found = None;
-        walk(self.dir, &mut |name, _| {
-            let is_own = |(own, blake3): &(String, String)| {
-                *own == name && contents(&self.dir.join(&name)).is_ok_and(|bytes| hash(&bytes) == *blake3)
-            };
-            if Kind::of(&name).is_some() && !plan.tokenizer.iter().any(is_own) {
-                found.get_or_insert(name);
-            }
-        })?;
-        match found {
-            None => Ok(()),
-            Some(found) => Err(StoreError::Occupied {
-                path: self.dir.to_owned(),
-                found,
-            }),
-        }
-    }
-
     /// A file that is here, of at most [`MOST_BYTES`].
-    fn found(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn found(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.dir.join(name);
         match read_unlinked(&path, MOST_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -145,6 +106,11 @@ impl Pulled<'_> {
         {
             return Ok(Copied::There(found.len() as u64));
         }
+        let beside = self.beside.and_then(|beside| contents(&beside.join(name)).ok());
+        if let Some(beside) = beside.filter(|bytes| hash(bytes) == *blake3) {
+            commit_bytes(&self.target(name)?, &beside)?;
+            return Ok(Copied::There(beside.len() as u64));
+        }
         let bytes = required(
             self.store,
             name,
@@ -159,7 +125,7 @@ impl Pulled<'_> {
 
     /// Copies a data file of the corpus.
     pub(crate) fn data(&self, data: &Stated, stop: &AtomicBool, tell: &dyn Fn(Event)) -> Result<Copied, StoreError> {
-        if self.has(&data.name, &data.region)? {
+        if self.has(&data.name, &data.region)? || self.links(&data.name, &data.region)? {
             tell(Event::Passed(data.region.bytes));
             return Ok(Copied::There(data.region.bytes));
         }
@@ -178,6 +144,23 @@ impl Pulled<'_> {
         let mut hasher = blake3::Hasher::new();
         leadspan_files::hash_contents(&mut hasher, &path).map_err(FileError::io("read", &path))?;
         Ok(hasher.finalize().to_hex().as_str() == region.blake3)
+    }
+
+    /// Gives the file of the folder beside a name here, if there is one with these contents. A file of a cache is never modified, so
+    /// both may be one. Some file systems have no such links: then it is fetched.
+    fn links(&self, name: &str, region: &Region) -> Result<bool, StoreError> {
+        let Some(dir) = self.beside else {
+            return Ok(false);
+        };
+        let there = Pulled {
+            dir,
+            beside: None,
+            ..*self
+        };
+        if !there.has(name, region).unwrap_or(false) {
+            return Ok(false);
+        }
+        Ok(fs::hard_link(dir.join(name), self.target(name)?).is_ok())
     }
 
     /// Copies a shard and then its receipt, unless both are here.

@@ -19,5 +19,9 @@ pub fn push(
     stop: &AtomicBool,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, StoreError> {
-    Pushing::begin(opened, dir)?.all(stop, events)
+    match Pushing::begin(opened, dir) {
+        Ok(pushing) => pushing.all(stop, events),
+        Err(StoreError::Stopped) => Ok(Outcome::Stopped),
+        Err(error) => Err(error),
+    }
 }

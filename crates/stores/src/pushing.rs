@@ -160,9 +160,11 @@ impl<'a> Pushing<'a> {
             self.there = self.store().list()?.unwrap_or_default();
             self.is_stale = false;
         }
+        let takes_origin = self.there().takes_origin();
         let left: Vec<&LocalFile> = files
             .iter()
             .filter(|file| file.kind <= up_to && file.kind != Kind::Inventory && !self.same.contains_key(&file.name))
+            .filter(|file| file.kind != Kind::Origin || takes_origin)
             .collect();
         events(Event::Begun {
             files: left.len() as u64,
@@ -171,6 +173,7 @@ impl<'a> Pushing<'a> {
         let stages = [
             (Kind::Tokenizer, self.opened.parallel),
             (Kind::Identity, 1),
+            (Kind::Origin, 1),
             (Kind::Data, self.opened.parallel),
             // One after the other: a part is only one if those before it are there.
             (Kind::Description, 1),

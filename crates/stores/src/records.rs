@@ -26,6 +26,12 @@ pub(crate) struct Identity {
     pub(crate) tokenizer_files: BTreeMap<String, String>,
 }
 
+/// The identity that `identity.json` holds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Identified {
+    pub(crate) identity: leadspan_cache::Identity,
+}
+
 /// What the description of a part of the corpus says of its data files.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Description {

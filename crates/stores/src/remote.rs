@@ -7,9 +7,15 @@ use std::{
     io,
     ops::Range,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use futures::future::{Either, select};
 use opendal::{
     EntryMode, Error, ErrorKind, Operator,
     options::{ListOptions, ReadOptions, WriteOptions},
@@ -18,8 +24,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     StoreError,
+    same::{from_base64, from_etag},
     source::Source,
-    store::{MOST_BYTES, Object, PIECE, Replacing, Store},
+    store::{MOST_BYTES, Object, PIECE, Replacing, Stopping, Store},
     transport::{IGNORES_RANGES, MARK, MARK_OF_CERTIFICATE, MARK_OF_NO_HOST, MARK_OF_NO_PROXY, MARK_OF_NO_SERVER},
 };
 
@@ -58,7 +65,12 @@ pub(crate) struct Remote {
     is_bucket: bool,
     /// Whether a file can be created on the condition that there is none.
     creates: AtomicBool,
+    /// Whether a pause before another try is to end.
+    is_stopped: Stopping,
 }
+
+/// How often a pause looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 thread_local! {
     static RUNTIME: OnceCell<io::Result<Runtime>> = const { OnceCell::new() };
@@ -72,6 +84,7 @@ impl Remote {
             url,
             is_bucket,
             creates,
+            is_stopped: Arc::new(|| false),
         }
     }
 
@@ -81,10 +94,23 @@ impl Remote {
         RUNTIME.with(|runtime| {
             let made = runtime.get_or_init(|| Builder::new_current_thread().enable_all().build());
             match made {
-                Ok(runtime) => runtime.block_on(operation).map_err(|error| self.failed(name, &error)),
+                Ok(runtime) => runtime.block_on(async {
+                    // A request blocks, so this is looked at in pauses alone.
+                    match select(pin!(operation), pin!(self.stop())).await {
+                        Either::Left((done, _)) => done.map_err(|error| self.failed(name, &error)),
+                        Either::Right(_) => Err(StoreError::Stopped),
+                    }
+                }),
                 Err(_) => Err(self.failure(name, "the system refuses what a request needs".to_owned())),
             }
         })
+    }
+
+    /// Ends when everything is to stop.
+    async fn stop(&self) {
+        while !(self.is_stopped)() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn failure(&self, name: &str, problem: String) -> StoreError {
@@ -271,6 +297,10 @@ impl Store for Remote {
         })
     }
 
+    fn end_pauses_by(&mut self, is_stopped: Stopping) {
+        self.is_stopped = is_stopped;
+    }
+
     fn require_target(&self, _dir: &Path) -> Result<(), StoreError> {
         if self.is_bucket {
             Ok(())
@@ -306,57 +336,9 @@ fn status(text: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
-/// An MD5 in the hexadecimal form of an ETag. That of an object of several parts has a hyphen, and is something else.
-fn from_etag(etag: &str) -> Option<[u8; 16]> {
-    let text = etag.trim_matches('"');
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    let mut md5 = [0; 16];
-    for (place, byte) in md5.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(md5)
-}
-
-/// An MD5 in the base64 form of `Content-MD5`.
-fn from_base64(text: &str) -> Option<[u8; 16]> {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letters = text.trim().strip_suffix("==").filter(|letters| letters.len() == 22)?;
-    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::with_capacity(16));
-    for letter in letters.bytes() {
-        let value = LETTERS.iter().position(|known| *known == letter)?;
-        bits = (bits << 6 | value as u32) & 0xffff;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    bytes.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn md5s_are_read_in_both_forms() {
-        // MD5 of nothing.
-        let md5: [u8; 16] = [
-            0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04, 0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e,
-        ];
-        assert_eq!(from_etag("\"d41d8cd98f00b204e9800998ecf8427e\""), Some(md5));
-        assert_eq!(from_base64("1B2M2Y8AsgTpgAmY7PhCfg=="), Some(md5));
-        for wrong in [
-            "",
-            "d41d8cd98f00b204e9800998ecf8427e-2",
-            "d41d8cd98f00b204e9800998ecf8427g",
-        ] {
-            assert_eq!(from_etag(wrong), None, "{wrong}");
-        }
-        assert_eq!(from_base64("1B2M2Y8AsgTpgAmY7PhC*g=="), None);
-    }
 
     #[test]
     fn of_a_refusal_only_its_code_is_known() {

@@ -59,3 +59,56 @@ pub(crate) fn is_same(store: &dyn Store, name: &str, object: Object, path: &Path
     }
     Ok(true)
 }
+
+/// An MD5 in the hexadecimal form of an ETag. That of an object of several parts has a hyphen, and is something else.
+pub(crate) fn from_etag(etag: &str) -> Option<[u8; 16]> {
+    let text = etag.trim_matches('"');
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    let mut md5 = [0; 16];
+    for (place, byte) in md5.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
+    }
+    Some(md5)
+}
+
+/// An MD5 in the base64 form of `Content-MD5`.
+pub(crate) fn from_base64(text: &str) -> Option<[u8; 16]> {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letters = text.trim().strip_suffix("==").filter(|letters| letters.len() == 22)?;
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::with_capacity(16));
+    for letter in letters.bytes() {
+        let value = LETTERS.iter().position(|known| *known == letter)?;
+        bits = (bits << 6 | value as u32) & 0xffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn md5s_are_read_in_both_forms() {
+        // MD5 of nothing.
+        let md5: [u8; 16] = [
+            0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04, 0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e,
+        ];
+        assert_eq!(from_etag("\"d41d8cd98f00b204e9800998ecf8427e\""), Some(md5));
+        assert_eq!(from_base64("1B2M2Y8AsgTpgAmY7PhCfg=="), Some(md5));
+        for wrong in [
+            "",
+            "d41d8cd98f00b204e9800998ecf8427e-2",
+            "d41d8cd98f00b204e9800998ecf8427g",
+        ] {
+            assert_eq!(from_etag(wrong), None, "{wrong}");
+        }
+        assert_eq!(from_base64("1B2M2Y8AsgTpgAmY7PhC*g=="), None);
+    }
+}

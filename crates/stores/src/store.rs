@@ -1,6 +1,6 @@
 //! What a store can do.
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use crate::{StoreError, source::Source};
 
@@ -25,6 +25,9 @@ pub(crate) enum Replacing {
     Yes,
 }
 
+/// Whether everything is to stop.
+pub type Stopping = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A folder in a store. Names are relative to it, with `/` between their parts.
 pub(crate) trait Store: Sync {
     /// Its URL, for messages.
@@ -48,6 +51,9 @@ pub(crate) trait Store: Sync {
 
     /// Refuses a store that is only read, or that lies in the cache in `dir`, which is to be pushed.
     fn require_target(&self, dir: &Path) -> Result<(), StoreError>;
+
+    /// Lets a pause before another try end when this says so. A store that does not pause needs no such thing.
+    fn end_pauses_by(&mut self, _is_stopped: Stopping) {}
 
     /// The URL of a file, for messages.
     fn url_of(&self, name: &str) -> String {

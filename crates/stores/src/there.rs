@@ -10,7 +10,8 @@ use leadspan_cache::Inventory;
 use crate::{
     StoreError,
     listing::LocalFile,
-    names::{IDENTITY, INVENTORY, Kind},
+    names::{IDENTITY, INVENTORY, Kind, ORIGIN},
+    overlap::{self, Layers},
     records::{Manifest, Receipt, Region, parsed},
     same::{contents, is_same},
     store::{Object, Store},
@@ -53,7 +54,10 @@ impl There<'_> {
             }
         }
         for file in files {
-            let is_claim = matches!(file.kind, Kind::Identity | Kind::Description | Kind::Layer);
+            let is_claim = matches!(
+                file.kind,
+                Kind::Identity | Kind::Origin | Kind::Description | Kind::Layer
+            );
             if let Some(&object) = self.objects.get(&file.name).filter(|_| is_claim) {
                 let path = file.path(self.dir);
                 if !is_same(self.store, &file.name, object, &path)? && !self.has_beginning(&file.name, &path)? {
@@ -61,6 +65,7 @@ impl There<'_> {
                 }
             }
         }
+        self.require_layers(files)?;
         let path = self.dir.join(INVENTORY);
         if files.iter().any(|file| file.name == INVENTORY)
             && let Some(theirs) = self.inventory()?
@@ -69,6 +74,37 @@ impl There<'_> {
             ours.with(&theirs).map_err(|how| self.other(INVENTORY, &how))?;
         }
         Ok(())
+    }
+
+    /// Whether the `origin.json` here can become that of the cache in the store: one that has layers already comes from elsewhere.
+    pub(crate) fn takes_origin(&self) -> bool {
+        let has_layers = self.objects.keys().any(|name| Kind::of(name) == Some(Kind::Layer));
+        !has_layers || self.objects.contains_key(ORIGIN)
+    }
+
+    /// Refuses a store with a layer that holds positions of another layer here.
+    fn require_layers(&self, files: &[LocalFile]) -> Result<(), StoreError> {
+        let ours: Vec<&LocalFile> = files.iter().filter(|file| file.kind == Kind::Layer).collect();
+        let names: HashSet<&str> = ours.iter().map(|file| &*file.name).collect();
+        let (mut here, mut there) = (Layers::new(), Layers::new());
+        for file in ours.iter().filter(|file| !self.objects.contains_key(&file.name)) {
+            let path = file.path(self.dir);
+            here.extend([overlap::described(
+                &file.name,
+                &contents(&path)?,
+                &path.display().to_string(),
+            )?]);
+        }
+        let is_layer = |name: &&String| Kind::of(name) == Some(Kind::Layer) && !names.contains(&***name);
+        for name in self.objects.keys().filter(is_layer) {
+            if let Some(bytes) = self.store.read(name)? {
+                there.extend([overlap::described(name, &bytes, &self.store.url_of(name))?]);
+            }
+        }
+        match overlap::difference(&here, &there) {
+            None => Ok(()),
+            Some(how) => Err(self.other("layers", &how)),
+        }
     }
 
     /// The inventory in the store, if there is one.

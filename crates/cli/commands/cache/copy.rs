@@ -3,10 +3,14 @@
 use std::{
     num::NonZeroUsize,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use leadspan_cache::{CutSettings, FRAME, Following};
+use leadspan_cache::{CutSettings, Following};
+use leadspan_diagnosis::Diagnosis;
 use leadspan_stores::{Address, CutOutcome, Event, Opened, Outcome, StoreError};
 use serde_json::json;
 
@@ -27,6 +31,7 @@ type Copier = fn(&Opened, &Path, &AtomicBool, &mut dyn FnMut(Event)) -> Result<O
 
 pub(super) fn push(arguments: &PushArguments, showing: Showing) -> Result<Ending> {
     let PushArguments { dir, url, copy } = arguments;
+    require_order(dir, url, "leadspan cache push DIR URL")?;
     let (address, opened) = open(url, copy)?;
     let attempt = || format!("could not push `{}` to `{address}`", dir.display());
     run(&opened, &address, dir, showing, leadspan_stores::push, true, &attempt)
@@ -34,6 +39,7 @@ pub(super) fn push(arguments: &PushArguments, showing: Showing) -> Result<Ending
 
 pub(super) fn pull(arguments: &PullArguments, showing: Showing) -> Result<Ending> {
     let PullArguments { url, dir, keep, copy } = arguments;
+    require_order(dir, url, "leadspan cache pull URL DIR")?;
     require_place(dir)?;
     let settings = cut::settings(keep)?;
     let (address, opened) = open(url, copy)?;
@@ -42,6 +48,27 @@ pub(super) fn pull(arguments: &PullArguments, showing: Showing) -> Result<Ending
     }
     let attempt = || format!("could not pull `{address}` into `{}`", dir.display());
     run(&opened, &address, dir, showing, leadspan_stores::pull, false, &attempt)
+}
+
+/// A folder and a URL in each other's place. Neither is repeated: the URL may have a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder and the URL are in each other's place")]
+struct Swapped {
+    usage: &'static str,
+}
+
+impl Diagnosis for Swapped {
+    fn hint(&self) -> Option<String> {
+        Some(format!("write `{}`", self.usage))
+    }
+}
+
+/// Refuses a folder and a URL in each other's place.
+fn require_order(dir: &Path, url: &str, usage: &'static str) -> Result<(), Swapped> {
+    if dir.to_string_lossy().contains("://") && !url.contains("://") {
+        return Err(Swapped { usage });
+    }
+    Ok(())
 }
 
 /// Refuses a folder of the system, in another cache, or that cannot be one.
@@ -59,7 +86,10 @@ fn require_place(dir: &Path) -> Result<(), OutputRefusal> {
 fn open(url: &str, copy: &CopyArguments) -> Result<(Address, Opened)> {
     signals::limit(copy.stopping.stop_after, copy.stopping.grace)?;
     let parallel: NonZeroUsize = copy.parallel;
-    stores::open(url, parallel).with_context(|| "could not open the store".to_owned())
+    let (address, opened) = stores::open(url, parallel).with_context(|| "could not open the store".to_owned())?;
+    // Between two tries, nothing is at hand.
+    let opened = opened.stopped_by(Arc::new(|| signals::cause().is_some()));
+    Ok((address, opened))
 }
 
 /// Pulls only what a cut needs, and cuts it here.
@@ -85,11 +115,7 @@ fn pull_cut(
     let tell = &mut |event| copying.show(event);
     let outcome = leadspan_stores::pull_cut(opened, dir, settings, &stop, tell, &mut following);
     drop(bar);
-    let frame = dir.join(FRAME);
-    let pulled = match outcome.with_context(|| {
-        let (dir, frame) = (dir.display(), frame.display());
-        format!("could not cut `{address}` to `{dir}` (`{frame}` stands for the folder in the store)")
-    })? {
+    let pulled = match outcome.with_context(|| format!("could not cut `{address}` to `{}`", dir.display()))? {
         CutOutcome::Stopped => return Ok(stopped(dir, showing)),
         CutOutcome::Done(pulled) => pulled,
     };

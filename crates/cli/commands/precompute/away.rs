@@ -14,9 +14,9 @@ use std::{
     thread::{Scope, ScopedJoinHandle},
 };
 
-use leadspan_cache::Elsewhere;
-use leadspan_diagnosis::Diagnosis as _;
-use leadspan_precompute::Event;
+use leadspan_cache::{CacheError, Difference, Elsewhere};
+use leadspan_diagnosis::Diagnosis;
+use leadspan_precompute::{Event, Pipeline};
 use leadspan_stores::{Address, Opened, Outcome, Pushing, StoreError};
 
 use crate::{
@@ -32,6 +32,23 @@ const PARALLEL: NonZeroUsize = NonZeroUsize::new(8).expect("it is not 0");
 /// Copies from a store, telling what happens meanwhile.
 type Fetch<'a, T> =
     dyn Fn(&mut dyn FnMut(leadspan_stores::Event)) -> std::result::Result<(Outcome, T), StoreError> + 'a;
+
+/// A store that has the cache of another pipeline.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the cache in `{url}` was made with {} `{}`, but `{}` is asked for",
+    difference.field, difference.stored, difference.asked
+)]
+struct OtherCache {
+    url: String,
+    difference: Difference,
+}
+
+impl Diagnosis for OtherCache {
+    fn hint(&self) -> Option<String> {
+        Some("give `--push` another folder of the store, or use what that cache was made with".to_owned())
+    }
+}
 
 /// A store, and the cache's folder here.
 pub(super) struct Away {
@@ -50,6 +67,30 @@ impl Away {
             dir: dir.to_owned(),
             showing,
         })
+    }
+
+    /// Refuses a store with a cache that was made with something else than the pipeline names, before anything is copied.
+    pub(super) fn require_same(&self, pipeline: &Pipeline) -> Result<()> {
+        let attempt = || format!("could not go on with the cache in `{}`", self.address);
+        let Some(stored) = leadspan_stores::stored_identity(&self.opened).with_context(attempt)? else {
+            return Ok(());
+        };
+        if stored
+            .teacher
+            .as_ref()
+            .is_some_and(|teacher| teacher.imported.is_some())
+        {
+            let path = PathBuf::from(self.address.to_string());
+            return Err(CacheError::Imported { path }).with_context(attempt);
+        }
+        match leadspan_precompute::difference_from(pipeline, &stored).with_context(attempt)? {
+            None => Ok(()),
+            Some(difference) => Err(OtherCache {
+                url: self.address.to_string(),
+                difference,
+            }
+            .into()),
+        }
     }
 
     /// Copies what the store has into the cache's folder. Work units that are damaged there are captured again.

@@ -49,6 +49,9 @@ pub(super) fn run(arguments: &PrecomputeArguments, showing: Showing) -> Result<E
     let cache_dir = pipeline.cache_dir();
     last_line::note(json!({ "cache": path_text::text(&cache_dir), "worker": worker.to_string() }));
     let away = away(arguments, &cache_dir, showing)?;
+    if let Some(away) = &away {
+        away.require_same(&pipeline)?;
+    }
     let elsewhere = Arc::new(match &away {
         // Its disk may be its own, and then it needs no shards of others.
         Some(away) if worker.count() > 1 && worker.lease().is_none() => away.fetch_base()?,

@@ -1,5 +1,6 @@
 //! The prepared corpus in the cache: found and checked, made, or extended by the samples of appended rows.
 
+mod elsewhere;
 mod find;
 mod make;
 mod preparation;
@@ -12,6 +13,7 @@ use leadspan_model::{ModelSource, TokenizerBundle};
 
 use crate::{Event, Origin, Pipeline, PrecomputeError, TextPipeline, stamp::Maker, teacher::TeacherSource};
 
+pub use self::elsewhere::difference_from;
 pub(crate) use self::{preparation::Preparation, preview::Preview};
 
 /// A cache that holds its prepared corpus.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus};
+use leadspan_cache::{CODEC_VERSION, Cache, Identity, PreparedCorpus, TeacherIdentity};
 use leadspan_corpus::{
     ChatTemplate, DataSettings, FileFingerprint, KnownSample, PrepareReport, RowRules, SectionSettings, input_files,
 };
@@ -203,6 +203,19 @@ impl<'a> Preparation<'a> {
         // A server's answers are approximate, so those that are stored stay the identity's.
         let stored = Cache::open(&self.text.cache_dir()).ok();
         let stored = stored.as_ref().and_then(|cache| cache.identity().teacher.as_ref());
+        self.identity_like(weights, stored)
+    }
+
+    /// Like [`identity_with`](Self::identity_with), where `stored` is the teacher of a cache with which this one may be the same.
+    ///
+    /// # Errors
+    ///
+    /// If a server does not answer as that cache remembers.
+    pub(super) fn identity_like(
+        &self,
+        weights: Option<&WeightsHash>,
+        stored: Option<&TeacherIdentity>,
+    ) -> Result<Identity, PrecomputeError> {
         let teacher = self
             .teacher
             .map(|teacher| teacher.identity(weights, stored))

@@ -105,7 +105,7 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
                 Err(CacheError::DrawsOfSmallerTail { .. }) => {
                     let error = cut_from(&store, &dir, settings).unwrap_err();
                     assert!(
-                        matches!(error, StoreError::Cache(CacheError::DrawsOfSmallerTail { .. })),
+                        matches!(&error, StoreError::InStore { error, .. } if matches!(**error, CacheError::DrawsOfSmallerTail { .. })),
                         "{name}: {error}"
                     );
                     assert!(!dir.exists(), "{name}");
@@ -128,8 +128,15 @@ fn a_cut_out_of_a_store_has_the_files_of_a_cut_of_the_whole() {
                     "{pulled:?}"
                 );
             }
-            // What is there stays.
-            assert_eq!(cut_from(&store, &dir, settings).unwrap().made.shards_made, 0);
+            // What is there stays, and only what describes the cache in the store is fetched again.
+            let again = cut_from(&store, &dir, settings).unwrap();
+            let now = contents.now().into_iter();
+            let descriptions: usize = now
+                .filter(|(name, _)| name.ends_with(".json") && !name.contains("tokenizer/"))
+                .map(|(_, bytes)| bytes.len())
+                .sum();
+            assert_eq!((again.made.shards_made, again.store_bytes), (0, pulled.store_bytes));
+            assert!(again.bytes_fetched as usize <= descriptions, "{name}: {again:?}");
             assert!(files(&dir) == expected);
         }
     }
@@ -163,6 +170,31 @@ fn a_cut_out_of_a_store_that_fails_at_any_write_goes_on() {
 }
 
 #[test]
+fn a_cut_that_was_killed_while_it_removed_its_hidden_folder_is_there_at_the_next_call() {
+    let place = tempfile::tempdir().unwrap();
+    let (contents, expected) = stored("format-2-inventory", place.path(), &shorter("0.25"));
+    let dir = place.path().join("pulled");
+    let store = opened(Fake::new(&contents), 2);
+    cut_from(&store, &dir, &shorter("0.25")).unwrap();
+    let frame = dir.join(FRAME);
+    // What the order of a folder's files leaves: parts without the identity, or the identity without parts.
+    for left in [
+        &["tokenizer/tokenizer.json", "inventory.json"][..],
+        &["identity.json"],
+        &[],
+    ] {
+        for name in left {
+            let path = frame.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, contents.change().get(*name).unwrap()).unwrap();
+        }
+        fs::create_dir_all(frame.join("layers/empty")).unwrap();
+        assert_eq!(cut_from(&store, &dir, &shorter("0.25")).unwrap().made.shards_made, 0);
+        assert!(files(&dir) == expected && !frame.exists(), "{left:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_cut_is_refused_by_name_and_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
     let (contents, expected) = stored("format-2-inventory", place.path(), &shorter("0.25"));
@@ -170,7 +202,7 @@ fn what_cannot_be_cut_is_refused_by_name_and_leaves_nothing() {
     let refused = |settings: &CutSettings| {
         let error = cut_from(&opened(Fake::new(&contents), 2), &dir, settings).unwrap_err();
         assert!(!error.is_unexpected() && error.hint().is_some(), "{error:?}");
-        error.to_string()
+        format!("{error}; {}", error.hint().unwrap_or_default())
     };
     let of_nobody = CutSettings {
         samples: Some(vec!["nobody".to_owned()]),
@@ -191,12 +223,20 @@ fn what_cannot_be_cut_is_refused_by_name_and_leaves_nothing() {
             }
             contents.change().insert(name.clone(), changed);
             let text = refused(&CutSettings::default());
-            let stem = name.rsplit('/').next().unwrap();
-            assert!(text.contains(stem), "{name}: {text}");
+            let is_named = text.contains(&format!("`s3://bucket/cache/{name}`")) && !text.contains(FRAME);
+            assert!(is_named && text.contains("push the cache again"), "{name}: {text}");
             assert!(!dir.join(FRAME).exists());
             contents.change().insert(name.clone(), bytes);
         }
         let receipt = name.replace(".parquet", ".json");
+        // A store whose capture goes on has neither, and no inventory.
+        let removed = [&receipt, name, "inventory.json"].map(|name| (name, contents.change().remove(name).unwrap()));
+        let text = refused(&shorter("1"));
+        let is_named = text.contains("work units are missing") && text.contains("`s3://bucket/cache/layers/");
+        assert!(is_named && text.contains("push the cache again"), "{name}: {text}");
+        for (name, bytes) in removed {
+            contents.change().insert(name.to_owned(), bytes);
+        }
         let bytes = contents.change().remove(&receipt).unwrap();
         assert!(refused(&shorter("0.25")).contains("is missing"));
         contents.change().insert(receipt, bytes);

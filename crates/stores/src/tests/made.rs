@@ -70,6 +70,22 @@ pub(super) fn captured(dir: &Path, number: u64, shard: &[u8], device: &str) {
     write_json(dir, &format!("{LAYER}/train-{number:06}.json"), &receipt);
 }
 
+/// Writes a layer of answers between two proportions, of which the first may be 0, with one work unit.
+pub(super) fn layer(dir: &Path, above: &str, up_to: &str) {
+    let folder = format!("layers/{above}-{up_to}-answer");
+    let above = (above != "0").then_some(above);
+    let bands = json!([{ "section": "answer", "above": above, "up_to": up_to }]);
+    write_json(
+        dir,
+        &format!("{folder}/layer.json"),
+        &json!({ "format": 2, "bands": bands }),
+    );
+    let shard = noise(7, 400);
+    write(dir, &format!("{folder}/train-000000.parquet"), &shard);
+    let receipt = json!({ "format": 2, "shard": region(&shard), "positions": 1, "device_class": "cpu" });
+    write_json(dir, &format!("{folder}/train-000000.json"), &receipt);
+}
+
 /// Writes the manifest and the inventory of what is there.
 pub(super) fn completed(dir: &Path) {
     let mut units = BTreeMap::new();

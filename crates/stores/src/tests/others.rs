@@ -90,10 +90,75 @@ fn foreign_folders_are_refused_by_the_name_of_a_file() {
         assert!(refused(pull(&store, &foreign)).contains(name));
         fs::remove_dir_all(&foreign).unwrap();
     }
-    fs::create_dir_all(&foreign).unwrap();
+    fs::create_dir_all(foreign.join("deep")).unwrap();
     assert!(refused(push(&store, &foreign)).contains("is not a cache"));
-    fs::write(foreign.join("notes.txt"), b"mine").unwrap();
+    // Such as a model, none of whose files has the name of a cache's.
+    fs::write(foreign.join("deep/model.safetensors"), b"mine").unwrap();
+    assert!(refused(pull(&store, &foreign)).contains("deep/model.safetensors"));
+    assert_eq!(files(&foreign).len(), 1);
+    fs::rename(foreign.join("deep/model.safetensors"), foreign.join(".notes")).unwrap();
     pull(&store, &foreign).unwrap();
+    // What is put beside a cache later stays.
+    fs::write(foreign.join("notes.txt"), b"mine").unwrap();
+    assert_eq!(pull(&store, &foreign).unwrap().files_copied, 0);
+}
+
+#[test]
+fn layers_that_hold_positions_of_each_other_are_refused_in_both_directions() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [quarter, half, rest] = ["quarter", "half", "rest"].map(|name| place.path().join(name));
+    for dir in [&quarter, &half, &rest] {
+        made::prepared(dir, "teacher", 1);
+    }
+    made::layer(&quarter, "0", "0.25");
+    made::layer(&half, "0", "0.5");
+    made::layer(&half, "0.5", "0.75");
+    made::layer(&rest, "0.25", "1");
+    let store = opened(Fake::new(&contents), 2);
+    push(&store, &quarter).unwrap();
+    let (before, kept) = (contents.now(), files(&half));
+    for result in [push(&store, &half), pull(&store, &half)] {
+        let text = refused(result);
+        let both = text.contains("`0-0.5-answer` here") && text.contains("`0-0.25-answer` there");
+        assert!(both, "{text}");
+        assert!(contents.now() == before && files(&half) == kept);
+    }
+    // What follows on it is the same cache.
+    push(&store, &rest).unwrap();
+    pull(&store, &quarter).unwrap();
+    pull(&store, &rest).unwrap();
+    assert!(files(&quarter) == files(&rest) && files(&rest) == contents.now());
+}
+
+#[test]
+fn where_a_cut_comes_from_travels_with_it_and_into_no_cache_of_another_origin() {
+    let (place, contents) = (tempfile::tempdir().unwrap(), Contents::default());
+    let [cut, captured, back] = ["cut", "captured", "back"].map(|name| place.path().join(name));
+    made::cache(&captured);
+    made::cache(&cut);
+    let origin = br#"{"format":1,"cut":{"from":{"inventory_blake3":"00"}}}"#;
+    fs::write(cut.join("origin.json"), origin).unwrap();
+    let store = opened(Fake::new(&contents), 2);
+    let pushed = push(&store, &cut).unwrap();
+    assert!(pushed.passed_over.is_empty() && contents.now() == files(&cut));
+    pull(&store, &back).unwrap();
+    assert!(files(&back) == files(&cut));
+    // A cache that has layers already keeps what it has, or has not.
+    let before = files(&captured);
+    pull(&store, &captured).unwrap();
+    assert!(files(&captured) == before);
+    contents.change().remove("origin.json");
+    assert_eq!(push(&store, &cut).unwrap().files_copied, 0);
+    assert!(contents.now() == before);
+    // Two origins are two caches.
+    contents
+        .change()
+        .insert("origin.json".to_owned(), br#"{"format":1,"merge":[]}"#.to_vec());
+    for result in [push(&store, &cut), pull(&store, &back)] {
+        assert!(refused(result).contains("their `origin.json` differ"));
+    }
+    contents.change().insert("origin.json".to_owned(), b"[1".to_vec());
+    assert!(refused(pull(&store, &place.path().join("new"))).contains("origin.json"));
 }
 
 #[test]

@@ -27,10 +27,7 @@ fn opened(url: &str, values: &[(&'static str, &str)]) -> Result<Opened, StoreErr
         ("AZURE_STORAGE_ACCOUNT", "account"),
         ("AZURE_STORAGE_KEY", "aGlkZGVu"),
     ];
-    let values = values
-        .iter()
-        .chain(&keys)
-        .map(|&(name, value)| (name, value.to_owned()));
+    let values = keys.iter().chain(values).map(|&(name, value)| (name, value.to_owned()));
     let pauses = [Duration::ZERO; 2];
     open_with(
         &address,
@@ -178,11 +175,57 @@ fn a_proxy_that_refuses_or_is_not_there_is_named_without_its_password() {
     assert!(
         matches!(
             error,
-            StoreError::BadProxy {
+            StoreError::BadVariable {
                 variable: "ALL_PROXY",
                 ..
             }
         ),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_variable_that_cannot_be_used_is_refused_by_its_name_before_anything_is_asked() {
+    for (from, variable, value, problem) in [
+        ("s3://bucket/a", "AWS_ENDPOINT_URL_S3", "127.0.0.1:5777", "http://"),
+        ("s3://bucket/a", "AWS_ENDPOINT_URL", "nonsense", "http://"),
+        ("s3://bucket/a", "AWS_SESSION_TOKEN", "hidden\n", "line break"),
+        ("gs://bucket/a", "STORAGE_EMULATOR_HOST", "host:99999", "port"),
+        ("az://bucket/a", "AZURE_STORAGE_ENDPOINT", "http://[::1", "not the URL"),
+        ("az://bucket/a", "AZURE_STORAGE_KEY", "not hidden", "base64"),
+        (
+            "az://bucket/a",
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "hidden",
+            "connection string",
+        ),
+        (
+            "az://bucket/a",
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "AccountName=a;AccountKey=aGlkZGVu",
+            "server",
+        ),
+        (
+            "az://bucket/a",
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "BlobEndpoint=hidden:1;AccountName=a;AccountKey=aGlkZGVu",
+            "http://",
+        ),
+        (
+            "az://bucket/a",
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "BlobEndpoint=http://host/a;AccountName=a;AccountKey=hidden!",
+            "base64",
+        ),
+        ("hf://datasets/me/caches", "HF_ENDPOINT", "host", "http://"),
+        ("hf://datasets/me/caches", "HF_TOKEN", "hid\nden", "line break"),
+    ] {
+        let error = opened(from, &[(variable, value)]).err().unwrap();
+        let text = format!("{error} {}", error.hint().unwrap());
+        assert!(
+            text.contains(&format!("`{variable}` cannot be used")) && text.contains(problem),
+            "{value}: {text}"
+        );
+        assert!(!text.contains(value) && !error.is_unexpected(), "{text}");
+    }
 }

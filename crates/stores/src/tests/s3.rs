@@ -4,7 +4,7 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::Duration,
@@ -103,6 +103,31 @@ fn cut_connections_and_faults_of_the_server_are_tried_again() {
     pull(&store, &back).unwrap();
     assert!(files(&back) == files(&dir));
     assert!(retries.load(Ordering::Relaxed) > 10);
+}
+
+#[test]
+fn a_stop_ends_a_pause_before_another_try() {
+    let place = tempfile::tempdir().unwrap();
+    let [dir, back] = ["cache", "back"].map(|name| place.path().join(name));
+    made::cache(&dir);
+    let server = Server::start(|_, _| Fault::Status(503, "SlowDown"));
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&is_stopped);
+    // The stop comes in a pause that nobody waits for to the end.
+    let pausing: crate::Retrying = Arc::new(move |_| noted.store(true, Ordering::Relaxed));
+    let address: Address = "s3://bucket/cache".parse().unwrap();
+    let pauses = [Duration::from_hours(10); 2];
+    let go = AtomicBool::new(false);
+    let asked = || {
+        let is_stopped = Arc::clone(&is_stopped);
+        is_stopped.store(false, Ordering::Relaxed);
+        let opened = open_with(&address, &environment(&server), 2, pauses, &pausing).unwrap();
+        opened.stopped_by(Arc::new(move || is_stopped.load(Ordering::Relaxed)))
+    };
+    let outcome = crate::push(&asked(), &dir, &go, &mut |_| {}).unwrap();
+    assert!(matches!(outcome, crate::Outcome::Stopped));
+    let outcome = crate::pull(&asked(), &back, &go, &mut |_| {}).unwrap();
+    assert!(matches!(outcome, crate::Outcome::Stopped));
 }
 
 #[test]
