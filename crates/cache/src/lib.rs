@@ -126,7 +126,7 @@ pub use identity::{
 pub use import::{ImportError, ImportSettings, Imported, SettingsProblem, Vocabulary, import};
 pub use inspect::{CorpusInspection, Inspection, LayerInspection};
 pub use inventory::{Inventory, ListedReplay, ListedShard};
-pub use layers::{Band, Coverage, Elsewhere, Layer, LayerDir, Manifest, Missing, NotALayer, overlapping_layers};
+pub use layers::{Band, Coverage, Elsewhere, Layer, LayerDir, Manifest, Missing, NotALayer};
 pub use ranged::{CacheFiles, Folder, RangedFile};
 pub use replay::{REPLAY, copies_of_held_out};
 pub use shard::{BytesRead, Reader, Receipt, ShardWriter, Span, adopt};

@@ -1,6 +1,5 @@
 //! Layers: which proportions of which sections a cache holds, in which folders, and which of them answer a request.
 //!
-//! - `coverage`, `layer`, `overlap`: what is asked for, what a layer holds, and whether two share positions. Pure;
 //! - `folder`, `committed`, `manifest`: a layer on disk;
 //! - `elsewhere`: work units that are committed in another place;
 //! - `stored`, `choice`, `uncaptured`: the layers of a cache, which of them to read, and what is still to be captured;
@@ -14,7 +13,6 @@ mod folder;
 mod layer;
 mod leftovers;
 pub(crate) mod manifest;
-mod overlap;
 mod stored;
 mod uncaptured;
 
@@ -27,4 +25,3 @@ pub use folder::LayerDir;
 pub(crate) use layer::reach;
 pub use layer::{Band, Layer, NotALayer};
 pub use manifest::Manifest;
-pub use overlap::overlapping_layers;
