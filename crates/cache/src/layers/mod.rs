@@ -1,5 +1,6 @@
 //! Layers: which proportions of which sections a cache holds, in which folders, and which of them answer a request.
 //!
+//! - `coverage`, `layer`: what is asked for, and what a layer holds. Pure;
 //! - `folder`, `committed`, `manifest`: a layer on disk;
 //! - `elsewhere`: work units that are committed in another place;
 //! - `stored`, `choice`, `uncaptured`: the layers of a cache, which of them to read, and what is still to be captured;
