@@ -56,7 +56,9 @@ def student(values):
 
 
 def retained(runs, reference):
-    return student([float(runs[seed]["accuracy"]) / float(reference[seed]["accuracy"]) for seed in runs if seed in reference])
+    """Of a reference that solves nothing, nothing is retained and nothing lost: not a number."""
+    pairs = [(float(runs[seed]["accuracy"]), float(reference[seed]["accuracy"])) for seed in runs if seed in reference]
+    return student([own / whole if whole else float("nan") for own, whole in pairs])
 
 
 def is_whole(runs):
@@ -107,6 +109,7 @@ DIFFERENCES = {
     "H7 D1 − C1": ("lead_span-growing-0.25+1.0-replay-share-0.0", C1),
     "H8 B1 − supervised": ("proportion-1.0-replay-share-0.0", "supervised"),
     "H8 A2 − F2": ("proportion-0.5", "proportion-0.5-distillation_weight-0.0"),
+    "H9 H1 − A2": ("lead_span-column-response", "proportion-0.5"),
 }
 
 
