@@ -12,7 +12,7 @@ three parts:
 | `sums` | 2 or 3 terms | 4 to 6 | 7 or 8 |
 | `gcd` | numbers up to 60 | 61 to 200 | 201 to 400 |
 
-- `teacher.jsonl` is easy and hard, `base.jsonl` easy with some hard ones: what the two models are made with.
+- `teacher.jsonl` is easy and hard, `teacher-hard.jsonl` hard, `base.jsonl` easy with some hard ones: what the two models are made with.
 - `hard.jsonl` is what the student learns from the teacher, `known.jsonl` (some of `base.jsonl`) what it is reminded of.
 - `test.jsonl` is hard, `transfer.jsonl` held out. No question of either is in another file.
 
@@ -155,11 +155,12 @@ def main(folder, scale=1):
     hard = drawn(63, 700, "hard", "hard")
     base = shuffled(drawn(64, 8000, "easy-base", "easy"), drawn(65, 500, "hard-base", "hard"))
     teacher = shuffled(drawn(66, 8000, "easy-teacher", "easy"), drawn(67, 8000, "hard-teacher", "hard"))
+    teacher_hard = drawn(69, 48000, "more-teacher", "hard")
     made = tokenizer(teacher)
     for row in hard:
         prompt, response = counted(made, row)
         row["response"] = prompt + response // 2
-    written = {"test": test, "transfer": transfer, "hard": hard, "base": base, "teacher": teacher,
+    written = {"test": test, "transfer": transfer, "hard": hard, "base": base, "teacher": teacher, "teacher-hard": teacher_hard,
                "known": random.Random(68).sample(base, max(400 // scale, 24))}
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in written.items():

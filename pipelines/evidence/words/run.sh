@@ -31,7 +31,7 @@ has_problems() {
 }
 
 prepare() {
-    cp "$here"/{study,teacher,base}.toml "$folder/"
+    cp "$here"/{study,teacher,teacher-hard,base}.toml "$folder/"
     if ! has_problems; then
         if ! cmp -s "$here/requirements.txt" "$folder/.venv/requirements.txt"; then
             "${PYTHON:-python3}" -m venv --clear "$folder/.venv"
@@ -47,7 +47,7 @@ prepare() {
 }
 
 models() {
-    for model in teacher base; do
+    for model in teacher teacher-hard base; do
         leadspan prepare -c "$model.toml"
         leadspan train -c "$model.toml"
         for problems in test transfer; do
@@ -56,7 +56,7 @@ models() {
         done
     done
     [ "$scale" = 1 ] || return 0
-    "$folder/.venv/bin/python" - {teacher,base}-test/summary.json << 'END_OF_CHECK'
+    "$folder/.venv/bin/python" - {teacher-hard,base}-test/summary.json << 'END_OF_CHECK'
 import json, sys
 teacher, base = (json.load(open(path))["accuracy"] for path in sys.argv[1:])
 print(f"teacher {teacher:.1%}, base student {base:.1%}")
