@@ -9,8 +9,8 @@
 # Each part has 60 MiB at most. `prepare` needs target/gpu/bundle.tar.gz (tests/gpu/prepare.sh) and a Python with venv and pip. Parts
 # are kept and runs continue in KEPT (/tmp/leadspan-smollm2). The GPU's machine needs NVIDIA's driver and python3 with the libraries of CUDA that
 # torch brings. LIMIT (530) is the time in seconds: a run that it stops continues with the same command. Results go to $OUT (default:
-# target/gpu/out): results.jsonl line by line, table.txt and runs.csv. What failed is named there, and the rest goes on. Exit codes: 0 all
-# parts succeeded, 1 one did not or no time was left, 3 it could not be tried.
+# target/gpu/out): results.jsonl line by line, table.txt, runs.csv and new-templates.csv. What failed is named there, and the rest goes
+# on. Exit codes: 0 all parts succeeded, 1 one did not or no time was left, 3 it could not be tried.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../../.." && pwd)"
@@ -98,6 +98,8 @@ study() { # winner, device, dtype
         part "teacher on $problems" 40 "$program" evaluate -c study.toml --model run-teacher/model "${of[@]}" \
             --set "evaluate.files=[\"$problems.jsonl\"]" --set "evaluate.dir=$problems/teacher" || true
     done
+    part "untuned model on new-templates" 40 "$program" evaluate -c study.toml --model smollm2.gguf "${of[@]}" \
+        --set 'evaluate.files=["new-templates.jsonl"]' --set evaluate.dir=new-templates/untuned || true
     part "capture" 60 "$program" precompute -c study.toml "${of[@]}" || true
     for seeds in "0" "0, 1" "0, 1, 2"; do
         part "students of seeds $seeds" "$limit" "$program" sweep -c study.toml "${of[@]}" --set "sweep.cases=[$cases]" \
@@ -111,6 +113,7 @@ study() { # winner, device, dtype
     limit=$((SECONDS + 15))
     part "report" 15 "$program" report runs --out report || true
     cp report/runs.csv "$OUT/" || true
+    python3 "$here/../held_out.py" report/runs.csv new-templates new-templates/untuned > "$OUT/new-templates.csv" || true
     python3 "$here/../analyse.py" report/runs.csv > "$OUT/table.txt" 2>> "$OUT/log.txt" || true
     cat "$OUT/table.txt" "$OUT/results.jsonl"
     ((${#failed[@]} == 0)) || exit 1

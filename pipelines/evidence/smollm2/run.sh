@@ -73,6 +73,7 @@ study() {
     done
     nice -n 19 "$program" report runs --out smollm2
     cp smollm2/runs.csv smollm2.csv
+    python "$here/../held_out.py" smollm2.csv new-templates new-templates/untuned > smollm2-new-templates.csv
 }
 
 case $2 in

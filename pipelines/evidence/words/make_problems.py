@@ -156,12 +156,13 @@ def main(folder, scale=1):
     base = shuffled(drawn(64, 8000, "easy-base", "easy"), drawn(65, 500, "hard-base", "hard"))
     teacher = shuffled(drawn(66, 8000, "easy-teacher", "easy"), drawn(67, 8000, "hard-teacher", "hard"))
     teacher_hard = drawn(69, 48000, "more-teacher", "hard")
+    hard += drawn(70, 1400, "more-hard", "hard")
     made = tokenizer(teacher)
     for row in hard:
         prompt, response = counted(made, row)
         row["response"] = prompt + response // 2
     written = {"test": test, "transfer": transfer, "hard": hard, "base": base, "teacher": teacher, "teacher-hard": teacher_hard,
-               "known": random.Random(68).sample(base, max(400 // scale, 24))}
+               "known": random.Random(68).sample(base, max(1200 // scale, 24))}
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in written.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

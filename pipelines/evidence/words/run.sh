@@ -93,6 +93,7 @@ winner() {
         leadspan evaluate -c study.toml --model "$model" --set 'evaluate.files=["transfer.jsonl"]' \
             --set "evaluate.dir=transfer/$(basename "$(dirname "$model")")"
     done
+    "$folder/.venv/bin/python" "$here/../held_out.py" words.csv transfer base-transfer > words-held-out.csv
 }
 
 case $2 in
