@@ -2,16 +2,19 @@
 
     cost.py FOLDER
 
-Online, the teacher runs over the same lead spans in every epoch, so an epoch costs the training's time and the capture's. That
-counts the writing of the cache, about 1 % of a capture, as if it were the teacher's.
+Online, the teacher runs over the training samples' lead spans in every epoch, so an epoch costs the training's time and, for as many tokens, the
+capture's. That counts the writing of the cache, about 1 % of a capture, as if it were the teacher's. The numbers that were measured
+go to FOLDER/cost.csv.
 """
 
+import csv
 import json
 import sys
 from pathlib import Path
 
 PROPORTIONS = ["0.25", "0.5", "0.75", "1.0"]
 EPOCHS = [1, 3]
+MEASURED = ["seconds", "tokens", "tokens_per_second", "positions", "bytes", "cache_bytes_read", "training_flops", "peak_memory_bytes"]
 
 
 def read(folder, name):
@@ -28,11 +31,22 @@ def compared(what, values, unit):
     return row(what, f"{half:.4g} {unit}", f"{whole:.4g} {unit}", f"{half / whole:.2f}")
 
 
+def write_measured(folder):
+    with open(folder / "cost.csv", "w", newline="", encoding="utf-8") as file:
+        out = csv.DictWriter(file, ["command", *MEASURED], extrasaction="ignore", lineterminator="\n")
+        out.writeheader()
+        for path in sorted(path for step in ("capture", "train", "step") for path in folder.glob(f"{step}-*.json")):
+            result = read(folder, path.stem)
+            out.writerow({"command": path.stem, **result, **result.get("summary", {})})
+
+
 def main(folder):
+    write_measured(folder)
     captures = {p: read(folder, f"capture-{p}") for p in PROPORTIONS}
     trained = {p: read(folder, f"train-{p}")["summary"] for p in PROPORTIONS}
     capture = {p: captures[p]["tokens"] / captures[p]["tokens_per_second"] for p in PROPORTIONS}
     training = {p: trained[p]["seconds"] for p in PROPORTIONS}
+    teacher = {p: trained[p]["tokens"] / captures[p]["tokens_per_second"] for p in PROPORTIONS}
 
     def both(of):
         return [of["0.5"], of["1.0"]]
@@ -50,10 +64,10 @@ def main(folder):
     print(row("", "offline", "online", "ratio"))
     print("|---|---|---|---|")
     for p in ("0.5", "1.0"):
-        print(compared(f"an epoch at {p}, once the cache is there", [training[p], training[p] + capture[p]], "s"))
+        print(compared(f"an epoch at {p}, once the cache is there", [training[p], training[p] + teacher[p]], "s"))
     for epochs in EPOCHS:
         whole = epochs * sum(training.values())
-        online = whole + epochs * sum(capture.values())
+        online = whole + epochs * sum(teacher.values())
         what = f"a sweep of {len(PROPORTIONS)} proportions, {epochs} epoch{'s' if epochs > 1 else ''}, with the one capture"
         print(compared(what, [capture["1.0"] + whole, online], "s"))
     for p in ("0.5", "1.0"):

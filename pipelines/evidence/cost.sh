@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what both stages cost at half of every sequence and at the whole of it, and offline against online distillation, and writes
-# the table FOLDER/cost.md. Every step continues after a stop; a step that was stopped counts only its last part, so start such a step
+# the table FOLDER/cost.md and the numbers that it is made of, FOLDER/cost.csv. Every step continues after a stop; a step that was stopped counts only its last part, so start such a step
 # again with an empty folder.
 #
 #   cost.sh FOLDER
@@ -21,8 +21,11 @@ mkdir -p "$1"
 cd "$1"
 rows=${ROWS:-320}
 head -n "$rows" "$from/text/train.jsonl" > rows.new
-cmp -s rows.new rows.jsonl || mv rows.new rows.jsonl
-rm -f rows.new
+if [ -e rows.jsonl ] && ! cmp -s rows.new rows.jsonl; then
+    echo "error: $1 has measurements of other problems: name an empty folder" >&2
+    exit 1
+fi
+mv rows.new rows.jsonl
 cat > cost.toml << TOML
 [teacher]
 model = "$from/model/teacher.gguf"

@@ -22,7 +22,7 @@ leadspan() { nice -n 19 "$program" "$@"; }
 prepare() {
     cp "$here/study.toml" "$folder/"
     cp -r "$here/../../data/quickstart/teacher" "$here/../../data/quickstart/base" "$folder/"
-    if ! (cd "$folder" && sha256sum --check --quiet "$here/SHA256SUMS" 2> /dev/null); then
+    if ! (cd "$folder" && sha256sum --check --quiet "$here/SHA256SUMS" > /dev/null 2>&1); then
         nice -n 19 python3 "$here/make_problems.py" "$folder"
         (cd "$folder" && sha256sum --check --quiet "$here/SHA256SUMS")
     fi
