@@ -216,7 +216,7 @@ fn a_policy_that_makes_no_sense_is_refused_by_name() {
         ),
         (
             &["train.position_weights={ answer = 0 }"],
-            "weights of sections that are positive",
+            "weights of sections from 1e-17 to 1e17",
         ),
         (
             &["train.position_weights=steep"],

@@ -81,8 +81,23 @@ fn exporting_the_best_student_needs_validation_samples() {
     place.succeed(&PRECOMPUTE);
     assert_message!(refusal(&place, &["train", "-c", "pipeline.toml", "--set", "train.export=best"]), @r#"
     error: could not train `run`
-      caused by: `train.export` is `best`, but the cache holds no validation samples to choose the best student by
+      caused by: `train.export` is `best`, but the cache holds no supervised position of validation samples to choose the best student by
     note: `train.export` is set by `--set train.export=best`
     hint: set `train.export = "last"`, or prepare a cache with `data.validation` above 0
     "#);
+    // Samples whose work units are missing measure nothing.
+    let place = Workplace::new();
+    place.succeed(&PRECOMPUTE);
+    let layer = "cache/layers/0-1.0-prompt+chain_of_thought+answer";
+    place.write(&format!("{layer}/validation-000000.parquet"), "damaged");
+    place.succeed(&["cache", "verify", "cache", "--repair"]);
+    let train = ["train", "-c", "pipeline.toml", "--allow-incomplete", "--set"];
+    for (setting, told) in [
+        ("train.export=best", "`train.export` is `best`"),
+        ("train.patience=2", "`train.patience` is 2"),
+    ] {
+        let said = refusal(&place, &[&train[..], &[setting]].concat());
+        let expected = format!("{told}, but the cache holds no supervised position of validation samples");
+        assert!(said.contains(&expected), "{said}");
+    }
 }

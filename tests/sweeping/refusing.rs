@@ -110,6 +110,16 @@ fn proportions_beyond_the_cache_are_refused_together() {
             && said.contains("`--proportion 1.0`"),
         "{said}"
     );
+    // What may end before its limit is no run of equal compute.
+    sweep("lead_span_proportion = [0.25, 0.5]\nbaselines = [\"equal_compute\"]");
+    let output = place.run(&[&SWEEP[..], &["--set", "train.patience=2"]].concat());
+    let said = stderr(&output);
+    assert!(
+        output.status.code() == Some(1)
+            && said.contains("`train.patience` is 2, which may end runs of the baseline `equal_compute`")
+            && said.contains("hint: leave out `train.patience` or that baseline"),
+        "{said}"
+    );
     // Supervised training needs no distributions, and without `[evaluate]` nothing is evaluated.
     sweep("lead_span_proportion = [0.25, 0.5]\nbaselines = [\"supervised\"]");
     let (code, said) = message();

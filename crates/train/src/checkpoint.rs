@@ -11,6 +11,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -122,6 +123,36 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// Why a checkpoint cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// Its bytes are not those that were written.
+    Damaged(String),
+    /// It may be whole: a file could not be read, or another version wrote it.
+    Unread(io::Error),
+}
+
+impl Unusable {
+    /// The reason to give for `error`, which came up at a part of the checkpoint.
+    fn at(part: &str, error: io::Error) -> Self {
+        // What the system refuses may be there another time, unlike what is missing, too short or no file.
+        if error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound {
+            Self::Unread(error)
+        } else {
+            Self::Damaged(format!("{part} cannot be read: {error}"))
+        }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(because) => formatter.write_str(because),
+            Self::Unread(error) => write!(formatter, "it cannot be read: {error}"),
+        }
+    }
+}
+
 /// A checkpoint whose bytes agree with its receipt.
 pub(crate) struct Checkpoint {
     pub(crate) run: RunSoFar,
@@ -135,25 +166,29 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a checkpoint and compares all of it with its receipt. The error says how they differ.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Unusable> {
         let receipt = read_unlinked(&receipt_path(path), MAX_RECEIPT_BYTES)
-            .map_err(|error| format!("its receipt cannot be read: {error}"))?;
-        let receipt: Receipt =
-            serde_json::from_slice(&receipt).map_err(|error| format!("its receipt is malformed: {error}"))?;
-        let unreadable = |error: io::Error| format!("it cannot be read: {error}");
+            .map_err(|error| Unusable::at("its receipt", error))?;
+        let receipt: Receipt = serde_json::from_slice(&receipt)
+            .map_err(|error| Unusable::Damaged(format!("its receipt is malformed: {error}")))?;
+        let unreadable = |error| Unusable::at("it", error);
         let mut file = open_unlinked(path).map_err(unreadable)?;
         let bytes = file.metadata().map_err(unreadable)?.len();
         if bytes != receipt.bytes {
-            return Err(format!("it has {bytes} bytes instead of {}", receipt.bytes));
+            let because = format!("it has {bytes} bytes instead of {}", receipt.bytes);
+            return Err(Unusable::Damaged(because));
         }
         let mut hasher = blake3::Hasher::new();
         hash_contents(&mut hasher, path).map_err(unreadable)?;
         if hasher.finalize().to_hex().as_str() != receipt.blake3 {
-            return Err("its checksum is wrong".to_owned());
+            return Err(Unusable::Damaged("its checksum is wrong".to_owned()));
         }
         let (header, start) = read_header(&mut file, bytes).map_err(unreadable)?;
         let run = header["__metadata__"][RUN].as_str().unwrap_or_default();
-        let run = serde_json::from_str(run).map_err(|error| format!("another version wrote it: {error}"))?;
+        let run = serde_json::from_str(run).map_err(|error| {
+            let because = format!("another version of leadspan wrote it: {error}");
+            Unusable::Unread(io::Error::new(io::ErrorKind::InvalidData, because))
+        })?;
         Ok(Self {
             run,
             file,
@@ -270,7 +305,7 @@ mod tests {
         let opened = |bytes: &[u8], receipt: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             std::fs::write(receipt_path(&path), receipt).unwrap();
-            Checkpoint::open(&path).map(drop)
+            Checkpoint::open(&path).map(drop).map_err(|because| because.to_string())
         };
         assert_eq!(opened(&whole, &receipt), Ok(()));
         for at in 0..whole.len() {
@@ -293,6 +328,7 @@ mod tests {
             Checkpoint::open(&path)
                 .map(drop)
                 .unwrap_err()
+                .to_string()
                 .contains("its receipt cannot be read")
         );
     }
@@ -324,7 +360,7 @@ mod tests {
         for (part, said) in [(path.clone(), "it cannot"), (receipt_path(&path), "its receipt cannot")] {
             std::fs::rename(&part, &elsewhere).unwrap();
             std::os::unix::fs::symlink(&elsewhere, &part).unwrap();
-            let problem = Checkpoint::open(&path).map(drop).unwrap_err();
+            let problem = Checkpoint::open(&path).map(drop).unwrap_err().to_string();
             assert!(
                 problem.starts_with(said) && problem.contains("a symbolic link"),
                 "{problem}"
@@ -337,7 +373,7 @@ mod tests {
                     .unwrap()
                     .success()
             );
-            let problem = Checkpoint::open(&path).map(drop).unwrap_err();
+            let problem = Checkpoint::open(&path).map(drop).unwrap_err().to_string();
             assert!(problem.contains("a named pipe"), "{problem}");
             std::fs::remove_file(&part).unwrap();
             std::fs::rename(&elsewhere, &part).unwrap();

@@ -14,7 +14,7 @@ use leadspan_files::{Refusal, temporary_of};
 
 use crate::{
     TrainError,
-    checkpoint::{self, Checkpoint, RunSoFar},
+    checkpoint::{self, Checkpoint, RunSoFar, Unusable},
 };
 
 /// The folder of a run's checkpoints.
@@ -62,7 +62,8 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be listed.
+    /// If the folder cannot be listed, or a checkpoint could not be read that may be whole: it must not count as damaged, because
+    /// damaged ones are removed.
     pub(crate) fn newest(
         &self,
         usable: &dyn Fn(&RunSoFar) -> Result<(), String>,
@@ -70,10 +71,14 @@ impl Checkpoints {
     ) -> Result<Option<Checkpoint>, TrainError> {
         for step in self.steps()?.into_iter().rev() {
             let path = self.path(step);
-            let opened = Checkpoint::open(&path).and_then(|found| usable(&found.run).map(|()| found));
-            match opened {
+            let opened = Checkpoint::open(&path);
+            match opened.and_then(|found| usable(&found.run).map(|()| found).map_err(Unusable::Damaged)) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(because) => damaged(Damaged { path, because }),
+                Err(Unusable::Damaged(because)) => damaged(Damaged { path, because }),
+                Err(Unusable::Unread(source)) => {
+                    let action = "use";
+                    return Err(TrainError::Io { action, path, source });
+                }
             }
         }
         Ok(None)
@@ -220,6 +225,35 @@ mod tests {
         checkpoints.keep(&[]).unwrap();
         assert_eq!(newest(&checkpoints), (None, vec![]));
         assert!(!checkpoints.dir.exists());
+    }
+
+    #[test]
+    fn a_checkpoint_that_may_be_whole_stops_the_run_and_stays() {
+        use leadspan_diagnosis::Diagnosis as _;
+
+        let (_folder, checkpoints) = saved(&[3, 6]);
+        let path = checkpoints.path(6);
+        // Its tensors and its receipt are right, and its header has another form.
+        let bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(11).position(|window| window == b"ingredients").unwrap();
+        let other = [&bytes[..at], b"ingredientz".as_slice(), &bytes[at + 11..]].concat();
+        fs::write(&path, &other).unwrap();
+        let receipt = format!(
+            r#"{{"bytes":{},"blake3":"{}"}}"#,
+            other.len(),
+            blake3::hash(&other).to_hex()
+        );
+        fs::write(path.with_extension("json"), receipt).unwrap();
+        let error = checkpoints
+            .newest(&|_| Ok(()), &mut |one| panic!("{one:?}"))
+            .err()
+            .unwrap();
+        assert!(
+            matches!(&error, TrainError::Io { path: at, .. } if *at == path),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("checkpoint before it"), "{error}");
+        assert_eq!(checkpoints.steps().unwrap(), [3, 6]);
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use leadspan_cache::CacheError;
 use leadspan_diagnosis::Diagnosis;
-use leadspan_files::{FileError, Refusal};
+use leadspan_files::FileError;
 use leadspan_model::ModelError;
 use leadspan_workers::Holder;
 
-use crate::{Loss, PolicyError, TailPolicy, parallel::ParallelError};
+use crate::{Loss, PolicyError, TailPolicy, checkpoint_hint, parallel::ParallelError};
 
 /// A training run that could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -155,10 +155,14 @@ pub enum TrainError {
         problem: String,
     },
     /// The best student is to be exported, but there are no validation samples to choose it by.
-    #[error("`train.export` is `best`, but the cache holds no validation samples to choose the best student by")]
+    #[error(
+        "`train.export` is `best`, but the cache holds no supervised position of validation samples to choose the best student by"
+    )]
     NothingHeldOut,
     /// The run is to stop by held-out losses, but there are no validation samples.
-    #[error("`train.patience` is {patience}, but the cache holds no validation samples to measure the student by")]
+    #[error(
+        "`train.patience` is {patience}, but the cache holds no supervised position of validation samples to measure the student by"
+    )]
     NothingToWaitFor {
         /// The setting.
         patience: usize,
@@ -386,12 +390,9 @@ impl Diagnosis for TrainError {
             Self::Displaced { .. } => Some(
                 "the other process continues from the last checkpoint: this one need not be started again".into(),
             ),
-            Self::Io { source, path, .. } => leadspan_files::hint(source, path).or_else(|| {
-                let is_checkpoint = path.parent().is_some_and(|folder| folder.ends_with("checkpoints"));
-                let is_refused = Refusal::of(source).is_some();
-                (is_checkpoint && is_refused)
-                    .then(|| format!("remove the folder `{}`: checkpoints have such names", path.display()))
-            }),
+            Self::Io { source, path, .. } => {
+                leadspan_files::hint(source, path).or_else(|| checkpoint_hint::hint(source, path))
+            }
             Self::StudentStart => Some("for a depth-pruned start, give `model` and `layers`".into()),
             _ => None,
         }

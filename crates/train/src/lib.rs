@@ -63,6 +63,7 @@
 
 mod batches;
 mod checkpoint;
+mod checkpoint_hint;
 mod checkpoints;
 mod comparison;
 mod context;

@@ -21,11 +21,12 @@ pub(crate) fn resume(
 ) -> Result<RunProgress, TrainError> {
     let metrics_bytes = std::fs::metadata(run_dir.metrics_path()).map_or(0, |metadata| metadata.len());
     let usable = |run: &RunSoFar| {
-        if run.progress.step > steps && run.identity == *identity {
+        let is_same = run.identity.difference(identity).is_none();
+        if run.progress.step > steps && is_same {
             return Err(format!("it is after step {} of a run of {steps}", run.progress.step));
         }
         // A run of another identity is refused below, even if its metrics are damaged.
-        if metrics_bytes < run.progress.metrics_bytes && run.identity == *identity {
+        if metrics_bytes < run.progress.metrics_bytes && is_same {
             return Err("`metrics.jsonl` lacks lines that were written before this checkpoint".to_owned());
         }
         Ok(())
@@ -54,7 +55,10 @@ pub(crate) fn restore_best(
         return Ok(None);
     };
     let path = checkpoints.path(best.step);
-    let mut checkpoint = Checkpoint::open(&path).map_err(|because| TrainError::BestLost { path, because })?;
+    let mut checkpoint = Checkpoint::open(&path).map_err(|problem| TrainError::BestLost {
+        path: path.clone(),
+        because: problem.to_string(),
+    })?;
     restore(optimizer, &mut checkpoint)?;
     Ok(Some(best))
 }

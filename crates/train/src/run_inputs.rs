@@ -123,13 +123,18 @@ impl<'a> RunInputs<'a> {
     }
 }
 
-/// Refuses to export the best student, or to stop where it is no longer improved, if there are no validation samples to measure it
-/// by.
+/// Refuses to export the best student, or to stop where it is no longer improved, if no position of a validation sample is there to
+/// measure it by.
 fn require_held_out(readers: &Readers, settings: &TrainSettings) -> Result<(), TrainError> {
-    let mut held_out = readers.training().corpus().of_split(Split::Validation);
-    match (held_out.next(), settings.export, settings.patience) {
-        (None, Export::Best, _) => Err(TrainError::NothingHeldOut),
-        (None, _, Some(patience)) => Err(TrainError::NothingToWaitFor { patience }),
+    let held_out = readers.held_out();
+    for sample in held_out.corpus().of_split(Split::Validation) {
+        if held_out.position_count(sample)? > 0 {
+            return Ok(());
+        }
+    }
+    match (settings.export, settings.patience) {
+        (Export::Best, _) => Err(TrainError::NothingHeldOut),
+        (_, Some(patience)) => Err(TrainError::NothingToWaitFor { patience }),
         _ => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use leadspan_diagnosis::Diagnosis;
+use leadspan_experiment::sweep::Baseline;
 use leadspan_sequence::LeadSpanProportion;
 
 /// Why a sweep cannot start, or did not finish.
@@ -19,6 +20,11 @@ pub(super) enum SweepError {
         asked: String,
         longest: LeadSpanProportion,
     },
+    /// Runs of equal compute may end before they are as long as theirs.
+    #[error(
+        "`train.patience` is {patience}, which may end runs of the baseline `equal_compute` before the operations of theirs"
+    )]
+    MayEndEarly { patience: usize },
     /// A file of a run is no JSON.
     #[error("could not understand `{}`", path.display())]
     Damaged {
@@ -42,22 +48,18 @@ pub(super) enum SweepError {
 }
 
 impl SweepError {
-    /// `asked` has each proportion that the cache lacks, and whether only a baseline asks for it.
+    /// `asked` has each proportion that the cache lacks, and the baseline if only baselines ask for it.
     pub(super) fn beyond_cache(
         cache: PathBuf,
         captured: LeadSpanProportion,
-        mut asked: Vec<(LeadSpanProportion, bool)>,
+        mut asked: Vec<(LeadSpanProportion, Option<Baseline>)>,
     ) -> Self {
         asked.sort_unstable();
         asked.dedup_by_key(|(proportion, _)| *proportion);
         let mut text = String::new();
-        for (index, (proportion, by_baseline)) in asked.iter().enumerate() {
+        for (index, (proportion, baseline)) in asked.iter().enumerate() {
             let separator = if index > 0 { ", " } else { "" };
-            let why = if *by_baseline {
-                " (the baseline `equal_compute`)"
-            } else {
-                ""
-            };
+            let why = baseline.map_or_else(String::new, |baseline| format!(" (the baseline `{}`)", baseline.name()));
             let _ = write!(text, "{separator}{proportion}{why}");
         }
         Self::BeyondCache {
@@ -87,6 +89,7 @@ impl Diagnosis for SweepError {
                      proportions{baseline}"
                 )
             }
+            Self::MayEndEarly { .. } => "leave out `train.patience` or that baseline".to_owned(),
             Self::Damaged { path, .. } if path.ends_with("sweep.json") => format!(
                 "remove `{}` if leadspan made it: the same command writes it again, and only the time of the run is lost",
                 path.display()

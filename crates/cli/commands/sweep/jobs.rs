@@ -97,7 +97,7 @@ impl Sweep {
 
     /// Checks the settings of each run, and that the cache covers them.
     fn check(&self, asked_for: &Given<'_>, arguments: &SweepArguments) -> Result<()> {
-        let mut asked: BTreeMap<String, (Coverage, bool)> = BTreeMap::new();
+        let mut asked: BTreeMap<String, (Coverage, Option<Baseline>)> = BTreeMap::new();
         let mut cache_dir = PathBuf::new();
         for job in &self.jobs {
             if self.evaluate {
@@ -105,23 +105,26 @@ impl Sweep {
             }
             let stage = asked_for.load(&job.overrides(None))?.stage_two()?;
             stage.train.check()?;
+            if let (Some(Baseline::EqualCompute), Some(patience)) = (job.planned.baseline, stage.train.patience) {
+                return Err(SweepError::MayEndEarly { patience }.into());
+            }
             // How much a column of the data keeps is known only to the run.
             let longest = stage.train.longest_coverage();
             if let Some(coverage) = longest.filter(|_| stage.train.distillation_weight > 0.0) {
-                let by_baseline = job.planned.baseline == Some(Baseline::EqualCompute);
-                let (_, only_baselines) = asked.entry(coverage.to_string()).or_insert((coverage, true));
-                *only_baselines &= by_baseline;
+                let baseline = job.planned.baseline;
+                let (_, asking) = asked.entry(coverage.to_string()).or_insert((coverage, baseline));
+                *asking = asking.and(baseline);
             }
             cache_dir = stage.cache_dir;
         }
         let cache = Cache::open(&cache_dir)?;
-        let mut beyond: Vec<(LeadSpanProportion, bool)> = Vec::new();
+        let mut beyond: Vec<(LeadSpanProportion, Option<Baseline>)> = Vec::new();
         let mut captured = None;
-        for (coverage, only_baselines) in asked.into_values() {
+        for (coverage, baseline) in asked.into_values() {
             match Reader::open(&cache, coverage, missing(arguments.allow_incomplete)) {
                 Ok(_) => {}
                 Err(CacheError::ProportionNotCaptured { largest, .. }) => {
-                    beyond.push((coverage.proportion, only_baselines));
+                    beyond.push((coverage.proportion, baseline));
                     captured = captured.max(Some(largest));
                 }
                 Err(error) => return Err(error.into()),

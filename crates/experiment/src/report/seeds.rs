@@ -77,9 +77,9 @@ pub(super) fn cases_of(run: &Run, all: &[Run]) -> BTreeSet<Case> {
 
 /// Whether `whole` was stopped at the operations of `run`, with its seed and otherwise its settings.
 pub(super) fn is_as_long_as(whole: &Run, run: &Run) -> bool {
-    let of_run = run.summary().and_then(|summary| summary.training_flops);
     whole.kind == Kind::EqualCompute
-        && limit(whole) == of_run
+        && limit(whole) == operations(run)
+        && !ended_early(whole)
         && whole.seed() == run.seed()
         && same_but_for_span(whole, run)
 }
@@ -93,6 +93,17 @@ fn same_but_for_span(one: &Run, other: &Run) -> bool {
     let agrees =
         |(key, value): (&String, &String)| !counts(key) || other.config.get(key).is_none_or(|other| other == value);
     one.config.iter().all(agrees)
+}
+
+/// Whether a finished run has fewer operations than its limit, because its epochs or its patience ended before.
+pub(super) fn ended_early(run: &Run) -> bool {
+    operations(run)
+        .zip(limit(run))
+        .is_some_and(|(done, limit)| done * SAME_LIMIT < limit)
+}
+
+fn operations(run: &Run) -> Option<f64> {
+    run.summary().and_then(|summary| summary.training_flops)
 }
 
 fn limit(run: &Run) -> Option<f64> {

@@ -8,7 +8,7 @@ use std::{
 use leadspan_sequence::LeadSpanProportion;
 
 use super::seeds::{Group, WITHIN, over_seeds};
-use crate::{Estimate, Kind, Run};
+use crate::{Estimate, Kind, Run, runs::PROBLEMS};
 
 /// Runs that differ only in proportion and seed, and those of equal compute also in the limit of operations.
 #[derive(Clone, Debug)]
@@ -107,24 +107,29 @@ pub(super) fn series(every: &[Run]) -> Vec<Series<'_>> {
 }
 
 /// Each run once: copies of a run agree in its configuration and its seed, and must not count as further seeds. The one that is
-/// finished and evaluated stays.
+/// finished and evaluated stays; copies that were evaluated on other problems do, too.
 fn without_repetitions(runs: Vec<&Run>) -> Vec<&Run> {
     let ingredients = |run: &Run| -> Vec<(String, String)> {
-        let counts = |key: &str| !OF_NO_EFFECT.contains(&key) && !key.starts_with("sweep.");
+        let counts = |key: &str| !OF_NO_EFFECT.contains(&key) && key != PROBLEMS && !key.starts_with("sweep.");
         let entries = run.config.iter().filter(|(key, _)| counts(key));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     let worth = |run: &Run| (run.summary().is_some(), run.evaluation.is_some());
-    let mut places: BTreeMap<Vec<(String, String)>, usize> = BTreeMap::new();
+    let asked = |run: &Run| run.config.get(PROBLEMS).cloned();
+    let mut places: BTreeMap<Vec<(String, String)>, Vec<usize>> = BTreeMap::new();
     let mut kept: Vec<&Run> = Vec::with_capacity(runs.len());
     for run in runs {
-        // Nobody knows whether runs without a seed are the same.
-        let known = run.seed().and_then(|_| places.get(&ingredients(run)).copied());
-        match known {
+        let copies = places.entry(ingredients(run)).or_default();
+        let same = |&&place: &&usize| {
+            let (one, other) = (asked(run), asked(kept[place]));
+            // Nobody knows whether runs without a seed are the same.
+            run.seed().is_some() && (one.is_none() || other.is_none() || one == other)
+        };
+        match copies.iter().find(same).copied() {
             Some(place) if worth(run) > worth(kept[place]) => kept[place] = run,
             Some(_) => {}
             None => {
-                places.insert(ingredients(run), kept.len());
+                copies.push(kept.len());
                 kept.push(run);
             }
         }

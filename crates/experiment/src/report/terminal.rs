@@ -46,7 +46,9 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
             row.push(mean(&runs, seconds, &shown::TIMES));
             row.push(mean(&runs, memory, &shown::SIZES));
             if several {
-                row.push(runs.len().to_string());
+                // Those that the mean of the quality is over.
+                let measured = measure.map_or(0, |measure| runs.iter().filter(|run| measure.of(run).is_some()).count());
+                row.push(if measured > 0 { measured } else { runs.len() }.to_string());
             }
             if is_ungraded {
                 row.push(shown::count(ungraded(&runs)));

@@ -1,5 +1,6 @@
 //! Reports of runs that are written by hand.
 
+mod copies;
 mod equal_compute;
 mod policies;
 mod problems;
@@ -123,22 +124,6 @@ fn what_is_retained_is_the_ratio_of_runs_with_the_same_seed() {
         "Trained on the first 50 % of every sequence, the student keeps 67.5 % (0.0 % to 162.8 %) of the accuracy that whole \
          sequences give, at 50.0 % of the training time."
     );
-}
-
-#[test]
-fn a_copy_of_a_run_is_no_further_seed() {
-    let runs = two_seeds();
-    // The copy is in another folder, and was not evaluated.
-    let mut copied = train("0.5", 0);
-    copied["dir"] = json!("elsewhere");
-    runs.run("a0", &copied, 2.0);
-    let read = runs.read();
-    assert_eq!(read.len(), 5);
-    let all = &series(&read)[0];
-    let names: Vec<_> = all.runs.iter().map(|run| run.name.as_str()).collect();
-    assert_eq!(names, ["a", "b", "c", "d"]);
-    let retained = relative(all, all, |run| Measure::Accuracy.of(run));
-    assert!((retained[0].estimate.mean - 0.675).abs() < 1e-12);
 }
 
 #[test]

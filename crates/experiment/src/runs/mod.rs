@@ -29,6 +29,9 @@ const POLICIES: [(&str, &str); 3] = [
     ("train.position_weights", "flat"),
 ];
 
+/// The key by which a run records the problems that it was evaluated on.
+pub(crate) const PROBLEMS: &str = "evaluation.problems";
+
 /// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Kind, Metrics, POLICIES, Run, RunState, TrainingSummary, agreement::of_training, evaluation, json_files::json,
-    ranges::at_least,
+    Kind, Metrics, POLICIES, PROBLEMS, Run, RunState, TrainingSummary, agreement::of_training, evaluation,
+    json_files::json, ranges::at_least,
 };
-use crate::ExperimentError;
+use crate::{ExperimentError, sweep::Baseline};
 
 /// Keys of settings that runs without them, or of earlier versions, do not record, and what those runs do.
 const UNRECORDED: [(&str, &str); 4] = [
@@ -35,19 +35,21 @@ struct RunFile {
 #[derive(Default, Deserialize)]
 struct SweepFile {
     wall_seconds: Option<f64>,
+    baseline: Option<Baseline>,
 }
 
 /// Reads the run in `folder`.
 pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     let run: RunFile = json(folder.join("run.json"))?.unwrap_or_default();
-    let sweep: SweepFile = json(folder.join("sweep.json"))?.unwrap_or_default();
+    let sweep: Option<SweepFile> = json(folder.join("sweep.json"))?;
+    let wall_seconds = sweep.as_ref().and_then(|sweep| sweep.wall_seconds);
     let summary: Option<TrainingSummary> = json(folder.join("summary.json"))?;
     let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
     let contradicts = |name: &str| {
         let path = folder.join(name);
         move |problem| ExperimentError::Contradicts { path, problem }
     };
-    at_least(0.0, "wall_seconds", sweep.wall_seconds).map_err(contradicts("sweep.json"))?;
+    at_least(0.0, "wall_seconds", wall_seconds).map_err(contradicts("sweep.json"))?;
     if let Some(summary) = &summary {
         of_training(summary, &metrics).map_err(contradicts("summary.json"))?;
     }
@@ -69,7 +71,7 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     let evaluation = evaluation::read(folder)?;
     // Accuracies on other problems are not comparable.
     if let Some(asked) = evaluation.as_ref().and_then(|evaluation| evaluation.asked.clone()) {
-        config.insert("evaluation.problems".to_owned(), asked);
+        config.insert(PROBLEMS.to_owned(), asked);
     }
     let state = summary.map_or_else(
         || RunState::Unfinished {
@@ -84,9 +86,9 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
             .unwrap_or(folder.as_os_str())
             .to_string_lossy()
             .into_owned(),
-        kind: kind_of(&config),
+        kind: kind_of(&config, sweep.as_ref()),
         evaluation,
-        wall_seconds: sweep.wall_seconds,
+        wall_seconds,
         path: folder.to_owned(),
         config,
         state,
@@ -94,14 +96,16 @@ pub(super) fn read_run(folder: &Path) -> Result<Run, ExperimentError> {
     })
 }
 
-/// The kind of a run, derived from its configuration.
-fn kind_of(config: &BTreeMap<String, String>) -> Kind {
+/// The kind of a run, derived from its configuration and from what a sweep made it for. A run of a sweep that has a limit of
+/// operations, and is no baseline, has it from the pipeline file.
+fn kind_of(config: &BTreeMap<String, String>, sweep: Option<&SweepFile>) -> Kind {
     let number = |key| config.get(key).and_then(|value| value.parse::<f64>().ok());
+    let is_of_file = sweep.is_some_and(|sweep| sweep.baseline != Some(Baseline::EqualCompute));
     match (number("train.max_flops"), number("train.distillation_weight")) {
         (Some(0.0), _) => Kind::Untrained,
-        (Some(_), _) => Kind::EqualCompute,
-        (None, Some(0.0)) => Kind::Supervised,
-        (None, _) => Kind::Distilled,
+        (Some(_), _) if !is_of_file => Kind::EqualCompute,
+        (_, Some(0.0)) => Kind::Supervised,
+        _ => Kind::Distilled,
     }
 }
 
@@ -205,6 +209,31 @@ mod tests {
             read(r#"{ "lead_span": { "column": "keep" } }"#).lead_span(),
             Some("column keep")
         );
+    }
+
+    #[test]
+    fn a_limit_of_the_pipeline_file_makes_no_run_of_a_sweep_one_of_equal_compute() {
+        let folder = tempfile::tempdir().unwrap();
+        let kind = |sweep: Option<&str>, train: &str| {
+            let run = format!(r#"{{ "config": {{ "train": {train} }} }}"#);
+            fs::write(folder.path().join("run.json"), run).unwrap();
+            if let Some(sweep) = sweep {
+                fs::write(folder.path().join("sweep.json"), sweep).unwrap();
+            }
+            read_run(folder.path()).unwrap().kind
+        };
+        let limited = r#"{ "max_flops": 1e9, "distillation_weight": 1.0 }"#;
+        let text = r#"{ "max_flops": 1e9, "distillation_weight": 0.0 }"#;
+        assert_eq!(kind(None, limited), Kind::EqualCompute);
+        assert_eq!(kind(Some(r#"{ "baseline": null }"#), limited), Kind::Distilled);
+        assert_eq!(kind(Some(r#"{ "baseline": null }"#), text), Kind::Supervised);
+        assert_eq!(kind(Some(r#"{ "baseline": "supervised" }"#), text), Kind::Supervised);
+        assert_eq!(
+            kind(Some(r#"{ "baseline": "equal_compute" }"#), text),
+            Kind::EqualCompute
+        );
+        let untrained = r#"{ "max_flops": 0 }"#;
+        assert_eq!(kind(Some(r#"{ "baseline": "untrained" }"#), untrained), Kind::Untrained);
     }
 
     #[test]

@@ -20,7 +20,8 @@ const OF_DISTILLATION: [&str; 6] = [
 
 /// The student before training: one run for each combination of the keys of `[student]` and `[evaluate]`.
 ///
-/// Other keys do not affect it. Each of their axes takes its first value, and the proportion its largest.
+/// Other keys do not affect it. Each of their axes takes its first value, and the proportion its largest. Where only lead spans of
+/// other forms are set, it has the first of them, because the cache may not reach as far as the file's proportion.
 pub(super) fn untrained(
     cases: &[Case],
     axes: &[Axis],
@@ -44,10 +45,15 @@ pub(super) fn untrained(
             longest = Some((found, value));
         }
     }
+    let other_form = cases
+        .iter()
+        .flat_map(|case| &case.settings)
+        .find(|(key, _)| longest.is_none() && key == EVERY_POSITION[0].0);
     let of_others = rest.iter().filter(|axis| axis.key != PROPORTION);
     let others: Vec<(&str, &AxisValue)> = longest
         .map(|(_, value)| (PROPORTION, value))
         .into_iter()
+        .chain(other_form.map(|(key, value)| (key.as_str(), value)))
         .chain(of_others.map(|axis| (axis.key.as_str(), &axis.values[0])))
         .collect();
     let longest = longest.map_or(proportion, |(longest, _)| longest);

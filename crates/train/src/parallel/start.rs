@@ -174,7 +174,7 @@ pub(crate) fn follow(
         return Err(unseen(team, checkpoints, step, "it is another one"));
     }
     let opened = Checkpoint::open(&checkpoints.path(step));
-    let mut checkpoint = opened.map_err(|because| unseen(team, checkpoints, step, &because))?;
+    let mut checkpoint = opened.map_err(|problem| unseen(team, checkpoints, step, &problem.to_string()))?;
     restore(optimizer, &mut checkpoint)?;
     Ok(Some(checkpoint.run.progress))
 }

@@ -20,6 +20,9 @@ use super::one_key::only;
 /// in single precision.
 const LARGEST_RATE: f64 = 40.0;
 
+/// The largest weight of an end or a section, and the inverse of the smallest of a section: about e⁴⁰, for the same reason.
+const LARGEST_WEIGHT: f64 = 1e17;
+
 /// The form of the weights along a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum PositionWeights {
@@ -73,8 +76,9 @@ impl PositionWeights {
         let (is_right, expected) = match self {
             Self::Flat | Self::Rising | Self::Falling => return None,
             Self::Linear(first, last) => (
-                [first, last].iter().all(|end| end.is_finite() && *end >= 0.0) && first + last > 0.0,
-                "a line between two numbers that are not negative and not both 0",
+                [first, last].iter().all(|end| (0.0..=LARGEST_WEIGHT).contains(end))
+                    && first.max(last) >= LARGEST_WEIGHT.recip(),
+                "a line between two numbers from 0 to 1e17 of which the larger is at least 1e-17",
             ),
             Self::Exponential(rate) => (rate.abs() <= LARGEST_RATE, "an exponential with a rate from −40 to 40"),
             Self::Sections {
@@ -84,8 +88,8 @@ impl PositionWeights {
             } => (
                 [prompt, chain_of_thought, answer]
                     .iter()
-                    .all(|weight| weight.is_finite() && *weight > 0.0),
-                "weights of sections that are positive numbers; `train.supervised_sections` leaves a section out",
+                    .all(|weight| (LARGEST_WEIGHT.recip()..=LARGEST_WEIGHT).contains(weight)),
+                "weights of sections from 1e-17 to 1e17; `train.supervised_sections` leaves a section out",
             ),
         };
         (!is_right).then(|| (self.to_string(), expected))
@@ -314,6 +318,11 @@ mod tests {
             (PositionWeights::Linear(0.0, 0.0), "{ linear = [0.0, 0.0] }"),
             (PositionWeights::Linear(-1.0, 2.0), "{ linear = [-1.0, 2.0] }"),
             (PositionWeights::Linear(f64::NAN, 2.0), "{ linear = [NaN, 2.0] }"),
+            (PositionWeights::Linear(1e308, 1e308), "{ linear = [1e308, 1e308] }"),
+            (
+                of(r#"{ "answer": 1e-50 }"#),
+                "{ prompt = 1.0, chain_of_thought = 1.0, answer = 1e-50 }",
+            ),
             (PositionWeights::Exponential(f64::INFINITY), "{ exponential = inf }"),
             (
                 of(r#"{ "answer": 0 }"#),

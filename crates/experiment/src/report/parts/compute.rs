@@ -66,6 +66,7 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
             "There is no run on whole sequences that was stopped at the operations of a shorter proportion.".into(),
         );
     }
+    part.text.extend(equal_compute::ended_early(series));
     let most = lines
         .iter()
         .flat_map(|line| &line.points)

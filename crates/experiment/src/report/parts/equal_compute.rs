@@ -6,7 +6,7 @@ use crate::{
     report::{
         figure::Table,
         measure::{Measure, flops},
-        seeds::is_as_long_as,
+        seeds::{ended_early as ended_early_of, is_as_long_as},
         series::Series,
         shown,
     },
@@ -77,6 +77,22 @@ pub(in crate::report) fn pairs<'a>(
     let with_a_result = runs.iter().copied().filter(|run| measure.of(run).is_some());
     let paired = with_a_result.filter_map(|run| Some((run, *whole.iter().find(|other| is_as_long_as(other, run))?)));
     paired.collect()
+}
+
+/// Says which runs of equal compute ended before their limit: they are compared with no run.
+pub(super) fn ended_early(series: &[Series]) -> Option<String> {
+    let names: Vec<&str> = of_kind(series, Kind::EqualCompute)
+        .flat_map(|series| &series.runs)
+        .filter(|run| ended_early_of(run))
+        .map(|run| run.name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "These runs on whole sequences ended before the operations at which they should stop, so they are compared with no \
+             other run: {}. Their epochs were over, or `train.patience` ended them.",
+            names.join(", ")
+        )
+    })
 }
 
 fn of_kind<'s, 'a>(series: &'s [Series<'a>], kind: Kind) -> impl Iterator<Item = &'s Series<'a>> {

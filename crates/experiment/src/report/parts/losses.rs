@@ -36,7 +36,8 @@ pub(super) fn part(series: &[Series]) -> Result<Part, ExperimentError> {
     let mut lines = Vec::new();
     for series in series {
         for group in &series.groups {
-            let first = group.runs[0];
+            let finished = group.runs.iter().copied().find(|run| run.summary().is_some());
+            let first = finished.unwrap_or(group.runs[0]);
             let proportion = first.shown_lead_span().unwrap_or_else(|| "not recorded".into());
             let points = curve(first);
             if points.len() > 1 {

@@ -20,12 +20,16 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
             .push("No finished run has an evaluation or held-out losses.".into());
         return Ok(part);
     };
+    let mut distilled = series.iter().filter(|series| series.kind == Kind::Distilled);
+    let reference = match (distilled.next(), distilled.next()) {
+        (Some(first), Some(_)) => format!("“{}”", first.label),
+        _ => "a distilled student".to_owned(),
+    };
     part.text.push(match measure {
-        Measure::Accuracy => {
-            "Accuracy is the share of problems that the student answers right. The share retained is the accuracy \
-                              divided by that of a distilled student with the same seed on whole sequences."
-                .into()
-        }
+        Measure::Accuracy => format!(
+            "Accuracy is the share of problems that the student answers right. The share retained is the accuracy divided by that \
+             of {reference} with the same seed on whole sequences."
+        ),
         _ => format!(
             "{} in nats on whole validation samples: lower is better.",
             capitalised(measure.name())
@@ -36,10 +40,7 @@ pub(super) fn part(series: &[Series], measure: Option<Measure>) -> Result<Part, 
     if let Some(first) = distilled.filter(|_| measure.can_be_retained()) {
         let retained = compared().filter(|series| series.kind != Kind::Untrained);
         let lines = retained
-            .map(|series| {
-                let whole = if series.kind == Kind::Distilled { series } else { first };
-                (series, relative(series, whole, |run| measure.of(run)))
-            })
+            .map(|series| (series, relative(series, first, |run| measure.of(run))))
             .collect();
         let plot = PlotOf {
             id: "retained",

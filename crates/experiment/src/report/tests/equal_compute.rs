@@ -163,6 +163,20 @@ fn without_the_runs_that_limit_them_no_seed_counts_twice() {
 }
 
 #[test]
+fn a_run_that_ended_before_its_limit_is_compared_with_none_and_named() {
+    for (seconds, is_compared) in [(2.0, true), (1.97, true), (1.9, false)] {
+        let runs = Runs::new();
+        runs.run("half", &train("0.5", 0), 2.0);
+        runs.run("whole", &limited(0, 2e9), seconds);
+        let page = runs.page();
+        assert_eq!(page.contains("beside whole sequences at equal compute"), is_compared);
+        let told =
+            "ended before the operations at which they should stop, so they are compared with no other run: whole.";
+        assert_eq!(page.contains(told), !is_compared, "{seconds}");
+    }
+}
+
+#[test]
 fn a_setting_without_effect_tells_no_runs_apart() {
     let runs = Runs::new();
     // One student: the proportion has no effect beside a lead span.

@@ -135,6 +135,16 @@ fn a_baseline_takes_each_case_once_with_the_keys_that_affect_it() {
 }
 
 #[test]
+fn the_untrained_student_needs_no_proportion_that_no_run_asks_for() {
+    let runs = plan(&cases()[1..2], &[], &half().into(), &[Baseline::Untrained]).unwrap();
+    assert_eq!(names(&runs[1..]), ["untrained"]);
+    assert_eq!(
+        set_by(&runs[1])[..1],
+        [r#"train.lead_span={"mixture":[["0.25",0.75],["1.0",0.25]]}"#]
+    );
+}
+
+#[test]
 fn a_proportion_takes_the_place_of_the_lead_span_of_the_file() {
     let unswept = Unswept {
         proportion: half(),
