@@ -130,8 +130,8 @@ impl JsonSchema for PositionWeights {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let positive = json_schema!({ "type": "number", "exclusiveMinimum": 0 });
-        let end = json_schema!({ "type": "number", "minimum": 0 });
+        let positive = json_schema!({ "type": "number", "minimum": 1e-17, "maximum": LARGEST_WEIGHT });
+        let end = json_schema!({ "type": "number", "minimum": 0, "maximum": LARGEST_WEIGHT });
         let ends = json_schema!({ "type": "array", "items": end, "minItems": 2, "maxItems": 2 });
         let rate = json_schema!({ "type": "number", "minimum": -LARGEST_RATE, "maximum": LARGEST_RATE });
         let table = |name: &str, value: Schema| {
