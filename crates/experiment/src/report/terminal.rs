@@ -67,9 +67,10 @@ pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<
     (!table.rows.is_empty()).then(|| aligned(&table))
 }
 
-/// A label on as many lines as it takes: a line ends between two settings.
+/// A label on as many lines as it takes: a line ends between two settings, or between two brackets.
 fn folded(label: &str) -> Vec<String> {
-    const WIDEST: usize = 64;
+    // Together with the other columns, some 120 characters.
+    const WIDEST: usize = 41;
     // Numbers in a list belong together.
     let mut settings: Vec<String> = Vec::new();
     for part in label.split_inclusive(", ") {
@@ -79,10 +80,10 @@ fn folded(label: &str) -> Vec<String> {
         }
     }
     let mut lines = vec![String::new()];
-    for setting in settings {
+    for part in settings.iter().flat_map(|setting| setting.split_inclusive("] ")) {
         match lines.last_mut() {
-            Some(line) if line.is_empty() || line.len() + setting.trim_end().len() <= WIDEST => line.push_str(&setting),
-            _ => lines.push(format!("  {setting}")),
+            Some(line) if line.is_empty() || line.len() + part.trim_end().len() <= WIDEST => line.push_str(part),
+            _ => lines.push(format!("  {part}")),
         }
     }
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_label_goes_on_in_another_line_at_a_setting() {
+    fn a_long_label_goes_on_in_another_line_at_a_setting_or_a_bracket() {
         assert_eq!(folded("distilled"), ["distilled"]);
         assert_eq!(
             folded(
@@ -173,8 +174,8 @@ mod tests {
             ),
             [
                 "equal compute, replay.share 0.0,",
-                "  for lead span mixture [0.25, 0.5] [1.0, 0.5],",
-                "  positions disagreement 0.2"
+                "  for lead span mixture [0.25, 0.5]",
+                "  [1.0, 0.5], positions disagreement 0.2"
             ]
         );
         assert_eq!(folded(&"x".repeat(100)), ["x".repeat(100)]);

@@ -81,6 +81,26 @@ impl Runs {
     }
 }
 
+/// The first table of a page whose caption has these words.
+fn table<'a>(page: &'a str, caption: &str) -> &'a str {
+    let from = page.find(caption).unwrap();
+    &page[from..from + page[from..].find("</table>").unwrap()]
+}
+
+/// The cells of the terminal's table, with each label on one line again.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for line in text.lines() {
+        let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        let cells: Vec<String> = cells.map(str::to_owned).collect();
+        match rows.last_mut() {
+            Some(row) if line.starts_with("  ") => row[0] = [&row[0], &cells[0]].map(String::as_str).join(" "),
+            _ => rows.push(cells),
+        }
+    }
+    rows
+}
+
 fn train(proportion: &str, seed: u64) -> Value {
     json!({ "lead_span_proportion": proportion, "seed": seed, "distillation_weight": 0.5, "supervised_sections": ["prompt", "answer"] })
 }

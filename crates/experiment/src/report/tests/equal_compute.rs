@@ -2,14 +2,11 @@
 
 use super::*;
 
-/// The rows of the terminal's table that begin with `start`: label and seeds.
-fn rows(text: &str, start: &str) -> Vec<(String, String)> {
-    let cells = |line: &str| -> Vec<String> {
-        let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
-        cells.map(str::to_owned).collect()
-    };
-    let rows = text.lines().filter(|line| line.starts_with(start)).map(cells);
-    rows.map(|cells| (cells[0].clone(), cells[cells.len() - 1].clone()))
+/// The rows of the terminal's table of equal compute: label and seeds.
+fn labels(text: &str) -> Vec<(String, String)> {
+    let equal = rows(text).into_iter().filter(|cells| cells[0].starts_with("equal"));
+    equal
+        .map(|cells| (cells[0].clone(), cells[cells.len() - 1].clone()))
         .collect()
 }
 
@@ -55,7 +52,7 @@ fn one_student_for_several_policies_is_one_seed_of_each() {
         "equal compute, for lead span 0.5, positions teacher entropy 0.9",
     ];
     assert_eq!(
-        rows(&text, "equal"),
+        labels(&text),
         expected.map(|label| (label.to_owned(), "3".to_owned())),
         "{text}"
     );
@@ -94,7 +91,7 @@ fn the_seeds_of_a_case_are_one_row_however_far_their_operations_are_apart() {
         runs.run(&format!("e{seed}"), &limited(seed, 1e9 * seconds), 3.0);
     }
     assert_eq!(
-        rows(&text(&runs), "equal"),
+        labels(&text(&runs)),
         [(
             "equal compute, for lead span mixture [0.33, 0.75] [1.0, 0.25]".to_owned(),
             "3".to_owned()
@@ -125,7 +122,7 @@ fn a_run_that_is_for_two_cases_is_in_the_group_of_each() {
         "equal compute, for lead span 0.5",
     ];
     assert_eq!(
-        rows(&text(&runs), "equal"),
+        labels(&text(&runs)),
         expected.map(|label| (label.to_owned(), "2".to_owned()))
     );
 }
@@ -140,16 +137,13 @@ fn without_the_runs_that_limit_them_no_seed_counts_twice() {
     }
     // Runs with exactly one limit are of one case.
     let three = vec![("equal compute".to_owned(), "3".to_owned()); 3];
-    assert_eq!(rows(&text(&runs), "equal"), three);
+    assert_eq!(labels(&text(&runs)), three);
     // Limits that differ a little by seed are also of one case, if each seed has one.
     let drawn = Runs::new();
     for (seed, max_flops) in [(0, 2e9), (1, 2.02e9)] {
         drawn.run(&format!("e{seed}"), &limited(seed, max_flops), 2.0);
     }
-    assert_eq!(
-        rows(&text(&drawn), "equal"),
-        [("equal compute".to_owned(), "2".to_owned())]
-    );
+    assert_eq!(labels(&text(&drawn)), [("equal compute".to_owned(), "2".to_owned())]);
     // Of two cases, which run belongs to which other one is not known.
     for (seed, max_flops) in [(0, 2.01e9), (1, 2.03e9)] {
         drawn.run(&format!("f{seed}"), &limited(seed, max_flops), 2.0);

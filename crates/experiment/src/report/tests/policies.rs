@@ -34,14 +34,10 @@ fn policies_are_named_and_compared_over_seeds_at_equal_compute() {
     );
     let text = Report::new(&read).unwrap().text.unwrap();
     let line = |start: &str| {
-        let found: Vec<&str> = text.lines().filter(|line| line.starts_with(start)).collect();
+        let found = rows(&text).into_iter().filter(|cells| cells[0].starts_with(start));
+        let found: Vec<Vec<String>> = found.collect();
         assert_eq!(found.len(), 1, "{start}: {text}");
-        found[0]
-            .split("  ")
-            .map(str::trim)
-            .filter(|cell| !cell.is_empty())
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        found[0].clone()
     };
     // Means over two seeds with their intervals: s²/n = 0.01, e = 20, t²/e = 8.07238: (4.43619 ± √(1.93737 + 16.29083)) / 9.07238.
     assert_eq!(
@@ -91,9 +87,7 @@ fn each_policy_stands_beside_whole_sequences_of_as_many_operations() {
     // ¾ and 1 of the same seeds on whole sequences: policies are retained, too.
     let mixed: Vec<&str> = text.lines().filter(|line| line.contains("mixture [")).collect();
     assert!(mixed[0].contains(" 87.5 % "), "{text}");
-    let page = &report.page;
-    let from = page.find("beside whole sequences at equal compute").unwrap();
-    let table = &page[from..from + page[from..].find("</table>").unwrap()];
+    let table = table(&report.page, "beside whole sequences at equal compute");
     // 0.3 − 0.2 and 0.5 − 0.5: 5 points ± 12.7062 · 5. The plain half of two_seeds() took as many operations, too.
     assert!(table.contains("+5.0 points (-58.5 points to +68.5 points)"), "{table}");
     // No run with rising weights was stopped at these operations.
