@@ -119,7 +119,8 @@ fn beside_equal_compute(all: &[Series], main: &Series, measure: Measure) -> Opti
 fn table(main: &Series, measure: Measure) -> Table {
     let mut table = Table::new(
         format!(
-            "At each proportion, relative to whole sequences (95 % intervals over seeds): {}",
+            "At each proportion, relative to whole sequences ({}): {}",
+            measure.intervals(),
             main.label
         ),
         &["proportion", measure.name()],

@@ -39,17 +39,34 @@ impl Measure {
         }
     }
 
-    /// An estimate over these runs; `None` if none of them has the measure.
+    /// An estimate over these runs; `None` if none of them has the measure. The interval is over seeds, but that of the accuracy of
+    /// one run is over problems.
     pub(super) fn estimate<'a>(self, runs: impl IntoIterator<Item = &'a Run>) -> Option<Estimate> {
         let measured = runs.into_iter().filter_map(|run| Some((run, self.of(run)?)));
         if self != Self::Accuracy {
             return Estimate::of(&measured.map(|(_, value)| value).collect::<Vec<_>>());
         }
+        let mut over_problems = None;
         let counts = measured.filter_map(|(run, accuracy)| {
-            let problems = run.evaluation.as_ref()?.problems;
+            let evaluation = run.evaluation.as_ref()?;
+            over_problems = evaluation.accuracy_interval;
+            let problems = evaluation.problems;
             Some(((accuracy * problems as f64).round() as u64, problems))
         });
-        Estimate::of_shares(&counts.collect::<Vec<_>>())
+        let estimate = Estimate::of_shares(&counts.collect::<Vec<_>>())?;
+        let interval = match estimate.values {
+            1 => over_problems,
+            _ => estimate.interval,
+        };
+        Some(Estimate { interval, ..estimate })
+    }
+
+    /// What the intervals of a table are over.
+    pub(super) fn intervals(self) -> &'static str {
+        match self {
+            Self::Accuracy => "95 % intervals over seeds; of the accuracy of one seed, over problems",
+            Self::ForwardKl | Self::CrossEntropy => "95 % intervals over seeds",
+        }
     }
 
     /// An estimate at each proportion at which at least one run has the measure.

@@ -9,9 +9,8 @@ use super::{
 };
 use crate::{Estimate, Kind, Run};
 
-/// A line for each proportion of each series and each case of equal compute, with means over seeds and their intervals.
-///
-/// With one seed, the interval of accuracy is that over problems. `None` if no run is finished.
+/// A line for each proportion of each series and each case of equal compute, with means over seeds and their intervals; `None` if no
+/// run is finished.
 pub(super) fn text_table(series: &[Series], measure: Option<Measure>) -> Option<String> {
     let mut table = Table::new("", &["runs", "proportion"]);
     if let Some(measure) = measure {
@@ -115,18 +114,11 @@ fn proportion(series: &Series, runs: &[&Run]) -> String {
 }
 
 fn quality(runs: &[&Run], measure: Measure) -> String {
-    let Some(estimate) = measure.estimate(runs.iter().copied()) else {
-        return "–".into();
-    };
-    let over_problems = match (measure, runs) {
-        (Measure::Accuracy, [run]) => run
-            .evaluation
-            .as_ref()
-            .and_then(|evaluation| evaluation.accuracy_interval),
-        _ => None,
-    };
-    let interval = estimate.interval.or(over_problems);
-    shown::estimate(&Estimate { interval, ..estimate }, |value| measure.shown(value))
+    let estimate = measure.estimate(runs.iter().copied());
+    estimate.map_or_else(
+        || "–".into(),
+        |estimate| shown::estimate(&estimate, |value| measure.shown(value)),
+    )
 }
 
 /// The share of the quality of the distilled student on whole sequences, seed by seed.

@@ -2,6 +2,7 @@
 
 mod copies;
 mod equal_compute;
+mod one_seed;
 mod policies;
 mod problems;
 mod unrecorded;

@@ -17,8 +17,9 @@ use crate::{
 pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
     let mut table = Table::new(
         format!(
-            "{} beside whole sequences at equal compute (95 % intervals over seeds)",
-            capitalised(measure.name())
+            "{} beside whole sequences at equal compute ({})",
+            capitalised(measure.name()),
+            measure.intervals()
         ),
         &[
             "runs",
