@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::{
     figure::Table,
-    measure::{Measure, at, flops, memory, relative, seconds},
+    measure::{Measure, at, flops, mean_flops, memory, relative, seconds},
     parts::pairs,
+    seeds::SAME_LIMIT,
     series::{Point, Series},
     shown,
 };
@@ -99,20 +100,28 @@ fn about_half(points: &[Point]) -> Option<&Point> {
 }
 
 /// Says what whole sequences give for the operations of about half of every sequence, if there are such runs of the same seeds.
+///
+/// A run ends after a whole step. Where steps are few, whole sequences take more operations than they should: both numbers are named.
 fn beside_equal_compute(all: &[Series], main: &Series, measure: Measure) -> Option<String> {
     let proportion = about_half(&measure.by_proportion(&main.runs))?.proportion;
     let (half, whole): (Vec<&Run>, Vec<&Run>) = pairs(all, &main.runs, measure)
         .into_iter()
         .filter(|(half, _)| half.proportion() == Some(proportion))
         .unzip();
+    let (of_half, of_whole) = (mean_flops(&half)?, mean_flops(&whole)?);
     let shown = |runs| Some(shown::estimate(&measure.estimate(runs)?, |value| measure.shown(value)));
+    let (name, whole, half) = (measure.name(), shown(whole)?, shown(half)?);
+    let part = shown::digits(100.0 * proportion.as_f64());
+    if of_whole <= SAME_LIMIT * of_half {
+        return Some(format!(
+            "At the same number of operations, {name} is {whole} after whole sequences for fewer steps, and {half} after the first \
+             {part} % of every sequence."
+        ));
+    }
+    let [of_half, of_whole] = [of_half, of_whole].map(|count| shown::amount(count, &shown::OPERATIONS));
     Some(format!(
-        "At the same number of operations, {} is {} after whole sequences for fewer steps, and {} after the first {} % of every \
-         sequence.",
-        measure.name(),
-        shown(whole)?,
-        shown(half)?,
-        shown::digits(100.0 * proportion.as_f64()),
+        "With {of_whole}, {name} is {whole} after whole sequences for fewer steps, and with {of_half} it is {half} after the first \
+         {part} % of every sequence: whole sequences took more operations, because a run ends after a whole step."
     ))
 }
 

@@ -136,6 +136,12 @@ pub(super) fn flops(run: &Run) -> Option<f64> {
     run.summary()?.training_flops
 }
 
+/// The mean of the operations of these runs' trainings; `None` if none of them has recorded them.
+pub(super) fn mean_flops(runs: &[&Run]) -> Option<f64> {
+    let each: Vec<f64> = runs.iter().filter_map(|run| flops(run)).collect();
+    Some(Estimate::of(&each)?.mean)
+}
+
 /// The peak memory of a run's process, in bytes.
 pub(super) fn memory(run: &Run) -> Option<f64> {
     run.summary()?.peak_memory_bytes.map(|bytes| bytes as f64)

@@ -140,9 +140,9 @@ pub(super) fn over_seeds<'a>(label: &str, runs: &[&'a Run], all: &[Run]) -> Vec<
     groups
 }
 
-/// How far the limits of operations of two runs may be apart for runs that differ in their seeds: lead spans that are drawn take
-/// other operations with each seed.
-const SAME_LIMIT: f64 = 1.02;
+/// How far numbers of operations may be apart to count as the same: lead spans that are drawn take other operations with each seed,
+/// and a run ends after a whole step.
+pub(super) const SAME_LIMIT: f64 = 1.02;
 
 /// Runs of one proportion and about one limit of operations, by proportion and limit. If a seed repeats among them, they are of
 /// several cases, and only those with exactly one limit belong together.

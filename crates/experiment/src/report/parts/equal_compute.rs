@@ -5,7 +5,7 @@ use crate::{
     Estimate, Kind, Run,
     report::{
         figure::Table,
-        measure::{Measure, flops},
+        measure::{Measure, mean_flops},
         seeds::{ended_early as ended_early_of, is_as_long_as},
         series::Series,
         shown,
@@ -27,6 +27,7 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
             "training FLOPs",
             measure.name(),
             "whole sequences",
+            "their FLOPs",
             "difference",
             "seeds",
         ],
@@ -38,22 +39,26 @@ pub(super) fn table(series: &[Series], measure: Measure) -> Option<Table> {
             let (shorter, whole): (Vec<&Run>, Vec<&Run>) = pairs.iter().copied().unzip();
             let of_pair = |(shorter, whole): &(&Run, &Run)| Some(measure.of(shorter)? - measure.of(whole)?);
             let differences: Vec<f64> = pairs.iter().filter_map(of_pair).collect();
-            let operations: Vec<f64> = shorter.iter().filter_map(|run| flops(run)).collect();
+            let operations = [&shorter, &whole].map(|runs| {
+                mean_flops(runs).map_or_else(
+                    || "not recorded".into(),
+                    |count| shown::amount(count, &shown::OPERATIONS),
+                )
+            });
+            let [operations, whole_operations] = operations;
             let quality = |runs: Vec<&Run>| measure.estimate(runs);
-            let (Some(operations), Some(difference), Some(of_shorter), Some(of_whole)) = (
-                Estimate::of(&operations),
-                Estimate::of_differences(&differences),
-                quality(shorter),
-                quality(whole),
-            ) else {
+            let (Some(difference), Some(of_shorter), Some(of_whole)) =
+                (Estimate::of_differences(&differences), quality(shorter), quality(whole))
+            else {
                 continue;
             };
             table.rows.push(vec![
                 one.label.clone(),
                 runs[0].shown_lead_span().unwrap_or_else(|| "not recorded".into()),
-                shown::amount(operations.mean, &shown::OPERATIONS),
+                operations,
                 shown::estimate(&of_shorter, |value| measure.shown(value)),
                 shown::estimate(&of_whole, |value| measure.shown(value)),
+                whole_operations,
                 shown::estimate(&difference, |value| match measure {
                     Measure::Accuracy => format!("{:+.1} points", 100.0 * value),
                     Measure::ForwardKl | Measure::CrossEntropy => format!("{value:+.3}"),

@@ -171,6 +171,31 @@ fn a_run_that_ended_before_its_limit_is_compared_with_none_and_named() {
 }
 
 #[test]
+fn whole_sequences_that_took_more_operations_are_shown_with_both_numbers() {
+    let same = "At the same number of operations, accuracy is 40.0 % (16.8 % to 68.7 %) after whole sequences for fewer steps, and \
+                30.0 % (10.8 % to 60.3 %) after the first 50 % of every sequence.";
+    let other = "With 2.3 GFLOP, accuracy is 40.0 % (16.8 % to 68.7 %) after whole sequences for fewer steps, and with 2 GFLOP it \
+                 is 30.0 % (10.8 % to 60.3 %) after the first 50 % of every sequence: whole sequences took more operations,";
+    for (seconds, said, taken) in [(2.0, same, "2"), (2.03, same, "2.03"), (2.3, other, "2.3")] {
+        let runs = Runs::new();
+        for (name, settings, seconds, correct) in [
+            ("half", train("0.5", 0), 2.0, 3),
+            ("whole", train("1.0", 0), 4.0, 5),
+            ("equal", limited(0, 2e9), seconds, 4),
+        ] {
+            runs.run(name, &settings, seconds);
+            runs.evaluation(name, correct);
+        }
+        let report = Report::new(&runs.read()).unwrap();
+        assert!(report.headline.contains(said), "{seconds}: {}", report.headline);
+        let table = table(&report.page, "beside whole sequences at equal compute");
+        for cell in ["<td>2 GFLOP</td>".to_owned(), format!("<td>{taken} GFLOP</td>")] {
+            assert!(table.contains(&cell), "{seconds}: {table}");
+        }
+    }
+}
+
+#[test]
 fn a_setting_without_effect_tells_no_runs_apart() {
     let runs = Runs::new();
     // One student: the proportion has no effect beside a lead span.
