@@ -40,7 +40,7 @@ pub(super) fn headline(series: &[Series], measure: Option<Measure>) -> Headline 
     sentences.extend(beside_equal_compute(series, main, measure));
     if series.iter().filter(|series| series.kind == Kind::Distilled).count() > 1 {
         sentences.push(format!(
-            "This is about the runs “{}”; the others are below.",
+            "This is about the runs “{}”; the tables have the others, too.",
             main.label
         ));
     }
@@ -63,9 +63,9 @@ fn sentence(main: &Series, measure: Measure) -> String {
     };
     let proportion = half.proportion;
     let part = shown::digits(100.0 * proportion.as_f64());
-    let of_time = at(&relative(main, main, seconds), proportion);
-    let cost = of_time.map_or_else(String::new, |time| {
-        format!(", at {} of the training time", shown::percent(time.mean))
+    let of_operations = at(&relative(main, main, flops), proportion);
+    let cost = of_operations.map_or_else(String::new, |operations| {
+        format!(", at {} of the operations", shown::percent(operations.mean))
     });
     if !measure.can_be_retained() {
         return format!(

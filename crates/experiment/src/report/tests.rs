@@ -143,7 +143,7 @@ fn what_is_retained_is_the_ratio_of_runs_with_the_same_seed() {
     assert_eq!(
         headline,
         "Trained on the first 50 % of every sequence, the student keeps 67.5 % (0.0 % to 162.8 %) of the accuracy that whole \
-         sequences give, at 50.0 % of the training time."
+         sequences give, at 50.0 % of the operations."
     );
 }
 
