@@ -22,6 +22,9 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// A rate over less time is not meaningful.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
+/// How often what is on the terminal moves.
+const TICK: Duration = Duration::from_millis(500);
+
 /// The bar on the terminal. Log lines are written while it is off the screen.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
@@ -90,21 +93,9 @@ pub(crate) struct ProgressMeter {
 impl ProgressMeter {
     /// Begins a job of size `total`.
     pub(crate) fn new(style: ProgressStyle, counted: Counted, total: u64) -> Self {
-        let as_bar = match style {
-            ProgressStyle::Auto => io::stderr().is_terminal(),
-            ProgressStyle::Bar => true,
-            ProgressStyle::Lines => false,
-        };
-        let bar = as_bar.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-            let template = "{bar:16} {percent:>3} %  {wide_msg}";
-            bar.set_style(BarStyle::with_template(template).expect("the template is well formed"));
-            bar.enable_steady_tick(Duration::from_millis(500));
-            bar
-        });
-        if let Ok(mut shared) = BAR.lock() {
-            shared.clone_from(&bar);
-        }
+        let bar = style
+            .is_bar()
+            .then(|| shown_bar(Some(total), "{bar:16} {percent:>3} % {spinner} {wide_msg}"));
         let started = Instant::now();
         Self {
             total,
@@ -146,8 +137,7 @@ impl ProgressMeter {
     fn say(&mut self, done: u64, detail: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            let message = format!("{}  {}", self.pace(done), detail());
-            bar.set_message(visible::escaped(&message).into_owned());
+            say_beside(bar, &format!("{}  {}", self.pace(done), detail()));
         } else {
             self.last_line = Instant::now();
             let share = if self.total == 0 {
@@ -185,12 +175,67 @@ impl ProgressMeter {
 
 impl Drop for ProgressMeter {
     fn drop(&mut self) {
-        if let Ok(mut shared) = BAR.lock() {
-            *shared = None;
+        clear(self.bar.as_ref());
+    }
+}
+
+/// Shows that work of unknown length goes on, and for how long already: on a terminal alone, since a log line says that it began.
+pub(crate) struct Working {
+    bar: Option<ProgressBar>,
+}
+
+impl Working {
+    /// Begins with what is done, in words.
+    pub(crate) fn new(style: ProgressStyle, doing: &str) -> Self {
+        let bar = style
+            .is_bar()
+            .then(|| shown_bar(None, "{spinner} {elapsed}  {wide_msg}"));
+        if let Some(bar) = &bar {
+            say_beside(bar, doing);
         }
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        Self { bar }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        clear(self.bar.as_ref());
+    }
+}
+
+impl ProgressStyle {
+    /// Whether progress is shown as a bar.
+    pub(crate) fn is_bar(self) -> bool {
+        match self {
+            Self::Auto => io::stderr().is_terminal(),
+            Self::Bar => true,
+            Self::Lines => false,
         }
+    }
+}
+
+/// Puts a bar on the terminal. Part of it moves by itself, so that slow work does not look stuck.
+fn shown_bar(total: Option<u64>, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(5));
+    bar.set_style(BarStyle::with_template(template).expect("the template is well formed"));
+    bar.enable_steady_tick(TICK);
+    if let Ok(mut shared) = BAR.lock() {
+        *shared = Some(bar.clone());
+    }
+    bar
+}
+
+fn say_beside(bar: &ProgressBar, message: &str) {
+    bar.set_message(visible::escaped(message).into_owned());
+}
+
+/// Takes a bar off the terminal.
+fn clear(bar: Option<&ProgressBar>) {
+    if let Ok(mut shared) = BAR.lock() {
+        *shared = None;
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
     }
 }
 

@@ -23,7 +23,9 @@ use crate::{
     configuration::Configuration,
     failure::{Context as _, Result},
     free_space::{Fit, free_bytes},
-    hub, output, path_text, signals,
+    hub, output, path_text,
+    progress::Working,
+    signals,
     time_span::TimeSpan,
 };
 
@@ -77,6 +79,7 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
     let cache = pipeline.cache_dir();
     let began = Instant::now();
     let reading = RefCell::new(Some(Preparing::new(showing)));
+    let calibrating = RefCell::new(None);
     let outcome = leadspan_precompute::plan(&pipeline, &settings, &|| began.elapsed(), &stop, &|event| match event {
         PlanEvent::Preparing(progress) => {
             if let Some(reading) = &mut *reading.borrow_mut() {
@@ -93,10 +96,13 @@ pub(super) fn run(arguments: &PlanArguments, showing: Showing) -> Result<Ending>
                 pipeline.model_path().display(),
                 arguments.calibration
             );
+            let calibration = arguments.calibration;
+            let doing = format!("the teacher runs for {calibration} once it is loaded; then sizes are predicted");
+            *calibrating.borrow_mut() = Some(Working::new(showing.progress, &doing));
         }
-    })
-    .with_context(|| format!("could not plan `{}`", cache.display()))?;
-    drop(reading);
+    });
+    drop((reading, calibrating));
+    let outcome = outcome.with_context(|| format!("could not plan `{}`", cache.display()))?;
     let PlanOutcome::Done(plan) = outcome else {
         return Ok(Ending::Stopped);
     };
