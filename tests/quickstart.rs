@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    process::Stdio,
+    process::{Output, Stdio},
 };
 
-use crate::program::{Workplace, terminate};
+use crate::{
+    program::{Workplace, terminate},
+    small_disk::SmallDisk,
+};
 
 /// Starts a quickstart, stops it when it has begun the step, and returns what it said until then.
 fn stopped_at(place: &Workplace, arguments: &[&str], step: &str) -> String {
@@ -26,6 +29,14 @@ fn stopped_at(place: &Workplace, arguments: &[&str], step: &str) -> String {
     said.extend(lines);
     let said = said.join("\n");
     assert_eq!(code, Some(75), "{said}");
+    said
+}
+
+/// The error message of a quickstart that refuses to begin.
+fn refusal(output: Output) -> String {
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(output.stdout.is_empty(), "{said}");
     said
 }
 
@@ -74,8 +85,11 @@ fn a_family_that_was_changed_is_refused_and_fresh_starts_over() {
 #[test]
 fn a_step_that_fails_ends_the_quickstart_with_its_exit_code() {
     let place = Workplace::new();
-    fs::create_dir_all(place.path("leadspan-quickstart")).unwrap();
+    stopped_at(&place, &["quickstart"], "1/8");
     // A file where the cache is to be.
+    if place.path("leadspan-quickstart/cache").is_dir() {
+        fs::remove_dir_all(place.path("leadspan-quickstart/cache")).unwrap();
+    }
     place.write("leadspan-quickstart/cache", "");
     let failed = place.run(&["quickstart"]);
     let said = String::from_utf8(failed.stderr).unwrap();
@@ -86,4 +100,64 @@ fn a_step_that_fails_ends_the_quickstart_with_its_exit_code() {
         ),
         "{said}"
     );
+}
+
+#[test]
+fn what_the_quickstart_did_not_make_is_refused_and_stays() {
+    let place = Workplace::new();
+    place.write_in("leadspan-quickstart", "pipeline.toml", "mine");
+    place.write_in("leadspan-quickstart/cache", "notes.txt", "mine, too");
+    let before = place.contents();
+    for arguments in [&["quickstart"][..], &["quickstart", "--fresh"]] {
+        assert_eq!(
+            refusal(place.run(arguments)),
+            "error: the quickstart did not make the folder `leadspan-quickstart`, which has \
+             `leadspan-quickstart/cache/notes.txt`\n\
+             hint: run the command in another folder, or move `leadspan-quickstart` away\n"
+        );
+    }
+    assert!(place.contents() == before);
+    fs::remove_dir_all(place.path("leadspan-quickstart")).unwrap();
+    place.write("leadspan-quickstart", "");
+    assert_eq!(
+        refusal(place.run(&["quickstart"])),
+        "error: `leadspan-quickstart` is a file, and the quickstart needs a folder of this name\n\
+         hint: run the command in another folder, or move `leadspan-quickstart` away\n"
+    );
+}
+
+#[test]
+fn a_disk_that_is_only_read_or_too_small_is_named_with_a_way_out() {
+    let place = Workplace::new();
+    let at = place.path("disk");
+    let Some(disk) = SmallDisk::mount(&at, 1024) else {
+        return;
+    };
+    let run = || place.command(&["quickstart"]).current_dir(&at).output().unwrap();
+    let said = refusal(run());
+    assert!(
+        said.contains("No space left on device")
+            && said.ends_with(
+                "hint: free some space, or run the command in another folder: a quickstart takes some 40.0 MiB\n"
+            ),
+        "{said}"
+    );
+    // There is room for the models and their problems.
+    disk.remount("size=8m");
+    let output = run();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let last = said.lines().next_back().unwrap();
+    assert!(
+        last.starts_with("hint: its message is above; only ") && last.ends_with(" or run it in another folder"),
+        "{said}"
+    );
+    disk.remount("ro");
+    fs::remove_file(at.join("leadspan-quickstart/pipeline.toml")).unwrap_err();
+    let output = place
+        .command(&["quickstart", "--fresh"])
+        .current_dir(&at)
+        .output()
+        .unwrap();
+    assert!(refusal(output).ends_with("\nhint: run the command in a folder in which you may write\n"),);
 }
