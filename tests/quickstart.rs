@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     process::{Output, Stdio},
 };
 
@@ -13,10 +13,15 @@ use crate::{
 
 /// Starts a quickstart, stops it when it has begun the step, and returns what it said until then.
 fn stopped_at(place: &Workplace, arguments: &[&str], step: &str) -> String {
+    stopped_with_log(place, arguments, step).0
+}
+
+/// The same with its log.
+fn stopped_with_log(place: &Workplace, arguments: &[&str], step: &str) -> (String, String) {
     let mut child = place
         .command(arguments)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -29,7 +34,9 @@ fn stopped_at(place: &Workplace, arguments: &[&str], step: &str) -> String {
     said.extend(lines);
     let said = said.join("\n");
     assert_eq!(code, Some(75), "{said}");
-    said
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    (said, log)
 }
 
 /// The error message of a quickstart that refuses to begin.
@@ -43,7 +50,14 @@ fn refusal(output: Output) -> String {
 #[test]
 fn a_quickstart_goes_on_where_it_was_stopped() {
     let place = Workplace::new();
-    let said = stopped_at(&place, &["quickstart"], "3/8");
+    let (said, log) = stopped_with_log(&place, &["quickstart"], "3/8");
+    // There is no terminal, so the steps log what they do.
+    for part in [
+        "{\"leadspan\":\"prepare\",\"outcome\":\"done\"",
+        " running the teacher `leadspan-quickstart/teacher` for 2 s once it is loaded\n",
+    ] {
+        assert!(log.contains(part), "{log}");
+    }
     let step = "  tokenize the worked problems, and find prompt, chain of thought and answer\n     \
                 $ leadspan prepare -c leadspan-quickstart/pipeline.toml\n`leadspan-quickstart/cache` prepared: 2,000 training";
     assert!(said.starts_with(&format!("1/8{step}")), "{said}");
@@ -73,8 +87,9 @@ fn a_family_that_was_changed_is_refused_and_fresh_starts_over() {
          hint: `--fresh` starts over; to try changes, copy the folder, and run in the copy the commands that the \
          quickstart shows\n"
     );
-    let said = stopped_at(&place, &["quickstart", "--fresh"], "2/8");
+    let (said, log) = stopped_with_log(&place, &["quickstart", "--fresh", "--progress", "bar"], "2/8");
     assert!(said.contains("`leadspan-quickstart/cache` prepared: "), "{said}");
+    assert!(!log.contains("{\"leadspan\":"), "{log}");
     // Nobody else's files are touched.
     assert_eq!(
         fs::read_to_string(place.path("leadspan-quickstart/mine.txt")).unwrap(),

@@ -13,6 +13,14 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The level as it is given on the command line.
+    pub(crate) fn given(self) -> String {
+        let value = self.to_possible_value().expect("every level can be given");
+        value.get_name().to_owned()
+    }
+}
+
 impl From<LogLevel> for LevelFilter {
     fn from(level: LogLevel) -> Self {
         match level {

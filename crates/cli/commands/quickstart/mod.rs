@@ -19,7 +19,7 @@ use self::steps::{Step, steps};
 use super::{Ending, Showing};
 use crate::{
     amounts::{bytes, duration},
-    arguments::{self, ProgressStyle},
+    arguments::{self, LogLevel, ProgressStyle},
     child::{self, ChildEnd},
     exit_code,
     failure::{Context as _, Result},
@@ -150,6 +150,14 @@ pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) 
     Ok(Ending::Done)
 }
 
+/// The log level of a step. Beside a bar, the result of each command is enough; without one, the log shows the progress.
+fn log_level(showing: Showing) -> LogLevel {
+    match showing.log_level {
+        LogLevel::Info if showing.progress.is_bar() => LogLevel::Warn,
+        level => level,
+    }
+}
+
 /// The arguments of the step, with those by which it shows progress and results as this command does.
 fn arguments_of(step: &Step, showing: Showing) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = step.arguments.iter().map(OsString::from).collect();
@@ -157,8 +165,7 @@ fn arguments_of(step: &Step, showing: Showing) -> Vec<OsString> {
         // One worker does everything, even if the environment of a scheduler names one of many.
         arguments.extend(["--worker", "0/1"].map(OsString::from));
     }
-    // The result of each command is enough.
-    arguments.extend(["--log-level", "warn"].map(OsString::from));
+    arguments.extend(["--log-level".into(), log_level(showing).given().into()]);
     match showing.progress {
         ProgressStyle::Auto => {}
         ProgressStyle::Bar => arguments.extend(["--progress", "bar"].map(OsString::from)),
@@ -173,6 +180,21 @@ fn arguments_of(step: &Step, showing: Showing) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_log_their_progress_where_there_is_no_bar() {
+        let level = |progress, level| {
+            let showing = Showing {
+                json: false,
+                progress,
+                log_level: level,
+            };
+            log_level(showing).given()
+        };
+        assert_eq!(level(ProgressStyle::Lines, LogLevel::Info), "info");
+        assert_eq!(level(ProgressStyle::Bar, LogLevel::Info), "warn");
+        assert_eq!(level(ProgressStyle::Bar, LogLevel::Debug), "debug");
+    }
 
     #[test]
     fn a_folder_that_cannot_be_written_is_no_fault_of_leadspan_and_has_a_way_out() {

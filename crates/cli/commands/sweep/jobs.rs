@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::ValueEnum as _;
 use leadspan_cache::{Cache, CacheError, Coverage, Reader};
 use leadspan_experiment::sweep::{self, Axis, AxisValue, Baseline, Case, PlannedRun, Unswept};
 use leadspan_sequence::LeadSpanProportion;
@@ -204,11 +203,7 @@ impl Job {
 
 /// The arguments by which a child writes its log.
 pub(super) fn shown_as(showing: Showing) -> [OsString; 4] {
-    let level = showing
-        .log_level
-        .to_possible_value()
-        .map(|level| level.get_name().to_owned());
-    let level = level.unwrap_or_else(|| "info".to_owned());
+    let level = showing.log_level.given();
     ["--progress".into(), "lines".into(), "--log-level".into(), level.into()]
 }
 
