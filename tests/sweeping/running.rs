@@ -88,6 +88,11 @@ fn a_sweep_trains_and_evaluates_every_run_and_baseline_once() {
     let again = place.succeed(&SWEEP);
     assert_eq!(again.matches("  had been finished\n").count(), 9, "{again}");
     assert_eq!(table(&again), table(&said));
+    let short = place.succeed(&[&SWEEP[..], &["--without-table"]].concat());
+    assert!(
+        short.ends_with("  had been finished\n`runs`: 9 of 9 runs finished\n"),
+        "{short}"
+    );
     let changed: Vec<_> = place
         .visible("runs")
         .into_iter()

@@ -132,6 +132,10 @@ pub(crate) struct SweepArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: u16,
 
+    /// Leave out the table at the end; the quickstart, which shows it afterwards, uses it
+    #[arg(long, hide = true)]
+    pub(crate) without_table: bool,
+
     /// List the runs with their state and commands, and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -76,6 +76,11 @@ fn is_own_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
+/// Whether a step has begun in `folder`.
+pub(super) fn has_begun(folder: &Path) -> bool {
+    MADE.iter().any(|name| folder.join(name).exists())
+}
+
 /// Writes the family into `folder`. Files that exist already are kept.
 ///
 /// # Errors
@@ -181,10 +186,12 @@ mod tests {
         fs::create_dir_all(folder.join("teacher")).unwrap();
         fs::write(folder.join("teacher/.config.json.kill00.tmp"), "{").unwrap();
         check(&folder).unwrap();
+        assert!(!has_begun(&folder));
         unpack(&folder).unwrap();
         fs::write(folder.join("pipeline.toml"), "changed").unwrap();
         fs::create_dir(folder.join("cache")).unwrap();
         check(&folder).unwrap();
+        assert!(has_begun(&folder));
         // Killed while it removed the last file but one.
         for name in ["teacher", "base", "problems/hard.jsonl", "problems/known.jsonl"] {
             removed(&folder.join(name)).unwrap();

@@ -1,5 +1,6 @@
 //! `leadspan quickstart`: runs all commands, one after the other, on a model family that is part of the program.
 
+mod closing;
 mod family;
 mod steps;
 
@@ -13,6 +14,7 @@ use std::{
 };
 
 use leadspan_diagnosis::Diagnosis;
+use leadspan_experiment::read_runs;
 use leadspan_files::FileError;
 
 use self::steps::{Step, steps};
@@ -119,6 +121,7 @@ pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) 
         family::remove(folder)?;
     }
     family::unpack(folder)?;
+    let continues = family::has_begun(folder);
     let steps = steps(folder);
     for (number, step) in steps.iter().enumerate() {
         if !showing.json {
@@ -145,7 +148,16 @@ pub(super) fn run(arguments: &arguments::QuickstartArguments, showing: Showing) 
         }
     }
     if !showing.json {
-        output::text(format_args!("\nall of it in {}", duration(began.elapsed())))?;
+        let runs = read_runs(&[folder.join("runs")]).with_context(|| "could not read the runs".to_owned())?;
+        if let Some(closing) = closing::closing(&runs) {
+            output::text(format_args!("\n{closing}"))?;
+        }
+        let took = duration(began.elapsed());
+        if continues {
+            output::text(format_args!("\nthis part in {took}; the rest was done before"))?;
+        } else {
+            output::text(format_args!("\nall of it in {took}"))?;
+        }
     }
     Ok(Ending::Done)
 }
@@ -164,6 +176,10 @@ fn arguments_of(step: &Step, showing: Showing) -> Vec<OsString> {
     if ["precompute", "sweep"].contains(&&*step.arguments[0]) {
         // One worker does everything, even if the environment of a scheduler names one of many.
         arguments.extend(["--worker", "0/1"].map(OsString::from));
+    }
+    if step.arguments[0] == "sweep" {
+        // The report of the last step shows the same table.
+        arguments.push("--without-table".into());
     }
     arguments.extend(["--log-level".into(), log_level(showing).given().into()]);
     match showing.progress {

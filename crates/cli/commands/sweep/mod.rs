@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &arguments::SweepArguments, showing: Showing) -> Re
         Ok(())
     })?;
     drop(progress);
-    conclude(&sweep, ends, mine.len(), told, showing)
+    conclude(&sweep, ends, mine.len(), told, arguments.without_table, showing)
 }
 
 /// What is being done now, such as `training A, evaluating B`.
@@ -188,7 +188,14 @@ fn tell(name: &str, run: &FailedRun) {
 ///
 /// Runs that failed or are held are left out: their folders may hold the results of another run. `told` says whether the results so far
 /// could be written.
-fn conclude(sweep: &Sweep, ends: Ends, mine: usize, told: Result<(), OutputError>, showing: Showing) -> Result<Ending> {
+fn conclude(
+    sweep: &Sweep,
+    ends: Ends,
+    mine: usize,
+    told: Result<(), OutputError>,
+    without_table: bool,
+    showing: Showing,
+) -> Result<Ending> {
     let folders: Vec<_> = sweep
         .jobs
         .iter()
@@ -217,7 +224,7 @@ fn conclude(sweep: &Sweep, ends: Ends, mine: usize, told: Result<(), OutputError
         held: ends.held,
         left_out: ends.left_out,
         headline: report.headline,
-        table: report.text,
+        table: report.text.filter(|_| !without_table),
         runs_of_all: sweep.jobs.len(),
     };
     if ends.stopped {
@@ -259,7 +266,7 @@ struct Swept<'a> {
     held: Vec<String>,
     left_out: usize,
     headline: String,
-    /// The means over seeds as a table of text, if any run is finished.
+    /// The means over seeds as a table of text, if any run is finished and the table is wanted.
     #[serde(skip)]
     table: Option<String>,
     /// Runs of all workers.
