@@ -74,6 +74,8 @@ def analyses(folder):
     path.write_text(without(CONFIRM, "lead_span-", "proportion-0."))
     code, out, error = run("analyse.py", path)
     expect("a table without candidate says so", code == 1 and "TFLOP" in out and "has no candidate" in error, error)
+    _, out, _ = run("analyse.py", EVIDENCE / "words/words.csv")
+    expect("what is retained ends at 0", "10.1 % (0.0 to 22.4)" in out, out)
 
 
 def main():

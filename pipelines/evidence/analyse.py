@@ -83,9 +83,10 @@ def student(values):
 
 
 def retained(runs, reference):
-    """Of a reference that solves nothing, nothing is retained and nothing lost: not a number."""
+    """The share, whose interval ends at 0. Of a reference that solves nothing, nothing is retained and nothing lost: not a number."""
     pairs = [(float(runs[seed]["accuracy"]), float(reference[seed]["accuracy"])) for seed in runs if seed in reference]
-    return student([own / whole if whole else float("nan") for own, whole in pairs])
+    share, low, high = student([own / whole if whole else float("nan") for own, whole in pairs])
+    return share, max(low, 0.0), high
 
 
 def is_whole(runs):
