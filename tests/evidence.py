@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Gives the scripts of pipelines/evidence tables that are cut, joined or wrong: each must be refused by name.
+"""Gives the scripts of pipelines/evidence tables and summaries that are cut, joined or wrong: each must be refused by name.
 
     tests/evidence.py
 """
 
+import csv
+import json
 import pathlib
 import subprocess
 import sys
@@ -78,9 +80,44 @@ def analyses(folder):
     expect("what is retained ends at 0", "10.1 % (0.0 to 22.4)" in out, out)
 
 
+def held_out(folder):
+    expected = (EVIDENCE / "words/words-held-out.csv").read_text()
+    rows = list(csv.DictReader(expected.splitlines()))
+    arguments = [EVIDENCE / "words/words.csv", folder, folder / "untrained"]
+    for row in rows:
+        (folder / row["run"]).mkdir()
+        numbers = {key: json.loads(row[key]) for key in ("problems", "accuracy", "accuracy_low", "accuracy_high", "ungraded")}
+        numbers["accuracy_interval"] = [numbers.pop("accuracy_low"), numbers.pop("accuracy_high")]
+        (folder / row["run"] / "summary.json").write_text(json.dumps(numbers))
+    code, out, error = run("held_out.py", *arguments)
+    expect("summaries become the committed table", code == 0 and out == expected and not error, error)
+
+    path = folder / "supervised-seed-2" / "summary.json"
+    summary = json.loads(path.read_text())
+    for what, change in [
+        ("an accuracy of null", {"accuracy": None}),
+        ("an accuracy of nan", {"accuracy": float("nan")}),
+        ("no interval", {"accuracy_interval": None}),
+        ("50 problems beside 250", {"problems": 50}),
+    ]:
+        path.write_text(json.dumps(summary | change))
+        refused(what, str(path), "held_out.py", *arguments)
+    path.write_text("{")
+    refused("a summary that is cut", str(path), "held_out.py", *arguments)
+    path.unlink()
+    code, out, error = run("held_out.py", *arguments)
+    expect("a run without summary is named", code == 0 and len(out.splitlines()) == len(rows) + 1 and str(path) in error, error)
+    expect("no other is named", error.count("\n") == 1, error)
+
+    refused("a folder without summaries", "other", "held_out.py", arguments[0], folder / "other", folder / "untrained")
+    (folder / "cut.csv").write_text("")
+    refused("an empty table", "cut.csv", "held_out.py", folder / "cut.csv", *arguments[1:])
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         analyses(pathlib.Path(folder))
+        held_out(pathlib.Path(folder))
     sys.exit(failures > 0)
 
 
