@@ -4,16 +4,17 @@
     analyse.py confirm.csv WINNER      whether the group of this name, as `search.csv` has it, is confirmed
 
 A group is the runs that differ only in their seeds; its name is theirs without the seed. Runs that are not finished and evaluated, and
-groups with other seeds than the reference, are named on the standard error. The case names of the differences are those of
-the families with replay.
+groups with other seeds than the reference, are named on the standard error, and so is a policy without equal-compute runs of its own.
+The case names of the differences are those of the families with replay.
 """
 
-import csv
 import re
 import sys
-from collections import defaultdict
+from difflib import get_close_matches
 from math import sqrt
 from statistics import mean, variance
+
+import table
 
 # 97.5th percentiles of Student's distribution, by degrees of freedom.
 T = [0, 12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622]
@@ -23,19 +24,32 @@ REFERENCE = "proportion-1.0"
 
 def groups(path):
     """Of each group, its finished and evaluated runs by seed."""
-    found = defaultdict(dict)
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["state"] != "finished" or not row["accuracy"]:
-                print(f"left out: {row['run']} is {row['state']}, accuracy {row['accuracy'] or 'unknown'}", file=sys.stderr)
-                continue
-            runs = found[re.sub(r"-?seed-[0-9]+$", "", row["run"])]
-            if row["seed"] in runs:
-                sys.exit(f"error: {path} has {row['run']} twice")
-            runs[row["seed"]] = row
+    found, problems, reference_seeds = {}, {}, set()
+    for row in table.read(path):
+        name = re.sub(r"-?seed-[0-9]+$", "", row["run"])
+        if name == REFERENCE:
+            reference_seeds.add(row["seed"])
+        if row["state"] != "finished" or not row["accuracy"]:
+            print(f"left out: {row['run']} is {row['state']}, accuracy {row['accuracy'] or 'unknown'}", file=sys.stderr)
+            continue
+        if not row["problems"] or not row["training_flops"]:
+            sys.exit(f"error: {path}: {row['run']} has no number of problems or of operations: {table.FIX}")
+        runs = found.setdefault(name, {})
+        if row["seed"] in runs:
+            sys.exit(f"error: {path} has the seed {row['seed']} of {name} twice: give one table of one sweep")
+        runs[row["seed"]] = row
+        problems[int(row["problems"])] = row["run"]
     if REFERENCE not in found:
-        sys.exit(f"error: {path} has no finished run of the reference, {REFERENCE}")
+        sys.exit(f"error: {path} has no finished and evaluated run of the reference, {REFERENCE}: run it, or give another table")
+    if len(problems) > 1:
+        which = ", ".join(f"{run} has {count}" for count, run in problems.items())
+        sys.exit(f"error: {path} has runs with different numbers of problems ({which}): give a table of one set of problems")
     for name, runs in found.items():
+        if len(runs) > len(T):
+            sys.exit(f"error: {path} has {len(runs)} seeds of {name}, and intervals are known for at most {len(T)}: leave some out")
+        if name != "untrained" and not runs.keys() <= reference_seeds:
+            sys.exit(f"error: {path} has seeds of {name} that the reference, {REFERENCE}, lacks: {', '.join(runs)}: "
+                     "give one table of one sweep, or run the reference with them")
         if name != "untrained" and runs.keys() != found[REFERENCE].keys():
             print(f"note: {name} has the seeds {', '.join(runs)}, the reference {', '.join(found[REFERENCE])}", file=sys.stderr)
     return found
@@ -62,14 +76,17 @@ def accuracy_interval(runs):
 
 
 def student(values):
+    if not values:
+        return (float("nan"),) * 3
     half = T[len(values) - 1] * sqrt(variance(values) / len(values)) if len(values) > 1 else float("nan")
     return mean(values), mean(values) - half, mean(values) + half
 
 
 def retained(runs, reference):
-    """Of a reference that solves nothing, nothing is retained and nothing lost: not a number."""
+    """The share, whose interval ends at 0. Of a reference that solves nothing, nothing is retained and nothing lost: not a number."""
     pairs = [(float(runs[seed]["accuracy"]), float(reference[seed]["accuracy"])) for seed in runs if seed in reference]
-    return student([own / whole if whole else float("nan") for own, whole in pairs])
+    share, low, high = student([own / whole if whole else float("nan") for own, whole in pairs])
+    return share, max(low, 0.0), high
 
 
 def is_whole(runs):
@@ -78,18 +95,28 @@ def is_whole(runs):
     return run["kind"] != "untrained" and plain and float(run["lead_span_proportion"] or 0) == 1.0
 
 
-def is_candidate(runs, reference):
-    run = next(iter(runs.values()))
-    return run["kind"] == "distilled" and not is_whole(runs) and operations(runs) <= MOST_OPERATIONS * operations(reference)
+def is_policy(runs):
+    return next(iter(runs.values()))["kind"] == "distilled" and not is_whole(runs)
+
+
+def policy_named(name, all_groups, path):
+    """This name, which must be that of a policy."""
+    policies = sorted(group for group, runs in all_groups.items() if is_policy(runs))
+    if name in policies:
+        return name
+    names = ", ".join(get_close_matches(name, policies) or policies) or "none"
+    if name in all_groups:
+        sys.exit(f"error: {name} in {path} is no policy, which has distilled runs on parts of sequences: give one of {names}")
+    sys.exit(f"error: {path} has no finished and evaluated runs of {name}: give one of {names}")
 
 
 def winner(all_groups):
-    """The candidate with the highest accuracy or, of those within a point of it, with the fewest operations."""
-    reference = all_groups[REFERENCE]
-    candidates = {name: runs for name, runs in all_groups.items() if is_candidate(runs, reference)}
-    best = max(mean(accuracies(runs)) for runs in candidates.values())
+    """The candidate with the highest accuracy or, of those within a point of it, with the fewest operations; `None` without any."""
+    most = MOST_OPERATIONS * operations(all_groups[REFERENCE])
+    candidates = {name: runs for name, runs in all_groups.items() if is_policy(runs) and operations(runs) <= most}
+    best = max((mean(accuracies(runs)) for runs in candidates.values()), default=None)
     near = [name for name, runs in candidates.items() if mean(accuracies(runs)) >= best - SAME_ACCURACY]
-    return min(near, key=lambda name: operations(candidates[name]))
+    return min(near, key=lambda name: operations(candidates[name]), default=None)
 
 
 def rival(all_groups, name):
@@ -142,19 +169,23 @@ def difference(one, other):
 
 def main(path, confirmed=None):
     found = groups(path)
+    name = policy_named(confirmed, found, path) if confirmed is not None else winner(found)
     reference = found[REFERENCE]
-    for name, runs in sorted(found.items(), key=lambda group: (group[0].startswith("equal_compute"), operations(group[1]))):
-        share = retained(runs, reference) if name != "untrained" else (float("nan"),) * 3
-        print(f"{operations(runs) / 1e12:5.2f} TFLOP {shown(accuracy_interval(runs)):26} retained {shown(share):26} {len(runs)} {name}")
+    for group, runs in sorted(found.items(), key=lambda item: (item[0].startswith("equal_compute"), operations(item[1]))):
+        share = retained(runs, reference) if group != "untrained" else (float("nan"),) * 3
+        print(f"{operations(runs) / 1e12:5.2f} TFLOP {shown(accuracy_interval(runs)):26} retained {shown(share):26} {len(runs)} {group}")
     print("\nEach case less whole sequences at equal compute:")
-    for name in sorted(name for name in found if f"equal_compute-{name}" in found):
-        print(f"{difference(found[name], found[f'equal_compute-{name}']):32} {name}")
+    for group in sorted(group for group in found if f"equal_compute-{group}" in found):
+        print(f"{difference(found[group], found[f'equal_compute-{group}']):32} {group}")
     print()
     with_replay = any("replay" in name for name in found)
     for hypothesis, (one, other) in DIFFERENCES.items():
         if with_replay and one in found and other in found:
             print(f"{difference(found[one], found[other]):32} {hypothesis}")
-    name = confirmed or winner(found)
+    if name is None:
+        sys.exit(f"error: {path} has no candidate: no policy on parts of sequences takes at most half of the operations of {REFERENCE}")
+    if f"equal_compute-{name}" not in found:
+        print(f"note: {path} has no runs equal_compute-{name}, so the rival is the best of the others", file=sys.stderr)
     beaten = rival(found, name)
     own = accuracy_interval(found[name])
     tests = {
@@ -168,4 +199,6 @@ def main(path, confirmed=None):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

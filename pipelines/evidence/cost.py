@@ -26,9 +26,13 @@ def row(*cells):
     return "| " + " | ".join(cells) + " |"
 
 
+def shown(value, unit):
+    return (f"{value:,.0f}" if value >= 1000 else f"{value:.4g}") + f" {unit}".rstrip()
+
+
 def compared(what, values, unit):
     half, whole = values
-    return row(what, f"{half:.4g} {unit}", f"{whole:.4g} {unit}", f"{half / whole:.2f}")
+    return row(what, shown(half, unit), shown(whole, unit), f"{half / whole:.2f}")
 
 
 def write_measured(folder):
