@@ -3,13 +3,14 @@
 use leadspan_experiment::Run;
 
 /// Says how half of every sequence, whole sequences for as many operations and the mixture compare, and why half keeps little here;
-/// `None` if a run of these is not among `runs`.
+/// `None` if a run of these is not among `runs`, or if half is not behind.
 pub(super) fn closing(runs: &[Run]) -> Option<String> {
     let run = |name: &str| runs.iter().find(|run| run.name == name);
-    let accuracy = |name| {
-        let share = run(name)?.evaluation.as_ref()?.accuracy;
-        Some(format!("{:.1} %", 100.0 * share))
-    };
+    let share_right = |name| Some(run(name)?.evaluation.as_ref()?.accuracy);
+    let accuracy = |name| Some(format!("{:.1} %", 100.0 * share_right(name)?));
+    if share_right("equal_compute-proportion-0.5")? <= share_right("proportion-0.5")? {
+        return None;
+    }
     let operations = |name| run(name)?.summary()?.training_flops;
     let share = operations("mixture")? / operations("proportion-1.0")?;
     Some(format!(
